@@ -1,0 +1,24 @@
+//! The only place that asks what time it is; everything else is handed `now`.
+
+use jiff::Timestamp;
+
+/// Where `now` comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Clock {
+    /// The machine's clock.
+    #[default]
+    System,
+    /// A moment that stands still, for tests and documentation.
+    Fixed(Timestamp),
+}
+
+impl Clock {
+    /// Returns the present moment.
+    pub fn now(self) -> Timestamp {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "this is the edge that knows the time")]
+            Self::System => Timestamp::now(),
+            Self::Fixed(moment) => moment,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What config.xml says, as `agent.php` reports it: whitelisted fields only, values raw. Judging them is
+//! [`super::exposure`]'s work; this module only gives them shape.
+//!
+//! Presence and emptiness differ in config.xml (an empty `<disabled/>` disables, an empty
+//! `<max-src-conn/>` sets no cap), so optional texts are `None` when the element is absent and
+//! `Some("")` when it is there but empty.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the agent reports in one read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configured {
+    /// Versions of the box.
+    pub system: System,
+    /// The configuration's revision.
+    pub revision: Revision,
+    /// NAT port forwards that touch the service: destination port or local port is ours, or the target is
+    /// the alias or its address.
+    pub nat: Vec<NatRule>,
+    /// Filter rules joined to one of those by association, or whose destination is the alias, its address
+    /// or the service's port on the interface.
+    pub filter: Vec<FilterRule>,
+    /// The alias of the configured name, if it exists.
+    pub alias: Option<Alias>,
+    /// Cron items whose command names the table.
+    pub cron: Vec<CronItem>,
+    /// The configured interface (`wan`), if it exists.
+    pub interface: Option<InterfaceConfig>,
+    /// GUI subsystems with saved but unapplied changes, of `filter`, `natconf`, `aliases`.
+    pub dirty: Vec<String>,
+    /// A sync peer is configured (this node pushes its rules to another).
+    pub ha_peer: bool,
+    /// pf is switched off in the configuration (`system/disablefilter`).
+    pub filter_disabled: bool,
+}
+
+/// Versions of the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// `/etc/version`, such as `2.7.2-RELEASE`.
+    pub version: Option<String>,
+    /// `version` of config.xml, such as `23.3`.
+    pub config_version: Option<String>,
+    /// PHP's version.
+    pub php: String,
+}
+
+/// `revision` of config.xml.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revision {
+    /// Epoch seconds, as text.
+    pub time: Option<String>,
+    /// What was changed.
+    pub description: Option<String>,
+    /// By whom.
+    pub username: Option<String>,
+}
+
+/// One side of a configured rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// `<any/>` is present.
+    pub any: bool,
+    /// `<network>`: `wanip`, `lan`, ….
+    pub network: Option<String>,
+    /// `<address>`: an address, network or alias.
+    pub address: Option<String>,
+    /// `<port>`: a port, `a-b` range or alias.
+    pub port: Option<String>,
+    /// `<not/>` is present.
+    pub not: bool,
+}
+
+/// A `<nat><rule>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatRule {
+    /// Position in the list, from 0. Not an identity: the list is re-sorted on saves.
+    pub index: u32,
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<nordr>` is present.
+    pub nordr: bool,
+    /// `wan`, `opt1`, ….
+    pub interface: String,
+    /// `inet`, `inet6`; absent on old configurations, meaning `inet`.
+    pub ipprotocol: Option<String>,
+    /// `tcp`, `udp`, `tcp/udp`.
+    pub protocol: Option<String>,
+    /// Who may use it.
+    pub source: Side,
+    /// What clients address.
+    pub destination: Side,
+    /// Where it goes: an address or alias.
+    pub target: Option<String>,
+    /// First target port.
+    pub local_port: Option<String>,
+    /// Description.
+    pub descr: Option<String>,
+    /// `nat_…`, `pass` or empty.
+    pub association: Option<String>,
+    /// `enable`, `purenat`, `disable`; absent is the system's default.
+    pub natreflection: Option<String>,
+}
+
+/// A `<filter><rule>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterRule {
+    /// Position in the list, from 0. Not an identity.
+    pub index: u32,
+    /// Epoch second of creation as text; pf's `ridentifier`. Leading zeros count.
+    pub tracker: Option<String>,
+    /// `pass`, `block`, `reject`; absent means pass.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<floating>` is present.
+    pub floating: bool,
+    /// `wan`, `opt1`, …, comma separated on floating rules.
+    pub interface: Option<String>,
+    /// `inet`, `inet6`, `inet46`.
+    pub ipprotocol: Option<String>,
+    /// `tcp`, `udp`, `tcp/udp`; absent is any.
+    pub protocol: Option<String>,
+    /// Where from.
+    pub source: Side,
+    /// Where to.
+    pub destination: Side,
+    /// Description.
+    pub descr: Option<String>,
+    /// `nat_…` joins it to the NAT rule with the same value.
+    pub association: Option<String>,
+    /// `keep state`, `none`, ….
+    pub statetype: Option<String>,
+    /// The cap fields as typed.
+    pub caps: CapFields,
+}
+
+/// The cap fields of a filter rule, as typed; see facts 3 of the crate documentation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CapFields {
+    /// States of the rule.
+    pub max: Option<String>,
+    /// Sources of the rule.
+    pub max_src_nodes: Option<String>,
+    /// Connections per source.
+    pub max_src_conn: Option<String>,
+    /// States per source.
+    pub max_src_states: Option<String>,
+    /// N of the rate.
+    pub max_src_conn_rate: Option<String>,
+    /// SECONDS of the rate.
+    pub max_src_conn_rates: Option<String>,
+    /// Time-out of established states.
+    pub statetimeout: Option<String>,
+}
+
+/// An alias.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    /// Its name.
+    pub name: String,
+    /// `host`, `network`, `port`, `url`, ….
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Its members, space separated.
+    pub address: Option<String>,
+}
+
+/// A `<cron><item>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CronItem {
+    /// Minute field, such as `*/60`.
+    pub minute: String,
+    /// Hour field.
+    pub hour: String,
+    /// Day of the month field.
+    pub mday: String,
+    /// Month field.
+    pub month: String,
+    /// Day of the week field.
+    pub wday: String,
+    /// The user it runs as.
+    pub who: String,
+    /// The command.
+    pub command: String,
+}
+
+/// `interfaces/NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceConfig {
+    /// `wan`, `opt1`.
+    pub name: String,
+    /// The system's name, such as `vtnet0`.
+    pub device: Option<String>,
+    /// The administrator's name for it.
+    pub descr: Option<String>,
+    /// An address, or `dhcp`, `pppoe`, ….
+    pub ipaddr: Option<String>,
+    /// Prefix length.
+    pub subnet: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! The pair of rules that makes the exposure: configured and loaded records → state and reasons.

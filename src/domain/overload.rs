@@ -1,0 +1,1 @@
+//! pf's own rate arithmetic, both generations.

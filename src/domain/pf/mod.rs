@@ -1,0 +1,14 @@
+//! pf as pfctl prints it: text ↔ values, for FreeBSD 12, 14 and 15 (pfSense 2.6, 2.7 and 2.8/Plus).
+//!
+//! Each parser returns what it understood and, as [`Unread`], the lines it did not; it never panics and
+//! never skips silently. Each value prints (`Display`) as pfctl prints it, so `parse ∘ print` is the
+//! identity; the simulator prints with the same code the parsers are tested against.
+
+pub mod info;
+pub mod lines;
+pub mod rule;
+pub mod source;
+pub mod state;
+pub mod table;
+
+pub use lines::{Parsed, Unread};

@@ -1,0 +1,182 @@
+//! `pfctl -vvPsr` and `pfctl -vvPsn`: filter and translation rules with their counters.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `@N`: the number states refer to. Scrub and filter rules are numbered separately.
+    pub number: Option<u32>,
+    /// The rule as printed, without `@N `.
+    pub text: String,
+    /// What the rule does.
+    pub action: Action,
+    /// `in` or `out`; absent means both.
+    pub direction: Option<Direction>,
+    /// Last match wins unless `quick`.
+    pub quick: bool,
+    /// `on IF`; `None` is every interface.
+    pub interface: Option<Interface>,
+    /// `reply-to (IF ADDR)`.
+    pub reply_to: Option<Hop>,
+    /// `inet` or `inet6`.
+    pub family: Option<Family>,
+    /// `proto NAME`.
+    pub protocol: Option<String>,
+    /// `from …`.
+    pub from: Endpoint,
+    /// `to …`.
+    pub to: Endpoint,
+    /// The options of `keep state (…)`; `None` when the rule keeps no state options.
+    pub state_options: StateOptions,
+    /// `label "…"`, raw, in order.
+    pub labels: Vec<String>,
+    /// `ridentifier N`: pfSense's tracker. Several rules can share it.
+    pub ridentifier: Option<u32>,
+    /// What follows `->` in a translation rule.
+    pub target: Option<String>,
+    /// From the `[ … ]` lines of `-v`.
+    pub counters: Option<RuleCounters>,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `pass`.
+    Pass,
+    /// `block`, with what it answers (`drop`, `return`, …).
+    Block,
+    /// `match`.
+    Match,
+    /// `scrub`.
+    Scrub,
+    /// `nat`.
+    Nat,
+    /// `rdr`; `pass` lets the packet in without a filter rule.
+    Rdr {
+        /// `rdr pass`.
+        pass: bool,
+    },
+    /// `binat`.
+    Binat,
+    /// `no nat`, `no rdr`, `no scrub`, `no binat`.
+    No(String),
+    /// `anchor`, `nat-anchor`, `rdr-anchor`, `binat-anchor`, with its name.
+    Anchor {
+        /// The first word.
+        kind: String,
+        /// The name between the quotes.
+        name: String,
+    },
+}
+
+/// The direction of a rule or a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Inbound (`in`, `<-`).
+    In,
+    /// Outbound (`out`, `->`).
+    Out,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
+/// `on IF` or `on ! IF`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// With `!`.
+    pub negated: bool,
+    /// The system's name, such as `vtnet0`.
+    pub name: String,
+}
+
+/// `(IF ADDR)` of `reply-to` and `route-to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The interface.
+    pub interface: String,
+    /// The next hop, if an address was printed.
+    pub address: Option<IpAddr>,
+}
+
+/// One side of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// With `!`.
+    pub negated: bool,
+    /// `any`, an address, a network, a range, `(if)`, `<table>`, … as printed, table counts (`:3`) removed.
+    pub host: String,
+    /// `port …` as printed without the word: `= 1688`, `25:587`, `1000 >< 2000`.
+    pub port: Option<String>,
+}
+
+/// The options of `keep state (…)` that kmsctl judges, and the rest as printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateOptions {
+    /// `max-src-conn N`.
+    pub max_src_conn: Option<u32>,
+    /// `max-src-conn-rate N/S`.
+    pub max_src_conn_rate: Option<Rate>,
+    /// `max-src-states N`.
+    pub max_src_states: Option<u32>,
+    /// `max-src-nodes N`.
+    pub max_src_nodes: Option<u32>,
+    /// `overload <T> [flush [global]]`.
+    pub overload: Option<Overload>,
+    /// Every other option as printed, in order.
+    pub other: Vec<String>,
+}
+
+/// `N/S`: connections within seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rate {
+    /// Connections.
+    pub connections: u32,
+    /// Seconds.
+    pub seconds: u32,
+}
+
+/// `overload <table> [flush [global]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// The table that offenders are put into.
+    pub table: String,
+    /// Which of the offender's states are ended.
+    pub flush: Flush,
+}
+
+/// Which of an offender's states an overload ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Only the state that tripped.
+    None,
+    /// All made by the same rule.
+    Rule,
+    /// All made by any rule.
+    Global,
+}
+
+/// The counters of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// Looks at the rule, after skip steps.
+    pub evaluations: u64,
+    /// Packets, those of the rule's states included.
+    pub packets: u64,
+    /// Bytes, likewise.
+    pub bytes: u64,
+    /// Present states.
+    pub states: u64,
+    /// States made since the rule was loaded.
+    pub state_creations: u64,
+}

@@ -1,0 +1,73 @@
+//! `pfctl -ss` and `pfctl -vvss`: the state table, streamed.
+
+use std::net::IpAddr;
+
+use super::rule::Direction;
+
+/// One state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The printed interface: `all` for floating states.
+    pub interface: String,
+    /// Protocol name, or number where unknown.
+    pub protocol: String,
+    /// `<-` or `->`.
+    pub direction: Direction,
+    /// The host left of the arrow: inbound, the destination after redirection; outbound, the source after NAT.
+    pub left: Host,
+    /// In brackets after the left host: what the client addressed, or the inside source.
+    pub left_inside: Option<Host>,
+    /// The host right of the arrow: inbound, the client; outbound, the destination.
+    pub right: Host,
+    /// In brackets after the right host.
+    pub right_inside: Option<Host>,
+    /// The state pair as printed, such as `ESTABLISHED:ESTABLISHED`: left host's peer, right host's peer.
+    pub levels: String,
+    /// From `-v`.
+    pub detail: Option<Detail>,
+    /// From `-vv`.
+    pub identity: Option<Identity>,
+}
+
+/// An address and port of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The address, without scope.
+    pub address: IpAddr,
+    /// `%scope`, if printed.
+    pub scope: Option<String>,
+    /// 0 is not printed by pfctl.
+    pub port: u16,
+}
+
+/// What `-v` adds to a state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// The TCP window line as printed (without the leading blanks), if any.
+    pub windows: Option<String>,
+    /// Seconds since the state was made.
+    pub age_seconds: u64,
+    /// Seconds until it times out.
+    pub expires_seconds: u64,
+    /// Packets in the state's direction and in reply.
+    pub packets: (u64, u64),
+    /// Bytes likewise.
+    pub bytes: (u64, u64),
+    /// The number of the filter rule that made it.
+    pub rule: Option<u32>,
+    /// Options other than `rule`, as printed, in order.
+    pub extras: Vec<String>,
+}
+
+/// What `-vv` adds to a state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The state's id.
+    pub id: u64,
+    /// The host that made it.
+    pub creator: u32,
+    /// `reply-to: ADDR@IF` and the like, as printed.
+    pub extras: Vec<String>,
+    /// `origif: IF` (14+), where the printed interface is `all`.
+    pub original_interface: Option<String>,
+}

@@ -1,0 +1,59 @@
+//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+/// One entry of a pf table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Printed with `!`: the address is excluded from the table.
+    pub negated: bool,
+    /// The address or network; a host has the full prefix length.
+    pub net: IpNet,
+    /// The "Cleared" time (whole seconds, read as UTC): when the entry was added, or its statistics last zeroed.
+    pub since: Option<Timestamp>,
+    /// Only for tables declared with `counters` (virusprot is not).
+    pub counters: Option<EntryCounters>,
+}
+
+/// Packets and bytes of an [`Entry`], by direction and verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryCounters {
+    /// Blocked inbound.
+    pub in_block: Traffic,
+    /// Passed inbound.
+    pub in_pass: Traffic,
+    /// Blocked outbound.
+    pub out_block: Traffic,
+    /// Passed outbound.
+    pub out_pass: Traffic,
+}
+
+/// A packet and byte count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The name of a pf table: 1 to 31 letters, digits, `_`, `-` or `.`, not starting with `-`.
+///
+/// pf allows more; nothing that pfSense makes uses it, and these need no quoting anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableName(String);
+
+impl TableName {
+    /// Checks and wraps a name.
+    pub fn new(name: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        let fits = (1..=31).contains(&name.len()) && !name.starts_with('-');
+        (fits && name.bytes().all(plain)).then(|| Self(name.to_owned()))
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

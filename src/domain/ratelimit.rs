@@ -1,0 +1,1 @@
+//! Caps: presets, which one is in force, who is near.

@@ -1,0 +1,24 @@
+//! What is exposed, and where on the firewall it is looked for.
+
+use std::net::IpAddr;
+
+use super::pf::table::TableName;
+
+/// The exposed service as the operator configured it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// pfSense alias the NAT and filter rule point to (`k8s_kms_lb`).
+    pub alias: String,
+    /// The address that the alias should hold.
+    pub address: IpAddr,
+    /// TCP port, outside and inside.
+    pub port: u16,
+    /// pfSense's name of the outside interface (`wan`).
+    pub interface: String,
+    /// Description of the rules, for people; rules are never matched by it.
+    pub description: String,
+    /// The public name.
+    pub host: String,
+    /// pf's overload table (`virusprot`).
+    pub table: TableName,
+}

@@ -1,0 +1,19 @@
+//! Warnings that travel beside data: a stable code for scripts and a sentence for people.
+
+use serde::Serialize;
+
+/// Something the operator should know about the data it comes with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// Stable, kebab-case; scripts may match on it.
+    pub code: &'static str,
+    /// One or two full sentences.
+    pub message: String,
+}
+
+impl Warning {
+    /// Makes a warning.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}

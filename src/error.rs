@@ -1,0 +1,124 @@
+//! What went wrong, told to a person: one [`Failure`] with its kind and hints, and the one table from
+//! kind to exit code. Lower layers have typed errors of their own; they become a `Failure` where the
+//! side that failed and the next step are known.
+
+use std::fmt;
+
+/// Why kmsctl stops. Each kind has one exit code (see [`Kind::exit_code`]) and one name in JSON errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The operation failed; nothing is half done.
+    Failed,
+    /// Wrong arguments or configuration.
+    Usage,
+    /// The answer is no: found not as expected.
+    No,
+    /// Declined, or no terminal and no `--yes`; nothing changed.
+    NotConfirmed,
+    /// The firewall, a vantage or the cluster cannot be reached or refuses us; host key trouble too.
+    Unreachable,
+    /// Changed since the plan was made, drifted, or locked by another operator; nothing changed.
+    Conflict,
+    /// Written but not proven in force, or rolled back.
+    Unproven,
+    /// The evidence does not allow a verdict.
+    Inconclusive,
+    /// Interrupted by the operator.
+    Interrupted,
+}
+
+impl Kind {
+    /// Returns the process exit code, as `kmsctl help exit-codes` and the README list it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::No => 3,
+            Self::NotConfirmed => 4,
+            Self::Unreachable => 5,
+            Self::Conflict => 6,
+            Self::Unproven => 7,
+            Self::Inconclusive => 8,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Returns the name used in JSON errors (`error.kind`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::No => "no",
+            Self::NotConfirmed => "not-confirmed",
+            Self::Unreachable => "unreachable",
+            Self::Conflict => "conflict",
+            Self::Unproven => "unproven",
+            Self::Inconclusive => "inconclusive",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A failure as the operator sees it: one sentence that says which side failed, and hints that say what to do.
+#[derive(Debug)]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: Kind,
+    /// One sentence with a full stop; may hold text from the firewall, so printing escapes it.
+    pub message: String,
+    /// What to do next, one sentence each.
+    pub hints: Vec<String>,
+    /// The cause, for `--verbose`.
+    pub source: Option<anyhow::Error>,
+}
+
+/// The result of everything above the typed layers.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// Makes a failure of the given kind without hints.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hints: Vec::new(), source: None }
+    }
+
+    /// Makes a [`Kind::Failed`] failure.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// Makes a [`Kind::Usage`] failure.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Makes a [`Kind::Unreachable`] failure.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unreachable, message)
+    }
+
+    /// Adds one hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Keeps the cause for `--verbose`.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

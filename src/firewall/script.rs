@@ -1,0 +1,179 @@
+//! What travels to the firewall: one POSIX sh script on the stdin of one remote shell; and the framing in
+//! which its replies come back.
+//!
+//! The remote command line is a constant ([`REMOTE_SHELL`]). The script defines `t()`, whose body runs
+//! every command of a [`Script`] in turn; each line `t` runs them once, so `--watch` asks again over the
+//! same shell. Around each command the functions `b` and `e` print a marker on stdout *and* on stderr:
+//!
+//! ```text
+//! \nNONCE b INDEX\n … output of the command … \nNONCE e INDEX STATUS\n
+//! ```
+//!
+//! The newline before a marker belongs to the marker. The nonce is random, so no output can forge a
+//! marker, and whatever a login shell prints before the first one is ignored. After the last command of
+//! a round comes `\nNONCE d\n` on both streams.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::domain::pf::table::TableName;
+
+/// The constant remote command line, the same words in sh, tcsh and pfSense's `rc.initial`.
+pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
+
+/// Sixteen random bytes in hexadecimal that mark our lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce(String);
+
+impl Nonce {
+    /// Makes a nonce of the given bytes.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes.iter().fold(String::from("kmsctl"), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
+    }
+
+    /// Returns the text that stands in the markers.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One word of a remote command: a constant of ours, or a value whose rendering cannot mean anything to a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(String);
+
+impl Word {
+    /// Wraps a word of the program's own text.
+    pub fn fixed(word: &'static str) -> Self {
+        Self(word.to_owned())
+    }
+
+    /// Renders a number.
+    pub fn number(number: u64) -> Self {
+        Self(number.to_string())
+    }
+
+    /// Renders an address from its parsed form.
+    pub fn address(address: IpAddr) -> Self {
+        Self(address.to_string())
+    }
+
+    /// Renders a table name, which [`TableName`] has checked.
+    pub fn table(name: &TableName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+
+    /// Renders an absolute path from the configuration, if it holds only letters, digits and `/._-+`.
+    pub fn path(path: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+        (path.starts_with('/') && path.bytes().all(plain)).then(|| Self(path.to_owned()))
+    }
+
+    /// Returns the word as typed into the script.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One command of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Program (an absolute path) and arguments.
+    pub words: Vec<Word>,
+    /// Its standard input; empty means `/dev/null`. No line of it may equal the nonce.
+    pub input: Vec<u8>,
+    /// Runs its output through this filter on the firewall.
+    pub filter: Option<Filter>,
+}
+
+impl Command {
+    /// Makes a command without input.
+    pub fn new(words: impl IntoIterator<Item = Word>) -> Self {
+        Self { words: words.into_iter().collect(), input: Vec::new(), filter: None }
+    }
+}
+
+/// An awk filter on the firewall: keeps the state records that can concern the service, so that what crosses
+/// the wire is what is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The service's port.
+    pub port: u16,
+    /// Only records that name this address.
+    pub address: Option<IpAddr>,
+}
+
+/// The awk program of [`Filter`]: a record is a line that does not start with a blank and the lines after it
+/// that do. Lines with the nonce pass, so that the end marker, and with it pfctl's own exit status, does.
+pub const AWK_FILTER: &str = r#"index($0, n) == 1 { print; fflush(); next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
+
+/// Commands that are run together: one shell, one round trip.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// In order; a reply refers to its command by position.
+    pub commands: Vec<Command>,
+}
+
+impl Script {
+    /// Renders the definitions; nothing runs until [`ROUND`] follows.
+    pub fn render(&self, nonce: &Nonce) -> Vec<u8> {
+        let nonce = nonce.as_str();
+        let mut text = Vec::new();
+        let preamble = PREAMBLE.replace("NONCE", nonce);
+        text.extend_from_slice(preamble.as_bytes());
+        text.extend_from_slice(b"t() {\n");
+        for (index, command) in self.commands.iter().enumerate() {
+            render_command(&mut text, index, command, nonce);
+        }
+        text.extend_from_slice(b"d\n}\n");
+        text
+    }
+}
+
+/// Runs every command of the script once.
+pub const ROUND: &[u8] = b"t\n";
+
+/// The functions behind the markers. `d` ends a round.
+pub const PREAMBLE: &str = "n=NONCE\n\
+    m() { printf '\\n%s %s\\n' \"$n\" \"$*\"; printf '\\n%s %s\\n' \"$n\" \"$*\" >&2; }\n\
+    b() { m b \"$1\"; }\n\
+    e() { m e \"$1\" \"$2\"; }\n\
+    d() { m d; }\n";
+
+fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &str) {
+    let mut line = format!("b {index}; ");
+    if command.filter.is_some() {
+        line.push_str("{ ");
+    }
+    for word in &command.words {
+        line.push('\'');
+        line.push_str(word.as_str());
+        line.push_str("' ");
+    }
+    line.push_str(if command.input.is_empty() { "</dev/null; " } else { "<<'" });
+    if !command.input.is_empty() {
+        line.push_str(nonce);
+        line.push_str("'; ");
+    }
+    let _ = write!(line, "e {index} $?");
+    if let Some(filter) = &command.filter {
+        let address = filter.address.map(|address| address.to_string()).unwrap_or_default();
+        let _ = write!(
+            line,
+            "; }} | /usr/bin/awk -v n=\"$n\" -v port={} -v address='{address}' '{AWK_FILTER}'",
+            filter.port
+        );
+    }
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+    if !command.input.is_empty() {
+        text.extend_from_slice(&command.input);
+        if !command.input.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(nonce.as_bytes());
+        text.push(b'\n');
+    }
+}

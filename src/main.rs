@@ -1,0 +1,2 @@
+//! Parse, build, run, exit code.
+fn main() {}

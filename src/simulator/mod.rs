@@ -1,0 +1,2 @@
+//! The embedded firewall: pf's tables, rules, states and overload in memory, the answers of pfctl and of
+//! the agent, served over real SSH on loopback.

@@ -1,0 +1,1 @@
+//! Streams and modes: stdout is data, stderr is talk.

@@ -1,0 +1,1 @@
+//! One suite, run against every stand-in and every real thing it stands for.
