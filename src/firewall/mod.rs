@@ -1,4 +1,11 @@
 //! The pfSense edge: one link, one script, typed facts. Knows pfctl's exit codes and messages; holds no rules
 //! about what they mean for the exposure (that is `domain`).
 
+pub mod demux;
+pub mod hostkey;
+pub mod link;
+pub mod link_error;
+pub mod openssh;
+pub mod russh;
 pub mod script;
+pub mod shell;
