@@ -21,6 +21,8 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Print the example configuration: every key with its default, meaning and environment name
+    ExampleConfig,
     /// Write the man pages into a directory
     Man {
         /// Existing directory
@@ -33,6 +35,7 @@ enum Command {
 pub fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Completions { shell } => context.terminal.write(&completions(*shell)),
+        Command::ExampleConfig => context.terminal.write(&crate::settings::keys::example()),
         Command::Man { directory } => {
             let count = man(directory)?;
             context.terminal.say(&format!("Wrote {count} man pages into {}.", directory.display()));
@@ -51,8 +54,13 @@ pub fn completions(shell: Shell) -> String {
 /// Writes a man page for every command and returns how many.
 pub fn man(directory: &Path) -> Result<usize> {
     let failed = |error: std::io::Error| Failure::failed(format!("The man pages cannot be written into {}: {error}.", directory.display()));
-    let before = std::fs::read_dir(directory).map_err(failed)?.count();
-    clap_mangen::generate_to(crate::cli::tree(), directory).map_err(failed)?;
-    let after = std::fs::read_dir(directory).map_err(failed)?.count();
-    Ok(after.max(before))
+    let mut tree = crate::cli::tree();
+    // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
+    tree.build();
+    clap_mangen::generate_to(tree.clone(), directory).map_err(failed)?;
+    Ok(pages(&tree))
+}
+
+fn pages(command: &clap::Command) -> usize {
+    1 + command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(pages).sum::<usize>()
 }

@@ -35,6 +35,7 @@ impl Tone {
 #[derive(Clone, Debug)]
 enum Block {
     Line(String),
+    Verbatim(String),
     Field { label: String, value: String, tone: Tone },
     Table { columns: Vec<Column>, rows: Vec<Vec<String>> },
     Gap,
@@ -67,6 +68,12 @@ impl Human {
     /// Adds a line of text.
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
         self.blocks.push(Block::Line(clean(text.as_ref()).into_owned()));
+        self
+    }
+
+    /// Adds a line that is neither wrapped nor cut, for text that has its own layout.
+    pub fn verbatim(&mut self, text: &str) -> &mut Self {
+        self.blocks.push(Block::Verbatim(clean(text).into_owned()));
         self
     }
 
@@ -114,6 +121,10 @@ impl Human {
         for block in &self.blocks {
             match block {
                 Block::Line(line) => text.push_str(&wrap(line, width, 0)),
+                Block::Verbatim(line) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
                 Block::Field { label, value, tone } => {
                     let wrapped = wrap(value, width, label_width);
                     let mut lines = wrapped.lines();

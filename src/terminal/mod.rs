@@ -7,6 +7,9 @@ pub mod prompt;
 pub mod view;
 
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use clean::clean;
 pub use human::{Human, Tone};
@@ -208,4 +211,59 @@ impl Terminal {
 /// Writes one line to stderr; nothing can be done about a stderr that is gone.
 fn stderr_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// The screen taken for `--watch`; given back when dropped, also after an error.
+pub struct Screen(());
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| stdout.flush());
+    }
+}
+
+impl Terminal {
+    /// Switches to the alternate screen and hides the cursor until the returned value is dropped.
+    pub fn take_screen(&self) -> Screen {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J").and_then(|()| stdout.flush());
+        Screen(())
+    }
+
+    /// Starts a spinner on stderr, if stderr is a terminal and talk is wanted; it shows only after 400 ms, so that quick
+    /// answers do not flicker.
+    pub fn spinner(&self, message: &str) -> Spinner {
+        if self.quiet || !self.interactive || self.mode != Mode::Table {
+            return Spinner(None);
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style).with_message(clean(message).into_owned());
+        let shown = bar.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            shown.set_draw_target(ProgressDrawTarget::stderr());
+            shown.enable_steady_tick(Duration::from_millis(120));
+        });
+        Spinner(Some((bar, task.abort_handle())))
+    }
+}
+
+/// A spinner that clears itself.
+pub struct Spinner(Option<(ProgressBar, tokio::task::AbortHandle)>);
+
+impl Spinner {
+    /// Takes it off the screen, so that a question can be asked or data shown.
+    pub fn finish_and_clear(&self) {
+        if let Some((bar, task)) = &self.0 {
+            task.abort();
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.finish_and_clear();
+    }
 }
