@@ -1,2 +1,11 @@
 //! The embedded firewall: pf's tables, rules, states and overload in memory, the answers of pfctl and of
 //! the agent, served over real SSH on loopback.
+
+mod pf;
+mod random;
+mod scenario;
+mod traffic;
+mod warm;
+mod world;
+
+pub use scenario::Scenario;

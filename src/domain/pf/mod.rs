@@ -10,6 +10,7 @@ pub mod rule;
 pub mod source;
 pub mod state;
 pub mod table;
+mod text;
 
 pub use lines::{Parsed, Unread};
 

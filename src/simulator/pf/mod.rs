@@ -1,0 +1,448 @@
+//! pf in memory: what FreeBSD's packet filter keeps, and what a packet, a handshake, an overload and a
+//! time-out do to it. It knows no clock (every call is handed `now` in epoch milliseconds), invents no
+//! traffic and prints nothing; sources are FreeBSD 14's kernel pf and its manual.
+
+pub mod node;
+pub mod rule;
+pub mod state;
+pub mod table;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::pf::rule::Direction;
+use node::{Generation, Node};
+use rule::LoadedRule;
+use state::{Chain, Level, Protocol, State, Tracked};
+use table::Table;
+
+/// The `ridentifier` of pfSense's block rule of the overload table.
+pub const OVERLOAD_BLOCK: u32 = 1_000_000_400;
+/// pfSense's default deny rules, inbound, IPv4 and IPv6.
+const DEFAULT_DENY: (u32, u32) = (1_000_000_103, 1_000_000_105);
+/// The first state id; the creator's share of it makes ids of two hosts differ.
+const FIRST_STATE: u64 = 0x6740_0000_0000_1a01;
+
+/// Everything pf keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pf {
+    /// Whether packets are filtered at all.
+    pub enabled: bool,
+    /// Since when, in epoch milliseconds.
+    pub since: i64,
+    /// The arithmetic of `max-src-conn-rate`.
+    pub generation: Generation,
+    /// Carried by states as their creator.
+    pub host_id: u32,
+    /// In the order of `pfctl -sT`.
+    pub tables: Vec<Table>,
+    /// Scrub rules, numbered from 0 on their own.
+    pub scrub: Vec<LoadedRule>,
+    /// Filter rules; a state's rule number is an index of this.
+    pub filter: Vec<LoadedRule>,
+    /// NAT rules.
+    pub nat: Vec<LoadedRule>,
+    /// Redirections.
+    pub rdr: Vec<LoadedRule>,
+    /// By id, so in the order they were made.
+    pub states: BTreeMap<u64, State>,
+    /// Source nodes, in the order they were made.
+    pub nodes: Vec<Node>,
+    /// Totals since pf was enabled.
+    pub totals: Totals,
+    next_state: u64,
+}
+
+/// Totals of `pfctl -si -v`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Looks into the state table.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Packets that were matched against rules.
+    pub matches: u64,
+    /// Looks for a source node, nodes made, nodes removed.
+    pub nodes: (u64, u64, u64),
+    /// `max-src-conn` exceeded.
+    pub source_connections: u64,
+    /// `max-src-conn-rate` exceeded.
+    pub source_rates: u64,
+    /// `overload table insertion`, counted even when the address was there.
+    pub overload_insertions: u64,
+    /// `overload flush states`.
+    pub overload_flushes: u64,
+}
+
+/// The way of a forwarded connection through the firewall.
+#[derive(Clone, Debug)]
+pub struct Passage {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where it comes in and goes out.
+    pub interfaces: (&'static str, &'static str),
+    /// The client.
+    pub client: SocketAddr,
+    /// What the client addresses.
+    pub addressed: SocketAddr,
+    /// Where it ends; differs from `addressed` when redirected.
+    pub server: SocketAddr,
+    /// The client's address after source translation.
+    pub translated: Option<SocketAddr>,
+    /// The `ridentifier` of the rules that let it in and out.
+    pub rules: (u32, u32),
+}
+
+/// What a completed handshake led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// The connection stands.
+    Passed,
+    /// A cap was exceeded: the states are gone, and the source may be in the overload table.
+    Tripped,
+}
+
+impl Pf {
+    /// Makes a pf that has just been enabled, without rules.
+    pub fn new(host_id: u32, now: i64) -> Self {
+        Self {
+            enabled: true,
+            since: now,
+            generation: Generation::default(),
+            host_id,
+            tables: Vec::new(),
+            scrub: Vec::new(),
+            filter: Vec::new(),
+            nat: Vec::new(),
+            rdr: Vec::new(),
+            states: BTreeMap::new(),
+            nodes: Vec::new(),
+            totals: Totals::default(),
+            next_state: FIRST_STATE,
+        }
+    }
+
+    /// Returns a table by name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// Returns a table by name.
+    pub fn table_mut(&mut self, name: &str) -> Option<&mut Table> {
+        self.tables.iter_mut().find(|table| table.name == name)
+    }
+
+    /// Returns the number of the first filter rule with this `ridentifier`.
+    pub fn rule(&self, identifier: u32) -> Option<usize> {
+        self.filter.iter().position(|rule| rule.identifier == Some(identifier))
+    }
+
+    /// Lets the first packet of a connection in, or drops it. Returns the two states' ids.
+    pub fn open(&mut self, passage: &Passage, now: i64) -> Option<(u64, u64)> {
+        let redirection = self.redirection(passage);
+        let source = passage.client.ip();
+        if !self.enabled || self.blocked(source, now) {
+            return None;
+        }
+        let redirected = passage.addressed == passage.server || redirection.is_some();
+        let no_filter = redirection.is_some_and(|index| self.rdr.get(index).is_some_and(|rule| rule.text.starts_with("rdr pass ")));
+        let rule = if no_filter { None } else { self.rule(passage.rules.0) };
+        if !redirected || (rule.is_none() && !no_filter) {
+            self.deny(source, passage.interfaces.0, now);
+            return None;
+        }
+        self.evaluate(rule.unwrap_or(usize::MAX), passage.interfaces.0, Direction::In);
+        let entry = self.entry_state(passage, rule, redirection, now);
+        let exit = self.exit_state(passage, now);
+        let ids = (self.insert(entry, now), self.insert(exit, now));
+        self.transfer(ids, (1, 0), (60, 0), now);
+        Some(ids)
+    }
+
+    /// Completes the TCP handshake of a connection, which is when pf looks at the caps of its rule.
+    pub fn handshake(&mut self, ids: (u64, u64), now: i64) -> Handshake {
+        for id in [ids.0, ids.1] {
+            if let Some(state) = self.states.get_mut(&id) {
+                state.set_peers(Level::Established, Level::Established);
+            }
+        }
+        self.transfer(ids, (1, 1), (52, 60), now);
+        let Some((rule, source)) = self.count_connection(ids.0) else { return Handshake::Passed };
+        if !self.exceeds(rule, source, now) {
+            return Handshake::Passed;
+        }
+        self.overload(rule, source, now);
+        self.remove(ids.0, now);
+        Handshake::Tripped
+    }
+
+    /// Counts packets and bytes of a connection (client to server, and back) on whichever of its states
+    /// still stand, and on their rules.
+    pub fn transfer(&mut self, ids: (u64, u64), packets: (u64, u64), bytes: (u64, u64), now: i64) {
+        for id in [ids.0, ids.1] {
+            self.totals.searches += packets.0 + packets.1;
+            let Some(state) = self.states.get_mut(&id) else { continue };
+            state.packets = (state.packets.0 + packets.0, state.packets.1 + packets.1);
+            state.bytes = (state.bytes.0 + bytes.0, state.bytes.1 + bytes.1);
+            state.expires = now + state.patience();
+            let (direction, tracked, source) = (state.direction, state.tracked, state.right.ip());
+            let rules = (state.rule, state.translation);
+            if let Some(rule) = rules.0.and_then(|index| self.filter.get_mut(index)) {
+                rule.count(direction, packets, bytes, now);
+            }
+            if let Some(rule) = rules.1.and_then(|(chain, index)| self.chain_mut(chain).get_mut(index)) {
+                rule.count(direction, packets, bytes, now);
+            }
+            if let Some(node) = rules.0.filter(|_| tracked != Tracked::No).and_then(|rule| self.node_mut(rule, source)) {
+                node.packets += packets.0 + packets.1;
+                node.bytes += bytes.0 + bytes.1;
+            }
+        }
+    }
+
+    /// Sets the levels (client, server) of one state, if it stands.
+    pub fn level(&mut self, id: u64, client: Level, server: Level, now: i64) {
+        if let Some(state) = self.states.get_mut(&id) {
+            state.set_peers(client, server);
+            state.expires = now + state.patience();
+        }
+    }
+
+    /// Drops a packet of this source if the overload table holds it, and counts that.
+    pub fn blocked(&mut self, source: IpAddr, now: i64) -> bool {
+        let Some(index) = self.rule(OVERLOAD_BLOCK) else { return false };
+        let name = self.overload_table();
+        let listed = self.table(&name).is_some_and(|table| table.find(source).is_some());
+        if listed {
+            self.evaluate(index, "", Direction::In);
+            if let Some(rule) = self.filter.get_mut(index) {
+                rule.count(Direction::In, (1, 0), (60, 0), now);
+            }
+        }
+        listed
+    }
+
+    /// Drops a packet by default and counts that.
+    pub fn deny(&mut self, source: IpAddr, interface: &str, now: i64) {
+        self.evaluate(usize::MAX, interface, Direction::In);
+        let identifier = if source.is_ipv4() { DEFAULT_DENY.0 } else { DEFAULT_DENY.1 };
+        if let Some(rule) = self.rule(identifier).and_then(|index| self.filter.get_mut(index)) {
+            rule.count(Direction::In, (1, 0), (60, 0), now);
+        }
+    }
+
+    /// Removes states and source nodes whose time is over, as pf's purge thread does.
+    pub fn purge(&mut self, now: i64) {
+        let over: Vec<u64> = self.states.iter().filter(|(_, state)| state.expires <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.remove(id, now);
+        }
+        let before = self.nodes.len();
+        self.nodes.retain(|node| node.states > 0 || node.expires > now);
+        self.totals.nodes.2 += count(before - self.nodes.len());
+    }
+
+    /// Removes one state and takes it off its source node. Says whether it was there.
+    pub fn remove(&mut self, id: u64, now: i64) -> bool {
+        let Some(state) = self.states.remove(&id) else { return false };
+        self.totals.removals += 1;
+        let Some(rule) = state.rule.filter(|_| state.tracked != Tracked::No) else { return true };
+        let remember = self.filter.get(rule).map_or(0, |rule| rule.caps.remember());
+        if let Some(node) = self.node_mut(rule, state.right.ip()) {
+            node.states = node.states.saturating_sub(1);
+            node.connections = node.connections.saturating_sub(u32::from(state.tracked == Tracked::Connection));
+            node.expires = now + remember;
+        }
+        true
+    }
+
+    /// Deletes source nodes of these networks; their states stay and no longer count. Returns how many.
+    pub fn forget_sources(&mut self, net: &IpNet) -> usize {
+        let before = self.nodes.len();
+        self.nodes.retain(|node| !net.contains(&node.address));
+        for state in self.states.values_mut().filter(|state| net.contains(&state.right.ip())) {
+            state.tracked = Tracked::No;
+        }
+        before - self.nodes.len()
+    }
+
+    /// Returns how many states a rule has.
+    pub fn states_of(&self, rule: usize) -> usize {
+        self.states.values().filter(|state| state.rule == Some(rule)).count()
+    }
+
+    /// Returns how many states a translation rule has.
+    pub fn states_translated(&self, chain: Chain, rule: usize) -> usize {
+        self.states.values().filter(|state| state.translation == Some((chain, rule))).count()
+    }
+
+    fn overload_table(&self) -> String {
+        let inside = |text: &str| Some(text.split_once("from <")?.1.split_once('>')?.0.to_owned());
+        self.rule(OVERLOAD_BLOCK).and_then(|index| self.filter.get(index)).and_then(|rule| inside(&rule.text)).unwrap_or_default()
+    }
+
+    fn chain_mut(&mut self, chain: Chain) -> &mut Vec<LoadedRule> {
+        match chain {
+            Chain::Nat => &mut self.nat,
+            Chain::Rdr => &mut self.rdr,
+        }
+    }
+
+    fn node_mut(&mut self, rule: usize, source: IpAddr) -> Option<&mut Node> {
+        self.nodes.iter_mut().find(|node| node.rule == rule && node.address == source)
+    }
+
+    /// Counts the looks at filter rules up to the matching one.
+    fn evaluate(&mut self, last: usize, interface: &str, direction: Direction) {
+        self.totals.matches += 1;
+        for rule in self.filter.iter_mut().take(last.saturating_add(1)) {
+            rule.evaluations += u64::from(rule.considers(interface, direction));
+        }
+    }
+
+    fn redirection(&mut self, passage: &Passage) -> Option<usize> {
+        if passage.interfaces.0 != "vtnet0" {
+            return None;
+        }
+        let wanted = format!(" to {} port = {} ->", passage.addressed.ip(), passage.addressed.port());
+        let found = self.rdr.iter().position(|rule| rule.text.contains(&wanted));
+        let last = found.unwrap_or(usize::MAX).saturating_add(1);
+        for rule in self.rdr.iter_mut().take(last) {
+            rule.evaluations += u64::from(rule.considers(passage.interfaces.0, Direction::In));
+        }
+        found
+    }
+
+    fn entry_state(&mut self, passage: &Passage, rule: Option<usize>, redirection: Option<usize>, now: i64) -> State {
+        let source = passage.client.ip();
+        let tracks = rule.and_then(|index| self.filter.get(index)).is_some_and(|rule| rule.caps.track_sources());
+        if let Some(rule) = rule.filter(|_| tracks) {
+            self.totals.nodes.0 += 1;
+            if self.node_mut(rule, source).is_none() {
+                self.nodes.push(Node::new(source, rule, now));
+                self.totals.nodes.1 += 1;
+            }
+            if let Some(node) = self.node_mut(rule, source) {
+                node.states += 1;
+            }
+        }
+        let reply_to = passage.interfaces.0 == "vtnet0" && source.is_ipv4() && rule.is_some();
+        State {
+            protocol: passage.protocol,
+            direction: Direction::In,
+            interface: passage.interfaces.0.to_owned(),
+            left: passage.server,
+            left_inside: (passage.addressed != passage.server).then_some(passage.addressed),
+            right: passage.client,
+            levels: first_levels(passage.protocol, Direction::In),
+            created: now,
+            expires: now,
+            packets: (0, 0),
+            bytes: (0, 0),
+            rule,
+            translation: redirection.map(|index| (Chain::Rdr, index)),
+            via: reply_to.then(|| "reply-to: 192.168.1.1@vtnet0".to_owned()),
+            tracked: if tracks { Tracked::State } else { Tracked::No },
+        }
+    }
+
+    fn exit_state(&mut self, passage: &Passage, now: i64) -> State {
+        let nat = passage.translated.and_then(|_| {
+            let network = if passage.client.ip().to_string().starts_with("10.0.20.") { "10.0.20.0/24" } else { "10.0.10.0/24" };
+            self.nat.iter().position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
+        });
+        let rule = self.rule(passage.rules.1);
+        self.evaluate(rule.unwrap_or(usize::MAX), passage.interfaces.1, Direction::Out);
+        State {
+            protocol: passage.protocol,
+            direction: Direction::Out,
+            interface: passage.interfaces.1.to_owned(),
+            left: passage.translated.unwrap_or(passage.client),
+            left_inside: passage.translated.map(|_| passage.client),
+            right: passage.server,
+            levels: first_levels(passage.protocol, Direction::Out),
+            created: now,
+            expires: now,
+            packets: (0, 0),
+            bytes: (0, 0),
+            rule,
+            translation: nat.map(|index| (Chain::Nat, index)),
+            via: passage.translated.map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
+            tracked: Tracked::No,
+        }
+    }
+
+    fn insert(&mut self, state: State, now: i64) -> u64 {
+        let id = self.next_state;
+        self.next_state += 1;
+        self.totals.inserts += 1;
+        let made_by = (state.rule, state.translation);
+        if let Some(rule) = made_by.0.and_then(|index| self.filter.get_mut(index)) {
+            rule.creations += 1;
+            rule.last_active = Some(now);
+        }
+        if let Some(rule) = made_by.1.and_then(|(chain, index)| self.chain_mut(chain).get_mut(index)) {
+            rule.creations += 1;
+        }
+        self.states.insert(id, state);
+        id
+    }
+
+    /// Counts a state as a connection of its source node; `None` if its rule tracks no sources.
+    fn count_connection(&mut self, id: u64) -> Option<(usize, IpAddr)> {
+        let state = self.states.get_mut(&id)?;
+        if state.tracked != Tracked::State {
+            return None;
+        }
+        state.tracked = Tracked::Connection;
+        let (rule, source) = (state.rule?, state.right.ip());
+        self.node_mut(rule, source)?.connections += 1;
+        Some((rule, source))
+    }
+
+    fn exceeds(&mut self, rule: usize, source: IpAddr, now: i64) -> bool {
+        let Some(caps) = self.filter.get(rule).map(|rule| rule.caps.clone()) else { return false };
+        let generation = self.generation;
+        let Some(node) = self.node_mut(rule, source) else { return false };
+        let many = caps.connections.is_some_and(|limit| node.connections > limit);
+        let fast = caps.rate.is_some_and(|rate| node.add_to_rate(rate, generation, now));
+        self.totals.source_connections += u64::from(many);
+        self.totals.source_rates += u64::from(fast);
+        many || fast
+    }
+
+    /// Puts the source into the rule's table, which does not renew an entry that is there, and ends the
+    /// states that have it in the first slot of their wire key: inbound from it, outbound to it. The
+    /// partners of redirected connections on the inside stay until they time out.
+    fn overload(&mut self, rule: usize, source: IpAddr, now: i64) {
+        let Some(name) = self.filter.get(rule).and_then(|rule| rule.caps.overload.clone()) else { return };
+        self.totals.overload_insertions += 1;
+        if let Some(table) = self.table_mut(&name) {
+            table.entries.entry(IpNet::from(source)).or_insert(now);
+        }
+        self.totals.overload_flushes += 1;
+        let flushed: Vec<u64> = self.states.iter().filter(|(_, state)| state.right.ip() == source).map(|(id, _)| *id).collect();
+        for id in flushed {
+            self.remove(id, now);
+        }
+    }
+}
+
+fn first_levels(protocol: Protocol, direction: Direction) -> (Level, Level) {
+    match (protocol, direction) {
+        (Protocol::Tcp, Direction::In) => (Level::Closed, Level::SynSent),
+        (Protocol::Tcp, Direction::Out) => (Level::SynSent, Level::Closed),
+        (Protocol::Udp, Direction::In) => (Level::NoTraffic, Level::Single),
+        (Protocol::Udp, Direction::Out) => (Level::Single, Level::NoTraffic),
+    }
+}
+
+/// Widens a count; nothing here comes near 2⁶⁴.
+pub fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
