@@ -112,21 +112,9 @@ fn fixed_clock(environment: &Environment) -> Result<Clock> {
 fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
-    let result = runtime.block_on(async {
-        tokio::select! {
-            result = commands::run(context, &cli.command) => result,
-            () = interrupted(), if !commands::ends_itself(&cli.command) => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
-        }
-    });
+    let result = runtime.block_on(commands::run(context, &cli.command));
     // What is still blocked (a resolver, say) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     let _ = std::io::stdout().flush();
     result
-}
-
-/// Waits for Ctrl-C; never, where signals cannot be waited for.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

@@ -146,7 +146,11 @@ impl Context {
 
     async fn within_time<T, E: Into<Failure>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
         let seconds = self.settings.timeout.as_secs();
-        match tokio::time::timeout(self.settings.timeout, work).await {
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(self.settings.timeout, work) => answered,
+            () = interrupted() => return Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        };
+        match answered {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(Failure::unreachable(format!("{} did not answer within {seconds} s.", self.firewall_name()))
                 .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
@@ -221,4 +225,11 @@ fn random_nonce() -> Result<Nonce> {
 /// Tells a failure of the simulated firewall.
 pub fn demo_failure(error: simulator::SimulatorError) -> Failure {
     Failure::new(Kind::Failed, format!("The simulated firewall: {error}.")).hint("`kmsctl demo reset` makes it forget its state.")
+}
+
+/// Waits for Ctrl-C; for ever, where signals cannot be waited for.
+pub async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

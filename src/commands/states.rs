@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::context::{Context, needed, wanted};
 use super::watch::{self, Watch};
 use crate::domain::connections::{self, Source};
+use crate::domain::exposure::Exposure;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
 use crate::domain::pf::state::State;
-use crate::domain::ratelimit::Caps;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -39,6 +39,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Question::Table,
         Question::Rules,
         Question::Translation,
+        Question::Info,
         Question::Sources,
         Question::States(arguments.source),
         Question::Configured,
@@ -77,19 +78,21 @@ struct Row {
 }
 
 /// Tallies the states of a reading; states are needed, everything else degrades to a warning.
-pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>) -> Result<States> {
+pub fn assess(context: &Context, reading: &Reading, exposure: &Exposure, warnings: &mut Vec<Warning>) -> Result<States> {
     let states = needed(&reading.states)?;
-    let exposure = super::expose::judge(context, reading, warnings);
-    let filter: Option<&Rule> = wanted(&reading.rules, "The cap", warnings).and_then(|rules| exposure.loaded_filter(rules));
-    let number = filter.and_then(|rule| rule.number);
-    let ours = |node: &&SourceNode| matches!((&node.rule, number), (Some((kind, rule)), Some(number)) if kind == "filter" && *rule == number);
+    // Source nodes name the number of the loaded rule; several rules can share the tracker.
+    let tracker = exposure.filter.tracker.as_ref().and_then(|tracker| tracker.parse::<u32>().ok());
+    let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
+    let numbers: Vec<u32> = rules.iter().filter(of_filter).filter_map(|rule| rule.number).collect();
+    let ours = |node: &&SourceNode| matches!(&node.rule, Some((kind, number)) if kind == "filter" && numbers.contains(number));
     let nodes: Vec<SourceNode> = wanted(&reading.sources, "What pf counts per source", warnings)
         .map(|nodes| nodes.iter().filter(ours).cloned().collect())
         .unwrap_or_default();
     let blocked = wanted(&reading.table, "Who is blocked", warnings).map(Vec::as_slice).unwrap_or_default();
     let is_blocked = |address: &IpAddr| blocked.iter().any(|entry| !entry.negated && entry.net.contains(address));
     Ok(States {
-        cap: filter.map(Caps::of_rule).and_then(|caps| caps.max_src_conn),
+        cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
         sources: connections::tally(states, &context.settings.service, &nodes, is_blocked),
         states: None,
     })
@@ -97,7 +100,8 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
 
 fn build(context: &Context, arguments: &Args, reading: &Reading, before: Option<&Reading>) -> Result<View> {
     let mut warnings = Vec::new();
-    let mut data = assess(context, reading, &mut warnings)?;
+    let exposure = super::expose::assess(context, reading, &mut warnings)?;
+    let mut data = assess(context, reading, &exposure, &mut warnings)?;
     if let Some(source) = arguments.source {
         data.sources.retain(|row| row.address == source);
     }

@@ -93,9 +93,20 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 #[derive(Debug, Serialize)]
 pub struct Table {
     table: String,
-    expiry: Expiry,
+    /// What lets entries go.
+    pub expiry: Expiry,
     /// The entries.
     pub entries: Vec<Blocked>,
+}
+
+impl Table {
+    /// Returns the newest entries, newest first.
+    pub fn newest(&self, most: usize) -> Vec<Blocked> {
+        let mut entries = self.entries.clone();
+        order(&mut entries, Sort::Newest);
+        entries.truncate(most);
+        entries
+    }
 }
 
 /// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
@@ -103,8 +114,8 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
     let entries = needed(&reading.table)?;
     let table = context.settings.service.table.as_str();
     let expiry = match wanted(&reading.configured, "When entries are released", warnings) {
-        Some(configured) => Expiry::of(&configured.cron, table),
-        None => Expiry::Unknown { why: "the configuration could not be read.".to_owned() },
+        Some(configured) => Expiry::find(&configured.cron, &context.settings.service.table),
+        None => Expiry::unread(),
     };
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     for state in wanted(&reading.states, "Live states", warnings).map(Vec::as_slice).unwrap_or_default() {
@@ -140,10 +151,19 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
         return Ok(view);
     }
     let of_all = if shown == all { String::new() } else { format!(" of {all}") };
-    view.human.line(format!("{shown}{of_all} blocked in {}, on every port and interface. {}", table.table, table.expiry));
+    view.human.line(format!("{shown}{of_all} blocked in {}, on every port and interface. {}", table.table, releases(&table.expiry)));
     view.human.gap();
     table_of(&mut view, reading, &table.entries);
     Ok(view)
+}
+
+/// Tells what lets entries go.
+pub fn releases(expiry: &Expiry) -> String {
+    match expiry {
+        Expiry::Cron { older_than_seconds, schedule } => format!("Entries older than {} go at `{schedule}` (cron).", span(*older_than_seconds)),
+        Expiry::None => "Nothing releases them: no cron job is configured.".to_owned(),
+        Expiry::Unknown { why } => format!("When they are released is unknown: {why}."),
+    }
 }
 
 /// Adds the table of entries for people.

@@ -40,7 +40,7 @@ pub async fn show(context: &Context, questions: &[Question], watch: &Watch, buil
     let _screen = context.terminal.redraws().then(|| context.terminal.take_screen());
     let result = tokio::select! {
         result = ticks(context, &mut opened, interval, build) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+        () = super::context::interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
     };
     drop(_screen);
     let closed = opened.close().await;
