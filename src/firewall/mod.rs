@@ -3,9 +3,13 @@
 
 pub mod demux;
 pub mod hostkey;
+mod identity;
 pub mod link;
 pub mod link_error;
+mod master;
 pub mod openssh;
 pub mod russh;
 pub mod script;
 pub mod shell;
+mod ssh_arguments;
+mod ssh_log;
