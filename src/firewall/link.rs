@@ -7,11 +7,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::firewall::hostkey::HostKey;
+use crate::firewall::hostkey::{HostKey, is_fingerprint};
 use crate::firewall::link_error::LinkError;
 use crate::firewall::openssh::OpenSsh;
 use crate::firewall::russh::Russh;
-use crate::firewall::script::{Script, Word};
+use crate::firewall::script::{self, REMOTE_SHELL, Script, Word};
 use crate::firewall::shell::Shell;
 
 /// Which SSH client to use.
@@ -60,6 +60,63 @@ pub struct Target {
     pub ssh_program: PathBuf,
 }
 
+impl Target {
+    /// Returns the known_hosts files of the built-in client, the user's first.
+    pub(super) fn known_hosts_files(&self) -> Vec<PathBuf> {
+        if let Some(path) = &self.known_hosts {
+            return vec![path.clone()];
+        }
+        let mut paths = Vec::new();
+        if let Some(home) = &self.home {
+            paths.extend(["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name)));
+        }
+        paths.extend(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from));
+        paths
+    }
+
+    /// Refuses what could be taken for an option or for a shell's punctuation on ssh's command line (a
+    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, and a key that is
+    /// not there (`ssh` would go on with others).
+    pub(super) fn check(&self) -> Result<(), LinkError> {
+        let plain = |text: &str, more: &[u8]| {
+            !text.is_empty()
+                && !text.starts_with('-')
+                && text.bytes().all(|byte| {
+                    byte.is_ascii_alphanumeric() || byte >= 0x80 || more.contains(&byte)
+                })
+        };
+        let bad = |what, value: &str| {
+            Err(LinkError::BadTarget {
+                what,
+                value: value.to_owned(),
+            })
+        };
+        if !plain(&self.host, b".-_:[]%") {
+            return bad("The host name", &self.host);
+        }
+        if let Some(user) = self.user.as_ref().filter(|user| !plain(user, b".-_@+")) {
+            return bad("The user name", user);
+        }
+        if let Some(pin) = self.fingerprint.as_ref().filter(|pin| !is_fingerprint(pin)) {
+            return bad("The pinned fingerprint", pin);
+        }
+        match &self.identity {
+            Some(path) if !path.is_file() => Err(LinkError::BadKey {
+                path: path.clone(),
+                reason: "there is no such file".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the constant remote command line, through sudo where that is configured.
+    pub(super) fn remote_shell(&self) -> String {
+        self.sudo
+            .as_ref()
+            .map_or_else(|| REMOTE_SHELL.to_owned(), script::remote_shell_with_sudo)
+    }
+}
+
 /// A passphrase; never shown in debug output.
 pub struct Secret(String);
 
@@ -72,6 +129,14 @@ impl Secret {
     /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        bytes.fill(0);
+        std::hint::black_box(&bytes);
     }
 }
 
@@ -105,6 +170,7 @@ impl Link {
         target: &Target,
         ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
     ) -> Result<Self, LinkError> {
+        target.check()?;
         match target.transport {
             Transport::Russh => Self::connect_russh(target, ask_passphrase).await,
             Transport::OpenSsh => Self::connect_openssh(target).await,

@@ -99,6 +99,14 @@ pub enum LinkError {
         /// The file or agent key, or the host's entry in known_hosts.
         what: String,
     },
+    /// known_hosts holds nothing but an RSA key for the host, which the built-in client cannot check.
+    #[error("{} has only an RSA key for {host}, which the built-in SSH client cannot check.", known_hosts.display())]
+    RsaHostKey {
+        /// As looked up.
+        host: String,
+        /// The file.
+        known_hosts: PathBuf,
+    },
     /// The host is not in known_hosts.
     #[error("The host key of {host} is not known: it presents {} {}, and {} has no entry for it.", presented.algorithm, presented.fingerprint, known_hosts.display())]
     HostKeyUnknown {
@@ -117,7 +125,7 @@ pub enum LinkError {
         /// What the server showed.
         presented: HostKey,
         /// What the file says.
-        recorded: Option<HostKey>,
+        recorded: Option<Box<HostKey>>,
         /// The file.
         known_hosts: PathBuf,
         /// The line in it, from 1.
@@ -261,6 +269,9 @@ impl LinkError {
             }
             Self::RsaKey { .. } => &[
                 "Use transport = \"openssh\", which does RSA, or an Ed25519 key: ssh-keygen -t ed25519.",
+            ],
+            Self::RsaHostKey { .. } => &[
+                "Use transport = \"openssh\", or add the firewall's Ed25519 key to known_hosts after comparing it.",
             ],
             Self::HostKeyUnknown { .. } => &[
                 "Compare the fingerprint with the firewall's own (console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).",
