@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
@@ -9,7 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct Rule {
     /// `@N`: the number states refer to. Scrub and filter rules are numbered separately.
     pub number: Option<u32>,
-    /// The rule as printed, without `@N `.
+    /// `(ID)` after the number: where pfSense up to 2.4 printed the tracker.
+    pub bracket: Option<u32>,
+    /// How many anchors' braces enclose it: 0 is the main ruleset, the one states refer to.
+    pub depth: u32,
+    /// An anchor printed with its contents in braces: those rules follow, one deeper.
+    pub block: bool,
+    /// The rule as printed, without `@N `, indentation and the brace of an anchor.
     pub text: String,
     /// What the rule does.
     pub action: Action,
@@ -29,13 +36,16 @@ pub struct Rule {
     pub from: Endpoint,
     /// `to …`.
     pub to: Endpoint,
-    /// The options of `keep state (…)`; `None` when the rule keeps no state options.
+    /// `keep state`, `no state` and so on.
+    pub keep: Option<Keep>,
+    /// The options of `keep state (…)`; all absent when there are none.
     pub state_options: StateOptions,
     /// `label "…"`, raw, in order.
     pub labels: Vec<String>,
     /// `ridentifier N`: pfSense's tracker. Several rules can share it.
     pub ridentifier: Option<u32>,
-    /// What follows `->` in a translation rule.
+    /// What follows `->` in a translation rule (on FreeBSD 15 also `rdr-to`, `nat-to`, `af-to`), table counts
+    /// removed: `<k8s_kms_lb> round-robin`, `192.168.1.30 port 5060:5070`.
     pub target: Option<String>,
     /// From the `[ … ]` lines of `-v`.
     pub counters: Option<RuleCounters>,
@@ -46,7 +56,7 @@ pub struct Rule {
 pub enum Action {
     /// `pass`.
     Pass,
-    /// `block`, with what it answers (`drop`, `return`, …).
+    /// `block`; what it answers (`drop`, `return`, …) stays in the text.
     Block,
     /// `match`.
     Match,
@@ -120,6 +130,19 @@ pub struct Endpoint {
     pub port: Option<String>,
 }
 
+/// What a rule does about state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// `no state`.
+    No,
+    /// `keep state`.
+    Keep,
+    /// `modulate state`.
+    Modulate,
+    /// `synproxy state`.
+    Synproxy,
+}
+
 /// The options of `keep state (…)` that kmsctl judges, and the rest as printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateOptions {
@@ -177,6 +200,43 @@ pub struct RuleCounters {
     pub bytes: u64,
     /// Present states.
     pub states: u64,
-    /// States made since the rule was loaded.
+    /// States made since the rule was loaded (0 with `-g`, which does not print it).
     pub state_creations: u64,
+    /// Who loaded it.
+    pub inserted: Option<Inserted>,
+    /// Its source nodes (FreeBSD 15).
+    pub source_nodes: Option<NodeCounts>,
+    /// When it last matched (`-vv`, from FreeBSD 14).
+    pub last_active: Option<LastActive>,
+}
+
+/// `Inserted: uid U pid P`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// The user; not printed by pfSense up to 2.4.
+    pub uid: Option<u32>,
+    /// The process.
+    pub pid: u32,
+}
+
+/// `Source Nodes: N Limit: N NAT/RDR: N Route: N` (FreeBSD 15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// All.
+    pub all: u64,
+    /// For limits.
+    pub limit: u64,
+    /// For sticky translation.
+    pub translation: u64,
+    /// For sticky routes.
+    pub route: u64,
+}
+
+/// `Last Active Time: …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastActive {
+    /// `N/A`.
+    Never,
+    /// Whole seconds, read as UTC.
+    At(Timestamp),
 }

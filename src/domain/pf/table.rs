@@ -38,6 +38,54 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A line of `-T test -vv`, or of `-T add|delete|expire|… -v`: an address and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Column 1.
+    pub mark: Mark,
+    /// Printed with `!`.
+    pub negated: bool,
+    /// The address or network asked about or changed.
+    pub net: IpNet,
+    /// What matched it (`-T test -vv` only).
+    pub found: Option<Found>,
+}
+
+/// What pfctl did with an address, by the letter in column 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Blank: nothing, or no match.
+    None,
+    /// `M`: it is in the table.
+    Match,
+    /// `A`: added.
+    Added,
+    /// `D`: deleted.
+    Deleted,
+    /// `C`: changed.
+    Changed,
+    /// `Z`: statistics zeroed.
+    Cleared,
+    /// `X`: given twice.
+    Duplicate,
+    /// `Y`: given both plain and negated.
+    Conflict,
+}
+
+/// The second column of `-T test -vv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// `nomatch`.
+    Nothing,
+    /// The entry that decided.
+    Entry {
+        /// It excludes the address.
+        negated: bool,
+        /// The entry.
+        net: IpNet,
+    },
+}
+
 /// The name of a pf table: 1 to 31 letters, digits, `_`, `-` or `.`, not starting with `-`.
 ///
 /// pf allows more; nothing that pfSense makes uses it, and these need no quoting anywhere.

@@ -1,0 +1,241 @@
+//! The small pieces that several pfctl outputs share: numbers, `HH:MM:SS`, `ctime`, addresses.
+//!
+//! Readers that take a prefix return the value and the rest, for the state table's inner loop.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use jiff::civil::{DateTime, Weekday};
+use jiff::tz::TimeZone;
+
+/// Reads decimal digits off the front.
+pub(super) fn digits(text: &str) -> Option<(u64, &str)> {
+    let mut value: u64 = 0;
+    let mut length = 0;
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+        length += 1;
+    }
+    (length > 0).then_some((value, text.get(length..)?))
+}
+
+/// Reads a whole decimal number; no sign, no blanks.
+pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    match digits(text)? {
+        (value, "") => T::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+/// Reads `HH:MM:SS` off the front, in seconds; the hours may have any number of digits.
+pub(super) fn clock(text: &str) -> Option<(u64, &str)> {
+    let (hours, rest) = digits(text)?;
+    let (minutes, rest) = digits(rest.strip_prefix(':')?)?;
+    let (seconds, rest) = digits(rest.strip_prefix(':')?)?;
+    if minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let total = hours
+        .checked_mul(3600)?
+        .checked_add(minutes * 60 + seconds)?;
+    Some((total, rest))
+}
+
+/// Prints seconds as pfctl does: at least two digits each.
+pub(super) struct Clock(pub(super) u64);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (minutes, seconds) = (self.0 / 60, self.0 % 60);
+        write!(
+            formatter,
+            "{:02}:{:02}:{seconds:02}",
+            minutes / 60,
+            minutes % 60
+        )
+    }
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+fn weekday(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Monday => "Mon",
+        Weekday::Tuesday => "Tue",
+        Weekday::Wednesday => "Wed",
+        Weekday::Thursday => "Thu",
+        Weekday::Friday => "Fri",
+        Weekday::Saturday => "Sat",
+        Weekday::Sunday => "Sun",
+    }
+}
+
+/// Reads C's `ctime` form, `Thu Oct  9 06:06:40 2025`, as UTC (the commands run with `TZ=UTC`).
+pub(super) fn ctime(text: &str) -> Option<Timestamp> {
+    let mut words = text.split_ascii_whitespace();
+    let (day_name, month_name) = (words.next()?, words.next()?);
+    let (day, time, year) = (words.next()?, words.next()?, words.next()?);
+    if words.next().is_some() {
+        return None;
+    }
+    let month = MONTHS.iter().position(|month| *month == month_name)? + 1;
+    let (hour, rest) = time.split_once(':')?;
+    let (minute, second) = rest.split_once(':')?;
+    let civil = DateTime::new(
+        number(year)?,
+        i8::try_from(month).ok()?,
+        number(day)?,
+        number(hour)?,
+        number(minute)?,
+        number(second)?,
+        0,
+    )
+    .ok()?;
+    // A weekday that does not fit the date is a garbled line, not a time.
+    if weekday(civil.weekday()) != day_name {
+        return None;
+    }
+    let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
+    Some(zoned.timestamp())
+}
+
+/// Prints a moment in `ctime` form, in UTC.
+pub(super) struct Ctime(pub(super) Timestamp);
+
+impl fmt::Display for Ctime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zoned = self.0.to_zoned(TimeZone::UTC);
+        let month = usize::from(zoned.month().unsigned_abs()).wrapping_sub(1);
+        write!(
+            formatter,
+            "{} {} {:>2} {:02}:{:02}:{:02} {}",
+            weekday(zoned.weekday()),
+            MONTHS.get(month).unwrap_or(&"???"),
+            zoned.day(),
+            zoned.hour(),
+            zoned.minute(),
+            zoned.second(),
+            zoned.year(),
+        )
+    }
+}
+
+/// Reads an IPv4 address in dotted form off the front; leading zeros are refused, as everywhere in Rust.
+pub(super) fn ipv4(text: &str) -> Option<(Ipv4Addr, &str)> {
+    let mut bits: u32 = 0;
+    let mut octet: u32 = 0;
+    let (mut dots, mut in_octet, mut length) = (0, 0, 0);
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            if in_octet > 0 && octet == 0 {
+                return None;
+            }
+            octet = octet * 10 + u32::from(digit);
+            if octet > 255 {
+                return None;
+            }
+            in_octet += 1;
+        } else if byte == b'.' && dots < 3 && in_octet > 0 {
+            bits = bits << 8 | octet;
+            (dots, octet, in_octet) = (dots + 1, 0, 0);
+        } else {
+            break;
+        }
+        length += 1;
+    }
+    if dots != 3 || in_octet == 0 {
+        return None;
+    }
+    Some((Ipv4Addr::from_bits(bits << 8 | octet), text.get(length..)?))
+}
+
+/// Reads an address or network; a host has the full prefix length.
+pub(super) fn net(text: &str) -> Option<IpNet> {
+    match text.split_once('/') {
+        Some((address, length)) => {
+            IpNet::new(address.parse::<IpAddr>().ok()?, number(length)?).ok()
+        }
+        None => Some(IpNet::from(text.parse::<IpAddr>().ok()?)),
+    }
+}
+
+/// Prints an address or network, a host without its length.
+pub(super) struct Net(pub(super) IpNet);
+
+impl fmt::Display for Net {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.addr())?;
+        if self.0.prefix_len() < self.0.max_prefix_len() {
+            write!(formatter, "/{}", self.0.prefix_len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ctime_reads_the_padded_day_and_refuses_a_wrong_weekday() {
+        let text = "Thu Oct  9 06:06:40 2025";
+        let time = ctime(text).unwrap();
+        assert_eq!(time.to_string(), "2025-10-09T06:06:40Z");
+        assert_eq!(Ctime(time).to_string(), text);
+        assert_eq!(ctime("Fri Oct  9 06:06:40 2025"), None);
+        assert_eq!(ctime("Thu Oct  9 06:06:40 2025 CEST"), None);
+        assert_eq!(ctime("Thu Oct 39 06:06:40 2025"), None);
+        assert_eq!(ctime("N/A"), None);
+    }
+
+    #[test]
+    fn clocks_run_past_two_digit_hours() {
+        assert_eq!(clock("100:00:01, x"), Some((360_001, ", x")));
+        assert_eq!(Clock(360_001).to_string(), "100:00:01");
+        assert_eq!(clock("00:60:00"), None);
+        assert_eq!(clock("18446744073709551615:00:00"), None);
+    }
+
+    #[test]
+    fn numbers_take_no_sign_and_do_not_wrap() {
+        assert_eq!(number::<u64>("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number::<u64>("18446744073709551616"), None);
+        assert_eq!(number::<u32>("+1"), None);
+        assert_eq!(number::<u8>("256"), None);
+        assert_eq!(number::<u8>(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn ipv4_agrees_with_the_standard_library(text in "[0-9]{1,3}(\\.[0-9]{1,4}){2,4}") {
+            let ours = match ipv4(&text) {
+                Some((address, "")) => Some(address),
+                _ => None,
+            };
+            prop_assert_eq!(ours, text.parse().ok());
+        }
+
+        #[test]
+        fn ctime_prints_what_it_reads(seconds in -60_000_000_000_i64..200_000_000_000) {
+            let time = Timestamp::from_second(seconds).unwrap();
+            prop_assert_eq!(ctime(&Ctime(time).to_string()), Some(time));
+        }
+
+        #[test]
+        fn clock_prints_what_it_reads(seconds: u64) {
+            let text = Clock(seconds).to_string();
+            prop_assert_eq!(clock(&text), Some((seconds, "")));
+        }
+    }
+}
