@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot};
+use crate::commands::{
+    config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot,
+};
 use crate::settings::keys;
 
 const AFTER_HELP: &str = "\
@@ -60,7 +62,10 @@ impl Global {
             ("color", "--color", &self.color),
             ("timeout", "--timeout", &self.timeout),
         ];
-        flags.into_iter().filter_map(|(key, flag, text)| Some((key, flag, text.clone()?))).collect()
+        flags
+            .into_iter()
+            .filter_map(|(key, flag, text)| Some((key, flag, text.clone()?)))
+            .collect()
     }
 }
 

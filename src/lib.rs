@@ -79,13 +79,24 @@ pub fn refuse(error: &clap::Error) -> u8 {
 /// the failure is told in the form that was asked for.
 fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (Terminal, Failure)> {
     let global = &cli.global;
-    let switched = |flag: bool, name: &str| flag || environment.variable(name).is_some_and(|value| value != "0" && value != "false");
+    let switched = |flag: bool, name: &str| {
+        flag || environment
+            .variable(name)
+            .is_some_and(|value| value != "0" && value != "false")
+    };
     let quiet = switched(global.quiet, "KMSCTL_QUIET");
     let verbose = switched(global.verbose, "KMSCTL_VERBOSE");
     let no_color = environment.no_color || environment.dumb_terminal;
-    let early_mode = Mode::from_word(global.output.as_deref().or_else(|| environment.variable("KMSCTL_OUTPUT")).unwrap_or_default());
+    let early_mode = Mode::from_word(
+        global
+            .output
+            .as_deref()
+            .or_else(|| environment.variable("KMSCTL_OUTPUT"))
+            .unwrap_or_default(),
+    );
     let early = Terminal::new(early_mode, ColorChoice::Auto, no_color, quiet, verbose);
-    let layers = Layers::read(&environment, global.config.as_deref(), &global.layers()).map_err(|failure| (early, failure))?;
+    let layers = Layers::read(&environment, global.config.as_deref(), &global.layers())
+        .map_err(|failure| (early, failure))?;
     let settings = Settings::resolve(&layers, &environment).map_err(|failure| (early, failure))?;
     let terminal = Terminal::new(settings.output, settings.color, no_color, quiet, verbose);
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
@@ -105,13 +116,18 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
 fn fixed_clock(environment: &Environment) -> Result<Clock> {
     match environment.variable("KMSCTL_DEMO_NOW") {
         None => Ok(Clock::System),
-        Some(text) => text.parse().map(Clock::Fixed).map_err(|_| Failure::usage("KMSCTL_DEMO_NOW wants a time such as 2026-01-02T03:04:05Z.")),
+        Some(text) => text.parse().map(Clock::Fixed).map_err(|_| {
+            Failure::usage("KMSCTL_DEMO_NOW wants a time such as 2026-01-02T03:04:05Z.")
+        }),
     }
 }
 
 fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
     let result = runtime.block_on(commands::run(context, &cli.command));
     // What is still blocked (a resolver, say) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));

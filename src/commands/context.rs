@@ -11,7 +11,7 @@ use crate::firewall::facts::{Fact, Programs, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
 use crate::firewall::script::Nonce;
 use crate::settings::{Become, Environment, Layers, Settings};
-use crate::simulator::{self, Simulator};
+use crate::simulator::{self, Scenario, Simulator};
 use crate::terminal::{Terminal, View, prompt};
 
 /// Everything a command works with; all of it decided before any connection.
@@ -63,13 +63,25 @@ impl Context {
 
     /// Connects and opens one shell that can answer the questions, within the time-out.
     pub async fn open(&self, questions: &[Question]) -> Result<Opened> {
-        let simulator = if self.demo { Some(self.start_demo().await?) } else { None };
-        let target = simulator.as_ref().map_or_else(|| self.target(), |simulator| self.demo_target(simulator));
-        let spinner = self.terminal.spinner(&format!("Connecting to {} …", self.firewall_name()));
+        let simulator = if self.demo {
+            Some(self.start_demo().await?)
+        } else {
+            None
+        };
+        let target = simulator
+            .as_ref()
+            .map_or_else(|| self.target(), |simulator| self.demo_target(simulator));
+        let spinner = self
+            .terminal
+            .spinner(&format!("Connecting to {} …", self.firewall_name()));
         let opened = self.within_time(self.open_at(&target, questions)).await;
         spinner.finish_and_clear();
         let (survey, link) = opened?;
-        Ok(Opened { survey, link, simulator })
+        Ok(Opened {
+            survey,
+            link,
+            simulator,
+        })
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -79,16 +91,29 @@ impl Context {
 
     /// Returns the name that output gives the firewall.
     pub fn firewall_name(&self) -> &str {
-        if self.demo { "demo" } else { &self.settings.firewall.host }
+        if self.demo {
+            "demo"
+        } else {
+            &self.settings.firewall.host
+        }
     }
 
     /// Makes a view about the firewall with the reading's time and its parsers' complaints.
-    pub fn view(&self, schema: &'static str, reading: &Reading, data: &impl serde::Serialize) -> Result<View> {
+    pub fn view(
+        &self,
+        schema: &'static str,
+        reading: &Reading,
+        data: &impl serde::Serialize,
+    ) -> Result<View> {
         let mut view = View::new(schema, reading.clock.now, data)?;
         view.firewall = Some(self.firewall_name().to_owned());
         if let Some((program, line)) = reading.unread.first() {
             let more = reading.unread.len() - 1;
-            let others = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            let others = if more > 0 {
+                format!(" (and {more} more)")
+            } else {
+                String::new()
+            };
             view.warnings.push(Warning::new(
                 "unread-output",
                 format!("{program} printed a line kmsctl does not understand, which is left out{others}: {}", line.text),
@@ -109,19 +134,27 @@ impl Context {
 
     /// Starts the simulated firewall on a free loopback port.
     pub async fn start_demo(&self) -> Result<Simulator> {
-        self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).await
+        self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
     }
 
     /// Starts the simulated firewall on an address.
     pub async fn start_demo_on(&self, listen: std::net::SocketAddr) -> Result<Simulator> {
-        let scenario = self.environment.variable("KMSCTL_DEMO_SCENARIO").map(str::parse).transpose();
+        let scenario = self.demo_scenario()?;
         let options = simulator::Options {
             directory: self.demo_directory(),
             listen,
             clock: self.clock,
-            scenario: scenario.map_err(|error: simulator::UnknownScenario| Failure::usage(format!("KMSCTL_DEMO_SCENARIO: {error}")))?,
+            scenario,
         };
         Simulator::start(options).await.map_err(demo_failure)
+    }
+
+    fn demo_scenario(&self) -> Result<Option<Scenario>> {
+        let Some(name) = self.environment.variable("KMSCTL_DEMO_SCENARIO") else { return Ok(None) };
+        let names = || Scenario::ALL.map(Scenario::name).join(", ");
+        let unknown = || Failure::usage(format!("KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`.")).hint(format!("There are: {}.", names()));
+        Scenario::parse(name).map(Some).ok_or_else(unknown)
     }
 
     /// Returns where the simulated firewall keeps its state.
@@ -133,18 +166,33 @@ impl Context {
         let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
         let nonce = random_nonce()?;
         let (pfctl, php) = match self.demo {
-            true => (crate::firewall::script::Word::fixed("/sbin/pfctl"), crate::firewall::script::Word::fixed("/usr/local/bin/php")),
-            false => (self.settings.firewall.pfctl.clone(), self.settings.firewall.php.clone()),
+            true => (
+                crate::firewall::script::Word::fixed("/sbin/pfctl"),
+                crate::firewall::script::Word::fixed("/usr/local/bin/php"),
+            ),
+            false => (
+                self.settings.firewall.pfctl.clone(),
+                self.settings.firewall.php.clone(),
+            ),
         };
         let programs = Programs { pfctl, php };
         let script = Survey::script(questions, &self.settings.service, &programs, &nonce);
         let mut link = Link::connect(target, &ask).await?;
         let shell = link.shell(&script).await?;
-        let survey = Survey::new(shell, questions.to_vec(), self.settings.service.clone(), programs, nonce);
+        let survey = Survey::new(
+            shell,
+            questions,
+            self.settings.service.clone(),
+            programs,
+            nonce,
+        );
         Ok((survey, link))
     }
 
-    async fn within_time<T, E: Into<Failure>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
+    async fn within_time<T, E: Into<Failure>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T> {
         let seconds = self.settings.timeout.as_secs();
         let answered = tokio::select! {
             answered = tokio::time::timeout(self.settings.timeout, work) => answered,
@@ -152,8 +200,11 @@ impl Context {
         };
         match answered {
             Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(Failure::unreachable(format!("{} did not answer within {seconds} s.", self.firewall_name()))
-                .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
+            Err(_) => Err(Failure::unreachable(format!(
+                "{} did not answer within {seconds} s.",
+                self.firewall_name()
+            ))
+            .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
         }
     }
 
@@ -209,7 +260,10 @@ pub fn wanted<'a, T>(fact: &'a Fact<T>, what: &str, warnings: &mut Vec<Warning>)
     match fact {
         Ok(value) => Some(value),
         Err(error) => {
-            warnings.push(Warning::new("fact-missing", format!("{what}: unknown, as {error}.")));
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("{what}: unknown, as {error}."),
+            ));
             None
         }
     }
@@ -218,13 +272,16 @@ pub fn wanted<'a, T>(fact: &'a Fact<T>, what: &str, warnings: &mut Vec<Warning>)
 /// Returns a fresh random nonce.
 fn random_nonce() -> Result<Nonce> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::failed(format!("This machine gives no random numbers: {error}.")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::failed(format!("This machine gives no random numbers: {error}."))
+    })?;
     Ok(Nonce::new(bytes))
 }
 
 /// Tells a failure of the simulated firewall.
 pub fn demo_failure(error: simulator::SimulatorError) -> Failure {
-    Failure::new(Kind::Failed, format!("The simulated firewall: {error}.")).hint("`kmsctl demo reset` makes it forget its state.")
+    Failure::new(Kind::Failed, format!("The simulated firewall: {error}."))
+        .hint("`kmsctl demo reset` makes it forget its state.")
 }
 
 /// Waits for Ctrl-C; for ever, where signals cannot be waited for.

@@ -43,7 +43,11 @@ fn reset(context: &Context) -> Result<()> {
     }
     let forgotten = simulator::reset(&context.demo_directory()).map_err(demo_failure)?;
     let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
-    view.human.line(if forgotten { "The simulated firewall has forgotten its state." } else { "The simulated firewall had no state." });
+    view.human.line(if forgotten {
+        "The simulated firewall has forgotten its state."
+    } else {
+        "The simulated firewall had no state."
+    });
     context.terminal.show(&view)
 }
 
@@ -56,7 +60,9 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
         identity: String,
     }
     if !listen.ip().is_loopback() {
-        return Err(Failure::usage(format!("{listen} is not a loopback address; the demo lets everybody in, so it listens on 127.0.0.1 or [::1] only.")));
+        return Err(Failure::usage(format!(
+            "{listen} is not a loopback address; the demo lets everybody in, so it listens on 127.0.0.1 or [::1] only."
+        )));
     }
     let simulator = context.start_demo_on(listen).await?;
     let address = simulator.address();
@@ -67,7 +73,10 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
         identity: simulator.client_key().display().to_string(),
     };
     let mut view = View::new("demo.serve", context.clock.now(), &serving)?;
-    view.human.line(format!("The simulated firewall listens on {address}. Host key: {}", serving.host_key));
+    view.human.line(format!(
+        "The simulated firewall listens on {address}. Host key: {}",
+        serving.host_key
+    ));
     view.human.line("Try it from another terminal:");
     view.human.line(format!(
         "  ssh -p {} -o UserKnownHostsFile={} admin@{} pfctl -t virusprot -T show -v",

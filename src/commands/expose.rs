@@ -23,7 +23,6 @@ enum Command {
 
 /// The questions whose answers [`assess`] needs.
 pub const QUESTIONS: &[Question] = &[
-    Question::Clock,
     Question::Rules,
     Question::Translation,
     Question::Info,
@@ -42,14 +41,26 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// Judges the exposure of a reading. The loaded rules are needed; without the configuration, or pf's status, the
 /// judgement rests on what is left and a warning says so.
-pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>) -> Result<Exposure> {
+pub fn assess(
+    context: &Context,
+    reading: &Reading,
+    warnings: &mut Vec<Warning>,
+) -> Result<Exposure> {
     let filter = needed(&reading.rules)?;
     let nat = needed(&reading.translation)?;
     let info = wanted(&reading.info, "Whether pf is enabled", warnings);
     let configured = wanted(&reading.configured, "What is configured", warnings);
     let enabled = info.is_none_or(|info| info.enabled);
-    let loaded = Loaded { filter, nat, enabled };
-    Ok(exposure::judge(configured, loaded, &context.settings.service))
+    let loaded = Loaded {
+        filter,
+        nat,
+        enabled,
+    };
+    Ok(exposure::judge(
+        configured,
+        loaded,
+        &context.settings.service,
+    ))
 }
 
 fn show(context: &Context, reading: &Reading) -> Result<View> {
@@ -64,7 +75,8 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
     if !others.is_empty() {
         view.human.gap().line("Findings:");
         for finding in others {
-            view.human.line(format!("  {}: {}", finding.code, finding.message));
+            view.human
+                .line(format!("  {}: {}", finding.code, finding.message));
         }
     }
     Ok(view)
@@ -73,9 +85,19 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
 /// Adds the state and its reason.
 pub fn headline(human: &mut Human, exposure: &Exposure, context: &Context) {
     let service = &context.settings.service;
-    let reason = exposure.why.first().map_or("", |finding| finding.message.as_str());
-    let what = format!("TCP/{} on {} to {}", service.port, service.interface, service.alias);
-    human.field("Exposure", format!("{}: {what}", exposure.state), tone(exposure.state));
+    let reason = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
+    let what = format!(
+        "TCP/{} on {} to {}",
+        service.port, service.interface, service.alias
+    );
+    human.field(
+        "Exposure",
+        format!("{}: {what}", exposure.state),
+        tone(exposure.state),
+    );
     human.field("Why", reason, Tone::Plain);
 }
 
@@ -103,13 +125,18 @@ pub fn part(part: &Part) -> String {
         (Some(true), _) => "configured, enabled",
     }];
     words.push(if part.loaded { "loaded" } else { "not loaded" });
-    let tracker = part.tracker.as_ref().map(|tracker| format!(" (tracker {tracker})"));
+    let tracker = part
+        .tracker
+        .as_ref()
+        .map(|tracker| format!(" (tracker {tracker})"));
     words.join(", ") + &tracker.unwrap_or_default()
 }
 
 /// Renders the caps on both sides, once where they agree.
 pub fn caps(exposure: &Exposure) -> String {
-    let side = |caps: Option<crate::domain::ratelimit::Caps>| caps.map_or_else(|| "none".to_owned(), |caps| caps.to_string());
+    let side = |caps: Option<crate::domain::ratelimit::Caps>| {
+        caps.map_or_else(|| "none".to_owned(), |caps| caps.to_string())
+    };
     let (configured, loaded) = (exposure.caps.configured, exposure.caps.loaded);
     if configured == loaded {
         return side(loaded);

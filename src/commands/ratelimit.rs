@@ -27,7 +27,6 @@ enum Command {
 
 /// The questions whose answers [`assess`] needs.
 const QUESTIONS: &[Question] = &[
-    Question::Clock,
     Question::Rules,
     Question::Translation,
     Question::Info,
@@ -57,12 +56,26 @@ pub struct Ratelimit {
 }
 
 /// Judges the caps, and the sources against them where they are known.
-pub fn assess(context: &Context, exposure: &Exposure, states: Option<&states::States>) -> Ratelimit {
+pub fn assess(
+    context: &Context,
+    exposure: &Exposure,
+    states: Option<&states::States>,
+) -> Ratelimit {
     let standing = ratelimit::judge(exposure, &context.settings.presets);
     let cap = standing.loaded.and_then(|caps| caps.max_src_conn);
-    let sources = states.map(|states| states.sources.as_slice()).unwrap_or_default();
+    let sources = states
+        .map(|states| states.sources.as_slice())
+        .unwrap_or_default();
     // What pf counts is the truth; established connections stand in for sources without a node.
-    let near = ratelimit::pressed(sources.iter().map(|source| (source.address, source.counted.map_or(source.established, u64::from))), cap);
+    let near = ratelimit::pressed(
+        sources.iter().map(|source| {
+            (
+                source.address,
+                source.counted.map_or(source.established, u64::from),
+            )
+        }),
+        cap,
+    );
     Ratelimit { standing, near }
 }
 
@@ -72,7 +85,10 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
     let states = match states::assess(context, reading, &exposure, &mut warnings) {
         Ok(states) => Some(states),
         Err(failure) => {
-            warnings.push(Warning::new("fact-missing", format!("Who is near the cap: unknown. {}", failure.message)));
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("Who is near the cap: unknown. {}", failure.message),
+            ));
             None
         }
     };
@@ -82,15 +98,33 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
     for_people(&mut view.human, &data);
     view.human.field("Why", &data.standing.why, Tone::Plain);
     view.human.gap();
-    let presets = context.settings.presets.iter().map(|preset| vec![preset.name.clone(), preset.caps.to_string()]);
-    view.human.table(vec![left("PRESET"), left("CAPS PER SOURCE")], presets.collect());
+    let presets = context
+        .settings
+        .presets
+        .iter()
+        .map(|preset| vec![preset.name.clone(), preset.caps.to_string()]);
+    view.human.table(
+        vec![left("PRESET"), left("CAPS PER SOURCE")],
+        presets.collect(),
+    );
     if !data.near.is_empty() {
         view.human.gap();
         let rows = data.near.iter().map(|pressed| {
-            let word = if pressed.pressure == Pressure::Over { "over" } else { "near" };
-            vec![pressed.address.to_string(), pressed.established.to_string(), word.to_owned()]
+            let word = if pressed.pressure == Pressure::Over {
+                "over"
+            } else {
+                "near"
+            };
+            vec![
+                pressed.address.to_string(),
+                pressed.established.to_string(),
+                word.to_owned(),
+            ]
         });
-        view.human.table(vec![left("SOURCE"), right("CONNECTIONS"), left("THE CAP")], rows.collect());
+        view.human.table(
+            vec![left("SOURCE"), right("CONNECTIONS"), left("THE CAP")],
+            rows.collect(),
+        );
     }
     Ok(view)
 }
@@ -98,20 +132,51 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
 /// Adds the caps in two or three lines.
 pub fn for_people(human: &mut Human, data: &Ratelimit) {
     let standing = &data.standing;
-    let name = standing.preset.as_ref().map_or_else(|| "no preset".to_owned(), |preset| format!("preset {preset}"));
-    let loaded = standing.loaded.map_or_else(|| "no rule is loaded".to_owned(), |caps| caps.to_string());
-    let (word, tone) = if standing.in_force { ("in force", Tone::Good) } else { ("NOT in force", Tone::Warning) };
-    human.field("Caps", format!("{word}: {loaded} per source ({name})"), tone);
+    let name = standing.preset.as_ref().map_or_else(
+        || "no preset".to_owned(),
+        |preset| format!("preset {preset}"),
+    );
+    let loaded = standing
+        .loaded
+        .map_or_else(|| "no rule is loaded".to_owned(), |caps| caps.to_string());
+    let (word, tone) = if standing.in_force {
+        ("in force", Tone::Good)
+    } else {
+        ("NOT in force", Tone::Warning)
+    };
+    human.field(
+        "Caps",
+        format!("{word}: {loaded} per source ({name})"),
+        tone,
+    );
     if standing.configured.is_some() && standing.configured != standing.loaded {
-        let configured = standing.configured.map(|caps| caps.to_string()).unwrap_or_default();
+        let configured = standing
+            .configured
+            .map(|caps| caps.to_string())
+            .unwrap_or_default();
         human.field("Configured", configured, Tone::Warning);
     }
     let near = match data.near.as_slice() {
         [] => "nobody".to_owned(),
         [first, rest @ ..] => {
-            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            format!("{} with {} connections{more}", first.address, first.established)
+            let more = if rest.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} more", rest.len())
+            };
+            format!(
+                "{} with {} connections{more}",
+                first.address, first.established
+            )
         }
     };
-    human.field("Near the cap", near, if data.near.is_empty() { Tone::Plain } else { Tone::Warning });
+    human.field(
+        "Near the cap",
+        near,
+        if data.near.is_empty() {
+            Tone::Plain
+        } else {
+            Tone::Warning
+        },
+    );
 }

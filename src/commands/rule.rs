@@ -4,8 +4,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::Context;
-use super::watch::{self, Watch};
 use super::expose;
+use super::watch::{self, Watch};
 use crate::domain::exposure::{Exposure, Part};
 use crate::error::Result;
 use crate::firewall::facts::Reading;
@@ -31,7 +31,8 @@ enum Command {
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Show { watch } => {
-            let build = |reading: &Reading, before: Option<&Reading>| show(context, reading, before);
+            let build =
+                |reading: &Reading, before: Option<&Reading>| show(context, reading, before);
             watch::show(context, expose::QUESTIONS, watch, build).await
         }
     }
@@ -47,9 +48,14 @@ struct Rules<'a> {
 fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = expose::assess(context, reading, &mut warnings)?;
-    let earlier = before.map(|before| expose::assess(context, before, &mut Vec::new())).transpose()?;
-    let seconds = before.map(|before| crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1));
-    let Exposure { nat, filter, block, .. } = &exposure;
+    let earlier = before
+        .map(|before| expose::assess(context, before, &mut Vec::new()))
+        .transpose()?;
+    let seconds = before
+        .map(|before| crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1));
+    let Exposure {
+        nat, filter, block, ..
+    } = &exposure;
     let mut view = context.view("rule.show", reading, &Rules { nat, filter, block })?;
     view.warnings.extend(warnings);
     expose::headline(&mut view.human, &exposure, context);
@@ -61,13 +67,25 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
         ("block rule", block, past.map(|past| &past.block)),
     ];
     let rows = rows.map(|(name, part, past)| row(name, part, past, seconds));
-    let mut columns = vec![left("RULE"), left("STANDING"), right("EVALUATIONS"), right("PACKETS"), right("BYTES"), right("STATES"), right("CREATED")];
+    let mut columns = vec![
+        left("RULE"),
+        left("STANDING"),
+        right("EVALUATIONS"),
+        right("PACKETS"),
+        right("BYTES"),
+        right("STATES"),
+        right("CREATED"),
+    ];
     if seconds.is_some() {
         columns.extend([right("PACKETS/s"), right("CREATED/s")]);
     }
     view.human.table(columns, rows.to_vec());
     view.human.gap();
-    view.human.field("Caps", expose::caps(&exposure), crate::terminal::Tone::Plain);
+    view.human.field(
+        "Caps",
+        expose::caps(&exposure),
+        crate::terminal::Tone::Plain,
+    );
     for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
         if let Some(text) = &part.text {
             view.human.field(name, text, crate::terminal::Tone::Plain);
@@ -78,20 +96,38 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
 
 fn row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Vec<String> {
     let counters = part.counters.unwrap_or_default();
-    let shown = |number: u64| if part.counters.is_some() { count(number) } else { "-".to_owned() };
+    let shown = |number: u64| {
+        if part.counters.is_some() {
+            count(number)
+        } else {
+            "-".to_owned()
+        }
+    };
     let mut row = vec![
         name.to_owned(),
         standing(part).to_owned(),
         shown(counters.evaluations),
         shown(counters.packets),
-        if part.counters.is_some() { bytes(counters.bytes) } else { "-".to_owned() },
+        if part.counters.is_some() {
+            bytes(counters.bytes)
+        } else {
+            "-".to_owned()
+        },
         shown(counters.states),
         shown(counters.state_creations),
     ];
     if let Some(seconds) = seconds {
         let past = past.and_then(|past| past.counters);
-        row.push(rate(past.map(|past| past.packets), counters.packets, seconds));
-        row.push(rate(past.map(|past| past.state_creations), counters.state_creations, seconds));
+        row.push(rate(
+            past.map(|past| past.packets),
+            counters.packets,
+            seconds,
+        ));
+        row.push(rate(
+            past.map(|past| past.state_creations),
+            counters.state_creations,
+            seconds,
+        ));
     }
     row
 }

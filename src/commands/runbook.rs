@@ -32,19 +32,46 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<&'a str>,
     }
-    let title = |text: &'static str| text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']);
+    let title = |text: &'static str| {
+        text.lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches(['#', ' '])
+    };
     let Some(wanted) = &arguments.name else {
-        let list: Vec<Runbook> = RUNBOOKS.iter().map(|(name, text)| Runbook { name, title: title(text), text: None }).collect();
-        let mut view = View::new("runbook.list", context.clock.now(), &serde_json::json!({ "runbooks": list }))?;
+        let list: Vec<Runbook> = RUNBOOKS
+            .iter()
+            .map(|(name, text)| Runbook {
+                name,
+                title: title(text),
+                text: None,
+            })
+            .collect();
+        let mut view = View::new(
+            "runbook.list",
+            context.clock.now(),
+            &serde_json::json!({ "runbooks": list }),
+        )?;
         view.items = Some(("runbooks", &["name", "title"]));
-        let rows = list.iter().map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
-        view.human.table(vec![left("RUNBOOK"), left("ABOUT")], rows.collect());
+        let rows = list
+            .iter()
+            .map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
+        view.human
+            .table(vec![left("RUNBOOK"), left("ABOUT")], rows.collect());
         return context.terminal.show(&view);
     };
     let Some((name, text)) = RUNBOOKS.iter().find(|(name, _)| name == wanted) else {
         return Err(Failure::usage(format!("There is no runbook `{wanted}`.")));
     };
-    let mut view = View::new("runbook", context.clock.now(), &Runbook { name, title: title(text), text: Some(text) })?;
+    let mut view = View::new(
+        "runbook",
+        context.clock.now(),
+        &Runbook {
+            name,
+            title: title(text),
+            text: Some(text),
+        },
+    )?;
     text.lines().for_each(|line| {
         view.human.verbatim(line);
     });

@@ -35,8 +35,7 @@ pub struct Args {
 /// Runs `kmsctl states`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let questions = [
-        Question::Clock,
-        Question::Table,
+            Question::Table,
         Question::Rules,
         Question::Translation,
         Question::Info,
@@ -44,7 +43,8 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Question::States(arguments.source),
         Question::Configured,
     ];
-    let build = |reading: &Reading, before: Option<&Reading>| build(context, arguments, reading, before);
+    let build =
+        |reading: &Reading, before: Option<&Reading>| build(context, arguments, reading, before);
     watch::show(context, &questions, &arguments.watch, build).await
 }
 
@@ -78,19 +78,42 @@ struct Row {
 }
 
 /// Tallies the states of a reading; states are needed, everything else degrades to a warning.
-pub fn assess(context: &Context, reading: &Reading, exposure: &Exposure, warnings: &mut Vec<Warning>) -> Result<States> {
+pub fn assess(
+    context: &Context,
+    reading: &Reading,
+    exposure: &Exposure,
+    warnings: &mut Vec<Warning>,
+) -> Result<States> {
     let states = needed(&reading.states)?;
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
-    let tracker = exposure.filter.tracker.as_ref().and_then(|tracker| tracker.parse::<u32>().ok());
-    let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let tracker = exposure
+        .filter
+        .tracker
+        .as_ref()
+        .and_then(|tracker| tracker.parse::<u32>().ok());
+    let rules = reading
+        .rules
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
-    let numbers: Vec<u32> = rules.iter().filter(of_filter).filter_map(|rule| rule.number).collect();
+    let numbers: Vec<u32> = rules
+        .iter()
+        .filter(of_filter)
+        .filter_map(|rule| rule.number)
+        .collect();
     let ours = |node: &&SourceNode| matches!(&node.rule, Some((kind, number)) if kind == "filter" && numbers.contains(number));
     let nodes: Vec<SourceNode> = wanted(&reading.sources, "What pf counts per source", warnings)
         .map(|nodes| nodes.iter().filter(ours).cloned().collect())
         .unwrap_or_default();
-    let blocked = wanted(&reading.table, "Who is blocked", warnings).map(Vec::as_slice).unwrap_or_default();
-    let is_blocked = |address: &IpAddr| blocked.iter().any(|entry| !entry.negated && entry.net.contains(address));
+    let blocked = wanted(&reading.table, "Who is blocked", warnings)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let is_blocked = |address: &IpAddr| {
+        blocked
+            .iter()
+            .any(|entry| !entry.negated && entry.net.contains(address))
+    };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
         sources: connections::tally(states, &context.settings.service, &nodes, is_blocked),
@@ -98,7 +121,12 @@ pub fn assess(context: &Context, reading: &Reading, exposure: &Exposure, warning
     })
 }
 
-fn build(context: &Context, arguments: &Args, reading: &Reading, before: Option<&Reading>) -> Result<View> {
+fn build(
+    context: &Context,
+    arguments: &Args,
+    reading: &Reading,
+    before: Option<&Reading>,
+) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = super::expose::assess(context, reading, &mut warnings)?;
     let mut data = assess(context, reading, &exposure, &mut warnings)?;
@@ -107,7 +135,16 @@ fn build(context: &Context, arguments: &Args, reading: &Reading, before: Option<
     }
     let states: Vec<&State> = needed(&reading.states)?
         .iter()
-        .filter(|state| arguments.source.is_none_or(|source| state.right.address == source || state.left.address == source || state.left_inside.as_ref().is_some_and(|host| host.address == source)))
+        .filter(|state| {
+            arguments.source.is_none_or(|source| {
+                state.right.address == source
+                    || state.left.address == source
+                    || state
+                        .left_inside
+                        .as_ref()
+                        .is_some_and(|host| host.address == source)
+            })
+        })
         .collect();
     if arguments.all {
         data.states = Some(states.iter().map(|state| row(state)).collect());
@@ -122,7 +159,11 @@ fn build(context: &Context, arguments: &Args, reading: &Reading, before: Option<
         sources_for_people(&mut view, &data, reading, before, context);
     }
     let port = context.settings.service.port;
-    let nothing = if arguments.all { states.is_empty() } else { data.sources.is_empty() };
+    let nothing = if arguments.all {
+        states.is_empty()
+    } else {
+        data.sources.is_empty()
+    };
     view.empty = nothing.then(|| match arguments.source {
         Some(source) => format!("{source} has no connection to port {port}."),
         None => format!("Nobody is connected to port {port}."),
@@ -130,9 +171,30 @@ fn build(context: &Context, arguments: &Args, reading: &Reading, before: Option<
     Ok(view)
 }
 
-const SOURCE_COLUMNS: &[&str] = &["address", "established", "states", "counted", "bytes_in", "bytes_out", "oldest_seconds", "blocked"];
+const SOURCE_COLUMNS: &[&str] = &[
+    "address",
+    "established",
+    "states",
+    "counted",
+    "bytes_in",
+    "bytes_out",
+    "oldest_seconds",
+    "blocked",
+];
 const STATE_COLUMNS: &[&str] = &[
-    "interface", "protocol", "direction", "client", "client_port", "server", "server_port", "levels", "age_seconds", "expires_seconds", "bytes_in", "bytes_out", "id",
+    "interface",
+    "protocol",
+    "direction",
+    "client",
+    "client_port",
+    "server",
+    "server_port",
+    "levels",
+    "age_seconds",
+    "expires_seconds",
+    "bytes_in",
+    "bytes_out",
+    "id",
 ];
 
 fn row(state: &State) -> Row {
@@ -155,14 +217,31 @@ fn row(state: &State) -> Row {
         expires_seconds: detail.expires_seconds,
         bytes_in: detail.bytes.0,
         bytes_out: detail.bytes.1,
-        id: state.identity.as_ref().map(|identity| format!("{:016x}/{:08x}", identity.id, identity.creator)),
+        id: state
+            .identity
+            .as_ref()
+            .map(|identity| format!("{:016x}/{:08x}", identity.id, identity.creator)),
     }
 }
 
 fn all_for_people(view: &mut View, rows: &[Row]) {
-    let columns = vec![left("IF"), left("DIR"), left("CLIENT"), left("SERVER"), left("STATE"), right("AGE"), right("IN"), right("OUT"), left("ID")];
+    let columns = vec![
+        left("IF"),
+        left("DIR"),
+        left("CLIENT"),
+        left("SERVER"),
+        left("STATE"),
+        right("AGE"),
+        right("IN"),
+        right("OUT"),
+        left("ID"),
+    ];
     let cells = rows.iter().map(|row| {
-        let arrow = if matches!(row.direction, crate::domain::pf::rule::Direction::In) { "in" } else { "out" };
+        let arrow = if matches!(row.direction, crate::domain::pf::rule::Direction::In) {
+            "in"
+        } else {
+            "out"
+        };
         vec![
             row.interface.clone(),
             arrow.to_owned(),
@@ -183,15 +262,39 @@ fn endpoint(address: IpAddr, port: u16) -> String {
 }
 
 /// Adds one row per source; with a reading before, also bytes per second.
-fn sources_for_people(view: &mut View, data: &States, reading: &Reading, before: Option<&Reading>, context: &Context) {
+fn sources_for_people(
+    view: &mut View,
+    data: &States,
+    reading: &Reading,
+    before: Option<&Reading>,
+    context: &Context,
+) {
     if data.sources.is_empty() {
         return;
     }
     let total: u64 = data.sources.iter().map(|source| source.states).sum();
-    let cap = data.cap.map_or_else(|| "no cap is loaded".to_owned(), |cap| format!("the cap is {cap} per source"));
-    view.human.line(format!("{} connections from {} sources; {cap}.", count(total), data.sources.len())).gap();
+    let cap = data.cap.map_or_else(
+        || "no cap is loaded".to_owned(),
+        |cap| format!("the cap is {cap} per source"),
+    );
+    view.human
+        .line(format!(
+            "{} connections from {} sources; {cap}.",
+            count(total),
+            data.sources.len()
+        ))
+        .gap();
     let rates = before.map(|before| rates(data, reading, before, context));
-    let mut columns = vec![left("SOURCE"), right("ESTABLISHED"), right("STATES"), right("COUNTED/CAP"), right("IN"), right("OUT"), right("OLDEST"), left("")];
+    let mut columns = vec![
+        left("SOURCE"),
+        right("ESTABLISHED"),
+        right("STATES"),
+        right("COUNTED/CAP"),
+        right("IN"),
+        right("OUT"),
+        right("OLDEST"),
+        left(""),
+    ];
     if rates.is_some() {
         columns.insert(6, right("RATE"));
     }
@@ -204,7 +307,11 @@ fn sources_for_people(view: &mut View, data: &States, reading: &Reading, before:
             bytes(source.bytes_in),
             bytes(source.bytes_out),
             span(source.oldest_seconds),
-            if source.blocked { "blocked".to_owned() } else { String::new() },
+            if source.blocked {
+                "blocked".to_owned()
+            } else {
+                String::new()
+            },
         ];
         if let Some(rates) = &rates {
             let rate = rates.get(&source.address).copied().unwrap_or_default();
@@ -217,16 +324,36 @@ fn sources_for_people(view: &mut View, data: &States, reading: &Reading, before:
 
 /// Renders what pf counts against the cap: `37/50`, `-/50` without a source node.
 pub fn against_cap(source: &Source, cap: Option<u32>) -> String {
-    let counted = source.counted.map_or_else(|| "-".to_owned(), |counted| counted.to_string());
+    let counted = source
+        .counted
+        .map_or_else(|| "-".to_owned(), |counted| counted.to_string());
     cap.map_or_else(|| counted.clone(), |cap| format!("{counted}/{cap}"))
 }
 
 /// Returns bytes per second of each source since the reading before.
-fn rates(data: &States, reading: &Reading, before: &Reading, context: &Context) -> BTreeMap<IpAddr, u64> {
+fn rates(
+    data: &States,
+    reading: &Reading,
+    before: &Reading,
+    context: &Context,
+) -> BTreeMap<IpAddr, u64> {
     let seconds = crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1);
-    let earlier = before.states.as_ref().map(|states| connections::tally(states, &context.settings.service, &[], |_| false)).unwrap_or_default();
+    let earlier = before
+        .states
+        .as_ref()
+        .map(|states| connections::tally(states, &context.settings.service, &[], |_| false))
+        .unwrap_or_default();
     let bytes_of = |source: &Source| source.bytes_in.saturating_add(source.bytes_out);
-    let past: BTreeMap<IpAddr, u64> = earlier.iter().map(|source| (source.address, bytes_of(source))).collect();
-    let rate = |source: &Source| bytes_of(source).saturating_sub(past.get(&source.address).copied().unwrap_or_default()) / seconds;
-    data.sources.iter().map(|source| (source.address, rate(source))).collect()
+    let past: BTreeMap<IpAddr, u64> = earlier
+        .iter()
+        .map(|source| (source.address, bytes_of(source)))
+        .collect();
+    let rate = |source: &Source| {
+        bytes_of(source).saturating_sub(past.get(&source.address).copied().unwrap_or_default())
+            / seconds
+    };
+    data.sources
+        .iter()
+        .map(|source| (source.address, rate(source)))
+        .collect()
 }

@@ -21,7 +21,6 @@ pub struct Args {
 
 /// Every question there is; they travel in one script.
 pub const QUESTIONS: &[Question] = &[
-    Question::Clock,
     Question::Client,
     Question::Interfaces,
     Question::Gateway,
@@ -76,14 +75,22 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = expose::assess(context, reading, &mut warnings);
     let exposure = kept(exposure, "The exposure", &mut warnings);
-    let states = exposure.as_ref().map(|exposure| states::assess(context, reading, exposure, &mut warnings));
+    let states = exposure
+        .as_ref()
+        .map(|exposure| states::assess(context, reading, exposure, &mut warnings));
     let states = states.and_then(|states| kept(states, "Live connections", &mut warnings));
-    let caps = exposure.as_ref().map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
+    let caps = exposure
+        .as_ref()
+        .map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
     let table = virusprot::assess(context, reading, &mut warnings);
     let table = kept(table, "Who is blocked", &mut warnings);
     let data = Status {
         expose: exposure.as_ref(),
-        rule: exposure.as_ref().map(|exposure| Rules { nat: &exposure.nat, filter: &exposure.filter, block: &exposure.block }),
+        rule: exposure.as_ref().map(|exposure| Rules {
+            nat: &exposure.nat,
+            filter: &exposure.filter,
+            block: &exposure.block,
+        }),
         ratelimit: caps.as_ref(),
         states: states.as_ref(),
         virusprot: table.as_ref(),
@@ -102,7 +109,8 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
         findings(&mut view.human, exposure);
     }
     if let Some(table) = &table {
-        view.human.field("Expiry", virusprot::releases(&table.expiry), Tone::Plain);
+        view.human
+            .field("Expiry", virusprot::releases(&table.expiry), Tone::Plain);
         blocked(&mut view, reading, table);
     }
     if let Some(states) = &states {
@@ -120,7 +128,12 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
 
 fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
     result
-        .map_err(|failure| warnings.push(Warning::new("fact-missing", format!("{what}: unknown. {}", failure.message))))
+        .map_err(|failure| {
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("{what}: unknown. {}", failure.message),
+            ))
+        })
         .ok()
 }
 
@@ -129,14 +142,27 @@ fn pf(reading: &Reading) -> Pf {
     Pf {
         enabled: info.map(|info| info.enabled),
         states: info.and_then(|info| info.states),
-        states_limit: reading.limits.as_ref().ok().and_then(|limits| limits.get("states").copied().flatten()),
-        overload_insertions: info.and_then(|info| info.limit_counters.get("overload table insertion").copied()),
-        version: reading.configured.as_ref().ok().and_then(|configured| configured.system.version.clone()),
+        states_limit: reading
+            .limits
+            .as_ref()
+            .ok()
+            .and_then(|limits| limits.get("states").copied().flatten()),
+        overload_insertions: info
+            .and_then(|info| info.limit_counters.get("overload table insertion").copied()),
+        version: reading
+            .configured
+            .as_ref()
+            .ok()
+            .and_then(|configured| configured.system.version.clone()),
     }
 }
 
 fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &Pf) {
-    let version = pf.version.as_ref().map(|version| format!("pfSense {version}, ")).unwrap_or_default();
+    let version = pf
+        .version
+        .as_ref()
+        .map(|version| format!("pfSense {version}, "))
+        .unwrap_or_default();
     let (word, tone) = match pf.enabled {
         Some(true) => ("pf enabled", Tone::Plain),
         Some(false) => ("pf is DISABLED: nothing is filtered", Tone::Bad),
@@ -148,13 +174,27 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
         _ => String::new(),
     };
     let at = reading.clock.now.strftime("%Y-%m-%d %H:%M:%S UTC");
-    human.field("Firewall", format!("{} at {at}: {version}{word}{states}", context.firewall_name()), tone);
+    human.field(
+        "Firewall",
+        format!(
+            "{} at {at}: {version}{word}{states}",
+            context.firewall_name()
+        ),
+        tone,
+    );
 }
 
 fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &Pf) {
-    let Some(filter) = exposure.filter.counters else { return };
-    let dropped = exposure.block.counters.map(|block| format!("; the block rule dropped {} packets", count(block.packets)));
-    let overloads = pf.overload_insertions.map(|insertions| format!(", {} overloads", count(insertions)));
+    let Some(filter) = exposure.filter.counters else {
+        return;
+    };
+    let dropped = exposure
+        .block
+        .counters
+        .map(|block| format!("; the block rule dropped {} packets", count(block.packets)));
+    let overloads = pf
+        .overload_insertions
+        .map(|insertions| format!(", {} overloads", count(insertions)));
     human.field(
         "Since load",
         format!(
@@ -182,8 +222,14 @@ fn blocked(view: &mut View, reading: &Reading, table: &virusprot::Table) {
         return;
     }
     let newest = table.newest(ROWS);
-    let shown = if count > ROWS { format!(", the newest {ROWS}") } else { String::new() };
-    view.human.line(format!("Blocked: {count}{shown}, on every port and interface"));
+    let shown = if count > ROWS {
+        format!(", the newest {ROWS}")
+    } else {
+        String::new()
+    };
+    view.human.line(format!(
+        "Blocked: {count}{shown}, on every port and interface"
+    ));
     virusprot::table_of(view, reading, &newest);
 }
 
@@ -193,8 +239,15 @@ fn busiest(human: &mut Human, states: &states::States) {
         human.line("Nobody is connected.");
         return;
     }
-    let shown = if states.sources.len() > ROWS { format!(", the busiest {ROWS}") } else { String::new() };
-    human.line(format!("Connected: {} sources{shown}", states.sources.len()));
+    let shown = if states.sources.len() > ROWS {
+        format!(", the busiest {ROWS}")
+    } else {
+        String::new()
+    };
+    human.line(format!(
+        "Connected: {} sources{shown}",
+        states.sources.len()
+    ));
     let rows = states.sources.iter().take(ROWS).map(|source| {
         vec![
             source.address.to_string(),
@@ -205,6 +258,13 @@ fn busiest(human: &mut Human, states: &states::States) {
             span(source.oldest_seconds),
         ]
     });
-    let columns = vec![left("SOURCE"), right("ESTABLISHED"), right("STATES"), right("COUNTED/CAP"), right("BYTES"), right("OLDEST")];
+    let columns = vec![
+        left("SOURCE"),
+        right("ESTABLISHED"),
+        right("STATES"),
+        right("COUNTED/CAP"),
+        right("BYTES"),
+        right("OLDEST"),
+    ];
     human.table(columns, rows.collect());
 }

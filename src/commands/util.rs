@@ -38,7 +38,10 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
         Command::ExampleConfig => context.terminal.write(&crate::settings::keys::example()),
         Command::Man { directory } => {
             let count = man(directory)?;
-            context.terminal.say(&format!("Wrote {count} man pages into {}.", directory.display()));
+            context.terminal.say(&format!(
+                "Wrote {count} man pages into {}.",
+                directory.display()
+            ));
             Ok(())
         }
     }
@@ -53,7 +56,12 @@ pub fn completions(shell: Shell) -> String {
 
 /// Writes a man page for every command and returns how many.
 pub fn man(directory: &Path) -> Result<usize> {
-    let failed = |error: std::io::Error| Failure::failed(format!("The man pages cannot be written into {}: {error}.", directory.display()));
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!(
+            "The man pages cannot be written into {}: {error}.",
+            directory.display()
+        ))
+    };
     let mut tree = crate::cli::tree();
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
@@ -62,5 +70,9 @@ pub fn man(directory: &Path) -> Result<usize> {
 }
 
 fn pages(command: &clap::Command) -> usize {
-    1 + command.get_subcommands().filter(|inner| !inner.is_hide_set()).map(pages).sum::<usize>()
+    1 + command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set())
+        .map(pages)
+        .sum::<usize>()
 }

@@ -66,7 +66,6 @@ enum Sort {
 
 /// The questions whose answers [`assess`] needs.
 pub const QUESTIONS: &[Question] = &[
-    Question::Clock,
     Question::Client,
     Question::Interfaces,
     Question::Gateway,
@@ -79,10 +78,17 @@ pub const QUESTIONS: &[Question] = &[
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Show(arguments) => {
-            let older_than = arguments.older_than.as_deref().map(values::duration).transpose();
-            let older_than = older_than.map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
+            let older_than = arguments
+                .older_than
+                .as_deref()
+                .map(values::duration)
+                .transpose();
+            let older_than = older_than
+                .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
             let older_than = older_than.map(|duration| duration.as_secs());
-            let build = |reading: &Reading, _: Option<&Reading>| show(context, reading, older_than, arguments.sort);
+            let build = |reading: &Reading, _: Option<&Reading>| {
+                show(context, reading, older_than, arguments.sort)
+            };
             watch::show(context, QUESTIONS, &arguments.watch, build).await
         }
         Command::Test { addresses } => test(context, addresses).await,
@@ -118,29 +124,59 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
         None => Expiry::unread(),
     };
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
-    for state in wanted(&reading.states, "Live states", warnings).map(Vec::as_slice).unwrap_or_default() {
+    for state in wanted(&reading.states, "Live states", warnings)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+    {
         if let Some(Half::Client { .. }) = half(state, &context.settings.service) {
             *states.entry(state.right.address).or_default() += 1;
         }
     }
     let live = |net: &ipnet::IpNet| match net.prefix_len() == net.max_prefix_len() {
         true => states.get(&net.addr()).copied().unwrap_or_default(),
-        false => states.iter().filter(|(address, _)| net.contains(*address)).map(|(_, count)| count).sum(),
+        false => states
+            .iter()
+            .filter(|(address, _)| net.contains(*address))
+            .map(|(_, count)| count)
+            .sum(),
     };
     let around = context.surroundings(reading);
-    let judged = blocked::judge(entries, &expiry, reading.clock.now, &reading.clock.zone, &around, live);
+    let judged = blocked::judge(
+        entries,
+        &expiry,
+        reading.clock.now,
+        &reading.clock.zone,
+        &around,
+        live,
+    );
     warnings.extend(blocked::warnings(&judged, &expiry, table));
-    Ok(Table { table: table.to_owned(), expiry, entries: judged })
+    Ok(Table {
+        table: table.to_owned(),
+        expiry,
+        entries: judged,
+    })
 }
 
 fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sort) -> Result<View> {
     let mut warnings = Vec::new();
     let mut table = assess(context, reading, &mut warnings)?;
     let all = table.entries.len();
-    table.entries.retain(|entry| older_than.is_none_or(|limit| entry.age_seconds.is_some_and(|age| age > limit)));
+    table.entries.retain(|entry| {
+        older_than.is_none_or(|limit| entry.age_seconds.is_some_and(|age| age > limit))
+    });
     order(&mut table.entries, sort);
     let mut view = context.view("virusprot.show", reading, &table)?;
-    view.items = Some(("entries", &["address", "added_at", "age_seconds", "release_at", "states", "flags"]));
+    view.items = Some((
+        "entries",
+        &[
+            "address",
+            "added_at",
+            "age_seconds",
+            "release_at",
+            "states",
+            "flags",
+        ],
+    ));
     view.warnings.extend(warnings);
     let shown = table.entries.len();
     if shown == 0 {
@@ -150,8 +186,16 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
         });
         return Ok(view);
     }
-    let of_all = if shown == all { String::new() } else { format!(" of {all}") };
-    view.human.line(format!("{shown}{of_all} blocked in {}, on every port and interface. {}", table.table, releases(&table.expiry)));
+    let of_all = if shown == all {
+        String::new()
+    } else {
+        format!(" of {all}")
+    };
+    view.human.line(format!(
+        "{shown}{of_all} blocked in {}, on every port and interface. {}",
+        table.table,
+        releases(&table.expiry)
+    ));
     view.human.gap();
     table_of(&mut view, reading, &table.entries);
     Ok(view)
@@ -160,7 +204,13 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
 /// Tells what lets entries go.
 pub fn releases(expiry: &Expiry) -> String {
     match expiry {
-        Expiry::Cron { older_than_seconds, schedule } => format!("Entries older than {} go at `{schedule}` (cron).", span(*older_than_seconds)),
+        Expiry::Cron {
+            older_than_seconds,
+            schedule,
+        } => format!(
+            "Entries older than {} go at `{schedule}` (cron).",
+            span(*older_than_seconds)
+        ),
         Expiry::None => "Nothing releases them: no cron job is configured.".to_owned(),
         Expiry::Unknown { why } => format!("When they are released is unknown: {why}."),
     }
@@ -173,14 +223,27 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
         let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
         vec![
             entry.address.clone(),
-            entry.added_at.map_or_else(|| "unknown".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+            entry.added_at.map_or_else(
+                || "unknown".to_owned(),
+                |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            ),
             entry.age_seconds.map_or_else(|| "-".to_owned(), span),
-            entry.release_at.map_or_else(|| "never".to_owned(), |at| format!("in {}", span(blocked::age(now, at)))),
+            entry.release_at.map_or_else(
+                || "never".to_owned(),
+                |at| format!("in {}", span(blocked::age(now, at))),
+            ),
             entry.states.to_string(),
             flags.join(" "),
         ]
     });
-    let columns = vec![left("ADDRESS"), left("SINCE (UTC)"), right("AGE"), left("RELEASED"), right("STATES"), left("FLAGS")];
+    let columns = vec![
+        left("ADDRESS"),
+        left("SINCE (UTC)"),
+        right("AGE"),
+        left("RELEASED"),
+        right("STATES"),
+        left("FLAGS"),
+    ];
     view.human.table(columns, rows.collect());
 }
 
@@ -189,7 +252,9 @@ fn order(entries: &mut [Blocked], sort: Sort) {
         Sort::Address => entries.sort_by_key(|entry| entry.net),
         Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),
         Sort::Oldest => entries.sort_by_key(|entry| (entry.added_at, entry.net)),
-        Sort::Release => entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net)),
+        Sort::Release => {
+            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net))
+        }
         Sort::States => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.states), entry.net)),
     }
 }
@@ -203,32 +268,61 @@ struct Tested {
 }
 
 async fn test(context: &Context, addresses: &[IpAddr]) -> Result<()> {
-    let reading = context.read(&[Question::Clock, Question::Test(addresses.to_vec())]).await?;
+    let reading = context
+        .read(&[Question::Test(addresses.to_vec())])
+        .await?;
     let marks = needed(&reading.tested)?;
     let mut tested = Vec::new();
     for address in addresses {
         let Some(mark) = marks.iter().find(|mark| mark.net.addr() == *address) else {
-            return Err(Failure::failed(format!("The firewall's answer does not speak of {address}; nothing is known about it.")));
+            return Err(Failure::failed(format!(
+                "The firewall's answer does not speak of {address}; nothing is known about it."
+            )));
         };
         let entry = match mark.found {
-            Some(Found::Entry { negated: false, net }) => Some(if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }),
+            Some(Found::Entry {
+                negated: false,
+                net,
+            }) => Some(if net.prefix_len() == net.max_prefix_len() {
+                net.addr().to_string()
+            } else {
+                net.to_string()
+            }),
             _ => None,
         };
-        tested.push(Tested { address: *address, blocked: mark.mark == crate::domain::pf::table::Mark::Match, entry });
+        tested.push(Tested {
+            address: *address,
+            blocked: mark.mark == crate::domain::pf::table::Mark::Match,
+            entry,
+        });
     }
     let free = tested.iter().filter(|tested| !tested.blocked).count();
-    let data = serde_json::json!({ "table": context.settings.service.table.as_str(), "tested": tested });
+    let data =
+        serde_json::json!({ "table": context.settings.service.table.as_str(), "tested": tested });
     let mut view = context.view("virusprot.test", &reading, &data)?;
     view.items = Some(("tested", &["address", "blocked", "entry"]));
     for tested in &tested {
-        let (word, tone) = if tested.blocked { ("blocked", Tone::Bad) } else { ("not blocked", Tone::Good) };
-        let by = tested.entry.as_deref().filter(|entry| *entry != tested.address.to_string());
-        let by = by.map(|entry| format!(" (as part of {entry})")).unwrap_or_default();
-        view.human.field(&tested.address.to_string(), format!("{word}{by}"), tone);
+        let (word, tone) = if tested.blocked {
+            ("blocked", Tone::Bad)
+        } else {
+            ("not blocked", Tone::Good)
+        };
+        let by = tested
+            .entry
+            .as_deref()
+            .filter(|entry| *entry != tested.address.to_string());
+        let by = by
+            .map(|entry| format!(" (as part of {entry})"))
+            .unwrap_or_default();
+        view.human
+            .field(&tested.address.to_string(), format!("{word}{by}"), tone);
     }
     context.terminal.show(&view)?;
     match free {
         0 => Ok(()),
-        _ => Err(Failure::new(Kind::No, format!("{free} of {} not blocked.", tested.len()))),
+        _ => Err(Failure::new(
+            Kind::No,
+            format!("{free} of {} not blocked.", tested.len()),
+        )),
     }
 }

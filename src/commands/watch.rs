@@ -20,8 +20,11 @@ pub struct Watch {
 
 impl Watch {
     fn interval(&self) -> Result<Option<Duration>> {
-        let Some(text) = &self.watch else { return Ok(None) };
-        let interval = values::duration(text).map_err(|problem| Failure::usage(format!("--watch: {problem}.")))?;
+        let Some(text) = &self.watch else {
+            return Ok(None);
+        };
+        let interval = values::duration(text)
+            .map_err(|problem| Failure::usage(format!("--watch: {problem}.")))?;
         if interval < Duration::from_secs(1) {
             return Err(Failure::usage("--watch: the shortest interval is 1s."));
         }
@@ -31,13 +34,21 @@ impl Watch {
 
 /// Asks the questions and shows what `build` makes of the answers; the second argument of `build` is the reading
 /// before, for rates.
-pub async fn show(context: &Context, questions: &[Question], watch: &Watch, build: impl Fn(&Reading, Option<&Reading>) -> Result<View>) -> Result<()> {
+pub async fn show(
+    context: &Context,
+    questions: &[Question],
+    watch: &Watch,
+    build: impl Fn(&Reading, Option<&Reading>) -> Result<View>,
+) -> Result<()> {
     let Some(interval) = watch.interval()? else {
         let reading = context.read(questions).await?;
         return context.terminal.show(&build(&reading, None)?);
     };
     let mut opened = context.open(questions).await?;
-    let _screen = context.terminal.redraws().then(|| context.terminal.take_screen());
+    let _screen = context
+        .terminal
+        .redraws()
+        .then(|| context.terminal.take_screen());
     let result = tokio::select! {
         result = ticks(context, &mut opened, interval, build) => result,
         () = super::context::interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
@@ -47,7 +58,12 @@ pub async fn show(context: &Context, questions: &[Question], watch: &Watch, buil
     result.and(closed)
 }
 
-async fn ticks(context: &Context, opened: &mut Opened, interval: Duration, build: impl Fn(&Reading, Option<&Reading>) -> Result<View>) -> Result<()> {
+async fn ticks(
+    context: &Context,
+    opened: &mut Opened,
+    interval: Duration,
+    build: impl Fn(&Reading, Option<&Reading>) -> Result<View>,
+) -> Result<()> {
     let mut before: Option<Reading> = None;
     let mut clock = tokio::time::interval(interval);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -56,7 +72,11 @@ async fn ticks(context: &Context, opened: &mut Opened, interval: Duration, build
         let reading = context.ask(opened).await?;
         let view = build(&reading, before.as_ref())?;
         if context.terminal.redraws() {
-            let footer = format!("{}  every {} s, Ctrl-C ends", reading.clock.now, interval.as_secs());
+            let footer = format!(
+                "{}  every {} s, Ctrl-C ends",
+                reading.clock.now,
+                interval.as_secs()
+            );
             context.terminal.redraw(&view, &footer)?;
         } else {
             context.terminal.write(&view.tick()?)?;

@@ -59,15 +59,26 @@ impl Surroundings {
     pub fn flags(&self, net: &IpNet) -> Vec<Flag> {
         let touches = |other: &IpNet| other.contains(net) || net.contains(other);
         let holds = |address: &IpAddr| net.contains(address);
-        let routed = |address: &&InterfaceAddress| !address.net.addr().is_loopback() && !is_link_local(&address.net.addr());
+        let routed = |address: &&InterfaceAddress| {
+            !address.net.addr().is_loopback() && !is_link_local(&address.net.addr())
+        };
         let checks = [
             (Flag::Private, is_private(&net.addr())),
-            (Flag::OwnSubnet, self.interfaces.iter().filter(routed).any(|own| touches(&own.net.trunc()))),
+            (
+                Flag::OwnSubnet,
+                self.interfaces
+                    .iter()
+                    .filter(routed)
+                    .any(|own| touches(&own.net.trunc())),
+            ),
             (Flag::Gateway, self.gateways.iter().any(holds)),
             (Flag::Protected, self.protected.iter().any(touches)),
             (Flag::Operator, self.operator.as_ref().is_some_and(holds)),
         ];
-        checks.into_iter().filter_map(|(flag, set)| set.then_some(flag)).collect()
+        checks
+            .into_iter()
+            .filter_map(|(flag, set)| set.then_some(flag))
+            .collect()
     }
 }
 
@@ -92,12 +103,21 @@ pub struct Blocked {
 }
 
 /// Judges the entries of the table. `states_of` tells the live states of an address.
-pub fn judge(entries: &[Entry], expiry: &Expiry, now: Timestamp, zone: &TimeZone, around: &Surroundings, states_of: impl Fn(&IpNet) -> u64) -> Vec<Blocked> {
+pub fn judge(
+    entries: &[Entry],
+    expiry: &Expiry,
+    now: Timestamp,
+    zone: &TimeZone,
+    around: &Surroundings,
+    states_of: impl Fn(&IpNet) -> u64,
+) -> Vec<Blocked> {
     let blocked = |entry: &Entry| Blocked {
         address: shown(entry),
         added_at: entry.since,
         age_seconds: entry.since.map(|since| age(since, now)),
-        release_at: entry.since.and_then(|since| expiry.release_at(since, now, zone)),
+        release_at: entry
+            .since
+            .and_then(|since| expiry.release_at(since, now, zone)),
         states: states_of(&entry.net),
         flags: around.flags(&entry.net),
         net: entry.net,
@@ -123,17 +143,41 @@ fn shown(entry: &Entry) -> String {
 pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &str) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |flag: Flag, code: &'static str, text: &str| {
-        let hit: Vec<&str> = blocked.iter().filter(|entry| entry.flags.contains(&flag)).map(|entry| entry.address.as_str()).collect();
+        let hit: Vec<&str> = blocked
+            .iter()
+            .filter(|entry| entry.flags.contains(&flag))
+            .map(|entry| entry.address.as_str())
+            .collect();
         if let Some(names) = name_some(&hit) {
             warnings.push(Warning::new(code, format!("{names} {text}")));
         }
     };
-    warn(Flag::Operator, "operator-blocked", "is the address you work from: new connections from it are dropped on every port, this one included once it ends.");
-    warn(Flag::Gateway, "gateway-blocked", "is a gateway of this firewall. A router in front hides the clients behind its own address, so one abuser blocks them all.");
-    warn(Flag::Protected, "protected-blocked", "lies in a network you protect.");
-    warn(Flag::OwnSubnet, "own-subnet-blocked", "lies in the firewall's own networks: a local host, or clients hidden behind one address.");
+    warn(
+        Flag::Operator,
+        "operator-blocked",
+        "is the address you work from: new connections from it are dropped on every port, this one included once it ends.",
+    );
+    warn(
+        Flag::Gateway,
+        "gateway-blocked",
+        "is a gateway of this firewall. A router in front hides the clients behind its own address, so one abuser blocks them all.",
+    );
+    warn(
+        Flag::Protected,
+        "protected-blocked",
+        "lies in a network you protect.",
+    );
+    warn(
+        Flag::OwnSubnet,
+        "own-subnet-blocked",
+        "lies in the firewall's own networks: a local host, or clients hidden behind one address.",
+    );
     let hidden = |entry: &&Blocked| entry.flags == [Flag::Private];
-    let private: Vec<&str> = blocked.iter().filter(hidden).map(|entry| entry.address.as_str()).collect();
+    let private: Vec<&str> = blocked
+        .iter()
+        .filter(hidden)
+        .map(|entry| entry.address.as_str())
+        .collect();
     if let Some(names) = name_some(&private) {
         warnings.push(Warning::new("private-blocked", format!("{names} is a private address: something translates the clients' addresses before they arrive, so one abuser blocks them all.")));
     }

@@ -27,10 +27,14 @@ pub enum Half {
 
 /// Returns which half of the service's connections a state is, or `None` if it is none of them.
 pub fn half(state: &State, service: &Service) -> Option<Half> {
-    let serves = |host: &super::pf::state::Host| host.address == service.address && host.port == service.port;
+    let serves = |host: &super::pf::state::Host| {
+        host.address == service.address && host.port == service.port
+    };
     match state.direction {
         _ if state.protocol != "tcp" => None,
-        Direction::In if serves(&state.left) => Some(Half::Client { forwarded: state.left_inside.is_some() }),
+        Direction::In if serves(&state.left) => Some(Half::Client {
+            forwarded: state.left_inside.is_some(),
+        }),
         Direction::Out if serves(&state.right) => Some(Half::Server),
         _ => None,
     }
@@ -59,16 +63,26 @@ pub struct Source {
 }
 
 /// Tallies the client halves by source, busiest first. `nodes` are the source nodes of the exposure's filter rule.
-pub fn tally<'a>(states: impl IntoIterator<Item = &'a State>, service: &Service, nodes: &[SourceNode], blocked: impl Fn(&IpAddr) -> bool) -> Vec<Source> {
+pub fn tally<'a>(
+    states: impl IntoIterator<Item = &'a State>,
+    service: &Service,
+    nodes: &[SourceNode],
+    blocked: impl Fn(&IpAddr) -> bool,
+) -> Vec<Source> {
     let mut sources: BTreeMap<IpAddr, Source> = BTreeMap::new();
     for state in states {
-        let Some(Half::Client { .. }) = half(state, service) else { continue };
+        let Some(Half::Client { .. }) = half(state, service) else {
+            continue;
+        };
         let address = state.right.address;
         let source = sources.entry(address).or_insert_with(|| Source {
             address,
             established: 0,
             states: 0,
-            counted: nodes.iter().find(|node| node.address == address).map(|node| node.connections),
+            counted: nodes
+                .iter()
+                .find(|node| node.address == address)
+                .map(|node| node.connections),
             bytes_in: 0,
             bytes_out: 0,
             oldest_seconds: 0,
@@ -84,7 +98,9 @@ pub fn tally<'a>(states: impl IntoIterator<Item = &'a State>, service: &Service,
     }
     let mut sources: Vec<Source> = sources.into_values().collect();
     sources.sort_by(|left, right| {
-        (right.established, right.states).cmp(&(left.established, left.states)).then(left.address.cmp(&right.address))
+        (right.established, right.states)
+            .cmp(&(left.established, left.states))
+            .then(left.address.cmp(&right.address))
     });
     sources
 }

@@ -23,7 +23,10 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
     let mut found = Vec::new();
     for line in text.lines() {
         if !line.starts_with([' ', '\t']) {
-            line.split(':').next().unwrap_or_default().clone_into(&mut interface);
+            line.split(':')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut interface);
             continue;
         }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -32,7 +35,10 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
             ["inet6", address, rest @ ..] => inet6(address, rest),
             _ => None,
         };
-        found.extend(net.map(|net| InterfaceAddress { interface: interface.clone(), net }));
+        found.extend(net.map(|net| InterfaceAddress {
+            interface: interface.clone(),
+            net,
+        }));
     }
     found
 }
@@ -41,19 +47,26 @@ fn inet(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv4Addr = address.parse().ok()?;
     let mask = rest.iter().skip_while(|word| **word != "netmask").nth(1)?;
     let mask = u32::from_str_radix(mask.strip_prefix("0x")?, 16).ok()?;
-    Some(IpNet::V4(Ipv4Net::with_netmask(address, Ipv4Addr::from(mask)).ok()?))
+    Some(IpNet::V4(
+        Ipv4Net::with_netmask(address, Ipv4Addr::from(mask)).ok()?,
+    ))
 }
 
 fn inet6(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv6Addr = address.split('%').next()?.parse().ok()?;
-    let length = rest.iter().skip_while(|word| **word != "prefixlen").nth(1)?;
+    let length = rest
+        .iter()
+        .skip_while(|word| **word != "prefixlen")
+        .nth(1)?;
     Some(IpNet::V6(Ipv6Net::new(address, length.parse().ok()?).ok()?))
 }
 
 /// Reads the gateway of `route -n get default`; `None` without a default route.
 pub fn default_gateway(text: &[u8]) -> Option<IpAddr> {
     let text = String::from_utf8_lossy(text);
-    let gateway = text.lines().find_map(|line| line.trim().strip_prefix("gateway:"))?;
+    let gateway = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("gateway:"))?;
     gateway.trim().split('%').next()?.parse().ok()
 }
 
@@ -72,15 +85,26 @@ pub fn clock(text: &[u8]) -> Option<FirewallClock> {
     let (seconds, offset) = text.trim().split_once(' ')?;
     let now = Timestamp::from_second(seconds.parse().ok()?).ok()?;
     let (sign, digits) = (offset.get(..1)?, offset.get(1..)?);
-    let (hours, minutes): (i32, i32) = (digits.get(..2)?.parse().ok()?, digits.get(2..4)?.parse().ok()?);
+    let (hours, minutes): (i32, i32) = (
+        digits.get(..2)?.parse().ok()?,
+        digits.get(2..4)?.parse().ok()?,
+    );
     let seconds = (hours * 3_600 + minutes * 60) * if sign == "-" { -1 } else { 1 };
-    Some(FirewallClock { now, zone: tz::Offset::from_seconds(seconds).ok()?.to_time_zone() })
+    Some(FirewallClock {
+        now,
+        zone: tz::Offset::from_seconds(seconds).ok()?.to_time_zone(),
+    })
 }
 
 /// Reads the client's address of `SSH_CONNECTION` (`CLIENT PORT SERVER PORT`), as the firewall sees it.
 pub fn ssh_client(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    text.split_ascii_whitespace().next()?.split('%').next()?.parse().ok()
+    text.split_ascii_whitespace()
+        .next()?
+        .split('%')
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -97,8 +121,18 @@ mod tests {
     #[test]
     fn addresses_carry_their_networks() {
         let found = interface_addresses(IFCONFIG);
-        let shown: Vec<String> = found.iter().map(|found| format!("{} {}", found.interface, found.net)).collect();
-        assert_eq!(shown, ["vtnet0 192.168.1.2/24", "vtnet0 fe80::5054:ff:fe12:3456/64", "lo0 127.0.0.1/8"]);
+        let shown: Vec<String> = found
+            .iter()
+            .map(|found| format!("{} {}", found.interface, found.net))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "vtnet0 192.168.1.2/24",
+                "vtnet0 fe80::5054:ff:fe12:3456/64",
+                "lo0 127.0.0.1/8"
+            ]
+        );
     }
 
     #[test]
@@ -106,9 +140,17 @@ mod tests {
         let route = b"   route to: default\ndestination: default\n       mask: default\n    gateway: 192.168.1.1\n";
         assert_eq!(default_gateway(route), Some(IpAddr::from([192, 168, 1, 1])));
         assert_eq!(default_gateway(b"route: route has not been found\n"), None);
-        let read = clock(b"1763000004 -0330\n").map(|clock| (clock.now.as_second(), clock.zone.to_offset(clock.now).seconds()));
+        let read = clock(b"1763000004 -0330\n").map(|clock| {
+            (
+                clock.now.as_second(),
+                clock.zone.to_offset(clock.now).seconds(),
+            )
+        });
         assert_eq!(read, Some((1_763_000_004, -12_600)));
         assert_eq!(clock(b"soon\n"), None);
-        assert_eq!(ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"), "fe80::1".parse().ok());
+        assert_eq!(
+            ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"),
+            "fe80::1".parse().ok()
+        );
     }
 }

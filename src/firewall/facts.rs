@@ -53,6 +53,11 @@ pub enum Question {
     Configured,
 }
 
+/// Every reading tells its time, so the clock is always the first question.
+fn with_clock(questions: &[Question]) -> Vec<Question> {
+    std::iter::once(&Question::Clock).chain(questions.iter().filter(|question| **question != Question::Clock)).cloned().collect()
+}
+
 /// Programs on the firewall.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -182,19 +187,44 @@ pub struct Survey {
 
 impl Survey {
     /// Renders the script of the questions; the clock comes first.
-    pub fn script(questions: &[Question], service: &Service, programs: &Programs, agent_nonce: &Nonce) -> Script {
-        let commands = questions.iter().map(|question| command(question, service, programs, agent_nonce));
-        Script { commands: commands.collect() }
+    pub fn script(
+        questions: &[Question],
+        service: &Service,
+        programs: &Programs,
+        agent_nonce: &Nonce,
+    ) -> Script {
+        let commands = with_clock(questions)
+            .iter()
+            .map(|question| command(question, service, programs, agent_nonce));
+        Script {
+            commands: commands.collect(),
+        }
     }
 
     /// Wraps an open shell that was given [`Survey::script`] of the same questions.
-    pub fn new(shell: Shell, questions: Vec<Question>, service: Service, programs: Programs, agent_nonce: Nonce) -> Self {
-        Self { shell, service, programs, questions, agent_nonce }
+    pub fn new(
+        shell: Shell,
+        questions: &[Question],
+        service: Service,
+        programs: Programs,
+        agent_nonce: Nonce,
+    ) -> Self {
+        Self {
+            shell,
+            service,
+            programs,
+            questions: with_clock(questions),
+            agent_nonce,
+        }
     }
 
     /// Asks every question once: one round trip.
-    pub async fn read(&mut self) -> Result<Reading, LinkError> {
-        let mut replies: Vec<Gathered> = self.questions.iter().map(|question| Gathered::new(question, &self.service)).collect();
+    pub async fn read(&mut self) -> Result<Reading, Failure> {
+        let mut replies: Vec<Gathered> = self
+            .questions
+            .iter()
+            .map(|question| Gathered::new(question, &self.service))
+            .collect();
         let statuses = self
             .shell
             .round(&mut |index, stream, bytes| {
@@ -204,7 +234,7 @@ impl Survey {
                 ControlFlow::Continue(())
             })
             .await?;
-        let mut reading = Reading::empty();
+        let mut reading = Reading::empty(clock(replies.first())?);
         for ((question, reply), status) in self.questions.iter().zip(replies).zip(statuses) {
             self.answer(&mut reading, question, reply, status);
         }
@@ -219,39 +249,82 @@ impl Survey {
     fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered, status: i32) {
         let program = match question {
             Question::Configured => self.programs.php.as_str(),
-            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => "a base system tool",
+            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
+                "a base system tool"
+            }
             _ => self.programs.pfctl.as_str(),
         };
-        let mut unread = Unreads { program, unread: &mut reading.unread };
-        let checked = |reply: &Gathered, fine: &[i32]| check(reply, status, fine, program, &self.service.table);
+        let mut unread = Unreads {
+            program,
+            unread: &mut reading.unread,
+        };
+        let checked = |reply: &Gathered, fine: &[i32]| {
+            check(reply, status, fine, program, &self.service.table)
+        };
         match question {
-            Question::Clock => {
-                if let Some(clock) = freebsd::clock(&reply.stdout) {
-                    reading.clock = clock;
-                }
-            }
+            // Read first, by `read`: without a clock no age means anything.
+            Question::Clock => {}
             Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
-            Question::Interfaces => reading.interfaces = freebsd::interface_addresses(&reply.stdout),
+            Question::Interfaces => {
+                reading.interfaces = freebsd::interface_addresses(&reply.stdout)
+            }
             Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
-            Question::Table => reading.table = checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout))),
-            Question::Test(_) => reading.tested = checked(&reply, &[0, 2]).map(|()| unread.kept(table::parse_marked(&reply.stdout))),
-            Question::Rules => reading.rules = checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout))),
-            Question::Translation => reading.translation = checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout))),
-            Question::States(_) => reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states())),
-            Question::Sources => reading.sources = checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout))),
-            Question::Info => reading.info = checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout))),
-            Question::Limits => reading.limits = checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout))),
-            Question::Configured => reading.configured = configured(&reply, status, program, &self.agent_nonce),
+            Question::Table => {
+                reading.table =
+                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)))
+            }
+            Question::Test(_) => {
+                reading.tested = checked(&reply, &[0, 2])
+                    .map(|()| unread.kept(table::parse_marked(&reply.stdout)))
+            }
+            Question::Rules => {
+                reading.rules =
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+            }
+            Question::Translation => {
+                reading.translation =
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+            }
+            Question::States(_) => {
+                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()))
+            }
+            Question::Sources => {
+                reading.sources =
+                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)))
+            }
+            Question::Info => {
+                reading.info =
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)))
+            }
+            Question::Limits => {
+                reading.limits =
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)))
+            }
+            Question::Configured => {
+                reading.configured = configured(&reply, status, program, &self.agent_nonce)
+            }
         }
     }
 }
 
+fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
+    reply.and_then(|reply| freebsd::clock(&reply.stdout)).ok_or_else(|| {
+        Failure::failed("The firewall did not tell its time, so no age could be told either.")
+            .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
+    })
+}
+
 fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fact<Configured> {
     if status == 127 || status == 126 {
-        return Err(FactError::ProgramMissing { program: program.to_owned() });
+        return Err(FactError::ProgramMissing {
+            program: program.to_owned(),
+        });
     }
     if reply.cut {
-        return Err(FactError::TooLarge { program: program.to_owned(), mebibytes: MOST_BYTES >> 20 });
+        return Err(FactError::TooLarge {
+            program: program.to_owned(),
+            mebibytes: MOST_BYTES >> 20,
+        });
     }
     Ok(agent::parse(&reply.stdout, nonce)?)
 }
@@ -265,7 +338,13 @@ struct Unreads<'a> {
 impl Unreads<'_> {
     fn kept<T>(&mut self, parsed: Parsed<T>) -> T {
         let room = Unread::KEPT.saturating_sub(self.unread.len());
-        self.unread.extend(parsed.unread.into_iter().take(room).map(|line| (self.program.to_owned(), line)));
+        self.unread.extend(
+            parsed
+                .unread
+                .into_iter()
+                .take(room)
+                .map(|line| (self.program.to_owned(), line)),
+        );
         parsed.value
     }
 }
@@ -286,9 +365,18 @@ struct Gathering {
 
 impl Gathered {
     fn new(question: &Question, service: &Service) -> Self {
-        let gathering = || Gathering { parser: StateParser::new(), service: service.clone(), states: Vec::new() };
+        let gathering = || Gathering {
+            parser: StateParser::new(),
+            service: service.clone(),
+            states: Vec::new(),
+        };
         let states = matches!(question, Question::States(_)).then(gathering);
-        Self { stdout: Vec::new(), stderr: Vec::new(), cut: false, states }
+        Self {
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            cut: false,
+            states,
+        }
     }
 
     fn take(&mut self, stream: Stream, bytes: &[u8]) {
@@ -300,12 +388,19 @@ impl Gathered {
             (Stream::Stdout, None) => {
                 let room = MOST_BYTES.saturating_sub(self.stdout.len());
                 self.cut |= bytes.len() > room;
-                self.stdout.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+                self.stdout
+                    .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
             }
             (Stream::Stdout, Some(gathering)) => {
-                let Gathering { parser, service, states } = gathering;
+                let Gathering {
+                    parser,
+                    service,
+                    states,
+                } = gathering;
                 let cut = &mut self.cut;
-                parser.push(bytes, &mut |view: crate::domain::pf::state::StateView<'_>| {
+                parser.push(bytes, &mut |view: crate::domain::pf::state::StateView<
+                    '_,
+                >| {
                     if states.len() >= MOST_STATES {
                         *cut = true;
                         return;
@@ -320,24 +415,44 @@ impl Gathered {
     }
 
     fn into_states(self) -> Parsed<Vec<State>> {
-        let Some(Gathering { parser, service, mut states }) = self.states else { return Parsed::default() };
+        let Some(Gathering {
+            parser,
+            service,
+            mut states,
+        }) = self.states
+        else {
+            return Parsed::default();
+        };
         let rest = parser.finish(&mut |view: crate::domain::pf::state::StateView<'_>| {
             let state = view.to_owned();
             if connections::half(&state, &service).is_some() {
                 states.push(state);
             }
         });
-        Parsed { value: states, unread: rest.unread, more_unread: rest.more_unread }
+        Parsed {
+            value: states,
+            unread: rest.unread,
+            more_unread: rest.more_unread,
+        }
     }
 }
 
 /// Turns an exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
 /// code for table errors and never means a lost connection here.
-fn check(reply: &Gathered, status: i32, fine: &[i32], program: &str, table: &TableName) -> Fact<()> {
+fn check(
+    reply: &Gathered,
+    status: i32,
+    fine: &[i32],
+    program: &str,
+    table: &TableName,
+) -> Fact<()> {
     let talk = String::from_utf8_lossy(&reply.stderr);
     let program = || program.to_owned();
     if reply.cut {
-        return Err(FactError::TooLarge { program: program(), mebibytes: MOST_BYTES >> 20 });
+        return Err(FactError::TooLarge {
+            program: program(),
+            mebibytes: MOST_BYTES >> 20,
+        });
     }
     if fine.contains(&status) {
         return Ok(());
@@ -352,20 +467,42 @@ fn check(reply: &Gathered, status: i32, fine: &[i32], program: &str, table: &Tab
         return Err(FactError::NoPf);
     }
     if talk.contains("Table does not exist") {
-        return Err(FactError::NoTable { table: table.as_str().to_owned() });
+        return Err(FactError::NoTable {
+            table: table.as_str().to_owned(),
+        });
     }
-    let message = talk.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").chars().take(200).collect();
-    Err(FactError::Failed { program: program(), status, message })
+    let message = talk
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing")
+        .chars()
+        .take(200)
+        .collect();
+    Err(FactError::Failed {
+        program: program(),
+        status,
+        message,
+    })
 }
 
-fn command(question: &Question, service: &Service, programs: &Programs, agent_nonce: &Nonce) -> Command {
+fn command(
+    question: &Question,
+    service: &Service,
+    programs: &Programs,
+    agent_nonce: &Nonce,
+) -> Command {
     let pfctl = |words: &[&'static str]| {
-        Command::new(std::iter::once(programs.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))))
+        Command::new(
+            std::iter::once(programs.pfctl.clone())
+                .chain(words.iter().map(|word| Word::fixed(word))),
+        )
     };
     let of_table = |words: &[&'static str]| {
         let mut command = pfctl(&["-t"]);
         command.words.push(Word::table(&service.table));
-        command.words.extend(words.iter().map(|word| Word::fixed(word)));
+        command
+            .words
+            .extend(words.iter().map(|word| Word::fixed(word)));
         command
     };
     let plain = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
@@ -378,14 +515,20 @@ fn command(question: &Question, service: &Service, programs: &Programs, agent_no
         Question::Table => of_table(&["-T", "show", "-v"]),
         Question::Test(addresses) => {
             let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
-            command.input = addresses.iter().flat_map(|address| format!("{address}\n").into_bytes()).collect();
+            command.input = addresses
+                .iter()
+                .flat_map(|address| format!("{address}\n").into_bytes())
+                .collect();
             command
         }
         Question::Rules => pfctl(&["-vvPsr"]),
         Question::Translation => pfctl(&["-vvPsn"]),
         Question::States(source) => {
             let mut command = pfctl(&["-vvss"]);
-            command.filter = Some(Filter { port: service.port, address: *source });
+            command.filter = Some(Filter {
+                port: service.port,
+                address: *source,
+            });
             command
         }
         Question::Sources => pfctl(&["-vsS"]),
@@ -405,9 +548,9 @@ fn command(question: &Question, service: &Service, programs: &Programs, agent_no
 }
 
 impl Reading {
-    fn empty() -> Self {
+    fn empty(clock: FirewallClock) -> Self {
         Self {
-            clock: FirewallClock { now: jiff::Timestamp::UNIX_EPOCH, zone: jiff::tz::TimeZone::UTC },
+            clock,
             client: None,
             interfaces: Vec::new(),
             gateway: None,

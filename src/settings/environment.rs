@@ -27,13 +27,22 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the environment of this process.
-    #[expect(clippy::disallowed_methods, reason = "this is the edge that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that reads the environment"
+    )]
     pub fn of_process() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let path = |name: &str| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let path = |name: &str| {
+            text(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         Self {
             variables: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
                 .filter(|(name, value)| name.starts_with("KMSCTL_") && !value.is_empty())
                 .collect(),
             home: path("HOME"),
@@ -44,7 +53,9 @@ impl Environment {
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
-            uid: std::fs::metadata("/proc/self").ok().map(|metadata| metadata.uid()),
+            uid: std::fs::metadata("/proc/self")
+                .ok()
+                .map(|metadata| metadata.uid()),
         }
     }
 
@@ -55,13 +66,19 @@ impl Environment {
 
     /// Returns where the configuration file is looked for, or `None` without a home.
     pub fn config_file(&self) -> Option<PathBuf> {
-        let base = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        let base = self
+            .config_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
         Some(base.join("kmsctl/config.toml"))
     }
 
     /// Returns the directory of what kmsctl remembers: the demo's state and, later, the history.
     pub fn state_directory(&self) -> PathBuf {
-        let base = self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")));
+        let base = self
+            .state_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".local/state")));
         base.map_or_else(|| self.scratch(), |base| base.join("kmsctl"))
     }
 
@@ -70,7 +87,11 @@ impl Environment {
     pub fn runtime_directory(&self) -> PathBuf {
         const LONGEST: usize = 50;
         let short = |path: &PathBuf| path.as_os_str().len() <= LONGEST;
-        self.runtime.as_ref().map(|runtime| runtime.join("kmsctl")).filter(short).unwrap_or_else(|| self.scratch())
+        self.runtime
+            .as_ref()
+            .map(|runtime| runtime.join("kmsctl"))
+            .filter(short)
+            .unwrap_or_else(|| self.scratch())
     }
 
     /// Replaces a leading `~/` by the home directory.

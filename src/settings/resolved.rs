@@ -95,11 +95,20 @@ impl Settings {
     /// Gives the layered texts their types. Texts were checked when they were layered, so a failure names a
     /// rule that spans keys.
     pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let broken = |path: &str, problem: String| Failure::usage(format!("Wrong value for `{path}`: {problem}."));
-        let duration = |path: &str| values::duration(layers.text(path)).map_err(|problem| broken(path, problem));
+        let broken = |path: &str, problem: String| {
+            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
+        };
+        let duration = |path: &str| {
+            values::duration(layers.text(path)).map_err(|problem| broken(path, problem))
+        };
         let table = TableName::new(layers.text("service.table"))
             .ok_or_else(|| broken("service.table", "it is not a table name".to_owned()))?;
-        let port = |path: &str| layers.text(path).parse::<u16>().map_err(|error| broken(path, error.to_string()));
+        let port = |path: &str| {
+            layers
+                .text(path)
+                .parse::<u16>()
+                .map_err(|error| broken(path, error.to_string()))
+        };
         Ok(Self {
             output: Mode::from_word(layers.text("output")),
             color: ColorChoice::from_word(layers.text("color")),
@@ -130,22 +139,40 @@ impl Firewall {
     fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
         let text = |path: &str| Some(layers.text(path)).filter(|text| !text.is_empty());
         let file = |path: &str| text(path).map(|path| environment.expand(path));
-        let broken = |path: &str, problem: &str| Failure::usage(format!("Wrong value for `{path}`: {problem}."));
-        let program = |path: &str| Word::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"));
-        let duration = |path: &str| values::duration(layers.text(path)).map_err(|problem| broken(path, &problem));
+        let broken = |path: &str, problem: &str| {
+            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
+        };
+        let program = |path: &str| {
+            Word::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
+        };
+        let duration = |path: &str| {
+            values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
+        };
         let host = layers.text("firewall.host");
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
         if host.is_empty() || host.starts_with('-') || !host.bytes().all(plain) {
-            return Err(broken("firewall.host", "it is neither an address nor a host name"));
+            return Err(broken(
+                "firewall.host",
+                "it is neither an address nor a host name",
+            ));
         }
         let user = text("firewall.user");
-        if user.is_some_and(|user| user.starts_with('-') || !user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))) {
+        if user.is_some_and(|user| {
+            user.starts_with('-')
+                || !user
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+        }) {
             return Err(broken("firewall.user", "it is not an account name"));
         }
         Ok(Self {
             host: host.to_owned(),
             user: user.map(str::to_owned),
-            port: layers.text("firewall.port").parse().ok().filter(|_| is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")),
+            port: layers
+                .text("firewall.port")
+                .parse()
+                .ok()
+                .filter(|_| is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")),
             transport: match layers.text("firewall.transport") {
                 "openssh" => Transport::OpenSsh,
                 "russh" => Transport::Russh,
@@ -170,18 +197,32 @@ impl Firewall {
 
 /// Returns whether any layer above the built-in one gave the key; a Host of ssh_config brings its own port.
 fn is_set(layers: &Layers, path: &str) -> bool {
-    layers.values.get(path).is_some_and(|value| value.origin != super::layers::Origin::Default)
+    layers
+        .values
+        .get(path)
+        .is_some_and(|value| value.origin != super::layers::Origin::Default)
 }
 
 fn networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
-    let parts = layers.text(path).split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(|part| values::network(part).map_err(Failure::usage)).collect()
+    let parts = layers
+        .text(path)
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| values::network(part).map_err(Failure::usage))
+        .collect()
 }
 
 fn presets(layers: &Layers) -> Result<Vec<Preset>> {
     let mut fields: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
     for (path, value) in &layers.values {
-        let Some((name, field)) = path.strip_prefix("presets.").and_then(|rest| rest.split_once('.')) else { continue };
+        let Some((name, field)) = path
+            .strip_prefix("presets.")
+            .and_then(|rest| rest.split_once('.'))
+        else {
+            continue;
+        };
         let entry = fields.entry(name).or_default();
         match field {
             "max_src_conn" => entry.0 = Some(&value.text),
@@ -193,8 +234,15 @@ fn presets(layers: &Layers) -> Result<Vec<Preset>> {
         Ok(Preset {
             name: name.to_owned(),
             caps: Caps {
-                max_src_conn: connections.map(|text| text.parse().map_err(|_| wrong("has a max_src_conn that is no number"))).transpose()?,
-                rate: rate.map(|text| values::rate(text).map_err(|problem| wrong(&problem))).transpose()?,
+                max_src_conn: connections
+                    .map(|text| {
+                        text.parse()
+                            .map_err(|_| wrong("has a max_src_conn that is no number"))
+                    })
+                    .transpose()?,
+                rate: rate
+                    .map(|text| values::rate(text).map_err(|problem| wrong(&problem)))
+                    .transpose()?,
             },
         })
     };

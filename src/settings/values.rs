@@ -34,7 +34,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         }
         last_unit = unit;
         let number: u64 = number.parse().map_err(|_| wanted())?;
-        seconds = number.checked_mul(unit).and_then(|part| seconds.checked_add(part)).ok_or_else(wanted)?;
+        seconds = number
+            .checked_mul(unit)
+            .and_then(|part| seconds.checked_add(part))
+            .ok_or_else(wanted)?;
         rest = letters.as_str();
     }
     if text.is_empty() || seconds > LONGEST_SECONDS {
@@ -45,7 +48,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a literal address; names are refused, as resolving them would guess.
 pub fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
 }
 
 /// Reads a network in CIDR notation; a bare address is a network of one.
@@ -63,7 +67,10 @@ pub fn rate(text: &str) -> Result<Rate, String> {
         Ok(number) if number > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
         _ => Err(wanted()),
     };
-    Ok(Rate { connections: number(connections)?, seconds: number(seconds)? })
+    Ok(Rate {
+        connections: number(connections)?,
+        seconds: number(seconds)?,
+    })
 }
 
 /// Checks a value's text against its key's kind.
@@ -77,23 +84,33 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         }
         Kind::Word(words) if words.contains(&text) => Ok(()),
         Kind::Word(words) => {
-            let shown: Vec<&str> = words.iter().map(|word| if word.is_empty() { "\"\"" } else { word }).collect();
+            let shown: Vec<&str> = words
+                .iter()
+                .map(|word| if word.is_empty() { "\"\"" } else { word })
+                .collect();
             Err(format!("`{text}` is none of {}", shown.join(", ")))
         }
         Kind::Number(least, most) => match text.parse::<u64>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
-            _ => Err(format!("`{text}` is not a whole number from {least} to {most}")),
+            _ => Err(format!(
+                "`{text}` is not a whole number from {least} to {most}"
+            )),
         },
         Kind::Duration => duration(text).map(drop),
         Kind::Address => address(text).map(drop),
-        Kind::Networks => text.split(',').filter(|part| !part.is_empty()).try_for_each(|part| network(part.trim()).map(drop)),
+        Kind::Networks => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| network(part.trim()).map(drop)),
         Kind::RemotePath => crate::firewall::script::Word::path(text)
             .map(drop)
-            .ok_or_else(|| format!("`{text}` is not an absolute path of letters, digits and /._-+")),
+            .ok_or_else(|| {
+                format!("`{text}` is not an absolute path of letters, digits and /._-+")
+            }),
         Kind::Rate => rate(text).map(drop),
-        Kind::Table => TableName::new(text)
-            .map(drop)
-            .ok_or_else(|| format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")),
+        Kind::Table => TableName::new(text).map(drop).ok_or_else(|| {
+            format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
+        }),
         Kind::Fingerprint if text.is_empty() => Ok(()),
         Kind::Fingerprint => {
             let digest = text.strip_prefix("SHA256:").unwrap_or_default();
@@ -101,7 +118,9 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             if digest.len() == 43 && digest.bytes().all(plain) {
                 return Ok(());
             }
-            Err(format!("`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"))
+            Err(format!(
+                "`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"
+            ))
         }
     }
 }
@@ -118,15 +137,34 @@ mod tests {
         assert_eq!(seconds("1h30m"), Ok(5_400));
         assert_eq!(seconds("1d"), Ok(86_400));
         assert_eq!(seconds("0s"), Ok(0));
-        for wrong in ["", "5", "h", "1m1h", "1h1h", "-1s", "1.5h", "1 h", "99999999999999999999s", "9999999d"] {
+        for wrong in [
+            "",
+            "5",
+            "h",
+            "1m1h",
+            "1h1h",
+            "-1s",
+            "1.5h",
+            "1 h",
+            "99999999999999999999s",
+            "9999999d",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn rates_want_both_halves_from_one() {
-        assert_eq!(rate("10/60"), Ok(Rate { connections: 10, seconds: 60 }));
-        for wrong in ["10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b"] {
+        assert_eq!(
+            rate("10/60"),
+            Ok(Rate {
+                connections: 10,
+                seconds: 60
+            })
+        );
+        for wrong in [
+            "10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b",
+        ] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
     }

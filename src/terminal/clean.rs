@@ -39,7 +39,10 @@ mod tests {
     #[test]
     fn escapes_are_shown_and_plain_text_is_untouched() {
         assert_eq!(clean("KMS public — ok"), "KMS public — ok");
-        assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"), "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e");
+        assert_eq!(
+            clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
+            "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e"
+        );
     }
 
     proptest! {

@@ -28,7 +28,11 @@ impl Tone {
             Self::Warning => Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold(),
             Self::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
         };
-        if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if color {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -36,8 +40,15 @@ impl Tone {
 enum Block {
     Line(String),
     Verbatim(String),
-    Field { label: String, value: String, tone: Tone },
-    Table { columns: Vec<Column>, rows: Vec<Vec<String>> },
+    Field {
+        label: String,
+        value: String,
+        tone: Tone,
+    },
+    Table {
+        columns: Vec<Column>,
+        rows: Vec<Vec<String>>,
+    },
     Gap,
 }
 
@@ -50,7 +61,10 @@ pub struct Column {
 
 /// A text column.
 pub fn left(title: &'static str) -> Column {
-    Column { title, right: false }
+    Column {
+        title,
+        right: false,
+    }
 }
 
 /// A number column.
@@ -67,7 +81,8 @@ pub struct Human {
 impl Human {
     /// Adds a line of text.
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
-        self.blocks.push(Block::Line(clean(text.as_ref()).into_owned()));
+        self.blocks
+            .push(Block::Line(clean(text.as_ref()).into_owned()));
         self
     }
 
@@ -90,7 +105,10 @@ impl Human {
     /// Adds a table; nothing is added when there are no rows.
     pub fn table(&mut self, columns: Vec<Column>, rows: Vec<Vec<String>>) -> &mut Self {
         if !rows.is_empty() {
-            let rows = rows.into_iter().map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect()).collect();
+            let rows = rows
+                .into_iter()
+                .map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect())
+                .collect();
             self.blocks.push(Block::Table { columns, rows });
         }
         self
@@ -135,7 +153,9 @@ impl Human {
                     }
                     text.push('\n');
                 }
-                Block::Table { columns, rows } => text.push_str(&render_table(columns, rows, width)),
+                Block::Table { columns, rows } => {
+                    text.push_str(&render_table(columns, rows, width))
+                }
                 Block::Gap => text.push('\n'),
             }
         }
@@ -145,7 +165,9 @@ impl Human {
 
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole.
 fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
-    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(indent).max(20));
+    let room = width.map_or(usize::MAX, |width| {
+        usize::from(width).saturating_sub(indent).max(20)
+    });
     let mut wrapped = String::new();
     let mut used = 0;
     for word in text.split(' ') {
@@ -166,9 +188,13 @@ fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
 
 fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(columns.iter().map(|column| column.title));
+    table
+        .load_style(presets::NOTHING)
+        .set_header(columns.iter().map(|column| column.title));
     match width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        Some(width) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.add_rows(rows);
@@ -178,7 +204,10 @@ fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) ->
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut text: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
     if text.is_empty() {
         text.push('\n');
     }
@@ -187,7 +216,12 @@ fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) ->
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 05s`, `3h 20m`, `2d 4h`.
 pub fn span(seconds: u64) -> String {
-    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let (days, hours, minutes, rest) = (
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    );
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{rest}s"),
         (0, 0, _) => format!("{minutes}m {rest:02}s"),
@@ -209,7 +243,12 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     let tenths = u128::from(count) * 10 / u128::from(divisor);
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"EiB"))
+    format!(
+        "{}.{} {}",
+        tenths / 10,
+        tenths % 10,
+        UNITS.get(unit).unwrap_or(&"EiB")
+    )
 }
 
 /// Renders a count with thin grouping for people: `1 445 985`.
@@ -231,8 +270,14 @@ mod tests {
 
     #[test]
     fn spans_and_bytes_are_short() {
-        assert_eq!([span(5), span(725), span(12_000), span(190_000)], ["5s", "12m 05s", "3h 20m", "2d 4h"]);
-        assert_eq!([bytes(12), bytes(1_434), bytes(3 << 20), bytes(u64::MAX)], ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]);
+        assert_eq!(
+            [span(5), span(725), span(12_000), span(190_000)],
+            ["5s", "12m 05s", "3h 20m", "2d 4h"]
+        );
+        assert_eq!(
+            [bytes(12), bytes(1_434), bytes(3 << 20), bytes(u64::MAX)],
+            ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
+        );
         assert_eq!([count(7), count(1_445_985)], ["7", "1 445 985"]);
     }
 
@@ -240,15 +285,26 @@ mod tests {
     fn a_table_fits_a_terminal_and_stays_whole_in_a_pipe() {
         let mut human = Human::default();
         let long = "a long cell with many words that cannot fit into thirty columns";
-        human.table(vec![left("ADDRESS"), left("WHY")], vec![vec!["192.0.2.1".into(), long.into()]]);
-        assert!(human.render(Some(30), false).lines().all(|line| line.chars().count() <= 30));
+        human.table(
+            vec![left("ADDRESS"), left("WHY")],
+            vec![vec!["192.0.2.1".into(), long.into()]],
+        );
+        assert!(
+            human
+                .render(Some(30), false)
+                .lines()
+                .all(|line| line.chars().count() <= 30)
+        );
         assert!(human.render(None, false).contains(long));
     }
 
     #[test]
     fn foreign_text_cannot_move_the_cursor() {
         let mut human = Human::default();
-        human.line("a\x1b[2J").field("label", "b\r\nc", Tone::Bad).table(vec![left("X")], vec![vec!["\x1b]0;t\x07".into()]]);
+        human
+            .line("a\x1b[2J")
+            .field("label", "b\r\nc", Tone::Bad)
+            .table(vec![left("X")], vec![vec!["\x1b]0;t\x07".into()]]);
         assert!(!human.render(Some(80), false).contains('\x1b'));
     }
 
@@ -256,6 +312,9 @@ mod tests {
     fn fields_wrap_beside_their_label() {
         let mut human = Human::default();
         human.field("State", "one two three four five six seven", Tone::Plain);
-        assert_eq!(human.render(Some(27), false), "State  one two three four\n       five six seven\n");
+        assert_eq!(
+            human.render(Some(27), false),
+            "State  one two three four\n       five six seven\n"
+        );
     }
 }

@@ -98,7 +98,10 @@ impl Terminal {
             mode,
             quiet,
             verbose,
-            width: stdout.then(terminal_size::terminal_size).flatten().map(|(width, _)| width.0.max(20)),
+            width: stdout
+                .then(terminal_size::terminal_size)
+                .flatten()
+                .map(|(width, _)| width.0.max(20)),
             interactive: io::stdin().is_terminal() && stderr,
             stdout_color: colored(stdout),
             stderr_color: colored(stderr),
@@ -128,10 +131,15 @@ impl Terminal {
     /// Writes text to stdout as it is. A reader that has gone away ends the program silently with success.
     pub fn write(&self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::new(Kind::ReaderGone, "The reader closed the pipe."),
-            _ => Failure::failed(format!("The output cannot be written: {error}.")),
-        })
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => {
+                    Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
+                }
+                _ => Failure::failed(format!("The output cannot be written: {error}.")),
+            })
     }
 
     /// Says a sentence on stderr, unless quiet.
@@ -163,7 +171,11 @@ impl Terminal {
             stderr_line(&view::escape_json(&error.to_string()));
             return;
         }
-        stderr_line(&format!("{} {}", Tone::Bad.paint("error:", self.stderr_color), clean(&failure.message)));
+        stderr_line(&format!(
+            "{} {}",
+            Tone::Bad.paint("error:", self.stderr_color),
+            clean(&failure.message)
+        ));
         for hint in &failure.hints {
             stderr_line(&format!("hint: {}", clean(hint)));
         }
@@ -178,7 +190,8 @@ impl Terminal {
 
     /// Redraws a view in place for `--watch`: from the top, each line cleared to its end, so that nothing flickers.
     pub fn redraw(&self, view: &View, footer: &str) -> Result<()> {
-        let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0.max(4)));
+        let height =
+            terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0.max(4)));
         let mut text = view.human.render(self.width, self.stdout_color);
         for warning in &view.warnings {
             text.push_str(&format!("warning: {}\n", clean(&warning.message)));
@@ -191,7 +204,11 @@ impl Terminal {
             frame.push_str("\x1b[K\r\n");
         }
         let hidden = lines.len().saturating_sub(height - 2);
-        let more = if hidden > 0 { format!("({hidden} more lines) ") } else { String::new() };
+        let more = if hidden > 0 {
+            format!("({hidden} more lines) ")
+        } else {
+            String::new()
+        };
         frame.push_str(&format!("{more}{footer}\x1b[K\x1b[J"));
         self.write(&frame)
     }
@@ -203,7 +220,11 @@ impl Terminal {
 
     fn say_labelled(&self, tone: Tone, label: &str, sentence: &str) {
         if !self.quiet {
-            stderr_line(&format!("{} {}", tone.paint(&format!("{label}:"), self.stderr_color), clean(sentence)));
+            stderr_line(&format!(
+                "{} {}",
+                tone.paint(&format!("{label}:"), self.stderr_color),
+                clean(sentence)
+            ));
         }
     }
 }
@@ -219,7 +240,9 @@ pub struct Screen(());
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(b"\x1b[?25h\x1b[?1049l")
+            .and_then(|()| stdout.flush());
     }
 }
 
@@ -227,7 +250,9 @@ impl Terminal {
     /// Switches to the alternate screen and hides the cursor until the returned value is dropped.
     pub fn take_screen(&self) -> Screen {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J").and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J")
+            .and_then(|()| stdout.flush());
         Screen(())
     }
 
@@ -237,8 +262,11 @@ impl Terminal {
         if self.quiet || !self.interactive || self.mode != Mode::Table {
             return Spinner(None);
         }
-        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style).with_message(clean(message).into_owned());
+        let style = ProgressStyle::with_template("{spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(style)
+            .with_message(clean(message).into_owned());
         let shown = bar.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(400)).await;

@@ -32,7 +32,9 @@ pub struct View {
 impl View {
     /// Makes a view of serialisable data.
     pub fn new(schema: &'static str, taken_at: Timestamp, data: &impl Serialize) -> Result<Self> {
-        let data = serde_json::to_value(data).map_err(|error| Failure::failed("The answer cannot be put into JSON.").because(error))?;
+        let data = serde_json::to_value(data).map_err(|error| {
+            Failure::failed("The answer cannot be put into JSON.").because(error)
+        })?;
         Ok(Self {
             schema,
             firewall: None,
@@ -77,22 +79,42 @@ impl View {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let written = match self.items {
             Some((_, columns)) => writer.write_record(columns).and_then(|()| {
-                self.list().iter().try_for_each(|item| writer.write_record(columns.iter().map(|column| cell(item, column))))
+                self.list().iter().try_for_each(|item| {
+                    writer.write_record(columns.iter().map(|column| cell(item, column)))
+                })
             }),
             None => writer.write_record(["key", "value"]).and_then(|()| {
                 let mut pairs = Vec::new();
                 flatten("", &self.data, &mut pairs);
-                pairs.iter().try_for_each(|(key, value)| writer.write_record([key, value]))
+                pairs
+                    .iter()
+                    .try_for_each(|(key, value)| writer.write_record([key, value]))
             }),
         };
-        let bytes = written.map_err(anyhow::Error::from).and_then(|()| Ok(writer.into_inner()?));
-        let bytes = bytes.map_err(|error| Failure::failed("The answer cannot be put into CSV.").because(error))?;
-        Ok(String::from_utf8_lossy(&bytes).chars().map(|character| if acts_in_csv(character) { '\u{fffd}' } else { character }).collect())
+        let bytes = written
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(writer.into_inner()?));
+        let bytes = bytes.map_err(|error| {
+            Failure::failed("The answer cannot be put into CSV.").because(error)
+        })?;
+        Ok(String::from_utf8_lossy(&bytes)
+            .chars()
+            .map(|character| {
+                if acts_in_csv(character) {
+                    '\u{fffd}'
+                } else {
+                    character
+                }
+            })
+            .collect())
     }
 
     fn frame(&self) -> Map<String, Value> {
         let mut frame = Map::new();
-        frame.insert("schema".to_owned(), format!("kmsctl/{}/v1", self.schema).into());
+        frame.insert(
+            "schema".to_owned(),
+            format!("kmsctl/{}/v1", self.schema).into(),
+        );
         if let Some(firewall) = &self.firewall {
             frame.insert("firewall".to_owned(), firewall.clone().into());
         }
@@ -101,7 +123,10 @@ impl View {
     }
 
     fn list(&self) -> Vec<&Value> {
-        let list = self.items.and_then(|(name, _)| self.data.get(name)).and_then(Value::as_array);
+        let list = self
+            .items
+            .and_then(|(name, _)| self.data.get(name))
+            .and_then(Value::as_array);
         list.map_or_else(|| vec![&self.data], |items| items.iter().collect())
     }
 }
@@ -140,7 +165,9 @@ fn broken(error: serde_json::Error) -> Failure {
 
 /// Returns a column of an item as CSV text: null is empty, lists are joined by blanks, `a.b` looks inside.
 fn cell(item: &Value, column: &str) -> String {
-    let value = column.split('.').try_fold(item, |value, name| value.get(name));
+    let value = column
+        .split('.')
+        .try_fold(item, |value, name| value.get(name));
     value.map(scalar).unwrap_or_default()
 }
 
@@ -154,11 +181,22 @@ fn scalar(value: &Value) -> String {
 }
 
 fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
-    let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+    let join = |name: &str| {
+        if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{prefix}.{name}")
+        }
+    };
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(&join(name), value, pairs)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| flatten(&join(name), value, pairs)),
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            items.iter().enumerate().for_each(|(index, value)| flatten(&join(&index.to_string()), value, pairs));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| flatten(&join(&index.to_string()), value, pairs));
         }
         other => pairs.push((prefix.to_owned(), scalar(other))),
     }
