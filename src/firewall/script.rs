@@ -91,7 +91,11 @@ pub struct Command {
 impl Command {
     /// Makes a command without input.
     pub fn new(words: impl IntoIterator<Item = Word>) -> Self {
-        Self { words: words.into_iter().collect(), input: Vec::new(), filter: None }
+        Self {
+            words: words.into_iter().collect(),
+            input: Vec::new(),
+            filter: None,
+        }
     }
 }
 
@@ -152,14 +156,21 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &s
         line.push_str(word.as_str());
         line.push_str("' ");
     }
-    line.push_str(if command.input.is_empty() { "</dev/null; " } else { "<<'" });
+    line.push_str(if command.input.is_empty() {
+        "</dev/null; "
+    } else {
+        "<<'"
+    });
     if !command.input.is_empty() {
         line.push_str(nonce);
         line.push_str("'; ");
     }
     let _ = write!(line, "e {index} $?");
     if let Some(filter) = &command.filter {
-        let address = filter.address.map(|address| address.to_string()).unwrap_or_default();
+        let address = filter
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default();
         let _ = write!(
             line,
             "; }} | /usr/bin/awk -v n=\"$n\" -v port={} -v address='{address}' '{AWK_FILTER}'",

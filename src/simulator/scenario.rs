@@ -9,7 +9,8 @@ use super::pf::rule::{Caps, LoadedRule};
 use super::pf::table::Table;
 use super::pf::{OVERLOAD_BLOCK, Pf};
 use crate::domain::configured::{
-    Alias, CapFields, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, Side, System,
+    Alias, CapFields, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, Side,
+    System,
 };
 use crate::domain::pf::rule::Rate;
 
@@ -25,8 +26,15 @@ const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
 
 /// Networks that never are anybody's; the documentation networks, which the simulated clients live in, are
 /// left out of the real list.
-const BOGONS: [&str; 7] =
-    ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4"];
+const BOGONS: [&str; 7] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "192.0.0.0/24",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
 const BOGONS6: [&str; 2] = ["::/8", "3fff::/20"];
 
 /// A box in a certain condition.
@@ -101,7 +109,9 @@ impl Scenario {
 
     /// Returns the scenario of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|scenario| scenario.name() == name)
     }
 
     /// Says whether a redirection of the service is loaded.
@@ -113,15 +123,26 @@ impl Scenario {
     fn loaded_caps(self) -> Option<Caps> {
         let capped = |connections: u32| Caps {
             connections: Some(50),
-            rate: Some(Rate { connections, seconds: 60 }),
+            rate: Some(Rate {
+                connections,
+                seconds: 60,
+            }),
             overload: Some("virusprot".to_owned()),
         };
         match self {
             Self::Absent | Self::Closed | Self::Half | Self::PassAssociation => None,
             Self::Drifted => Some(capped(30)),
-            Self::TableMissing => Some(Caps { connections: Some(50), ..Caps::default() }),
+            Self::TableMissing => Some(Caps {
+                connections: Some(50),
+                ..Caps::default()
+            }),
             Self::Uncapped => Some(Caps::default()),
-            Self::Denied | Self::HalfFilter | Self::NoCron | Self::Open | Self::PfDisabled | Self::PhpMissing => Some(capped(10)),
+            Self::Denied
+            | Self::HalfFilter
+            | Self::NoCron
+            | Self::Open
+            | Self::PfDisabled
+            | Self::PhpMissing => Some(capped(10)),
         }
     }
 
@@ -130,12 +151,20 @@ impl Scenario {
         let mut pf = Pf::new(0x67_4a_91_c3, now - 14 * 86_400_000 - 24_967_000);
         pf.enabled = self != Self::PfDisabled;
         for text in FILTER.lines() {
-            let Some(text) = self.filter_rule(text) else { continue };
-            let list = if text.starts_with("scrub ") { &mut pf.scrub } else { &mut pf.filter };
+            let Some(text) = self.filter_rule(text) else {
+                continue;
+            };
+            let list = if text.starts_with("scrub ") {
+                &mut pf.scrub
+            } else {
+                &mut pf.filter
+            };
             list.push(LoadedRule::new(&text));
         }
         for text in TRANSLATION.lines() {
-            let Some(text) = self.translation_rule(text) else { continue };
+            let Some(text) = self.translation_rule(text) else {
+                continue;
+            };
             let is_rdr = text.starts_with("rdr") || text.starts_with("no rdr");
             let list = if is_rdr { &mut pf.rdr } else { &mut pf.nat };
             list.push(LoadedRule::new(&text));
@@ -187,13 +216,17 @@ impl Scenario {
 
     /// Returns the configuration that the box holds.
     pub fn configured(self) -> Configured {
-        let cron = [Self::NoCron, Self::TableMissing].contains(&self).then(Vec::new).unwrap_or_else(|| vec![cron_item()]);
+        let cron = [Self::NoCron, Self::TableMissing]
+            .contains(&self)
+            .then(Vec::new)
+            .unwrap_or_else(|| vec![cron_item()]);
         let present = self != Self::Absent;
         Configured {
             system: System {
                 version: Some("2.7.2-RELEASE".to_owned()),
                 config_version: Some("23.3".to_owned()),
                 php: "8.2.11".to_owned(),
+                timezone: Some("Etc/UTC".to_owned()),
             },
             revision: Revision {
                 time: Some("1763000900".to_owned()),
@@ -222,7 +255,11 @@ impl Scenario {
     }
 
     fn nat_rule(self) -> NatRule {
-        let association = if self == Self::PassAssociation { "pass" } else { ASSOCIATION };
+        let association = if self == Self::PassAssociation {
+            "pass"
+        } else {
+            ASSOCIATION
+        };
         NatRule {
             index: 3,
             disabled: matches!(self, Self::Closed | Self::HalfFilter),
@@ -230,8 +267,15 @@ impl Scenario {
             interface: "wan".to_owned(),
             ipprotocol: Some("inet".to_owned()),
             protocol: Some("tcp".to_owned()),
-            source: Side { any: true, ..Side::default() },
-            destination: Side { network: Some("wanip".to_owned()), port: Some("1688".to_owned()), ..Side::default() },
+            source: Side {
+                any: true,
+                ..Side::default()
+            },
+            destination: Side {
+                network: Some("wanip".to_owned()),
+                port: Some("1688".to_owned()),
+                ..Side::default()
+            },
             target: Some("k8s_kms_lb".to_owned()),
             local_port: Some("1688".to_owned()),
             descr: Some(DESCRIPTION.to_owned()),
@@ -268,11 +312,19 @@ impl Scenario {
             interface: Some("wan".to_owned()),
             ipprotocol: Some("inet".to_owned()),
             protocol: Some("tcp".to_owned()),
-            source: Side { any: true, ..Side::default() },
-            destination: Side { address: Some("k8s_kms_lb".to_owned()), port: Some("1688".to_owned()), ..Side::default() },
+            source: Side {
+                any: true,
+                ..Side::default()
+            },
+            destination: Side {
+                address: Some("k8s_kms_lb".to_owned()),
+                port: Some("1688".to_owned()),
+                ..Side::default()
+            },
             descr: Some(format!("NAT {DESCRIPTION}")),
             association: Some(ASSOCIATION.to_owned()),
             statetype: Some("keep state".to_owned()),
+            sched: None,
             caps,
         }
     }
@@ -298,7 +350,11 @@ mod tests {
 
     #[test]
     fn every_scenario_has_a_name_of_its_own() {
-        assert!(Scenario::ALL.iter().all(|scenario| Scenario::parse(scenario.name()) == Some(*scenario)));
+        assert!(
+            Scenario::ALL
+                .iter()
+                .all(|scenario| Scenario::parse(scenario.name()) == Some(*scenario))
+        );
         assert!(Scenario::ALL.is_sorted_by(|one, other| one.name() < other.name()));
         assert_eq!(Scenario::parse("nosuch"), None);
     }
@@ -306,13 +362,17 @@ mod tests {
     #[test]
     fn the_open_box_loads_the_generated_ruleset_unchanged() {
         let pf = Scenario::Open.load(0);
-        assert_eq!((pf.scrub.len(), pf.filter.len(), pf.nat.len(), pf.rdr.len()), (8, 80, 11, 6));
+        assert_eq!(
+            (pf.scrub.len(), pf.filter.len(), pf.nat.len(), pf.rdr.len()),
+            (8, 80, 11, 6)
+        );
         let generated = include_str!("../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
         let rule = &pf.filter[pf.rule(KMS).unwrap()];
         assert!(generated.lines().any(|line| line == rule.text));
         assert!(pf.filter.iter().all(|rule| rule.identifier == Some(HTTPS6)
             || generated.lines().any(|line| line == rule.text)
-            || rule.text.contains("from 192.168.1.") || rule.text.contains("from 10.0.10.")));
+            || rule.text.contains("from 192.168.1.")
+            || rule.text.contains("from 10.0.10.")));
     }
 
     #[test]
@@ -322,15 +382,32 @@ mod tests {
             pf.rule(KMS).map(|index| pf.filter[index].text.clone())
         };
         let rdr = |scenario: Scenario| {
-            scenario.load(0).rdr.into_iter().map(|rule| rule.text).find(|text| text.contains("port = 1688"))
+            scenario
+                .load(0)
+                .rdr
+                .into_iter()
+                .map(|rule| rule.text)
+                .find(|text| text.contains("port = 1688"))
         };
         assert_eq!(rule(Scenario::Half), None);
         assert!(rdr(Scenario::Half).is_some());
         assert!(rule(Scenario::HalfFilter).is_some());
         assert_eq!(rdr(Scenario::HalfFilter), None);
-        assert!(rdr(Scenario::PassAssociation).unwrap().starts_with("rdr pass on vtnet0 "));
-        assert!(rule(Scenario::Uncapped).unwrap().contains("flags S/SA keep state label"));
-        assert!(rule(Scenario::Drifted).unwrap().contains("max-src-conn-rate 30/60"));
+        assert!(
+            rdr(Scenario::PassAssociation)
+                .unwrap()
+                .starts_with("rdr pass on vtnet0 ")
+        );
+        assert!(
+            rule(Scenario::Uncapped)
+                .unwrap()
+                .contains("flags S/SA keep state label")
+        );
+        assert!(
+            rule(Scenario::Drifted)
+                .unwrap()
+                .contains("max-src-conn-rate 30/60")
+        );
         assert!(Scenario::TableMissing.load(0).table("virusprot").is_none());
     }
 }

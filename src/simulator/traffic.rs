@@ -103,7 +103,15 @@ pub struct Act {
 
 /// Returns every actor, in a fixed order.
 pub fn actors() -> Vec<Actor> {
-    let mut actors = vec![Actor::Abuser, Actor::Abuser6, Actor::Noise, Actor::Pod, Actor::Scanner, Actor::Web6, Actor::WireGuard];
+    let mut actors = vec![
+        Actor::Abuser,
+        Actor::Abuser6,
+        Actor::Noise,
+        Actor::Pod,
+        Actor::Scanner,
+        Actor::Web6,
+        Actor::WireGuard,
+    ];
     actors.extend((0..OFFICE_CONNECTIONS).map(Actor::Office));
     actors.extend((0..16).map(Actor::Renewing));
     actors.extend((0..3).map(Actor::Lan));
@@ -155,21 +163,48 @@ impl Actor {
             Self::Abuser => (abuser(random), Service::Kms, kms(random), 18),
             Self::Abuser6 => {
                 let host = u16::from(random.byte(1, 64));
-                (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)), Service::Https6, web(), 28)
+                (
+                    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)),
+                    Service::Https6,
+                    web(),
+                    28,
+                )
             }
             Self::Lan(index) => (v4(10, 0, 10, 50 + index), Service::KmsLan, kms(random), 0),
             Self::Office(_) => (OFFICE, Service::Kms, office(random), 0),
             Self::Pod => (v4(10, 0, 20, 31), Service::Pod, web(), 0),
-            Self::Renewing(index) => (v4(198, 51, 100, 20 + 7 * index), Service::Kms, kms(random), 0),
-            Self::Scanner => (v4(192, 0, 2, random.byte(1, 254)), Service::Kms, bare(random), 0),
+            Self::Renewing(index) => (
+                v4(198, 51, 100, 20 + 7 * index),
+                Service::Kms,
+                kms(random),
+                0,
+            ),
+            Self::Scanner => (
+                v4(192, 0, 2, random.byte(1, 254)),
+                Service::Kms,
+                bare(random),
+                0,
+            ),
             Self::Web(index) => (v4(203, 0, 113, 40 + index), Service::Https, web(), 0),
-            Self::Web6 => {
-                (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)), Service::Https6, web(), 0)
-            }
+            Self::Web6 => (
+                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)),
+                Service::Https6,
+                web(),
+                0,
+            ),
             Self::WireGuard => (v4(203, 0, 113, 7), Service::WireGuard, datagrams(), 0),
         };
-        let port = if self == Self::WireGuard { 51_688 } else { random.port() };
-        Some(Act { client: SocketAddr::new(client, port), service, style, burst })
+        let port = if self == Self::WireGuard {
+            51_688
+        } else {
+            random.port()
+        };
+        Some(Act {
+            client: SocketAddr::new(client, port),
+            service,
+            style,
+            burst,
+        })
     }
 }
 
@@ -185,9 +220,30 @@ impl Service {
             Self::Https => (tcp, ("vtnet0", "vtnet2"), wan, shared, 443, (HTTPS, OUT4)),
             Self::Https6 => (tcp, ("vtnet0", "vtnet2"), web6, web6, 443, (HTTPS6, OUT6)),
             Self::Kms => (tcp, ("vtnet0", "vtnet2"), wan, kms, 1688, (KMS, OUT4)),
-            Self::KmsLan => (tcp, ("vtnet1", "vtnet2"), kms, kms, 1688, (LAN_TO_ANY, OUT4)),
-            Self::Pod => (tcp, ("vtnet2", "vtnet0"), outside, outside, 443, (K8S_TO_ANY, OUT_WAN)),
-            Self::WireGuard => (Protocol::Udp, ("vtnet0", "vtnet2"), wan, shared, 51_820, (WIREGUARD, OUT4)),
+            Self::KmsLan => (
+                tcp,
+                ("vtnet1", "vtnet2"),
+                kms,
+                kms,
+                1688,
+                (LAN_TO_ANY, OUT4),
+            ),
+            Self::Pod => (
+                tcp,
+                ("vtnet2", "vtnet0"),
+                outside,
+                outside,
+                443,
+                (K8S_TO_ANY, OUT_WAN),
+            ),
+            Self::WireGuard => (
+                Protocol::Udp,
+                ("vtnet0", "vtnet2"),
+                wan,
+                shared,
+                51_820,
+                (WIREGUARD, OUT4),
+            ),
         };
         let translated = (self == Self::Pod).then(|| SocketAddr::new(wan, random.port()));
         Passage {
@@ -218,21 +274,51 @@ fn v4(one: u8, two: u8, three: u8, four: u8) -> IpAddr {
 
 /// A KMS activation; the server drops the idle connection after half a minute.
 fn kms(random: &mut Random) -> Style {
-    Style { hold: random.between(28 * SECOND, 32 * SECOND), packets: (4, 3), bytes: (716, 584), reset: false, repeat: None }
+    Style {
+        hold: random.between(28 * SECOND, 32 * SECOND),
+        packets: (4, 3),
+        bytes: (716, 584),
+        reset: false,
+        repeat: None,
+    }
 }
 
 fn office(random: &mut Random) -> Style {
-    Style { hold: random.between(40 * MINUTE, 80 * MINUTE), packets: (4, 3), bytes: (716, 584), reset: false, repeat: Some(2 * MINUTE) }
+    Style {
+        hold: random.between(40 * MINUTE, 80 * MINUTE),
+        packets: (4, 3),
+        bytes: (716, 584),
+        reset: false,
+        repeat: Some(2 * MINUTE),
+    }
 }
 
 fn bare(random: &mut Random) -> Style {
-    Style { hold: random.between(200, 2 * SECOND), packets: (1, 0), bytes: (40, 0), reset: true, repeat: None }
+    Style {
+        hold: random.between(200, 2 * SECOND),
+        packets: (1, 0),
+        bytes: (40, 0),
+        reset: true,
+        repeat: None,
+    }
 }
 
 fn web() -> Style {
-    Style { hold: 45 * SECOND, packets: (21, 34), bytes: (3_920, 41_730), reset: false, repeat: Some(20 * SECOND) }
+    Style {
+        hold: 45 * SECOND,
+        packets: (21, 34),
+        bytes: (3_920, 41_730),
+        reset: false,
+        repeat: Some(20 * SECOND),
+    }
 }
 
 fn datagrams() -> Style {
-    Style { hold: 0, packets: (190, 205), bytes: (91_200, 141_450), reset: false, repeat: None }
+    Style {
+        hold: 0,
+        packets: (190, 205),
+        bytes: (91_200, 141_450),
+        reset: false,
+        repeat: None,
+    }
 }

@@ -53,37 +53,66 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
         rule.evaluations += times(SEARCHED / 4);
     }
     redirections(pf, times, now);
-    if pf.rule(KMS).is_some_and(|index| pf.filter.get(index).is_some_and(|rule| rule.caps.overload.is_some())) {
+    if pf.rule(KMS).is_some_and(|index| {
+        pf.filter
+            .get(index)
+            .is_some_and(|rule| rule.caps.overload.is_some())
+    }) {
         pf.totals.source_rates += times(2);
         pf.totals.source_connections += times(1) / 50;
         pf.totals.overload_insertions += times(2) + times(1) / 50;
         pf.totals.overload_flushes += times(2) + times(1) / 50;
         let nodes = times(40);
-        pf.totals.nodes = (pf.totals.nodes.0 + times(176), pf.totals.nodes.1 + nodes, pf.totals.nodes.2 + nodes);
+        pf.totals.nodes = (
+            pf.totals.nodes.0 + times(176),
+            pf.totals.nodes.1 + nodes,
+            pf.totals.nodes.2 + nodes,
+        );
     }
 }
 
 fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
-    let Some((_, states, packets, bytes)) = USUAL.into_iter().find(|(identifier, ..)| rule.identifier == Some(*identifier)) else {
+    let Some((_, states, packets, bytes)) = USUAL
+        .into_iter()
+        .find(|(identifier, ..)| rule.identifier == Some(*identifier))
+    else {
         return;
     };
     let replies = if states == 0 { 0 } else { 1 };
     rule.creations += times(states);
-    rule.packets = (rule.packets.0 + times(packets), rule.packets.1 + replies * times(packets));
-    rule.bytes = (rule.bytes.0 + times(bytes), rule.bytes.1 + replies * times(bytes));
+    rule.packets = (
+        rule.packets.0 + times(packets),
+        rule.packets.1 + replies * times(packets),
+    );
+    rule.bytes = (
+        rule.bytes.0 + times(bytes),
+        rule.bytes.1 + replies * times(bytes),
+    );
     rule.last_active = Some(now);
 }
 
 /// A redirection counts what its filter rule counts.
 fn redirections(pf: &mut Pf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
-    for (port, identifier) in [(51_820, 1_763_000_001), (443, 1_763_000_002), (465, 1_763_000_003), (1688, KMS)] {
+    for (port, identifier) in [
+        (51_820, 1_763_000_001),
+        (443, 1_763_000_002),
+        (465, 1_763_000_003),
+        (1688, KMS),
+    ] {
         let mut like = LoadedRule::new("");
         like.identifier = Some(identifier);
         usual(&mut like, times, now);
         let wanted = format!(" port = {port} ->");
         let passes = port != 1688 || pf.rule(KMS).is_some();
-        if let Some(rule) = pf.rdr.iter_mut().find(|rule| passes && rule.text.contains(&wanted)) {
-            rule.packets = (rule.packets.0 + like.packets.0, rule.packets.1 + like.packets.1);
+        if let Some(rule) = pf
+            .rdr
+            .iter_mut()
+            .find(|rule| passes && rule.text.contains(&wanted))
+        {
+            rule.packets = (
+                rule.packets.0 + like.packets.0,
+                rule.packets.1 + like.packets.1,
+            );
             rule.bytes = (rule.bytes.0 + like.bytes.0, rule.bytes.1 + like.bytes.1);
             rule.creations += like.creations;
             rule.last_active = Some(now);

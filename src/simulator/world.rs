@@ -54,7 +54,11 @@ enum Event {
     /// An actor's turn.
     Act(Actor),
     /// One more connection of an abuser.
-    Burst { source: IpAddr, service: Service, left: u8 },
+    Burst {
+        source: IpAddr,
+        service: Service,
+        left: u8,
+    },
     /// The hourly cron job.
     Cron,
     /// pf's purge.
@@ -111,7 +115,9 @@ impl World {
         while let Some(Reverse(next)) = self.queue.peek()
             && next.at <= to
         {
-            let Some(Reverse(next)) = self.queue.pop() else { break };
+            let Some(Reverse(next)) = self.queue.pop() else {
+                break;
+            };
             self.now = next.at.max(self.now);
             self.happen(next.event);
         }
@@ -144,13 +150,21 @@ impl World {
 
     fn schedule(&mut self, delay: i64, event: Event) {
         self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at: self.now + delay, sequence: self.sequence, event }));
+        self.queue.push(Reverse(Scheduled {
+            at: self.now + delay,
+            sequence: self.sequence,
+            event,
+        }));
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Act(actor) => self.act(actor),
-            Event::Burst { source, service, left } => self.burst(source, service, left),
+            Event::Burst {
+                source,
+                service,
+                left,
+            } => self.burst(source, service, left),
             Event::Cron => {
                 self.expire();
                 self.schedule(HOUR, Event::Cron);
@@ -162,7 +176,8 @@ impl World {
             Event::Step(flow, step) => self.step(flow, step),
             Event::GiveUp(state) => {
                 self.pf.transfer((0, state), (0, 1), (0, 52), self.now);
-                self.pf.level(state, Level::Established, Level::Closing, self.now);
+                self.pf
+                    .level(state, Level::Established, Level::Closing, self.now);
             }
         }
     }
@@ -170,7 +185,11 @@ impl World {
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
     fn expire(&mut self) {
         let now = self.now;
-        if self.configured.cron.iter().any(|item| item.command.contains("expiretable"))
+        if self
+            .configured
+            .cron
+            .iter()
+            .any(|item| item.command.contains("expiretable"))
             && let Some(table) = self.pf.table_mut("virusprot")
         {
             table.expire(3600, now);
@@ -190,7 +209,14 @@ impl World {
             return;
         };
         if act.burst > 0 {
-            self.schedule(1, Event::Burst { source: act.client.ip(), service: act.service, left: act.burst });
+            self.schedule(
+                1,
+                Event::Burst {
+                    source: act.client.ip(),
+                    service: act.service,
+                    left: act.burst,
+                },
+            );
         } else if act.service == Service::WireGuard {
             self.datagrams(act.client, act.style);
         } else {
@@ -202,8 +228,15 @@ impl World {
     fn datagrams(&mut self, client: SocketAddr, style: Style) {
         let passage = Service::WireGuard.passage(client, &mut self.random);
         let mine = |inbound: bool| {
-            let found = self.pf.states.iter().filter(|(_, state)| state.protocol == Protocol::Udp);
-            found.filter(|(_, state)| state.right == if inbound { client } else { passage.server }).map(|(id, _)| *id).next()
+            let found = self
+                .pf
+                .states
+                .iter()
+                .filter(|(_, state)| state.protocol == Protocol::Udp);
+            found
+                .filter(|(_, state)| state.right == if inbound { client } else { passage.server })
+                .map(|(id, _)| *id)
+                .next()
         };
         let states = match (mine(true), mine(false)) {
             (Some(inbound), Some(outbound)) => (inbound, outbound),
@@ -212,36 +245,68 @@ impl World {
                 None => return,
             },
         };
-        self.pf.level(states.0, Level::Multiple, Level::Multiple, self.now);
-        self.pf.level(states.1, Level::Multiple, Level::Multiple, self.now);
-        self.pf.transfer(states, style.packets, style.bytes, self.now);
+        self.pf
+            .level(states.0, Level::Multiple, Level::Multiple, self.now);
+        self.pf
+            .level(states.1, Level::Multiple, Level::Multiple, self.now);
+        self.pf
+            .transfer(states, style.packets, style.bytes, self.now);
     }
 
     fn burst(&mut self, source: IpAddr, service: Service, left: u8) {
-        let style = Style { hold: 30_000, packets: (4, 3), bytes: (716, 584), reset: false, repeat: None };
+        let style = Style {
+            hold: 30_000,
+            packets: (4, 3),
+            bytes: (716, 584),
+            reset: false,
+            repeat: None,
+        };
         let port = self.random.port();
         let inside = self.connect(SocketAddr::new(source, port), service, style);
         // Refused, it tries again for a while, slower.
-        let pause = if inside { self.random.between(250, 800) } else { self.random.between(15_000, 60_000) };
+        let pause = if inside {
+            self.random.between(250, 800)
+        } else {
+            self.random.between(15_000, 60_000)
+        };
         if left > 1 {
-            self.schedule(pause, Event::Burst { source, service, left: left - 1 });
+            self.schedule(
+                pause,
+                Event::Burst {
+                    source,
+                    service,
+                    left: left - 1,
+                },
+            );
         }
     }
 
     /// Sends the first packet of a connection; says whether it got in.
     fn connect(&mut self, client: SocketAddr, service: Service, style: Style) -> bool {
         let passage = service.passage(client, &mut self.random);
-        let Some(states) = self.pf.open(&passage, self.now) else { return false };
+        let Some(states) = self.pf.open(&passage, self.now) else {
+            return false;
+        };
         let interface = passage.interfaces.0.to_owned();
         let flow = states.0;
-        self.flows.insert(flow, Flow { states, client, interface, style });
+        self.flows.insert(
+            flow,
+            Flow {
+                states,
+                client,
+                interface,
+                style,
+            },
+        );
         let delay = self.random.between(12, 90);
         self.schedule(delay, Event::Step(flow, Step::Handshake));
         true
     }
 
     fn step(&mut self, id: u64, step: Step) {
-        let Some(flow) = self.flows.get(&id).cloned() else { return };
+        let Some(flow) = self.flows.get(&id).cloned() else {
+            return;
+        };
         if !self.pf.states.contains_key(&flow.states.0) {
             // Flushed or killed: the client's packets find no state, the server waits in vain.
             self.flows.remove(&id);
@@ -262,7 +327,8 @@ impl World {
                 self.schedule(flow.style.hold, Event::Step(id, Step::Close));
             }
             Step::Exchange => {
-                self.pf.transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
+                self.pf
+                    .transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
                 if let Some(repeat) = flow.style.repeat {
                     self.schedule(repeat, Event::Step(id, Step::Exchange));
                 }

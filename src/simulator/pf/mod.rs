@@ -139,7 +139,9 @@ impl Pf {
 
     /// Returns the number of the first filter rule with this `ridentifier`.
     pub fn rule(&self, identifier: u32) -> Option<usize> {
-        self.filter.iter().position(|rule| rule.identifier == Some(identifier))
+        self.filter
+            .iter()
+            .position(|rule| rule.identifier == Some(identifier))
     }
 
     /// Lets the first packet of a connection in, or drops it. Returns the two states' ids.
@@ -150,13 +152,25 @@ impl Pf {
             return None;
         }
         let redirected = passage.addressed == passage.server || redirection.is_some();
-        let no_filter = redirection.is_some_and(|index| self.rdr.get(index).is_some_and(|rule| rule.text.starts_with("rdr pass ")));
-        let rule = if no_filter { None } else { self.rule(passage.rules.0) };
+        let no_filter = redirection.is_some_and(|index| {
+            self.rdr
+                .get(index)
+                .is_some_and(|rule| rule.text.starts_with("rdr pass "))
+        });
+        let rule = if no_filter {
+            None
+        } else {
+            self.rule(passage.rules.0)
+        };
         if !redirected || (rule.is_none() && !no_filter) {
             self.deny(source, passage.interfaces.0, now);
             return None;
         }
-        self.evaluate(rule.unwrap_or(usize::MAX), passage.interfaces.0, Direction::In);
+        self.evaluate(
+            rule.unwrap_or(usize::MAX),
+            passage.interfaces.0,
+            Direction::In,
+        );
         let entry = self.entry_state(passage, rule, redirection, now);
         let exit = self.exit_state(passage, now);
         let ids = (self.insert(entry, now), self.insert(exit, now));
@@ -172,7 +186,9 @@ impl Pf {
             }
         }
         self.transfer(ids, (1, 1), (52, 60), now);
-        let Some((rule, source)) = self.count_connection(ids.0) else { return Handshake::Passed };
+        let Some((rule, source)) = self.count_connection(ids.0) else {
+            return Handshake::Passed;
+        };
         if !self.exceeds(rule, source, now) {
             return Handshake::Passed;
         }
@@ -186,7 +202,9 @@ impl Pf {
     pub fn transfer(&mut self, ids: (u64, u64), packets: (u64, u64), bytes: (u64, u64), now: i64) {
         for id in [ids.0, ids.1] {
             self.totals.searches += packets.0 + packets.1;
-            let Some(state) = self.states.get_mut(&id) else { continue };
+            let Some(state) = self.states.get_mut(&id) else {
+                continue;
+            };
             state.packets = (state.packets.0 + packets.0, state.packets.1 + packets.1);
             state.bytes = (state.bytes.0 + bytes.0, state.bytes.1 + bytes.1);
             state.expires = now + state.patience();
@@ -195,10 +213,17 @@ impl Pf {
             if let Some(rule) = rules.0.and_then(|index| self.filter.get_mut(index)) {
                 rule.count(direction, packets, bytes, now);
             }
-            if let Some(rule) = rules.1.and_then(|(chain, index)| self.chain_mut(chain).get_mut(index)) {
+            if let Some(rule) = rules
+                .1
+                .and_then(|(chain, index)| self.chain_mut(chain).get_mut(index))
+            {
                 rule.count(direction, packets, bytes, now);
             }
-            if let Some(node) = rules.0.filter(|_| tracked != Tracked::No).and_then(|rule| self.node_mut(rule, source)) {
+            if let Some(node) = rules
+                .0
+                .filter(|_| tracked != Tracked::No)
+                .and_then(|rule| self.node_mut(rule, source))
+            {
                 node.packets += packets.0 + packets.1;
                 node.bytes += bytes.0 + bytes.1;
             }
@@ -215,9 +240,13 @@ impl Pf {
 
     /// Drops a packet of this source if the overload table holds it, and counts that.
     pub fn blocked(&mut self, source: IpAddr, now: i64) -> bool {
-        let Some(index) = self.rule(OVERLOAD_BLOCK) else { return false };
+        let Some(index) = self.rule(OVERLOAD_BLOCK) else {
+            return false;
+        };
         let name = self.overload_table();
-        let listed = self.table(&name).is_some_and(|table| table.find(source).is_some());
+        let listed = self
+            .table(&name)
+            .is_some_and(|table| table.find(source).is_some());
         if listed {
             self.evaluate(index, "", Direction::In);
             if let Some(rule) = self.filter.get_mut(index) {
@@ -230,32 +259,51 @@ impl Pf {
     /// Drops a packet by default and counts that.
     pub fn deny(&mut self, source: IpAddr, interface: &str, now: i64) {
         self.evaluate(usize::MAX, interface, Direction::In);
-        let identifier = if source.is_ipv4() { DEFAULT_DENY.0 } else { DEFAULT_DENY.1 };
-        if let Some(rule) = self.rule(identifier).and_then(|index| self.filter.get_mut(index)) {
+        let identifier = if source.is_ipv4() {
+            DEFAULT_DENY.0
+        } else {
+            DEFAULT_DENY.1
+        };
+        if let Some(rule) = self
+            .rule(identifier)
+            .and_then(|index| self.filter.get_mut(index))
+        {
             rule.count(Direction::In, (1, 0), (60, 0), now);
         }
     }
 
     /// Removes states and source nodes whose time is over, as pf's purge thread does.
     pub fn purge(&mut self, now: i64) {
-        let over: Vec<u64> = self.states.iter().filter(|(_, state)| state.expires <= now).map(|(id, _)| *id).collect();
+        let over: Vec<u64> = self
+            .states
+            .iter()
+            .filter(|(_, state)| state.expires <= now)
+            .map(|(id, _)| *id)
+            .collect();
         for id in over {
             self.remove(id, now);
         }
         let before = self.nodes.len();
-        self.nodes.retain(|node| node.states > 0 || node.expires > now);
+        self.nodes
+            .retain(|node| node.states > 0 || node.expires > now);
         self.totals.nodes.2 += count(before - self.nodes.len());
     }
 
     /// Removes one state and takes it off its source node. Says whether it was there.
     pub fn remove(&mut self, id: u64, now: i64) -> bool {
-        let Some(state) = self.states.remove(&id) else { return false };
+        let Some(state) = self.states.remove(&id) else {
+            return false;
+        };
         self.totals.removals += 1;
-        let Some(rule) = state.rule.filter(|_| state.tracked != Tracked::No) else { return true };
+        let Some(rule) = state.rule.filter(|_| state.tracked != Tracked::No) else {
+            return true;
+        };
         let remember = self.filter.get(rule).map_or(0, |rule| rule.caps.remember());
         if let Some(node) = self.node_mut(rule, state.right.ip()) {
             node.states = node.states.saturating_sub(1);
-            node.connections = node.connections.saturating_sub(u32::from(state.tracked == Tracked::Connection));
+            node.connections = node
+                .connections
+                .saturating_sub(u32::from(state.tracked == Tracked::Connection));
             node.expires = now + remember;
         }
         true
@@ -265,7 +313,11 @@ impl Pf {
     pub fn forget_sources(&mut self, net: &IpNet) -> usize {
         let before = self.nodes.len();
         self.nodes.retain(|node| !net.contains(&node.address));
-        for state in self.states.values_mut().filter(|state| net.contains(&state.right.ip())) {
+        for state in self
+            .states
+            .values_mut()
+            .filter(|state| net.contains(&state.right.ip()))
+        {
             state.tracked = Tracked::No;
         }
         before - self.nodes.len()
@@ -273,17 +325,26 @@ impl Pf {
 
     /// Returns how many states a rule has.
     pub fn states_of(&self, rule: usize) -> usize {
-        self.states.values().filter(|state| state.rule == Some(rule)).count()
+        self.states
+            .values()
+            .filter(|state| state.rule == Some(rule))
+            .count()
     }
 
     /// Returns how many states a translation rule has.
     pub fn states_translated(&self, chain: Chain, rule: usize) -> usize {
-        self.states.values().filter(|state| state.translation == Some((chain, rule))).count()
+        self.states
+            .values()
+            .filter(|state| state.translation == Some((chain, rule)))
+            .count()
     }
 
     fn overload_table(&self) -> String {
         let inside = |text: &str| Some(text.split_once("from <")?.1.split_once('>')?.0.to_owned());
-        self.rule(OVERLOAD_BLOCK).and_then(|index| self.filter.get(index)).and_then(|rule| inside(&rule.text)).unwrap_or_default()
+        self.rule(OVERLOAD_BLOCK)
+            .and_then(|index| self.filter.get(index))
+            .and_then(|rule| inside(&rule.text))
+            .unwrap_or_default()
     }
 
     fn chain_mut(&mut self, chain: Chain) -> &mut Vec<LoadedRule> {
@@ -294,7 +355,9 @@ impl Pf {
     }
 
     fn node_mut(&mut self, rule: usize, source: IpAddr) -> Option<&mut Node> {
-        self.nodes.iter_mut().find(|node| node.rule == rule && node.address == source)
+        self.nodes
+            .iter_mut()
+            .find(|node| node.rule == rule && node.address == source)
     }
 
     /// Counts the looks at filter rules up to the matching one.
@@ -309,7 +372,11 @@ impl Pf {
         if passage.interfaces.0 != "vtnet0" {
             return None;
         }
-        let wanted = format!(" to {} port = {} ->", passage.addressed.ip(), passage.addressed.port());
+        let wanted = format!(
+            " to {} port = {} ->",
+            passage.addressed.ip(),
+            passage.addressed.port()
+        );
         let found = self.rdr.iter().position(|rule| rule.text.contains(&wanted));
         let last = found.unwrap_or(usize::MAX).saturating_add(1);
         for rule in self.rdr.iter_mut().take(last) {
@@ -318,9 +385,17 @@ impl Pf {
         found
     }
 
-    fn entry_state(&mut self, passage: &Passage, rule: Option<usize>, redirection: Option<usize>, now: i64) -> State {
+    fn entry_state(
+        &mut self,
+        passage: &Passage,
+        rule: Option<usize>,
+        redirection: Option<usize>,
+        now: i64,
+    ) -> State {
         let source = passage.client.ip();
-        let tracks = rule.and_then(|index| self.filter.get(index)).is_some_and(|rule| rule.caps.track_sources());
+        let tracks = rule
+            .and_then(|index| self.filter.get(index))
+            .is_some_and(|rule| rule.caps.track_sources());
         if let Some(rule) = rule.filter(|_| tracks) {
             self.totals.nodes.0 += 1;
             if self.node_mut(rule, source).is_none() {
@@ -353,11 +428,21 @@ impl Pf {
 
     fn exit_state(&mut self, passage: &Passage, now: i64) -> State {
         let nat = passage.translated.and_then(|_| {
-            let network = if passage.client.ip().to_string().starts_with("10.0.20.") { "10.0.20.0/24" } else { "10.0.10.0/24" };
-            self.nat.iter().position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
+            let network = if passage.client.ip().to_string().starts_with("10.0.20.") {
+                "10.0.20.0/24"
+            } else {
+                "10.0.10.0/24"
+            };
+            self.nat
+                .iter()
+                .position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
         });
         let rule = self.rule(passage.rules.1);
-        self.evaluate(rule.unwrap_or(usize::MAX), passage.interfaces.1, Direction::Out);
+        self.evaluate(
+            rule.unwrap_or(usize::MAX),
+            passage.interfaces.1,
+            Direction::Out,
+        );
         State {
             protocol: passage.protocol,
             direction: Direction::Out,
@@ -372,7 +457,9 @@ impl Pf {
             bytes: (0, 0),
             rule,
             translation: nat.map(|index| (Chain::Nat, index)),
-            via: passage.translated.map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
+            via: passage
+                .translated
+                .map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
             tracked: Tracked::No,
         }
     }
@@ -386,7 +473,10 @@ impl Pf {
             rule.creations += 1;
             rule.last_active = Some(now);
         }
-        if let Some(rule) = made_by.1.and_then(|(chain, index)| self.chain_mut(chain).get_mut(index)) {
+        if let Some(rule) = made_by
+            .1
+            .and_then(|(chain, index)| self.chain_mut(chain).get_mut(index))
+        {
             rule.creations += 1;
         }
         self.states.insert(id, state);
@@ -406,11 +496,19 @@ impl Pf {
     }
 
     fn exceeds(&mut self, rule: usize, source: IpAddr, now: i64) -> bool {
-        let Some(caps) = self.filter.get(rule).map(|rule| rule.caps.clone()) else { return false };
+        let Some(caps) = self.filter.get(rule).map(|rule| rule.caps.clone()) else {
+            return false;
+        };
         let generation = self.generation;
-        let Some(node) = self.node_mut(rule, source) else { return false };
-        let many = caps.connections.is_some_and(|limit| node.connections > limit);
-        let fast = caps.rate.is_some_and(|rate| node.add_to_rate(rate, generation, now));
+        let Some(node) = self.node_mut(rule, source) else {
+            return false;
+        };
+        let many = caps
+            .connections
+            .is_some_and(|limit| node.connections > limit);
+        let fast = caps
+            .rate
+            .is_some_and(|rate| node.add_to_rate(rate, generation, now));
         self.totals.source_connections += u64::from(many);
         self.totals.source_rates += u64::from(fast);
         many || fast
@@ -420,13 +518,24 @@ impl Pf {
     /// states that have it in the first slot of their wire key: inbound from it, outbound to it. The
     /// partners of redirected connections on the inside stay until they time out.
     fn overload(&mut self, rule: usize, source: IpAddr, now: i64) {
-        let Some(name) = self.filter.get(rule).and_then(|rule| rule.caps.overload.clone()) else { return };
+        let Some(name) = self
+            .filter
+            .get(rule)
+            .and_then(|rule| rule.caps.overload.clone())
+        else {
+            return;
+        };
         self.totals.overload_insertions += 1;
         if let Some(table) = self.table_mut(&name) {
             table.entries.entry(IpNet::from(source)).or_insert(now);
         }
         self.totals.overload_flushes += 1;
-        let flushed: Vec<u64> = self.states.iter().filter(|(_, state)| state.right.ip() == source).map(|(id, _)| *id).collect();
+        let flushed: Vec<u64> = self
+            .states
+            .iter()
+            .filter(|(_, state)| state.right.ip() == source)
+            .map(|(id, _)| *id)
+            .collect();
         for id in flushed {
             self.remove(id, now);
         }

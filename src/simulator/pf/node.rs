@@ -45,16 +45,35 @@ pub struct Node {
 impl Node {
     /// Makes an empty node.
     pub fn new(address: IpAddr, rule: usize, now: i64) -> Self {
-        Self { address, rule, states: 0, connections: 0, created: now, expires: now, packets: 0, bytes: 0, count: 0, last: 0 }
+        Self {
+            address,
+            rule,
+            states: 0,
+            connections: 0,
+            created: now,
+            expires: now,
+            packets: 0,
+            bytes: 0,
+            count: 0,
+            last: 0,
+        }
     }
 
     /// Counts one completed connection at `now` (epoch milliseconds) and says whether that is one too many.
     pub fn add_to_rate(&mut self, rate: Rate, generation: Generation, now: i64) -> bool {
-        let (now, seconds, limit) = (now.div_euclid(1000), u64::from(rate.seconds), u64::from(rate.connections));
+        let (now, seconds, limit) = (
+            now.div_euclid(1000),
+            u64::from(rate.seconds),
+            u64::from(rate.connections),
+        );
         let passed = u64::try_from(now - self.last).unwrap_or(0);
         match generation {
             Generation::Decaying => {
-                self.count = if passed >= seconds { 0 } else { self.count - self.count * passed / seconds };
+                self.count = if passed >= seconds {
+                    0
+                } else {
+                    self.count - self.count * passed / seconds
+                };
                 self.count += 1000;
                 self.last = now;
                 self.count > limit * 1000
@@ -81,15 +100,22 @@ mod tests {
     /// Returns the number of the connection that trips 10/60 when one comes every `every` milliseconds.
     fn trips_at(generation: Generation, every: i64) -> Option<i64> {
         let mut node = Node::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0);
-        let rate = Rate { connections: 10, seconds: 60 };
-        (1..=200).find(|number| node.add_to_rate(rate, generation, 1_000_000_000_000 + number * every))
+        let rate = Rate {
+            connections: 10,
+            seconds: 60,
+        };
+        (1..=200)
+            .find(|number| node.add_to_rate(rate, generation, 1_000_000_000_000 + number * every))
     }
 
     #[test]
     fn decaying_average_trips_as_freebsd_14_does() {
         assert_eq!(trips_at(Generation::Decaying, 10), Some(11));
         assert_eq!(trips_at(Generation::Decaying, 6000), None);
-        assert!(matches!(trips_at(Generation::Decaying, 5000), Some(20..=22)));
+        assert!(matches!(
+            trips_at(Generation::Decaying, 5000),
+            Some(20..=22)
+        ));
     }
 
     #[test]

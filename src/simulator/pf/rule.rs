@@ -15,6 +15,10 @@ pub struct LoadedRule {
     pub labels: Vec<String>,
     /// The caps of `keep state (…)`.
     pub caps: Caps,
+    /// `on IF`, unless negated: skip steps pass over the rule on others.
+    interface: Option<String>,
+    /// `in` or `out`.
+    direction: Option<Direction>,
     /// Looks at the rule.
     pub evaluations: u64,
     /// Packets in and out.
@@ -59,7 +63,10 @@ impl Caps {
             options.push(format!("max-src-conn {connections}"));
         }
         if let Some(rate) = self.rate {
-            options.push(format!("max-src-conn-rate {}/{}", rate.connections, rate.seconds));
+            options.push(format!(
+                "max-src-conn-rate {}/{}",
+                rate.connections, rate.seconds
+            ));
         }
         if let Some(table) = &self.overload {
             options.push(format!("overload <{table}> flush global"));
@@ -67,23 +74,36 @@ impl Caps {
         if let Some(rate) = self.rate {
             options.push(format!("src.track {}", rate.seconds));
         }
-        if options.is_empty() { "keep state".to_owned() } else { format!("keep state ({})", options.join(", ")) }
+        if options.is_empty() {
+            "keep state".to_owned()
+        } else {
+            format!("keep state ({})", options.join(", "))
+        }
     }
 
     /// Reads the caps of a rule of ours; nothing else is understood, as nothing else is loaded.
     fn of(text: &str) -> Self {
-        let options = text.split_once("keep state (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
+        let options = text
+            .split_once("keep state (")
+            .and_then(|(_, rest)| rest.split_once(')'))
+            .map_or("", |(inside, _)| inside);
         let mut caps = Self::default();
         for option in options.split(", ") {
             match option.split_once(' ') {
                 Some(("max-src-conn", number)) => caps.connections = number.parse().ok(),
                 Some(("max-src-conn-rate", rate)) => {
                     caps.rate = rate.split_once('/').and_then(|(connections, seconds)| {
-                        Some(Rate { connections: connections.parse().ok()?, seconds: seconds.parse().ok()? })
+                        Some(Rate {
+                            connections: connections.parse().ok()?,
+                            seconds: seconds.parse().ok()?,
+                        })
                     });
                 }
                 Some(("overload", table)) => {
-                    caps.overload = table.strip_prefix('<').and_then(|rest| rest.split_once('>')).map(|(name, _)| name.to_owned());
+                    caps.overload = table
+                        .strip_prefix('<')
+                        .and_then(|rest| rest.split_once('>'))
+                        .map(|(name, _)| name.to_owned());
                 }
                 _ => {}
             }
@@ -95,10 +115,25 @@ impl Caps {
 impl LoadedRule {
     /// Loads a rule with zero counters.
     pub fn new(text: &str) -> Self {
-        let labels = text.split(" label \"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(label, _)| label.to_owned());
+        let labels = text
+            .split(" label \"")
+            .skip(1)
+            .filter_map(|rest| rest.split_once('"'))
+            .map(|(label, _)| label.to_owned());
+        let mut words = text.split(' ');
+        let direction = words.clone().take(4).find_map(|word| match word {
+            "in" => Some(Direction::In),
+            "out" => Some(Direction::Out),
+            _ => None,
+        });
+        let interface = words.find(|word| *word == "on").and_then(|_| words.next());
         Self {
             text: text.to_owned(),
-            identifier: text.rsplit_once(" ridentifier ").and_then(|(_, number)| number.parse().ok()),
+            interface: interface.filter(|name| *name != "!").map(str::to_owned),
+            direction,
+            identifier: text
+                .rsplit_once(" ridentifier ")
+                .and_then(|(_, number)| number.parse().ok()),
             labels: labels.collect(),
             caps: Caps::of(text),
             evaluations: 0,
@@ -112,18 +147,18 @@ impl LoadedRule {
     /// Says whether a packet on this interface and in this direction makes pf look at the rule, as far as
     /// skip steps tell.
     pub fn considers(&self, interface: &str, direction: Direction) -> bool {
-        let mut words = self.text.split(' ');
-        let on = words.clone().skip_while(|word| *word != "on").nth(1).unwrap_or(interface);
-        let right_interface = if on == "!" { true } else { on == interface };
-        let wrong = match direction {
-            Direction::In => "out",
-            Direction::Out => "in",
-        };
-        right_interface && !words.by_ref().take(4).any(|word| word == wrong)
+        let here = self.interface.as_deref().is_none_or(|on| on == interface);
+        here && self.direction.is_none_or(|wanted| wanted == direction)
     }
 
     /// Counts packets of a state's direction: `forward` with it, `reply` against it.
-    pub fn count(&mut self, direction: Direction, packets: (u64, u64), bytes: (u64, u64), now: i64) {
+    pub fn count(
+        &mut self,
+        direction: Direction,
+        packets: (u64, u64),
+        bytes: (u64, u64),
+        now: i64,
+    ) {
         let turn = |pair: (u64, u64)| match direction {
             Direction::In => pair,
             Direction::Out => (pair.1, pair.0),
@@ -146,7 +181,13 @@ mod tests {
     fn caps_read_what_they_print() {
         let rule = LoadedRule::new(KMS);
         assert_eq!(rule.caps.connections, Some(50));
-        assert_eq!(rule.caps.rate, Some(Rate { connections: 10, seconds: 60 }));
+        assert_eq!(
+            rule.caps.rate,
+            Some(Rate {
+                connections: 10,
+                seconds: 60
+            })
+        );
         assert!(rule.text.contains(&rule.caps.keep_state()));
         assert_eq!(rule.labels, ["USER_RULE: NAT KMS", "id:1763000004"]);
         assert_eq!(rule.identifier, Some(1_763_000_004));
