@@ -2,6 +2,7 @@
 //! the agent, served over real SSH on loopback.
 
 mod pf;
+mod pfctl;
 mod random;
 mod scenario;
 mod traffic;

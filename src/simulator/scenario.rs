@@ -226,6 +226,7 @@ impl Scenario {
                 version: Some("2.7.2-RELEASE".to_owned()),
                 config_version: Some("23.3".to_owned()),
                 php: "8.2.11".to_owned(),
+                timezone: Some("Etc/UTC".to_owned()),
             },
             revision: Revision {
                 time: Some("1763000900".to_owned()),
@@ -323,6 +324,7 @@ impl Scenario {
             descr: Some(format!("NAT {DESCRIPTION}")),
             association: Some(ASSOCIATION.to_owned()),
             statetype: Some("keep state".to_owned()),
+            sched: None,
             caps,
         }
     }

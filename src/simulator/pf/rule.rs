@@ -15,6 +15,10 @@ pub struct LoadedRule {
     pub labels: Vec<String>,
     /// The caps of `keep state (…)`.
     pub caps: Caps,
+    /// `on IF`, unless negated: skip steps pass over the rule on others.
+    interface: Option<String>,
+    /// `in` or `out`.
+    direction: Option<Direction>,
     /// Looks at the rule.
     pub evaluations: u64,
     /// Packets in and out.
@@ -116,8 +120,17 @@ impl LoadedRule {
             .skip(1)
             .filter_map(|rest| rest.split_once('"'))
             .map(|(label, _)| label.to_owned());
+        let mut words = text.split(' ');
+        let direction = words.clone().take(4).find_map(|word| match word {
+            "in" => Some(Direction::In),
+            "out" => Some(Direction::Out),
+            _ => None,
+        });
+        let interface = words.find(|word| *word == "on").and_then(|_| words.next());
         Self {
             text: text.to_owned(),
+            interface: interface.filter(|name| *name != "!").map(str::to_owned),
+            direction,
             identifier: text
                 .rsplit_once(" ridentifier ")
                 .and_then(|(_, number)| number.parse().ok()),
@@ -134,18 +147,8 @@ impl LoadedRule {
     /// Says whether a packet on this interface and in this direction makes pf look at the rule, as far as
     /// skip steps tell.
     pub fn considers(&self, interface: &str, direction: Direction) -> bool {
-        let mut words = self.text.split(' ');
-        let on = words
-            .clone()
-            .skip_while(|word| *word != "on")
-            .nth(1)
-            .unwrap_or(interface);
-        let right_interface = if on == "!" { true } else { on == interface };
-        let wrong = match direction {
-            Direction::In => "out",
-            Direction::Out => "in",
-        };
-        right_interface && !words.by_ref().take(4).any(|word| word == wrong)
+        let here = self.interface.as_deref().is_none_or(|on| on == interface);
+        here && self.direction.is_none_or(|wanted| wanted == direction)
     }
 
     /// Counts packets of a state's direction: `forward` with it, `reply` against it.
