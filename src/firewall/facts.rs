@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use super::agent::{self, AgentError, ReadRequest};
-use super::link_error::LinkError;
 use super::script::{Command, Filter, Nonce, Script, Word};
 use super::shell::{Shell, Stream};
 use crate::domain::configured::Configured;
@@ -193,12 +192,9 @@ impl Survey {
         programs: &Programs,
         agent_nonce: &Nonce,
     ) -> Script {
-        let commands = with_clock(questions)
-            .iter()
-            .map(|question| command(question, service, programs, agent_nonce));
-        Script {
-            commands: commands.collect(),
-        }
+        let questions = with_clock(questions);
+        let commands = questions.iter().map(|question| command(question, service, programs, agent_nonce));
+        Script { commands: commands.collect() }
     }
 
     /// Wraps an open shell that was given [`Survey::script`] of the same questions.
