@@ -1,1 +1,5 @@
 //! One suite, run against every stand-in and every real thing it stands for.
+
+#[cfg(test)]
+#[path = "contract/agent.rs"]
+mod agent;

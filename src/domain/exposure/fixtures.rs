@@ -128,6 +128,9 @@ pub fn on(name: &str) -> Option<Interface> {
 pub fn rule(action: Action, words: &str) -> Rule {
     Rule {
         number: None,
+        bracket: None,
+        depth: 0,
+        block: false,
         text: words.into(),
         action,
         direction: Some(Direction::In),
@@ -138,6 +141,7 @@ pub fn rule(action: Action, words: &str) -> Rule {
         protocol: None,
         from: host("any", None),
         to: host("any", None),
+        keep: None,
         state_options: StateOptions::default(),
         labels: Vec::new(),
         ridentifier: None,
@@ -153,6 +157,7 @@ pub fn counters(number: u64) -> Option<RuleCounters> {
         bytes: number,
         states: number,
         state_creations: number,
+        ..RuleCounters::default()
     })
 }
 

@@ -264,6 +264,8 @@ impl<'a> Path<'a> {
 /// Whether a filter rule looks at inbound TCP to the service's port on the outside device.
 fn looks_at(rule: &Rule, query: Query<'_>) -> bool {
     sees_inbound_tcp(rule, query.service)
+        // What is printed inside an anchor's braces belongs to the anchor, which has conditions of its own.
+        && rule.depth == 0
         && on(rule, query.device) == On::Device
         && port_included(rule.to.port.as_deref(), query.service.port)
 }

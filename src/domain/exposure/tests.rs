@@ -680,3 +680,71 @@ fn json_is_what_the_contract_says() {
         .unwrap()
     );
 }
+
+/// What pfctl 14 prints for the ruleset that pfSense 2.7.2 generates.
+fn printed_rules() -> (Vec<Rule>, Vec<Rule>) {
+    use crate::domain::pf::rule::parse;
+    let filter = parse(include_bytes!(
+        "../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"
+    ));
+    let nat = parse(include_bytes!(
+        "../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt"
+    ));
+    (filter.value, nat.value)
+}
+
+#[test]
+fn the_rules_of_a_real_ruleset_are_found() {
+    let (filter, nat) = printed_rules();
+    let loaded = Loaded {
+        filter: &filter,
+        nat: &nat,
+        enabled: true,
+    };
+    let exposure = judge(Some(&configured()), loaded, &service());
+    expect(&exposure, State::Open, &["in-force"]);
+    assert_eq!(
+        exposure.caps.loaded,
+        Some(Preset::new("default", 50, 10, 60).caps)
+    );
+    assert_eq!(
+        exposure
+            .filter
+            .counters
+            .map(|counters| counters.evaluations),
+        Some(1_445_985)
+    );
+    assert_eq!(
+        exposure.nat.counters.map(|counters| counters.packets),
+        Some(66_355_782_302)
+    );
+    assert_eq!(
+        exposure.block.counters.map(|counters| counters.packets),
+        Some(2062)
+    );
+    let alone = judge(None, loaded, &service());
+    expect(&alone, State::Open, &["in-force", "configuration-unread"]);
+    assert_eq!(
+        (alone.nat.counters, alone.filter.counters),
+        (exposure.nat.counters, exposure.filter.counters)
+    );
+}
+
+#[test]
+fn without_our_rule_a_real_ruleset_denies() {
+    let (mut filter, nat) = printed_rules();
+    filter.retain(|rule| rule.ridentifier != Some(1_763_000_004));
+    let loaded = Loaded {
+        filter: &filter,
+        nat: &nat,
+        enabled: true,
+    };
+    let mut disabled = configured();
+    disabled.filter[0].disabled = true;
+    let exposure = judge(Some(&disabled), loaded, &service());
+    expect(
+        &exposure,
+        State::Half,
+        &["filter-not-in-force", "filter-rule-disabled"],
+    );
+}

@@ -31,40 +31,42 @@ pub(super) fn blank(text: &[u8]) -> Option<usize> {
     (marks != 0).then(|| place(marks) as usize)
 }
 
-/// Turns digits into their values and marks every byte that is none.
-fn digits16(bytes: u128) -> (u128, u128) {
+/// Marks every byte that is no digit.
+fn not_digits(bytes: u128) -> u128 {
     let values = bytes ^ u128::from_ne_bytes([b'0'; 16]);
     let above_nine = (values & !HIGH) + u128::from_ne_bytes([0x7f - 9; 16]);
-    (values, (above_nine | values) & HIGH)
+    (above_nine | values) & HIGH
 }
 
 /// Reads a dotted IPv4 address followed by a byte that is no digit: the address and its length.
 ///
 /// Leading zeros are refused.
 pub(super) fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
-    let bytes = load16(text)?;
-    let (values, mut marks) = digits16(bytes);
+    let text: &[u8; 16] = text.first_chunk()?;
+    let mut marks = not_digits(u128::from_le_bytes(*text));
     let (mut address, mut start, mut wrong) = (0, 0, false);
     for part in 0..4 {
         if marks == 0 {
             return None;
         }
-        let end = place(marks);
+        let end = place(marks) as usize;
         marks &= marks - 1;
-        let length = end.wrapping_sub(start);
-        wrong |= length.wrapping_sub(1) > 2;
-        let digits = ((values >> (8 * start)) & 0xff_ffff) as u32;
-        // The last digit comes to bits 16 to 23, and nothing but zeros before the first.
-        let digits = (digits << (8 * (3_u32.saturating_sub(length)))) & 0xff_ffff;
-        let (hundreds, tens, ones) = (digits & 0xff, digits >> 8 & 0xff, digits >> 16);
+        let length = end - start;
+        if !(1..=3).contains(&length) || (part < 3 && *text.get(end)? != b'.') {
+            return None;
+        }
+        // With at most 12 digits and dots before it, the last part's four bytes are within the 16.
+        let four = u32::from_le_bytes(*text.get(start..)?.first_chunk()?);
+        // The last digit comes to the highest byte, and nothing but zeros before the first.
+        let digits = (four << (32 - 8 * length)) & 0x0f0f_0f00;
+        let (hundreds, tens, ones) = (digits >> 8 & 0xff, digits >> 16 & 0xff, digits >> 24);
         let octet = hundreds * 100 + tens * 10 + ones;
-        let least = [0, 0, 10, 100].get(length as usize).copied().unwrap_or(0);
+        let least = [0, 0, 10, 100].get(length).copied().unwrap_or(0);
         wrong |= octet > 255 || octet < least;
-        wrong |= part < 3 && (bytes >> (8 * end)) & 0xff != u128::from(b'.');
         address = address << 8 | octet;
         start = end + 1;
     }
-    (!wrong).then_some((address, start as usize - 1))
+    (!wrong).then_some((address, start - 1))
 }
 
 /// Reads one to seven digits followed by a byte that is no digit: the number and its length.
@@ -108,4 +110,33 @@ pub(super) fn clock(text: &[u8]) -> Option<u64> {
     let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8;
     let (hours, minutes, seconds) = (pairs & 0xff, pairs >> 24 & 0xff, pairs >> 48 & 0xff);
     (minutes < 60 && seconds < 60).then_some(hours * 3600 + minutes * 60 + seconds)
+}
+
+/// Reads one to four hexadecimal digits followed by a byte that is none: the number and its length.
+pub(super) fn group(text: &[u8]) -> Option<(u16, usize)> {
+    let bytes = load8(text)?;
+    let marks = not_hexadecimal(bytes);
+    let length = marks.trailing_zeros() / 8;
+    if !(1..=4).contains(&length) {
+        return None;
+    }
+    // A letter's low four bits count from 1, and bit 6 tells it from a digit.
+    let values = (bytes & 0x0f0f_0f0f) + 9 * (bytes >> 6 & 0x0101_0101);
+    // The last digit comes to bits 24 to 31, and nothing but zeros before the first.
+    let digits = (values << (32 - 8 * length)) & 0x0f0f_0f0f;
+    let pairs = digits << 4 | digits >> 8;
+    u16::try_from((pairs & 0xff) << 8 | pairs >> 16 & 0xff)
+        .ok()
+        .map(|value| (value, length as usize))
+}
+
+/// Marks every byte that is no hexadecimal digit.
+fn not_hexadecimal(bytes: u64) -> u64 {
+    let each = |byte: u8| u64::from_ne_bytes([byte; 8]);
+    let high = each(0x80);
+    let letters = (bytes | each(0x20)) & !high;
+    let from_a = letters + each(0x80 - b'a');
+    let past_f = letters + each(0x7f - b'f');
+    let (_, not_digits) = digits8(bytes);
+    (not_digits & (!from_a | past_f) & high) | (bytes & high)
 }

@@ -239,6 +239,10 @@ pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
 
 /// Reads one to four hexadecimal digits off the front; a fifth makes it none.
 fn group(text: &[u8]) -> (u16, usize) {
+    swar::group(text).unwrap_or_else(|| group_slowly(text))
+}
+
+fn group_slowly(text: &[u8]) -> (u16, usize) {
     let mut value: u32 = 0;
     let mut length = 0;
     for byte in text.iter().take(5) {
@@ -325,12 +329,14 @@ mod tests {
             address in "[0-9]{1,4}(\\.[0-9]{1,4}){2,3}[.:) ]?[0-9 ]{0,9}",
             number in "[0-9]{0,21}[0-9:/. ]{0,9}",
             time in "[0-9]{1,3}:[0-9]{1,3}:[0-9]{1,3}[, 0-9]{0,9}",
+            groups in "[0-9a-fA-F]{1,5}[ -~][!-~]{0,9}",
             noise in "[ -~]{0,20}",
         ) {
-            for text in [&address, &number, &time, &noise] {
+            for text in [&address, &number, &time, &groups, &noise] {
                 prop_assert_eq!(ipv4(text), ipv4_slowly(text));
                 prop_assert_eq!(digits(text), digits_slowly(text));
                 prop_assert_eq!(clock(text), clock_slowly(text));
+                prop_assert_eq!(group(text.as_bytes()), group_slowly(text.as_bytes()));
                 let blank = text.bytes().take(16).position(|byte| byte == b' ');
                 if text.len() >= 16 {
                     prop_assert_eq!(swar::blank(text.as_bytes()), blank);

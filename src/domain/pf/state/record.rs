@@ -10,6 +10,7 @@ use super::super::text::{self, clock, digits};
 use super::view::{DetailView, HostView, IdentityView, StateView, rule_number};
 
 /// Reads `IF PROTO HOST [(HOST)] ARROW HOST [(HOST)]       LEVELS`.
+#[inline]
 pub(super) fn head(line: &str) -> Option<StateView<'_>> {
     let (interface, rest) = word(line)?;
     let (protocol, rest) = word(rest)?;
@@ -38,6 +39,7 @@ pub(super) fn head(line: &str) -> Option<StateView<'_>> {
 }
 
 /// Splits a word that is not empty off the front, with the blank after it.
+#[inline]
 fn word(text: &str) -> Option<(&str, &str)> {
     let end = match swar::blank(text.as_bytes()) {
         Some(end) => end,
@@ -48,12 +50,14 @@ fn word(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Reads a host off the front, with the blank after it.
+#[inline]
 fn host_word(text: &str) -> Option<(HostView<'_>, &str)> {
     let (host, rest) = host(text)?;
     Some((host, rest.strip_prefix(' ')?))
 }
 
 /// Reads `(HOST) ` off the front, if there is one.
+#[inline]
 fn bracketed(text: &str) -> Option<(Option<HostView<'_>>, &str)> {
     let Some(inside) = text.strip_prefix('(') else {
         return Some((None, text));
@@ -115,6 +119,7 @@ fn port(text: &str) -> Option<(u16, &str)> {
 }
 
 /// Tells `ESTABLISHED:ESTABLISHED`, `PROXY:SRC`, `0:0` and `<BAD STATE LEVELS 4:13>` from rubbish.
+#[inline]
 fn is_levels(text: &str) -> bool {
     let pair = text
         .strip_prefix("<BAD STATE LEVELS ")
