@@ -271,7 +271,7 @@ impl Survey {
             }
             Question::Test(_) => {
                 reading.tested = checked(&reply, &[0, 2])
-                    .map(|()| unread.kept(table::parse_marked(&reply.stdout)))
+                    .map(|()| unread.kept(table::parse_test(&reply.stdout)))
             }
             Question::Rules => {
                 reading.rules =
