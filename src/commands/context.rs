@@ -151,9 +151,16 @@ impl Context {
     }
 
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
-        let Some(name) = self.environment.variable("KMSCTL_DEMO_SCENARIO") else { return Ok(None) };
+        let Some(name) = self.environment.variable("KMSCTL_DEMO_SCENARIO") else {
+            return Ok(None);
+        };
         let names = || Scenario::ALL.map(Scenario::name).join(", ");
-        let unknown = || Failure::usage(format!("KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`.")).hint(format!("There are: {}.", names()));
+        let unknown = || {
+            Failure::usage(format!(
+                "KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`."
+            ))
+            .hint(format!("There are: {}.", names()))
+        };
         Scenario::parse(name).map(Some).ok_or_else(unknown)
     }
 

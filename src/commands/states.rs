@@ -35,7 +35,7 @@ pub struct Args {
 /// Runs `kmsctl states`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let questions = [
-            Question::Table,
+        Question::Table,
         Question::Rules,
         Question::Translation,
         Question::Info,

@@ -268,9 +268,7 @@ struct Tested {
 }
 
 async fn test(context: &Context, addresses: &[IpAddr]) -> Result<()> {
-    let reading = context
-        .read(&[Question::Test(addresses.to_vec())])
-        .await?;
+    let reading = context.read(&[Question::Test(addresses.to_vec())]).await?;
     let marks = needed(&reading.tested)?;
     let mut tested = Vec::new();
     for address in addresses {

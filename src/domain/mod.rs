@@ -2,6 +2,7 @@
 //! touched below this module; `now` is an argument. A test holds the fence (`tests/cli/house.rs`).
 
 pub mod blocked;
+pub mod change;
 pub mod configured;
 pub mod connections;
 pub mod expiry;

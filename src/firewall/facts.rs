@@ -54,7 +54,14 @@ pub enum Question {
 
 /// Every reading tells its time, so the clock is always the first question.
 fn with_clock(questions: &[Question]) -> Vec<Question> {
-    std::iter::once(&Question::Clock).chain(questions.iter().filter(|question| **question != Question::Clock)).cloned().collect()
+    std::iter::once(&Question::Clock)
+        .chain(
+            questions
+                .iter()
+                .filter(|question| **question != Question::Clock),
+        )
+        .cloned()
+        .collect()
 }
 
 /// Programs on the firewall.
@@ -193,8 +200,12 @@ impl Survey {
         agent_nonce: &Nonce,
     ) -> Script {
         let questions = with_clock(questions);
-        let commands = questions.iter().map(|question| command(question, service, programs, agent_nonce));
-        Script { commands: commands.collect() }
+        let commands = questions
+            .iter()
+            .map(|question| command(question, service, programs, agent_nonce));
+        Script {
+            commands: commands.collect(),
+        }
     }
 
     /// Wraps an open shell that was given [`Survey::script`] of the same questions.
@@ -270,8 +281,8 @@ impl Survey {
                     checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)))
             }
             Question::Test(_) => {
-                reading.tested = checked(&reply, &[0, 2])
-                    .map(|()| unread.kept(table::parse_test(&reply.stdout)))
+                reading.tested =
+                    checked(&reply, &[0, 2]).map(|()| unread.kept(table::parse_test(&reply.stdout)))
             }
             Question::Rules => {
                 reading.rules =
@@ -304,10 +315,12 @@ impl Survey {
 }
 
 fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
-    reply.and_then(|reply| freebsd::clock(&reply.stdout)).ok_or_else(|| {
-        Failure::failed("The firewall did not tell its time, so no age could be told either.")
-            .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
-    })
+    reply
+        .and_then(|reply| freebsd::clock(&reply.stdout))
+        .ok_or_else(|| {
+            Failure::failed("The firewall did not tell its time, so no age could be told either.")
+                .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
+        })
 }
 
 fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fact<Configured> {
