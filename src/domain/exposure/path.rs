@@ -80,6 +80,7 @@ impl<'a> Path<'a> {
             let translates = matches!(&rule.action, Action::Rdr { .. })
                 || matches!(&rule.action, Action::No(kind) if kind == "rdr" || kind == "no rdr");
             translates
+                && rule.depth == 0
                 && sees_inbound_tcp(rule, service)
                 && port_included(rule.to.port.as_deref(), service.port)
         };
