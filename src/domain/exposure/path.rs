@@ -261,7 +261,7 @@ impl<'a> Path<'a> {
 fn redirects_port(rule: &Rule, service: &Service) -> bool {
     let redirection = match &rule.action {
         Action::Rdr { .. } => true,
-        Action::No(kind) => kind == "no rdr",
+        Action::No(kind) => kind == "rdr",
         _ => false,
     };
     redirection

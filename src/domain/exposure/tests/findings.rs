@@ -4,7 +4,7 @@ use super::super::fixtures::*;
 use super::super::*;
 use super::{codes, expect, judged};
 use crate::domain::configured::{NatRule, Side};
-use crate::domain::pf::rule::{Action, StateOptions};
+use crate::domain::pf::rule::StateOptions;
 
 #[test]
 fn max_src_conn_alone_never_overloads() {
@@ -191,28 +191,21 @@ fn an_earlier_forward_takes_the_port_away() {
         );
     });
     expect(&elsewhere, State::Open, &["in-force"]);
-    let exception = judged(|_, _, nat| {
-        nat.insert(
-            0,
-            Rule {
-                action: Action::No("no rdr".into()),
-                target: None,
-                ..rdr()
-            },
-        );
-    });
+    let no_rdr = "no rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688";
+    let exception = judged(|_, _, nat| nat.insert(0, printed(no_rdr)));
     expect(
         &exception,
         State::Half,
         &["nat-not-in-force", "no-rdr-exception"],
     );
-    let carp = Rule {
-        protocol: text("carp"),
-        to: host("any", None),
-        interface: None,
-        action: Action::No("no rdr".into()),
-        ..rdr()
-    };
+    let some =
+        printed("no rdr on vtnet0 inet proto tcp from 198.51.100.7 to 192.168.1.2 port = 1688");
+    expect(
+        &judged(|_, _, nat| nat.insert(0, some)),
+        State::Open,
+        &["in-force"],
+    );
+    let carp = printed("no rdr proto carp all");
     expect(
         &judged(|_, _, nat| nat.insert(0, carp)),
         State::Open,
@@ -295,11 +288,7 @@ fn a_group_rule_may_let_the_port_through() {
 
 #[test]
 fn a_block_rule_before_ours_shadows_it() {
-    let block = Rule {
-        quick: true,
-        to: host("any", Some("= 1688")),
-        ..rule(Action::Block, "block drop in quick …")
-    };
+    let block = printed("block drop in quick on vtnet0 inet proto tcp from any to any port = 1688");
     let exposure = judged(|_, filter, _| filter.insert(2, block));
     expect(&exposure, State::Half, &["filter-not-in-force", "shadowed"]);
 }
