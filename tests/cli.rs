@@ -1,4 +1,13 @@
 //! End to end: the real binary, one module a command group. The path of a module is the command's.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests touch the world and fail loudly"
+)]
 
 #[path = "cli/config.rs"]
 mod config;

@@ -244,10 +244,9 @@ impl Shell {
             return self.cut_short();
         }
         let noise = self.demux.noise();
-        let said = if noise.is_empty() {
-            "it said nothing".to_owned()
-        } else {
-            noise.chars().take(300).collect()
+        let said = match noise.trim_end_matches('.') {
+            "" => "it said nothing".to_owned(),
+            noise => noise.chars().take(300).collect(),
         };
         LinkError::ShellRefused {
             host: self.host.clone(),
