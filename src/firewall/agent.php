@@ -43,7 +43,10 @@ function kmsctl_shutdown() {
 	if (is_array($error) && ($error['type'] & $fatal)) {
 		kmsctl_answer(kmsctl_error('fatal', $error['message']));
 	} else {
-		kmsctl_answer(kmsctl_error('ended', "pfSense's PHP code ended before the configuration was read"));
+		/* Its parting words, such as "Config.xml is corrupted", are the last line that it printed. */
+		$lines = preg_split('/[\r\n]+/', trim((string) ob_get_contents()));
+		$said = end($lines) === '' ? '' : ': ' . end($lines);
+		kmsctl_answer(kmsctl_error('ended', "pfSense's PHP code ended before the configuration was read{$said}"));
 	}
 }
 
@@ -314,6 +317,8 @@ try {
 		kmsctl_answer($kmsctl_obstacle);
 		exit(1);
 	}
+	/* Kept until the answer is written; where pfSense's code dies, the last of it says why. */
+	ob_start();
 	/* At file level: config.inc sets $config and $g in the scope it is included from. */
 	require_once 'config.inc';
 	/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */

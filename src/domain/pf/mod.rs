@@ -9,6 +9,7 @@ pub mod lines;
 pub mod rule;
 pub mod source;
 pub mod state;
+mod swar;
 pub mod table;
 mod text;
 

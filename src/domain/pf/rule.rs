@@ -1,9 +1,26 @@
 //! `pfctl -vvPsr` and `pfctl -vvPsn`: filter and translation rules with their counters.
+//!
+//! A rule's text stays as printed and is the rule's printed form; the fields are a reading of it. The fields
+//! stop where kmsctl's judgement stops, but the reading knows every word pfctl can print, so that a rule with
+//! a condition unknown to it is reported and not mistaken for one without.
+
+mod body;
+mod labels;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use parse::{parse, parse_one};
+pub use print::{DisplayRule, print};
+
+use super::Verbosity;
 
 /// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +66,52 @@ pub struct Rule {
     pub target: Option<String>,
     /// From the `[ … ]` lines of `-v`.
     pub counters: Option<RuleCounters>,
+}
+
+impl Rule {
+    /// Prints the rule as pfctl does at this verbosity, with what is known of its counters; no newline at the
+    /// end. Anchors' braces and indentation are [`print`]'s.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayRule<'_> {
+        DisplayRule::new(self, verbosity)
+    }
+
+    /// Returns pfSense's tracker: the ridentifier, else the number in a label `id:N` or `id=N`.
+    pub fn tracker(&self) -> Option<u32> {
+        let from_label = || {
+            self.labels.iter().find_map(|label| {
+                let number = label.strip_prefix("id:").or(label.strip_prefix("id="))?;
+                super::text::number(number)
+            })
+        };
+        self.ridentifier.or_else(from_label)
+    }
+
+    /// Returns the description that pfSense puts into a label: `USER_RULE: …` or, in development versions, `descr=…`.
+    pub fn description(&self) -> Option<&str> {
+        self.labels.iter().find_map(|label| {
+            label
+                .strip_prefix("USER_RULE: ")
+                .or(label.strip_prefix("descr="))
+        })
+    }
+
+    /// Returns the addresses, networks or `<table>`s that [`Rule::target`] names.
+    pub fn target_hosts(&self) -> Vec<&str> {
+        let target = self.target.as_deref().unwrap_or_default();
+        match target.strip_prefix("{ ") {
+            Some(list) => {
+                let (list, _) = list.split_once(" }").unwrap_or((list, ""));
+                list.split(", ").collect()
+            }
+            None => target.split(' ').take(1).filter(|host| !host.is_empty()).collect(),
+        }
+    }
+
+    /// Returns the port or range that [`Rule::target`] names: `443`, `5060:5070`.
+    pub fn target_port(&self) -> Option<&str> {
+        let (_, port) = self.target.as_deref()?.split_once(" port ")?;
+        port.split(' ').next()
+    }
 }
 
 /// What a rule does.

@@ -1,7 +1,20 @@
-//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters.
+//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters; what `-T test` and the
+//! changing commands say of each address. The list of tables is in [`list`].
+
+pub mod list;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+
+pub use list::{Listing, parse_list};
+pub use parse::{parse, parse_changes, parse_test};
+pub use print::DisplayEntry;
+
+use super::Verbosity;
 
 /// One entry of a pf table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +27,13 @@ pub struct Entry {
     pub since: Option<Timestamp>,
     /// Only for tables declared with `counters` (virusprot is not).
     pub counters: Option<EntryCounters>,
+}
+
+impl Entry {
+    /// Prints the entry as `-T show` does, with `-v` also what is known of it; no newline at the end.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayEntry<'_> {
+        DisplayEntry::new(self, verbosity)
+    }
 }
 
 /// Packets and bytes of an [`Entry`], by direction and verdict.

@@ -3,15 +3,24 @@
 //! Readers that take a prefix return the value and the rest, for the state table's inner loop.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::{DateTime, Weekday};
 use jiff::tz::TimeZone;
 
+use super::swar;
+
 /// Reads decimal digits off the front.
 pub(super) fn digits(text: &str) -> Option<(u64, &str)> {
+    match swar::number(text.as_bytes()) {
+        Some((value, length)) => Some((value, text.get(length..)?)),
+        None => digits_slowly(text),
+    }
+}
+
+fn digits_slowly(text: &str) -> Option<(u64, &str)> {
     let mut value: u64 = 0;
     let mut length = 0;
     for byte in text.bytes() {
@@ -33,8 +42,26 @@ pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     }
 }
 
+/// Reads blanks, a label and a number off the front: `  Packets: 12  Bytes: …` after `Packets:`.
+pub(super) fn labelled<'a>(text: &'a str, label: &str) -> Option<(u64, &'a str)> {
+    let rest = text.trim_start_matches(' ').strip_prefix(label)?;
+    digits(rest.trim_start_matches(' '))
+}
+
+/// Tells whether only blanks and the closing bracket are left; a wide number leaves no blank before it.
+pub(super) fn closes(text: &str) -> bool {
+    text.trim_matches(' ') == "]"
+}
+
 /// Reads `HH:MM:SS` off the front, in seconds; the hours may have any number of digits.
 pub(super) fn clock(text: &str) -> Option<(u64, &str)> {
+    match swar::clock(text.as_bytes()) {
+        Some(seconds) => Some((seconds, text.get(8..)?)),
+        None => clock_slowly(text),
+    }
+}
+
+fn clock_slowly(text: &str) -> Option<(u64, &str)> {
     let (hours, rest) = digits(text)?;
     let (minutes, rest) = digits(rest.strip_prefix(':')?)?;
     let (seconds, rest) = digits(rest.strip_prefix(':')?)?;
@@ -130,6 +157,13 @@ impl fmt::Display for Ctime {
 
 /// Reads an IPv4 address in dotted form off the front; leading zeros are refused, as everywhere in Rust.
 pub(super) fn ipv4(text: &str) -> Option<(Ipv4Addr, &str)> {
+    match swar::ipv4(text.as_bytes()) {
+        Some((bits, length)) => Some((Ipv4Addr::from_bits(bits), text.get(length..)?)),
+        None => ipv4_slowly(text),
+    }
+}
+
+fn ipv4_slowly(text: &str) -> Option<(Ipv4Addr, &str)> {
     let mut bits: u32 = 0;
     let mut octet: u32 = 0;
     let (mut dots, mut in_octet, mut length) = (0, 0, 0);
@@ -156,6 +190,79 @@ pub(super) fn ipv4(text: &str) -> Option<(Ipv4Addr, &str)> {
         return None;
     }
     Some((Ipv4Addr::from_bits(bits << 8 | octet), text.get(length..)?))
+}
+
+/// Reads an IPv6 address off the front; it ends before the first byte that no address holds.
+pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
+    let mut bits: u128 = 0;
+    // Groups before and after `::`.
+    let (mut groups, mut gap) = (0_u32, None);
+    let mut rest = text.as_bytes();
+    if let [b':', b':', ..] = rest {
+        gap = Some(0);
+        rest = rest.get(2..)?;
+    }
+    loop {
+        let (group, length) = group(rest);
+        if length == 0 {
+            break;
+        }
+        bits = bits << 16 | u128::from(group);
+        groups += 1;
+        rest = rest.get(length..)?;
+        match rest {
+            [b':', b':', ..] if gap.is_none() => {
+                gap = Some(groups);
+                rest = rest.get(2..)?;
+            }
+            [b':', digit, ..] if digit.is_ascii_hexdigit() && groups < 8 => rest = rest.get(1..)?,
+            // `::ffff:192.0.2.1` and a ninth group.
+            [b'.' | b':', ..] => return ipv6_slowly(text),
+            _ => break,
+        }
+    }
+    match gap {
+        None if groups == 8 => {}
+        Some(before) if groups < 8 => {
+            let after = 16 * (groups - before);
+            let (high, low) = match after {
+                0 => (bits, 0),
+                _ => (bits >> after, bits & (u128::MAX >> (128 - after))),
+            };
+            bits = high.checked_shl(128 - 16 * before).unwrap_or(0) | low;
+        }
+        _ => return None,
+    }
+    let length = text.len() - rest.len();
+    Some((Ipv6Addr::from_bits(bits), text.get(length..)?))
+}
+
+/// Reads one to four hexadecimal digits off the front; a fifth makes it none.
+fn group(text: &[u8]) -> (u16, usize) {
+    swar::group(text).unwrap_or_else(|| group_slowly(text))
+}
+
+fn group_slowly(text: &[u8]) -> (u16, usize) {
+    let mut value: u32 = 0;
+    let mut length = 0;
+    for byte in text.iter().take(5) {
+        let Some(digit) = char::from(*byte).to_digit(16) else {
+            break;
+        };
+        value = value << 4 | digit;
+        length += 1;
+    }
+    u16::try_from(value).map_or((0, 0), |value| (value, length))
+}
+
+/// Leaves the rare forms to the standard library.
+fn ipv6_slowly(text: &str) -> Option<(Ipv6Addr, &str)> {
+    let end = text
+        .bytes()
+        .position(|byte| !byte.is_ascii_hexdigit() && byte != b':' && byte != b'.')
+        .unwrap_or(text.len());
+    let (address, rest) = text.split_at_checked(end)?;
+    Some((address.parse().ok()?, rest))
 }
 
 /// Reads an address or network; a host has the full prefix length.
@@ -218,12 +325,54 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_fast_readers_agree_with_the_plain_ones(
+            address in "[0-9]{1,4}(\\.[0-9]{1,4}){2,3}[.:) ]?[0-9 ]{0,9}",
+            number in "[0-9]{0,21}[0-9:/. ]{0,9}",
+            time in "[0-9]{1,3}:[0-9]{1,3}:[0-9]{1,3}[, 0-9]{0,9}",
+            groups in "[0-9a-fA-F]{1,5}[ -~][!-~]{0,9}",
+            noise in "[ -~]{0,20}",
+        ) {
+            for text in [&address, &number, &time, &groups, &noise] {
+                prop_assert_eq!(ipv4(text), ipv4_slowly(text));
+                prop_assert_eq!(digits(text), digits_slowly(text));
+                prop_assert_eq!(clock(text), clock_slowly(text));
+                prop_assert_eq!(group(text.as_bytes()), group_slowly(text.as_bytes()));
+                let blank = text.bytes().take(16).position(|byte| byte == b' ');
+                if text.len() >= 16 {
+                    prop_assert_eq!(swar::blank(text.as_bytes()), blank);
+                }
+            }
+        }
+
+        #[test]
         fn ipv4_agrees_with_the_standard_library(text in "[0-9]{1,3}(\\.[0-9]{1,4}){2,4}") {
             let ours = match ipv4(&text) {
                 Some((address, "")) => Some(address),
                 _ => None,
             };
             prop_assert_eq!(ours, text.parse().ok());
+        }
+
+        #[test]
+        fn ipv6_agrees_with_the_standard_library(text in "[0-9a-f]{0,2}(::?[0-9a-fA-F]{0,5}){1,8}(\\.[0-9]{1,3}){0,3}") {
+            let ours = match ipv6(&text) {
+                Some((address, "")) => Some(address),
+                _ => None,
+            };
+            prop_assert_eq!(ours, text.parse().ok());
+        }
+
+        #[test]
+        fn ipv6_reads_what_is_printed(address: Ipv6Addr, holes in 0_u8..) {
+            // Random addresses have no zero groups; these have.
+            let mut groups = address.segments();
+            for (place, group) in groups.iter_mut().enumerate() {
+                *group *= u16::from(holes >> place & 1);
+            }
+            for address in [address, Ipv6Addr::from(groups)] {
+                let text = format!("{address}[80]");
+                prop_assert_eq!(ipv6(&text), Some((address, "[80]")));
+            }
         }
 
         #[test]

@@ -47,10 +47,7 @@ impl StateParser {
                 rest = self.keep_line(rest, sink);
             }
         }
-        while let Some((record, after)) = split_record(rest) {
-            self.record(record, sink);
-            rest = after;
-        }
+        rest = self.records(rest, sink);
         while !rest.is_empty() {
             rest = self.keep_line(rest, sink);
         }
@@ -106,6 +103,26 @@ impl StateParser {
         kept.clear();
         self.kept = kept;
         (self.kept_lines, self.last_line) = (0, 0);
+    }
+
+    /// Reads the records that lie whole in `text`, and returns what is left.
+    fn records<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(StateView<'_>)) -> &'a [u8] {
+        // To check the encoding of all of them at once is much cheaper than of each.
+        if let Ok(mut text) = std::str::from_utf8(text) {
+            while let Some(end) = record_end(text.as_bytes()) {
+                let (record, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+                self.text(record, sink);
+                text = rest;
+            }
+            return text.as_bytes();
+        }
+        let mut text = text;
+        while let Some(end) = record_end(text) {
+            let (record, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+            self.record(record, sink);
+            text = rest;
+        }
+        text
     }
 
     /// Reads a record.
@@ -166,16 +183,14 @@ fn begins_blank(text: &[u8]) -> bool {
     matches!(text.first(), Some(b' ' | b'\t'))
 }
 
-/// Splits the first record off, if the text shows where it ends.
-fn split_record(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Finds where the first record ends, if the text shows it.
+fn record_end(text: &[u8]) -> Option<usize> {
     let mut end = 0;
     for _ in 0..=MOST_LINES {
         end += memchr(b'\n', text.get(end..)?)? + 1;
-        match text.get(end) {
-            None => return None,
-            Some(b' ' | b'\t') => {}
-            Some(_) => break,
+        if !matches!(text.get(end)?, b' ' | b'\t') {
+            break;
         }
     }
-    text.split_at_checked(end)
+    Some(end)
 }

@@ -2,13 +2,15 @@
 //!
 //! This is the inner loop over a million states: everything is a slice, and nothing is looked at twice.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::super::rule::Direction;
+use super::super::swar;
 use super::super::text::{self, clock, digits};
 use super::view::{DetailView, HostView, IdentityView, StateView, rule_number};
 
 /// Reads `IF PROTO HOST [(HOST)] ARROW HOST [(HOST)]       LEVELS`.
+#[inline]
 pub(super) fn head(line: &str) -> Option<StateView<'_>> {
     let (interface, rest) = word(line)?;
     let (protocol, rest) = word(rest)?;
@@ -21,7 +23,7 @@ pub(super) fn head(line: &str) -> Option<StateView<'_>> {
     };
     let (right, rest) = host_word(rest)?;
     let (right_inside, rest) = bracketed(rest)?;
-    let levels = rest.trim_start_matches(' ');
+    let levels = rest.trim_ascii_start();
     is_levels(levels).then_some(StateView {
         interface,
         protocol,
@@ -37,19 +39,25 @@ pub(super) fn head(line: &str) -> Option<StateView<'_>> {
 }
 
 /// Splits a word that is not empty off the front, with the blank after it.
+#[inline]
 fn word(text: &str) -> Option<(&str, &str)> {
-    let end = text.bytes().position(|byte| byte == b' ')?;
+    let end = match swar::blank(text.as_bytes()) {
+        Some(end) => end,
+        None => text.bytes().position(|byte| byte == b' ')?,
+    };
     let (word, rest) = text.split_at_checked(end)?;
     (end > 0).then_some((word, rest.get(1..)?))
 }
 
 /// Reads a host off the front, with the blank after it.
+#[inline]
 fn host_word(text: &str) -> Option<(HostView<'_>, &str)> {
     let (host, rest) = host(text)?;
     Some((host, rest.strip_prefix(' ')?))
 }
 
 /// Reads `(HOST) ` off the front, if there is one.
+#[inline]
 fn bracketed(text: &str) -> Option<(Option<HostView<'_>>, &str)> {
     let Some(inside) = text.strip_prefix('(') else {
         return Some((None, text));
@@ -76,11 +84,8 @@ fn host(text: &str) -> Option<(HostView<'_>, &str)> {
             rest,
         ));
     }
-    let end = text
-        .bytes()
-        .position(|byte| matches!(byte, b' ' | b')' | b'[' | b'%'))?;
-    let (address, rest) = text.split_at_checked(end)?;
-    let address = IpAddr::V6(address.parse::<Ipv6Addr>().ok()?);
+    let (address, rest) = text::ipv6(text)?;
+    let address = IpAddr::V6(address);
     let (scope, rest) = match rest.strip_prefix('%') {
         None => (None, rest),
         Some(rest) => {
@@ -114,16 +119,19 @@ fn port(text: &str) -> Option<(u16, &str)> {
 }
 
 /// Tells `ESTABLISHED:ESTABLISHED`, `PROXY:SRC`, `0:0` and `<BAD STATE LEVELS 4:13>` from rubbish.
+#[inline]
 fn is_levels(text: &str) -> bool {
-    let one = text
+    let pair = text
         .strip_prefix("<BAD STATE LEVELS ")
         .and_then(|levels| levels.strip_suffix('>'))
         .unwrap_or(text);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
-    one.bytes().all(plain)
-        && one
-            .split_once(':')
-            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+    let (mut colons, mut others) = (0, 0);
+    for byte in pair.bytes() {
+        colons += u32::from(byte == b':');
+        others += u32::from(!(byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'));
+    }
+    let open = pair.starts_with(':') || pair.ends_with(':');
+    colons == 1 && others == 0 && !open
 }
 
 /// Reads a line that begins with a blank into `state`; false if it says nothing we know, or says it twice.
@@ -132,7 +140,7 @@ pub(super) fn continuation<'a>(
     windows: &mut Option<&'a str>,
     line: &'a str,
 ) -> bool {
-    let line = line.trim_start_matches([' ', '\t']);
+    let line = line.trim_ascii_start();
     match line.as_bytes().first() {
         Some(b'[') if state.detail.is_none() && windows.is_none() => {
             *windows = is_windows(line).then_some(line);

@@ -1,0 +1,160 @@
+//! Runs scripts under Debian's PHP against the stand-in for pfSense's API, as the firewall's shell would: on
+//! standard input. Every run proves that nothing secret came out and nothing was written.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::boxes::{Fixture, Version};
+
+/// A firewall's file system, as far as the stand-in looks at it.
+pub struct PhpBox {
+    directory: tempfile::TempDir,
+    version: Version,
+    trouble: &'static str,
+    include_path: PathBuf,
+}
+
+/// What PHP did.
+pub struct Run {
+    /// The exit status; `None` after a signal.
+    pub status: Option<i32>,
+    /// Everything on standard output.
+    pub stdout: Vec<u8>,
+    /// Everything on standard error.
+    pub stderr: String,
+}
+
+/// Returns whether PHP is here; says loudly what is skipped, or fails where nothing may be skipped.
+pub fn available() -> bool {
+    if interpreter().is_some() {
+        return true;
+    }
+    let must_run = std::env::var_os("KMSCTL_TESTS_MUST_RUN").is_some_and(|value| value == "1");
+    assert!(!must_run, "php is not installed (package php-cli)");
+    eprintln!("SKIPPED: agent.php under PHP because php is not installed (package php-cli)");
+    false
+}
+
+fn interpreter() -> Option<&'static str> {
+    ["/usr/bin/php", "/usr/local/bin/php"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+}
+
+impl PhpBox {
+    /// Sets up a firewall of this version and configuration.
+    pub fn new(version: Version, fixture: Fixture) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("kmsctl")
+            .tempdir()
+            .expect("a temporary directory");
+        let set_up = Self {
+            directory,
+            version,
+            trouble: "",
+            include_path: Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/support/pfsense/etc/inc"),
+        };
+        set_up.write("conf/config.xml", &fixture.xml(version));
+        set_up.write(
+            "etc/version",
+            format!("{}\n", version.etc_version()).as_bytes(),
+        );
+        set_up.write("tmp/.keep", b"");
+        for subsystem in fixture.dirty() {
+            set_up.write(&format!("run/{subsystem}.dirty"), b"");
+        }
+        set_up
+    }
+
+    /// Lets something go wrong while pfSense's code is loaded; the names are in the stand-in's `config.inc`.
+    pub fn trouble(mut self, trouble: &'static str) -> Self {
+        self.trouble = trouble;
+        self
+    }
+
+    /// Takes pfSense's code off the include path.
+    pub fn without_pfsense(mut self) -> Self {
+        self.include_path = self.directory.path().to_owned();
+        self
+    }
+
+    /// Writes a file of the box.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("the box's directories");
+        std::fs::write(path, bytes).expect("a file of the box");
+    }
+
+    /// Runs a script and holds it to what every read must keep to.
+    pub fn read(&self, script: &[u8]) -> Run {
+        let config = self.directory.path().join("conf/config.xml");
+        let before = std::fs::read(&config).expect("config.xml");
+        assert!(
+            before
+                .windows(6)
+                .filter(|window| window == b"SECRET")
+                .count()
+                > 5,
+            "the fixture holds no secrets"
+        );
+        let run = self.run(script);
+        assert!(
+            !run.stdout.windows(6).any(|window| window == b"SECRET"),
+            "a secret came out"
+        );
+        assert_eq!(
+            before,
+            std::fs::read(&config).expect("config.xml"),
+            "the configuration was written"
+        );
+        assert!(
+            !self.directory.path().join("forbidden").exists(),
+            "a read must not write: {}",
+            run.stderr
+        );
+        run
+    }
+
+    /// Runs a script.
+    #[expect(clippy::disallowed_methods, reason = "tests start the real PHP")]
+    pub fn run(&self, script: &[u8]) -> Run {
+        let mut child = Command::new(interpreter().expect("php"))
+            .arg("-n")
+            .args([
+                "-d",
+                "error_reporting=5",
+                "-d",
+                "display_errors=1",
+                "-d",
+                "html_errors=0",
+            ])
+            .args([
+                "-d",
+                &format!("include_path={}", self.include_path.display()),
+            ])
+            .env_clear()
+            .env("KMSCTL_SHIM_BOX", self.directory.path())
+            .env("KMSCTL_SHIM_VERSION", self.version.name())
+            .env("KMSCTL_SHIM_TROUBLE", self.trouble)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("php starts");
+        child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(script)
+            .expect("php reads its script");
+        let output = child.wait_with_output().expect("php ends");
+        Run {
+            status: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
