@@ -24,6 +24,9 @@ pub const OFFICE_CONNECTIONS: u8 = 46;
 /// The busiest source, an office behind one address.
 pub const OFFICE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 200));
 
+/// How many KMS clients outside renew.
+const RENEWING: u8 = 24;
+
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 
@@ -113,7 +116,7 @@ pub fn actors() -> Vec<Actor> {
         Actor::WireGuard,
     ];
     actors.extend((0..OFFICE_CONNECTIONS).map(Actor::Office));
-    actors.extend((0..16).map(Actor::Renewing));
+    actors.extend((0..RENEWING).map(Actor::Renewing));
     actors.extend((0..3).map(Actor::Lan));
     actors.extend((0..3).map(Actor::Web));
     actors
@@ -128,7 +131,7 @@ impl Actor {
             Self::Noise => 3 * SECOND,
             // More than six seconds apart, so that the rate cap never minds.
             Self::Office(slot) => i64::from(slot) * 7 * SECOND,
-            Self::Renewing(index) => i64::from(index) * 7_500,
+            Self::Renewing(slot) => i64::from(slot) * 5_000,
             Self::Lan(index) => i64::from(index) * 70 * SECOND + 11 * SECOND,
             Self::Web(index) => i64::from(index) * 20 * SECOND + 5 * SECOND,
             Self::Pod => 13 * SECOND,
@@ -146,7 +149,8 @@ impl Actor {
             Self::Noise => random.between(8 * SECOND, 25 * SECOND),
             // A closed connection counts against the cap for 90 s more.
             Self::Office(_) => hold + 100 * SECOND,
-            Self::Renewing(_) => random.between(118 * SECOND, 122 * SECOND),
+            // Without a jitter they stay spread, so that some are always connected.
+            Self::Renewing(_) => 2 * MINUTE,
             Self::Lan(_) => random.between(200 * SECOND, 220 * SECOND),
             Self::Web(_) => random.between(50 * SECOND, 70 * SECOND),
             Self::Pod => random.between(35 * SECOND, 45 * SECOND),
@@ -265,6 +269,15 @@ fn abuser(random: &mut Random) -> IpAddr {
         0 => v4(192, 168, 1, 1),
         1 => v4(192, 168, 1, 77),
         _ => v4(203, 0, 113, random.byte(60, 254)),
+    }
+}
+
+/// Returns the address of a client that renews: some sit together behind one address.
+fn renewing(slot: u8) -> IpAddr {
+    match slot {
+        0..8 => v4(198, 51, 100, 24),
+        8..12 => v4(198, 51, 100, 91),
+        _ => v4(198, 51, 100, 20 + 8 * slot.saturating_sub(12)),
     }
 }
 

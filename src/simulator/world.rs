@@ -349,3 +349,6 @@ impl World {
         self.pf.level(flow.states.1, end, end, self.now);
     }
 }
+
+#[cfg(test)]
+mod tests;

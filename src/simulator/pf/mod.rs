@@ -555,3 +555,6 @@ fn first_levels(protocol: Protocol, direction: Direction) -> (Level, Level) {
 pub fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
