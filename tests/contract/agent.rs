@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use kmsctl::domain::configured::Configured;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::firewall::agent::{self, AgentError, ReadRequest};
-use kmsctl::firewall::script::{Nonce, Word};
+use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
 #[path = "../support/boxes.rs"]
 pub mod boxes;
@@ -72,6 +72,34 @@ fn every_version_of_pfsense_reports_the_same() {
     }
     for version in Version::ALL {
         suite(|request, fixture| read(&PhpBox::new(version, fixture), request).0);
+    }
+}
+
+/// As it travels: framed by the shell script, under the same nonce, asked twice over one shell.
+#[test]
+fn the_answer_comes_through_the_shells_framing() {
+    if !php::available() {
+        return;
+    }
+    let set_up = PhpBox::new(Version::V272, Fixture::Editor).trouble("noise");
+    let php = Word::path(&set_up.interpreter()).expect("a plain path");
+    let commands = vec![agent::command(&request(), &php, &nonce())];
+    let mut text = Script { commands }.render(&nonce());
+    text.extend_from_slice(ROUND);
+    text.extend_from_slice(ROUND);
+    let run = set_up.shell(&text);
+    let stdout = String::from_utf8(run.stdout).expect("text");
+    let end = format!("\n{} e 0 0\n", nonce().as_str());
+    let rounds: Vec<&str> = stdout.split(&end).collect();
+    assert_eq!(
+        rounds.len(),
+        3,
+        "two rounds and the end: {stdout}{}",
+        run.stderr
+    );
+    for round in rounds.iter().take(2) {
+        let configured = agent::parse(round.as_bytes(), &nonce()).expect("an answer");
+        assert_eq!(configured.nat, Fixture::Editor.expected().nat);
     }
 }
 

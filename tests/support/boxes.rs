@@ -278,7 +278,7 @@ impl Fixture {
                 filter.clear();
             }
             Self::EmptyAssociation => {
-                (nat[0].association, filter[0].association) = (some(""), some(""))
+                (nat[0].association, filter[0].association) = (some(""), some(""));
             }
             Self::NoAssociation => (nat[0].association, filter[0].association) = (None, None),
             Self::Dangling => filter.clear(),
@@ -366,6 +366,7 @@ const ELSEWHERE_FILTER_XML: &str = "<rule><type>block</type><floating>yes</float
     <rule><type>pass</type><interface>lan</interface><source><any/></source><destination><any/><port>1688</port></destination>\
     <protocol>tcp</protocol><tracker>8</tracker></rule>";
 
+#[expect(clippy::unnecessary_wraps, reason = "it fills optional fields")]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

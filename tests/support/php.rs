@@ -2,6 +2,7 @@
 //! standard input. Every run proves that nothing secret came out and nothing was written.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,6 +27,10 @@ pub struct Run {
 }
 
 /// Returns whether PHP is here; says loudly what is skipped, or fails where nothing may be skipped.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether tests may skip is the caller's to say"
+)]
 pub fn available() -> bool {
     if interpreter().is_some() {
         return true;
@@ -118,24 +123,59 @@ impl PhpBox {
         run
     }
 
-    /// Runs a script.
-    #[expect(clippy::disallowed_methods, reason = "tests start the real PHP")]
+    /// Runs a script of PHP.
     pub fn run(&self, script: &[u8]) -> Run {
-        let mut child = Command::new(interpreter().expect("php"))
-            .arg("-n")
-            .args([
-                "-d",
-                "error_reporting=5",
-                "-d",
-                "display_errors=1",
-                "-d",
-                "html_errors=0",
-            ])
-            .args([
-                "-d",
-                &format!("include_path={}", self.include_path.display()),
-            ])
+        self.start(interpreter().expect("php"), &self.arguments(), script)
+    }
+
+    /// Runs a script of sh, in which the returned path of [`Self::interpreter`] is PHP on this box.
+    pub fn shell(&self, script: &[u8]) -> Run {
+        self.start("/bin/sh", &["-s".into()], script)
+    }
+
+    /// Writes a program that stands where PHP is on a firewall, and returns its path.
+    pub fn interpreter(&self) -> String {
+        let words: Vec<String> = self
+            .arguments()
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect();
+        let text = format!(
+            "#!/bin/sh\nexec {} {}\n",
+            interpreter().expect("php"),
+            words.join(" ")
+        );
+        self.write("php", text.as_bytes());
+        let path = self.directory.path().join("php");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .expect("an executable");
+        path.to_str().expect("a plain path").to_owned()
+    }
+
+    /// Without php.ini, so that every machine has the same PHP; errors as pfSense's releases have them.
+    fn arguments(&self) -> Vec<String> {
+        let include_path = format!("include_path={}", self.include_path.display());
+        [
+            "-n",
+            "-d",
+            "error_reporting=5",
+            "-d",
+            "display_errors=1",
+            "-d",
+            "html_errors=0",
+            "-d",
+            &include_path,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "tests start the real PHP")]
+    fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
+        let mut child = Command::new(program)
+            .args(arguments)
             .env_clear()
+            .env("PATH", "/usr/bin:/bin")
             .env("KMSCTL_SHIM_BOX", self.directory.path())
             .env("KMSCTL_SHIM_VERSION", self.version.name())
             .env("KMSCTL_SHIM_TROUBLE", self.trouble)
@@ -143,14 +183,14 @@ impl PhpBox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("php starts");
+            .expect("the program starts");
         child
             .stdin
             .take()
             .expect("stdin")
             .write_all(script)
-            .expect("php reads its script");
-        let output = child.wait_with_output().expect("php ends");
+            .expect("it reads its script");
+        let output = child.wait_with_output().expect("it ends");
         Run {
             status: output.status.code(),
             stdout: output.stdout,

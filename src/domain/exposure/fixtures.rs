@@ -11,10 +11,7 @@ use std::net::IpAddr;
 use crate::domain::configured::{
     Alias, CapFields, Configured, FilterRule, InterfaceConfig, NatRule, Side,
 };
-use crate::domain::pf::rule::{
-    Action, Direction, Endpoint, Family, Flush, Interface, Overload, Rate, Rule, RuleCounters,
-    StateOptions,
-};
+use crate::domain::pf::rule::{Endpoint, Interface, Rule, RuleCounters, StateOptions, parse_one};
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 
@@ -124,30 +121,9 @@ pub fn on(name: &str) -> Option<Interface> {
     })
 }
 
-/// A rule that matches every inbound packet.
-pub fn rule(action: Action, words: &str) -> Rule {
-    Rule {
-        number: None,
-        bracket: None,
-        depth: 0,
-        block: false,
-        text: words.into(),
-        action,
-        direction: Some(Direction::In),
-        quick: false,
-        interface: None,
-        reply_to: None,
-        family: Some(Family::Inet),
-        protocol: None,
-        from: host("any", None),
-        to: host("any", None),
-        keep: None,
-        state_options: StateOptions::default(),
-        labels: Vec::new(),
-        ridentifier: None,
-        target: None,
-        counters: None,
-    }
+/// Reads a rule as pfctl prints it.
+pub fn printed(text: &str) -> Rule {
+    parse_one(text).unwrap()
 }
 
 pub fn counters(number: u64) -> Option<RuleCounters> {
@@ -162,51 +138,25 @@ pub fn counters(number: u64) -> Option<RuleCounters> {
 }
 
 pub fn default_deny() -> Rule {
-    rule(
-        Action::Block,
-        "block drop in log inet all label \"Default deny rule IPv4\"",
-    )
+    printed("block drop in log inet all label \"Default deny rule IPv4\" ridentifier 1000000103")
 }
 
 pub fn block_table() -> Rule {
+    let text = "block drop in log quick from <virusprot:0> to any label \"virusprot overload table\" ridentifier 1000000400";
     Rule {
-        quick: true,
-        family: None,
-        from: host("<virusprot>", None),
-        ridentifier: Some(1_000_000_400),
         counters: counters(15),
-        ..rule(
-            Action::Block,
-            "block drop in log quick from <virusprot:0> to any label \"virusprot overload table\"",
-        )
+        ..printed(text)
     }
 }
 
 pub fn pass() -> Rule {
-    let overload = Overload {
-        table: "virusprot".into(),
-        flush: Flush::Global,
-    };
+    let text = "pass in quick on vtnet0 reply-to (vtnet0 192.168.1.1) inet proto tcp from any to <k8s_kms_lb:1> port = 1688 \
+                flags S/SA keep state (source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> \
+                flush global, src.track 60) label \"USER_RULE: NAT KMS public — kms.viktorbarzin.me\" \
+                label \"id:1763000004\" ridentifier 1763000004";
     Rule {
-        quick: true,
-        interface: on("vtnet0"),
-        protocol: text("tcp"),
-        to: host("<k8s_kms_lb>", Some("= 1688")),
-        state_options: StateOptions {
-            max_src_conn: Some(50),
-            max_src_conn_rate: Some(Rate {
-                connections: 10,
-                seconds: 60,
-            }),
-            overload: Some(overload),
-            ..StateOptions::default()
-        },
-        ridentifier: Some(1_763_000_004),
         counters: counters(7),
-        ..rule(
-            Action::Pass,
-            "pass in quick on vtnet0 inet proto tcp from any to <k8s_kms_lb:1> port = 1688",
-        )
+        ..printed(text)
     }
 }
 
@@ -218,16 +168,9 @@ pub fn pass_without_caps() -> Rule {
 }
 
 pub fn rdr() -> Rule {
+    let text = "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin";
     Rule {
-        direction: None,
-        interface: on("vtnet0"),
-        protocol: text("tcp"),
-        to: host("192.168.1.2", Some("= 1688")),
-        target: text("<k8s_kms_lb> round-robin"),
         counters: counters(3),
-        ..rule(
-            Action::Rdr { pass: false },
-            "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin",
-        )
+        ..printed(text)
     }
 }

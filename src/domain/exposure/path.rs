@@ -76,14 +76,10 @@ impl<'a> Path<'a> {
     /// Returns the outside device: the one asked for, or that of the first redirection to the service.
     fn find_redirections(&mut self, nat: &'a [Rule], query: Query<'a>) -> Option<&'a str> {
         let service = query.service;
-        let on_port = |rule: &&Rule| {
-            let translates = matches!(&rule.action, Action::Rdr { .. })
-                || matches!(&rule.action, Action::No(kind) if kind == "rdr" || kind == "no rdr");
-            translates
-                && sees_inbound_tcp(rule, service)
-                && port_included(rule.to.port.as_deref(), service.port)
-        };
-        let candidates: Vec<&Rule> = nat.iter().filter(on_port).collect();
+        let candidates: Vec<&Rule> = nat
+            .iter()
+            .filter(|rule| redirects_port(rule, service))
+            .collect();
         let to_service = |rule: &Rule| {
             matches!(rule.action, Action::Rdr { .. })
                 && target_is_service(rule.target.as_deref(), service)
@@ -259,6 +255,19 @@ impl<'a> Path<'a> {
             );
         }
     }
+}
+
+/// Whether a translation rule is a redirection, or an exception to one, of the service's port.
+fn redirects_port(rule: &Rule, service: &Service) -> bool {
+    let redirection = match &rule.action {
+        Action::Rdr { .. } => true,
+        Action::No(kind) => kind == "rdr",
+        _ => false,
+    };
+    redirection
+        && rule.depth == 0
+        && sees_inbound_tcp(rule, service)
+        && port_included(rule.to.port.as_deref(), service.port)
 }
 
 /// Whether a filter rule looks at inbound TCP to the service's port on the outside device.

@@ -1,6 +1,16 @@
 //! `pfctl -vsi` and `pfctl -sm`: is pf on, its counters, its limits.
 
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+
+pub use parse::{parse, parse_limits};
+pub use print::{DisplayInfo, print_limits};
+
+use super::Verbosity;
 
 /// `pfctl -si`, with `-v` or without.
 ///
@@ -35,6 +45,15 @@ pub struct Info {
     pub syncookies: Option<Syncookies>,
     /// "Reassemble" (`-v`, from FreeBSD 14) as printed: `yes`, `no` or `yes no-df`.
     pub reassemble: Option<String>,
+}
+
+impl Info {
+    /// Prints the information as `-si` does, with `-v` also what is known of it; no newline at the end.
+    ///
+    /// Rates are computed as pfctl computes them, from the totals.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayInfo<'_> {
+        DisplayInfo::new(self, verbosity)
+    }
 }
 
 /// Searches, inserts and removals of one of pf's tables since pf was enabled.

@@ -6,6 +6,7 @@
 
 pub mod info;
 pub mod lines;
+pub mod message;
 pub mod rule;
 pub mod source;
 pub mod state;
