@@ -78,7 +78,7 @@ fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
     else {
         return;
     };
-    let replies = if states == 0 { 0 } else { 1 };
+    let replies = u64::from(states != 0);
     rule.creations += times(states);
     rule.packets = (
         rule.packets.0 + times(packets),
