@@ -30,6 +30,14 @@ impl TestEnvironment {
         self
     }
 
+    /// Keeps ssh's sockets in this home, so that no run of another test is met.
+    pub fn private_runtime(self) -> Self {
+        let runtime = self.home().join("r");
+        std::fs::create_dir_all(&runtime).expect("a directory");
+        let runtime = runtime.display().to_string();
+        self.variable("XDG_RUNTIME_DIR", runtime)
+    }
+
     /// Returns the home directory.
     pub fn home(&self) -> &Path {
         self.home.path()
