@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use super::super::text::{digits, number};
 use super::tokens::{Tokens, without_counts};
-use super::{Action, Direction, Endpoint, Family, Flush, Hop, Interface, Keep, Overload, Rate, Rule, StateOptions};
+use super::{
+    Action, Direction, Endpoint, Family, Flush, Hop, Interface, Keep, Overload, Rate, Rule,
+    StateOptions,
+};
 
 /// Reads the action, the first words.
 pub(super) fn action(words: &mut Tokens<'_>) -> Option<Action> {
@@ -31,7 +34,9 @@ pub(super) fn action(words: &mut Tokens<'_>) -> Option<Action> {
         }
         "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => {
             // An anchor whose name begins with `_` is printed without its name.
-            let name = words.take_if(|word| word.starts_with('"')).unwrap_or_default();
+            let name = words
+                .take_if(|word| word.starts_with('"'))
+                .unwrap_or_default();
             Action::Anchor {
                 kind: first.to_owned(),
                 name: name.trim_matches('"').to_owned(),
@@ -68,7 +73,13 @@ fn who_and_where(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<
             return Some(rule.interface.is_some());
         }
         "proto" => rule.protocol = Some(words.next()?.to_owned()),
-        "from" => return Some(endpoint(words).map(|endpoint| rule.from = endpoint).is_some()),
+        "from" => {
+            return Some(
+                endpoint(words)
+                    .map(|endpoint| rule.from = endpoint)
+                    .is_some(),
+            );
+        }
         "to" => return Some(endpoint(words).map(|endpoint| rule.to = endpoint).is_some()),
         "reply-to" => {
             rule.reply_to = words.peek().and_then(hop);
@@ -101,7 +112,9 @@ fn state(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<bool> {
 fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
     match word {
         "fastroute" | "allow-opts" | "once" | "no-df" | "random-id" | "divert-reply" => true,
-        "!" => words.peek().is_some_and(|next| matches!(next, "tagged" | "received-on")),
+        "!" => words
+            .peek()
+            .is_some_and(|next| matches!(next, "tagged" | "received-on")),
         "log" => {
             words.take_if(|next| next.starts_with('('));
             true
@@ -128,11 +141,12 @@ fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
             rule.ridentifier = words.next().and_then(number);
             rule.ridentifier.is_some()
         }
-        "flags" | "tos" | "prio" | "max-pkt-rate" | "max-pkt-size" | "set" | "probability" | "reassemble"
-        | "min-ttl" | "max-mss" | "set-tos" | "dnpipe" | "dnqueue" | "queue" | "tag" | "tagged" | "rtable" => {
-            words.next().is_some()
-        }
-        _ => ["dnpipe(", "dnqueue(", "queue("].iter().any(|list| word.starts_with(list)),
+        "flags" | "tos" | "prio" | "max-pkt-rate" | "max-pkt-size" | "set" | "probability"
+        | "reassemble" | "min-ttl" | "max-mss" | "set-tos" | "dnpipe" | "dnqueue" | "queue"
+        | "tag" | "tagged" | "rtable" => words.next().is_some(),
+        _ => ["dnpipe(", "dnqueue(", "queue("]
+            .iter()
+            .any(|list| word.starts_with(list)),
     }
 }
 
@@ -143,11 +157,19 @@ fn endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
     if words.take("-") {
         host = format!("{host} - {}", words.next()?);
     }
-    let port = if words.take("port") { Some(operation(words)?) } else { None };
+    let port = if words.take("port") {
+        Some(operation(words)?)
+    } else {
+        None
+    };
     if words.take("os") {
         words.next()?;
     }
-    Some(Endpoint { negated, host, port })
+    Some(Endpoint {
+        negated,
+        host,
+        port,
+    })
 }
 
 /// Reads `= 80`, `!= 80`, `25:587`, `1000 >< 2000`; joined by single blanks.
@@ -179,8 +201,15 @@ fn pool(words: &mut Tokens<'_>) -> bool {
         let option = words.take_if(|word| {
             matches!(
                 word,
-                "round-robin" | "random" | "bitmask" | "source-hash" | "static-port" | "sticky-address"
-                    | "least-states" | "prefer-ipv6-nexthop" | "endpoint-independent"
+                "round-robin"
+                    | "random"
+                    | "bitmask"
+                    | "source-hash"
+                    | "static-port"
+                    | "sticky-address"
+                    | "least-states"
+                    | "prefer-ipv6-nexthop"
+                    | "endpoint-independent"
             )
         });
         match option {
@@ -236,5 +265,8 @@ fn overload(text: &str) -> Option<Overload> {
         " flush global" => Flush::Global,
         _ => return None,
     };
-    Some(Overload { table: table.to_owned(), flush })
+    Some(Overload {
+        table: table.to_owned(),
+        flush,
+    })
 }

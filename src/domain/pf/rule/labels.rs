@@ -15,7 +15,11 @@ pub(super) struct Parts<'a> {
 
 /// Splits a rule's text.
 pub(super) fn split(text: &str) -> Parts<'_> {
-    let without = Parts { head: text, labels: Vec::new(), tail: "" };
+    let without = Parts {
+        head: text,
+        labels: Vec::new(),
+        tail: "",
+    };
     let Some((head, rest)) = text.split_once(" label \"") else {
         return without;
     };

@@ -4,7 +4,9 @@ use super::super::lines::{self, Parsed};
 use super::super::text::{closes, ctime, digits, labelled, number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
-use super::{Action, Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body};
+use super::{
+    Action, Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body,
+};
 
 /// Parses `-sr` or `-sn` with any of `-v`, `-vv`, `-g`, `-P` and `-a '*'`.
 ///
@@ -48,7 +50,16 @@ fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
     };
     let (mut rule, understood) = rule_text(text)?;
     rule.ridentifier = rule.ridentifier.or(bracket.filter(|id| *id > 0));
-    Some((Rule { number, bracket, depth, block, ..rule }, understood))
+    Some((
+        Rule {
+            number,
+            bracket,
+            depth,
+            block,
+            ..rule
+        },
+        understood,
+    ))
 }
 
 /// Splits `@N ` or `@N(ID) ` off.
@@ -100,7 +111,11 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
 }
 
 fn any() -> Endpoint {
-    Endpoint { negated: false, host: "any".to_owned(), port: None }
+    Endpoint {
+        negated: false,
+        host: "any".to_owned(),
+        port: None,
+    }
 }
 
 /// Splits what a rule translates to off: `-> POOL`, on FreeBSD 15 also `rdr-to POOL` and its like.
@@ -178,7 +193,12 @@ fn source_nodes(line: &str) -> Option<NodeCounts> {
     let (limit, rest) = labelled(rest, "Limit:")?;
     let (translation, rest) = labelled(rest, "NAT/RDR:")?;
     let (route, rest) = labelled(rest, "Route:")?;
-    closes(rest).then_some(NodeCounts { all, limit, translation, route })
+    closes(rest).then_some(NodeCounts {
+        all,
+        limit,
+        translation,
+        route,
+    })
 }
 
 impl Action {

@@ -84,7 +84,11 @@ fn plain(text: &str) -> String {
     let between = text
         .get(parts.head.len()..text.len() - parts.tail.len())
         .unwrap_or_default();
-    format!("{}{between}{}", without_counts(parts.head), without_counts(parts.tail))
+    format!(
+        "{}{between}{}",
+        without_counts(parts.head),
+        without_counts(parts.tail)
+    )
 }
 
 /// Prints the text.
@@ -97,7 +101,10 @@ impl fmt::Display for Rule {
 impl RuleCounters {
     /// Prints the lines that `-v` or `-vv` puts below a rule; no newline at the end.
     pub fn display(&self, verbosity: Verbosity) -> impl fmt::Display + '_ {
-        DisplayCounters { counters: self, verbosity }
+        DisplayCounters {
+            counters: self,
+            verbosity,
+        }
     }
 }
 

@@ -8,7 +8,9 @@ pub(super) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { rest: text.trim_matches(' ') }
+        Self {
+            rest: text.trim_matches(' '),
+        }
     }
 
     /// Returns the next word and what follows it.
@@ -76,7 +78,9 @@ pub(super) fn without_counts(text: &str) -> String {
         let kept = name.map_or(1, |(name, _)| name);
         let (kept, after) = bracket.split_at_checked(kept).unwrap_or((bracket, ""));
         plain.push_str(kept);
-        rest = after.get(name.map_or(0, |(_, count)| count)..).unwrap_or_default();
+        rest = after
+            .get(name.map_or(0, |(_, count)| count)..)
+            .unwrap_or_default();
     }
     plain.push_str(rest);
     plain

@@ -23,7 +23,7 @@ fn only(text: &str) -> State {
 fn print(states: &[State], verbosity: Verbosity) -> String {
     states
         .iter()
-        .map(|state| format!("{}\n", state.display(verbosity)))
+        .map(|state| state.display(verbosity).to_string() + "\n")
         .collect()
 }
 

@@ -57,7 +57,14 @@ pub struct Totals {
     pub traffic: [Traffic; 6],
 }
 
-const TRAFFIC: [&str; 6] = ["In/Block", "In/Pass", "In/XPass", "Out/Block", "Out/Pass", "Out/XPass"];
+const TRAFFIC: [&str; 6] = [
+    "In/Block",
+    "In/Pass",
+    "In/XPass",
+    "Out/Block",
+    "Out/Pass",
+    "Out/XPass",
+];
 
 /// Parses `-sT`, `-sT -v` or `-sT -vv`.
 pub fn parse_list(text: &[u8]) -> Parsed<Vec<Listing>> {
@@ -102,8 +109,24 @@ fn flags(text: &str) -> Option<Flags> {
             return None;
         }
     }
-    let [constant, persistent, active, inactive, referenced, shadowed, counters] = set;
-    Some(Flags { constant, persistent, active, inactive, referenced, shadowed, counters })
+    let [
+        constant,
+        persistent,
+        active,
+        inactive,
+        referenced,
+        shadowed,
+        counters,
+    ] = set;
+    Some(Flags {
+        constant,
+        persistent,
+        active,
+        inactive,
+        referenced,
+        shadowed,
+        counters,
+    })
 }
 
 /// Reads a line below a table into it.
@@ -165,9 +188,19 @@ impl fmt::Display for Totals {
             write!(formatter, "\n\tCleared:     {}", Ctime(since))?;
         }
         let (anchors, rules) = self.references;
-        print::pair(formatter, "References:", ("Anchors:", anchors), ("Rules:", rules))?;
+        print::pair(
+            formatter,
+            "References:",
+            ("Anchors:", anchors),
+            ("Rules:", rules),
+        )?;
         let (misses, matches) = self.evaluations;
-        print::pair(formatter, "Evaluations:", ("NoMatch:", misses), ("Match:", matches))?;
+        print::pair(
+            formatter,
+            "Evaluations:",
+            ("NoMatch:", misses),
+            ("Match:", matches),
+        )?;
         for (name, traffic) in TRAFFIC.iter().zip(self.traffic) {
             print::traffic(formatter, &format!("{name}:"), traffic)?;
         }

@@ -15,7 +15,12 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
             .is_some_and(|entry| detail(entry, about).is_some()),
         None => match address(line) {
             Some((Mark::None, negated, net)) => {
-                entries.push(Entry { negated, net, since: None, counters: None });
+                entries.push(Entry {
+                    negated,
+                    net,
+                    since: None,
+                    counters: None,
+                });
                 true
             }
             _ => false,
@@ -48,7 +53,12 @@ fn marked(line: &str) -> Option<Marked> {
         None => (line, None),
     };
     let (mark, negated, net) = address(asked)?;
-    Some(Marked { mark, negated, net, found })
+    Some(Marked {
+        mark,
+        negated,
+        net,
+        found,
+    })
 }
 
 fn found(entry: &str) -> Option<Found> {

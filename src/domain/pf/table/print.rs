@@ -48,11 +48,19 @@ impl fmt::Display for Entry {
 
 impl fmt::Display for Marked {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}{}", self.mark, sign(self.negated), Net(self.net))?;
+        write!(
+            formatter,
+            "{} {}{}",
+            self.mark,
+            sign(self.negated),
+            Net(self.net)
+        )?;
         match self.found {
             None => Ok(()),
             Some(Found::Nothing) => write!(formatter, "\t nomatch"),
-            Some(Found::Entry { negated, net }) => write!(formatter, "\t{}{}", sign(negated), Net(net)),
+            Some(Found::Entry { negated, net }) => {
+                write!(formatter, "\t{}{}", sign(negated), Net(net))
+            }
         }
     }
 }
@@ -77,7 +85,11 @@ fn sign(negated: bool) -> char {
 }
 
 /// Prints a newline and a counter line.
-pub(super) fn traffic(formatter: &mut fmt::Formatter<'_>, name: &str, traffic: Traffic) -> fmt::Result {
+pub(super) fn traffic(
+    formatter: &mut fmt::Formatter<'_>,
+    name: &str,
+    traffic: Traffic,
+) -> fmt::Result {
     let Traffic { packets, bytes } = traffic;
     pair(formatter, name, ("Packets:", packets), ("Bytes:", bytes))
 }
@@ -89,5 +101,9 @@ pub(super) fn pair(
     first: (&str, u64),
     second: (&str, u64),
 ) -> fmt::Result {
-    write!(formatter, "\n\t{name:<12} [ {} {:<18} {} {:<18} ]", first.0, first.1, second.0, second.1)
+    write!(
+        formatter,
+        "\n\t{name:<12} [ {} {:<18} {} {:<18} ]",
+        first.0, first.1, second.0, second.1
+    )
 }
