@@ -317,7 +317,15 @@ mod tests {
     fn clocks_run_past_two_digit_hours() {
         assert_eq!(clock("100:00:01, x"), Some((360_001, ", x")));
         assert_eq!(Clock(360_001).to_string(), "100:00:01");
-        assert_eq!(clock("00:60:00"), None);
+        for wrong in [
+            "00:60:00,",
+            "00:00:60,",
+            "100:00:60",
+            "00-00:00,",
+            "00:0x:00,",
+        ] {
+            assert_eq!(clock(wrong), None, "{wrong}");
+        }
         assert_eq!(clock("18446744073709551615:00:00"), None);
     }
 

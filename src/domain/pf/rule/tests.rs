@@ -215,6 +215,21 @@ binat-anchor \"x y\" on igb0 all
 }
 
 #[test]
+fn what_an_overload_ends_is_told_apart() {
+    for (words, flush) in [
+        ("", Flush::None),
+        (" flush", Flush::Rule),
+        (" flush global", Flush::Global),
+    ] {
+        let rule = one(&format!(
+            "pass all keep state (max-src-conn 5, overload <bad>{words})"
+        ));
+        let overload = rule.state_options.overload.unwrap();
+        assert_eq!((overload.table.as_str(), overload.flush), ("bad", flush));
+    }
+}
+
+#[test]
 fn counters_of_all_versions_are_read() {
     let text = "\
 @334(1000000400) pass all
