@@ -17,6 +17,8 @@ mod link;
 mod link_kept;
 #[path = "contract/link_keys.rs"]
 mod link_keys;
+#[path = "contract/samples.rs"]
+mod samples;
 #[path = "contract/script.rs"]
 mod script;
 #[path = "contract/simulator.rs"]
