@@ -1,7 +1,24 @@
 //! One suite, run against every stand-in and every real thing it stands for.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests touch the world and fail loudly"
+)]
 
-#[cfg(test)]
 #[path = "contract/agent.rs"]
 mod agent;
+#[path = "contract/link.rs"]
+mod link;
+#[path = "contract/link_kept.rs"]
+mod link_kept;
+#[path = "contract/link_keys.rs"]
+mod link_keys;
+#[path = "contract/script.rs"]
+mod script;
 #[path = "contract/simulator.rs"]
 mod simulator;
+mod support;

@@ -2,4 +2,16 @@
 //! about what they mean for the exposure (that is `domain`).
 
 pub mod agent;
+pub mod demux;
+pub mod facts;
+pub mod hostkey;
+mod identity;
+pub mod link;
+pub mod link_error;
+mod master;
+pub mod openssh;
+pub mod russh;
 pub mod script;
+pub mod shell;
+mod ssh_arguments;
+mod ssh_log;

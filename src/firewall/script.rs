@@ -21,6 +21,11 @@ use crate::domain::pf::table::TableName;
 /// The constant remote command line, the same words in sh, tcsh and pfSense's `rc.initial`.
 pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
 
+/// Returns [`REMOTE_SHELL`] run as root by the given sudo, which never asks: without a password or not at all.
+pub fn remote_shell_with_sudo(sudo: &Word) -> String {
+    REMOTE_SHELL.replacen("exec ", &format!("exec {} -n ", sudo.as_str()), 1)
+}
+
 /// Sixteen random bytes in hexadecimal that mark our lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(String);
@@ -110,8 +115,10 @@ pub struct Filter {
 }
 
 /// The awk program of [`Filter`]: a record is a line that does not start with a blank and the lines after it
-/// that do. Lines with the nonce pass, so that the end marker, and with it pfctl's own exit status, does.
-pub const AWK_FILTER: &str = r#"index($0, n) == 1 { print; fflush(); next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
+/// that do. Lines with the nonce pass, so that the end marker, and with it pfctl's own exit status, does; awk has
+/// taken the newline before a marker for a line of its own, so it is put back. Keeps rather too much than too
+/// little: what is not about the service is dropped when it is parsed.
+pub const AWK_FILTER: &str = r#"index($0, n) == 1 { printf "\n%s\n", $0; next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); sub(/%.*$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
 
 /// Commands that are run together: one shell, one round trip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,8 +159,9 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &s
         line.push_str("{ ");
     }
     for word in &command.words {
+        // No word of ours holds a quote; one that came to hold it must not end the quoting.
         line.push('\'');
-        line.push_str(word.as_str());
+        line.push_str(&word.as_str().replace('\'', r"'\''"));
         line.push_str("' ");
     }
     line.push_str(if command.input.is_empty() {

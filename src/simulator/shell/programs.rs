@@ -11,10 +11,11 @@ const ROUTE: &str = include_str!("route.txt");
 const CONNECTION: &str = "10.0.10.5 51022 10.0.20.1 22\n";
 
 /// Where each program is.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("cat", "/bin/cat"),
     ("date", "/bin/date"),
     ("echo", "/bin/echo"),
+    ("env", "/usr/bin/env"),
     ("ifconfig", "/sbin/ifconfig"),
     ("pfctl", "/sbin/pfctl"),
     ("php", "/usr/local/bin/php"),
@@ -45,6 +46,10 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (base, arguments.as_slice()) {
         ("date", ["+%s"]) => Output::data(format!("{}\n", world.now.div_euclid(1000))),
+        // The box's own time zone is UTC.
+        ("env", ["-u", "TZ", "/bin/date", "+%s %z"]) => {
+            Output::data(format!("{} +0000\n", world.now.div_euclid(1000)))
+        }
         ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
         ("echo", words) => Output::data(words.join(" ") + "\n"),
         ("ifconfig", ["-a"] | []) => Output::data(IFCONFIG),

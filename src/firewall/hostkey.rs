@@ -1,0 +1,422 @@
+//! Host keys for the built-in client: which keys known_hosts records for a host, and the verdict on the key it
+//! presents. Strict: a key that is not recorded is refused, and nothing is ever added. The format is that of
+//! sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". The system's `ssh` does its own checking; of it only
+//! [`recorded_in_line`] takes part, to tell both fingerprints. Certificates of hosts are not used.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ::russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, parse_public_key_base64};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+
+/// A public host key as people compare it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKey {
+    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
+    pub algorithm: String,
+    /// `SHA256:` and 43 characters of unpadded base64.
+    pub fingerprint: String,
+}
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.algorithm, self.fingerprint)
+    }
+}
+
+impl From<&PublicKey> for HostKey {
+    fn from(key: &PublicKey) -> Self {
+        Self {
+            algorithm: key.algorithm().to_string(),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        }
+    }
+}
+
+/// Tells whether a configured pin has the form `SHA256:` and 43 characters of base64; padding is tolerated.
+pub fn is_fingerprint(pin: &str) -> bool {
+    pin.strip_prefix("SHA256:")
+        .map(|digits| digits.trim_end_matches('='))
+        .is_some_and(|digits| {
+            digits.len() == 43
+                && digits
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+        })
+}
+
+/// Tells whether a presented fingerprint is the pinned one.
+pub fn matches_pin(presented: &str, pin: &str) -> bool {
+    presented.trim_end_matches('=') == pin.trim_end_matches('=')
+}
+
+/// What known_hosts says about a presented key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Recorded.
+    Known,
+    /// Not recorded, nor another of its kind.
+    Unknown,
+    /// Another key of the same kind is recorded.
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The line in it, from 1.
+        line: usize,
+        /// The recorded key.
+        recorded: HostKey,
+    },
+    /// Marked `@revoked`.
+    Revoked {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    line: usize,
+    revoked: bool,
+    key: PublicKey,
+}
+
+/// The entries of known_hosts files that concern one host.
+#[derive(Debug, Default)]
+pub struct KnownHosts {
+    entries: Vec<Entry>,
+}
+
+impl KnownHosts {
+    /// Reads the entries for a host; a file that does not exist holds none, and lines that cannot be understood
+    /// (other kinds of keys, rubbish) are passed over as `ssh` does.
+    pub fn read(paths: &[PathBuf], name: &str) -> Self {
+        let mut known = Self::default();
+        for path in paths {
+            let Ok(bytes) = std::fs::read(path) else {
+                continue;
+            };
+            known.add(path, &String::from_utf8_lossy(&bytes), name);
+        }
+        known
+    }
+
+    fn add(&mut self, path: &Path, text: &str, name: &str) {
+        for (number, line) in text.lines().enumerate() {
+            let Some((revoked, hosts, key)) = fields(line) else {
+                continue;
+            };
+            if !names_host(hosts, name) {
+                continue;
+            }
+            if let Ok(key) = parse_public_key_base64(key) {
+                self.entries.push(Entry {
+                    path: path.to_owned(),
+                    line: number + 1,
+                    revoked,
+                    key,
+                });
+            }
+        }
+    }
+
+    /// Judges a presented key.
+    pub fn judge(&self, presented: &PublicKey) -> Verdict {
+        let same = |entry: &&Entry| entry.key.key_data() == presented.key_data();
+        if let Some(entry) = self.entries.iter().filter(|entry| entry.revoked).find(same) {
+            return Verdict::Revoked {
+                path: entry.path.clone(),
+            };
+        }
+        let mut recorded = self.entries.iter().filter(|entry| !entry.revoked);
+        if recorded.clone().any(|entry| same(&entry)) {
+            return Verdict::Known;
+        }
+        recorded
+            .find(|entry| entry.key.algorithm() == presented.algorithm())
+            .map_or(Verdict::Unknown, |entry| Verdict::Changed {
+                path: entry.path.clone(),
+                line: entry.line,
+                recorded: HostKey::from(&entry.key),
+            })
+    }
+
+    /// Returns the algorithms to ask for, those of recorded keys first, so that a host with several keys shows
+    /// the one we know. The built-in client has no RSA.
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let all = [
+            Algorithm::Ed25519,
+            Algorithm::Ecdsa {
+                curve: EcdsaCurve::NistP256,
+            },
+            Algorithm::Ecdsa {
+                curve: EcdsaCurve::NistP384,
+            },
+            Algorithm::Ecdsa {
+                curve: EcdsaCurve::NistP521,
+            },
+        ];
+        let recorded = |algorithm: &Algorithm| {
+            self.entries
+                .iter()
+                .any(|entry| !entry.revoked && entry.key.algorithm() == *algorithm)
+        };
+        let (mut known, other): (Vec<_>, Vec<_>) = all.into_iter().partition(recorded);
+        known.extend(other);
+        known
+    }
+
+    /// Returns the file whose only word on this host is an RSA key, which the built-in client cannot check.
+    pub fn only_rsa(&self) -> Option<&Path> {
+        let first = self.entries.iter().find(|entry| !entry.revoked)?;
+        let rsa =
+            |entry: &Entry| entry.revoked || matches!(entry.key.algorithm(), Algorithm::Rsa { .. });
+        self.entries.iter().all(rsa).then_some(first.path.as_path())
+    }
+}
+
+/// Returns the name under which known_hosts lists a host.
+pub fn listed_name(host: &str, port: u16) -> String {
+    let host = host.to_ascii_lowercase();
+    if port == 22 {
+        host
+    } else {
+        format!("[{host}]:{port}")
+    }
+}
+
+/// Reads the key in one line of a known_hosts file, for the message about a changed key.
+pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
+    let text = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
+    let (_, _, key) = fields(text.lines().nth(line.checked_sub(1)?)?)?;
+    parse_public_key_base64(key)
+        .ok()
+        .as_ref()
+        .map(HostKey::from)
+}
+
+/// Splits a line into: revoked, host patterns, base64 key. Authorities of certificates are not keys of hosts.
+fn fields(line: &str) -> Option<(bool, &str, &str)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next()?;
+    let (revoked, hosts) = match first {
+        "@revoked" => (true, words.next()?),
+        marker if marker.starts_with('@') => return None,
+        hosts => (false, hosts),
+    };
+    let _algorithm = words.next()?;
+    Some((revoked, hosts, words.next()?))
+}
+
+/// Tells whether a list of patterns names a host: `*` and `?` match, `!` excludes, `|1|salt|hash` is a hashed name.
+fn names_host(patterns: &str, name: &str) -> bool {
+    let mut named = false;
+    for pattern in patterns.split(',') {
+        if let Some(hashed) = pattern.strip_prefix("|1|") {
+            named |= hash_matches(hashed, name).unwrap_or(false);
+        } else if let Some(excluded) = pattern.strip_prefix('!') {
+            if glob(excluded.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
+                return false;
+            }
+        } else {
+            named |= glob(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes());
+        }
+    }
+    named
+}
+
+fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let salt = STANDARD.decode(salt).ok()?;
+    let hash = STANDARD.decode(hash).ok()?;
+    let mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?.chain_update(name);
+    Some(mac.verify_slice(&hash).is_ok())
+}
+
+/// Matches `*` and `?`, going back to the last star only, so in bounded time.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut read) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while read < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, read));
+                at += 1;
+            }
+            Some(&byte) if byte == b'?' || name.get(read) == Some(&byte) => {
+                at += 1;
+                read += 1;
+            }
+            _ => {
+                let Some((star_at, star_read)) = star else {
+                    return false;
+                };
+                star = Some((star_at, star_read + 1));
+                at = star_at + 1;
+                read = star_read + 1;
+            }
+        }
+    }
+    pattern
+        .get(at..)
+        .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const TWO: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
+    /// The name `example.com`, as `ssh-keygen -H` hashes it.
+    const HASHED: &str = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
+
+    fn key(line: &str) -> PublicKey {
+        parse_public_key_base64(line.split(' ').nth(1).unwrap()).unwrap()
+    }
+
+    fn judge(text: &str, name: &str, presented: &str) -> Verdict {
+        let mut known = KnownHosts::default();
+        known.add(Path::new("known_hosts"), text, name);
+        known.judge(&key(presented))
+    }
+
+    #[test]
+    fn names_ports_and_hashes() {
+        assert_eq!(
+            judge(&format!("fw,10.0.20.1 {ONE} comment"), "10.0.20.1", ONE),
+            Verdict::Known
+        );
+        assert_eq!(
+            judge(&format!("[fw]:2222 {ONE}"), &listed_name("FW", 2222), ONE),
+            Verdict::Known
+        );
+        assert_eq!(
+            judge(&format!("fw {ONE}"), &listed_name("fw", 2222), ONE),
+            Verdict::Unknown
+        );
+        assert_eq!(
+            judge(&format!("{HASHED} {ONE}"), "example.com", ONE),
+            Verdict::Known
+        );
+        assert_eq!(
+            judge(&format!("{HASHED} {ONE}"), "example.org", ONE),
+            Verdict::Unknown
+        );
+        assert_eq!(
+            judge(&format!("  fw\t{ONE}\r\n"), "fw", ONE),
+            Verdict::Known
+        );
+        assert_eq!(judge(&format!("# fw {ONE}"), "fw", ONE), Verdict::Unknown);
+        assert_eq!(
+            judge(&format!("10.0.*.? {ONE}"), "10.0.20.1", ONE),
+            Verdict::Known
+        );
+        assert_eq!(
+            judge(&format!("10.0.*,!10.0.20.1 {ONE}"), "10.0.20.1", ONE),
+            Verdict::Unknown
+        );
+    }
+
+    #[test]
+    fn a_changed_key_tells_the_line_and_the_recorded_key() {
+        let Verdict::Changed { line, recorded, .. } = judge(&format!("# x\n\nfw {ONE}"), "fw", TWO)
+        else {
+            panic!("not changed");
+        };
+        assert_eq!((line, recorded), (3, HostKey::from(&key(ONE))));
+    }
+
+    #[test]
+    fn one_of_several_recorded_keys_is_enough() {
+        assert_eq!(
+            judge(&format!("fw {ONE}\nfw {TWO}"), "fw", TWO),
+            Verdict::Known
+        );
+    }
+
+    #[test]
+    fn a_revoked_key_is_refused_even_if_recorded_too() {
+        let text = format!("fw {ONE}\n@revoked * {ONE}");
+        assert!(matches!(judge(&text, "fw", ONE), Verdict::Revoked { .. }));
+        assert_eq!(
+            judge(&format!("@revoked fw {ONE}\nfw {TWO}"), "fw", TWO),
+            Verdict::Known
+        );
+        assert_eq!(
+            judge(&format!("@revoked fw {TWO}"), "fw", ONE),
+            Verdict::Unknown
+        );
+    }
+
+    #[test]
+    fn an_authority_is_not_a_host_key() {
+        assert_eq!(
+            judge(&format!("@cert-authority fw {ONE}"), "fw", ONE),
+            Verdict::Unknown
+        );
+    }
+
+    #[test]
+    fn rubbish_is_passed_over() {
+        let text = format!(
+            "fw\nfw ssh-ed25519\nfw ssh-ed25519 %%%\n|1|x {ONE}\n@odd fw {ONE}\n\u{0}\nfw {ONE}"
+        );
+        assert_eq!(judge(&text, "fw", ONE), Verdict::Known);
+    }
+
+    #[test]
+    fn recorded_algorithms_are_asked_first() {
+        let mut known = KnownHosts::default();
+        let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
+        known.add(Path::new("known_hosts"), &format!("fw {ecdsa}"), "fw");
+        assert_eq!(
+            known.algorithms()[0],
+            Algorithm::Ecdsa {
+                curve: EcdsaCurve::NistP256
+            }
+        );
+        assert_eq!(known.algorithms().len(), 4);
+        assert_eq!(KnownHosts::default().algorithms()[0], Algorithm::Ed25519);
+        assert!(known.only_rsa().is_none());
+    }
+
+    #[test]
+    fn pins() {
+        let print = HostKey::from(&key(ONE)).fingerprint;
+        assert!(is_fingerprint(&print));
+        assert!(is_fingerprint(&format!("{print}=")));
+        assert!(matches_pin(&print, &format!("{print}=")));
+        assert!(!matches_pin(&print, &HostKey::from(&key(TWO)).fingerprint));
+        assert!(!is_fingerprint("SHA256:short"));
+        assert!(!is_fingerprint(&print.replace("SHA256", "MD5")));
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("?", "", false),
+            ("a?c", "abc", true),
+            ("[fw]:22", "[fw]:22", true),
+        ] {
+            assert_eq!(
+                glob(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+        assert!(!glob("*a".repeat(40).as_bytes(), "a".repeat(39).as_bytes()));
+    }
+}

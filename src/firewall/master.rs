@@ -1,0 +1,395 @@
+//! The ssh master process: finds one that an earlier run has left, or starts one, and gives it up again. The only
+//! place of kmsctl's link that starts a process. One authentication attempt a run: a launch that fails is told
+//! and never tried again.
+//!
+//! The socket's name is a hash of everything that decides where it leads and how that was checked, so a
+//! connection is only taken over by a run that would have made the same. Beside it lie a lock, so that
+//! two runs starting at once make one connection, and the host key that was verified, written last: without it
+//! a socket is not used.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openssh::Session;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::firewall::hostkey::{HostKey, matches_pin};
+use crate::firewall::link::Target;
+use crate::firewall::link_error::LinkError;
+use crate::firewall::ssh_arguments::arguments;
+use crate::firewall::ssh_log::{self, Context};
+
+/// How long a master may take to answer on its local socket.
+const ALIVE: Duration = Duration::from_secs(2);
+
+/// How often a waiting run looks whether the other one has connected.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The longest socket path in bytes: `sun_path` has 104 on FreeBSD and macOS, and while it binds, ssh appends a
+/// dot and 16 characters.
+const LONGEST_PATH: usize = 86;
+
+/// The most of a log that is read; a whole connection is some 10 KiB at DEBUG1.
+const LOG_READ: u64 = 256 << 10;
+
+/// A live master.
+pub(super) struct Master {
+    pub session: Arc<Session>,
+    pub host_key: Option<HostKey>,
+    /// Whether an earlier run has started it.
+    pub reused: bool,
+    /// Whether it ends with this run.
+    transient: bool,
+}
+
+impl Master {
+    /// Leaves a kept master to the next run; ends one that is not kept.
+    pub(super) async fn close(self) {
+        if self.transient
+            && let Some(session) = Arc::into_inner(self.session)
+        {
+            let _ = timeout(ALIVE, session.close()).await;
+        }
+    }
+}
+
+/// Takes over a master or starts one.
+pub(super) async fn connect(target: &Target) -> Result<Master, LinkError> {
+    prepare_directory(&target.runtime_directory)?;
+    if target.control_persist.is_zero() {
+        return start_transient(target).await;
+    }
+    let place = Place::of(target)?;
+    if let Some(master) = place.alive(target).await {
+        return Ok(master);
+    }
+    let _lock = place.lock(target).await?;
+    // Whoever held the lock before may have connected.
+    match place.alive(target).await {
+        Some(master) => Ok(master),
+        None => start_kept(target, &place).await,
+    }
+}
+
+/// Gives up a master whose connection is dead and starts another.
+pub(super) async fn replace(target: &Target) -> Result<Master, LinkError> {
+    let place = Place::of(target)?;
+    let _lock = place.lock(target).await?;
+    start_kept(target, &place).await
+}
+
+async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
+    place.clear().await;
+    let host_key = launch(target, &place.socket, target.control_persist).await?;
+    write_private(&place.verified, &format!("{host_key}\n")).map_err(|source| {
+        LinkError::Local {
+            doing: "Writing the verified host key",
+            source,
+        }
+    })?;
+    let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
+    Ok(Master {
+        session: Arc::new(session),
+        host_key: Some(host_key),
+        reused: false,
+        transient: false,
+    })
+}
+
+/// A master of this run alone: its socket lies in a directory of its own, and dropping the session ends it. Should
+/// this process be killed, ssh gives up by itself after half a minute.
+async fn start_transient(target: &Target) -> Result<Master, LinkError> {
+    let directory = tempfile::Builder::new()
+        .prefix("k")
+        .tempdir_in(&target.runtime_directory)
+        .map_err(|error| directory_error(&target.runtime_directory, error.to_string()))?;
+    // The name is the one that `openssh` looks for in the directory.
+    let socket = directory.path().join("master");
+    check_length(&socket)?;
+    let host_key = launch(target, &socket, Duration::from_secs(30)).await?;
+    Ok(Master {
+        session: Arc::new(Session::new_native_mux(directory)),
+        host_key: Some(host_key),
+        reused: false,
+        transient: true,
+    })
+}
+
+/// Runs ssh until it has authenticated and gone to the background, and checks the pin.
+async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<HostKey, LinkError> {
+    let directory = &target.runtime_directory;
+    let log = temporary(directory)?;
+    let talk = temporary(directory)?;
+    let stderr = talk.reopen().map_err(|source| LinkError::Local {
+        doing: "Opening a log",
+        source,
+    })?;
+    let arguments = arguments(target, socket, log.path(), persist)?;
+    let status =
+        command(target, arguments, stderr)
+            .status()
+            .await
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => LinkError::SshMissing {
+                    program: target.ssh_program.clone(),
+                },
+                _ => LinkError::Local {
+                    doing: "Starting ssh",
+                    source,
+                },
+            })?;
+    let said = read_some(log.path());
+    if !status.success() {
+        return Err(ssh_log::explain(
+            &said,
+            &read_some(talk.path()),
+            &context(target),
+        ));
+    }
+    let checked = match (ssh_log::presented(&said), &target.fingerprint) {
+        (None, _) => Err(LinkError::SshFailed {
+            said: "it did not tell the host key".to_owned(),
+        }),
+        (Some(key), Some(pin)) if !matches_pin(&key.fingerprint, pin) => {
+            Err(LinkError::PinMismatch {
+                host: target.host.clone(),
+                presented: key,
+                pinned: pin.clone(),
+            })
+        }
+        (Some(key), _) => Ok(key),
+    };
+    if checked.is_err() {
+        stop(socket).await;
+    }
+    checked
+}
+
+fn command(target: &Target, arguments: Vec<OsString>, stderr: File) -> Command {
+    let mut command = Command::new(&target.ssh_program);
+    command
+        .args(arguments)
+        // The log is read for its texts.
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .kill_on_drop(true);
+    match &target.agent_socket {
+        Some(agent) => command.env("SSH_AUTH_SOCK", agent),
+        None => command.env_remove("SSH_AUTH_SOCK"),
+    };
+    command
+}
+
+fn context(target: &Target) -> Context<'_> {
+    Context {
+        host: &target.host,
+        port: target.port,
+        user: target.user.as_deref(),
+        connect_seconds: target.connect_timeout.as_secs(),
+        known_hosts: target
+            .known_hosts_files()
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "~/.ssh/known_hosts".into()),
+    }
+}
+
+/// Asks a master to end, and removes its socket.
+async fn stop(socket: &Path) {
+    if socket.exists() {
+        let session = Session::resume_mux(socket.to_owned().into_boxed_path(), None);
+        let _ = timeout(ALIVE, session.close()).await;
+        let _ = fs::remove_file(socket);
+    }
+}
+
+/// Where the socket of a target lies.
+struct Place {
+    socket: PathBuf,
+    lock: PathBuf,
+    verified: PathBuf,
+}
+
+impl Place {
+    fn of(target: &Target) -> Result<Self, LinkError> {
+        // A change of the configuration file may lead the same alias elsewhere.
+        let config = target
+            .ssh_config
+            .clone()
+            .or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
+        let stamp = config
+            .as_ref()
+            .and_then(|path| fs::metadata(path).ok())
+            .map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
+        let identity = format!(
+            "{:?}",
+            (
+                (
+                    &target.host,
+                    target.port,
+                    &target.user,
+                    &target.identity,
+                    &target.known_hosts
+                ),
+                (
+                    &target.fingerprint,
+                    &target.ssh_config,
+                    stamp,
+                    &target.ssh_program
+                ),
+            )
+        );
+        let name = Sha256::digest(identity)
+            .iter()
+            .take(8)
+            .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+        let at = |suffix: &str| target.runtime_directory.join(format!("{name}{suffix}"));
+        let place = Self {
+            socket: at(""),
+            lock: at(".lock"),
+            verified: at(".key"),
+        };
+        check_length(&place.socket)?;
+        Ok(place)
+    }
+
+    /// Returns the master behind the socket, if it answers and its host key was verified.
+    async fn alive(&self, target: &Target) -> Option<Master> {
+        let text = fs::read_to_string(&self.verified).ok()?;
+        let (algorithm, fingerprint) = text.trim().split_once(' ')?;
+        let host_key = HostKey {
+            algorithm: algorithm.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+        };
+        if target
+            .fingerprint
+            .as_ref()
+            .is_some_and(|pin| !matches_pin(&host_key.fingerprint, pin))
+        {
+            return None;
+        }
+        let session = Session::resume_mux(self.socket.clone().into_boxed_path(), None);
+        timeout(ALIVE, session.check()).await.ok()?.ok()?;
+        Some(Master {
+            session: Arc::new(session),
+            host_key: Some(host_key),
+            reused: true,
+            transient: false,
+        })
+    }
+
+    /// Waits for the right to start a master, which lasts as long as the file is open; the kernel takes it from a
+    /// run that dies. Where files cannot be locked everybody has it, and the last socket wins.
+    async fn lock(&self, target: &Target) -> Result<Option<File>, LinkError> {
+        let local = |source| LinkError::Local {
+            doing: "Locking the socket directory",
+            source,
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(local)?;
+        let deadline = Instant::now() + target.connect_timeout + ALIVE;
+        while Instant::now() < deadline {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => sleep(POLL).await,
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(None);
+                }
+                Err(TryLockError::Error(error)) => return Err(local(error)),
+            }
+        }
+        Err(LinkError::TimedOut {
+            host: target.host.clone(),
+            seconds: target.connect_timeout.as_secs(),
+        })
+    }
+
+    /// Removes what a dead or unverified master has left; ends it if it still answers.
+    async fn clear(&self) {
+        let _ = fs::remove_file(&self.verified);
+        stop(&self.socket).await;
+    }
+}
+
+fn prepare_directory(path: &Path) -> Result<(), LinkError> {
+    let bad = |reason: String| directory_error(path, reason);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| bad(error.to_string()))?;
+    let found = fs::symlink_metadata(path).map_err(|error| bad(error.to_string()))?;
+    if !found.is_dir() {
+        return Err(bad("it is not a directory".to_owned()));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(bad(format!(
+            "others have access to it (mode {:o}); make it 700",
+            found.mode() & 0o777
+        )));
+    }
+    // Whoever owns the directory owns the sockets in it. A file of ours tells who we are.
+    let ours = temporary(path)?
+        .as_file()
+        .metadata()
+        .map_err(|error| bad(error.to_string()))?
+        .uid();
+    if found.uid() != ours && ours != 0 {
+        return Err(bad("it belongs to somebody else".to_owned()));
+    }
+    Ok(())
+}
+
+fn directory_error(path: &Path, reason: String) -> LinkError {
+    LinkError::Directory {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn check_length(socket: &Path) -> Result<(), LinkError> {
+    let directory = socket.parent().unwrap_or(socket);
+    match socket.as_os_str().len() {
+        length if length > LONGEST_PATH => Err(directory_error(
+            directory,
+            format!("its name is too long for a socket ({length} bytes)"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a file of mode 0600 that is removed when dropped.
+fn temporary(directory: &Path) -> Result<NamedTempFile, LinkError> {
+    NamedTempFile::new_in(directory).map_err(|error| directory_error(directory, error.to_string()))
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let mut file = NamedTempFile::new_in(directory)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+fn read_some(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(LOG_READ).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,404 @@
+//! The built-in SSH client: one TCP connection, host key checked against known_hosts and the pin, one authentication
+//! attempt with one key ([`crate::firewall::identity`]). `~/.ssh/config` is not read, and there are no jump hosts:
+//! that is what the system's `ssh` is for ([`crate::firewall::openssh`]).
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::russh::client::{self, AuthResult, Handle};
+use ::russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use ::russh::{
+    ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Error as SshError, Preferred,
+};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{error::Elapsed, timeout, timeout_at};
+
+use crate::firewall::demux::Stream;
+use crate::firewall::hostkey::{HostKey, KnownHosts, Verdict, listed_name, matches_pin};
+use crate::firewall::identity::{self, Identity};
+use crate::firewall::link::{Counts, Secret, Target};
+use crate::firewall::link_error::LinkError;
+use crate::firewall::script::Script;
+use crate::firewall::shell::{Arrived, Outgoing, Pipes, Shell};
+
+/// Who logs in when the configuration does not say: pfSense's first administrator.
+const DEFAULT_USER: &str = "admin";
+
+/// After this long without a word from the firewall it is asked for one; three unanswered end the connection.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How long a good-bye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A connection of the built-in client.
+pub struct Russh {
+    target: Target,
+    handle: Handle<Checker>,
+    host_key: HostKey,
+    counts: Counts,
+}
+
+impl Russh {
+    pub(super) async fn connect(
+        target: &Target,
+        ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
+    ) -> Result<Self, LinkError> {
+        let port = target.port.unwrap_or(22);
+        let checker = Checker::new(target, port);
+        if let Some(path) = checker.known.only_rsa() {
+            return Err(LinkError::RsaHostKey {
+                host: checker.name.clone(),
+                known_hosts: path.to_owned(),
+            });
+        }
+        // The key comes first: somebody may have to type a passphrase, and sshd waits 30 s at most.
+        let identity = identity::choose(target, ask_passphrase).await?;
+
+        let findings = Arc::clone(&checker.findings);
+        let deadline = tokio::time::Instant::now() + target.connect_timeout;
+        let timed_out = |_: Elapsed| LinkError::TimedOut {
+            host: target.host.clone(),
+            seconds: target.connect_timeout.as_secs(),
+        };
+        let socket = timeout_at(deadline, dial(target, port))
+            .await
+            .map_err(timed_out)??;
+        let config = Arc::new(configuration(&checker.known));
+        let outcome = timeout_at(deadline, client::connect_stream(config, socket, checker))
+            .await
+            .map_err(timed_out)?;
+        let (host_key, refusal) = findings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unzip();
+        if let Some(refusal) = refusal.flatten() {
+            return Err(refusal);
+        }
+        let handle = outcome.map_err(|error| handshake_error(target, port, error))?;
+        let host_key = host_key.ok_or_else(|| closed(target, "the handshake", &SshError::Kex))?;
+
+        let mut link = Self {
+            target: target.clone(),
+            handle,
+            host_key,
+            counts: Counts {
+                connections: 1,
+                channels: 0,
+            },
+        };
+        link.authenticate(identity).await?;
+        Ok(link)
+    }
+
+    async fn authenticate(&mut self, identity: Identity) -> Result<(), LinkError> {
+        let user = self
+            .target
+            .user
+            .clone()
+            .unwrap_or_else(|| DEFAULT_USER.to_owned());
+        let refused = |reason: String| LinkError::AuthenticationRefused {
+            host: self.target.host.clone(),
+            user: user.clone(),
+            reason,
+        };
+        let result = match identity {
+            Identity::File(key) => self
+                .handle
+                .authenticate_publickey(user.clone(), PrivateKeyWithHashAlg::new(key, None))
+                .await
+                .map_err(|error| closed(&self.target, "authentication", &error))?,
+            Identity::Agent(mut agent, key) => self
+                .handle
+                .authenticate_publickey_with(user.clone(), key, None, agent.as_mut())
+                .await
+                .map_err(|error| refused(format!("the agent did not sign: {error}")))?,
+        };
+        match result {
+            AuthResult::Success => Ok(()),
+            AuthResult::Failure {
+                remaining_methods,
+                partial_success,
+            } => {
+                let names: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
+                let names = names.join(", ");
+                Err(refused(if partial_success {
+                    format!("the key was accepted, but it also asks for {names}")
+                } else if names.is_empty() {
+                    "it hung up".to_owned()
+                } else {
+                    format!("the key was not accepted (it takes {names})")
+                }))
+            }
+        }
+    }
+
+    pub(super) async fn shell(&mut self, script: &Script) -> Result<Shell, LinkError> {
+        let refused = |error: &SshError| LinkError::ShellRefused {
+            host: self.target.host.clone(),
+            status: None,
+            said: error.to_string(),
+            sudo: false,
+        };
+        let channel = self
+            .handle
+            .channel_open_session()
+            .await
+            .map_err(|error| refused(&error))?;
+        self.counts.channels += 1;
+        // The answer to this is read with the reply: one round trip less.
+        channel
+            .exec(true, self.target.remote_shell())
+            .await
+            .map_err(|error| refused(&error))?;
+        let (read, write) = channel.split();
+        let pipes = ChannelPipes {
+            read,
+            input: Box::pin(write.make_writer()),
+            write,
+            last: None,
+            status: None,
+        };
+        Shell::new(
+            &self.target.host,
+            self.target.sudo.is_some(),
+            Pipes::Russh(Box::new(pipes)),
+            script,
+        )
+    }
+
+    pub(super) fn host_key(&self) -> &HostKey {
+        &self.host_key
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) async fn close(self: Box<Self>) {
+        if self
+            .handle
+            .disconnect(Disconnect::ByApplication, "", "")
+            .await
+            .is_ok()
+        {
+            let _ = timeout(GOODBYE, self.handle).await;
+        }
+    }
+}
+
+/// Resolves and connects; all addresses of a name are tried in order.
+async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
+    let host = &target.host;
+    let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port))
+        .await
+        .map_err(|error| LinkError::NameUnknown {
+            host: host.clone(),
+            reason: error.to_string(),
+        })?
+        .collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                // Without it each short exchange waits for the other side's delayed acknowledgement, some 40 ms.
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(match last.kind() {
+        io::ErrorKind::ConnectionRefused => LinkError::Refused {
+            host: host.clone(),
+            port: port.to_string(),
+        },
+        _ => LinkError::Unreachable {
+            host: host.clone(),
+            reason: last.to_string(),
+        },
+    })
+}
+
+/// russh's own defaults agree with pfSense's sshd: curve25519-sha256@libssh.org, chacha20-poly1305 and AES-GCM/CTR,
+/// HMAC-SHA2. SHA-1 is in none of its default lists.
+fn configuration(known: &KnownHosts) -> client::Config {
+    client::Config {
+        preferred: Preferred {
+            key: Cow::Owned(known.algorithms()),
+            ..Preferred::DEFAULT
+        },
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: 3,
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+fn closed(target: &Target, stage: &'static str, error: &SshError) -> LinkError {
+    LinkError::Closed {
+        host: target.host.clone(),
+        stage,
+        reason: error.to_string(),
+    }
+}
+
+fn handshake_error(target: &Target, port: u16, error: SshError) -> LinkError {
+    let host = target.host.clone();
+    match error {
+        SshError::NoCommonAlgo { kind, theirs, .. } => LinkError::NoCommonAlgorithm {
+            host,
+            what: format!("{kind:?}").to_lowercase(),
+            offered: theirs.join(", "),
+        },
+        SshError::IO(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            LinkError::Refused {
+                host,
+                port: port.to_string(),
+            }
+        }
+        error => closed(target, "the handshake", &error),
+    }
+}
+
+/// What the check of the host key found: the key, and why it is refused.
+type Findings = Arc<Mutex<Option<(HostKey, Option<LinkError>)>>>;
+
+/// Judges the host key; the verdict is left in `findings`, since russh only takes a yes or no.
+struct Checker {
+    host: String,
+    name: String,
+    known: Arc<KnownHosts>,
+    searched_first: PathBuf,
+    pin: Option<String>,
+    findings: Findings,
+}
+
+impl Checker {
+    fn new(target: &Target, port: u16) -> Self {
+        let name = listed_name(&target.host, port);
+        let paths = target.known_hosts_files();
+        let searched_first = paths.first().cloned().unwrap_or_default();
+        Self {
+            host: target.host.clone(),
+            known: Arc::new(KnownHosts::read(&paths, &name)),
+            name,
+            searched_first,
+            pin: target.fingerprint.clone(),
+            findings: Findings::default(),
+        }
+    }
+
+    fn refusal(&self, key: &PublicKeyOrCertificate, presented: &HostKey) -> Option<LinkError> {
+        let (host, presented) = (self.name.clone(), presented.clone());
+        match self.known.judge(&key.public_key()) {
+            Verdict::Known => {
+                let pinned = self
+                    .pin
+                    .clone()
+                    .filter(|pin| !matches_pin(&presented.fingerprint, pin))?;
+                Some(LinkError::PinMismatch {
+                    host: self.host.clone(),
+                    presented,
+                    pinned,
+                })
+            }
+            Verdict::Unknown => Some(LinkError::HostKeyUnknown {
+                host,
+                presented,
+                known_hosts: self.searched_first.clone(),
+            }),
+            Verdict::Changed {
+                path,
+                line,
+                recorded,
+            } => Some(LinkError::HostKeyChanged {
+                host,
+                presented,
+                recorded: Some(Box::new(recorded)),
+                known_hosts: path,
+                line,
+            }),
+            Verdict::Revoked { path } => Some(LinkError::HostKeyRevoked {
+                host,
+                presented,
+                known_hosts: path,
+            }),
+        }
+    }
+}
+
+impl client::Handler for Checker {
+    type Error = SshError;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, SshError> {
+        let presented = HostKey::from(&key.public_key());
+        let refusal = self.refusal(key, &presented);
+        let accepted = refusal.is_none() && key.certificate().is_none();
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        *findings = Some((presented, refusal));
+        Ok(accepted)
+    }
+}
+
+/// One channel with a remote shell.
+pub(super) struct ChannelPipes {
+    read: ChannelReadHalf,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    write: ChannelWriteHalf<client::Msg>,
+    last: Option<ChannelMsg>,
+    status: Option<i32>,
+}
+
+impl ChannelPipes {
+    pub(super) async fn next(&mut self, outgoing: &mut Outgoing) -> io::Result<Arrived<'_>> {
+        let stream = loop {
+            let message = tokio::select! {
+                message = self.read.wait() => message,
+                written = self.input.write(outgoing.rest()), if !outgoing.rest().is_empty() => {
+                    outgoing.advance(written?);
+                    continue;
+                }
+            };
+            match message {
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    self.status = i32::try_from(exit_status).ok();
+                }
+                Some(ChannelMsg::Data { .. }) => {
+                    self.last = message;
+                    break Stream::Stdout;
+                }
+                Some(ChannelMsg::ExtendedData { ext: 1, .. }) => {
+                    self.last = message;
+                    break Stream::Stderr;
+                }
+                // A refused exec request: no shell, and no status to tell.
+                Some(ChannelMsg::Failure) => {
+                    self.status = Some(self.status.unwrap_or(126));
+                    return Ok(Arrived::End);
+                }
+                Some(ChannelMsg::Close) | None => return Ok(Arrived::End),
+                Some(_) => {}
+            }
+        };
+        Ok(match &self.last {
+            Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                Arrived::Bytes(stream, data)
+            }
+            _ => Arrived::End,
+        })
+    }
+
+    pub(super) fn exit_status(&self) -> Option<i32> {
+        self.status
+    }
+
+    pub(super) async fn close(self: Box<Self>) {
+        let _ = timeout(GOODBYE, self.write.close()).await;
+    }
+}

@@ -1,0 +1,258 @@
+//! One remote shell on one channel of a [`crate::firewall::link::Link`]: sends the script once, runs it in
+//! rounds, and takes the replies apart while they arrive. Reading and writing go on together, so that neither a
+//! big script nor a big reply can block the other. Sets no deadline; dropping a shell, or a round of it, closes
+//! the channel.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use crate::firewall::demux::Demux;
+pub use crate::firewall::demux::{Sink, Stream};
+use crate::firewall::link_error::LinkError;
+use crate::firewall::openssh::MuxPipes;
+use crate::firewall::russh::ChannelPipes;
+use crate::firewall::script::{Nonce, ROUND, Script};
+
+/// What one command answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The exit status as the remote shell saw it: 0 to 255; 128 + n after signal n.
+    pub status: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Whether one of them was longer than the limit; the rest was thrown away.
+    pub truncated: bool,
+}
+
+/// How much of a round is kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of standard output kept of each command; what is beyond is thrown away and marked.
+    pub stdout: usize,
+    /// Bytes of standard error kept of each command.
+    pub stderr: usize,
+    /// Bytes of a whole round beyond which reading stops with [`LinkError::TooLarge`].
+    pub round: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stdout: 64 << 20,
+            stderr: 64 << 10,
+            round: 1 << 30,
+        }
+    }
+}
+
+/// What is still to be written to the remote shell.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outgoing {
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    pub(super) fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent >= self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+}
+
+/// What happened on a channel.
+pub(super) enum Arrived<'a> {
+    Bytes(Stream, &'a [u8]),
+    End,
+}
+
+/// The channel below a shell.
+pub(super) enum Pipes {
+    OpenSsh(Box<MuxPipes>),
+    Russh(Box<ChannelPipes>),
+}
+
+impl Pipes {
+    /// Writes what can be written until something arrives.
+    async fn next(&mut self, outgoing: &mut Outgoing) -> io::Result<Arrived<'_>> {
+        match self {
+            Self::OpenSsh(pipes) => pipes.next(outgoing).await,
+            Self::Russh(pipes) => pipes.next(outgoing).await,
+        }
+    }
+
+    /// Returns the remote shell's exit status after its end, if it told one.
+    async fn exit_status(&mut self) -> Option<i32> {
+        match self {
+            Self::OpenSsh(pipes) => pipes.exit_status().await,
+            Self::Russh(pipes) => pipes.exit_status(),
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Self::OpenSsh(pipes) => drop(pipes),
+            Self::Russh(pipes) => pipes.close().await,
+        }
+    }
+}
+
+/// Where a shell is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// A round is running, or was given up: what arrives next belongs to it, so no other can be run.
+    Busy,
+}
+
+/// One remote shell on one channel.
+pub struct Shell {
+    host: String,
+    sudo: bool,
+    pipes: Pipes,
+    demux: Demux,
+    outgoing: Outgoing,
+    phase: Phase,
+}
+
+impl Shell {
+    /// Wraps an open channel that runs the remote shell.
+    pub(super) fn new(
+        host: &str,
+        sudo: bool,
+        pipes: Pipes,
+        script: &Script,
+    ) -> Result<Self, LinkError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| LinkError::Local {
+            doing: "Making random numbers",
+            source: error.into(),
+        })?;
+        let nonce = Nonce::new(bytes);
+        Ok(Self {
+            host: host.to_owned(),
+            sudo,
+            pipes,
+            demux: Demux::new(&nonce, script.commands.len()),
+            outgoing: Outgoing {
+                bytes: script.render(&nonce),
+                sent: 0,
+            },
+            phase: Phase::Idle,
+        })
+    }
+
+    /// Runs every command once; hands on each piece of output as it arrives and returns the exit statuses in
+    /// order. After an error, or when dropped half-way, the shell cannot be used again.
+    pub async fn round(&mut self, sink: &mut Sink<'_>) -> Result<Vec<i32>, LinkError> {
+        if self.phase == Phase::Busy {
+            return Err(LinkError::Stopped {
+                host: self.host.clone(),
+            });
+        }
+        self.phase = Phase::Busy;
+        self.demux.begin();
+        self.outgoing.bytes.extend_from_slice(ROUND);
+        while !self.demux.complete() {
+            match self.pipes.next(&mut self.outgoing).await {
+                Ok(Arrived::Bytes(stream, bytes)) => match self.demux.feed(stream, bytes, sink) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => {
+                        return Err(LinkError::Stopped {
+                            host: self.host.clone(),
+                        });
+                    }
+                    Err(garbled) => {
+                        return Err(LinkError::Garbled {
+                            host: self.host.clone(),
+                            what: garbled.0,
+                        });
+                    }
+                },
+                Ok(Arrived::End) => return Err(self.ended().await),
+                Err(_) => return Err(self.cut_short()),
+            }
+        }
+        self.phase = Phase::Idle;
+        Ok(self.demux.statuses().to_vec())
+    }
+
+    /// Runs every command once and keeps what they answer, within limits.
+    pub async fn round_collected(&mut self, limits: Limits) -> Result<Vec<Reply>, LinkError> {
+        let mut replies: Vec<Reply> = Vec::new();
+        let mut total: u64 = 0;
+        let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
+            total = total.saturating_add(bytes.len() as u64);
+            if total > limits.round {
+                return ControlFlow::Break(());
+            }
+            if replies.len() <= index {
+                replies.resize_with(index + 1, Reply::default);
+            }
+            if let Some(reply) = replies.get_mut(index) {
+                let (kept, limit) = match stream {
+                    Stream::Stdout => (&mut reply.stdout, limits.stdout),
+                    Stream::Stderr => (&mut reply.stderr, limits.stderr),
+                };
+                let room = limit.saturating_sub(kept.len());
+                kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+                reply.truncated |= bytes.len() > room;
+            }
+            ControlFlow::Continue(())
+        };
+        let outcome = self.round(&mut sink).await;
+        let statuses = match outcome {
+            Err(LinkError::Stopped { host }) if total > limits.round => {
+                return Err(LinkError::TooLarge {
+                    host,
+                    limit: limits.round,
+                });
+            }
+            other => other?,
+        };
+        replies.resize_with(statuses.len(), Reply::default);
+        for (reply, status) in replies.iter_mut().zip(statuses) {
+            reply.status = status;
+        }
+        Ok(replies)
+    }
+
+    /// Ends the shell and closes its channel.
+    pub async fn close(self) {
+        self.pipes.close().await;
+    }
+
+    fn cut_short(&self) -> LinkError {
+        LinkError::CutShort {
+            host: self.host.clone(),
+            command: self.demux.current(),
+        }
+    }
+
+    /// Says why the stream ended: a shell that never spoke our marker was never ours.
+    async fn ended(&mut self) -> LinkError {
+        let status = self.pipes.exit_status().await;
+        if self.demux.started() || status.is_none() {
+            return self.cut_short();
+        }
+        let noise = self.demux.noise();
+        let said = match noise.trim_end_matches('.') {
+            "" => "it said nothing".to_owned(),
+            noise => noise.chars().take(300).collect(),
+        };
+        LinkError::ShellRefused {
+            host: self.host.clone(),
+            status,
+            said,
+            sudo: self.sudo,
+        }
+    }
+}

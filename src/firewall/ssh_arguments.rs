@@ -1,0 +1,118 @@
+//! The command line of the ssh master: our promises as options. ssh takes the first value it finds, and the
+//! command line comes first, so these win over the user's configuration; all else stays the user's. See
+//! ssh(1) and ssh_config(5).
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::firewall::link::Target;
+use crate::firewall::link_error::LinkError;
+
+/// What holds for every connection.
+const FIXED: [&str; 24] = [
+    // Nobody is asked anything, and no host key is taken on trust, by DNS or because the host is local.
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "UpdateHostKeys=no",
+    "VerifyHostKeyDNS=no",
+    "NoHostAuthenticationForLocalhost=no",
+    // Keys only, one attempt: the firewall's sshguard counts failures.
+    "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no",
+    "NumberOfPasswordPrompts=0",
+    "ConnectionAttempts=1",
+    // A master that holds a connection and does nothing else.
+    "ControlMaster=yes",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    "EscapeChar=none",
+    "ClearAllForwardings=yes",
+    "ExitOnForwardFailure=no",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "Tunnel=no",
+    "PermitLocalCommand=no",
+    "AddKeysToAgent=no",
+    "VisualHostKey=no",
+    // A dead connection is noticed after half a minute.
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+    // The level that tells the fingerprint of the host key.
+    "LogLevel=DEBUG1",
+];
+
+/// Builds the argument vector.
+pub(super) fn arguments(
+    target: &Target,
+    socket: &Path,
+    log: &Path,
+    persist: Duration,
+) -> Result<Vec<OsString>, LinkError> {
+    let mut words: Vec<OsString> = ["-N", "-f", "-E"].map(OsString::from).into();
+    words.push(log.into());
+    words.push("-S".into());
+    words.push(unexpanded(socket)?.into());
+    if let Some(config) = &target.ssh_config {
+        words.push("-F".into());
+        words.push(config.into());
+    }
+    let mut option = |text: String| words.extend(["-o".into(), OsString::from(text)]);
+    for text in FIXED {
+        option(text.to_owned());
+    }
+    option(format!(
+        "ConnectTimeout={}",
+        target.connect_timeout.as_secs().max(1)
+    ));
+    option(format!("ControlPersist={}", persist.as_secs().max(1)));
+    if let Some(known_hosts) = &target.known_hosts {
+        option(format!(
+            "UserKnownHostsFile=\"{}\"",
+            unexpanded(known_hosts)?
+        ));
+        option("GlobalKnownHostsFile=/dev/null".to_owned());
+    }
+    if target.identity.is_some() {
+        option("IdentitiesOnly=yes".to_owned());
+    }
+    if let Some(identity) = &target.identity {
+        words.push("-i".into());
+        words.push(unexpanded(identity)?.into());
+    }
+    if let Some(user) = &target.user {
+        words.extend(["-l".into(), OsString::from(user)]);
+    }
+    if let Some(port) = target.port {
+        words.extend(["-p".into(), OsString::from(port.to_string())]);
+    }
+    words.push("--".into());
+    words.push(OsString::from(&target.host));
+    Ok(words)
+}
+
+/// Returns a path so written that ssh takes it literally. There is no way to write a quote or `${`.
+fn unexpanded(path: &Path) -> Result<String, LinkError> {
+    let bad = || LinkError::BadTarget {
+        what: "The path",
+        value: path.display().to_string(),
+    };
+    let text = path.to_str().ok_or_else(bad)?;
+    if text.contains("${") || text.contains(['"', '\\', '\n', '\0']) || text.starts_with('~') {
+        return Err(bad());
+    }
+    Ok(text.replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_literally_or_not_at_all() {
+        assert_eq!(unexpanded(Path::new("/a b/%h")).unwrap(), "/a b/%%h");
+        for path in ["/a\"b", "/${HOME}", "~/x", "/a\nb", "/a\\b"] {
+            assert!(unexpanded(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Reads what the system's `ssh` wrote at `LogLevel DEBUG1` while it connected: the host key it was shown, and,
+//! where it failed, why. The texts are those of OpenSSH 7 to 10 in the C locale (`sshconnect.c`, `readconf.c`,
+//! `packet.c`); what is not recognised is handed on in ssh's own words.
+
+use std::path::PathBuf;
+
+use crate::firewall::hostkey::{HostKey, recorded_in_line};
+use crate::firewall::link_error::LinkError;
+
+/// What the messages are about, as far as the log does not say it.
+pub(super) struct Context<'a> {
+    pub host: &'a str,
+    pub port: Option<u16>,
+    pub user: Option<&'a str>,
+    pub connect_seconds: u64,
+    pub known_hosts: PathBuf,
+}
+
+/// Returns the host key that was shown. Only the first one counts: what a server can put into later lines is
+/// not the client's word. Names and versions the server sends are escaped by ssh, so it cannot forge a line.
+pub(super) fn presented(log: &str) -> Option<HostKey> {
+    let words = log
+        .lines()
+        .find_map(|line| line.trim_end().strip_prefix("debug1: Server host key: "))?;
+    let (algorithm, fingerprint) = words.split_once(' ')?;
+    Some(HostKey {
+        algorithm: algorithm.to_owned(),
+        fingerprint: fingerprint.to_owned(),
+    })
+}
+
+/// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
+pub(super) fn explain(log: &str, talk: &str, context: &Context<'_>) -> LinkError {
+    host_key_trouble(log, context)
+        .or_else(|| connection_trouble(log, context))
+        .or_else(|| connection_trouble(talk, context))
+        .unwrap_or_else(|| {
+            let said = last_words(log).or_else(|| last_words(talk));
+            LinkError::SshFailed {
+                said: said.unwrap_or_else(|| "it said nothing".to_owned()),
+            }
+        })
+}
+
+fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+    let presented = presented(log)?;
+    if log.contains("REVOKED HOST KEY DETECTED") {
+        return Some(LinkError::HostKeyRevoked {
+            host: context.host.to_owned(),
+            presented,
+            known_hosts: context.known_hosts.clone(),
+        });
+    }
+    if let Some(offending) = lines(log).find(|line| line.starts_with("Offending ")) {
+        let (_, place) = offending.split_once(" key in ")?;
+        let (path, line) = place.rsplit_once(':')?;
+        let (path, line) = (PathBuf::from(path), line.parse().ok()?);
+        let host = lines(log)
+            .find_map(|line| {
+                line.strip_prefix("Host key for ")?
+                    .split_once(" has changed")
+            })
+            .map_or(context.host, |(name, _)| name)
+            .to_owned();
+        let recorded = recorded_in_line(&path, line).map(Box::new);
+        return Some(LinkError::HostKeyChanged {
+            host,
+            presented,
+            recorded,
+            known_hosts: path,
+            line,
+        });
+    }
+    let unknown = lines(log).find_map(|line| {
+        let (_, rest) = line
+            .strip_prefix("No ")?
+            .split_once(" host key is known for ")?;
+        Some(
+            rest.split_once(" and you")
+                .map_or(rest, |(name, _)| name)
+                .to_owned(),
+        )
+    });
+    let unknown = unknown.or_else(|| {
+        log.contains("Host key verification failed")
+            .then(|| context.host.to_owned())
+    });
+    unknown.map(|host| LinkError::HostKeyUnknown {
+        host,
+        presented,
+        known_hosts: context.known_hosts.clone(),
+    })
+}
+
+fn connection_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+    lines(log).find_map(|line| recognise(line, log, context))
+}
+
+fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> {
+    let host = context.host.to_owned();
+    if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
+        let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
+        return Some(LinkError::NameUnknown {
+            host: name.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+    if line.contains("Permission denied (") || line.contains("Too many authentication failures") {
+        let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
+        let user = context
+            .user
+            .map_or_else(|| user_in(line), ToOwned::to_owned);
+        let reason = reason.trim_end_matches('.').to_owned();
+        return Some(LinkError::AuthenticationRefused { host, user, reason });
+    }
+    if let Some((_, rest)) = line.split_once("Unable to negotiate with ") {
+        let (_, rest) = rest.split_once("no matching ").unwrap_or_default();
+        let (what, offered) = rest
+            .split_once(" found. Their offer: ")
+            .unwrap_or((rest, "none"));
+        let (what, offered) = (what.replace(" method", ""), offered.to_owned());
+        return Some(LinkError::NoCommonAlgorithm {
+            host,
+            what,
+            offered,
+        });
+    }
+    if line.contains("timed out") {
+        let seconds = context.connect_seconds;
+        return Some(LinkError::TimedOut { host, seconds });
+    }
+    if let Some((_, rest)) = line.split_once("connect to host ") {
+        return Some(not_connected(rest, host, context));
+    }
+    let hung_up = [
+        "kex_exchange_identification: ",
+        "Connection closed by ",
+        "Connection reset by ",
+        "ssh_dispatch_run_fatal: ",
+    ];
+    let hung_up = hung_up.iter().any(|start| line.starts_with(start));
+    hung_up.then(|| LinkError::Closed {
+        host,
+        stage: if log.contains("SSH2_MSG_NEWKEYS received") {
+            "authentication"
+        } else {
+            "the handshake"
+        },
+        reason: line.to_owned(),
+    })
+}
+
+/// Reads `HOST port PORT: REASON`.
+fn not_connected(rest: &str, host: String, context: &Context<'_>) -> LinkError {
+    let (place, reason) = rest.split_once(": ").unwrap_or((rest, rest));
+    if !reason.contains("Connection refused") {
+        let reason = reason.to_owned();
+        return LinkError::Unreachable { host, reason };
+    }
+    let said = place.rsplit_once(" port ").map(|(_, port)| port.to_owned());
+    let port = said.or_else(|| context.port.map(|port| port.to_string()));
+    LinkError::Refused {
+        host,
+        port: port.unwrap_or_else(|| "22".to_owned()),
+    }
+}
+
+/// Returns the user of `user@host: Permission denied (…)`.
+fn user_in(line: &str) -> String {
+    line.split_once('@')
+        .map_or("the user", |(user, _)| user)
+        .to_owned()
+}
+
+/// Lines without debugging talk.
+fn lines(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("debug") && !line.is_empty())
+}
+
+fn last_words(log: &str) -> Option<String> {
+    let last = lines(log).last()?.trim_end_matches('.');
+    Some(last.chars().take(300).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn context() -> Context<'static> {
+        Context {
+            host: "fw",
+            port: Some(2222),
+            user: None,
+            connect_seconds: 10,
+            known_hosts: PathBuf::from("/home/op/.ssh/known_hosts"),
+        }
+    }
+
+    fn told(log: &str) -> String {
+        explain(log, "", &context()).to_string()
+    }
+
+    #[test]
+    fn connection_matters() {
+        for (log, expected) in [
+            (
+                "ssh: Could not resolve hostname fw.invalid: Name or service not known\r\n",
+                "The name fw.invalid cannot be resolved: Name or service not known.",
+            ),
+            (
+                "debug1: Connecting\nssh: connect to host 127.0.0.1 port 9: Connection refused\r\n",
+                "fw refuses connections on port 9.",
+            ),
+            (
+                "ssh: connect to host 192.0.2.1 port 22: No route to host\r\n",
+                "fw cannot be reached: No route to host.",
+            ),
+            (
+                "ssh: connect to host 192.0.2.1 port 22: Connection timed out\r\n",
+                "fw did not answer within 10 s.",
+            ),
+            (
+                "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 9 timed out\r\n",
+                "fw did not answer within 10 s.",
+            ),
+            (
+                "root@127.0.0.1: Permission denied (publickey,password).\r\n",
+                "fw refused root: Permission denied (publickey,password).",
+            ),
+            (
+                "Unable to negotiate with 127.0.0.1 port 9: no matching key exchange method found. Their offer: a,b\r\n",
+                "fw and this client share no key exchange algorithm; it offers a,b.",
+            ),
+            (
+                "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port 9\r\n",
+                "fw closed the connection during the handshake: kex_exchange_identification: Connection closed by remote host.",
+            ),
+            (
+                "/root/.ssh/config: line 1: Bad configuration option: foo\r\n/root/.ssh/config: terminating, 1 bad configuration options\r\n",
+                "The local ssh program failed: /root/.ssh/config: terminating, 1 bad configuration options.",
+            ),
+            ("", "The local ssh program failed: it said nothing."),
+        ] {
+            assert_eq!(told(log), expected);
+        }
+    }
+
+    #[test]
+    fn a_jump_host_speaks_through_stderr() {
+        let talk = "jump: Permission denied (publickey).\r\n";
+        assert!(
+            explain("kex", talk, &context())
+                .to_string()
+                .contains("refused")
+        );
+    }
+
+    const SHOWN: &str = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\n";
+
+    #[test]
+    fn an_unknown_host_key() {
+        let log = format!(
+            "{SHOWN}No ED25519 host key is known for [127.0.0.1]:2222 and you have requested strict checking.\r\nHost key verification failed.\r\n"
+        );
+        assert_eq!(
+            told(&log),
+            "The host key of [127.0.0.1]:2222 is not known: it presents ssh-ed25519 SHA256:abc, and /home/op/.ssh/known_hosts has no entry for it."
+        );
+    }
+
+    #[test]
+    fn a_changed_host_key_tells_both_fingerprints() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "# one\n[h]:2 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ").unwrap();
+        let path = file.path().display();
+        let log = format!(
+            "{SHOWN}@@@@\r\nOffending ED25519 key in {path}:2\r\nHost key for [h]:2 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n"
+        );
+        let LinkError::HostKeyChanged {
+            host,
+            presented,
+            recorded: Some(recorded),
+            line,
+            ..
+        } = explain(&log, "", &context())
+        else {
+            panic!("not changed");
+        };
+        assert_eq!((host.as_str(), line), ("[h]:2", 2));
+        assert_eq!(presented.fingerprint, "SHA256:abc");
+        assert!(recorded.fingerprint.starts_with("SHA256:"));
+    }
+
+    #[test]
+    fn the_key_shown_is_taken_from_the_first_line_that_says_so() {
+        let log = format!(
+            "debug1: Local version string\r\n{SHOWN}debug1: Server host key: ssh-rsa SHA256:forged\r\n"
+        );
+        assert_eq!(presented(&log).unwrap().fingerprint, "SHA256:abc");
+        assert_eq!(
+            presented("x debug1: Server host key: ssh-rsa SHA256:forged"),
+            None
+        );
+    }
+}

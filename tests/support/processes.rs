@@ -1,0 +1,78 @@
+//! Looks at processes through `/proc` and ends those that tests have started, by their number.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its arguments, joined with blanks; empty for a zombie.
+    pub command: String,
+}
+
+/// Lists all processes.
+pub fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+fn read(pid: u32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let parent = rest.split(' ').nth(1)?.parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    Some(Process {
+        pid,
+        parent,
+        command,
+    })
+}
+
+/// Lists the children of a process.
+pub fn children(parent: u32) -> Vec<u32> {
+    all()
+        .iter()
+        .filter(|process| process.parent == parent)
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// Lists the processes whose command line holds a text.
+pub fn naming(text: &str) -> Vec<Process> {
+    all()
+        .into_iter()
+        .filter(|process| process.command.contains(text))
+        .collect()
+}
+
+/// Waits until no process names a text; returns those that still do after some seconds.
+pub fn remaining(text: &str, patience: Duration) -> Vec<Process> {
+    let start = Instant::now();
+    loop {
+        let left = naming(text);
+        if left.is_empty() || start.elapsed() > patience {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a signal (`KILL`, `STOP`, `CONT`) to a process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("/bin/kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .output()
+        .unwrap();
+    drop(sent);
+}
