@@ -122,7 +122,7 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
         ("not toml at all", "not valid TOML"),
     ];
     for (text, wanted) in cases {
-        let environment = TestEnvironment::new();
+        let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
         environment.write_config(text);
         let told = environment.run(&["config", "check"]).fails_with(2);
         assert!(told.contains(wanted), "{text}: {told}");

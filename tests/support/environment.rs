@@ -34,6 +34,12 @@ impl TestEnvironment {
         self
     }
 
+    /// Takes a variable away again.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Keeps ssh's sockets in this home, so that no run of another test is met.
     pub fn private_runtime(self) -> Self {
         let runtime = self.home().join("r");
