@@ -16,7 +16,10 @@ impl Clock {
     /// Returns the present moment.
     pub fn now(self) -> Timestamp {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "this is the edge that knows the time")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the edge that knows the time"
+            )]
             Self::System => Timestamp::now(),
             Self::Fixed(moment) => moment,
         }

@@ -25,6 +25,8 @@ pub enum Kind {
     Inconclusive,
     /// Interrupted by the operator.
     Interrupted,
+    /// Whoever read our output closed the pipe: nothing to complain about.
+    ReaderGone,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Unproven => 7,
             Self::Inconclusive => 8,
             Self::Interrupted => 130,
+            Self::ReaderGone => 0,
         }
     }
 
@@ -55,6 +58,7 @@ impl Kind {
             Self::Unproven => "unproven",
             Self::Inconclusive => "inconclusive",
             Self::Interrupted => "interrupted",
+            Self::ReaderGone => "reader-gone",
         }
     }
 }
@@ -78,7 +82,12 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// Makes a failure of the given kind without hints.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            source: None,
+        }
     }
 
     /// Makes a [`Kind::Failed`] failure.

@@ -1,1 +1,28 @@
-//! End to end: the real binary, one module a command group.
+//! End to end: the real binary, one module a command group. The path of a module is the command's.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests touch the world and fail loudly"
+)]
+
+#[path = "cli/config.rs"]
+mod config;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/house.rs"]
+mod house;
+#[path = "cli/over_sshd.rs"]
+mod over_sshd;
+#[path = "cli/runbook.rs"]
+mod runbook;
+#[path = "cli/status.rs"]
+mod status;
+mod support;
+#[path = "cli/util.rs"]
+mod util;
+#[path = "cli/virusprot.rs"]
+mod virusprot;

@@ -4,10 +4,13 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "tests touch the world and fail loudly"
 )]
 
+#[path = "contract/agent.rs"]
+mod agent;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]
@@ -18,6 +21,10 @@ mod link_keys;
 mod link_refusals;
 #[path = "contract/link_spoilt.rs"]
 mod link_spoilt;
+#[path = "contract/samples.rs"]
+mod samples;
 #[path = "contract/script.rs"]
 mod script;
+#[path = "contract/simulator.rs"]
+mod simulator;
 mod support;

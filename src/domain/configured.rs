@@ -45,6 +45,8 @@ pub struct System {
     pub config_version: Option<String>,
     /// PHP's version.
     pub php: String,
+    /// The box's time zone (`Europe/Sofia`), in which its cron runs; absent is pfSense's own default, UTC.
+    pub timezone: Option<String>,
 }
 
 /// `revision` of config.xml.
@@ -138,11 +140,14 @@ pub struct FilterRule {
     pub association: Option<String>,
     /// `keep state`, `none`, ….
     pub statetype: Option<String>,
+    /// The schedule outside of which pfSense does not load the rule.
+    pub sched: Option<String>,
     /// The cap fields as typed.
     pub caps: CapFields,
 }
 
-/// The cap fields of a filter rule, as typed; see facts 3 of the crate documentation.
+/// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no
+/// cap, and the rate counts only when both of its halves are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CapFields {

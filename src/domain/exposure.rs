@@ -1,1 +1,312 @@
-//! The pair of rules that makes the exposure: configured and loaded records → state and reasons.
+//! The exposure: the pair of port forward and filter rule, judged from what is configured *and* what is loaded.
+//! Where they differ the loaded rules win, and the difference is a finding. Not for changing anything.
+//!
+//! [`pair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
+//! compares them. Every oddity is a finding with a stable code, never a silent guess.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::configured::{Configured, FilterRule};
+use super::pf::rule::Rule;
+use super::ratelimit::{self, Caps};
+use super::service::Service;
+use super::warning::Warning;
+
+mod differences;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod matching;
+pub mod pair;
+pub mod path;
+#[cfg(test)]
+mod tests;
+
+use pair::Pair;
+use path::{Path, Query};
+
+/// One reason or oddity: a stable code and a sentence.
+pub type Finding = Warning;
+
+/// What the outside can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Connections are redirected and let in, each source capped.
+    Open,
+    /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
+    Closed,
+    /// Only one of the two is in force; nothing gets in.
+    Half,
+    /// Connections get in, and no cap per source is in force.
+    Uncapped,
+    /// There are no such rules, neither configured nor loaded.
+    Absent,
+}
+
+impl State {
+    /// Returns the word that stands in JSON and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Half => "half",
+            Self::Uncapped => "uncapped",
+            Self::Absent => "absent",
+        }
+    }
+
+    /// Returns whether connections from outside get in.
+    pub fn lets_in(self) -> bool {
+        matches!(self, Self::Open | Self::Uncapped)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What pf runs, as its rules were read.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded<'a> {
+    /// The rules of `pfctl -vvPsr`, in order.
+    pub filter: &'a [Rule],
+    /// The rules of `pfctl -vvPsn`, in order.
+    pub nat: &'a [Rule],
+    /// `pfctl -si` says `Status: Enabled`.
+    pub enabled: bool,
+}
+
+/// The judgement. Serialises as `data` of the schema `expose.show`; `rule.show` takes `nat`, `filter`, `block`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exposure {
+    /// What the outside can do.
+    pub state: State,
+    /// The reason of the state first, then every oddity.
+    pub why: Vec<Finding>,
+    /// The port forward.
+    pub nat: Part,
+    /// The filter rule.
+    pub filter: Part,
+    /// The rule that blocks the overload table; pfSense generates it, so it is not configured.
+    #[serde(skip)]
+    pub block: Part,
+    /// The alias they point to.
+    pub alias: AliasView,
+    /// The caps, configured and loaded.
+    pub caps: CapsView,
+}
+
+/// One rule of the exposure. The serialised keys are those of the schema `rule.show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// It stands in config.xml; null where that was not read or does not apply.
+    pub configured: Option<bool>,
+    /// It stands there without `disabled`; null where `configured` is not true.
+    pub enabled: Option<bool>,
+    /// pf has it.
+    pub loaded: bool,
+    /// Its tracker, which is pf's `ridentifier`; redirections have none.
+    pub tracker: Option<String>,
+    /// Its caps: the loaded ones, or else the configured; null for rules that cannot have any.
+    pub caps: Option<Caps>,
+    /// Sums over the loaded rules that it became.
+    pub counters: Option<Counters>,
+    /// The administrator's description, for people.
+    #[serde(skip)]
+    pub description: Option<String>,
+    /// The first loaded rule as pfctl prints it.
+    #[serde(skip)]
+    pub text: Option<String>,
+}
+
+/// Counters of a rule, summed where it was expanded into several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Looks at the rule.
+    pub evaluations: u64,
+    /// Packets, those of its states included.
+    pub packets: u64,
+    /// Bytes, likewise.
+    pub bytes: u64,
+    /// Present states.
+    pub states: u64,
+    /// States made since it was loaded.
+    pub state_creations: u64,
+}
+
+/// The alias, as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AliasView {
+    /// The name that was looked for.
+    pub name: String,
+    /// It exists; null where the configuration was not read.
+    pub configured: Option<bool>,
+    /// Its members.
+    pub addresses: Vec<String>,
+    /// Its only member is the service's address; null where there is no alias.
+    pub as_expected: Option<bool>,
+}
+
+/// Caps on both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CapsView {
+    /// Those pfSense would load; null where there is no rule, or the configuration was not read.
+    pub configured: Option<Caps>,
+    /// Those of the rule that lets connections in, or else of the loaded filter rule; null where none is loaded.
+    pub loaded: Option<Caps>,
+}
+
+/// Judges the exposure. Without `configured` (PHP failed) it judges from the loaded rules alone, and says so.
+pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Service) -> Exposure {
+    let pair = configured.map(|configured| Pair::find(configured, service));
+    let filter_rule = pair.as_ref().and_then(|pair| pair.filter);
+    let query = Query {
+        service,
+        device: configured
+            .and_then(|configured| configured.interface.as_ref()?.device.as_deref())
+            .filter(|name| !name.is_empty()),
+        tracker: filter_rule
+            .and_then(|rule| rule.tracker.as_deref())
+            .filter(|tracker| !tracker.is_empty()),
+    };
+    let path = Path::find(loaded.filter, loaded.nat, query);
+    let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
+    let caps = CapsView {
+        configured: configured_caps,
+        loaded: loaded_caps(&path),
+    };
+    let state = state(pair.as_ref(), &path, loaded.enabled, caps);
+    let mut why = vec![differences::reason(state, &path, loaded.enabled, caps)];
+    why.extend(differences::configuration(configured, service));
+    why.extend(cap_findings.unwrap_or_default());
+    if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
+        why.extend(differences::between(pair, &path, caps));
+    }
+    differences::look_at_loaded_caps(&path, service, &mut why);
+    let nat = nat_part(pair.as_ref(), &path);
+    let filter = filter_part(pair.as_ref(), &path, configured_caps);
+    let block = loaded_part(&path.blocks);
+    why.extend(pair.map(|pair| pair.findings).unwrap_or_default());
+    why.extend(path.findings);
+    remove_repeats(&mut why);
+    Exposure {
+        state,
+        why,
+        nat,
+        filter,
+        block,
+        alias: alias(configured, service),
+        caps,
+    }
+}
+
+fn state(pair: Option<&Pair<'_>>, path: &Path<'_>, enabled: bool, caps: CapsView) -> State {
+    let configured = pair.is_none_or(|pair| pair.nat.is_some() || pair.filter.is_some());
+    let loaded = !path.redirections.is_empty() || !path.passes.is_empty();
+    if !configured && !loaded {
+        return State::Absent;
+    }
+    let lets_in = path.redirection_passes() || path.lets_in();
+    match (enabled && path.redirects, lets_in) {
+        (true, true) if path.redirection_passes() => State::Uncapped,
+        (true, true) if caps.loaded.is_none_or(Caps::is_empty) => State::Uncapped,
+        (true, true) => State::Open,
+        (true, false) => State::Half,
+        (false, _) if enabled && !path.passes.is_empty() => State::Half,
+        (false, _) => State::Closed,
+    }
+}
+
+fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
+    let deciding = path.decides.filter(|_| path.redirects && path.lets_in());
+    deciding
+        .or(path.passes.first().copied())
+        .map(Caps::of_loaded)
+}
+
+fn nat_part(pair: Option<&Pair<'_>>, path: &Path<'_>) -> Part {
+    let rule = pair.and_then(|pair| pair.nat);
+    Part {
+        configured: pair.map(|pair| pair.nat.is_some()),
+        enabled: rule.map(|rule| !rule.disabled),
+        description: rule.and_then(|rule| rule.descr.clone()),
+        ..loaded_part(&path.redirections)
+    }
+}
+
+fn filter_part(pair: Option<&Pair<'_>>, path: &Path<'_>, configured_caps: Option<Caps>) -> Part {
+    let rule: Option<&FilterRule> = pair.and_then(|pair| pair.filter);
+    let loaded = loaded_part(&path.passes);
+    let tracker = rule
+        .and_then(|rule| rule.tracker.clone())
+        .filter(|tracker| !tracker.is_empty());
+    Part {
+        configured: pair.map(|pair| pair.filter.is_some()),
+        enabled: rule.map(|rule| !rule.disabled),
+        tracker: tracker.or(loaded.tracker),
+        caps: path
+            .passes
+            .first()
+            .map(|rule| Caps::of_loaded(rule))
+            .or(configured_caps),
+        description: rule.and_then(|rule| rule.descr.clone()),
+        ..loaded
+    }
+}
+
+fn loaded_part(rules: &[&Rule]) -> Part {
+    let counters = rules.iter().filter_map(|rule| rule.counters.as_ref()).fold(
+        None,
+        |sum: Option<Counters>, counters| {
+            let sum = sum.unwrap_or_default();
+            Some(Counters {
+                evaluations: sum.evaluations.saturating_add(counters.evaluations),
+                packets: sum.packets.saturating_add(counters.packets),
+                bytes: sum.bytes.saturating_add(counters.bytes),
+                states: sum.states.saturating_add(counters.states),
+                state_creations: sum.state_creations.saturating_add(counters.state_creations),
+            })
+        },
+    );
+    Part {
+        loaded: !rules.is_empty(),
+        tracker: rules
+            .iter()
+            .find_map(|rule| rule.ridentifier)
+            .map(|id| id.to_string()),
+        counters,
+        text: rules.first().map(|rule| rule.text.clone()),
+        ..Part::default()
+    }
+}
+
+fn alias(configured: Option<&Configured>, service: &Service) -> AliasView {
+    let alias = configured.and_then(|configured| configured.alias.as_ref());
+    let members: Vec<String> = alias
+        .and_then(|alias| alias.address.as_deref())
+        .map(|text| text.split_ascii_whitespace().map(str::to_owned).collect())
+        .unwrap_or_default();
+    let only = |address: &String| matching::names_service(address, service);
+    AliasView {
+        name: service.alias.clone(),
+        configured: configured.map(|configured| configured.alias.is_some()),
+        as_expected: alias.map(|_| members.len() == 1 && members.iter().all(only)),
+        addresses: members,
+    }
+}
+
+/// The configured and the loaded side often say the same; the first sentence of a code about one thing is enough.
+fn remove_repeats(findings: &mut Vec<Finding>) {
+    let mut seen: Vec<Finding> = Vec::new();
+    findings.retain(|finding| {
+        let new = !seen.contains(finding);
+        if new {
+            seen.push(finding.clone());
+        }
+        new
+    });
+}

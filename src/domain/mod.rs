@@ -1,9 +1,13 @@
 //! The pure domain: text and values in, values out. No file, process, network, clock or environment is
 //! touched below this module; `now` is an argument. A test holds the fence (`tests/cli/house.rs`).
 
+pub mod blocked;
+pub mod change;
 pub mod configured;
+pub mod connections;
 pub mod expiry;
 pub mod exposure;
+pub mod freebsd;
 pub mod overload;
 pub mod pf;
 pub mod ratelimit;

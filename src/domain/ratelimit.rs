@@ -1,1 +1,406 @@
-//! Caps: presets, which one is in force, who is near.
+//! The caps: what they are, which preset that is, whether they bite, and who is near them. pf's own arithmetic
+//! of the rate is [`super::overload`]'s; finding the rule that carries the caps is [`super::exposure`]'s.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::configured::FilterRule;
+use super::exposure::{Exposure, State};
+use super::pf::rule::{Rate, Rule};
+use super::warning::Warning;
+
+/// The caps of one rule, per source address. Both absent is no cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Caps {
+    /// Simultaneous established connections; one more trips it.
+    pub max_src_conn: Option<u32>,
+    /// New connections; without it pfSense loads no `overload`, and no address is ever blocked.
+    pub rate: Option<Rate>,
+}
+
+impl Caps {
+    /// Returns whether nothing is capped.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Reads the caps of a loaded rule; pf reads a limit of 0 as none.
+    pub fn of_loaded(rule: &Rule) -> Self {
+        let options = &rule.state_options;
+        Self {
+            max_src_conn: options.max_src_conn.filter(|limit| *limit > 0),
+            rate: options
+                .max_src_conn_rate
+                .filter(|rate| rate.connections > 0),
+        }
+    }
+}
+
+impl fmt::Display for Caps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.max_src_conn, self.rate) {
+            (None, None) => f.write_str("no caps"),
+            (Some(limit), None) => write!(f, "max-src-conn {limit}"),
+            (None, Some(rate)) => {
+                write!(f, "max-src-conn-rate {}/{}", rate.connections, rate.seconds)
+            }
+            (Some(limit), Some(rate)) => {
+                write!(
+                    f,
+                    "max-src-conn {limit}, max-src-conn-rate {}/{}",
+                    rate.connections, rate.seconds
+                )
+            }
+        }
+    }
+}
+
+/// Named caps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// `default`, `tighten`, `loosen`, or a name of the operator's.
+    pub name: String,
+    /// What it sets.
+    pub caps: Caps,
+}
+
+impl Preset {
+    /// Makes a preset with both caps.
+    pub fn new(name: &str, max_src_conn: u32, connections: u32, seconds: u32) -> Self {
+        let rate = Some(Rate {
+            connections,
+            seconds,
+        });
+        Self {
+            name: name.to_owned(),
+            caps: Caps {
+                max_src_conn: Some(max_src_conn),
+                rate,
+            },
+        }
+    }
+
+    /// Returns the presets that exist without a configuration file.
+    pub fn built_in() -> Vec<Self> {
+        vec![
+            Self::new("default", 50, 10, 60),
+            Self::new("tighten", 10, 3, 60),
+            Self::new("loosen", 50, 30, 60),
+        ]
+    }
+}
+
+/// Finds the preset that sets exactly these caps; the first wins where two do.
+pub fn preset_of(presets: &[Preset], caps: Caps) -> Option<&Preset> {
+    presets.iter().find(|preset| preset.caps == caps)
+}
+
+/// Reads the caps that pfSense will load for a configured rule, and says which fields it will not honour.
+///
+/// The rules are those of pfSense 2.7.2's `filter.inc`: caps only on `pass` rules that keep state; connection
+/// caps only for TCP; the rate only with both halves set.
+pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
+    let mut findings = Vec::new();
+    let fields = &rule.caps;
+    let max_src_conn = number(
+        "max-src-conn",
+        fields.max_src_conn.as_deref(),
+        &mut findings,
+    );
+    let connections = number(
+        "max-src-conn-rate",
+        fields.max_src_conn_rate.as_deref(),
+        &mut findings,
+    );
+    let seconds = number(
+        "max-src-conn-rates",
+        fields.max_src_conn_rates.as_deref(),
+        &mut findings,
+    );
+    let rate = match (connections, seconds) {
+        (Some(connections), Some(seconds)) => Some(Rate {
+            connections,
+            seconds,
+        }),
+        (None, None) => None,
+        _ => {
+            findings.push(half_rate(rule));
+            None
+        }
+    };
+    let caps = Caps { max_src_conn, rate };
+    match ignored_because(rule) {
+        Some(why) if !caps.is_empty() => {
+            findings.push(Warning::new(
+                "caps-ignored",
+                format!("The configured rule has {caps}, but pfSense ignores caps {why}."),
+            ));
+            (Caps::default(), findings)
+        }
+        _ => (caps, findings),
+    }
+}
+
+/// Reads one cap field: absent, empty and 0 are no cap.
+fn number(name: &str, field: Option<&str>, findings: &mut Vec<Warning>) -> Option<u32> {
+    let text = field.map(str::trim).filter(|text| !text.is_empty())?;
+    if let Ok(number) = text.parse::<u32>() {
+        return Some(number).filter(|number| *number > 0);
+    }
+    findings.push(Warning::new(
+        "cap-not-a-number",
+        format!("The configured rule's {name} is {text:?}, not a number: pf may refuse the whole ruleset."),
+    ));
+    None
+}
+
+fn half_rate(rule: &FilterRule) -> Warning {
+    let set = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let caps = &rule.caps;
+    let others = [
+        &caps.max,
+        &caps.max_src_nodes,
+        &caps.max_src_conn,
+        &caps.max_src_states,
+        &caps.statetimeout,
+    ];
+    let effect = if others.into_iter().any(set) {
+        "pfSense ignores it, so no address is ever put into the table"
+    } else {
+        "with no other cap set, pfSense up to 2.7.2 writes a ruleset that pf refuses as a whole"
+    };
+    Warning::new(
+        "half-rate",
+        format!("Only one half of the rate pair is set on the configured rule: {effect}."),
+    )
+}
+
+fn ignored_because(rule: &FilterRule) -> Option<&'static str> {
+    if matches!(rule.kind.as_deref(), Some("block" | "reject")) {
+        return Some("on a rule that blocks");
+    }
+    if rule.statetype.as_deref() == Some("none") {
+        return Some("on a rule with state type none");
+    }
+    match rule.protocol.as_deref() {
+        Some("tcp" | "tcp/udp") => None,
+        _ => Some("on connections unless the protocol is TCP"),
+    }
+}
+
+/// What `ratelimit show` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// What config.xml asks for; null where it has no rule, or could not be read.
+    pub configured: Option<Caps>,
+    /// What the rule that lets the service through carries; null where no rule is loaded.
+    pub loaded: Option<Caps>,
+    /// The preset these are (the loaded ones where there are any), if one fits exactly.
+    pub preset: Option<String>,
+    /// Connections pass, and each source is capped.
+    pub in_force: bool,
+    /// Why they are in force, or are not.
+    pub why: String,
+}
+
+/// Judges the caps of an exposure.
+pub fn judge(exposure: &Exposure, presets: &[Preset]) -> Standing {
+    let caps = exposure.caps.loaded.or(exposure.caps.configured);
+    let in_force = exposure.state == State::Open;
+    Standing {
+        configured: exposure.caps.configured,
+        loaded: exposure.caps.loaded,
+        preset: caps
+            .and_then(|caps| preset_of(presets, caps))
+            .map(|preset| preset.name.clone()),
+        in_force,
+        why: exposure
+            .why
+            .first()
+            .map(|finding| finding.message.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// How close a source is to `max-src-conn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pressure {
+    /// Below 80 % of the cap.
+    Within,
+    /// At 80 % of the cap or more, the cap itself included: one more connection may trip it.
+    Near,
+    /// Above the cap: connections from before the cap was set, which do not count against it.
+    Over,
+}
+
+/// A source and its distance from the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Pressed {
+    /// The client.
+    pub address: IpAddr,
+    /// Its established connections.
+    pub established: u64,
+    /// How close that is to the cap.
+    pub pressure: Pressure,
+}
+
+/// Returns how close a number of established connections is to `max-src-conn`; without a cap, within.
+pub fn pressure(established: u64, cap: Option<u32>) -> Pressure {
+    match cap.map(u64::from) {
+        Some(cap) if established > cap => Pressure::Over,
+        Some(cap) if established.saturating_mul(5) >= cap.saturating_mul(4) => Pressure::Near,
+        _ => Pressure::Within,
+    }
+}
+
+/// Lists the sources near or over the cap, busiest first.
+pub fn pressed(sources: impl IntoIterator<Item = (IpAddr, u64)>, cap: Option<u32>) -> Vec<Pressed> {
+    let mut pressed: Vec<Pressed> = sources
+        .into_iter()
+        .map(|(address, established)| Pressed {
+            address,
+            established,
+            pressure: pressure(established, cap),
+        })
+        .filter(|source| source.pressure != Pressure::Within)
+        .collect();
+    pressed.sort_by_key(|source| (std::cmp::Reverse(source.established), source.address));
+    pressed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::configured::CapFields;
+
+    fn rule(conn: Option<&str>, rate: Option<&str>, rates: Option<&str>) -> FilterRule {
+        FilterRule {
+            protocol: Some("tcp".into()),
+            caps: CapFields {
+                max_src_conn: conn.map(Into::into),
+                max_src_conn_rate: rate.map(Into::into),
+                max_src_conn_rates: rates.map(Into::into),
+                ..CapFields::default()
+            },
+            ..FilterRule::default()
+        }
+    }
+
+    fn codes(findings: &[Warning]) -> Vec<&'static str> {
+        findings.iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn the_default_preset_is_recognised() {
+        let (caps, findings) = of_configured(&rule(Some("50"), Some("10"), Some("60")));
+        assert_eq!(findings, []);
+        assert_eq!(
+            preset_of(&Preset::built_in(), caps).map(|preset| preset.name.as_str()),
+            Some("default")
+        );
+        assert_eq!(caps.to_string(), "max-src-conn 50, max-src-conn-rate 10/60");
+    }
+
+    #[test]
+    fn empty_absent_and_zero_fields_set_no_cap() {
+        for value in [None, Some(""), Some(" "), Some("0")] {
+            let (caps, findings) = of_configured(&rule(value, None, None));
+            assert!(caps.is_empty(), "{value:?}");
+            assert_eq!(findings, []);
+        }
+    }
+
+    #[test]
+    fn half_a_rate_is_named_with_its_effect() {
+        let (caps, findings) = of_configured(&rule(Some("50"), Some("10"), Some("")));
+        assert_eq!(
+            caps,
+            Caps {
+                max_src_conn: Some(50),
+                rate: None
+            }
+        );
+        assert_eq!(codes(&findings), ["half-rate"]);
+        assert!(
+            findings[0].message.contains("ignores it"),
+            "{}",
+            findings[0].message
+        );
+        let (_, alone) = of_configured(&rule(None, None, Some("60")));
+        assert!(
+            alone[0].message.contains("refuses as a whole"),
+            "{}",
+            alone[0].message
+        );
+    }
+
+    #[test]
+    fn rubbish_in_a_cap_field_is_named() {
+        let (caps, findings) = of_configured(&rule(Some("fifty"), Some("10"), Some("60")));
+        assert_eq!(caps.max_src_conn, None);
+        assert_eq!(codes(&findings), ["cap-not-a-number"]);
+        let (_, negative) = of_configured(&rule(Some("-1"), None, None));
+        assert_eq!(codes(&negative), ["cap-not-a-number"]);
+    }
+
+    #[test]
+    fn caps_that_pfsense_ignores_are_not_caps() {
+        let full = || rule(Some("50"), Some("10"), Some("60"));
+        let ignored = [
+            FilterRule {
+                kind: Some("block".into()),
+                ..full()
+            },
+            FilterRule {
+                kind: Some("reject".into()),
+                ..full()
+            },
+            FilterRule {
+                protocol: Some("udp".into()),
+                ..full()
+            },
+            FilterRule {
+                protocol: None,
+                ..full()
+            },
+            FilterRule {
+                statetype: Some("none".into()),
+                ..full()
+            },
+        ];
+        for rule in ignored {
+            let (caps, findings) = of_configured(&rule);
+            assert!(caps.is_empty(), "{rule:?}");
+            assert_eq!(codes(&findings), ["caps-ignored"], "{rule:?}");
+        }
+        let both = FilterRule {
+            protocol: Some("tcp/udp".into()),
+            ..full()
+        };
+        assert_eq!(of_configured(&both).1, []);
+    }
+
+    #[test]
+    fn near_begins_at_four_fifths_of_the_cap() {
+        assert_eq!(pressure(39, Some(50)), Pressure::Within);
+        assert_eq!(pressure(40, Some(50)), Pressure::Near);
+        assert_eq!(pressure(50, Some(50)), Pressure::Near);
+        assert_eq!(pressure(51, Some(50)), Pressure::Over);
+        assert_eq!(pressure(u64::MAX, None), Pressure::Within);
+        assert_eq!(pressure(2, Some(3)), Pressure::Within, "two thirds");
+    }
+
+    #[test]
+    fn the_busiest_source_comes_first() {
+        let address = |last| IpAddr::from([198, 51, 100, last]);
+        let pressed = pressed(
+            [(address(1), 45), (address(2), 3), (address(3), 50)],
+            Some(50),
+        );
+        let addresses: Vec<IpAddr> = pressed.iter().map(|source| source.address).collect();
+        assert_eq!(addresses, [address(3), address(1)]);
+    }
+}

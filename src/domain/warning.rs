@@ -14,6 +14,9 @@ pub struct Warning {
 impl Warning {
     /// Makes a warning.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }

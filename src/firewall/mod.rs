@@ -1,7 +1,9 @@
 //! The pfSense edge: one link, one script, typed facts. Knows pfctl's exit codes and messages; holds no rules
 //! about what they mean for the exposure (that is `domain`).
 
+pub mod agent;
 pub mod demux;
+pub mod facts;
 pub mod hostkey;
 mod identity;
 pub mod link;

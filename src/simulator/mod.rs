@@ -1,2 +1,287 @@
 //! The embedded firewall: pf's tables, rules, states and overload in memory, the answers of pfctl and of
-//! the agent, served over real SSH on loopback.
+//! the agent, served over real SSH on loopback. It is `--demo`, `demo serve`, and the tests' firewall.
+//!
+//! [`Simulator`] is the whole of it for the rest of the program. Inside: `world` lives (events in order of
+//! time, `traffic` tells who acts, `warm` what counted unwatched), `pf` is the packet filter, `scenario` the
+//! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps.
+
+mod agent;
+mod pf;
+mod pfctl;
+mod random;
+mod scenario;
+mod server;
+mod shell;
+mod store;
+mod traffic;
+mod warm;
+mod world;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use russh::keys::{HashAlg, PublicKey};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::error::{Failure, Kind};
+pub use scenario::Scenario;
+use server::Shared;
+use store::{CLIENT_KEY, HOST_KEY, Store};
+use world::World;
+
+/// The seed of every box, so that equal moments show equal boxes.
+const SEED: u64 = 0x6b6d_7363_746c;
+/// How often a long run saves.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// A saved world this much ahead of the clock (milliseconds) belongs to another time and is not taken up.
+const AHEAD: i64 = 60_000;
+
+/// How to run the box.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it keeps its state and keys (0700).
+    pub directory: PathBuf,
+    /// Where it listens; loopback only, port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Its time. A clock that stands still makes everything reproducible, to the byte.
+    pub clock: Clock,
+    /// The box's condition; `None` takes up the saved one, or [`Scenario::Open`].
+    pub scenario: Option<Scenario>,
+}
+
+/// Why the box does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// The address to listen on is not loopback.
+    #[error("the simulated firewall listens on loopback only, not on {address}")]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("the simulated firewall cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file or the directory cannot be used.
+    #[error("the simulated firewall cannot use {}: {source}", path.display())]
+    Files {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of an earlier run makes no sense.
+    #[error("the simulated firewall cannot read {}: {why}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another run uses the directory, and what is asked for cannot be shared.
+    #[error("another kmsctl is running the simulated firewall in {}", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl From<SimulatorError> for Failure {
+    fn from(error: SimulatorError) -> Self {
+        let (kind, hint) = match &error {
+            SimulatorError::NotLoopback { .. } => (
+                Kind::Usage,
+                "Listen on 127.0.0.1:PORT; reach it from elsewhere through an SSH tunnel.",
+            ),
+            SimulatorError::Listen { .. } => (
+                Kind::Failed,
+                "Choose another port, or port 0 for any free one.",
+            ),
+            SimulatorError::Files { .. } => (
+                Kind::Failed,
+                "Check the owner and the free space of that directory.",
+            ),
+            SimulatorError::Corrupt { .. } => (
+                Kind::Failed,
+                "Run kmsctl demo reset to start with a new one.",
+            ),
+            SimulatorError::Busy { .. } => (Kind::Failed, "End the other run and try again."),
+        };
+        Self::new(kind, format!("{error}."))
+            .hint(hint)
+            .because(error)
+    }
+}
+
+/// What clients did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// TCP connections.
+    pub connections: u64,
+    /// Session channels.
+    pub sessions: u64,
+    /// Exec requests.
+    pub execs: u64,
+}
+
+/// A running box.
+#[derive(Debug)]
+pub struct Simulator {
+    address: SocketAddr,
+    fingerprint: String,
+    known_hosts: PathBuf,
+    client_key: PathBuf,
+    store: Store,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Simulator {
+    /// Starts the box: takes up where the last run ended, catches up with the clock, listens.
+    pub async fn start(options: Options) -> Result<Self, SimulatorError> {
+        let address = options.listen;
+        if !address.ip().is_loopback() {
+            return Err(SimulatorError::NotLoopback { address });
+        }
+        let store = Store::open(&options.directory).await?;
+        let host_key = store.key(HOST_KEY)?;
+        store.key(CLIENT_KEY)?;
+        let shared = Arc::new(Shared::new(take_up(&store, &options)?, options.clock));
+        let fail = |source| SimulatorError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let known_hosts = store.known_hosts(
+            address.port(),
+            &known_hosts_line(address, host_key.public_key()),
+        )?;
+        let fingerprint = host_key
+            .public_key()
+            .fingerprint(HashAlg::Sha256)
+            .to_string();
+        let (stop, stopped) = watch::channel(false);
+        let config = Arc::new(server::config(host_key));
+        let task = tokio::spawn(server::serve(
+            listener,
+            config,
+            Arc::clone(&shared),
+            stopped,
+        ));
+        let client_key = store.path(CLIENT_KEY);
+        Ok(Self {
+            address,
+            fingerprint,
+            known_hosts,
+            client_key,
+            store,
+            shared,
+            stop,
+            task,
+        })
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the fingerprint of its host key, as `SHA256:…`.
+    pub fn host_key_fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+
+    /// Returns a known_hosts file that names exactly its address, port and key.
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
+    }
+
+    /// Returns the file of an ed25519 key to log in with; any other key will do, too.
+    pub fn client_key(&self) -> &Path {
+        &self.client_key
+    }
+
+    /// Returns what clients did so far.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let shared = &self.shared;
+        Counts {
+            connections: read(&shared.connections),
+            sessions: read(&shared.sessions),
+            execs: read(&shared.execs),
+        }
+    }
+
+    /// Returns whether this run keeps its state; if not, another run uses the directory, and the caller warns.
+    pub fn keeps_state(&self) -> bool {
+        self.store.writable()
+    }
+
+    /// Serves until the future is dropped, saving now and then. The caller waits for ctrl-C beside it, and
+    /// calls [`Simulator::stop`].
+    pub async fn wait(&mut self) -> Result<(), SimulatorError> {
+        loop {
+            tokio::select! {
+                _ = &mut self.task => return Ok(()),
+                () = tokio::time::sleep(SAVE_EVERY) => self.save()?,
+            }
+        }
+    }
+
+    /// Ends all connections and saves the box.
+    pub async fn stop(mut self) -> Result<(), SimulatorError> {
+        let _ = self.stop.send(true);
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), SimulatorError> {
+        self.store.save(&self.shared.world())
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = self.stop.send(true);
+        let _ = std::fs::remove_file(&self.known_hosts);
+    }
+}
+
+/// Forgets the box in this directory; says whether there was one.
+pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
+    store::reset(directory)
+}
+
+/// Takes up the saved world, or makes one if there is none, if it is of another scenario, or of a time to come.
+fn take_up(store: &Store, options: &Options) -> Result<World, SimulatorError> {
+    let now = options.clock.now().as_millisecond();
+    let saved = store.load()?;
+    let scenario = options
+        .scenario
+        .or(saved.as_ref().map(|world| world.scenario))
+        .unwrap_or_default();
+    let usable = saved.filter(|world| world.scenario == scenario && world.now <= now + AHEAD);
+    let mut world = usable.unwrap_or_else(|| World::fresh(scenario, SEED, now));
+    world.advance(now);
+    Ok(world)
+}
+
+fn known_hosts_line(address: SocketAddr, key: &PublicKey) -> String {
+    let host = match address.port() {
+        22 => address.ip().to_string(),
+        port => format!("[{}]:{port}", address.ip()),
+    };
+    format!("{host} {}\n", key.to_openssh().unwrap_or_default())
+}

@@ -1,1 +1,300 @@
-//! Streams and modes: stdout is data, stderr is talk.
+//! Streams and modes: stdout is data, stderr is talk. The mode is decided once, in [`Terminal::new`]; every
+//! byte that came from the firewall, a log or DNS passes [`clean`] before it reaches a terminal.
+
+mod clean;
+pub mod human;
+pub mod prompt;
+pub mod view;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub use clean::clean;
+pub use human::{Human, Tone};
+pub use view::View;
+
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Kind, Result};
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// For people.
+    #[default]
+    Table,
+    /// One object.
+    Json,
+    /// One data item a line.
+    Ndjson,
+    /// Comma separated, with a header.
+    Csv,
+}
+
+impl Mode {
+    /// Returns the mode of a word of `--output`; unknown words are refused before this.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "json" => Self::Json,
+            "ndjson" => Self::Ndjson,
+            "csv" => Self::Csv,
+            _ => Self::Table,
+        }
+    }
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR or TERM=dumb.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorChoice {
+    /// Returns the choice of a word of `--color`; unknown words are refused before this.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "always" => Self::Always,
+            "never" => Self::Never,
+            _ => Self::Auto,
+        }
+    }
+}
+
+/// The one output object.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// How data is printed.
+    pub mode: Mode,
+    /// Talk is silenced; data and errors are not.
+    pub quiet: bool,
+    /// Causes of errors and the progress of connecting are told.
+    pub verbose: bool,
+    /// Width that tables are fitted to; `None` into a pipe.
+    pub width: Option<u16>,
+    /// Someone can be asked: stdin and stderr are terminals.
+    pub interactive: bool,
+    stdout_color: bool,
+    stderr_color: bool,
+}
+
+impl Terminal {
+    /// Decides modes from the settings and the streams.
+    pub fn new(mode: Mode, color: ColorChoice, no_color: bool, quiet: bool, verbose: bool) -> Self {
+        let stdout = io::stdout().is_terminal();
+        let stderr = io::stderr().is_terminal();
+        let colored = |terminal: bool| match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && !no_color,
+        };
+        Self {
+            mode,
+            quiet,
+            verbose,
+            width: stdout
+                .then(terminal_size::terminal_size)
+                .flatten()
+                .map(|(width, _)| width.0.max(20)),
+            interactive: io::stdin().is_terminal() && stderr,
+            stdout_color: colored(stdout),
+            stderr_color: colored(stderr),
+        }
+    }
+
+    /// Prints a view in the chosen mode: data on stdout, its warnings and its empty sentence on stderr.
+    pub fn show(&self, view: &View) -> Result<()> {
+        let text = match self.mode {
+            Mode::Table => view.human.render(self.width, self.stdout_color),
+            Mode::Json => view.json()?,
+            Mode::Ndjson => view.ndjson()?,
+            Mode::Csv => view.csv()?,
+        };
+        self.write(&text)?;
+        if self.mode == Mode::Table
+            && let Some(sentence) = &view.empty
+        {
+            self.say(sentence);
+        }
+        if self.mode != Mode::Json {
+            self.warn(&view.warnings);
+        }
+        Ok(())
+    }
+
+    /// Writes text to stdout as it is. A reader that has gone away ends the program silently with success.
+    pub fn write(&self, text: &str) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => {
+                    Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
+                }
+                _ => Failure::failed(format!("The output cannot be written: {error}.")),
+            })
+    }
+
+    /// Says a sentence on stderr, unless quiet.
+    pub fn say(&self, sentence: &str) {
+        if !self.quiet {
+            stderr_line(&clean(sentence));
+        }
+    }
+
+    /// Tells warnings on stderr, unless quiet.
+    pub fn warn(&self, warnings: &[Warning]) {
+        for warning in warnings {
+            self.say_labelled(Tone::Warning, "warning", &warning.message);
+        }
+    }
+
+    /// Tells a hint on stderr, unless quiet.
+    pub fn hint(&self, hint: &str) {
+        self.say_labelled(Tone::Plain, "hint", hint);
+    }
+
+    /// Prints a failure on stderr: in JSON mode as one object, otherwise as a sentence with its hints.
+    pub fn fail(&self, failure: &Failure) {
+        if matches!(self.mode, Mode::Json | Mode::Ndjson) {
+            let error = serde_json::json!({
+                "schema": "kmsctl/error/v1",
+                "error": { "kind": failure.kind.name(), "message": failure.message, "hints": failure.hints },
+            });
+            stderr_line(&view::escape_json(&error.to_string()));
+            return;
+        }
+        stderr_line(&format!(
+            "{} {}",
+            Tone::Bad.paint("error:", self.stderr_color),
+            clean(&failure.message)
+        ));
+        for hint in &failure.hints {
+            stderr_line(&format!("hint: {}", clean(hint)));
+        }
+        if self.verbose
+            && let Some(source) = &failure.source
+        {
+            for cause in source
+                .chain()
+                .filter(|cause| cause.to_string() != failure.message)
+            {
+                stderr_line(&format!("cause: {}", clean(&cause.to_string())));
+            }
+        }
+    }
+
+    /// Redraws a view in place for `--watch`: from the top, each line cleared to its end, so that nothing flickers.
+    pub fn redraw(&self, view: &View, footer: &str) -> Result<()> {
+        let height =
+            terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0.max(4)));
+        let mut text = view.human.render(self.width, self.stdout_color);
+        for warning in &view.warnings {
+            text.push_str(&format!("warning: {}\n", clean(&warning.message)));
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = lines.iter().take(height - 2);
+        let mut frame = String::from("\x1b[H");
+        for line in shown {
+            frame.push_str(line);
+            frame.push_str("\x1b[K\r\n");
+        }
+        let hidden = lines.len().saturating_sub(height - 2);
+        let more = if hidden > 0 {
+            format!("({hidden} more lines) ")
+        } else {
+            String::new()
+        };
+        frame.push_str(&format!("{more}{footer}\x1b[K\x1b[J"));
+        self.write(&frame)
+    }
+
+    /// Returns whether `--watch` can redraw: data for people on a terminal.
+    pub fn redraws(&self) -> bool {
+        self.mode == Mode::Table && self.width.is_some()
+    }
+
+    fn say_labelled(&self, tone: Tone, label: &str, sentence: &str) {
+        if !self.quiet {
+            stderr_line(&format!(
+                "{} {}",
+                tone.paint(&format!("{label}:"), self.stderr_color),
+                clean(sentence)
+            ));
+        }
+    }
+}
+
+/// Writes one line to stderr; nothing can be done about a stderr that is gone.
+fn stderr_line(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// The screen taken for `--watch`; given back when dropped, also after an error.
+pub struct Screen(());
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout
+            .write_all(b"\x1b[?25h\x1b[?1049l")
+            .and_then(|()| stdout.flush());
+    }
+}
+
+impl Terminal {
+    /// Switches to the alternate screen and hides the cursor until the returned value is dropped.
+    pub fn take_screen(&self) -> Screen {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout
+            .write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J")
+            .and_then(|()| stdout.flush());
+        Screen(())
+    }
+
+    /// Starts a spinner on stderr, if stderr is a terminal and talk is wanted; it shows only after 400 ms, so that quick
+    /// answers do not flicker.
+    pub fn spinner(&self, message: &str) -> Spinner {
+        if self.quiet || !self.interactive || self.mode != Mode::Table {
+            return Spinner(None);
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(style)
+            .with_message(clean(message).into_owned());
+        let shown = bar.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            shown.set_draw_target(ProgressDrawTarget::stderr());
+            shown.enable_steady_tick(Duration::from_millis(120));
+        });
+        Spinner(Some((bar, task.abort_handle())))
+    }
+}
+
+/// A spinner that clears itself.
+pub struct Spinner(Option<(ProgressBar, tokio::task::AbortHandle)>);
+
+impl Spinner {
+    /// Takes it off the screen, so that a question can be asked or data shown.
+    pub fn finish_and_clear(&self) {
+        if let Some((bar, task)) = &self.0 {
+            task.abort();
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.finish_and_clear();
+    }
+}

@@ -1,16 +1,37 @@
-//! Lines of foreign text: what was understood, what was not, and a splitter that holds no more than one
-//! bounded line.
+//! Lines of foreign text: what was understood, what was not.
+//!
+//! Not here: reading from anything; the streaming splitter of the state table is in [`super::state`].
 
 /// A parser's result: the value, and every line it could not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Empty lines are neither understood nor unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed<T> {
     /// What was understood.
     pub value: T,
     /// What was not, in order; at most [`Unread::KEPT`] lines are kept.
     pub unread: Vec<Unread>,
+    /// How many more lines were not understood than `unread` holds.
+    pub more_unread: usize,
 }
 
-/// A line that a parser did not understand.
+impl<T> Parsed<T> {
+    /// Changes the value and keeps what was unread.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed {
+            value: change(self.value),
+            unread: self.unread,
+            more_unread: self.more_unread,
+        }
+    }
+
+    /// Tells whether every line was understood.
+    pub fn is_complete(&self) -> bool {
+        self.unread.is_empty()
+    }
+}
+
+/// A line that a parser did not understand, or understood only in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// Line number in the text, from 1.
@@ -24,4 +45,94 @@ impl Unread {
     pub const KEPT: usize = 100;
     /// How many characters of an unread line are kept.
     pub const SHOWN: usize = 200;
+    /// Longer lines, in bytes, are never looked into.
+    pub const LONGEST: usize = 64 * 1024;
+}
+
+/// Unread lines being gathered; bounded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    unread: Vec<Unread>,
+    more: usize,
+}
+
+impl Gathered {
+    /// Notes a line that was not understood.
+    pub(super) fn add(&mut self, line: usize, text: &[u8]) {
+        if self.unread.len() >= Unread::KEPT {
+            self.more += 1;
+            return;
+        }
+        // Four bytes a character at most: what is cut off here would not have been shown.
+        let head = text.get(..Unread::SHOWN * 4).unwrap_or(text);
+        let text = String::from_utf8_lossy(head)
+            .chars()
+            .take(Unread::SHOWN)
+            .collect();
+        self.unread.push(Unread { line, text });
+    }
+
+    /// Joins what was gathered to what was understood.
+    pub(super) fn with<T>(self, value: T) -> Parsed<T> {
+        Parsed {
+            value,
+            unread: self.unread,
+            more_unread: self.more,
+        }
+    }
+}
+
+/// Offers each line that is not empty to `understand`, which answers whether it understood all of it.
+///
+/// Text that is not UTF-8 is decoded lossily; a line longer than [`Unread::LONGEST`] is not offered.
+pub(super) fn read(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> Gathered {
+    let mut gathered = Gathered::default();
+    let mut rest = text;
+    let mut number = 0;
+    while !rest.is_empty() {
+        let (line, after) = split_line(rest);
+        rest = after;
+        number += 1;
+        if line.is_empty() {
+            continue;
+        }
+        if line.len() > Unread::LONGEST || !understand(&String::from_utf8_lossy(line)) {
+            gathered.add(number, line);
+        }
+    }
+    gathered
+}
+
+/// Splits the first line off, without its newline.
+pub(super) fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let (line, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+    (line, rest.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_lines_are_numbered_cut_and_bounded() {
+        let mut text = vec![b'x'; 1000];
+        text.extend_from_slice(b"\n\nfine\n\xff\n");
+        text.extend(b"y\n".repeat(Unread::KEPT));
+        let parsed = read(&text, |line| line == "fine").with(());
+        assert_eq!(parsed.unread.len(), Unread::KEPT);
+        assert_eq!(parsed.more_unread, 2);
+        assert_eq!(parsed.unread[0].line, 1);
+        assert_eq!(parsed.unread[0].text.len(), Unread::SHOWN);
+        assert_eq!(parsed.unread[1].line, 4);
+        assert_eq!(parsed.unread[1].text, "\u{fffd}");
+    }
+
+    #[test]
+    fn an_overlong_line_is_not_looked_into() {
+        let text = vec![b'x'; Unread::LONGEST + 1];
+        assert_eq!(read(&text, |_| true).with(()).unread.len(), 1);
+        let text = vec![b'x'; Unread::LONGEST];
+        assert_eq!(read(&text, |_| true).with(()).unread.len(), 0);
+    }
 }

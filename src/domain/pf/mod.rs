@@ -6,9 +6,24 @@
 
 pub mod info;
 pub mod lines;
+pub mod message;
 pub mod rule;
 pub mod source;
 pub mod state;
+mod swar;
 pub mod table;
+mod text;
 
 pub use lines::{Parsed, Unread};
+
+/// How much pfctl was asked to say: no flag, `-v` or `-vv`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Without `-v`.
+    #[default]
+    Plain,
+    /// With `-v`.
+    Verbose,
+    /// With `-vv`.
+    VeryVerbose,
+}

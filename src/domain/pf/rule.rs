@@ -1,15 +1,39 @@
 //! `pfctl -vvPsr` and `pfctl -vvPsn`: filter and translation rules with their counters.
+//!
+//! A rule's text stays as printed and is the rule's printed form; the fields are a reading of it. The fields
+//! stop where kmsctl's judgement stops, but the reading knows every word pfctl can print, so that a rule with
+//! a condition unknown to it is reported and not mistaken for one without.
+
+mod body;
+mod labels;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use parse::{parse, parse_one};
+pub use print::{DisplayRule, print};
+
+use super::Verbosity;
 
 /// A loaded rule, as far as kmsctl judges rules; the rest stays in [`Rule::text`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// `@N`: the number states refer to. Scrub and filter rules are numbered separately.
     pub number: Option<u32>,
-    /// The rule as printed, without `@N `.
+    /// `(ID)` after the number: where pfSense up to 2.4 printed the tracker.
+    pub bracket: Option<u32>,
+    /// How many anchors' braces enclose it: 0 is the main ruleset, the one states refer to.
+    pub depth: u32,
+    /// An anchor printed with its contents in braces: those rules follow, one deeper.
+    pub block: bool,
+    /// The rule as printed, without `@N `, indentation and the brace of an anchor.
     pub text: String,
     /// What the rule does.
     pub action: Action,
@@ -29,16 +53,69 @@ pub struct Rule {
     pub from: Endpoint,
     /// `to …`.
     pub to: Endpoint,
-    /// The options of `keep state (…)`; `None` when the rule keeps no state options.
+    /// `keep state`, `no state` and so on.
+    pub keep: Option<Keep>,
+    /// The options of `keep state (…)`; all absent when there are none.
     pub state_options: StateOptions,
     /// `label "…"`, raw, in order.
     pub labels: Vec<String>,
     /// `ridentifier N`: pfSense's tracker. Several rules can share it.
     pub ridentifier: Option<u32>,
-    /// What follows `->` in a translation rule.
+    /// What follows `->` in a translation rule (on FreeBSD 15 also `rdr-to`, `nat-to`, `af-to`), table counts
+    /// removed: `<k8s_kms_lb> round-robin`, `192.168.1.30 port 5060:5070`.
     pub target: Option<String>,
     /// From the `[ … ]` lines of `-v`.
     pub counters: Option<RuleCounters>,
+}
+
+impl Rule {
+    /// Prints the rule as pfctl does at this verbosity, with what is known of its counters; no newline at the
+    /// end. Anchors' braces and indentation are [`print()`]'s.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayRule<'_> {
+        DisplayRule::new(self, verbosity)
+    }
+
+    /// Returns pfSense's tracker: the ridentifier, else the number in a label `id:N` or `id=N`.
+    pub fn tracker(&self) -> Option<u32> {
+        let from_label = || {
+            self.labels.iter().find_map(|label| {
+                let number = label.strip_prefix("id:").or(label.strip_prefix("id="))?;
+                super::text::number(number)
+            })
+        };
+        self.ridentifier.or_else(from_label)
+    }
+
+    /// Returns the description that pfSense puts into a label: `USER_RULE: …` or, in development versions, `descr=…`.
+    pub fn description(&self) -> Option<&str> {
+        self.labels.iter().find_map(|label| {
+            label
+                .strip_prefix("USER_RULE: ")
+                .or(label.strip_prefix("descr="))
+        })
+    }
+
+    /// Returns the addresses, networks or `<table>`s that [`Rule::target`] names.
+    pub fn target_hosts(&self) -> Vec<&str> {
+        let target = self.target.as_deref().unwrap_or_default();
+        match target.strip_prefix("{ ") {
+            Some(list) => {
+                let (list, _) = list.split_once(" }").unwrap_or((list, ""));
+                list.split(", ").collect()
+            }
+            None => target
+                .split(' ')
+                .take(1)
+                .filter(|host| !host.is_empty())
+                .collect(),
+        }
+    }
+
+    /// Returns the port or range that [`Rule::target`] names: `443`, `5060:5070`.
+    pub fn target_port(&self) -> Option<&str> {
+        let (_, port) = self.target.as_deref()?.split_once(" port ")?;
+        port.split(' ').next()
+    }
 }
 
 /// What a rule does.
@@ -46,7 +123,7 @@ pub struct Rule {
 pub enum Action {
     /// `pass`.
     Pass,
-    /// `block`, with what it answers (`drop`, `return`, …).
+    /// `block`; what it answers (`drop`, `return`, …) stays in the text.
     Block,
     /// `match`.
     Match,
@@ -120,6 +197,19 @@ pub struct Endpoint {
     pub port: Option<String>,
 }
 
+/// What a rule does about state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// `no state`.
+    No,
+    /// `keep state`.
+    Keep,
+    /// `modulate state`.
+    Modulate,
+    /// `synproxy state`.
+    Synproxy,
+}
+
 /// The options of `keep state (…)` that kmsctl judges, and the rest as printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateOptions {
@@ -177,6 +267,43 @@ pub struct RuleCounters {
     pub bytes: u64,
     /// Present states.
     pub states: u64,
-    /// States made since the rule was loaded.
+    /// States made since the rule was loaded (0 with `-g`, which does not print it).
     pub state_creations: u64,
+    /// Who loaded it.
+    pub inserted: Option<Inserted>,
+    /// Its source nodes (FreeBSD 15).
+    pub source_nodes: Option<NodeCounts>,
+    /// When it last matched (`-vv`, from FreeBSD 14).
+    pub last_active: Option<LastActive>,
+}
+
+/// `Inserted: uid U pid P`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// The user; not printed by pfSense up to 2.4.
+    pub uid: Option<u32>,
+    /// The process.
+    pub pid: u32,
+}
+
+/// `Source Nodes: N Limit: N NAT/RDR: N Route: N` (FreeBSD 15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// All.
+    pub all: u64,
+    /// For limits.
+    pub limit: u64,
+    /// For sticky translation.
+    pub translation: u64,
+    /// For sticky routes.
+    pub route: u64,
+}
+
+/// `Last Active Time: …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastActive {
+    /// `N/A`.
+    Never,
+    /// Whole seconds, read as UTC.
+    At(Timestamp),
 }

@@ -1,8 +1,23 @@
 //! `pfctl -ss` and `pfctl -vvss`: the state table, streamed.
+//!
+//! A state table can hold a million states, so [`StateParser`] takes chunks as they arrive and hands out
+//! borrowed [`StateView`]s; nothing is allocated per state unless the caller asks for [`StateView::to_owned`].
+
+mod parser;
+mod print;
+mod record;
+#[cfg(test)]
+mod tests;
+mod view;
 
 use std::net::IpAddr;
 
+pub use parser::StateParser;
+pub use print::DisplayState;
+pub use view::{DetailView, HostView, IdentityView, StateView};
+
 use super::rule::Direction;
+use super::{Parsed, Verbosity};
 
 /// One state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +42,13 @@ pub struct State {
     pub detail: Option<Detail>,
     /// From `-vv`.
     pub identity: Option<Identity>,
+}
+
+impl State {
+    /// Prints the state as pfctl does (FreeBSD 14), as far as it is known; no newline at the end.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayState<'_> {
+        DisplayState::new(self, verbosity)
+    }
 }
 
 /// An address and port of a state.
@@ -70,4 +92,13 @@ pub struct Identity {
     pub extras: Vec<String>,
     /// `origif: IF` (14+), where the printed interface is `all`.
     pub original_interface: Option<String>,
+}
+
+/// Parses a whole output at once, for small tables; a big one goes through [`StateParser`].
+pub fn parse(text: &[u8]) -> Parsed<Vec<State>> {
+    let mut states = Vec::new();
+    let mut keep = |view: StateView<'_>| states.push(view.to_owned());
+    let mut parser = StateParser::new();
+    parser.push(text, &mut keep);
+    parser.finish(&mut keep).map(|_| states)
 }

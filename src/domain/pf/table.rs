@@ -1,7 +1,20 @@
-//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters.
+//! `pfctl -t TABLE -T show -v`: addresses, when they were added, and their counters; what `-T test` and the
+//! changing commands say of each address. The list of tables is in [`list`].
+
+pub mod list;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+
+pub use list::{Listing, parse_list};
+pub use parse::{parse, parse_changes, parse_test};
+pub use print::DisplayEntry;
+
+use super::Verbosity;
 
 /// One entry of a pf table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +27,13 @@ pub struct Entry {
     pub since: Option<Timestamp>,
     /// Only for tables declared with `counters` (virusprot is not).
     pub counters: Option<EntryCounters>,
+}
+
+impl Entry {
+    /// Prints the entry as `-T show` does, with `-v` also what is known of it; no newline at the end.
+    pub fn display(&self, verbosity: Verbosity) -> DisplayEntry<'_> {
+        DisplayEntry::new(self, verbosity)
+    }
 }
 
 /// Packets and bytes of an [`Entry`], by direction and verdict.
@@ -36,6 +56,54 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// A line of `-T test -vv`, or of `-T add|delete|expire|… -v`: an address and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Column 1.
+    pub mark: Mark,
+    /// Printed with `!`.
+    pub negated: bool,
+    /// The address or network asked about or changed.
+    pub net: IpNet,
+    /// What matched it (`-T test -vv` only).
+    pub found: Option<Found>,
+}
+
+/// What pfctl did with an address, by the letter in column 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Blank: nothing, or no match.
+    None,
+    /// `M`: it is in the table.
+    Match,
+    /// `A`: added.
+    Added,
+    /// `D`: deleted.
+    Deleted,
+    /// `C`: changed.
+    Changed,
+    /// `Z`: statistics zeroed.
+    Cleared,
+    /// `X`: given twice.
+    Duplicate,
+    /// `Y`: given both plain and negated.
+    Conflict,
+}
+
+/// The second column of `-T test -vv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// `nomatch`.
+    Nothing,
+    /// The entry that decided.
+    Entry {
+        /// It excludes the address.
+        negated: bool,
+        /// The entry.
+        net: IpNet,
+    },
 }
 
 /// The name of a pf table: 1 to 31 letters, digits, `_`, `-` or `.`, not starting with `-`.

@@ -1,0 +1,118 @@
+//! The root parser: global flags and the list of groups. Each group's arguments sit beside its code in
+//! `commands`; parsing touches nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::commands::{
+    config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot,
+};
+use crate::settings::keys;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+    0  done, nothing to do, or as expected
+    1  the operation failed; nothing is half done
+    2  usage or configuration
+    3  the answer is no
+    4  not confirmed; nothing changed
+    5  cannot reach or log in, host key trouble too
+    6  conflict: changed meanwhile, or locked; nothing changed
+    7  written but not proven in force, or rolled back
+    8  inconclusive
+  130  interrupted
+
+Try it without a firewall: kmsctl --demo status";
+
+/// Manage the public exposure of a KMS service behind pfSense: see, cap, revoke, prove
+#[derive(Debug, Parser)]
+#[command(name = "kmsctl", version, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = false)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Read this configuration file [env: KMSCTL_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]
+    #[arg(long, global = true)]
+    pub demo: bool,
+    /// Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]
+    #[arg(short, long, global = true, value_name = "FORM", value_parser = keys::OUTPUTS.to_vec(), hide_possible_values = true)]
+    pub output: Option<String>,
+    /// Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = keys::COLORS.to_vec(), hide_possible_values = true)]
+    pub color: Option<String>,
+    /// Print data and errors only, no talk [env: KMSCTL_QUIET]
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+impl Global {
+    /// Returns the flags that are configuration keys: (key, flag, text).
+    pub fn layers(&self) -> Vec<(&'static str, &'static str, String)> {
+        let flags = [
+            ("output", "--output", &self.output),
+            ("color", "--color", &self.color),
+            ("timeout", "--timeout", &self.timeout),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(key, flag, text)| Some((key, flag, text.clone()?)))
+            .collect()
+    }
+}
+
+/// Every command group, alphabetical.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write, show and check the configuration
+    Config(config::Args),
+    /// Run the simulated firewall as an SSH server of its own, or forget its state
+    Demo(demo::Args),
+    /// Show whether the service is exposed, rule by rule, and why
+    Expose(expose::Args),
+    /// Show the caps per source: configured, loaded, and who is near them
+    Ratelimit(ratelimit::Args),
+    /// Show the rules of the exposure with their counters
+    Rule(rule::Args),
+    /// Read a runbook in the terminal
+    Runbook(runbook::Args),
+    /// Show the live connections of the service, one row per source
+    States(states::Args),
+    /// Show everything on one screen
+    Status(status::Args),
+    /// Print completions and man pages
+    Util(util::Args),
+    /// Show and test the addresses that pf has blocked
+    Virusprot(virusprot::Args),
+}
+
+/// Returns the whole command tree, for completions, man pages and tests.
+pub fn tree() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::tree().debug_assert();
+    }
+}

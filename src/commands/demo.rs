@@ -1,0 +1,98 @@
+//! `kmsctl demo`: the simulated firewall as an SSH server of its own, for any ssh client.
+
+use std::net::SocketAddr;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use super::context::{Context, demo_failure};
+use crate::error::{Failure, Kind, Result};
+use crate::simulator;
+use crate::terminal::View;
+
+/// Arguments of `kmsctl demo`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Forget the state of the simulated firewall
+    Reset,
+    /// Serve the simulated firewall over SSH on loopback until interrupted
+    Serve {
+        /// Loopback address and port; port 0 takes a free one
+        #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2222")]
+        listen: SocketAddr,
+    },
+}
+
+/// Runs `kmsctl demo …`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match &arguments.command {
+        Command::Reset => reset(context),
+        Command::Serve { listen } => serve(context, *listen).await,
+    }
+}
+
+fn reset(context: &Context) -> Result<()> {
+    #[derive(Serialize)]
+    struct Reset {
+        forgotten: bool,
+    }
+    let forgotten =
+        simulator::reset(&context.demo_directory()).map_err(|error| demo_failure(&error))?;
+    let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
+    view.human.line(if forgotten {
+        "The simulated firewall has forgotten its state."
+    } else {
+        "The simulated firewall had no state."
+    });
+    context.terminal.show(&view)
+}
+
+async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
+    #[derive(Serialize)]
+    struct Serving {
+        address: SocketAddr,
+        host_key: String,
+        known_hosts: String,
+        identity: String,
+    }
+    if !listen.ip().is_loopback() {
+        return Err(Failure::usage(format!(
+            "{listen} is not a loopback address; the demo lets everybody in, so it listens on 127.0.0.1 or [::1] only."
+        )));
+    }
+    let simulator = context.start_demo_on(listen).await?;
+    let address = simulator.address();
+    let serving = Serving {
+        address,
+        host_key: simulator.host_key_fingerprint(),
+        known_hosts: simulator.known_hosts().display().to_string(),
+        identity: simulator.client_key().display().to_string(),
+    };
+    let mut view = View::new("demo.serve", context.clock.now(), &serving)?;
+    view.human.line(format!(
+        "The simulated firewall listens on {address}. Host key: {}",
+        serving.host_key
+    ));
+    view.human.line("Try it from another terminal:");
+    view.human.line(format!(
+        "  ssh -p {} -o UserKnownHostsFile={} admin@{} pfctl -t virusprot -T show -v",
+        address.port(),
+        serving.known_hosts,
+        address.ip()
+    ));
+    context.terminal.show(&view)?;
+    context.terminal.say("Ctrl-C ends it.");
+    let interrupted = tokio::signal::ctrl_c().await;
+    simulator
+        .stop()
+        .await
+        .map_err(|error| demo_failure(&error))?;
+    interrupted.map_err(|error| Failure::failed("Signals cannot be waited for.").because(error))?;
+    Err(Failure::new(Kind::Interrupted, "Stopped."))
+}

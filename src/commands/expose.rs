@@ -1,0 +1,159 @@
+//! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why.
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use super::context::{Context, needed, wanted};
+use crate::domain::exposure::{self, Exposure, Loaded, Part, State};
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::firewall::facts::{Question, Reading};
+use crate::terminal::{Human, Tone, View};
+
+/// Arguments of `kmsctl expose`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the exposure, rule by rule, with its state and why
+    Show,
+}
+
+/// The questions whose answers [`assess`] needs.
+pub const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Configured,
+];
+
+/// Runs `kmsctl expose …`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match arguments.command {
+        Command::Show => {
+            let reading = context.read(QUESTIONS).await?;
+            context.terminal.show(&show(context, &reading)?)
+        }
+    }
+}
+
+/// Judges the exposure of a reading. The loaded rules are needed; without the configuration, or pf's status, the
+/// judgement rests on what is left and a warning says so.
+pub fn assess(
+    context: &Context,
+    reading: &Reading,
+    warnings: &mut Vec<Warning>,
+) -> Result<Exposure> {
+    let filter = needed(&reading.rules)?;
+    let nat = needed(&reading.translation)?;
+    let info = wanted(&reading.info, "Whether pf is enabled", warnings);
+    let configured = wanted(&reading.configured, "What is configured", warnings);
+    let enabled = info.is_none_or(|info| info.enabled);
+    let loaded = Loaded {
+        filter,
+        nat,
+        enabled,
+    };
+    Ok(exposure::judge(
+        configured,
+        loaded,
+        &context.settings.service,
+    ))
+}
+
+fn show(context: &Context, reading: &Reading) -> Result<View> {
+    let mut warnings = Vec::new();
+    let exposure = assess(context, reading, &mut warnings)?;
+    let mut view = context.view("expose.show", reading, &exposure)?;
+    view.warnings.extend(warnings);
+    headline(&mut view.human, &exposure, context);
+    view.human.gap();
+    parts(&mut view.human, &exposure);
+    let others = exposure.why.get(1..).unwrap_or_default();
+    if !others.is_empty() {
+        view.human.gap().line("Findings:");
+        for finding in others {
+            view.human
+                .line(format!("  {}: {}", finding.code, finding.message));
+        }
+    }
+    Ok(view)
+}
+
+/// Adds the state and its reason.
+pub fn headline(human: &mut Human, exposure: &Exposure, context: &Context) {
+    let service = &context.settings.service;
+    let reason = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
+    let what = format!(
+        "TCP/{} on {} to {}",
+        service.port, service.interface, service.alias
+    );
+    human.field(
+        "Exposure",
+        format!("{}: {what}", exposure.state),
+        tone(exposure.state),
+    );
+    human.field("Why", reason, Tone::Plain);
+}
+
+/// Adds the port forward, the filter rule, the block rule and the alias.
+fn parts(human: &mut Human, exposure: &Exposure) {
+    human.field("Port forward", part(&exposure.nat), Tone::Plain);
+    human.field("Filter rule", part(&exposure.filter), Tone::Plain);
+    human.field("Caps", caps(exposure), Tone::Plain);
+    let alias = &exposure.alias;
+    let members = match (alias.configured, alias.addresses.is_empty()) {
+        (None, _) => "unknown".to_owned(),
+        (Some(false), _) => "does not exist".to_owned(),
+        (Some(true), true) => "is empty".to_owned(),
+        (Some(true), false) => alias.addresses.join(" "),
+    };
+    human.field("Alias", format!("{} = {members}", alias.name), Tone::Plain);
+}
+
+/// Renders one rule's standing: `configured, enabled, loaded (tracker 1763000004)`.
+pub fn part(part: &Part) -> String {
+    let mut words = vec![match (part.configured, part.enabled) {
+        (None, _) => "configuration unknown",
+        (Some(false), _) => "not configured",
+        (Some(true), Some(false)) => "configured, disabled",
+        (Some(true), _) => "configured, enabled",
+    }];
+    words.push(if part.loaded { "loaded" } else { "not loaded" });
+    let tracker = part
+        .tracker
+        .as_ref()
+        .map(|tracker| format!(" (tracker {tracker})"));
+    words.join(", ") + &tracker.unwrap_or_default()
+}
+
+/// Renders the caps on both sides, once where they agree.
+pub fn caps(exposure: &Exposure) -> String {
+    let side = |caps: Option<crate::domain::ratelimit::Caps>| {
+        caps.map_or_else(|| "none".to_owned(), |caps| caps.to_string())
+    };
+    let (configured, loaded) = (exposure.caps.configured, exposure.caps.loaded);
+    if configured == loaded {
+        return side(loaded);
+    }
+    match configured {
+        None => format!("loaded: {}", side(loaded)),
+        Some(_) => format!("configured: {}; loaded: {}", side(configured), side(loaded)),
+    }
+}
+
+/// Returns the tone of a state. Closed is no error: somebody may have wanted it.
+pub fn tone(state: State) -> Tone {
+    match state {
+        State::Open => Tone::Good,
+        State::Closed | State::Absent => Tone::Plain,
+        State::Half => Tone::Warning,
+        State::Uncapped => Tone::Bad,
+    }
+}

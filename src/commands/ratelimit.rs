@@ -1,0 +1,183 @@
+//! `kmsctl ratelimit`: the caps per source, configured and loaded, and who is near them.
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use super::context::Context;
+use super::{expose, states};
+use crate::domain::exposure::Exposure;
+use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::firewall::facts::{Question, Reading};
+use crate::terminal::human::{left, right};
+use crate::terminal::{Human, Tone, View};
+
+/// Arguments of `kmsctl ratelimit`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the caps, which preset they are, whether they bite, and who is over or near
+    Show,
+}
+
+/// The questions whose answers [`assess`] needs.
+const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Table,
+    Question::Sources,
+    Question::States(None),
+    Question::Configured,
+];
+
+/// Runs `kmsctl ratelimit …`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match arguments.command {
+        Command::Show => {
+            let reading = context.read(QUESTIONS).await?;
+            context.terminal.show(&show(context, &reading)?)
+        }
+    }
+}
+
+/// The data of `ratelimit.show`.
+#[derive(Debug, Serialize)]
+pub struct Ratelimit {
+    #[serde(flatten)]
+    standing: Standing,
+    /// Sources near or over the cap, busiest first.
+    near: Vec<Pressed>,
+}
+
+/// Judges the caps, and the sources against them where they are known.
+pub fn assess(
+    context: &Context,
+    exposure: &Exposure,
+    states: Option<&states::States>,
+) -> Ratelimit {
+    let standing = ratelimit::judge(exposure, &context.settings.presets);
+    let cap = standing.loaded.and_then(|caps| caps.max_src_conn);
+    let sources = states
+        .map(|states| states.sources.as_slice())
+        .unwrap_or_default();
+    // What pf counts is the truth; established connections stand in for sources without a node.
+    let near = ratelimit::pressed(
+        sources.iter().map(|source| {
+            (
+                source.address,
+                source.counted.map_or(source.established, u64::from),
+            )
+        }),
+        cap,
+    );
+    Ratelimit { standing, near }
+}
+
+fn show(context: &Context, reading: &Reading) -> Result<View> {
+    let mut warnings = Vec::new();
+    let exposure = expose::assess(context, reading, &mut warnings)?;
+    let states = match states::assess(context, reading, &exposure, &mut warnings) {
+        Ok(states) => Some(states),
+        Err(failure) => {
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("Who is near the cap: unknown. {}", failure.message),
+            ));
+            None
+        }
+    };
+    let data = assess(context, &exposure, states.as_ref());
+    let mut view = context.view("ratelimit.show", reading, &data)?;
+    view.warnings.extend(warnings);
+    for_people(&mut view.human, &data);
+    view.human.field("Why", &data.standing.why, Tone::Plain);
+    view.human.gap();
+    let presets = context
+        .settings
+        .presets
+        .iter()
+        .map(|preset| vec![preset.name.clone(), preset.caps.to_string()]);
+    view.human.table(
+        vec![left("PRESET"), left("CAPS PER SOURCE")],
+        presets.collect(),
+    );
+    if !data.near.is_empty() {
+        view.human.gap();
+        let rows = data.near.iter().map(|pressed| {
+            let word = if pressed.pressure == Pressure::Over {
+                "over"
+            } else {
+                "near"
+            };
+            vec![
+                pressed.address.to_string(),
+                pressed.established.to_string(),
+                word.to_owned(),
+            ]
+        });
+        view.human.table(
+            vec![left("SOURCE"), right("CONNECTIONS"), left("THE CAP")],
+            rows.collect(),
+        );
+    }
+    Ok(view)
+}
+
+/// Adds the caps in two or three lines.
+pub fn for_people(human: &mut Human, data: &Ratelimit) {
+    let standing = &data.standing;
+    let name = standing.preset.as_ref().map_or_else(
+        || "no preset".to_owned(),
+        |preset| format!("preset {preset}"),
+    );
+    let loaded = standing
+        .loaded
+        .map_or_else(|| "no rule is loaded".to_owned(), |caps| caps.to_string());
+    let (word, tone) = if standing.in_force {
+        ("in force", Tone::Good)
+    } else {
+        ("NOT in force", Tone::Warning)
+    };
+    human.field(
+        "Caps",
+        format!("{word}: {loaded} per source ({name})"),
+        tone,
+    );
+    if standing.configured.is_some() && standing.configured != standing.loaded {
+        let configured = standing
+            .configured
+            .map(|caps| caps.to_string())
+            .unwrap_or_default();
+        human.field("Configured", configured, Tone::Warning);
+    }
+    let near = match data.near.as_slice() {
+        [] => "nobody".to_owned(),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} more", rest.len())
+            };
+            format!(
+                "{} with {} connections{more}",
+                first.address, first.established
+            )
+        }
+    };
+    human.field(
+        "Near the cap",
+        near,
+        if data.near.is_empty() {
+            Tone::Plain
+        } else {
+            Tone::Warning
+        },
+    );
+}

@@ -1,0 +1,157 @@
+//! `kmsctl rule show`: the rules of the exposure and the table's block rule, with their counters and rates.
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use super::context::Context;
+use super::expose;
+use super::watch::{self, Watch};
+use crate::domain::exposure::{Exposure, Part};
+use crate::error::Result;
+use crate::firewall::facts::Reading;
+use crate::terminal::View;
+use crate::terminal::human::{bytes, count, left, right};
+
+/// Arguments of `kmsctl rule`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show NAT rule, filter rule and block rule: loaded or not, caps, counters
+    Show {
+        #[command(flatten)]
+        watch: Watch,
+    },
+}
+
+/// Runs `kmsctl rule …`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match &arguments.command {
+        Command::Show { watch } => {
+            let build =
+                |reading: &Reading, before: Option<&Reading>| show(context, reading, before);
+            watch::show(context, expose::QUESTIONS, watch, build).await
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Rules<'a> {
+    nat: &'a Part,
+    filter: &'a Part,
+    block: &'a Part,
+}
+
+fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
+    let mut warnings = Vec::new();
+    let exposure = expose::assess(context, reading, &mut warnings)?;
+    let earlier = before
+        .map(|before| expose::assess(context, before, &mut Vec::new()))
+        .transpose()?;
+    let seconds = before
+        .map(|before| crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1));
+    let Exposure {
+        nat, filter, block, ..
+    } = &exposure;
+    let mut view = context.view("rule.show", reading, &Rules { nat, filter, block })?;
+    view.warnings.extend(warnings);
+    expose::headline(&mut view.human, &exposure, context);
+    view.human.gap();
+    let past = earlier.as_ref();
+    let rows = [
+        ("port forward", nat, past.map(|past| &past.nat)),
+        ("filter rule", filter, past.map(|past| &past.filter)),
+        ("block rule", block, past.map(|past| &past.block)),
+    ];
+    let rows = rows.map(|(name, part, past)| row(name, part, past, seconds));
+    let mut columns = vec![
+        left("RULE"),
+        left("STANDING"),
+        right("EVALUATIONS"),
+        right("PACKETS"),
+        right("BYTES"),
+        right("STATES"),
+        right("CREATED"),
+    ];
+    if seconds.is_some() {
+        columns.extend([right("PACKETS/s"), right("CREATED/s")]);
+    }
+    view.human.table(columns, rows.to_vec());
+    view.human.gap();
+    view.human.field(
+        "Caps",
+        expose::caps(&exposure),
+        crate::terminal::Tone::Plain,
+    );
+    for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
+        if let Some(text) = &part.text {
+            view.human.field(name, text, crate::terminal::Tone::Plain);
+        }
+    }
+    Ok(view)
+}
+
+fn row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Vec<String> {
+    let counters = part.counters.unwrap_or_default();
+    let shown = |number: u64| {
+        if part.counters.is_some() {
+            count(number)
+        } else {
+            "-".to_owned()
+        }
+    };
+    let mut row = vec![
+        name.to_owned(),
+        standing(part).to_owned(),
+        shown(counters.evaluations),
+        shown(counters.packets),
+        if part.counters.is_some() {
+            bytes(counters.bytes)
+        } else {
+            "-".to_owned()
+        },
+        shown(counters.states),
+        shown(counters.state_creations),
+    ];
+    if let Some(seconds) = seconds {
+        let past = past.and_then(|past| past.counters);
+        row.push(rate(
+            past.map(|past| past.packets),
+            counters.packets,
+            seconds,
+        ));
+        row.push(rate(
+            past.map(|past| past.state_creations),
+            counters.state_creations,
+            seconds,
+        ));
+    }
+    row
+}
+
+/// Renders the growth of a counter per second, to a tenth; a counter that fell was reset by a reload.
+fn rate(past: Option<u64>, now: u64, seconds: u64) -> String {
+    match past {
+        None => "-".to_owned(),
+        Some(past) if past > now => "reset".to_owned(),
+        Some(past) => {
+            let tenths = (now - past).saturating_mul(10) / seconds;
+            format!("{}.{}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+fn standing(part: &Part) -> &'static str {
+    match (part.loaded, part.configured, part.enabled) {
+        (true, Some(true), Some(false)) => "loaded, but disabled",
+        (true, Some(false), _) => "loaded, not configured",
+        (true, _, _) => "loaded",
+        (false, Some(true), Some(false)) => "disabled",
+        (false, Some(true), _) => "NOT LOADED",
+        (false, _, _) => "none",
+    }
+}

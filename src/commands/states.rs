@@ -1,0 +1,361 @@
+//! `kmsctl states`: the live connections of the service, one row per source or one per state.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::context::{Context, needed, wanted};
+use super::watch::{self, Watch};
+use crate::domain::connections::{self, Source};
+use crate::domain::exposure::Exposure;
+use crate::domain::pf::rule::Rule;
+use crate::domain::pf::source::SourceNode;
+use crate::domain::pf::state::State;
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::firewall::facts::{Question, Reading};
+use crate::settings::values;
+use crate::terminal::View;
+use crate::terminal::human::{bytes, count, left, right, span};
+
+/// Arguments of `kmsctl states`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// One row per state, both halves of a forwarded connection
+    #[arg(long)]
+    all: bool,
+    /// Only this source
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
+    source: Option<IpAddr>,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// Runs `kmsctl states`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let questions = [
+        Question::Table,
+        Question::Rules,
+        Question::Translation,
+        Question::Info,
+        Question::Sources,
+        Question::States(arguments.source),
+        Question::Configured,
+    ];
+    let build =
+        |reading: &Reading, before: Option<&Reading>| build(context, arguments, reading, before);
+    watch::show(context, &questions, &arguments.watch, build).await
+}
+
+/// The data of `states`.
+#[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of the schema")]
+pub struct States {
+    /// The cap on connections per source, as loaded.
+    pub cap: Option<u32>,
+    /// Busiest first.
+    pub sources: Vec<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states: Option<Vec<Row>>,
+}
+
+/// One state, for scripts.
+#[derive(Debug, Serialize)]
+struct Row {
+    interface: String,
+    protocol: String,
+    direction: crate::domain::pf::rule::Direction,
+    client: IpAddr,
+    client_port: u16,
+    server: IpAddr,
+    server_port: u16,
+    levels: String,
+    age_seconds: u64,
+    expires_seconds: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    id: Option<String>,
+}
+
+/// Tallies the states of a reading; states are needed, everything else degrades to a warning.
+pub fn assess(
+    context: &Context,
+    reading: &Reading,
+    exposure: &Exposure,
+    warnings: &mut Vec<Warning>,
+) -> Result<States> {
+    let states = needed(&reading.states)?;
+    // Source nodes name the number of the loaded rule; several rules can share the tracker.
+    let tracker = exposure
+        .filter
+        .tracker
+        .as_ref()
+        .and_then(|tracker| tracker.parse::<u32>().ok());
+    let rules = reading
+        .rules
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
+    let numbers: Vec<u32> = rules
+        .iter()
+        .filter(of_filter)
+        .filter_map(|rule| rule.number)
+        .collect();
+    let ours = |node: &&SourceNode| matches!(&node.rule, Some((kind, number)) if kind == "filter" && numbers.contains(number));
+    let nodes: Vec<SourceNode> = wanted(&reading.sources, "What pf counts per source", warnings)
+        .map(|nodes| nodes.iter().filter(ours).cloned().collect())
+        .unwrap_or_default();
+    let blocked = wanted(&reading.table, "Who is blocked", warnings)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let is_blocked = |address: &IpAddr| {
+        blocked
+            .iter()
+            .any(|entry| !entry.negated && entry.net.contains(address))
+    };
+    Ok(States {
+        cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
+        sources: connections::tally(states, &context.settings.service, &nodes, is_blocked),
+        states: None,
+    })
+}
+
+fn build(
+    context: &Context,
+    arguments: &Args,
+    reading: &Reading,
+    before: Option<&Reading>,
+) -> Result<View> {
+    let mut warnings = Vec::new();
+    let exposure = super::expose::assess(context, reading, &mut warnings)?;
+    let mut data = assess(context, reading, &exposure, &mut warnings)?;
+    if let Some(source) = arguments.source {
+        data.sources.retain(|row| row.address == source);
+    }
+    let states: Vec<&State> = needed(&reading.states)?
+        .iter()
+        .filter(|state| {
+            arguments.source.is_none_or(|source| {
+                state.right.address == source
+                    || state.left.address == source
+                    || state
+                        .left_inside
+                        .as_ref()
+                        .is_some_and(|host| host.address == source)
+            })
+        })
+        .collect();
+    if arguments.all {
+        data.states = Some(states.iter().map(|state| row(state)).collect());
+    }
+    let mut view = context.view("states", reading, &data)?;
+    view.warnings.extend(warnings);
+    if arguments.all {
+        view.items = Some(("states", STATE_COLUMNS));
+        all_for_people(&mut view, data.states.as_deref().unwrap_or_default());
+    } else {
+        view.items = Some(("sources", SOURCE_COLUMNS));
+        sources_for_people(&mut view, &data, reading, before, context);
+    }
+    let port = context.settings.service.port;
+    let nothing = if arguments.all {
+        states.is_empty()
+    } else {
+        data.sources.is_empty()
+    };
+    view.empty = nothing.then(|| match arguments.source {
+        Some(source) => format!("{source} has no connection to port {port}."),
+        None => format!("Nobody is connected to port {port}."),
+    });
+    Ok(view)
+}
+
+const SOURCE_COLUMNS: &[&str] = &[
+    "address",
+    "established",
+    "states",
+    "counted",
+    "bytes_in",
+    "bytes_out",
+    "oldest_seconds",
+    "blocked",
+];
+const STATE_COLUMNS: &[&str] = &[
+    "interface",
+    "protocol",
+    "direction",
+    "client",
+    "client_port",
+    "server",
+    "server_port",
+    "levels",
+    "age_seconds",
+    "expires_seconds",
+    "bytes_in",
+    "bytes_out",
+    "id",
+];
+
+fn row(state: &State) -> Row {
+    use crate::domain::pf::rule::Direction;
+    let (client, server) = match state.direction {
+        Direction::In => (&state.right, &state.left),
+        Direction::Out => (&state.left, &state.right),
+    };
+    let detail = state.detail.clone().unwrap_or_default();
+    Row {
+        interface: state.interface.clone(),
+        protocol: state.protocol.clone(),
+        direction: state.direction,
+        client: client.address,
+        client_port: client.port,
+        server: server.address,
+        server_port: server.port,
+        levels: state.levels.clone(),
+        age_seconds: detail.age_seconds,
+        expires_seconds: detail.expires_seconds,
+        bytes_in: detail.bytes.0,
+        bytes_out: detail.bytes.1,
+        id: state
+            .identity
+            .as_ref()
+            .map(|identity| format!("{:016x}/{:08x}", identity.id, identity.creator)),
+    }
+}
+
+fn all_for_people(view: &mut View, rows: &[Row]) {
+    let columns = vec![
+        left("IF"),
+        left("DIR"),
+        left("CLIENT"),
+        left("SERVER"),
+        left("STATE"),
+        right("AGE"),
+        right("IN"),
+        right("OUT"),
+        left("ID"),
+    ];
+    let cells = rows.iter().map(|row| {
+        let arrow = if matches!(row.direction, crate::domain::pf::rule::Direction::In) {
+            "in"
+        } else {
+            "out"
+        };
+        vec![
+            row.interface.clone(),
+            arrow.to_owned(),
+            endpoint(row.client, row.client_port),
+            endpoint(row.server, row.server_port),
+            row.levels.clone(),
+            span(row.age_seconds),
+            bytes(row.bytes_in),
+            bytes(row.bytes_out),
+            row.id.clone().unwrap_or_default(),
+        ]
+    });
+    view.human.table(columns, cells.collect());
+}
+
+fn endpoint(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+/// Adds one row per source; with a reading before, also bytes per second.
+fn sources_for_people(
+    view: &mut View,
+    data: &States,
+    reading: &Reading,
+    before: Option<&Reading>,
+    context: &Context,
+) {
+    if data.sources.is_empty() {
+        return;
+    }
+    let total: u64 = data.sources.iter().map(|source| source.states).sum();
+    let cap = data.cap.map_or_else(
+        || "no cap is loaded".to_owned(),
+        |cap| format!("the cap is {cap} per source"),
+    );
+    view.human
+        .line(format!(
+            "{} connections from {} sources; {cap}.",
+            count(total),
+            data.sources.len()
+        ))
+        .gap();
+    let rates = before.map(|before| rates(data, reading, before, context));
+    let mut columns = vec![
+        left("SOURCE"),
+        right("ESTABLISHED"),
+        right("STATES"),
+        right("COUNTED/CAP"),
+        right("IN"),
+        right("OUT"),
+        right("OLDEST"),
+        left(""),
+    ];
+    if rates.is_some() {
+        columns.insert(6, right("RATE"));
+    }
+    let rows = data.sources.iter().map(|source| {
+        let mut row = vec![
+            source.address.to_string(),
+            source.established.to_string(),
+            source.states.to_string(),
+            against_cap(source, data.cap),
+            bytes(source.bytes_in),
+            bytes(source.bytes_out),
+            span(source.oldest_seconds),
+            if source.blocked {
+                "blocked".to_owned()
+            } else {
+                String::new()
+            },
+        ];
+        if let Some(rates) = &rates {
+            let rate = rates.get(&source.address).copied().unwrap_or_default();
+            row.insert(6, format!("{}/s", bytes(rate)));
+        }
+        row
+    });
+    view.human.table(columns, rows.collect());
+}
+
+/// Renders what pf counts against the cap: `37/50`, `-/50` without a source node.
+pub fn against_cap(source: &Source, cap: Option<u32>) -> String {
+    let counted = source
+        .counted
+        .map_or_else(|| "-".to_owned(), |counted| counted.to_string());
+    cap.map_or_else(|| counted.clone(), |cap| format!("{counted}/{cap}"))
+}
+
+/// Returns bytes per second of each source since the reading before.
+fn rates(
+    data: &States,
+    reading: &Reading,
+    before: &Reading,
+    context: &Context,
+) -> BTreeMap<IpAddr, u64> {
+    let seconds = crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1);
+    let earlier = before
+        .states
+        .as_ref()
+        .map(|states| connections::tally(states, &context.settings.service, &[], |_| false))
+        .unwrap_or_default();
+    let bytes_of = |source: &Source| source.bytes_in.saturating_add(source.bytes_out);
+    let past: BTreeMap<IpAddr, u64> = earlier
+        .iter()
+        .map(|source| (source.address, bytes_of(source)))
+        .collect();
+    let rate = |source: &Source| {
+        bytes_of(source).saturating_sub(past.get(&source.address).copied().unwrap_or_default())
+            / seconds
+    };
+    data.sources
+        .iter()
+        .map(|source| (source.address, rate(source)))
+        .collect()
+}

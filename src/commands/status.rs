@@ -1,0 +1,274 @@
+//! `kmsctl status`: everything on one screen, out of one round trip.
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::context::Context;
+use super::watch::{self, Watch};
+use super::{expose, ratelimit, states, virusprot};
+use crate::domain::exposure::{Exposure, Part};
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::firewall::facts::{Question, Reading};
+use crate::terminal::human::{bytes, count, left, right, span};
+use crate::terminal::{Human, Tone, View};
+
+/// Arguments of `kmsctl status`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// Every question there is; they travel in one script.
+pub const QUESTIONS: &[Question] = &[
+    Question::Client,
+    Question::Interfaces,
+    Question::Gateway,
+    Question::Table,
+    Question::Rules,
+    Question::Translation,
+    Question::States(None),
+    Question::Sources,
+    Question::Info,
+    Question::Limits,
+    Question::Configured,
+];
+
+/// Most rows of a list that one screen shows.
+const ROWS: usize = 5;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    expose: Option<&'a Exposure>,
+    rule: Option<Rules<'a>>,
+    ratelimit: Option<&'a ratelimit::Ratelimit>,
+    states: Option<&'a states::States>,
+    virusprot: Option<&'a virusprot::Table>,
+    pf: Pf,
+}
+
+#[derive(Serialize)]
+struct Rules<'a> {
+    nat: &'a Part,
+    filter: &'a Part,
+    block: &'a Part,
+}
+
+/// pf itself.
+#[derive(Default, Serialize)]
+struct Pf {
+    enabled: Option<bool>,
+    states: Option<u64>,
+    states_limit: Option<u64>,
+    overload_insertions: Option<u64>,
+    version: Option<String>,
+}
+
+/// Runs `kmsctl status`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let build = |reading: &Reading, _: Option<&Reading>| build(context, reading);
+    watch::show(context, QUESTIONS, &arguments.watch, build).await
+}
+
+/// One part failing leaves the others on the screen.
+fn build(context: &Context, reading: &Reading) -> Result<View> {
+    let mut warnings = Vec::new();
+    let exposure = expose::assess(context, reading, &mut warnings);
+    let exposure = kept(exposure, "The exposure", &mut warnings);
+    let states = exposure
+        .as_ref()
+        .map(|exposure| states::assess(context, reading, exposure, &mut warnings));
+    let states = states.and_then(|states| kept(states, "Live connections", &mut warnings));
+    let caps = exposure
+        .as_ref()
+        .map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
+    let table = virusprot::assess(context, reading, &mut warnings);
+    let table = kept(table, "Who is blocked", &mut warnings);
+    let data = Status {
+        expose: exposure.as_ref(),
+        rule: exposure.as_ref().map(|exposure| Rules {
+            nat: &exposure.nat,
+            filter: &exposure.filter,
+            block: &exposure.block,
+        }),
+        ratelimit: caps.as_ref(),
+        states: states.as_ref(),
+        virusprot: table.as_ref(),
+        pf: pf(reading),
+    };
+    let mut view = context.view("status", reading, &data)?;
+    firewall_line(&mut view.human, context, reading, &data.pf);
+    if let Some(exposure) = &exposure {
+        expose::headline(&mut view.human, exposure, context);
+    }
+    if let Some(caps) = &caps {
+        ratelimit::for_people(&mut view.human, caps);
+    }
+    if let Some(exposure) = &exposure {
+        traffic_line(&mut view.human, exposure, &data.pf);
+        findings(&mut view.human, exposure);
+    }
+    if let Some(table) = &table {
+        view.human.field(
+            "Expiry",
+            virusprot::releases(&table.expiry, reading),
+            Tone::Plain,
+        );
+        blocked(&mut view, reading, table);
+    }
+    if let Some(states) = &states {
+        busiest(&mut view.human, states);
+    }
+    let mut seen = Vec::new();
+    warnings.retain(|warning| {
+        let new = !seen.contains(warning);
+        seen.push(warning.clone());
+        new
+    });
+    view.warnings.extend(warnings);
+    Ok(view)
+}
+
+fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
+    result
+        .map_err(|failure| {
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("{what}: unknown. {}", failure.message),
+            ));
+        })
+        .ok()
+}
+
+fn pf(reading: &Reading) -> Pf {
+    let info = reading.info.as_ref().ok();
+    Pf {
+        enabled: info.map(|info| info.enabled),
+        states: info.and_then(|info| info.states),
+        states_limit: reading
+            .limits
+            .as_ref()
+            .ok()
+            .and_then(|limits| limits.get("states").copied().flatten()),
+        overload_insertions: info
+            .and_then(|info| info.limit_counters.get("overload table insertion").copied()),
+        version: reading
+            .configured
+            .as_ref()
+            .ok()
+            .and_then(|configured| configured.system.version.clone()),
+    }
+}
+
+fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &Pf) {
+    let version = pf
+        .version
+        .as_ref()
+        .map(|version| format!("pfSense {version}, "))
+        .unwrap_or_default();
+    let (word, tone) = match pf.enabled {
+        Some(true) => ("pf enabled", Tone::Plain),
+        Some(false) => ("pf is DISABLED: nothing is filtered", Tone::Bad),
+        None => ("pf's status unknown", Tone::Warning),
+    };
+    let states = match (pf.states, pf.states_limit) {
+        (Some(states), Some(limit)) => format!(", {} of {} states", count(states), count(limit)),
+        (Some(states), None) => format!(", {} states", count(states)),
+        _ => String::new(),
+    };
+    let at = reading.clock.now.strftime("%Y-%m-%d %H:%M:%S UTC");
+    human.field(
+        "Firewall",
+        format!(
+            "{} at {at}: {version}{word}{states}",
+            context.firewall_name()
+        ),
+        tone,
+    );
+}
+
+fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &Pf) {
+    let Some(filter) = exposure.filter.counters else {
+        return;
+    };
+    let dropped = exposure
+        .block
+        .counters
+        .map(|block| format!("; the block rule dropped {} packets", count(block.packets)));
+    let overloads = pf
+        .overload_insertions
+        .map(|insertions| format!(", {} overloads", count(insertions)));
+    human.field(
+        "Since load",
+        format!(
+            "{} connections, {} through the filter rule{}{}",
+            count(filter.state_creations),
+            bytes(filter.bytes),
+            dropped.unwrap_or_default(),
+            overloads.unwrap_or_default()
+        ),
+        Tone::Plain,
+    );
+}
+
+fn findings(human: &mut Human, exposure: &Exposure) {
+    for finding in exposure.why.iter().skip(1) {
+        human.field("Finding", &finding.message, Tone::Warning);
+    }
+}
+
+fn blocked(view: &mut View, reading: &Reading, table: &virusprot::Table) {
+    view.human.gap();
+    let count = table.entries.len();
+    if count == 0 {
+        view.human.line("Nobody is blocked.");
+        return;
+    }
+    let newest = table.newest(ROWS);
+    let shown = if count > ROWS {
+        format!(", the newest {ROWS}")
+    } else {
+        String::new()
+    };
+    view.human.line(format!(
+        "Blocked: {count}{shown}, on every port and interface"
+    ));
+    virusprot::table_of(view, reading, &newest);
+}
+
+fn busiest(human: &mut Human, states: &states::States) {
+    human.gap();
+    if states.sources.is_empty() {
+        human.line("Nobody is connected.");
+        return;
+    }
+    let shown = if states.sources.len() > ROWS {
+        format!(", the busiest {ROWS}")
+    } else {
+        String::new()
+    };
+    human.line(format!(
+        "Connected: {} sources{shown}",
+        states.sources.len()
+    ));
+    let rows = states.sources.iter().take(ROWS).map(|source| {
+        vec![
+            source.address.to_string(),
+            source.established.to_string(),
+            source.states.to_string(),
+            states::against_cap(source, states.cap),
+            bytes(source.bytes_in.saturating_add(source.bytes_out)),
+            span(source.oldest_seconds),
+        ]
+    });
+    let columns = vec![
+        left("SOURCE"),
+        right("ESTABLISHED"),
+        right("STATES"),
+        right("COUNTED/CAP"),
+        right("BYTES"),
+        right("OLDEST"),
+    ];
+    human.table(columns, rows.collect());
+}

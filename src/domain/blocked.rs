@@ -1,0 +1,223 @@
+//! The entries of the overload table with what an operator must know about each: age, release, and whether
+//! it should not be there at all.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::expiry::Expiry;
+use super::freebsd::InterfaceAddress;
+use super::pf::table::Entry;
+use super::warning::Warning;
+
+/// Why an entry deserves a second look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// A private, link-local, shared (CGNAT) or loopback address: the real client may be hidden behind it.
+    Private,
+    /// In the network of one of the firewall's own interfaces.
+    OwnSubnet,
+    /// A gateway of the firewall.
+    Gateway,
+    /// In a network that the operator protects.
+    Protected,
+    /// The address this very session comes from.
+    Operator,
+}
+
+impl Flag {
+    /// Returns the word that JSON uses too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::OwnSubnet => "own-subnet",
+            Self::Gateway => "gateway",
+            Self::Protected => "protected",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What lies around the firewall, to judge entries by.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Addresses of its interfaces.
+    pub interfaces: Vec<InterfaceAddress>,
+    /// Its gateways.
+    pub gateways: Vec<IpAddr>,
+    /// The address our own session comes from.
+    pub operator: Option<IpAddr>,
+    /// Networks the operator protects.
+    pub protected: Vec<IpNet>,
+}
+
+impl Surroundings {
+    /// Returns every flag of an address or network, in a fixed order.
+    pub fn flags(&self, net: &IpNet) -> Vec<Flag> {
+        let touches = |other: &IpNet| other.contains(net) || net.contains(other);
+        let holds = |address: &IpAddr| net.contains(address);
+        let routed = |address: &&InterfaceAddress| {
+            !address.net.addr().is_loopback() && !is_link_local(&address.net.addr())
+        };
+        let checks = [
+            (Flag::Private, is_private(&net.addr())),
+            (
+                Flag::OwnSubnet,
+                self.interfaces
+                    .iter()
+                    .filter(routed)
+                    .any(|own| touches(&own.net.trunc())),
+            ),
+            (Flag::Gateway, self.gateways.iter().any(holds)),
+            (Flag::Protected, self.protected.iter().any(touches)),
+            (Flag::Operator, self.operator.as_ref().is_some_and(holds)),
+        ];
+        checks
+            .into_iter()
+            .filter_map(|(flag, set)| set.then_some(flag))
+            .collect()
+    }
+}
+
+/// One blocked address or network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// The address; a network carries its prefix length, an excluded one a leading `!`.
+    pub address: String,
+    /// When it was added.
+    pub added_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub age_seconds: Option<u64>,
+    /// When the configured job will release it; `None` if never or unknown.
+    pub release_at: Option<Timestamp>,
+    /// Live states of the service from it.
+    pub states: u64,
+    /// Why it deserves a second look.
+    pub flags: Vec<Flag>,
+    /// The parsed network, for sorting and matching.
+    #[serde(skip)]
+    pub net: IpNet,
+}
+
+/// Judges the entries of the table. `states_of` tells the live states of an address.
+pub fn judge(
+    entries: &[Entry],
+    expiry: &Expiry,
+    now: Timestamp,
+    zone: &TimeZone,
+    around: &Surroundings,
+    states_of: impl Fn(&IpNet) -> u64,
+) -> Vec<Blocked> {
+    let blocked = |entry: &Entry| Blocked {
+        address: shown(entry),
+        added_at: entry.since,
+        age_seconds: entry.since.map(|since| age(since, now)),
+        release_at: entry
+            .since
+            .and_then(|since| expiry.release_at(since, now, zone)),
+        states: states_of(&entry.net),
+        flags: around.flags(&entry.net),
+        net: entry.net,
+    };
+    entries.iter().map(blocked).collect()
+}
+
+/// Returns whole seconds from `since` to `now`; a clock that stepped back gives 0.
+pub fn age(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default()
+}
+
+fn shown(entry: &Entry) -> String {
+    let sign = if entry.negated { "!" } else { "" };
+    if entry.net.prefix_len() == entry.net.max_prefix_len() {
+        format!("{sign}{}", entry.net.addr())
+    } else {
+        format!("{sign}{}", entry.net)
+    }
+}
+
+/// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
+pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &str) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |flag: Flag, code: &'static str, text: &str| {
+        let hit: Vec<&str> = blocked
+            .iter()
+            .filter(|entry| entry.flags.contains(&flag))
+            .map(|entry| entry.address.as_str())
+            .collect();
+        if let Some(names) = name_some(&hit) {
+            warnings.push(Warning::new(code, format!("{names} {text}")));
+        }
+    };
+    warn(
+        Flag::Operator,
+        "operator-blocked",
+        "is the address you work from: new connections from it are dropped on every port, this one included once it ends.",
+    );
+    warn(
+        Flag::Gateway,
+        "gateway-blocked",
+        "is a gateway of this firewall. A router in front hides the clients behind its own address, so one abuser blocks them all.",
+    );
+    warn(
+        Flag::Protected,
+        "protected-blocked",
+        "lies in a network you protect.",
+    );
+    warn(
+        Flag::OwnSubnet,
+        "own-subnet-blocked",
+        "lies in the firewall's own networks: a local host, or clients hidden behind one address.",
+    );
+    let hidden = |entry: &&Blocked| entry.flags == [Flag::Private];
+    let private: Vec<&str> = blocked
+        .iter()
+        .filter(hidden)
+        .map(|entry| entry.address.as_str())
+        .collect();
+    if let Some(names) = name_some(&private) {
+        warnings.push(Warning::new("private-blocked", format!("{names} is a private address: something translates the clients' addresses before they arrive, so one abuser blocks them all.")));
+    }
+    if !blocked.is_empty() {
+        match expiry {
+            Expiry::None => warnings.push(Warning::new("no-expiry", format!("No cron job expires {table}: entries stay until you free them or the firewall reboots. pfSense's own job is gone."))),
+            Expiry::Unknown { why } => warnings.push(Warning::new("expiry-unknown", format!("When entries are released is unknown: {why}"))),
+            Expiry::Cron { .. } => {}
+        }
+    }
+    warnings
+}
+
+/// Names up to three of the addresses; `None` when there are none.
+fn name_some(addresses: &[&str]) -> Option<String> {
+    match addresses {
+        [] => None,
+        [one] => Some((*one).to_owned()),
+        [first, ..] => Some(format!("{first} (and {} more)", addresses.len() - 1)),
+    }
+}
+
+/// Returns whether an address is not a public one.
+pub fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || shared
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(mapped) => is_private(&IpAddr::V4(mapped)),
+            None => v6.is_unique_local() || v6.is_loopback() || is_link_local(address),
+        },
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,168 @@
+//! pfSense's default item, its variants, and the moment an entry is let go.
+
+use super::*;
+
+const DEFAULT: &str = "/usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot";
+
+fn table() -> TableName {
+    TableName::new("virusprot").unwrap()
+}
+
+fn item(minute: &str, command: &str) -> CronItem {
+    let any = || "*".to_owned();
+    let minute = minute.to_owned();
+    CronItem {
+        minute,
+        hour: any(),
+        mday: any(),
+        month: any(),
+        wday: any(),
+        who: "root".into(),
+        command: command.into(),
+    }
+}
+
+fn find(command: &str) -> Expiry {
+    Expiry::find(&[item("*/60", command)], &table())
+}
+
+fn release(expiry: &Expiry, since: &str, now: &str) -> Option<String> {
+    let run = expiry.release_at(since.parse().unwrap(), now.parse().unwrap(), &TimeZone::UTC);
+    run.map(|run| run.to_string())
+}
+
+#[test]
+fn pfsense_frees_between_one_and_two_hours() {
+    let expiry = find(DEFAULT);
+    assert_eq!(expiry.older_than(), Some(3600));
+    let cases = [
+        ("2026-11-22T12:30:00Z", "2026-11-22T14:00:00Z"),
+        ("2026-11-22T12:59:59Z", "2026-11-22T14:00:00Z"),
+        // Exactly 3600 s old at 14:00 is not older: it waits for the next run.
+        ("2026-11-22T13:00:00Z", "2026-11-22T15:00:00Z"),
+    ];
+    for (since, expected) in cases {
+        assert_eq!(
+            release(&expiry, since, since).as_deref(),
+            Some(expected),
+            "{since}"
+        );
+    }
+}
+
+#[test]
+fn an_overdue_entry_goes_at_the_next_run() {
+    let run = release(
+        &find(DEFAULT),
+        "2026-11-20T00:00:00Z",
+        "2026-11-22T13:26:00Z",
+    );
+    assert_eq!(run.as_deref(), Some("2026-11-22T14:00:00Z"));
+}
+
+#[test]
+fn every_spelling_of_the_age() {
+    let cases = [
+        ("/usr/local/sbin/expiretable -t 1h30m virusprot", Some(5400)),
+        ("expiretable -vt3600 virusprot", Some(3600)),
+        ("expiretable -t 1d virusprot > /dev/null 2>&1", Some(86_400)),
+        ("/sbin/pfctl -q -t virusprot -T expire 7200", Some(7200)),
+        (
+            "/usr/bin/true ; /sbin/pfctl -T expire 60 -t virusprot",
+            Some(60),
+        ),
+    ];
+    for (command, expected) in cases {
+        assert_eq!(find(command).older_than(), expected, "{command}");
+    }
+}
+
+#[test]
+fn items_that_free_nothing_of_ours() {
+    let others = [
+        "/usr/local/sbin/expiretable -v -t 3600 sshguard",
+        "/usr/local/sbin/expiretable -n -t 3600 virusprot",
+        "/usr/local/sbin/expiretable -a inner -t 3600 virusprot",
+        "/sbin/pfctl -t virusprot -T show",
+        "# /usr/local/sbin/expiretable -t 3600 virusprot",
+        "/root/notify virusprot",
+    ];
+    for command in others {
+        assert_eq!(find(command), Expiry::None, "{command}");
+    }
+    assert_eq!(Expiry::find(&[], &table()), Expiry::None);
+    assert_eq!(
+        Expiry::find(&[item("#*/60", DEFAULT)], &table()),
+        Expiry::None
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_unknown() {
+    let doubtful = [
+        "expiretable virusprot",
+        "expiretable -t soon virusprot",
+        "expiretable -t 0 virusprot",
+        "expiretable -d -t 3600 virusprot",
+        "pfctl -t virusprot -T expire $AGE",
+    ];
+    for command in doubtful {
+        let expiry = find(command);
+        assert!(
+            matches!(expiry, Expiry::Unknown { .. }),
+            "{command}: {expiry:?}"
+        );
+        assert_eq!(
+            release(&expiry, "2026-11-22T12:30:00Z", "2026-11-22T12:30:00Z"),
+            None
+        );
+    }
+    let odd = Expiry::find(&[item("@hourly", DEFAULT)], &table());
+    assert!(matches!(odd, Expiry::Unknown { .. }), "{odd:?}");
+}
+
+#[test]
+fn the_lowest_age_of_several_items_counts() {
+    let items = [
+        item("*/60", "expiretable virusprot"),
+        item("0", DEFAULT),
+        item("*/5", "expiretable -t 600 virusprot"),
+    ];
+    assert_eq!(Expiry::find(&items, &table()).older_than(), Some(600));
+}
+
+#[test]
+fn only_a_known_expiry_goes_without_warning() {
+    assert_eq!(find(DEFAULT).warning(&table()), None);
+    assert_eq!(Expiry::None.warning(&table()).unwrap().code, "no-expiry");
+    assert_eq!(
+        Expiry::unread().warning(&table()).unwrap().code,
+        "expiry-unknown"
+    );
+}
+
+#[test]
+fn json_has_the_three_keys_in_every_kind() {
+    let json = |expiry: &Expiry| serde_json::to_string(expiry).unwrap();
+    assert_eq!(
+        json(&find(DEFAULT)),
+        r#"{"kind":"cron","older_than_seconds":3600,"schedule":"*/60 * * * *"}"#
+    );
+    assert_eq!(
+        json(&Expiry::None),
+        r#"{"kind":"none","older_than_seconds":null,"schedule":null}"#
+    );
+    assert_eq!(
+        json(&Expiry::unread()),
+        r#"{"kind":"unknown","older_than_seconds":null,"schedule":null}"#
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn reading_a_command_never_panics(command in ".{0,80}", tail in "[ -dnvptahm0-9/]{0,30}") {
+        let _ = find(&command);
+        let _ = find(&format!("expiretable {tail} virusprot"));
+        let _ = find(&format!("pfctl -t virusprot -T expire {tail}"));
+    }
+}

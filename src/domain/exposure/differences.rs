@@ -1,0 +1,228 @@
+//! The sentences: why the state is what it is, and where configured and loaded differ.
+
+use super::pair::Pair;
+use super::path::Path;
+use super::{CapsView, State, alias};
+use crate::domain::configured::Configured;
+use crate::domain::pf::rule::Rule;
+use crate::domain::ratelimit::Caps;
+use crate::domain::service::Service;
+use crate::domain::warning::Warning;
+
+/// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
+pub(super) fn reason(state: State, path: &Path<'_>, enabled: bool, caps: CapsView) -> Warning {
+    let loaded = caps.loaded.unwrap_or_default();
+    let (code, message) = match state {
+        State::Open => ("in-force", format!("The port forward and a filter rule are loaded; {loaded} per source are in force.")),
+        State::Uncapped if path.redirection_passes() => (
+            "rdr-pass",
+            "The loaded redirection lets connections in by itself (rdr pass): no filter rule and no cap applies.".into(),
+        ),
+        State::Uncapped => ("no-caps", "Connections get in, and the loaded filter rule caps no source.".into()),
+        State::Half if path.redirects => (
+            "filter-not-in-force",
+            "The port forward is loaded, but no loaded filter rule lets its connections in.".into(),
+        ),
+        State::Half => (
+            "nat-not-in-force",
+            "The filter rule is loaded, but no redirection leads to the service.".into(),
+        ),
+        State::Closed if !enabled => ("pf-disabled", "pf is switched off: nothing is redirected, and nothing is filtered.".into()),
+        State::Closed => ("not-loaded", "Neither the port forward nor the filter rule is in force.".into()),
+        State::Absent => ("no-rules", "No port forward and no filter rule for the service exist.".into()),
+    };
+    Warning::new(code, message)
+}
+
+/// Names what in the configuration as a whole concerns the exposure.
+pub(super) fn configuration(configured: Option<&Configured>, service: &Service) -> Vec<Warning> {
+    let Some(configured) = configured else {
+        return vec![Warning::new(
+            "configuration-unread",
+            "The firewall's configuration could not be read: this is judged from the loaded rules alone.",
+        )];
+    };
+    let mut findings = Vec::new();
+    let mut say = |code, message: String| findings.push(Warning::new(code, message));
+    let view = alias(Some(configured), service);
+    if configured.alias.is_none() {
+        say(
+            "alias-missing",
+            format!(
+                "The alias {} does not exist: pfSense leaves out every rule that uses it at the next reload.",
+                view.name
+            ),
+        );
+    } else if view.addresses.is_empty() {
+        say(
+            "alias-empty",
+            format!(
+                "The alias {} has no member: pfSense leaves out every rule that uses it at the next reload.",
+                view.name
+            ),
+        );
+    } else if view.as_expected == Some(false) {
+        let (members, wanted) = (view.addresses.join(" "), service.address);
+        say(
+            "alias-differs",
+            format!(
+                "The alias {} holds {members}, not just {wanted}.",
+                view.name
+            ),
+        );
+    }
+    if configured.interface.is_none() {
+        say(
+            "interface-missing",
+            format!("The firewall has no interface {:?}.", service.interface),
+        );
+    }
+    if !configured.dirty.is_empty() {
+        let what = configured.dirty.join(", ");
+        say(
+            "pending-changes",
+            format!(
+                "Changes are saved in the GUI and not applied ({what}): the next reload, by anyone, puts them in force."
+            ),
+        );
+    }
+    if configured.ha_peer {
+        say("ha-peer", "A sync peer is configured: the table and its entries are each node's own, and rules reach the peer later.".into());
+    }
+    if configured.filter_disabled {
+        say("filter-disabled", "Packet filtering is switched off in the configuration (System > Advanced > Firewall & NAT).".into());
+    }
+    findings
+}
+
+/// Names where the pair and the loaded rules differ, and disabled halves.
+pub(super) fn between(pair: &Pair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<Warning> {
+    let mut findings = Vec::new();
+    let nat = pair.nat.map(|rule| rule.disabled);
+    findings.extend(half(
+        "nat",
+        "port forward",
+        nat,
+        !path.redirections.is_empty(),
+        None,
+    ));
+    let filter = pair.filter.map(|rule| rule.disabled);
+    let schedule = pair
+        .filter
+        .and_then(|rule| rule.sched.as_deref())
+        .filter(|name| !name.is_empty());
+    let expected = !pair.nat_passes();
+    if expected || !path.passes.is_empty() {
+        findings.extend(half(
+            "filter",
+            "filter rule",
+            filter,
+            !path.passes.is_empty(),
+            schedule,
+        ));
+    }
+    findings.extend(association(pair, path));
+    // Compared with the pair's own rule: another rule that lets traffic in is a finding of its own.
+    let own = path.passes.first().map(|rule| Caps::of_loaded(rule));
+    if let (Some(configured), Some(loaded)) = (caps.configured, own)
+        && configured != loaded
+        && filter == Some(false)
+    {
+        findings.push(Warning::new("caps-differ", format!("Configured are {configured}, loaded are {loaded}: the configuration was changed and not applied.")));
+    }
+    findings
+}
+
+/// Compares whether the port forward lets connections in by itself.
+fn association(pair: &Pair<'_>, path: &Path<'_>) -> Option<Warning> {
+    let enabled = pair.nat.is_some_and(|nat| !nat.disabled);
+    if !enabled || path.redirections.is_empty() || pair.nat_passes() == path.redirection_passes() {
+        return None;
+    }
+    let (code, message) = if pair.nat_passes() {
+        (
+            "configured-not-loaded",
+            "The port forward is configured to let connections in by itself, but the loaded one does not yet.",
+        )
+    } else {
+        (
+            "loaded-not-configured",
+            "The loaded port forward lets connections in by itself (rdr pass), but the configuration no longer says so.",
+        )
+    };
+    Some(Warning::new(code, message))
+}
+
+/// Compares one half: `disabled` is `None` where it is not configured.
+fn half(
+    key: &str,
+    name: &str,
+    disabled: Option<bool>,
+    loaded: bool,
+    schedule: Option<&str>,
+) -> Option<Warning> {
+    let nat = key == "nat";
+    let (code, message) = match (disabled, loaded) {
+        (Some(false), true) => return None,
+        (None, false) if nat => (
+            "nat-missing",
+            format!("No {name} to the alias is configured."),
+        ),
+        (None, false) => (
+            "filter-missing",
+            format!("No {name} for the service is configured."),
+        ),
+        (Some(true), false) if nat => (
+            "nat-disabled",
+            format!("The {name} is disabled in the configuration."),
+        ),
+        (Some(true), false) => (
+            "filter-rule-disabled",
+            format!("The {name} is disabled in the configuration."),
+        ),
+        (Some(false), false) => {
+            let because = schedule
+                .map(|name| format!(" Its schedule {name:?} may be outside its time."))
+                .unwrap_or_default();
+            (
+                "configured-not-loaded",
+                format!("The {name} is configured and enabled, but pf has not loaded it.{because}"),
+            )
+        }
+        (Some(true), true) => (
+            "loaded-not-configured",
+            format!("The {name} is disabled in the configuration, but pf still has it loaded."),
+        ),
+        (None, true) => (
+            "loaded-not-configured",
+            format!("The {name} is loaded, but the configuration does not have it."),
+        ),
+    };
+    Some(Warning::new(code, message))
+}
+
+/// Names what is odd about the caps of the rule that lets connections in.
+pub(super) fn look_at_loaded_caps(path: &Path<'_>, service: &Service, findings: &mut Vec<Warning>) {
+    let deciding: Option<&Rule> = path
+        .decides
+        .filter(|_| path.lets_in())
+        .or(path.passes.first().copied());
+    let Some(rule) = deciding else { return };
+    let caps = Caps::of_loaded(rule);
+    let table = service.table.as_str();
+    match &rule.state_options.overload {
+        None if caps.rate.is_some() => findings.push(Warning::new(
+            "no-overload",
+            format!("The loaded rule has a rate but no overload table: offenders are cut off, and never put into {table}."),
+        )),
+        None if caps.max_src_conn.is_some() => findings.push(Warning::new(
+            "never-overloads",
+            format!("Only max-src-conn is loaded, without a rate: it limits each source, but never puts one into {table}."),
+        )),
+        Some(overload) if overload.table != table => findings.push(Warning::new(
+            "other-table",
+            format!("The loaded rule puts offenders into {:?}, not into {table}.", overload.table),
+        )),
+        _ => {}
+    }
+}

@@ -1,0 +1,394 @@
+//! Every oddity has its code, and does not change the state unless it must.
+
+use super::super::fixtures::*;
+use super::super::*;
+use super::{codes, expect, judged};
+use crate::domain::configured::{NatRule, Side};
+use crate::domain::pf::rule::StateOptions;
+
+#[test]
+fn max_src_conn_alone_never_overloads() {
+    let exposure = judged(|configured, filter, _| {
+        configured.filter[0].caps.max_src_conn_rate = text("");
+        configured.filter[0].caps.max_src_conn_rates = None;
+        filter[2].state_options = StateOptions {
+            max_src_conn: Some(50),
+            ..StateOptions::default()
+        };
+    });
+    expect(&exposure, State::Open, &["in-force", "never-overloads"]);
+}
+
+#[test]
+fn half_the_rate_pair() {
+    let exposure = judged(|configured, filter, _| {
+        configured.filter[0].caps.max_src_conn_rates = text("");
+        filter[2].state_options = StateOptions {
+            max_src_conn: Some(50),
+            ..StateOptions::default()
+        };
+    });
+    expect(
+        &exposure,
+        State::Open,
+        &["in-force", "half-rate", "never-overloads"],
+    );
+}
+
+#[test]
+fn caps_on_udp_are_ignored() {
+    let exposure = judged(|configured, _, _| configured.filter[0].protocol = text("udp"));
+    assert!(
+        codes(&exposure).contains(&"caps-ignored"),
+        "{:#?}",
+        exposure.why
+    );
+}
+
+#[test]
+fn overload_oddities() {
+    let none = judged(|_, filter, _| filter[2].state_options.overload = None);
+    expect(&none, State::Open, &["in-force", "no-overload"]);
+    let other = judged(|_, filter, _| {
+        filter[2].state_options.overload.as_mut().unwrap().table = "bruteforce".into();
+    });
+    expect(&other, State::Open, &["in-force", "other-table"]);
+}
+
+#[test]
+fn two_port_forwards_to_the_alias() {
+    let exposure = judged(|configured, _, _| {
+        configured.nat.insert(
+            0,
+            NatRule {
+                index: 1,
+                disabled: true,
+                ..nat_rule()
+            },
+        );
+    });
+    expect(&exposure, State::Open, &["in-force", "duplicate-nat"]);
+    assert_eq!(exposure.nat.enabled, Some(true), "the enabled one counts");
+}
+
+#[test]
+fn two_rules_with_one_association_and_tracker() {
+    let exposure = judged(|configured, _, _| {
+        configured.filter.push(FilterRule {
+            index: 9,
+            ..filter_rule()
+        });
+    });
+    let expected = [
+        "in-force",
+        "duplicate-association",
+        "duplicate-filter",
+        "tracker-shared",
+    ];
+    expect(&exposure, State::Open, &expected);
+}
+
+#[test]
+fn a_filter_rule_without_link_or_tracker() {
+    let exposure = judged(|configured, filter, _| {
+        configured.nat[0].association = None;
+        configured.filter[0].association = None;
+        configured.filter[0].tracker = None;
+        filter[2].ridentifier = None;
+    });
+    expect(
+        &exposure,
+        State::Open,
+        &["in-force", "not-linked", "no-tracker"],
+    );
+    assert_eq!(exposure.filter.tracker, None);
+    assert!(exposure.filter.loaded);
+}
+
+#[test]
+fn a_ridentifier_on_rules_of_another_service() {
+    let exposure = judged(|_, filter, _| {
+        filter.push(Rule {
+            to: host("10.0.20.9", Some("= 22")),
+            ..pass()
+        });
+    });
+    expect(&exposure, State::Open, &["in-force", "tracker-shared"]);
+    assert_eq!(
+        exposure.filter.counters.map(|counters| counters.states),
+        Some(7),
+        "the other rule is not counted"
+    );
+}
+
+#[test]
+fn expanded_rules_are_one_rule() {
+    let exposure = judged(|_, filter, _| {
+        filter.push(Rule {
+            to: host("10.0.20.202", Some("= 1688")),
+            ..pass()
+        });
+    });
+    expect(&exposure, State::Open, &["in-force"]);
+    assert_eq!(
+        exposure.filter.counters.map(|counters| counters.bytes),
+        Some(14)
+    );
+}
+
+#[test]
+fn the_alias_is_looked_at() {
+    let missing = judged(|configured, _, _| configured.alias = None);
+    expect(&missing, State::Open, &["in-force", "alias-missing"]);
+    let empty = judged(|configured, _, _| configured.alias.as_mut().unwrap().address = text(""));
+    expect(&empty, State::Open, &["in-force", "alias-empty"]);
+    let other =
+        judged(|configured, _, _| configured.alias.as_mut().unwrap().address = text("10.0.20.200"));
+    expect(&other, State::Open, &["in-force", "alias-differs"]);
+    let more = judged(|configured, _, _| {
+        configured.alias.as_mut().unwrap().address = text("10.0.20.202 10.0.20.203");
+    });
+    assert_eq!(more.alias.as_expected, Some(false));
+    assert_eq!(more.alias.addresses.len(), 2);
+}
+
+#[test]
+fn the_port_still_leads_to_the_old_target() {
+    let exposure = judged(|configured, filter, nat| {
+        configured.nat[0].target = text("k8s_shared_lb");
+        configured.filter[0].destination.address = text("k8s_shared_lb");
+        nat[0].target = text("<k8s_shared_lb> round-robin");
+        filter[2].to = host("<k8s_shared_lb>", Some("= 1688"));
+    });
+    expect(
+        &exposure,
+        State::Absent,
+        &["no-rules", "other-target", "other-target"],
+    );
+}
+
+#[test]
+fn an_earlier_forward_takes_the_port_away() {
+    let thief = || Rule {
+        target: text("10.0.20.9"),
+        ..rdr()
+    };
+    let exposure = judged(|_, _, nat| nat.insert(0, thief()));
+    expect(
+        &exposure,
+        State::Half,
+        &["nat-not-in-force", "other-target"],
+    );
+    let later = judged(|_, _, nat| nat.push(thief()));
+    expect(&later, State::Open, &["in-force"]);
+    let elsewhere = judged(|_, _, nat| {
+        nat.insert(
+            0,
+            Rule {
+                to: host("192.168.1.3", Some("= 1688")),
+                ..thief()
+            },
+        );
+    });
+    expect(&elsewhere, State::Open, &["in-force"]);
+    let no_rdr = "no rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688";
+    let exception = judged(|_, _, nat| nat.insert(0, printed(no_rdr)));
+    expect(
+        &exception,
+        State::Half,
+        &["nat-not-in-force", "no-rdr-exception"],
+    );
+    let some =
+        printed("no rdr on vtnet0 inet proto tcp from 198.51.100.7 to 192.168.1.2 port = 1688");
+    expect(
+        &judged(|_, _, nat| nat.insert(0, some)),
+        State::Open,
+        &["in-force"],
+    );
+    let carp = printed("no rdr proto carp all");
+    expect(
+        &judged(|_, _, nat| nat.insert(0, carp)),
+        State::Open,
+        &["in-force"],
+    );
+}
+
+#[test]
+fn reflection_is_not_the_exposure() {
+    let exposure = judged(|_, _, nat| {
+        nat.push(Rule {
+            interface: on("vtnet1"),
+            ..rdr()
+        });
+    });
+    expect(&exposure, State::Open, &["in-force", "reflection"]);
+    assert_eq!(
+        exposure.nat.counters.map(|counters| counters.packets),
+        Some(3),
+        "only the outside one is counted"
+    );
+}
+
+#[test]
+fn a_floating_rule_lets_the_port_through() {
+    let wide = || Rule {
+        interface: None,
+        to: host("10.0.20.0/24", None),
+        ridentifier: Some(99),
+        ..pass_without_caps()
+    };
+    let exposure = judged(|configured, filter, _| {
+        configured.filter[0].disabled = true;
+        filter.pop();
+        filter.push(wide());
+    });
+    expect(
+        &exposure,
+        State::Uncapped,
+        &["no-caps", "filter-rule-disabled", "other-pass"],
+    );
+    let before = judged(|_, filter, _| filter.insert(2, wide()));
+    expect(&before, State::Uncapped, &["no-caps", "other-pass"]);
+    let behind = judged(|_, filter, _| filter.push(wide()));
+    expect(&behind, State::Open, &["in-force"]);
+    let not_quick = judged(|_, filter, _| {
+        filter.insert(
+            2,
+            Rule {
+                quick: false,
+                ..wide()
+            },
+        );
+    });
+    expect(&not_quick, State::Open, &["in-force"]);
+}
+
+#[test]
+fn a_group_rule_may_let_the_port_through() {
+    let group = Rule {
+        interface: on("WANS"),
+        to: host("any", None),
+        ridentifier: Some(98),
+        ..pass_without_caps()
+    };
+    let exposure = judged(|_, filter, _| filter.insert(0, group));
+    expect(&exposure, State::Open, &["in-force", "group-pass"]);
+    let lan = Rule {
+        interface: on("vtnet1"),
+        to: host("any", None),
+        ridentifier: Some(97),
+        ..pass_without_caps()
+    };
+    expect(
+        &judged(|_, filter, _| filter.insert(0, lan)),
+        State::Open,
+        &["in-force"],
+    );
+}
+
+#[test]
+fn a_block_rule_before_ours_shadows_it() {
+    let block = printed("block drop in quick on vtnet0 inet proto tcp from any to any port = 1688");
+    let exposure = judged(|_, filter, _| filter.insert(2, block));
+    expect(&exposure, State::Half, &["filter-not-in-force", "shadowed"]);
+}
+
+#[test]
+fn a_rule_for_some_sources_is_open_to_those() {
+    let exposure = judged(|_, filter, _| filter[2].from = host("<friends>", None));
+    expect(&exposure, State::Open, &["in-force", "source-limited"]);
+}
+
+#[test]
+fn the_table_must_be_blocked() {
+    let exposure = judged(|_, filter, _| {
+        filter.remove(1);
+    });
+    expect(&exposure, State::Open, &["in-force", "block-missing"]);
+    assert!(!exposure.block.loaded);
+}
+
+#[test]
+fn the_firewall_as_a_whole() {
+    let exposure = judged(|configured, _, _| {
+        configured.ha_peer = true;
+        configured.interface = None;
+        configured.filter_disabled = true;
+    });
+    expect(
+        &exposure,
+        State::Open,
+        &[
+            "in-force",
+            "interface-missing",
+            "ha-peer",
+            "filter-disabled",
+        ],
+    );
+    let (filter, nat) = (vec![default_deny(), block_table(), pass()], vec![rdr()]);
+    let loaded = Loaded {
+        filter: &filter,
+        nat: &nat,
+        enabled: false,
+    };
+    expect(
+        &judge(Some(&configured()), loaded, &service()),
+        State::Closed,
+        &["pf-disabled"],
+    );
+}
+
+#[test]
+fn a_udp_forward_is_another_service() {
+    let exposure = judged(|configured, _, _| {
+        let side = Side {
+            network: text("wanip"),
+            port: text("1688"),
+            ..Side::default()
+        };
+        configured.nat.push(NatRule {
+            index: 8,
+            protocol: text("udp"),
+            destination: side,
+            ..nat_rule()
+        });
+    });
+    expect(&exposure, State::Open, &["in-force"]);
+}
+
+#[test]
+fn rules_inside_an_anchors_braces_are_the_anchors_own() {
+    let inner = || Rule {
+        depth: 1,
+        interface: None,
+        to: host("any", None),
+        ridentifier: Some(96),
+        ..pass_without_caps()
+    };
+    expect(
+        &judged(|_, filter, _| filter.insert(0, inner())),
+        State::Open,
+        &["in-force"],
+    );
+    let forward = Rule {
+        depth: 1,
+        target: text("10.0.20.9"),
+        ..rdr()
+    };
+    expect(
+        &judged(|_, _, nat| nat.insert(0, forward)),
+        State::Open,
+        &["in-force"],
+    );
+}
+
+#[test]
+fn a_rule_loaded_under_another_tracker_is_another_rule() {
+    let exposure = judged(|_, filter, _| filter[2].ridentifier = Some(95));
+    expect(
+        &exposure,
+        State::Open,
+        &["in-force", "configured-not-loaded", "other-pass"],
+    );
+    assert!(!exposure.filter.loaded);
+}

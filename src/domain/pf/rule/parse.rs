@@ -1,0 +1,209 @@
+//! `-sr` and `-sn` in all their verbosities → rules. Lines: rules, `[ … ]` lines below them, closing braces.
+
+use super::super::lines::{self, Parsed};
+use super::super::text::{closes, ctime, digits, labelled, number};
+use super::labels::{self, Parts};
+use super::tokens::{Tokens, without_counts};
+use super::{
+    Action, Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body,
+};
+
+/// Parses `-sr` or `-sn` with any of `-v`, `-vv`, `-g`, `-P` and `-a '*'`.
+///
+/// A rule with a word unknown to us is in the value, and its line is among the unread.
+pub fn parse(text: &[u8]) -> Parsed<Vec<Rule>> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut depth = 0_u32;
+    let gathered = lines::read(text, |line| {
+        let trimmed = line.trim_start_matches(' ');
+        if let Some(counters) = trimmed.strip_prefix("[ ") {
+            let rule = rules.last_mut();
+            return rule.is_some_and(|rule| counter_line(rule, counters).is_some());
+        }
+        if trimmed == "}" {
+            let open = depth > 0;
+            depth = depth.saturating_sub(1);
+            return open;
+        }
+        let Some((rule, understood)) = rule_line(trimmed, depth) else {
+            return false;
+        };
+        depth += u32::from(rule.block);
+        rules.push(rule);
+        understood
+    });
+    gathered.with(rules)
+}
+
+/// Parses one rule as `-sr` prints it; `None` if it does not begin with an action.
+pub fn parse_one(text: &str) -> Option<Rule> {
+    rule_line(text, 0).map(|(rule, _)| rule)
+}
+
+/// Reads `[@N[(ID)] ]TEXT[ {]`, and tells whether every word of it was known.
+fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
+    let (number, bracket, text) = numbered(line)?;
+    let is_anchor = text.split(' ').next()?.ends_with("anchor");
+    let (text, block) = match text.strip_suffix(" {") {
+        Some(text) if is_anchor => (text, true),
+        _ => (text, false),
+    };
+    let (mut rule, understood) = rule_text(text)?;
+    rule.ridentifier = rule.ridentifier.or(bracket.filter(|id| *id > 0));
+    Some((
+        Rule {
+            number,
+            bracket,
+            depth,
+            block,
+            ..rule
+        },
+        understood,
+    ))
+}
+
+/// Splits `@N ` or `@N(ID) ` off.
+fn numbered(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
+    let Some(rest) = line.strip_prefix('@') else {
+        return Some((None, None, line));
+    };
+    let (prefix, text) = rest.split_once(' ')?;
+    let (rule, after) = digits(prefix)?;
+    let rule = Some(u32::try_from(rule).ok()?);
+    if after.is_empty() {
+        return Some((rule, None, text));
+    }
+    let bracket = number(after.strip_prefix('(')?.strip_suffix(')')?)?;
+    Some((rule, Some(bracket), text))
+}
+
+/// Reads a rule's own text.
+fn rule_text(text: &str) -> Option<(Rule, bool)> {
+    let Parts { head, labels, tail } = labels::split(text);
+    let (head, head_target) = split_target(head);
+    let (tail, tail_target) = split_target(tail);
+    let mut words = Tokens::new(head);
+    let mut rule = Rule {
+        number: None,
+        bracket: None,
+        depth: 0,
+        block: false,
+        text: text.to_owned(),
+        action: body::action(&mut words)?,
+        direction: None,
+        quick: false,
+        interface: None,
+        reply_to: None,
+        family: None,
+        protocol: None,
+        from: any(),
+        to: any(),
+        keep: None,
+        state_options: StateOptions::default(),
+        labels: labels.into_iter().map(str::to_owned).collect(),
+        ridentifier: None,
+        target: tail_target.or(head_target).map(without_counts),
+        counters: None,
+    };
+    let understood = body::conditions(&mut rule, &mut words);
+    let understood = body::conditions(&mut rule, &mut Tokens::new(tail)) && understood;
+    Some((rule, understood))
+}
+
+fn any() -> Endpoint {
+    Endpoint {
+        negated: false,
+        host: "any".to_owned(),
+        port: None,
+    }
+}
+
+/// Splits what a rule translates to off: `-> POOL`, on FreeBSD 15 also `rdr-to POOL` and its like.
+fn split_target(text: &str) -> (&str, Option<&str>) {
+    let split = [" -> ", " rdr-to ", " nat-to ", " af-to "]
+        .iter()
+        .find_map(|arrow| text.split_once(arrow));
+    match split {
+        Some((before, target)) => (before, Some(target)),
+        None => (text, None),
+    }
+}
+
+/// Reads a line of counters, after its `[ `, into `rule`; `None` if it says nothing we know, or comes too early.
+fn counter_line(rule: &mut Rule, line: &str) -> Option<()> {
+    if line.starts_with("Skip steps:") || line.starts_with("queue:") {
+        return line.ends_with(']').then_some(());
+    }
+    if line.starts_with("Evaluations:") {
+        let counters = evaluations(line)?;
+        return rule.counters.replace(counters).is_none().then_some(());
+    }
+    let counters = rule.counters.as_mut()?;
+    if let Some(rest) = line.strip_prefix("Inserted: ") {
+        let (inserted, creations) = inserted(rest)?;
+        counters.state_creations = creations;
+        return counters.inserted.replace(inserted).is_none().then_some(());
+    }
+    if let Some(time) = line.strip_prefix("Last Active Time: ") {
+        let last = last_active(time)?;
+        return counters.last_active.replace(last).is_none().then_some(());
+    }
+    let nodes = source_nodes(line)?;
+    counters.source_nodes.replace(nodes).is_none().then_some(())
+}
+
+/// Reads `Evaluations: 90        Packets: 2183      Bytes: 2000042     States: 17    ]`.
+fn evaluations(line: &str) -> Option<RuleCounters> {
+    let (evaluations, rest) = labelled(line, "Evaluations:")?;
+    let (packets, rest) = labelled(rest, "Packets:")?;
+    let (bytes, rest) = labelled(rest, "Bytes:")?;
+    let (states, rest) = labelled(rest, "States:")?;
+    closes(rest).then(|| RuleCounters {
+        evaluations,
+        packets,
+        bytes,
+        states,
+        ..RuleCounters::default()
+    })
+}
+
+/// Reads `[uid 0 ]pid 20038 State Creations: 1024  ]`.
+fn inserted(line: &str) -> Option<(Inserted, u64)> {
+    let (uid, rest) = match labelled(line, "uid") {
+        Some((uid, rest)) => (Some(u32::try_from(uid).ok()?), rest),
+        None => (None, line),
+    };
+    let (pid, rest) = labelled(rest, "pid")?;
+    let (creations, rest) = labelled(rest, "State Creations:")?;
+    let pid = u32::try_from(pid).ok()?;
+    closes(rest).then_some((Inserted { uid, pid }, creations))
+}
+
+/// Reads `Fri Sep 19 20:09:28 2025 ]` or `N/A ]`.
+fn last_active(text: &str) -> Option<LastActive> {
+    match text.strip_suffix(']')?.trim_matches(' ') {
+        "N/A" => Some(LastActive::Never),
+        time => ctime(time).map(LastActive::At),
+    }
+}
+
+/// Reads `Source Nodes: 3      Limit: 3      NAT/RDR: 0      Route: 0      ]`.
+fn source_nodes(line: &str) -> Option<NodeCounts> {
+    let (all, rest) = labelled(line, "Source Nodes:")?;
+    let (limit, rest) = labelled(rest, "Limit:")?;
+    let (translation, rest) = labelled(rest, "NAT/RDR:")?;
+    let (route, rest) = labelled(rest, "Route:")?;
+    closes(rest).then_some(NodeCounts {
+        all,
+        limit,
+        translation,
+        route,
+    })
+}
+
+impl Action {
+    /// Tells whether this is an anchor of any kind.
+    pub fn is_anchor(&self) -> bool {
+        matches!(self, Self::Anchor { .. })
+    }
+}

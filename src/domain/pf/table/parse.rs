@@ -1,0 +1,127 @@
+//! `-T show`, `-T test` and the marks of `-T add|delete|expire|replace -v` → values.
+
+use ipnet::IpNet;
+
+use super::super::lines::{self, Parsed};
+use super::super::text::{self, closes, ctime, labelled};
+use super::{Entry, EntryCounters, Found, Mark, Marked, Traffic};
+
+/// Parses `-T show`, with `-v` or without.
+pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let gathered = lines::read(text, |line| match line.strip_prefix('\t') {
+        Some(about) => entries
+            .last_mut()
+            .is_some_and(|entry| detail(entry, about).is_some()),
+        None => match address(line) {
+            Some((Mark::None, negated, net)) => {
+                entries.push(Entry {
+                    negated,
+                    net,
+                    since: None,
+                    counters: None,
+                });
+                true
+            }
+            _ => false,
+        },
+    });
+    gathered.with(entries)
+}
+
+/// Parses the stdout of `-T test -v` (only what is in the table) or `-vv` (every address asked about).
+pub fn parse_test(text: &[u8]) -> Parsed<Vec<Marked>> {
+    let mut all = Vec::new();
+    let gathered = lines::read(text, |line| {
+        let marked = marked(line);
+        all.extend(marked);
+        marked.is_some()
+    });
+    gathered.with(all)
+}
+
+/// Parses the stdout of `-T add|delete|expire|replace -v`: the addresses that were changed.
+pub fn parse_changes(text: &[u8]) -> Parsed<Vec<Marked>> {
+    parse_test(text)
+}
+
+/// Reads `M  192.0.2.1[<TAB> 192.0.2.0/24]`.
+fn marked(line: &str) -> Option<Marked> {
+    let (asked, found) = match line.split_once('\t') {
+        Some((asked, " nomatch")) => (asked, Some(Found::Nothing)),
+        Some((asked, entry)) => (asked, Some(found(entry)?)),
+        None => (line, None),
+    };
+    let (mark, negated, net) = address(asked)?;
+    Some(Marked {
+        mark,
+        negated,
+        net,
+        found,
+    })
+}
+
+fn found(entry: &str) -> Option<Found> {
+    let (negated, net) = sign(entry)?;
+    Some(Found::Entry { negated, net })
+}
+
+/// Reads a mark, a blank, a sign and an address.
+fn address(line: &str) -> Option<(Mark, bool, IpNet)> {
+    let mut rest = line.chars();
+    let mark = match rest.next()? {
+        ' ' => Mark::None,
+        'M' => Mark::Match,
+        'A' => Mark::Added,
+        'D' => Mark::Deleted,
+        'C' => Mark::Changed,
+        'Z' => Mark::Cleared,
+        'X' => Mark::Duplicate,
+        'Y' => Mark::Conflict,
+        _ => return None,
+    };
+    let (negated, net) = sign(rest.as_str().strip_prefix(' ')?)?;
+    Some((mark, negated, net))
+}
+
+/// Reads a blank or `!`, and an address or network.
+fn sign(text: &str) -> Option<(bool, IpNet)> {
+    match text.strip_prefix('!') {
+        Some(address) => Some((true, text::net(address)?)),
+        None => Some((false, text::net(text.strip_prefix(' ')?)?)),
+    }
+}
+
+/// Reads a line below an entry into it; `None` if it says nothing we know, or says it twice.
+fn detail(entry: &mut Entry, line: &str) -> Option<()> {
+    let (name, value) = line.split_once(':')?;
+    if name == "Cleared" {
+        let since = ctime(value)?;
+        return entry.since.replace(since).is_none().then_some(());
+    }
+    let traffic = traffic(value)?;
+    let counters = entry.counters.get_or_insert_with(EntryCounters::default);
+    let place = match name {
+        "In/Block" => &mut counters.in_block,
+        "In/Pass" => &mut counters.in_pass,
+        "Out/Block" => &mut counters.out_block,
+        "Out/Pass" => &mut counters.out_pass,
+        _ => return None,
+    };
+    *place = traffic;
+    Some(())
+}
+
+/// Reads `    [ Packets: 12345              Bytes: 987654             ]`.
+pub(super) fn traffic(text: &str) -> Option<Traffic> {
+    let (packets, bytes) = pair(text, "Packets:", "Bytes:")?;
+    Some(Traffic { packets, bytes })
+}
+
+/// Reads `[ FIRST N SECOND N ]`.
+pub(super) fn pair(text: &str, first: &str, second: &str) -> Option<(u64, u64)> {
+    let rest = text.trim_start_matches(' ').strip_prefix('[')?;
+    let (one, rest) = labelled(rest, first)?;
+    let (two, rest) = labelled(rest, second)?;
+    closes(rest).then_some((one, two))
+}

@@ -1,0 +1,390 @@
+//! Asks pfSense's own PHP what config.xml says: fills `agent.php` with a request, and reads its answer.
+//! The simulator uses the other half: it reads the request and writes an answer. What the answer means is
+//! `domain::exposure`'s work.
+//!
+//! The answer is one JSON line between `agent NONCE begin` and `agent NONCE end`. The markers do not start with
+//! the nonce, so they cannot be taken for those of [`super::script`], which carry the same one.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::script::{Command, Nonce, Word};
+use crate::domain::configured::Configured;
+use crate::domain::pf::table::TableName;
+use crate::domain::service::Service;
+use crate::error::Failure;
+
+/// The constant script; [`PLACEHOLDER`] stands where the request goes.
+const SCRIPT: &str = include_str!("agent.php");
+
+/// Replaced by the request: base64 of a JSON object, which cannot end a PHP string.
+const PLACEHOLDER: &str = "@REQUEST@";
+
+/// A longer answer is not one of ours: a hundred rules are about 60 kB.
+pub const LONGEST_ANSWER: usize = 8 << 20;
+
+/// What to look for in config.xml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The alias that the rules point to.
+    pub alias: String,
+    /// The address the alias should hold.
+    pub address: IpAddr,
+    /// The service's port.
+    pub port: u16,
+    /// pfSense's name of the outside interface (`wan`).
+    pub interface: String,
+    /// The overload table, for its cron item.
+    pub table: TableName,
+}
+
+impl From<&Service> for ReadRequest {
+    fn from(service: &Service) -> Self {
+        Self {
+            alias: service.alias.clone(),
+            address: service.address,
+            port: service.port,
+            interface: service.interface.clone(),
+            table: service.table.clone(),
+        }
+    }
+}
+
+/// Why there is no configuration to judge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// Nothing between markers came back: PHP is missing, or ended before our script could say a word.
+    #[error("PHP on the firewall did not answer{}", quoted(said.as_ref()))]
+    NoAnswer {
+        /// The last line it printed instead, if any.
+        said: Option<String>,
+    },
+    /// The answer starts and does not end.
+    #[error("the answer of PHP on the firewall is cut short after {bytes} bytes")]
+    Truncated {
+        /// Bytes after the first marker.
+        bytes: usize,
+    },
+    /// There is an answer, and it is not what the script prints.
+    #[error("the answer of PHP on the firewall is not understood: {why}")]
+    Garbled {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The script or pfSense's code said why it could not read the configuration.
+    #[error("pfSense's PHP could not read the configuration ({kind}): {message}")]
+    Refused {
+        /// `no-pfsense`, `no-configuration`, `fatal`, `ended`, `exception`, `request`, `encode`.
+        kind: String,
+        /// Its own words, first line only.
+        message: String,
+    },
+}
+
+fn quoted(said: Option<&String>) -> String {
+    said.map(|said| format!("; it printed: {said}"))
+        .unwrap_or_default()
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let hint = match &error {
+            AgentError::NoAnswer { .. } => {
+                "Run /usr/local/bin/php -v on the firewall; the path of PHP can be set in the configuration file."
+            }
+            AgentError::Truncated { .. } | AgentError::Garbled { .. } => {
+                "Run the command again; if it happens twice, run it with --verbose and report what it prints."
+            }
+            AgentError::Refused { kind, .. } if kind == "no-configuration" => {
+                "Restore config.xml on the firewall (Diagnostics > Backup & Restore) before anything else."
+            }
+            AgentError::Refused { .. } => {
+                "Look at Status > System Logs on the firewall; pfSense files its own PHP errors there."
+            }
+        };
+        Self::failed(format!("{error}.")).hint(hint).because(error)
+    }
+}
+
+/// The request as it travels. A later action adds a variant, not a script.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+enum Envelope {
+    Read {
+        nonce: String,
+        alias: String,
+        address: IpAddr,
+        port: u16,
+        interface: String,
+        table: String,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Refusal {
+    error: RefusalBody,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RefusalBody {
+    kind: String,
+    message: String,
+}
+
+/// Makes the command that reads the configuration; `php` is the interpreter's absolute path.
+pub fn command(request: &ReadRequest, php: &Word, nonce: &Nonce) -> Command {
+    let envelope = Envelope::Read {
+        nonce: nonce.as_str().to_owned(),
+        alias: request.alias.clone(),
+        address: request.address,
+        port: request.port,
+        interface: request.interface.clone(),
+        table: request.table.as_str().to_owned(),
+    };
+    let literal = BASE64.encode(serde_json::to_vec(&envelope).unwrap_or_default());
+    let input = SCRIPT.replacen(PLACEHOLDER, &literal, 1).into_bytes();
+    Command {
+        input,
+        ..Command::new([php.clone()])
+    }
+}
+
+/// Reads the answer out of everything PHP printed.
+pub fn parse(stdout: &[u8], nonce: &Nonce) -> Result<Configured, AgentError> {
+    let line = answer_line(stdout, nonce)?;
+    if let Ok(Refusal { error }) = serde_json::from_slice::<Refusal>(line) {
+        return Err(AgentError::Refused {
+            kind: error.kind,
+            message: error.message,
+        });
+    }
+    serde_json::from_slice(line).map_err(|error| AgentError::Garbled {
+        why: error.to_string(),
+    })
+}
+
+fn answer_line<'a>(stdout: &'a [u8], nonce: &Nonce) -> Result<&'a [u8], AgentError> {
+    let nonce = nonce.as_str();
+    let begin = format!("agent {nonce} begin\n");
+    let end = format!("\nagent {nonce} end\n");
+    let Some(start) = memchr::memmem::find(stdout, begin.as_bytes()) else {
+        return Err(AgentError::NoAnswer {
+            said: last_line(stdout),
+        });
+    };
+    let rest = stdout.get(start + begin.len()..).unwrap_or_default();
+    match memchr::memmem::find(rest, end.as_bytes()) {
+        None => Err(AgentError::Truncated { bytes: rest.len() }),
+        Some(length) if length > LONGEST_ANSWER => Err(AgentError::Garbled {
+            why: format!("{length} bytes are more than it ever prints"),
+        }),
+        Some(length) => Ok(rest.get(..length).unwrap_or_default()),
+    }
+}
+
+/// The last non-empty line, for the sentence; bounded, and escaped where it is printed.
+fn last_line(stdout: &[u8]) -> Option<String> {
+    let line = stdout
+        .rsplit(|byte| *byte == b'\n')
+        .find(|line| !line.trim_ascii().is_empty())?;
+    Some(
+        String::from_utf8_lossy(line.trim_ascii())
+            .chars()
+            .take(200)
+            .collect(),
+    )
+}
+
+/// Reads the request back out of a script, if the script is ours to the byte. For the simulator.
+pub fn decode_request(script_input: &[u8]) -> Option<(ReadRequest, Nonce)> {
+    let (before, after) = SCRIPT.split_once(PLACEHOLDER)?;
+    let literal = script_input
+        .strip_prefix(before.as_bytes())?
+        .strip_suffix(after.as_bytes())?;
+    let Envelope::Read {
+        nonce,
+        alias,
+        address,
+        port,
+        interface,
+        table,
+    } = serde_json::from_slice(&BASE64.decode(literal).ok()?).ok()?;
+    let request = ReadRequest {
+        alias,
+        address,
+        port,
+        interface,
+        table: TableName::new(&table)?,
+    };
+    Some((request, read_nonce(&nonce)?))
+}
+
+fn read_nonce(text: &str) -> Option<Nonce> {
+    let digits = text.strip_prefix("kmsctl")?;
+    let number = u128::from_str_radix(digits, 16).ok()?;
+    let nonce = Nonce::new(number.to_be_bytes());
+    (nonce.as_str() == text).then_some(nonce)
+}
+
+/// Prints an answer as the script does. For the simulator.
+pub fn encode_reply(configured: &Configured, nonce: &Nonce) -> Vec<u8> {
+    frame(&serde_json::to_vec(configured).unwrap_or_default(), nonce)
+}
+
+/// Prints a refusal as the script does. For the simulator.
+pub fn encode_refusal(kind: &str, message: &str, nonce: &Nonce) -> Vec<u8> {
+    let error = RefusalBody {
+        kind: kind.to_owned(),
+        message: message.to_owned(),
+    };
+    frame(
+        &serde_json::to_vec(&Refusal { error }).unwrap_or_default(),
+        nonce,
+    )
+}
+
+fn frame(json: &[u8], nonce: &Nonce) -> Vec<u8> {
+    let nonce = nonce.as_str();
+    let mut reply = format!("\nagent {nonce} begin\n").into_bytes();
+    reply.extend_from_slice(json);
+    reply.extend_from_slice(format!("\nagent {nonce} end\n").as_bytes());
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> ReadRequest {
+        ReadRequest {
+            alias: "k8s_kms_lb".into(),
+            address: IpAddr::from([10, 0, 20, 202]),
+            port: 1688,
+            interface: "wan".into(),
+            table: TableName::new("virusprot").unwrap(),
+        }
+    }
+
+    fn nonce() -> Nonce {
+        Nonce::new(*b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
+    }
+
+    fn input() -> Vec<u8> {
+        command(&request(), &Word::fixed("/usr/local/bin/php"), &nonce()).input
+    }
+
+    #[test]
+    fn the_simulator_reads_the_request_that_the_client_writes() {
+        assert_eq!(decode_request(&input()), Some((request(), nonce())));
+    }
+
+    #[test]
+    fn a_script_that_differs_in_one_byte_is_not_ours() {
+        let mut changed = input();
+        let place = memchr::memmem::find(&changed, b"kmsctl_has").unwrap();
+        changed[place] = b'x';
+        assert_eq!(decode_request(&changed), None);
+        let mut longer = input();
+        longer.extend_from_slice(b"phpinfo();\n");
+        assert_eq!(decode_request(&longer), None);
+    }
+
+    #[test]
+    fn values_cannot_leave_the_literal() {
+        let hostile = ReadRequest {
+            alias: "'); system('id'); ('".into(),
+            ..request()
+        };
+        let input = command(&hostile, &Word::fixed("/usr/local/bin/php"), &nonce()).input;
+        assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);
+        assert_eq!(decode_request(&input), Some((hostile, nonce())));
+    }
+
+    #[test]
+    fn no_line_of_the_script_can_be_taken_for_a_marker() {
+        let nonce = nonce();
+        assert!(
+            input()
+                .split(|byte| *byte == b'\n')
+                .all(|line| !line.starts_with(nonce.as_str().as_bytes()))
+        );
+        let reply = encode_reply(&Configured::default(), &nonce);
+        assert!(
+            reply
+                .split(|byte| *byte == b'\n')
+                .all(|line| !line.starts_with(nonce.as_str().as_bytes()))
+        );
+    }
+
+    #[test]
+    fn the_script_holds_one_placeholder_and_ends_its_last_line() {
+        assert_eq!(SCRIPT.matches(PLACEHOLDER).count(), 1);
+        assert!(SCRIPT.ends_with('\n'));
+    }
+
+    #[test]
+    fn noise_around_the_answer_is_ignored() {
+        let configured = Configured {
+            ha_peer: true,
+            ..Configured::default()
+        };
+        let mut stdout = b">>> Launching rc.local in background...\nPHP Warning: x".to_vec();
+        stdout.extend(encode_reply(&configured, &nonce()));
+        stdout.extend_from_slice(b"goodbye");
+        assert_eq!(parse(&stdout, &nonce()), Ok(configured));
+    }
+
+    #[test]
+    fn every_way_to_fail_has_its_name() {
+        let nonce = nonce();
+        assert_eq!(parse(b"", &nonce), Err(AgentError::NoAnswer { said: None }));
+        let said = Some("/usr/local/bin/php: not found".to_owned());
+        assert_eq!(
+            parse(b"/usr/local/bin/php: not found\n\n", &nonce),
+            Err(AgentError::NoAnswer { said })
+        );
+        let whole = encode_reply(&Configured::default(), &nonce);
+        let cut = parse(&whole[..whole.len() - 10], &nonce);
+        assert!(matches!(cut, Err(AgentError::Truncated { .. })), "{cut:?}");
+        let garbled = parse(&frame(b"{\"nat\": 3}", &nonce), &nonce);
+        assert!(
+            matches!(garbled, Err(AgentError::Garbled { .. })),
+            "{garbled:?}"
+        );
+        let refused = parse(&encode_refusal("fatal", "Out of memory", &nonce), &nonce);
+        assert_eq!(
+            refused,
+            Err(AgentError::Refused {
+                kind: "fatal".into(),
+                message: "Out of memory".into()
+            })
+        );
+        let another = parse(&whole, &Nonce::new([7; 16]));
+        assert!(
+            matches!(another, Err(AgentError::NoAnswer { .. })),
+            "another run's answer: {another:?}"
+        );
+    }
+
+    #[test]
+    fn failures_end_in_one_full_stop_and_say_what_to_do() {
+        let failure = Failure::from(AgentError::Truncated { bytes: 3 });
+        assert_eq!(
+            failure.message,
+            "the answer of PHP on the firewall is cut short after 3 bytes."
+        );
+        assert_eq!(failure.hints.len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parse_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = parse(&bytes, &nonce());
+            let _ = parse(&frame(&bytes, &nonce()), &nonce());
+            let _ = decode_request(&bytes);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What kmsctl is told to do: built-in defaults < file < `KMSCTL_*` environment < flags, each value
+//! remembering where it came from.
+//!
+//! [`keys`] is the one table of keys; `config.example.toml`, `config show`, the environment names and the
+//! "did you mean" of unknown keys all come from it. [`layers`] reads the layers, [`resolved`] gives the
+//! values their types. The environment is read once, by [`Environment::of_process`].
+
+pub mod environment;
+pub mod keys;
+pub mod layers;
+pub mod resolved;
+pub mod values;
+
+pub use environment::Environment;
+pub use layers::{Layers, Origin};
+pub use resolved::{Become, Settings};

@@ -1,0 +1,108 @@
+//! The process environment and the directories that follow from it, read once. Holds no settings.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// The parts of the environment that kmsctl looks at.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Every variable whose name starts with `KMSCTL_`, with a non-empty UTF-8 value.
+    pub variables: BTreeMap<String, String>,
+    /// `HOME`, if set and absolute.
+    pub home: Option<PathBuf>,
+    /// `SSH_AUTH_SOCK`.
+    pub agent_socket: Option<PathBuf>,
+    /// `NO_COLOR` is set and not empty.
+    pub no_color: bool,
+    /// `TERM=dumb`.
+    pub dumb_terminal: bool,
+    /// Who runs kmsctl (`USER` or `LOGNAME`).
+    pub user: Option<String>,
+    config_home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    uid: Option<u32>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that reads the environment"
+    )]
+    pub fn of_process() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let path = |name: &str| {
+            text(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .filter(|(name, value)| name.starts_with("KMSCTL_") && !value.is_empty())
+                .collect(),
+            home: path("HOME"),
+            agent_socket: path("SSH_AUTH_SOCK"),
+            no_color: text("NO_COLOR").is_some(),
+            dumb_terminal: text("TERM").as_deref() == Some("dumb"),
+            user: text("USER").or_else(|| text("LOGNAME")),
+            config_home: path("XDG_CONFIG_HOME"),
+            state_home: path("XDG_STATE_HOME"),
+            runtime: path("XDG_RUNTIME_DIR"),
+            uid: std::fs::metadata("/proc/self")
+                .ok()
+                .map(|metadata| metadata.uid()),
+        }
+    }
+
+    /// Returns a `KMSCTL_*` variable.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Returns where the configuration file is looked for, or `None` without a home.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let base = self
+            .config_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        Some(base.join("kmsctl/config.toml"))
+    }
+
+    /// Returns the directory of what kmsctl remembers: the demo's state and, later, the history.
+    pub fn state_directory(&self) -> PathBuf {
+        let base = self
+            .state_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".local/state")));
+        base.map_or_else(|| self.scratch(), |base| base.join("kmsctl"))
+    }
+
+    /// Returns the directory of sockets: `$XDG_RUNTIME_DIR/kmsctl`, or one in /tmp when that is unset or too
+    /// long for a socket's path (about 100 bytes in all).
+    pub fn runtime_directory(&self) -> PathBuf {
+        const LONGEST: usize = 50;
+        let short = |path: &PathBuf| path.as_os_str().len() <= LONGEST;
+        self.runtime
+            .as_ref()
+            .map(|runtime| runtime.join("kmsctl"))
+            .filter(short)
+            .unwrap_or_else(|| self.scratch())
+    }
+
+    /// Replaces a leading `~/` by the home directory.
+    pub fn expand(&self, path: &str) -> PathBuf {
+        match (path.strip_prefix("~/"), &self.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => Path::new(path).to_owned(),
+        }
+    }
+
+    fn scratch(&self) -> PathBuf {
+        PathBuf::from(format!("/tmp/kmsctl-{}", self.uid.unwrap_or_default()))
+    }
+}

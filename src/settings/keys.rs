@@ -1,0 +1,374 @@
+//! The table of configuration keys: path, kind, built-in default, meaning. `config.example.toml` is this
+//! table printed ([`example`]); a test holds the file to it.
+
+use std::fmt::Write as _;
+
+/// What a key's text must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Free text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number from the first to the second, both included.
+    Number(u64, u64),
+    /// A duration such as `90s`, `15m`, `2h`, `1d`, `1h30m`.
+    Duration,
+    /// A literal IP address.
+    Address,
+    /// A list of networks in CIDR notation; in the environment, separated by commas.
+    Networks,
+    /// A file path; `~/` is the home directory.
+    Path,
+    /// An absolute path on the firewall, made of letters, digits and `/._-+`.
+    RemotePath,
+    /// `N/SECONDS`.
+    Rate,
+    /// A pf table's name.
+    Table,
+    /// An `SHA256:…` fingerprint.
+    Fingerprint,
+}
+
+/// One configuration key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Dotted path in the file, such as `firewall.host`.
+    pub path: &'static str,
+    /// What its text must be.
+    pub kind: Kind,
+    /// The built-in default as a TOML literal.
+    pub default: &'static str,
+    /// What it means, for `config.example.toml`; sentences.
+    pub meaning: &'static str,
+}
+
+impl Key {
+    /// Returns the environment name: `KMSCTL_` and the path in capitals.
+    pub fn environment_name(&self) -> String {
+        format!("KMSCTL_{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// Splits the path into its table (empty for the top) and its last word.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        self.path.rsplit_once('.').unwrap_or(("", self.path))
+    }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        meaning,
+    }
+}
+
+/// Words of `output`.
+pub const OUTPUTS: &[&str] = &["table", "json", "ndjson", "csv"];
+/// Words of `color`.
+pub const COLORS: &[&str] = &["auto", "always", "never"];
+
+/// Every key, in the order of the example file.
+pub const KEYS: &[Key] = &[
+    key(
+        "output",
+        Kind::Word(OUTPUTS),
+        r#""table""#,
+        "How data is printed. Flag: --output.",
+    ),
+    key(
+        "color",
+        Kind::Word(COLORS),
+        r#""auto""#,
+        "Colour on a terminal. NO_COLOR counts as never. Flag: --color.",
+    ),
+    key(
+        "timeout",
+        Kind::Duration,
+        r#""30s""#,
+        "Deadline of one read or change, connecting included. Flag: --timeout.",
+    ),
+    key(
+        "firewall.host",
+        Kind::Text,
+        r#""10.0.20.1""#,
+        "Address or name of the pfSense box, or a Host of your ssh_config.",
+    ),
+    key(
+        "firewall.user",
+        Kind::Text,
+        r#""admin""#,
+        "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.",
+    ),
+    key(
+        "firewall.port",
+        Kind::Number(1, 65_535),
+        "22",
+        "Port of its SSH server.",
+    ),
+    key(
+        "firewall.transport",
+        Kind::Word(&["auto", "openssh", "russh"]),
+        r#""auto""#,
+        "openssh runs the system's ssh and honours its configuration, agent and jump hosts;\nrussh is built in; auto takes openssh where an ssh program is installed.",
+    ),
+    key(
+        "firewall.identity",
+        Kind::Path,
+        r#""""#,
+        "Private key file. Empty leaves it to ssh_config, the agent and the usual names.",
+    ),
+    key(
+        "firewall.ssh_config",
+        Kind::Path,
+        r#""""#,
+        "Configuration file for ssh. Empty is ~/.ssh/config. Not read by russh.",
+    ),
+    key(
+        "firewall.known_hosts",
+        Kind::Path,
+        r#""""#,
+        "File of known host keys. Empty is ~/.ssh/known_hosts. Keys are always checked.",
+    ),
+    key(
+        "firewall.fingerprint",
+        Kind::Fingerprint,
+        r#""""#,
+        "Fingerprint of the host key (SHA256:…), checked in addition to known_hosts.",
+    ),
+    key(
+        "firewall.connect_timeout",
+        Kind::Duration,
+        r#""10s""#,
+        "Deadline of connecting and logging in.",
+    ),
+    key(
+        "firewall.control_persist",
+        Kind::Duration,
+        r#""10m""#,
+        "How long an OpenSSH connection stays up for the next command. 0s closes it at once.",
+    ),
+    key(
+        "firewall.become",
+        Kind::Word(&["", "sudo"]),
+        r#""""#,
+        "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
+    ),
+    key(
+        "firewall.programs.pfctl",
+        Kind::RemotePath,
+        r#""/sbin/pfctl""#,
+        "Path of pfctl on the firewall.",
+    ),
+    key(
+        "firewall.programs.php",
+        Kind::RemotePath,
+        r#""/usr/local/bin/php""#,
+        "Path of PHP on the firewall.",
+    ),
+    key(
+        "firewall.programs.sudo",
+        Kind::RemotePath,
+        r#""/usr/local/bin/sudo""#,
+        "Path of sudo on the firewall.",
+    ),
+    key(
+        "service.alias",
+        Kind::Text,
+        r#""k8s_kms_lb""#,
+        "pfSense alias that the port forward and the filter rule point to.",
+    ),
+    key(
+        "service.address",
+        Kind::Address,
+        r#""10.0.20.202""#,
+        "Address the alias should hold.",
+    ),
+    key(
+        "service.port",
+        Kind::Number(1, 65_535),
+        "1688",
+        "TCP port, outside and inside.",
+    ),
+    key(
+        "service.interface",
+        Kind::Text,
+        r#""wan""#,
+        "pfSense's name of the outside interface.",
+    ),
+    key(
+        "service.description",
+        Kind::Text,
+        r#""KMS public — kms.viktorbarzin.me""#,
+        "Description of the rules, for people. Rules are never matched by it.",
+    ),
+    key(
+        "service.host",
+        Kind::Text,
+        r#""kms.viktorbarzin.me""#,
+        "Public name of the service.",
+    ),
+    key(
+        "service.table",
+        Kind::Table,
+        r#""virusprot""#,
+        "pf's overload table. pfSense knows only virusprot.",
+    ),
+    key(
+        "presets.default.max_src_conn",
+        Kind::Number(1, 4_294_967_295),
+        "50",
+        "Connections that one source may hold at a time.",
+    ),
+    key(
+        "presets.default.rate",
+        Kind::Rate,
+        r#""10/60""#,
+        "New connections of one source within seconds.",
+    ),
+    key(
+        "presets.tighten.max_src_conn",
+        Kind::Number(1, 4_294_967_295),
+        "10",
+        "The same, for suspected abuse.",
+    ),
+    key(
+        "presets.tighten.rate",
+        Kind::Rate,
+        r#""3/60""#,
+        "The same, for suspected abuse.",
+    ),
+    key(
+        "presets.loosen.max_src_conn",
+        Kind::Number(1, 4_294_967_295),
+        "50",
+        "The same, when legitimate users are blocked.",
+    ),
+    key(
+        "presets.loosen.rate",
+        Kind::Rate,
+        r#""30/60""#,
+        "The same, when legitimate users are blocked.",
+    ),
+    key(
+        "networks.pods",
+        Kind::Networks,
+        r#"["10.10.0.0/16"]"#,
+        "Networks of the cluster's pods.",
+    ),
+    key(
+        "networks.nodes",
+        Kind::Networks,
+        r#"["10.0.20.0/24"]"#,
+        "Networks of the cluster's nodes.",
+    ),
+    key(
+        "networks.protected",
+        Kind::Networks,
+        "[]",
+        "Networks that must never be blocked: you are warned when one is.",
+    ),
+    key(
+        "cluster.kubectl",
+        Kind::Text,
+        r#""kubectl""#,
+        "The kubectl program.",
+    ),
+    key(
+        "cluster.context",
+        Kind::Text,
+        r#""""#,
+        "kubectl context. Empty is the current one.",
+    ),
+    key(
+        "cluster.namespace",
+        Kind::Text,
+        r#""kms""#,
+        "Namespace of the service.",
+    ),
+];
+
+/// Returns the key of that path; `presets.NAME.…` beyond the built-in ones share the keys of `default`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path).or_else(|| {
+        let (name, field) = path.strip_prefix("presets.")?.split_once('.')?;
+        let plain = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+        };
+        let named = !name.is_empty() && name.bytes().all(plain);
+        named.then(|| {
+            KEYS.iter()
+                .find(|key| key.path.strip_prefix("presets.default.") == Some(field))
+        })?
+    })
+}
+
+/// Returns the known path that is most like an unknown one.
+pub fn nearest(path: &str) -> Option<&'static str> {
+    let score = |key: &Key| {
+        strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
+    };
+    KEYS.iter()
+        .map(|key| (score(key), key.path))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, path)| path)
+}
+
+/// Prints the example file: every key with its default, meaning and environment name.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# kmsctl's configuration: every key, its built-in default, meaning and environment name.\n\
+         # Copy what you change to ~/.config/kmsctl/config.toml (`kmsctl config path` tells where exactly),\n\
+         # or let `kmsctl config init` ask. Precedence: flag > environment > this file > built-in.\n",
+    );
+    let mut table = "";
+    for key in KEYS {
+        let (section, name) = key.split();
+        if section == table {
+            text.push('\n');
+        } else {
+            let _ = write!(text, "\n[{section}]\n");
+            table = section;
+        }
+        for line in key.meaning.lines() {
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = writeln!(text, "# Environment: {}", key.environment_name());
+        let _ = writeln!(text, "{name} = {}", key.default);
+    }
+    text.push_str("\n# More presets can be added: [presets.NAME] with max_src_conn and rate,\n# applied with `kmsctl ratelimit set --preset NAME`.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_names_its_nearest() {
+        assert_eq!(nearest("firewall.hots"), Some("firewall.host"));
+        assert_eq!(
+            nearest("hostname"),
+            Some("service.host").or(nearest("hostname"))
+        );
+        assert_eq!(nearest("zzzzqqqq"), None);
+    }
+
+    #[test]
+    fn presets_may_be_added_but_only_with_known_fields() {
+        assert!(find("presets.night.rate").is_some());
+        assert!(find("presets.night.speed").is_none());
+        assert!(find("presets.Ni ght.rate").is_none());
+    }
+
+    #[test]
+    fn environment_names_do_not_collide() {
+        let mut names: Vec<String> = KEYS.iter().map(Key::environment_name).collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,256 @@
+//! The layers and their precedence: built-in < file < environment < flag. Values are still text here, each
+//! checked against its key and remembering its [`Origin`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::keys::{self, KEYS, Kind};
+use super::values;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Result};
+
+/// A configuration file larger than this is refused.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This environment name.
+    Environment(String),
+    /// This flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("built-in"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// A value's text and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// The text; networks are joined by commas.
+    pub text: String,
+    /// The layer that won.
+    pub origin: Origin,
+}
+
+/// Every key's value after all layers.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// By dotted path.
+    pub values: BTreeMap<String, Value>,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    /// What looked wrong but is not an error.
+    pub warnings: Vec<Warning>,
+}
+
+impl Layers {
+    /// Reads all layers. `named` is the file of `--config` or `KMSCTL_CONFIG`, which must exist; otherwise the
+    /// usual place may be empty. Fails with a usage failure that names the layer, the key and what was wanted.
+    pub fn read(
+        environment: &Environment,
+        named: Option<&Path>,
+        flags: &[(&str, &'static str, String)],
+    ) -> Result<Self> {
+        let mut layers = Self::built_in()?;
+        let named = named.map(Path::to_owned).or_else(|| {
+            environment
+                .variable("KMSCTL_CONFIG")
+                .map(|path| environment.expand(path))
+        });
+        match (named, environment.config_file()) {
+            (Some(path), _) => layers.add_file(&path)?,
+            (None, Some(path)) if path.exists() => layers.add_file(&path)?,
+            _ => {}
+        }
+        layers.add_environment(environment)?;
+        for (path, flag, text) in flags {
+            layers.set(path, text.clone(), Origin::Flag(flag))?;
+        }
+        Ok(layers)
+    }
+
+    /// Returns the value of a key; every key of the table has one.
+    pub fn text(&self, path: &str) -> &str {
+        self.values
+            .get(path)
+            .map_or("", |value| value.text.as_str())
+    }
+
+    fn built_in() -> Result<Self> {
+        let mut layers = Self::default();
+        for key in KEYS {
+            let table: toml::Table =
+                toml::from_str(&format!("value = {}", key.default)).map_err(|error| {
+                    Failure::failed(format!("the built-in default of {} is broken", key.path))
+                        .because(error)
+                })?;
+            if let Some(value) = table.get("value") {
+                let text = text_of(key.kind, value).map_err(Failure::usage)?;
+                layers.set(key.path, text, Origin::Default)?;
+            }
+        }
+        Ok(layers)
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display();
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+            .map_err(|error| {
+                Failure::usage(format!("The configuration file {shown} cannot be read: {error}."))
+                    .hint("Write one with `kmsctl config init`, or leave out --config to use the built-in values.")
+            })?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(Failure::usage(format!(
+                "The configuration file {shown} is larger than 1 MiB."
+            )));
+        }
+        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            Failure::usage(format!(
+                "The configuration file {shown} is not valid TOML: {}",
+                error.to_string().trim_end()
+            ))
+        })?;
+        self.file = Some(path.to_owned());
+        self.add_table("", &table, path)
+    }
+
+    fn add_table(&mut self, prefix: &str, table: &toml::Table, file: &Path) -> Result<()> {
+        for (name, value) in table {
+            let path = if prefix.is_empty() {
+                name.clone()
+            } else {
+                format!("{prefix}.{name}")
+            };
+            if let (toml::Value::Table(inner), None) = (value, keys::find(&path)) {
+                self.add_table(&path, inner, file)?;
+                continue;
+            }
+            let Some(key) = keys::find(&path) else {
+                let failure =
+                    Failure::usage(format!("Unknown key `{path}` in {}.", file.display()));
+                return Err(match keys::nearest(&path) {
+                    Some(known) => failure.hint(format!("Did you mean `{known}`?")),
+                    None => failure.hint("config.example.toml lists every key."),
+                });
+            };
+            let text = text_of(key.kind, value)
+                .map_err(|problem| wrong(&path, &Origin::File(file.to_owned()), &problem))?;
+            self.set(&path, text, Origin::File(file.to_owned()))?;
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, environment: &Environment) -> Result<()> {
+        const OTHERS: &[&str] = &[
+            "KMSCTL_CONFIG",
+            "KMSCTL_DEMO",
+            "KMSCTL_QUIET",
+            "KMSCTL_VERBOSE",
+        ];
+        for (name, text) in &environment.variables {
+            let of_presets = name
+                .strip_prefix("KMSCTL_PRESETS_")
+                .and_then(preset_path)
+                .filter(|path| keys::find(path).is_some());
+            let known = KEYS
+                .iter()
+                .find(|key| key.environment_name() == *name)
+                .map(|key| key.path.to_owned())
+                .or(of_presets);
+            if let Some(path) = known {
+                self.set(&path, text.clone(), Origin::Environment(name.clone()))?;
+            } else if !OTHERS.contains(&name.as_str())
+                && !name.starts_with("KMSCTL_DEMO_")
+                && !name.starts_with("KMSCTL_TESTS_")
+            {
+                self.warnings
+                    .push(Warning::new("unknown-environment", unknown_name(name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, path: &str, text: String, origin: Origin) -> Result<()> {
+        if let Some(key) = keys::find(path) {
+            values::check(key.kind, &text).map_err(|problem| wrong(path, &origin, &problem))?;
+        }
+        self.values.insert(path.to_owned(), Value { text, origin });
+        Ok(())
+    }
+}
+
+/// Turns `NIGHT_MAX_SRC_CONN` into `presets.night.max_src_conn`.
+fn preset_path(rest: &str) -> Option<String> {
+    ["MAX_SRC_CONN", "RATE"].into_iter().find_map(|field| {
+        let name = rest.strip_suffix(field)?.strip_suffix('_')?;
+        Some(format!(
+            "presets.{}.{}",
+            name.to_lowercase(),
+            field.to_lowercase()
+        ))
+    })
+}
+
+fn unknown_name(name: &str) -> String {
+    let guess = name.trim_start_matches("KMSCTL_").to_lowercase();
+    let nearest = KEYS
+        .iter()
+        .map(|key| {
+            (
+                strsim::jaro_winkler(&guess, &key.path.replace('.', "_")),
+                key,
+            )
+        })
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .filter(|(score, _)| *score > 0.85);
+    match nearest {
+        Some((_, key)) => format!(
+            "The environment name {name} means nothing to kmsctl. Did you mean {}?",
+            key.environment_name()
+        ),
+        None => format!("The environment name {name} means nothing to kmsctl."),
+    }
+}
+
+fn wrong(path: &str, origin: &Origin, problem: &str) -> Failure {
+    Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
+        .hint("`kmsctl config show` tells every value and where it came from.")
+}
+
+/// Renders a TOML value as the text of its kind.
+fn text_of(kind: Kind, value: &toml::Value) -> Result<String, String> {
+    match (kind, value) {
+        (Kind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
+        (Kind::Number(..), other) => Err(format!("it wants a number, not a {}", other.type_str())),
+        (Kind::Networks, toml::Value::Array(items)) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            texts
+                .map(|texts| texts.join(","))
+                .ok_or_else(|| "it wants a list of texts".to_owned())
+        }
+        (Kind::Networks, other) => Err(format!("it wants a list, not a {}", other.type_str())),
+        (_, toml::Value::String(text)) => Ok(text.clone()),
+        (_, other) => Err(format!(
+            "it wants a text in quotes, not a {}",
+            other.type_str()
+        )),
+    }
+}

@@ -1,0 +1,250 @@
+//! The settings with their types: what every command works with. No layer is visible from here on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::environment::Environment;
+use super::layers::Layers;
+use super::values;
+use crate::domain::pf::table::TableName;
+use crate::domain::ratelimit::{Caps, Preset};
+use crate::domain::service::Service;
+use crate::error::{Failure, Result};
+use crate::firewall::link::Transport;
+use crate::firewall::script::Word;
+use crate::terminal::{ColorChoice, Mode};
+
+/// Everything a command needs to know, resolved.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How data is printed.
+    pub output: Mode,
+    /// When colour is used.
+    pub color: ColorChoice,
+    /// Deadline of one read or change.
+    pub timeout: Duration,
+    /// The firewall and how to reach it.
+    pub firewall: Firewall,
+    /// What is exposed.
+    pub service: Service,
+    /// Named caps; `default`, `tighten` and `loosen` are always there.
+    pub presets: Vec<Preset>,
+    /// The cluster's networks, and those that must never be blocked.
+    pub networks: Networks,
+    /// Where kmsctl keeps its state.
+    pub state_directory: PathBuf,
+}
+
+/// The firewall and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Firewall {
+    /// Address, name or ssh_config Host.
+    pub host: String,
+    /// Account; `None` leaves it to ssh_config.
+    pub user: Option<String>,
+    /// SSH port; `None`, when nobody set it, leaves it to ssh_config.
+    pub port: Option<u16>,
+    /// Which SSH.
+    pub transport: Transport,
+    /// Private key file.
+    pub identity: Option<PathBuf>,
+    /// Configuration of ssh.
+    pub ssh_config: Option<PathBuf>,
+    /// Known host keys.
+    pub known_hosts: Option<PathBuf>,
+    /// Pinned fingerprint.
+    pub fingerprint: Option<String>,
+    /// Deadline of connecting.
+    pub connect_timeout: Duration,
+    /// Idle life of an OpenSSH master.
+    pub control_persist: Duration,
+    /// Private directory of sockets.
+    pub runtime_directory: PathBuf,
+    /// How to become root there.
+    pub r#become: Become,
+    /// Path of pfctl there.
+    pub pfctl: Word,
+    /// Path of PHP there.
+    pub php: Word,
+}
+
+/// How to become root on the firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Become {
+    /// Already root.
+    No,
+    /// Through this sudo.
+    Sudo(Word),
+}
+
+/// Networks the operator named.
+#[derive(Clone, Debug, Default)]
+pub struct Networks {
+    /// Pods of the cluster.
+    pub pods: Vec<IpNet>,
+    /// Nodes of the cluster.
+    pub nodes: Vec<IpNet>,
+    /// Never to be blocked.
+    pub protected: Vec<IpNet>,
+}
+
+impl Settings {
+    /// Gives the layered texts their types. Texts were checked when they were layered, so a failure names a
+    /// rule that spans keys.
+    pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
+        let broken = |path: &str, problem: String| {
+            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
+        };
+        let duration = |path: &str| {
+            values::duration(layers.text(path)).map_err(|problem| broken(path, problem))
+        };
+        let table = TableName::new(layers.text("service.table"))
+            .ok_or_else(|| broken("service.table", "it is not a table name".to_owned()))?;
+        let port = |path: &str| {
+            layers
+                .text(path)
+                .parse::<u16>()
+                .map_err(|error| broken(path, error.to_string()))
+        };
+        Ok(Self {
+            output: Mode::from_word(layers.text("output")),
+            color: ColorChoice::from_word(layers.text("color")),
+            timeout: duration("timeout")?,
+            firewall: Firewall::resolve(layers, environment)?,
+            service: Service {
+                alias: layers.text("service.alias").to_owned(),
+                address: values::address(layers.text("service.address"))
+                    .map_err(|problem| broken("service.address", problem))?,
+                port: port("service.port")?,
+                interface: layers.text("service.interface").to_owned(),
+                description: layers.text("service.description").to_owned(),
+                host: layers.text("service.host").to_owned(),
+                table,
+            },
+            presets: presets(layers)?,
+            networks: Networks {
+                pods: networks(layers, "networks.pods")?,
+                nodes: networks(layers, "networks.nodes")?,
+                protected: networks(layers, "networks.protected")?,
+            },
+            state_directory: environment.state_directory(),
+        })
+    }
+}
+
+impl Firewall {
+    fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
+        let text = |path: &str| Some(layers.text(path)).filter(|text| !text.is_empty());
+        let file = |path: &str| text(path).map(|path| environment.expand(path));
+        let broken = |path: &str, problem: &str| {
+            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
+        };
+        let program = |path: &str| {
+            Word::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
+        };
+        let duration = |path: &str| {
+            values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
+        };
+        let host = layers.text("firewall.host");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
+        if host.is_empty() || host.starts_with('-') || !host.bytes().all(plain) {
+            return Err(broken(
+                "firewall.host",
+                "it is neither an address nor a host name",
+            ));
+        }
+        let user = text("firewall.user");
+        if user.is_some_and(|user| {
+            user.starts_with('-')
+                || !user
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+        }) {
+            return Err(broken("firewall.user", "it is not an account name"));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            user: user.map(str::to_owned),
+            port: layers
+                .text("firewall.port")
+                .parse()
+                .ok()
+                .filter(|_| is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")),
+            transport: match layers.text("firewall.transport") {
+                "openssh" => Transport::OpenSsh,
+                "russh" => Transport::Russh,
+                _ => Transport::Auto,
+            },
+            identity: file("firewall.identity"),
+            ssh_config: file("firewall.ssh_config"),
+            known_hosts: file("firewall.known_hosts"),
+            fingerprint: text("firewall.fingerprint").map(str::to_owned),
+            connect_timeout: duration("firewall.connect_timeout")?,
+            control_persist: duration("firewall.control_persist")?,
+            runtime_directory: environment.runtime_directory(),
+            r#become: match layers.text("firewall.become") {
+                "sudo" => Become::Sudo(program("firewall.programs.sudo")?),
+                _ => Become::No,
+            },
+            pfctl: program("firewall.programs.pfctl")?,
+            php: program("firewall.programs.php")?,
+        })
+    }
+}
+
+/// Returns whether any layer above the built-in one gave the key; a Host of ssh_config brings its own port.
+fn is_set(layers: &Layers, path: &str) -> bool {
+    layers
+        .values
+        .get(path)
+        .is_some_and(|value| value.origin != super::layers::Origin::Default)
+}
+
+fn networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
+    let parts = layers
+        .text(path)
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| values::network(part).map_err(Failure::usage))
+        .collect()
+}
+
+fn presets(layers: &Layers) -> Result<Vec<Preset>> {
+    let mut fields: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
+    for (path, value) in &layers.values {
+        let Some((name, field)) = path
+            .strip_prefix("presets.")
+            .and_then(|rest| rest.split_once('.'))
+        else {
+            continue;
+        };
+        let entry = fields.entry(name).or_default();
+        match field {
+            "max_src_conn" => entry.0 = Some(&value.text),
+            _ => entry.1 = Some(&value.text),
+        }
+    }
+    let preset = |(name, (connections, rate)): (&str, (Option<&str>, Option<&str>))| {
+        let wrong = |problem: &str| Failure::usage(format!("The preset `{name}` {problem}."));
+        Ok(Preset {
+            name: name.to_owned(),
+            caps: Caps {
+                max_src_conn: connections
+                    .map(|text| {
+                        text.parse()
+                            .map_err(|_| wrong("has a max_src_conn that is no number"))
+                    })
+                    .transpose()?,
+                rate: rate
+                    .map(|text| values::rate(text).map_err(|problem| wrong(&problem)))
+                    .transpose()?,
+            },
+        })
+    };
+    fields.into_iter().map(preset).collect()
+}

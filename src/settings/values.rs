@@ -1,0 +1,188 @@
+//! Typed values out of configuration text. Each function says in its error what it wanted.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::keys::Kind;
+use crate::domain::pf::rule::Rate;
+use crate::domain::pf::table::TableName;
+
+/// Longest duration taken: ten years.
+const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
+
+/// Reads a duration: numbers with the units `d`, `h`, `m`, `s`, largest first, as in `1h30m`. A day is 24 hours.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = || format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m");
+    let mut rest = text;
+    let mut seconds = 0_u64;
+    let mut last_unit = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let mut letters = tail.chars();
+        let unit = match letters.next() {
+            Some('d') => 86_400,
+            Some('h') => 3_600,
+            Some('m') => 60,
+            Some('s') => 1,
+            _ => return Err(wanted()),
+        };
+        if unit >= last_unit {
+            return Err(wanted());
+        }
+        last_unit = unit;
+        let number: u64 = number.parse().map_err(|_| wanted())?;
+        seconds = number
+            .checked_mul(unit)
+            .and_then(|part| seconds.checked_add(part))
+            .ok_or_else(wanted)?;
+        rest = letters.as_str();
+    }
+    if text.is_empty() || seconds > LONGEST_SECONDS {
+        return Err(wanted());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Reads a literal address; names are refused, as resolving them would guess.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
+}
+
+/// Reads a network in CIDR notation; a bare address is a network of one.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("`{text}` is not a network; write it like 10.10.0.0/16"))
+}
+
+/// Reads `N/SECONDS`, both from 1, as pfSense's own form accepts them (seconds up to 65535 load in pf).
+pub fn rate(text: &str) -> Result<Rate, String> {
+    let wanted = || format!("`{text}` is not a rate; write N/SECONDS, such as 10/60");
+    let (connections, seconds) = text.split_once('/').ok_or_else(wanted)?;
+    let number = |digits: &str| match digits.parse::<u32>() {
+        Ok(number) if number > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
+        _ => Err(wanted()),
+    };
+    Ok(Rate {
+        connections: number(connections)?,
+        seconds: number(seconds)?,
+    })
+}
+
+/// Checks a value's text against its key's kind.
+pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+    match kind {
+        Kind::Text | Kind::Path => {
+            if text.chars().any(char::is_control) {
+                return Err("it holds a control character".to_owned());
+            }
+            Ok(())
+        }
+        Kind::Word(words) if words.contains(&text) => Ok(()),
+        Kind::Word(words) => {
+            let shown: Vec<&str> = words
+                .iter()
+                .map(|word| if word.is_empty() { "\"\"" } else { word })
+                .collect();
+            Err(format!("`{text}` is none of {}", shown.join(", ")))
+        }
+        Kind::Number(least, most) => match text.parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => Ok(()),
+            _ => Err(format!(
+                "`{text}` is not a whole number from {least} to {most}"
+            )),
+        },
+        Kind::Duration => duration(text).map(drop),
+        Kind::Address => address(text).map(drop),
+        Kind::Networks => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| network(part.trim()).map(drop)),
+        Kind::RemotePath => crate::firewall::script::Word::path(text)
+            .map(drop)
+            .ok_or_else(|| {
+                format!("`{text}` is not an absolute path of letters, digits and /._-+")
+            }),
+        Kind::Rate => rate(text).map(drop),
+        Kind::Table => TableName::new(text).map(drop).ok_or_else(|| {
+            format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
+        }),
+        Kind::Fingerprint if text.is_empty() => Ok(()),
+        Kind::Fingerprint => {
+            let digest = text.strip_prefix("SHA256:").unwrap_or_default();
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+            if digest.len() == 43 && digest.bytes().all(plain) {
+                return Ok(());
+            }
+            Err(format!(
+                "`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_what_operators_type() {
+        let seconds = |text| duration(text).map(|duration| duration.as_secs());
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("1h30m"), Ok(5_400));
+        assert_eq!(seconds("1d"), Ok(86_400));
+        assert_eq!(seconds("0s"), Ok(0));
+        for wrong in [
+            "",
+            "5",
+            "h",
+            "1m1h",
+            "1h1h",
+            "-1s",
+            "1.5h",
+            "1 h",
+            "99999999999999999999s",
+            "9999999d",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_want_both_halves_from_one() {
+        assert_eq!(
+            rate("10/60"),
+            Ok(Rate {
+                connections: 10,
+                seconds: 60
+            })
+        );
+        for wrong in [
+            "10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b",
+        ] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_addresses() {
+        assert!(address("kms.example.net").is_err());
+        assert!(address("2001:db8::1").is_ok());
+        assert!(network("10.10.0.0/16").is_ok());
+        assert!(network("10.10.0.0/33").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            for key in super::super::keys::KEYS {
+                let _ = check(key.kind, &text);
+            }
+        }
+    }
+}

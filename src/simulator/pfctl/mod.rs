@@ -1,0 +1,130 @@
+//! The pfctl command of the simulated box: FreeBSD 14's options, words, messages and exit codes over the
+//! [`World`]'s pf. What the simulation has no use for (loading rules, switching pf) is refused by name.
+
+mod info;
+mod kill;
+mod options;
+mod show;
+mod tables;
+
+use super::pf::Pf;
+use super::scenario::Scenario;
+use super::world::World;
+
+/// What a program printed, and its exit status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// Exit status.
+    pub status: u8,
+}
+
+impl Output {
+    /// Succeeds with text on stdout.
+    pub fn data(text: impl Into<Vec<u8>>) -> Self {
+        Self {
+            stdout: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Succeeds with one line of talk on stderr, unless `-q` silences it.
+    fn talk(line: &str, quiet: bool) -> Self {
+        let stderr = if quiet {
+            Vec::new()
+        } else {
+            format!("{line}\n").into_bytes()
+        };
+        Self {
+            stderr,
+            ..Self::default()
+        }
+    }
+
+    /// Fails with one line on stderr.
+    pub fn failure(status: u8, line: &str) -> Self {
+        Self {
+            stderr: format!("{line}\n").into_bytes(),
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// Fails as pfctl does with wrong usage: a line, if there is one to say, then the usage.
+    fn usage(line: Option<&str>) -> Self {
+        let line = line.map(|line| format!("{line}\n")).unwrap_or_default();
+        Self {
+            stderr: format!("{line}{USAGE}").into_bytes(),
+            status: 1,
+            ..Self::default()
+        }
+    }
+
+    /// Appends what ran after.
+    fn then(mut self, next: Self) -> Self {
+        self.stdout.extend(next.stdout);
+        self.stderr.extend(next.stderr);
+        self.status = next.status;
+        self
+    }
+}
+
+const USAGE: &str = "usage: pfctl [-AdeghMmNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier]
+\t[-f file] [-i interface] [-K host | network]
+\t[-k host | network | gateway | label | id] [-o level] [-p device]
+\t[-s modifier] [-t table -T command [address ...]] [-x level]
+";
+
+/// Runs pfctl with these arguments (without its own name) and this standard input.
+pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
+    let options = match options::parse(arguments) {
+        Ok(options) => options,
+        Err(output) => return output,
+    };
+    if world.scenario == Scenario::Denied && !options.dry_run {
+        return Output::failure(1, "pfctl: /dev/pf: Permission denied");
+    }
+    if let Some(unsupported) = options.unsupported {
+        return Output::failure(
+            1,
+            &format!("pfctl: -{unsupported} is not supported by the simulated firewall"),
+        );
+    }
+    let now = world.now;
+    let mut output = Output::default();
+    if let Some(word) = options.show.filter(|_| !options.dry_run) {
+        output = output.then(show::show(&world.pf, word, &options, now));
+    }
+    if let Some(word) = options.clear {
+        output = output.then(kill::clear(&mut world.pf, word, &options, now));
+    }
+    if !options.kill.is_empty() {
+        output = output.then(kill::states(&mut world.pf, &options, now));
+    }
+    if !options.kill_sources.is_empty() {
+        output = output.then(kill::sources(&mut world.pf, &options));
+    }
+    if options.table_command.is_some() {
+        output = output.then(tables::command(&mut world.pf, &options, input, now));
+    }
+    output
+}
+
+/// Prints a moment as C's `ctime` does, in UTC, which is the simulated box's time zone.
+fn ctime(milliseconds: i64) -> String {
+    jiff::Timestamp::from_second(milliseconds.div_euclid(1000))
+        .map(|moment| moment.strftime("%a %b %e %H:%M:%S %Y").to_string())
+        .unwrap_or_default()
+}
+
+/// Counts the entries of a table as `-vv` shows it after the name: `*` if there is no such table.
+fn entries(pf: &Pf, table: &str) -> String {
+    pf.table(table)
+        .map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
+}
+
+#[cfg(test)]
+mod tests;

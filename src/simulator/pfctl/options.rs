@@ -1,0 +1,194 @@
+//! pfctl's command line: getopt(3) as FreeBSD has it, abbreviated words, and what is wrong usage.
+
+use super::Output;
+
+/// The words of `-s`, in the order abbreviations are looked up.
+const SHOW: [&str; 17] = [
+    "ether",
+    "nat",
+    "queue",
+    "rules",
+    "Anchors",
+    "Sources",
+    "states",
+    "info",
+    "Interfaces",
+    "labels",
+    "timeouts",
+    "memory",
+    "Tables",
+    "osfp",
+    "Running",
+    "all",
+    "creatorids",
+];
+/// The words of `-F`.
+const CLEAR: [&str; 11] = [
+    "nat", "queue", "rules", "Sources", "states", "info", "Tables", "osfp", "all", "ethernet",
+    "Reset",
+];
+/// The words of `-T`.
+const TABLE: [&str; 11] = [
+    "kill", "flush", "add", "delete", "load", "replace", "show", "test", "zero", "expire", "reset",
+];
+/// pf's `PF_TABLE_NAME_SIZE` less the final zero.
+const TABLE_NAME: usize = 31;
+
+/// What pfctl was asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-a`.
+    pub anchor: Option<String>,
+    /// `-F`.
+    pub clear: Option<&'static str>,
+    /// `-f`.
+    pub file: Option<String>,
+    /// `-i`.
+    pub interface: Option<String>,
+    /// `-k`, once or twice.
+    pub kill: Vec<String>,
+    /// `-K`, once or twice.
+    pub kill_sources: Vec<String>,
+    /// `-M`.
+    pub kill_match: bool,
+    /// `-n`.
+    pub dry_run: bool,
+    /// `-P`.
+    pub numeric: bool,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-s`.
+    pub show: Option<&'static str>,
+    /// `-t`.
+    pub table: String,
+    /// `-T`.
+    pub table_command: Option<&'static str>,
+    /// How many `-v`.
+    pub verbose: u8,
+    /// What follows the options.
+    pub addresses: Vec<String>,
+    /// The first option that the simulation does not know how to do.
+    pub unsupported: Option<char>,
+}
+
+/// Reads the arguments; the error is what pfctl prints about them.
+pub fn parse(arguments: &[String]) -> Result<Options, Output> {
+    if arguments.is_empty() {
+        return Err(Output::usage(None));
+    }
+    let mut options = Options::default();
+    let mut words = arguments.iter();
+    let mut rest: Vec<String> = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            break;
+        }
+        let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+            rest.push(word.clone());
+            break;
+        };
+        let mut letters = letters.chars();
+        while let Some(letter) = letters.next() {
+            if !takes_value(letter) {
+                options.flag(letter)?;
+                continue;
+            }
+            let joined = letters.as_str().to_owned();
+            let value = if joined.is_empty() {
+                words.next().cloned()
+            } else {
+                Some(joined)
+            };
+            let Some(value) = value else {
+                return Err(Output::usage(Some(&format!(
+                    "pfctl: option requires an argument -- {letter}"
+                ))));
+            };
+            options.value(letter, value)?;
+            break;
+        }
+    }
+    rest.extend(words.cloned());
+    options.check(rest)
+}
+
+fn takes_value(letter: char) -> bool {
+    "aDFfiKkopstTx".contains(letter)
+}
+
+impl Options {
+    fn flag(&mut self, letter: char) -> Result<(), Output> {
+        match letter {
+            'M' => self.kill_match = true,
+            'n' => self.dry_run = true,
+            'P' => self.numeric = true,
+            'q' => self.quiet = true,
+            'v' => self.verbose = self.verbose.saturating_add(1),
+            // Optimisation and merging concern loading only, names are never looked up here.
+            'm' | 'N' | 'O' | 'R' | 'A' | 'r' | 'g' => {}
+            'd' | 'e' | 'z' => self.unsupported = self.unsupported.or(Some(letter)),
+            _ => {
+                return Err(Output::usage(Some(&format!(
+                    "pfctl: illegal option -- {letter}"
+                ))));
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, letter: char, value: String) -> Result<(), Output> {
+        match letter {
+            'a' => self.anchor = Some(value),
+            'F' => self.clear = Some(look_up(&CLEAR, &value, "flush modifier")?),
+            'f' => self.file = Some(value),
+            'i' => self.interface = Some(value),
+            'K' => push(&mut self.kill_sources, value, letter)?,
+            'k' => push(&mut self.kill, value, letter)?,
+            's' => self.show = Some(look_up(&SHOW, &value, "show modifier")?),
+            't' => self.table = value,
+            'T' => self.table_command = Some(look_up(&TABLE, &value, "table command")?),
+            'o' | 'p' => {}
+            _ => self.unsupported = self.unsupported.or(Some(letter)),
+        }
+        Ok(())
+    }
+
+    fn check(mut self, rest: Vec<String>) -> Result<Self, Output> {
+        if self.table_command.is_some() {
+            if self.table.is_empty() || self.table.len() > TABLE_NAME {
+                return Err(Output::usage(None));
+            }
+            self.addresses = rest;
+        } else if let Some(first) = rest.first() {
+            return Err(Output::usage(Some(&format!(
+                "pfctl: unknown command line argument: {first} ..."
+            ))));
+        } else if self.file.is_some() {
+            self.unsupported = self.unsupported.or(Some('f'));
+        }
+        Ok(self)
+    }
+}
+
+fn push(list: &mut Vec<String>, value: String, letter: char) -> Result<(), Output> {
+    if list.len() >= 2 {
+        return Err(Output::usage(Some(&format!(
+            "pfctl: can only specify -{letter} twice"
+        ))));
+    }
+    list.push(value);
+    Ok(())
+}
+
+/// Returns the first word that begins so; case counts, `-s s` is states and `-s S` Sources.
+fn look_up(
+    words: &'static [&'static str],
+    given: &str,
+    what: &str,
+) -> Result<&'static str, Output> {
+    words
+        .iter()
+        .find(|word| word.starts_with(given))
+        .copied()
+        .ok_or_else(|| Output::usage(Some(&format!("pfctl: Unknown {what} '{given}'"))))
+}

@@ -1,0 +1,396 @@
+//! `pfctl -s …`: rules, states, source nodes, labels, tables. Counters and limits are in [`super::info`].
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use jiff::Timestamp;
+
+use super::options::Options;
+use super::{Output, ctime, entries, info};
+use crate::domain::pf::Verbosity;
+use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
+use crate::domain::pf::source::{PrintedRate, SourceNode};
+use crate::domain::pf::state as printed;
+use crate::domain::pf::table::Traffic;
+use crate::simulator::pf::node::Node;
+use crate::simulator::pf::rule::LoadedRule;
+use crate::simulator::pf::state::{Chain, Protocol, State, Tracked};
+use crate::simulator::pf::{Pf, count};
+use crate::simulator::random::scramble;
+
+/// The process that loaded the ruleset.
+const LOADER: u32 = 41_237;
+/// Names of the ports in the simulated rules, as FreeBSD's services(5) has them; shown without `-P`.
+const PORTS: [(&str, &str); 6] = [
+    ("22", "ssh"),
+    ("80", "http"),
+    ("443", "https"),
+    ("465", "smtps"),
+    ("500", "isakmp"),
+    ("53", "domain"),
+];
+
+/// Shows what the word asks for.
+pub fn show(pf: &Pf, word: &str, options: &Options, now: i64) -> Output {
+    if let Some(missing) = anchor(options, word) {
+        return missing;
+    }
+    match word {
+        "rules" => Output::data(filter_rules(pf, options)),
+        "nat" => Output::data(translation_rules(pf, options)),
+        "states" => Output::data(states(pf, options, now)),
+        "Sources" => Output::data(sources(pf, options, now)),
+        "labels" => Output::data(labels(pf)),
+        "Tables" => Output::data(tables(pf, options)),
+        "info" => Output::data(info::info(pf, options, now)),
+        "memory" => Output::data(info::MEMORY),
+        "timeouts" => Output::data(info::TIMEOUTS),
+        "Running" if pf.enabled => Output::data("Enabled\n"),
+        "Running" => Output {
+            status: 1,
+            ..Output::data("Disabled\n")
+        },
+        "creatorids" => Output::data(format!("Creator IDs:\n{:08x}\n", pf.host_id)),
+        "Anchors" => Output::data(anchors(pf)),
+        "queue" | "osfp" | "ether" => Output::default(),
+        other => Output::failure(
+            1,
+            &format!("pfctl: -s {other} is not supported by the simulated firewall"),
+        ),
+    }
+}
+
+/// The anchors of the simulated ruleset exist and are empty; others do not exist, which is no error.
+fn anchor(options: &Options, word: &str) -> Option<Output> {
+    let name = options
+        .anchor
+        .as_deref()
+        .map(|name| name.trim_end_matches("/*"))
+        .filter(|name| !name.is_empty() && *name != "*")?;
+    let known = [
+        "natearly",
+        "natrules",
+        "tftp-proxy",
+        "openvpn",
+        "ipsec",
+        "userrules",
+    ]
+    .contains(&name);
+    match word {
+        "rules" if !known => Some(Output {
+            status: 0,
+            ..Output::failure(0, "pfctl: DIOCGETRULES: Invalid argument")
+        }),
+        "rules" | "nat" | "labels" | "Tables" | "Anchors" => Some(Output::default()),
+        _ => None,
+    }
+}
+
+fn anchors(pf: &Pf) -> String {
+    let name = |rule: &LoadedRule| {
+        Some(
+            rule.text
+                .split_once("anchor \"")?
+                .1
+                .split_once("/*\"")?
+                .0
+                .to_owned(),
+        )
+    };
+    let mut names: Vec<String> = pf
+        .filter
+        .iter()
+        .chain(&pf.nat)
+        .chain(&pf.rdr)
+        .filter_map(name)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+        .iter()
+        .fold(String::new(), |text, name| text + "  " + name + "\n")
+}
+
+fn filter_rules(pf: &Pf, options: &Options) -> String {
+    let mut text = String::new();
+    for (number, rule) in pf.scrub.iter().enumerate() {
+        print_rule(&mut text, pf, number, rule, 0, options);
+    }
+    for (number, rule) in pf.filter.iter().enumerate() {
+        print_rule(&mut text, pf, number, rule, pf.states_of(number), options);
+    }
+    text
+}
+
+fn translation_rules(pf: &Pf, options: &Options) -> String {
+    let mut text = String::new();
+    for (chain, rules) in [(Chain::Nat, &pf.nat), (Chain::Rdr, &pf.rdr)] {
+        for (number, rule) in rules.iter().enumerate() {
+            print_rule(
+                &mut text,
+                pf,
+                number,
+                rule,
+                pf.states_translated(chain, number),
+                options,
+            );
+        }
+    }
+    text
+}
+
+fn print_rule(
+    text: &mut String,
+    pf: &Pf,
+    number: usize,
+    rule: &LoadedRule,
+    states: usize,
+    options: &Options,
+) {
+    let line = if options.numeric {
+        rule.text.clone()
+    } else {
+        name_ports(&rule.text)
+    };
+    if options.verbose >= 2 {
+        let _ = writeln!(text, "@{number} {}", with_counts(pf, &line));
+    } else {
+        let _ = writeln!(text, "{line}");
+    }
+    if options.verbose == 0 {
+        return;
+    }
+    let last = rule
+        .last_active
+        .and_then(|at| Timestamp::from_second(at.div_euclid(1000)).ok());
+    let counters = RuleCounters {
+        evaluations: rule.evaluations,
+        packets: rule.packets.0 + rule.packets.1,
+        bytes: rule.bytes.0 + rule.bytes.1,
+        states: count(states),
+        state_creations: rule.creations,
+        inserted: Some(Inserted {
+            uid: Some(0),
+            pid: LOADER,
+        }),
+        source_nodes: None,
+        last_active: Some(last.map_or(LastActive::Never, LastActive::At)),
+    };
+    let _ = writeln!(text, "{}", counters.display(verbosity(options)));
+}
+
+/// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
+fn with_counts(pf: &Pf, line: &str) -> String {
+    let (rule, target) = line
+        .split_once(" -> ")
+        .map_or((line, None), |(rule, target)| (rule, Some(target)));
+    let mut previous = "";
+    let mut words = Vec::new();
+    for word in rule.split(' ') {
+        let host = ["from", "to", "!"].contains(&previous);
+        let table = word
+            .strip_prefix('<')
+            .and_then(|word| word.strip_suffix('>'));
+        let dynamic = word
+            .strip_prefix('(')
+            .and_then(|word| word.strip_suffix(')'));
+        words.push(match (table, dynamic) {
+            (Some(name), _) if host => format!("<{name}:{}>", entries(pf, name)),
+            (_, Some("self")) if host => "(self:7)".to_owned(),
+            (_, Some(interface)) if host => format!("({interface}:1)"),
+            _ => word.to_owned(),
+        });
+        previous = word;
+    }
+    let rule = words.join(" ");
+    target.map_or_else(|| rule.clone(), |target| format!("{rule} -> {target}"))
+}
+
+fn name_ports(line: &str) -> String {
+    PORTS.iter().fold(line.to_owned(), |line, (number, name)| {
+        line.replace(&format!("port = {number} "), &format!("port = {name} "))
+    })
+}
+
+fn labels(pf: &Pf) -> String {
+    let mut text = String::new();
+    for rule in pf.filter.iter().filter(|rule| !rule.labels.is_empty()) {
+        let (packets, bytes) = (rule.packets, rule.bytes);
+        let _ = writeln!(
+            text,
+            "{} {} {} {} {} {} {} {} {}",
+            rule.labels.join(" "),
+            rule.evaluations,
+            packets.0 + packets.1,
+            bytes.0 + bytes.1,
+            packets.0,
+            bytes.0,
+            packets.1,
+            bytes.1,
+            rule.creations
+        );
+    }
+    text
+}
+
+fn states(pf: &Pf, options: &Options, now: i64) -> String {
+    // -i compares with the printed column, which says `all` for a floating state.
+    if options
+        .interface
+        .as_deref()
+        .is_some_and(|interface| interface != "all")
+    {
+        return String::new();
+    }
+    let mut text = String::new();
+    for (id, state) in &pf.states {
+        let _ = writeln!(
+            text,
+            "{}",
+            as_printed(pf, *id, state, now).display(verbosity(options))
+        );
+    }
+    text
+}
+
+/// Returns the state as pfctl would show it now.
+fn as_printed(pf: &Pf, id: u64, state: &State, now: i64) -> printed::State {
+    let mut extras = Vec::new();
+    if state.tracked != Tracked::No {
+        extras.push("source-track".to_owned());
+    }
+    printed::State {
+        interface: "all".to_owned(),
+        protocol: state.protocol.name().to_owned(),
+        direction: state.direction,
+        left: host(state.left),
+        left_inside: state.left_inside.map(host),
+        right: host(state.right),
+        right_inside: None,
+        levels: format!("{}:{}", state.levels.0.name(), state.levels.1.name()),
+        detail: Some(printed::Detail {
+            windows: (state.protocol == Protocol::Tcp).then(|| windows(id, state)),
+            age_seconds: seconds(now - state.created),
+            expires_seconds: seconds(state.expires - now),
+            packets: state.packets,
+            bytes: state.bytes,
+            rule: state.rule.and_then(|rule| u32::try_from(rule).ok()),
+            extras,
+        }),
+        identity: Some(printed::Identity {
+            id,
+            creator: pf.host_id,
+            extras: state.via.iter().cloned().collect(),
+            original_interface: Some(state.interface.clone()),
+        }),
+    }
+}
+
+/// Sequence numbers that look like some: nobody keeps them.
+fn windows(id: u64, state: &State) -> String {
+    let sequence = |salt: u64, moved: u64| (scramble(id ^ salt).wrapping_add(moved)) & 0xffff_ffff;
+    let (one, other) = (sequence(0, state.bytes.0), sequence(1 << 63, state.bytes.1));
+    format!("[{one} + 64256] wscale 7  [{other} + 65535] wscale 8")
+}
+
+fn host(address: SocketAddr) -> printed::Host {
+    printed::Host {
+        address: address.ip(),
+        scope: None,
+        port: address.port(),
+    }
+}
+
+fn seconds(milliseconds: i64) -> u64 {
+    u64::try_from(milliseconds / 1000).unwrap_or(0)
+}
+
+fn sources(pf: &Pf, options: &Options, now: i64) -> String {
+    let mut text = String::new();
+    for node in &pf.nodes {
+        let _ = writeln!(
+            text,
+            "{}",
+            as_printed_source(node, now).display(verbosity(options))
+        );
+    }
+    text
+}
+
+/// FreeBSD 14's kernel exports neither the rate nor the time left, so pfctl prints zeros.
+fn as_printed_source(node: &Node, now: i64) -> SourceNode {
+    let target = match node.address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SourceNode {
+        address: node.address,
+        target,
+        states: node.states,
+        connections: node.connections,
+        printed_rate: PrintedRate::default(),
+        age_seconds: Some(seconds(now - node.created)),
+        expires_seconds: (node.states == 0).then_some(0),
+        traffic: Some(Traffic {
+            packets: node.packets,
+            bytes: node.bytes,
+        }),
+        rule: u32::try_from(node.rule)
+            .ok()
+            .map(|rule| ("filter".to_owned(), rule)),
+        kind: None,
+    }
+}
+
+fn verbosity(options: &Options) -> Verbosity {
+    match options.verbose {
+        0 => Verbosity::Plain,
+        1 => Verbosity::Verbose,
+        _ => Verbosity::VeryVerbose,
+    }
+}
+
+fn tables(pf: &Pf, options: &Options) -> String {
+    let mut text = String::new();
+    for table in &pf.tables {
+        let _ = match options.verbose {
+            0 => writeln!(text, "{}", table.name),
+            _ => writeln!(text, "{}\t{}", table.flags, table.name),
+        };
+        if options.verbose >= 2 {
+            let named = format!("<{}>", table.name);
+            let rules = count(
+                pf.filter
+                    .iter()
+                    .filter(|rule| rule.text.contains(&named))
+                    .count(),
+            );
+            let counted = |name: &str, one: &str, first: u64, other: &str| {
+                format!("\t{name:<12} [ {one}: {first:<18} {other}: {:<18} ]\n", 0)
+            };
+            let _ = write!(
+                text,
+                "\tAddresses:   {}\n\tCleared:     {}\n",
+                table.entries.len(),
+                ctime(pf.since)
+            );
+            let _ = writeln!(
+                text,
+                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]",
+                "References:", 0
+            );
+            text.push_str(&counted("Evaluations:", "NoMatch", 0, "Match"));
+            for name in [
+                "In/Block:",
+                "In/Pass:",
+                "In/XPass:",
+                "Out/Block:",
+                "Out/Pass:",
+                "Out/XPass:",
+            ] {
+                text.push_str(&counted(name, "Packets", 0, "Bytes"));
+            }
+        }
+    }
+    text
+}

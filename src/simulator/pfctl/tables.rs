@@ -1,0 +1,341 @@
+//! `pfctl -t TABLE -T …`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::Output;
+use super::options::Options;
+use crate::domain::pf::Verbosity;
+use crate::domain::pf::table::Entry;
+use crate::simulator::pf::Pf;
+use crate::simulator::pf::table::{Table, net};
+
+const MISSING: &str = "pfctl: Table does not exist.";
+
+/// Runs a table command.
+pub fn command(pf: &mut Pf, options: &Options, input: &[u8], now: i64) -> Output {
+    let word = options.table_command.unwrap_or_default();
+    if word == "expire" && options.addresses.len() != 1 {
+        return Output::usage(None);
+    }
+    if word == "expire" {
+        return expire(pf, options, now);
+    }
+    let addresses = match addresses(options, input) {
+        Ok(addresses) => addresses,
+        Err(output) => return output,
+    };
+    match word {
+        "add" => add(pf, options, &addresses, now),
+        "replace" => replace(pf, options, &addresses, now),
+        "show" | "delete" | "flush" | "test" | "zero" => {
+            let Some(table) = pf.table_mut(&options.table) else {
+                return Output::failure(255, MISSING);
+            };
+            if word != "show" && word != "test" && constant(table) {
+                return Output::failure(255, "pfctl: Operation not permitted.");
+            }
+            match word {
+                "show" => Output::data(show(table, options)),
+                "test" => test(table, options, &addresses),
+                "flush" => flush(table, options),
+                "zero" => zero(table, options, &addresses, now),
+                _ => delete(table, options, &addresses),
+            }
+        }
+        other => Output::failure(
+            1,
+            &format!("pfctl: -T {other} is not supported by the simulated firewall"),
+        ),
+    }
+}
+
+fn constant(table: &Table) -> bool {
+    table.flags.starts_with('c')
+}
+
+/// Reads the addresses of the command line and of `-f -`: words, comments after `#`.
+fn addresses(options: &Options, input: &[u8]) -> Result<Vec<IpNet>, Output> {
+    let mut words = options.addresses.clone();
+    match options.file.as_deref() {
+        None => {}
+        Some("-") => {
+            let text = String::from_utf8_lossy(input);
+            let lines = text
+                .lines()
+                .map(|line| line.split(['#', ';']).next().unwrap_or_default());
+            words.extend(lines.flat_map(str::split_whitespace).map(str::to_owned));
+        }
+        Some(file) => {
+            return Err(Output::failure(
+                255,
+                &format!("pfctl: cannot load {file}: No such file or directory"),
+            ));
+        }
+    }
+    let read = |word: &String| {
+        net(word)
+            .map(|net| net.trunc())
+            .ok_or_else(|| Output::failure(255, &format!("no IP address found for {word}")))
+    };
+    words.iter().map(read).collect()
+}
+
+/// Prints a net as pfctl does: a host without its length.
+fn text(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
+    }
+}
+
+fn show(table: &Table, options: &Options) -> String {
+    let verbosity = if options.verbose == 0 {
+        Verbosity::Plain
+    } else {
+        Verbosity::Verbose
+    };
+    let mut lines = String::new();
+    for (net, since) in &table.entries {
+        let since = Timestamp::from_second(since.div_euclid(1000)).ok();
+        let entry = Entry {
+            negated: false,
+            net: *net,
+            since,
+            counters: None,
+        };
+        let _ = writeln!(lines, "{}", entry.display(verbosity));
+    }
+    lines
+}
+
+fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
+    let host = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
+    if let Some(network) = addresses.iter().find(host) {
+        return Output::failure(
+            255,
+            &format!("pfctl: cannot decode {}: Invalid argument", text(network)),
+        );
+    }
+    let found: Vec<(IpAddr, Option<IpNet>)> = addresses
+        .iter()
+        .map(|net| (net.addr(), table.find(net.addr())))
+        .collect();
+    let matched = found.iter().filter(|(_, entry)| entry.is_some()).count();
+    let mut output = Output::talk(
+        &format!("{matched}/{} addresses match.", addresses.len()),
+        options.quiet,
+    );
+    let mut lines = String::new();
+    for (address, entry) in &found {
+        match (entry, options.verbose) {
+            (_, 0) | (None, 1) => {}
+            (Some(_), 1) => drop(writeln!(lines, "M  {address}")),
+            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", text(entry))),
+            (None, _) => drop(writeln!(lines, "   {address}\t nomatch")),
+        }
+    }
+    output.stdout = lines.into_bytes();
+    output.status = if matched < found.len() { 2 } else { 0 };
+    output
+}
+
+fn expire(pf: &mut Pf, options: &Options, now: i64) -> Output {
+    let given = options
+        .addresses
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default();
+    // strtonum(3)'s words for what it refuses.
+    let trouble = match given.parse::<i128>() {
+        Err(_) => Some("invalid"),
+        Ok(number) if number < 0 => Some("too small"),
+        Ok(number) if number > i128::from(u32::MAX) => Some("too large"),
+        Ok(_) => None,
+    };
+    if let Some(trouble) = trouble {
+        return Output::failure(1, &format!("pfctl: expiry time: {trouble}"));
+    }
+    let seconds = given.parse().unwrap_or(i64::MAX);
+    let Some(table) = pf.table_mut(&options.table) else {
+        return Output::failure(255, MISSING);
+    };
+    let gone = if options.dry_run {
+        table.clone().expire(seconds, now)
+    } else {
+        table.expire(seconds, now)
+    };
+    let number = gone.len();
+    changed(
+        options,
+        'D',
+        gone.iter().map(|net| (net, true)),
+        format!("{number}/{number} addresses expired"),
+    )
+}
+
+/// Prints what a command changed (`-v`), or all it was asked to (`-vv`), and its result.
+fn changed<'a>(
+    options: &Options,
+    mark: char,
+    nets: impl Iterator<Item = (&'a IpNet, bool)>,
+    result: String,
+) -> Output {
+    let end = if options.dry_run { " (dummy)." } else { "." };
+    let mut output = Output::talk(&(result + end), options.quiet);
+    for (net, done) in nets {
+        if options.verbose > 1 || (options.verbose == 1 && done) {
+            let mark = if done { mark } else { ' ' };
+            output
+                .stdout
+                .extend(format!("{mark}  {}\n", text(net)).into_bytes());
+        }
+    }
+    output
+}
+
+/// Adding to a table that does not exist makes it, which is why a typing error goes unnoticed.
+fn add(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output {
+    let mut made = Output::default();
+    if pf.table(&options.table).is_none() {
+        made = Output::talk("1 table created.", options.quiet);
+        if !options.dry_run {
+            pf.tables
+                .push(Table::new(&options.table, "-pa----", &[], now));
+        }
+    }
+    let present = pf
+        .table(&options.table)
+        .map(|table| (constant(table), table.entries.clone()));
+    let Some((constant, present)) =
+        present.or_else(|| Some((false, std::collections::BTreeMap::new())))
+    else {
+        return made;
+    };
+    if constant {
+        return Output::failure(255, "pfctl: Operation not permitted.");
+    }
+    let mut seen: BTreeSet<IpNet> = present.into_keys().collect();
+    let done: Vec<(IpNet, bool)> = addresses
+        .iter()
+        .map(|net| (*net, seen.insert(*net)))
+        .collect();
+    if !options.dry_run
+        && let Some(table) = pf.table_mut(&options.table)
+    {
+        // An address that is there keeps its time.
+        table.entries.extend(
+            done.iter()
+                .filter(|(_, new)| *new)
+                .map(|(net, _)| (*net, now)),
+        );
+    }
+    let number = done.iter().filter(|(_, new)| *new).count();
+    let result = format!("{number}/{} addresses added", addresses.len());
+    made.then(changed(
+        options,
+        'A',
+        done.iter().map(|(net, new)| (net, *new)),
+        result,
+    ))
+}
+
+fn replace(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output {
+    if pf.table(&options.table).is_none() {
+        return add(pf, options, addresses, now);
+    }
+    let Some(table) = pf.table_mut(&options.table) else {
+        return Output::default();
+    };
+    let wanted: BTreeSet<IpNet> = addresses.iter().copied().collect();
+    let added: Vec<IpNet> = wanted
+        .iter()
+        .filter(|net| !table.entries.contains_key(net))
+        .copied()
+        .collect();
+    let deleted = table
+        .entries
+        .keys()
+        .filter(|net| !wanted.contains(net))
+        .count();
+    if !options.dry_run {
+        table.entries.retain(|net, _| wanted.contains(net));
+        table.entries.extend(added.iter().map(|net| (*net, now)));
+    }
+    let parts = [(added.len(), "added"), (deleted, "deleted")];
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{number} addresses {what}"))
+        .collect();
+    let result = if said.is_empty() {
+        "no changes".to_owned()
+    } else {
+        said.join(".\n")
+    };
+    changed(options, 'A', added.iter().map(|net| (net, true)), result)
+}
+
+fn delete(table: &mut Table, options: &Options, addresses: &[IpNet]) -> Output {
+    let mut left: BTreeSet<IpNet> = table.entries.keys().copied().collect();
+    let done: Vec<(IpNet, bool)> = addresses
+        .iter()
+        .map(|net| (*net, left.remove(net)))
+        .collect();
+    if !options.dry_run {
+        table.entries.retain(|net, _| left.contains(net));
+    }
+    let number = done.iter().filter(|(_, gone)| *gone).count();
+    let result = format!("{number}/{} addresses deleted", addresses.len());
+    changed(
+        options,
+        'D',
+        done.iter().map(|(net, gone)| (net, *gone)),
+        result,
+    )
+}
+
+fn flush(table: &mut Table, options: &Options) -> Output {
+    let gone: Vec<IpNet> = table.entries.keys().copied().collect();
+    if !options.dry_run {
+        table.entries.clear();
+    }
+    changed(
+        options,
+        'D',
+        gone.iter().map(|net| (net, true)).filter(|_| false),
+        format!("{} addresses deleted", gone.len()),
+    )
+}
+
+/// Zeroing sets the time of entries to now: of all, or of those named.
+fn zero(table: &mut Table, options: &Options, addresses: &[IpNet], now: i64) -> Output {
+    let mut cleared = 0;
+    for (net, since) in &mut table.entries {
+        if addresses.is_empty() || addresses.contains(net) {
+            cleared += 1;
+            if !options.dry_run {
+                *since = now;
+            }
+        }
+    }
+    if addresses.is_empty() {
+        return changed(
+            options,
+            'Z',
+            std::iter::empty(),
+            "1 table/stats cleared".to_owned(),
+        );
+    }
+    changed(
+        options,
+        'Z',
+        std::iter::empty(),
+        format!("{cleared}/{} addresses cleared", addresses.len()),
+    )
+}

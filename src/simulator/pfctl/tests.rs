@@ -1,0 +1,229 @@
+//! Against real pfctl output: each named sample is run on a box prepared like the one it was taken from.
+
+use jiff::Timestamp;
+
+use super::{Output, run};
+use crate::simulator::pf::table::Table;
+use crate::simulator::scenario::Scenario;
+use crate::simulator::world::World;
+
+const MANIFEST: &str = include_str!("../../../tests/fixtures/pfctl/MANIFEST.tsv");
+
+fn at(text: &str) -> i64 {
+    text.parse::<Timestamp>().unwrap().as_millisecond()
+}
+
+/// The box of the samples, as far as its tables go.
+fn sampled() -> World {
+    let now = at("2025-10-09T08:53:20Z");
+    let mut world = World::fresh(Scenario::Open, 1, now);
+    let virusprot = world.pf.table_mut("virusprot").unwrap();
+    let old = ["198.51.100.23", "198.51.100.25", "2001:db8:ffff::77"];
+    *virusprot = Table::new("virusprot", "--a-r--", &old, at("2025-10-09T06:06:40Z"));
+    virusprot.entries.insert(
+        "203.0.113.77/32".parse().unwrap(),
+        at("2025-10-09T08:53:10Z"),
+    );
+    virusprot
+        .entries
+        .insert("203.0.113.78/32".parse().unwrap(), now);
+    let blocked = ["198.51.100.66", "203.0.113.128/25", "2001:db8:bad::/48"];
+    world
+        .pf
+        .tables
+        .push(Table::new("Blocked_Hosts", "-pa-r--", &blocked, now));
+    world
+        .pf
+        .tables
+        .push(Table::new("consttbl", "c-a----", &["192.0.2.1"], now));
+    world
+}
+
+fn pfctl(world: &mut World, command: &str) -> Output {
+    let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    run(world, &arguments, b"")
+}
+
+fn sample(file: &str) -> String {
+    if file == "-" {
+        return String::new();
+    }
+    std::fs::read_to_string(format!(
+        "{}/tests/fixtures/pfctl/{file}",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap()
+}
+
+/// Runs a sample's command and compares all three things it gave.
+fn check(name: &str, world: &mut World) {
+    let row = MANIFEST
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .find(|row| row[0] == name && row[1] == "14");
+    let row = row.unwrap_or_else(|| panic!("no sample {name}"));
+    let command = row[5].split_once("pfctl").unwrap().1;
+    let output = pfctl(world, command);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        sample(row[3]),
+        "{name}: stdout"
+    );
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        sample(row[4]),
+        "{name}: stderr"
+    );
+    assert_eq!(output.status.to_string(), row[2], "{name}: exit status");
+}
+
+#[test]
+fn messages_and_exit_codes_are_pfctls() {
+    for name in [
+        "F-bad",
+        "F-Sources",
+        "K-none",
+        "T-add-const",
+        "T-add-dryrun",
+        "T-add-existing",
+        "T-add-newtable",
+        "T-bad-command",
+        "T-delete-badaddr",
+        "T-delete-missing-addr",
+        "T-delete-missing-table",
+        "T-delete-mixed",
+        "T-delete-noargs",
+        "T-delete-q",
+        "T-delete-v",
+        "T-expire-badarg",
+        "T-expire-missing",
+        "T-expire-neg",
+        "T-expire-noarg",
+        "T-expire-none",
+        "T-expire-some",
+        "T-flush-missing",
+        "T-load-nofile",
+        "T-no-table",
+        "T-show",
+        "T-show-empty",
+        "T-show-empty-v",
+        "T-show-long",
+        "T-show-missing",
+        "T-show-negated-nets",
+        "T-show-v",
+        "T-show-vv",
+        "T-test-hit",
+        "T-test-miss",
+        "T-test-mixed-v",
+        "T-test-mixed-vv",
+        "T-test-net",
+        "T-zero",
+        "bad-s",
+        "extra-arg",
+        "k-badhost",
+        "k-host-none",
+        "k-id-bad",
+        "k-label-none",
+        "k-three",
+        "sR",
+        "sr-anchor",
+        "sr-anchor-missing",
+        "ss-i-none",
+        "usage",
+    ] {
+        check(name, &mut sampled());
+    }
+}
+
+#[test]
+fn samples_that_need_a_box_in_another_condition() {
+    let mut empty = sampled();
+    empty.pf.table_mut("virusprot").unwrap().entries.clear();
+    check("T-add-1", &mut empty.clone());
+    check("T-add-3", &mut empty.clone());
+    let mut three = sampled();
+    let table = three.pf.table_mut("virusprot").unwrap();
+    table
+        .entries
+        .retain(|net, _| !net.to_string().starts_with("203.0.113."));
+    check("T-flush", &mut three);
+    check("T-zero-addr", &mut {
+        let mut one = sampled();
+        one.pf
+            .table_mut("virusprot")
+            .unwrap()
+            .entries
+            .insert("198.51.100.1/32".parse().unwrap(), 0);
+        one
+    });
+    check("T-add-mixed-v", &mut {
+        let mut one = sampled();
+        one.pf
+            .table_mut("virusprot")
+            .unwrap()
+            .entries
+            .retain(|net, _| net.to_string() != "203.0.113.78/32");
+        one
+    });
+    let mut off = sampled();
+    off.pf.enabled = false;
+    check("sR-disabled", &mut off);
+    let mut denied = sampled();
+    denied.scenario = Scenario::Denied;
+    check("perm-denied", &mut denied);
+}
+
+#[test]
+fn loaded_rules_print_as_the_generated_ones() {
+    let mut world = sampled();
+    let generated = include_str!("../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
+    let plain = String::from_utf8(pfctl(&mut world, "-sr -P").stdout).unwrap();
+    // The added IPv6 rule, and four anti-spoofing rules with the networks of this box.
+    let strange: Vec<&str> = plain
+        .lines()
+        .filter(|line| !generated.lines().any(|other| other == *line))
+        .collect();
+    assert_eq!(strange.len(), 5, "{strange:#?}");
+    let translation = include_str!("../../../tests/fixtures/pfsense-2.7.2/sn-P.txt");
+    assert_eq!(
+        String::from_utf8(pfctl(&mut world, "-Psn").stdout).unwrap(),
+        translation
+    );
+    let named = String::from_utf8(pfctl(&mut world, "-sr").stdout).unwrap();
+    assert!(named.contains("to (self) port = ssh label \"sshguard\""));
+    assert!(named.contains("port = 1688 flags"));
+    let counted = String::from_utf8(pfctl(&mut world, "-vvPsr").stdout).unwrap();
+    assert!(counted.contains("@0 scrub from any to <vpn_networks:*> fragment no reassemble\n"));
+    assert!(counted.contains("@54 block drop in log quick from <virusprot:5> to any label"));
+    assert!(counted.contains("overload <virusprot> flush global"));
+}
+
+#[test]
+fn options_join_abbreviate_and_end() {
+    let mut world = sampled();
+    let states = pfctl(&mut world, "-ss");
+    assert_eq!(pfctl(&mut world, "-s states"), states);
+    assert_eq!(pfctl(&mut world, "-s s"), states);
+    assert_eq!(pfctl(&mut world, "-s S"), pfctl(&mut world, "-sSources"));
+    assert_eq!(
+        pfctl(&mut world, "-tvirusprot -Tshow -v"),
+        pfctl(&mut world, "-v -t virusprot -T s")
+    );
+    assert_eq!(pfctl(&mut world, "-nss"), Output::default());
+    assert_eq!(pfctl(&mut world, "-ss -i vtnet0"), Output::default());
+    assert_eq!(pfctl(&mut world, "-ss -i all"), states);
+    let strange = String::from_utf8(pfctl(&mut world, "-Z").stderr).unwrap();
+    assert!(strange.starts_with("pfctl: illegal option -- Z\nusage: pfctl ["));
+}
+
+#[test]
+fn addresses_come_from_standard_input_too() {
+    let mut world = sampled();
+    let arguments = ["-t", "virusprot", "-T", "delete", "-f", "-"].map(str::to_owned);
+    let output = run(
+        &mut world,
+        &arguments,
+        b"203.0.113.77 # the office\n192.0.2.1\n",
+    );
+    assert_eq!(output.stderr, b"1/2 addresses deleted.\n");
+}

@@ -1,0 +1,313 @@
+//! The SSH server of the simulated box, on loopback only. It lets everybody in, since it runs nothing and
+//! holds nothing: what it is asked goes to [`super::shell`]. It speaks the algorithms of pfSense 2.7.2's sshd.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use russh::keys::{Algorithm, PrivateKey};
+use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey};
+use russh::{
+    Channel, ChannelId, Disconnect, MethodKind, MethodSet, Preferred, Pty, SshId, cipher,
+    compression, kex, mac,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::shell::{Reply, Shell};
+use super::world::World;
+use crate::clock::Clock;
+
+/// Connections at once; more are closed as they come.
+const CONNECTIONS: usize = 32;
+/// Channels of one connection, as sshd's MaxSessions.
+const CHANNELS: usize = 10;
+/// What somebody sees who asks for a login shell.
+const NOTICE: &str = "This is kmsctl's simulated firewall: it has no login shell.\r\n\
+Run single commands instead, such as: ssh HOST pfctl -t virusprot -T show -v\r\n";
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    world: Mutex<World>,
+    clock: Clock,
+    /// TCP connections accepted.
+    pub connections: AtomicU64,
+    /// Session channels opened.
+    pub sessions: AtomicU64,
+    /// Exec requests.
+    pub execs: AtomicU64,
+}
+
+impl Shared {
+    /// Shares a world that moves with the clock.
+    pub fn new(world: World, clock: Clock) -> Self {
+        let none = || AtomicU64::new(0);
+        Self {
+            world: Mutex::new(world),
+            clock,
+            connections: none(),
+            sessions: none(),
+            execs: none(),
+        }
+    }
+
+    /// Brings the world to the present and hands it out.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.advance(self.clock.now().as_millisecond());
+        world
+    }
+}
+
+/// Returns the server's configuration.
+pub fn config(key: PrivateKey) -> Config {
+    Config {
+        server_id: SshId::Standard(Cow::Borrowed("SSH-2.0-kmsctl_simulated_firewall")),
+        methods: MethodSet::from(&[MethodKind::None, MethodKind::PublicKey][..]),
+        auth_rejection_time: Duration::ZERO,
+        keys: vec![key],
+        inactivity_timeout: Some(Duration::from_secs(3600)),
+        nodelay: true,
+        preferred: Preferred {
+            kex: Cow::Borrowed(&[
+                kex::CURVE25519_PRE_RFC_8731,
+                kex::DH_GEX_SHA256,
+                kex::EXTENSION_SUPPORT_AS_SERVER,
+                kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+            ]),
+            key: Cow::Borrowed(&[Algorithm::Ed25519]),
+            cipher: Cow::Borrowed(&[
+                cipher::CHACHA20_POLY1305,
+                cipher::AES_256_GCM,
+                cipher::AES_128_GCM,
+                cipher::AES_256_CTR,
+                cipher::AES_192_CTR,
+                cipher::AES_128_CTR,
+            ]),
+            mac: Cow::Borrowed(&[
+                mac::HMAC_SHA512_ETM,
+                mac::HMAC_SHA256_ETM,
+                mac::HMAC_SHA512,
+                mac::HMAC_SHA256,
+            ]),
+            compression: Cow::Borrowed(&[compression::NONE]),
+            ..Preferred::default()
+        },
+        ..Config::default()
+    }
+}
+
+/// Serves until told to stop; each connection is a task of its own.
+pub async fn serve(
+    listener: TcpListener,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        // Running out of file descriptors passes; the pause keeps it from spinning.
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        let task = connection(
+            stream,
+            peer,
+            Arc::clone(&config),
+            Arc::clone(&shared),
+            stop.clone(),
+        );
+        tokio::spawn(async move {
+            task.await;
+            drop(place);
+        });
+    }
+}
+
+/// Waits for the word to stop; a sender that is gone means the same.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    // russh sets this only on sockets it accepts itself.
+    let _ = stream.set_nodelay(true);
+    let client = Client {
+        shared,
+        shells: HashMap::new(),
+    };
+    match russh::server::run_stream(config, stream, client).await {
+        Err(error) => {
+            tracing::debug!(%peer, %error, "the simulated firewall could not greet a client");
+        }
+        Ok(session) => {
+            let handle = session.handle();
+            tokio::select! {
+                ended = session => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, %error, "a client left the simulated firewall in disorder");
+                    }
+                }
+                () = stopped(&mut stop) => {
+                    let _ = handle.disconnect(Disconnect::ByApplication, "the simulated firewall ends".to_owned(), String::new()).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection: its channels and what runs in them.
+struct Client {
+    shared: Arc<Shared>,
+    shells: HashMap<ChannelId, Shell>,
+}
+
+impl Client {
+    fn say(session: &mut Session, channel: ChannelId, reply: Reply) -> Result<(), russh::Error> {
+        if !reply.stdout.is_empty() {
+            session.data(channel, reply.stdout)?;
+        }
+        if !reply.stderr.is_empty() {
+            session.extended_data(channel, 1, reply.stderr)?;
+        }
+        if let Some(status) = reply.exit {
+            session.exit_status_request(channel, u32::from(status))?;
+            session.eof(channel)?;
+            session.close(channel)?;
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Client {
+    type Error = russh::Error;
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        _user: &str,
+        _key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // Dropped, the handle refuses.
+        if self.shells.len() < CHANNELS {
+            self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+            reply.accept().await;
+        }
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.execs.fetch_add(1, Ordering::Relaxed);
+        let (shell, reply) = Shell::start(command, &mut self.shared.world());
+        session.channel_success(channel)?;
+        self.shells.insert(channel, shell);
+        Self::say(session, channel, reply)
+    }
+
+    async fn shell_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_success(channel)?;
+        let reply = Reply {
+            stdout: NOTICE.as_bytes().to_vec(),
+            exit: Some(1),
+            ..Reply::default()
+        };
+        Self::say(session, channel, reply)
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _columns: u32,
+        _rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_success(channel)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        session.channel_failure(channel)
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(shell) = self.shells.get_mut(&channel) else {
+            return Ok(());
+        };
+        let reply = shell.feed(data, &mut self.shared.world());
+        Self::say(session, channel, reply)
+    }
+
+    async fn channel_eof(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Some(shell) = self.shells.get_mut(&channel) else {
+            return Ok(());
+        };
+        let reply = shell.finish(&mut self.shared.world());
+        Self::say(session, channel, reply)
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shells.remove(&channel);
+        Ok(())
+    }
+}

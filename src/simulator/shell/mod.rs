@@ -1,0 +1,180 @@
+//! What the simulated box does with an SSH exec request. Two things only: the constant remote shell of
+//! [`crate::firewall::script`], whose script it interprets, and single plain commands. It is strict: a line
+//! that kmsctl would not render runs nothing and ends the shell.
+
+mod filter;
+mod programs;
+mod script;
+
+use super::agent;
+use super::pfctl::{self, Output};
+use super::world::World;
+use crate::firewall::script::REMOTE_SHELL;
+use script::ScriptReader;
+
+/// More input than this is refused, in bytes: kmsctl's scripts have a few thousand.
+const LONGEST_INPUT: usize = 4 << 20;
+/// What a shell says when it cannot do what was asked, and its exit status.
+const UNSUPPORTED: &str = "sh: unsupported by the simulated firewall";
+const NOT_FOUND: u8 = 127;
+
+/// What goes back over the channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// Set when the remote command has ended.
+    pub exit: Option<u8>,
+}
+
+impl From<Output> for Reply {
+    fn from(output: Output) -> Self {
+        Self {
+            stdout: output.stdout,
+            stderr: output.stderr,
+            exit: Some(output.status),
+        }
+    }
+}
+
+/// One remote command that is running.
+#[derive(Debug)]
+pub enum Shell {
+    /// The constant remote shell, reading its script.
+    Script(Box<ScriptReader>),
+    /// A program that has everything it needs but the end of its input.
+    Program {
+        /// Its name and arguments.
+        words: Vec<String>,
+        /// What it was sent so far.
+        input: Vec<u8>,
+    },
+    /// It has ended; more input is ignored.
+    Ended,
+}
+
+impl Shell {
+    /// Starts the command of an exec request; the reply is what it says at once.
+    pub fn start(command: &[u8], world: &mut World) -> (Self, Reply) {
+        let command = String::from_utf8_lossy(command);
+        if command == REMOTE_SHELL {
+            return (Self::Script(Box::default()), Reply::default());
+        }
+        let Some(words) = words(&command) else {
+            return (Self::Ended, unsupported());
+        };
+        if words.first().is_some_and(|word| word.ends_with("sudo")) {
+            return (
+                Self::Ended,
+                Output::failure(1, "sudo: a password is required").into(),
+            );
+        }
+        if programs::reads_input(&words) {
+            return (
+                Self::Program {
+                    words,
+                    input: Vec::new(),
+                },
+                Reply::default(),
+            );
+        }
+        (Self::Ended, run(world, &words, b"").into())
+    }
+
+    /// Hands it input.
+    pub fn feed(&mut self, data: &[u8], world: &mut World) -> Reply {
+        let reply = match self {
+            Self::Script(reader) => reader.feed(data, world),
+            Self::Program { input, .. } if input.len() + data.len() > LONGEST_INPUT => {
+                unsupported()
+            }
+            Self::Program { input, .. } => {
+                input.extend_from_slice(data);
+                Reply::default()
+            }
+            Self::Ended => Reply::default(),
+        };
+        if reply.exit.is_some() {
+            *self = Self::Ended;
+        }
+        reply
+    }
+
+    /// Tells it that its input has ended.
+    pub fn finish(&mut self, world: &mut World) -> Reply {
+        match std::mem::replace(self, Self::Ended) {
+            Self::Script(mut reader) => reader.finish(),
+            Self::Program { words, input } => run(world, &words, &input).into(),
+            Self::Ended => Reply::default(),
+        }
+    }
+}
+
+fn unsupported() -> Reply {
+    Output::failure(NOT_FOUND, UNSUPPORTED).into()
+}
+
+/// Runs a program of the simulated box.
+fn run(world: &mut World, words: &[String], input: &[u8]) -> Output {
+    let Some((program, arguments)) = words.split_first() else {
+        return Output::default();
+    };
+    let base = program.rsplit('/').next().unwrap_or_default();
+    match (base, programs::at(base, program)) {
+        ("pfctl", true) => pfctl::run(world, arguments, input),
+        ("php", true) => agent::run(world, arguments, input),
+        (_, true) => programs::run(world, base, arguments),
+        _ if program.starts_with('/') => {
+            Output::failure(NOT_FOUND, &format!("sh: {program}: not found"))
+        }
+        _ => Output::failure(NOT_FOUND, UNSUPPORTED),
+    }
+}
+
+/// Splits a plain command into words; `None` if a shell would do more than that with it. A leading `exec`
+/// and `env NAME=VALUE…` change nothing here and are dropped.
+fn words(command: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for letter in command.chars() {
+        match (quote, letter) {
+            (Some(open), _) if open == letter => quote = None,
+            (None | Some('"'), _) if expands(letter, quote.is_some()) => return None,
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, ' ' | '\t') => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    if quote.is_some() {
+        return None;
+    }
+    words.extend(word);
+    let mut plain = words
+        .into_iter()
+        .skip_while(|word| word == "exec")
+        .peekable();
+    if plain
+        .next_if(|word| word == "env" || word == "/usr/bin/env")
+        .is_some()
+    {
+        while plain
+            .next_if(|word| word.contains('=') && !word.starts_with('-'))
+            .is_some()
+        {}
+    }
+    Some(plain.collect())
+}
+
+/// Says whether a shell would do something with the letter, outside single quotes.
+fn expands(letter: char, quoted: bool) -> bool {
+    "\\$`".contains(letter) || (!quoted && "|&;<>()*?~#\n{}".contains(letter))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! The small programs of the simulated box: what they print is fixed, but for the time.
+
+use crate::simulator::pfctl::Output;
+use crate::simulator::world::World;
+
+/// What `ifconfig -a` prints on the box.
+const IFCONFIG: &str = include_str!("ifconfig.txt");
+/// What `route -n get default` prints.
+const ROUTE: &str = include_str!("route.txt");
+/// Who the box believes is connected: a workstation in its LAN, not the loopback address of this machine.
+const CONNECTION: &str = "10.0.10.5 51022 10.0.20.1 22\n";
+
+/// Where each program is.
+const PROGRAMS: [(&str, &str); 11] = [
+    ("cat", "/bin/cat"),
+    ("date", "/bin/date"),
+    ("echo", "/bin/echo"),
+    ("env", "/usr/bin/env"),
+    ("ifconfig", "/sbin/ifconfig"),
+    ("pfctl", "/sbin/pfctl"),
+    ("php", "/usr/local/bin/php"),
+    ("printenv", "/usr/bin/printenv"),
+    ("route", "/sbin/route"),
+    ("true", "/usr/bin/true"),
+    ("uname", "/usr/bin/uname"),
+];
+
+/// Says whether the box has this program under this name or path.
+pub fn at(base: &str, program: &str) -> bool {
+    PROGRAMS
+        .iter()
+        .any(|(name, path)| *name == base && (program == *path || program == *name))
+}
+
+/// Says whether the command reads its input to the end before it does anything.
+pub fn reads_input(words: &[String]) -> bool {
+    let base = words.first().and_then(|program| program.rsplit('/').next());
+    let from_input = words
+        .windows(2)
+        .any(|pair| matches!(pair, [flag, file] if flag.ends_with('f') && file == "-"));
+    base == Some("php") || (base == Some("pfctl") && from_input)
+}
+
+/// Runs one of the programs that are neither pfctl nor PHP.
+pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match (base, arguments.as_slice()) {
+        ("date", ["+%s"]) => Output::data(format!("{}\n", world.now.div_euclid(1000))),
+        // The box's own time zone is UTC.
+        ("env", ["-u", "TZ", "/bin/date", "+%s %z"]) => {
+            Output::data(format!("{} +0000\n", world.now.div_euclid(1000)))
+        }
+        ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
+        ("echo", words) => Output::data(words.join(" ") + "\n"),
+        ("ifconfig", ["-a"] | []) => Output::data(IFCONFIG),
+        ("printenv", ["SSH_CONNECTION"]) => Output::data(CONNECTION),
+        ("printenv", ["SSH_CLIENT"]) => Output::data("10.0.10.5 51022 22\n"),
+        ("printenv", [_]) => Output {
+            status: 1,
+            ..Output::default()
+        },
+        ("route", ["-n", "get", "default"] | ["-n", "get", "-inet", "default"]) => {
+            Output::data(ROUTE)
+        }
+        ("route", ["-n", "get", "-inet6", "default"]) => {
+            Output::failure(1, "route: route has not been found")
+        }
+        ("true", []) => Output::default(),
+        ("uname", ["-a"] | []) => {
+            Output::data("FreeBSD pfSense.home.arpa 14.0-CURRENT FreeBSD 14.0-CURRENT amd64\n")
+        }
+        _ => Output::failure(127, super::UNSUPPORTED),
+    }
+}

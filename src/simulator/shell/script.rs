@@ -1,0 +1,207 @@
+//! Reads the script that [`crate::firewall::script::Script::render`] makes, line by line as it arrives, and runs
+//! its commands once for every line `t`. Anything else is refused, so a change of the framing shows here.
+
+use crate::firewall::script::{AWK_FILTER, Filter, PREAMBLE};
+use crate::simulator::world::World;
+
+use super::{LONGEST_INPUT, Reply, filter, run, unsupported};
+
+/// The shell's state while it reads.
+#[derive(Debug, Default)]
+pub struct ScriptReader {
+    /// Bytes of a line that has not ended.
+    partial: Vec<u8>,
+    /// Bytes read in all.
+    taken: usize,
+    /// Lines of the preamble read so far.
+    preamble: Vec<String>,
+    nonce: String,
+    commands: Vec<Step>,
+    place: Place,
+}
+
+/// Where in the script the next line stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Preamble,
+    Body,
+    /// In the input of the last command.
+    Input,
+    /// After `d`, before `}`.
+    Close,
+    Rounds,
+}
+
+/// One command of the script.
+#[derive(Debug)]
+struct Step {
+    words: Vec<String>,
+    input: Vec<u8>,
+    filter: Option<Filter>,
+}
+
+impl ScriptReader {
+    /// Takes bytes of the script and runs what is complete.
+    pub fn feed(&mut self, data: &[u8], world: &mut World) -> Reply {
+        self.taken += data.len();
+        if self.taken > LONGEST_INPUT && self.place != Place::Rounds {
+            return unsupported();
+        }
+        self.partial.extend_from_slice(data);
+        let mut reply = Reply::default();
+        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
+            let mut line: Vec<u8> = self.partial.drain(..=end).collect();
+            line.pop();
+            if self.place == Place::Rounds && line == b"t" {
+                self.round(world, &mut reply);
+            } else if self.line(&line).is_none() {
+                let refusal = unsupported();
+                reply.stderr.extend(refusal.stderr);
+                reply.exit = refusal.exit;
+                return reply;
+            }
+        }
+        if self.place == Place::Rounds && self.partial.len() > 64 {
+            return unsupported();
+        }
+        reply
+    }
+
+    /// Ends as `sh` does at the end of its script.
+    pub fn finish(&mut self) -> Reply {
+        let complete = self.place == Place::Rounds && self.partial.is_empty();
+        let nothing =
+            self.place == Place::Preamble && self.preamble.is_empty() && self.partial.is_empty();
+        if complete || nothing {
+            Reply {
+                exit: Some(0),
+                ..Reply::default()
+            }
+        } else {
+            unsupported()
+        }
+    }
+
+    /// Takes one line of the definitions; `None` if it is not one of ours.
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        if self.place == Place::Input {
+            if line == self.nonce.as_bytes() {
+                self.place = Place::Body;
+            } else {
+                let input = &mut self.commands.last_mut()?.input;
+                input.extend_from_slice(line);
+                input.push(b'\n');
+            }
+            return Some(());
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        match self.place {
+            Place::Preamble => self.preamble_line(line),
+            Place::Body if line == "d" => {
+                self.place = Place::Close;
+                Some(())
+            }
+            Place::Body => self.command_line(line),
+            Place::Close if line == "}" => {
+                self.place = Place::Rounds;
+                Some(())
+            }
+            Place::Close | Place::Rounds | Place::Input => None,
+        }
+    }
+
+    fn preamble_line(&mut self, line: &str) -> Option<()> {
+        self.preamble.push(line.to_owned());
+        let text = self.preamble.join("\n") + "\n";
+        if self.preamble.len() == 1 {
+            line.strip_prefix("n=")?.clone_into(&mut self.nonce);
+            let digits = self.nonce.strip_prefix("kmsctl")?;
+            return (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                .then_some(());
+        }
+        let wanted = PREAMBLE.replace("NONCE", &self.nonce) + "t() {\n";
+        if text == wanted {
+            self.place = Place::Body;
+        }
+        wanted.starts_with(&text).then_some(())
+    }
+
+    /// Reads `b I; 'word' … </dev/null; e I $?`, with the variants for input and filter.
+    fn command_line(&mut self, line: &str) -> Option<()> {
+        let index = self.commands.len();
+        let mut rest = line.strip_prefix(&format!("b {index}; "))?;
+        let filtered = rest.strip_prefix("{ ");
+        rest = filtered.unwrap_or(rest);
+        let mut words = Vec::new();
+        while let Some(quoted) = rest.strip_prefix('\'') {
+            let (word, after) = quoted.split_once("' ")?;
+            if word.contains('\'') {
+                return None;
+            }
+            words.push(word.to_owned());
+            rest = after;
+        }
+        let here = format!("<<'{}'; ", self.nonce);
+        let has_input = rest.starts_with(&here);
+        rest = rest
+            .strip_prefix(&here)
+            .or_else(|| rest.strip_prefix("</dev/null; "))?;
+        rest = rest.strip_prefix(&format!("e {index} $?"))?;
+        let filter = match filtered {
+            Some(_) => Some(read_filter(rest)?),
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        if words.is_empty() {
+            return None;
+        }
+        self.commands.push(Step {
+            words,
+            input: Vec::new(),
+            filter,
+        });
+        if has_input {
+            self.place = Place::Input;
+        }
+        Some(())
+    }
+
+    fn round(&self, world: &mut World, reply: &mut Reply) {
+        let nonce = &self.nonce;
+        for (index, step) in self.commands.iter().enumerate() {
+            mark(reply, &format!("\n{nonce} b {index}\n"));
+            let output = run(world, &step.words, &step.input);
+            let end = format!("\n{nonce} e {index} {}\n", output.status);
+            let mut stdout = output.stdout;
+            stdout.extend_from_slice(end.as_bytes());
+            if let Some(filter) = &step.filter {
+                stdout = filter::apply(filter, nonce, &stdout);
+            }
+            reply.stdout.extend(stdout);
+            reply.stderr.extend(output.stderr);
+            reply.stderr.extend_from_slice(end.as_bytes());
+        }
+        mark(reply, &format!("\n{nonce} d\n"));
+    }
+}
+
+fn mark(reply: &mut Reply, marker: &str) {
+    reply.stdout.extend_from_slice(marker.as_bytes());
+    reply.stderr.extend_from_slice(marker.as_bytes());
+}
+
+fn read_filter(rest: &str) -> Option<Filter> {
+    let rest = rest.strip_prefix("; } | /usr/bin/awk -v n=\"$n\" -v port=")?;
+    let (port, rest) = rest.split_once(" -v address='")?;
+    let (address, program) = rest.split_once("' '")?;
+    let address = if address.is_empty() {
+        None
+    } else {
+        Some(address.parse().ok()?)
+    };
+    (program.strip_suffix('\'')? == AWK_FILTER).then_some(Filter {
+        port: port.parse().ok()?,
+        address,
+    })
+}

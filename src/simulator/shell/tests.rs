@@ -1,0 +1,155 @@
+//! The shell against the script that kmsctl renders.
+
+use super::{Reply, Shell, words};
+use crate::domain::pf::table::TableName;
+use crate::firewall::script::{Command, Filter, Nonce, REMOTE_SHELL, ROUND, Script, Word};
+use crate::simulator::scenario::Scenario;
+use crate::simulator::world::World;
+
+const NOW: i64 = 1_790_000_000_000;
+
+fn world() -> World {
+    World::fresh(Scenario::Open, 1, NOW)
+}
+
+fn script() -> Script {
+    let fixed = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
+    let mut states = fixed(&["/sbin/pfctl", "-vvss"]);
+    states.filter = Some(Filter {
+        port: 1688,
+        address: Some("198.51.100.200".parse().unwrap()),
+    });
+    let mut test = fixed(&["/sbin/pfctl", "-t"]);
+    test.words
+        .push(Word::table(&TableName::new("virusprot").unwrap()));
+    test.words
+        .extend(["-T", "test", "-f", "-"].map(Word::fixed));
+    test.input = b"192.0.2.99\n}\nd\n".to_vec();
+    Script {
+        commands: vec![
+            fixed(&["/bin/date", "+%s"]),
+            states,
+            test,
+            fixed(&["/nosuch", "-x"]),
+        ],
+    }
+}
+
+fn nonce() -> Nonce {
+    Nonce::new(*b"0123456789abcdef")
+}
+
+#[test]
+fn a_rendered_script_runs_once_a_round_however_it_is_cut() {
+    let mut text = script().render(&nonce());
+    text.extend_from_slice(ROUND);
+    let mut whole = world();
+    let (mut shell, said) = Shell::start(REMOTE_SHELL.as_bytes(), &mut whole);
+    assert_eq!(said, Reply::default());
+    let reply = shell.feed(&text, &mut whole);
+    assert_eq!(reply.exit, None);
+    let stdout = String::from_utf8(reply.stdout.clone()).unwrap();
+    let mark = nonce().as_str().to_owned();
+    assert!(
+        stdout.starts_with(&format!(
+            "\n{mark} b 0\n1790000000\n\n{mark} e 0 0\n\n{mark} b 1\nall tcp "
+        )),
+        "{stdout:.200}"
+    );
+    assert!(stdout.ends_with(&format!("\n{mark} e 3 127\n\n{mark} d\n")));
+    assert!(
+        stdout
+            .lines()
+            .filter(|line| line.starts_with("all "))
+            .all(|line| line.contains("198.51.100.200"))
+    );
+    let stderr = String::from_utf8(reply.stderr.clone()).unwrap();
+    assert!(
+        stderr.contains(&format!(
+            "\n{mark} b 3\nsh: /nosuch: not found\n\n{mark} e 3 127\n"
+        )),
+        "{stderr}"
+    );
+    assert!(stderr.contains("no IP address found for }\n"));
+
+    let mut bytewise = world();
+    let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut bytewise);
+    let mut pieces = Reply::default();
+    for byte in &text {
+        let piece = shell.feed(&[*byte], &mut bytewise);
+        pieces.stdout.extend(piece.stdout);
+        pieces.stderr.extend(piece.stderr);
+    }
+    assert_eq!(pieces, reply);
+    assert_eq!(shell.feed(ROUND, &mut bytewise).stdout, reply.stdout);
+    assert_eq!(shell.finish(&mut bytewise).exit, Some(0));
+}
+
+#[test]
+fn a_line_of_another_hand_ends_the_shell() {
+    let text = String::from_utf8(script().render(&nonce())).unwrap();
+    for (from, to) in [
+        ("b 0; ", "b 7; "),
+        ("'/bin/date'", "/bin/date"),
+        ("d\n}\n", "d\n}\nid\n"),
+        ("{ keep = 0;", "{ keep = 1;"),
+        ("m() {", "m() { id;"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let mut world = world();
+        let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut world);
+        let reply = shell.feed((text.replacen(from, to, 1) + "t\n").as_bytes(), &mut world);
+        assert_eq!(reply.exit, Some(127), "{from}");
+        assert_eq!(reply.stderr, b"sh: unsupported by the simulated firewall\n");
+        assert_eq!(reply.stdout, b"");
+        assert_eq!(shell.feed(b"t\n", &mut world), Reply::default());
+    }
+}
+
+#[test]
+fn a_cut_script_does_not_end_well() {
+    let text = script().render(&nonce());
+    let mut world = world();
+    let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut world);
+    shell.feed(&text[..text.len() - 3], &mut world);
+    assert_eq!(shell.finish(&mut world).exit, Some(127));
+}
+
+#[test]
+fn plain_commands_run_and_shell_words_do_not() {
+    let mut world = world();
+    let mut run = |command: &str| Shell::start(command.as_bytes(), &mut world).1;
+    assert_eq!(run("env TZ=UTC /bin/date +%s").stdout, b"1790000000\n");
+    assert_eq!(run("pfctl -t virusprot -T show -v").exit, Some(0));
+    assert_eq!(
+        run("/usr/bin/printenv SSH_CONNECTION").stdout,
+        b"10.0.10.5 51022 10.0.20.1 22\n"
+    );
+    assert_eq!(
+        run("pfctl -k label -k 'USER_RULE: nothing'").stderr,
+        b"killed 0 states\n"
+    );
+    assert_eq!(run("sudo pfctl -sr").exit, Some(1));
+    for command in [
+        "pfctl -ss | grep x",
+        "id",
+        "pfctl -sr; id",
+        "echo $HOME",
+        "echo `id`",
+        "/bin/sh -c id",
+        "pfctl 'x",
+    ] {
+        let reply = run(command);
+        assert_eq!(reply.exit, Some(127), "{command}");
+        assert_eq!(reply.stdout, b"", "{command}");
+    }
+}
+
+#[test]
+fn words_are_split_as_sh_does() {
+    assert_eq!(
+        words("exec env A=1  a 'b c'\"d\" ''").unwrap(),
+        ["a", "b cd", ""]
+    );
+    assert_eq!(words("a 'b"), None);
+}

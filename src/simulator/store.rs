@@ -1,0 +1,237 @@
+//! The directory in which the simulated box lives between runs: its state, its keys, and a lock so that two
+//! runs do not mix. Knows files, not what is in the world.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use serde::{Deserialize, Serialize};
+
+use super::SimulatorError;
+use super::world::World;
+
+/// The form of the state file; raised when an older kmsctl could not read it.
+const VERSION: u32 = 1;
+const STATE: &str = "state.json";
+const LOCK: &str = "lock";
+/// The file of the server's key.
+pub const HOST_KEY: &str = "host_key";
+/// The file of the key that kmsctl logs in with.
+pub const CLIENT_KEY: &str = "client_key";
+const KNOWN_HOSTS: &str = "known_hosts-";
+/// A state file is a few hundred kilobytes.
+const LARGEST: u64 = 64 << 20;
+/// How often and how long another run is waited for.
+const PATIENCE: (u32, Duration) = (40, Duration::from_millis(50));
+
+/// The open directory.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    /// Held for as long as the store; without it nothing is written.
+    lock: Option<File>,
+}
+
+#[derive(Serialize)]
+struct Saved<'a> {
+    version: u32,
+    world: &'a World,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    world: World,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Store {
+    /// Opens the directory, making it if need be (0700), and waits up to two seconds for another run to end.
+    pub async fn open(directory: &Path) -> Result<Self, SimulatorError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|why| at(directory, why))?;
+        let mode = fs::metadata(directory)
+            .map_err(|why| at(directory, why))?
+            .permissions()
+            .mode();
+        if mode & 0o077 != 0 {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+                .map_err(|why| at(directory, why))?;
+        }
+        let mut lock = take_lock(directory)?;
+        for _ in 0..PATIENCE.0 {
+            if lock.is_some() {
+                break;
+            }
+            tokio::time::sleep(PATIENCE.1).await;
+            lock = take_lock(directory)?;
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            lock,
+        })
+    }
+
+    /// Says whether this run may write: another one that uses the directory forbids it.
+    pub fn writable(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Returns the path of a file in the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Reads the saved world, if there is one.
+    pub fn load(&self) -> Result<Option<World>, SimulatorError> {
+        let path = self.path(STATE);
+        let corrupt = |why: String| SimulatorError::Corrupt {
+            path: path.clone(),
+            why,
+        };
+        let mut text = Vec::new();
+        match File::open(&path) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(why) => return Err(at(&path, why)),
+            Ok(file) => file
+                .take(LARGEST)
+                .read_to_end(&mut text)
+                .map_err(|why| at(&path, why))?,
+        };
+        let version: Versioned =
+            serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
+        if version.version != VERSION {
+            return Err(corrupt(format!(
+                "it has the form {} and this kmsctl reads {VERSION}",
+                version.version
+            )));
+        }
+        let loaded: Loaded =
+            serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
+        Ok(Some(loaded.world))
+    }
+
+    /// Saves the world; does nothing without the lock.
+    pub fn save(&self, world: &World) -> Result<(), SimulatorError> {
+        if !self.writable() {
+            return Ok(());
+        }
+        let path = self.path(STATE);
+        let text = serde_json::to_vec(&Saved {
+            version: VERSION,
+            world,
+        })
+        .map_err(|why| at(&path, why.into()))?;
+        self.replace(STATE, &text)
+    }
+
+    /// Reads a key, making it first if there is none.
+    pub fn key(&self, name: &str) -> Result<PrivateKey, SimulatorError> {
+        let path = self.path(name);
+        if path.exists() {
+            return PrivateKey::read_openssh_file(&path).map_err(|why| SimulatorError::Corrupt {
+                path: path.clone(),
+                why: why.to_string(),
+            });
+        }
+        if !self.writable() {
+            return Err(SimulatorError::Busy {
+                path: self.directory.clone(),
+            });
+        }
+        let mut seed = [0; 32];
+        let random = |why: getrandom::Error| at(&path, std::io::Error::other(why.to_string()));
+        getrandom::fill(&mut seed).map_err(random)?;
+        let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+        let text = key
+            .to_openssh(LineEnding::LF)
+            .map_err(|why| at(&path, std::io::Error::other(why)))?;
+        self.replace(name, text.as_bytes())?;
+        Ok(key)
+    }
+
+    /// Writes the known_hosts file of a server on this port and returns its path. One file a port, as several
+    /// runs may serve from one directory.
+    pub fn known_hosts(&self, port: u16, line: &str) -> Result<PathBuf, SimulatorError> {
+        let name = format!("{KNOWN_HOSTS}{port}");
+        self.replace(&name, line.as_bytes())?;
+        Ok(self.path(&name))
+    }
+
+    /// Replaces a file at once and for its owner only (a temporary file has 0600).
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), SimulatorError> {
+        let path = self.path(name);
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+            file.write_all(bytes)?;
+            file.persist(&path).map_err(|why| why.error)
+        };
+        write().map(drop).map_err(|why| at(&path, why))
+    }
+}
+
+/// Forgets the state of the box in this directory, and keys that cannot be read. Says whether there was a state.
+pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
+    if !directory.exists() {
+        return Ok(false);
+    }
+    let Some(_lock) = take_lock(directory)? else {
+        return Err(SimulatorError::Busy {
+            path: directory.to_owned(),
+        });
+    };
+    for name in [HOST_KEY, CLIENT_KEY] {
+        let path = directory.join(name);
+        if path.exists() && PrivateKey::read_openssh_file(&path).is_err() {
+            fs::remove_file(&path).map_err(|why| at(&path, why))?;
+        }
+    }
+    for entry in fs::read_dir(directory)
+        .map_err(|why| at(directory, why))?
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().starts_with(KNOWN_HOSTS) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let path = directory.join(STATE);
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(at(&path, why)),
+    }
+}
+
+/// Takes the lock if nobody has it.
+fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
+    let path = directory.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|why| at(&path, why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(at(&path, why)),
+    }
+}
+
+fn at(path: &Path, source: std::io::Error) -> SimulatorError {
+    SimulatorError::Files {
+        path: path.to_owned(),
+        source,
+    }
+}

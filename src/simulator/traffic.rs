@@ -1,0 +1,332 @@
+//! Who talks through the simulated firewall, and how. Public clients live in the documentation networks
+//! (RFC 5737, RFC 3849). Nothing here touches pf; [`super::world`] does what these tables say.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::pf::Passage;
+use super::pf::state::Protocol;
+use super::random::Random;
+use super::scenario::{HTTPS6, KMS};
+
+/// `ridentifier`s of the rules that let traffic in and out.
+const WIREGUARD: u32 = 1_763_000_001;
+const HTTPS: u32 = 1_763_000_002;
+const LAN_TO_ANY: u32 = 100_000_101;
+const K8S_TO_ANY: u32 = 1_762_999_900;
+const OUT4: u32 = 1_000_003_615;
+const OUT6: u32 = 1_000_003_616;
+const OUT_WAN: u32 = 1_000_003_711;
+
+/// How many connections the busiest source keeps: near the cap of 50 and never above it.
+pub const OFFICE_CONNECTIONS: u8 = 46;
+/// The busiest source, an office behind one address.
+pub const OFFICE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 200));
+
+/// How many KMS clients outside renew.
+const RENEWING: u8 = 24;
+
+const SECOND: i64 = 1000;
+const MINUTE: i64 = 60 * SECOND;
+
+/// Something that acts again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Actor {
+    /// An address over the rate cap of the KMS rule, now and then.
+    Abuser,
+    /// An IPv6 address over the rate cap of the HTTPS rule.
+    Abuser6,
+    /// A KMS client in the LAN, which no cap concerns.
+    Lan(u8),
+    /// Packets that nobody asked for, to ports that are closed.
+    Noise,
+    /// One of the connections that the office keeps open.
+    Office(u8),
+    /// A workload that fetches something outside, through NAT.
+    Pod,
+    /// A KMS client outside that renews.
+    Renewing(u8),
+    /// Somebody who looks whether the port is open.
+    Scanner,
+    /// A visitor of the web server.
+    Web(u8),
+    /// A visitor of the web server over IPv6.
+    Web6,
+    /// A WireGuard peer, whose port looks like ours to a careless filter.
+    WireGuard,
+}
+
+/// What a connection is for, hence its way through the firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// HTTPS, redirected.
+    Https,
+    /// HTTPS over IPv6, not redirected.
+    Https6,
+    /// KMS from outside, redirected.
+    Kms,
+    /// KMS from the LAN.
+    KmsLan,
+    /// From a workload to the world, through NAT.
+    Pod,
+    /// WireGuard, redirected.
+    WireGuard,
+}
+
+/// How a connection goes. Times are milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Style {
+    /// How long it stays open after the handshake.
+    pub hold: i64,
+    /// Packets of one exchange, to the server and back.
+    pub packets: (u64, u64),
+    /// Bytes likewise.
+    pub bytes: (u64, u64),
+    /// Ends with a reset rather than in order.
+    pub reset: bool,
+    /// Exchanges again after this time.
+    pub repeat: Option<i64>,
+}
+
+/// One act of an actor.
+#[derive(Clone, Copy, Debug)]
+pub struct Act {
+    /// Who opens a connection.
+    pub client: SocketAddr,
+    /// To what.
+    pub service: Service,
+    /// How it goes.
+    pub style: Style,
+    /// How many more follow at once: more than the cap, for an abuser.
+    pub burst: u8,
+}
+
+/// Returns every actor, in a fixed order.
+pub fn actors() -> Vec<Actor> {
+    let mut actors = vec![
+        Actor::Abuser,
+        Actor::Abuser6,
+        Actor::Noise,
+        Actor::Pod,
+        Actor::Scanner,
+        Actor::Web6,
+        Actor::WireGuard,
+    ];
+    actors.extend((0..OFFICE_CONNECTIONS).map(Actor::Office));
+    actors.extend((0..RENEWING).map(Actor::Renewing));
+    actors.extend((0..3).map(Actor::Lan));
+    actors.extend((0..3).map(Actor::Web));
+    actors
+}
+
+impl Actor {
+    /// Returns when it acts first, in milliseconds after the beginning.
+    pub fn phase(self) -> i64 {
+        match self {
+            Self::Abuser => 4 * MINUTE,
+            Self::Abuser6 => 9 * MINUTE,
+            Self::Noise => 3 * SECOND,
+            // More than six seconds apart, so that the rate cap never minds.
+            Self::Office(slot) => i64::from(slot) * 7 * SECOND,
+            Self::Renewing(slot) => i64::from(slot) * 5_000,
+            Self::Lan(index) => i64::from(index) * 70 * SECOND + 11 * SECOND,
+            Self::Web(index) => i64::from(index) * 20 * SECOND + 5 * SECOND,
+            Self::Pod => 13 * SECOND,
+            Self::Scanner => 31 * SECOND,
+            Self::Web6 => 17 * SECOND,
+            Self::WireGuard => SECOND,
+        }
+    }
+
+    /// Returns the milliseconds until it acts again, given how long its connection was held.
+    pub fn pause(self, hold: i64, random: &mut Random) -> i64 {
+        match self {
+            Self::Abuser => random.between(12 * MINUTE, 15 * MINUTE),
+            Self::Abuser6 => random.between(22 * MINUTE, 26 * MINUTE),
+            Self::Noise => random.between(8 * SECOND, 25 * SECOND),
+            // A closed connection counts against the cap for 90 s more.
+            Self::Office(_) => hold + 100 * SECOND,
+            // Without a jitter they stay spread, so that some are always connected.
+            Self::Renewing(_) => 2 * MINUTE,
+            Self::Lan(_) => random.between(200 * SECOND, 220 * SECOND),
+            Self::Web(_) => random.between(50 * SECOND, 70 * SECOND),
+            Self::Pod => random.between(35 * SECOND, 45 * SECOND),
+            Self::Scanner => random.between(60 * SECOND, 150 * SECOND),
+            Self::Web6 => random.between(80 * SECOND, 100 * SECOND),
+            Self::WireGuard => 25 * SECOND,
+        }
+    }
+
+    /// Returns what it does now; `None` for [`Actor::Noise`], which opens nothing.
+    pub fn act(self, random: &mut Random) -> Option<Act> {
+        let (client, service, style, burst) = match self {
+            Self::Noise => return None,
+            Self::Abuser => (abuser(random), Service::Kms, kms(random), 18),
+            Self::Abuser6 => {
+                let host = u16::from(random.byte(1, 64));
+                (
+                    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)),
+                    Service::Https6,
+                    web(),
+                    28,
+                )
+            }
+            Self::Lan(index) => (v4(10, 0, 10, 50 + index), Service::KmsLan, kms(random), 0),
+            Self::Office(_) => (OFFICE, Service::Kms, office(random), 0),
+            Self::Pod => (v4(10, 0, 20, 31), Service::Pod, web(), 0),
+            Self::Renewing(slot) => (renewing(slot), Service::Kms, kms(random), 0),
+            Self::Scanner => (
+                v4(192, 0, 2, random.byte(1, 254)),
+                Service::Kms,
+                bare(random),
+                0,
+            ),
+            Self::Web(index) => (v4(203, 0, 113, 40 + index), Service::Https, web(), 0),
+            Self::Web6 => (
+                IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)),
+                Service::Https6,
+                web(),
+                0,
+            ),
+            Self::WireGuard => (v4(203, 0, 113, 7), Service::WireGuard, datagrams(), 0),
+        };
+        let port = if self == Self::WireGuard {
+            51_688
+        } else {
+            random.port()
+        };
+        Some(Act {
+            client: SocketAddr::new(client, port),
+            service,
+            style,
+            burst,
+        })
+    }
+}
+
+impl Service {
+    /// Returns a connection's way through the firewall.
+    pub fn passage(self, client: SocketAddr, random: &mut Random) -> Passage {
+        let tcp = Protocol::Tcp;
+        let wan = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
+        let (kms, shared) = (v4(10, 0, 20, 202), v4(10, 0, 20, 200));
+        let web6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x44));
+        let outside = v4(192, 0, 2, 80);
+        let (protocol, interfaces, addressed, server, port, rules) = match self {
+            Self::Https => (tcp, ("vtnet0", "vtnet2"), wan, shared, 443, (HTTPS, OUT4)),
+            Self::Https6 => (tcp, ("vtnet0", "vtnet2"), web6, web6, 443, (HTTPS6, OUT6)),
+            Self::Kms => (tcp, ("vtnet0", "vtnet2"), wan, kms, 1688, (KMS, OUT4)),
+            Self::KmsLan => (
+                tcp,
+                ("vtnet1", "vtnet2"),
+                kms,
+                kms,
+                1688,
+                (LAN_TO_ANY, OUT4),
+            ),
+            Self::Pod => (
+                tcp,
+                ("vtnet2", "vtnet0"),
+                outside,
+                outside,
+                443,
+                (K8S_TO_ANY, OUT_WAN),
+            ),
+            Self::WireGuard => (
+                Protocol::Udp,
+                ("vtnet0", "vtnet2"),
+                wan,
+                shared,
+                51_820,
+                (WIREGUARD, OUT4),
+            ),
+        };
+        let translated = (self == Self::Pod).then(|| SocketAddr::new(wan, random.port()));
+        Passage {
+            protocol,
+            interfaces,
+            client,
+            addressed: SocketAddr::new(addressed, port),
+            server: SocketAddr::new(server, port),
+            translated,
+            rules,
+        }
+    }
+}
+
+/// Returns an address that will go over the cap: rarely one that should not be blocked, the router in
+/// front of the firewall or a host beside it, as happens when that router hides clients behind itself.
+fn abuser(random: &mut Random) -> IpAddr {
+    match random.below(24) {
+        0 => v4(192, 168, 1, 1),
+        1 => v4(192, 168, 1, 77),
+        _ => v4(203, 0, 113, random.byte(60, 254)),
+    }
+}
+
+/// Returns the address of a client that renews: some sit together behind one address.
+fn renewing(slot: u8) -> IpAddr {
+    match slot {
+        0..8 => v4(198, 51, 100, 24),
+        8..12 => v4(198, 51, 100, 91),
+        _ => v4(198, 51, 100, 20 + 8 * slot.saturating_sub(12)),
+    }
+}
+
+fn v4(one: u8, two: u8, three: u8, four: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(one, two, three, four))
+}
+
+/// A KMS activation; the server drops the idle connection after half a minute.
+fn kms(random: &mut Random) -> Style {
+    Style {
+        hold: random.between(28 * SECOND, 32 * SECOND),
+        packets: (4, 3),
+        bytes: (716, 584),
+        reset: false,
+        repeat: None,
+    }
+}
+
+fn office(random: &mut Random) -> Style {
+    Style {
+        hold: random.between(40 * MINUTE, 80 * MINUTE),
+        packets: (4, 3),
+        bytes: (716, 584),
+        reset: false,
+        repeat: Some(2 * MINUTE),
+    }
+}
+
+fn bare(random: &mut Random) -> Style {
+    Style {
+        hold: random.between(200, 2 * SECOND),
+        packets: (1, 0),
+        bytes: (40, 0),
+        reset: true,
+        repeat: None,
+    }
+}
+
+fn web() -> Style {
+    Style {
+        hold: 45 * SECOND,
+        packets: (21, 34),
+        bytes: (3_920, 41_730),
+        reset: false,
+        repeat: Some(20 * SECOND),
+    }
+}
+
+fn datagrams() -> Style {
+    Style {
+        hold: 0,
+        packets: (190, 205),
+        bytes: (91_200, 141_450),
+        reset: false,
+        repeat: None,
+    }
+}

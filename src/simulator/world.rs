@@ -1,0 +1,354 @@
+//! The simulated box as it lives: events in order of time, from a seeded generator, so that the same seed
+//! and the same moments give the same bytes. Advancing in one step or in many makes no difference.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::pf::state::{Level, Protocol};
+use super::pf::{Handshake, Pf};
+use super::random::Random;
+use super::scenario::Scenario;
+use super::traffic::{self, Actor, Service, Style};
+use super::warm;
+use crate::domain::configured::Configured;
+
+/// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).
+pub const DETAIL: i64 = 3 * 3_600_000;
+const HOUR: i64 = 3_600_000;
+/// pf's `interval`: how often it looks for states whose time is over.
+const PURGE: i64 = 10_000;
+/// How long the server waits for a client that has fallen silent.
+const SERVER_PATIENCE: i64 = 30_000;
+
+/// The box.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct World {
+    /// Epoch milliseconds up to which everything has happened.
+    pub now: i64,
+    /// What kind of box it is.
+    pub scenario: Scenario,
+    /// Its packet filter.
+    pub pf: Pf,
+    /// Its configuration.
+    pub configured: Configured,
+    random: Random,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    flows: BTreeMap<u64, Flow>,
+}
+
+/// An event and its time; the sequence number keeps the order of what happens at once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Scheduled {
+    at: i64,
+    sequence: u64,
+    event: Event,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Event {
+    /// An actor's turn.
+    Act(Actor),
+    /// One more connection of an abuser.
+    Burst {
+        source: IpAddr,
+        service: Service,
+        left: u8,
+    },
+    /// The hourly cron job.
+    Cron,
+    /// pf's purge.
+    Purge,
+    /// The next step of a connection.
+    Step(u64, Step),
+    /// The server closes a connection whose client is gone; the state is its half behind the firewall.
+    GiveUp(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Step {
+    Handshake,
+    Exchange,
+    Close,
+}
+
+/// A connection that is going on: its two states and how it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Flow {
+    states: (u64, u64),
+    client: SocketAddr,
+    interface: String,
+    style: Style,
+}
+
+impl World {
+    /// Makes a box that has been up for two weeks and lets it live for three hours.
+    pub fn fresh(scenario: Scenario, seed: u64, now: i64) -> Self {
+        let begin = now - DETAIL;
+        let mut world = Self {
+            now: begin,
+            scenario,
+            pf: scenario.load(begin),
+            configured: scenario.configured(),
+            random: Random::new(seed),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            flows: BTreeMap::new(),
+        };
+        let seconds = begin.saturating_sub(world.pf.since) / 1000;
+        warm::age(&mut world.pf, seconds, begin);
+        world.populate();
+        world.advance(now);
+        world
+    }
+
+    /// Lets everything happen up to `to` (epoch milliseconds); the past stays as it is.
+    pub fn advance(&mut self, to: i64) {
+        if to - self.now > DETAIL {
+            self.jump(to - DETAIL);
+        }
+        while let Some(Reverse(next)) = self.queue.peek()
+            && next.at <= to
+        {
+            let Some(Reverse(next)) = self.queue.pop() else {
+                break;
+            };
+            self.now = next.at.max(self.now);
+            self.happen(next.event);
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Skips a pause nobody watched: connections are gone, the table has aged, counters have grown.
+    fn jump(&mut self, to: i64) {
+        let seconds = (to - self.now) / 1000;
+        self.now = to;
+        self.queue.clear();
+        self.flows.clear();
+        self.pf.totals.removals += super::pf::count(self.pf.states.len());
+        self.pf.totals.nodes.2 += super::pf::count(self.pf.nodes.len());
+        self.pf.states.clear();
+        self.pf.nodes.clear();
+        warm::age(&mut self.pf, seconds, to);
+        self.expire();
+        self.populate();
+    }
+
+    fn populate(&mut self) {
+        for actor in traffic::actors() {
+            self.schedule(actor.phase(), Event::Act(actor));
+        }
+        self.schedule(PURGE, Event::Purge);
+        let hour = HOUR - self.now.rem_euclid(HOUR);
+        self.schedule(hour, Event::Cron);
+    }
+
+    fn schedule(&mut self, delay: i64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled {
+            at: self.now + delay,
+            sequence: self.sequence,
+            event,
+        }));
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Act(actor) => self.act(actor),
+            Event::Burst {
+                source,
+                service,
+                left,
+            } => self.burst(source, service, left),
+            Event::Cron => {
+                self.expire();
+                self.schedule(HOUR, Event::Cron);
+            }
+            Event::Purge => {
+                self.pf.purge(self.now);
+                self.schedule(PURGE, Event::Purge);
+            }
+            Event::Step(flow, step) => self.step(flow, step),
+            Event::GiveUp(state) => {
+                self.pf.transfer((0, state), (0, 1), (0, 52), self.now);
+                self.pf
+                    .level(state, Level::Established, Level::Closing, self.now);
+            }
+        }
+    }
+
+    /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
+    fn expire(&mut self) {
+        let now = self.now;
+        if self
+            .configured
+            .cron
+            .iter()
+            .any(|item| item.command.contains("expiretable"))
+            && let Some(table) = self.pf.table_mut("virusprot")
+        {
+            table.expire(3600, now);
+        }
+    }
+
+    fn act(&mut self, actor: Actor) {
+        let act = actor.act(&mut self.random);
+        let hold = act.map_or(0, |act| act.style.hold);
+        let pause = actor.pause(hold, &mut self.random);
+        self.schedule(pause, Event::Act(actor));
+        let Some(act) = act else {
+            let source = IpAddr::from([192, 0, 2, self.random.byte(1, 254)]);
+            if self.pf.enabled && !self.pf.blocked(source, self.now) {
+                self.pf.deny(source, "vtnet0", self.now);
+            }
+            return;
+        };
+        if act.burst > 0 {
+            self.schedule(
+                1,
+                Event::Burst {
+                    source: act.client.ip(),
+                    service: act.service,
+                    left: act.burst,
+                },
+            );
+        } else if act.service == Service::WireGuard {
+            self.datagrams(act.client, act.style);
+        } else {
+            self.connect(act.client, act.service, act.style);
+        }
+    }
+
+    /// Sends datagrams over the peer's state, which lives on as long as they keep coming.
+    fn datagrams(&mut self, client: SocketAddr, style: Style) {
+        let passage = Service::WireGuard.passage(client, &mut self.random);
+        let mine = |inbound: bool| {
+            let found = self
+                .pf
+                .states
+                .iter()
+                .filter(|(_, state)| state.protocol == Protocol::Udp);
+            found
+                .filter(|(_, state)| state.right == if inbound { client } else { passage.server })
+                .map(|(id, _)| *id)
+                .next()
+        };
+        let states = match (mine(true), mine(false)) {
+            (Some(inbound), Some(outbound)) => (inbound, outbound),
+            _ => match self.pf.open(&passage, self.now) {
+                Some(states) => states,
+                None => return,
+            },
+        };
+        self.pf
+            .level(states.0, Level::Multiple, Level::Multiple, self.now);
+        self.pf
+            .level(states.1, Level::Multiple, Level::Multiple, self.now);
+        self.pf
+            .transfer(states, style.packets, style.bytes, self.now);
+    }
+
+    fn burst(&mut self, source: IpAddr, service: Service, left: u8) {
+        let style = Style {
+            hold: 30_000,
+            packets: (4, 3),
+            bytes: (716, 584),
+            reset: false,
+            repeat: None,
+        };
+        let port = self.random.port();
+        let inside = self.connect(SocketAddr::new(source, port), service, style);
+        // Refused, it tries again for a while, slower.
+        let pause = if inside {
+            self.random.between(250, 800)
+        } else {
+            self.random.between(15_000, 60_000)
+        };
+        if left > 1 {
+            self.schedule(
+                pause,
+                Event::Burst {
+                    source,
+                    service,
+                    left: left - 1,
+                },
+            );
+        }
+    }
+
+    /// Sends the first packet of a connection; says whether it got in.
+    fn connect(&mut self, client: SocketAddr, service: Service, style: Style) -> bool {
+        let passage = service.passage(client, &mut self.random);
+        let Some(states) = self.pf.open(&passage, self.now) else {
+            return false;
+        };
+        let interface = passage.interfaces.0.to_owned();
+        let flow = states.0;
+        self.flows.insert(
+            flow,
+            Flow {
+                states,
+                client,
+                interface,
+                style,
+            },
+        );
+        let delay = self.random.between(12, 90);
+        self.schedule(delay, Event::Step(flow, Step::Handshake));
+        true
+    }
+
+    fn step(&mut self, id: u64, step: Step) {
+        let Some(flow) = self.flows.get(&id).cloned() else {
+            return;
+        };
+        if !self.pf.states.contains_key(&flow.states.0) {
+            // Flushed or killed: the client's packets find no state, the server waits in vain.
+            self.flows.remove(&id);
+            if !self.pf.blocked(flow.client.ip(), self.now) {
+                self.pf.deny(flow.client.ip(), &flow.interface, self.now);
+            }
+            self.schedule(SERVER_PATIENCE, Event::GiveUp(flow.states.1));
+            return;
+        }
+        match step {
+            Step::Handshake => {
+                if self.pf.handshake(flow.states, self.now) == Handshake::Tripped {
+                    self.flows.remove(&id);
+                    self.schedule(SERVER_PATIENCE, Event::GiveUp(flow.states.1));
+                    return;
+                }
+                self.schedule(40, Event::Step(id, Step::Exchange));
+                self.schedule(flow.style.hold, Event::Step(id, Step::Close));
+            }
+            Step::Exchange => {
+                self.pf
+                    .transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
+                if let Some(repeat) = flow.style.repeat {
+                    self.schedule(repeat, Event::Step(id, Step::Exchange));
+                }
+            }
+            Step::Close => self.close(id, &flow),
+        }
+    }
+
+    fn close(&mut self, id: u64, flow: &Flow) {
+        self.flows.remove(&id);
+        let (packets, bytes, end) = if flow.style.reset {
+            ((1, 0), (40, 0), Level::TimeWait)
+        } else {
+            ((2, 2), (104, 104), Level::FinWait2)
+        };
+        self.pf.transfer(flow.states, packets, bytes, self.now);
+        self.pf.level(flow.states.0, end, end, self.now);
+        self.pf.level(flow.states.1, end, end, self.now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Foreign text made safe for a terminal. Holds no layout.
+
+use std::borrow::Cow;
+
+/// Replaces every character that could act on a terminal or disguise text (C0 and C1 controls, DEL, line and
+/// paragraph separators, bidirectional and zero-width formatting) by a visible `\x1b`-style escape.
+///
+/// Newlines are replaced as well: one value can never look like two lines.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if !acts(character) {
+            safe.push(character);
+        } else if u32::from(character) < 0x100 {
+            safe.push_str(&format!("\\x{:02x}", u32::from(character)));
+        } else {
+            safe.push_str(&format!("\\u{{{:x}}}", u32::from(character)));
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Returns whether a character acts instead of being shown.
+pub fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_are_shown_and_plain_text_is_untouched() {
+        assert_eq!(clean("KMS public — ok"), "KMS public — ok");
+        assert_eq!(
+            clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
+            "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_acts_survives(text in any::<String>()) {
+            prop_assert!(!clean(&text).chars().any(acts));
+        }
+    }
+}

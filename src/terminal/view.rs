@@ -1,0 +1,203 @@
+//! One value of a command's answer and its machine-readable forms. The human form is built beside it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::human::Human;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Result};
+
+/// A command's answer in all its forms.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The schema without its frame: `virusprot.show` is `kmsctl/virusprot.show/v1`.
+    pub schema: &'static str,
+    /// The firewall it is about; `None` for answers that need none.
+    pub firewall: Option<String>,
+    /// The firewall's time of the reading.
+    pub taken_at: Timestamp,
+    /// The data of the schema.
+    pub data: Value,
+    /// The list in `data` that NDJSON and CSV print an item a line, and its columns.
+    pub items: Option<(&'static str, &'static [&'static str])>,
+    /// For people.
+    pub human: Human,
+    /// What the operator should know.
+    pub warnings: Vec<Warning>,
+    /// Said on stderr when there is nothing to show.
+    pub empty: Option<String>,
+}
+
+impl View {
+    /// Makes a view of serialisable data.
+    pub fn new(schema: &'static str, taken_at: Timestamp, data: &impl Serialize) -> Result<Self> {
+        let data = serde_json::to_value(data).map_err(|error| {
+            Failure::failed("The answer cannot be put into JSON.").because(error)
+        })?;
+        Ok(Self {
+            schema,
+            firewall: None,
+            taken_at,
+            data,
+            items: None,
+            human: Human::default(),
+            warnings: Vec::new(),
+            empty: None,
+        })
+    }
+
+    /// Returns the JSON object with its frame, ending with a newline.
+    pub fn json(&self) -> Result<String> {
+        let mut frame = self.frame();
+        frame.insert("data".to_owned(), self.data.clone());
+        frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
+        let text = serde_json::to_string_pretty(&Value::Object(frame)).map_err(broken)?;
+        Ok(escape_json(&text) + "\n")
+    }
+
+    /// Returns one line an item, or the whole data on one line for answers that are no list.
+    pub fn ndjson(&self) -> Result<String> {
+        let mut text = String::new();
+        for item in self.list() {
+            text.push_str(&escape_json(&serde_json::to_string(item).map_err(broken)?));
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// Returns one line with the frame and the data, for `--watch` into a pipe.
+    pub fn tick(&self) -> Result<String> {
+        let mut frame = self.frame();
+        frame.insert("data".to_owned(), self.data.clone());
+        frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
+        Ok(escape_json(&serde_json::to_string(&Value::Object(frame)).map_err(broken)?) + "\n")
+    }
+
+    /// Returns a header and one record an item; answers that are no list become `key,value` records.
+    pub fn csv(&self) -> Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let written = match self.items {
+            Some((_, columns)) => writer.write_record(columns).and_then(|()| {
+                self.list().iter().try_for_each(|item| {
+                    writer.write_record(columns.iter().map(|column| cell(item, column)))
+                })
+            }),
+            None => writer.write_record(["key", "value"]).and_then(|()| {
+                let mut pairs = Vec::new();
+                flatten("", &self.data, &mut pairs);
+                pairs
+                    .iter()
+                    .try_for_each(|(key, value)| writer.write_record([key, value]))
+            }),
+        };
+        let bytes = written
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(writer.into_inner()?));
+        let bytes = bytes.map_err(|error| {
+            Failure::failed("The answer cannot be put into CSV.").because(error)
+        })?;
+        Ok(String::from_utf8_lossy(&bytes)
+            .chars()
+            .map(|character| {
+                if acts_in_csv(character) {
+                    '\u{fffd}'
+                } else {
+                    character
+                }
+            })
+            .collect())
+    }
+
+    fn frame(&self) -> Map<String, Value> {
+        let mut frame = Map::new();
+        frame.insert(
+            "schema".to_owned(),
+            format!("kmsctl/{}/v1", self.schema).into(),
+        );
+        if let Some(firewall) = &self.firewall {
+            frame.insert("firewall".to_owned(), firewall.clone().into());
+        }
+        frame.insert("taken_at".to_owned(), self.taken_at.to_string().into());
+        frame
+    }
+
+    fn list(&self) -> Vec<&Value> {
+        let list = self
+            .items
+            .and_then(|(name, _)| self.data.get(name))
+            .and_then(Value::as_array);
+        list.map_or_else(|| vec![&self.data], |items| items.iter().collect())
+    }
+}
+
+/// Escapes what `serde_json` leaves raw but a terminal would act on: C1 controls, DEL, bidirectional marks.
+pub fn escape_json(text: &str) -> String {
+    let raw = |character: char| character != '\n' && super::clean::acts(character);
+    if !text.chars().any(raw) {
+        return text.to_owned();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if raw(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+fn acts_in_csv(character: char) -> bool {
+    !matches!(character, '\n' | '\r') && super::clean::acts(character)
+}
+
+fn to_value(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(broken)
+}
+
+fn broken(error: serde_json::Error) -> Failure {
+    Failure::failed("The answer cannot be put into JSON.").because(error)
+}
+
+/// Returns a column of an item as CSV text: null is empty, lists are joined by blanks, `a.b` looks inside.
+fn cell(item: &Value, column: &str) -> String {
+    let value = column
+        .split('.')
+        .try_fold(item, |value, name| value.get(name));
+    value.map(scalar).unwrap_or_default()
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
+    let join = |name: &str| {
+        if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{prefix}.{name}")
+        }
+    };
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| flatten(&join(name), value, pairs)),
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| flatten(&join(&index.to_string()), value, pairs));
+        }
+        other => pairs.push((prefix.to_owned(), scalar(other))),
+    }
+}

@@ -1,0 +1,168 @@
+//! The fences of the house: what a reader of `src/lib.rs` is promised about files, imports and generated text.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(under: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(under)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a source folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no sources under {under}");
+    found
+}
+
+/// The part of a file before its unit tests.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+#[test]
+fn the_domain_touches_no_world_and_none_of_the_others() {
+    let forbidden = [
+        "tokio",
+        "std::fs",
+        "std::process",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::env",
+        "std::io",
+        "Timestamp::now",
+        "SystemTime",
+        "Instant::now",
+        "crate::firewall",
+        "crate::terminal",
+        "crate::commands",
+        "crate::settings",
+        "crate::simulator",
+        "crate::clock",
+        "crate::error",
+    ];
+    for (path, text) in rust_files("src/domain") {
+        for word in forbidden {
+            assert!(
+                !code(&text).contains(word),
+                "{} mentions {word}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn firewall_and_terminal_never_meet() {
+    for (folder, other) in [
+        ("src/firewall", "crate::terminal"),
+        ("src/terminal", "crate::firewall"),
+    ] {
+        for (path, text) in rust_files(folder) {
+            assert!(!text.contains(other), "{} mentions {other}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    for folder in ["src", "tests", "benches"] {
+        for (path, text) in rust_files(folder) {
+            assert!(text.starts_with("//!"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn processes_start_in_one_place() {
+    for (path, text) in rust_files("src") {
+        let edge = path.ends_with("firewall/master.rs");
+        assert!(
+            edge || !code(&text).contains("process::Command"),
+            "{} starts a process",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_example_configuration_is_the_built_in_one() {
+    let file =
+        std::fs::read_to_string(root().join("config.example.toml")).expect("config.example.toml");
+    assert_eq!(
+        file,
+        kmsctl::settings::keys::example(),
+        "run `tests/generate`"
+    );
+}
+
+#[test]
+fn completions_and_man_pages_are_fresh() {
+    use clap_complete::Shell;
+    for (shell, name) in [
+        (Shell::Bash, "kmsctl.bash"),
+        (Shell::Fish, "kmsctl.fish"),
+        (Shell::Zsh, "_kmsctl"),
+    ] {
+        let file = std::fs::read_to_string(root().join("completions").join(name)).expect(name);
+        assert_eq!(
+            file,
+            kmsctl::commands::util::completions(shell),
+            "{name}: run `tests/generate`"
+        );
+    }
+    let fresh = tempfile::tempdir().expect("a folder");
+    kmsctl::commands::util::man(fresh.path()).expect("man pages");
+    let names = |folder: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .expect("man pages")
+            .map(|entry| entry.expect("a page").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let kept = root().join("completions/man");
+    assert_eq!(names(&kept), names(fresh.path()), "run `tests/generate`");
+    for name in names(&kept) {
+        let read = |folder: &Path| std::fs::read_to_string(folder.join(&name)).expect("a page");
+        assert_eq!(
+            read(&kept),
+            read(fresh.path()),
+            "{}: run `tests/generate`",
+            name.display()
+        );
+    }
+}
+
+#[test]
+fn one_word_names_command_file_runbook_and_test() {
+    for (name, _) in kmsctl::commands::runbook::RUNBOOKS {
+        for path in [
+            format!("src/commands/{name}.rs"),
+            format!("runbooks/{name}.md"),
+        ] {
+            assert!(root().join(&path).is_file(), "{path} is missing");
+        }
+    }
+    let mut names: Vec<&str> = kmsctl::commands::runbook::RUNBOOKS
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        kmsctl::commands::runbook::RUNBOOKS
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+    );
+}
