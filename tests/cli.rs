@@ -15,6 +15,8 @@ mod config;
 mod demo;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/over_sshd.rs"]
+mod over_sshd;
 #[path = "cli/runbook.rs"]
 mod runbook;
 #[path = "cli/status.rs"]

@@ -21,6 +21,8 @@ mod link_keys;
 mod link_refusals;
 #[path = "contract/link_spoilt.rs"]
 mod link_spoilt;
+#[path = "contract/samples.rs"]
+mod samples;
 #[path = "contract/script.rs"]
 mod script;
 #[path = "contract/simulator.rs"]
