@@ -19,7 +19,10 @@ struct Firewall {
 
 impl Firewall {
     fn start(transport: &str, login: Login) -> Option<Self> {
-        let sshd = Sshd::start(Options { login })?;
+        let sshd = Sshd::start(Options {
+            login,
+            ..Options::default()
+        })?;
         if !php::available() {
             return None;
         }
