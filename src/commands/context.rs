@@ -12,7 +12,7 @@ use crate::firewall::link::{Link, Secret, Target, Transport};
 use crate::firewall::script::Nonce;
 use crate::settings::{Become, Environment, Layers, Settings};
 use crate::simulator::{self, Scenario, Simulator};
-use crate::terminal::{Terminal, View, prompt};
+use crate::terminal::{Spinner, Terminal, View, prompt};
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
@@ -45,7 +45,7 @@ impl Opened {
         self.survey.close().await;
         self.link.close().await;
         match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(|error| demo_failure(&error)),
+            Some(simulator) => simulator.stop().await.map_err(Failure::from),
             None => Ok(()),
         }
     }
@@ -74,7 +74,9 @@ impl Context {
         let spinner = self
             .terminal
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
-        let opened = self.within_time(self.open_at(&target, questions)).await;
+        let opened = self
+            .within_time(self.open_at(&target, questions, &spinner))
+            .await;
         spinner.finish_and_clear();
         let (survey, link) = opened?;
         Ok(Opened {
@@ -147,9 +149,14 @@ impl Context {
             clock: self.clock,
             scenario,
         };
-        Simulator::start(options)
-            .await
-            .map_err(|error| demo_failure(&error))
+        let simulator = Simulator::start(options).await.map_err(Failure::from)?;
+        if !simulator.keeps_state() {
+            self.terminal.warn(&[Warning::new(
+                "demo-shared",
+                "Another kmsctl uses the simulated firewall; what happens here is not kept.",
+            )]);
+        }
+        Ok(simulator)
     }
 
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
@@ -171,8 +178,16 @@ impl Context {
         self.settings.state_directory.join("demo")
     }
 
-    async fn open_at(&self, target: &Target, questions: &[Question]) -> Result<(Survey, Link)> {
-        let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
+    async fn open_at(
+        &self,
+        target: &Target,
+        questions: &[Question],
+        spinner: &Spinner,
+    ) -> Result<(Survey, Link)> {
+        let ask = |question: &str| {
+            spinner.finish_and_clear();
+            prompt::secret(self.terminal, question).map(Secret::new)
+        };
         let nonce = random_nonce()?;
         let (pfctl, php) = if self.demo {
             (
@@ -286,12 +301,6 @@ fn random_nonce() -> Result<Nonce> {
         Failure::failed(format!("This machine gives no random numbers: {error}."))
     })?;
     Ok(Nonce::new(bytes))
-}
-
-/// Tells a failure of the simulated firewall.
-pub fn demo_failure(error: &simulator::SimulatorError) -> Failure {
-    Failure::new(Kind::Failed, format!("The simulated firewall: {error}."))
-        .hint("`kmsctl demo reset` makes it forget its state.")
 }
 
 /// Waits for Ctrl-C; for ever, where signals cannot be waited for.
