@@ -7,9 +7,9 @@ use crate::clock::Clock;
 use crate::domain::blocked::Surroundings;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Fact, Programs, Question, Reading, Survey};
+use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
-use crate::firewall::script::Nonce;
+use crate::firewall::script::{Nonce, Word};
 use crate::settings::{Become, Environment, Layers, Settings};
 use crate::simulator::{self, Scenario, Simulator};
 use crate::terminal::{Spinner, Terminal, View, prompt};
@@ -189,29 +189,35 @@ impl Context {
             prompt::secret(self.terminal, question).map(Secret::new)
         };
         let nonce = random_nonce()?;
-        let (pfctl, php) = if self.demo {
-            (
-                crate::firewall::script::Word::fixed("/sbin/pfctl"),
-                crate::firewall::script::Word::fixed("/usr/local/bin/php"),
-            )
-        } else {
-            (
-                self.settings.firewall.pfctl.clone(),
-                self.settings.firewall.php.clone(),
-            )
-        };
-        let programs = Programs { pfctl, php };
-        let script = Survey::script(questions, &self.settings.service, &programs, &nonce);
+        let paths = self.paths();
+        let script = Survey::script(questions, &self.settings.service, &paths, &nonce);
         let mut link = Link::connect(target, &ask).await?;
         let shell = link.shell(&script).await?;
         let survey = Survey::new(
             shell,
             questions,
             self.settings.service.clone(),
-            programs,
+            paths,
             nonce,
         );
         Ok((survey, link))
+    }
+
+    /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
+    fn paths(&self) -> Paths {
+        if self.demo {
+            return Paths {
+                crontab: Word::fixed("/etc/crontab"),
+                pfctl: Word::fixed("/sbin/pfctl"),
+                php: Word::fixed("/usr/local/bin/php"),
+            };
+        }
+        let firewall = &self.settings.firewall;
+        Paths {
+            crontab: firewall.crontab.clone(),
+            pfctl: firewall.pfctl.clone(),
+            php: firewall.php.clone(),
+        }
     }
 
     async fn within_time<T, E: Into<Failure>>(
