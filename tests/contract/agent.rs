@@ -9,8 +9,12 @@ use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
 #[path = "../support/boxes.rs"]
 pub mod boxes;
+#[path = "../support/changing.rs"]
+pub mod changing;
+#[path = "../support/instrument.rs"]
+mod instrument;
 #[path = "../support/php.rs"]
-mod php;
+pub mod php;
 
 use boxes::{Fixture, Version};
 use php::{PhpBox, Run};
@@ -26,7 +30,7 @@ pub fn request() -> ReadRequest {
     }
 }
 
-fn nonce() -> Nonce {
+pub fn nonce() -> Nonce {
     Nonce::new([0x5a; 16])
 }
 
@@ -40,6 +44,9 @@ pub fn suite(read: impl Fn(&ReadRequest, Fixture) -> Result<Configured, AgentErr
         let mut configured =
             read(&request(), fixture).unwrap_or_else(|error| panic!("{fixture:?}: {error}"));
         configured.system = fixture.expected().system;
+        // These are the contract of changes.
+        configured.fingerprint.clear();
+        configured.history.clear();
         assert_eq!(configured, fixture.expected(), "{fixture:?}");
     }
 }
@@ -183,7 +190,7 @@ fn what_goes_wrong_inside_pfsense_is_told() {
         return;
     }
     let cases = [
-        ("missing-part", "exception", "shaper.inc"),
+        ("missing-part", "exception", "missing_part.inc"),
         ("memory", "fatal", "Allowed memory size"),
         ("undefined", "exception", "undefined function"),
         ("exception", "exception", "XML error: broken at line 7"),
