@@ -141,7 +141,7 @@ impl PhpBox {
             .map(|word| format!("'{word}'"))
             .collect();
         let text = format!(
-            "#!/bin/sh\nexec {} {}\n",
+            "#!/bin/sh\nexec {} {} \"$@\"\n",
             interpreter().expect("php"),
             words.join(" ")
         );
