@@ -153,7 +153,7 @@ impl PhpBox {
             .map(|word| format!("'{word}'"))
             .collect();
         let text = format!(
-            "#!/bin/sh\nexec {} {}\n",
+            "#!/bin/sh\nexec {} {} \"$@\"\n",
             interpreter().expect("php"),
             words.join(" ")
         );
@@ -166,6 +166,11 @@ impl PhpBox {
 
     /// Without php.ini, so that every machine has the same PHP; errors as pfSense's releases have them.
     fn arguments(&self) -> Vec<String> {
+        let prepend = concat!(
+            "auto_prepend_file=",
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/support/pfsense/prepend.inc"
+        );
         let include_path = format!("include_path={}", self.include_path.display());
         [
             "-n",
@@ -175,6 +180,11 @@ impl PhpBox {
             "display_errors=1",
             "-d",
             "html_errors=0",
+            // The stand-in brings its own.
+            "-d",
+            "disable_functions=disk_free_space,time,usleep",
+            "-d",
+            prepend,
             "-d",
             &include_path,
         ]
@@ -182,9 +192,19 @@ impl PhpBox {
         .to_vec()
     }
 
+    /// The box's directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a script of PHP whose streams the caller has.
+    pub fn spawn(&self) -> std::process::Child {
+        self.begin(interpreter().expect("php"), &self.arguments())
+    }
+
     #[expect(clippy::disallowed_methods, reason = "tests start the real PHP")]
-    fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
-        let mut child = Command::new(program)
+    fn begin(&self, program: &str, arguments: &[String]) -> std::process::Child {
+        Command::new(program)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -193,7 +213,11 @@ impl PhpBox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
+            .expect("the program starts")
+    }
+
+    fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
+        let mut child = self.begin(program, arguments);
         child
             .stdin
             .take()
