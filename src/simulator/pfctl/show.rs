@@ -366,9 +366,9 @@ fn tables(pf: &Pf, options: &Options) -> String {
                 table.entries.len(),
                 ctime(pf.since)
             );
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]\n",
+                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]",
                 "References:", 0
             );
             text.push_str(&counted("Evaluations:", "NoMatch", 0, "Match"));

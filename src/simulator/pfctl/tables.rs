@@ -123,9 +123,9 @@ fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
     for (address, entry) in &found {
         match (entry, options.verbose) {
             (_, 0) | (None, 1) => {}
-            (Some(_), 1) => lines.push_str(&format!("M  {address}\n")),
-            (Some(entry), _) => lines.push_str(&format!("M  {address}\t {}\n", text(entry))),
-            (None, _) => lines.push_str(&format!("   {address}\t nomatch\n")),
+            (Some(_), 1) => drop(writeln!(lines, "M  {address}")),
+            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", text(entry))),
+            (None, _) => drop(writeln!(lines, "   {address}\t nomatch")),
         }
     }
     output.stdout = lines.into_bytes();
