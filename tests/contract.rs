@@ -17,6 +17,10 @@ mod link;
 mod link_kept;
 #[path = "contract/link_keys.rs"]
 mod link_keys;
+#[path = "contract/link_refusals.rs"]
+mod link_refusals;
+#[path = "contract/link_spoilt.rs"]
+mod link_spoilt;
 #[path = "contract/script.rs"]
 mod script;
 #[path = "contract/simulator.rs"]

@@ -45,7 +45,7 @@ impl Opened {
         self.survey.close().await;
         self.link.close().await;
         match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(demo_failure),
+            Some(simulator) => simulator.stop().await.map_err(|error| demo_failure(&error)),
             None => Ok(()),
         }
     }
@@ -147,7 +147,9 @@ impl Context {
             clock: self.clock,
             scenario,
         };
-        Simulator::start(options).await.map_err(demo_failure)
+        Simulator::start(options)
+            .await
+            .map_err(|error| demo_failure(&error))
     }
 
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
@@ -172,15 +174,16 @@ impl Context {
     async fn open_at(&self, target: &Target, questions: &[Question]) -> Result<(Survey, Link)> {
         let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
         let nonce = random_nonce()?;
-        let (pfctl, php) = match self.demo {
-            true => (
+        let (pfctl, php) = if self.demo {
+            (
                 crate::firewall::script::Word::fixed("/sbin/pfctl"),
                 crate::firewall::script::Word::fixed("/usr/local/bin/php"),
-            ),
-            false => (
+            )
+        } else {
+            (
                 self.settings.firewall.pfctl.clone(),
                 self.settings.firewall.php.clone(),
-            ),
+            )
         };
         let programs = Programs { pfctl, php };
         let script = Survey::script(questions, &self.settings.service, &programs, &nonce);
@@ -286,7 +289,7 @@ fn random_nonce() -> Result<Nonce> {
 }
 
 /// Tells a failure of the simulated firewall.
-pub fn demo_failure(error: simulator::SimulatorError) -> Failure {
+pub fn demo_failure(error: &simulator::SimulatorError) -> Failure {
     Failure::new(Kind::Failed, format!("The simulated firewall: {error}."))
         .hint("`kmsctl demo reset` makes it forget its state.")
 }

@@ -10,6 +10,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::simulator;
 use crate::terminal::View;
 
+/// Arguments of `kmsctl demo`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,7 +42,8 @@ fn reset(context: &Context) -> Result<()> {
     struct Reset {
         forgotten: bool,
     }
-    let forgotten = simulator::reset(&context.demo_directory()).map_err(demo_failure)?;
+    let forgotten =
+        simulator::reset(&context.demo_directory()).map_err(|error| demo_failure(&error))?;
     let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
     view.human.line(if forgotten {
         "The simulated firewall has forgotten its state."
@@ -87,7 +89,10 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
     context.terminal.show(&view)?;
     context.terminal.say("Ctrl-C ends it.");
     let interrupted = tokio::signal::ctrl_c().await;
-    simulator.stop().await.map_err(demo_failure)?;
+    simulator
+        .stop()
+        .await
+        .map_err(|error| demo_failure(&error))?;
     interrupted.map_err(|error| Failure::failed("Signals cannot be waited for.").because(error))?;
     Err(Failure::new(Kind::Interrupted, "Stopped."))
 }

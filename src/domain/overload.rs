@@ -80,8 +80,7 @@ impl RateTracker {
 
     /// A first connection, or a clock set back, is as good as a long pause.
     fn elapsed(&self, now: u64) -> u64 {
-        self.since
-            .map_or(u64::MAX, |since| now.wrapping_sub(since))
+        self.since.map_or(u64::MAX, |since| now.wrapping_sub(since))
     }
 }
 

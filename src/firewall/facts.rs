@@ -273,42 +273,42 @@ impl Survey {
             Question::Clock => {}
             Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
             Question::Interfaces => {
-                reading.interfaces = freebsd::interface_addresses(&reply.stdout)
+                reading.interfaces = freebsd::interface_addresses(&reply.stdout);
             }
             Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
             Question::Table => {
                 reading.table =
-                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::Test(_) => {
-                reading.tested =
-                    checked(&reply, &[0, 2]).map(|()| unread.kept(table::parse_test(&reply.stdout)))
+                reading.tested = checked(&reply, &[0, 2])
+                    .map(|()| unread.kept(table::parse_test(&reply.stdout)));
             }
             Question::Rules => {
                 reading.rules =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::Translation => {
                 reading.translation =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::States(_) => {
-                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()))
+                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()));
             }
             Question::Sources => {
                 reading.sources =
-                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)));
             }
             Question::Info => {
                 reading.info =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)));
             }
             Question::Limits => {
                 reading.limits =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)));
             }
             Question::Configured => {
-                reading.configured = configured(&reply, status, program, &self.agent_nonce)
+                reading.configured = configured(&reply, status, program, &self.agent_nonce);
             }
         }
     }

@@ -326,11 +326,11 @@ pub fn example() -> String {
     let mut table = "";
     for key in KEYS {
         let (section, name) = key.split();
-        if section != table {
+        if section == table {
+            text.push('\n');
+        } else {
             let _ = write!(text, "\n[{section}]\n");
             table = section;
-        } else {
-            text.push('\n');
         }
         for line in key.meaning.lines() {
             let _ = writeln!(text, "# {line}");

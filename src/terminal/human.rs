@@ -154,7 +154,7 @@ impl Human {
                     text.push('\n');
                 }
                 Block::Table { columns, rows } => {
-                    text.push_str(&render_table(columns, rows, width))
+                    text.push_str(&render_table(columns, rows, width));
                 }
                 Block::Gap => text.push('\n'),
             }
@@ -256,7 +256,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

@@ -7,17 +7,49 @@ use crate::support::environment::TestEnvironment;
 #[test]
 fn every_value_tells_where_it_came_from() {
     let environment = TestEnvironment::new().variable("KMSCTL_FIREWALL_PORT", "2022");
-    environment.write_config("[firewall]\nhost = \"fw.example\"\n[presets.night]\nmax_src_conn = 5\nrate = \"2/60\"\n");
-    let shown = environment.run(&["config", "show", "-o", "json", "--timeout", "5s"]).json();
+    environment.write_config(
+        "[firewall]\nhost = \"fw.example\"\n[presets.night]\nmax_src_conn = 5\nrate = \"2/60\"\n",
+    );
+    let shown = environment
+        .run(&["config", "show", "-o", "json", "--timeout", "5s"])
+        .json();
     let row = |key: &str| {
         let rows = shown["data"]["values"].as_array().expect("values");
-        rows.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key} is not shown")).clone()
+        rows.iter()
+            .find(|row| row["key"] == key)
+            .unwrap_or_else(|| panic!("{key} is not shown"))
+            .clone()
     };
     let text = |key: &str, field: &str| row(key)[field].as_str().expect("a text").to_owned();
-    assert_eq!((text("firewall.host", "value"), text("firewall.host", "origin")), ("fw.example".into(), format!("file {}", environment.config_file().display()).replace(&environment.home().display().to_string(), "$HOME")));
-    assert_eq!((text("firewall.port", "value"), text("firewall.port", "origin")), ("2022".into(), "environment KMSCTL_FIREWALL_PORT".into()));
-    assert_eq!((text("timeout", "value"), text("timeout", "origin")), ("5s".into(), "flag --timeout".into()));
-    assert_eq!((text("service.alias", "value"), text("service.alias", "origin")), ("k8s_kms_lb".into(), "built-in".into()));
+    assert_eq!(
+        (
+            text("firewall.host", "value"),
+            text("firewall.host", "origin")
+        ),
+        (
+            "fw.example".into(),
+            format!("file {}", environment.config_file().display())
+                .replace(&environment.home().display().to_string(), "$HOME")
+        )
+    );
+    assert_eq!(
+        (
+            text("firewall.port", "value"),
+            text("firewall.port", "origin")
+        ),
+        ("2022".into(), "environment KMSCTL_FIREWALL_PORT".into())
+    );
+    assert_eq!(
+        (text("timeout", "value"), text("timeout", "origin")),
+        ("5s".into(), "flag --timeout".into())
+    );
+    assert_eq!(
+        (
+            text("service.alias", "value"),
+            text("service.alias", "origin")
+        ),
+        ("k8s_kms_lb".into(), "built-in".into())
+    );
     assert_eq!(text("presets.night.rate", "value"), "2/60");
 }
 
@@ -26,13 +58,25 @@ fn a_flag_beats_the_environment_which_beats_the_file() {
     let environment = TestEnvironment::new();
     environment.write_config("timeout = \"7s\"\n");
     let origin = |environment: &TestEnvironment, arguments: &[&str]| {
-        let shown = environment.run(&[&["config", "show", "-o", "csv"], arguments].concat()).success();
-        shown.lines().find(|line| line.starts_with("timeout,")).expect("timeout").to_owned()
+        let shown = environment
+            .run(&[&["config", "show", "-o", "csv"], arguments].concat())
+            .success();
+        shown
+            .lines()
+            .find(|line| line.starts_with("timeout,"))
+            .expect("timeout")
+            .to_owned()
     };
     assert!(origin(&environment, &[]).starts_with("timeout,7s,file "));
     let environment = environment.variable("KMSCTL_TIMEOUT", "8s");
-    assert_eq!(origin(&environment, &[]), "timeout,8s,environment KMSCTL_TIMEOUT,KMSCTL_TIMEOUT");
-    assert_eq!(origin(&environment, &["--timeout", "9s"]), "timeout,9s,flag --timeout,KMSCTL_TIMEOUT");
+    assert_eq!(
+        origin(&environment, &[]),
+        "timeout,8s,environment KMSCTL_TIMEOUT,KMSCTL_TIMEOUT"
+    );
+    assert_eq!(
+        origin(&environment, &["--timeout", "9s"]),
+        "timeout,9s,flag --timeout,KMSCTL_TIMEOUT"
+    );
 }
 
 #[test]
@@ -50,14 +94,29 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 #[test]
 fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
     let cases = [
-        ("[service]\nport = 0\n", "is not a whole number from 1 to 65535"),
+        (
+            "[service]\nport = 0\n",
+            "is not a whole number from 1 to 65535",
+        ),
         ("[service]\nport = \"1688\"\n", "wants a number"),
-        ("[service]\naddress = \"kms.example\"\n", "names are not looked up"),
+        (
+            "[service]\naddress = \"kms.example\"\n",
+            "names are not looked up",
+        ),
         ("[service]\ntable = \"virus prot\"\n", "is not a table name"),
         ("[presets.default]\nrate = \"10\"\n", "write N/SECONDS"),
-        ("[firewall]\nfingerprint = \"MD5:aa\"\n", "is not a fingerprint"),
-        ("[firewall.programs]\npfctl = \"/sbin/pfctl; reboot\"\n", "is not an absolute path"),
-        ("[firewall]\nhost = \"-oProxyCommand=id\"\n", "neither an address nor a host name"),
+        (
+            "[firewall]\nfingerprint = \"MD5:aa\"\n",
+            "is not a fingerprint",
+        ),
+        (
+            "[firewall.programs]\npfctl = \"/sbin/pfctl; reboot\"\n",
+            "is not an absolute path",
+        ),
+        (
+            "[firewall]\nhost = \"-oProxyCommand=id\"\n",
+            "neither an address nor a host name",
+        ),
         ("timeout = \"soon\"\n", "is not a duration"),
         ("[networks]\npods = \"10.0.0.0/8\"\n", "wants a list"),
         ("not toml at all", "not valid TOML"),
@@ -67,7 +126,9 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
         environment.write_config(text);
         let told = environment.run(&["config", "check"]).fails_with(2);
         assert!(told.contains(wanted), "{text}: {told}");
-        let json = environment.run(&["-o", "json", "config", "check"]).fails_with(2);
+        let json = environment
+            .run(&["-o", "json", "config", "check"])
+            .fails_with(2);
         let error: serde_json::Value = serde_json::from_str(&json).expect("errors are JSON too");
         assert_eq!(error["error"]["kind"], "usage", "{json}");
     }
@@ -77,13 +138,20 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
 fn a_misspelt_environment_name_is_pointed_out() {
     let environment = TestEnvironment::new().variable("KMSCTL_FIREWAL_HOST", "10.0.0.1");
     let outcome = environment.run(&["config", "check"]);
-    assert!(outcome.stderr.contains("Did you mean KMSCTL_FIREWALL_HOST?"), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains("Did you mean KMSCTL_FIREWALL_HOST?"),
+        "{outcome}"
+    );
 }
 
 #[test]
 fn a_named_file_must_exist() {
     let environment = TestEnvironment::new();
-    let told = environment.run(&["--config", "/nonexistent.toml", "config", "check"]).fails_with(2);
+    let told = environment
+        .run(&["--config", "/nonexistent.toml", "config", "check"])
+        .fails_with(2);
     assert!(told.contains("/nonexistent.toml cannot be read"), "{told}");
 }
 
@@ -101,19 +169,33 @@ fn init_asks_writes_0600_and_never_overwrites() {
     let mut command = environment.command(&["config", "init"]);
     command.stdin(std::process::Stdio::inherit());
     let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
-    terminal.exp_string("pfSense box").expect("the first question");
+    terminal
+        .exp_string("pfSense box")
+        .expect("the first question");
     terminal.send_line("10.9.8.7").expect("an answer");
-    for question in ["Account", "SSH port", "Private key", "Alias", "Address behind", "TCP port", "Public name"] {
+    for question in [
+        "Account",
+        "SSH port",
+        "Private key",
+        "Alias",
+        "Address behind",
+        "TCP port",
+        "Public name",
+    ] {
         terminal.exp_string(question).expect(question);
         terminal.send_line("").expect("the default");
     }
     terminal.exp_string("Write").expect("the confirmation");
     terminal.send("y").expect("yes");
+    terminal.flush().expect("sent");
     terminal.exp_eof().expect("the end");
     let path = environment.config_file();
     let text = std::fs::read_to_string(&path).expect("the file");
     assert!(text.contains("host = \"10.9.8.7\""), "{text}");
-    assert_eq!(path.metadata().expect("metadata").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        path.metadata().expect("metadata").permissions().mode() & 0o777,
+        0o600
+    );
     environment.run(&["config", "check"]).success();
     let told = environment.run(&["config", "init"]).fails_with(2);
     assert!(told.contains("exists already"), "{told}");

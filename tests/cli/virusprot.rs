@@ -5,7 +5,9 @@ use crate::support::environment::TestEnvironment;
 #[test]
 fn the_schema_has_its_keys() {
     let environment = TestEnvironment::new();
-    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
+    let shown = environment
+        .demo(&["virusprot", "show", "-o", "json"])
+        .json();
     assert_eq!(shown["schema"], "kmsctl/virusprot.show/v1");
     assert_eq!(shown["firewall"], "demo");
     assert_eq!(shown["taken_at"], "2026-03-01T12:00:00Z");
@@ -15,8 +17,23 @@ fn the_schema_has_its_keys() {
     let entries = shown["data"]["entries"].as_array().expect("entries");
     assert!(entries.len() >= 3, "{shown:#}");
     for entry in entries {
-        let keys: Vec<&str> = entry.as_object().expect("an entry").keys().map(String::as_str).collect();
-        assert_eq!(keys, ["added_at", "address", "age_seconds", "flags", "release_at", "states"]);
+        let keys: Vec<&str> = entry
+            .as_object()
+            .expect("an entry")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "added_at",
+                "address",
+                "age_seconds",
+                "flags",
+                "release_at",
+                "states"
+            ]
+        );
         let age = entry["age_seconds"].as_u64().expect("an age");
         assert!(age <= 7200, "{entry}");
         assert!(entry["release_at"].is_string(), "{entry}");
@@ -27,16 +44,35 @@ fn the_schema_has_its_keys() {
 fn older_than_and_sort_choose_and_order() {
     let environment = TestEnvironment::new();
     let ages = |arguments: &[&str]| -> Vec<u64> {
-        let lines = environment.demo(&[&["virusprot", "show", "-o", "ndjson"], arguments].concat()).success();
-        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["age_seconds"].as_u64().expect("an age")).collect()
+        let lines = environment
+            .demo(&[&["virusprot", "show", "-o", "ndjson"], arguments].concat())
+            .success();
+        lines
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).expect("JSON")["age_seconds"]
+                    .as_u64()
+                    .expect("an age")
+            })
+            .collect()
     };
     let newest = ages(&[]);
     assert!(newest.is_sorted(), "{newest:?}");
     let oldest = ages(&["--sort", "oldest"]);
-    assert!(oldest.is_sorted_by(|left, right| left >= right), "{oldest:?}");
+    assert!(
+        oldest.is_sorted_by(|left, right| left >= right),
+        "{oldest:?}"
+    );
     let limit = newest[newest.len() / 2];
     let older = ages(&["--older-than", &format!("{limit}s")]);
-    assert_eq!(older, newest.iter().copied().filter(|age| *age > limit).collect::<Vec<_>>());
+    assert_eq!(
+        older,
+        newest
+            .iter()
+            .copied()
+            .filter(|age| *age > limit)
+            .collect::<Vec<_>>()
+    );
     let none = environment.demo(&["virusprot", "show", "--older-than", "10d"]);
     assert_eq!((none.stdout.as_str(), none.code), ("", Some(0)));
     assert!(none.stderr.contains("that old"), "{none}");
@@ -45,8 +81,15 @@ fn older_than_and_sort_choose_and_order() {
 #[test]
 fn test_answers_by_exit_code() {
     let environment = TestEnvironment::new();
-    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
-    let blocked = csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
+    let csv = environment
+        .demo(&["virusprot", "show", "-o", "csv"])
+        .success();
+    let blocked = csv
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').next())
+        .expect("an entry")
+        .to_owned();
     let all = environment.demo(&["virusprot", "test", &blocked]);
     assert_eq!(all.code, Some(0), "{all}");
     let mixed = environment.demo(&["virusprot", "test", &blocked, "192.0.2.254", "-o", "json"]);
@@ -59,20 +102,39 @@ fn test_answers_by_exit_code() {
 #[test]
 fn a_missing_table_is_an_error_and_no_empty_table() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
-    for arguments in [&["virusprot", "show"][..], &["virusprot", "test", "192.0.2.1"]] {
+    for arguments in [
+        &["virusprot", "show"][..],
+        &["virusprot", "test", "192.0.2.1"],
+    ] {
         let outcome = environment.demo(arguments);
-        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{outcome}");
-        assert!(outcome.stderr.contains("the table virusprot does not exist"), "{outcome}");
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str()),
+            (Some(1), ""),
+            "{outcome}"
+        );
+        assert!(
+            outcome
+                .stderr
+                .contains("the table virusprot does not exist"),
+            "{outcome}"
+        );
     }
 }
 
 #[test]
 fn without_the_cron_job_nothing_is_ever_released() {
     let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
-    let shown = environment.demo(&["virusprot", "show", "-o", "json"]).json();
+    let shown = environment
+        .demo(&["virusprot", "show", "-o", "json"])
+        .json();
     assert_eq!(shown["data"]["expiry"]["kind"], "none");
     assert!(shown["data"]["entries"][0]["release_at"].is_null());
-    let codes: Vec<&str> = shown["warnings"].as_array().expect("warnings").iter().filter_map(|warning| warning["code"].as_str()).collect();
+    let codes: Vec<&str> = shown["warnings"]
+        .as_array()
+        .expect("warnings")
+        .iter()
+        .filter_map(|warning| warning["code"].as_str())
+        .collect();
     assert!(codes.contains(&"no-expiry"), "{codes:?}");
 }
 

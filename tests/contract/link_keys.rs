@@ -233,6 +233,24 @@ fn a_passphrase_is_asked_once_and_only_where_it_is_needed() {
 }
 
 #[test]
+fn without_a_configured_file_the_known_hosts_of_the_home_counts() {
+    let Some(mut bed) = bed(Transport::Russh, Login::Sh) else {
+        return;
+    };
+    let home = bed.target.home.clone().unwrap().join(".ssh/known_hosts");
+    let configured = bed.target.known_hosts.take().unwrap();
+    run(async {
+        let error = fails(&bed.target).await;
+        assert!(
+            error.to_string().contains(&home.display().to_string()),
+            "{error}"
+        );
+        fs::copy(configured, home).unwrap();
+        works(&bed.target).await;
+    });
+}
+
+#[test]
 fn rubbish_is_no_key() {
     let Some(mut bed) = bed(Transport::Russh, Login::Sh) else {
         return;

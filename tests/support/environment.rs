@@ -14,8 +14,14 @@ pub struct TestEnvironment {
 impl TestEnvironment {
     /// Makes an empty home. The demo's clock stands still at 2026-03-01T12:00:00Z.
     pub fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("kmsctl").tempdir().expect("a temporary home");
-        Self { home, variables: vec![("KMSCTL_DEMO_NOW".into(), "2026-03-01T12:00:00Z".into())] }
+        let home = tempfile::Builder::new()
+            .prefix("kmsctl")
+            .tempdir()
+            .expect("a temporary home");
+        Self {
+            home,
+            variables: vec![("KMSCTL_DEMO_NOW".into(), "2026-03-01T12:00:00Z".into())],
+        }
     }
 
     /// Sets an environment variable for every later run.
@@ -37,15 +43,22 @@ impl TestEnvironment {
     /// Writes the configuration file.
     pub fn write_config(&self, text: &str) {
         let path = self.config_file();
-        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a configuration directory");
+        std::fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("a configuration directory");
         std::fs::write(path, text).expect("a configuration file");
     }
 
     /// Returns the command with the cleaned environment, for tests that drive it themselves.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsctl"));
-        command.args(arguments).env_clear().current_dir(self.home()).stdin(Stdio::null());
-        command.env("HOME", self.home()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.home())
+            .stdin(Stdio::null());
+        command
+            .env("HOME", self.home())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("USER", "tester").env("TERM", "xterm");
         // Sanitizers and coverage tools talk to their children through these.
         for name in ["LLVM_PROFILE_FILE", "ASAN_OPTIONS"] {
@@ -78,8 +91,14 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(output: &Output, home: &Path) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&home.display().to_string(), "$HOME");
-        Self { stdout: text(&output.stdout), stderr: text(&output.stderr), code: output.status.code() }
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes).replace(&home.display().to_string(), "$HOME")
+        };
+        Self {
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            code: output.status.code(),
+        }
     }
 
     /// Asserts success and returns stdout.

@@ -32,11 +32,16 @@ pub enum Login {
 pub struct Options {
     /// The login shell.
     pub login: Login,
+    /// Whether a key is not enough: pfSense's "require both".
+    pub password_too: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { login: Login::Sh }
+        Self {
+            login: Login::Sh,
+            password_too: false,
+        }
     }
 }
 
@@ -112,6 +117,9 @@ impl Sshd {
             login.display(),
         )
         .unwrap();
+        if options.password_too {
+            config.push_str("AuthenticationMethods publickey,password\n");
+        }
         fs::write(at("config"), config).unwrap();
         let known_hosts = at("known_hosts");
         let line = |path: &Path| {

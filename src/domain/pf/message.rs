@@ -112,7 +112,10 @@ fn message(line: &str, previous: Option<&Message>) -> Option<Message> {
     if let Some(name) = line.strip_prefix("no IP address found for ") {
         return Some(Message::NotAnAddress(name.to_owned()));
     }
-    if matches!(line, "No ALTQ support in kernel" | "ALTQ related functions disabled") {
+    if matches!(
+        line,
+        "No ALTQ support in kernel" | "ALTQ related functions disabled"
+    ) {
         return Some(Message::Altq(line.to_owned()));
     }
     table_result(line)
@@ -124,7 +127,10 @@ fn message(line: &str, previous: Option<&Message>) -> Option<Message> {
 /// Reads the results of `-T`: they end in a dot, or ` (dummy).`, ` (syntax only).` with `-n`.
 fn table_result(line: &str) -> Option<Message> {
     let line = line.strip_suffix('.')?;
-    let (line, dry_run) = match line.strip_suffix(" (dummy)").or(line.strip_suffix(" (syntax only)")) {
+    let (line, dry_run) = match line
+        .strip_suffix(" (dummy)")
+        .or(line.strip_suffix(" (syntax only)"))
+    {
         Some(line) => (line, true),
         None => (line, false),
     };
@@ -138,7 +144,12 @@ fn table_result(line: &str) -> Option<Message> {
     };
     if let Some(verb) = rest.strip_prefix(" addresses ") {
         let verb = table_verb(verb)?;
-        return Some(Message::Addresses { done, of, verb, dry_run });
+        return Some(Message::Addresses {
+            done,
+            of,
+            verb,
+            dry_run,
+        });
     }
     let verb = match rest {
         " table/stats cleared" => Verb::Cleared,
@@ -146,7 +157,11 @@ fn table_result(line: &str) -> Option<Message> {
         " table deleted" => Verb::Deleted,
         _ => return None,
     };
-    of.is_none().then_some(Message::Tables { count: done, verb, dry_run })
+    of.is_none().then_some(Message::Tables {
+        count: done,
+        verb,
+        dry_run,
+    })
 }
 
 fn table_verb(word: &str) -> Option<Verb> {
@@ -188,7 +203,12 @@ fn cleared(line: &str) -> Option<Message> {
     }
     let known = matches!(
         what,
-        "source tracking entries" | "pf: statistics" | "pf: interface flags" | "rules" | "nat" | "altq"
+        "source tracking entries"
+            | "pf: statistics"
+            | "pf: interface flags"
+            | "rules"
+            | "nat"
+            | "altq"
     ) || what.ends_with(" tables");
     known.then(|| Message::Cleared(line.to_owned()))
 }
@@ -221,16 +241,34 @@ impl fmt::Display for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = |dry_run: bool| if dry_run { " (dummy)." } else { "." };
         match self {
-            Self::Addresses { done, of, verb, dry_run } => {
+            Self::Addresses {
+                done,
+                of,
+                verb,
+                dry_run,
+            } => {
                 write!(formatter, "{done}")?;
                 if let Some(of) = of {
                     write!(formatter, "/{of}")?;
                 }
                 write!(formatter, " addresses {}{}", verb.as_str(), end(*dry_run))
             }
-            Self::Tables { count, verb, dry_run } => {
-                let what = if *verb == Verb::Cleared { "table/stats" } else { "table" };
-                write!(formatter, "{count} {what} {}{}", verb.as_str(), end(*dry_run))
+            Self::Tables {
+                count,
+                verb,
+                dry_run,
+            } => {
+                let what = if *verb == Verb::Cleared {
+                    "table/stats"
+                } else {
+                    "table"
+                };
+                write!(
+                    formatter,
+                    "{count} {what} {}{}",
+                    verb.as_str(),
+                    end(*dry_run)
+                )
             }
             Self::NoChanges { dry_run } => write!(formatter, "no changes{}", end(*dry_run)),
             Self::Killed { what, count, among } => {
@@ -241,7 +279,10 @@ impl fmt::Display for Message {
                 write!(formatter, "killed {count} {what}")?;
                 match among {
                     Some((sources, destinations)) => {
-                        write!(formatter, " from {sources} sources and {destinations} destinations")
+                        write!(
+                            formatter,
+                            " from {sources} sources and {destinations} destinations"
+                        )
                     }
                     None => Ok(()),
                 }
@@ -249,9 +290,10 @@ impl fmt::Display for Message {
             Self::StatesCleared(count) => write!(formatter, "{count} states cleared"),
             Self::NotAnAddress(name) => write!(formatter, "no IP address found for {name}"),
             Self::Error(text) => write!(formatter, "pfctl: {text}"),
-            Self::Cleared(line) | Self::RulesetError(line) | Self::Usage(line) | Self::Altq(line) => {
-                formatter.write_str(line)
-            }
+            Self::Cleared(line)
+            | Self::RulesetError(line)
+            | Self::Usage(line)
+            | Self::Altq(line) => formatter.write_str(line),
         }
     }
 }
@@ -271,30 +313,63 @@ mod tests {
 
     #[test]
     fn counts_are_read() {
-        let deleted = |done, of, dry_run| Message::Addresses { done, of, verb: Verb::Deleted, dry_run };
+        let deleted = |done, of, dry_run| Message::Addresses {
+            done,
+            of,
+            verb: Verb::Deleted,
+            dry_run,
+        };
         assert_eq!(only("0/1 addresses deleted."), deleted(0, Some(1), false));
         assert_eq!(only("3 addresses deleted."), deleted(3, None, false));
-        assert_eq!(only("1/1 addresses deleted (dummy)."), deleted(1, Some(1), true));
+        assert_eq!(
+            only("1/1 addresses deleted (dummy)."),
+            deleted(1, Some(1), true)
+        );
         assert_eq!(
             only("1 table created."),
-            Message::Tables { count: 1, verb: Verb::Created, dry_run: false }
+            Message::Tables {
+                count: 1,
+                verb: Verb::Created,
+                dry_run: false
+            }
         );
         assert_eq!(
             only("killed 4 states from 1 sources and 0 destinations"),
-            Message::Killed { what: Killed::States, count: 4, among: Some((1, 0)) }
+            Message::Killed {
+                what: Killed::States,
+                count: 4,
+                among: Some((1, 0))
+            }
         );
         assert_eq!(
             only("killed 1 src nodes from 1 sources and 0 destinations"),
-            Message::Killed { what: Killed::SourceNodes, count: 1, among: Some((1, 0)) }
+            Message::Killed {
+                what: Killed::SourceNodes,
+                count: 1,
+                among: Some((1, 0))
+            }
         );
-        assert_eq!(only("killed 9 states"), Message::Killed { what: Killed::States, count: 9, among: None });
+        assert_eq!(
+            only("killed 9 states"),
+            Message::Killed {
+                what: Killed::States,
+                count: 9,
+                among: None
+            }
+        );
         assert_eq!(only("27 states cleared"), Message::StatesCleared(27));
     }
 
     #[test]
     fn errors_are_read() {
-        assert_eq!(only("pfctl: Table does not exist."), Message::Error("Table does not exist.".to_owned()));
-        assert_eq!(only("stdin:1: syntax error"), Message::RulesetError("stdin:1: syntax error".to_owned()));
+        assert_eq!(
+            only("pfctl: Table does not exist."),
+            Message::Error("Table does not exist.".to_owned())
+        );
+        assert_eq!(
+            only("stdin:1: syntax error"),
+            Message::RulesetError("stdin:1: syntax error".to_owned())
+        );
         assert_eq!(
             only("no IP address found for not-an-address"),
             Message::NotAnAddress("not-an-address".to_owned())

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Verbosity;
 use super::lines::{self, Parsed};
 use super::table::Traffic;
 use super::text::{Clock, clock, digits, number};
-use super::Verbosity;
 
 /// One source node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,10 @@ fn rule_of(text: &str) -> Option<(String, u32)> {
 impl SourceNode {
     /// Prints the node as pfctl does, with `-v` also what is known of it; no newline at the end.
     pub fn display(&self, verbosity: Verbosity) -> DisplaySourceNode<'_> {
-        DisplaySourceNode { node: self, verbosity }
+        DisplaySourceNode {
+            node: self,
+            verbosity,
+        }
     }
 }
 
@@ -173,7 +176,11 @@ impl fmt::Display for DisplaySourceNode<'_> {
         if let Some(expires) = node.expires_seconds {
             write!(formatter, ", expires in {}", Clock(expires))?;
         }
-        write!(formatter, ", {} pkts, {} bytes", traffic.packets, traffic.bytes)?;
+        write!(
+            formatter,
+            ", {} pkts, {} bytes",
+            traffic.packets, traffic.bytes
+        )?;
         if let Some((kind, rule)) = &node.rule {
             write!(formatter, ", {kind} rule {rule}")?;
         }
@@ -204,8 +211,17 @@ mod tests {
         let node = &parsed.value[3];
         assert_eq!(node.address.to_string(), "203.0.113.77");
         assert_eq!((node.states, node.connections), (0, 0));
-        assert_eq!((node.age_seconds, node.expires_seconds), (Some(400), Some(35)));
-        assert_eq!(node.traffic, Some(Traffic { packets: 400, bytes: 40_000 }));
+        assert_eq!(
+            (node.age_seconds, node.expires_seconds),
+            (Some(400), Some(35))
+        );
+        assert_eq!(
+            node.traffic,
+            Some(Traffic {
+                packets: 400,
+                bytes: 40_000
+            })
+        );
         assert_eq!(node.rule, Some(("filter".to_owned(), 25)));
         assert_eq!(print(&parsed.value).as_bytes(), SAMPLE);
     }
@@ -213,7 +229,13 @@ mod tests {
     #[test]
     fn the_rate_that_underflowed_is_read_and_printed_alike() {
         let parsed = parse(UNDERFLOW);
-        assert_eq!(parsed.value[5].printed_rate, PrintedRate { tenths: 42_949_672, seconds: 0 });
+        assert_eq!(
+            parsed.value[5].printed_rate,
+            PrintedRate {
+                tenths: 42_949_672,
+                seconds: 0
+            }
+        );
         assert_eq!(print(&parsed.value).as_bytes(), UNDERFLOW);
     }
 
@@ -236,32 +258,48 @@ mod tests {
     }
 
     fn nodes() -> impl Strategy<Value = SourceNode> {
-        let rate = (0..u64::MAX / 2, any::<u32>()).prop_map(|(tenths, seconds)| PrintedRate { tenths, seconds });
+        let rate = (0..u64::MAX / 2, any::<u32>())
+            .prop_map(|(tenths, seconds)| PrintedRate { tenths, seconds });
         let rule = proptest::option::of(("(filter|nat|rdr)", any::<u32>()));
         let kind = proptest::option::of("(limit|NAT/RDR|route) [a-z-]{3,14}");
-        let detail = (any::<u64>(), any::<Option<u64>>(), any::<(u64, u64)>(), rule, kind);
-        (any::<(IpAddr, IpAddr, u32, u32)>(), rate, proptest::option::of(detail)).prop_map(
-            |((address, target, states, connections), printed_rate, detail)| {
-                let (age, expires_seconds, traffic, rule, kind) = match detail {
-                    Some((age, expires, (packets, bytes), rule, kind)) => {
-                        (Some(age), expires, Some(Traffic { packets, bytes }), rule, kind)
-                    }
-                    None => (None, None, None, None, None),
-                };
-                SourceNode {
-                    address,
-                    target,
-                    states,
-                    connections,
-                    printed_rate,
-                    age_seconds: age,
-                    expires_seconds,
-                    traffic,
-                    rule,
-                    kind,
-                }
-            },
+        let detail = (
+            any::<u64>(),
+            any::<Option<u64>>(),
+            any::<(u64, u64)>(),
+            rule,
+            kind,
+        );
+        (
+            any::<(IpAddr, IpAddr, u32, u32)>(),
+            rate,
+            proptest::option::of(detail),
         )
+            .prop_map(
+                |((address, target, states, connections), printed_rate, detail)| {
+                    let (age, expires_seconds, traffic, rule, kind) = match detail {
+                        Some((age, expires, (packets, bytes), rule, kind)) => (
+                            Some(age),
+                            expires,
+                            Some(Traffic { packets, bytes }),
+                            rule,
+                            kind,
+                        ),
+                        None => (None, None, None, None, None),
+                    };
+                    SourceNode {
+                        address,
+                        target,
+                        states,
+                        connections,
+                        printed_rate,
+                        age_seconds: age,
+                        expires_seconds,
+                        traffic,
+                        rule,
+                        kind,
+                    }
+                },
+            )
     }
 
     proptest! {

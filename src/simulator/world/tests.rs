@@ -6,7 +6,7 @@ use super::{DETAIL, HOUR, World};
 use crate::domain::exposure::{self, Loaded, State as Exposure};
 use crate::domain::pf::rule::{self, Direction};
 use crate::domain::pf::table::{self, TableName};
-use crate::domain::pf::{Verbosity, state};
+use crate::domain::pf::{Verbosity, info, source, state};
 use crate::domain::service::Service;
 use crate::simulator::pfctl;
 use crate::simulator::scenario::{KMS, Scenario};
@@ -247,6 +247,15 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
             );
             assert!(parsed.value.iter().all(|entry| entry.since.is_some()));
         }
+        let info = info::parse(&pfctl(&mut world, "-vsi"));
+        assert_eq!((info.unread, info.more_unread), (Vec::new(), 0));
+        assert_eq!(info.value.enabled, scenario != Scenario::PfDisabled);
+        assert_eq!(info.value.states, u64::try_from(world.pf.states.len()).ok());
+        let limits = info::parse_limits(&pfctl(&mut world, "-sm"));
+        assert_eq!((limits.unread.len(), limits.value.len()), (0, 4));
+        let sources = source::parse(&pfctl(&mut world, "-vsS"));
+        assert_eq!((sources.unread, sources.more_unread), (Vec::new(), 0));
+        assert_eq!(sources.value.len(), world.pf.nodes.len());
         let parsed = table::parse_list(&pfctl(&mut world, "-sT -v"));
         assert_eq!((parsed.unread, parsed.more_unread), (Vec::new(), 0));
     }

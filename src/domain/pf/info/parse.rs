@@ -72,7 +72,10 @@ fn heading(info: &mut Info, line: &str) -> Option<Section> {
     }
     if let Some(rest) = line.strip_prefix("Interface Stats for ") {
         let name = rest.split(' ').next()?.to_owned();
-        info.interface = Some(InterfaceStats { name, ..InterfaceStats::default() });
+        info.interface = Some(InterfaceStats {
+            name,
+            ..InterfaceStats::default()
+        });
         return Some(Section::Interface);
     }
     if let Some(rest) = line.strip_prefix("Reassemble ") {
@@ -129,11 +132,17 @@ fn below(info: &mut Info, section: &mut Section, line: &str) -> Option<()> {
         }
         Section::Counters => {
             let (name, value) = counter(line)?;
-            info.counters.insert(name.to_owned(), value).is_none().then_some(())
+            info.counters
+                .insert(name.to_owned(), value)
+                .is_none()
+                .then_some(())
         }
         Section::LimitCounters => {
             let (name, value) = counter(line)?;
-            info.limit_counters.insert(name.to_owned(), value).is_none().then_some(())
+            info.limit_counters
+                .insert(name.to_owned(), value)
+                .is_none()
+                .then_some(())
         }
         Section::Syncookies => {
             let (name, value) = line.split_once(' ')?;
@@ -162,7 +171,12 @@ fn counter(line: &str) -> Option<(&str, u64)> {
     (!name.is_empty()).then_some((name, number(value)?))
 }
 
-fn table(current: &mut Option<u64>, lookups: &mut Option<Lookups>, name: &str, value: u64) -> Option<()> {
+fn table(
+    current: &mut Option<u64>,
+    lookups: &mut Option<Lookups>,
+    name: &str,
+    value: u64,
+) -> Option<()> {
     if name == "current entries" {
         *current = Some(value);
         return Some(());

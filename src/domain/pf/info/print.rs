@@ -43,13 +43,27 @@ const LIMIT_COUNTERS: [&str; 10] = [
 ];
 
 /// The order of `-sm`; the last two came with FreeBSD 15.
-const LIMITS: [&str; 6] = ["states", "src-nodes", "frags", "table-entries", "anchors", "eth-anchors"];
+const LIMITS: [&str; 6] = [
+    "states",
+    "src-nodes",
+    "frags",
+    "table-entries",
+    "anchors",
+    "eth-anchors",
+];
 
 /// Returns a map's items in pfctl's order, unknown names last.
-fn in_order<'a, T>(map: &'a BTreeMap<String, T>, order: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a T)> {
+fn in_order<'a, T>(
+    map: &'a BTreeMap<String, T>,
+    order: &'a [&str],
+) -> impl Iterator<Item = (&'a str, &'a T)> {
     let known = order.iter().filter_map(|name| map.get_key_value(*name));
-    let unknown = map.iter().filter(|(name, _)| !order.contains(&name.as_str()));
-    known.chain(unknown).map(|(name, value)| (name.as_str(), value))
+    let unknown = map
+        .iter()
+        .filter(|(name, _)| !order.contains(&name.as_str()));
+    known
+        .chain(unknown)
+        .map(|(name, value)| (name.as_str(), value))
 }
 
 /// Prints `-sm`.
@@ -73,7 +87,10 @@ pub struct DisplayInfo<'a> {
 
 impl<'a> DisplayInfo<'a> {
     pub(super) fn new(info: &'a Info, verbosity: Verbosity) -> Self {
-        Self { info, verbose: verbosity != Verbosity::Plain }
+        Self {
+            info,
+            verbose: verbosity != Verbosity::Plain,
+        }
     }
 
     /// Prints a newline and `  NAME  TOTAL  RATE/s`.
@@ -96,7 +113,11 @@ impl<'a> DisplayInfo<'a> {
         lookups: Option<Lookups>,
     ) -> fmt::Result {
         if let Some(current) = current {
-            write!(formatter, "\n  {:<25} {current:>14} {:>14}", "current entries", "")?;
+            write!(
+                formatter,
+                "\n  {:<25} {current:>14} {:>14}",
+                "current entries", ""
+            )?;
         }
         let Some(lookups) = lookups else {
             return Ok(());
@@ -107,11 +128,24 @@ impl<'a> DisplayInfo<'a> {
     }
 
     fn status(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut status = String::from(if self.info.enabled { "Status: Enabled" } else { "Status: Disabled" });
+        let mut status = String::from(if self.info.enabled {
+            "Status: Enabled"
+        } else {
+            "Status: Disabled"
+        });
         if let Some(seconds) = self.info.running_seconds {
-            write!(status, " for {} days {}", seconds / 86_400, Clock(seconds % 86_400))?;
+            write!(
+                status,
+                " for {} days {}",
+                seconds / 86_400,
+                Clock(seconds % 86_400)
+            )?;
         }
-        let debug = self.info.debug.as_ref().map(|debug| format!("Debug: {debug}"));
+        let debug = self
+            .info
+            .debug
+            .as_ref()
+            .map(|debug| format!("Debug: {debug}"));
         writeln!(formatter, "{status:<44}{:>15}", debug.unwrap_or_default())
     }
 
@@ -159,7 +193,11 @@ impl fmt::Display for DisplayInfo<'_> {
         if let Some(stats) = &info.interface {
             writeln!(formatter, "\n{stats}")?;
         }
-        write!(formatter, "\n{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
+        write!(
+            formatter,
+            "\n{:<27} {:>14} {:>16}",
+            "State Table", "Total", "Rate"
+        )?;
         self.table(formatter, info.states, info.state_table)?;
         if self.verbose && (info.source_nodes.is_some() || info.source_table.is_some()) {
             formatter.write_str("\nSource Tracking Table")?;
@@ -169,13 +207,21 @@ impl fmt::Display for DisplayInfo<'_> {
         for (name, total) in in_order(&info.counters, &COUNTERS) {
             self.counter(formatter, name, *total)?;
         }
-        if self.verbose { self.verbose_end(formatter) } else { Ok(()) }
+        if self.verbose {
+            self.verbose_end(formatter)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl fmt::Display for InterfaceStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Interface Stats for {:<16} {:>5} {:>16}", self.name, "IPv4", "IPv6")?;
+        write!(
+            formatter,
+            "Interface Stats for {:<16} {:>5} {:>16}",
+            self.name, "IPv4", "IPv6"
+        )?;
         let mut line = |name: &str, (four, six): (u64, u64)| {
             write!(formatter, "\n{name:<27} {four:>14} {six:>16}")
         };

@@ -17,7 +17,10 @@ fn the_verbose_form_is_read_whole() {
     assert_eq!(info.running_seconds, Some(1_234_567));
     assert_eq!(info.debug.as_deref(), Some("Urgent"));
     assert_eq!(info.host_id, Some(0x1f2e_3d4c));
-    assert_eq!(info.checksum.as_deref(), Some("0xa5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"));
+    assert_eq!(
+        info.checksum.as_deref(),
+        Some("0xa5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5")
+    );
     assert_eq!((info.states, info.source_nodes), (Some(0), Some(6)));
     assert_eq!(info.state_table.unwrap().searches, 23_534_946_403);
     assert_eq!(info.counters.len(), 16);
@@ -50,24 +53,38 @@ fn limits_are_read_and_may_be_unlimited() {
     assert_eq!(parsed.value["table-entries"], Some(400_000));
     assert_eq!(print_limits(&parsed.value).as_bytes(), LIMITS);
     let more = parse_limits(b"anchors       unlimited\neth-anchors   hard limit 512\n");
-    assert_eq!((more.value["anchors"], more.value["eth-anchors"]), (None, Some(512)));
+    assert_eq!(
+        (more.value["anchors"], more.value["eth-anchors"]),
+        (None, Some(512))
+    );
     assert_eq!(more.unread, []);
 }
 
 #[test]
 fn rubbish_is_reported() {
     let text = "  stray  1\nStatus: Perhaps\nHostid:   0xzz\nCounters\n  match  many  0.0/s\n  match  1  0.0/s\n  match  2  0.0/s\nWhat is this\n  x 1 0.0/s\n";
-    let unread: Vec<usize> = parse(text.as_bytes()).unread.iter().map(|unread| unread.line).collect();
+    let unread: Vec<usize> = parse(text.as_bytes())
+        .unread
+        .iter()
+        .map(|unread| unread.line)
+        .collect();
     assert_eq!(unread, [1, 2, 3, 5, 7, 8, 9]);
-    assert_eq!(parse_limits(b"states\nstates hard limit many\n").unread.len(), 2);
+    assert_eq!(
+        parse_limits(b"states\nstates hard limit many\n")
+            .unread
+            .len(),
+        2
+    );
 }
 
 fn lookups() -> impl Strategy<Value = Option<Lookups>> {
-    proptest::option::of(any::<(u64, u64, u64)>().prop_map(|(searches, inserts, removals)| Lookups {
-        searches,
-        inserts,
-        removals,
-    }))
+    proptest::option::of(
+        any::<(u64, u64, u64)>().prop_map(|(searches, inserts, removals)| Lookups {
+            searches,
+            inserts,
+            removals,
+        }),
+    )
 }
 
 fn counters(names: &'static str) -> impl Strategy<Value = BTreeMap<String, u64>> {
@@ -82,38 +99,48 @@ fn infos() -> impl Strategy<Value = Info> {
         any::<Option<u32>>(),
         proptest::option::of("0x[0-9a-f]{32}"),
     );
-    let tables = (any::<Option<u64>>(), lookups(), any::<Option<u64>>(), lookups());
-    let counters = (counters("(match|short|[a-z-]{3,12})"), counters("(max-src-conn|[a-z]{3,9}( [a-z-]{2,9}){0,2})"));
+    let tables = (
+        any::<Option<u64>>(),
+        lookups(),
+        any::<Option<u64>>(),
+        lookups(),
+    );
+    let counters = (
+        counters("(match|short|[a-z-]{3,12})"),
+        counters("(max-src-conn|[a-z]{3,9}( [a-z-]{2,9}){0,2})"),
+    );
     let pairs = proptest::option::of(("[a-z]{2,5}[0-9]", any::<[(u64, u64); 6]>()));
     let end = (
         pairs,
         proptest::option::of(("(never|always|adaptive)", "(in)?active")),
         proptest::option::of("(yes|no|yes no-df)"),
     );
-    (head, tables, counters, end).prop_map(|(head, tables, counters, (pairs, cookies, reassemble))| Info {
-        enabled: head.0,
-        running_seconds: head.1,
-        debug: head.2,
-        host_id: head.3,
-        checksum: head.4,
-        states: tables.0,
-        state_table: tables.1,
-        source_nodes: tables.2,
-        source_table: tables.3,
-        counters: counters.0,
-        limit_counters: counters.1,
-        interface: pairs.map(|(name, pairs)| InterfaceStats {
-            name,
-            bytes_in: pairs[0],
-            bytes_out: pairs[1],
-            passed_in: pairs[2],
-            blocked_in: pairs[3],
-            passed_out: pairs[4],
-            blocked_out: pairs[5],
-        }),
-        syncookies: cookies.map(|(mode, active)| Syncookies { mode, active }),
-        reassemble,
-    })
+    (head, tables, counters, end).prop_map(
+        |(head, tables, counters, (pairs, cookies, reassemble))| Info {
+            enabled: head.0,
+            running_seconds: head.1,
+            debug: head.2,
+            host_id: head.3,
+            checksum: head.4,
+            states: tables.0,
+            state_table: tables.1,
+            source_nodes: tables.2,
+            source_table: tables.3,
+            counters: counters.0,
+            limit_counters: counters.1,
+            interface: pairs.map(|(name, pairs)| InterfaceStats {
+                name,
+                bytes_in: pairs[0],
+                bytes_out: pairs[1],
+                passed_in: pairs[2],
+                blocked_in: pairs[3],
+                passed_out: pairs[4],
+                blocked_out: pairs[5],
+            }),
+            syncookies: cookies.map(|(mode, active)| Syncookies { mode, active }),
+            reassemble,
+        },
+    )
 }
 
 proptest! {

@@ -22,7 +22,10 @@ fn one(text: &str) -> Rule {
 }
 
 fn tracked(rules: &[Rule], tracker: u32) -> &Rule {
-    rules.iter().find(|rule| rule.tracker() == Some(tracker)).unwrap()
+    rules
+        .iter()
+        .find(|rule| rule.tracker() == Some(tracker))
+        .unwrap()
 }
 
 #[test]
@@ -31,21 +34,54 @@ fn the_exposures_filter_rule_tells_its_caps() {
     let rule = tracked(&rules, 1_763_000_004);
     assert_eq!(rule.action, Action::Pass);
     assert_eq!((rule.direction, rule.quick), (Some(Direction::In), true));
-    assert_eq!(rule.interface, Some(Interface { negated: false, name: "vtnet0".to_owned() }));
+    assert_eq!(
+        rule.interface,
+        Some(Interface {
+            negated: false,
+            name: "vtnet0".to_owned()
+        })
+    );
     let gateway = rule.reply_to.as_ref().unwrap();
-    assert_eq!((gateway.interface.as_str(), gateway.address), ("vtnet0", "192.168.1.1".parse().ok()));
-    assert_eq!((rule.family, rule.protocol.as_deref()), (Some(Family::Inet), Some("tcp")));
-    assert_eq!((rule.from.host.as_str(), rule.to.host.as_str()), ("any", "<k8s_kms_lb>"));
+    assert_eq!(
+        (gateway.interface.as_str(), gateway.address),
+        ("vtnet0", "192.168.1.1".parse().ok())
+    );
+    assert_eq!(
+        (rule.family, rule.protocol.as_deref()),
+        (Some(Family::Inet), Some("tcp"))
+    );
+    assert_eq!(
+        (rule.from.host.as_str(), rule.to.host.as_str()),
+        ("any", "<k8s_kms_lb>")
+    );
     assert_eq!(rule.to.port.as_deref(), Some("= 1688"));
     assert_eq!(rule.keep, Some(Keep::Keep));
     let options = &rule.state_options;
     assert_eq!(options.max_src_conn, Some(50));
-    assert_eq!(options.max_src_conn_rate, Some(Rate { connections: 10, seconds: 60 }));
+    assert_eq!(
+        options.max_src_conn_rate,
+        Some(Rate {
+            connections: 10,
+            seconds: 60
+        })
+    );
     let overload = options.overload.as_ref().unwrap();
-    assert_eq!((overload.table.as_str(), overload.flush), ("virusprot", Flush::Global));
+    assert_eq!(
+        (overload.table.as_str(), overload.flush),
+        ("virusprot", Flush::Global)
+    );
     assert_eq!(options.other, ["source-track rule", "src.track 60"]);
-    assert_eq!(rule.labels, ["USER_RULE: NAT KMS public — kms.viktorbarzin.me", "id:1763000004"]);
-    assert_eq!(rule.description(), Some("NAT KMS public — kms.viktorbarzin.me"));
+    assert_eq!(
+        rule.labels,
+        [
+            "USER_RULE: NAT KMS public — kms.viktorbarzin.me",
+            "id:1763000004"
+        ]
+    );
+    assert_eq!(
+        rule.description(),
+        Some("NAT KMS public — kms.viktorbarzin.me")
+    );
     assert!(rule.counters.as_ref().unwrap().last_active.is_some());
 }
 
@@ -55,7 +91,10 @@ fn the_exposures_translation_rule_tells_its_target() {
     let is_ours = |rule: &&Rule| rule.to.port.as_deref() == Some("= 1688");
     let rule = rules.iter().find(is_ours).unwrap();
     assert_eq!(rule.action, Action::Rdr { pass: false });
-    assert_eq!((rule.to.host.as_str(), rule.to.negated), ("192.168.1.2", false));
+    assert_eq!(
+        (rule.to.host.as_str(), rule.to.negated),
+        ("192.168.1.2", false)
+    );
     assert_eq!(rule.target.as_deref(), Some("<k8s_kms_lb> round-robin"));
     assert_eq!(rule.target_hosts(), ["<k8s_kms_lb>"]);
     assert_eq!(rule.target_port(), None);
@@ -63,20 +102,37 @@ fn the_exposures_translation_rule_tells_its_target() {
 
 #[test]
 fn pools_and_ports_of_translations_are_read() {
-    let rule = one("rdr pass on igb0 inet proto tcp from any to 203.0.113.10 port = 8443 -> { 192.168.1.20, <x:2> } port 443 round-robin sticky-address\n");
+    let rule = one(
+        "rdr pass on igb0 inet proto tcp from any to 203.0.113.10 port = 8443 -> { 192.168.1.20, <x:2> } port 443 round-robin sticky-address\n",
+    );
     assert_eq!(rule.action, Action::Rdr { pass: true });
     assert_eq!(rule.target_hosts(), ["192.168.1.20", "<x>"]);
     assert_eq!(rule.target_port(), Some("443"));
-    let rule = one("@4 rdr on igb0 inet proto udp from any to 203.0.113.10 port 5060:5070 -> 192.168.1.30 port 5060:5070");
-    assert_eq!((rule.number, rule.to.port.as_deref()), (Some(4), Some("5060:5070")));
+    let rule = one(
+        "@4 rdr on igb0 inet proto udp from any to 203.0.113.10 port 5060:5070 -> 192.168.1.30 port 5060:5070",
+    );
+    assert_eq!(
+        (rule.number, rule.to.port.as_deref()),
+        (Some(4), Some("5060:5070"))
+    );
     assert_eq!(rule.target_port(), Some("5060:5070"));
     let rule = one("no nat proto carp all");
     assert_eq!(rule.action, Action::No("nat".to_owned()));
     let rule = one("binat on igb0 inet from 192.168.1.50 to any -> 203.0.113.50");
-    assert_eq!((rule.action.clone(), rule.target_hosts()), (Action::Binat, vec!["203.0.113.50"]));
-    let rule = one("rdr on igb0 inet proto tcp from any to any port = 80 label \"a -> b\" tag T -> 10.0.0.1");
-    assert_eq!((rule.labels.as_slice(), rule.target.as_deref()), (&["a -> b".to_owned()][..], Some("10.0.0.1")));
-    let rule = one("pass in on igb0 inet proto tcp from any to any port = 80 flags S/SA keep state rdr-to 10.0.0.1 port 8080");
+    assert_eq!(
+        (rule.action.clone(), rule.target_hosts()),
+        (Action::Binat, vec!["203.0.113.50"])
+    );
+    let rule = one(
+        "rdr on igb0 inet proto tcp from any to any port = 80 label \"a -> b\" tag T -> 10.0.0.1",
+    );
+    assert_eq!(
+        (rule.labels.as_slice(), rule.target.as_deref()),
+        (&["a -> b".to_owned()][..], Some("10.0.0.1"))
+    );
+    let rule = one(
+        "pass in on igb0 inet proto tcp from any to any port = 80 flags S/SA keep state rdr-to 10.0.0.1 port 8080",
+    );
     assert_eq!(rule.target_port(), Some("8080"));
 }
 
@@ -96,12 +152,20 @@ fn scrub_and_filter_rules_are_numbered_separately() {
 #[test]
 fn labels_may_hold_anything() {
     let odd = "say \"hi\" [there] (max-src-conn 5) ridentifier 7 } \u{1b}[31mä";
-    let text = format!("pass in on igb0 all flags S/SA keep state label \"{odd}\" label \"id:9\" ridentifier 42 tag T");
+    let text = format!(
+        "pass in on igb0 all flags S/SA keep state label \"{odd}\" label \"id:9\" ridentifier 42 tag T"
+    );
     let rule = one(&text);
     assert_eq!(rule.labels, [odd, "id:9"]);
-    assert_eq!((rule.ridentifier, rule.state_options.max_src_conn), (Some(42), None));
+    assert_eq!(
+        (rule.ridentifier, rule.state_options.max_src_conn),
+        (Some(42), None)
+    );
     let rule = one("pass all keep state label \"descr=x\" label \"id=0100000101\"");
-    assert_eq!((rule.tracker(), rule.description()), (Some(100_000_101), Some("x")));
+    assert_eq!(
+        (rule.tracker(), rule.description()),
+        (Some(100_000_101), Some("x"))
+    );
 }
 
 #[test]
@@ -131,10 +195,22 @@ binat-anchor \"x y\" on igb0 all
     assert_eq!(rules[1].to.port.as_deref(), Some("1000 >< 2000"));
     assert_eq!(rules[2].from.host, "10.0.0.1 - 10.0.0.9");
     assert_eq!(rules[2].keep, Some(Keep::No));
-    assert_eq!(rules[3].state_options.other, ["if-bound", "sloppy", "pflow"]);
+    assert_eq!(
+        rules[3].state_options.other,
+        ["if-bound", "sloppy", "pflow"]
+    );
     assert_eq!(rules[8].to.host, "<vpn_networks>");
-    assert_eq!(rules[13].target.as_deref(), Some("(igb0:0) source-hash 0x1234 static-port"));
-    assert_eq!(rules[15].action, Action::Anchor { kind: "binat-anchor".to_owned(), name: "x y".to_owned() });
+    assert_eq!(
+        rules[13].target.as_deref(),
+        Some("(igb0:0) source-hash 0x1234 static-port")
+    );
+    assert_eq!(
+        rules[15].action,
+        Action::Anchor {
+            kind: "binat-anchor".to_owned(),
+            name: "x y".to_owned()
+        }
+    );
     assert_eq!(print(&rules, Verbosity::VeryVerbose), text);
 }
 
@@ -149,11 +225,28 @@ fn counters_of_all_versions_are_read() {
 ";
     let rules = all(text.as_bytes());
     let rule = &rules[0];
-    assert_eq!((rule.number, rule.ridentifier), (Some(334), Some(1_000_000_400)));
+    assert_eq!(
+        (rule.number, rule.ridentifier),
+        (Some(334), Some(1_000_000_400))
+    );
     let counters = rule.counters.as_ref().unwrap();
     assert_eq!(counters.states, 123_456);
-    assert_eq!(counters.source_nodes, Some(NodeCounts { all: 3, limit: 2, translation: 1, route: 0 }));
-    assert_eq!(counters.inserted, Some(Inserted { uid: None, pid: 3540 }));
+    assert_eq!(
+        counters.source_nodes,
+        Some(NodeCounts {
+            all: 3,
+            limit: 2,
+            translation: 1,
+            route: 0
+        })
+    );
+    assert_eq!(
+        counters.inserted,
+        Some(Inserted {
+            uid: None,
+            pid: 3540
+        })
+    );
     assert_eq!(counters.last_active, Some(LastActive::Never));
     assert_eq!(print(&rules, Verbosity::VeryVerbose), text);
 }
@@ -164,14 +257,25 @@ fn anchors_in_braces_nest() {
     let rules = all(text.as_bytes());
     let depths: Vec<u32> = rules.iter().map(|rule| rule.depth).collect();
     assert_eq!(depths, [0, 1, 1, 2, 0]);
-    assert_eq!(rules[2].action, Action::Anchor { kind: "anchor".to_owned(), name: String::new() });
+    assert_eq!(
+        rules[2].action,
+        Action::Anchor {
+            kind: "anchor".to_owned(),
+            name: String::new()
+        }
+    );
     assert_eq!(print(&rules, Verbosity::Plain), text);
-    assert_eq!(print(&all(RECURSIVE), Verbosity::Plain).as_bytes(), RECURSIVE);
+    assert_eq!(
+        print(&all(RECURSIVE), Verbosity::Plain).as_bytes(),
+        RECURSIVE
+    );
 }
 
 #[test]
 fn the_plain_form_has_no_counts_but_keeps_the_labels() {
-    let rule = one("@1 pass in from <x:3> to (igb0:*) keep state (overload <v>) label \"<x:3> (y:1)\" ridentifier 4");
+    let rule = one(
+        "@1 pass in from <x:3> to (igb0:*) keep state (overload <v>) label \"<x:3> (y:1)\" ridentifier 4",
+    );
     assert_eq!(
         rule.display(Verbosity::Plain).to_string(),
         "pass in from <x> to (igb0) keep state (overload <v>) label \"<x:3> (y:1)\" ridentifier 4"
@@ -193,7 +297,10 @@ fn an_unknown_condition_is_reported_and_the_rule_is_kept() {
 #[test]
 fn samples_print_back_to_the_byte() {
     for sample in [FILTER, TRANSLATION, MIXED] {
-        assert_eq!(print(&all(sample), Verbosity::VeryVerbose), String::from_utf8_lossy(sample));
+        assert_eq!(
+            print(&all(sample), Verbosity::VeryVerbose),
+            String::from_utf8_lossy(sample)
+        );
     }
     let plain = include_str!("../../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
     assert_eq!(print(&all(FILTER), Verbosity::Plain), plain);
@@ -201,8 +308,21 @@ fn samples_print_back_to_the_byte() {
 
 #[test]
 fn a_line_of_quotes_or_brackets_is_read_in_linear_time() {
-    for unit in ["\" label \"", "(", "\"", "{ ", "<x:3>", "<", ", ", "! ", "a "] {
-        let text = format!("pass all label \"{0}\"\npass from {0}\n", unit.repeat(30_000 / unit.len()));
+    for unit in [
+        "\" label \"",
+        "(",
+        "\"",
+        "{ ",
+        "<x:3>",
+        "<",
+        ", ",
+        "! ",
+        "a ",
+    ] {
+        let text = format!(
+            "pass all label \"{0}\"\npass from {0}\n",
+            unit.repeat(30_000 / unit.len())
+        );
         let text = text.repeat(20);
         // Quadratic time would be minutes here, not fractions of a second.
         assert!(parse(text.as_bytes()).value.len() >= 20);
@@ -213,26 +333,36 @@ fn counters() -> impl Strategy<Value = RuleCounters> {
     let nodes = proptest::option::of(any::<[u64; 4]>());
     let last = proptest::option::of(proptest::option::of(0_i64..20_000_000_000));
     let inserted = any::<Option<(Option<u32>, u32)>>();
-    (any::<[u64; 5]>(), nodes, last, inserted).prop_map(|(numbers, nodes, last, inserted)| RuleCounters {
-        evaluations: numbers[0],
-        packets: numbers[1],
-        bytes: numbers[2],
-        states: numbers[3],
-        state_creations: inserted.map_or(0, |_| numbers[4]),
-        inserted: inserted.map(|(uid, pid)| Inserted { uid, pid }),
-        source_nodes: nodes.map(|[all, limit, translation, route]| NodeCounts { all, limit, translation, route }),
-        last_active: last.map(|second| match second {
-            Some(second) => LastActive::At(Timestamp::from_second(second).unwrap()),
-            None => LastActive::Never,
-        }),
+    (any::<[u64; 5]>(), nodes, last, inserted).prop_map(|(numbers, nodes, last, inserted)| {
+        RuleCounters {
+            evaluations: numbers[0],
+            packets: numbers[1],
+            bytes: numbers[2],
+            states: numbers[3],
+            state_creations: inserted.map_or(0, |_| numbers[4]),
+            inserted: inserted.map(|(uid, pid)| Inserted { uid, pid }),
+            source_nodes: nodes.map(|[all, limit, translation, route]| NodeCounts {
+                all,
+                limit,
+                translation,
+                route,
+            }),
+            last_active: last.map(|second| match second {
+                Some(second) => LastActive::At(Timestamp::from_second(second).unwrap()),
+                None => LastActive::Never,
+            }),
+        }
     })
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {
-    proptest::collection::vec("[ -~\u{80}-\u{ff}\u{1}-\u{9}]{0,30}", 0..3).prop_filter("ambiguous even for people", |labels| {
-        // These two texts pfctl itself prints in a way that no reader can take apart.
-        labels.iter().all(|label| !label.contains("\" label \""))
-    })
+    proptest::collection::vec("[ -~\u{80}-\u{ff}\u{1}-\u{9}]{0,30}", 0..3).prop_filter(
+        "ambiguous even for people",
+        |labels| {
+            // These two texts pfctl itself prints in a way that no reader can take apart.
+            labels.iter().all(|label| !label.contains("\" label \""))
+        },
+    )
 }
 
 /// A rule made of parts, and the parts.
@@ -248,8 +378,15 @@ struct Parts {
 
 impl Parts {
     fn text(&self) -> String {
-        let Rate { connections, seconds } = self.rate;
-        let labels: String = self.labels.iter().map(|label| format!(" label \"{label}\"")).collect();
+        let Rate {
+            connections,
+            seconds,
+        } = self.rate;
+        let labels: String = self
+            .labels
+            .iter()
+            .map(|label| format!(" label \"{label}\""))
+            .collect();
         format!(
             "pass in quick on {} inet proto tcp from any to <kms> port = {} flags S/SA keep state (source-track rule, max-src-conn {}, max-src-conn-rate {connections}/{seconds}, overload <virusprot> flush global, src.track {seconds}){labels} ridentifier {}",
             self.interface, self.port, self.max_src_conn, self.ridentifier,
@@ -258,16 +395,24 @@ impl Parts {
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    ("[a-z]{1,9}[0-9.]{0,5}", any::<(u32, u32, u32, u16, u32)>(), labels()).prop_map(
-        |(interface, (max_src_conn, connections, seconds, port, ridentifier), labels)| Parts {
-            interface,
-            max_src_conn,
-            rate: Rate { connections, seconds },
-            port,
-            labels,
-            ridentifier,
-        },
+    (
+        "[a-z]{1,9}[0-9.]{0,5}",
+        any::<(u32, u32, u32, u16, u32)>(),
+        labels(),
     )
+        .prop_map(
+            |(interface, (max_src_conn, connections, seconds, port, ridentifier), labels)| Parts {
+                interface,
+                max_src_conn,
+                rate: Rate {
+                    connections,
+                    seconds,
+                },
+                port,
+                labels,
+                ridentifier,
+            },
+        )
 }
 
 proptest! {
