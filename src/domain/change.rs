@@ -2,10 +2,56 @@
 //! pair of rules, never a document. What a change means is decided before (`domain::plan`); how it is applied safely
 //! is the agent's work. Serialised forms are part of the history: fields are added, never re-used.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+mod element;
+
+pub use element::Element;
 
 use super::pf::rule::Rate;
+
+/// The name of one change, made by the client before anything happens: the agent does the same change once only, and
+/// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChangeId(String);
+
+impl ChangeId {
+    /// Takes a text for an id, if it is one.
+    pub fn new(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        ((1..=48).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain))
+            .then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ChangeId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::new(&text).ok_or_else(|| format!("{text:?} is no id of a change"))
+    }
+}
+
+impl From<ChangeId> for String {
+    fn from(id: ChangeId) -> Self {
+        id.0
+    }
+}
 
 /// A change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,9 +59,9 @@ use super::pf::rule::Rate;
 pub enum Change {
     /// Sets the caps of the filter rule. Both rate keys are written together or unset together.
     Caps {
-        /// `max-src-conn`; `None` unsets it.
+        /// `max-src-conn`; `None` unsets it. 1 or more.
         max_src_conn: Option<u32>,
-        /// The rate pair; `None` unsets both keys.
+        /// The rate pair; `None` unsets both keys. 1 or more connections within 1 to 255 seconds.
         rate: Option<Rate>,
     },
     /// Disables the port forward and its filter rule in one write.
@@ -25,9 +71,13 @@ pub enum Change {
     /// Removes both records and shifts the separators below them.
     Delete,
     /// Makes the pair exactly these records again: puts back, replaces or removes. Undo, revert and restore are this.
+    /// A record that is there stays where it stands; one that is gone comes back at its index.
     PutBack {
         /// The records as they were.
         records: Box<Records>,
+        /// Also make the alias what it was. Undo of [`Change::Build`] with an alias needs it; restoring rules does not.
+        #[serde(default)]
+        alias: bool,
     },
     /// Makes alias, port forward, filter rule and caps what the request's service says, changing only what differs.
     Build {
@@ -62,8 +112,8 @@ pub struct Records {
 pub struct Placed {
     /// Position from 0. Not an identity.
     pub index: u32,
-    /// The record; an object of texts and objects.
-    pub record: Value,
+    /// The record.
+    pub record: Element,
 }
 
 /// The coloured bars of the rule lists, whose places are counted in rules.
@@ -71,9 +121,31 @@ pub struct Placed {
 #[serde(deny_unknown_fields)]
 pub struct Separators {
     /// `nat/separator`.
-    pub nat: Value,
-    /// `filter/separator`.
-    pub filter: Value,
+    pub nat: Element,
+    /// `filter/separator`, by interface.
+    pub filter: Element,
+}
+
+impl Records {
+    /// Returns the fingerprint: SHA-256 in hexadecimal over the canonical JSON of records and separators, as the
+    /// agent computes it where at most one rule of each kind is the service's. Positions do not count: pfSense sorts
+    /// the filter rules when it saves.
+    pub fn fingerprint(&self) -> String {
+        let list = |placed: &Option<Placed>| {
+            Element::List(placed.iter().map(|placed| placed.record.clone()).collect())
+        };
+        let separators = Element::Map(vec![
+            ("filter".to_owned(), self.separators.filter.clone()),
+            ("nat".to_owned(), self.separators.nat.clone()),
+        ]);
+        let whole = Element::Map(vec![
+            ("alias".to_owned(), list(&self.alias)),
+            ("filter".to_owned(), list(&self.filter)),
+            ("nat".to_owned(), list(&self.nat)),
+            ("separators".to_owned(), separators),
+        ]);
+        format!("{:x}", Sha256::digest(whole.canonical()))
+    }
 }
 
 /// What the agent did with a change, as it also leaves it on the firewall under the change's id.
@@ -81,7 +153,7 @@ pub struct Separators {
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// The change's id.
-    pub id: String,
+    pub id: ChangeId,
     /// How it ended.
     pub result: Ending,
     /// One sentence for people: what happened, and for refusals what is in the way.
@@ -96,8 +168,62 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// Epoch seconds at which the armed way back fires; `None` when nothing is armed.
     pub reverts_at: Option<i64>,
-    /// A backup on the firewall that holds another writer's version which our write has replaced.
+    /// A file on the firewall that holds another writer's version, which our write has replaced.
+    #[serde(default)]
     pub lost_update: Option<String>,
+    /// Who holds the lock, with [`Ending::Locked`].
+    #[serde(default)]
+    pub holder: Option<Running>,
+    /// How the armed way back ended, once it has fired.
+    #[serde(default)]
+    pub reverted: Option<Reverted>,
+}
+
+/// What the armed way back did when its time had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reverted {
+    /// Epoch seconds.
+    pub at: i64,
+    /// [`Ending::Done`]: the records before are back in force. [`Ending::NothingToDo`]: they were so already.
+    /// [`Ending::Stale`]: the rules are not what the change made of them, so they were left alone.
+    /// [`Ending::Unproven`]: written, and not proven.
+    pub result: Ending,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// A change that is being made, or whose making was interrupted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// Its id.
+    pub id: ChangeId,
+    /// Who makes it.
+    pub who: String,
+    /// What it does, for people.
+    pub what: String,
+    /// Epoch seconds at which it began.
+    pub since: i64,
+}
+
+/// What the firewall says when it is asked for the outcome of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "known", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// It has ended; an interrupted one has been brought to an end by asking.
+    Ended {
+        /// The outcome.
+        outcome: Box<Outcome>,
+    },
+    /// It is being made now; ask again.
+    Running {
+        /// By whom and since when.
+        running: Running,
+    },
+    /// No change of this id was begun, or it was refused before anything was written. Where the question settled it,
+    /// none will be: a request that still travels under this id is refused when it arrives.
+    Unknown,
 }
 
 /// How a change ended.
@@ -128,7 +254,7 @@ pub enum Ending {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Kebab-case: `lock`, `read`, `compare`, `preflight`, `arm`, `write`, `reread`, `reload`, `prove`, `roll-back`, ….
+    /// Kebab-case, one of `store`, `lock`, `read`, `compare`, `preflight`, `arm`, `write`, `reread`, `reload`, `prove`, `roll-back`, ….
     pub name: String,
     /// It went well.
     pub ok: bool,
@@ -141,11 +267,34 @@ pub struct Step {
 #[serde(deny_unknown_fields)]
 pub struct Armed {
     /// The change it takes back.
-    pub id: String,
+    pub id: ChangeId,
     /// Epoch seconds.
     pub reverts_at: i64,
     /// What it takes back, for people.
     pub what: String,
     /// Who armed it.
     pub who: String,
+}
+
+/// What became of the wish to keep a temporary change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kept", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Kept {
+    /// The way back was armed and is no more.
+    Kept {
+        /// When it would have fired, epoch seconds.
+        reverts_at: i64,
+    },
+    /// Nothing was armed under this id: it was kept before, was never temporary, or is unknown.
+    NotArmed,
+    /// Too late: it has fired.
+    Reverted {
+        /// How.
+        reverted: Reverted,
+    },
+    /// A change is being made; ask again.
+    Locked {
+        /// By whom.
+        holder: Running,
+    },
 }

@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::{Armed, Running};
+
 /// Everything the agent reports in one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,18 @@ pub struct Configured {
     pub ha_peer: bool,
     /// pf is switched off in the configuration (`system/disablefilter`).
     pub filter_disabled: bool,
+    /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
+    #[serde(default)]
+    pub fingerprint: String,
+    /// Ways back that are armed.
+    #[serde(default)]
+    pub armed: Vec<Armed>,
+    /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
+    #[serde(default)]
+    pub unfinished: Vec<Running>,
+    /// pfSense's own configuration history, newest first, at most 30 entries.
+    #[serde(default)]
+    pub history: Vec<Revision>,
 }
 
 /// Versions of the box.

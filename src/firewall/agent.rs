@@ -1,57 +1,24 @@
-//! Asks pfSense's own PHP what config.xml says: fills `agent.php` with a request, and reads its answer.
-//! The simulator uses the other half: it reads the request and writes an answer. What the answer means is
-//! `domain::exposure`'s work.
+//! Has pfSense's own PHP read and change config.xml: sends the script of `agent/*.php` with a [`Request`], and reads
+//! its answer. The simulator uses the other half: it reads the request and writes an answer. What the answer of
+//! a read means is `domain::exposure`'s work; what a change is, `domain::change`'s.
 //!
 //! The answer is one JSON line between `agent NONCE begin` and `agent NONCE end`. The markers do not start with
 //! the nonce, so they cannot be taken for those of [`super::script`], which carry the same one.
 
-use std::net::IpAddr;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::script::{Command, Nonce, Word};
+use crate::domain::change::{Answer, Kept, Outcome};
 use crate::domain::configured::Configured;
-use crate::domain::pf::table::TableName;
-use crate::domain::service::Service;
 use crate::error::Failure;
 
-/// The constant script; [`PLACEHOLDER`] stands where the request goes.
-const SCRIPT: &str = include_str!("agent.php");
+mod request;
 
-/// Replaced by the request: base64 of a JSON object, which cannot end a PHP string.
-const PLACEHOLDER: &str = "@REQUEST@";
+pub use request::{ApplyRequest, KeepRequest, OutcomeRequest, ReadRequest, Request};
 
 /// A longer answer is not one of ours: a hundred rules are about 60 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
-
-/// What to look for in config.xml.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadRequest {
-    /// The alias that the rules point to.
-    pub alias: String,
-    /// The address the alias should hold.
-    pub address: IpAddr,
-    /// The service's port.
-    pub port: u16,
-    /// pfSense's name of the outside interface (`wan`).
-    pub interface: String,
-    /// The overload table, for its cron item.
-    pub table: TableName,
-}
-
-impl From<&Service> for ReadRequest {
-    fn from(service: &Service) -> Self {
-        Self {
-            alias: service.alias.clone(),
-            address: service.address,
-            port: service.port,
-            interface: service.interface.clone(),
-            table: service.table.clone(),
-        }
-    }
-}
 
 /// Why there is no configuration to judge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,20 +76,6 @@ impl From<AgentError> for Failure {
     }
 }
 
-/// The request as it travels. A later action adds a variant, not a script.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
-enum Envelope {
-    Read {
-        nonce: String,
-        alias: String,
-        address: IpAddr,
-        port: u16,
-        interface: String,
-        table: String,
-    },
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Refusal {
     error: RefusalBody,
@@ -136,24 +89,30 @@ struct RefusalBody {
 
 /// Makes the command that reads the configuration; `php` is the interpreter's absolute path.
 pub fn command(request: &ReadRequest, php: &Word, nonce: &Nonce) -> Command {
-    let envelope = Envelope::Read {
-        nonce: nonce.as_str().to_owned(),
-        alias: request.alias.clone(),
-        address: request.address,
-        port: request.port,
-        interface: request.interface.clone(),
-        table: request.table.as_str().to_owned(),
-    };
-    let literal = BASE64.encode(serde_json::to_vec(&envelope).unwrap_or_default());
-    let input = SCRIPT.replacen(PLACEHOLDER, &literal, 1).into_bytes();
-    Command {
-        input,
-        ..Command::new([php.clone()])
-    }
+    Request::Read(request.clone()).command(php, nonce)
 }
 
 /// Reads the answer out of everything PHP printed.
 pub fn parse(stdout: &[u8], nonce: &Nonce) -> Result<Configured, AgentError> {
+    read_answer(stdout, nonce)
+}
+
+/// Reads what became of an [`ApplyRequest`].
+pub fn parse_outcome(stdout: &[u8], nonce: &Nonce) -> Result<Outcome, AgentError> {
+    read_answer(stdout, nonce)
+}
+
+/// Reads what became of an [`OutcomeRequest`].
+pub fn parse_answer(stdout: &[u8], nonce: &Nonce) -> Result<Answer, AgentError> {
+    read_answer(stdout, nonce)
+}
+
+/// Reads what became of a [`KeepRequest`].
+pub fn parse_kept(stdout: &[u8], nonce: &Nonce) -> Result<Kept, AgentError> {
+    read_answer(stdout, nonce)
+}
+
+fn read_answer<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
     if let Ok(Refusal { error }) = serde_json::from_slice::<Refusal>(line) {
         return Err(AgentError::Refused {
@@ -198,40 +157,9 @@ fn last_line(stdout: &[u8]) -> Option<String> {
     )
 }
 
-/// Reads the request back out of a script, if the script is ours to the byte. For the simulator.
-pub fn decode_request(script_input: &[u8]) -> Option<(ReadRequest, Nonce)> {
-    let (before, after) = SCRIPT.split_once(PLACEHOLDER)?;
-    let literal = script_input
-        .strip_prefix(before.as_bytes())?
-        .strip_suffix(after.as_bytes())?;
-    let Envelope::Read {
-        nonce,
-        alias,
-        address,
-        port,
-        interface,
-        table,
-    } = serde_json::from_slice(&BASE64.decode(literal).ok()?).ok()?;
-    let request = ReadRequest {
-        alias,
-        address,
-        port,
-        interface,
-        table: TableName::new(&table)?,
-    };
-    Some((request, read_nonce(&nonce)?))
-}
-
-fn read_nonce(text: &str) -> Option<Nonce> {
-    let digits = text.strip_prefix("kmsctl")?;
-    let number = u128::from_str_radix(digits, 16).ok()?;
-    let nonce = Nonce::new(number.to_be_bytes());
-    (nonce.as_str() == text).then_some(nonce)
-}
-
-/// Prints an answer as the script does. For the simulator.
-pub fn encode_reply(configured: &Configured, nonce: &Nonce) -> Vec<u8> {
-    frame(&serde_json::to_vec(configured).unwrap_or_default(), nonce)
+/// Prints an answer as the script does: a [`Configured`], an `Outcome`, an `Answer` or a `Kept`. For the simulator.
+pub fn encode_reply(answer: &impl Serialize, nonce: &Nonce) -> Vec<u8> {
+    frame(&serde_json::to_vec(answer).unwrap_or_default(), nonce)
 }
 
 /// Prints a refusal as the script does. For the simulator.
@@ -258,71 +186,18 @@ fn frame(json: &[u8], nonce: &Nonce) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn request() -> ReadRequest {
-        ReadRequest {
-            alias: "k8s_kms_lb".into(),
-            address: IpAddr::from([10, 0, 20, 202]),
-            port: 1688,
-            interface: "wan".into(),
-            table: TableName::new("virusprot").unwrap(),
-        }
-    }
-
     fn nonce() -> Nonce {
         Nonce::new(*b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
     }
 
-    fn input() -> Vec<u8> {
-        command(&request(), &Word::fixed("/usr/local/bin/php"), &nonce()).input
-    }
-
     #[test]
-    fn the_simulator_reads_the_request_that_the_client_writes() {
-        assert_eq!(decode_request(&input()), Some((request(), nonce())));
-    }
-
-    #[test]
-    fn a_script_that_differs_in_one_byte_is_not_ours() {
-        let mut changed = input();
-        let place = memchr::memmem::find(&changed, b"kmsctl_has").unwrap();
-        changed[place] = b'x';
-        assert_eq!(decode_request(&changed), None);
-        let mut longer = input();
-        longer.extend_from_slice(b"phpinfo();\n");
-        assert_eq!(decode_request(&longer), None);
-    }
-
-    #[test]
-    fn values_cannot_leave_the_literal() {
-        let hostile = ReadRequest {
-            alias: "'); system('id'); ('".into(),
-            ..request()
-        };
-        let input = command(&hostile, &Word::fixed("/usr/local/bin/php"), &nonce()).input;
-        assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);
-        assert_eq!(decode_request(&input), Some((hostile, nonce())));
-    }
-
-    #[test]
-    fn no_line_of_the_script_can_be_taken_for_a_marker() {
-        let nonce = nonce();
-        assert!(
-            input()
-                .split(|byte| *byte == b'\n')
-                .all(|line| !line.starts_with(nonce.as_str().as_bytes()))
-        );
-        let reply = encode_reply(&Configured::default(), &nonce);
+    fn no_line_of_an_answer_can_be_taken_for_a_marker() {
+        let reply = encode_reply(&Configured::default(), &nonce());
         assert!(
             reply
                 .split(|byte| *byte == b'\n')
-                .all(|line| !line.starts_with(nonce.as_str().as_bytes()))
+                .all(|line| !line.starts_with(nonce().as_str().as_bytes()))
         );
-    }
-
-    #[test]
-    fn the_script_holds_one_placeholder_and_ends_its_last_line() {
-        assert_eq!(SCRIPT.matches(PLACEHOLDER).count(), 1);
-        assert!(SCRIPT.ends_with('\n'));
     }
 
     #[test]
@@ -384,7 +259,8 @@ mod tests {
         fn parse_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse(&bytes, &nonce());
             let _ = parse(&frame(&bytes, &nonce()), &nonce());
-            let _ = decode_request(&bytes);
+            let _ = parse_outcome(&frame(&bytes, &nonce()), &nonce());
+            let _ = parse_answer(&frame(&bytes, &nonce()), &nonce());
         }
     }
 }

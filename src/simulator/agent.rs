@@ -5,7 +5,7 @@ use super::pfctl::Output;
 use super::scenario::Scenario;
 use super::world::World;
 use crate::domain::configured::{Configured, FilterRule, NatRule};
-use crate::firewall::agent::{ReadRequest, decode_request, encode_reply};
+use crate::firewall::agent::{ReadRequest, Request, encode_reply};
 
 /// Runs `php` with these arguments and this script on its standard input.
 pub fn run(world: &World, arguments: &[String], input: &[u8]) -> Output {
@@ -18,15 +18,15 @@ pub fn run(world: &World, arguments: &[String], input: &[u8]) -> Output {
         return Output::data("PHP 8.2.11 (cli) (built: Dec  6 2023 20:04:21) (NTS)\n");
     }
     let request = if arguments.is_empty() {
-        decode_request(input)
+        Request::decode(input)
     } else {
         None
     };
     match request {
-        Some((request, nonce)) => {
+        Some((Request::Read(request), nonce)) => {
             Output::data(encode_reply(&answer(&world.configured, &request), &nonce))
         }
-        None => Output::failure(
+        _ => Output::failure(
             255,
             "php: only kmsctl's agent script is supported by the simulated firewall",
         ),

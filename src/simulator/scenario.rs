@@ -250,6 +250,7 @@ impl Scenario {
             dirty: (self == Self::Drifted).then(|| "filter".to_owned()).into_iter().collect(),
             ha_peer: false,
             filter_disabled: self == Self::PfDisabled,
+            ..Configured::default()
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kmsctl::domain::configured::Configured;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::firewall::agent::{self, AgentError, ReadRequest};
+use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
 use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
 #[path = "../support/boxes.rs"]
@@ -107,8 +107,8 @@ fn the_answer_comes_through_the_shells_framing() {
 #[test]
 fn a_stand_in_that_answers_with_the_librarys_own_words_keeps_the_contract() {
     suite(|request, fixture| {
-        let (heard, nonce) = agent::decode_request(&script(request)).expect("our own script");
-        assert_eq!(&heard, request);
+        let (heard, nonce) = Request::decode(&script(request)).expect("our own script");
+        assert_eq!(heard, Request::Read(request.clone()));
         agent::parse(&agent::encode_reply(&fixture.expected(), &nonce), &nonce)
     });
 }

@@ -260,6 +260,7 @@ impl Fixture {
             dirty: Vec::new(),
             ha_peer: false,
             filter_disabled: false,
+            ..Configured::default()
         };
         self.change(&mut expected);
         expected

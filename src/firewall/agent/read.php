@@ -1,54 +1,7 @@
 <?php
 /*
- * What kmsctl asks pfSense's own PHP: read on standard input of /usr/local/bin/php, one request in, one
- * JSON object out between two marker lines. Not for judging: src/domain/exposure.rs does that.
- *
- * The action `read` changes nothing: it never calls write_config() or filter_configure(). The configuration holds
- * password hashes and private keys, so every value that leaves is named here; $config is never printed.
- * PHP 7.4 (pfSense 2.6.0) to 8.4; functions of pfSense are tested for, versions are not.
+ * What config.xml says about the service: fields named one by one, values raw. Changes nothing.
  */
-
-$kmsctl_request = json_decode(base64_decode('@REQUEST@'), true);
-$kmsctl_answered = false;
-
-/* Prints the answer once. Whatever was printed before it, by pfSense or by PHP, stays outside the markers. */
-function kmsctl_answer($answer) {
-	global $kmsctl_request, $kmsctl_answered;
-	if ($kmsctl_answered) {
-		return;
-	}
-	$kmsctl_answered = true;
-	$nonce = is_array($kmsctl_request) ? $kmsctl_request['nonce'] : '';
-	/* A description cut in the middle of a character must not cost the whole answer. */
-	$flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
-	$json = json_encode($answer, $flags);
-	if ($json === false) {
-		$json = json_encode(kmsctl_error('encode', json_last_error_msg()), $flags);
-	}
-	while (ob_get_level() > 0 && @ob_end_flush()) {
-	}
-	echo "\nagent {$nonce} begin\n{$json}\nagent {$nonce} end\n";
-}
-
-/* Only the first line of a message: the stack trace below it shows arguments, and those can be secrets. */
-function kmsctl_error($kind, $message) {
-	$lines = preg_split('/[\r\n]/', trim((string) $message));
-	return array('error' => array('kind' => $kind, 'message' => substr($lines[0], 0, 300)));
-}
-
-/* The last word when pfSense's code ends the process: a fatal error, or its die() on a broken config.xml. */
-function kmsctl_shutdown() {
-	$error = error_get_last();
-	$fatal = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
-	if (is_array($error) && ($error['type'] & $fatal)) {
-		kmsctl_answer(kmsctl_error('fatal', $error['message']));
-	} else {
-		/* Its parting words, such as "Config.xml is corrupted", are the last line that it printed. */
-		$lines = preg_split('/[\r\n]+/', trim((string) ob_get_contents()));
-		$said = end($lines) === '' ? '' : ': ' . end($lines);
-		kmsctl_answer(kmsctl_error('ended', "pfSense's PHP code ended before the configuration was read{$said}"));
-	}
-}
 
 /* A section's list of records; an empty section is the string '', not an array. */
 function kmsctl_list($section, $tag) {
@@ -285,62 +238,4 @@ function kmsctl_read($request) {
 		'filter_disabled' => kmsctl_has(kmsctl_section('system'), 'disablefilter'),
 	);
 }
-
-/* What stands in the way of loading pfSense's code, or null. */
-function kmsctl_obstacle() {
-	global $kmsctl_request;
-	if (!is_array($kmsctl_request)) {
-		return kmsctl_error('request', 'the request is not JSON');
-	}
-	if (stream_resolve_include_path('config.inc') === false) {
-		if (!is_file('/etc/inc/config.inc')) {
-			return kmsctl_error('no-pfsense', 'config.inc is not on the include path: is this pfSense?');
-		}
-		set_include_path('/etc/inc' . PATH_SEPARATOR . get_include_path());
-	}
-	/* Loading config.inc over a missing or empty config.xml makes pfSense restore a backup: a read must not. */
-	if (is_dir('/cf/conf') && (!is_file('/cf/conf/config.xml') || filesize('/cf/conf/config.xml') === 0)) {
-		return kmsctl_error('no-configuration', '/cf/conf/config.xml is missing or empty');
-	}
-	return null;
-}
-
-/* PHP prints errors on standard error, so that none can stand between the markers. */
-ini_set('display_errors', 'stderr');
-/* Should the connection die, the process must not outlive it for long. */
-set_time_limit(120);
-register_shutdown_function('kmsctl_shutdown');
-
-try {
-	$kmsctl_obstacle = kmsctl_obstacle();
-	if ($kmsctl_obstacle !== null) {
-		kmsctl_answer($kmsctl_obstacle);
-		exit(1);
-	}
-	/* Kept until the answer is written; where pfSense's code dies, the last of it says why. */
-	ob_start();
-	/* At file level: config.inc sets $config and $g in the scope it is included from. */
-	require_once 'config.inc';
-	/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */
-	if (function_exists('parse_config')) {
-		$config = parse_config(true);
-	} elseif (function_exists('config_read_file')) {
-		config_read_file(false, false);
-	} else {
-		throw new Exception('neither parse_config nor config_read_file exists');
-	}
-	if (!isset($config) || !is_array($config)) {
-		throw new Exception('pfSense returned no configuration');
-	}
-	switch ($kmsctl_request['action']) {
-	case 'read':
-		kmsctl_answer(kmsctl_read($kmsctl_request));
-		break;
-	default:
-		kmsctl_answer(kmsctl_error('request', 'unknown action'));
-		exit(1);
-	}
-} catch (Throwable $kmsctl_caught) {
-	kmsctl_answer(kmsctl_error('exception', $kmsctl_caught->getMessage()));
-	exit(1);
-}
+?>

@@ -1,0 +1,63 @@
+<?php
+/*
+ * Loads pfSense's code and configuration, and does what the request asks.
+ */
+
+/* What stands in the way of loading pfSense's code, or null. */
+function kmsctl_obstacle() {
+	global $kmsctl_request;
+	if (!is_array($kmsctl_request)) {
+		return kmsctl_error('request', 'the request is not JSON');
+	}
+	if (stream_resolve_include_path('config.inc') === false) {
+		if (!is_file('/etc/inc/config.inc')) {
+			return kmsctl_error('no-pfsense', 'config.inc is not on the include path: is this pfSense?');
+		}
+		set_include_path('/etc/inc' . PATH_SEPARATOR . get_include_path());
+	}
+	/* Loading config.inc over a missing or empty config.xml makes pfSense restore a backup: a read must not. */
+	if (is_dir('/cf/conf') && (!is_file('/cf/conf/config.xml') || filesize('/cf/conf/config.xml') === 0)) {
+		return kmsctl_error('no-configuration', '/cf/conf/config.xml is missing or empty');
+	}
+	return null;
+}
+
+/* PHP prints errors on standard error, so that none can stand between the markers. */
+ini_set('display_errors', 'stderr');
+/* Should the connection die, the process must not outlive it for long. */
+set_time_limit(120);
+register_shutdown_function('kmsctl_shutdown');
+
+try {
+	$kmsctl_obstacle = kmsctl_obstacle();
+	if ($kmsctl_obstacle !== null) {
+		kmsctl_answer($kmsctl_obstacle);
+		exit(1);
+	}
+	/* Kept until the answer is written; where pfSense's code dies, the last of it says why. */
+	ob_start();
+	/* At file level: config.inc sets $config and $g in the scope it is included from. */
+	require_once 'config.inc';
+	/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */
+	if (function_exists('parse_config')) {
+		$config = parse_config(true);
+	} elseif (function_exists('config_read_file')) {
+		config_read_file(false, false);
+	} else {
+		throw new Exception('neither parse_config nor config_read_file exists');
+	}
+	if (!isset($config) || !is_array($config)) {
+		throw new Exception('pfSense returned no configuration');
+	}
+	switch ($kmsctl_request['action']['name']) {
+	case 'read':
+		kmsctl_answer(kmsctl_read($kmsctl_request['service']));
+		break;
+	default:
+		kmsctl_answer(kmsctl_error('request', 'unknown action'));
+		exit(1);
+	}
+} catch (Throwable $kmsctl_caught) {
+	kmsctl_answer(kmsctl_error('exception', $kmsctl_caught->getMessage()));
+	exit(1);
+}
