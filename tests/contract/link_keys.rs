@@ -131,6 +131,19 @@ fn without_an_identity_the_default_file_comes_before_the_agent() {
 }
 
 #[test]
+fn ecdsa_keys_are_used() {
+    for transport in [Transport::OpenSsh, Transport::Russh] {
+        let Some(mut bed) = bed(transport, Login::Sh) else {
+            return;
+        };
+        let ecdsa = key("client_ecdsa");
+        bed.sshd.authorize(&ecdsa);
+        bed.target.identity = Some(ecdsa);
+        run(works(&bed.target));
+    }
+}
+
+#[test]
 fn rsa_is_refused_with_what_to_use_instead() {
     let Some(mut bed) = bed(Transport::Russh, Login::Sh) else {
         return;

@@ -303,7 +303,7 @@ async fn garbage_and_a_crowd_do_not_disturb_it() {
     let mut garbage = tokio::net::TcpStream::connect(simulator.address())
         .await
         .unwrap();
-    garbage.write_all(&[b'\xff'; 100_000]).await.ok();
+    garbage.write_all(&vec![b'\xff'; 100_000]).await.ok();
     let silent = tokio::net::TcpStream::connect(simulator.address())
         .await
         .unwrap();

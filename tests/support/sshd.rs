@@ -203,9 +203,13 @@ impl Sshd {
         self.count("Starting session: ")
     }
 
-    /// Lists the processes that serve connections.
+    /// Lists the processes that serve connections. For all users but root each connection has two: one with
+    /// sshd's privileges and one without, which holds the line. Newer versions are called `sshd-session`.
     pub fn serving(&self) -> Vec<u32> {
-        processes::children(self.process.id())
+        let listener = self.process.id();
+        ["sshd", "sshd-session"]
+            .map(|name| processes::below(listener, name))
+            .concat()
     }
 
     /// Sends a signal to the processes that serve connections.
@@ -253,10 +257,10 @@ pub fn key(name: &str) -> PathBuf {
     // the private one finds it.
     let aside = TempDir::new_in(&directory).unwrap();
     let made = aside.path().join(name);
-    let (kind, bits) = if name.contains("rsa") {
-        ("rsa", "2048")
-    } else {
-        ("ed25519", "256")
+    let (kind, bits) = match name {
+        _ if name.contains("ecdsa") => ("ecdsa", "256"),
+        _ if name.contains("rsa") => ("rsa", "2048"),
+        _ => ("ed25519", "256"),
     };
     let passphrase = if name.contains("encrypted") {
         PASSPHRASE

@@ -48,7 +48,7 @@ impl Wanted {
 pub fn states(pf: &mut Pf, options: &Options, now: i64) -> Output {
     let kind = options.kill.first().map(String::as_str).unwrap_or_default();
     let wanted = match (kind, options.kill.get(1)) {
-        ("label" | "id" | "gateway" | "key", None) => {
+        ("label" | "id" | "gateway", None) => {
             return Output::usage(Some(&format!("pfctl: no {kind} specified")));
         }
         ("label", Some(label)) => Wanted::Label(label.clone()),
