@@ -240,5 +240,8 @@ fn main() {
     let size = std::fs::metadata(env!("CARGO_BIN_EXE_kmsctl"))
         .map(|file| file.len())
         .unwrap_or_default();
-    println!("binary {:.1} MiB", f64::from(u32::try_from(size >> 10).unwrap_or(u32::MAX)) / 1024.0);
+    println!(
+        "binary {:.1} MiB",
+        f64::from(u32::try_from(size >> 10).unwrap_or(u32::MAX)) / 1024.0
+    );
 }

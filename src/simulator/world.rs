@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::configuration::Configuration;
 use super::pf::state::{Level, Protocol};
 use super::pf::{Handshake, Pf};
 use super::random::Random;
 use super::scenario::Scenario;
 use super::traffic::{self, Actor, Service, Style};
 use super::warm;
-use crate::domain::configured::Configured;
+use crate::domain::change::Element;
 
 /// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).
 pub const DETAIL: i64 = 3 * 3_600_000;
@@ -33,7 +34,7 @@ pub struct World {
     /// Its packet filter.
     pub pf: Pf,
     /// Its configuration.
-    pub configured: Configured,
+    pub configuration: Configuration,
     random: Random,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
@@ -94,7 +95,7 @@ impl World {
             now: begin,
             scenario,
             pf: scenario.load(begin),
-            configured: scenario.configured(),
+            configuration: scenario.configuration(),
             random: Random::new(seed),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -185,11 +186,11 @@ impl World {
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
     fn expire(&mut self) {
         let now = self.now;
-        if self
-            .configured
-            .cron
-            .iter()
-            .any(|item| item.command.contains("expiretable"))
+        let expires = |item: &Element| {
+            item.text("command")
+                .is_some_and(|command| command.contains("expiretable"))
+        };
+        if self.configuration.list("cron", "item").iter().any(expires)
             && let Some(table) = self.pf.table_mut("virusprot")
         {
             table.expire(3600, now);
