@@ -1,5 +1,8 @@
 //! What the simulated box's PHP reads and changes.
 
+mod changes;
+mod ways_back;
+
 use std::net::IpAddr;
 
 use super::run;
@@ -10,6 +13,8 @@ use crate::firewall::script::{Nonce, Word};
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::world::World;
 
+/// The moment of these tests, in epoch milliseconds.
+const NOW: i64 = 1_790_000_000_000;
 const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
 const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
 
@@ -24,10 +29,10 @@ fn request() -> ReadRequest {
 }
 
 fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::Output {
-    let world = World::fresh(scenario, 1, 1_790_000_000_000);
+    let mut world = World::fresh(scenario, 1, NOW);
     let php = Word::fixed("/usr/local/bin/php");
     run(
-        &world,
+        &mut world,
         &[],
         &agent::command(request, &php, &Nonce::new([7; 16])).input,
     )
@@ -78,8 +83,8 @@ fn leaves_out_what_another_service_did_not_ask_for() {
 
 #[test]
 fn other_scripts_do_not_run() {
-    let world = World::fresh(Scenario::Open, 1, 1_790_000_000_000);
-    assert_eq!(run(&world, &[], b"<?php phpinfo();").status, 255);
+    let mut world = World::fresh(Scenario::Open, 1, NOW);
+    assert_eq!(run(&mut world, &[], b"<?php phpinfo();").status, 255);
 }
 
 fn nat_rule() -> NatRule {

@@ -178,69 +178,102 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
     Some(rules)
 }
 
-/// Returns ` flags S/SA keep state (…)`; `None` where pfSense 2.7.2 writes `keep state (  )`, which pf refuses.
+/// The cap fields of a record that pfSense takes notice of for this protocol.
+struct Limits {
+    max: Option<u32>,
+    nodes: Option<u32>,
+    states: Option<u32>,
+    connections: Option<u32>,
+    rate: Option<(u32, u32)>,
+    timeout: Option<u32>,
+}
+
+impl Limits {
+    /// Reads them; `None` where pfSense 2.7.2 writes `keep state (  )`, which pf refuses.
+    fn read(record: &Element, is_tcp: bool) -> Option<Self> {
+        let number = |key: &str| {
+            record
+                .text(key)?
+                .parse::<u32>()
+                .ok()
+                .filter(|number| *number > 0)
+        };
+        let of_tcp = |key: &str| number(key).filter(|_| is_tcp);
+        let (count, seconds) = (of_tcp("max-src-conn-rate"), of_tcp("max-src-conn-rates"));
+        let limits = Self {
+            max: number("max"),
+            nodes: number("max-src-nodes"),
+            states: number("max-src-states"),
+            connections: of_tcp("max-src-conn"),
+            rate: count.zip(seconds),
+            timeout: number("statetimeout"),
+        };
+        let half = count.is_some() != seconds.is_some();
+        let others = [
+            limits.max,
+            limits.nodes,
+            limits.states,
+            limits.connections,
+            limits.timeout,
+        ];
+        (!half || others.iter().any(Option::is_some)).then_some(limits)
+    }
+
+    /// Lists them in pfctl's order, with what pf adds by itself.
+    fn options(&self, is_tcp: bool) -> Vec<String> {
+        let named =
+            |name: &str, number: Option<u32>| number.map(|number| format!("{name} {number}"));
+        let track = if self.connections.is_some() || self.rate.is_some() {
+            Some("source-track rule".to_owned())
+        } else {
+            let tracks = self.nodes.is_some() || self.states.is_some();
+            tracks.then(|| "source-track global".to_owned())
+        };
+        let timeout = if is_tcp {
+            "tcp.established"
+        } else {
+            "other.multiple"
+        };
+        let options = [
+            named("max", self.max),
+            track,
+            named("max-src-states", self.states),
+            named("max-src-conn", self.connections),
+            self.rate
+                .map(|(count, seconds)| format!("max-src-conn-rate {count}/{seconds}")),
+            named("max-src-nodes", self.nodes),
+            self.rate
+                .map(|_| "overload <virusprot> flush global".to_owned()),
+            named(timeout, self.timeout),
+            self.max.map(|max| {
+                format!(
+                    "adaptive.start {}, adaptive.end {}",
+                    max / 10 * 6,
+                    max / 10 * 12
+                )
+            }),
+            self.rate.map(|(_, seconds)| format!("src.track {seconds}")),
+        ];
+        options.into_iter().flatten().collect()
+    }
+}
+
+/// Returns ` flags S/SA keep state (…)`; `None` is a syntax error.
 fn keep_state(record: &Element, protocol: &str) -> Option<String> {
-    let flags = if matches!(protocol, "tcp" | "") {
-        " flags S/SA"
-    } else {
-        ""
-    };
     if record.text("statetype") == Some("none") {
         return Some(" no state".to_owned());
     }
     let is_tcp = protocol == "tcp";
-    let typed = |key: &str| record.text(key).filter(|value| !value.is_empty());
-    let number = |key: &str| {
-        typed(key)
-            .and_then(|value| value.parse::<u32>().ok())
-            .filter(|number| *number > 0)
-    };
-    let of_tcp = |key: &str| number(key).filter(|_| is_tcp);
-    let (max, nodes, states) = (
-        number("max"),
-        number("max-src-nodes"),
-        number("max-src-states"),
-    );
-    let connections = of_tcp("max-src-conn");
-    let (count, seconds) = (of_tcp("max-src-conn-rate"), of_tcp("max-src-conn-rates"));
-    let rate = count.zip(seconds);
-    let others = [max, nodes, states, connections, number("statetimeout")];
-    if rate.is_none()
-        && (count.is_some() || seconds.is_some())
-        && others.iter().all(Option::is_none)
-    {
-        return None;
-    }
-    let mut options: Vec<String> = Vec::new();
-    options.extend(max.map(|max| format!("max {max}")));
-    if connections.is_some() || rate.is_some() {
-        options.push("source-track rule".to_owned());
-    } else if nodes.is_some() || states.is_some() {
-        options.push("source-track global".to_owned());
-    }
-    options.extend(states.map(|states| format!("max-src-states {states}")));
-    options.extend(connections.map(|connections| format!("max-src-conn {connections}")));
-    options.extend(rate.map(|(count, seconds)| format!("max-src-conn-rate {count}/{seconds}")));
-    options.extend(nodes.map(|nodes| format!("max-src-nodes {nodes}")));
-    options.extend(rate.map(|_| "overload <virusprot> flush global".to_owned()));
-    let timeout = if is_tcp {
-        "tcp.established"
+    let flags = if is_tcp || protocol.is_empty() {
+        " flags S/SA"
     } else {
-        "other.multiple"
+        ""
     };
-    options.extend(number("statetimeout").map(|seconds| format!("{timeout} {seconds}")));
-    if let Some(max) = max {
-        options.push(format!(
-            "adaptive.start {}, adaptive.end {}",
-            max / 10 * 6,
-            max / 10 * 12
-        ));
-    }
-    options.extend(rate.map(|(_, seconds)| format!("src.track {seconds}")));
+    let options = Limits::read(record, is_tcp)?.options(is_tcp).join(", ");
     let options = if options.is_empty() {
-        String::new()
+        options
     } else {
-        format!(" ({})", options.join(", "))
+        format!(" ({options})")
     };
     Some(format!("{flags} keep state{options}"))
 }

@@ -66,8 +66,16 @@ impl Configuration {
         self.tree.set(section, holder);
     }
 
-    /// Records a write as `write_config` does: the revision that was there goes into the history.
-    pub fn revise(&mut self, now: i64, description: &str, username: &str) {
+    /// Takes everything of another configuration but the revision, which goes by what was written last.
+    pub fn replace(&mut self, other: Self) {
+        let revision = self.section("revision").clone();
+        self.tree = other.tree;
+        self.tree.set("revision", revision);
+    }
+
+    /// Records a write as `write_config` does: the revision that was there goes into the history. Returns the time of
+    /// the new one.
+    pub fn revise(&mut self, now: i64, description: &str, username: &str) -> String {
         let before = self.section("revision").clone();
         self.history.insert(0, before);
         self.history.truncate(BACKUPS);
@@ -79,6 +87,7 @@ impl Configuration {
             ("username", username),
         ];
         self.tree.set("revision", Element::of_texts(revision));
+        time
     }
 }
 

@@ -11,6 +11,8 @@ use crate::domain::configured::{
 };
 use crate::firewall::agent::ReadRequest;
 
+/// How many entries of the configuration history are told.
+const HISTORY: usize = 30;
 /// How deep port aliases may nest.
 const DEPTH: u8 = 4;
 
@@ -39,9 +41,16 @@ impl Configuration {
                 .text("synchronizetoip")
                 .is_some_and(|peer| !peer.is_empty()),
             filter_disabled: system.has("disablefilter"),
-            history: self.history.iter().map(revision_of).collect(),
+            history: self.revisions(),
             ..Configured::default()
         }
+    }
+
+    /// Returns the revision in force and older ones, newest first.
+    fn revisions(&self) -> Vec<Revision> {
+        let present = std::iter::once(self.section("revision"));
+        let all = present.chain(&self.history).take(HISTORY);
+        all.map(revision_of).collect()
     }
 
     fn nat_rules(&self, request: &ReadRequest) -> Vec<NatRule> {

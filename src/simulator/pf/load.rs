@@ -3,6 +3,7 @@
 //! still finds them by the labels of their own rule. Tables keep their contents and times (FreeBSD 14's
 //! `pf_commit_rules` and `pfr_ina_commit`).
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Pf;
@@ -119,7 +120,7 @@ pub(super) fn resolve(tables: &[Table], target: &str) -> Option<std::net::IpAddr
     {
         Some(name) => {
             let table = tables.iter().find(|table| table.name == name)?;
-            table.entries.keys().next().map(|net| net.addr())
+            table.entries.keys().next().map(IpNet::addr)
         }
         None => net(target).map(|net| net.addr()),
     }

@@ -1,5 +1,7 @@
 //! Caps, overload and kill, on a box where nothing else happens.
 
+mod load;
+
 use std::net::SocketAddr;
 
 use super::state::{Level, Tracked};
