@@ -119,7 +119,8 @@ impl Entry {
     /// Returns whether it took effect.
     pub fn took_effect(&self) -> bool {
         self.finish.as_ref().is_some_and(|finish| {
-            finish.ended == Ended::Done || (finish.ended == Ended::Unverified && !finish.changed.is_empty())
+            finish.ended == Ended::Done
+                || (finish.ended == Ended::Unverified && !finish.changed.is_empty())
         })
     }
 
@@ -154,7 +155,11 @@ pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec
 
 fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
     use super::plan::Operation;
-    let Some(entry) = entries.iter_mut().rev().find(|entry| entry.plan.id.as_str() == id) else {
+    let Some(entry) = entries
+        .iter_mut()
+        .rev()
+        .find(|entry| entry.plan.id.as_str() == id)
+    else {
         return;
     };
     entry.finish = Some(finish.clone());
@@ -203,7 +208,11 @@ pub fn find<'a>(entries: &'a [Entry], prefix: &str) -> Result<&'a Entry, FindErr
         [one] => Ok(one),
         several => Err(FindError::Ambiguous {
             prefix: prefix.to_owned(),
-            ids: several.iter().map(|entry| entry.plan.id.as_str()).collect::<Vec<_>>().join(", "),
+            ids: several
+                .iter()
+                .map(|entry| entry.plan.id.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         }),
     }
 }
@@ -221,8 +230,17 @@ pub fn last_deleted<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entr
     let deletes = |entry: &&Entry| {
         entry.plan.firewall == firewall
             && entry.took_effect()
-            && entry.finish.as_ref().is_some_and(|finish| finish.outcome.is_some())
-            && matches!(&entry.plan.change.operation, Operation::Configuration { change: Change::Delete, .. })
+            && entry
+                .finish
+                .as_ref()
+                .is_some_and(|finish| finish.outcome.is_some())
+            && matches!(
+                &entry.plan.change.operation,
+                Operation::Configuration {
+                    change: Change::Delete,
+                    ..
+                }
+            )
     };
     entries.iter().rev().find(deletes)
 }

@@ -25,7 +25,9 @@ use super::pf::table::TableName;
 pub use caps::{Wanted, limits, ratelimit};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{Present, Saved, Terms, apply, restore, revoke};
-pub use facts::{configuration as configuration_facts, entries as entry_facts, states as state_facts};
+pub use facts::{
+    configuration as configuration_facts, entries as entry_facts, states as state_facts,
+};
 pub use states::{Choice as StatesChoice, PlannedState, kill};
 pub use table::{Choice as TableChoice, free};
 pub use undo::{Past, keep, undo};
@@ -320,7 +322,10 @@ impl Plan {
         let hash = Sha256::new()
             .chain_update(salt)
             .chain_update(author.made_at.to_string())
-            .chain_update(format!("{}\n{}\n{}\n", author.who, author.firewall, author.command))
+            .chain_update(format!(
+                "{}\n{}\n{}\n",
+                author.who, author.firewall, author.command
+            ))
             .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
             .finalize();
         let id: String = hexadecimal(&hash).chars().take(12).collect();

@@ -2,7 +2,8 @@
 
 use super::exposure::{Present, Terms, ready};
 use super::{
-    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted, named,
+    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
+    named,
 };
 use crate::domain::change::Change;
 use crate::domain::configured::FilterRule;
@@ -39,13 +40,19 @@ pub fn limits(caps: Caps) -> Result<(), Refusal> {
         return Ok(());
     };
     if connections == 0 || seconds == 0 {
-        return refuse(format!("A rate of {connections}/{seconds} does not work: both numbers count from 1."));
+        return refuse(format!(
+            "A rate of {connections}/{seconds} does not work: both numbers count from 1."
+        ));
     }
     if connections > MOST_CONNECTIONS {
-        return refuse(format!("pf does not load a rate of {connections} connections; {MOST_CONNECTIONS} is the most."));
+        return refuse(format!(
+            "pf does not load a rate of {connections} connections; {MOST_CONNECTIONS} is the most."
+        ));
     }
     if seconds > MOST_SECONDS {
-        return refuse(format!("pfSense's form takes rates over at most {MOST_SECONDS} seconds, not {seconds}: the next save in the GUI would fail."));
+        return refuse(format!(
+            "pfSense's form takes rates over at most {MOST_SECONDS} seconds, not {seconds}: the next save in the GUI would fail."
+        ));
     }
     Ok(())
 }
@@ -71,7 +78,11 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
     carries(filter)?;
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
-    let name = wanted.preset.as_ref().map(|name| format!(" (preset {name})")).unwrap_or_default();
+    let name = wanted
+        .preset
+        .as_ref()
+        .map(|name| format!(" (preset {name})"))
+        .unwrap_or_default();
     if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: the caps are {now} already{name}."
@@ -83,7 +94,11 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
         checks: checks(filter, wanted.caps),
         undo: Undo::Command("puts the caps back that were there".to_owned()),
         risks: risks(present, now, wanted.caps),
-        confirm: if wanted.caps.is_empty() { Confirm::Word("uncapped".to_owned()) } else { Confirm::YesNo },
+        confirm: if wanted.caps.is_empty() {
+            Confirm::Word("uncapped".to_owned())
+        } else {
+            Confirm::YesNo
+        },
         seen: super::exposure::seen(present),
         operation: Operation::Configuration {
             change: Change::Caps {
@@ -102,18 +117,27 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
 /// Refuses rules on which pfSense ignores caps (pfSense 2.7.2 source, `filter.inc`), with the reason.
 fn carries(filter: &FilterRule) -> Result<(), Refusal> {
     let refuse = |why: String| {
-        Err(Refusal::new(RefusalKind::Impossible, format!("Caps cannot work here: {why}."))
-            .hint("Make the rule what the configuration says: kmsctl expose apply"))
+        Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("Caps cannot work here: {why}."),
+        )
+        .hint("Make the rule what the configuration says: kmsctl expose apply"))
     };
     match filter.kind.as_deref() {
         None | Some("" | "pass") => {}
-        Some(kind) => return refuse(format!("the filter rule's action is {kind}, and only rules that pass have caps")),
+        Some(kind) => {
+            return refuse(format!(
+                "the filter rule's action is {kind}, and only rules that pass have caps"
+            ));
+        }
     }
     match filter.protocol.as_deref() {
         Some("tcp" | "tcp/udp") => {}
         other => {
             let protocol = other.filter(|text| !text.is_empty()).unwrap_or("any");
-            return refuse(format!("the filter rule's protocol is {protocol}, and pfSense writes connection caps for TCP only"));
+            return refuse(format!(
+                "the filter rule's protocol is {protocol}, and pfSense writes connection caps for TCP only"
+            ));
         }
     }
     if filter.statetype.as_deref() == Some("none") {
@@ -132,7 +156,11 @@ fn written_whole(filter: &FilterRule) -> bool {
 pub(crate) fn differences(before: Caps, after: Caps) -> Vec<Difference> {
     let mut differences = Vec::new();
     if before.max_src_conn != after.max_src_conn {
-        differences.push(Difference::new("max_src_conn", before.max_src_conn, after.max_src_conn));
+        differences.push(Difference::new(
+            "max_src_conn",
+            before.max_src_conn,
+            after.max_src_conn,
+        ));
     }
     if before.rate != after.rate {
         differences.push(Difference::new("rate", rate(before), rate(after)));
@@ -141,12 +169,14 @@ pub(crate) fn differences(before: Caps, after: Caps) -> Vec<Difference> {
 }
 
 fn rate(caps: Caps) -> Option<String> {
-    caps.rate.map(|rate| format!("{}/{}", rate.connections, rate.seconds))
+    caps.rate
+        .map(|rate| format!("{}/{}", rate.connections, rate.seconds))
 }
 
 fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     let tracker = filter.tracker.as_deref().unwrap_or("of the exposure");
-    let mut checks = vec!["The configuration holds them, and nothing else in it differs.".to_owned()];
+    let mut checks =
+        vec!["The configuration holds them, and nothing else in it differs.".to_owned()];
     if filter.disabled {
         checks.push("The rule is disabled, so pf loads no caps until it is enabled.".to_owned());
     } else {
@@ -163,7 +193,10 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps) -> Vec<Risk> {
     if let Some(limit) = wanted.max_src_conn {
         risks.extend(impact(present, limit));
         if limit > NEVER_BITES {
-            risks.push(Risk::new("never-bites", format!("No source holds {limit} connections: this cap will never bite.")));
+            risks.push(Risk::new(
+                "never-bites",
+                format!("No source holds {limit} connections: this cap will never bite."),
+            ));
         }
     }
     if wanted.rate.is_none() {
@@ -174,7 +207,11 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps) -> Vec<Risk> {
     }
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
         let loosens = at_least(wanted.max_src_conn, now.max_src_conn);
-        let hint = if loosens { " Clear the slate with: kmsctl virusprot flush" } else { "" };
+        let hint = if loosens {
+            " Clear the slate with: kmsctl virusprot flush"
+        } else {
+            ""
+        };
         risks.push(Risk::new(
             "stay-blocked",
             format!(

@@ -70,7 +70,10 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
     }
     let pair = Pair::find(configured, present.service);
     const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-association"];
-    let doubt = pair.findings.iter().find(|finding| AMBIGUOUS.contains(&finding.code));
+    let doubt = pair
+        .findings
+        .iter()
+        .find(|finding| AMBIGUOUS.contains(&finding.code));
     if let Some(doubt) = doubt {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -101,7 +104,10 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
     if !present.configured.dirty.is_empty() {
         risks.push(Risk::new(
             "activates-pending",
-            format!("Loading the rules also activates what others saved and did not apply ({}).", present.configured.dirty.join(", ")),
+            format!(
+                "Loading the rules also activates what others saved and did not apply ({}).",
+                present.configured.dirty.join(", ")
+            ),
         ));
     }
     if present.configured.ha_peer {
@@ -148,39 +154,69 @@ pub fn revoke(
     if pair.nat.is_none() && pair.filter.is_none() {
         return no_rules(state);
     }
-    let enabled = pair.nat.is_some_and(|rule| !rule.disabled) || pair.filter.is_some_and(|rule| !rule.disabled);
+    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
+        || pair.filter.is_some_and(|rule| !rule.disabled);
     let loaded = present.exposure.nat.loaded || present.exposure.filter.loaded;
     if !delete && !enabled && !loaded {
-        return Ok(Planned::NothingToDo(format!("Nothing to do: both rules are disabled already, and the exposure is {state}.")));
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: both rules are disabled already, and the exposure is {state}."
+        )));
     }
     let (change, what) = if delete {
-        (Change::Delete, "Close the exposure: delete the port forward and its filter rule, after saving both whole.")
+        (
+            Change::Delete,
+            "Close the exposure: delete the port forward and its filter rule, after saving both whole.",
+        )
     } else {
-        (Change::Disable, "Close the exposure: disable the port forward and its filter rule.")
+        (
+            Change::Disable,
+            "Close the exposure: disable the port forward and its filter rule.",
+        )
     };
     let mut draft = draft(present, terms, change, what);
     let after = if delete { None } else { Some("disabled") };
     if let Some(nat) = pair.nat {
-        draft.differences.push(Difference::new("port forward", standing(nat.disabled), after));
+        draft.differences.push(Difference::new(
+            "port forward",
+            standing(nat.disabled),
+            after,
+        ));
     }
     if let Some(filter) = pair.filter {
-        draft.differences.push(Difference::new("filter rule", standing(filter.disabled), after));
+        draft.differences.push(Difference::new(
+            "filter rule",
+            standing(filter.disabled),
+            after,
+        ));
     }
     let closed = if delete { State::Absent } else { State::Closed };
-    draft.differences.push(Difference::new("exposure", state.name(), closed.name()));
+    draft
+        .differences
+        .push(Difference::new("exposure", state.name(), closed.name()));
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
     if end_connections {
-        draft.differences.push(Difference::new("connections", connections, 0));
-        draft.checks.push("No connection to the service is left in pf.".to_owned());
+        draft
+            .differences
+            .push(Difference::new("connections", connections, 0));
+        draft
+            .checks
+            .push("No connection to the service is left in pf.".to_owned());
     } else if connections > 0 {
         draft.risks.push(Risk::new(
             "connections-live-on",
             format!("{connections} open connections live on until they end by themselves."),
         ));
     }
-    draft.checks.push("pf has neither the redirection nor the pass rule any more, and lets nothing in.".to_owned());
+    draft.checks.push(
+        "pf has neither the redirection nor the pass rule any more, and lets nothing in."
+            .to_owned(),
+    );
     draft.confirm = Confirm::Word("revoke".to_owned());
-    if let Operation::Configuration { end_connections: end, .. } = &mut draft.operation {
+    if let Operation::Configuration {
+        end_connections: end,
+        ..
+    } = &mut draft.operation
+    {
         *end = end_connections;
     }
     Ok(draft.into())
@@ -188,7 +224,9 @@ pub fn revoke(
 
 fn no_rules(state: State) -> Result<Planned, Refusal> {
     if state == State::Absent || state == State::Closed {
-        return Ok(Planned::NothingToDo("Nothing to do: there are no such rules.".to_owned()));
+        return Ok(Planned::NothingToDo(
+            "Nothing to do: there are no such rules.".to_owned(),
+        ));
     }
     Err(Refusal::new(
         RefusalKind::Impossible,
@@ -207,30 +245,66 @@ pub fn restore(
     let pair = ready(present, terms)?;
     let state = present.exposure.state;
     let complete = pair.nat.is_some() && (pair.filter.is_some() || pair.nat_passes());
-    let enabled = pair.nat.is_some_and(|rule| !rule.disabled) && pair.filter.is_none_or(|rule| !rule.disabled);
+    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
+        && pair.filter.is_none_or(|rule| !rule.disabled);
     if complete && enabled && state.lets_in() {
-        let uncapped = if state == State::Uncapped { " No caps are in force, though: kmsctl expose apply" } else { "" };
-        return Ok(Planned::NothingToDo(format!("Nothing to do: the exposure is {state}.{uncapped}")));
+        let uncapped = if state == State::Uncapped {
+            " No caps are in force, though: kmsctl expose apply"
+        } else {
+            ""
+        };
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: the exposure is {state}.{uncapped}"
+        )));
     }
     if complete {
-        let mut draft = draft(present, terms, Change::Enable, "Open the exposure: enable the port forward and its filter rule.");
+        let mut draft = draft(
+            present,
+            terms,
+            Change::Enable,
+            "Open the exposure: enable the port forward and its filter rule.",
+        );
         if let Some(nat) = pair.nat {
-            draft.differences.push(Difference::new("port forward", standing(nat.disabled), "enabled"));
+            draft.differences.push(Difference::new(
+                "port forward",
+                standing(nat.disabled),
+                "enabled",
+            ));
         }
         if let Some(filter) = pair.filter {
-            draft.differences.push(Difference::new("filter rule", standing(filter.disabled), "enabled"));
+            draft.differences.push(Difference::new(
+                "filter rule",
+                standing(filter.disabled),
+                "enabled",
+            ));
             let (caps, _) = ratelimit::of_configured(filter);
-            draft.checks.push(format!("pf's loaded rule carries {caps}."));
+            draft
+                .checks
+                .push(format!("pf's loaded rule carries {caps}."));
         }
         return Ok(opening(draft, state).into());
     }
     if let (None, None, Some(saved)) = (pair.nat, pair.filter, saved) {
-        let change = Change::PutBack { records: Box::new(saved.records.clone()), alias: false };
-        let what = format!("Open the exposure: put back the rules that {} deleted, as they were.", saved.id);
+        let change = Change::PutBack {
+            records: Box::new(saved.records.clone()),
+            alias: false,
+        };
+        let what = format!(
+            "Open the exposure: put back the rules that {} deleted, as they were.",
+            saved.id
+        );
         let mut draft = draft(present, terms, change, &what);
         let standing = |record: bool| if record { Some("as it was") } else { None };
-        draft.differences.push(Difference::new("port forward", None::<&str>, standing(saved.records.nat.is_some())));
-        draft.differences.push(Difference::new("filter rule", None::<&str>, standing(saved.records.filter.is_some())));
+        draft.differences.push(Difference::new(
+            "port forward",
+            None::<&str>,
+            standing(saved.records.nat.is_some()),
+        ));
+        draft.differences.push(Difference::new(
+            "filter rule",
+            None::<&str>,
+            standing(saved.records.filter.is_some()),
+        ));
         return Ok(opening(draft, state).into());
     }
     let mut draft = build(present, &pair, caps, false, terms);
@@ -243,8 +317,14 @@ pub fn restore(
 
 fn opening(mut draft: Draft, state: State) -> Draft {
     if !state.lets_in() {
-        draft.differences.push(Difference::new("exposure", state.name(), State::Open.name()));
-        draft.checks.push("pf redirects the service's port and lets connections in.".to_owned());
+        draft.differences.push(Difference::new(
+            "exposure",
+            state.name(),
+            State::Open.name(),
+        ));
+        draft
+            .checks
+            .push("pf redirects the service's port and lets connections in.".to_owned());
     }
     draft
 }
@@ -255,8 +335,13 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
     let pair = ready(present, terms)?;
     let draft = build(present, &pair, caps, true, terms);
     let state = present.exposure.state;
-    if draft.differences.is_empty() && state == State::Open && present.exposure.caps.loaded == Some(caps) {
-        return Ok(Planned::NothingToDo("Nothing to do: the firewall is what the configuration says.".to_owned()));
+    if draft.differences.is_empty()
+        && state == State::Open
+        && present.exposure.caps.loaded == Some(caps)
+    {
+        return Ok(Planned::NothingToDo(
+            "Nothing to do: the firewall is what the configuration says.".to_owned(),
+        ));
     }
     Ok(opening(draft, state).into())
 }
@@ -278,16 +363,26 @@ fn build(present: &Present<'_>, pair: &Pair<'_>, caps: Caps, alias: bool, terms:
     if alias && present.exposure.alias.as_expected != Some(true) {
         let members = &present.exposure.alias;
         let now = (members.configured == Some(true)).then(|| members.addresses.join(" "));
-        draft.differences.push(Difference::new("alias", now, service.address.to_string()));
+        draft
+            .differences
+            .push(Difference::new("alias", now, service.address.to_string()));
     }
     let differences = &mut draft.differences;
     match pair.nat.or_else(|| elsewhere(present)) {
-        None => differences.push(Difference::new("port forward", None::<&str>, format!("port {} to {}", service.port, service.alias))),
+        None => differences.push(Difference::new(
+            "port forward",
+            None::<&str>,
+            format!("port {} to {}", service.port, service.alias),
+        )),
         Some(nat) => nat_differences(nat, service, differences),
     }
     match pair.filter {
         None => {
-            differences.push(Difference::new("filter rule", None::<&str>, format!("pass to {} port {}", service.alias, service.port)));
+            differences.push(Difference::new(
+                "filter rule",
+                None::<&str>,
+                format!("pass to {} port {}", service.alias, service.port),
+            ));
             differences.extend(caps::differences(Caps::default(), caps));
         }
         Some(filter) => {
@@ -299,12 +394,18 @@ fn build(present: &Present<'_>, pair: &Pair<'_>, caps: Caps, alias: bool, terms:
                 differences.push(Difference::new("filter rule type", kind, "pass"));
             }
             if filter.protocol.as_deref() != Some("tcp") {
-                differences.push(Difference::new("filter rule protocol", filter.protocol.clone(), "tcp"));
+                differences.push(Difference::new(
+                    "filter rule protocol",
+                    filter.protocol.clone(),
+                    "tcp",
+                ));
             }
             differences.extend(caps::differences(ratelimit::of_configured(filter).0, caps));
         }
     }
-    draft.checks.push(format!("pf's loaded rule carries {caps}."));
+    draft
+        .checks
+        .push(format!("pf's loaded rule carries {caps}."));
     draft
 }
 
@@ -313,17 +414,33 @@ fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Diffe
         differences.push(Difference::new("port forward", "disabled", "enabled"));
     }
     if nat.target.as_deref() != Some(service.alias.as_str()) {
-        differences.push(Difference::new("port forward target", nat.target.clone(), service.alias.clone()));
+        differences.push(Difference::new(
+            "port forward target",
+            nat.target.clone(),
+            service.alias.clone(),
+        ));
     }
     let port = service.port.to_string();
     if nat.local_port.as_deref() != Some(port.as_str()) {
-        differences.push(Difference::new("port forward port", nat.local_port.clone(), port));
+        differences.push(Difference::new(
+            "port forward port",
+            nat.local_port.clone(),
+            port,
+        ));
     }
     if nat.protocol.as_deref() != Some("tcp") {
-        differences.push(Difference::new("port forward protocol", nat.protocol.clone(), "tcp"));
+        differences.push(Difference::new(
+            "port forward protocol",
+            nat.protocol.clone(),
+            "tcp",
+        ));
     }
     if nat.association.as_deref() == Some("pass") {
-        differences.push(Difference::new("association", "pass", "a filter rule of its own"));
+        differences.push(Difference::new(
+            "association",
+            "pass",
+            "a filter rule of its own",
+        ));
     }
 }
 

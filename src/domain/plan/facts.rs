@@ -12,9 +12,10 @@ use crate::domain::service::Service;
 /// Returns each entry with the time it was added.
 pub fn entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, String> {
     let fact = |entry: &Entry| {
-        let since = entry
-            .since
-            .map_or_else(|| "blocked".to_owned(), |since| format!("blocked since {since}"));
+        let since = entry.since.map_or_else(
+            || "blocked".to_owned(),
+            |since| format!("blocked since {since}"),
+        );
         (Address::from(entry).to_string(), since)
     };
     entries.map(fact).collect()
@@ -49,8 +50,14 @@ pub fn configuration(configured: &Configured, service: &Service) -> BTreeMap<Str
         say("filter rule type", text(filter.kind.as_ref()));
         say("tracker", text(filter.tracker.as_ref()));
         say("max-src-conn", text(filter.caps.max_src_conn.as_ref()));
-        say("max-src-conn-rate", text(filter.caps.max_src_conn_rate.as_ref()));
-        say("max-src-conn-rates", text(filter.caps.max_src_conn_rates.as_ref()));
+        say(
+            "max-src-conn-rate",
+            text(filter.caps.max_src_conn_rate.as_ref()),
+        );
+        say(
+            "max-src-conn-rates",
+            text(filter.caps.max_src_conn_rates.as_ref()),
+        );
     }
     if let Some(alias) = &configured.alias {
         say("alias", text(alias.address.as_ref()));

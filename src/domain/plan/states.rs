@@ -128,10 +128,18 @@ fn draft(
             Difference::new("states", planned.len(), 0),
         ],
         checks: vec!["None of these states is left in pf, both halves read back.".to_owned()],
-        undo: Undo::Impossible("Ended connections do not come back; clients connect again by themselves.".to_owned()),
+        undo: Undo::Impossible(
+            "Ended connections do not come back; clients connect again by themselves.".to_owned(),
+        ),
         risks: vec![
-            Risk::new("silent", "pf ends states silently: both sides notice by time-out only."),
-            Risk::new("reconnects", "Ending a connection blocks nobody: a client may connect again at once."),
+            Risk::new(
+                "silent",
+                "pf ends states silently: both sides notice by time-out only.",
+            ),
+            Risk::new(
+                "reconnects",
+                "Ending a connection blocks nobody: a client may connect again at once.",
+            ),
         ],
         confirm,
         seen: Seen::of(super::state_facts(chosen.iter().copied())),
@@ -166,9 +174,8 @@ fn planned(state: &State) -> Option<PlannedState> {
 
 /// Counts the states that the exposure's rule made: those through the port forward, from outside.
 fn by_label(states: &[&State], service: &Service) -> usize {
-    let forwarded = |state: &&&State| {
-        matches!(half(state, service), Some(Half::Client { forwarded: true }))
-    };
+    let forwarded =
+        |state: &&&State| matches!(half(state, service), Some(Half::Client { forwarded: true }));
     states.iter().filter(forwarded).count()
 }
 

@@ -82,13 +82,16 @@ fn addressed<'a>(
     wanted.dedup();
     let mut chosen = Vec::new();
     for address in wanted {
-        if let Some(entry) = entries.iter().find(|entry| Address::from(*entry) == address) {
+        if let Some(entry) = entries
+            .iter()
+            .find(|entry| Address::from(*entry) == address)
+        {
             chosen.push(entry);
             continue;
         }
-        let around = entries.iter().find(|entry| {
-            !entry.negated && !address.negated && entry.net.contains(&address.net)
-        });
+        let around = entries
+            .iter()
+            .find(|entry| !entry.negated && !address.negated && entry.net.contains(&address.net));
         if let Some(around) = around {
             let around = Address::from(around);
             return Err(Refusal::new(
@@ -124,7 +127,9 @@ fn risks(table: &str) -> Vec<Risk> {
         ),
         Risk::new(
             "shared-table",
-            format!("{table} is shared by every rule with a rate cap: an entry need not come from this service, and freeing it opens every port to it."),
+            format!(
+                "{table} is shared by every rule with a rate cap: an entry need not come from this service, and freeing it opens every port to it."
+            ),
         ),
     ]
 }

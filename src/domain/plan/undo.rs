@@ -25,7 +25,10 @@ pub enum Past<'a> {
 pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
     if let Some(by) = &entry.undone_by {
-        return Err(Refusal::new(RefusalKind::Impossible, format!("{id} was taken back already, by {by}.")));
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{id} was taken back already, by {by}."),
+        ));
     }
     let Some(finish) = &entry.finish else {
         return Err(unsettled(id));
@@ -45,7 +48,10 @@ pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
             };
             records(entry, outcome, present, *terms)
         }
-        _ => Err(Refusal::new(RefusalKind::Impossible, format!("{id} cannot be taken back: {}", why_not(entry)))),
+        _ => Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{id} cannot be taken back: {}", why_not(entry)),
+        )),
     }?;
     if let Planned::Change(draft) = &mut planned {
         draft.undoes = Some(id.to_owned());
@@ -61,8 +67,11 @@ fn why_not(entry: &Entry) -> String {
 }
 
 fn unsettled(id: &str) -> Refusal {
-    Refusal::new(RefusalKind::Impossible, format!("How {id} ended is not known, so there is nothing safe to take back."))
-        .hint(format!("Ask the firewall: kmsctl history {id}"))
+    Refusal::new(
+        RefusalKind::Impossible,
+        format!("How {id} ended is not known, so there is nothing safe to take back."),
+    )
+    .hint(format!("Ask the firewall: kmsctl history {id}"))
 }
 
 /// Plans to block addresses again.
@@ -73,12 +82,19 @@ fn put_back(
     operator: Option<IpAddr>,
 ) -> Result<Planned, Refusal> {
     let name = table.as_str();
-    let is_there = |entry: &PlannedEntry| now.iter().any(|there| Address::from(there) == entry.address);
-    let is_operator = |entry: &PlannedEntry| {
-        operator.is_some_and(|operator| !entry.address.negated && entry.address.net.contains(&operator))
+    let is_there = |entry: &PlannedEntry| {
+        now.iter()
+            .any(|there| Address::from(there) == entry.address)
     };
-    let (own, rest): (Vec<PlannedEntry>, Vec<PlannedEntry>) =
-        freed.iter().copied().filter(|entry| !is_there(entry)).partition(is_operator);
+    let is_operator = |entry: &PlannedEntry| {
+        operator
+            .is_some_and(|operator| !entry.address.negated && entry.address.net.contains(&operator))
+    };
+    let (own, rest): (Vec<PlannedEntry>, Vec<PlannedEntry>) = freed
+        .iter()
+        .copied()
+        .filter(|entry| !is_there(entry))
+        .partition(is_operator);
     let mut risks = vec![Risk::new(
         "ages-restart",
         "Their ages restart: pf counts from now, so the cron job frees them later than it would have.",
@@ -86,13 +102,20 @@ fn put_back(
     if let Some(entry) = own.first() {
         risks.push(Risk::new(
             "operator-left-out",
-            format!("{} is where you work from; it is left out, as blocking it would lock you out.", entry.address),
+            format!(
+                "{} is where you work from; it is left out, as blocking it would lock you out.",
+                entry.address
+            ),
         ));
     }
     if rest.is_empty() {
-        return Ok(Planned::NothingToDo(format!("Nothing to do: what was freed is in {name} again already.")));
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: what was freed is in {name} again already."
+        )));
     }
-    let facts = rest.iter().map(|entry| (entry.address.to_string(), "nothing".to_owned()));
+    let facts = rest
+        .iter()
+        .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
     Ok(Draft {
         what: format!("Block {} again in {name}.", counted(rest.len(), "address", "addresses")),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
@@ -109,13 +132,20 @@ fn put_back(
 }
 
 /// Plans to put the records back, if they still are what the change made of them.
-fn records(entry: &Entry, outcome: &Outcome, present: &Present<'_>, terms: Terms) -> Result<Planned, Refusal> {
+fn records(
+    entry: &Entry,
+    outcome: &Outcome,
+    present: &Present<'_>,
+    terms: Terms,
+) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
     ready_for_undo(present, terms)?;
     let now = &present.configured.fingerprint;
     let (before, after) = &outcome.fingerprints;
     if now == before {
-        return Ok(Planned::NothingToDo(format!("Nothing to do: the rules are what they were before {id} already.")));
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: the rules are what they were before {id} already."
+        )));
     }
     if now != after {
         return Err(Refusal::new(
@@ -126,14 +156,22 @@ fn records(entry: &Entry, outcome: &Outcome, present: &Present<'_>, terms: Terms
     }
     let alias = matches!(
         &entry.plan.change.operation,
-        Operation::Configuration { change: Change::Build { alias: true, .. } | Change::PutBack { alias: true, .. }, .. }
+        Operation::Configuration {
+            change: Change::Build { alias: true, .. } | Change::PutBack { alias: true, .. },
+            ..
+        }
     );
     let turned = |difference: &Difference| Difference {
         field: difference.field.clone(),
         before: difference.after.clone(),
         after: difference.before.clone(),
     };
-    let restored = entry.plan.change.differences.iter().filter(|difference| difference.field != "connections");
+    let restored = entry
+        .plan
+        .change
+        .differences
+        .iter()
+        .filter(|difference| difference.field != "connections");
     Ok(Draft {
         what: format!("Take back {id} ({}): put the rules back as they were.", entry.plan.command),
         differences: restored.map(turned).collect(),
@@ -166,10 +204,18 @@ fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
 
 /// Plans to make a temporary change permanent.
 pub fn keep(id: &str, present: &Present<'_>) -> Result<Planned, Refusal> {
-    let Some(armed) = present.configured.armed.iter().find(|armed| armed.id.as_str() == id) else {
-        return Ok(Planned::NothingToDo(format!("Nothing to do: nothing is armed to take back {id}.")));
+    let Some(armed) = present
+        .configured
+        .armed
+        .iter()
+        .find(|armed| armed.id.as_str() == id)
+    else {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: nothing is armed to take back {id}."
+        )));
     };
-    let at = jiff::Timestamp::from_second(armed.reverts_at).map_or_else(|_| "a time".to_owned(), |at| at.to_string());
+    let at = jiff::Timestamp::from_second(armed.reverts_at)
+        .map_or_else(|_| "a time".to_owned(), |at| at.to_string());
     Ok(Draft {
         what: format!("Keep {id} ({}): disarm the way back.", armed.what),
         differences: vec![Difference::new("reverts_at", at, None::<&str>)],
@@ -178,7 +224,9 @@ pub fn keep(id: &str, present: &Present<'_>) -> Result<Planned, Refusal> {
         risks: Vec::new(),
         confirm: Confirm::YesNo,
         seen: super::exposure::seen(present),
-        operation: Operation::Keep { id: armed.id.clone() },
+        operation: Operation::Keep {
+            id: armed.id.clone(),
+        },
         reverts_after: None,
         undoes: None,
     }
