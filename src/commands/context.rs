@@ -9,7 +9,9 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Programs, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
-use crate::firewall::script::Nonce;
+use crate::firewall::script::{Nonce, Script, Word};
+use crate::firewall::shell::Shell;
+use crate::journal::Journal;
 use crate::settings::{Become, Environment, Layers, Settings};
 use crate::simulator::{self, Scenario, Simulator};
 use crate::terminal::{Terminal, View, prompt};
@@ -32,22 +34,41 @@ pub struct Context {
     pub config_named: Option<PathBuf>,
 }
 
+/// A connection, on which any number of shells can be opened one after the other.
+pub struct Session {
+    link: Link,
+    target: Target,
+    simulator: Option<Simulator>,
+}
+
+impl Session {
+    /// Says good-bye; the simulated firewall saves its state.
+    pub async fn close(self) -> Result<()> {
+        self.link.close().await;
+        match self.simulator {
+            Some(simulator) => simulator.stop().await.map_err(demo_failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the host key that was verified, `ALGORITHM FINGERPRINT`.
+    pub fn host_key(&self) -> Option<String> {
+        let key = self.link.host_key()?;
+        Some(format!("{} {}", key.algorithm, key.fingerprint))
+    }
+}
+
 /// A connection with an open survey.
 pub struct Opened {
     survey: Survey,
-    link: Link,
-    simulator: Option<Simulator>,
+    session: Session,
 }
 
 impl Opened {
     /// Says good-bye; the simulated firewall saves its state.
     pub async fn close(self) -> Result<()> {
         self.survey.close().await;
-        self.link.close().await;
-        match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(demo_failure),
-            None => Ok(()),
-        }
+        self.session.close().await
     }
 }
 
@@ -63,6 +84,18 @@ impl Context {
 
     /// Connects and opens one shell that can answer the questions, within the time-out.
     pub async fn open(&self, questions: &[Question]) -> Result<Opened> {
+        let mut session = self.connect().await?;
+        match self.within_time(self.survey(&mut session, questions)).await {
+            Ok(survey) => Ok(Opened { survey, session }),
+            Err(failure) => {
+                let _ = session.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Connects, within the time-out.
+    pub async fn connect(&self) -> Result<Session> {
         let simulator = if self.demo {
             Some(self.start_demo().await?)
         } else {
@@ -71,17 +104,58 @@ impl Context {
         let target = simulator
             .as_ref()
             .map_or_else(|| self.target(), |simulator| self.demo_target(simulator));
+        let link = self.link(&target).await?;
+        Ok(Session {
+            link,
+            target,
+            simulator,
+        })
+    }
+
+    /// Connects once more where a connection was lost.
+    pub async fn reconnect(&self, session: &mut Session) -> Result<()> {
+        session.link = self.link(&session.target).await?;
+        Ok(())
+    }
+
+    async fn link(&self, target: &Target) -> Result<Link> {
+        let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
         let spinner = self
             .terminal
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
-        let opened = self.within_time(self.open_at(&target, questions)).await;
+        let link = self
+            .within_time(Link::connect(target, &ask))
+            .await;
         spinner.finish_and_clear();
-        let (survey, link) = opened?;
-        Ok(Opened {
-            survey,
-            link,
-            simulator,
+        link
+    }
+
+    /// Asks the questions over a connection, in a shell of their own, within the time-out.
+    pub async fn ask_over(
+        &self,
+        session: &mut Session,
+        questions: &[Question],
+    ) -> Result<Reading> {
+        self.within_time(async {
+            let mut survey = self.survey(session, questions).await?;
+            let reading = survey.read().await;
+            survey.close().await;
+            reading
         })
+        .await
+    }
+
+    /// Opens a shell on a connection for something else than a survey: `script` is given where programs are and the
+    /// agent's nonce.
+    pub async fn shell_over(
+        &self,
+        session: &mut Session,
+        script: impl FnOnce(&Programs, &Nonce) -> Script,
+    ) -> Result<(Shell, Programs, Nonce)> {
+        let nonce = random_nonce()?;
+        let programs = self.programs();
+        let shell = session.link.shell(&script(&programs, &nonce)).await?;
+        Ok((shell, programs, nonce))
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -132,6 +206,22 @@ impl Context {
         }
     }
 
+    /// Returns who works: `user@host`. On the demo the host is the demo, so that its answers are the same everywhere.
+    pub fn who(&self) -> String {
+        let user = self.environment.user.as_deref().unwrap_or("unknown");
+        let host = self.environment.host.as_deref().unwrap_or("localhost");
+        format!("{user}@{}", if self.demo { "demo" } else { host })
+    }
+
+    /// Returns the history: the demo has its own.
+    pub fn journal(&self) -> Journal {
+        if self.demo {
+            Journal::at(&self.demo_directory())
+        } else {
+            Journal::at(&self.settings.state_directory)
+        }
+    }
+
     /// Starts the simulated firewall on a free loopback port.
     pub async fn start_demo(&self) -> Result<Simulator> {
         self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -169,34 +259,36 @@ impl Context {
         self.settings.state_directory.join("demo")
     }
 
-    async fn open_at(&self, target: &Target, questions: &[Question]) -> Result<(Survey, Link)> {
-        let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
-        let nonce = random_nonce()?;
-        let (pfctl, php) = match self.demo {
-            true => (
-                crate::firewall::script::Word::fixed("/sbin/pfctl"),
-                crate::firewall::script::Word::fixed("/usr/local/bin/php"),
-            ),
-            false => (
-                self.settings.firewall.pfctl.clone(),
-                self.settings.firewall.php.clone(),
-            ),
+    async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
+        let service = &self.settings.service;
+        let script = |programs: &Programs, nonce: &Nonce| {
+            Survey::script(questions, service, programs, nonce)
         };
-        let programs = Programs { pfctl, php };
-        let script = Survey::script(questions, &self.settings.service, &programs, &nonce);
-        let mut link = Link::connect(target, &ask).await?;
-        let shell = link.shell(&script).await?;
-        let survey = Survey::new(
+        let (shell, programs, nonce) = self.shell_over(session, script).await?;
+        Ok(Survey::new(
             shell,
             questions,
-            self.settings.service.clone(),
+            service.clone(),
             programs,
             nonce,
-        );
-        Ok((survey, link))
+        ))
     }
 
-    async fn within_time<T, E: Into<Failure>>(
+    fn programs(&self) -> Programs {
+        if self.demo {
+            return Programs {
+                pfctl: Word::fixed("/sbin/pfctl"),
+                php: Word::fixed("/usr/local/bin/php"),
+            };
+        }
+        Programs {
+            pfctl: self.settings.firewall.pfctl.clone(),
+            php: self.settings.firewall.php.clone(),
+        }
+    }
+
+    /// Does something with the firewall within the time-out; Ctrl-C ends it.
+    pub async fn within_time<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T> {

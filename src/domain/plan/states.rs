@@ -154,7 +154,7 @@ fn draft(
 }
 
 /// Returns whether a state is one of those to be ended.
-pub(crate) fn concerns(state: &State, choice: &Choice) -> bool {
+pub fn concerns(state: &State, choice: &Choice) -> bool {
     match choice {
         Choice::All => true,
         Choice::Clients(clients) => clients.contains(&client(state)),
@@ -181,7 +181,7 @@ fn by_label(states: &[&State], service: &Service) -> usize {
 
 /// Finds the labels `id:TRACKER` (pfSense 2.7) or `id=TRACKER` (development versions) of the loaded rule. Without one
 /// (2.6) every state is ended by its id.
-pub(crate) fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
+pub fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
     let Some(tracker) = tracker else {
         return Vec::new();
     };
