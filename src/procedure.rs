@@ -107,9 +107,10 @@ async fn from_reading(
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {
             saved::save(&plan, path)?;
-            context
-                .terminal
-                .say(&format!("The plan is in {}; nothing was changed.", path.display()));
+            context.terminal.say(&format!(
+                "The plan is in {}; nothing was changed.",
+                path.display()
+            ));
         }
         return report::plan_only(context, &plan, &reading);
     }
@@ -129,9 +130,12 @@ async fn carry_out(
     let started = Event::Started {
         plan: Box::new(plan.clone()),
     };
-    let torn = journal.append(context.clock.now(), &started).map_err(|error| {
-        Failure::from(error).hint("Nothing was changed: without a history the firewall is not touched.")
-    })?;
+    let torn = journal
+        .append(context.clock.now(), &started)
+        .map_err(|error| {
+            Failure::from(error)
+                .hint("Nothing was changed: without a history the firewall is not touched.")
+        })?;
     if torn > 0 {
         context.terminal.caution(&format!(
             "The history ended in a torn record of {torn} bytes, from a machine that went down while writing; it was taken out and noted."

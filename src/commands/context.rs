@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::domain::blocked::Surroundings;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Fact, Programs, Question, Reading, Survey};
+use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
 use crate::firewall::script::{Nonce, Script, Word};
 use crate::firewall::shell::Shell;
@@ -46,7 +46,7 @@ impl Session {
     pub async fn close(self) -> Result<()> {
         self.link.close().await;
         match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(demo_failure),
+            Some(simulator) => simulator.stop().await.map_err(Failure::from),
             None => Ok(()),
         }
     }
@@ -119,23 +119,20 @@ impl Context {
     }
 
     async fn link(&self, target: &Target) -> Result<Link> {
-        let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
         let spinner = self
             .terminal
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
-        let link = self
-            .within_time(Link::connect(target, &ask))
-            .await;
+        let ask = |question: &str| {
+            spinner.finish_and_clear();
+            prompt::secret(self.terminal, question).map(Secret::new)
+        };
+        let link = self.within_time(Link::connect(target, &ask)).await;
         spinner.finish_and_clear();
         link
     }
 
     /// Asks the questions over a connection, in a shell of their own, within the time-out.
-    pub async fn ask_over(
-        &self,
-        session: &mut Session,
-        questions: &[Question],
-    ) -> Result<Reading> {
+    pub async fn ask_over(&self, session: &mut Session, questions: &[Question]) -> Result<Reading> {
         self.within_time(async {
             let mut survey = self.survey(session, questions).await?;
             let reading = survey.read().await;
@@ -145,17 +142,17 @@ impl Context {
         .await
     }
 
-    /// Opens a shell on a connection for something else than a survey: `script` is given where programs are and the
-    /// agent's nonce.
+    /// Opens a shell on a connection for something else than a survey: `script` is given the firewall's paths and
+    /// the agent's nonce.
     pub async fn shell_over(
         &self,
         session: &mut Session,
-        script: impl FnOnce(&Programs, &Nonce) -> Script,
-    ) -> Result<(Shell, Programs, Nonce)> {
+        script: impl FnOnce(&Paths, &Nonce) -> Script,
+    ) -> Result<(Shell, Paths, Nonce)> {
         let nonce = random_nonce()?;
-        let programs = self.programs();
-        let shell = session.link.shell(&script(&programs, &nonce)).await?;
-        Ok((shell, programs, nonce))
+        let paths = self.paths();
+        let shell = session.link.shell(&script(&paths, &nonce)).await?;
+        Ok((shell, paths, nonce))
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -237,7 +234,14 @@ impl Context {
             clock: self.clock,
             scenario,
         };
-        Simulator::start(options).await.map_err(demo_failure)
+        let simulator = Simulator::start(options).await.map_err(Failure::from)?;
+        if !simulator.keeps_state() {
+            self.terminal.warn(&[Warning::new(
+                "demo-shared",
+                "Another kmsctl uses the simulated firewall; what happens here is not kept.",
+            )]);
+        }
+        Ok(simulator)
     }
 
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
@@ -261,29 +265,26 @@ impl Context {
 
     async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
         let service = &self.settings.service;
-        let script = |programs: &Programs, nonce: &Nonce| {
-            Survey::script(questions, service, programs, nonce)
-        };
-        let (shell, programs, nonce) = self.shell_over(session, script).await?;
-        Ok(Survey::new(
-            shell,
-            questions,
-            service.clone(),
-            programs,
-            nonce,
-        ))
+        let script =
+            |paths: &Paths, nonce: &Nonce| Survey::script(questions, service, paths, nonce);
+        let (shell, paths, nonce) = self.shell_over(session, script).await?;
+        Ok(Survey::new(shell, questions, service.clone(), paths, nonce))
     }
 
-    fn programs(&self) -> Programs {
+    /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
+    fn paths(&self) -> Paths {
         if self.demo {
-            return Programs {
+            return Paths {
+                crontab: Word::fixed("/etc/crontab"),
                 pfctl: Word::fixed("/sbin/pfctl"),
                 php: Word::fixed("/usr/local/bin/php"),
             };
         }
-        Programs {
-            pfctl: self.settings.firewall.pfctl.clone(),
-            php: self.settings.firewall.php.clone(),
+        let firewall = &self.settings.firewall;
+        Paths {
+            crontab: firewall.crontab.clone(),
+            pfctl: firewall.pfctl.clone(),
+            php: firewall.php.clone(),
         }
     }
 
@@ -375,12 +376,6 @@ fn random_nonce() -> Result<Nonce> {
         Failure::failed(format!("This machine gives no random numbers: {error}."))
     })?;
     Ok(Nonce::new(bytes))
-}
-
-/// Tells a failure of the simulated firewall.
-pub fn demo_failure(error: simulator::SimulatorError) -> Failure {
-    Failure::new(Kind::Failed, format!("The simulated firewall: {error}."))
-        .hint("`kmsctl demo reset` makes it forget its state.")
 }
 
 /// Waits for Ctrl-C; for ever, where signals cannot be waited for.

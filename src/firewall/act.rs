@@ -5,7 +5,7 @@
 //! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
 
 use super::agent::{self, AgentError, ApplyRequest, KeepRequest, OutcomeRequest, Request};
-use super::facts::{FactError, Programs, Question, Reading, Survey, Told};
+use super::facts::{FactError, Paths, Question, Reading, Survey, Told};
 use super::script::{Command, NOT_RUN, Nonce, Script, Word};
 use super::shell::Shell;
 use crate::domain::change::{Answer, Kept, Outcome};
@@ -61,14 +61,14 @@ impl Errand {
         actions: &[Action],
         proof: &[Question],
         service: &Service,
-        programs: &Programs,
+        paths: &Paths,
         agent_nonce: &Nonce,
     ) -> Script {
         let mut commands: Vec<Command> = Vec::new();
         for action in actions {
-            commands_of(action, programs, agent_nonce, &mut commands);
+            commands_of(action, paths, agent_nonce, &mut commands);
         }
-        let questions = Survey::script(proof, service, programs, agent_nonce);
+        let questions = Survey::script(proof, service, paths, agent_nonce);
         commands.extend(questions.commands);
         Script { commands }
     }
@@ -79,11 +79,11 @@ impl Errand {
         actions: Vec<Action>,
         proof: &[Question],
         service: Service,
-        programs: Programs,
+        paths: Paths,
         agent_nonce: Nonce,
     ) -> Self {
         Self {
-            survey: Survey::new(shell, proof, service, programs, agent_nonce),
+            survey: Survey::new(shell, proof, service, paths, agent_nonce),
             actions,
         }
     }
@@ -106,12 +106,12 @@ impl Errand {
     }
 
     fn meaning(&self, action: &Action, replies: &[Told]) -> Result<Done, FactError> {
-        let programs = self.survey.programs();
+        let paths = self.survey.paths();
         let nonce = self.survey.agent_nonce();
         let Some(reply) = replies.last() else {
             return Err(FactError::NotAsked);
         };
-        let pfctl = programs.pfctl.as_str();
+        let pfctl = paths.pfctl.as_str();
         match action {
             Action::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
             Action::Add(table, _) => {
@@ -122,13 +122,13 @@ impl Errand {
                 changed(reply, table, Mark::Added, pfctl)
             }
             Action::KillLabel(_) | Action::KillState(_) => killed(reply, pfctl),
-            Action::Apply(_) => asked(reply, programs, |text| agent::parse_outcome(text, nonce))
+            Action::Apply(_) => asked(reply, paths, |text| agent::parse_outcome(text, nonce))
                 .map(|outcome| Done::Applied(Box::new(outcome))),
             Action::Outcome(_) => {
-                asked(reply, programs, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
+                asked(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
             }
             Action::Keep(_) => {
-                asked(reply, programs, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
+                asked(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
             }
         }
     }
@@ -142,14 +142,8 @@ fn commands(action: &Action) -> usize {
     }
 }
 
-fn commands_of(
-    action: &Action,
-    programs: &Programs,
-    agent_nonce: &Nonce,
-    commands: &mut Vec<Command>,
-) {
-    let pfctl =
-        |words: Vec<Word>| Command::new(std::iter::once(programs.pfctl.clone()).chain(words));
+fn commands_of(action: &Action, paths: &Paths, agent_nonce: &Nonce, commands: &mut Vec<Command>) {
+    let pfctl = |words: Vec<Word>| Command::new(std::iter::once(paths.pfctl.clone()).chain(words));
     let of_table = |table: &TableName, words: &[&'static str]| {
         let mut all = vec![Word::fixed("-t"), Word::table(table), Word::fixed("-T")];
         all.extend(words.iter().map(|word| Word::fixed(word)));
@@ -163,7 +157,7 @@ fn commands_of(
             what,
         ])
     };
-    let agent = |request: Request| request.command(&programs.php, agent_nonce);
+    let agent = |request: Request| request.command(&paths.php, agent_nonce);
     let command = match action {
         Action::Delete(table, addresses) => Command {
             input: lines(addresses),
@@ -259,12 +253,12 @@ fn trouble(reply: &Told, table: &str, program: &str) -> FactError {
 
 fn asked<T>(
     reply: &Told,
-    programs: &Programs,
+    paths: &Paths,
     parse: impl Fn(&[u8]) -> Result<T, AgentError>,
 ) -> Result<T, FactError> {
     if matches!(reply.status, 126 | 127) {
         return Err(FactError::ProgramMissing {
-            program: programs.php.as_str().to_owned(),
+            program: paths.php.as_str().to_owned(),
         });
     }
     Ok(parse(&reply.stdout)?)
@@ -277,12 +271,13 @@ mod tests {
     use crate::domain::pf::rule::Direction;
 
     fn rendered(actions: &[Action]) -> String {
-        let programs = Programs {
+        let paths = Paths {
+            crontab: Word::fixed("/etc/crontab"),
             pfctl: Word::fixed("/sbin/pfctl"),
             php: Word::fixed("/usr/local/bin/php"),
         };
         let nonce = Nonce::new([7; 16]);
-        let script = Errand::script(actions, &[], &fixtures::service(), &programs, &nonce);
+        let script = Errand::script(actions, &[], &fixtures::service(), &paths, &nonce);
         String::from_utf8(script.render(&nonce)).unwrap()
     }
 

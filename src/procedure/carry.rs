@@ -59,12 +59,12 @@ pub(super) async fn errand(
     let service = context.settings.service.clone();
     context
         .within_time(async {
-            let (shell, programs, nonce) = context
-                .shell_over(session, |programs, nonce| {
-                    Errand::script(&actions, proof, &service, programs, nonce)
+            let (shell, paths, nonce) = context
+                .shell_over(session, |paths, nonce| {
+                    Errand::script(&actions, proof, &service, paths, nonce)
                 })
                 .await?;
-            let mut errand = Errand::new(shell, actions, proof, service.clone(), programs, nonce);
+            let mut errand = Errand::new(shell, actions, proof, service.clone(), paths, nonce);
             let said = errand.run().await;
             errand.close().await;
             said
@@ -81,9 +81,10 @@ pub(super) async fn ask_again(
 ) -> Result<Said> {
     match errand(context, session, actions.clone(), proof).await {
         Err(failure) if failure.kind != Kind::Interrupted => {
-            context
-                .terminal
-                .say(&format!("{} Connecting again to ask what happened.", failure.message));
+            context.terminal.say(&format!(
+                "{} Connecting again to ask what happened.",
+                failure.message
+            ));
             context.reconnect(session).await?;
             errand(context, session, actions, proof).await
         }

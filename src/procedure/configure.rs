@@ -10,8 +10,8 @@ use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Change, ChangeId, Ending, Kept, Outcome};
 use crate::domain::exposure::{self, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
-use crate::domain::plan::{Plan, StatesChoice, kill as plan_kill};
 use crate::domain::plan::{Operation, Planned};
+use crate::domain::plan::{Plan, StatesChoice, kill as plan_kill};
 use crate::domain::ratelimit::Caps;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
@@ -55,10 +55,21 @@ pub(super) async fn carry(
         expect: plan.change.seen.fingerprint.clone(),
         change: wanted.change.clone(),
         with_pending: wanted.with_pending,
-        revert_at: plan.change.reverts_after.map(|after| reverts_at(context, before, plan, after)),
+        revert_at: plan
+            .change
+            .reverts_after
+            .map(|after| reverts_at(context, before, plan, after)),
     };
-    let spinner = context.terminal.spinner("Changing the configuration and loading the rules …");
-    let said = errand(context, session, vec![Action::Apply(Box::new(request))], PROOF).await;
+    let spinner = context
+        .terminal
+        .spinner("Changing the configuration and loading the rules …");
+    let said = errand(
+        context,
+        session,
+        vec![Action::Apply(Box::new(request))],
+        PROOF,
+    )
+    .await;
     spinner.finish_and_clear();
     let learnt = match said {
         Ok((mut said, reading)) => match said.pop() {
@@ -71,8 +82,14 @@ pub(super) async fn carry(
         },
         Err(failure) if failure.kind == Kind::Interrupted => {
             return Carried {
-                failure: Some(failure.hint(format!("The firewall finishes by itself; see how: kmsctl history {}", plan.id))),
-                ..Carried::unverified("Interrupted while the firewall was at work; it finishes by itself.", None)
+                failure: Some(failure.hint(format!(
+                    "The firewall finishes by itself; see how: kmsctl history {}",
+                    plan.id
+                ))),
+                ..Carried::unverified(
+                    "Interrupted while the firewall was at work; it finishes by itself.",
+                    None,
+                )
             };
         }
         Err(_) => learn(context, session, &plan.id).await,
@@ -85,9 +102,19 @@ pub(super) async fn carry(
 
 /// The firewall's clock decides; what passed since it was read is measured here.
 fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i64 {
-    let thought = context.clock.now().duration_since(plan.made_at).as_secs().max(0);
+    let thought = context
+        .clock
+        .now()
+        .duration_since(plan.made_at)
+        .as_secs()
+        .max(0);
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    before.clock.now.as_second().saturating_add(thought).saturating_add(after)
+    before
+        .clock
+        .now
+        .as_second()
+        .saturating_add(thought)
+        .saturating_add(after)
 }
 
 type Learnt = std::result::Result<(Box<Outcome>, Option<Reading>), Box<Carried>>;
@@ -99,9 +126,11 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
         );
         let mut carried = Carried::unverified(&message, None);
-        carried.failure = carried
-            .failure
-            .map(|failure| failure.hint(format!("Ask it when it can be reached again: kmsctl history {id}")));
+        carried.failure = carried.failure.map(|failure| {
+            failure.hint(format!(
+                "Ask it when it can be reached again: kmsctl history {id}"
+            ))
+        });
         Box::new(carried)
     };
     for _ in 0..ASKED {
@@ -113,7 +142,8 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
             (Ok(Answer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
             (Ok(Answer::Unknown), reading) => {
                 let message = "The connection was lost before the firewall began the change; nothing was changed.";
-                let mut carried = Carried::failed(Failure::failed(message).hint("Run the command again."));
+                let mut carried =
+                    Carried::failed(Failure::failed(message).hint("Run the command again."));
                 carried.reading = Some(reading);
                 return Err(Box::new(carried));
             }
@@ -186,11 +216,32 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
     let (ended, failure) = match outcome.result {
         Ending::Done => (Ended::Done, None),
         Ending::NothingToDo => (Ended::NothingToDo, None),
-        Ending::RolledBack => (Ended::RolledBack, Some(Failure::new(Kind::Unproven, format!("Rolled back: {message}")))),
-        Ending::Unproven => (Ended::Unverified, Some(Failure::new(Kind::Unproven, &message).hint("See what is in force: kmsctl expose show"))),
-        Ending::Stale => (Ended::Failed, conflict("Make a new plan: run the command again.")),
-        Ending::Locked => (Ended::Failed, conflict("Wait for the other operator, and look again: kmsctl expose show")),
-        Ending::Pending => (Ended::Failed, conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending.")),
+        Ending::RolledBack => (
+            Ended::RolledBack,
+            Some(Failure::new(
+                Kind::Unproven,
+                format!("Rolled back: {message}"),
+            )),
+        ),
+        Ending::Unproven => (
+            Ended::Unverified,
+            Some(
+                Failure::new(Kind::Unproven, &message)
+                    .hint("See what is in force: kmsctl expose show"),
+            ),
+        ),
+        Ending::Stale => (
+            Ended::Failed,
+            conflict("Make a new plan: run the command again."),
+        ),
+        Ending::Locked => (
+            Ended::Failed,
+            conflict("Wait for the other operator, and look again: kmsctl expose show"),
+        ),
+        Ending::Pending => (
+            Ended::Failed,
+            conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending."),
+        ),
         Ending::Refused | Ending::Failed => (Ended::Failed, Some(Failure::failed(&message))),
     };
     let mut finish = Finish::new(ended, message);
@@ -218,22 +269,26 @@ fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
 /// Says why pf, as it was read back, is not what the change was for; the agent proves its own two rules, and here the
 /// whole path counts.
 fn disproof(change: &Change, exposure: &Exposure) -> Option<String> {
-    let why = exposure.why.first().map_or("", |finding| finding.message.as_str());
+    let why = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
     let state = exposure.state;
     match change {
-        Change::Disable | Change::Delete if state.lets_in() => {
-            Some(format!("The rules are gone, but the service is still {state}: {why}"))
-        }
-        Change::Enable | Change::Build { .. } if !state.lets_in() => {
-            Some(format!("The rules are loaded, but the service is {state}: {why}"))
-        }
+        Change::Disable | Change::Delete if state.lets_in() => Some(format!(
+            "The rules are gone, but the service is still {state}: {why}"
+        )),
+        Change::Enable | Change::Build { .. } if !state.lets_in() => Some(format!(
+            "The rules are loaded, but the service is {state}: {why}"
+        )),
         Change::Caps { max_src_conn, rate } if exposure.filter.loaded => {
             let wanted = Caps {
                 max_src_conn: *max_src_conn,
                 rate: *rate,
             };
             let loaded = exposure.caps.loaded.unwrap_or_default();
-            (loaded != wanted).then(|| format!("The configuration says {wanted}, but pf runs {loaded}."))
+            (loaded != wanted)
+                .then(|| format!("The configuration says {wanted}, but pf runs {loaded}."))
         }
         _ => None,
     }
@@ -261,7 +316,10 @@ async fn end_connections(context: &Context, session: &mut Session, carried: &mut
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
             if killing.left > 0 {
-                unended(carried, &format!("{} states are still there.", killing.left));
+                unended(
+                    carried,
+                    &format!("{} states are still there.", killing.left),
+                );
             }
         }
         Err(failure) => unended(carried, &failure.message),
@@ -285,9 +343,8 @@ fn unended(carried: &mut Carried, why: &str) {
     let message = format!("The exposure is closed, but not all connections were ended: {why}");
     carried.finish.ended = Ended::Unverified;
     carried.finish.message = message.clone();
-    carried.failure = Some(
-        Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"),
-    );
+    carried.failure =
+        Some(Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"));
 }
 
 /// Disarms the way back of a temporary change.
@@ -301,7 +358,10 @@ pub(super) async fn keep(context: &Context, session: &mut Session, id: &ChangeId
     let (mut said, reading) = match said {
         Ok(said) => said,
         Err(failure) => {
-            return Carried::unverified(&format!("It is not known whether {id} is kept: {}", failure.message), None);
+            return Carried::unverified(
+                &format!("It is not known whether {id} is kept: {}", failure.message),
+                None,
+            );
         }
     };
     let mut carried = match said.pop() {
@@ -309,7 +369,10 @@ pub(super) async fn keep(context: &Context, session: &mut Session, id: &ChangeId
         Some(Err(error)) => Carried::failed(Failure::from(&error)),
         _ => Carried::unverified("The firewall did not say what it did.", None),
     };
-    let armed = reading.configured.iter().any(|configured| configured.armed.iter().any(|armed| armed.id == *id));
+    let armed = reading
+        .configured
+        .iter()
+        .any(|configured| configured.armed.iter().any(|armed| armed.id == *id));
     if carried.finish.ended == Ended::Done && armed {
         carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
     }
@@ -332,8 +395,14 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
             format!("Too late: {id} was due already. {}", reverted.message),
         )),
         Kept::Locked { holder } => Carried::failed(
-            Failure::new(Kind::Conflict, format!("Another change is being made: {} by {}.", holder.id, holder.who))
-                .hint("Try again in a minute."),
+            Failure::new(
+                Kind::Conflict,
+                format!(
+                    "Another change is being made: {} by {}.",
+                    holder.id, holder.who
+                ),
+            )
+            .hint("Try again in a minute."),
         ),
     }
 }

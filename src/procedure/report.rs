@@ -118,7 +118,10 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
     if let Some((field, blocked)) = blocked_now(plan, now) {
         report.after.insert(field, blocked.into());
     }
-    let reverts_at = finish.outcome.as_ref().and_then(|outcome| outcome.reverts_at);
+    let reverts_at = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.reverts_at);
     report.reverts_at = reverts_at.and_then(|at| Timestamp::from_second(at).ok());
     let mut view = context.view("change", now, &report)?;
     if report.entries.is_some() {
@@ -140,7 +143,10 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
         None => {}
     }
     if report.reverts_at.is_some() {
-        context.terminal.hint(&format!("{} makes it permanent", command(context, "keep", plan)));
+        context.terminal.hint(&format!(
+            "{} makes it permanent",
+            command(context, "keep", plan)
+        ));
     }
     Ok(())
 }
@@ -153,7 +159,9 @@ fn report<'a>(
 ) -> Report<'a> {
     let side = |pick: fn(&Difference) -> &Value| {
         let pairs = plan.change.differences.iter();
-        pairs.map(|difference| (difference.field.clone(), pick(difference).clone())).collect()
+        pairs
+            .map(|difference| (difference.field.clone(), pick(difference).clone()))
+            .collect()
     };
     Report {
         id: Some(plan.id.as_str()),
@@ -179,20 +187,37 @@ fn command(context: &Context, verb: &str, plan: &Plan) -> String {
 /// Renders a plan for people: a short difference that can be judged.
 pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading) -> Human {
     let mut human = Human::default();
-    human.field("Plan", format!("{} on {}", plan.change.what, context.firewall_name()).replace(". on ", ", on ") + ".", Tone::Plain);
+    human.field(
+        "Plan",
+        format!("{} on {}", plan.change.what, context.firewall_name()).replace(". on ", ", on ")
+            + ".",
+        Tone::Plain,
+    );
     for difference in &plan.change.differences {
-        let line = format!("{} -> {}", shown(&difference.before), shown(&difference.after));
+        let line = format!(
+            "{} -> {}",
+            shown(&difference.before),
+            shown(&difference.after)
+        );
         human.field(&format!("  {}", difference.field), line, Tone::Warning);
     }
     for check in &plan.change.checks {
         human.field("Proof", check, Tone::Plain);
     }
     match &plan.change.undo {
-        Undo::Command(what) => human.field("Undo", format!("{}: {what}", command(context, "undo", plan)), Tone::Plain),
+        Undo::Command(what) => human.field(
+            "Undo",
+            format!("{}: {what}", command(context, "undo", plan)),
+            Tone::Plain,
+        ),
         Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
     };
     if let Some(after) = plan.change.reverts_after {
-        human.field("Reverts", format!("by itself {} after it is made", span(after)), Tone::Plain);
+        human.field(
+            "Reverts",
+            format!("by itself {} after it is made", span(after)),
+            Tone::Plain,
+        );
     }
     if let Some(rows) = planned_rows(plan, reading.clock.now) {
         table(&mut human, &rows);
@@ -221,15 +246,26 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     for (field, before) in &report.before {
         let after = report.after.get(field).unwrap_or(&Value::Null);
         if before != after {
-            human.field(&format!("  {field}"), format!("{} -> {}", shown(before), shown(after)), Tone::Plain);
+            human.field(
+                &format!("  {field}"),
+                format!("{} -> {}", shown(before), shown(after)),
+                Tone::Plain,
+            );
         }
     }
-    if let Some(killed) = finish.killed.filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. })) {
+    if let Some(killed) = finish
+        .killed
+        .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
+    {
         human.field("Connections", format!("{killed} states ended"), Tone::Plain);
     }
     if let Some(at) = report.reverts_at {
         let left = span(age(now.clock.now, at));
-        human.field("Reverts", format!("by itself in {left}, at {at}"), Tone::Warning);
+        human.field(
+            "Reverts",
+            format!("by itself in {left}, at {at}"),
+            Tone::Warning,
+        );
     }
     if let Some(rows) = &report.entries {
         table(human, rows);
@@ -268,7 +304,12 @@ fn row(entry: &PlannedEntry, now: Timestamp, result: &'static str) -> Row {
 
 fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<Row>> {
     let (entries, _) = planned_entries(plan)?;
-    Some(entries.iter().map(|entry| row(entry, now, "planned")).collect())
+    Some(
+        entries
+            .iter()
+            .map(|entry| row(entry, now, "planned"))
+            .collect(),
+    )
 }
 
 /// Says of each entry what became of it, by what pfctl said and by the table read back.
@@ -279,7 +320,10 @@ fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Row>> {
     let there: HashSet<Address> = table.iter().map(Address::from).collect();
     let changed: HashSet<Address> = finish.changed.iter().map(|entry| entry.address).collect();
     let result = |entry: &PlannedEntry| {
-        let (changed, there) = (changed.contains(&entry.address), there.contains(&entry.address));
+        let (changed, there) = (
+            changed.contains(&entry.address),
+            there.contains(&entry.address),
+        );
         match (deleted, changed, there) {
             (true, true, false) => "freed",
             (true, true, true) => "freed-and-back",
@@ -289,7 +333,12 @@ fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Row>> {
             _ => "unchanged",
         }
     };
-    Some(entries.iter().map(|entry| row(entry, now.clock.now, result(entry))).collect())
+    Some(
+        entries
+            .iter()
+            .map(|entry| row(entry, now.clock.now, result(entry)))
+            .collect(),
+    )
 }
 
 fn blocked_now(plan: &Plan, now: &Reading) -> Option<(String, usize)> {
@@ -311,4 +360,3 @@ pub fn standing(entry: &Entry) -> (&'static str, Tone) {
         },
     }
 }
-

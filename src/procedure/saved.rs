@@ -33,8 +33,14 @@ pub(super) fn save(plan: &Plan, path: &Path) -> Result<()> {
             file.sync_all()
         });
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::usage(format!("{} exists already; a plan overwrites nothing.", path.display())),
-        _ => Failure::failed(format!("The plan cannot be written to {}: {error}.", path.display())),
+        std::io::ErrorKind::AlreadyExists => Failure::usage(format!(
+            "{} exists already; a plan overwrites nothing.",
+            path.display()
+        )),
+        _ => Failure::failed(format!(
+            "The plan cannot be written to {}: {error}.",
+            path.display()
+        )),
     })
 }
 
@@ -45,9 +51,14 @@ pub fn load(path: &Path) -> Result<Plan> {
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
     if text.len() as u64 > LARGEST {
-        return Err(Failure::usage(format!("{} is larger than any plan.", path.display())));
+        return Err(Failure::usage(format!(
+            "{} is larger than any plan.",
+            path.display()
+        )));
     }
     Plan::read(&text).map_err(|error| {
         Failure::usage(format!("{}: {error}.", path.display()))
@@ -67,8 +78,11 @@ pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> 
     }
     let entries = super::report::entries(context)?;
     if entries.iter().any(|entry| entry.plan.id == plan.id) {
-        return Err(Failure::new(Kind::Conflict, format!("This plan was carried out already: {}.", plan.id))
-            .hint(format!("See how it ended: kmsctl history {}", plan.id)));
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!("This plan was carried out already: {}.", plan.id),
+        )
+        .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
     let worked = checked(context, &mut session, flags, plan).await;
@@ -83,7 +97,9 @@ async fn checked(
     plan: &Plan,
 ) -> Result<()> {
     same_box(plan, session)?;
-    let reading = context.ask_over(session, questions(&plan.change.operation)).await?;
+    let reading = context
+        .ask_over(session, questions(&plan.change.operation))
+        .await?;
     let now = facts(context, plan, &reading)?;
     let mut moved = plan.change.seen.moved(&now.facts);
     if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
@@ -92,7 +108,11 @@ async fn checked(
     if !moved.is_empty() {
         return Err(Failure::new(
             Kind::Conflict,
-            format!("The plan is stale; nothing was changed. Moved since {}: {}.", plan.made_at, moved.join("; ")),
+            format!(
+                "The plan is stale; nothing was changed. Moved since {}: {}.",
+                plan.made_at,
+                moved.join("; ")
+            ),
         )
         .hint("Make a new plan."));
     }
@@ -118,7 +138,9 @@ fn same_box(plan: &Plan, session: &Session) -> Result<()> {
 
 fn questions(operation: &Operation) -> &'static [Question] {
     match operation {
-        Operation::TableDelete { .. } | Operation::TableAdd { .. } => &[Question::Client, Question::Table],
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
+            &[Question::Client, Question::Table]
+        }
         Operation::StatesKill { .. } => &[Question::States(None)],
         Operation::Configuration { .. } | Operation::Keep { .. } => super::configure::PROOF,
     }
@@ -129,7 +151,9 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
     match &plan.change.operation {
         Operation::TableDelete { entries, .. } => {
             let planned = |entry: &&crate::domain::pf::table::Entry| {
-                entries.iter().any(|planned| planned.address == Address::from(*entry))
+                entries
+                    .iter()
+                    .any(|planned| planned.address == Address::from(*entry))
             };
             let now = needed(&reading.table)?.iter().filter(planned);
             Ok(plan::Seen::of(entry_facts(now)))
@@ -137,11 +161,19 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
         Operation::TableAdd { entries, .. } => {
             let now = needed(&reading.table)?;
             let fact = |planned: &plan::PlannedEntry| {
-                let there = now.iter().find(|entry| Address::from(*entry) == planned.address);
-                let word = if there.is_some() { "blocked" } else { "nothing" };
+                let there = now
+                    .iter()
+                    .find(|entry| Address::from(*entry) == planned.address);
+                let word = if there.is_some() {
+                    "blocked"
+                } else {
+                    "nothing"
+                };
                 (planned.address.to_string(), word.to_owned())
             };
-            Ok(plan::Seen::of(entries.iter().map(fact).collect::<BTreeMap<_, _>>()))
+            Ok(plan::Seen::of(
+                entries.iter().map(fact).collect::<BTreeMap<_, _>>(),
+            ))
         }
         Operation::StatesKill { clients, .. } => {
             let choice = if clients.is_empty() {

@@ -14,16 +14,22 @@ pub async fn settle(
     session: &mut Session,
     entry: &Entry,
 ) -> Result<Option<Finish>> {
-    let known = entry.finish.as_ref().is_some_and(|finish| {
-        finish.outcome.is_some() || finish.ended != Ended::Unverified
-    });
+    let known = entry
+        .finish
+        .as_ref()
+        .is_some_and(|finish| finish.outcome.is_some() || finish.ended != Ended::Unverified);
     if known || !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
         return Ok(None);
     }
     if entry.plan.firewall != context.firewall_name() {
         return Err(Failure::new(
             Kind::Usage,
-            format!("{} was made on {}, not on {}.", entry.plan.id, entry.plan.firewall, context.firewall_name()),
+            format!(
+                "{} was made on {}, not on {}.",
+                entry.plan.id,
+                entry.plan.firewall,
+                context.firewall_name()
+            ),
         ));
     }
     let (answer, reading) = configure::outcome_of(context, session, &entry.plan.id).await?;

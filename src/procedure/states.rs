@@ -44,7 +44,10 @@ pub(super) async fn carry(
             ..Carried::unverified("Interrupted while states were being ended.", None)
         },
         Err(failure) => Carried::unverified(
-            &format!("It is not known which states were ended: {}", failure.message),
+            &format!(
+                "It is not known which states were ended: {}",
+                failure.message
+            ),
             None,
         ),
     }
@@ -121,7 +124,8 @@ async fn round(
         }
         other => other?,
     };
-    let (mut killed, mut trouble) = before.map_or((0, None), |before| (before.killed, before.trouble));
+    let (mut killed, mut trouble) =
+        before.map_or((0, None), |before| (before.killed, before.trouble));
     for done in said {
         match done {
             Ok(Done::Killed(count)) => killed += count,

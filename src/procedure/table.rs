@@ -63,7 +63,10 @@ async fn lost(
     match ask_again(context, session, Vec::new(), PROOF).await {
         Ok((_, reading)) => judge(entries, None, direction, reading),
         Err(again) => Carried::unverified(
-            &format!("The connection was lost during the change, and the firewall cannot be asked what happened: {}", again.message),
+            &format!(
+                "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
+                again.message
+            ),
             None,
         ),
     }
@@ -83,7 +86,10 @@ fn judge(
     reading: Reading,
 ) -> Carried {
     let Ok(now) = &reading.table else {
-        return Carried::unverified("The table could not be read back, so nothing is proven.", Some(reading));
+        return Carried::unverified(
+            "The table could not be read back, so nothing is proven.",
+            Some(reading),
+        );
     };
     let there = |entry: &PlannedEntry| now.iter().find(|now| Address::from(*now) == entry.address);
     let (mut changed, mut missed) = (Vec::new(), 0_usize);

@@ -52,7 +52,9 @@ impl Environment {
             no_color: text("NO_COLOR").is_some(),
             dumb_terminal: text("TERM").as_deref() == Some("dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
-            host: host_name().or_else(|| text("HOSTNAME")).or_else(|| text("HOST")),
+            host: host_name()
+                .or_else(|| text("HOSTNAME"))
+                .or_else(|| text("HOST")),
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),

@@ -181,8 +181,7 @@ impl Scenario {
                 let caps = self.loaded_caps()?;
                 Some(text.replace(&rule.caps.keep_state(), &caps.keep_state()))
             }
-            Some(HTTPS6) if table_missing => None,
-            Some(OVERLOAD_BLOCK) if table_missing => None,
+            Some(HTTPS6 | OVERLOAD_BLOCK) if table_missing => None,
             _ => Some(text.to_owned()),
         }
     }

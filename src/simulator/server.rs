@@ -157,7 +157,7 @@ async fn connection(
     };
     match russh::server::run_stream(config, stream, client).await {
         Err(error) => {
-            tracing::debug!(%peer, %error, "the simulated firewall could not greet a client")
+            tracing::debug!(%peer, %error, "the simulated firewall could not greet a client");
         }
         Ok(session) => {
             let handle = session.handle();

@@ -177,12 +177,7 @@ impl Actor {
             Self::Lan(index) => (v4(10, 0, 10, 50 + index), Service::KmsLan, kms(random), 0),
             Self::Office(_) => (OFFICE, Service::Kms, office(random), 0),
             Self::Pod => (v4(10, 0, 20, 31), Service::Pod, web(), 0),
-            Self::Renewing(index) => (
-                v4(198, 51, 100, 20 + 7 * index),
-                Service::Kms,
-                kms(random),
-                0,
-            ),
+            Self::Renewing(slot) => (renewing(slot), Service::Kms, kms(random), 0),
             Self::Scanner => (
                 v4(192, 0, 2, random.byte(1, 254)),
                 Service::Kms,

@@ -33,10 +33,11 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
     }
     let length = super::pf::count(pf.filter.len()).max(1);
     for (index, rule) in pf.filter.iter_mut().enumerate() {
-        // Quick rules before take packets away, skip steps more of them.
+        // Quick rules before take packets away, skip steps more of them; but each state made took a look.
         let left = length - super::pf::count(index).min(length - 1);
         let interface = if rule.text.contains(" on ") { 2 } else { 1 };
-        rule.evaluations += times(SEARCHED * left / length / interface);
+        let looks = SEARCHED * left / length / interface;
+        rule.evaluations += times(looks.max(2 * states_made(rule)));
         usual(rule, times, now);
     }
     let mut made = 0;
@@ -71,6 +72,14 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
     }
 }
 
+/// Returns how many states the rule makes in 1000 seconds.
+fn states_made(rule: &LoadedRule) -> u64 {
+    USUAL
+        .iter()
+        .find(|(identifier, ..)| rule.identifier == Some(*identifier))
+        .map_or(0, |(_, states, ..)| *states)
+}
+
 fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
     let Some((_, states, packets, bytes)) = USUAL
         .into_iter()
@@ -78,7 +87,7 @@ fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
     else {
         return;
     };
-    let replies = if states == 0 { 0 } else { 1 };
+    let replies = u64::from(states > 0);
     rule.creations += times(states);
     rule.packets = (
         rule.packets.0 + times(packets),

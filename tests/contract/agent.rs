@@ -7,11 +7,7 @@ use kmsctl::domain::pf::table::TableName;
 use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
 use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
-#[path = "../support/boxes.rs"]
-pub mod boxes;
-#[path = "../support/php.rs"]
-mod php;
-
+use crate::support::{boxes, php};
 use boxes::{Fixture, Version};
 use php::{PhpBox, Run};
 

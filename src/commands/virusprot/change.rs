@@ -59,9 +59,9 @@ fn word(text: &str) -> Result<Word, String> {
 }
 
 fn address(text: &str) -> Result<Address, String> {
-    values::network(text)
-        .map(Address::new)
-        .map_err(|_| format!("`{text}` is neither an address nor a network; names are not looked up here"))
+    values::network(text).map(Address::new).map_err(|_| {
+        format!("`{text}` is neither an address nor a network; names are not looked up here")
+    })
 }
 
 /// Runs `kmsctl virusprot delete`.
@@ -82,7 +82,13 @@ pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> 
         }
         count => format!("virusprot delete - ({count} addresses)"),
     };
-    change(context, &arguments.flags, command.trim_end(), TableChoice::Addresses(addresses)).await
+    change(
+        context,
+        &arguments.flags,
+        command.trim_end(),
+        TableChoice::Addresses(addresses),
+    )
+    .await
 }
 
 /// Runs `kmsctl virusprot expire`.
@@ -90,12 +96,24 @@ pub(super) async fn expire(context: &Context, arguments: &Expire) -> Result<()> 
     let limit = values::duration(&arguments.older_than)
         .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
     let command = format!("virusprot expire --older-than {}", arguments.older_than);
-    change(context, &arguments.flags, &command, TableChoice::OlderThan(limit.as_secs())).await
+    change(
+        context,
+        &arguments.flags,
+        &command,
+        TableChoice::OlderThan(limit.as_secs()),
+    )
+    .await
 }
 
 /// Runs `kmsctl virusprot flush`.
 pub(super) async fn flush(context: &Context, arguments: &Flush) -> Result<()> {
-    change(context, &arguments.flags, "virusprot flush", TableChoice::All).await
+    change(
+        context,
+        &arguments.flags,
+        "virusprot flush",
+        TableChoice::All,
+    )
+    .await
 }
 
 async fn change(
@@ -134,7 +152,10 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
         for word in words.split_whitespace() {
             match address(word) {
                 Ok(address) => addresses.push(address),
-                Err(_) => wrong.push(format!("line {number}: {}", word.chars().take(60).collect::<String>())),
+                Err(_) => wrong.push(format!(
+                    "line {number}: {}",
+                    word.chars().take(60).collect::<String>()
+                )),
             }
         }
     }
@@ -163,7 +184,9 @@ mod tests {
 
     #[test]
     fn rubbish_in_a_list_is_named_with_its_line() {
-        let told = parse_list("192.0.2.1\nkms.example\n-f\n").unwrap_err().message;
+        let told = parse_list("192.0.2.1\nkms.example\n-f\n")
+            .unwrap_err()
+            .message;
         assert!(told.contains("line 2: kms.example (and 1 more)"), "{told}");
     }
 }

@@ -92,25 +92,32 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
     view.human.line(format!(
         "{shown}{of_all} blocked in {}, on every port and interface. {}",
         table.table,
-        releases(&table.expiry)
+        releases(&table.expiry, reading)
     ));
     view.human.gap();
     table_of(&mut view, reading, &table.entries);
     Ok(view)
 }
 
-/// Tells what lets entries go.
-pub fn releases(expiry: &Expiry) -> String {
+/// Tells what lets entries go, and when it does next.
+pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
     match expiry {
         Expiry::Cron {
             older_than_seconds,
             schedule,
-        } => format!(
-            "Entries older than {} go at `{schedule}` (cron).",
-            span(*older_than_seconds)
-        ),
-        Expiry::None => "Nothing releases them: no cron job is configured.".to_owned(),
-        Expiry::Unknown { why } => format!("When they are released is unknown: {why}."),
+        } => {
+            let (now, zone) = (reading.clock.now, &reading.clock.zone);
+            let next = schedule
+                .next(now, zone)
+                .map(|at| at.strftime(" (next at %H:%M:%S UTC)").to_string());
+            format!(
+                "Cron frees those older than {} at `{schedule}`{}.",
+                span(*older_than_seconds),
+                next.unwrap_or_default()
+            )
+        }
+        Expiry::None => "Nothing frees them: no cron job is configured.".to_owned(),
+        Expiry::Unknown { why } => format!("What frees them is unknown: {why}."),
     }
 }
 
@@ -152,9 +159,8 @@ pub(super) fn order(entries: &mut [Blocked], sort: Sort) {
         Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),
         Sort::Oldest => entries.sort_by_key(|entry| (entry.added_at, entry.net)),
         Sort::Release => {
-            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net))
+            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net));
         }
         Sort::States => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.states), entry.net)),
     }
 }
-

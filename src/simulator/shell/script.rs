@@ -117,7 +117,7 @@ impl ScriptReader {
         self.preamble.push(line.to_owned());
         let text = self.preamble.join("\n") + "\n";
         if self.preamble.len() == 1 {
-            self.nonce = line.strip_prefix("n=")?.to_owned();
+            line.strip_prefix("n=")?.clone_into(&mut self.nonce);
             let digits = self.nonce.strip_prefix("kmsctl")?;
             return (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .then_some(());
