@@ -78,8 +78,8 @@ pub struct Contents {
     pub breaks: Vec<Break>,
     /// Bytes of a torn last line.
     pub torn: usize,
-    /// Hash of the last whole line; [`BEGINNING`] without one.
-    pub head: String,
+    // Hash of the last whole line while the chain is checked.
+    head: String,
 }
 
 /// The history of one operator on one machine.

@@ -101,8 +101,9 @@ async fn from_reading(
         command: command.to_owned(),
         reason: flags.reason.clone(),
     };
-    let head = context.journal().read()?.head;
-    let plan = Plan::seal(draft, author, &head)
+    // Two plans of one moment differ by what the history held before them.
+    let salt = context.journal().read()?.events.len().to_string();
+    let plan = Plan::seal(draft, author, &salt)
         .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {

@@ -316,7 +316,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Seals a draft. `salt` tells apart two plans of the same moment: the hash of the history's last record. `None`
+    /// Seals a draft. `salt` tells apart two plans of the same moment: how long the history is. `None`
     /// never happens: an id made of hexadecimal digits is one.
     pub fn seal(draft: Draft, author: Author, salt: &str) -> Option<Self> {
         let hash = Sha256::new()

@@ -67,6 +67,18 @@ impl Flags {
 }
 
 impl Temporary {
+    /// Adds these flags to a command line in words.
+    pub fn told(&self, command: &str) -> String {
+        let mut command = command.to_owned();
+        if let Some(duration) = &self.for_ {
+            command.push_str(&format!(" --for {duration}"));
+        }
+        if self.with_pending {
+            command.push_str(" --with-pending");
+        }
+        command
+    }
+
     /// Gives the flags their meaning.
     pub fn terms(&self) -> Result<Terms> {
         let reverts_after = self.for_.as_deref().map(|text| {

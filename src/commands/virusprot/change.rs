@@ -21,7 +21,7 @@ const NAMED: usize = 5;
 #[derive(Debug, ClapArgs)]
 pub(super) struct Delete {
     /// IPv4 or IPv6 addresses, or networks that are entries themselves; `-` reads them from stdin
-    #[arg(required = true, value_name = "ADDR", allow_hyphen_values = true, value_parser = word)]
+    #[arg(required = true, value_name = "ADDR", value_parser = word)]
     addresses: Vec<Word>,
     #[command(flatten)]
     flags: Flags,
