@@ -244,3 +244,35 @@ pub fn last_deleted<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entr
     };
     entries.iter().rev().find(deletes)
 }
+
+/// A change that pfSense's own configuration history tells of: this operator's or another's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// When it was written.
+    pub at: Option<Timestamp>,
+    /// The change's id.
+    pub id: String,
+    /// `user@host`.
+    pub who: String,
+    /// What it did, with the reason.
+    pub what: String,
+}
+
+/// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
+/// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
+pub fn elsewhere(revision: &super::configured::Revision) -> Option<Elsewhere> {
+    let username = revision.username.as_deref()?;
+    let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
+    let description = revision.description.as_deref()?;
+    let told = description
+        .strip_prefix(username)
+        .map_or(description, |rest| rest.trim_start_matches([':', ' ']));
+    let (id, what) = told.strip_prefix("kmsctl ")?.split_once(": ")?;
+    let seconds = revision.time.as_deref().and_then(|time| time.parse().ok());
+    Some(Elsewhere {
+        at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        id: id.to_owned(),
+        who: who.to_owned(),
+        what: what.to_owned(),
+    })
+}
