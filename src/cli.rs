@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, config, demo, expose, history, keep, ratelimit, rule, runbook, states, status, undo, util,
-    virusprot,
+    apply, config, demo, expose, history, keep, ratelimit, rule, runbook, states, status, undo,
+    util, virusprot,
 };
 use crate::settings::keys;
 

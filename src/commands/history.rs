@@ -36,8 +36,12 @@ pub struct Args {
 
 impl From<FindError> for Failure {
     fn from(error: FindError) -> Self {
-        Self::usage(format!("{error}.").replacen("there is", "There is", 1).replacen("several", "Several", 1))
-            .hint("kmsctl history lists them.")
+        Self::usage(
+            format!("{error}.")
+                .replacen("there is", "There is", 1)
+                .replacen("several", "Several", 1),
+        )
+        .hint("kmsctl history lists them.")
     }
 }
 
@@ -56,7 +60,13 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     } else {
         firewalls_own(context, &mut warnings).await
     };
-    let view = list(context, &entries, reading.as_ref(), arguments.limit, warnings)?;
+    let view = list(
+        context,
+        &entries,
+        reading.as_ref(),
+        arguments.limit,
+        warnings,
+    )?;
     context.terminal.show(&view)
 }
 
@@ -67,7 +77,10 @@ async fn firewalls_own(context: &Context, warnings: &mut Vec<Warning>) -> Option
         Err(failure) => {
             warnings.push(Warning::new(
                 "fact-missing",
-                format!("Changes made from elsewhere, and what is armed: unknown. {}", failure.message),
+                format!(
+                    "Changes made from elsewhere, and what is armed: unknown. {}",
+                    failure.message
+                ),
             ));
             None
         }
@@ -102,8 +115,14 @@ impl From<&Armed> for ArmedRow {
 
 /// Renders what is armed in a line.
 pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
-    let when = armed.reverts_at.map_or_else(|| "soon".to_owned(), |at| format!("in {}", span(age(now, at))));
-    format!("{} by {} reverts by itself {when}: {}", armed.id, armed.who, armed.what)
+    let when = armed.reverts_at.map_or_else(
+        || "soon".to_owned(),
+        |at| format!("in {}", span(age(now, at))),
+    );
+    format!(
+        "{} by {} reverts by itself {when}: {}",
+        armed.id, armed.who, armed.what
+    )
 }
 
 #[derive(Debug, Serialize)]
@@ -125,11 +144,26 @@ struct Row {
 }
 
 const COLUMNS: &[&str] = &[
-    "at", "id", "who", "firewall", "command", "what", "outcome", "reason", "undoes", "undone_by", "kept_by", "reverts_at", "source",
+    "at",
+    "id",
+    "who",
+    "firewall",
+    "command",
+    "what",
+    "outcome",
+    "reason",
+    "undoes",
+    "undone_by",
+    "kept_by",
+    "reverts_at",
+    "source",
 ];
 
 fn row(entry: &Entry) -> Row {
-    let outcome = entry.finish.as_ref().and_then(|finish| finish.outcome.as_ref());
+    let outcome = entry
+        .finish
+        .as_ref()
+        .and_then(|finish| finish.outcome.as_ref());
     let reverts_at = outcome.and_then(|outcome| outcome.reverts_at);
     Row {
         at: Some(entry.at),
@@ -173,7 +207,13 @@ fn list(
     limit: usize,
     mut warnings: Vec<Warning>,
 ) -> Result<View> {
-    let configured = reading.and_then(|reading| wanted(&reading.configured, "Changes made from elsewhere, and what is armed", &mut warnings));
+    let configured = reading.and_then(|reading| {
+        wanted(
+            &reading.configured,
+            "Changes made from elsewhere, and what is armed",
+            &mut warnings,
+        )
+    });
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
     let others = configured.iter().flat_map(|configured| &configured.history);
     let others = others
@@ -185,9 +225,16 @@ fn list(
     rows.reverse();
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
     rows.truncate(limit);
-    let armed: Vec<ArmedRow> = configured.iter().flat_map(|configured| &configured.armed).map(ArmedRow::from).collect();
+    let armed: Vec<ArmedRow> = configured
+        .iter()
+        .flat_map(|configured| &configured.armed)
+        .map(ArmedRow::from)
+        .collect();
     let now = reading.map_or_else(|| context.clock.now(), |reading| reading.clock.now);
-    let data = List { entries: rows, armed };
+    let data = List {
+        entries: rows,
+        armed,
+    };
     let mut view = View::new("history", now, &data)?;
     view.items = Some(("entries", COLUMNS));
     view.warnings.extend(warnings);
@@ -196,7 +243,9 @@ fn list(
     }
     let cells = data.entries.iter().map(|row| {
         vec![
-            row.at.map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+            row.at.map_or_else(String::new, |at| {
+                at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+            }),
             row.id.clone(),
             row.who.clone(),
             row.command.clone().unwrap_or_else(|| row.what.clone()),
@@ -207,11 +256,18 @@ fn list(
         ]
     });
     view.human.table(
-        vec![left("AT (UTC)"), left("ID"), left("WHO"), left("WHAT"), left("OUTCOME")],
+        vec![
+            left("AT (UTC)"),
+            left("ID"),
+            left("WHO"),
+            left("WHAT"),
+            left("OUTCOME"),
+        ],
         cells.collect(),
     );
     for armed in &data.armed {
-        view.human.field("Armed", armed_line(armed, now), Tone::Warning);
+        view.human
+            .field("Armed", armed_line(armed, now), Tone::Warning);
     }
     Ok(view)
 }
@@ -271,17 +327,30 @@ fn for_people(view: &mut View, entry: &Entry) {
     let plan = &entry.plan;
     let human = &mut view.human;
     let (word, tone) = report::standing(entry);
-    human.field("Change", format!("{} at {} on {}", plan.id, entry.at, plan.firewall), Tone::Plain);
+    human.field(
+        "Change",
+        format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
+        Tone::Plain,
+    );
     human.field("Who", &plan.who, Tone::Plain);
     human.field("Command", &plan.command, Tone::Plain);
     if let Some(reason) = &plan.reason {
         human.field("Reason", reason, Tone::Plain);
     }
     human.field("What", &plan.change.what, Tone::Plain);
-    let message = entry.finish.as_ref().map_or("its ending was never written", |finish| finish.message.as_str());
+    let message = entry
+        .finish
+        .as_ref()
+        .map_or("its ending was never written", |finish| {
+            finish.message.as_str()
+        });
     human.field("Outcome", format!("{word}: {message}"), tone);
     for difference in &plan.change.differences {
-        let line = format!("{} -> {}", report::shown(&difference.before), report::shown(&difference.after));
+        let line = format!(
+            "{} -> {}",
+            report::shown(&difference.before),
+            report::shown(&difference.after)
+        );
         human.field(&format!("  {}", difference.field), line, Tone::Plain);
     }
     if let Some(by) = &entry.undone_by {
@@ -290,15 +359,25 @@ fn for_people(view: &mut View, entry: &Entry) {
         human.field("Undo", format!("none. {why}"), Tone::Plain);
     }
     let Some(finish) = &entry.finish else { return };
-    let names: Vec<String> = finish.changed.iter().map(|entry| entry.address.to_string()).collect();
+    let names: Vec<String> = finish
+        .changed
+        .iter()
+        .map(|entry| entry.address.to_string())
+        .collect();
     if !names.is_empty() {
         human.field("Entries", names.join(" "), Tone::Plain);
     }
-    let Some(outcome) = &finish.outcome else { return };
+    let Some(outcome) = &finish.outcome else {
+        return;
+    };
     for step in &outcome.steps {
         let tone = if step.ok { Tone::Plain } else { Tone::Bad };
         let mark = if step.ok { "" } else { "FAILED: " };
-        human.field(&format!("  {}", step.name), format!("{mark}{}", step.detail), tone);
+        human.field(
+            &format!("  {}", step.name),
+            format!("{mark}{}", step.detail),
+            tone,
+        );
     }
     for (title, records) in [("Before", &outcome.before), ("After", &outcome.after)] {
         let text = serde_json::to_string_pretty(records).unwrap_or_default();
@@ -327,7 +406,8 @@ fn verify(context: &Context) -> Result<()> {
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
     for broken in &contents.breaks {
-        view.human.field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
+        view.human
+            .field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
     }
     if contents.torn > 0 {
         view.warnings.push(Warning::new(
@@ -336,11 +416,17 @@ fn verify(context: &Context) -> Result<()> {
         ));
     }
     if contents.breaks.is_empty() {
-        view.human.line(format!("The chain of {} records holds.", contents.events.len()));
+        view.human.line(format!(
+            "The chain of {} records holds.",
+            contents.events.len()
+        ));
     }
     context.terminal.show(&view)?;
     match contents.breaks.len() {
         0 => Ok(()),
-        count => Err(Failure::new(Kind::No, format!("The chain is broken in {count} places."))),
+        count => Err(Failure::new(
+            Kind::No,
+            format!("The chain is broken in {count} places."),
+        )),
     }
 }

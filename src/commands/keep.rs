@@ -23,7 +23,9 @@ pub struct Args {
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
     let entries = report::entries(context)?;
-    let here = history::find(&entries, &arguments.id).ok().map(|entry| entry.plan.id.to_string());
+    let here = history::find(&entries, &arguments.id)
+        .ok()
+        .map(|entry| entry.plan.id.to_string());
     let command = format!("keep {}", here.as_ref().unwrap_or(&arguments.id));
     let plan = |reading: &Reading| {
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
@@ -31,7 +33,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         let mut ids = armed.iter().map(|armed| armed.id.to_string());
         let found = ids.find(|id| id.starts_with(&arguments.id));
         let Some(id) = found.or_else(|| here.clone()) else {
-            return Err(Failure::usage(format!("There is no change {}, here or armed on the firewall.", arguments.id)));
+            return Err(Failure::usage(format!(
+                "There is no change {}, here or armed on the firewall.",
+                arguments.id
+            )));
         };
         let gathered = Gathered::of(context, reading)?;
         Ok(plan::keep(&id, &gathered.present(context, reading)?)?)

@@ -69,13 +69,18 @@ fn choose(context: &Context, id: Option<&str>) -> Result<Entry> {
 fn takes_effect(entry: &Entry) -> Result<()> {
     let id = &entry.plan.id;
     if let Some(by) = &entry.undone_by {
-        return Err(Failure::failed(format!("{id} was taken back already, by {by}.")));
+        return Err(Failure::failed(format!(
+            "{id} was taken back already, by {by}."
+        )));
     }
     if let Undo::Impossible(why) = &entry.plan.change.undo {
         return Err(Failure::failed(format!("{id} cannot be taken back: {why}")));
     }
     if entry.finish.is_some() && !entry.took_effect() {
-        return Err(Failure::failed(format!("There is nothing to take back: {id} ended as {}.", entry.word())));
+        return Err(Failure::failed(format!(
+            "There is nothing to take back: {id} ended as {}.",
+            entry.word()
+        )));
     }
     Ok(())
 }

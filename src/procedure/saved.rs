@@ -1,7 +1,7 @@
 //! Plans in files: written once and private, read back only when whole and unedited, and applied only to the firewall
 //! and the condition they were made for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -159,16 +159,10 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             Ok(plan::Seen::of(entry_facts(now)))
         }
         Operation::TableAdd { entries, .. } => {
-            let now = needed(&reading.table)?;
+            let now: HashSet<Address> = needed(&reading.table)?.iter().map(Address::from).collect();
             let fact = |planned: &plan::PlannedEntry| {
-                let there = now
-                    .iter()
-                    .find(|entry| Address::from(*entry) == planned.address);
-                let word = if there.is_some() {
-                    "blocked"
-                } else {
-                    "nothing"
-                };
+                let there = now.contains(&planned.address);
+                let word = if there { "blocked" } else { "nothing" };
                 (planned.address.to_string(), word.to_owned())
             };
             Ok(plan::Seen::of(

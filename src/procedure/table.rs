@@ -2,6 +2,8 @@
 //! and deletes in one call to the kernel, so there is no half-way to repair; after a lost connection the table itself
 //! tells what happened.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Carried;
 use super::carry::{ask_again, errand};
 use crate::commands::context::{Context, Session};
@@ -91,11 +93,14 @@ fn judge(
             Some(reading),
         );
     };
-    let there = |entry: &PlannedEntry| now.iter().find(|now| Address::from(*now) == entry.address);
+    let there: HashMap<Address, &Entry> = now.iter().map(|now| (now.into(), now)).collect();
+    let said: Option<HashSet<&Address>> = said.map(|said| said.iter().collect());
     let (mut changed, mut missed) = (Vec::new(), 0_usize);
     for entry in entries {
-        let named = said.is_some_and(|said| said.contains(&entry.address));
-        match (direction, there(entry)) {
+        let named = said
+            .as_ref()
+            .is_some_and(|said| said.contains(&entry.address));
+        match (direction, there.get(&entry.address)) {
             (Direction::Delete, Some(now)) if !named && same(now, entry) => missed += 1,
             (Direction::Add, None) => missed += 1,
             // Without pfctl's word, an entry that is as wanted is taken for our work.

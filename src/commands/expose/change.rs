@@ -53,13 +53,21 @@ impl Gathered {
     pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
         crate::commands::context::needed(&reading.configured)?;
         let exposure = super::assess(context, reading, &mut Vec::new())?;
-        let states = reading.states.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let states = reading
+            .states
+            .as_ref()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let sources = connections::tally(states, &context.settings.service, &[], |_| false);
         Ok(Self { exposure, sources })
     }
 
     /// Returns what plans are made from.
-    pub fn present<'a>(&'a self, context: &'a Context, reading: &'a Reading) -> Result<Present<'a>> {
+    pub fn present<'a>(
+        &'a self,
+        context: &'a Context,
+        reading: &'a Reading,
+    ) -> Result<Present<'a>> {
         Ok(Present {
             configured: crate::commands::context::needed(&reading.configured)?,
             exposure: &self.exposure,
@@ -70,7 +78,11 @@ impl Gathered {
     }
 
     /// Returns the configured filter rule, if there is one.
-    pub fn filter_rule<'a>(&self, context: &Context, reading: &'a Reading) -> Option<&'a FilterRule> {
+    pub fn filter_rule<'a>(
+        &self,
+        context: &Context,
+        reading: &'a Reading,
+    ) -> Option<&'a FilterRule> {
         Pair::find(reading.configured.as_ref().ok()?, &context.settings.service).filter
     }
 }
@@ -79,7 +91,10 @@ impl Gathered {
 pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let mut command = "expose revoke".to_owned();
-    for (flag, set) in [(" --delete", arguments.delete), (" --keep-states", arguments.keep_states)] {
+    for (flag, set) in [
+        (" --delete", arguments.delete),
+        (" --keep-states", arguments.keep_states),
+    ] {
         if set {
             command.push_str(flag);
         }
@@ -91,7 +106,9 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
         let end = !arguments.keep_states;
         match plan::revoke(&present, arguments.delete, end, terms)? {
             // Closed already; connections from before may still be alive.
-            Planned::NothingToDo(sentence) if end => connections_only(context, reading, &gathered.exposure, sentence),
+            Planned::NothingToDo(sentence) if end => {
+                connections_only(context, reading, &gathered.exposure, sentence)
+            }
             planned => Ok(planned),
         }
     };
@@ -107,16 +124,26 @@ fn connections_only(
     let Ok(states) = &reading.states else {
         return Ok(Planned::NothingToDo(sentence));
     };
-    let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let tracker = exposure.filter.tracker.as_ref().and_then(|tracker| tracker.parse().ok());
+    let rules = reading
+        .rules
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let tracker = exposure
+        .filter
+        .tracker
+        .as_ref()
+        .and_then(|tracker| tracker.parse().ok());
     let service = &context.settings.service;
-    Ok(match plan::kill(states, rules, tracker, service, &StatesChoice::All)? {
-        Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
-        Planned::Change(mut draft) => {
-            draft.confirm = Confirm::Word("revoke".to_owned());
-            Planned::Change(draft)
-        }
-    })
+    Ok(
+        match plan::kill(states, rules, tracker, service, &StatesChoice::All)? {
+            Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
+            Planned::Change(mut draft) => {
+                draft.confirm = Confirm::Word("revoke".to_owned());
+                Planned::Change(draft)
+            }
+        },
+    )
 }
 
 /// Runs `kmsctl expose restore`.
@@ -127,7 +154,12 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
         let saved = saved(context)?;
-        Ok(plan::restore(&present, saved.as_ref(), default_caps(context)?, terms)?)
+        Ok(plan::restore(
+            &present,
+            saved.as_ref(),
+            default_caps(context)?,
+            terms,
+        )?)
     };
     procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
 }
@@ -147,7 +179,9 @@ pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
 fn default_caps(context: &Context) -> Result<Caps> {
     let presets = &context.settings.presets;
     let found = presets.iter().find(|preset| preset.name == "default");
-    found.map(|preset| preset.caps).ok_or_else(|| Failure::usage("There is no preset `default`."))
+    found
+        .map(|preset| preset.caps)
+        .ok_or_else(|| Failure::usage("There is no preset `default`."))
 }
 
 /// Finds what the last `revoke --delete` on this firewall took away.

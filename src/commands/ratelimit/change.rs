@@ -61,8 +61,13 @@ fn connections(text: &str) -> Result<Value<u32>, String> {
         return Ok(Value::None);
     }
     match text.parse::<u32>() {
-        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Value::Some(number)),
-        _ => Err(format!("`{text}` is not a whole number from 1 to {}", u32::MAX)),
+        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Value::Some(number))
+        }
+        _ => Err(format!(
+            "`{text}` is not a whole number from 1 to {}",
+            u32::MAX
+        )),
     }
 }
 
@@ -77,7 +82,14 @@ fn rate(text: &str) -> Result<Value<Rate>, String> {
 pub(super) async fn preset(context: &Context, name: &str, arguments: &Preset) -> Result<()> {
     let caps = find(context, name)?;
     let command = format!("ratelimit {name}");
-    change(context, &arguments.flags, &arguments.temporary, &command, |_| caps).await
+    change(
+        context,
+        &arguments.flags,
+        &arguments.temporary,
+        &command,
+        |_| caps,
+    )
+    .await
 }
 
 /// Runs `kmsctl ratelimit set`.
@@ -127,8 +139,10 @@ fn find(context: &Context, name: &str) -> Result<Caps> {
     let found = presets.iter().find(|preset| preset.name == name);
     found.map(|preset| preset.caps).ok_or_else(|| {
         let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
-        Failure::usage(format!("There is no preset `{name}`."))
-            .hint(format!("There are: {}. The configuration file adds more.", names.join(", ")))
+        Failure::usage(format!("There is no preset `{name}`.")).hint(format!(
+            "There are: {}. The configuration file adds more.",
+            names.join(", ")
+        ))
     })
 }
 
@@ -145,7 +159,9 @@ async fn change(
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
-        let now = gathered.filter_rule(context, reading).map(|rule| ratelimit::of_configured(rule).0);
+        let now = gathered
+            .filter_rule(context, reading)
+            .map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         Ok(plan::ratelimit(&present, &Wanted { caps, preset }, terms)?)

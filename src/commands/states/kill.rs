@@ -47,7 +47,11 @@ pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
         // Without the configuration the rule's tracker is read from pf; without both, every state goes by its id.
         let exposure = expose::assess(context, reading, &mut Vec::new()).ok();
         let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse::<u32>().ok());
-        let rules = reading.rules.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let rules = reading
+            .rules
+            .as_ref()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let service = &context.settings.service;
         Ok(plan::kill(states, rules, tracker, service, &choice)?)
     };

@@ -103,7 +103,11 @@ fn draft(
         .iter()
         .filter(|state| matches!(half(state, service), Some(Half::Client { .. })))
         .count();
-    let mut sources: Vec<IpAddr> = planned.iter().map(|state| state.client).collect();
+    // A server's half whose client's half is gone already is no connection any more, and ends with the rest.
+    let halves = planned
+        .iter()
+        .filter(|state| state.direction == Direction::In);
+    let mut sources: Vec<IpAddr> = halves.map(|state| state.client).collect();
     sources.sort_unstable();
     sources.dedup();
     let clients = match choice {

@@ -57,7 +57,7 @@ pub fn free(
         undo: Undo::Command(
             "blocks the freed addresses again; their ages restart, so they stay longer than they would have".to_owned(),
         ),
-        risks: risks(name),
+        risks: risks(name, &missing(choice, &planned)),
         confirm,
         seen: Seen::of(super::entry_facts(chosen.into_iter())),
         operation: Operation::TableDelete {
@@ -80,20 +80,24 @@ fn addressed<'a>(
     let mut wanted: Vec<Address> = addresses.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
+    let exact: std::collections::HashMap<Address, &Entry> = entries
+        .iter()
+        .map(|entry| (Address::from(entry), entry))
+        .collect();
+    let is_network =
+        |entry: &&Entry| !entry.negated && entry.net.prefix_len() < entry.net.max_prefix_len();
+    let networks: Vec<&Entry> = entries.iter().filter(is_network).collect();
     let mut chosen = Vec::new();
     for address in wanted {
-        if let Some(entry) = entries
-            .iter()
-            .find(|entry| Address::from(*entry) == address)
-        {
-            chosen.push(entry);
+        if let Some(entry) = exact.get(&address) {
+            chosen.push(*entry);
             continue;
         }
-        let around = entries
+        let around = networks
             .iter()
-            .find(|entry| !entry.negated && !address.negated && entry.net.contains(&address.net));
+            .find(|entry| !address.negated && entry.net.contains(&address.net));
         if let Some(around) = around {
-            let around = Address::from(around);
+            let around = Address::from(*around);
             return Err(Refusal::new(
                 RefusalKind::Impossible,
                 format!("{address} is not an entry of {table} of its own: it is blocked as part of {around}."),
@@ -119,8 +123,19 @@ fn nothing(all: usize, choice: &Choice, table: &str) -> String {
     }
 }
 
-fn risks(table: &str) -> Vec<Risk> {
-    vec![
+/// Returns those that were asked for and are not there.
+fn missing(choice: &Choice, planned: &[PlannedEntry]) -> Vec<String> {
+    let Choice::Addresses(addresses) = choice else {
+        return Vec::new();
+    };
+    let there: std::collections::HashSet<Address> =
+        planned.iter().map(|entry| entry.address).collect();
+    let missing = addresses.iter().filter(|address| !there.contains(address));
+    missing.map(Address::to_string).collect()
+}
+
+fn risks(table: &str, missing: &[String]) -> Vec<Risk> {
+    let mut risks = vec![
         Risk::new(
             "comes-back",
             "A source that goes on as before will be blocked again by the caps, within a minute.",
@@ -131,5 +146,13 @@ fn risks(table: &str) -> Vec<Risk> {
                 "{table} is shared by every rule with a rate cap: an entry need not come from this service, and freeing it opens every port to it."
             ),
         ),
-    ]
+    ];
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        risks.push(Risk::new(
+            "not-blocked",
+            format!("{} {verb} not in {table}.", named(missing)),
+        ));
+    }
+    risks
 }
