@@ -12,6 +12,8 @@
 
 #[path = "contract/agent.rs"]
 mod agent;
+#[path = "contract/apply.rs"]
+mod apply;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]

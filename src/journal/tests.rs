@@ -191,13 +191,11 @@ fn two_writers_never_tear_each_others_lines() {
         for writer in 0..4 {
             let journal = &journal;
             scope.spawn(move || {
-                (0..25).for_each(|number| {
-                    drop(
-                        journal
-                            .append(now(), &event(writer * 100 + number))
-                            .unwrap(),
-                    )
-                })
+                for number in 0..25 {
+                    journal
+                        .append(now(), &event(writer * 100 + number))
+                        .unwrap();
+                }
             });
         }
     });
