@@ -258,7 +258,12 @@ async fn files_are_private_and_a_broken_state_is_named() {
     );
     simulator.stop().await.unwrap();
     assert_eq!(mode(&directory.join("state.json")), 0o600);
-    for text in ["", "{\"version\":1,\"world\":{}}", "{\"version\":999}"] {
+    for text in [
+        "",
+        "{\"version\":2,\"world\":{}}",
+        "{\"version\":1}",
+        "{\"version\":999}",
+    ] {
         std::fs::write(directory.join("state.json"), text).unwrap();
         let failure = Simulator::start(options(&directory)).await.unwrap_err();
         assert!(

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Pf;
 use super::state::Tracked;
+use super::{Pf, RuleRef};
 
 impl Pf {
     /// Deletes source nodes of these networks; their states stay and no longer count. Returns how many.
@@ -23,7 +23,7 @@ impl Pf {
     }
 
     /// Counts a state as a connection of its source node; `None` if its rule tracks no sources.
-    pub(super) fn count_connection(&mut self, id: u64) -> Option<(usize, IpAddr)> {
+    pub(super) fn count_connection(&mut self, id: u64) -> Option<(RuleRef, IpAddr)> {
         let state = self.states.get_mut(&id)?;
         if state.tracked != Tracked::State {
             return None;
@@ -34,8 +34,8 @@ impl Pf {
         Some((rule, source))
     }
 
-    pub(super) fn exceeds(&mut self, rule: usize, source: IpAddr, now: i64) -> bool {
-        let Some(caps) = self.filter.get(rule).map(|rule| rule.caps.clone()) else {
+    pub(super) fn exceeds(&mut self, rule: RuleRef, source: IpAddr, now: i64) -> bool {
+        let Some(caps) = self.made_by(rule).map(|rule| rule.caps.clone()) else {
             return false;
         };
         let generation = self.generation;
@@ -56,10 +56,9 @@ impl Pf {
     /// Puts the source into the rule's table, which does not renew an entry that is there, and ends the
     /// states that have it in the first slot of their wire key: inbound from it, outbound to it. The
     /// partners of redirected connections on the inside stay until they time out.
-    pub(super) fn overload(&mut self, rule: usize, source: IpAddr, now: i64) {
+    pub(super) fn overload(&mut self, rule: RuleRef, source: IpAddr, now: i64) {
         let Some(name) = self
-            .filter
-            .get(rule)
+            .made_by(rule)
             .and_then(|rule| rule.caps.overload.clone())
         else {
             return;

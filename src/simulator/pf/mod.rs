@@ -3,6 +3,7 @@
 //! traffic and prints nothing; sources are FreeBSD 14's kernel pf and its manual.
 
 mod limits;
+mod load;
 pub mod node;
 mod passage;
 pub mod rule;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Direction;
+pub use load::RuleRef;
 use node::Node;
 pub use passage::Passage;
 use rule::LoadedRule;
@@ -41,8 +43,12 @@ pub struct Pf {
     pub tables: Vec<Table>,
     /// Scrub rules, numbered from 0 on their own.
     pub scrub: Vec<LoadedRule>,
-    /// Filter rules; a state's rule number is an index of this.
+    /// Filter rules.
     pub filter: Vec<LoadedRule>,
+    /// Filter rules of earlier loads that states still refer to.
+    retired: Vec<(RuleRef, LoadedRule)>,
+    /// How often rules were loaded before these.
+    loads: u32,
     /// NAT rules.
     pub nat: Vec<LoadedRule>,
     /// Redirections.
@@ -99,6 +105,8 @@ impl Pf {
             tables: Vec::new(),
             scrub: Vec::new(),
             filter: Vec::new(),
+            retired: Vec::new(),
+            loads: 0,
             nat: Vec::new(),
             rdr: Vec::new(),
             states: BTreeMap::new(),
@@ -157,13 +165,10 @@ impl Pf {
             state.expires = now + state.patience();
             let (direction, tracked, source) = (state.direction, state.tracked, state.right.ip());
             let rules = (state.rule, state.translation);
-            if let Some(rule) = rules.0.and_then(|index| self.filter.get_mut(index)) {
+            if let Some(rule) = rules.0.and_then(|rule| self.made_by_mut(rule)) {
                 rule.count(direction, packets, bytes, now);
             }
-            if let Some(rule) = rules
-                .1
-                .and_then(|(chain, index)| self.chain_mut(chain).get_mut(index))
-            {
+            if let Some(rule) = rules.1.and_then(|made| self.translated_by(made)) {
                 rule.count(direction, packets, bytes, now);
             }
             if let Some(node) = rules
@@ -234,6 +239,7 @@ impl Pf {
         self.nodes
             .retain(|node| node.states > 0 || node.expires > now);
         self.totals.nodes.2 += count(before - self.nodes.len());
+        self.free_rules();
     }
 
     /// Removes one state and takes it off its source node. Says whether it was there.
@@ -245,7 +251,7 @@ impl Pf {
         let Some(rule) = state.rule.filter(|_| state.tracked != Tracked::No) else {
             return true;
         };
-        let remember = self.filter.get(rule).map_or(0, |rule| rule.caps.remember());
+        let remember = self.made_by(rule).map_or(0, |rule| rule.caps.remember());
         if let Some(node) = self.node_mut(rule, state.right.ip()) {
             node.states = node.states.saturating_sub(1);
             node.connections = node
@@ -256,19 +262,21 @@ impl Pf {
         true
     }
 
-    /// Returns how many states a rule has.
-    pub fn states_of(&self, rule: usize) -> usize {
+    /// Returns how many states a loaded rule has.
+    pub fn states_of(&self, number: usize) -> usize {
+        let rule = Some(self.object(number));
         self.states
             .values()
-            .filter(|state| state.rule == Some(rule))
+            .filter(|state| state.rule == rule)
             .count()
     }
 
-    /// Returns how many states a translation rule has.
-    pub fn states_translated(&self, chain: Chain, rule: usize) -> usize {
+    /// Returns how many states a loaded translation rule has.
+    pub fn states_translated(&self, chain: Chain, number: usize) -> usize {
+        let made = Some((chain, self.object(number)));
         self.states
             .values()
-            .filter(|state| state.translation == Some((chain, rule)))
+            .filter(|state| state.translation == made)
             .count()
     }
 
@@ -280,14 +288,18 @@ impl Pf {
             .unwrap_or_default()
     }
 
-    fn chain_mut(&mut self, chain: Chain) -> &mut Vec<LoadedRule> {
-        match chain {
+    /// Returns the translation rule of a state, if it is of the present load.
+    fn translated_by(&mut self, (chain, rule): (Chain, RuleRef)) -> Option<&mut LoadedRule> {
+        let rules = match chain {
             Chain::Nat => &mut self.nat,
             Chain::Rdr => &mut self.rdr,
-        }
+        };
+        rules
+            .get_mut(rule.number)
+            .filter(|_| rule.load == self.loads)
     }
 
-    fn node_mut(&mut self, rule: usize, source: IpAddr) -> Option<&mut Node> {
+    fn node_mut(&mut self, rule: RuleRef, source: IpAddr) -> Option<&mut Node> {
         self.nodes
             .iter_mut()
             .find(|node| node.rule == rule && node.address == source)

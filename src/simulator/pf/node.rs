@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::RuleRef;
+
 use crate::domain::overload::{Generation, RateTracker};
 use crate::domain::pf::rule::Rate;
 
@@ -13,7 +15,7 @@ pub struct Node {
     /// The source.
     pub address: IpAddr,
     /// The filter rule.
-    pub rule: usize,
+    pub rule: RuleRef,
     /// States of the source under the rule.
     pub states: u32,
     /// Of these, completed connections.
@@ -32,7 +34,7 @@ pub struct Node {
 
 impl Node {
     /// Makes an empty node.
-    pub fn new(address: IpAddr, rule: usize, now: i64) -> Self {
+    pub fn new(address: IpAddr, rule: RuleRef, now: i64) -> Self {
         Self {
             address,
             rule,

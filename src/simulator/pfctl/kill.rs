@@ -35,7 +35,7 @@ impl Wanted {
                     && within(nets.get(1), state.wire_destination())
             }
             Self::Label(label) => {
-                let rule = state.rule.and_then(|rule| pf.filter.get(rule));
+                let rule = state.rule.and_then(|rule| pf.made_by(rule));
                 rule.is_some_and(|rule| rule.labels.contains(label))
             }
             Self::Id(wanted, creator) => (id, pf.host_id) == (*wanted, *creator),

@@ -274,7 +274,7 @@ fn as_printed(pf: &Pf, id: u64, state: &State, now: i64) -> printed::State {
             expires_seconds: seconds(state.expires - now),
             packets: state.packets,
             bytes: state.bytes,
-            rule: state.rule.and_then(|rule| u32::try_from(rule).ok()),
+            rule: state.rule.and_then(|rule| u32::try_from(rule.number).ok()),
             extras,
         }),
         identity: Some(printed::Identity {
@@ -335,7 +335,7 @@ fn as_printed_source(node: &Node, now: i64) -> SourceNode {
             packets: node.packets,
             bytes: node.bytes,
         }),
-        rule: u32::try_from(node.rule)
+        rule: u32::try_from(node.rule.number)
             .ok()
             .map(|rule| ("filter".to_owned(), rule)),
         kind: None,

@@ -8,6 +8,7 @@ use crate::domain::pf::rule::{self, Direction};
 use crate::domain::pf::table::{self, TableName};
 use crate::domain::pf::{Verbosity, info, source, state};
 use crate::domain::service::Service;
+use crate::firewall::agent::ReadRequest;
 use crate::simulator::pfctl;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::traffic::{OFFICE, OFFICE_CONNECTIONS};
@@ -95,7 +96,7 @@ fn at_any_moment_there_is_something_to_see() {
             .pf
             .nodes
             .iter()
-            .filter(|node| node.rule == rule && node.connections > 0)
+            .filter(|node| node.rule == world.pf.object(rule) && node.connections > 0)
             .count();
         assert!(live >= 8, "{step}: {live} sources");
         let office = world
@@ -305,7 +306,7 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         table: TableName::new("virusprot").unwrap(),
     };
     let expected = |scenario| match scenario {
-        Scenario::Absent => Exposure::Absent,
+        Scenario::Absent | Scenario::OldTarget => Exposure::Absent,
         Scenario::Closed | Scenario::PfDisabled => Exposure::Closed,
         Scenario::Half | Scenario::HalfFilter => Exposure::Half,
         Scenario::PassAssociation | Scenario::Uncapped => Exposure::Uncapped,
@@ -323,7 +324,8 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
             nat: &nat,
             enabled: world.pf.enabled,
         };
-        let judged = exposure::judge(Some(&world.configured), loaded, &service);
+        let configured = world.configuration.read(&ReadRequest::from(&service));
+        let judged = exposure::judge(Some(&configured), loaded, &service);
         assert_eq!(
             judged.state,
             expected(scenario),
