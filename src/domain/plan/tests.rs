@@ -170,7 +170,7 @@ fn a_saved_plan_comes_back_and_every_edit_shows() {
     }
     let more = text.replacen("{", "{\"surplus\": 1,", 1);
     assert!(matches!(Plan::read(&more), Err(PlanError::NotAPlan(_))));
-    let hostile = text.replacen("203.0.113.9", "203.0.113.9\\nreboot", 1);
+    let hostile = text.replace("203.0.113.9", "203.0.113.9\\nreboot");
     assert!(matches!(Plan::read(&hostile), Err(PlanError::NotAPlan(_))));
 }
 
@@ -248,11 +248,16 @@ fn both_halves_of_the_service_only_are_ended() {
 #[test]
 fn all_go_by_the_label_where_the_rule_has_one() {
     let draft = killed(&StatesChoice::All, &[fixtures::pass()]);
-    let Operation::StatesKill { labels, states, .. } = &draft.operation else {
+    let Operation::StatesKill {
+        labels,
+        states: planned,
+        ..
+    } = &draft.operation
+    else {
         panic!("{draft:?}");
     };
     assert_eq!(
-        (labels.as_slice(), states.len()),
+        (labels.as_slice(), planned.len()),
         (&["id:1763000004".to_owned()][..], 3)
     );
     assert_eq!(draft.confirm, Confirm::Word("kill".into()));
