@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot,
+    apply, config, demo, expose, history, keep, ratelimit, rule, runbook, states, status, undo,
+    util, virusprot,
 };
 use crate::settings::keys;
 
@@ -82,25 +83,33 @@ impl Global {
 /// Every command group, alphabetical.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Apply a plan saved with --plan-out, if nothing moved since
+    Apply(apply::Args),
     /// Write, show and check the configuration
     Config(config::Args),
     /// Run the simulated firewall as an SSH server of its own, or forget its state
     Demo(demo::Args),
-    /// Show whether the service is exposed, rule by rule, and why
+    /// Show whether the service is exposed, close it and open it again
     Expose(expose::Args),
-    /// Show the caps per source: configured, loaded, and who is near them
+    /// Show what was changed, by whom, and how it stands
+    History(history::Args),
+    /// Make a temporary change permanent
+    Keep(keep::Args),
+    /// Show the caps per source and who is near them, and change them
     Ratelimit(ratelimit::Args),
     /// Show the rules of the exposure with their counters
     Rule(rule::Args),
     /// Read a runbook in the terminal
     Runbook(runbook::Args),
-    /// Show the live connections of the service, one row per source
+    /// Show the live connections of the service, and end them
     States(states::Args),
     /// Show everything on one screen
     Status(status::Args),
+    /// Take a change back
+    Undo(undo::Args),
     /// Print completions and man pages
     Util(util::Args),
-    /// Show and test the addresses that pf has blocked
+    /// Show, test and free the addresses that pf has blocked
     Virusprot(virusprot::Args),
 }
 

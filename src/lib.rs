@@ -28,6 +28,8 @@ pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod firewall;
+pub mod journal;
+pub mod procedure;
 pub mod settings;
 pub mod simulator;
 pub mod terminal;

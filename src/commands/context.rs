@@ -9,10 +9,12 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
-use crate::firewall::script::{Nonce, Word};
+use crate::firewall::script::{Nonce, Script, Word};
+use crate::firewall::shell::Shell;
+use crate::journal::Journal;
 use crate::settings::{Become, Environment, Layers, Settings};
 use crate::simulator::{self, Scenario, Simulator};
-use crate::terminal::{Spinner, Terminal, View, prompt};
+use crate::terminal::{Terminal, View, prompt};
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
@@ -32,22 +34,41 @@ pub struct Context {
     pub config_named: Option<PathBuf>,
 }
 
+/// A connection, on which any number of shells can be opened one after the other.
+pub struct Session {
+    link: Link,
+    target: Target,
+    simulator: Option<Simulator>,
+}
+
+impl Session {
+    /// Says good-bye; the simulated firewall saves its state.
+    pub async fn close(self) -> Result<()> {
+        self.link.close().await;
+        match self.simulator {
+            Some(simulator) => simulator.stop().await.map_err(Failure::from),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the host key that was verified, `ALGORITHM FINGERPRINT`.
+    pub fn host_key(&self) -> Option<String> {
+        let key = self.link.host_key()?;
+        Some(format!("{} {}", key.algorithm, key.fingerprint))
+    }
+}
+
 /// A connection with an open survey.
 pub struct Opened {
     survey: Survey,
-    link: Link,
-    simulator: Option<Simulator>,
+    session: Session,
 }
 
 impl Opened {
     /// Says good-bye; the simulated firewall saves its state.
     pub async fn close(self) -> Result<()> {
         self.survey.close().await;
-        self.link.close().await;
-        match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(Failure::from),
-            None => Ok(()),
-        }
+        self.session.close().await
     }
 }
 
@@ -63,6 +84,18 @@ impl Context {
 
     /// Connects and opens one shell that can answer the questions, within the time-out.
     pub async fn open(&self, questions: &[Question]) -> Result<Opened> {
+        let mut session = self.connect().await?;
+        match self.within_time(self.survey(&mut session, questions)).await {
+            Ok(survey) => Ok(Opened { survey, session }),
+            Err(failure) => {
+                let _ = session.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Connects, within the time-out.
+    pub async fn connect(&self) -> Result<Session> {
         let simulator = if self.demo {
             Some(self.start_demo().await?)
         } else {
@@ -71,19 +104,55 @@ impl Context {
         let target = simulator
             .as_ref()
             .map_or_else(|| self.target(), |simulator| self.demo_target(simulator));
+        let link = self.link(&target).await?;
+        Ok(Session {
+            link,
+            target,
+            simulator,
+        })
+    }
+
+    /// Connects once more where a connection was lost.
+    pub async fn reconnect(&self, session: &mut Session) -> Result<()> {
+        session.link = self.link(&session.target).await?;
+        Ok(())
+    }
+
+    async fn link(&self, target: &Target) -> Result<Link> {
         let spinner = self
             .terminal
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
-        let opened = self
-            .within_time(self.open_at(&target, questions, &spinner))
-            .await;
+        let ask = |question: &str| {
+            spinner.finish_and_clear();
+            prompt::secret(self.terminal, question).map(Secret::new)
+        };
+        let link = self.within_time(Link::connect(target, &ask)).await;
         spinner.finish_and_clear();
-        let (survey, link) = opened?;
-        Ok(Opened {
-            survey,
-            link,
-            simulator,
+        link
+    }
+
+    /// Asks the questions over a connection, in a shell of their own, within the time-out.
+    pub async fn ask_over(&self, session: &mut Session, questions: &[Question]) -> Result<Reading> {
+        self.within_time(async {
+            let mut survey = self.survey(session, questions).await?;
+            let reading = survey.read().await;
+            survey.close().await;
+            reading
         })
+        .await
+    }
+
+    /// Opens a shell on a connection for something else than a survey: `script` is given the firewall's paths and
+    /// the agent's nonce.
+    pub async fn shell_over(
+        &self,
+        session: &mut Session,
+        script: impl FnOnce(&Paths, &Nonce) -> Script,
+    ) -> Result<(Shell, Paths, Nonce)> {
+        let nonce = random_nonce()?;
+        let paths = self.paths();
+        let shell = session.link.shell(&script(&paths, &nonce)).await?;
+        Ok((shell, paths, nonce))
     }
 
     /// Asks once more over an open shell, within the time-out.
@@ -134,6 +203,22 @@ impl Context {
         }
     }
 
+    /// Returns who works: `user@host`. On the demo the host is the demo, so that its answers are the same everywhere.
+    pub fn who(&self) -> String {
+        let user = self.environment.user.as_deref().unwrap_or("unknown");
+        let host = self.environment.host.as_deref().unwrap_or("localhost");
+        format!("{user}@{}", if self.demo { "demo" } else { host })
+    }
+
+    /// Returns the history: the demo has its own.
+    pub fn journal(&self) -> Journal {
+        if self.demo {
+            Journal::at(&self.demo_directory())
+        } else {
+            Journal::at(&self.settings.state_directory)
+        }
+    }
+
     /// Starts the simulated firewall on a free loopback port.
     pub async fn start_demo(&self) -> Result<Simulator> {
         self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -178,29 +263,12 @@ impl Context {
         self.settings.state_directory.join("demo")
     }
 
-    async fn open_at(
-        &self,
-        target: &Target,
-        questions: &[Question],
-        spinner: &Spinner,
-    ) -> Result<(Survey, Link)> {
-        let ask = |question: &str| {
-            spinner.finish_and_clear();
-            prompt::secret(self.terminal, question).map(Secret::new)
-        };
-        let nonce = random_nonce()?;
-        let paths = self.paths();
-        let script = Survey::script(questions, &self.settings.service, &paths, &nonce);
-        let mut link = Link::connect(target, &ask).await?;
-        let shell = link.shell(&script).await?;
-        let survey = Survey::new(
-            shell,
-            questions,
-            self.settings.service.clone(),
-            paths,
-            nonce,
-        );
-        Ok((survey, link))
+    async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
+        let service = &self.settings.service;
+        let script =
+            |paths: &Paths, nonce: &Nonce| Survey::script(questions, service, paths, nonce);
+        let (shell, paths, nonce) = self.shell_over(session, script).await?;
+        Ok(Survey::new(shell, questions, service.clone(), paths, nonce))
     }
 
     /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
@@ -220,7 +288,8 @@ impl Context {
         }
     }
 
-    async fn within_time<T, E: Into<Failure>>(
+    /// Does something with the firewall within the time-out; Ctrl-C ends it.
+    pub async fn within_time<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T> {

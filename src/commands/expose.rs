@@ -1,8 +1,12 @@
-//! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why.
+//! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why; and closing and
+//! opening it.
+
+mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::{Context, needed, wanted};
+use crate::domain::connections::Source;
 use crate::domain::exposure::{self, Exposure, Loaded, Part, State};
 use crate::domain::warning::Warning;
 use crate::error::Result;
@@ -18,8 +22,30 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make alias, port forward, filter rule and caps what the configuration says
+    Apply(change::Apply),
+    /// Open it again: enable both rules, put back what was deleted, or build them
+    Restore(change::Restore),
+    /// Close it: disable both rules, then end live connections
+    Revoke(change::Revoke),
     /// Show the exposure, rule by rule, with its state and why
     Show,
+}
+
+/// The questions whose answers plans about the configuration are made from.
+pub const CHANGING: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Table,
+    Question::States(None),
+    Question::Configured,
+];
+
+/// What was read, judged for a plan about the configuration.
+pub struct Gathered {
+    exposure: Exposure,
+    sources: Vec<Source>,
 }
 
 /// The questions whose answers [`assess`] needs.
@@ -32,7 +58,10 @@ pub const QUESTIONS: &[Question] = &[
 
 /// Runs `kmsctl expose …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    match arguments.command {
+    match &arguments.command {
+        Command::Apply(arguments) => change::apply(context, arguments).await,
+        Command::Restore(arguments) => change::restore(context, arguments).await,
+        Command::Revoke(arguments) => change::revoke(context, arguments).await,
         Command::Show => {
             let reading = context.read(QUESTIONS).await?;
             context.terminal.show(&show(context, &reading)?)

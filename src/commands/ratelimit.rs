@@ -1,4 +1,6 @@
-//! `kmsctl ratelimit`: the caps per source, configured and loaded, and who is near them.
+//! `kmsctl ratelimit`: the caps per source, configured and loaded, and who is near them; and changing them.
+
+mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
@@ -22,8 +24,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set the caps of the preset `default`
+    Default(change::Preset),
+    /// Set the caps of the preset `loosen`: when legitimate users are blocked
+    Loosen(change::Preset),
+    /// Set any caps, or those of any preset
+    Set(change::Set),
     /// Show the caps, which preset they are, whether they bite, and who is over or near
     Show,
+    /// Set the caps of the preset `tighten`: for suspected abuse
+    Tighten(change::Preset),
 }
 
 /// The questions whose answers [`assess`] needs.
@@ -39,7 +49,11 @@ const QUESTIONS: &[Question] = &[
 
 /// Runs `kmsctl ratelimit …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    match arguments.command {
+    match &arguments.command {
+        Command::Default(arguments) => change::preset(context, "default", arguments).await,
+        Command::Loosen(arguments) => change::preset(context, "loosen", arguments).await,
+        Command::Set(arguments) => change::set(context, arguments).await,
+        Command::Tighten(arguments) => change::preset(context, "tighten", arguments).await,
         Command::Show => {
             let reading = context.read(QUESTIONS).await?;
             context.terminal.show(&show(context, &reading)?)

@@ -1,9 +1,11 @@
-//! `kmsctl states`: the live connections of the service, one row per source or one per state.
+//! `kmsctl states`: the live connections of the service, one row per source or one per state; and ending them.
+
+mod kill;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::{Context, needed, wanted};
@@ -22,7 +24,10 @@ use crate::terminal::human::{bytes, count, left, right, span};
 
 /// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// One row per state, both halves of a forwarded connection
     #[arg(long)]
     all: bool,
@@ -33,8 +38,17 @@ pub struct Args {
     watch: Watch,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// End connections: of these clients, or of all
+    Kill(kill::Kill),
+}
+
 /// Runs `kmsctl states`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    if let Some(Command::Kill(arguments)) = &arguments.command {
+        return kill::run(context, arguments).await;
+    }
     let questions = [
         Question::Table,
         Question::Rules,

@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::context::Context;
+use super::history::{ArmedRow, armed_line};
 use super::watch::{self, Watch};
 use super::{expose, ratelimit, states, virusprot};
 use crate::domain::exposure::{Exposure, Part};
@@ -47,6 +48,8 @@ struct Status<'a> {
     states: Option<&'a states::States>,
     virusprot: Option<&'a virusprot::Table>,
     pf: Pf,
+    /// Temporary changes that the firewall will take back by itself.
+    armed: Vec<ArmedRow>,
 }
 
 #[derive(Serialize)]
@@ -97,11 +100,20 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
         states: states.as_ref(),
         virusprot: table.as_ref(),
         pf: pf(reading),
+        armed: reading
+            .configured
+            .iter()
+            .flat_map(|configured| configured.armed.iter().map(ArmedRow::from))
+            .collect(),
     };
     let mut view = context.view("status", reading, &data)?;
     firewall_line(&mut view.human, context, reading, &data.pf);
     if let Some(exposure) = &exposure {
         expose::headline(&mut view.human, exposure, context);
+    }
+    for armed in &data.armed {
+        let line = armed_line(armed, reading.clock.now);
+        view.human.field("Armed", line, Tone::Warning);
     }
     if let Some(caps) = &caps {
         ratelimit::for_people(&mut view.human, caps);

@@ -1,23 +1,24 @@
-//! `kmsctl virusprot`: who is blocked, since when and until when; is this address blocked?
+//! `kmsctl virusprot`: who is blocked, since when and until when; is this address blocked; and freeing addresses.
+
+mod change;
+mod show;
+mod test;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::{Context, needed, wanted};
-use super::watch::{self, Watch};
 use crate::domain::blocked::{self, Blocked};
 use crate::domain::connections::{Half, half};
 use crate::domain::expiry::Expiry;
-use crate::domain::pf::table::Found;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
 use crate::settings::values;
-use crate::terminal::human::{left, right, span};
-use crate::terminal::{Tone, View};
+pub use show::{releases, table_of};
 
 /// Arguments of `kmsctl virusprot`.
 #[derive(Debug, ClapArgs)]
@@ -28,41 +29,20 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Free addresses; each is printed with its age
+    Delete(change::Delete),
+    /// Free the addresses that were blocked longer ago than this
+    Expire(change::Expire),
+    /// Free all addresses; `kmsctl undo` puts them back
+    Flush(change::Flush),
     /// Show who is blocked: since when, until when, by what it is released
-    Show(Show),
+    Show(show::Show),
     /// Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not
     Test {
         /// IPv4 or IPv6 addresses
         #[arg(required = true, value_name = "ADDR", value_parser = values::address)]
         addresses: Vec<IpAddr>,
     },
-}
-
-#[derive(Debug, ClapArgs)]
-struct Show {
-    /// Only entries older than this, such as 2h
-    #[arg(long, value_name = "DURATION")]
-    older_than: Option<String>,
-    /// Order of the entries
-    #[arg(long, value_enum, default_value_t)]
-    sort: Sort,
-    #[command(flatten)]
-    watch: Watch,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Sort {
-    /// By address
-    Address,
-    /// Newest first
-    #[default]
-    Newest,
-    /// Oldest first
-    Oldest,
-    /// Next released first
-    Release,
-    /// Most live states first
-    States,
 }
 
 /// The questions whose answers [`assess`] needs.
@@ -78,21 +58,11 @@ pub const QUESTIONS: &[Question] = &[
 /// Runs `kmsctl virusprot …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Show(arguments) => {
-            let older_than = arguments
-                .older_than
-                .as_deref()
-                .map(values::duration)
-                .transpose();
-            let older_than = older_than
-                .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
-            let older_than = older_than.map(|duration| duration.as_secs());
-            let build = |reading: &Reading, _: Option<&Reading>| {
-                show(context, reading, older_than, arguments.sort)
-            };
-            watch::show(context, QUESTIONS, &arguments.watch, build).await
-        }
-        Command::Test { addresses } => test(context, addresses).await,
+        Command::Delete(arguments) => change::delete(context, arguments).await,
+        Command::Expire(arguments) => change::expire(context, arguments).await,
+        Command::Flush(arguments) => change::flush(context, arguments).await,
+        Command::Show(arguments) => show::run(context, arguments).await,
+        Command::Test { addresses } => test::run(context, addresses).await,
     }
 }
 
@@ -111,7 +81,7 @@ impl Table {
     /// Returns the newest entries, newest first.
     pub fn newest(&self, most: usize) -> Vec<Blocked> {
         let mut entries = self.entries.clone();
-        order(&mut entries, Sort::Newest);
+        show::order(&mut entries, show::Sort::Newest);
         entries.truncate(most);
         entries
     }
@@ -170,179 +140,4 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
         expiry,
         entries: judged,
     })
-}
-
-fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sort) -> Result<View> {
-    let mut warnings = Vec::new();
-    let mut table = assess(context, reading, &mut warnings)?;
-    let all = table.entries.len();
-    table.entries.retain(|entry| {
-        older_than.is_none_or(|limit| entry.age_seconds.is_some_and(|age| age > limit))
-    });
-    order(&mut table.entries, sort);
-    let mut view = context.view("virusprot.show", reading, &table)?;
-    view.items = Some((
-        "entries",
-        &[
-            "address",
-            "added_at",
-            "age_seconds",
-            "release_at",
-            "states",
-            "flags",
-        ],
-    ));
-    view.warnings.extend(warnings);
-    let shown = table.entries.len();
-    if shown == 0 {
-        view.empty = Some(match all {
-            0 => format!("No addresses are blocked: {} is empty.", table.table),
-            _ => format!("None of the {all} blocked addresses is that old."),
-        });
-        return Ok(view);
-    }
-    let of_all = if shown == all {
-        String::new()
-    } else {
-        format!(" of {all}")
-    };
-    view.human.line(format!(
-        "{shown}{of_all} blocked in {}, on every port and interface. {}",
-        table.table,
-        releases(&table.expiry, reading)
-    ));
-    view.human.gap();
-    table_of(&mut view, reading, &table.entries);
-    Ok(view)
-}
-
-/// Tells what lets entries go, and when it does next.
-pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
-    match expiry {
-        Expiry::Cron {
-            older_than_seconds,
-            schedule,
-        } => {
-            let (now, zone) = (reading.clock.now, &reading.clock.zone);
-            let next = schedule
-                .next(now, zone)
-                .map(|at| at.strftime(" (next at %H:%M:%S UTC)").to_string());
-            format!(
-                "Cron frees those older than {} at `{schedule}`{}.",
-                span(*older_than_seconds),
-                next.unwrap_or_default()
-            )
-        }
-        Expiry::None => "Nothing frees them: no cron job is configured.".to_owned(),
-        Expiry::Unknown { why } => format!("What frees them is unknown: {why}."),
-    }
-}
-
-/// Adds the table of entries for people.
-pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
-    let now = reading.clock.now;
-    let rows = entries.iter().map(|entry| {
-        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
-        vec![
-            entry.address.clone(),
-            entry.added_at.map_or_else(
-                || "unknown".to_owned(),
-                |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            ),
-            entry.age_seconds.map_or_else(|| "-".to_owned(), span),
-            entry.release_at.map_or_else(
-                || "never".to_owned(),
-                |at| format!("in {}", span(blocked::age(now, at))),
-            ),
-            entry.states.to_string(),
-            flags.join(" "),
-        ]
-    });
-    let columns = vec![
-        left("ADDRESS"),
-        left("SINCE (UTC)"),
-        right("AGE"),
-        left("RELEASED"),
-        right("STATES"),
-        left("FLAGS"),
-    ];
-    view.human.table(columns, rows.collect());
-}
-
-fn order(entries: &mut [Blocked], sort: Sort) {
-    match sort {
-        Sort::Address => entries.sort_by_key(|entry| entry.net),
-        Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),
-        Sort::Oldest => entries.sort_by_key(|entry| (entry.added_at, entry.net)),
-        Sort::Release => {
-            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net));
-        }
-        Sort::States => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.states), entry.net)),
-    }
-}
-
-#[derive(Serialize)]
-struct Tested {
-    address: IpAddr,
-    blocked: bool,
-    /// The entry that decided: the address itself, or a network around it.
-    entry: Option<String>,
-}
-
-async fn test(context: &Context, addresses: &[IpAddr]) -> Result<()> {
-    let reading = context.read(&[Question::Test(addresses.to_vec())]).await?;
-    let marks = needed(&reading.tested)?;
-    let mut tested = Vec::new();
-    for address in addresses {
-        let Some(mark) = marks.iter().find(|mark| mark.net.addr() == *address) else {
-            return Err(Failure::failed(format!(
-                "The firewall's answer does not speak of {address}; nothing is known about it."
-            )));
-        };
-        let entry = match mark.found {
-            Some(Found::Entry {
-                negated: false,
-                net,
-            }) => Some(if net.prefix_len() == net.max_prefix_len() {
-                net.addr().to_string()
-            } else {
-                net.to_string()
-            }),
-            _ => None,
-        };
-        tested.push(Tested {
-            address: *address,
-            blocked: mark.mark == crate::domain::pf::table::Mark::Match,
-            entry,
-        });
-    }
-    let free = tested.iter().filter(|tested| !tested.blocked).count();
-    let data =
-        serde_json::json!({ "table": context.settings.service.table.as_str(), "tested": tested });
-    let mut view = context.view("virusprot.test", &reading, &data)?;
-    view.items = Some(("tested", &["address", "blocked", "entry"]));
-    for tested in &tested {
-        let (word, tone) = if tested.blocked {
-            ("blocked", Tone::Bad)
-        } else {
-            ("not blocked", Tone::Good)
-        };
-        let by = tested
-            .entry
-            .as_deref()
-            .filter(|entry| *entry != tested.address.to_string());
-        let by = by
-            .map(|entry| format!(" (as part of {entry})"))
-            .unwrap_or_default();
-        view.human
-            .field(&tested.address.to_string(), format!("{word}{by}"), tone);
-    }
-    context.terminal.show(&view)?;
-    match free {
-        0 => Ok(()),
-        _ => Err(Failure::new(
-            Kind::No,
-            format!("{free} of {} not blocked.", tested.len()),
-        )),
-    }
 }

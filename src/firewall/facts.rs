@@ -234,10 +234,22 @@ impl Survey {
 
     /// Asks every question once: one round trip.
     pub async fn read(&mut self) -> Result<Reading, Failure> {
-        let mut replies: Vec<Gathered> = self
+        let (_, reading) = self.read_after(0).await?;
+        Ok(reading)
+    }
+
+    /// Runs a script in which so many commands stand before the questions, and returns their replies too.
+    pub(super) async fn read_after(
+        &mut self,
+        before: usize,
+    ) -> Result<(Vec<Told>, Reading), Failure> {
+        let asked = self
             .questions
             .iter()
-            .map(|question| Gathered::new(question, &self.service))
+            .map(|question| Gathered::new(question, &self.service));
+        let mut replies: Vec<Gathered> = (0..before)
+            .map(|_| Gathered::plain())
+            .chain(asked)
             .collect();
         let statuses = self
             .shell
@@ -248,11 +260,32 @@ impl Survey {
                 ControlFlow::Continue(())
             })
             .await?;
-        let mut reading = Reading::empty(clock(replies.first())?);
-        for ((question, reply), status) in self.questions.iter().zip(replies).zip(statuses) {
+        let asked = replies.split_off(before.min(replies.len()));
+        let mut statuses = statuses.into_iter();
+        let told = replies
+            .into_iter()
+            .zip(statuses.by_ref())
+            .map(|(reply, status)| Told {
+                status,
+                stdout: reply.stdout,
+                stderr: reply.stderr,
+            });
+        let told = told.collect();
+        let mut reading = Reading::empty(clock(asked.first())?);
+        for ((question, reply), status) in self.questions.iter().zip(asked).zip(statuses) {
             self.answer(&mut reading, question, reply, status);
         }
-        Ok(reading)
+        Ok((told, reading))
+    }
+
+    /// Returns the nonce that the agent's answers carry.
+    pub(super) fn agent_nonce(&self) -> &Nonce {
+        &self.agent_nonce
+    }
+
+    /// Returns where things are on the firewall.
+    pub(super) fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// Ends the shell.
@@ -375,6 +408,13 @@ impl Unreads<'_> {
     }
 }
 
+/// What a command that is no question said.
+pub(super) struct Told {
+    pub(super) status: i32,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
 /// What arrived of one command, bounded; states are parsed as they come.
 struct Gathered {
     stdout: Vec<u8>,
@@ -390,6 +430,15 @@ struct Gathering {
 }
 
 impl Gathered {
+    fn plain() -> Self {
+        Self {
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            cut: false,
+            states: None,
+        }
+    }
+
     fn new(question: &Question, service: &Service) -> Self {
         let gathering = || Gathering {
             parser: StateParser::new(),
@@ -398,10 +447,8 @@ impl Gathered {
         };
         let states = matches!(question, Question::States(_)).then(gathering);
         Self {
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            cut: false,
             states,
+            ..Self::plain()
         }
     }
 

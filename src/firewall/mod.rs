@@ -1,6 +1,7 @@
 //! The pfSense edge: one link, one script, typed facts. Knows pfctl's exit codes and messages; holds no rules
 //! about what they mean for the exposure (that is `domain`).
 
+pub mod act;
 pub mod agent;
 pub mod demux;
 pub mod facts;

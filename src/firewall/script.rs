@@ -70,6 +70,18 @@ impl Word {
         Self(name.as_str().to_owned())
     }
 
+    /// Renders a rule's label, if it is the one pfSense makes of the tracker: `id:N` or `id=N`.
+    pub fn label(label: &str) -> Option<Self> {
+        let number = label.strip_prefix("id:").or(label.strip_prefix("id="))?;
+        let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| Self(label.to_owned()))
+    }
+
+    /// Renders a state's id as pfctl prints it, with the host that made it: without, pfctl takes its own.
+    pub fn state(id: u64, creator: u32) -> Self {
+        Self(format!("{id:016x}/{creator:08x}"))
+    }
+
     /// Renders an absolute path from the configuration, if it holds only letters, digits and `/._-+`.
     pub fn path(path: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
@@ -91,7 +103,13 @@ pub struct Command {
     pub input: Vec<u8>,
     /// Runs its output through this filter on the firewall.
     pub filter: Option<Filter>,
+    /// Runs only if the command of this position exited 0 in the same round; otherwise it has [`NOT_RUN`]. Not for
+    /// commands with a filter, nor to wait for one.
+    pub only_after: Option<usize>,
 }
+
+/// The exit status of a command that was not run, as the one it waits for failed. No program of ours has it.
+pub const NOT_RUN: i32 = 125;
 
 impl Command {
     /// Makes a command without input.
@@ -100,6 +118,7 @@ impl Command {
             words: words.into_iter().collect(),
             input: Vec::new(),
             filter: None,
+            only_after: None,
         }
     }
 }
@@ -146,17 +165,20 @@ impl Script {
 /// Runs every command of the script once.
 pub const ROUND: &[u8] = b"t\n";
 
-/// The functions behind the markers. `d` ends a round.
+/// The functions behind the markers. `e` remembers each exit status for [`Command::only_after`]; `d` ends a round.
 pub const PREAMBLE: &str = "n=NONCE\n\
     m() { printf '\\n%s %s\\n' \"$n\" \"$*\"; printf '\\n%s %s\\n' \"$n\" \"$*\" >&2; }\n\
     b() { m b \"$1\"; }\n\
-    e() { m e \"$1\" \"$2\"; }\n\
+    e() { eval \"s$1=$2\"; m e \"$1\" \"$2\"; }\n\
     d() { m d; }\n";
 
 fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &str) {
     let mut line = format!("b {index}; ");
     if command.filter.is_some() {
         line.push_str("{ ");
+    }
+    if let Some(first) = command.only_after {
+        let _ = write!(line, "if [ \"$s{first}\" = 0 ]; then ");
     }
     for word in &command.words {
         // No word of ours holds a quote; one that came to hold it must not end the quoting.
@@ -174,6 +196,9 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &s
         line.push_str("'; ");
     }
     let _ = write!(line, "e {index} $?");
+    if command.only_after.is_some() {
+        let _ = write!(line, "; else e {index} {NOT_RUN}; fi");
+    }
     if let Some(filter) = &command.filter {
         let address = filter
             .address

@@ -19,6 +19,8 @@ pub struct Environment {
     pub dumb_terminal: bool,
     /// Who runs kmsctl (`USER` or `LOGNAME`).
     pub user: Option<String>,
+    /// The name of this machine, for the history.
+    pub host: Option<String>,
     config_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime: Option<PathBuf>,
@@ -50,6 +52,9 @@ impl Environment {
             no_color: text("NO_COLOR").is_some(),
             dumb_terminal: text("TERM").as_deref() == Some("dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
+            host: host_name()
+                .or_else(|| text("HOSTNAME"))
+                .or_else(|| text("HOST")),
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
@@ -105,4 +110,13 @@ impl Environment {
     fn scratch(&self) -> PathBuf {
         PathBuf::from(format!("/tmp/kmsctl-{}", self.uid.unwrap_or_default()))
     }
+}
+
+/// Linux tells the name in a file; elsewhere the shell's variables must do.
+fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .ok()?;
+    let name = text.lines().next()?.trim();
+    (!name.is_empty()).then(|| name.to_owned())
 }

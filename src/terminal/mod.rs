@@ -149,11 +149,23 @@ impl Terminal {
         }
     }
 
+    /// Shows people something on stderr that they are about to be asked about, also when quiet.
+    pub fn present(&self, human: &Human) {
+        let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0.max(20));
+        let text = human.render(width, self.stderr_color);
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// Tells warnings on stderr, unless quiet.
     pub fn warn(&self, warnings: &[Warning]) {
         for warning in warnings {
-            self.say_labelled(Tone::Warning, "warning", &warning.message);
+            self.caution(&warning.message);
         }
+    }
+
+    /// Tells one warning on stderr, unless quiet.
+    pub fn caution(&self, sentence: &str) {
+        self.say_labelled(Tone::Warning, "warning", sentence);
     }
 
     /// Tells a hint on stderr, unless quiet.

@@ -54,6 +54,17 @@ pub fn confirm(terminal: Terminal, question: &str) -> Result<bool> {
     })
 }
 
+/// Asks to type a word; anything else is a no.
+pub fn word(terminal: Terminal, question: &str, word: &str) -> Result<bool> {
+    let typed = asked(terminal, || {
+        Input::<String>::new()
+            .with_prompt(question)
+            .allow_empty(true)
+            .interact_text()
+    })?;
+    Ok(typed.trim() == word)
+}
+
 /// Asks for a secret without showing it; `None` when nobody can be asked.
 pub fn secret(terminal: Terminal, question: &str) -> Option<String> {
     asked(terminal, || {

@@ -179,7 +179,15 @@ fn the_schemas_have_their_keys() {
     );
     assert_eq!(
         keys(&["status"], "/data"),
-        ["expose", "pf", "ratelimit", "rule", "states", "virusprot"]
+        [
+            "armed",
+            "expose",
+            "pf",
+            "ratelimit",
+            "rule",
+            "states",
+            "virusprot"
+        ]
     );
 }
 

@@ -109,8 +109,23 @@ pub enum Found {
 /// The name of a pf table: 1 to 31 letters, digits, `_`, `-` or `.`, not starting with `-`.
 ///
 /// pf allows more; nothing that pfSense makes uses it, and these need no quoting anywhere.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TableName(String);
+
+impl TryFrom<String> for TableName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name).ok_or_else(|| format!("{name:?} is not the name of a table"))
+    }
+}
+
+impl From<TableName> for String {
+    fn from(name: TableName) -> Self {
+        name.0
+    }
+}
 
 impl TableName {
     /// Checks and wraps a name.

@@ -1,10 +1,11 @@
 //! Reads the script that [`crate::firewall::script::Script::render`] makes, line by line as it arrives, and runs
 //! its commands once for every line `t`. Anything else is refused, so a change of the framing shows here.
 
-use crate::firewall::script::{AWK_FILTER, Filter, PREAMBLE};
+use crate::firewall::script::{AWK_FILTER, Filter, NOT_RUN, PREAMBLE};
 use crate::simulator::world::World;
 
 use super::{LONGEST_INPUT, Reply, filter, run, unsupported};
+use crate::simulator::pfctl::Output;
 
 /// The shell's state while it reads.
 #[derive(Debug, Default)]
@@ -39,6 +40,7 @@ struct Step {
     words: Vec<String>,
     input: Vec<u8>,
     filter: Option<Filter>,
+    only_after: Option<usize>,
 }
 
 impl ScriptReader {
@@ -138,6 +140,12 @@ impl ScriptReader {
         let mut rest = line.strip_prefix(&format!("b {index}; "))?;
         let filtered = rest.strip_prefix("{ ");
         rest = filtered.unwrap_or(rest);
+        let mut only_after = None;
+        if let Some(condition) = rest.strip_prefix("if [ \"$s") {
+            let (first, after) = condition.split_once("\" = 0 ]; then ")?;
+            only_after = Some(first.parse().ok().filter(|first| *first < index)?);
+            rest = after;
+        }
         let mut words = Vec::new();
         while let Some(quoted) = rest.strip_prefix('\'') {
             let (word, after) = quoted.split_once("' ")?;
@@ -153,6 +161,9 @@ impl ScriptReader {
             .strip_prefix(&here)
             .or_else(|| rest.strip_prefix("</dev/null; "))?;
         rest = rest.strip_prefix(&format!("e {index} $?"))?;
+        if only_after.is_some() {
+            rest = rest.strip_prefix(&format!("; else e {index} {NOT_RUN}; fi"))?;
+        }
         let filter = match filtered {
             Some(_) => Some(read_filter(rest)?),
             None if rest.is_empty() => None,
@@ -165,6 +176,7 @@ impl ScriptReader {
             words,
             input: Vec::new(),
             filter,
+            only_after,
         });
         if has_input {
             self.place = Place::Input;
@@ -174,9 +186,21 @@ impl ScriptReader {
 
     fn round(&self, world: &mut World, reply: &mut Reply) {
         let nonce = &self.nonce;
+        let mut statuses = Vec::new();
         for (index, step) in self.commands.iter().enumerate() {
             mark(reply, &format!("\n{nonce} b {index}\n"));
-            let output = run(world, &step.words, &step.input);
+            let runs = step
+                .only_after
+                .is_none_or(|first| statuses.get(first) == Some(&0));
+            let output = if runs {
+                run(world, &step.words, &step.input)
+            } else {
+                Output {
+                    status: u8::try_from(NOT_RUN).unwrap_or(u8::MAX),
+                    ..Output::default()
+                }
+            };
+            statuses.push(output.status);
             let end = format!("\n{nonce} e {index} {}\n", output.status);
             let mut stdout = output.stdout;
             stdout.extend_from_slice(end.as_bytes());

@@ -1,0 +1,35 @@
+//! `kmsctl apply`: applies a plan that was saved with `--plan-out`, if nothing moved since.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::context::Context;
+use crate::error::Result;
+use crate::procedure::{self, Flags};
+
+/// Arguments of `kmsctl apply`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The plan
+    #[arg(value_name = "PLAN", value_hint = clap::ValueHint::FilePath)]
+    plan: PathBuf,
+    /// Show what would be done, and whether the plan still holds; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Runs `kmsctl apply`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let flags = Flags {
+        dry_run: arguments.dry_run,
+        yes: arguments.yes,
+        ..Flags::default()
+    };
+    flags.someone_can_confirm(context.terminal)?;
+    let plan = procedure::load(&arguments.plan)?;
+    procedure::apply(context, &flags, &plan).await
+}

@@ -1,0 +1,198 @@
+//! `kmsctl expose revoke|restore|apply`: closes and opens the exposure.
+
+use clap::Args as ClapArgs;
+
+use super::{CHANGING, Gathered};
+use crate::commands::context::Context;
+use crate::domain::configured::FilterRule;
+use crate::domain::connections;
+use crate::domain::exposure::Exposure;
+use crate::domain::exposure::pair::Pair;
+use crate::domain::history;
+use crate::domain::plan::{self, Confirm, Planned, Present, Saved, StatesChoice};
+use crate::domain::ratelimit::Caps;
+use crate::error::{Failure, Result};
+use crate::firewall::facts::Reading;
+use crate::procedure::{self, Flags, Temporary, report};
+
+/// Arguments of `kmsctl expose revoke`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Revoke {
+    /// Remove both rules instead of disabling them; they are saved whole first
+    #[arg(long)]
+    delete: bool,
+    /// Leave live connections alone
+    #[arg(long)]
+    keep_states: bool,
+    #[command(flatten)]
+    temporary: Temporary,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Arguments of `kmsctl expose restore`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    temporary: Temporary,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Arguments of `kmsctl expose apply`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    temporary: Temporary,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Gathered {
+    /// Judges a reading for a plan about the configuration, which must be known for that.
+    pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
+        crate::commands::context::needed(&reading.configured)?;
+        let exposure = super::assess(context, reading, &mut Vec::new())?;
+        let states = reading
+            .states
+            .as_ref()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let sources = connections::tally(states, &context.settings.service, &[], |_| false);
+        Ok(Self { exposure, sources })
+    }
+
+    /// Returns what plans are made from.
+    pub fn present<'a>(
+        &'a self,
+        context: &'a Context,
+        reading: &'a Reading,
+    ) -> Result<Present<'a>> {
+        Ok(Present {
+            configured: crate::commands::context::needed(&reading.configured)?,
+            exposure: &self.exposure,
+            service: &context.settings.service,
+            sources: &self.sources,
+            blocked: reading.table.as_ref().ok().map(Vec::len),
+        })
+    }
+
+    /// Returns the configured filter rule, if there is one.
+    pub fn filter_rule<'a>(
+        &self,
+        context: &Context,
+        reading: &'a Reading,
+    ) -> Option<&'a FilterRule> {
+        Pair::find(reading.configured.as_ref().ok()?, &context.settings.service).filter
+    }
+}
+
+/// Runs `kmsctl expose revoke`.
+pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> {
+    let terms = arguments.temporary.terms()?;
+    let mut command = "expose revoke".to_owned();
+    for (flag, set) in [
+        (" --delete", arguments.delete),
+        (" --keep-states", arguments.keep_states),
+    ] {
+        if set {
+            command.push_str(flag);
+        }
+    }
+    let command = arguments.temporary.told(&command);
+    let plan = |reading: &Reading| {
+        let gathered = Gathered::of(context, reading)?;
+        let present = gathered.present(context, reading)?;
+        let end = !arguments.keep_states;
+        match plan::revoke(&present, arguments.delete, end, terms)? {
+            // Closed already; connections from before may still be alive.
+            Planned::NothingToDo(sentence) if end => {
+                connections_only(context, reading, &gathered.exposure, sentence)
+            }
+            planned => Ok(planned),
+        }
+    };
+    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+}
+
+fn connections_only(
+    context: &Context,
+    reading: &Reading,
+    exposure: &Exposure,
+    sentence: String,
+) -> Result<Planned> {
+    let Ok(states) = &reading.states else {
+        return Ok(Planned::NothingToDo(sentence));
+    };
+    let rules = reading
+        .rules
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let tracker = exposure
+        .filter
+        .tracker
+        .as_ref()
+        .and_then(|tracker| tracker.parse().ok());
+    let service = &context.settings.service;
+    Ok(
+        match plan::kill(states, rules, tracker, service, &StatesChoice::All)? {
+            Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
+            Planned::Change(mut draft) => {
+                draft.confirm = Confirm::Word("revoke".to_owned());
+                Planned::Change(draft)
+            }
+        },
+    )
+}
+
+/// Runs `kmsctl expose restore`.
+pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()> {
+    let terms = arguments.temporary.terms()?;
+    let command = arguments.temporary.told("expose restore");
+    let plan = |reading: &Reading| {
+        let gathered = Gathered::of(context, reading)?;
+        let present = gathered.present(context, reading)?;
+        let saved = saved(context)?;
+        Ok(plan::restore(
+            &present,
+            saved.as_ref(),
+            default_caps(context)?,
+            terms,
+        )?)
+    };
+    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+}
+
+/// Runs `kmsctl expose apply`.
+pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
+    let terms = arguments.temporary.terms()?;
+    let command = arguments.temporary.told("expose apply");
+    let plan = |reading: &Reading| {
+        let gathered = Gathered::of(context, reading)?;
+        let present = gathered.present(context, reading)?;
+        Ok(plan::apply(&present, default_caps(context)?, terms)?)
+    };
+    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+}
+
+fn default_caps(context: &Context) -> Result<Caps> {
+    let presets = &context.settings.presets;
+    let found = presets.iter().find(|preset| preset.name == "default");
+    found
+        .map(|preset| preset.caps)
+        .ok_or_else(|| Failure::usage("There is no preset `default`."))
+}
+
+/// Finds what the last `revoke --delete` on this firewall took away.
+fn saved(context: &Context) -> Result<Option<Saved>> {
+    let entries = report::entries(context)?;
+    let entry = history::last_deleted(&entries, context.firewall_name());
+    Ok(entry.and_then(|entry| {
+        let outcome = entry.finish.as_ref()?.outcome.as_ref()?;
+        Some(Saved {
+            id: entry.plan.id.to_string(),
+            records: outcome.before.clone(),
+        })
+    }))
+}

@@ -1,0 +1,170 @@
+//! `kmsctl ratelimit tighten|loosen|default|set`: changes the caps.
+
+use clap::Args as ClapArgs;
+
+use crate::commands::context::Context;
+use crate::commands::expose::{self, Gathered};
+use crate::domain::pf::rule::Rate;
+use crate::domain::plan::{self, Wanted};
+use crate::domain::ratelimit::{self, Caps, preset_of};
+use crate::error::{Failure, Result};
+use crate::firewall::facts::Reading;
+use crate::procedure::{self, Flags, Temporary};
+use crate::settings::values;
+
+/// Arguments of a command that applies one preset.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Preset {
+    #[command(flatten)]
+    temporary: Temporary,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Arguments of `kmsctl ratelimit set`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Set {
+    /// A preset of the configuration
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["max_src_conn", "rate"], required_unless_present_any = ["max_src_conn", "rate"])]
+    preset: Option<String>,
+    /// Simultaneous connections per source, or `none`; not given, it stays as it is
+    #[arg(long, value_name = "N", value_parser = connections)]
+    max_src_conn: Option<Value<u32>>,
+    /// New connections per source within seconds, or `none`; not given, it stays as it is
+    #[arg(long, value_name = "N/SECONDS", value_parser = rate)]
+    rate: Option<Value<Rate>>,
+    #[command(flatten)]
+    temporary: Temporary,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// A cap as typed.
+#[derive(Clone, Copy, Debug)]
+enum Value<T> {
+    None,
+    Some(T),
+}
+
+impl<T: Copy> Value<T> {
+    fn or(typed: Option<Self>, present: Option<T>) -> Option<T> {
+        match typed {
+            None => present,
+            Some(Self::None) => None,
+            Some(Self::Some(value)) => Some(value),
+        }
+    }
+}
+
+fn connections(text: &str) -> Result<Value<u32>, String> {
+    if text == "none" {
+        return Ok(Value::None);
+    }
+    match text.parse::<u32>() {
+        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Value::Some(number))
+        }
+        _ => Err(format!(
+            "`{text}` is not a whole number from 1 to {}",
+            u32::MAX
+        )),
+    }
+}
+
+fn rate(text: &str) -> Result<Value<Rate>, String> {
+    if text == "none" {
+        return Ok(Value::None);
+    }
+    values::rate(text).map(Value::Some)
+}
+
+/// Runs `kmsctl ratelimit tighten|loosen|default`.
+pub(super) async fn preset(context: &Context, name: &str, arguments: &Preset) -> Result<()> {
+    let caps = find(context, name)?;
+    let command = format!("ratelimit {name}");
+    change(
+        context,
+        &arguments.flags,
+        &arguments.temporary,
+        &command,
+        |_| caps,
+    )
+    .await
+}
+
+/// Runs `kmsctl ratelimit set`.
+pub(super) async fn set(context: &Context, arguments: &Set) -> Result<()> {
+    let Set {
+        preset,
+        max_src_conn,
+        rate,
+        temporary,
+        flags,
+    } = arguments;
+    if let Some(name) = preset {
+        let caps = find(context, name)?;
+        let command = format!("ratelimit set --preset {name}");
+        return change(context, flags, temporary, &command, |_| caps).await;
+    }
+    let mut command = "ratelimit set".to_owned();
+    if let Some(value) = max_src_conn {
+        let text = match value {
+            Value::None => "none".to_owned(),
+            Value::Some(number) => number.to_string(),
+        };
+        command.push_str(&format!(" --max-src-conn {text}"));
+    }
+    if let Some(value) = rate {
+        let text = match value {
+            Value::None => "none".to_owned(),
+            Value::Some(rate) => format!("{}/{}", rate.connections, rate.seconds),
+        };
+        command.push_str(&format!(" --rate {text}"));
+    }
+    // Values that can never work are refused before any connection.
+    let typed = Caps {
+        max_src_conn: Value::or(*max_src_conn, None),
+        rate: Value::or(*rate, None),
+    };
+    plan::limits(typed)?;
+    let wanted = |now: Caps| Caps {
+        max_src_conn: Value::or(*max_src_conn, now.max_src_conn),
+        rate: Value::or(*rate, now.rate),
+    };
+    change(context, flags, temporary, &command, wanted).await
+}
+
+fn find(context: &Context, name: &str) -> Result<Caps> {
+    let presets = &context.settings.presets;
+    let found = presets.iter().find(|preset| preset.name == name);
+    found.map(|preset| preset.caps).ok_or_else(|| {
+        let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
+        Failure::usage(format!("There is no preset `{name}`.")).hint(format!(
+            "There are: {}. The configuration file adds more.",
+            names.join(", ")
+        ))
+    })
+}
+
+/// Plans the caps that `wanted` makes of the configured ones.
+async fn change(
+    context: &Context,
+    flags: &Flags,
+    temporary: &Temporary,
+    command: &str,
+    wanted: impl Fn(Caps) -> Caps,
+) -> Result<()> {
+    let terms = temporary.terms()?;
+    let command = temporary.told(command);
+    let plan = |reading: &Reading| {
+        let gathered = Gathered::of(context, reading)?;
+        let present = gathered.present(context, reading)?;
+        let now = gathered
+            .filter_rule(context, reading)
+            .map(|rule| ratelimit::of_configured(rule).0);
+        let caps = wanted(now.unwrap_or_default());
+        let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
+        Ok(plan::ratelimit(&present, &Wanted { caps, preset }, terms)?)
+    };
+    procedure::change(context, flags, &command, expose::CHANGING, plan).await
+}

@@ -1,0 +1,59 @@
+//! `kmsctl states kill`: ends connections of the service, and of nothing else.
+
+use std::net::IpAddr;
+
+use clap::Args as ClapArgs;
+
+use crate::commands::context::{Context, needed};
+use crate::commands::expose;
+use crate::domain::plan::{self, StatesChoice};
+use crate::error::Result;
+use crate::firewall::facts::{Question, Reading};
+use crate::procedure::{self, Flags};
+use crate::settings::values;
+
+/// Arguments of `kmsctl states kill`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Kill {
+    /// The clients whose connections to end
+    #[arg(value_name = "ADDR", required_unless_present = "all", value_parser = values::address)]
+    addresses: Vec<IpAddr>,
+    /// Everybody's connections to the service
+    #[arg(long, conflicts_with = "addresses")]
+    all: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::States(None),
+    Question::Configured,
+];
+
+/// Runs `kmsctl states kill`.
+pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
+    let (choice, command) = if arguments.all {
+        (StatesChoice::All, "states kill --all".to_owned())
+    } else {
+        let names: Vec<String> = arguments.addresses.iter().map(IpAddr::to_string).collect();
+        let choice = StatesChoice::Clients(arguments.addresses.clone());
+        (choice, format!("states kill {}", names.join(" ")))
+    };
+    let plan = |reading: &Reading| {
+        let states = needed(&reading.states)?;
+        // Without the configuration the rule's tracker is read from pf; without both, every state goes by its id.
+        let exposure = expose::assess(context, reading, &mut Vec::new()).ok();
+        let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse::<u32>().ok());
+        let rules = reading
+            .rules
+            .as_ref()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let service = &context.settings.service;
+        Ok(plan::kill(states, rules, tracker, service, &choice)?)
+    };
+    procedure::change(context, &arguments.flags, &command, QUESTIONS, plan).await
+}

@@ -1,0 +1,192 @@
+//! `kmsctl virusprot delete|expire|flush`: frees addresses. What is planned is `domain::plan`'s, how it is done the
+//! procedure's.
+
+use std::io::Read as _;
+
+use clap::Args as ClapArgs;
+
+use crate::commands::context::{Context, needed};
+use crate::domain::plan::{Address, TableChoice, free};
+use crate::error::{Failure, Result};
+use crate::firewall::facts::{Question, Reading};
+use crate::procedure::{self, Flags};
+use crate::settings::values;
+
+/// The longest list of addresses on stdin, in bytes.
+const LONGEST_LIST: u64 = 32 << 20;
+/// So many addresses are named in the history's command line.
+const NAMED: usize = 5;
+
+/// Arguments of `kmsctl virusprot delete`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Delete {
+    /// IPv4 or IPv6 addresses, or networks that are entries themselves; `-` reads them from stdin
+    #[arg(required = true, value_name = "ADDR", value_parser = word)]
+    addresses: Vec<Word>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Arguments of `kmsctl virusprot expire`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Expire {
+    /// Free entries older than this
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    older_than: String,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Arguments of `kmsctl virusprot flush`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Flush {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What was typed for an address.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Address(Address),
+    Stdin,
+}
+
+fn word(text: &str) -> Result<Word, String> {
+    if text == "-" {
+        return Ok(Word::Stdin);
+    }
+    address(text).map(Word::Address)
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    values::network(text).map(Address::new).map_err(|_| {
+        format!("`{text}` is neither an address nor a network; names are not looked up here")
+    })
+}
+
+/// Runs `kmsctl virusprot delete`.
+pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> {
+    // Before stdin is read: whoever typed `-` at a terminal should not type a list for nothing.
+    arguments.flags.someone_can_confirm(context.terminal)?;
+    let mut addresses = Vec::new();
+    for word in &arguments.addresses {
+        match word {
+            Word::Address(address) => addresses.push(*address),
+            Word::Stdin => addresses.extend(listed()?),
+        }
+    }
+    let command = match addresses.len() {
+        0..=NAMED => {
+            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
+            format!("virusprot delete {}", names.join(" "))
+        }
+        count => format!("virusprot delete - ({count} addresses)"),
+    };
+    change(
+        context,
+        &arguments.flags,
+        command.trim_end(),
+        TableChoice::Addresses(addresses),
+    )
+    .await
+}
+
+/// Runs `kmsctl virusprot expire`.
+pub(super) async fn expire(context: &Context, arguments: &Expire) -> Result<()> {
+    let limit = values::duration(&arguments.older_than)
+        .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
+    let command = format!("virusprot expire --older-than {}", arguments.older_than);
+    change(
+        context,
+        &arguments.flags,
+        &command,
+        TableChoice::OlderThan(limit.as_secs()),
+    )
+    .await
+}
+
+/// Runs `kmsctl virusprot flush`.
+pub(super) async fn flush(context: &Context, arguments: &Flush) -> Result<()> {
+    change(
+        context,
+        &arguments.flags,
+        "virusprot flush",
+        TableChoice::All,
+    )
+    .await
+}
+
+async fn change(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    choice: TableChoice,
+) -> Result<()> {
+    let plan = |reading: &Reading| {
+        let entries = needed(&reading.table)?;
+        let table = &context.settings.service.table;
+        Ok(free(entries, &choice, table, reading.clock.now)?)
+    };
+    procedure::change(context, flags, command, &[Question::Table], plan).await
+}
+
+/// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with
+/// the first lines that hold it: half a list is nobody's wish.
+fn listed() -> Result<Vec<Address>> {
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_LIST + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::usage(format!("The list on stdin cannot be read: {error}.")))?;
+    if text.len() as u64 > LONGEST_LIST {
+        return Err(Failure::usage("The list on stdin is longer than 32 MiB."));
+    }
+    parse_list(&text)
+}
+
+fn parse_list(text: &str) -> Result<Vec<Address>> {
+    let (mut addresses, mut wrong) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        let words = line.split('#').next().unwrap_or_default();
+        for word in words.split_whitespace() {
+            match address(word) {
+                Ok(address) => addresses.push(address),
+                Err(_) => wrong.push(format!(
+                    "line {number}: {}",
+                    word.chars().take(60).collect::<String>()
+                )),
+            }
+        }
+    }
+    if let Some(first) = wrong.first() {
+        let more = match wrong.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        return Err(Failure::usage(format!(
+            "The list on stdin holds something that is no address, {first}{more}; nothing was changed."
+        )));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_have_comments_and_several_to_a_line() {
+        let list = parse_list("192.0.2.1 2001:db8::1 # two\n\n# none\n203.0.113.0/24\r\n").unwrap();
+        let names: Vec<String> = list.iter().map(Address::to_string).collect();
+        assert_eq!(names, ["192.0.2.1", "2001:db8::1", "203.0.113.0/24"]);
+    }
+
+    #[test]
+    fn rubbish_in_a_list_is_named_with_its_line() {
+        let told = parse_list("192.0.2.1\nkms.example\n-f\n")
+            .unwrap_err()
+            .message;
+        assert!(told.contains("line 2: kms.example (and 1 more)"), "{told}");
+    }
+}

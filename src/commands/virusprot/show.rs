@@ -1,0 +1,166 @@
+//! `kmsctl virusprot show`: the table of blocked addresses.
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::{QUESTIONS, assess};
+use crate::commands::context::Context;
+use crate::commands::watch::{self, Watch};
+use crate::domain::blocked::{self, Blocked};
+use crate::domain::expiry::Expiry;
+use crate::error::{Failure, Result};
+use crate::firewall::facts::Reading;
+use crate::settings::values;
+use crate::terminal::View;
+use crate::terminal::human::{left, right, span};
+
+/// Arguments of `kmsctl virusprot show`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Show {
+    /// Only entries older than this, such as 2h
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<String>,
+    /// Order of the entries
+    #[arg(long, value_enum, default_value_t)]
+    sort: Sort,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum Sort {
+    /// By address
+    Address,
+    /// Newest first
+    #[default]
+    Newest,
+    /// Oldest first
+    Oldest,
+    /// Next released first
+    Release,
+    /// Most live states first
+    States,
+}
+
+/// Runs `kmsctl virusprot show`.
+pub(super) async fn run(context: &Context, arguments: &Show) -> Result<()> {
+    let older_than = arguments
+        .older_than
+        .as_deref()
+        .map(values::duration)
+        .transpose()
+        .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
+    let older_than = older_than.map(|duration| duration.as_secs());
+    let build =
+        |reading: &Reading, _: Option<&Reading>| show(context, reading, older_than, arguments.sort);
+    watch::show(context, QUESTIONS, &arguments.watch, build).await
+}
+
+fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sort) -> Result<View> {
+    let mut warnings = Vec::new();
+    let mut table = assess(context, reading, &mut warnings)?;
+    let all = table.entries.len();
+    table.entries.retain(|entry| {
+        older_than.is_none_or(|limit| entry.age_seconds.is_some_and(|age| age > limit))
+    });
+    order(&mut table.entries, sort);
+    let mut view = context.view("virusprot.show", reading, &table)?;
+    view.items = Some((
+        "entries",
+        &[
+            "address",
+            "added_at",
+            "age_seconds",
+            "release_at",
+            "states",
+            "flags",
+        ],
+    ));
+    view.warnings.extend(warnings);
+    let shown = table.entries.len();
+    if shown == 0 {
+        view.empty = Some(match all {
+            0 => format!("No addresses are blocked: {} is empty.", table.table),
+            _ => format!("None of the {all} blocked addresses is that old."),
+        });
+        return Ok(view);
+    }
+    let of_all = if shown == all {
+        String::new()
+    } else {
+        format!(" of {all}")
+    };
+    view.human.line(format!(
+        "{shown}{of_all} blocked in {}, on every port and interface. {}",
+        table.table,
+        releases(&table.expiry, reading)
+    ));
+    view.human.gap();
+    table_of(&mut view, reading, &table.entries);
+    Ok(view)
+}
+
+/// Tells what lets entries go, and when it does next.
+pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
+    match expiry {
+        Expiry::Cron {
+            older_than_seconds,
+            schedule,
+        } => {
+            let (now, zone) = (reading.clock.now, &reading.clock.zone);
+            let next = schedule
+                .next(now, zone)
+                .map(|at| at.strftime(" (next at %H:%M:%S UTC)").to_string());
+            format!(
+                "Cron frees those older than {} at `{schedule}`{}.",
+                span(*older_than_seconds),
+                next.unwrap_or_default()
+            )
+        }
+        Expiry::None => "Nothing frees them: no cron job is configured.".to_owned(),
+        Expiry::Unknown { why } => format!("What frees them is unknown: {why}."),
+    }
+}
+
+/// Adds the table of entries for people.
+pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
+    let now = reading.clock.now;
+    let rows = entries.iter().map(|entry| {
+        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
+        vec![
+            entry.address.clone(),
+            entry.added_at.map_or_else(
+                || "unknown".to_owned(),
+                |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            ),
+            entry.age_seconds.map_or_else(|| "-".to_owned(), span),
+            entry.release_at.map_or_else(
+                || "never".to_owned(),
+                |at| format!("in {}", span(blocked::age(now, at))),
+            ),
+            entry.states.to_string(),
+            flags.join(" "),
+        ]
+    });
+    let columns = vec![
+        left("ADDRESS"),
+        left("SINCE (UTC)"),
+        right("AGE"),
+        left("RELEASED"),
+        right("STATES"),
+        left("FLAGS"),
+    ];
+    view.human.table(columns, rows.collect());
+}
+
+/// Orders the entries.
+pub(super) fn order(entries: &mut [Blocked], sort: Sort) {
+    match sort {
+        Sort::Address => entries.sort_by_key(|entry| entry.net),
+        Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),
+        Sort::Oldest => entries.sort_by_key(|entry| (entry.added_at, entry.net)),
+        Sort::Release => {
+            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net));
+        }
+        Sort::States => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.states), entry.net)),
+    }
+}

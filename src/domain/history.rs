@@ -1,0 +1,278 @@
+//! What the history means: events in order → changes with their endings, which of them were taken back, and which one
+//! `undo` means. Reading and writing the file is the journal's work.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::change::Outcome;
+use super::plan::{Plan, PlannedEntry, Undo};
+
+/// One event of the history. Fields are added, never re-used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// A change begins; written before the firewall is touched.
+    Started {
+        /// The whole plan.
+        plan: Box<Plan>,
+    },
+    /// A change has ended, or what is known of it.
+    Ended {
+        /// Its id.
+        id: String,
+        /// How.
+        finish: Box<Finish>,
+    },
+    /// A record was found torn (the machine died while writing it) and was taken out of the file.
+    Recovered {
+        /// How many bytes there were.
+        bytes: u64,
+        /// Their beginning.
+        text: String,
+    },
+}
+
+/// How a change ended, as the operator is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// Done and proven.
+    Done,
+    /// There was nothing to do.
+    NothingToDo,
+    /// It failed, and the old state is back in force.
+    RolledBack,
+    /// Written or sent, and not proven.
+    Unverified,
+    /// It failed or was refused; nothing changed.
+    Failed,
+}
+
+impl Ended {
+    /// Returns the word that JSON uses too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NothingToDo => "nothing-to-do",
+            Self::RolledBack => "rolled-back",
+            Self::Unverified => "unverified",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The ending of a change with what it takes to undo it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finish {
+    /// How it ended.
+    pub ended: Ended,
+    /// One sentence.
+    pub message: String,
+    /// Table entries that really were changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<PlannedEntry>,
+    /// States that were ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<u64>,
+    /// The agent's whole outcome, with the records before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Box<Outcome>>,
+}
+
+impl Finish {
+    /// Makes an ending that changed nothing that is kept here.
+    pub fn new(ended: Ended, message: impl Into<String>) -> Self {
+        Self {
+            ended,
+            message: message.into(),
+            changed: Vec::new(),
+            killed: None,
+            outcome: None,
+        }
+    }
+}
+
+/// One change of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// When it was started.
+    pub at: Timestamp,
+    /// The plan.
+    pub plan: Plan,
+    /// How it ended; `None` if that was never written.
+    pub finish: Option<Finish>,
+    /// The change that took it back.
+    pub undone_by: Option<String>,
+    /// The change that kept it.
+    pub kept_by: Option<String>,
+}
+
+impl Entry {
+    /// Returns how it ended, in a word.
+    pub fn word(&self) -> &'static str {
+        self.finish
+            .as_ref()
+            .map_or("unknown", |finish| finish.ended.word())
+    }
+
+    /// Returns whether it took effect.
+    pub fn took_effect(&self) -> bool {
+        self.finish.as_ref().is_some_and(|finish| {
+            finish.ended == Ended::Done
+                || (finish.ended == Ended::Unverified && !finish.changed.is_empty())
+        })
+    }
+
+    /// Returns whether `undo` without an id may choose it.
+    fn undoable(&self, firewall: &str) -> bool {
+        self.plan.firewall == firewall
+            && self.took_effect()
+            && self.undone_by.is_none()
+            && self.plan.change.undoes.is_none()
+            && matches!(self.plan.change.undo, Undo::Command(_))
+    }
+}
+
+/// Puts events together, in their order. A later ending of the same change replaces an earlier one.
+pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (at, event) in events {
+        match event {
+            Event::Started { plan } => entries.push(Entry {
+                at,
+                plan: (**plan).clone(),
+                finish: None,
+                undone_by: None,
+                kept_by: None,
+            }),
+            Event::Ended { id, finish } => settle(&mut entries, id, finish),
+            Event::Recovered { .. } => {}
+        }
+    }
+    entries
+}
+
+fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
+    use super::plan::Operation;
+    let Some(entry) = entries
+        .iter_mut()
+        .rev()
+        .find(|entry| entry.plan.id.as_str() == id)
+    else {
+        return;
+    };
+    entry.finish = Some(finish.clone());
+    if !entry.took_effect() {
+        return;
+    }
+    let undone = entry.plan.change.undoes.clone();
+    let kept = match &entry.plan.change.operation {
+        Operation::Keep { id } => Some(id.as_str().to_owned()),
+        _ => None,
+    };
+    for other in entries.iter_mut() {
+        if undone.as_deref() == Some(other.plan.id.as_str()) {
+            other.undone_by = Some(id.to_owned());
+        }
+        if kept.as_deref() == Some(other.plan.id.as_str()) {
+            other.kept_by = Some(id.to_owned());
+        }
+    }
+}
+
+/// Why a change is not found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// None has it.
+    #[error("there is no change {0} in the history")]
+    Unknown(String),
+    /// Several begin with it.
+    #[error("several changes begin with {prefix}: {ids}")]
+    Ambiguous {
+        /// What was given.
+        prefix: String,
+        /// Which ones.
+        ids: String,
+    },
+}
+
+/// Finds a change by its id or the beginning of it.
+pub fn find<'a>(entries: &'a [Entry], prefix: &str) -> Result<&'a Entry, FindError> {
+    let found: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| !prefix.is_empty() && entry.plan.id.as_str().starts_with(prefix))
+        .collect();
+    match found.as_slice() {
+        [] => Err(FindError::Unknown(prefix.to_owned())),
+        [one] => Ok(one),
+        several => Err(FindError::Ambiguous {
+            prefix: prefix.to_owned(),
+            ids: several
+                .iter()
+                .map(|entry| entry.plan.id.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
+}
+
+/// Finds the last change on a firewall that can be taken back and was not: what `undo` without an id means. Undoing
+/// an undo must be asked for by its id, so that `undo` twice never goes back and forth.
+pub fn last_undoable<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entry> {
+    entries.iter().rev().find(|entry| entry.undoable(firewall))
+}
+
+/// Finds the records that the last `revoke --delete` took away on a firewall, if they are not back yet.
+pub fn last_deleted<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entry> {
+    use super::change::Change;
+    use super::plan::Operation;
+    let deletes = |entry: &&Entry| {
+        entry.plan.firewall == firewall
+            && entry.took_effect()
+            && entry
+                .finish
+                .as_ref()
+                .is_some_and(|finish| finish.outcome.is_some())
+            && matches!(
+                &entry.plan.change.operation,
+                Operation::Configuration {
+                    change: Change::Delete,
+                    ..
+                }
+            )
+    };
+    entries.iter().rev().find(deletes)
+}
+
+/// A change that pfSense's own configuration history tells of: this operator's or another's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// When it was written.
+    pub at: Option<Timestamp>,
+    /// The change's id.
+    pub id: String,
+    /// `user@host`.
+    pub who: String,
+    /// What it did, with the reason.
+    pub what: String,
+}
+
+/// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
+/// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
+pub fn elsewhere(revision: &super::configured::Revision) -> Option<Elsewhere> {
+    let username = revision.username.as_deref()?;
+    let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
+    let description = revision.description.as_deref()?;
+    let told = description
+        .strip_prefix(username)
+        .map_or(description, |rest| rest.trim_start_matches([':', ' ']));
+    let (id, what) = told.strip_prefix("kmsctl ")?.split_once(": ")?;
+    let seconds = revision.time.as_deref().and_then(|time| time.parse().ok());
+    Some(Elsewhere {
+        at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        id: id.to_owned(),
+        who: who.to_owned(),
+        what: what.to_owned(),
+    })
+}

@@ -1,0 +1,413 @@
+//! A planned change as a value: what it does, what it alters, how it is proven, how it is taken back, what may
+//! follow from it, and what was read when it was made. It can be saved, read again and refused when stale. Pure:
+//! readings in, plans out; carrying one out is the procedure's work.
+
+mod caps;
+mod entry;
+mod exposure;
+mod facts;
+mod states;
+mod table;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::change::{Change, ChangeId};
+use super::pf::table::TableName;
+
+pub use caps::{Wanted, limits, ratelimit};
+pub use entry::{Address, PlannedEntry};
+pub use exposure::{Present, Saved, Terms, apply, restore, revoke};
+pub use facts::{
+    configuration as configuration_facts, entries as entry_facts, states as state_facts,
+};
+pub use states::{Choice as StatesChoice, PlannedState, concerns, kill, labels};
+pub use table::{Choice as TableChoice, free};
+pub use undo::{Past, keep, undo};
+
+/// The schema this program writes; it reads this one and no newer.
+pub const SCHEMA: &str = "kmsctl/plan/v1";
+
+/// A plan, complete and sealed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The change's id; ours are twelve hexadecimal digits.
+    pub id: ChangeId,
+    /// When it was made, by the clock of the machine that made it.
+    pub made_at: Timestamp,
+    /// The firewall's name as output shows it.
+    pub firewall: String,
+    /// The host key that the firewall presented, `ALGORITHM FINGERPRINT`, if the link told it.
+    pub host_key: Option<String>,
+    /// Who made it: `user@host`.
+    pub who: String,
+    /// The command line in words, without the program's name and without secrets.
+    pub command: String,
+    /// Why, as the operator put it.
+    pub reason: Option<String>,
+    /// What is to be done.
+    pub change: Draft,
+    /// SHA-256 over the rest, in hexadecimal: shows that somebody edited the file.
+    pub digest: String,
+}
+
+/// What is to be done, before it has an id and an author.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// One sentence: `Free 3 addresses from virusprot.`
+    pub what: String,
+    /// What differs afterwards, field by field.
+    pub differences: Vec<Difference>,
+    /// What will be proven, one sentence each.
+    pub checks: Vec<String>,
+    /// What takes it back.
+    pub undo: Undo,
+    /// What may follow from it.
+    pub risks: Vec<Risk>,
+    /// What the operator is asked.
+    pub confirm: Confirm,
+    /// What was read, to tell a stale plan.
+    pub seen: Seen,
+    /// The operation itself.
+    pub operation: Operation,
+    /// Seconds after which the firewall takes it back by itself.
+    pub reverts_after: Option<u64>,
+    /// The change that this one takes back.
+    pub undoes: Option<String>,
+}
+
+/// One field that differs afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    /// Its name: `max_src_conn`, `port forward`, `blocked`.
+    pub field: String,
+    /// What it is now; null is nothing.
+    pub before: Value,
+    /// What it will be.
+    pub after: Value,
+}
+
+impl Difference {
+    /// Makes a difference.
+    pub fn new(field: &str, before: impl Into<Value>, after: impl Into<Value>) -> Self {
+        Self {
+            field: field.to_owned(),
+            before: before.into(),
+            after: after.into(),
+        }
+    }
+}
+
+/// Whether and how a change can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Undo {
+    /// `kmsctl undo ID` does it; what that means, one sentence.
+    Command(String),
+    /// Nothing does; why, one sentence.
+    Impossible(String),
+}
+
+/// Something that may follow, with a stable name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Risk {
+    /// Kebab-case; scripts may match on it.
+    pub code: String,
+    /// One or two full sentences.
+    pub message: String,
+}
+
+impl Risk {
+    /// Makes a risk.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What the operator is asked, scaled to what is at stake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Confirm {
+    /// y or N.
+    YesNo,
+    /// This word, typed.
+    Word(String),
+}
+
+/// What the plan rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// SHA-256 of what was read: of the facts for tables and states, the agent's own for the configuration.
+    pub fingerprint: String,
+    /// The same for people, so that what moved can be named.
+    pub facts: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// Makes the record of facts that are their own fingerprint.
+    pub fn of(facts: BTreeMap<String, String>) -> Self {
+        let text = serde_json::to_vec(&facts).unwrap_or_default();
+        Self {
+            fingerprint: hexadecimal(&Sha256::digest(text)),
+            facts,
+        }
+    }
+
+    /// Names what is different now, one `NAME: was A, is B` each; empty when nothing that matters moved.
+    pub fn moved(&self, now: &BTreeMap<String, String>) -> Vec<String> {
+        let nothing = "nothing".to_owned();
+        let mut names: Vec<&String> = self.facts.keys().chain(now.keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let told = names.into_iter().filter_map(|name| {
+            let was = self.facts.get(name).unwrap_or(&nothing);
+            let is = now.get(name).unwrap_or(&nothing);
+            (was != is).then(|| format!("{name}: was {was}, is {is}"))
+        });
+        told.collect()
+    }
+}
+
+/// The operation, exact: nothing is decided any more when it is carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Operation {
+    /// Deletes exactly these entries.
+    TableDelete {
+        /// The table.
+        table: TableName,
+        /// The entries.
+        entries: Vec<PlannedEntry>,
+    },
+    /// Adds exactly these entries to a table that exists.
+    TableAdd {
+        /// The table.
+        table: TableName,
+        /// The entries, with the time they had before.
+        entries: Vec<PlannedEntry>,
+    },
+    /// Ends states of the service.
+    StatesKill {
+        /// Labels of the exposure's loaded rule, whose states are ended first.
+        labels: Vec<String>,
+        /// The states, both halves.
+        states: Vec<PlannedState>,
+        /// Only these clients' states; empty means every client.
+        clients: Vec<std::net::IpAddr>,
+    },
+    /// Changes the configuration and loads it.
+    Configuration {
+        /// The change.
+        change: Change,
+        /// Also where other changes wait to be applied.
+        with_pending: bool,
+        /// Ends the service's connections afterwards.
+        end_connections: bool,
+    },
+    /// Makes a temporary change permanent.
+    Keep {
+        /// The change's id.
+        id: ChangeId,
+    },
+}
+
+/// What planning came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Planned {
+    /// There is something to do.
+    Change(Box<Draft>),
+    /// There is not; one sentence.
+    NothingToDo(String),
+}
+
+impl From<Draft> for Planned {
+    fn from(draft: Draft) -> Self {
+        Self::Change(Box::new(draft))
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// What was asked for makes no sense or is not allowed.
+    Usage,
+    /// The firewall is not in a condition in which it can work.
+    Impossible,
+    /// Somebody else's work is in the way.
+    Conflict,
+}
+
+/// A refusal: what is in the way and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Its kind.
+    pub kind: RefusalKind,
+    /// One sentence.
+    pub message: String,
+    /// What to do next, one sentence each.
+    pub hints: Vec<String>,
+}
+
+impl Refusal {
+    /// Makes a refusal without hints.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// Who makes a plan, where and how: everything of a [`Plan`] that its [`Draft`] does not hold.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// By the operator's machine.
+    pub made_at: Timestamp,
+    /// The firewall's name.
+    pub firewall: String,
+    /// Its host key, if known.
+    pub host_key: Option<String>,
+    /// `user@host`.
+    pub who: String,
+    /// The command line.
+    pub command: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Why a saved plan is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Not JSON, or not a plan.
+    #[error("this is not a plan of kmsctl: {0}")]
+    NotAPlan(String),
+    /// Of a newer program.
+    #[error("the plan has the schema {0}; this kmsctl reads {SCHEMA}")]
+    NewerSchema(String),
+    /// The digest does not fit.
+    #[error("the plan was edited after it was made: its digest does not fit")]
+    Edited,
+}
+
+impl Plan {
+    /// Seals a draft. `salt` tells apart two plans of the same moment: how long the history is. `None`
+    /// never happens: an id made of hexadecimal digits is one.
+    pub fn seal(draft: Draft, author: Author, salt: &str) -> Option<Self> {
+        let hash = Sha256::new()
+            .chain_update(salt)
+            .chain_update(author.made_at.to_string())
+            .chain_update(format!(
+                "{}\n{}\n{}\n",
+                author.who, author.firewall, author.command
+            ))
+            .chain_update(serde_json::to_vec(&draft).unwrap_or_default())
+            .finalize();
+        let id: String = hexadecimal(&hash).chars().take(12).collect();
+        let mut plan = Self {
+            schema: SCHEMA.to_owned(),
+            id: ChangeId::new(&id)?,
+            made_at: author.made_at,
+            firewall: author.firewall,
+            host_key: author.host_key,
+            who: author.who,
+            command: author.command,
+            reason: author.reason,
+            change: draft,
+            digest: String::new(),
+        };
+        plan.digest = plan.computed_digest();
+        Some(plan)
+    }
+
+    /// Reads a saved plan and checks that it is whole, ours and unedited.
+    pub fn read(text: &str) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            schema: String,
+        }
+        let not_a_plan = |error: serde_json::Error| PlanError::NotAPlan(error.to_string());
+        let head: Head = serde_json::from_str(text).map_err(not_a_plan)?;
+        match head.schema.as_str() {
+            SCHEMA => {}
+            other if other.starts_with("kmsctl/plan/") => {
+                return Err(PlanError::NewerSchema(other.to_owned()));
+            }
+            _ => {
+                return Err(PlanError::NotAPlan(format!(
+                    "it does not name the schema {SCHEMA}"
+                )));
+            }
+        }
+        // From the text and not from a general JSON value, which would lose the order of the records' elements.
+        let plan: Self = serde_json::from_str(text).map_err(not_a_plan)?;
+        if plan.computed_digest() == plan.digest {
+            Ok(plan)
+        } else {
+            Err(PlanError::Edited)
+        }
+    }
+
+    fn computed_digest(&self) -> String {
+        let unsealed = Self {
+            digest: String::new(),
+            ..self.clone()
+        };
+        let text = serde_json::to_vec(&unsealed).unwrap_or_default();
+        hexadecimal(&Sha256::digest(text))
+    }
+}
+
+/// Prints bytes in hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Says `1 address`, `2 addresses`.
+pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {many}"),
+    }
+}
+
+/// Names up to three, and how many more there are.
+pub(crate) fn named(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

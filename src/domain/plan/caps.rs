@@ -1,0 +1,251 @@
+//! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
+
+use super::exposure::{Present, Terms, ready};
+use super::{
+    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
+    named,
+};
+use crate::domain::change::Change;
+use crate::domain::configured::FilterRule;
+use crate::domain::pf::rule::Rate;
+use crate::domain::ratelimit::{self, Caps};
+
+/// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
+const MOST_CONNECTIONS: u32 = u32::MAX / 1_000;
+/// pfSense's form takes no longer one; a value beyond it would be lost at the next save in the GUI.
+const MOST_SECONDS: u32 = 255;
+/// A cap above this never bites: no source holds as many states.
+const NEVER_BITES: u32 = 100_000;
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The caps.
+    pub caps: Caps,
+    /// The preset they are, if they were named.
+    pub preset: Option<String>,
+}
+
+/// Refuses values that pf does not load or pfSense's form does not accept.
+pub fn limits(caps: Caps) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::new(RefusalKind::Usage, message));
+    if caps.max_src_conn == Some(0) {
+        return refuse("max-src-conn 0 would be no cap at all; 1 is the least.".to_owned());
+    }
+    let Some(Rate {
+        connections,
+        seconds,
+    }) = caps.rate
+    else {
+        return Ok(());
+    };
+    if connections == 0 || seconds == 0 {
+        return refuse(format!(
+            "A rate of {connections}/{seconds} does not work: both numbers count from 1."
+        ));
+    }
+    if connections > MOST_CONNECTIONS {
+        return refuse(format!(
+            "pf does not load a rate of {connections} connections; {MOST_CONNECTIONS} is the most."
+        ));
+    }
+    if seconds > MOST_SECONDS {
+        return refuse(format!(
+            "pfSense's form takes rates over at most {MOST_SECONDS} seconds, not {seconds}: the next save in the GUI would fail."
+        ));
+    }
+    Ok(())
+}
+
+/// Plans to set the caps.
+pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result<Planned, Refusal> {
+    limits(wanted.caps)?;
+    let pair = ready(present, terms)?;
+    if pair.nat_passes() {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            "Caps cannot work here: the port forward's filter rule association is \"Pass\", so there is no rule that could carry them.",
+        )
+        .hint("Give it a rule with caps: kmsctl expose apply"));
+    }
+    let Some(filter) = pair.filter else {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            "There is no filter rule for the service that could carry caps.",
+        )
+        .hint("Make it: kmsctl expose apply"));
+    };
+    carries(filter)?;
+    let (now, _) = ratelimit::of_configured(filter);
+    let loaded = present.exposure.caps.loaded;
+    let name = wanted
+        .preset
+        .as_ref()
+        .map(|name| format!(" (preset {name})"))
+        .unwrap_or_default();
+    if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: the caps are {now} already{name}."
+        )));
+    }
+    Ok(Draft {
+        what: format!("Set the caps per source to {}{name}.", wanted.caps),
+        differences: differences(now, wanted.caps),
+        checks: checks(filter, wanted.caps),
+        undo: Undo::Command("puts the caps back that were there".to_owned()),
+        risks: risks(present, now, wanted.caps),
+        confirm: if wanted.caps.is_empty() {
+            Confirm::Word("uncapped".to_owned())
+        } else {
+            Confirm::YesNo
+        },
+        seen: super::exposure::seen(present),
+        operation: Operation::Configuration {
+            change: Change::Caps {
+                max_src_conn: wanted.caps.max_src_conn,
+                rate: wanted.caps.rate,
+            },
+            with_pending: terms.with_pending,
+            end_connections: false,
+        },
+        reverts_after: terms.reverts_after,
+        undoes: None,
+    }
+    .into())
+}
+
+/// Refuses rules on which pfSense ignores caps (pfSense 2.7.2 source, `filter.inc`), with the reason.
+fn carries(filter: &FilterRule) -> Result<(), Refusal> {
+    let refuse = |why: String| {
+        Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("Caps cannot work here: {why}."),
+        )
+        .hint("Make the rule what the configuration says: kmsctl expose apply"))
+    };
+    match filter.kind.as_deref() {
+        None | Some("" | "pass") => {}
+        Some(kind) => {
+            return refuse(format!(
+                "the filter rule's action is {kind}, and only rules that pass have caps"
+            ));
+        }
+    }
+    match filter.protocol.as_deref() {
+        Some("tcp" | "tcp/udp") => {}
+        other => {
+            let protocol = other.filter(|text| !text.is_empty()).unwrap_or("any");
+            return refuse(format!(
+                "the filter rule's protocol is {protocol}, and pfSense writes connection caps for TCP only"
+            ));
+        }
+    }
+    if filter.statetype.as_deref() == Some("none") {
+        return refuse("the filter rule keeps no state, so there is nothing to count".to_owned());
+    }
+    Ok(())
+}
+
+/// A lone half of the rate counts as no rate and must still go: alone it makes the ruleset fail to load.
+fn written_whole(filter: &FilterRule) -> bool {
+    let set = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
+    set(&filter.caps.max_src_conn_rate) == set(&filter.caps.max_src_conn_rates)
+}
+
+/// Returns the caps that differ, as the schema `change` shows them.
+pub(crate) fn differences(before: Caps, after: Caps) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    if before.max_src_conn != after.max_src_conn {
+        differences.push(Difference::new(
+            "max_src_conn",
+            before.max_src_conn,
+            after.max_src_conn,
+        ));
+    }
+    if before.rate != after.rate {
+        differences.push(Difference::new("rate", rate(before), rate(after)));
+    }
+    differences
+}
+
+fn rate(caps: Caps) -> Option<String> {
+    caps.rate
+        .map(|rate| format!("{}/{}", rate.connections, rate.seconds))
+}
+
+fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
+    let tracker = filter.tracker.as_deref().unwrap_or("of the exposure");
+    let mut checks =
+        vec!["The configuration holds them, and nothing else in it differs.".to_owned()];
+    if filter.disabled {
+        checks.push("The rule is disabled, so pf loads no caps until it is enabled.".to_owned());
+    } else {
+        checks.push(format!("pf's loaded rule {tracker} carries {wanted}."));
+    }
+    checks
+}
+
+fn risks(present: &Present<'_>, now: Caps, wanted: Caps) -> Vec<Risk> {
+    let mut risks = vec![Risk::new(
+        "counters-restart",
+        "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
+    )];
+    if let Some(limit) = wanted.max_src_conn {
+        risks.extend(impact(present, limit));
+        if limit > NEVER_BITES {
+            risks.push(Risk::new(
+                "never-bites",
+                format!("No source holds {limit} connections: this cap will never bite."),
+            ));
+        }
+    }
+    if wanted.rate.is_none() {
+        risks.push(Risk::new(
+            "no-overload",
+            "Without a rate pfSense loads no overload: connections over the cap are refused, but no address is ever blocked.",
+        ));
+    }
+    if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
+        let loosens = at_least(wanted.max_src_conn, now.max_src_conn);
+        let hint = if loosens {
+            " Clear the slate with: kmsctl virusprot flush"
+        } else {
+            ""
+        };
+        risks.push(Risk::new(
+            "stay-blocked",
+            format!(
+                "{} stay{} blocked, whatever the caps; entries go by the cron job, not by state time-outs.{hint}",
+                counted(blocked, "address", "addresses"),
+                if blocked == 1 { "s" } else { "" },
+            ),
+        ));
+    }
+    risks.extend(super::exposure::risks(present));
+    risks
+}
+
+fn at_least(wanted: Option<u32>, now: Option<u32>) -> bool {
+    wanted.unwrap_or(u32::MAX) >= now.unwrap_or(u32::MAX)
+}
+
+/// Names the sources that hold more connections now than they may then.
+fn impact(present: &Present<'_>, limit: u32) -> Option<Risk> {
+    let over: Vec<String> = present
+        .sources
+        .iter()
+        .filter(|source| source.established > u64::from(limit))
+        .map(|source| format!("{} ({})", source.address, source.established))
+        .collect();
+    let verb = if over.len() == 1 { "holds" } else { "hold" };
+    (!over.is_empty()).then(|| {
+        Risk::new(
+            "cut-soon",
+            format!(
+                "{} {verb} more than {limit} connections now: {}. They keep these, and are cut and blocked as they connect again.",
+                counted(over.len(), "source", "sources"),
+                named(&over),
+            ),
+        )
+    })
+}

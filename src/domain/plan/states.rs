@@ -1,0 +1,216 @@
+//! Plans that end connections of the service: both halves of each, and nothing else on the box. By the label of the
+//! exposure's rule where it has one, and by id for the rest; never by address, which would end other services'
+//! connections too, and never by two addresses, which FreeBSD 15 gets wrong while exiting 0.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo, counted,
+};
+use crate::domain::connections::{Half, half};
+use crate::domain::pf::rule::{Direction, Rule};
+use crate::domain::pf::state::State;
+use crate::domain::service::Service;
+
+/// Most states that are ended one by one: each costs a process on the firewall.
+pub const MOST: usize = 5_000;
+
+/// Whose connections to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// These clients'.
+    Clients(Vec<IpAddr>),
+    /// Everybody's.
+    All,
+}
+
+/// One state of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedState {
+    /// Its id.
+    pub id: u64,
+    /// The host that made it.
+    pub creator: u32,
+    /// The client.
+    pub client: IpAddr,
+    /// Which half: inbound is the client's, outbound the server's.
+    pub direction: Direction,
+    /// Its age in seconds when the plan was made.
+    pub age_seconds: u64,
+}
+
+/// Returns the client of one of the service's states.
+pub(crate) fn client(state: &State) -> IpAddr {
+    match state.direction {
+        Direction::In => state.right.address,
+        // With outbound NAT (hairpin) the inside address is the client's own.
+        Direction::Out => state.left_inside.as_ref().unwrap_or(&state.left).address,
+    }
+}
+
+/// Plans to end connections. `rules` are the loaded filter rules, `tracker` is the exposure's.
+pub fn kill(
+    states: &[State],
+    rules: &[Rule],
+    tracker: Option<u32>,
+    service: &Service,
+    choice: &Choice,
+) -> Result<Planned, Refusal> {
+    let chosen: Vec<&State> = states
+        .iter()
+        .filter(|state| half(state, service).is_some() && concerns(state, choice))
+        .collect();
+    if chosen.is_empty() {
+        return Ok(Planned::NothingToDo(nothing(choice, service.port)));
+    }
+    let planned: Vec<PlannedState> = chosen.iter().filter_map(|state| planned(state)).collect();
+    if planned.len() < chosen.len() {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            "pfctl did not tell the ids of all states, so they cannot be ended one by one.",
+        ));
+    }
+    let labels = match choice {
+        Choice::All => labels(rules, tracker),
+        Choice::Clients(_) => Vec::new(),
+    };
+    let one_by_one = if labels.is_empty() {
+        planned.len()
+    } else {
+        chosen.len().saturating_sub(by_label(&chosen, service))
+    };
+    if one_by_one > MOST {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{one_by_one} states would have to be ended one by one; more than {MOST} at a time would keep the firewall busy."),
+        )
+        .hint("End the busiest sources first: kmsctl states; kmsctl states kill ADDR"));
+    }
+    Ok(draft(&chosen, planned, labels, service, choice).into())
+}
+
+fn draft(
+    chosen: &[&State],
+    planned: Vec<PlannedState>,
+    labels: Vec<String>,
+    service: &Service,
+    choice: &Choice,
+) -> Draft {
+    let connections = chosen
+        .iter()
+        .filter(|state| matches!(half(state, service), Some(Half::Client { .. })))
+        .count();
+    // A server's half whose client's half is gone already is no connection any more, and ends with the rest.
+    let halves = planned
+        .iter()
+        .filter(|state| state.direction == Direction::In);
+    let mut sources: Vec<IpAddr> = halves.map(|state| state.client).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let clients = match choice {
+        Choice::All => Vec::new(),
+        Choice::Clients(clients) => clients.clone(),
+    };
+    let what = format!(
+        "End {} of {} to port {} ({}).",
+        counted(connections, "connection", "connections"),
+        counted(sources.len(), "source", "sources"),
+        service.port,
+        counted(planned.len(), "state", "states"),
+    );
+    let confirm = match choice {
+        Choice::All => Confirm::Word("kill".to_owned()),
+        Choice::Clients(_) => Confirm::YesNo,
+    };
+    Draft {
+        what,
+        differences: vec![
+            Difference::new("connections", connections, 0),
+            Difference::new("states", planned.len(), 0),
+        ],
+        checks: vec!["None of these states is left in pf, both halves read back.".to_owned()],
+        undo: Undo::Impossible(
+            "Ended connections do not come back; clients connect again by themselves.".to_owned(),
+        ),
+        risks: vec![
+            Risk::new(
+                "silent",
+                "pf ends states silently: both sides notice by time-out only.",
+            ),
+            Risk::new(
+                "reconnects",
+                "Ending a connection blocks nobody: a client may connect again at once.",
+            ),
+        ],
+        confirm,
+        seen: Seen::of(super::state_facts(chosen.iter().copied())),
+        operation: Operation::StatesKill {
+            labels,
+            states: planned,
+            clients,
+        },
+        reverts_after: None,
+        undoes: None,
+    }
+}
+
+/// Returns whether a state is one of those to be ended.
+pub fn concerns(state: &State, choice: &Choice) -> bool {
+    match choice {
+        Choice::All => true,
+        Choice::Clients(clients) => clients.contains(&client(state)),
+    }
+}
+
+fn planned(state: &State) -> Option<PlannedState> {
+    let identity = state.identity.as_ref()?;
+    Some(PlannedState {
+        id: identity.id,
+        creator: identity.creator,
+        client: client(state),
+        direction: state.direction,
+        age_seconds: state.detail.as_ref().map_or(0, |detail| detail.age_seconds),
+    })
+}
+
+/// Counts the states that the exposure's rule made: those through the port forward, from outside.
+fn by_label(states: &[&State], service: &Service) -> usize {
+    let forwarded =
+        |state: &&&State| matches!(half(state, service), Some(Half::Client { forwarded: true }));
+    states.iter().filter(forwarded).count()
+}
+
+/// Finds the labels `id:TRACKER` (pfSense 2.7) or `id=TRACKER` (development versions) of the loaded rule. Without one
+/// (2.6) every state is ended by its id.
+pub fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
+    let Some(tracker) = tracker else {
+        return Vec::new();
+    };
+    let names = [format!("id:{tracker}"), format!("id={tracker}")];
+    let ours = rules.iter().filter(|rule| rule.tracker() == Some(tracker));
+    let mut labels: Vec<String> = ours
+        .flat_map(|rule| rule.labels.iter())
+        .filter(|label| names.contains(label))
+        .cloned()
+        .collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
+}
+
+fn nothing(choice: &Choice, port: u16) -> String {
+    match choice {
+        Choice::All => format!("Nothing to do: nobody is connected to port {port}."),
+        Choice::Clients(clients) => {
+            let names: Vec<String> = clients.iter().map(IpAddr::to_string).collect();
+            let verb = if names.len() == 1 { "has" } else { "have" };
+            format!(
+                "Nothing to do: {} {verb} no connection to port {port}.",
+                super::named(&names)
+            )
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Plans that take a change back. What is put back is what the history says was there, never a guess; an object that
+//! moved on since is left alone.
+
+use std::net::IpAddr;
+
+use super::exposure::{Present, Terms, ready};
+use super::{
+    Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
+    Risk, Seen, Undo, counted,
+};
+use crate::domain::change::{Change, Outcome};
+use crate::domain::history::Entry;
+use crate::domain::pf::table::Entry as TableEntry;
+
+/// What a change is taken back from.
+#[derive(Clone, Copy, Debug)]
+pub enum Past<'a> {
+    /// Table entries, as they are now; and where the operator works from, which is never blocked again.
+    Table(&'a [TableEntry], Option<IpAddr>),
+    /// The configuration, as it is now.
+    Configuration(Present<'a>, Terms),
+}
+
+/// Plans to take back a change of the history.
+pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
+    let id = entry.plan.id.as_str();
+    if let Some(by) = &entry.undone_by {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{id} was taken back already, by {by}."),
+        ));
+    }
+    let Some(finish) = &entry.finish else {
+        return Err(unsettled(id));
+    };
+    let mut planned = match (&entry.plan.change.operation, now) {
+        (Operation::TableDelete { table, .. }, Past::Table(entries, operator)) => {
+            put_back(table, &finish.changed, entries, *operator)
+        }
+        (Operation::TableAdd { table, .. }, Past::Table(entries, _)) => {
+            let addresses = finish.changed.iter().map(|entry| entry.address).collect();
+            let choice = super::TableChoice::Addresses(addresses);
+            super::free(entries, &choice, table, entry.plan.made_at)
+        }
+        (Operation::Configuration { .. }, Past::Configuration(present, terms)) => {
+            let Some(outcome) = &finish.outcome else {
+                return Err(unsettled(id));
+            };
+            records(entry, outcome, present, *terms)
+        }
+        _ => Err(Refusal::new(
+            RefusalKind::Impossible,
+            format!("{id} cannot be taken back: {}", why_not(entry)),
+        )),
+    }?;
+    if let Planned::Change(draft) = &mut planned {
+        draft.undoes = Some(id.to_owned());
+    }
+    Ok(planned)
+}
+
+fn why_not(entry: &Entry) -> String {
+    match &entry.plan.change.undo {
+        Undo::Impossible(why) => why.clone(),
+        Undo::Command(_) => "the firewall was not read for it.".to_owned(),
+    }
+}
+
+fn unsettled(id: &str) -> Refusal {
+    Refusal::new(
+        RefusalKind::Impossible,
+        format!("How {id} ended is not known, so there is nothing safe to take back."),
+    )
+    .hint(format!("Ask the firewall: kmsctl history {id}"))
+}
+
+/// Plans to block addresses again.
+fn put_back(
+    table: &crate::domain::pf::table::TableName,
+    freed: &[PlannedEntry],
+    now: &[TableEntry],
+    operator: Option<IpAddr>,
+) -> Result<Planned, Refusal> {
+    let name = table.as_str();
+    let is_there = |entry: &PlannedEntry| {
+        now.iter()
+            .any(|there| Address::from(there) == entry.address)
+    };
+    let is_operator = |entry: &PlannedEntry| {
+        operator
+            .is_some_and(|operator| !entry.address.negated && entry.address.net.contains(&operator))
+    };
+    let (own, rest): (Vec<PlannedEntry>, Vec<PlannedEntry>) = freed
+        .iter()
+        .copied()
+        .filter(|entry| !is_there(entry))
+        .partition(is_operator);
+    let mut risks = vec![Risk::new(
+        "ages-restart",
+        "Their ages restart: pf counts from now, so the cron job frees them later than it would have.",
+    )];
+    if let Some(entry) = own.first() {
+        risks.push(Risk::new(
+            "operator-left-out",
+            format!(
+                "{} is where you work from; it is left out, as blocking it would lock you out.",
+                entry.address
+            ),
+        ));
+    }
+    if rest.is_empty() {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: what was freed is in {name} again already."
+        )));
+    }
+    let facts = rest
+        .iter()
+        .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
+    Ok(Draft {
+        what: format!("Block {} again in {name}.", counted(rest.len(), "address", "addresses")),
+        differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
+        checks: vec![format!("{name} exists before anything is added, and holds all of them afterwards, read back from pf.")],
+        undo: Undo::Command("frees them again".to_owned()),
+        risks,
+        confirm: Confirm::YesNo,
+        seen: Seen::of(facts.collect()),
+        operation: Operation::TableAdd { table: table.clone(), entries: rest },
+        reverts_after: None,
+        undoes: None,
+    }
+    .into())
+}
+
+/// Plans to put the records back, if they still are what the change made of them.
+fn records(
+    entry: &Entry,
+    outcome: &Outcome,
+    present: &Present<'_>,
+    terms: Terms,
+) -> Result<Planned, Refusal> {
+    let id = entry.plan.id.as_str();
+    ready_for_undo(present, terms)?;
+    let now = &present.configured.fingerprint;
+    let (before, after) = &outcome.fingerprints;
+    if now == before {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: the rules are what they were before {id} already."
+        )));
+    }
+    if now != after {
+        return Err(Refusal::new(
+            RefusalKind::Conflict,
+            format!("The rules moved on since {id}: they are not what it made of them, so taking it back could undo somebody else's work."),
+        )
+        .hint("See what they are now: kmsctl expose show; and who changed them: kmsctl history"));
+    }
+    let alias = matches!(
+        &entry.plan.change.operation,
+        Operation::Configuration {
+            change: Change::Build { alias: true, .. } | Change::PutBack { alias: true, .. },
+            ..
+        }
+    );
+    let turned = |difference: &Difference| Difference {
+        field: difference.field.clone(),
+        before: difference.after.clone(),
+        after: difference.before.clone(),
+    };
+    let restored = entry
+        .plan
+        .change
+        .differences
+        .iter()
+        .filter(|difference| difference.field != "connections");
+    Ok(Draft {
+        what: format!("Take back {id} ({}): put the rules back as they were.", entry.plan.command),
+        differences: restored.map(turned).collect(),
+        checks: vec![
+            "Both rules are what they were, to the byte, and nothing else in the configuration differs.".to_owned(),
+            "pf runs them so.".to_owned(),
+        ],
+        undo: Undo::Command("makes the change once more".to_owned()),
+        risks: super::exposure::risks(present),
+        confirm: Confirm::YesNo,
+        seen: super::exposure::seen(present),
+        operation: Operation::Configuration {
+            change: Change::PutBack { records: Box::new(outcome.before.clone()), alias },
+            with_pending: terms.with_pending,
+            end_connections: false,
+        },
+        reverts_after: None,
+        undoes: None,
+    }
+    .into())
+}
+
+/// As [`ready`], but duplicates are no obstacle: the records say which rules are meant.
+fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
+    match ready(present, terms) {
+        Err(refusal) if refusal.message.starts_with("It is not clear") => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Plans to make a temporary change permanent.
+pub fn keep(id: &str, present: &Present<'_>) -> Result<Planned, Refusal> {
+    let Some(armed) = present
+        .configured
+        .armed
+        .iter()
+        .find(|armed| armed.id.as_str() == id)
+    else {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: nothing is armed to take back {id}."
+        )));
+    };
+    let at = jiff::Timestamp::from_second(armed.reverts_at)
+        .map_or_else(|_| "a time".to_owned(), |at| at.to_string());
+    Ok(Draft {
+        what: format!("Keep {id} ({}): disarm the way back.", armed.what),
+        differences: vec![Difference::new("reverts_at", at, None::<&str>)],
+        checks: vec!["The firewall has nothing armed under this id any more.".to_owned()],
+        undo: Undo::Impossible("The way back is gone; undo the change itself instead.".to_owned()),
+        risks: Vec::new(),
+        confirm: Confirm::YesNo,
+        seen: super::exposure::seen(present),
+        operation: Operation::Keep {
+            id: armed.id.clone(),
+        },
+        reverts_after: None,
+        undoes: None,
+    }
+    .into())
+}

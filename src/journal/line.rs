@@ -1,0 +1,121 @@
+//! One line of the history: how it is printed, hashed and read back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::JournalError;
+use crate::domain::history::Event;
+use crate::domain::plan::hexadecimal;
+
+/// The longest line, in bytes: a flush of a hundred thousand addresses fits.
+pub const LONGEST_LINE: usize = 16 << 20;
+
+const OPENING: &[u8] = br#"{"hash":""#;
+const CLOSING: &[u8] = br#"","#;
+const HASH_LENGTH: usize = 64;
+
+/// One line, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Its hash as it stands there.
+    pub hash: String,
+    /// The hash fits the bytes.
+    pub whole: bool,
+    /// Hash of the line before.
+    pub previous: String,
+    /// Its number, from 1.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The part of a line that is hashed.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    previous: &'a str,
+    seq: u64,
+    at: Timestamp,
+    event: &'a Event,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    hash: String,
+    previous: String,
+    seq: u64,
+    at: Timestamp,
+    event: Event,
+}
+
+/// Appends a line to `text` and returns its hash.
+pub(super) fn push(
+    text: &mut Vec<u8>,
+    seq: u64,
+    previous: &str,
+    at: Timestamp,
+    event: &Event,
+) -> Result<String, JournalError> {
+    let body = serde_json::to_vec(&Body {
+        previous,
+        seq,
+        at,
+        event,
+    })?;
+    // The body's own opening brace makes room for the hash before it.
+    let rest = body.strip_prefix(b"{").unwrap_or(&body);
+    let hash = hash(rest);
+    let length = OPENING.len() + HASH_LENGTH + CLOSING.len() + rest.len();
+    if length > LONGEST_LINE {
+        return Err(JournalError::TooLong(length));
+    }
+    text.extend_from_slice(OPENING);
+    text.extend_from_slice(hash.as_bytes());
+    text.extend_from_slice(CLOSING);
+    text.extend_from_slice(rest);
+    text.push(b'\n');
+    Ok(hash)
+}
+
+/// Returns the hash of bytes in hexadecimal.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// Returns the hash a line claims to have.
+pub(super) fn claimed_hash(line: &[u8]) -> Option<String> {
+    split(line).map(|(hash, _)| hash)
+}
+
+fn split(line: &[u8]) -> Option<(String, &[u8])> {
+    let rest = line.strip_prefix(OPENING)?;
+    let (hash, rest) = rest.split_at_checked(HASH_LENGTH)?;
+    let hash = std::str::from_utf8(hash).ok()?;
+    let hexadecimal = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((hash.to_owned(), rest.strip_prefix(CLOSING)?)).filter(|_| hexadecimal)
+}
+
+impl Line {
+    /// Reads a line without its newline; the error is a sentence without a full stop.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        if line.len() > LONGEST_LINE {
+            return Err("it is longer than any line of kmsctl's".to_owned());
+        }
+        let Some((claimed, rest)) = split(line) else {
+            return Err("it is not a record of kmsctl's: it does not begin with a hash".to_owned());
+        };
+        let read: Whole =
+            serde_json::from_slice(line).map_err(|error| format!("it cannot be read: {error}"))?;
+        Ok(Self {
+            whole: hash(rest) == claimed && read.hash == claimed,
+            hash: claimed,
+            previous: read.previous,
+            seq: read.seq,
+            at: read.at,
+            event: read.event,
+        })
+    }
+}

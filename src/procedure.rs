@@ -1,0 +1,191 @@
+//! The only path that changes anything: read → plan → show → confirm → journal → apply → prove → journal → report.
+//!
+//! A command brings its questions and a function from a reading to a plan; everything after that is the same for all.
+//! What a plan says is `domain::plan`'s work, what the firewall is told `firewall::act`'s. `firewall::act` is used
+//! nowhere else, and the history is written nowhere else; tests hold both.
+
+mod carry;
+mod configure;
+mod flags;
+pub mod report;
+mod saved;
+mod settle;
+mod states;
+mod table;
+
+use crate::commands::context::{Context, Session};
+use crate::domain::history::{Ended, Event, Finish};
+use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::{Question, Reading};
+use crate::terminal::prompt;
+
+pub use flags::{Flags, Temporary};
+pub use saved::{apply, load};
+pub use settle::settle;
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.kind {
+            RefusalKind::Usage => Kind::Usage,
+            RefusalKind::Impossible => Kind::Failed,
+            RefusalKind::Conflict => Kind::Conflict,
+        };
+        let mut failure = Self::new(kind, refusal.message);
+        failure.hints = refusal.hints;
+        failure
+    }
+}
+
+/// What a change ended in, and what was read to prove it.
+pub struct Carried {
+    finish: Finish,
+    /// `None` where the firewall could not be read any more.
+    reading: Option<Reading>,
+    /// Why it is no success: the kind decides the exit code.
+    failure: Option<Failure>,
+}
+
+impl Carried {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            finish: Finish::new(Ended::Failed, &failure.message),
+            reading: None,
+            failure: Some(failure),
+        }
+    }
+
+    fn unverified(message: &str, reading: Option<Reading>) -> Self {
+        Self {
+            finish: Finish::new(Ended::Unverified, message),
+            reading,
+            failure: Some(Failure::new(Kind::Unproven, message)),
+        }
+    }
+}
+
+/// Makes a change: the whole procedure. `command` is the command line in words, for the history.
+pub async fn change(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    flags.someone_can_confirm(context.terminal)?;
+    let mut session = context.connect().await?;
+    let worked = from_reading(context, &mut session, flags, command, questions, plan).await;
+    // Carrying a change out may have lost and made connections; the last one is closed here.
+    let closed = session.close().await;
+    worked.and(closed)
+}
+
+async fn from_reading(
+    context: &Context,
+    session: &mut Session,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let reading = context.ask_over(session, questions).await?;
+    let draft = match plan(&reading)? {
+        Planned::Change(draft) => *draft,
+        Planned::NothingToDo(sentence) => return report::nothing(context, &reading, &sentence),
+    };
+    let author = Author {
+        made_at: context.clock.now(),
+        firewall: context.firewall_name().to_owned(),
+        host_key: session.host_key(),
+        who: context.who(),
+        command: command.to_owned(),
+        reason: flags.reason.clone(),
+    };
+    // Two plans of one moment differ by what the history held before them.
+    let salt = context.journal().read()?.events.len().to_string();
+    let plan = Plan::seal(draft, author, &salt)
+        .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
+    if flags.shows_only() {
+        if let Some(path) = &flags.plan_out {
+            saved::save(&plan, path)?;
+            context.terminal.say(&format!(
+                "The plan is in {}; nothing was changed.",
+                path.display()
+            ));
+        }
+        return report::plan_only(context, &plan, &reading);
+    }
+    carry_out(context, session, flags, &plan, reading).await
+}
+
+/// Shows, confirms, journals, applies, proves, journals and reports a plan.
+async fn carry_out(
+    context: &Context,
+    session: &mut Session,
+    flags: &Flags,
+    plan: &Plan,
+    reading: Reading,
+) -> Result<()> {
+    confirm(context, flags, plan, &reading)?;
+    let journal = context.journal();
+    let started = Event::Started {
+        plan: Box::new(plan.clone()),
+    };
+    let torn = journal
+        .append(context.clock.now(), &started)
+        .map_err(|error| {
+            Failure::from(error)
+                .hint("Nothing was changed: without a history the firewall is not touched.")
+        })?;
+    if torn > 0 {
+        context.terminal.caution(&format!(
+            "The history ended in a torn record of {torn} bytes, from a machine that went down while writing; it was taken out and noted."
+        ));
+    }
+    let carried = carry::out(context, session, plan, &reading).await;
+    let ended = Event::Ended {
+        id: plan.id.to_string(),
+        finish: Box::new(carried.finish.clone()),
+    };
+    if let Err(error) = journal.append(context.clock.now(), &ended) {
+        context.terminal.caution(&format!(
+            "What follows is not in the history: {error}. The firewall knows: kmsctl history {}",
+            plan.id
+        ));
+    }
+    let now = carried.reading.as_ref().unwrap_or(&reading);
+    report::done(context, plan, &carried.finish, now)?;
+    match carried.failure {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are told.
+fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> Result<()> {
+    let terminal = context.terminal;
+    if !flags.yes {
+        terminal.present(&report::of_plan(context, plan, reading));
+    }
+    for risk in &plan.change.risks {
+        terminal.caution(&risk.message);
+    }
+    if flags.yes {
+        return Ok(());
+    }
+    let agreed = match &plan.change.confirm {
+        Confirm::YesNo => prompt::confirm(terminal, "Do it?")?,
+        Confirm::Word(word) => {
+            let question = format!("Type `{word}` to do it");
+            prompt::word(terminal, &question, word)?
+        }
+    };
+    if agreed {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Kind::NotConfirmed,
+            "Not confirmed; nothing was changed.",
+        ))
+    }
+}

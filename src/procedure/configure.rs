@@ -1,0 +1,408 @@
+//! Carries out changes of the configuration: has the agent apply them, learns the outcome also when the answer was
+//! lost, proves from pf that it is so, and ends connections where that belongs to it. Never guesses: what is not known
+//! is called so.
+
+use std::time::Duration;
+
+use super::carry::{Said, ask_again, errand};
+use super::{Carried, states};
+use crate::commands::context::{Context, Session};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Kept, Outcome};
+use crate::domain::exposure::{self, Exposure, Loaded};
+use crate::domain::history::{Ended, Finish};
+use crate::domain::plan::{Operation, Planned};
+use crate::domain::plan::{Plan, StatesChoice, kill as plan_kill};
+use crate::domain::ratelimit::Caps;
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::act::{Action, Done};
+use crate::firewall::agent::{ApplyRequest, KeepRequest, OutcomeRequest};
+use crate::firewall::facts::{FactError, Question, Reading};
+
+/// What proves a change of the configuration.
+pub(super) const PROOF: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::States(None),
+    Question::Configured,
+];
+/// How often a change that is still being made is asked for, and how long is waited between.
+const ASKED: u32 = 30;
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// A planned change of the configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) change: &'a Change,
+    pub(super) with_pending: bool,
+    pub(super) end_connections: bool,
+}
+
+/// Applies a change.
+pub(super) async fn carry(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted<'_>,
+    before: &Reading,
+) -> Carried {
+    let plan = wanted.plan;
+    let request = ApplyRequest {
+        service: (&context.settings.service).into(),
+        id: plan.id.clone(),
+        who: plan.who.clone(),
+        reason: plan.reason.clone(),
+        expect: plan.change.seen.fingerprint.clone(),
+        change: wanted.change.clone(),
+        with_pending: wanted.with_pending,
+        revert_at: plan
+            .change
+            .reverts_after
+            .map(|after| reverts_at(context, before, plan, after)),
+    };
+    let spinner = context
+        .terminal
+        .spinner("Changing the configuration and loading the rules …");
+    let said = errand(
+        context,
+        session,
+        vec![Action::Apply(Box::new(request))],
+        PROOF,
+    )
+    .await;
+    spinner.finish_and_clear();
+    let learnt = match said {
+        Ok((mut said, reading)) => match said.pop() {
+            Some(Ok(Done::Applied(outcome))) => Ok((outcome, Some(reading))),
+            Some(Err(error @ FactError::ProgramMissing { .. })) => {
+                return Carried::failed(Failure::from(&error));
+            }
+            // PHP began and its answer is not whole: only the firewall knows how far it came.
+            _ => learn(context, session, &plan.id).await,
+        },
+        Err(failure) if failure.kind == Kind::Interrupted => {
+            return Carried {
+                failure: Some(failure.hint(format!(
+                    "The firewall finishes by itself; see how: kmsctl history {}",
+                    plan.id
+                ))),
+                ..Carried::unverified(
+                    "Interrupted while the firewall was at work; it finishes by itself.",
+                    None,
+                )
+            };
+        }
+        Err(_) => learn(context, session, &plan.id).await,
+    };
+    match learnt {
+        Ok((outcome, reading)) => judged(context, session, wanted, outcome, reading).await,
+        Err(carried) => *carried,
+    }
+}
+
+/// The firewall's clock decides; what passed since it was read is measured here.
+fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i64 {
+    let thought = context
+        .clock
+        .now()
+        .duration_since(plan.made_at)
+        .as_secs()
+        .max(0);
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    before
+        .clock
+        .now
+        .as_second()
+        .saturating_add(thought)
+        .saturating_add(after)
+}
+
+type Learnt = std::result::Result<(Box<Outcome>, Option<Reading>), Box<Carried>>;
+
+/// Asks the firewall how a change ended whose answer was lost.
+async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
+    let unknown = |why: &str| {
+        let message = format!(
+            "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
+        );
+        let mut carried = Carried::unverified(&message, None);
+        carried.failure = carried.failure.map(|failure| {
+            failure.hint(format!(
+                "Ask it when it can be reached again: kmsctl history {id}"
+            ))
+        });
+        Box::new(carried)
+    };
+    for _ in 0..ASKED {
+        let said = match outcome_of(context, session, id).await {
+            Ok(said) => said,
+            Err(failure) => return Err(unknown(&failure.message)),
+        };
+        match said {
+            (Ok(Answer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
+            (Ok(Answer::Unknown), reading) => {
+                let message = "The connection was lost before the firewall began the change; nothing was changed.";
+                let mut carried =
+                    Carried::failed(Failure::failed(message).hint("Run the command again."));
+                carried.reading = Some(reading);
+                return Err(Box::new(carried));
+            }
+            (Ok(Answer::Running { .. }), _) => tokio::time::sleep(BETWEEN).await,
+            (Err(error), _) => return Err(unknown(&format!("{error}."))),
+        }
+    }
+    Err(unknown("the firewall is still at work."))
+}
+
+/// Asks once how a change ended; the answer is final.
+pub(super) async fn outcome_of(
+    context: &Context,
+    session: &mut Session,
+    id: &ChangeId,
+) -> Result<(std::result::Result<Answer, FactError>, Reading)> {
+    let request = OutcomeRequest {
+        service: (&context.settings.service).into(),
+        id: id.clone(),
+        settle: true,
+    };
+    let (mut said, reading): Said =
+        ask_again(context, session, vec![Action::Outcome(request)], PROOF).await?;
+    let answer = match said.pop() {
+        Some(Ok(Done::Answered(answer))) => Ok(answer),
+        Some(Err(error)) => Err(error),
+        _ => Err(FactError::NotAsked),
+    };
+    Ok((answer, reading))
+}
+
+/// Turns an outcome into an ending, and proves it with kmsctl's own eyes.
+async fn judged(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted<'_>,
+    outcome: Box<Outcome>,
+    reading: Option<Reading>,
+) -> Carried {
+    let mut carried = of_outcome(outcome, reading);
+    let in_force = matches!(carried.finish.ended, Ended::Done | Ended::NothingToDo);
+    if !in_force {
+        return carried;
+    }
+    let problem = carried.reading.as_ref().and_then(|reading| {
+        let exposure = judge(context, reading)?;
+        disproof(wanted.change, &exposure)
+    });
+    if let Some(problem) = problem {
+        carried.finish.ended = Ended::Unverified;
+        carried.finish.message = problem.clone();
+        carried.failure = Some(
+            Failure::new(Kind::Unproven, problem).hint("See what is in force: kmsctl expose show"),
+        );
+    }
+    if wanted.end_connections {
+        end_connections(context, session, &mut carried).await;
+    }
+    carried
+}
+
+/// Turns what the agent says into an ending.
+pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Carried {
+    let message = outcome.message.clone();
+    let lost = outcome.lost_update.as_ref().map(|file| {
+        format!(" Another writer's version was replaced at the same moment; it is in {file} on the firewall.")
+    });
+    let message = message + &lost.unwrap_or_default();
+    let conflict = |hint: &str| Some(Failure::new(Kind::Conflict, &message).hint(hint));
+    let (ended, failure) = match outcome.result {
+        Ending::Done => (Ended::Done, None),
+        Ending::NothingToDo => (Ended::NothingToDo, None),
+        Ending::RolledBack => (
+            Ended::RolledBack,
+            Some(Failure::new(
+                Kind::Unproven,
+                format!("Rolled back: {message}"),
+            )),
+        ),
+        Ending::Unproven => (
+            Ended::Unverified,
+            Some(
+                Failure::new(Kind::Unproven, &message)
+                    .hint("See what is in force: kmsctl expose show"),
+            ),
+        ),
+        Ending::Stale => (
+            Ended::Failed,
+            conflict("Make a new plan: run the command again."),
+        ),
+        Ending::Locked => (
+            Ended::Failed,
+            conflict("Wait for the other operator, and look again: kmsctl expose show"),
+        ),
+        Ending::Pending => (
+            Ended::Failed,
+            conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending."),
+        ),
+        Ending::Refused | Ending::Failed => (Ended::Failed, Some(Failure::failed(&message))),
+    };
+    let mut finish = Finish::new(ended, message);
+    finish.outcome = Some(outcome);
+    Carried {
+        finish,
+        reading,
+        failure,
+    }
+}
+
+fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
+    let loaded = Loaded {
+        filter: reading.rules.as_ref().ok()?,
+        nat: reading.translation.as_ref().ok()?,
+        enabled: reading.info.as_ref().is_ok_and(|info| info.enabled),
+    };
+    Some(exposure::judge(
+        reading.configured.as_ref().ok(),
+        loaded,
+        &context.settings.service,
+    ))
+}
+
+/// Says why pf, as it was read back, is not what the change was for; the agent proves its own two rules, and here the
+/// whole path counts.
+fn disproof(change: &Change, exposure: &Exposure) -> Option<String> {
+    let why = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
+    let state = exposure.state;
+    match change {
+        Change::Disable | Change::Delete if state.lets_in() => Some(format!(
+            "The rules are gone, but the service is still {state}: {why}"
+        )),
+        Change::Enable | Change::Build { .. } if !state.lets_in() => Some(format!(
+            "The rules are loaded, but the service is {state}: {why}"
+        )),
+        Change::Caps { max_src_conn, rate } if exposure.filter.loaded => {
+            let wanted = Caps {
+                max_src_conn: *max_src_conn,
+                rate: *rate,
+            };
+            let loaded = exposure.caps.loaded.unwrap_or_default();
+            (loaded != wanted)
+                .then(|| format!("The configuration says {wanted}, but pf runs {loaded}."))
+        }
+        _ => None,
+    }
+}
+
+/// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
+/// told as what it is: done, and not all of it proven.
+async fn end_connections(context: &Context, session: &mut Session, carried: &mut Carried) {
+    let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
+        return unended(carried, "they could not be read.");
+    };
+    let service = &context.settings.service;
+    let planned = plan_kill(states, &[], None, service, &StatesChoice::All);
+    let Ok(Planned::Change(draft)) = planned else {
+        match planned {
+            Err(refusal) => unended(carried, &refusal.message),
+            _ => carried.finish.killed = Some(0),
+        }
+        return;
+    };
+    let Operation::StatesKill { states, .. } = draft.operation else {
+        return;
+    };
+    match states::kill(context, session, &labels(carried), &states).await {
+        Ok(killing) => {
+            carried.finish.killed = Some(killing.killed);
+            if killing.left > 0 {
+                unended(
+                    carried,
+                    &format!("{} states are still there.", killing.left),
+                );
+            }
+        }
+        Err(failure) => unended(carried, &failure.message),
+    }
+}
+
+/// States keep the labels of the rule that made them, also when it is not loaded any more. The rule's tracker is in the
+/// records; both forms of the label are asked for, as the wrong one ends nothing.
+fn labels(carried: &Carried) -> Vec<String> {
+    let outcome = carried.finish.outcome.as_ref();
+    let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
+    let tracker = record
+        .and_then(|placed| placed.record.text("tracker"))
+        .and_then(|tracker| tracker.parse::<u32>().ok());
+    tracker.map_or_else(Vec::new, |tracker| {
+        vec![format!("id:{tracker}"), format!("id={tracker}")]
+    })
+}
+
+fn unended(carried: &mut Carried, why: &str) {
+    let message = format!("The exposure is closed, but not all connections were ended: {why}");
+    carried.finish.ended = Ended::Unverified;
+    carried.finish.message = message.clone();
+    carried.failure =
+        Some(Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"));
+}
+
+/// Disarms the way back of a temporary change.
+pub(super) async fn keep(context: &Context, session: &mut Session, id: &ChangeId) -> Carried {
+    let request = KeepRequest {
+        service: (&context.settings.service).into(),
+        id: id.clone(),
+    };
+    // Disarming twice is the same as once, so a lost answer may simply be asked for again.
+    let said = ask_again(context, session, vec![Action::Keep(request)], PROOF).await;
+    let (mut said, reading) = match said {
+        Ok(said) => said,
+        Err(failure) => {
+            return Carried::unverified(
+                &format!("It is not known whether {id} is kept: {}", failure.message),
+                None,
+            );
+        }
+    };
+    let mut carried = match said.pop() {
+        Some(Ok(Done::Kept(kept))) => of_kept(id, kept),
+        Some(Err(error)) => Carried::failed(Failure::from(&error)),
+        _ => Carried::unverified("The firewall did not say what it did.", None),
+    };
+    let armed = reading
+        .configured
+        .iter()
+        .any(|configured| configured.armed.iter().any(|armed| armed.id == *id));
+    if carried.finish.ended == Ended::Done && armed {
+        carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
+    }
+    carried.reading = Some(reading);
+    carried
+}
+
+fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
+    let carried = |ended, message: String| Carried {
+        finish: Finish::new(ended, message),
+        reading: None,
+        failure: None,
+    };
+    match kept {
+        Kept::Kept { .. } => carried(Ended::Done, format!("{id} is permanent now.")),
+        // It was armed when the plan was made; a repeated question finds it disarmed by the first.
+        Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
+        Kept::Reverted { reverted } => Carried::failed(Failure::new(
+            Kind::Conflict,
+            format!("Too late: {id} was due already. {}", reverted.message),
+        )),
+        Kept::Locked { holder } => Carried::failed(
+            Failure::new(
+                Kind::Conflict,
+                format!(
+                    "Another change is being made: {} by {}.",
+                    holder.id, holder.who
+                ),
+            )
+            .hint("Try again in a minute."),
+        ),
+    }
+}

@@ -1,0 +1,362 @@
+//! What people and scripts are told: the plan before, and the change after. One schema, `change`, for every command
+//! that changes something.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::commands::context::Context;
+use crate::domain::blocked::age;
+use crate::domain::history::{self, Ended, Entry, Finish};
+use crate::domain::pf::table::Entry as TableEntry;
+use crate::domain::plan::{Address, Difference, Operation, Plan, PlannedEntry, Risk, Undo};
+use crate::error::Result;
+use crate::firewall::facts::Reading;
+use crate::terminal::human::{left, right, span};
+use crate::terminal::{Human, Tone};
+
+/// The data of `change`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    id: Option<&'a str>,
+    outcome: &'a str,
+    what: &'a str,
+    message: Option<&'a str>,
+    before: Map<String, Value>,
+    after: Map<String, Value>,
+    /// The command that takes it back.
+    undo: Option<String>,
+    reverts_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<Row>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states_ended: Option<u64>,
+    checks: &'a [String],
+    risks: &'a [Risk],
+}
+
+/// One table entry of a change.
+#[derive(Debug, Serialize)]
+struct Row {
+    address: String,
+    added_at: Option<Timestamp>,
+    age_seconds: Option<u64>,
+    /// `planned`, `freed`, `freed-and-back`, `gone-already`, `blocked`, `blocked-already`, `unchanged`.
+    result: &'static str,
+}
+
+const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
+
+/// Reads the history, and says where it is damaged.
+pub fn entries(context: &Context) -> Result<Vec<Entry>> {
+    let contents = context.journal().read()?;
+    if let Some(broken) = contents.breaks.first() {
+        context.terminal.caution(&format!(
+            "The history's chain is broken at line {}: {}. See: kmsctl history --verify",
+            broken.line, broken.what
+        ));
+    }
+    let events = contents.events.iter().map(|(at, event)| (*at, event));
+    Ok(history::fold(events))
+}
+
+/// Says that there is nothing to do.
+pub(super) fn nothing(context: &Context, reading: &Reading, sentence: &str) -> Result<()> {
+    let report = Report {
+        id: None,
+        outcome: Ended::NothingToDo.word(),
+        what: sentence,
+        message: Some(sentence),
+        before: Map::new(),
+        after: Map::new(),
+        undo: None,
+        reverts_at: None,
+        entries: None,
+        states_ended: None,
+        checks: &[],
+        risks: &[],
+    };
+    let mut view = context.view("change", reading, &report)?;
+    view.human.line(sentence);
+    context.terminal.show(&view)
+}
+
+/// Shows a plan as data: `--dry-run` and `--plan-out`.
+pub(super) fn plan_only(context: &Context, plan: &Plan, reading: &Reading) -> Result<()> {
+    let rows = planned_rows(plan, reading.clock.now);
+    let report = Report {
+        entries: rows,
+        ..report(context, plan, "dry-run", None)
+    };
+    let mut view = context.view("change", reading, &report)?;
+    if report.entries.is_some() {
+        view.items = Some(("entries", ENTRY_COLUMNS));
+    }
+    view.human = of_plan(context, plan, reading);
+    for risk in &plan.change.risks {
+        view.human.field("Risk", &risk.message, Tone::Warning);
+    }
+    view.human.line("Nothing was changed.");
+    context.terminal.show(&view)
+}
+
+/// Reports a change that was carried out. What was refused or failed is told as the failure it is.
+pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Reading) -> Result<()> {
+    if finish.ended == Ended::Failed {
+        return Ok(());
+    }
+    let rows = rows(plan, finish, now);
+    let mut report = Report {
+        entries: rows,
+        states_ended: finish.killed,
+        ..report(context, plan, finish.ended.word(), Some(&finish.message))
+    };
+    if finish.ended == Ended::RolledBack || finish.ended == Ended::NothingToDo {
+        report.after = report.before.clone();
+        report.undo = None;
+    }
+    if let Some((field, blocked)) = blocked_now(plan, now) {
+        report.after.insert(field, blocked.into());
+    }
+    let reverts_at = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.reverts_at);
+    report.reverts_at = reverts_at.and_then(|at| Timestamp::from_second(at).ok());
+    let mut view = context.view("change", now, &report)?;
+    if report.entries.is_some() {
+        view.items = Some(("entries", ENTRY_COLUMNS));
+    }
+    for_people(&mut view.human, plan, finish, &report, now);
+    context.terminal.show(&view)?;
+    match &report.undo {
+        Some(command) => {
+            if let Undo::Command(what) = &plan.change.undo {
+                context.terminal.hint(&format!("{command} {what}"));
+            }
+        }
+        None if finish.ended == Ended::Done => {
+            if let Undo::Impossible(why) = &plan.change.undo {
+                context.terminal.hint(why);
+            }
+        }
+        None => {}
+    }
+    if report.reverts_at.is_some() {
+        context.terminal.hint(&format!(
+            "{} makes it permanent",
+            command(context, "keep", plan)
+        ));
+    }
+    Ok(())
+}
+
+fn report<'a>(
+    context: &Context,
+    plan: &'a Plan,
+    outcome: &'a str,
+    message: Option<&'a str>,
+) -> Report<'a> {
+    let side = |pick: fn(&Difference) -> &Value| {
+        let pairs = plan.change.differences.iter();
+        pairs
+            .map(|difference| (difference.field.clone(), pick(difference).clone()))
+            .collect()
+    };
+    Report {
+        id: Some(plan.id.as_str()),
+        outcome,
+        what: &plan.change.what,
+        message,
+        before: side(|difference| &difference.before),
+        after: side(|difference| &difference.after),
+        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command(context, "undo", plan)),
+        reverts_at: None,
+        entries: None,
+        states_ended: None,
+        checks: &plan.change.checks,
+        risks: &plan.change.risks,
+    }
+}
+
+fn command(context: &Context, verb: &str, plan: &Plan) -> String {
+    let demo = if context.demo { "--demo " } else { "" };
+    format!("kmsctl {demo}{verb} {}", plan.id)
+}
+
+/// Renders a plan for people: a short difference that can be judged.
+pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading) -> Human {
+    let mut human = Human::default();
+    human.field(
+        "Plan",
+        format!("{} on {}", plan.change.what, context.firewall_name()).replace(". on ", ", on ")
+            + ".",
+        Tone::Plain,
+    );
+    for difference in &plan.change.differences {
+        let line = format!(
+            "{} -> {}",
+            shown(&difference.before),
+            shown(&difference.after)
+        );
+        human.field(&format!("  {}", difference.field), line, Tone::Warning);
+    }
+    for check in &plan.change.checks {
+        human.field("Proof", check, Tone::Plain);
+    }
+    match &plan.change.undo {
+        Undo::Command(what) => human.field(
+            "Undo",
+            format!("{}: {what}", command(context, "undo", plan)),
+            Tone::Plain,
+        ),
+        Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
+    };
+    if let Some(after) = plan.change.reverts_after {
+        human.field(
+            "Reverts",
+            format!("by itself {} after it is made", span(after)),
+            Tone::Plain,
+        );
+    }
+    if let Some(rows) = planned_rows(plan, reading.clock.now) {
+        table(&mut human, &rows);
+    }
+    human
+}
+
+/// Renders a value of a difference.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
+    let (word, tone) = match finish.ended {
+        Ended::Done => ("Done", Tone::Good),
+        Ended::NothingToDo => ("Nothing to do", Tone::Plain),
+        Ended::RolledBack => ("Rolled back", Tone::Bad),
+        Ended::Unverified => ("NOT proven", Tone::Bad),
+        Ended::Failed => ("Failed", Tone::Bad),
+    };
+    human.field(word, &finish.message, tone);
+    for (field, before) in &report.before {
+        let after = report.after.get(field).unwrap_or(&Value::Null);
+        if before != after {
+            human.field(
+                &format!("  {field}"),
+                format!("{} -> {}", shown(before), shown(after)),
+                Tone::Plain,
+            );
+        }
+    }
+    if let Some(killed) = finish
+        .killed
+        .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
+    {
+        human.field("Connections", format!("{killed} states ended"), Tone::Plain);
+    }
+    if let Some(at) = report.reverts_at {
+        let left = span(age(now.clock.now, at));
+        human.field(
+            "Reverts",
+            format!("by itself in {left}, at {at}"),
+            Tone::Warning,
+        );
+    }
+    if let Some(rows) = &report.entries {
+        table(human, rows);
+    }
+}
+
+fn table(human: &mut Human, rows: &[Row]) {
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.address.clone(),
+            row.age_seconds.map_or_else(|| "-".to_owned(), span),
+            row.result.replace('-', " "),
+        ]
+    });
+    let columns = vec![left("ADDRESS"), right("AGE"), left("RESULT")];
+    human.gap();
+    human.table(columns, cells.collect());
+}
+
+fn planned_entries(plan: &Plan) -> Option<(&[PlannedEntry], bool)> {
+    match &plan.change.operation {
+        Operation::TableDelete { entries, .. } => Some((entries, true)),
+        Operation::TableAdd { entries, .. } => Some((entries, false)),
+        _ => None,
+    }
+}
+
+fn row(entry: &PlannedEntry, now: Timestamp, result: &'static str) -> Row {
+    Row {
+        address: entry.address.to_string(),
+        added_at: entry.since,
+        age_seconds: entry.since.map(|since| age(since, now)),
+        result,
+    }
+}
+
+fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<Row>> {
+    let (entries, _) = planned_entries(plan)?;
+    Some(
+        entries
+            .iter()
+            .map(|entry| row(entry, now, "planned"))
+            .collect(),
+    )
+}
+
+/// Says of each entry what became of it, by what pfctl said and by the table read back.
+fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Row>> {
+    use std::collections::HashSet;
+    let (entries, deleted) = planned_entries(plan)?;
+    let table: &[TableEntry] = now.table.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let there: HashSet<Address> = table.iter().map(Address::from).collect();
+    let changed: HashSet<Address> = finish.changed.iter().map(|entry| entry.address).collect();
+    let result = |entry: &PlannedEntry| {
+        let (changed, there) = (
+            changed.contains(&entry.address),
+            there.contains(&entry.address),
+        );
+        match (deleted, changed, there) {
+            (true, true, false) => "freed",
+            (true, true, true) => "freed-and-back",
+            (true, false, false) => "gone-already",
+            (false, true, true) => "blocked",
+            (false, false, true) => "blocked-already",
+            _ => "unchanged",
+        }
+    };
+    Some(
+        entries
+            .iter()
+            .map(|entry| row(entry, now.clock.now, result(entry)))
+            .collect(),
+    )
+}
+
+fn blocked_now(plan: &Plan, now: &Reading) -> Option<(String, usize)> {
+    planned_entries(plan)?;
+    Some(("blocked".to_owned(), now.table.as_ref().ok()?.len()))
+}
+
+/// Renders how a change of the history stands, in a word and its tone.
+pub fn standing(entry: &Entry) -> (&'static str, Tone) {
+    match (&entry.undone_by, &entry.finish) {
+        (Some(_), _) => ("undone", Tone::Plain),
+        (None, None) => ("unknown", Tone::Bad),
+        (None, Some(finish)) => match finish.ended {
+            Ended::Done => ("done", Tone::Good),
+            Ended::NothingToDo => ("nothing-to-do", Tone::Plain),
+            Ended::RolledBack => ("rolled-back", Tone::Warning),
+            Ended::Unverified => ("unverified", Tone::Bad),
+            Ended::Failed => ("failed", Tone::Warning),
+        },
+    }
+}

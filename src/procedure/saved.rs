@@ -1,0 +1,190 @@
+//! Plans in files: written once and private, read back only when whole and unedited, and applied only to the firewall
+//! and the condition they were made for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Flags, carry_out};
+use crate::commands::context::{Context, Session, needed};
+use crate::domain::plan::{
+    self, Address, Operation, Plan, StatesChoice, configuration_facts, entry_facts, state_facts,
+};
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::{Question, Reading};
+
+/// The largest plan, in bytes: a hundred thousand addresses are about ten million.
+const LARGEST: u64 = 64 << 20;
+
+/// Writes a plan to a file that must not exist, readable by its owner only.
+pub(super) fn save(plan: &Plan, path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(plan)
+        .map_err(|error| Failure::failed("The plan cannot be put into JSON.").because(error))?;
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()
+        });
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::usage(format!(
+            "{} exists already; a plan overwrites nothing.",
+            path.display()
+        )),
+        _ => Failure::failed(format!(
+            "The plan cannot be written to {}: {error}.",
+            path.display()
+        )),
+    })
+}
+
+/// Reads a plan, and refuses what is none, newer, or edited.
+pub fn load(path: &Path) -> Result<Plan> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("{} cannot be read: {error}.", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Failure::usage(format!(
+            "{} is larger than any plan.",
+            path.display()
+        )));
+    }
+    Plan::read(&text).map_err(|error| {
+        Failure::usage(format!("{}: {error}.", path.display()))
+            .hint("Make a new plan with --plan-out.")
+    })
+}
+
+/// Applies a saved plan, if nothing moved since it was made.
+pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> {
+    flags.someone_can_confirm(context.terminal)?;
+    if plan.firewall != context.firewall_name() {
+        return Err(Failure::usage(format!(
+            "This plan is for {}, and kmsctl would connect to {}.",
+            plan.firewall,
+            context.firewall_name()
+        )));
+    }
+    let entries = super::report::entries(context)?;
+    if entries.iter().any(|entry| entry.plan.id == plan.id) {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!("This plan was carried out already: {}.", plan.id),
+        )
+        .hint(format!("See how it ended: kmsctl history {}", plan.id)));
+    }
+    let mut session = context.connect().await?;
+    let worked = checked(context, &mut session, flags, plan).await;
+    let closed = session.close().await;
+    worked.and(closed)
+}
+
+async fn checked(
+    context: &Context,
+    session: &mut Session,
+    flags: &Flags,
+    plan: &Plan,
+) -> Result<()> {
+    same_box(plan, session)?;
+    let reading = context
+        .ask_over(session, questions(&plan.change.operation))
+        .await?;
+    let now = facts(context, plan, &reading)?;
+    let mut moved = plan.change.seen.moved(&now.facts);
+    if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
+        moved.push("a field of the rules or separators that is not listed here".to_owned());
+    }
+    if !moved.is_empty() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "The plan is stale; nothing was changed. Moved since {}: {}.",
+                plan.made_at,
+                moved.join("; ")
+            ),
+        )
+        .hint("Make a new plan."));
+    }
+    if flags.shows_only() {
+        return super::report::plan_only(context, plan, &reading);
+    }
+    carry_out(context, session, flags, plan, reading).await
+}
+
+/// The same name can lead to another box; host keys of different kinds do not compare.
+fn same_box(plan: &Plan, session: &Session) -> Result<()> {
+    let (Some(planned), Some(present)) = (plan.host_key.as_deref(), session.host_key()) else {
+        return Ok(());
+    };
+    let kind = |key: &str| key.split(' ').next().unwrap_or_default().to_owned();
+    if kind(planned) == kind(&present) && planned != present {
+        return Err(Failure::usage(format!(
+            "This plan is for another firewall: it showed the host key {planned}, and this one shows {present}."
+        )));
+    }
+    Ok(())
+}
+
+fn questions(operation: &Operation) -> &'static [Question] {
+    match operation {
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
+            &[Question::Client, Question::Table]
+        }
+        Operation::StatesKill { .. } => &[Question::States(None)],
+        Operation::Configuration { .. } | Operation::Keep { .. } => super::configure::PROOF,
+    }
+}
+
+/// Returns what the plan rests on, as it is now.
+fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
+    match &plan.change.operation {
+        Operation::TableDelete { entries, .. } => {
+            let planned = |entry: &&crate::domain::pf::table::Entry| {
+                entries
+                    .iter()
+                    .any(|planned| planned.address == Address::from(*entry))
+            };
+            let now = needed(&reading.table)?.iter().filter(planned);
+            Ok(plan::Seen::of(entry_facts(now)))
+        }
+        Operation::TableAdd { entries, .. } => {
+            let now: HashSet<Address> = needed(&reading.table)?.iter().map(Address::from).collect();
+            let fact = |planned: &plan::PlannedEntry| {
+                let there = now.contains(&planned.address);
+                let word = if there { "blocked" } else { "nothing" };
+                (planned.address.to_string(), word.to_owned())
+            };
+            Ok(plan::Seen::of(
+                entries.iter().map(fact).collect::<BTreeMap<_, _>>(),
+            ))
+        }
+        Operation::StatesKill { clients, .. } => {
+            let choice = if clients.is_empty() {
+                StatesChoice::All
+            } else {
+                StatesChoice::Clients(clients.clone())
+            };
+            let states = needed(&reading.states)?.iter();
+            let ours = states.filter(|state| plan::concerns(state, &choice));
+            Ok(plan::Seen::of(state_facts(ours)))
+        }
+        Operation::Configuration { .. } | Operation::Keep { .. } => {
+            let configured = needed(&reading.configured)?;
+            Ok(plan::Seen {
+                fingerprint: configured.fingerprint.clone(),
+                facts: configuration_facts(configured, &context.settings.service),
+            })
+        }
+    }
+}

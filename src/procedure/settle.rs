@@ -1,0 +1,50 @@
+//! Finds out how a change ended whose ending is not in the history: the operator's machine died, or the connection was
+//! lost and did not come back. The firewall keeps the outcome under the change's id.
+
+use super::configure;
+use crate::commands::context::{Context, Session};
+use crate::domain::change::Answer;
+use crate::domain::history::{Ended, Entry, Event, Finish};
+use crate::domain::plan::Operation;
+use crate::error::{Failure, Kind, Result};
+
+/// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
+pub async fn settle(
+    context: &Context,
+    session: &mut Session,
+    entry: &Entry,
+) -> Result<Option<Finish>> {
+    let known = entry
+        .finish
+        .as_ref()
+        .is_some_and(|finish| finish.outcome.is_some() || finish.ended != Ended::Unverified);
+    if known || !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
+        return Ok(None);
+    }
+    if entry.plan.firewall != context.firewall_name() {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!(
+                "{} was made on {}, not on {}.",
+                entry.plan.id,
+                entry.plan.firewall,
+                context.firewall_name()
+            ),
+        ));
+    }
+    let (answer, reading) = configure::outcome_of(context, session, &entry.plan.id).await?;
+    let finish = match answer.map_err(|error| Failure::from(&error))? {
+        Answer::Ended { outcome } => configure::of_outcome(outcome, Some(reading)).finish,
+        Answer::Unknown => Finish::new(
+            Ended::Failed,
+            "The firewall never began this change; nothing was changed.",
+        ),
+        Answer::Running { .. } => return Ok(None),
+    };
+    let ended = Event::Ended {
+        id: entry.plan.id.to_string(),
+        finish: Box::new(finish.clone()),
+    };
+    context.journal().append(context.clock.now(), &ended)?;
+    Ok(Some(finish))
+}
