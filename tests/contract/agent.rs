@@ -7,7 +7,7 @@ use kmsctl::domain::pf::table::TableName;
 use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
 use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
-pub use crate::support::{boxes, changing, instrument, php};
+pub use crate::support::{boxes, changing, php};
 use boxes::{Fixture, Version};
 use php::{PhpBox, Run};
 
