@@ -113,6 +113,14 @@ pub enum Command {
     Virusprot(virusprot::Args),
 }
 
+impl Command {
+    /// Returns whether a command works without a sound configuration: those that help to mend one, and those that have
+    /// nothing to do with it.
+    pub fn does_without_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Runbook(_) | Self::Util(_))
+    }
+}
+
 /// Returns the whole command tree, for completions, man pages and tests.
 pub fn tree() -> clap::Command {
     Cli::command()

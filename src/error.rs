@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the process exit code, as `kmsctl help exit-codes` and the README list it.
+    /// Returns the process exit code, as `kmsctl --help` and the README list it.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Failed => 1,
@@ -110,6 +110,17 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Returns the same words without the cause, where a failure is told later than it happened.
+    #[must_use]
+    pub fn retold(&self) -> Self {
+        Self {
+            kind: self.kind,
+            message: self.message.clone(),
+            hints: self.hints.clone(),
+            source: None,
+        }
     }
 
     /// Keeps the cause for `--verbose`.

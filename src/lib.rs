@@ -67,13 +67,39 @@ pub fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// Prints what the parser has to say (help, version, or a usage error) and returns the exit code.
-pub fn refuse(error: &clap::Error) -> u8 {
-    let printed = error.print();
-    match error.kind() {
-        clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => 0,
-        _ if printed.is_err() => 0,
-        _ => Kind::Usage.exit_code(),
+/// Prints what the parser has to say (help, version, or a usage error) and returns the exit code. Where JSON was asked for,
+/// a usage error is JSON too; the words are looked at, as nothing was parsed.
+pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
+    let environment = Environment::of_process();
+    let after_flag = words
+        .windows(2)
+        .filter(|pair| matches!(pair, [flag, _] if flag == "-o" || flag == "--output"));
+    let joined = words.iter().find_map(|word| word.strip_prefix("--output="));
+    let form = after_flag
+        .filter_map(|pair| pair.get(1))
+        .map(String::as_str)
+        .next_back()
+        .or(joined);
+    let mode = Mode::from_word(
+        form.or_else(|| environment.variable("KMSCTL_OUTPUT"))
+            .unwrap_or_default(),
+    );
+    if !help && matches!(mode, Mode::Json | Mode::Ndjson) {
+        let text = error.to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
+        terminal.fail(&Failure::usage(message).hint("Run the command with --help."));
+        return Kind::Usage.exit_code();
+    }
+    match error.print() {
+        _ if help => 0,
+        Ok(()) | Err(_) => Kind::Usage.exit_code(),
     }
 }
 
@@ -81,37 +107,67 @@ pub fn refuse(error: &clap::Error) -> u8 {
 /// the failure is told in the form that was asked for.
 fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (Terminal, Failure)> {
     let global = &cli.global;
-    let switched = |flag: bool, name: &str| {
-        flag || environment
-            .variable(name)
-            .is_some_and(|value| value != "0" && value != "false")
-    };
-    let quiet = switched(global.quiet, "KMSCTL_QUIET");
-    let verbose = switched(global.verbose, "KMSCTL_VERBOSE");
     let no_color = environment.no_color || environment.dumb_terminal;
-    let early_mode = Mode::from_word(
-        global
-            .output
-            .as_deref()
-            .or_else(|| environment.variable("KMSCTL_OUTPUT"))
-            .unwrap_or_default(),
+    let word = global
+        .output
+        .as_deref()
+        .or_else(|| environment.variable("KMSCTL_OUTPUT"));
+    let early = Terminal::new(
+        Mode::from_word(word.unwrap_or_default()),
+        ColorChoice::Auto,
+        no_color,
+        false,
+        false,
     );
-    let early = Terminal::new(early_mode, ColorChoice::Auto, no_color, quiet, verbose);
-    let layers = Layers::read(&environment, global.config.as_deref(), &global.layers())
-        .map_err(|failure| (early, failure))?;
-    let settings = Settings::resolve(&layers, &environment).map_err(|failure| (early, failure))?;
+    let switched = |flag: bool, name: &str| {
+        switch(flag, name, &environment).map_err(|failure| (early, failure))
+    };
+    let quiet = switched(global.quiet, "KMSCTL_QUIET")?;
+    let verbose = switched(global.verbose, "KMSCTL_VERBOSE")?;
+    let demo = switched(global.demo, "KMSCTL_DEMO")?;
+    let (layers, mut problem) =
+        Layers::read(&environment, global.config.as_deref(), &global.layers());
+    let settings = match Settings::resolve(&layers, &environment) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            problem = problem.or(Some(failure));
+            Layers::built_in()
+                .and_then(|layers| Settings::resolve(&layers, &environment))
+                .map_err(|failure| (early, failure))?
+        }
+    };
     let terminal = Terminal::new(settings.output, settings.color, no_color, quiet, verbose);
+    if let Some(failure) = problem
+        .as_ref()
+        .filter(|_| !cli.command.does_without_configuration())
+    {
+        return Err((terminal, failure.retold()));
+    }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);
     Ok(Context {
         terminal,
-        demo: switched(global.demo, "KMSCTL_DEMO"),
+        demo,
         settings,
         layers,
+        problem,
         environment,
         clock,
         config_named: global.config.clone(),
     })
+}
+
+/// Returns whether a switch is on, by its flag or its environment name; a word that is neither yes nor no is refused,
+/// lest somebody read invented data because of `KMSCTL_DEMO=off`.
+fn switch(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
+    match environment.variable(name).map(str::to_lowercase).as_deref() {
+        None => Ok(flag),
+        Some("1" | "true" | "yes" | "on") => Ok(true),
+        Some("0" | "false" | "no" | "off") => Ok(flag),
+        Some(word) => Err(Failure::usage(format!(
+            "{name}={word} is neither yes nor no."
+        ))),
+    }
 }
 
 /// `KMSCTL_DEMO_NOW` stops the demo's clock, so that documentation and tests can show the same answer twice.

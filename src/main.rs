@@ -8,6 +8,11 @@ use kmsctl::cli::Cli;
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => ExitCode::from(kmsctl::run(&cli)),
-        Err(error) => ExitCode::from(kmsctl::refuse(&error)),
+        Err(error) => {
+            let words: Vec<String> = std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            ExitCode::from(kmsctl::refuse(&error, &words))
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use crate::error::{Failure, Kind, Result};
-use crate::settings::{keys, values};
+use crate::settings::{Layers, keys, values};
 use crate::terminal::human::left;
 use crate::terminal::{View, prompt};
 
@@ -42,8 +42,11 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
-/// The layers have been read and resolved before any command runs, so all that is left is to say so.
+/// The layers have been read and resolved before any command runs, so all that is left is to say how that went.
 fn check(context: &Context) -> Result<()> {
+    if let Some(problem) = &context.problem {
+        return Err(problem.retold());
+    }
     #[derive(Serialize)]
     struct Checked<'a> {
         file: Option<&'a Path>,
@@ -59,7 +62,6 @@ fn check(context: &Context) -> Result<()> {
         Some(file) => format!("{} is valid.", file.display()),
         None => "There is no configuration file; the built-in values are valid.".to_owned(),
     });
-    view.warnings.clone_from(&context.layers.warnings);
     context.terminal.show(&view)
 }
 
@@ -103,8 +105,11 @@ fn show(context: &Context) -> Result<()> {
         vec![left("KEY"), left("VALUE"), left("FROM")],
         cells.collect(),
     );
-    view.warnings.clone_from(&context.layers.warnings);
-    context.terminal.show(&view)
+    context.terminal.show(&view)?;
+    match &context.problem {
+        Some(problem) => Err(problem.retold().hint("What is shown was read before this.")),
+        None => Ok(()),
+    }
 }
 
 fn path(context: &Context) -> Result<()> {
@@ -175,7 +180,7 @@ fn init(context: &Context) -> Result<()> {
     if !prompt::confirm(context.terminal, &format!("Write {}?", path.display()))? {
         return Err(Failure::new(Kind::NotConfirmed, "Nothing was written."));
     }
-    write_new(&path, &document(&answers))?;
+    write_new(&path, &document(&answers, &Layers::built_in()?))?;
     context.terminal.say(&format!("Wrote {}.", path.display()));
     context
         .terminal
@@ -195,7 +200,7 @@ fn refuse_existing(path: &Path) -> Result<()> {
 }
 
 /// Renders the answers that differ from the built-in values as a TOML document.
-fn document(answers: &[(&str, String)]) -> String {
+fn document(answers: &[(&str, String)], built_in: &Layers) -> String {
     let mut text =
         String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
     let mut table = "";
@@ -203,6 +208,10 @@ fn document(answers: &[(&str, String)]) -> String {
         let Some(key) = keys::find(path) else {
             continue;
         };
+        // A key that is not written is left to ssh_config or to the built-in value.
+        if built_in.text(path) == answer {
+            continue;
+        }
         let literal = match key.kind {
             keys::Kind::Number(..) => answer.clone(),
             _ => toml::Value::String(answer.clone()).to_string(),

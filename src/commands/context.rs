@@ -24,6 +24,8 @@ pub struct Context {
     pub settings: Settings,
     /// The layers they came from.
     pub layers: Layers,
+    /// What is wrong with them, for the commands that do without.
+    pub problem: Option<Failure>,
     /// The environment.
     pub environment: Environment,
     /// What time it is.
@@ -79,7 +81,11 @@ impl Context {
         let reading = self.ask(&mut opened).await;
         let closed = opened.close().await;
         let reading = reading?;
-        closed.map(|()| reading)
+        // What was read is worth showing, also where the simulated firewall could not keep its state.
+        if let Err(failure) = closed {
+            self.terminal.caution(&failure.message);
+        }
+        Ok(reading)
     }
 
     /// Connects and opens one shell that can answer the questions, within the time-out.
@@ -378,9 +384,19 @@ fn random_nonce() -> Result<Nonce> {
     Ok(Nonce::new(bytes))
 }
 
-/// Waits for Ctrl-C; for ever, where signals cannot be waited for.
+/// Waits for Ctrl-C, or to be told to end (SIGTERM, SIGHUP); for ever, where signals cannot be waited for.
 pub async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Context, interrupted};
 use crate::error::{Failure, Kind, Result};
 use crate::simulator;
 use crate::terminal::View;
@@ -65,7 +65,7 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
             "{listen} is not a loopback address; the demo lets everybody in, so it listens on 127.0.0.1 or [::1] only."
         )));
     }
-    let simulator = context.start_demo_on(listen).await?;
+    let mut simulator = context.start_demo_on(listen).await?;
     let address = simulator.address();
     let serving = Serving {
         address,
@@ -87,8 +87,10 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
     ));
     context.terminal.show(&view)?;
     context.terminal.say("Ctrl-C ends it.");
-    let interrupted = tokio::signal::ctrl_c().await;
-    simulator.stop().await.map_err(Failure::from)?;
-    interrupted.map_err(|error| Failure::failed("Signals cannot be waited for.").because(error))?;
-    Err(Failure::new(Kind::Interrupted, "Stopped."))
+    let served = tokio::select! {
+        served = simulator.wait() => served.map_err(Failure::from),
+        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+    };
+    simulator.stop().await?;
+    served
 }

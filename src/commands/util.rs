@@ -63,11 +63,18 @@ pub fn man(directory: &Path) -> Result<usize> {
             directory.display()
         ))
     };
-    let mut tree = crate::cli::tree();
+    // A page for every `help` of every group would be most of the pages.
+    let mut tree = without_help(crate::cli::tree());
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
     clap_mangen::generate_to(tree.clone(), directory).map_err(failed)?;
     Ok(pages(&tree))
+}
+
+fn without_help(command: clap::Command) -> clap::Command {
+    command
+        .disable_help_subcommand(true)
+        .mut_subcommands(without_help)
 }
 
 fn pages(command: &clap::Command) -> usize {

@@ -8,12 +8,12 @@ use super::context::{Context, Opened};
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::settings::values;
-use crate::terminal::View;
+use crate::terminal::{Mode, View};
 
 /// `--watch[=2s]`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Watch {
-    /// Show it again and again; into a pipe, one JSON object a line
+    /// Show it again and again; into a pipe, one JSON object a tick
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
     watch: Option<String>,
 }
@@ -44,6 +44,9 @@ pub async fn show(
         let reading = context.read(questions).await?;
         return context.terminal.show(&build(&reading, None)?);
     };
+    if context.terminal.mode == Mode::Csv {
+        return Err(Failure::usage("--watch does not print CSV; use -o ndjson."));
+    }
     let mut opened = context.open(questions).await?;
     let screen = context
         .terminal
@@ -78,6 +81,8 @@ async fn ticks(
                 interval.as_secs()
             );
             context.terminal.redraw(&view, &footer)?;
+        } else if context.terminal.mode == Mode::Ndjson {
+            context.terminal.write(&view.ndjson()?)?;
         } else {
             context.terminal.write(&view.tick()?)?;
         }

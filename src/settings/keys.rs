@@ -14,6 +14,14 @@ pub enum Kind {
     Number(u64, u64),
     /// A duration such as `90s`, `15m`, `2h`, `1d`, `1h30m`.
     Duration,
+    /// A duration of at least a second.
+    Deadline,
+    /// An address, a host name or a Host of ssh_config.
+    Host,
+    /// An account name; may be empty.
+    Account,
+    /// A name that pfSense gives to aliases: letters, digits and `_`.
+    Name,
     /// A literal IP address.
     Address,
     /// A list of networks in CIDR notation; in the environment, separated by commas.
@@ -85,19 +93,19 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "timeout",
-        Kind::Duration,
+        Kind::Deadline,
         r#""30s""#,
         "Deadline of one read or change, connecting included. Flag: --timeout.",
     ),
     key(
         "firewall.host",
-        Kind::Text,
+        Kind::Host,
         r#""10.0.20.1""#,
         "Address or name of the pfSense box, or a Host of your ssh_config.",
     ),
     key(
         "firewall.user",
-        Kind::Text,
+        Kind::Account,
         r#""admin""#,
         "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.",
     ),
@@ -139,7 +147,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "firewall.connect_timeout",
-        Kind::Duration,
+        Kind::Deadline,
         r#""10s""#,
         "Deadline of connecting and logging in.",
     ),
@@ -181,7 +189,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "service.alias",
-        Kind::Text,
+        Kind::Name,
         r#""k8s_kms_lb""#,
         "pfSense alias that the port forward and the filter rule point to.",
     ),
@@ -199,7 +207,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "service.interface",
-        Kind::Text,
+        Kind::Name,
         r#""wan""#,
         "pfSense's name of the outside interface.",
     ),

@@ -61,28 +61,41 @@ pub struct Layers {
 
 impl Layers {
     /// Reads all layers. `named` is the file of `--config` or `KMSCTL_CONFIG`, which must exist; otherwise the
-    /// usual place may be empty. Fails with a usage failure that names the layer, the key and what was wanted.
+    /// usual place may be empty. The failure, of kind usage, names the layer, the key and what was wanted; what was read
+    /// before it is kept, so that `config show` can still help.
     pub fn read(
         environment: &Environment,
         named: Option<&Path>,
         flags: &[(&str, &'static str, String)],
-    ) -> Result<Self> {
-        let mut layers = Self::built_in()?;
-        let named = named.map(Path::to_owned).or_else(|| {
-            environment
-                .variable("KMSCTL_CONFIG")
-                .map(|path| environment.expand(path))
-        });
+    ) -> (Self, Option<Failure>) {
+        let mut layers = match Self::built_in() {
+            Ok(layers) => layers,
+            Err(failure) => return (Self::default(), Some(failure)),
+        };
+        let problem = layers.add_all(environment, named, flags).err();
+        (layers, problem)
+    }
+
+    fn add_all(
+        &mut self,
+        environment: &Environment,
+        named: Option<&Path>,
+        flags: &[(&str, &'static str, String)],
+    ) -> Result<()> {
+        let variable = || environment.variable("KMSCTL_CONFIG");
+        let named = named
+            .map(Path::to_owned)
+            .or_else(|| variable().map(|path| environment.expand(path)));
         match (named, environment.config_file()) {
-            (Some(path), _) => layers.add_file(&path)?,
-            (None, Some(path)) if path.exists() => layers.add_file(&path)?,
+            (Some(path), _) => self.add_file(&path)?,
+            (None, Some(path)) if path.exists() => self.add_file(&path)?,
             _ => {}
         }
-        layers.add_environment(environment)?;
+        self.add_environment(environment)?;
         for (path, flag, text) in flags {
-            layers.set(path, text.clone(), Origin::Flag(flag))?;
+            self.set(path, text.clone(), Origin::Flag(flag))?;
         }
-        Ok(layers)
+        Ok(())
     }
 
     /// Returns the value of a key; every key of the table has one.
@@ -92,7 +105,8 @@ impl Layers {
             .map_or("", |value| value.text.as_str())
     }
 
-    fn built_in() -> Result<Self> {
+    /// Returns the built-in layer alone.
+    pub fn built_in() -> Result<Self> {
         let mut layers = Self::default();
         for key in KEYS {
             let table: toml::Table =

@@ -150,26 +150,9 @@ impl Firewall {
         let duration = |path: &str| {
             values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
         };
-        let host = layers.text("firewall.host");
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
-        if host.is_empty() || host.starts_with('-') || !host.bytes().all(plain) {
-            return Err(broken(
-                "firewall.host",
-                "it is neither an address nor a host name",
-            ));
-        }
-        let user = text("firewall.user");
-        if user.is_some_and(|user| {
-            user.starts_with('-')
-                || !user
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
-        }) {
-            return Err(broken("firewall.user", "it is not an account name"));
-        }
         Ok(Self {
-            host: host.to_owned(),
-            user: user.map(str::to_owned),
+            host: layers.text("firewall.host").to_owned(),
+            user: text("firewall.user").map(str::to_owned),
             port: layers
                 .text("firewall.port")
                 .parse()

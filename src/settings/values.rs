@@ -46,9 +46,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Reads a literal address; names are refused, as resolving them would guess.
+/// Reads a literal address; names are refused, as resolving them would guess. An IPv4-mapped IPv6 address is the IPv4
+/// address that pf knows it by.
 pub fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
+    text.parse::<IpAddr>()
+        .map(|address| address.to_canonical())
         .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
 }
 
@@ -97,6 +99,33 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             )),
         },
         Kind::Duration => duration(text).map(drop),
+        Kind::Deadline => match duration(text)? {
+            Duration::ZERO => Err("it must be at least 1s".to_owned()),
+            _ => Ok(()),
+        },
+        Kind::Host => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
+            if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
+                return Err(format!("`{text}` is neither an address nor a host name"));
+            }
+            Ok(())
+        }
+        Kind::Account => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+            if text.starts_with('-') || !text.bytes().all(plain) {
+                return Err(format!("`{text}` is not an account name"));
+            }
+            Ok(())
+        }
+        Kind::Name => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
+                return Ok(());
+            }
+            Err(format!(
+                "`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"
+            ))
+        }
         Kind::Address => address(text).map(drop),
         Kind::Networks => text
             .split(',')

@@ -1,7 +1,7 @@
 //! The form for people: headed lines and tables, fitted to the terminal's width. Everything is cleaned here.
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::clean;
 
@@ -57,6 +57,17 @@ enum Block {
 pub struct Column {
     title: &'static str,
     right: bool,
+    /// Left out on narrow terminals, highest first; 0 always stays.
+    dropped: u8,
+}
+
+impl Column {
+    /// Lets the column go on a terminal that is too narrow; the highest order goes first.
+    #[must_use]
+    pub fn droppable(mut self, order: u8) -> Self {
+        self.dropped = order;
+        self
+    }
 }
 
 /// A text column.
@@ -64,12 +75,17 @@ pub fn left(title: &'static str) -> Column {
     Column {
         title,
         right: false,
+        dropped: 0,
     }
 }
 
 /// A number column.
 pub fn right(title: &'static str) -> Column {
-    Column { title, right: true }
+    Column {
+        title,
+        right: true,
+        dropped: 0,
+    }
 }
 
 /// What a view shows to people.
@@ -164,7 +180,7 @@ impl Human {
 }
 
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole.
-fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
+pub(super) fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
     let room = width.map_or(usize::MAX, |width| {
         usize::from(width).saturating_sub(indent).max(20)
     });
@@ -186,32 +202,78 @@ fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
     wrapped
 }
 
+/// Blanks between two columns.
+const BETWEEN: usize = 2;
+
+/// Lays a table out. Columns are left out before any cell is broken, so that an address stays whole; only the last
+/// column wraps.
 fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
+    let shown = fitting(columns, rows, width);
+    let pick = |row: &[String]| -> Vec<String> {
+        shown
+            .iter()
+            .map(|index| row.get(*index).cloned().unwrap_or_default())
+            .collect()
+    };
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_header(columns.iter().map(|column| column.title));
+    table.load_style(presets::NOTHING).set_header(
+        shown
+            .iter()
+            .filter_map(|index| columns.get(*index))
+            .map(|column| column.title),
+    );
     match width {
         Some(width) => table
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
-    table.add_rows(rows);
-    for (column, shape) in table.column_iter_mut().zip(columns) {
-        column.set_padding((0, 2));
-        if shape.right {
+    table.add_rows(rows.iter().map(|row| pick(row)));
+    let last = shown.len().saturating_sub(1);
+    for (place, (column, index)) in table.column_iter_mut().zip(&shown).enumerate() {
+        column.set_padding((0, if place == last { 0 } else { 2 }));
+        if columns.get(*index).is_some_and(|shape| shape.right) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        if place < last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
-    let mut text: String = table
+    table
         .lines()
         .map(|line| format!("{}\n", line.trim_end()))
-        .collect();
-    if text.is_empty() {
-        text.push('\n');
+        .collect()
+}
+
+/// Returns the columns that fit, by position; those that may be left out go in their order.
+fn fitting(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Vec<usize> {
+    let needs = |index: usize| {
+        let title = columns
+            .get(index)
+            .map_or(0, |column| column.title.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(index))
+            .map(|cell| cell.chars().count());
+        cells.max().unwrap_or_default().max(title)
+    };
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let Some(width) = width.map(usize::from) else {
+        return shown;
+    };
+    while shown
+        .iter()
+        .map(|index| needs(*index) + BETWEEN)
+        .sum::<usize>()
+        > width + BETWEEN
+    {
+        let order = |index: &usize| columns.get(*index).map_or(0, |column| column.dropped);
+        let Some(most) = shown.iter().map(order).max().filter(|most| *most > 0) else {
+            break;
+        };
+        shown.retain(|index| order(index) != most);
     }
-    text
+    shown
 }
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 05s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
@@ -299,6 +361,28 @@ mod tests {
                 .all(|line| line.chars().count() <= 30)
         );
         assert!(human.render(None, false).contains(long));
+    }
+
+    #[test]
+    fn columns_go_before_an_address_is_broken() {
+        let mut human = Human::default();
+        human.table(
+            vec![
+                left("ADDRESS"),
+                right("IN").droppable(2),
+                right("AGE").droppable(1),
+            ],
+            vec![vec![
+                "2001:db8:bad::20".into(),
+                "1.0 MiB".into(),
+                "5m".into(),
+            ]],
+        );
+        assert_eq!(
+            human.render(Some(24), false),
+            "ADDRESS           AGE\n2001:db8:bad::20   5m\n"
+        );
+        assert_eq!(human.render(Some(18), false), "ADDRESS\n2001:db8:bad::20\n");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct Terminal {
     pub interactive: bool,
     stdout_color: bool,
     stderr_color: bool,
+    /// Width that talk is wrapped to; `None` into a pipe.
+    talk_width: Option<u16>,
 }
 
 impl Terminal {
@@ -103,6 +105,10 @@ impl Terminal {
                 .flatten()
                 .map(|(width, _)| width.0.max(20)),
             interactive: io::stdin().is_terminal() && stderr,
+            talk_width: stderr
+                .then(|| terminal_size::terminal_size_of(io::stderr()))
+                .flatten()
+                .map(|(width, _)| width.0.max(20)),
             stdout_color: colored(stdout),
             stderr_color: colored(stderr),
         }
@@ -145,14 +151,13 @@ impl Terminal {
     /// Says a sentence on stderr, unless quiet.
     pub fn say(&self, sentence: &str) {
         if !self.quiet {
-            stderr_line(&clean(sentence));
+            self.talk(Tone::Plain, "", sentence);
         }
     }
 
     /// Shows people something on stderr that they are about to be asked about, also when quiet.
     pub fn present(&self, human: &Human) {
-        let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0.max(20));
-        let text = human.render(width, self.stderr_color);
+        let text = human.render(self.talk_width, self.stderr_color);
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
@@ -183,48 +188,55 @@ impl Terminal {
             stderr_line(&view::escape_json(&error.to_string()));
             return;
         }
-        stderr_line(&format!(
-            "{} {}",
-            Tone::Bad.paint("error:", self.stderr_color),
-            clean(&failure.message)
-        ));
+        self.talk(Tone::Bad, "error: ", &failure.message);
         for hint in &failure.hints {
-            stderr_line(&format!("hint: {}", clean(hint)));
+            self.talk(Tone::Plain, "hint: ", hint);
         }
         if self.verbose
             && let Some(source) = &failure.source
         {
-            for cause in source
-                .chain()
-                .filter(|cause| cause.to_string() != failure.message)
-            {
-                stderr_line(&format!("cause: {}", clean(&cause.to_string())));
+            let told =
+                |cause: &&(dyn std::error::Error + 'static)| cause.to_string() != failure.message;
+            for cause in source.chain().filter(told) {
+                self.talk(Tone::Plain, "cause: ", &cause.to_string());
             }
         }
     }
 
     /// Redraws a view in place for `--watch`: from the top, each line cleared to its end, so that nothing flickers.
+    /// Warnings stand above the data, where a small screen shows them.
     pub fn redraw(&self, view: &View, footer: &str) -> Result<()> {
-        let height =
-            terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0.max(4)));
-        let mut text = view.human.render(self.width, self.stdout_color);
+        let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
+            (width.0.max(20), usize::from(height.0.max(4)))
+        });
+        let mut text = String::new();
         for warning in &view.warnings {
-            text.push_str(&format!("warning: {}\n", clean(&warning.message)));
+            text.push_str(&human::wrap(
+                &format!("warning: {}", clean(&warning.message)),
+                Some(width),
+                0,
+            ));
         }
-        let lines: Vec<&str> = text.lines().collect();
-        let shown = lines.iter().take(height - 2);
+        text.push_str(&view.human.render(Some(width), self.stdout_color));
+        if let Some(sentence) = &view.empty {
+            text.push_str(&human::wrap(&clean(sentence), Some(width), 0));
+        }
+        let room = height - 1;
         let mut frame = String::from("\x1b[H");
-        for line in shown {
+        let lines: Vec<&str> = text.lines().collect();
+        for line in lines.iter().take(room) {
             frame.push_str(line);
             frame.push_str("\x1b[K\r\n");
         }
-        let hidden = lines.len().saturating_sub(height - 2);
-        let more = if hidden > 0 {
-            format!("({hidden} more lines) ")
-        } else {
-            String::new()
+        let more = match lines.len().saturating_sub(room) {
+            0 => String::new(),
+            hidden => format!("({hidden} more lines) "),
         };
-        frame.push_str(&format!("{more}{footer}\x1b[K\x1b[J"));
+        let footer: String = format!("{more}{footer}")
+            .chars()
+            .take(usize::from(width) - 1)
+            .collect();
+        frame.push_str(&format!("{footer}\x1b[K\x1b[J"));
         self.write(&frame)
     }
 
@@ -235,12 +247,16 @@ impl Terminal {
 
     fn say_labelled(&self, tone: Tone, label: &str, sentence: &str) {
         if !self.quiet {
-            stderr_line(&format!(
-                "{} {}",
-                tone.paint(&format!("{label}:"), self.stderr_color),
-                clean(sentence)
-            ));
+            self.talk(tone, &format!("{label}: "), sentence);
         }
+    }
+
+    /// Writes a labelled sentence to stderr, cleaned and wrapped to its width.
+    fn talk(&self, tone: Tone, label: &str, sentence: &str) {
+        let text = human::wrap(&format!("{label}{}", clean(sentence)), self.talk_width, 0);
+        let rest = text.strip_prefix(label.trim_end()).unwrap_or(&text);
+        let label = tone.paint(label.trim_end(), self.stderr_color && !label.is_empty());
+        stderr_line(&format!("{label}{}", rest.trim_end_matches('\n')));
     }
 }
 
