@@ -185,7 +185,7 @@ impl Context {
         let mut view = View::new(schema, reading.clock.now, data)?;
         view.firewall = Some(self.firewall_name().to_owned());
         if let Some((program, line)) = reading.unread.first() {
-            let more = reading.unread.len() - 1;
+            let more = reading.unread.len() - 1 + reading.more_unread;
             let others = if more > 0 {
                 format!(" (and {more} more)")
             } else {

@@ -39,11 +39,23 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
+/// The data of `rule.show`.
 #[derive(Serialize)]
-struct Rules<'a> {
+pub struct Rules<'a> {
     nat: &'a Part,
     filter: &'a Part,
     block: &'a Part,
+}
+
+impl<'a> Rules<'a> {
+    /// Picks the rules of an exposure.
+    pub fn of(exposure: &'a Exposure) -> Self {
+        Self {
+            nat: &exposure.nat,
+            filter: &exposure.filter,
+            block: &exposure.block,
+        }
+    }
 }
 
 fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
@@ -57,7 +69,7 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
     let Exposure {
         nat, filter, block, ..
     } = &exposure;
-    let mut view = context.view("rule.show", reading, &Rules { nat, filter, block })?;
+    let mut view = context.view("rule.show", reading, &Rules::of(&exposure))?;
     view.warnings.extend(warnings);
     expose::headline(&mut view.human, &exposure, context);
     view.human.gap();
@@ -71,9 +83,9 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
     let mut columns = vec![
         left("RULE"),
         left("STANDING"),
-        right("EVALUATIONS"),
-        right("PACKETS"),
-        right("BYTES"),
+        right("EVALUATIONS").droppable(1),
+        right("PACKETS").droppable(3),
+        right("BYTES").droppable(2),
         right("STATES"),
         right("CREATED"),
     ];

@@ -86,10 +86,10 @@ struct Row {
     server: IpAddr,
     server_port: u16,
     levels: String,
-    age_seconds: u64,
-    expires_seconds: u64,
-    bytes_in: u64,
-    bytes_out: u64,
+    age_seconds: Option<u64>,
+    expires_seconds: Option<u64>,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
     id: Option<String>,
 }
 
@@ -101,6 +101,15 @@ pub fn assess(
     warnings: &mut Vec<Warning>,
 ) -> Result<States> {
     let states = needed(&reading.states)?;
+    if reading.states_cut {
+        warnings.push(Warning::new(
+            "states-cut",
+            format!(
+                "The service has more states than kmsctl keeps; the first {} are counted.",
+                states.len()
+            ),
+        ));
+    }
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
     let tracker = exposure
         .filter
@@ -122,7 +131,7 @@ pub fn assess(
     let nodes: Vec<SourceNode> = wanted(&reading.sources, "What pf counts per source", warnings)
         .map(|nodes| nodes.iter().filter(ours).cloned().collect())
         .unwrap_or_default();
-    let blocked = wanted(&reading.table, "Who is blocked", warnings)
+    let blocked = wanted(&reading.table, "Whether they are blocked", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default();
     let is_blocked = |address: &IpAddr| {
@@ -219,7 +228,7 @@ fn row(state: &State) -> Row {
         Direction::In => (&state.right, &state.left),
         Direction::Out => (&state.left, &state.right),
     };
-    let detail = state.detail.clone().unwrap_or_default();
+    let detail = state.detail.as_ref();
     Row {
         interface: state.interface.clone(),
         protocol: state.protocol.clone(),
@@ -229,10 +238,10 @@ fn row(state: &State) -> Row {
         server: server.address,
         server_port: server.port,
         levels: state.levels.clone(),
-        age_seconds: detail.age_seconds,
-        expires_seconds: detail.expires_seconds,
-        bytes_in: detail.bytes.0,
-        bytes_out: detail.bytes.1,
+        age_seconds: detail.map(|detail| detail.age_seconds),
+        expires_seconds: detail.map(|detail| detail.expires_seconds),
+        bytes_in: detail.map(|detail| detail.bytes.0),
+        bytes_out: detail.map(|detail| detail.bytes.1),
         id: state
             .identity
             .as_ref()
@@ -240,17 +249,21 @@ fn row(state: &State) -> Row {
     }
 }
 
+fn unknown() -> String {
+    "-".to_owned()
+}
+
 fn all_for_people(view: &mut View, rows: &[Row]) {
     let columns = vec![
-        left("IF"),
+        left("IF").droppable(2),
         left("DIR"),
         left("CLIENT"),
-        left("SERVER"),
+        left("SERVER").droppable(1),
         left("STATE"),
         right("AGE"),
-        right("IN"),
-        right("OUT"),
-        left("ID"),
+        right("IN").droppable(3),
+        right("OUT").droppable(3),
+        left("ID").droppable(4),
     ];
     let cells = rows.iter().map(|row| {
         let arrow = if matches!(row.direction, crate::domain::pf::rule::Direction::In) {
@@ -264,9 +277,9 @@ fn all_for_people(view: &mut View, rows: &[Row]) {
             endpoint(row.client, row.client_port),
             endpoint(row.server, row.server_port),
             row.levels.clone(),
-            span(row.age_seconds),
-            bytes(row.bytes_in),
-            bytes(row.bytes_out),
+            row.age_seconds.map_or_else(unknown, span),
+            row.bytes_in.map_or_else(unknown, bytes),
+            row.bytes_out.map_or_else(unknown, bytes),
             row.id.clone().unwrap_or_default(),
         ]
     });
@@ -303,16 +316,16 @@ fn sources_for_people(
     let rates = before.map(|before| rates(data, reading, before, context));
     let mut columns = vec![
         left("SOURCE"),
-        right("ESTABLISHED"),
+        right("EST"),
         right("STATES"),
         right("COUNTED/CAP"),
-        right("IN"),
-        right("OUT"),
-        right("OLDEST"),
+        right("IN").droppable(3),
+        right("OUT").droppable(3),
+        right("OLDEST").droppable(1),
         left(""),
     ];
     if rates.is_some() {
-        columns.insert(6, right("RATE"));
+        columns.insert(6, right("RATE").droppable(2));
     }
     let rows = data.sources.iter().map(|source| {
         let mut row = vec![

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::history::{ArmedRow, armed_line};
+use super::rule::Rules;
 use super::watch::{self, Watch};
 use super::{expose, ratelimit, states, virusprot};
-use crate::domain::exposure::{Exposure, Part};
+use crate::domain::exposure::Exposure;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -52,13 +53,6 @@ struct Status<'a> {
     armed: Vec<ArmedRow>,
 }
 
-#[derive(Serialize)]
-struct Rules<'a> {
-    nat: &'a Part,
-    filter: &'a Part,
-    block: &'a Part,
-}
-
 /// pf itself.
 #[derive(Default, Serialize)]
 struct Pf {
@@ -79,6 +73,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 fn build(context: &Context, reading: &Reading) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = expose::assess(context, reading, &mut warnings);
+    if let (Err(failure), Err(_), Err(_)) = (&exposure, &reading.states, &reading.table) {
+        return Err(failure.retold());
+    }
     let exposure = kept(exposure, "The exposure", &mut warnings);
     let states = exposure
         .as_ref()
@@ -91,11 +88,7 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
     let table = kept(table, "Who is blocked", &mut warnings);
     let data = Status {
         expose: exposure.as_ref(),
-        rule: exposure.as_ref().map(|exposure| Rules {
-            nat: &exposure.nat,
-            filter: &exposure.filter,
-            block: &exposure.block,
-        }),
+        rule: exposure.as_ref().map(Rules::of),
         ratelimit: caps.as_ref(),
         states: states.as_ref(),
         virusprot: table.as_ref(),
@@ -247,7 +240,7 @@ fn blocked(view: &mut View, reading: &Reading, table: &virusprot::Table) {
     view.human.line(format!(
         "Blocked: {count}{shown}, on every port and interface"
     ));
-    virusprot::table_of(view, reading, &newest);
+    virusprot::table_of(view, reading, &newest, &table.expiry);
 }
 
 fn busiest(human: &mut Human, states: &states::States) {
@@ -277,11 +270,11 @@ fn busiest(human: &mut Human, states: &states::States) {
     });
     let columns = vec![
         left("SOURCE"),
-        right("ESTABLISHED"),
+        right("EST"),
         right("STATES"),
         right("COUNTED/CAP"),
-        right("BYTES"),
-        right("OLDEST"),
+        right("BYTES").droppable(2),
+        right("OLDEST").droppable(1),
     ];
     human.table(columns, rows.collect());
 }

@@ -6,21 +6,30 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use super::agent::{self, AgentError, ReadRequest};
-use super::script::{Command, Filter, Nonce, Script, Word};
-use super::shell::{Shell, Stream};
+mod ask;
+mod error;
+mod gather;
+
+pub use ask::Paths;
+pub use error::{Fact, FactError};
+
+use super::agent;
+use super::script::{Nonce, Script};
+use super::shell::Shell;
 use crate::domain::configured::{Configured, CronItem};
-use crate::domain::connections;
 use crate::domain::expiry;
 use crate::domain::freebsd::{self, FirewallClock, InterfaceAddress};
 use crate::domain::pf::info::{self, Info, Limits};
 use crate::domain::pf::rule::{self, Rule};
 use crate::domain::pf::source::{self, SourceNode};
-use crate::domain::pf::state::{State, StateParser};
-use crate::domain::pf::table::{self, Entry, Marked, TableName};
+use crate::domain::pf::state::State;
+use crate::domain::pf::table::{self, Entry, Marked};
 use crate::domain::pf::{Parsed, Unread};
 use crate::domain::service::Service;
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
+use ask::{command, with_clock};
+use error::check;
+use gather::{Gathered, MOST_BYTES};
 
 /// Something to ask the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,98 +62,6 @@ pub enum Question {
     Limits,
     /// What config.xml says.
     Configured,
-}
-
-/// Every reading tells its time, so the clock is always the first question.
-fn with_clock(questions: &[Question]) -> Vec<Question> {
-    std::iter::once(&Question::Clock)
-        .chain(
-            questions
-                .iter()
-                .filter(|question| **question != Question::Clock),
-        )
-        .cloned()
-        .collect()
-}
-
-/// Where things are on the firewall.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// The system's crontab.
-    pub crontab: Word,
-    /// pfctl.
-    pub pfctl: Word,
-    /// PHP.
-    pub php: Word,
-}
-
-/// Why one question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum FactError {
-    /// Not asked.
-    #[error("this was not asked")]
-    NotAsked,
-    /// The program is not there.
-    #[error("{program} is not on the firewall")]
-    ProgramMissing {
-        /// Its path.
-        program: String,
-    },
-    /// `/dev/pf: Permission denied`.
-    #[error("the account may not open /dev/pf")]
-    Denied,
-    /// `/dev/pf: No such file or directory`.
-    #[error("pf is not loaded on the firewall")]
-    NoPf,
-    /// `Table does not exist.`
-    #[error("the table {table} does not exist")]
-    NoTable {
-        /// The table.
-        table: String,
-    },
-    /// Any other failure.
-    #[error("{program} failed with exit code {status}: {message}")]
-    Failed {
-        /// Its path.
-        program: String,
-        /// The exit code.
-        status: i32,
-        /// The first line of its stderr.
-        message: String,
-    },
-    /// More than is kept.
-    #[error("the answer of {program} is larger than {mebibytes} MiB")]
-    TooLarge {
-        /// Its path.
-        program: String,
-        /// The bound.
-        mebibytes: usize,
-    },
-    /// The text has another form than expected.
-    #[error("{program} answered in a form kmsctl does not know")]
-    Garbled {
-        /// Its path.
-        program: String,
-    },
-    /// The agent's own error.
-    #[error("{0}")]
-    Agent(#[from] AgentError),
-}
-
-/// The answer to one question.
-pub type Fact<T> = Result<T, FactError>;
-
-impl From<&FactError> for Failure {
-    fn from(error: &FactError) -> Self {
-        let message = format!("The firewall cannot answer: {error}.");
-        match error {
-            FactError::Denied => Self::new(Kind::Unreachable, message).hint("Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package)."),
-            FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
-            FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
-            FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.paths.* names the paths."),
-            FactError::Failed { .. } | FactError::TooLarge { .. } | FactError::Garbled { .. } | FactError::Agent(_) | FactError::NotAsked => Self::failed(message),
-        }
-    }
 }
 
 /// Everything one round brought back. What was not asked is [`FactError::NotAsked`].
@@ -180,14 +97,11 @@ pub struct Reading {
     pub configured: Fact<Configured>,
     /// Lines that no parser understood: which command, and the line.
     pub unread: Vec<(String, Unread)>,
+    /// How many more there were.
+    pub more_unread: usize,
+    /// The service has more states than are kept; the first ones are.
+    pub states_cut: bool,
 }
-
-/// Most states of the service that are kept; beyond that the answer is [`FactError::TooLarge`].
-const MOST_STATES: usize = 200_000;
-/// Most bytes kept of any other answer.
-const MOST_BYTES: usize = 32 << 20;
-/// Most bytes kept of any command's stderr.
-const MOST_TALK: usize = 16 << 10;
 
 /// One remote shell that answers the same questions as often as it is asked.
 pub struct Survey {
@@ -310,6 +224,7 @@ impl Survey {
         let mut unread = Unreads {
             program,
             unread: &mut reading.unread,
+            more: &mut reading.more_unread,
         };
         let checked = |reply: &Gathered, fine: &[i32]| {
             check(reply, status, fine, program, &self.service.table)
@@ -328,34 +243,36 @@ impl Survey {
             }
             Question::Table => {
                 reading.table =
-                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)));
+                    checked(&reply, &[0]).and_then(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::Test(_) => {
                 reading.tested = checked(&reply, &[0, 2])
-                    .map(|()| unread.kept(table::parse_test(&reply.stdout)));
+                    .and_then(|()| unread.kept(table::parse_test(&reply.stdout)));
             }
             Question::Rules => {
                 reading.rules =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
+                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::Translation => {
                 reading.translation =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
+                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::States(_) => {
-                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()));
+                reading.states_cut = reply.states_cut();
+                reading.states =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(reply.into_states()));
             }
             Question::Sources => {
                 reading.sources =
-                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)));
+                    checked(&reply, &[0]).and_then(|()| unread.kept(source::parse(&reply.stdout)));
             }
             Question::Info => {
                 reading.info =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)));
+                    checked(&reply, &[0]).and_then(|()| unread.kept(info::parse(&reply.stdout)));
             }
             Question::Limits => {
-                reading.limits =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)));
+                reading.limits = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(info::parse_limits(&reply.stdout)));
             }
             Question::Configured => {
                 reading.configured = configured(&reply, status, program, &self.agent_nonce);
@@ -392,11 +309,19 @@ fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fa
 struct Unreads<'a> {
     program: &'a str,
     unread: &'a mut Vec<(String, Unread)>,
+    more: &'a mut usize,
 }
 
 impl Unreads<'_> {
-    fn kept<T>(&mut self, parsed: Parsed<T>) -> T {
+    /// Returns what was understood. Nothing understood of something printed is no empty answer.
+    fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Fact<T> {
+        if parsed.value.is_nothing() && !parsed.unread.is_empty() {
+            return Err(FactError::Garbled {
+                program: self.program.to_owned(),
+            });
+        }
         let room = Unread::KEPT.saturating_sub(self.unread.len());
+        *self.more += parsed.more_unread + parsed.unread.len().saturating_sub(room);
         self.unread.extend(
             parsed
                 .unread
@@ -404,7 +329,30 @@ impl Unreads<'_> {
                 .take(room)
                 .map(|line| (self.program.to_owned(), line)),
         );
-        parsed.value
+        Ok(parsed.value)
+    }
+}
+
+/// Tells an answer that holds nothing.
+trait Understood {
+    fn is_nothing(&self) -> bool;
+}
+
+impl<T> Understood for Vec<T> {
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Understood for Info {
+    fn is_nothing(&self) -> bool {
+        self.states.is_none() && !self.enabled
+    }
+}
+
+impl Understood for Limits {
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -413,206 +361,6 @@ pub(super) struct Told {
     pub(super) status: i32,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
-}
-
-/// What arrived of one command, bounded; states are parsed as they come.
-struct Gathered {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    cut: bool,
-    states: Option<Gathering>,
-}
-
-struct Gathering {
-    parser: StateParser,
-    service: Service,
-    states: Vec<State>,
-}
-
-impl Gathered {
-    fn plain() -> Self {
-        Self {
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            cut: false,
-            states: None,
-        }
-    }
-
-    fn new(question: &Question, service: &Service) -> Self {
-        let gathering = || Gathering {
-            parser: StateParser::new(),
-            service: service.clone(),
-            states: Vec::new(),
-        };
-        let states = matches!(question, Question::States(_)).then(gathering);
-        Self {
-            states,
-            ..Self::plain()
-        }
-    }
-
-    fn take(&mut self, stream: Stream, bytes: &[u8]) {
-        match (stream, &mut self.states) {
-            (Stream::Stderr, _) => {
-                let room = MOST_TALK.saturating_sub(self.stderr.len());
-                self.stderr.extend(bytes.iter().take(room));
-            }
-            (Stream::Stdout, None) => {
-                let room = MOST_BYTES.saturating_sub(self.stdout.len());
-                self.cut |= bytes.len() > room;
-                self.stdout
-                    .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
-            }
-            (Stream::Stdout, Some(gathering)) => {
-                let Gathering {
-                    parser,
-                    service,
-                    states,
-                } = gathering;
-                let cut = &mut self.cut;
-                parser.push(bytes, &mut |view: crate::domain::pf::state::StateView<
-                    '_,
-                >| {
-                    if states.len() >= MOST_STATES {
-                        *cut = true;
-                        return;
-                    }
-                    let state = view.to_owned();
-                    if connections::half(&state, service).is_some() {
-                        states.push(state);
-                    }
-                });
-            }
-        }
-    }
-
-    fn into_states(self) -> Parsed<Vec<State>> {
-        let Some(Gathering {
-            parser,
-            service,
-            mut states,
-        }) = self.states
-        else {
-            return Parsed::default();
-        };
-        let rest = parser.finish(&mut |view: crate::domain::pf::state::StateView<'_>| {
-            let state = view.to_owned();
-            if connections::half(&state, &service).is_some() {
-                states.push(state);
-            }
-        });
-        Parsed {
-            value: states,
-            unread: rest.unread,
-            more_unread: rest.more_unread,
-        }
-    }
-}
-
-/// Turns an exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
-/// code for table errors and never means a lost connection here.
-fn check(
-    reply: &Gathered,
-    status: i32,
-    fine: &[i32],
-    program: &str,
-    table: &TableName,
-) -> Fact<()> {
-    let talk = String::from_utf8_lossy(&reply.stderr);
-    let program = || program.to_owned();
-    if reply.cut {
-        return Err(FactError::TooLarge {
-            program: program(),
-            mebibytes: MOST_BYTES >> 20,
-        });
-    }
-    if fine.contains(&status) {
-        return Ok(());
-    }
-    if status == 127 || status == 126 {
-        return Err(FactError::ProgramMissing { program: program() });
-    }
-    if talk.contains("/dev/pf: Permission denied") {
-        return Err(FactError::Denied);
-    }
-    if talk.contains("/dev/pf: No such file or directory") {
-        return Err(FactError::NoPf);
-    }
-    if talk.contains("Table does not exist") {
-        return Err(FactError::NoTable {
-            table: table.as_str().to_owned(),
-        });
-    }
-    let message = talk
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing")
-        .chars()
-        .take(200)
-        .collect();
-    Err(FactError::Failed {
-        program: program(),
-        status,
-        message,
-    })
-}
-
-fn command(question: &Question, service: &Service, paths: &Paths, agent_nonce: &Nonce) -> Command {
-    let pfctl = |words: &[&'static str]| {
-        Command::new(
-            std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
-        )
-    };
-    let of_table = |words: &[&'static str]| {
-        let mut command = pfctl(&["-t"]);
-        command.words.push(Word::table(&service.table));
-        command
-            .words
-            .extend(words.iter().map(|word| Word::fixed(word)));
-        command
-    };
-    let plain = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
-    match question {
-        // The shell runs with TZ=UTC; without it `%z` is the zone that the firewall's cron works in.
-        Question::Clock => plain(&["/usr/bin/env", "-u", "TZ", "/bin/date", "+%s %z"]),
-        Question::Client => plain(&["/usr/bin/printenv", "SSH_CONNECTION"]),
-        Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
-        Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
-        Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
-        Question::Table => of_table(&["-T", "show", "-v"]),
-        Question::Test(addresses) => {
-            let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
-            command.input = addresses
-                .iter()
-                .flat_map(|address| format!("{address}\n").into_bytes())
-                .collect();
-            command
-        }
-        Question::Rules => pfctl(&["-vvPsr"]),
-        Question::Translation => pfctl(&["-vvPsn"]),
-        Question::States(source) => {
-            let mut command = pfctl(&["-vvss"]);
-            command.filter = Some(Filter {
-                port: service.port,
-                address: *source,
-            });
-            command
-        }
-        Question::Sources => pfctl(&["-vsS"]),
-        Question::Info => pfctl(&["-vsi"]),
-        Question::Limits => pfctl(&["-sm"]),
-        Question::Configured => {
-            let request = ReadRequest {
-                alias: service.alias.clone(),
-                address: service.address,
-                port: service.port,
-                interface: service.interface.clone(),
-                table: service.table.clone(),
-            };
-            agent::command(&request, &paths.php, agent_nonce)
-        }
-    }
 }
 
 impl Reading {
@@ -633,6 +381,8 @@ impl Reading {
             limits: Err(FactError::NotAsked),
             configured: Err(FactError::NotAsked),
             unread: Vec::new(),
+            more_unread: 0,
+            states_cut: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::commands::context::Context;
 use crate::commands::watch::{self, Watch};
 use crate::domain::blocked::{self, Blocked};
 use crate::domain::expiry::Expiry;
+use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::firewall::facts::Reading;
 use crate::settings::values;
@@ -60,7 +61,7 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
     let mut table = assess(context, reading, &mut warnings)?;
     let all = table.entries.len();
     table.entries.retain(|entry| {
-        older_than.is_none_or(|limit| entry.age_seconds.is_some_and(|age| age > limit))
+        older_than.is_none_or(|limit| entry.age_seconds.is_none_or(|age| age > limit))
     });
     order(&mut table.entries, sort);
     let mut view = context.view("virusprot.show", reading, &table)?;
@@ -76,6 +77,17 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
         ],
     ));
     view.warnings.extend(warnings);
+    if older_than.is_some()
+        && table
+            .entries
+            .iter()
+            .any(|entry| entry.age_seconds.is_none())
+    {
+        view.warnings.push(Warning::new(
+            "age-unknown",
+            "The age of some entries could not be read; they are shown, whatever their age.",
+        ));
+    }
     let shown = table.entries.len();
     if shown == 0 {
         view.empty = Some(match all {
@@ -95,7 +107,7 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
         releases(&table.expiry, reading)
     ));
     view.human.gap();
-    table_of(&mut view, reading, &table.entries);
+    table_of(&mut view, reading, &table.entries, &table.expiry);
     Ok(view)
 }
 
@@ -107,9 +119,15 @@ pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
             schedule,
         } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
-            let next = schedule
-                .next(now, zone)
-                .map(|at| at.strftime(" (next at %H:%M:%S UTC)").to_string());
+            let next = schedule.next(now, zone).map(|at| {
+                let soon = blocked::age(now, at) < 86_400;
+                let form = if soon {
+                    " (next at %H:%M:%S UTC)"
+                } else {
+                    " (next on %Y-%m-%d at %H:%M UTC)"
+                };
+                at.strftime(form).to_string()
+            });
             format!(
                 "Cron frees those older than {} at `{schedule}`{}.",
                 span(*older_than_seconds),
@@ -122,7 +140,7 @@ pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
 }
 
 /// Adds the table of entries for people.
-pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
+pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Expiry) {
     let now = reading.clock.now;
     let rows = entries.iter().map(|entry| {
         let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
@@ -134,7 +152,14 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
             ),
             entry.age_seconds.map_or_else(|| "-".to_owned(), span),
             entry.release_at.map_or_else(
-                || "never".to_owned(),
+                || {
+                    if *expiry == Expiry::None {
+                        "never"
+                    } else {
+                        "unknown"
+                    }
+                    .to_owned()
+                },
                 |at| format!("in {}", span(blocked::age(now, at))),
             ),
             entry.states.to_string(),
@@ -143,10 +168,10 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked]) {
     });
     let columns = vec![
         left("ADDRESS"),
-        left("SINCE (UTC)"),
+        left("SINCE (UTC)").droppable(2),
         right("AGE"),
         left("RELEASED"),
-        right("STATES"),
+        right("STATES").droppable(1),
         left("FLAGS"),
     ];
     view.human.table(columns, rows.collect());

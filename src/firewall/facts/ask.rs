@@ -1,0 +1,91 @@
+//! Which command answers which question.
+
+use super::Question;
+use crate::domain::service::Service;
+use crate::firewall::agent::{self, ReadRequest};
+use crate::firewall::script::{Command, Filter, Nonce, Word};
+
+/// Every reading tells its time, so the clock is always the first question.
+pub(super) fn with_clock(questions: &[Question]) -> Vec<Question> {
+    std::iter::once(&Question::Clock)
+        .chain(
+            questions
+                .iter()
+                .filter(|question| **question != Question::Clock),
+        )
+        .cloned()
+        .collect()
+}
+
+/// Where things are on the firewall.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The system's crontab.
+    pub crontab: Word,
+    /// pfctl.
+    pub pfctl: Word,
+    /// PHP.
+    pub php: Word,
+}
+
+pub(super) fn command(
+    question: &Question,
+    service: &Service,
+    paths: &Paths,
+    agent_nonce: &Nonce,
+) -> Command {
+    let pfctl = |words: &[&'static str]| {
+        Command::new(
+            std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
+        )
+    };
+    let of_table = |words: &[&'static str]| {
+        let mut command = pfctl(&["-t"]);
+        command.words.push(Word::table(&service.table));
+        command
+            .words
+            .extend(words.iter().map(|word| Word::fixed(word)));
+        command
+    };
+    let plain = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
+    match question {
+        // The shell runs with TZ=UTC; without it `%z` is the zone that the firewall's cron works in.
+        Question::Clock => plain(&["/usr/bin/env", "-u", "TZ", "/bin/date", "+%s %z"]),
+        Question::Client => plain(&["/usr/bin/printenv", "SSH_CONNECTION"]),
+        Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
+        Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
+        Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
+        Question::Table => of_table(&["-T", "show", "-v"]),
+        Question::Test(addresses) => {
+            let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
+            command.input = addresses
+                .iter()
+                .flat_map(|address| format!("{address}\n").into_bytes())
+                .collect();
+            command
+        }
+        Question::Rules => pfctl(&["-vvPsr"]),
+        Question::Translation => pfctl(&["-vvPsn"]),
+        Question::States(source) => {
+            let mut command = pfctl(&["-vvss"]);
+            command.filter = Some(Filter {
+                port: service.port,
+                address: *source,
+            });
+            command
+        }
+        Question::Sources => pfctl(&["-vsS"]),
+        Question::Info => pfctl(&["-vsi"]),
+        Question::Limits => pfctl(&["-sm"]),
+        Question::Configured => {
+            let request = ReadRequest {
+                alias: service.alias.clone(),
+                address: service.address,
+                port: service.port,
+                interface: service.interface.clone(),
+                table: service.table.clone(),
+            };
+            agent::command(&request, &paths.php, agent_nonce)
+        }
+    }
+}
