@@ -572,3 +572,117 @@ fn a_change_touches_nothing_else() {
 fn with_separators_of(version: Version) -> ChangingBox {
     ChangingBox::new(version, Fixture::Elsewhere)
 }
+
+/// The moments of an undisturbed change, by name.
+fn moment(name: &str) -> u64 {
+    let mut firewall = open().with_moments();
+    firewall.php().write("at", b"0 nothing");
+    done(&mut firewall, "m1", wanted());
+    let log = firewall.text("moments.log");
+    let line = log
+        .lines()
+        .find(|line| line.ends_with(name))
+        .expect("the moment");
+    line.split(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("its number")
+}
+
+#[test]
+fn an_interrupted_change_is_finished_before_the_next_one_begins() {
+    if !php::available() {
+        return;
+    }
+    let at = moment("filter_configure_sync: called");
+    // The reading that makes the request has no moments in it.
+    let mut firewall = open().with_moments();
+    let request = asked(&mut firewall, "c1", wanted());
+    let other = asked(&mut firewall, "c2", caps(Some(7), None));
+    firewall.php().write("at", format!("{at} kill").as_bytes());
+    let run = firewall.ask(&Request::Apply(Box::new(request)));
+    assert_eq!(run.status, None, "it is killed");
+    assert!(
+        firewall
+            .config()
+            .contains("<max-src-conn>20</max-src-conn>")
+    );
+    assert!(firewall.text("pf/sr").contains(OLD), "written, not loaded");
+    let reading_now = reading(&mut firewall);
+    assert_eq!(reading_now.unfinished.len(), 1);
+    assert_eq!(reading_now.unfinished[0].who, "viktor@laptop");
+    let outcome = send(&mut firewall, other);
+    assert_eq!(outcome.result, Ending::Stale, "{outcome:?}");
+    assert!(firewall.text("pf/sr").contains(NEW), "the first is whole");
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
+        panic!("it has ended")
+    };
+    assert_eq!(outcome.result, Ending::Done);
+    assert!(outcome.steps.iter().any(|step| step.name == "resume"));
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn a_way_back_survives_a_restart() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request.clone());
+    firewall.boot();
+    assert!(!firewall.text("pf/sr").contains(OLD));
+    firewall.make_due(&request.id);
+    firewall.boot();
+    firewall.tick();
+    is_old(&mut firewall);
+}
+
+#[test]
+fn a_way_back_that_is_not_due_does_not_load_pfsense() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request);
+    let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
+    assert_eq!(firewall.tick(), 1);
+    assert!(!firewall.file("tmp/config.cache").exists());
+}
+
+#[test]
+fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request.clone());
+    firewall.make_due(&request.id);
+    // pfctl's message has no colon, so nothing is loaded and pfSense knows nothing of it.
+    firewall.trouble("load-silent");
+    for _ in 0..7 {
+        firewall.tick();
+    }
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Unproven);
+    assert!(firewall.text("tmp/notices").contains("several attempts"));
+    assert!(
+        firewall.config().contains("<max-src-conn>50<"),
+        "the configuration is the old one"
+    );
+}
