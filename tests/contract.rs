@@ -12,6 +12,8 @@
 
 #[path = "contract/agent.rs"]
 mod agent;
+#[path = "contract/apply.rs"]
+mod apply;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]
@@ -28,4 +30,6 @@ mod samples;
 mod script;
 #[path = "contract/simulator.rs"]
 mod simulator;
+#[path = "contract/simulator_apply.rs"]
+mod simulator_apply;
 mod support;

@@ -2,8 +2,10 @@
 #![allow(dead_code)]
 
 pub mod boxes;
+pub mod changing;
 pub mod delay_proxy;
 pub mod environment;
+pub mod instrument;
 pub mod php;
 pub mod processes;
 pub mod skip;

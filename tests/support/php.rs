@@ -153,7 +153,7 @@ impl PhpBox {
             .map(|word| format!("'{word}'"))
             .collect();
         let text = format!(
-            "#!/bin/sh\nexec {} {}\n",
+            "#!/bin/sh\nexec {} {} \"$@\"\n",
             interpreter().expect("php"),
             words.join(" ")
         );
@@ -175,6 +175,9 @@ impl PhpBox {
             "display_errors=1",
             "-d",
             "html_errors=0",
+            // The stand-in brings its own, which tells of full disks.
+            "-d",
+            "disable_functions=disk_free_space",
             "-d",
             &include_path,
         ]
@@ -182,9 +185,19 @@ impl PhpBox {
         .to_vec()
     }
 
+    /// The box's directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a script of PHP whose streams the caller has.
+    pub fn spawn(&self) -> std::process::Child {
+        self.begin(interpreter().expect("php"), &self.arguments())
+    }
+
     #[expect(clippy::disallowed_methods, reason = "tests start the real PHP")]
-    fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
-        let mut child = Command::new(program)
+    fn begin(&self, program: &str, arguments: &[String]) -> std::process::Child {
+        Command::new(program)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -193,7 +206,11 @@ impl PhpBox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
+            .expect("the program starts")
+    }
+
+    fn start(&self, program: &str, arguments: &[String], script: &[u8]) -> Run {
+        let mut child = self.begin(program, arguments);
         child
             .stdin
             .take()

@@ -1,2 +1,305 @@
 <?php
+/*
+ * One change from the question to its proof. What was done is written down as it is done, so that whoever comes
+ * next (finish.php, in the armed job) knows how far it came.
+ */
+
+/* The change that this process is making, for the shutdown function; null before and after. */
+$kmsctl_making = null;
+$kmsctl_held = null;
+
+function kmsctl_nothing_stored($request) {
+	global $config;
+	$action = $request['action'];
+	return array(
+		'id' => $action['id'],
+		'phase' => 'started',
+		'who' => $action['who'],
+		'what' => kmsctl_words($action['change']),
+		'since' => time(),
+		'service' => $request['service'],
+		'reason' => $action['reason'],
+		'with_alias' => !empty($action['change']['alias']),
+		'revert_at' => $action['revert_at'],
+		'attempts' => 0,
+		'settled' => false,
+		'outcome' => kmsctl_outcome($request, 'unproven', 'it has not come to an end yet'),
+	);
+}
+
+function kmsctl_outcome($request, $result, $message) {
+	$records = kmsctl_records($request['service']);
+	$fingerprint = kmsctl_fingerprint($request['service']);
+	return array(
+		'id' => $request['action']['id'],
+		'result' => $result,
+		'message' => $message,
+		'before' => $records,
+		'after' => $records,
+		'fingerprints' => array($fingerprint, $fingerprint),
+		'steps' => array(),
+		'reverts_at' => null,
+		'lost_update' => null,
+		'holder' => null,
+		'reverted' => null,
+	);
+}
+
+function kmsctl_step(&$stored, $name, $ok, $detail) {
+	$stored['outcome']['steps'][] = array('name' => $name, 'ok' => $ok, 'detail' => $detail);
+}
+
+/* What of the exposure a way back may rely on: the rules, and the alias where the change touches it. Separators are
+ * left out: an administrator who moves a coloured bar has not touched the exposure. */
+function kmsctl_object($records, $with_alias) {
+	$of = function ($placed) {
+		return $placed === null ? '' : $placed['record'];
+	};
+	return hash('sha256', kmsctl_canonical(array('nat' => $of($records['nat']), 'filter' => $of($records['filter']),
+	    'alias' => $with_alias ? $of($records['alias']) : '')));
+}
+
+function kmsctl_apply($request) {
+	$id = $request['action']['id'];
+	$problem = kmsctl_bad_request($request);
+	if ($problem === null) {
+		$problem = kmsctl_make_directory();
+	}
+	if ($problem !== null) {
+		return kmsctl_outcome($request, 'refused', $problem);
+	}
+	$known = kmsctl_settled($request);
+	if ($known !== null) {
+		return $known;
+	}
+	foreach (kmsctl_unfinished() as $other) {
+		kmsctl_run_job($other['id']);
+	}
+	$running = array('id' => $id, 'who' => $request['action']['who'],
+	    'what' => kmsctl_words($request['action']['change']), 'since' => time());
+	$lock = kmsctl_lock($running);
+	if ($lock === null) {
+		return kmsctl_locked($request, kmsctl_holder());
+	}
+	$left = kmsctl_unfinished();
+	$outcome = $left === array() ? kmsctl_apply_locked($request, $lock) : kmsctl_locked($request, $left[0]);
+	kmsctl_unlock($lock);
+	return $outcome;
+}
+
+function kmsctl_bad_request($request) {
+	$action = $request['action'];
+	if (!preg_match('#^/[A-Za-z0-9/._+-]+$#D', $request['php'])) {
+		return 'the path of PHP is not a plain one';
+	}
+	if (preg_match('/[\x00-\x1f\x7f]/', $action['who'] . $action['reason'])) {
+		return 'names and reasons are one line of text';
+	}
+	if ($action['revert_at'] !== null && $action['revert_at'] <= time()) {
+		return 'the time of the way back has already passed';
+	}
+	return null;
+}
+
+/* The outcome of an id that is known here, brought to an end first; null if it is unknown. */
+function kmsctl_settled($request) {
+	$id = $request['action']['id'];
+	$stored = kmsctl_stored($id);
+	if ($stored === null) {
+		return null;
+	}
+	if ($stored['phase'] !== 'ended') {
+		kmsctl_finish_by_job($id);
+		$stored = kmsctl_stored($id);
+	}
+	return $stored['phase'] === 'started' ? kmsctl_locked($request, kmsctl_running($stored)) : $stored['outcome'];
+}
+
+function kmsctl_locked($request, $holder) {
+	$outcome = kmsctl_outcome($request, 'locked', 'another change is being made');
+	if ($holder !== null) {
+		$outcome['holder'] = $holder;
+		$since = gmdate('H:i:s', $holder['since']);
+		$outcome['message'] = "{$holder['who']} is making a change since {$since} UTC: {$holder['what']}";
+	}
+	return $outcome;
+}
+
+/* Everything that is refused before a byte is written; [result, sentence] or null. */
+function kmsctl_preflight($request) {
+	global $config;
+	if (kmsctl_fingerprint($request['service']) !== $request['action']['expect']) {
+		return array('stale', 'the rules, the alias or the separators have changed since they were shown');
+	}
+	$dirty = kmsctl_dirty();
+	if ($dirty !== array() && !$request['action']['with_pending']) {
+		return array('pending', 'changes saved in the GUI wait to be applied (' . implode(', ', $dirty)
+		    . '); loading the ruleset would apply them too');
+	}
+	if (kmsctl_has(kmsctl_section('system'), 'disablefilter')) {
+		return array('refused', 'filtering is switched off on this firewall');
+	}
+	if (kmsctl_interface($request['service']['interface']) === null) {
+		return array('refused', "there is no interface {$request['service']['interface']}");
+	}
+	if (kmsctl_is_secondary()) {
+		return array('refused', 'this node is a CARP backup; its rules come from the primary');
+	}
+	$needed = 10 * (int) @filesize(kmsctl_config_path());
+	$free = @disk_free_space(kmsctl_path('conf_path', '/conf'));
+	if ($free !== false && $free < $needed) {
+		return array('refused', 'less than ten times the configuration is free on its disk: '
+		    . (int) $free . ' bytes');
+	}
+	return null;
+}
+
+/* A node all of whose CARP addresses are elsewhere; a node cannot know it for sure. */
+function kmsctl_is_secondary() {
+	$virtual = kmsctl_section('virtualip');
+	$addresses = isset($virtual['vip']) && is_array($virtual['vip']) ? $virtual['vip'] : array();
+	$backups = 0;
+	foreach ($addresses as $address) {
+		if (kmsctl_text($address, 'mode') !== 'carp' || !function_exists('get_carp_interface_status')) {
+			continue;
+		}
+		if (get_carp_interface_status('_vip' . kmsctl_text($address, 'uniqid')) !== 'BACKUP') {
+			return false;
+		}
+		$backups++;
+	}
+	return $backups > 0;
+}
+
+function kmsctl_apply_locked($request, $lock) {
+	global $config, $kmsctl_making, $kmsctl_held;
+	$action = $request['action'];
+	$raw = kmsctl_load();
+	$refused = kmsctl_preflight($request);
+	if ($refused !== null) {
+		return kmsctl_outcome($request, $refused[0], $refused[1]);
+	}
+	list($edited, $problem) = kmsctl_edited($request['service'], $action['change'], $action['who']);
+	if ($problem !== null) {
+		return kmsctl_outcome($request, 'refused', $problem);
+	}
+	if (kmsctl_rest($edited) === kmsctl_rest($config)) {
+		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
+	}
+	$stored = kmsctl_nothing_stored($request);
+	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
+	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
+	$stored += kmsctl_intended($request['service'], $edited, $stored['with_alias']);
+	$claimed = kmsctl_claim($stored);
+	if ($claimed !== true) {
+		return $claimed === false ? kmsctl_settled($request)
+		    : kmsctl_outcome($request, 'refused', 'no file can be written: ' . kmsctl_last_error());
+	}
+	$kmsctl_making = $stored['id'];
+	$kmsctl_held = $lock;
+	$outcome = kmsctl_make($request, $stored, $edited, $raw);
+	$kmsctl_making = null;
+	return $outcome;
+}
+
+/* The records as the edit makes them, normal, and what they are compared by. */
+function kmsctl_intended($service, $edited, $with_alias) {
+	global $config;
+	$present = $config;
+	$before = kmsctl_records($service);
+	$config = kmsctl_normal($edited);
+	$after = kmsctl_records($service);
+	$config = $present;
+	return array('before' => $before, 'after' => $after, 'object_before' => kmsctl_object($before, $with_alias),
+	    'object_after' => kmsctl_object($after, $with_alias));
+}
+
+/* Copy, arm, write: in this order, so that a crash leaves nothing armed and nothing written, or armed. */
+function kmsctl_make($request, $stored, $edited, $raw) {
+	$copied = kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw);
+	if (!$copied || !kmsctl_arm($stored['id'], $request['php'])) {
+		kmsctl_step($stored, 'arm', false, kmsctl_last_error());
+		return kmsctl_end($stored, 'failed', 'the way back could not be armed, so nothing was written', null);
+	}
+	kmsctl_step($stored, 'arm', true, kmsctl_cron_path($stored['id']));
+	kmsctl_save($stored);
+	$reason = (string) $stored['reason'] === '' ? '' : ": {$stored['reason']}";
+	$description = "kmsctl {$stored['id']}: {$stored['what']}{$reason}";
+	list($how, $detail) = kmsctl_write($stored, $edited, $raw, $description);
+	kmsctl_step($stored, 'write', $how === 'written', $detail);
+	kmsctl_save($stored);
+	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	if ($how === 'old' || ($how === 'replaced' && $object === $stored['object_before'])) {
+		return kmsctl_end($stored, 'failed', "{$detail}; the old rules are in force", null);
+	}
+	if ($how === 'damaged' || $object !== $stored['object_after']) {
+		return kmsctl_end($stored, 'unproven', $detail, null);
+	}
+	return kmsctl_load_and_prove($stored);
+}
+
+function kmsctl_load_and_prove($stored) {
+	$problem = kmsctl_reload();
+	kmsctl_step($stored, 'reload', $problem === null, (string) $problem);
+	if ($problem === null) {
+		$problem = kmsctl_prove($stored['service'], $stored['after'], $stored['before']);
+		kmsctl_step($stored, 'prove', $problem === null, (string) $problem);
+	}
+	if ($problem === null) {
+		$lost = $stored['outcome']['lost_update'];
+		$message = $lost === null ? 'written, loaded and proven'
+		    : "written, loaded and proven; another writer's change was replaced, his version is {$lost}";
+		return kmsctl_end($stored, 'done', $message, $stored['revert_at']);
+	}
+	/* The job does it: pfSense's development branch cannot load its ruleset twice in one process. */
+	$stored['phase'] = 'backing-out';
+	$stored['why'] = $problem;
+	$stored['outcome']['result'] = 'unproven';
+	$stored['outcome']['message'] = "{$problem}; taking it back is under way";
+	kmsctl_save($stored);
+	return kmsctl_after_job($stored['id']);
+}
+
+/* Called when pfSense's code ends the process or throws, in the middle of a change. */
+function kmsctl_interrupted($why) {
+	global $kmsctl_making;
+	if ($kmsctl_making === null) {
+		return null;
+	}
+	$id = $kmsctl_making;
+	$kmsctl_making = null;
+	$outcome = kmsctl_after_job($id);
+	$lines = preg_split('/[\r\n]/', trim((string) $why));
+	$outcome['message'] .= ' (pfSense said: ' . substr($lines[0], 0, 200) . ')';
+	return $outcome;
+}
+
+/* Lets the job go on with a change, and takes the lock again where this process held it. */
+function kmsctl_after_job($id) {
+	global $kmsctl_held;
+	kmsctl_unlock($kmsctl_held);
+	kmsctl_finish_by_job($id);
+	$stored = kmsctl_stored($id);
+	return $stored['outcome'];
+}
+
+/* Ends the change: first the fact, then what is no longer needed. */
+function kmsctl_end($stored, $result, $message, $revert_at) {
+	$present = kmsctl_records($stored['service']);
+	$stored['phase'] = 'ended';
+	$stored['revert_at'] = $revert_at;
+	$stored['outcome']['result'] = $result;
+	$stored['outcome']['message'] = $message;
+	$stored['outcome']['after'] = $present;
+	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($stored['service']);
+	$stored['outcome']['reverts_at'] = $revert_at;
+	kmsctl_save($stored);
+	if ($revert_at === null) {
+		kmsctl_disarm($stored['id']);
+	} else {
+		@unlink(kmsctl_copy_path($stored['id']));
+	}
+	kmsctl_prune();
+	return $stored['outcome'];
+}
 ?>

@@ -38,9 +38,16 @@ function kmsctl_error($kind, $message) {
 
 /* The last word when pfSense's code ends the process: a fatal error, or its die() on a broken config.xml. */
 function kmsctl_shutdown() {
+	global $kmsctl_answered;
+	if ($kmsctl_answered) {
+		return;
+	}
 	$error = error_get_last();
 	$fatal = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR | E_RECOVERABLE_ERROR;
-	if (is_array($error) && ($error['type'] & $fatal)) {
+	$outcome = function_exists('kmsctl_interrupted') ? kmsctl_interrupted('the process was ended') : null;
+	if ($outcome !== null) {
+		kmsctl_answer($outcome);
+	} elseif (is_array($error) && ($error['type'] & $fatal)) {
 		kmsctl_answer(kmsctl_error('fatal', $error['message']));
 	} else {
 		/* Its parting words, such as "Config.xml is corrupted", are the last line that it printed. */

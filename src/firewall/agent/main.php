@@ -22,6 +22,24 @@ function kmsctl_obstacle() {
 	return null;
 }
 
+/* What the request asks for, once pfSense's code and configuration are here. */
+function kmsctl_do($request) {
+	switch ($request['action']['name']) {
+	case 'read':
+		return kmsctl_read($request['service']);
+	case 'apply':
+		return kmsctl_apply($request);
+	case 'outcome':
+		return kmsctl_tell($request);
+	case 'keep':
+		return kmsctl_keep($request);
+	case 'revert':
+		return kmsctl_revert($request);
+	default:
+		throw new Exception('unknown action');
+	}
+}
+
 /* PHP prints errors on standard error, so that none can stand between the markers. */
 ini_set('display_errors', 'stderr');
 /* Should the connection die, the process must not outlive it for long. */
@@ -34,10 +52,24 @@ try {
 		kmsctl_answer($kmsctl_obstacle);
 		exit(1);
 	}
+	if ($kmsctl_request['action']['name'] !== 'read') {
+		kmsctl_survive();
+		if (!kmsctl_worth_a_look($kmsctl_request)) {
+			exit(0);
+		}
+	}
 	/* Kept until the answer is written; where pfSense's code dies, the last of it says why. */
 	ob_start();
 	/* At file level: config.inc sets $config and $g in the scope it is included from. */
 	require_once 'config.inc';
+	if ($kmsctl_request['action']['name'] !== 'read') {
+		/* What /etc/rc.filter_configure_sync loads; without shaper.inc a reload dies of an undefined function. */
+		foreach (array('functions.inc', 'filter.inc', 'shaper.inc', 'ipsec.inc', 'vpn.inc', 'notices.inc') as $kmsctl_part) {
+			if (stream_resolve_include_path($kmsctl_part) !== false) {
+				require_once $kmsctl_part;
+			}
+		}
+	}
 	/* Up to 2.7.2 config.inc loads a cache file that may be older than config.xml; both calls read the disk. */
 	if (function_exists('parse_config')) {
 		$config = parse_config(true);
@@ -49,15 +81,10 @@ try {
 	if (!isset($config) || !is_array($config)) {
 		throw new Exception('pfSense returned no configuration');
 	}
-	switch ($kmsctl_request['action']['name']) {
-	case 'read':
-		kmsctl_answer(kmsctl_read($kmsctl_request['service']));
-		break;
-	default:
-		kmsctl_answer(kmsctl_error('request', 'unknown action'));
-		exit(1);
-	}
+	kmsctl_answer(kmsctl_do($kmsctl_request));
 } catch (Throwable $kmsctl_caught) {
-	kmsctl_answer(kmsctl_error('exception', $kmsctl_caught->getMessage()));
+	/* A change in the making has been brought to an end as far as it can be. */
+	$kmsctl_outcome = function_exists('kmsctl_interrupted') ? kmsctl_interrupted($kmsctl_caught->getMessage()) : null;
+	kmsctl_answer($kmsctl_outcome !== null ? $kmsctl_outcome : kmsctl_error('exception', $kmsctl_caught->getMessage()));
 	exit(1);
 }

@@ -236,6 +236,10 @@ function kmsctl_read($request) {
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
 		'filter_disabled' => kmsctl_has(kmsctl_section('system'), 'disablefilter'),
+		'fingerprint' => kmsctl_fingerprint($request),
+		'armed' => kmsctl_armed(),
+		'unfinished' => kmsctl_unfinished(),
+		'history' => kmsctl_history(),
 	);
 }
 ?>

@@ -31,10 +31,12 @@ const CHANGING: &str = concat!(
     include_str!("records.php"),
     include_str!("store.php"),
     include_str!("change.php"),
+    include_str!("build.php"),
     include_str!("job.php"),
     include_str!("proof.php"),
     include_str!("write.php"),
     include_str!("apply.php"),
+    include_str!("finish.php"),
     include_str!("main.php"),
 );
 

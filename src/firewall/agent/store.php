@@ -1,2 +1,111 @@
 <?php
+/*
+ * What kmsctl keeps on the firewall, and reading it: one file for each change under /conf/kmsctl. Writes nothing.
+ *
+ * /conf and not /var or /tmp: those can be memory disks on pfSense, and an armed way back must survive a reboot.
+ */
+
+function kmsctl_path($key, $otherwise) {
+	global $g;
+	return isset($g[$key]) && is_string($g[$key]) && $g[$key] !== '' ? $g[$key] : $otherwise;
+}
+
+function kmsctl_state_directory() {
+	return kmsctl_path('conf_path', '/conf') . '/kmsctl';
+}
+
+function kmsctl_stored_path($id) {
+	return kmsctl_state_directory() . "/change-{$id}.json";
+}
+
+function kmsctl_job_path($id) {
+	return kmsctl_state_directory() . "/revert-{$id}.php";
+}
+
+function kmsctl_read_stored($path) {
+	$text = @file_get_contents($path);
+	$stored = $text === false ? null : json_decode($text, true);
+	return is_array($stored) && isset($stored['id'], $stored['phase']) ? $stored : null;
+}
+
+function kmsctl_stored($id) {
+	return kmsctl_read_stored(kmsctl_stored_path($id));
+}
+
+/* All of them, oldest first. */
+function kmsctl_all_stored() {
+	$found = array();
+	$paths = glob(kmsctl_state_directory() . '/change-*.json');
+	foreach (is_array($paths) ? $paths : array() as $path) {
+		$stored = kmsctl_read_stored($path);
+		if ($stored !== null) {
+			$found[] = $stored;
+		}
+	}
+	usort($found, function ($one, $other) {
+		return array($one['since'], $one['id']) <=> array($other['since'], $other['id']);
+	});
+	return $found;
+}
+
+function kmsctl_running($stored) {
+	return array(
+		'id' => $stored['id'],
+		'who' => $stored['who'],
+		'what' => $stored['what'],
+		'since' => $stored['since'],
+	);
+}
+
+/* Ways back that will fire by themselves. */
+function kmsctl_armed() {
+	$armed = array();
+	foreach (kmsctl_all_stored() as $stored) {
+		if ($stored['phase'] === 'ended' && $stored['revert_at'] !== null) {
+			$armed[] = array(
+				'id' => $stored['id'],
+				'reverts_at' => $stored['revert_at'],
+				'what' => $stored['what'],
+				'who' => $stored['who'],
+			);
+		}
+	}
+	return $armed;
+}
+
+/* Changes whose armed job has something left to do. Without a job nothing has been written yet. */
+function kmsctl_unfinished() {
+	$unfinished = array();
+	foreach (kmsctl_all_stored() as $stored) {
+		if ($stored['phase'] !== 'ended' && is_file(kmsctl_job_path($stored['id']))) {
+			$unfinished[] = kmsctl_running($stored);
+		}
+	}
+	return $unfinished;
+}
+
+/* pfSense's own history: the revision in force, then its backups by their index, newest first. The index holds the
+ * description with the user's name in front; only some versions keep the name by itself. */
+function kmsctl_history() {
+	$revision = kmsctl_section('revision');
+	$history = array(kmsctl_entry(kmsctl_text($revision, 'time'), $revision));
+	$cache = @file_get_contents(kmsctl_path('conf_path', '/conf') . '/backup/backup.cache');
+	$backups = $cache === false ? array() : @unserialize($cache, array('allowed_classes' => false));
+	$backups = is_array($backups) ? array_filter($backups, 'is_array') : array();
+	krsort($backups, SORT_NUMERIC);
+	foreach ($backups as $time => $backup) {
+		if (is_numeric($time) && count($history) < 30) {
+			$history[] = kmsctl_entry((string) $time, $backup);
+		}
+	}
+	return $history;
+}
+
+function kmsctl_entry($time, $record) {
+	return array(
+		'time' => $time,
+		'description' => kmsctl_text($record, 'description'),
+		'username' => kmsctl_text($record, 'username'),
+	);
+}
 ?>

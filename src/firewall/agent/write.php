@@ -1,2 +1,122 @@
 <?php
+/*
+ * Writing config.xml through pfSense, and knowing afterwards what stands there. pfSense's write_config() has no
+ * compare-and-swap, returns -1 (which is true) for a failed write, and calls a cut file on a full disk a success
+ * (pfSense 2.6.0 to 2.7.2 and development, config.lib.inc): what was written is read again and compared whole.
+ */
+
+function kmsctl_config_path() {
+	return kmsctl_path('conf_path', '/conf') . '/config.xml';
+}
+
+/* Reads config.xml itself into $config, past any cache, and returns its text. */
+function kmsctl_load() {
+	global $config;
+	for ($try = 0; $try < 5; $try++) {
+		$raw = @file_get_contents(kmsctl_config_path());
+		if (function_exists('parse_config')) {
+			$config = parse_config(true);
+		} else {
+			config_read_file(false, false);
+		}
+		if ($raw !== false && is_array($config) && $raw === @file_get_contents(kmsctl_config_path())) {
+			return $raw;
+		}
+	}
+	throw new Exception('config.xml changes while it is read');
+}
+
+/* pfSense's parser takes a file cut at a multiple of 4096 bytes for whole. */
+function kmsctl_is_whole($raw) {
+	return is_string($raw) && substr(rtrim($raw), -10) === '</pfsense>';
+}
+
+function kmsctl_revision_time() {
+	return (string) kmsctl_text(kmsctl_section('revision'), 'time');
+}
+
+/* Whether the revision in memory was written by this change. */
+function kmsctl_is_our_revision($id) {
+	return strpos((string) kmsctl_text(kmsctl_section('revision'), 'description'), "kmsctl {$id}: ") !== false;
+}
+
+/* write_config() has saved what it replaced under the time of the revision we had loaded. If that is not what we had
+ * loaded, somebody has written in between, and his version is there: it is put where no other backup replaces it. */
+function kmsctl_lost_update($id, $time, $raw) {
+	$backup = kmsctl_path('conf_path', '/conf') . "/backup/config-{$time}.xml";
+	$saved = $time === '' ? false : @file_get_contents($backup);
+	if ($saved === false || $saved === $raw) {
+		return null;
+	}
+	$kept = kmsctl_state_directory() . "/lost-{$id}-{$time}.xml";
+	return kmsctl_put_file($kept, $saved) ? $kept : $backup;
+}
+
+/*
+ * Writes the edited configuration. Returns how it stands on disk now, and a sentence:
+ *   written      what was meant, to the letter
+ *   old          as before
+ *   replaced     another writer has written after us
+ *   damaged      neither, and it could not be repaired
+ */
+function kmsctl_write(&$stored, $edited, $raw, $description) {
+	global $config;
+	$id = $stored['id'];
+	$time = kmsctl_revision_time();
+	$wanted = kmsctl_rest($edited);
+	$mode = @fileperms(kmsctl_config_path());
+	$_SESSION['Username'] = "kmsctl ({$stored['who']})";
+	$config = $edited;
+	$returned = write_config($description);
+	$said = is_array($returned) ? '' : ' (write_config returned ' . var_export($returned, true) . ')';
+	$now = @file_get_contents(kmsctl_config_path());
+	if ($now === $raw) {
+		kmsctl_load();
+		return array('old', "pfSense did not write the configuration{$said}");
+	}
+	$lost = kmsctl_lost_update($id, $time, $raw);
+	if ($lost !== null) {
+		$stored['outcome']['lost_update'] = $lost;
+	}
+	if (kmsctl_is_whole($now)) {
+		kmsctl_load();
+		if (kmsctl_rest($config) === $wanted) {
+			return array('written', "revision " . kmsctl_revision_time());
+		}
+		if (!kmsctl_is_our_revision($id)) {
+			return array('replaced', 'another writer has written after us');
+		}
+	}
+	list($how, $detail) = kmsctl_restore($id, $lost, $mode);
+	if ($how === 'old') {
+		/* His version is in its place again. */
+		$stored['outcome']['lost_update'] = null;
+	}
+	return array($how, $detail);
+}
+
+/* Puts our copy (or the other writer's version) in the place of a damaged config.xml: a rename needs no space. */
+function kmsctl_restore($id, $lost, $mode) {
+	$source = $lost === null ? kmsctl_copy_path($id) : $lost;
+	$good = @file_get_contents($source);
+	$hidden = kmsctl_path('conf_path', '/conf') . "/.kmsctl-{$id}.xml";
+	@unlink($hidden);
+	if (!kmsctl_is_whole($good) || !@link($source, $hidden)) {
+		return array('damaged', "config.xml is damaged; a good copy is {$source}");
+	}
+	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
+	$renamed = @rename($hidden, kmsctl_config_path());
+	@unlink(kmsctl_path('tmp_path', '/tmp') . '/config.cache');
+	if ($mode !== false) {
+		@chmod(kmsctl_config_path(), $mode & 0777);
+	}
+	if ($lock !== null) {
+		unlock($lock);
+	}
+	if (!$renamed || @file_get_contents(kmsctl_config_path()) !== $good) {
+		return array('damaged', "config.xml is damaged; a good copy is {$source}");
+	}
+	kmsctl_load();
+	return array('old', 'the written configuration was damaged, and the one before was put back');
+}
 ?>

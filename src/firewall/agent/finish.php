@@ -1,0 +1,307 @@
+<?php
+/*
+ * What comes after a change: bringing an interrupted one to an end, taking a temporary one back, answering what became
+ * of one. The armed job runs this each minute; so does whoever asks or comes next.
+ */
+
+/* Before pfSense's code is loaded, which takes a second of the firewall's time: has the armed job anything to do? If
+ * a full disk has cut config.xml, the file is made whole first: pfSense's code would end, or restore what it likes. */
+function kmsctl_worth_a_look($request) {
+	if ($request['action']['name'] !== 'revert') {
+		return true;
+	}
+	/* The job lies in our directory, which lies beside config.xml. */
+	$stored = kmsctl_read_stored(__DIR__ . "/change-{$request['action']['id']}.json");
+	if ($stored === null || $stored['phase'] === 'ended') {
+		return $stored === null || kmsctl_is_due($stored);
+	}
+	return kmsctl_mend($stored['id'], dirname(__DIR__));
+}
+
+/* Puts a whole config.xml in the place of a cut one; false if another process is at work on it. */
+function kmsctl_mend($id, $conf) {
+	$lock = @fopen(__DIR__ . '/lock', 'c+e');
+	if ($lock === false || !flock($lock, LOCK_EX | LOCK_NB)) {
+		return false;
+	}
+	$source = __DIR__ . "/config-{$id}.xml";
+	$copy = @file_get_contents($source);
+	if (kmsctl_is_whole($copy) && !kmsctl_is_whole(@file_get_contents("{$conf}/config.xml"))) {
+		/* If somebody wrote between our reading and our writing, his version is the one before the damage. */
+		if (preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $copy, $found)) {
+			$backup = "{$conf}/backup/config-{$found[1]}.xml";
+			$source = kmsctl_is_whole(@file_get_contents($backup)) ? $backup : $source;
+		}
+		@unlink("{$conf}/.kmsctl-mend.xml");
+		if (@link($source, "{$conf}/.kmsctl-mend.xml")) {
+			@rename("{$conf}/.kmsctl-mend.xml", "{$conf}/config.xml");
+		}
+	}
+	flock($lock, LOCK_UN);
+	fclose($lock);
+	return true;
+}
+
+/* One look of the armed job, or of somebody who will not wait for it. */
+function kmsctl_revert($request) {
+	global $kmsctl_held;
+	$id = $request['action']['id'];
+	$stored = kmsctl_stored($id);
+	if ($stored === null) {
+		kmsctl_disarm($id);
+		return null;
+	}
+	$lock = kmsctl_lock(kmsctl_running($stored));
+	if ($lock === null) {
+		return null;
+	}
+	$kmsctl_held = $lock;
+	$stored = kmsctl_stored($id);
+	if ($stored !== null) {
+		kmsctl_load();
+		kmsctl_go_on($stored);
+	}
+	kmsctl_unlock($lock);
+	return null;
+}
+
+function kmsctl_is_due($stored) {
+	return $stored['phase'] !== 'ended' || $stored['revert_at'] === null || $stored['revert_at'] <= time();
+}
+
+function kmsctl_go_on($stored) {
+	if ($stored['phase'] === 'ended' && $stored['revert_at'] === null) {
+		kmsctl_disarm($stored['id']);
+		return;
+	}
+	if (!kmsctl_is_due($stored)) {
+		return;
+	}
+	/* Counted before it is tried: what ends the process each time must not be tried for ever. */
+	$stored['attempts']++;
+	if ($stored['phase'] === 'ended') {
+		$stored['phase'] = 'reverting';
+	}
+	kmsctl_save($stored);
+	if ($stored['attempts'] > 5) {
+		kmsctl_give_up($stored);
+	} elseif ($stored['phase'] === 'started') {
+		kmsctl_resume($stored);
+	} else {
+		kmsctl_back_out($stored);
+	}
+}
+
+function kmsctl_notice($stored, $message) {
+	if (function_exists('file_notice')) {
+		file_notice('kmsctl', "kmsctl, change {$stored['id']} ({$stored['what']}, by {$stored['who']}): {$message}",
+		    'kmsctl', '', 1);
+	}
+}
+
+/* An apply that was killed. What stands on disk decides: written means that the operator's wish goes on. */
+function kmsctl_resume($stored) {
+	kmsctl_step($stored, 'resume', true, 'the process that made this change was interrupted');
+	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	if ($object === $stored['object_before']) {
+		$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], false);
+		kmsctl_end($stored, $problem === null ? 'failed' : 'unproven', $problem === null
+		    ? 'it was interrupted before it had written; the old rules are in force' : $problem, null);
+	} elseif ($object === $stored['object_after']) {
+		kmsctl_resume_written($stored);
+	} else {
+		kmsctl_end($stored, 'unproven', 'it was interrupted, and the rules have been changed by somebody else since', null);
+		kmsctl_notice($stored, 'interrupted; the rules have been changed by somebody else since and were left alone');
+	}
+}
+
+/* The check for a lost update was perhaps not reached; our copy is what had been loaded. */
+function kmsctl_resume_written($stored) {
+	$raw = @file_get_contents(kmsctl_copy_path($stored['id']));
+	if ($raw !== false && $stored['outcome']['lost_update'] === null
+	    && preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $raw, $found)) {
+		$stored['outcome']['lost_update'] = kmsctl_lost_update($stored['id'], $found[1], $raw);
+	}
+	kmsctl_load_and_prove($stored);
+}
+
+/* Loads these records if they have just been written, or if pf does not run them. What speaks against them being in
+ * force, or null. */
+function kmsctl_in_force(&$stored, $records, $others, $wrote) {
+	$problem = kmsctl_prove($stored['service'], $records, $others);
+	if ($problem === null && !$wrote) {
+		return null;
+	}
+	$reload = kmsctl_reload();
+	kmsctl_step($stored, 'reload', $reload === null, (string) $reload);
+	/* pfSense falls back to the last good ruleset; what counts here is what pf runs. */
+	$problem = kmsctl_prove($stored['service'], $records, $others);
+	kmsctl_step($stored, 'prove', $problem === null, (string) $problem);
+	return $problem;
+}
+
+/* Puts the old records back: because the new ones could not be proven, or because their time is over. */
+function kmsctl_back_out($stored) {
+	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	$wrote = false;
+	if ($object === $stored['object_after']) {
+		$problem = kmsctl_write_back($stored);
+		if ($problem !== null) {
+			kmsctl_not_backed_out($stored, $problem);
+			return;
+		}
+		$wrote = true;
+	} elseif ($object !== $stored['object_before']) {
+		kmsctl_left_alone($stored);
+		return;
+	}
+	$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], $wrote);
+	if ($problem !== null) {
+		kmsctl_not_backed_out($stored, $problem);
+	} elseif ($stored['phase'] === 'backing-out') {
+		kmsctl_end($stored, 'rolled-back', "{$stored['why']}; the old rules are back in force", null);
+	} else {
+		kmsctl_reverted($stored, $wrote || $stored['attempts'] > 1 ? 'done' : 'nothing-to-do',
+		    $wrote || $stored['attempts'] > 1 ? 'its time was over; the old rules are back in force'
+		    : 'the old rules were back already');
+	}
+}
+
+function kmsctl_write_back(&$stored) {
+	$raw = kmsctl_load();
+	$change = array('kind' => 'put-back', 'records' => $stored['before'], 'alias' => $stored['with_alias']);
+	list($edited, $problem) = kmsctl_edited($stored['service'], $change, $stored['who']);
+	if ($problem !== null) {
+		return $problem;
+	}
+	if (!kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw)) {
+		return 'no file can be written: ' . kmsctl_last_error();
+	}
+	$why = $stored['phase'] === 'reverting' ? 'its time is over' : 'it could not be proven';
+	list($how, $detail) = kmsctl_write($stored, $edited, $raw, "kmsctl {$stored['id']}: taken back, {$why}");
+	kmsctl_step($stored, 'roll-back', $how === 'written', $detail);
+	kmsctl_save($stored);
+	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	return $object === $stored['object_before'] ? null : $detail;
+}
+
+/* Tried again in a minute, by the same job; the answer of now is that nothing is proven. */
+function kmsctl_not_backed_out($stored, $problem) {
+	kmsctl_step($stored, 'roll-back', false, $problem);
+	if ($stored['phase'] === 'backing-out') {
+		$stored['outcome']['result'] = 'unproven';
+		$stored['outcome']['message'] = "{$stored['why']}; it could not be taken back yet: {$problem}";
+	}
+	kmsctl_save($stored);
+}
+
+function kmsctl_give_up($stored) {
+	$message = 'it could not be brought to an end after several attempts; look at the rules';
+	kmsctl_notice($stored, $message);
+	if ($stored['phase'] === 'reverting') {
+		kmsctl_reverted($stored, 'unproven', $message);
+	} else {
+		kmsctl_end($stored, 'unproven', $message, null);
+	}
+}
+
+function kmsctl_left_alone($stored) {
+	$message = 'the rules have been changed by somebody else since, so they were left alone';
+	kmsctl_notice($stored, "not taken back: {$message}");
+	if ($stored['phase'] === 'reverting') {
+		kmsctl_reverted($stored, 'stale', $message);
+	} else {
+		kmsctl_end($stored, 'unproven', "{$stored['why']}; {$message}", null);
+	}
+}
+
+function kmsctl_reverted($stored, $result, $message) {
+	$stored['phase'] = 'ended';
+	$stored['revert_at'] = null;
+	$stored['outcome']['reverted'] = array('at' => time(), 'result' => $result, 'message' => $message);
+	kmsctl_save($stored);
+	kmsctl_disarm($stored['id']);
+}
+
+/* Brings an interrupted change to an end as far as it can be done now. */
+function kmsctl_finish_by_job($id) {
+	if (is_file(kmsctl_job_path($id))) {
+		kmsctl_run_job($id);
+		return;
+	}
+	/* Interrupted before it was armed, so nothing was written. Under the lock: perhaps it is about to be armed. */
+	$stored = kmsctl_stored($id);
+	$lock = $stored === null ? null : kmsctl_lock(kmsctl_running($stored));
+	if ($lock !== null) {
+		$stored = kmsctl_stored($id);
+		if ($stored['phase'] === 'started' && !is_file(kmsctl_job_path($id))) {
+			kmsctl_end($stored, 'failed', 'it was interrupted before it had written anything', null);
+		}
+		kmsctl_unlock($lock);
+	}
+}
+
+function kmsctl_tell($request) {
+	$id = $request['action']['id'];
+	$stored = kmsctl_stored($id);
+	if ($stored === null && $request['action']['settle']) {
+		$stored = kmsctl_call_off($request);
+	}
+	if ($stored === null || $stored['settled']) {
+		return array('known' => 'unknown');
+	}
+	if ($stored['phase'] !== 'ended') {
+		kmsctl_finish_by_job($id);
+		$stored = kmsctl_stored($id);
+	}
+	/* A change that is just being taken back has ended as a change long ago. */
+	if ($stored['phase'] === 'ended' || $stored['phase'] === 'reverting') {
+		return array('known' => 'ended', 'outcome' => $stored['outcome']);
+	}
+	return array('known' => 'running', 'running' => kmsctl_running($stored));
+}
+
+/* Takes the id, so that a request which still travels finds it taken. Returns what another has stored meanwhile. */
+function kmsctl_call_off($request) {
+	$action = array('who' => '', 'reason' => null, 'revert_at' => null, 'change' => array('kind' => 'call-off'));
+	$request['action'] += $action;
+	$stored = kmsctl_nothing_stored($request);
+	$stored['phase'] = 'ended';
+	$stored['settled'] = true;
+	$stored['what'] = 'nothing';
+	$stored['outcome']['result'] = 'refused';
+	$stored['outcome']['message'] = 'it was called off before it arrived';
+	$problem = kmsctl_make_directory();
+	$claimed = $problem === null ? kmsctl_claim($stored) : null;
+	if ($claimed === null) {
+		throw new Exception('the answer cannot be made final: ' . kmsctl_last_error());
+	}
+	return kmsctl_stored($request['action']['id']);
+}
+
+function kmsctl_keep($request) {
+	$id = $request['action']['id'];
+	$stored = kmsctl_stored($id);
+	if ($stored === null) {
+		return array('kept' => 'not-armed');
+	}
+	$lock = kmsctl_lock(kmsctl_running($stored));
+	if ($lock === null) {
+		$holder = kmsctl_holder();
+		return array('kept' => 'locked', 'holder' => $holder === null ? kmsctl_running($stored) : $holder);
+	}
+	$stored = kmsctl_stored($id);
+	$answer = array('kept' => 'not-armed');
+	if ($stored['outcome']['reverted'] !== null) {
+		$answer = array('kept' => 'reverted', 'reverted' => $stored['outcome']['reverted']);
+	} elseif ($stored['phase'] === 'ended' && $stored['revert_at'] !== null) {
+		$answer = array('kept' => 'kept', 'reverts_at' => $stored['revert_at']);
+		$stored['revert_at'] = null;
+		$stored['outcome']['reverts_at'] = null;
+		kmsctl_save($stored);
+		kmsctl_disarm($id);
+	}
+	kmsctl_unlock($lock);
+	return $answer;
+}
+?>

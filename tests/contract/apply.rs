@@ -1,0 +1,513 @@
+//! The contract of changes: the same assertions for the agent under real PHP and for whatever stands in for it.
+//! Each scenario starts on a firewall of its own, whose exposure is open with the caps 50 and 10 in 60 s.
+
+use kmsctl::domain::change::{
+    Answer, Change, ChangeId, Element, Ending, Kept, Outcome, Placed, Records,
+};
+use kmsctl::domain::configured::Configured;
+use kmsctl::domain::pf::rule::Rate;
+use kmsctl::firewall::agent::{self, ApplyRequest, KeepRequest, OutcomeRequest, Request};
+
+use super::agent::boxes::{Fixture, Version};
+use super::agent::changing::ChangingBox;
+use super::agent::{nonce, php, request};
+
+/// What is held to the contract.
+pub trait Firewall {
+    /// Runs the request's script under the nonce of [`nonce`] and returns what PHP printed.
+    fn ask(&mut self, request: &Request) -> Vec<u8>;
+    /// Lets a minute pass, so that armed jobs look at the clock.
+    fn minute(&mut self);
+    /// Lets the deadline of a temporary change come, and no minute pass.
+    fn deadline(&mut self, id: &ChangeId);
+    /// Prints `pfctl -P -sr` and `pfctl -P -sn`.
+    fn loaded(&mut self) -> (String, String);
+}
+
+impl Firewall for ChangingBox {
+    fn ask(&mut self, request: &Request) -> Vec<u8> {
+        let run = ChangingBox::ask(self, request);
+        assert_eq!(run.stderr, "", "PHP complains");
+        run.stdout
+    }
+
+    fn minute(&mut self) {
+        self.tick();
+    }
+
+    fn deadline(&mut self, id: &ChangeId) {
+        self.make_due(id);
+    }
+
+    fn loaded(&mut self) -> (String, String) {
+        (self.text("pf/sr"), self.text("pf/sn"))
+    }
+}
+
+/// Runs every scenario.
+pub fn suite<F: Firewall>(open: impl Fn() -> F) {
+    let scenarios: [(&str, fn(&mut F)); 14] = [
+        ("caps are set, loaded and told", caps_are_set),
+        ("caps are removed by halves and whole", caps_are_removed),
+        ("what is so already costs no revision", nothing_to_do),
+        ("what has moved since is refused", stale),
+        ("an id is applied once", applied_once),
+        ("both rules are disabled and enabled", disabled_and_enabled),
+        ("deleted rules come back whole", deleted_and_put_back),
+        ("the pair is built from nothing", built_from_nothing),
+        ("a half is completed", half_is_completed),
+        ("an unknown id can be called off", called_off),
+        ("a temporary change is taken back", taken_back),
+        ("a temporary change is kept", kept),
+        ("a way back leaves other people's changes alone", left_alone),
+        ("what cannot work is refused", refused),
+    ];
+    for (name, scenario) in scenarios {
+        eprintln!("{name}");
+        scenario(&mut open());
+    }
+}
+
+#[test]
+fn the_agent_keeps_the_contract() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        eprintln!("{version:?}");
+        suite(|| ChangingBox::new(version, Fixture::Editor));
+    }
+}
+
+pub fn id(text: &str) -> ChangeId {
+    ChangeId::new(text).expect("an id")
+}
+
+pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> Change {
+    Change::Caps {
+        max_src_conn: conn,
+        rate: rate.map(|(connections, seconds)| Rate {
+            connections,
+            seconds,
+        }),
+    }
+}
+
+fn build(conn: u32, rate: (u32, u32)) -> Change {
+    Change::Build {
+        description: "KMS public — kms.viktorbarzin.me".into(),
+        max_src_conn: Some(conn),
+        rate: Some(Rate {
+            connections: rate.0,
+            seconds: rate.1,
+        }),
+        alias: false,
+    }
+}
+
+pub fn back(records: &Records) -> Change {
+    Change::PutBack {
+        records: Box::new(records.clone()),
+        alias: false,
+    }
+}
+
+pub fn reading(firewall: &mut impl Firewall) -> Configured {
+    let stdout = firewall.ask(&Request::Read(request()));
+    agent::parse(&stdout, &nonce()).expect("a reading")
+}
+
+/// A request with the fingerprint of now.
+pub fn asked(firewall: &mut impl Firewall, name: &str, change: Change) -> ApplyRequest {
+    ApplyRequest {
+        service: request(),
+        id: id(name),
+        who: "viktor@laptop".into(),
+        reason: Some("too many, says the log".into()),
+        expect: reading(firewall).fingerprint,
+        change,
+        with_pending: false,
+        revert_at: None,
+    }
+}
+
+#[track_caller]
+pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> Outcome {
+    let stdout = firewall.ask(&Request::Apply(Box::new(asked)));
+    agent::parse_outcome(&stdout, &nonce())
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stdout)))
+}
+
+#[track_caller]
+pub fn apply(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcome {
+    let asked = asked(firewall, name, change);
+    send(firewall, asked)
+}
+
+#[track_caller]
+pub fn done(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcome {
+    let outcome = apply(firewall, name, change);
+    assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
+    outcome
+}
+
+#[track_caller]
+pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> Answer {
+    let asked = OutcomeRequest {
+        service: request(),
+        id: id(name),
+        settle,
+    };
+    let stdout = firewall.ask(&Request::Outcome(asked));
+    agent::parse_answer(&stdout, &nonce()).expect("an answer")
+}
+
+#[track_caller]
+fn keep(firewall: &mut impl Firewall, name: &str) -> Kept {
+    let asked = KeepRequest {
+        service: request(),
+        id: id(name),
+    };
+    agent::parse_kept(&firewall.ask(&Request::Keep(asked)), &nonce()).expect("an answer")
+}
+
+/// The loaded rules of the exposure: filter rule, redirection.
+#[track_caller]
+fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
+    let (filter, nat) = firewall.loaded();
+    let only = |text: &str| {
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("<k8s_kms_lb>"))
+            .collect();
+        assert!(lines.len() < 2, "{lines:?}");
+        lines.first().map(|line| (*line).to_owned())
+    };
+    (only(&filter), only(&nat))
+}
+
+#[track_caller]
+fn open_with(firewall: &mut impl Firewall, caps: &str) {
+    let (filter, nat) = exposure(firewall);
+    let filter = filter.expect("the filter rule is not loaded");
+    assert!(filter.contains(caps), "{filter}");
+    assert!(nat.is_some(), "the redirection is not loaded");
+}
+
+fn record(placed: Option<&Placed>) -> &Element {
+    &placed.expect("a record").record
+}
+
+const CAPS: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
+
+fn caps_are_set(firewall: &mut impl Firewall) {
+    open_with(firewall, CAPS);
+    let before = reading(firewall);
+    let outcome = done(firewall, "c1", caps(Some(20), Some((5, 30))));
+    open_with(firewall, "max-src-conn 20, max-src-conn-rate 5/30,");
+    let after = reading(firewall);
+    assert_eq!(
+        outcome.fingerprints,
+        (before.fingerprint, after.fingerprint.clone())
+    );
+    assert_eq!(
+        outcome.before.fingerprint(),
+        outcome.fingerprints.0,
+        "ours is another"
+    );
+    assert_eq!(outcome.after.fingerprint(), after.fingerprint);
+    let rule = record(outcome.after.filter.as_ref());
+    for (key, value) in [
+        ("max-src-conn", "20"),
+        ("max-src-conn-rate", "5"),
+        ("max-src-conn-rates", "30"),
+        ("tracker", "1763000004"),
+    ] {
+        assert_eq!(rule.text(key), Some(value), "{key}");
+    }
+    assert_eq!(outcome.before.nat, outcome.after.nat);
+    assert!(
+        outcome.steps.iter().all(|step| step.ok),
+        "{:?}",
+        outcome.steps
+    );
+    assert_eq!((outcome.reverts_at, outcome.reverted), (None, None));
+    let newest = after.history.first().expect("the revision in force");
+    let description = newest.description.as_deref().unwrap_or_default();
+    for words in [
+        "kmsctl (viktor@laptop)",
+        "kmsctl c1: ",
+        "too many, says the log",
+    ] {
+        assert!(description.contains(words), "{description}");
+    }
+    assert_eq!(
+        after.revision.username.as_deref(),
+        Some("kmsctl (viktor@laptop)")
+    );
+    assert!((2..=30).contains(&after.history.len()));
+}
+
+fn caps_are_removed(firewall: &mut impl Firewall) {
+    let first = done(firewall, "c1", caps(Some(50), None));
+    let rule = record(first.after.filter.as_ref());
+    assert!(!rule.has("max-src-conn-rate") && !rule.has("max-src-conn-rates"));
+    open_with(firewall, "max-src-conn 50");
+    let (filter, _) = exposure(firewall);
+    assert!(!filter.expect("the rule").contains("max-src-conn-rate"));
+    done(firewall, "c2", caps(None, Some((10, 60))));
+    let (filter, _) = exposure(firewall);
+    let filter = filter.expect("the rule");
+    assert!(filter.contains("max-src-conn-rate 10/60") && !filter.contains("max-src-conn 50"));
+    done(firewall, "c3", caps(None, None));
+    assert!(!exposure(firewall).0.expect("the rule").contains("max-src"));
+    let third = apply(firewall, "c4", caps(None, None));
+    assert_eq!(third.result, Ending::NothingToDo);
+}
+
+fn nothing_to_do(firewall: &mut impl Firewall) {
+    let before = reading(firewall);
+    for (name, change) in [
+        ("n1", caps(Some(50), Some((10, 60)))),
+        ("n2", Change::Enable),
+        ("n3", build(50, (10, 60))),
+    ] {
+        let outcome = apply(firewall, name, change);
+        assert_eq!(outcome.result, Ending::NothingToDo, "{name}: {outcome:#?}");
+        assert_eq!(outcome.before, outcome.after);
+    }
+    assert_eq!(reading(firewall).revision, before.revision);
+}
+
+fn stale(firewall: &mut impl Firewall) {
+    let old = asked(firewall, "s1", caps(Some(20), None));
+    done(firewall, "s0", caps(Some(30), None));
+    let revision = reading(firewall).revision;
+    let outcome = send(firewall, old.clone());
+    assert_eq!(outcome.result, Ending::Stale);
+    assert_eq!(reading(firewall).revision, revision);
+    assert_eq!(
+        answer(firewall, "s1", false),
+        Answer::Unknown,
+        "a refusal is no change"
+    );
+    let again = ApplyRequest {
+        expect: reading(firewall).fingerprint,
+        ..old
+    };
+    assert_eq!(send(firewall, again).result, Ending::Done);
+}
+
+fn applied_once(firewall: &mut impl Firewall) {
+    let request = asked(firewall, "o1", caps(Some(20), None));
+    let first = send(firewall, request.clone());
+    done(firewall, "o2", caps(Some(30), None));
+    let revision = reading(firewall).revision;
+    let second = send(firewall, request);
+    assert_eq!(first, second);
+    assert_eq!(reading(firewall).revision, revision);
+    assert_eq!(
+        answer(firewall, "o1", true),
+        Answer::Ended {
+            outcome: Box::new(first)
+        }
+    );
+}
+
+fn disabled_and_enabled(firewall: &mut impl Firewall) {
+    let closed = done(firewall, "d1", Change::Disable);
+    assert_eq!(exposure(firewall), (None, None));
+    for placed in [&closed.after.nat, &closed.after.filter] {
+        assert!(record(placed.as_ref()).has("disabled"));
+    }
+    let opened = done(firewall, "d2", Change::Enable);
+    open_with(firewall, CAPS);
+    assert_eq!(opened.after, closed.before, "toggling leaves no trace");
+}
+
+fn deleted_and_put_back(firewall: &mut impl Firewall) {
+    let before = reading(firewall);
+    let deleted = done(firewall, "d1", Change::Delete);
+    assert_eq!(exposure(firewall), (None, None));
+    assert_eq!((&deleted.after.nat, &deleted.after.filter), (&None, &None));
+    assert!(
+        reading(firewall).alias.is_some(),
+        "the alias is not the pair's"
+    );
+    let restored = done(firewall, "d2", back(&deleted.before));
+    open_with(firewall, CAPS);
+    assert_eq!(restored.after, deleted.before, "verbatim, in their places");
+    let after = reading(firewall);
+    assert_eq!(after.fingerprint, before.fingerprint);
+    assert_eq!((after.nat, after.filter), (before.nat, before.filter));
+    let twice = apply(firewall, "d3", back(&deleted.before));
+    assert_eq!(twice.result, Ending::NothingToDo);
+}
+
+fn built_from_nothing(firewall: &mut impl Firewall) {
+    done(firewall, "b0", Change::Delete);
+    let outcome = done(firewall, "b1", build(40, (8, 60)));
+    open_with(firewall, "max-src-conn 40, max-src-conn-rate 8/60,");
+    let (nat, filter) = (
+        record(outcome.after.nat.as_ref()),
+        record(outcome.after.filter.as_ref()),
+    );
+    let association = nat.text("associated-rule-id").expect("an association");
+    assert!(association.starts_with("nat_"));
+    assert_eq!(filter.text("associated-rule-id"), Some(association));
+    assert_eq!(
+        filter.text("descr"),
+        Some("NAT KMS public — kms.viktorbarzin.me")
+    );
+    assert_eq!(nat.text("target"), Some("k8s_kms_lb"));
+    assert!(
+        filter
+            .text("tracker")
+            .is_some_and(|tracker| tracker.len() == 10)
+    );
+    let gone = done(firewall, "b2", back(&outcome.before));
+    assert_eq!((gone.after.nat, gone.after.filter), (None, None));
+    assert_eq!(gone.after.separators, outcome.before.separators);
+}
+
+fn half_is_completed(firewall: &mut impl Firewall) {
+    let deleted = done(firewall, "h0", Change::Delete);
+    let mut half = deleted.before.clone();
+    half.filter = None;
+    done(firewall, "h1", back(&half));
+    let outcome = done(firewall, "h2", build(50, (10, 60)));
+    open_with(firewall, CAPS);
+    assert_eq!(
+        outcome.after.nat, outcome.before.nat,
+        "the half that was there is right"
+    );
+    let association = record(outcome.after.nat.as_ref()).text("associated-rule-id");
+    let filter = record(outcome.after.filter.as_ref());
+    assert_eq!(filter.text("associated-rule-id"), association);
+}
+
+fn called_off(firewall: &mut impl Firewall) {
+    assert_eq!(answer(firewall, "u1", false), Answer::Unknown);
+    assert_eq!(answer(firewall, "u1", true), Answer::Unknown);
+    let before = reading(firewall);
+    let outcome = apply(firewall, "u1", caps(Some(20), None));
+    assert_eq!(
+        outcome.result,
+        Ending::Refused,
+        "it must not arrive after that answer"
+    );
+    assert_eq!(reading(firewall).revision, before.revision);
+    assert_eq!(answer(firewall, "u1", true), Answer::Unknown);
+}
+
+/// A temporary change, an hour long by any clock that a test may have.
+fn temporary(firewall: &mut impl Firewall, name: &str, change: Change) -> (Outcome, i64) {
+    let deadline = 4_000_000_000;
+    let request = ApplyRequest {
+        revert_at: Some(deadline),
+        ..asked(firewall, name, change)
+    };
+    (send(firewall, request), deadline)
+}
+
+fn taken_back(firewall: &mut impl Firewall) {
+    let before = reading(firewall);
+    let (outcome, deadline) = temporary(firewall, "t1", caps(Some(5), Some((2, 60))));
+    assert_eq!(
+        (outcome.result, outcome.reverts_at),
+        (Ending::Done, Some(deadline))
+    );
+    let armed = reading(firewall).armed;
+    assert_eq!(armed.len(), 1);
+    assert_eq!(
+        (armed[0].id.as_str(), armed[0].reverts_at),
+        ("t1", deadline)
+    );
+    assert_eq!(armed[0].who, "viktor@laptop");
+    firewall.minute();
+    open_with(firewall, "max-src-conn 5, max-src-conn-rate 2/60,");
+    firewall.deadline(&id("t1"));
+    firewall.minute();
+    open_with(firewall, CAPS);
+    let after = reading(firewall);
+    assert_eq!(after.fingerprint, before.fingerprint);
+    assert_eq!((after.armed, after.unfinished), (vec![], vec![]));
+    let Answer::Ended { outcome } = answer(firewall, "t1", false) else {
+        panic!("it has ended")
+    };
+    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(
+        outcome.reverted.map(|reverted| reverted.result),
+        Some(Ending::Done)
+    );
+    firewall.minute();
+    assert_eq!(reading(firewall).revision, after.revision, "once is enough");
+}
+
+fn kept(firewall: &mut impl Firewall) {
+    assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
+    let (_, deadline) = temporary(firewall, "k1", Change::Disable);
+    assert_eq!(
+        keep(firewall, "k1"),
+        Kept::Kept {
+            reverts_at: deadline
+        }
+    );
+    assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
+    assert_eq!(reading(firewall).armed, vec![]);
+    firewall.minute();
+    assert_eq!(exposure(firewall), (None, None));
+    let (_, _) = temporary(firewall, "k2", Change::Enable);
+    firewall.deadline(&id("k2"));
+    firewall.minute();
+    assert_eq!(exposure(firewall), (None, None));
+    assert!(matches!(keep(firewall, "k2"), Kept::Reverted { .. }));
+}
+
+fn left_alone(firewall: &mut impl Firewall) {
+    temporary(firewall, "l1", caps(Some(5), None));
+    done(firewall, "l2", caps(Some(7), None));
+    firewall.deadline(&id("l1"));
+    firewall.minute();
+    open_with(firewall, "max-src-conn 7");
+    assert_eq!(reading(firewall).armed, vec![]);
+    let Answer::Ended { outcome } = answer(firewall, "l1", false) else {
+        panic!("it has ended")
+    };
+    assert_eq!(
+        outcome.reverted.map(|reverted| reverted.result),
+        Some(Ending::Stale)
+    );
+}
+
+fn refused(firewall: &mut impl Firewall) {
+    let before = reading(firewall);
+    for (name, change) in [
+        ("r1", caps(Some(0), None)),
+        ("r2", caps(None, Some((0, 60)))),
+        ("r3", caps(None, Some((10, 0)))),
+        ("r4", caps(None, Some((10, 256)))),
+        ("r5", caps(None, Some((4_294_967, 60)))),
+    ] {
+        let outcome = apply(firewall, name, change);
+        assert_eq!(outcome.result, Ending::Refused, "{name}: {outcome:?}");
+    }
+    let past = ApplyRequest {
+        revert_at: Some(1),
+        ..asked(firewall, "r6", Change::Disable)
+    };
+    assert_eq!(send(firewall, past).result, Ending::Refused);
+    done(firewall, "r7", Change::Delete);
+    for (name, change) in [
+        ("r8", caps(Some(1), None)),
+        ("r9", Change::Disable),
+        ("r10", Change::Enable),
+        ("r11", Change::Delete),
+    ] {
+        let outcome = apply(firewall, name, change);
+        assert_eq!(outcome.result, Ending::Refused, "{name}: {outcome:?}");
+    }
+    assert_ne!(reading(firewall).revision, before.revision);
+    let nothing = apply(firewall, "r12", back(&Records::default()));
+    assert_eq!(nothing.result, Ending::NothingToDo);
+}

@@ -1,0 +1,189 @@
+//! A firewall under PHP that lets itself be changed: the stand-in's writing half, its pf, its cron and its reboots.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use kmsctl::domain::change::{Answer, ChangeId, Kept, Outcome};
+use kmsctl::domain::configured::Configured;
+use kmsctl::firewall::agent::{self, AgentError, Request};
+use kmsctl::firewall::script::{Nonce, Word};
+
+use super::boxes::{Fixture, Version};
+use super::instrument;
+use super::php::{PhpBox, Run};
+
+/// The box.
+pub struct ChangingBox {
+    php: PhpBox,
+    instrumented: bool,
+}
+
+const PFCTL: &str = "#!/bin/sh\n# Stand-in for /sbin/pfctl: prints what the stand-in's pf has loaded.\n\
+    for word; do case $word in -sr) exec cat BOX/pf/sr ;; -sn) exec cat BOX/pf/sn ;; esac; done\nexit 1\n";
+
+/// Loads the ruleset, as pfSense does when it starts.
+const BOOT: &[u8] = b"<?php require 'config.inc'; require 'functions.inc'; require 'filter.inc'; require 'shaper.inc'; filter_configure_sync();";
+
+fn nonce() -> Nonce {
+    Nonce::new([0x5a; 16])
+}
+
+impl ChangingBox {
+    /// Sets up a firewall and starts it.
+    pub fn new(version: Version, fixture: Fixture) -> Self {
+        Self::of_xml(version, &fixture.xml(version))
+    }
+
+    /// Sets up a firewall of this configuration and starts it.
+    pub fn of_xml(version: Version, xml: &[u8]) -> Self {
+        let php = PhpBox::new(version, Fixture::Editor);
+        php.write("conf/config.xml", xml);
+        php.write("conf/backup/.keep", b"");
+        php.write("run/.keep", b"");
+        php.write("may-write", b"");
+        let text = PFCTL.replace("BOX", php.path().to_str().expect("a plain path"));
+        php.write("pfctl", text.as_bytes());
+        std::fs::set_permissions(
+            php.path().join("pfctl"),
+            std::fs::Permissions::from_mode(0o755),
+        )
+        .expect("an executable");
+        php.interpreter();
+        let set_up = Self {
+            php,
+            instrumented: false,
+        };
+        set_up.boot();
+        set_up
+    }
+
+    /// Marks moments in the script at which something can happen (see the stand-in's `shim_step`).
+    pub fn with_moments(mut self) -> Self {
+        self.instrumented = true;
+        self
+    }
+
+    pub fn php(&self) -> &PhpBox {
+        &self.php
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.php.path().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap_or_default()
+    }
+
+    pub fn config(&self) -> String {
+        self.text("conf/config.xml")
+    }
+
+    /// Lets something go wrong: lines of the stand-in's file `trouble`.
+    pub fn trouble(&self, lines: &str) {
+        self.php.write("trouble", lines.as_bytes());
+    }
+
+    /// Loads the ruleset from the configuration, and empties what does not survive.
+    pub fn boot(&self) {
+        for name in ["tmp", "run", "pf"] {
+            let _ = std::fs::remove_dir_all(self.file(name));
+        }
+        self.php.write("tmp/.keep", b"");
+        self.php.write("run/.keep", b"");
+        let run = self.php.run(BOOT);
+        assert_eq!(
+            (run.status, run.stderr.as_str()),
+            (Some(0), ""),
+            "the box does not start"
+        );
+    }
+
+    /// The script of a request, with moments if they are wanted.
+    pub fn script(&self, request: &Request) -> Vec<u8> {
+        let php = Word::path(self.file("php").to_str().expect("a plain path")).expect("plain");
+        let input = request.command(&php, &nonce()).input;
+        if self.instrumented {
+            instrument::instrument(&input)
+        } else {
+            input
+        }
+    }
+
+    pub fn ask(&self, request: &Request) -> Run {
+        self.php.run(&self.script(request))
+    }
+
+    pub fn apply(&self, request: &Request) -> Result<Outcome, AgentError> {
+        agent::parse_outcome(&self.ask(request).stdout, &nonce())
+    }
+
+    pub fn outcome(&self, request: &Request) -> Result<Answer, AgentError> {
+        agent::parse_answer(&self.ask(request).stdout, &nonce())
+    }
+
+    pub fn keep(&self, request: &Request) -> Result<Kept, AgentError> {
+        agent::parse_kept(&self.ask(request).stdout, &nonce())
+    }
+
+    pub fn read(&self, request: &Request) -> Result<Configured, AgentError> {
+        agent::parse(&self.ask(request).stdout, &nonce())
+    }
+
+    /// One minute of cron: every line of `/etc/cron.d` that is run each minute by root.
+    pub fn tick(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(self.file("etc/cron.d")) else {
+            return 0;
+        };
+        let mut started = 0;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).expect("a cron file");
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let command = line
+                    .strip_prefix("*\t*\t*\t*\t*\troot\t")
+                    .expect("each minute, by root");
+                let run = self.php.shell(format!("{command}\n").as_bytes());
+                assert_eq!(String::from_utf8_lossy(&run.stdout), "", "cron mails this");
+                started += 1;
+            }
+        }
+        started
+    }
+
+    /// Moves the deadline of a change into the past.
+    pub fn make_due(&self, id: &ChangeId) {
+        let name = format!("conf/kmsctl/change-{id}.json");
+        let text = self.text(&name);
+        let key = "\"revert_at\":";
+        let from = text.find(key).expect("the deadline") + key.len();
+        let rest = text[from..].trim_start_matches(|digit: char| digit.is_ascii_digit());
+        self.php
+            .write(&name, format!("{}1{rest}", &text[..from]).as_bytes());
+    }
+
+    /// What is armed or left over on the firewall.
+    pub fn left_over(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for directory in ["etc/cron.d", "conf/kmsctl", "conf"] {
+            for entry in std::fs::read_dir(self.file(directory))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if (name.contains("kmsctl-")
+                    || name.starts_with("revert-")
+                    || name.starts_with("config-"))
+                    && !name.ends_with(".keep")
+                {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort();
+        names
+    }
+}

@@ -1,0 +1,43 @@
+//! Marks every function of the agent's changing parts as a moment at which a test can let something happen, in the
+//! script and in the copy of itself that it arms. The text is otherwise the one that travels.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+/// The parts in whose functions something can be half done.
+const PARTS: [&str; 5] = [
+    include_str!("../../src/firewall/agent/apply.php"),
+    include_str!("../../src/firewall/agent/finish.php"),
+    include_str!("../../src/firewall/agent/job.php"),
+    include_str!("../../src/firewall/agent/proof.php"),
+    include_str!("../../src/firewall/agent/write.php"),
+];
+
+/// Marks the moments in a script.
+pub fn instrument(script: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(script).expect("text");
+    let start = "$itself = base64_decode('";
+    let Some(at) = text.find(start) else {
+        return script.to_vec();
+    };
+    let from = at + start.len();
+    let to = from + text[from..].find('\'').expect("the literal's end");
+    let itself = String::from_utf8(BASE64.decode(&text[from..to]).expect("base64")).expect("text");
+    let literal = BASE64.encode(mark(&itself));
+    [mark(&text[..from]), literal, mark(&text[to..])]
+        .concat()
+        .into_bytes()
+}
+
+fn mark(text: &str) -> String {
+    let text = text.replace("@fwrite($file, $text)", "shim_fwrite($file, $text)");
+    let mut marked = String::with_capacity(text.len() * 2);
+    for line in text.split_inclusive('\n') {
+        marked.push_str(line);
+        let is_function = line.starts_with("function kmsctl_") && line.ends_with("{\n");
+        if is_function && PARTS.iter().any(|part| part.contains(line)) {
+            marked.push_str("\tif (function_exists('shim_step')) { shim_step(__FUNCTION__); }\n");
+        }
+    }
+    marked
+}
