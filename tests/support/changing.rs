@@ -21,6 +21,9 @@ pub struct ChangingBox {
 const PFCTL: &str = "#!/bin/sh\n# Stand-in for /sbin/pfctl: prints what the stand-in's pf has loaded.\n\
     for word; do case $word in -sr) exec cat BOX/pf/sr ;; -sn) exec cat BOX/pf/sn ;; esac; done\nexit 1\n";
 
+/// Writes the configuration once, so that it has the form in which pfSense writes it.
+const FIRST_WRITE: &[u8] = b"<?php require 'config.inc'; write_config('set up');";
+
 /// Loads the ruleset, as pfSense does when it starts.
 const BOOT: &[u8] = b"<?php require 'config.inc'; require 'functions.inc'; require 'filter.inc'; require 'shaper.inc'; filter_configure_sync();";
 
@@ -53,6 +56,8 @@ impl ChangingBox {
             php,
             instrumented: false,
         };
+        let run = set_up.php.run(FIRST_WRITE);
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
         set_up.boot();
         set_up
     }
@@ -111,7 +116,12 @@ impl ChangingBox {
     }
 
     pub fn ask(&self, request: &Request) -> Run {
-        self.php.run(&self.script(request))
+        let run = self.php.run(&self.script(request));
+        assert!(
+            !run.stdout.windows(6).any(|window| window == b"SECRET"),
+            "a secret came out"
+        );
+        run
     }
 
     pub fn apply(&self, request: &Request) -> Result<Outcome, AgentError> {
@@ -186,4 +196,45 @@ impl ChangingBox {
         names.sort();
         names
     }
+
+    /// The configuration without the exposure's rules, its alias and the revision: what no change may touch.
+    pub fn foreign(&self) -> String {
+        foreign(&self.config())
+    }
+}
+
+/// Drops from a configuration in pfSense's own form what a change of the exposure may touch.
+fn foreign(xml: &str) -> String {
+    let mut kept = String::new();
+    let mut block: Option<(&str, String)> = None;
+    for line in xml.split_inclusive('\n') {
+        let word = line.trim();
+        match &mut block {
+            None => {
+                let end = match word {
+                    "<rule>" => "</rule>",
+                    "<alias>" => "</alias>",
+                    "<revision>" => "</revision>",
+                    _ => {
+                        kept.push_str(line);
+                        continue;
+                    }
+                };
+                block = Some((end, line.to_owned()));
+            }
+            Some((end, text)) => {
+                text.push_str(line);
+                if word == *end {
+                    let ours = *end == "</revision>"
+                        || text.contains("<port>1688</port>")
+                        || text.contains("<name>k8s_kms_lb</name>");
+                    if !ours {
+                        kept.push_str(text);
+                    }
+                    block = None;
+                }
+            }
+        }
+    }
+    kept
 }

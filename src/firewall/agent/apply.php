@@ -174,7 +174,7 @@ function kmsctl_is_secondary() {
 function kmsctl_apply_locked($request, $lock) {
 	global $config, $kmsctl_making, $kmsctl_held;
 	$action = $request['action'];
-	$raw = kmsctl_load();
+	$raw = kmsctl_load_to_write();
 	$refused = kmsctl_preflight($request);
 	if ($refused !== null) {
 		return kmsctl_outcome($request, $refused[0], $refused[1]);

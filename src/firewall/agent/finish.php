@@ -168,7 +168,7 @@ function kmsctl_back_out($stored) {
 }
 
 function kmsctl_write_back(&$stored) {
-	$raw = kmsctl_load();
+	$raw = kmsctl_load_to_write();
 	$change = array('kind' => 'put-back', 'records' => $stored['before'], 'alias' => $stored['with_alias']);
 	list($edited, $problem) = kmsctl_edited($stored['service'], $change, $stored['who']);
 	if ($problem !== null) {
