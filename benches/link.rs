@@ -5,6 +5,8 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
@@ -16,9 +18,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "../tests/support/boxes.rs"]
+#[allow(dead_code)]
+mod boxes;
 #[path = "../tests/support/delay_proxy.rs"]
 #[allow(dead_code)]
 mod delay_proxy;
+#[path = "../tests/support/php.rs"]
+#[allow(dead_code)]
+mod php;
 #[path = "../tests/support/processes.rs"]
 #[allow(dead_code)]
 mod processes;
@@ -29,7 +37,9 @@ mod skip;
 #[allow(dead_code)]
 mod sshd;
 
+use boxes::{Fixture, Version};
 use delay_proxy::DelayProxy;
+use php::PhpBox;
 use sshd::{Options, Sshd};
 
 /// Times of one way to ask, in milliseconds.
@@ -75,6 +85,9 @@ struct Lab {
     sshd: Sshd,
     home: tempfile::TempDir,
     pfctl: PathBuf,
+    php: PathBuf,
+    // Holds the configuration that PHP reads.
+    _box: PhpBox,
 }
 
 impl Lab {
@@ -92,9 +105,28 @@ impl Lab {
             sample.display()
         );
         std::fs::write(&pfctl, text).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&pfctl, mode).unwrap();
-        Some(Self { sshd, home, pfctl })
+        let php_box = PhpBox::new(Version::V272, Fixture::Editor);
+        let php = home.path().join("php");
+        let words: String = php_box
+            .environment()
+            .iter()
+            .map(|(name, value)| format!("{name}='{value}' "))
+            .collect();
+        std::fs::write(
+            &php,
+            format!("#!/bin/sh\nexec env {words}{}\n", php_box.interpreter()),
+        )
+        .unwrap();
+        let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&pfctl, mode()).unwrap();
+        std::fs::set_permissions(&php, mode()).unwrap();
+        Some(Self {
+            sshd,
+            home,
+            pfctl,
+            php,
+            _box: php_box,
+        })
     }
 
     /// Plain ssh asking for the table, optionally over a shared connection.
@@ -150,8 +182,8 @@ impl Lab {
             ("KNOWN_HOSTS", self.known_hosts(port).display().to_string()),
             ("SSH_CONFIG", "/dev/null".to_owned()),
             ("CONTROL_PERSIST", persist.to_owned()),
-            ("PROGRAMS_PFCTL", self.pfctl.display().to_string()),
-            ("PROGRAMS_PHP", "/bin/true".to_owned()),
+            ("PATHS_PFCTL", self.pfctl.display().to_string()),
+            ("PATHS_PHP", self.php.display().to_string()),
         ];
         command.envs(
             set.into_iter()

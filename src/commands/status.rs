@@ -25,6 +25,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Client,
     Question::Interfaces,
     Question::Gateway,
+    Question::Crontab,
     Question::Table,
     Question::Rules,
     Question::Translation,

@@ -72,7 +72,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Gateway,
     Question::Table,
     Question::States(None),
-    Question::Configured,
+    Question::Crontab,
 ];
 
 /// Runs `kmsctl virusprot …`.
@@ -120,11 +120,21 @@ impl Table {
 /// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
 pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>) -> Result<Table> {
     let entries = needed(&reading.table)?;
-    let table = context.settings.service.table.as_str();
-    let expiry = match wanted(&reading.configured, "When entries are released", warnings) {
-        Some(configured) => Expiry::find(&configured.cron, &context.settings.service.table),
-        None => Expiry::unread(),
-    };
+    let table = &context.settings.service.table;
+    // What cron runs decides; pfSense writes its crontab from config.xml, though not at every write.
+    let expiry = wanted(&reading.crontab, "When entries are released", warnings)
+        .map_or_else(Expiry::unread, |items| Expiry::find(items, table));
+    if let Ok(configured) = &reading.configured
+        && Expiry::find(&configured.cron, table) != expiry
+    {
+        warnings.push(Warning::new(
+            "expiry-differs",
+            format!(
+                "config.xml has another cron job for {} than cron runs; what cron runs is shown.",
+                table.as_str()
+            ),
+        ));
+    }
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     for state in wanted(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
@@ -156,7 +166,7 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
     );
     warnings.extend(blocked::warnings(&judged, &expiry, table));
     Ok(Table {
-        table: table.to_owned(),
+        table: table.as_str().to_owned(),
         expiry,
         entries: judged,
     })

@@ -110,7 +110,7 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
             "is not a fingerprint",
         ),
         (
-            "[firewall.programs]\npfctl = \"/sbin/pfctl; reboot\"\n",
+            "[firewall.paths]\npfctl = \"/sbin/pfctl; reboot\"\n",
             "is not an absolute path",
         ),
         (

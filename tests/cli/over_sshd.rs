@@ -30,6 +30,8 @@ impl Firewall {
         let environment = TestEnvironment::new();
         let pfctl = environment.home().join("pfctl");
         write_program(&pfctl, PFCTL);
+        let crontab = environment.home().join("crontab");
+        std::fs::write(&crontab, CRONTAB).expect("a crontab");
         let php = environment.home().join("php");
         let words = php_box
             .environment()
@@ -43,7 +45,7 @@ impl Firewall {
         environment.write_config(&format!(
             "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"{transport}\"\nidentity = \"{}\"\n\
              known_hosts = \"{}\"\nssh_config = \"/dev/null\"\nfingerprint = \"{}\"\ncontrol_persist = \"20s\"\n\
-             [firewall.programs]\npfctl = \"{}\"\nphp = \"{}\"\n",
+             [firewall.paths]\npfctl = \"{}\"\nphp = \"{}\"\ncrontab = \"{}\"\n",
             sshd.port,
             sshd.user,
             sshd.client_key.display(),
@@ -51,6 +53,7 @@ impl Firewall {
             sshd.fingerprint,
             pfctl.display(),
             php.display(),
+            crontab.display(),
         ));
         // Sockets stay in this test's home.
         let environment = environment.private_runtime();
@@ -89,6 +92,11 @@ const PFCTL: &str = concat!(
     "*) echo \"pfctl: unexpected: $*\" >&2; exit 1 ;;\n",
     "esac\n",
 );
+
+/// As pfSense 2.7.2 writes it, shortened.
+const CRONTAB: &str = "# pfSense specific crontab entries\nSHELL=/bin/sh\nPATH = /etc:/bin\n\n\
+    1,31\t0-5\t*\t*\t*\troot\t/usr/bin/nice -n20 adjkerntz -a\n\
+    */60\t*\t*\t*\t*\troot\t/usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot\n";
 
 const READS: &[&[&str]] = &[
     &["status"],

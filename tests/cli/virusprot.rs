@@ -26,12 +26,12 @@ fn the_schema_has_its_keys() {
         assert_eq!(
             keys,
             [
-                "added_at",
                 "address",
+                "added_at",
                 "age_seconds",
-                "flags",
                 "release_at",
-                "states"
+                "states",
+                "flags"
             ]
         );
         let age = entry["age_seconds"].as_u64().expect("an age");
