@@ -78,17 +78,10 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
 fn crontab(world: &World) -> String {
     let mut text =
         String::from("SHELL=/bin/sh\nPATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\nHOME=/var/log\n\n");
-    for item in &world.configured.cron {
-        let fields = [
-            &item.minute,
-            &item.hour,
-            &item.mday,
-            &item.month,
-            &item.wday,
-            &item.who,
-            &item.command,
-        ];
-        text.push_str(&fields.map(String::as_str).join("\t"));
+    for item in world.configuration.list("cron", "item") {
+        let fields = ["minute", "hour", "mday", "month", "wday", "who", "command"];
+        let fields = fields.map(|field| item.text(field).unwrap_or_default());
+        text.push_str(&fields.join("\t"));
         text.push('\n');
     }
     text
