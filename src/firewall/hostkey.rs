@@ -96,7 +96,7 @@ impl KnownHosts {
     pub fn read(paths: &[PathBuf], name: &str) -> Self {
         let mut known = Self::default();
         for path in paths {
-            let Ok(bytes) = std::fs::read(path) else {
+            let Ok(bytes) = read_file(path) else {
                 continue;
             };
             known.add(path, &String::from_utf8_lossy(&bytes), name);
@@ -190,7 +190,7 @@ pub fn listed_name(host: &str, port: u16) -> String {
 
 /// Reads the key in one line of a known_hosts file, for the message about a changed key.
 pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
-    let text = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
+    let text = String::from_utf8_lossy(&read_file(path).ok()?).into_owned();
     let (_, _, key) = fields(text.lines().nth(line.checked_sub(1)?)?)?;
     parse_public_key_base64(key)
         .ok()
@@ -267,6 +267,14 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     pattern
         .get(at..)
         .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+}
+
+/// Reads a regular file; a pipe would hold up the whole program, deadline and all.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    std::fs::read(path)
 }
 
 #[cfg(test)]

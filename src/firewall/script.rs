@@ -23,7 +23,13 @@ pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
 
 /// Returns [`REMOTE_SHELL`] run as root by the given sudo, which never asks: without a password or not at all.
 pub fn remote_shell_with_sudo(sudo: &Word) -> String {
-    REMOTE_SHELL.replacen("exec ", &format!("exec {} -n ", sudo.as_str()), 1)
+    // sudo clears the environment; who asks is wanted all the same. Quoted so, sh and tcsh agree.
+    let with_sudo = format!("exec {} -n ", sudo.as_str());
+    REMOTE_SHELL.replacen("exec ", &with_sudo, 1).replacen(
+        " /bin/sh",
+        " SSH_CONNECTION=\"$SSH_CONNECTION\" /bin/sh",
+        1,
+    )
 }
 
 /// Sixteen random bytes in hexadecimal that mark our lines.

@@ -279,16 +279,33 @@ fn bad_replies_are_told_and_never_shown_as_data() {
         "#!/bin/sh\necho 'This is \x1b[2Jnot a table'\n",
         &["virusprot", "show"],
     );
-    assert_eq!(rubbish.stdout, "", "{rubbish}");
-    assert!(
-        rubbish.stderr.contains("does not understand") && !rubbish.stderr.contains('\u{1b}'),
+    assert_eq!(
+        (rubbish.stdout.as_str(), rubbish.code),
+        ("", Some(1)),
         "{rubbish}"
+    );
+    assert!(
+        rubbish.stderr.contains("a form kmsctl does not know"),
+        "{rubbish}"
+    );
+    let partly = show(
+        "#!/bin/sh\nprintf '   192.0.2.1\\n\\tCleared:     Thu Jan  1 00:00:00 2026\\n   \\033[2Jrubbish\\n'\n",
+        &["virusprot", "show"],
+    );
+    assert!(partly.stdout.contains("192.0.2.1"), "{partly}");
+    assert!(
+        partly.stderr.contains("does not understand") && !partly.stderr.contains('\u{1b}'),
+        "{partly}"
     );
     let giant = show(
         "#!/bin/sh\nhead -c 2000000 /dev/zero | tr '\\0' x\necho\n",
         &["virusprot", "show"],
     );
-    assert_eq!(giant.stdout, "", "{giant}");
+    assert_eq!(
+        (giant.stdout.as_str(), giant.code),
+        ("", Some(1)),
+        "{giant}"
+    );
     assert!(
         giant.stderr.len() < 5_000,
         "a megabyte-long line is not repeated"
