@@ -14,6 +14,10 @@
 mod agent;
 #[path = "contract/apply.rs"]
 mod apply;
+#[path = "contract/apply_failures.rs"]
+mod apply_failures;
+#[path = "contract/campaign.rs"]
+mod campaign;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]

@@ -93,7 +93,7 @@ pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> Change {
     }
 }
 
-fn build(conn: u32, rate: (u32, u32)) -> Change {
+pub fn build(conn: u32, rate: (u32, u32)) -> Change {
     Change::Build {
         description: "KMS public — kms.viktorbarzin.me".into(),
         max_src_conn: Some(conn),

@@ -166,6 +166,11 @@ impl PhpBox {
 
     /// Without php.ini, so that every machine has the same PHP; errors as pfSense's releases have them.
     fn arguments(&self) -> Vec<String> {
+        let prepend = concat!(
+            "auto_prepend_file=",
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/support/pfsense/prepend.inc"
+        );
         let include_path = format!("include_path={}", self.include_path.display());
         [
             "-n",
@@ -175,14 +180,20 @@ impl PhpBox {
             "display_errors=1",
             "-d",
             "html_errors=0",
-            // The stand-in brings its own, which tells of full disks.
+            // The stand-in brings its own.
             "-d",
-            "disable_functions=disk_free_space",
+            "disable_functions=disk_free_space,time,usleep",
+            "-d",
+            prepend,
             "-d",
             &include_path,
         ]
         .map(str::to_owned)
         .to_vec()
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The box's directory.

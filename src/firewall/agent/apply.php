@@ -174,7 +174,7 @@ function kmsctl_is_secondary() {
 function kmsctl_apply_locked($request, $lock) {
 	global $config, $kmsctl_making, $kmsctl_held;
 	$action = $request['action'];
-	$raw = kmsctl_load();
+	$raw = kmsctl_load_to_write();
 	$refused = kmsctl_preflight($request);
 	if ($refused !== null) {
 		return kmsctl_outcome($request, $refused[0], $refused[1]);
@@ -293,8 +293,10 @@ function kmsctl_end($stored, $result, $message, $revert_at) {
 	$stored['outcome']['after'] = $present;
 	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($stored['service']);
 	$stored['outcome']['reverts_at'] = $revert_at;
-	kmsctl_save($stored);
-	if ($revert_at === null) {
+	if (!kmsctl_save($stored)) {
+		/* On a full disk the job stays armed, and comes to the same end when there is space again. */
+		$stored['outcome']['message'] .= ' (this could not be noted on the firewall)';
+	} elseif ($revert_at === null) {
 		kmsctl_disarm($stored['id']);
 	} else {
 		@unlink(kmsctl_copy_path($stored['id']));

@@ -122,11 +122,12 @@ function kmsctl_arm($id, $php) {
 	return kmsctl_put_file($cron, $line);
 }
 
-/* The line first: a job without a line is rubbish, a line without a job is an error each minute. */
+/* The copy first, because it holds secrets. The line before the job: a job without a line is rubbish, a line without
+ * a job is an error each minute. */
 function kmsctl_disarm($id) {
+	@unlink(kmsctl_copy_path($id));
 	@unlink(kmsctl_cron_path($id));
 	@unlink(kmsctl_job_path($id));
-	@unlink(kmsctl_copy_path($id));
 }
 
 function kmsctl_copy_path($id) {
@@ -142,11 +143,15 @@ function kmsctl_run_job($id) {
 	}
 }
 
-/* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. */
+/* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. What a crash has left of the
+ * others goes too. */
 function kmsctl_prune() {
 	$ended = array_filter(kmsctl_all_stored(), function ($stored) {
 		return $stored['phase'] === 'ended' && $stored['revert_at'] === null;
 	});
+	foreach ($ended as $stored) {
+		kmsctl_disarm($stored['id']);
+	}
 	foreach (array_slice($ended, 0, max(0, count($ended) - 50)) as $stored) {
 		@unlink(kmsctl_stored_path($stored['id']));
 		foreach ((array) glob(kmsctl_state_directory() . "/lost-{$stored['id']}-*.xml") as $lost) {

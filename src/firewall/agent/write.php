@@ -26,6 +26,21 @@ function kmsctl_load() {
 	throw new Exception('config.xml changes while it is read');
 }
 
+/* As above, and in another second than the last write: pfSense names its backups by the second, so a third writer in the
+ * same one would replace what tells of a lost update. */
+function kmsctl_load_to_write() {
+	for ($try = 0; $try < 10; $try++) {
+		$raw = kmsctl_load();
+		$last = (int) kmsctl_revision_time();
+		/* A revision from the future is a clock that was set back; waiting does not help. */
+		if ($last < time() || $last > time() + 2) {
+			break;
+		}
+		usleep(200000);
+	}
+	return $raw;
+}
+
 /* pfSense's parser takes a file cut at a multiple of 4096 bytes for whole. */
 function kmsctl_is_whole($raw) {
 	return is_string($raw) && substr(rtrim($raw), -10) === '</pfsense>';
