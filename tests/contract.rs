@@ -34,4 +34,6 @@ mod samples;
 mod script;
 #[path = "contract/simulator.rs"]
 mod simulator;
+#[path = "contract/simulator_apply.rs"]
+mod simulator_apply;
 mod support;
