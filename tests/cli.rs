@@ -10,6 +10,8 @@
     reason = "tests touch the world and fail loudly"
 )]
 
+#[path = "cli/change.rs"]
+mod change;
 #[path = "cli/config.rs"]
 mod config;
 #[path = "cli/demo.rs"]

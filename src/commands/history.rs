@@ -139,6 +139,8 @@ struct Row {
     undone_by: Option<String>,
     kept_by: Option<String>,
     reverts_at: Option<Timestamp>,
+    /// The firewall took it back when its time was over; null where that is not known.
+    reverted: Option<bool>,
     /// `here`: from this machine's history; `firewall`: only the firewall's own tells of it.
     source: &'static str,
 }
@@ -156,6 +158,7 @@ const COLUMNS: &[&str] = &[
     "undone_by",
     "kept_by",
     "reverts_at",
+    "reverted",
     "source",
 ];
 
@@ -178,6 +181,7 @@ fn row(entry: &Entry) -> Row {
         undone_by: entry.undone_by.clone(),
         kept_by: entry.kept_by.clone(),
         reverts_at: reverts_at.and_then(|at| Timestamp::from_second(at).ok()),
+        reverted: None,
         source: "here",
     }
 }
@@ -196,6 +200,7 @@ fn row_elsewhere(elsewhere: Elsewhere, firewall: &str) -> Row {
         undone_by: None,
         kept_by: None,
         reverts_at: None,
+        reverted: None,
         source: "firewall",
     }
 }
@@ -215,12 +220,21 @@ fn list(
         )
     });
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
-    let others = configured.iter().flat_map(|configured| &configured.history);
-    let others = others
+    let told = configured
+        .iter()
+        .flat_map(|configured| &configured.history);
+    let (ours, others): (Vec<Elsewhere>, Vec<Elsewhere>) = told
         .filter_map(history::elsewhere)
-        .filter(|other| !ids.contains(&other.id.as_str()))
-        .map(|other| row_elsewhere(other, context.firewall_name()));
-    let mut rows: Vec<Row> = entries.iter().map(row).chain(others).collect();
+        .partition(|other| ids.contains(&other.id.as_str()));
+    let mut rows: Vec<Row> = entries.iter().map(row).collect();
+    if configured.is_some() {
+        for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
+            let told = ours.iter().filter(|told| told.id == row.id);
+            row.reverted = Some(told.into_iter().any(Elsewhere::is_revert));
+        }
+    }
+    let name = context.firewall_name();
+    rows.extend(others.into_iter().map(|other| row_elsewhere(other, name)));
     // Newest first; of one moment, the one written last.
     rows.reverse();
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
@@ -251,6 +265,7 @@ fn list(
             row.command.clone().unwrap_or_else(|| row.what.clone()),
             match (&row.undone_by, row.outcome) {
                 (Some(by), _) => format!("undone by {by}"),
+                _ if row.reverted == Some(true) => "reverted by itself".to_owned(),
                 (None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
             },
         ]

@@ -258,6 +258,13 @@ pub struct Elsewhere {
     pub what: String,
 }
 
+impl Elsewhere {
+    /// Returns whether this entry is the firewall taking the change back: the agent's words for that begin so.
+    pub fn is_revert(&self) -> bool {
+        self.what.starts_with("taken back")
+    }
+}
+
 /// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
 /// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
 pub fn elsewhere(revision: &super::configured::Revision) -> Option<Elsewhere> {

@@ -205,13 +205,25 @@ async fn judged(
     carried
 }
 
+/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let sentence = if clause.starts_with("pf") {
+        clause.to_owned()
+    } else {
+        first.unwrap_or_default() + letters.as_str()
+    };
+    if sentence.ends_with(['.', '!', '?']) {
+        sentence
+    } else {
+        sentence + "."
+    }
+}
+
 /// Turns what the agent says into an ending.
 pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Carried {
-    let message = outcome.message.clone();
-    let lost = outcome.lost_update.as_ref().map(|file| {
-        format!(" Another writer's version was replaced at the same moment; it is in {file} on the firewall.")
-    });
-    let message = message + &lost.unwrap_or_default();
+    let message = sentence(&outcome.message);
     let conflict = |hint: &str| Some(Failure::new(Kind::Conflict, &message).hint(hint));
     let (ended, failure) = match outcome.result {
         Ending::Done => (Ended::Done, None),
@@ -392,7 +404,7 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
         Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
         Kept::Reverted { reverted } => Carried::failed(Failure::new(
             Kind::Conflict,
-            format!("Too late: {id} was due already. {}", reverted.message),
+            format!("Too late: {id} was due already. {}", sentence(&reverted.message)),
         )),
         Kept::Locked { holder } => Carried::failed(
             Failure::new(

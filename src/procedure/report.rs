@@ -10,6 +10,7 @@ use crate::domain::blocked::age;
 use crate::domain::history::{self, Ended, Entry, Finish};
 use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::plan::{Address, Difference, Operation, Plan, PlannedEntry, Risk, Undo};
+use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::Reading;
 use crate::terminal::human::{left, right, span};
@@ -127,6 +128,16 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
     if report.entries.is_some() {
         view.items = Some(("entries", ENTRY_COLUMNS));
     }
+    let lost = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.lost_update.as_ref());
+    if let Some(file) = lost {
+        view.warnings.push(Warning::new(
+            "lost-update",
+            format!("Somebody else saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall."),
+        ));
+    }
     for_people(&mut view.human, plan, finish, &report, now);
     context.terminal.show(&view)?;
     match &report.undo {
@@ -160,7 +171,7 @@ fn report<'a>(
     let side = |pick: fn(&Difference) -> &Value| {
         let pairs = plan.change.differences.iter();
         pairs
-            .map(|difference| (difference.field.clone(), pick(difference).clone()))
+            .map(|difference| (key(&difference.field), pick(difference).clone()))
             .collect()
     };
     Report {
@@ -177,6 +188,11 @@ fn report<'a>(
         checks: &plan.change.checks,
         risks: &plan.change.risks,
     }
+}
+
+/// Scripts want a name without blanks.
+fn key(field: &str) -> String {
+    field.replace(' ', "_")
 }
 
 fn command(context: &Context, verb: &str, plan: &Plan) -> String {
@@ -243,14 +259,12 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         Ended::Failed => ("Failed", Tone::Bad),
     };
     human.field(word, &finish.message, tone);
-    for (field, before) in &report.before {
-        let after = report.after.get(field).unwrap_or(&Value::Null);
-        if before != after {
-            human.field(
-                &format!("  {field}"),
-                format!("{} -> {}", shown(before), shown(after)),
-                Tone::Plain,
-            );
+    for difference in &plan.change.differences {
+        let name = key(&difference.field);
+        let after = report.after.get(&name).unwrap_or(&Value::Null);
+        if difference.before != *after {
+            let line = format!("{} -> {}", shown(&difference.before), shown(after));
+            human.field(&format!("  {}", difference.field), line, Tone::Plain);
         }
     }
     if let Some(killed) = finish
