@@ -141,7 +141,7 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
     {
-        return Err((terminal, failure.retold()));
+        return Err((early, failure.retold()));
     }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);

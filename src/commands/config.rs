@@ -151,7 +151,10 @@ fn target(context: &Context) -> Result<PathBuf> {
 /// What `config init` asks for, in order; everything else keeps its default.
 const ASKED: &[(&str, &str)] = &[
     ("firewall.host", "pfSense box (address, name or ssh Host)"),
-    ("firewall.user", "Account on it"),
+    (
+        "firewall.user",
+        "Account on it (a dash leaves it to ssh_config)",
+    ),
     ("firewall.port", "SSH port"),
     (
         "firewall.identity",
@@ -173,9 +176,9 @@ fn init(context: &Context) -> Result<()> {
             context.terminal,
             question,
             context.layers.text(key),
-            |text| values::check(kind, text),
+            |text| values::check(kind, none_of(text)),
         )?;
-        answers.push((*key, answer));
+        answers.push((*key, none_of(&answer).to_owned()));
     }
     if !prompt::confirm(context.terminal, &format!("Write {}?", path.display()))? {
         return Err(Failure::new(Kind::NotConfirmed, "Nothing was written."));
@@ -186,6 +189,11 @@ fn init(context: &Context) -> Result<()> {
         .terminal
         .hint("`kmsctl config show` shows every value; `kmsctl status` tries them.");
     Ok(())
+}
+
+/// A prompt with a default cannot be answered with nothing; a dash is nothing.
+fn none_of(answer: &str) -> &str {
+    if answer == "-" { "" } else { answer }
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {

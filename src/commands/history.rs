@@ -220,9 +220,7 @@ fn list(
         )
     });
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
-    let told = configured
-        .iter()
-        .flat_map(|configured| &configured.history);
+    let told = configured.iter().flat_map(|configured| &configured.history);
     let (ours, others): (Vec<Elsewhere>, Vec<Elsewhere>) = told
         .filter_map(history::elsewhere)
         .partition(|other| ids.contains(&other.id.as_str()));

@@ -404,7 +404,10 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
         Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
         Kept::Reverted { reverted } => Carried::failed(Failure::new(
             Kind::Conflict,
-            format!("Too late: {id} was due already. {}", sentence(&reverted.message)),
+            format!(
+                "Too late: {id} was due already. {}",
+                sentence(&reverted.message)
+            ),
         )),
         Kept::Locked { holder } => Carried::failed(
             Failure::new(

@@ -26,7 +26,7 @@ pub fn text(
     asked(terminal, || {
         Input::<String>::new()
             .with_prompt(question)
-            .with_initial_text(default.to_owned())
+            .default(default.to_owned())
             .allow_empty(true)
             .validate_with(|text: &String| check(text))
             .interact_text()
