@@ -58,14 +58,20 @@ fn without_a_terminal_and_without_yes_nothing_is_even_connected_to() {
         assert!(told.contains("nothing was changed"), "{command:?}: {told}");
         assert!(told.contains("--yes"), "{command:?}: {told}");
     }
-    let told = environment.run(&["virusprot", "flush", "--yes"]).fails_with(5);
+    let told = environment
+        .run(&["virusprot", "flush", "--yes"])
+        .fails_with(5);
     assert!(told.contains("127.0.0.1"), "{told}");
 }
 
 #[test]
 fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
     fn walk(command: &clap::Command, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
-        let has = |name: &str| command.get_arguments().any(|argument| argument.get_long() == Some(name));
+        let has = |name: &str| {
+            command
+                .get_arguments()
+                .any(|argument| argument.get_long() == Some(name))
+        };
         if has("yes") {
             assert!(has("dry-run"), "{path:?}");
             found.push(path.clone());
@@ -79,7 +85,14 @@ fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
     let mut found = Vec::new();
     walk(&kmsctl::cli::tree(), &mut Vec::new(), &mut found);
     for path in &found {
-        let listed = CHANGING.iter().any(|command| command.iter().zip(path).filter(|(word, name)| *word == name).count() == path.len());
+        let listed = CHANGING.iter().any(|command| {
+            command
+                .iter()
+                .zip(path)
+                .filter(|(word, name)| *word == name)
+                .count()
+                == path.len()
+        });
         assert!(listed, "{path:?} changes something and is not tested here");
     }
     assert!(found.len() >= 13, "{found:?}");
@@ -90,10 +103,17 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let environment = TestEnvironment::new();
     let before = exposure(&environment);
     for command in CHANGES {
-        let shown = environment.demo(&[command, &["--dry-run", "-o", "json"][..]].concat()).json();
+        let shown = environment
+            .demo(&[command, &["--dry-run", "-o", "json"][..]].concat())
+            .json();
         assert_eq!(shown["schema"], "kmsctl/change/v1");
         assert_eq!(shown["data"]["outcome"], "dry-run", "{command:?}");
-        assert!(!shown["data"]["checks"].as_array().expect("checks").is_empty());
+        assert!(
+            !shown["data"]["checks"]
+                .as_array()
+                .expect("checks")
+                .is_empty()
+        );
         assert_ne!(shown["data"]["before"], shown["data"]["after"]);
     }
     assert_eq!(exposure(&environment), before);
@@ -103,22 +123,48 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() {
 #[test]
 fn a_change_has_its_keys_in_every_form() {
     let environment = TestEnvironment::new();
-    let shown = environment.demo(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
+    let shown = environment
+        .demo(&["ratelimit", "tighten", "--yes", "-o", "json"])
+        .json();
     assert_eq!(shown["data"]["outcome"], "done");
-    assert_eq!(shown["data"]["before"], serde_json::json!({ "max_src_conn": 50, "rate": "10/60" }));
-    assert_eq!(shown["data"]["after"], serde_json::json!({ "max_src_conn": 10, "rate": "3/60" }));
+    assert_eq!(
+        shown["data"]["before"],
+        serde_json::json!({ "max_src_conn": 50, "rate": "10/60" })
+    );
+    assert_eq!(
+        shown["data"]["after"],
+        serde_json::json!({ "max_src_conn": 10, "rate": "3/60" })
+    );
     let id = shown["data"]["id"].as_str().expect("an id");
     assert_eq!(shown["data"]["undo"], format!("kmsctl --demo undo {id}"));
     assert!(shown["data"]["reverts_at"].is_null());
-    let line = environment.demo(&["ratelimit", "loosen", "--yes", "-o", "ndjson"]).success();
-    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON")["outcome"], "done");
-    let csv = environment.demo(&["virusprot", "flush", "--yes", "-o", "csv"]).success();
-    assert!(csv.starts_with("address,added_at,age_seconds,result\n"), "{csv}");
-    assert!(csv.lines().skip(1).all(|line| line.ends_with(",freed")), "{csv}");
+    let line = environment
+        .demo(&["ratelimit", "loosen", "--yes", "-o", "ndjson"])
+        .success();
+    assert_eq!(
+        serde_json::from_str::<Value>(&line).expect("JSON")["outcome"],
+        "done"
+    );
+    let csv = environment
+        .demo(&["virusprot", "flush", "--yes", "-o", "csv"])
+        .success();
+    assert!(
+        csv.starts_with("address,added_at,age_seconds,result\n"),
+        "{csv}"
+    );
+    assert!(
+        csv.lines().skip(1).all(|line| line.ends_with(",freed")),
+        "{csv}"
+    );
     let table = environment.demo(&["ratelimit", "default", "--yes"]);
     assert!(table.stdout.contains("rate  30/60 -> 10/60"), "{table}");
-    assert!(table.stderr.contains("hint: kmsctl --demo undo "), "{table}");
-    let again = environment.demo(&["ratelimit", "default", "--yes", "-o", "json"]).json();
+    assert!(
+        table.stderr.contains("hint: kmsctl --demo undo "),
+        "{table}"
+    );
+    let again = environment
+        .demo(&["ratelimit", "default", "--yes", "-o", "json"])
+        .json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
     assert!(again["data"]["id"].is_null());
 }
@@ -139,9 +185,13 @@ fn what_the_firewall_could_not_do_is_told_as_it_is() {
     for (name, code, wanted, outcome) in cases {
         for command in CHANGES {
             let environment = scenario(name);
-            let told = environment.demo(&[command, &["--yes"][..]].concat()).fails_with(code);
+            let told = environment
+                .demo(&[command, &["--yes"][..]].concat())
+                .fails_with(code);
             assert!(told.contains(wanted), "{name} {command:?}: {told}");
-            let list = environment.demo(&["history", "--local", "-o", "json"]).json();
+            let list = environment
+                .demo(&["history", "--local", "-o", "json"])
+                .json();
             let entry = &list["data"]["entries"][0]["outcome"];
             if outcome.is_empty() {
                 assert!(entry.is_null(), "{name} {command:?}: {list:#}");
@@ -158,10 +208,17 @@ fn a_lost_answer_is_asked_for_and_never_guessed() {
         for command in CHANGES {
             let environment = scenario(name);
             let outcome = environment.demo(&[command, &["--yes", "-o", "json"][..]].concat());
-            let asked = outcome.stderr.contains("Connecting again to ask what happened");
+            let asked = outcome
+                .stderr
+                .contains("Connecting again to ask what happened");
             assert!(asked || name == "cut-after-apply", "{command:?}: {outcome}");
-            let shown: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome}"));
-            assert_eq!((outcome.code, &shown["data"]["outcome"]), (Some(0), &Value::from("done")), "{name} {command:?}");
+            let shown: Value = serde_json::from_str(&outcome.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {outcome}"));
+            assert_eq!(
+                (outcome.code, &shown["data"]["outcome"]),
+                (Some(0), &Value::from("done")),
+                "{name} {command:?}"
+            );
             let state = exposure(&environment);
             if command[0] == "expose" {
                 assert_ne!(state[0], "open", "{name} {command:?}");
@@ -174,9 +231,14 @@ fn a_lost_answer_is_asked_for_and_never_guessed() {
 
 #[test]
 fn a_foreign_edit_that_our_write_replaced_is_reported() {
-    let shown = scenario("lost-update").demo(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
+    let shown = scenario("lost-update")
+        .demo(&["ratelimit", "tighten", "--yes", "-o", "json"])
+        .json();
     let warnings = shown["warnings"].to_string();
-    assert!(warnings.contains("lost-update") && warnings.contains("/conf/"), "{warnings}");
+    assert!(
+        warnings.contains("lost-update") && warnings.contains("/conf/"),
+        "{warnings}"
+    );
 }
 
 #[test]
@@ -185,65 +247,120 @@ fn a_saved_plan_is_private_and_applied_once() {
     let saved = environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]);
     assert!(saved.stderr.contains("nothing was changed"), "{saved}");
     let path = environment.home().join("plan.json");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().expect("a plan").permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&path.metadata().expect("a plan").permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let told = environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).fails_with(2);
+    let told = environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
+        .fails_with(2);
     assert!(told.contains("exists already"), "{told}");
-    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]).json();
+    let done = environment
+        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
+        .json();
     assert_eq!(done["data"]["outcome"], "done", "{done:#}");
-    let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(6);
+    let told = environment
+        .demo(&["apply", "plan.json", "--yes"])
+        .fails_with(6);
     assert!(told.contains("carried out already"), "{told}");
 }
 
 #[test]
 fn a_stale_plan_is_refused_and_what_moved_is_named() {
     let environment = TestEnvironment::new();
-    environment.demo(&["ratelimit", "tighten", "--plan-out", "caps.json"]).success();
-    environment.demo(&["virusprot", "flush", "--plan-out", "flush.json"]).success();
-    environment.demo(&["ratelimit", "loosen", "--yes"]).success();
-    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
-    let first = csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
-    environment.demo(&["virusprot", "delete", &first, "--yes"]).success();
-    let told = environment.demo(&["apply", "caps.json", "--yes"]).fails_with(6);
+    environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "caps.json"])
+        .success();
+    environment
+        .demo(&["virusprot", "flush", "--plan-out", "flush.json"])
+        .success();
+    environment
+        .demo(&["ratelimit", "loosen", "--yes"])
+        .success();
+    let csv = environment
+        .demo(&["virusprot", "show", "-o", "csv"])
+        .success();
+    let first = csv
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').next())
+        .expect("an entry")
+        .to_owned();
+    environment
+        .demo(&["virusprot", "delete", &first, "--yes"])
+        .success();
+    let told = environment
+        .demo(&["apply", "caps.json", "--yes"])
+        .fails_with(6);
     assert!(told.contains("max-src-conn-rate: was 10, is 30"), "{told}");
-    let told = environment.demo(&["apply", "flush.json", "--yes"]).fails_with(6);
-    assert!(told.contains(&format!("{first}: was blocked since")) && told.contains("is nothing"), "{told}");
+    let told = environment
+        .demo(&["apply", "flush.json", "--yes"])
+        .fails_with(6);
+    assert!(
+        told.contains(&format!("{first}: was blocked since")) && told.contains("is nothing"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_plan_that_is_not_ours_is_refused() {
     let environment = TestEnvironment::new();
-    environment.demo(&["ratelimit", "tighten", "--plan-out", "plan.json"]).success();
+    environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
+        .success();
     let path = environment.home().join("plan.json");
     let text = std::fs::read_to_string(&path).expect("a plan");
     let refused = |text: &str, wanted: &str| {
         std::fs::write(&path, text).expect("a plan");
-        let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(2);
+        let told = environment
+            .demo(&["apply", "plan.json", "--yes"])
+            .fails_with(2);
         assert!(told.contains(wanted), "{told}");
     };
-    refused(&text.replacen("\"max_src_conn\": 10", "\"max_src_conn\": 9999", 1), "edited");
-    refused(&text.replacen("plan/v1", "plan/v9", 1), "this kmsctl reads kmsctl/plan/v1");
+    refused(
+        &text.replacen("\"max_src_conn\": 10", "\"max_src_conn\": 9999", 1),
+        "edited",
+    );
+    refused(
+        &text.replacen("plan/v1", "plan/v9", 1),
+        "this kmsctl reads kmsctl/plan/v1",
+    );
     refused("{}", "not a plan of kmsctl");
     refused("\u{1}", "not a plan of kmsctl");
     std::fs::write(&path, &text).expect("a plan");
-    let told = environment.run(&["apply", "plan.json", "--yes"]).fails_with(2);
+    let told = environment
+        .run(&["apply", "plan.json", "--yes"])
+        .fails_with(2);
     assert!(told.contains("This plan is for demo"), "{told}");
-    std::fs::remove_dir_all(environment.home().join(".local")).expect("the demo is forgotten, its host key too");
-    let told = environment.demo(&["apply", "plan.json", "--yes"]).fails_with(2);
+    std::fs::remove_dir_all(environment.home().join(".local"))
+        .expect("the demo is forgotten, its host key too");
+    let told = environment
+        .demo(&["apply", "plan.json", "--yes"])
+        .fails_with(2);
     assert!(told.contains("another firewall"), "{told}");
-    environment.demo(&["apply", "/nonexistent.json", "--yes"]).fails_with(2);
+    environment
+        .demo(&["apply", "/nonexistent.json", "--yes"])
+        .fails_with(2);
 }
 
 #[test]
 fn a_full_disk_here_is_refused_before_the_firewall_is_touched() {
     let environment = TestEnvironment::new();
     let before = exposure(&environment);
-    let blocked = || environment.demo(&["virusprot", "show", "-o", "ndjson"]).success();
+    let blocked = || {
+        environment
+            .demo(&["virusprot", "show", "-o", "ndjson"])
+            .success()
+    };
     let entries = blocked();
     std::os::unix::fs::symlink("/dev/full", journal(&environment)).expect("a full disk");
     for command in CHANGES.iter().chain([&["virusprot", "flush"][..]].iter()) {
-        let told = environment.demo(&[command, &["--yes"][..]].concat()).fails_with(1);
-        assert!(told.contains("Nothing was changed: without a history"), "{told}");
+        let told = environment
+            .demo(&[command, &["--yes"][..]].concat())
+            .fails_with(1);
+        assert!(
+            told.contains("Nothing was changed: without a history"),
+            "{told}"
+        );
     }
     assert_eq!(exposure(&environment), before);
     assert_eq!(blocked(), entries);
@@ -252,15 +369,32 @@ fn a_full_disk_here_is_refused_before_the_firewall_is_touched() {
 #[test]
 fn a_reason_is_kept_and_control_characters_are_refused() {
     let environment = TestEnvironment::new();
-    environment.demo(&["ratelimit", "tighten", "--yes", "--reason", "night shift — abuse"]).success();
+    environment
+        .demo(&[
+            "ratelimit",
+            "tighten",
+            "--yes",
+            "--reason",
+            "night shift — abuse",
+        ])
+        .success();
     let list = environment.demo(&["history", "-o", "json"]).json();
     assert_eq!(list["data"]["entries"][0]["reason"], "night shift — abuse");
-    environment.demo(&["ratelimit", "loosen", "--yes", "--reason", "a\nb"]).fails_with(2);
-    environment.demo(&["ratelimit", "loosen", "--yes", "--reason", &"x".repeat(300)]).fails_with(2);
+    environment
+        .demo(&["ratelimit", "loosen", "--yes", "--reason", "a\nb"])
+        .fails_with(2);
+    environment
+        .demo(&["ratelimit", "loosen", "--yes", "--reason", &"x".repeat(300)])
+        .fails_with(2);
 }
 
 /// Runs a command at a terminal, answers its question, and returns what it printed and its exit code.
-fn at_a_terminal(environment: &TestEnvironment, arguments: &[&str], question: &str, answer: &str) -> (String, Option<i32>) {
+fn at_a_terminal(
+    environment: &TestEnvironment,
+    arguments: &[&str],
+    question: &str,
+    answer: &str,
+) -> (String, Option<i32>) {
     let mut command = environment.command(&[&["--demo", "--color", "never"], arguments].concat());
     command.stdin(std::process::Stdio::inherit());
     let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
@@ -279,17 +413,54 @@ fn at_a_terminal(environment: &TestEnvironment, arguments: &[&str], question: &s
 #[test]
 fn an_operator_is_asked_as_much_as_is_at_stake() {
     let environment = TestEnvironment::new();
-    let csv = environment.demo(&["virusprot", "show", "-o", "csv"]).success();
-    let first = csv.lines().nth(1).and_then(|line| line.split(',').next()).expect("an entry").to_owned();
-    let (shown, code) = at_a_terminal(&environment, &["virusprot", "delete", &first], "Do it?", "n");
+    let csv = environment
+        .demo(&["virusprot", "show", "-o", "csv"])
+        .success();
+    let first = csv
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').next())
+        .expect("an entry")
+        .to_owned();
+    let (shown, code) = at_a_terminal(
+        &environment,
+        &["virusprot", "delete", &first],
+        "Do it?",
+        "n",
+    );
     assert_eq!(code, Some(4), "{shown}");
-    assert!(shown.contains("10 -> 9") && shown.contains("nothing was changed"), "{shown}");
-    let (shown, code) = at_a_terminal(&environment, &["virusprot", "flush"], "Type `flush` to do it", "yes");
+    assert!(
+        shown.contains("10 -> 9") && shown.contains("nothing was changed"),
+        "{shown}"
+    );
+    let (shown, code) = at_a_terminal(
+        &environment,
+        &["virusprot", "flush"],
+        "Type `flush` to do it",
+        "yes",
+    );
     assert_eq!(code, Some(4), "{shown}");
-    let (shown, code) = at_a_terminal(&environment, &["states", "kill", "--all"], "Type `kill` to do it", "");
+    let (shown, code) = at_a_terminal(
+        &environment,
+        &["states", "kill", "--all"],
+        "Type `kill` to do it",
+        "",
+    );
     assert_eq!(code, Some(4), "{shown}");
-    let (shown, code) = at_a_terminal(&environment, &["expose", "revoke"], "Type `revoke` to do it", "revoke");
+    let (shown, code) = at_a_terminal(
+        &environment,
+        &["expose", "revoke"],
+        "Type `revoke` to do it",
+        "revoke",
+    );
     assert_eq!(code, Some(0), "{shown}");
     assert_eq!(exposure(&environment)[0], "closed");
-    assert_eq!(environment.demo(&["history", "--local", "-o", "ndjson"]).success().lines().count(), 1);
+    assert_eq!(
+        environment
+            .demo(&["history", "--local", "-o", "ndjson"])
+            .success()
+            .lines()
+            .count(),
+        1
+    );
 }
