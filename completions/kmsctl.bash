@@ -2653,7 +2653,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help rule states status virusprot"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help expose history ratelimit rule states status virusprot"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -136,12 +136,16 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
                 .map_err(|failure| (early, failure))?
         }
     };
-    let terminal = Terminal::new(settings.output, settings.color, no_color, quiet, verbose);
+    let terminal = if problem.is_some() {
+        Terminal::new(early.mode, ColorChoice::Auto, no_color, quiet, verbose)
+    } else {
+        Terminal::new(settings.output, settings.color, no_color, quiet, verbose)
+    };
     if let Some(failure) = problem
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
     {
-        return Err((early, failure.retold()));
+        return Err((terminal, failure.retold()));
     }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);

@@ -16,12 +16,20 @@ mod change;
 mod config;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/expose.rs"]
+mod expose;
+#[path = "cli/history.rs"]
+mod history;
 #[path = "cli/house.rs"]
 mod house;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
+#[path = "cli/ratelimit.rs"]
+mod ratelimit;
 #[path = "cli/runbook.rs"]
 mod runbook;
+#[path = "cli/states.rs"]
+mod states;
 #[path = "cli/status.rs"]
 mod status;
 mod support;

@@ -158,7 +158,7 @@ const ASKED: &[(&str, &str)] = &[
     ("firewall.port", "SSH port"),
     (
         "firewall.identity",
-        "Private key file (empty: agent and usual names)",
+        "Private key file (a dash: agent and usual names)",
     ),
     ("service.alias", "Alias of the service in pfSense"),
     ("service.address", "Address behind the alias"),

@@ -10,6 +10,9 @@ use crate::terminal::human::left;
 
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("expose", include_str!("../../runbooks/expose.md")),
+    ("history", include_str!("../../runbooks/history.md")),
+    ("ratelimit", include_str!("../../runbooks/ratelimit.md")),
     ("rule", include_str!("../../runbooks/rule.md")),
     ("states", include_str!("../../runbooks/states.md")),
     ("status", include_str!("../../runbooks/status.md")),

@@ -137,9 +137,16 @@ impl Layers {
             )));
         }
         let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            // The first line says where; the drawing below it is no sentence.
+            let place = error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             Failure::usage(format!(
-                "The configuration file {shown} is not valid TOML: {}",
-                error.to_string().trim_end()
+                "The configuration file {shown} is not valid TOML: {place}: {}.",
+                error.message()
             ))
         })?;
         self.file = Some(path.to_owned());

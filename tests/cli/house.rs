@@ -166,3 +166,59 @@ fn one_word_names_command_file_runbook_and_test() {
             .collect::<Vec<_>>()
     );
 }
+
+/// Returns whether a source file is part of what may do this.
+fn within(path: &Path, places: &[&str]) -> bool {
+    let relative = path.strip_prefix(root().join("src")).unwrap_or(path);
+    places
+        .iter()
+        .any(|place| relative.starts_with(place) || relative == Path::new(&format!("{place}.rs")))
+}
+
+#[test]
+fn only_the_procedure_changes_anything() {
+    // What changes a firewall, and the only places that may name it. The simulator is the other side of the wire.
+    let fences: [(&[&str], &[&str]); 4] = [
+        (
+            &["firewall::act", "act::", "Action::"],
+            &["procedure", "firewall/act", "firewall/mod", "domain/pf", "domain/exposure", "simulator"],
+        ),
+        (
+            &["ApplyRequest", "KeepRequest", "OutcomeRequest", "Request::Apply", "Request::Keep"],
+            &["procedure", "firewall/act", "firewall/agent", "domain/change", "simulator"],
+        ),
+        (
+            &["\"delete\"", "\"add\"", "\"-k\"", "\"-K\"", "\"-F\"", "\"flush\"", "\"zero\"", "\"expire\"", "\"replace\"", "\"-f\""],
+            &["firewall/act", "firewall/facts", "firewall/ssh_arguments", "domain/plan", "simulator"],
+        ),
+        (&[".append("], &["procedure", "journal", "terminal"]),
+    ];
+    for (path, text) in rust_files("src") {
+        for (words, places) in fences {
+            for word in words {
+                let named = code(&text).contains(word);
+                assert!(!named || within(&path, places), "{} names {word}: changes go through src/procedure.rs", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_ever_flushes_zeroes_or_replaces() {
+    let act = std::fs::read_to_string(root().join("src/firewall/act.rs")).expect("the actions");
+    for word in ["\"flush\"", "\"zero\"", "\"-F\"", "\"replace\"", "\"reset\"", "\"-K\""] {
+        assert!(!code(&act).contains(word), "{word}");
+    }
+}
+
+#[test]
+fn every_changing_command_hands_over_to_the_procedure() {
+    for (path, text) in rust_files("src/commands") {
+        let code = code(&text);
+        let takes_flags = code.contains("flags: Flags") || code.contains("Flags {");
+        if takes_flags {
+            let hands_over = code.contains("procedure::change(") || code.contains("procedure::apply(");
+            assert!(hands_over, "{}", path.display());
+        }
+    }
+}

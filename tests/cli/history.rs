@@ -1,0 +1,318 @@
+//! `kmsctl history`, `undo` and the file behind them.
+
+use serde_json::Value;
+
+use crate::support::environment::TestEnvironment;
+
+fn done(environment: &TestEnvironment, arguments: &[&str]) -> Value {
+    environment
+        .demo(&[arguments, &["--yes", "-o", "json"]].concat())
+        .json()["data"]
+        .clone()
+}
+
+fn journal(environment: &TestEnvironment) -> std::path::PathBuf {
+    environment
+        .home()
+        .join(".local/state/kmsctl/demo/journal.jsonl")
+}
+
+fn blocked(environment: &TestEnvironment) -> Vec<String> {
+    let csv = environment
+        .demo(&["virusprot", "show", "--sort", "address", "-o", "csv"])
+        .success();
+    csv.lines()
+        .skip(1)
+        .filter_map(|line| line.split(',').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_list_says_what_by_whom_and_how_it_stands() {
+    let environment = TestEnvironment::new();
+    assert!(
+        environment
+            .demo(&["history"])
+            .stderr
+            .contains("Nothing was changed yet")
+    );
+    let first = done(&environment, &["ratelimit", "tighten", "--reason", "abuse"]);
+    done(&environment, &["virusprot", "flush"]);
+    done(
+        &environment,
+        &["undo", first["id"].as_str().expect("an id")],
+    );
+    let list = environment.demo(&["history", "-o", "json"]).json();
+    assert_eq!(list["schema"], "kmsctl/history/v1");
+    let entries = list["data"]["entries"].as_array().expect("entries");
+    let commands: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| entry["command"].as_str())
+        .collect();
+    let undo = format!("undo {}", first["id"].as_str().expect("an id"));
+    assert_eq!(
+        commands,
+        [undo.as_str(), "virusprot flush", "ratelimit tighten"]
+    );
+    assert_eq!(
+        (
+            &entries[2]["who"],
+            &entries[2]["reason"],
+            &entries[2]["source"]
+        ),
+        (&"tester@demo".into(), &"abuse".into(), &"here".into())
+    );
+    assert_eq!(entries[2]["undone_by"], entries[0]["id"]);
+    for form in ["table", "ndjson", "csv"] {
+        assert!(
+            !environment
+                .demo(&["history", "-o", form])
+                .success()
+                .is_empty(),
+            "{form}"
+        );
+    }
+    let whole = environment
+        .demo(&["history", first["id"].as_str().expect("an id")])
+        .success();
+    for wanted in [
+        "undone",
+        "50 -> 10",
+        "Before:",
+        "After:",
+        "\"max-src-conn\": \"50\"",
+        "\"max-src-conn\": \"10\"",
+    ] {
+        assert!(whole.contains(wanted), "{wanted}: {whole}");
+    }
+    environment.demo(&["history", "ffffffffffff"]).fails_with(2);
+    environment
+        .demo(&["undo", "ffffffffffff", "--yes"])
+        .fails_with(2);
+    environment
+        .demo(&["keep", "ffffffffffff", "--yes"])
+        .fails_with(2);
+}
+
+#[test]
+fn every_change_is_taken_back_once() {
+    let environment = TestEnvironment::new();
+    let entries = blocked(&environment);
+    let state =
+        || environment.demo(&["expose", "show", "-o", "json"]).json()["data"]["caps"].clone();
+    let before = state();
+    let changes: [&[&str]; 6] = [
+        &["ratelimit", "tighten"],
+        &["ratelimit", "set", "--rate", "none"],
+        &["virusprot", "flush"],
+        &["expose", "revoke"],
+        &["expose", "revoke", "--delete"],
+        &["virusprot", "delete", &entries[0]],
+    ];
+    for change in changes {
+        let id = done(&environment, change)["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let undone = done(&environment, &["undo"]);
+        assert_eq!(undone["outcome"], "done", "{change:?}");
+        assert_eq!(blocked(&environment), entries, "{change:?}");
+        assert_eq!(state(), before, "{change:?}");
+        let told = environment.demo(&["undo", &id, "--yes"]).fails_with(1);
+        assert!(told.contains("taken back already"), "{change:?}: {told}");
+    }
+    let told = environment.demo(&["undo", "--yes"]).fails_with(1);
+    assert!(told.contains("can be taken back"), "{told}");
+    environment.demo(&["history", "--verify"]).success();
+}
+
+#[test]
+fn an_undo_of_an_undo_makes_the_change_once_more() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["ratelimit", "tighten"]);
+    let undone = done(&environment, &["undo"]);
+    let again = done(
+        &environment,
+        &["undo", undone["id"].as_str().expect("an id")],
+    );
+    assert_eq!(again["after"]["max_src_conn"], 10, "{again:#}");
+    assert!(
+        environment
+            .demo(&["ratelimit", "show"])
+            .success()
+            .contains("preset tighten")
+    );
+}
+
+#[test]
+fn what_moved_on_since_is_left_alone() {
+    let environment = TestEnvironment::new();
+    let first = done(&environment, &["ratelimit", "tighten"]);
+    done(&environment, &["ratelimit", "loosen"]);
+    let told = environment
+        .demo(&["undo", first["id"].as_str().expect("an id"), "--yes"])
+        .fails_with(6);
+    assert!(told.contains("moved on since"), "{told}");
+    assert!(
+        environment
+            .demo(&["ratelimit", "show"])
+            .success()
+            .contains("preset loosen")
+    );
+}
+
+#[test]
+fn ages_restart_and_undo_says_so() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["virusprot", "flush"]);
+    let outcome = environment.demo(&["undo", "--yes"]);
+    assert!(outcome.stderr.contains("ages restart"), "{outcome}");
+    let shown = environment
+        .demo(&["virusprot", "show", "-o", "json"])
+        .json();
+    let ages: Vec<u64> = shown["data"]["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .filter_map(|entry| entry["age_seconds"].as_u64())
+        .collect();
+    assert!(
+        !ages.is_empty() && ages.iter().all(|age| *age == 0),
+        "{ages:?}"
+    );
+}
+
+#[test]
+fn ended_connections_cannot_be_taken_back() {
+    let environment = TestEnvironment::new();
+    let killed = done(&environment, &["states", "kill", "--all"]);
+    let told = environment
+        .demo(&["undo", killed["id"].as_str().expect("an id"), "--yes"])
+        .fails_with(1);
+    assert!(told.contains("do not come back"), "{told}");
+}
+
+#[test]
+fn a_torn_record_is_recovered_and_reported() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["ratelimit", "tighten"]);
+    let text = std::fs::read(journal(&environment)).expect("a history");
+    std::fs::write(journal(&environment), &text[..text.len() - 20]).expect("a torn history");
+    let verified = environment.demo(&["history", "--verify"]);
+    assert!(
+        verified.code == Some(0) && verified.stderr.contains("torn"),
+        "{verified}"
+    );
+    // How the change ended was in the torn record; the firewall is asked, and knows.
+    let list = environment
+        .demo(&["history", "--local", "-o", "json"])
+        .json();
+    assert_eq!(list["data"]["entries"][0]["outcome"], "unknown");
+    let id = list["data"]["entries"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    assert!(
+        environment
+            .demo(&["history", &id])
+            .success()
+            .contains("done: ")
+    );
+    std::fs::write(journal(&environment), &text[..text.len() - 20]).expect("a torn history");
+    let outcome = environment.demo(&["virusprot", "flush", "--yes"]);
+    assert!(
+        outcome.code == Some(0) && outcome.stderr.contains("torn record"),
+        "{outcome}"
+    );
+    assert!(
+        environment
+            .demo(&["history", "--verify"])
+            .success()
+            .contains("chain of 4 records holds")
+    );
+}
+
+#[test]
+fn a_change_whose_ending_was_never_written_is_settled_by_undo() {
+    let environment = TestEnvironment::new();
+    let id = done(&environment, &["ratelimit", "tighten"])["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let text = std::fs::read_to_string(journal(&environment)).expect("a history");
+    let first: String = text
+        .lines()
+        .take(1)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(journal(&environment), first).expect("a history");
+    assert_eq!(done(&environment, &["undo", &id])["outcome"], "done");
+    assert!(
+        environment
+            .demo(&["ratelimit", "show"])
+            .success()
+            .contains("preset default")
+    );
+}
+
+#[test]
+fn a_broken_chain_is_named_and_does_not_stop_anybody() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["ratelimit", "tighten"]);
+    done(&environment, &["virusprot", "flush"]);
+    let text = std::fs::read_to_string(journal(&environment)).expect("a history");
+    std::fs::write(
+        journal(&environment),
+        text.replacen("tester@demo", "nobody@demo", 1),
+    )
+    .expect("a forged history");
+    let verified = environment.demo(&["history", "--verify", "-o", "json"]);
+    assert_eq!(verified.code, Some(3), "{verified}");
+    let shown: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    assert_eq!(shown["data"]["breaks"][0]["line"], 1, "{shown:#}");
+    assert!(
+        environment
+            .demo(&["history"])
+            .stderr
+            .contains("chain is broken at line 1")
+    );
+    let without: String = text
+        .lines()
+        .skip(1)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(journal(&environment), without).expect("a history with a hole");
+    environment.demo(&["history", "--verify"]).fails_with(3);
+    done(&environment, &["ratelimit", "loosen"]);
+}
+
+#[test]
+fn another_operators_changes_are_listed_too() {
+    let environment = TestEnvironment::new();
+    let id = done(&environment, &["ratelimit", "tighten"])["id"].clone();
+    std::fs::remove_file(journal(&environment)).expect("as another operator sees it");
+    let list = environment.demo(&["history", "-o", "json"]).json();
+    let entry = &list["data"]["entries"][0];
+    assert_eq!(
+        (&entry["id"], &entry["source"], &entry["who"]),
+        (&id, &"firewall".into(), &"tester@demo".into()),
+        "{list:#}"
+    );
+    let local = environment
+        .demo(&["history", "--local", "-o", "json"])
+        .json();
+    assert_eq!(local["data"]["entries"], serde_json::json!([]));
+}
+
+#[test]
+fn without_the_firewall_the_list_is_shorter_and_says_so() {
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_HOST", "127.0.0.1")
+        .variable("KMSCTL_FIREWALL_PORT", "1");
+    let outcome = environment.run(&["history"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(
+        outcome.stderr.contains("Changes made from elsewhere"),
+        "{outcome}"
+    );
+}
