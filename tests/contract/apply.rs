@@ -44,9 +44,12 @@ impl Firewall for ChangingBox {
     }
 }
 
+/// What happens, and that it happens rightly.
+type Scenario<F> = (&'static str, fn(&mut F));
+
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [(&str, fn(&mut F)); 14] = [
+    let scenarios: [Scenario<F>; 14] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
