@@ -11,7 +11,9 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a bench is a program of its own: it prints, and stops at the first surprise"
 )]
 
@@ -23,7 +25,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use kmsctl::domain::pf::Verbosity;
-use kmsctl::domain::pf::rule::Direction;
+use kmsctl::domain::pf::rule::{self, Direction};
 use kmsctl::domain::pf::state::{Detail, Host, Identity, State, StateParser, StateView};
 
 const STATES: u64 = 1_000_000;
@@ -40,6 +42,7 @@ fn main() {
             measure("-ss", Verbosity::Plain);
             measure("-vvss", Verbosity::VeryVerbose);
             pathological();
+            pathological_rules();
             through_pipe("-ss", "-");
             through_pipe("-vvss", "-vv");
         }
@@ -126,6 +129,23 @@ fn pathological() {
     }
 }
 
+/// The same for rules, whose labels may hold anything.
+fn pathological_rules() {
+    let label = format!("pass all label \"{}\"\n", "\" label \"".repeat(5_000));
+    let host = format!("pass from {}\n", "(<x:1> ".repeat(7_000));
+    for (name, line) in [
+        ("  quotes in a rule", label),
+        ("  brackets in a rule", host),
+    ] {
+        for times in [20, 160] {
+            let text = line.repeat(times);
+            report(&format!("{name}, {} B", text.len()), text.len(), || {
+                rule::parse(text.as_bytes()).value.len() as u64
+            });
+        }
+    }
+}
+
 /// Runs a generator and, at the other end of its pipe, a reader.
 fn through_pipe(name: &str, form: &str) {
     let this = std::env::current_exe().unwrap();
@@ -204,76 +224,67 @@ fn each_state(mut take: impl FnMut(&State)) {
 
 fn plausible(number: u64, random: &mut SplitMix) -> State {
     let six = random.below(4) == 0;
-    let protocol = [
-        "tcp",
-        "tcp",
-        "tcp",
-        "udp",
-        if six { "ipv6-icmp" } else { "icmp" },
-    ];
-    let protocol = protocol[random.below(5) as usize];
-    let inbound = random.below(2) == 0;
-    let service = if random.below(3) == 0 { 1688 } else { 443 };
-    let high = 1024 + random.below(64000) as u16;
-    let levels = match protocol {
-        "tcp" => [
+    let icmp = if six { "ipv6-icmp" } else { "icmp" };
+    let protocol = random.pick(&["tcp", "tcp", "tcp", "udp", icmp]);
+    let levels = random.pick(match protocol {
+        "tcp" => &[
             "ESTABLISHED:ESTABLISHED",
             "FIN_WAIT_2:FIN_WAIT_2",
             "TIME_WAIT:TIME_WAIT",
             "CLOSED:SYN_SENT",
         ],
-        "udp" => [
+        "udp" => &[
             "MULTIPLE:MULTIPLE",
             "SINGLE:NO_TRAFFIC",
             "SINGLE:MULTIPLE",
             "NO_TRAFFIC:SINGLE",
         ],
-        _ => ["0:0"; 4],
+        _ => &["0:0"],
+    });
+    let direction = random.pick(&[Direction::In, Direction::Out]);
+    let service = random.pick(&[1688, 443, 443]);
+    let high = 1024 + random.below(64_000) as u16;
+    let (left, right) = match direction {
+        Direction::In => (service, high),
+        Direction::Out => (high, service),
     };
-    let (left, right) = if inbound {
-        (service, high)
-    } else {
-        (high, service)
-    };
-    let inside = random.below(2) == 0;
+    let translated = random.below(2) == 0;
     State {
-        interface: ["all", "vtnet0", "igb2.100"][random.below(3) as usize].to_owned(),
+        interface: random.pick(&["all", "vtnet0", "igb2.100"]).to_owned(),
         protocol: protocol.to_owned(),
-        direction: if inbound {
-            Direction::In
-        } else {
-            Direction::Out
-        },
+        direction,
         left: host(six, left, random),
-        left_inside: inside.then(|| host(six, left, random)),
+        left_inside: translated.then(|| host(six, left, random)),
         right: host(six, right, random),
         right_inside: None,
-        levels: levels[random.below(4) as usize].to_owned(),
-        detail: Some(Detail {
-            windows: (protocol == "tcp").then(|| {
-                let sequence = random.next() as u32;
-                format!(
-                    "[{sequence} + 65535] wscale 7  [{} + 64240] wscale 8",
-                    sequence / 3
-                )
-            }),
-            age_seconds: random.below(400_000),
-            expires_seconds: random.below(86_400),
-            packets: (random.below(100_000), random.below(100_000)),
-            bytes: (random.below(100_000_000), random.below(100_000_000)),
-            rule: Some(random.below(120) as u32),
-            extras: if inside {
-                vec!["source-track".to_owned()]
-            } else {
-                Vec::new()
-            },
-        }),
+        levels: levels.to_owned(),
+        detail: Some(detail(protocol == "tcp", translated, random)),
         identity: Some(Identity {
             id: 0x6400_0000_5f3a_0000 + number,
             creator: 0x1f2e_3d4c,
             extras: Vec::new(),
             original_interface: Some("vtnet0".to_owned()),
         }),
+    }
+}
+
+fn detail(tcp: bool, tracked: bool, random: &mut SplitMix) -> Detail {
+    let sequence = random.next() as u32;
+    let windows = format!(
+        "[{sequence} + 65535] wscale 7  [{} + 64240] wscale 8",
+        sequence / 3
+    );
+    Detail {
+        windows: tcp.then_some(windows),
+        age_seconds: random.below(400_000),
+        expires_seconds: random.below(86_400),
+        packets: (random.below(100_000), random.below(100_000)),
+        bytes: (random.below(100_000_000), random.below(100_000_000)),
+        rule: Some(random.below(120) as u32),
+        extras: tracked
+            .then(|| "source-track".to_owned())
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -302,6 +313,10 @@ impl SplitMix {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^ (bits >> 31)
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
     }
 
     fn below(&mut self, limit: u64) -> u64 {

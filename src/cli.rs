@@ -11,9 +11,17 @@ use crate::commands::{
 use crate::settings::keys;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done or as expected · 1 failed, nothing half done · 2 usage or configuration · 3 the answer is no
-            4 not confirmed · 5 cannot reach or log in · 6 conflict, nothing changed · 7 written but not proven
-            8 inconclusive · 130 interrupted
+Exit codes:
+    0  done, nothing to do, or as expected
+    1  the operation failed; nothing is half done
+    2  usage or configuration
+    3  the answer is no
+    4  not confirmed; nothing changed
+    5  cannot reach or log in, host key trouble too
+    6  conflict: changed meanwhile, or locked; nothing changed
+    7  written but not proven in force, or rolled back
+    8  inconclusive
+  130  interrupted
 
 Try it without a firewall: kmsctl --demo status";
 
@@ -21,8 +29,10 @@ Try it without a firewall: kmsctl --demo status";
 #[derive(Debug, Parser)]
 #[command(name = "kmsctl", version, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = false)]
 pub struct Cli {
+    /// Flags of every command.
     #[command(flatten)]
     pub global: Global,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -37,11 +47,11 @@ pub struct Global {
     /// Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]
     #[arg(long, global = true)]
     pub demo: bool,
-    /// Print data as [env: KMSCTL_OUTPUT]
-    #[arg(short, long, global = true, value_name = "FORM", value_parser = keys::OUTPUTS.to_vec())]
+    /// Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]
+    #[arg(short, long, global = true, value_name = "FORM", value_parser = keys::OUTPUTS.to_vec(), hide_possible_values = true)]
     pub output: Option<String>,
-    /// Use colour [env: KMSCTL_COLOR, NO_COLOR]
-    #[arg(long, global = true, value_name = "WHEN", value_parser = keys::COLORS.to_vec())]
+    /// Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = keys::COLORS.to_vec(), hide_possible_values = true)]
     pub color: Option<String>,
     /// Print data and errors only, no talk [env: KMSCTL_QUIET]
     #[arg(short, long, global = true)]

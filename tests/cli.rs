@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     reason = "tests touch the world and fail loudly"
 )]
@@ -15,6 +16,8 @@ mod config;
 mod demo;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/over_sshd.rs"]
+mod over_sshd;
 #[path = "cli/runbook.rs"]
 mod runbook;
 #[path = "cli/status.rs"]

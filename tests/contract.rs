@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     reason = "tests touch the world and fail loudly"
 )]
@@ -25,8 +26,16 @@ mod link;
 mod link_kept;
 #[path = "contract/link_keys.rs"]
 mod link_keys;
+#[path = "contract/link_refusals.rs"]
+mod link_refusals;
+#[path = "contract/link_spoilt.rs"]
+mod link_spoilt;
+#[path = "contract/samples.rs"]
+mod samples;
 #[path = "contract/script.rs"]
 mod script;
 #[path = "contract/simulator.rs"]
 mod simulator;
+#[path = "contract/simulator_apply.rs"]
+mod simulator_apply;
 mod support;

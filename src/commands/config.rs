@@ -13,6 +13,7 @@ use crate::settings::{keys, values};
 use crate::terminal::human::left;
 use crate::terminal::{View, prompt};
 
+/// Arguments of `kmsctl config`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

@@ -7,12 +7,12 @@ use crate::clock::Clock;
 use crate::domain::blocked::Surroundings;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Fact, Programs, Question, Reading, Survey};
+use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
 use crate::firewall::link::{Link, Secret, Target, Transport};
-use crate::firewall::script::Nonce;
+use crate::firewall::script::{Nonce, Word};
 use crate::settings::{Become, Environment, Layers, Settings};
 use crate::simulator::{self, Scenario, Simulator};
-use crate::terminal::{Terminal, View, prompt};
+use crate::terminal::{Spinner, Terminal, View, prompt};
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
@@ -45,7 +45,7 @@ impl Opened {
         self.survey.close().await;
         self.link.close().await;
         match self.simulator {
-            Some(simulator) => simulator.stop().await.map_err(demo_failure),
+            Some(simulator) => simulator.stop().await.map_err(Failure::from),
             None => Ok(()),
         }
     }
@@ -74,7 +74,9 @@ impl Context {
         let spinner = self
             .terminal
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
-        let opened = self.within_time(self.open_at(&target, questions)).await;
+        let opened = self
+            .within_time(self.open_at(&target, questions, &spinner))
+            .await;
         spinner.finish_and_clear();
         let (survey, link) = opened?;
         Ok(Opened {
@@ -147,7 +149,14 @@ impl Context {
             clock: self.clock,
             scenario,
         };
-        Simulator::start(options).await.map_err(demo_failure)
+        let simulator = Simulator::start(options).await.map_err(Failure::from)?;
+        if !simulator.keeps_state() {
+            self.terminal.warn(&[Warning::new(
+                "demo-shared",
+                "Another kmsctl uses the simulated firewall; what happens here is not kept.",
+            )]);
+        }
+        Ok(simulator)
     }
 
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
@@ -169,31 +178,46 @@ impl Context {
         self.settings.state_directory.join("demo")
     }
 
-    async fn open_at(&self, target: &Target, questions: &[Question]) -> Result<(Survey, Link)> {
-        let ask = |question: &str| prompt::secret(self.terminal, question).map(Secret::new);
-        let nonce = random_nonce()?;
-        let (pfctl, php) = match self.demo {
-            true => (
-                crate::firewall::script::Word::fixed("/sbin/pfctl"),
-                crate::firewall::script::Word::fixed("/usr/local/bin/php"),
-            ),
-            false => (
-                self.settings.firewall.pfctl.clone(),
-                self.settings.firewall.php.clone(),
-            ),
+    async fn open_at(
+        &self,
+        target: &Target,
+        questions: &[Question],
+        spinner: &Spinner,
+    ) -> Result<(Survey, Link)> {
+        let ask = |question: &str| {
+            spinner.finish_and_clear();
+            prompt::secret(self.terminal, question).map(Secret::new)
         };
-        let programs = Programs { pfctl, php };
-        let script = Survey::script(questions, &self.settings.service, &programs, &nonce);
+        let nonce = random_nonce()?;
+        let paths = self.paths();
+        let script = Survey::script(questions, &self.settings.service, &paths, &nonce);
         let mut link = Link::connect(target, &ask).await?;
         let shell = link.shell(&script).await?;
         let survey = Survey::new(
             shell,
             questions,
             self.settings.service.clone(),
-            programs,
+            paths,
             nonce,
         );
         Ok((survey, link))
+    }
+
+    /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
+    fn paths(&self) -> Paths {
+        if self.demo {
+            return Paths {
+                crontab: Word::fixed("/etc/crontab"),
+                pfctl: Word::fixed("/sbin/pfctl"),
+                php: Word::fixed("/usr/local/bin/php"),
+            };
+        }
+        let firewall = &self.settings.firewall;
+        Paths {
+            crontab: firewall.crontab.clone(),
+            pfctl: firewall.pfctl.clone(),
+            php: firewall.php.clone(),
+        }
     }
 
     async fn within_time<T, E: Into<Failure>>(
@@ -283,12 +307,6 @@ fn random_nonce() -> Result<Nonce> {
         Failure::failed(format!("This machine gives no random numbers: {error}."))
     })?;
     Ok(Nonce::new(bytes))
-}
-
-/// Tells a failure of the simulated firewall.
-pub fn demo_failure(error: simulator::SimulatorError) -> Failure {
-    Failure::new(Kind::Failed, format!("The simulated firewall: {error}."))
-        .hint("`kmsctl demo reset` makes it forget its state.")
 }
 
 /// Waits for Ctrl-C; for ever, where signals cannot be waited for.

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::{Context, demo_failure};
+use super::context::Context;
 use crate::error::{Failure, Kind, Result};
 use crate::simulator;
 use crate::terminal::View;
 
+/// Arguments of `kmsctl demo`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,7 +42,7 @@ fn reset(context: &Context) -> Result<()> {
     struct Reset {
         forgotten: bool,
     }
-    let forgotten = simulator::reset(&context.demo_directory()).map_err(demo_failure)?;
+    let forgotten = simulator::reset(&context.demo_directory()).map_err(Failure::from)?;
     let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
     view.human.line(if forgotten {
         "The simulated firewall has forgotten its state."
@@ -87,7 +88,7 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
     context.terminal.show(&view)?;
     context.terminal.say("Ctrl-C ends it.");
     let interrupted = tokio::signal::ctrl_c().await;
-    simulator.stop().await.map_err(demo_failure)?;
+    simulator.stop().await.map_err(Failure::from)?;
     interrupted.map_err(|error| Failure::failed("Signals cannot be waited for.").because(error))?;
     Err(Failure::new(Kind::Interrupted, "Stopped."))
 }

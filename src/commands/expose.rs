@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
+/// Arguments of `kmsctl expose`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

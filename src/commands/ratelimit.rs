@@ -13,6 +13,7 @@ use crate::firewall::facts::{Question, Reading};
 use crate::terminal::human::{left, right};
 use crate::terminal::{Human, Tone, View};
 
+/// Arguments of `kmsctl ratelimit`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

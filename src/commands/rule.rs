@@ -12,6 +12,7 @@ use crate::firewall::facts::Reading;
 use crate::terminal::View;
 use crate::terminal::human::{bytes, count, left, right};
 
+/// Arguments of `kmsctl rule`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

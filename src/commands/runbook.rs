@@ -16,6 +16,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("virusprot", include_str!("../../runbooks/virusprot.md")),
 ];
 
+/// Arguments of `kmsctl runbook`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// Which one; without a name they are listed

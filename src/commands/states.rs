@@ -20,6 +20,7 @@ use crate::settings::values;
 use crate::terminal::View;
 use crate::terminal::human::{bytes, count, left, right, span};
 
+/// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// One row per state, both halves of a forwarded connection
@@ -50,6 +51,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// The data of `states`.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of the schema")]
 pub struct States {
     /// The cap on connections per source, as loaded.
     pub cap: Option<u32>,

@@ -13,6 +13,7 @@ use crate::firewall::facts::{Question, Reading};
 use crate::terminal::human::{bytes, count, left, right, span};
 use crate::terminal::{Human, Tone, View};
 
+/// Arguments of `kmsctl status`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
@@ -24,6 +25,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Client,
     Question::Interfaces,
     Question::Gateway,
+    Question::Crontab,
     Question::Table,
     Question::Rules,
     Question::Translation,
@@ -109,8 +111,11 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
         findings(&mut view.human, exposure);
     }
     if let Some(table) = &table {
-        view.human
-            .field("Expiry", virusprot::releases(&table.expiry), Tone::Plain);
+        view.human.field(
+            "Expiry",
+            virusprot::releases(&table.expiry, reading),
+            Tone::Plain,
+        );
         blocked(&mut view, reading, table);
     }
     if let Some(states) = &states {
@@ -132,7 +137,7 @@ fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option
             warnings.push(Warning::new(
                 "fact-missing",
                 format!("{what}: unknown. {}", failure.message),
-            ))
+            ));
         })
         .ok()
 }

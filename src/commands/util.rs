@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::context::Context;
 use crate::error::{Failure, Result};
 
+/// Arguments of `kmsctl util`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

@@ -19,6 +19,7 @@ use crate::settings::values;
 use crate::terminal::human::{left, right, span};
 use crate::terminal::{Tone, View};
 
+/// Arguments of `kmsctl virusprot`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -71,7 +72,7 @@ pub const QUESTIONS: &[Question] = &[
     Question::Gateway,
     Question::Table,
     Question::States(None),
-    Question::Configured,
+    Question::Crontab,
 ];
 
 /// Runs `kmsctl virusprot …`.
@@ -97,6 +98,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// The overload table, judged: the data of `virusprot.show`.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of the schema")]
 pub struct Table {
     table: String,
     /// What lets entries go.
@@ -118,11 +120,21 @@ impl Table {
 /// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
 pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>) -> Result<Table> {
     let entries = needed(&reading.table)?;
-    let table = context.settings.service.table.as_str();
-    let expiry = match wanted(&reading.configured, "When entries are released", warnings) {
-        Some(configured) => Expiry::find(&configured.cron, &context.settings.service.table),
-        None => Expiry::unread(),
-    };
+    let table = &context.settings.service.table;
+    // What cron runs decides; pfSense writes its crontab from config.xml, though not at every write.
+    let expiry = wanted(&reading.crontab, "When entries are released", warnings)
+        .map_or_else(Expiry::unread, |items| Expiry::find(items, table));
+    if let Ok(configured) = &reading.configured
+        && Expiry::find(&configured.cron, table) != expiry
+    {
+        warnings.push(Warning::new(
+            "expiry-differs",
+            format!(
+                "config.xml has another cron job for {} than cron runs; what cron runs is shown.",
+                table.as_str()
+            ),
+        ));
+    }
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     for state in wanted(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
@@ -132,13 +144,16 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
             *states.entry(state.right.address).or_default() += 1;
         }
     }
-    let live = |net: &ipnet::IpNet| match net.prefix_len() == net.max_prefix_len() {
-        true => states.get(&net.addr()).copied().unwrap_or_default(),
-        false => states
-            .iter()
-            .filter(|(address, _)| net.contains(*address))
-            .map(|(_, count)| count)
-            .sum(),
+    let live = |net: &ipnet::IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            states.get(&net.addr()).copied().unwrap_or_default()
+        } else {
+            states
+                .iter()
+                .filter(|(address, _)| net.contains(*address))
+                .map(|(_, count)| count)
+                .sum()
+        }
     };
     let around = context.surroundings(reading);
     let judged = blocked::judge(
@@ -151,7 +166,7 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
     );
     warnings.extend(blocked::warnings(&judged, &expiry, table));
     Ok(Table {
-        table: table.to_owned(),
+        table: table.as_str().to_owned(),
         expiry,
         entries: judged,
     })
@@ -194,25 +209,32 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
     view.human.line(format!(
         "{shown}{of_all} blocked in {}, on every port and interface. {}",
         table.table,
-        releases(&table.expiry)
+        releases(&table.expiry, reading)
     ));
     view.human.gap();
     table_of(&mut view, reading, &table.entries);
     Ok(view)
 }
 
-/// Tells what lets entries go.
-pub fn releases(expiry: &Expiry) -> String {
+/// Tells what lets entries go, and when it does next.
+pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
     match expiry {
         Expiry::Cron {
             older_than_seconds,
             schedule,
-        } => format!(
-            "Entries older than {} go at `{schedule}` (cron).",
-            span(*older_than_seconds)
-        ),
-        Expiry::None => "Nothing releases them: no cron job is configured.".to_owned(),
-        Expiry::Unknown { why } => format!("When they are released is unknown: {why}."),
+        } => {
+            let (now, zone) = (reading.clock.now, &reading.clock.zone);
+            let next = schedule
+                .next(now, zone)
+                .map(|at| at.strftime(" (next at %H:%M:%S UTC)").to_string());
+            format!(
+                "Cron frees those older than {} at `{schedule}`{}.",
+                span(*older_than_seconds),
+                next.unwrap_or_default()
+            )
+        }
+        Expiry::None => "Nothing frees them: no cron job is configured.".to_owned(),
+        Expiry::Unknown { why } => format!("What frees them is unknown: {why}."),
     }
 }
 
@@ -253,7 +275,7 @@ fn order(entries: &mut [Blocked], sort: Sort) {
         Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),
         Sort::Oldest => entries.sort_by_key(|entry| (entry.added_at, entry.net)),
         Sort::Release => {
-            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net))
+            entries.sort_by_key(|entry| (entry.release_at.is_none(), entry.release_at, entry.net));
         }
         Sort::States => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.states), entry.net)),
     }

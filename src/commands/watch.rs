@@ -45,7 +45,7 @@ pub async fn show(
         return context.terminal.show(&build(&reading, None)?);
     };
     let mut opened = context.open(questions).await?;
-    let _screen = context
+    let screen = context
         .terminal
         .redraws()
         .then(|| context.terminal.take_screen());
@@ -53,7 +53,7 @@ pub async fn show(
         result = ticks(context, &mut opened, interval, build) => result,
         () = super::context::interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
     };
-    drop(_screen);
+    drop(screen);
     let closed = opened.close().await;
     result.and(closed)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::expiry::Expiry;
 use super::freebsd::InterfaceAddress;
-use super::pf::table::Entry;
+use super::pf::table::{Entry, TableName};
 use super::warning::Warning;
 
 /// Why an entry deserves a second look.
@@ -140,7 +140,7 @@ fn shown(entry: &Entry) -> String {
 }
 
 /// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
-pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &str) -> Vec<Warning> {
+pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &TableName) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |flag: Flag, code: &'static str, text: &str| {
         let hit: Vec<&str> = blocked
@@ -182,11 +182,7 @@ pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &str) -> Vec<Warnin
         warnings.push(Warning::new("private-blocked", format!("{names} is a private address: something translates the clients' addresses before they arrive, so one abuser blocks them all.")));
     }
     if !blocked.is_empty() {
-        match expiry {
-            Expiry::None => warnings.push(Warning::new("no-expiry", format!("No cron job expires {table}: entries stay until you free them or the firewall reboots. pfSense's own job is gone."))),
-            Expiry::Unknown { why } => warnings.push(Warning::new("expiry-unknown", format!("When entries are released is unknown: {why}"))),
-            Expiry::Cron { .. } => {}
-        }
+        warnings.extend(expiry.warning(table));
     }
     warnings
 }

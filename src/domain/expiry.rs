@@ -140,6 +140,37 @@ impl Expiry {
     }
 }
 
+/// Reads a system crontab (crontab(5): five fields, a user, a command); comments and settings are passed over.
+pub fn crontab_items(text: &[u8]) -> Vec<CronItem> {
+    let text = String::from_utf8_lossy(text);
+    text.lines().filter_map(crontab_item).collect()
+}
+
+fn crontab_item(line: &str) -> Option<CronItem> {
+    let mut rest = line.trim();
+    if rest.starts_with('#') {
+        return None;
+    }
+    let mut field = || {
+        let (field, tail) = rest.split_once([' ', '\t'])?;
+        rest = tail.trim_start();
+        Some(field.to_owned())
+    };
+    let [minute, hour, mday, month, wday, who] =
+        [field()?, field()?, field()?, field()?, field()?, field()?];
+    // `NAME = some words` is a setting; a minute never looks like one.
+    let setting = minute.contains('=') || hour.starts_with('=');
+    (!setting && !rest.is_empty()).then(|| CronItem {
+        minute,
+        hour,
+        mday,
+        month,
+        wday,
+        who,
+        command: rest.to_owned(),
+    })
+}
+
 enum Reading {
     NotOurs,
     Doubtful(String),

@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use super::agent::{self, AgentError, ReadRequest};
 use super::script::{Command, Filter, Nonce, Script, Word};
 use super::shell::{Shell, Stream};
-use crate::domain::configured::Configured;
+use crate::domain::configured::{Configured, CronItem};
 use crate::domain::connections;
+use crate::domain::expiry;
 use crate::domain::freebsd::{self, FirewallClock, InterfaceAddress};
 use crate::domain::pf::info::{self, Info, Limits};
 use crate::domain::pf::rule::{self, Rule};
@@ -32,6 +33,8 @@ pub enum Question {
     Interfaces,
     /// Its default gateway.
     Gateway,
+    /// What cron runs.
+    Crontab,
     /// The overload table with times.
     Table,
     /// Which of these the overload table holds.
@@ -64,9 +67,11 @@ fn with_clock(questions: &[Question]) -> Vec<Question> {
         .collect()
 }
 
-/// Programs on the firewall.
+/// Where things are on the firewall.
 #[derive(Clone, Debug)]
-pub struct Programs {
+pub struct Paths {
+    /// The system's crontab.
+    pub crontab: Word,
     /// pfctl.
     pub pfctl: Word,
     /// PHP.
@@ -136,7 +141,7 @@ impl From<&FactError> for Failure {
             FactError::Denied => Self::new(Kind::Unreachable, message).hint("Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package)."),
             FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
             FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
-            FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.programs.* names the paths."),
+            FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.paths.* names the paths."),
             FactError::Failed { .. } | FactError::TooLarge { .. } | FactError::Garbled { .. } | FactError::Agent(_) | FactError::NotAsked => Self::failed(message),
         }
     }
@@ -153,6 +158,8 @@ pub struct Reading {
     pub interfaces: Vec<InterfaceAddress>,
     /// Its default gateway.
     pub gateway: Option<IpAddr>,
+    /// What cron runs.
+    pub crontab: Fact<Vec<CronItem>>,
     /// The overload table.
     pub table: Fact<Vec<Entry>>,
     /// The answers to [`Question::Test`].
@@ -186,7 +193,7 @@ const MOST_TALK: usize = 16 << 10;
 pub struct Survey {
     shell: Shell,
     service: Service,
-    programs: Programs,
+    paths: Paths,
     questions: Vec<Question>,
     agent_nonce: Nonce,
 }
@@ -196,13 +203,13 @@ impl Survey {
     pub fn script(
         questions: &[Question],
         service: &Service,
-        programs: &Programs,
+        paths: &Paths,
         agent_nonce: &Nonce,
     ) -> Script {
         let questions = with_clock(questions);
         let commands = questions
             .iter()
-            .map(|question| command(question, service, programs, agent_nonce));
+            .map(|question| command(question, service, paths, agent_nonce));
         Script {
             commands: commands.collect(),
         }
@@ -213,13 +220,13 @@ impl Survey {
         shell: Shell,
         questions: &[Question],
         service: Service,
-        programs: Programs,
+        paths: Paths,
         agent_nonce: Nonce,
     ) -> Self {
         Self {
             shell,
             service,
-            programs,
+            paths,
             questions: with_clock(questions),
             agent_nonce,
         }
@@ -253,14 +260,20 @@ impl Survey {
         self.shell.close().await;
     }
 
-    fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered, status: i32) {
-        let program = match question {
-            Question::Configured => self.programs.php.as_str(),
+    /// Returns what a question's error names.
+    fn program(&self, question: &Question) -> &str {
+        match question {
+            Question::Configured => self.paths.php.as_str(),
+            Question::Crontab => self.paths.crontab.as_str(),
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
                 "a base system tool"
             }
-            _ => self.programs.pfctl.as_str(),
-        };
+            _ => self.paths.pfctl.as_str(),
+        }
+    }
+
+    fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered, status: i32) {
+        let program = self.program(question);
         let mut unread = Unreads {
             program,
             unread: &mut reading.unread,
@@ -273,42 +286,46 @@ impl Survey {
             Question::Clock => {}
             Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
             Question::Interfaces => {
-                reading.interfaces = freebsd::interface_addresses(&reply.stdout)
+                reading.interfaces = freebsd::interface_addresses(&reply.stdout);
             }
             Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
+            Question::Crontab => {
+                reading.crontab =
+                    checked(&reply, &[0]).map(|()| expiry::crontab_items(&reply.stdout));
+            }
             Question::Table => {
                 reading.table =
-                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::Test(_) => {
-                reading.tested =
-                    checked(&reply, &[0, 2]).map(|()| unread.kept(table::parse_test(&reply.stdout)))
+                reading.tested = checked(&reply, &[0, 2])
+                    .map(|()| unread.kept(table::parse_test(&reply.stdout)));
             }
             Question::Rules => {
                 reading.rules =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::Translation => {
                 reading.translation =
-                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::States(_) => {
-                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()))
+                reading.states = checked(&reply, &[0]).map(|()| unread.kept(reply.into_states()));
             }
             Question::Sources => {
                 reading.sources =
-                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(source::parse(&reply.stdout)));
             }
             Question::Info => {
                 reading.info =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse(&reply.stdout)));
             }
             Question::Limits => {
                 reading.limits =
-                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)))
+                    checked(&reply, &[0]).map(|()| unread.kept(info::parse_limits(&reply.stdout)));
             }
             Question::Configured => {
-                reading.configured = configured(&reply, status, program, &self.agent_nonce)
+                reading.configured = configured(&reply, status, program, &self.agent_nonce);
             }
         }
     }
@@ -494,16 +511,10 @@ fn check(
     })
 }
 
-fn command(
-    question: &Question,
-    service: &Service,
-    programs: &Programs,
-    agent_nonce: &Nonce,
-) -> Command {
+fn command(question: &Question, service: &Service, paths: &Paths, agent_nonce: &Nonce) -> Command {
     let pfctl = |words: &[&'static str]| {
         Command::new(
-            std::iter::once(programs.pfctl.clone())
-                .chain(words.iter().map(|word| Word::fixed(word))),
+            std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
         )
     };
     let of_table = |words: &[&'static str]| {
@@ -521,6 +532,7 @@ fn command(
         Question::Client => plain(&["/usr/bin/printenv", "SSH_CONNECTION"]),
         Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
         Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
+        Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
         Question::Table => of_table(&["-T", "show", "-v"]),
         Question::Test(addresses) => {
             let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
@@ -551,7 +563,7 @@ fn command(
                 interface: service.interface.clone(),
                 table: service.table.clone(),
             };
-            agent::command(&request, &programs.php, agent_nonce)
+            agent::command(&request, &paths.php, agent_nonce)
         }
     }
 }
@@ -563,6 +575,7 @@ impl Reading {
             client: None,
             interfaces: Vec::new(),
             gateway: None,
+            crontab: Err(FactError::NotAsked),
             table: Err(FactError::NotAsked),
             tested: Err(FactError::NotAsked),
             rules: Err(FactError::NotAsked),

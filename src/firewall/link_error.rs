@@ -239,7 +239,12 @@ impl LinkError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let texts: &[&str] = match self {
+        let texts = [self.connection_hints(), self.key_hints()].concat();
+        texts.into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    fn connection_hints(&self) -> &'static [&'static str] {
+        match self {
             Self::NameUnknown { .. } => {
                 &["Check the host name in the configuration, or use its address."]
             }
@@ -256,6 +261,27 @@ impl LinkError {
             Self::NoCommonAlgorithm { .. } => {
                 &["Use transport = \"openssh\", or allow one of its algorithms."]
             }
+            Self::ShellRefused { sudo: true, .. } => &[
+                "The sudo package must be installed and allow this user /usr/bin/env without a password.",
+            ],
+            Self::ShellRefused { .. } => &[
+                "The user needs a login shell: the privilege \"User - System: Shell account access\".",
+            ],
+            Self::Garbled { .. } => &[
+                "Something else writes into the shell's output, or /usr/bin/awk is missing there; look with --verbose.",
+            ],
+            Self::CutShort { .. } => {
+                &["The connection or the remote shell ended early; run it again."]
+            }
+            Self::SshMissing { .. } => {
+                &["Install the OpenSSH client, or use transport = \"russh\"."]
+            }
+            _ => &[],
+        }
+    }
+
+    fn key_hints(&self) -> &'static [&'static str] {
+        match self {
             Self::AuthenticationRefused { .. } => &[
                 "Nothing was tried again: repeated failures make the firewall's sshguard lock this address out.",
                 "Check that the key is in the user's Authorized Keys, and that the firewall does not also ask for a password.",
@@ -284,21 +310,8 @@ impl LinkError {
             Self::PinMismatch { .. } => &[
                 "Compare with the firewall's console; if the presented key is right, change the pinned fingerprint in the configuration.",
             ],
-            Self::ShellRefused { sudo: true, .. } => &[
-                "The sudo package must be installed and allow this user /usr/bin/env without a password.",
-            ],
-            Self::ShellRefused { .. } => &[
-                "The user needs a login shell: the privilege \"User - System: Shell account access\".",
-            ],
-            Self::CutShort { .. } => {
-                &["The connection or the remote shell ended early; run it again."]
-            }
-            Self::SshMissing { .. } => {
-                &["Install the OpenSSH client, or use transport = \"russh\"."]
-            }
             _ => &[],
-        };
-        texts.iter().map(|&text| text.to_owned()).collect()
+        }
     }
 }
 

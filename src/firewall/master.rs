@@ -197,11 +197,14 @@ fn context(target: &Target) -> Context<'_> {
         port: target.port,
         user: target.user.as_deref(),
         connect_seconds: target.connect_timeout.as_secs(),
-        known_hosts: target
-            .known_hosts_files()
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| "~/.ssh/known_hosts".into()),
+        known_hosts: match (&target.known_hosts, &target.home) {
+            (None, None) => "~/.ssh/known_hosts".into(),
+            _ => target
+                .known_hosts_files()
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+        },
     }
 }
 

@@ -156,19 +156,25 @@ pub const KEYS: &[Key] = &[
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
     ),
     key(
-        "firewall.programs.pfctl",
+        "firewall.paths.crontab",
+        Kind::RemotePath,
+        r#""/etc/crontab""#,
+        "Path of the system's crontab on the firewall: it tells when entries of the table expire.",
+    ),
+    key(
+        "firewall.paths.pfctl",
         Kind::RemotePath,
         r#""/sbin/pfctl""#,
         "Path of pfctl on the firewall.",
     ),
     key(
-        "firewall.programs.php",
+        "firewall.paths.php",
         Kind::RemotePath,
         r#""/usr/local/bin/php""#,
         "Path of PHP on the firewall.",
     ),
     key(
-        "firewall.programs.sudo",
+        "firewall.paths.sudo",
         Kind::RemotePath,
         r#""/usr/local/bin/sudo""#,
         "Path of sudo on the firewall.",
@@ -326,11 +332,11 @@ pub fn example() -> String {
     let mut table = "";
     for key in KEYS {
         let (section, name) = key.split();
-        if section != table {
+        if section == table {
+            text.push('\n');
+        } else {
             let _ = write!(text, "\n[{section}]\n");
             table = section;
-        } else {
-            text.push('\n');
         }
         for line in key.meaning.lines() {
             let _ = writeln!(text, "# {line}");

@@ -65,6 +65,8 @@ pub struct Firewall {
     pub runtime_directory: PathBuf,
     /// How to become root there.
     pub r#become: Become,
+    /// Path of the crontab there.
+    pub crontab: Word,
     /// Path of pfctl there.
     pub pfctl: Word,
     /// Path of PHP there.
@@ -186,11 +188,12 @@ impl Firewall {
             control_persist: duration("firewall.control_persist")?,
             runtime_directory: environment.runtime_directory(),
             r#become: match layers.text("firewall.become") {
-                "sudo" => Become::Sudo(program("firewall.programs.sudo")?),
+                "sudo" => Become::Sudo(program("firewall.paths.sudo")?),
                 _ => Become::No,
             },
-            pfctl: program("firewall.programs.pfctl")?,
-            php: program("firewall.programs.php")?,
+            crontab: program("firewall.paths.crontab")?,
+            pfctl: program("firewall.paths.pfctl")?,
+            php: program("firewall.paths.php")?,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps.
 
 mod agent;
+mod configuration;
 mod pf;
 mod pfctl;
 mod random;

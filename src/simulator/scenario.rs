@@ -5,37 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pf::rule::{Caps, LoadedRule};
-use super::pf::table::Table;
-use super::pf::{OVERLOAD_BLOCK, Pf};
-use crate::domain::configured::{
-    Alias, CapFields, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, Side,
-    System,
-};
-use crate::domain::pf::rule::Rate;
+use super::configuration::{Configuration, generate};
+use super::pf::Pf;
+use crate::domain::change::Element;
 
 /// The tracker of the exposure's filter rule.
 pub const KMS: u32 = 1_763_000_004;
 /// The tracker of the capped IPv6 rule.
 pub const HTTPS6: u32 = 1_763_000_005;
-
-const FILTER: &str = include_str!("ruleset/filter.txt");
-const TRANSLATION: &str = include_str!("ruleset/translation.txt");
-const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";
-const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
-
-/// Networks that never are anybody's; the documentation networks, which the simulated clients live in, are
-/// left out of the real list.
-const BOGONS: [&str; 7] = [
-    "0.0.0.0/8",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "192.0.0.0/24",
-    "198.18.0.0/15",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-];
-const BOGONS6: [&str; 2] = ["::/8", "3fff::/20"];
 
 /// A box in a certain condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,16 +22,32 @@ pub enum Scenario {
     Absent,
     /// Both rules are disabled.
     Closed,
+    /// A change is made, and the connection ends right after its answer.
+    CutAfterApply,
+    /// A change is made, and the connection ends before its answer.
+    CutBeforeAnswer,
     /// `/dev/pf` may not be opened.
     Denied,
+    /// There is less free space than a change asks for.
+    DiskFull,
     /// The configuration says 10/60, pf still runs 30/60; an unapplied change waits.
     Drifted,
+    /// The rules are pushed to a second firewall.
+    HaPeer,
     /// The redirection is in force, the filter rule is disabled.
     Half,
     /// The filter rule is in force, the NAT rule is disabled.
     HalfFilter,
+    /// A ruleset that a change makes does not load; the one before does.
+    LoadFails,
+    /// Another operator is making a change, and does not come to an end.
+    Locked,
+    /// Somebody else writes the configuration in the moment before a change does.
+    LostUpdate,
     /// As [`Scenario::Open`], but nothing ages the table.
     NoCron,
+    /// The pair still points to the load balancer that the service shared before, without caps; there is no alias.
+    OldTarget,
     /// Open, with caps 50 and 10/60.
     #[default]
     Open,
@@ -68,24 +61,38 @@ pub enum Scenario {
     TableMissing,
     /// Open, without caps.
     Uncapped,
+    /// After a change neither the new ruleset nor the old one loads.
+    Unproven,
+    /// The configuration cannot be written.
+    WriteFails,
 }
 
 impl Scenario {
     /// Every scenario, in alphabetical order of [`Scenario::name`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 23] = [
         Self::Absent,
         Self::Closed,
+        Self::CutAfterApply,
+        Self::CutBeforeAnswer,
         Self::Denied,
+        Self::DiskFull,
         Self::Drifted,
+        Self::HaPeer,
         Self::Half,
         Self::HalfFilter,
+        Self::LoadFails,
+        Self::Locked,
+        Self::LostUpdate,
         Self::NoCron,
+        Self::OldTarget,
         Self::Open,
         Self::PassAssociation,
         Self::PfDisabled,
         Self::PhpMissing,
         Self::TableMissing,
         Self::Uncapped,
+        Self::Unproven,
+        Self::WriteFails,
     ];
 
     /// Returns the name it is chosen by, such as `half-filter`.
@@ -93,17 +100,27 @@ impl Scenario {
         match self {
             Self::Absent => "absent",
             Self::Closed => "closed",
+            Self::CutAfterApply => "cut-after-apply",
+            Self::CutBeforeAnswer => "cut-before-answer",
             Self::Denied => "denied",
+            Self::DiskFull => "disk-full",
             Self::Drifted => "drifted",
+            Self::HaPeer => "ha-peer",
             Self::Half => "half",
             Self::HalfFilter => "half-filter",
+            Self::LoadFails => "load-fails",
+            Self::Locked => "locked",
+            Self::LostUpdate => "lost-update",
             Self::NoCron => "no-cron",
+            Self::OldTarget => "old-target",
             Self::Open => "open",
             Self::PassAssociation => "pass-association",
             Self::PfDisabled => "pf-disabled",
             Self::PhpMissing => "php-missing",
             Self::TableMissing => "table-missing",
             Self::Uncapped => "uncapped",
+            Self::Unproven => "unproven",
+            Self::WriteFails => "write-fails",
         }
     }
 
@@ -114,235 +131,39 @@ impl Scenario {
             .find(|scenario| scenario.name() == name)
     }
 
-    /// Says whether a redirection of the service is loaded.
-    fn redirects(self) -> bool {
-        !matches!(self, Self::Absent | Self::Closed | Self::HalfFilter)
-    }
-
-    /// Returns the caps of the loaded filter rule; `None` if there is no such rule.
-    fn loaded_caps(self) -> Option<Caps> {
-        let capped = |connections: u32| Caps {
-            connections: Some(50),
-            rate: Some(Rate {
-                connections,
-                seconds: 60,
-            }),
-            overload: Some("virusprot".to_owned()),
-        };
-        match self {
-            Self::Absent | Self::Closed | Self::Half | Self::PassAssociation => None,
-            Self::Drifted => Some(capped(30)),
-            Self::TableMissing => Some(Caps {
-                connections: Some(50),
-                ..Caps::default()
-            }),
-            Self::Uncapped => Some(Caps::default()),
-            Self::Denied
-            | Self::HalfFilter
-            | Self::NoCron
-            | Self::Open
-            | Self::PfDisabled
-            | Self::PhpMissing => Some(capped(10)),
-        }
-    }
-
     /// Loads the scenario's rules and tables into a pf that has been up for two weeks.
     pub fn load(self, now: i64) -> Pf {
         let mut pf = Pf::new(0x67_4a_91_c3, now - 14 * 86_400_000 - 24_967_000);
         pf.enabled = self != Self::PfDisabled;
-        for text in FILTER.lines() {
-            let Some(text) = self.filter_rule(text) else {
-                continue;
-            };
-            let list = if text.starts_with("scrub ") {
-                &mut pf.scrub
-            } else {
-                &mut pf.filter
-            };
-            list.push(LoadedRule::new(&text));
+        let mut loaded = self.configuration();
+        if self == Self::Drifted {
+            loosen(&mut loaded);
         }
-        for text in TRANSLATION.lines() {
-            let Some(text) = self.translation_rule(text) else {
-                continue;
-            };
-            let is_rdr = text.starts_with("rdr") || text.starts_with("no rdr");
-            let list = if is_rdr { &mut pf.rdr } else { &mut pf.nat };
-            list.push(LoadedRule::new(&text));
+        let mut ruleset = generate::ruleset(&loaded).unwrap_or_default();
+        if self == Self::TableMissing {
+            ruleset.filter.retain(|rule| !rule.contains("<virusprot>"));
+            ruleset.tables.retain(|table| table.name != "virusprot");
         }
-        pf.tables = self.tables(pf.since);
+        let since = pf.since;
+        pf.load(&ruleset, since);
         pf
     }
 
-    fn filter_rule(self, text: &str) -> Option<String> {
-        let rule = LoadedRule::new(text);
-        let table_missing = self == Self::TableMissing;
-        match rule.identifier {
-            Some(KMS) => {
-                let caps = self.loaded_caps()?;
-                Some(text.replace(&rule.caps.keep_state(), &caps.keep_state()))
-            }
-            Some(HTTPS6) if table_missing => None,
-            Some(OVERLOAD_BLOCK) if table_missing => None,
-            _ => Some(text.to_owned()),
-        }
-    }
-
-    fn translation_rule(self, text: &str) -> Option<String> {
-        if !text.contains("port = 1688 ->") {
-            return Some(text.to_owned());
-        }
-        match self {
-            Self::PassAssociation => Some(text.replacen("rdr on", "rdr pass on", 1)),
-            _ => self.redirects().then(|| text.to_owned()),
-        }
-    }
-
-    fn tables(self, now: i64) -> Vec<Table> {
-        let mut tables = vec![
-            Table::new("WAN__NETWORK", "-pa----", &["192.168.1.0/24"], now),
-            Table::new("LAN__NETWORK", "-pa-r--", &["10.0.10.0/24"], now),
-            Table::new("OPT1__NETWORK", "-pa-r--", &["10.0.20.0/24"], now),
-            Table::new("sshguard", "-pa-r--", &[], now),
-            Table::new("snort2c", "--a-r--", &[], now),
-            Table::new("virusprot", "--a-r--", &[], now),
-            Table::new("bogons", "-pa-r--", &BOGONS, now),
-            Table::new("bogonsv6", "-pa-r--", &BOGONS6, now),
-            Table::new("k8s_kms_lb", "--a-r--", &["10.0.20.202"], now),
-            Table::new("k8s_shared_lb", "--a-r--", &["10.0.20.200"], now),
-        ];
-        tables.retain(|table| self != Self::TableMissing || table.name != "virusprot");
-        tables
-    }
-
     /// Returns the configuration that the box holds.
-    pub fn configured(self) -> Configured {
-        let cron = [Self::NoCron, Self::TableMissing]
-            .contains(&self)
-            .then(Vec::new)
-            .unwrap_or_else(|| vec![cron_item()]);
-        let present = self != Self::Absent;
-        Configured {
-            system: System {
-                version: Some("2.7.2-RELEASE".to_owned()),
-                config_version: Some("23.3".to_owned()),
-                php: "8.2.11".to_owned(),
-                timezone: Some("Etc/UTC".to_owned()),
-            },
-            revision: Revision {
-                time: Some("1763000900".to_owned()),
-                description: Some("admin@10.0.10.5 (Local Database): Firewall: Rules - saved/edited a firewall rule.".to_owned()),
-                username: Some("admin@10.0.10.5 (Local Database)".to_owned()),
-            },
-            nat: present.then(|| self.nat_rule()).into_iter().collect(),
-            filter: (present && self != Self::PassAssociation).then(|| self.configured_rule()).into_iter().collect(),
-            alias: Some(Alias {
-                name: "k8s_kms_lb".to_owned(),
-                kind: Some("host".to_owned()),
-                address: Some("10.0.20.202".to_owned()),
-            }),
-            cron,
-            interface: Some(InterfaceConfig {
-                name: "wan".to_owned(),
-                device: Some("vtnet0".to_owned()),
-                descr: Some("WAN".to_owned()),
-                ipaddr: Some("192.168.1.2".to_owned()),
-                subnet: Some("24".to_owned()),
-            }),
-            dirty: (self == Self::Drifted).then(|| "filter".to_owned()).into_iter().collect(),
-            ha_peer: false,
-            filter_disabled: self == Self::PfDisabled,
-            ..Configured::default()
-        }
-    }
-
-    fn nat_rule(self) -> NatRule {
-        let association = if self == Self::PassAssociation {
-            "pass"
-        } else {
-            ASSOCIATION
-        };
-        NatRule {
-            index: 3,
-            disabled: matches!(self, Self::Closed | Self::HalfFilter),
-            nordr: false,
-            interface: "wan".to_owned(),
-            ipprotocol: Some("inet".to_owned()),
-            protocol: Some("tcp".to_owned()),
-            source: Side {
-                any: true,
-                ..Side::default()
-            },
-            destination: Side {
-                network: Some("wanip".to_owned()),
-                port: Some("1688".to_owned()),
-                ..Side::default()
-            },
-            target: Some("k8s_kms_lb".to_owned()),
-            local_port: Some("1688".to_owned()),
-            descr: Some(DESCRIPTION.to_owned()),
-            association: Some(association.to_owned()),
-            natreflection: None,
-        }
-    }
-
-    /// The record as the rule editor leaves it: what is not set is there, but empty.
-    fn configured_rule(self) -> FilterRule {
-        let empty = || Some(String::new());
-        let mut caps = CapFields {
-            max: empty(),
-            max_src_nodes: empty(),
-            max_src_conn: Some("50".to_owned()),
-            max_src_states: empty(),
-            max_src_conn_rate: Some("10".to_owned()),
-            max_src_conn_rates: Some("60".to_owned()),
-            statetimeout: empty(),
-        };
-        if matches!(self, Self::TableMissing | Self::Uncapped) {
-            caps.max_src_conn_rate = None;
-            caps.max_src_conn_rates = None;
-        }
-        if self == Self::Uncapped {
-            caps.max_src_conn = empty();
-        }
-        FilterRule {
-            index: 3,
-            tracker: Some(KMS.to_string()),
-            kind: Some("pass".to_owned()),
-            disabled: matches!(self, Self::Closed | Self::Half),
-            floating: false,
-            interface: Some("wan".to_owned()),
-            ipprotocol: Some("inet".to_owned()),
-            protocol: Some("tcp".to_owned()),
-            source: Side {
-                any: true,
-                ..Side::default()
-            },
-            destination: Side {
-                address: Some("k8s_kms_lb".to_owned()),
-                port: Some("1688".to_owned()),
-                ..Side::default()
-            },
-            descr: Some(format!("NAT {DESCRIPTION}")),
-            association: Some(ASSOCIATION.to_owned()),
-            statetype: Some("keep state".to_owned()),
-            sched: None,
-            caps,
-        }
+    pub fn configuration(self) -> Configuration {
+        Configuration::shipped(self)
     }
 }
 
-/// The job of pfSense's default configuration.
-fn cron_item() -> CronItem {
-    let every = || "*".to_owned();
-    CronItem {
-        minute: "*/60".to_owned(),
-        hour: every(),
-        mday: every(),
-        month: every(),
-        wday: every(),
-        who: "root".to_owned(),
-        command: "/usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot".to_owned(),
-    }
+/// What was in force before the change that waits in [`Scenario::Drifted`]: 30/60.
+fn loosen(configuration: &mut Configuration) {
+    configuration.edit("filter", "rule", |rules| {
+        let tracker = KMS.to_string();
+        let ours = |rule: &&mut Element| rule.text("tracker") == Some(tracker.as_str());
+        if let Some(rule) = rules.iter_mut().find(ours) {
+            rule.set("max-src-conn-rate", "30");
+        }
+    });
 }
 
 #[cfg(test)]

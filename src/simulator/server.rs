@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::shell::{Reply, Shell};
-use super::world::World;
+use super::world::{Cut, World};
 use crate::clock::Clock;
 
 /// Connections at once; more are closed as they come.
@@ -157,7 +157,7 @@ async fn connection(
     };
     match russh::server::run_stream(config, stream, client).await {
         Err(error) => {
-            tracing::debug!(%peer, %error, "the simulated firewall could not greet a client")
+            tracing::debug!(%peer, %error, "the simulated firewall could not greet a client");
         }
         Ok(session) => {
             let handle = session.handle();
@@ -182,6 +182,24 @@ struct Client {
 }
 
 impl Client {
+    /// Answers, unless the connection breaks before; it may break after, too.
+    fn answer(
+        session: &mut Session,
+        channel: ChannelId,
+        reply: Reply,
+        cut: Option<Cut>,
+    ) -> Result<(), russh::Error> {
+        match cut {
+            None => Self::say(session, channel, reply),
+            // As when a cable is pulled: no word of farewell.
+            Some(Cut::BeforeAnswer) => Err(russh::Error::Disconnect),
+            Some(Cut::AfterAnswer) => {
+                Self::say(session, channel, reply)?;
+                session.disconnect(Disconnect::ByApplication, "the link is cut", "")
+            }
+        }
+    }
+
     fn say(session: &mut Session, channel: ChannelId, reply: Reply) -> Result<(), russh::Error> {
         if !reply.stdout.is_empty() {
             session.data(channel, reply.stdout)?;
@@ -286,8 +304,11 @@ impl Handler for Client {
         let Some(shell) = self.shells.get_mut(&channel) else {
             return Ok(());
         };
-        let reply = shell.feed(data, &mut self.shared.world());
-        Self::say(session, channel, reply)
+        let (reply, cut) = {
+            let mut world = self.shared.world();
+            (shell.feed(data, &mut world), world.cut.take())
+        };
+        Self::answer(session, channel, reply, cut)
     }
 
     async fn channel_eof(
@@ -298,8 +319,11 @@ impl Handler for Client {
         let Some(shell) = self.shells.get_mut(&channel) else {
             return Ok(());
         };
-        let reply = shell.finish(&mut self.shared.world());
-        Self::say(session, channel, reply)
+        let (reply, cut) = {
+            let mut world = self.shared.world();
+            (shell.finish(&mut world), world.cut.take())
+        };
+        Self::answer(session, channel, reply, cut)
     }
 
     async fn channel_close(

@@ -16,7 +16,7 @@ use super::SimulatorError;
 use super::world::World;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 /// The file of the server's key.

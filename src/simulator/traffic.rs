@@ -8,13 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::pf::Passage;
 use super::pf::state::Protocol;
 use super::random::Random;
-use super::scenario::{HTTPS6, KMS};
 
-/// `ridentifier`s of the rules that let traffic in and out.
-const WIREGUARD: u32 = 1_763_000_001;
-const HTTPS: u32 = 1_763_000_002;
-const LAN_TO_ANY: u32 = 100_000_101;
-const K8S_TO_ANY: u32 = 1_762_999_900;
+/// `ridentifier`s of the rules that let traffic out.
 const OUT4: u32 = 1_000_003_615;
 const OUT6: u32 = 1_000_003_616;
 const OUT_WAN: u32 = 1_000_003_711;
@@ -177,12 +172,7 @@ impl Actor {
             Self::Lan(index) => (v4(10, 0, 10, 50 + index), Service::KmsLan, kms(random), 0),
             Self::Office(_) => (OFFICE, Service::Kms, office(random), 0),
             Self::Pod => (v4(10, 0, 20, 31), Service::Pod, web(), 0),
-            Self::Renewing(index) => (
-                v4(198, 51, 100, 20 + 7 * index),
-                Service::Kms,
-                kms(random),
-                0,
-            ),
+            Self::Renewing(slot) => (renewing(slot), Service::Kms, kms(random), 0),
             Self::Scanner => (
                 v4(192, 0, 2, random.byte(1, 254)),
                 Service::Kms,
@@ -220,34 +210,14 @@ impl Service {
         let (kms, shared) = (v4(10, 0, 20, 202), v4(10, 0, 20, 200));
         let web6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x44));
         let outside = v4(192, 0, 2, 80);
-        let (protocol, interfaces, addressed, server, port, rules) = match self {
-            Self::Https => (tcp, ("vtnet0", "vtnet2"), wan, shared, 443, (HTTPS, OUT4)),
-            Self::Https6 => (tcp, ("vtnet0", "vtnet2"), web6, web6, 443, (HTTPS6, OUT6)),
-            Self::Kms => (tcp, ("vtnet0", "vtnet2"), wan, kms, 1688, (KMS, OUT4)),
-            Self::KmsLan => (
-                tcp,
-                ("vtnet1", "vtnet2"),
-                kms,
-                kms,
-                1688,
-                (LAN_TO_ANY, OUT4),
-            ),
-            Self::Pod => (
-                tcp,
-                ("vtnet2", "vtnet0"),
-                outside,
-                outside,
-                443,
-                (K8S_TO_ANY, OUT_WAN),
-            ),
-            Self::WireGuard => (
-                Protocol::Udp,
-                ("vtnet0", "vtnet2"),
-                wan,
-                shared,
-                51_820,
-                (WIREGUARD, OUT4),
-            ),
+        let (inbound, from_lan) = (("vtnet0", "vtnet2"), ("vtnet1", "vtnet2"));
+        let (protocol, interfaces, addressed, server, port, exit_rule) = match self {
+            Self::Https => (tcp, inbound, wan, shared, 443, OUT4),
+            Self::Https6 => (tcp, inbound, web6, web6, 443, OUT6),
+            Self::Kms => (tcp, inbound, wan, kms, 1688, OUT4),
+            Self::KmsLan => (tcp, from_lan, kms, kms, 1688, OUT4),
+            Self::Pod => (tcp, ("vtnet2", "vtnet0"), outside, outside, 443, OUT_WAN),
+            Self::WireGuard => (Protocol::Udp, inbound, wan, shared, 51_820, OUT4),
         };
         let translated = (self == Self::Pod).then(|| SocketAddr::new(wan, random.port()));
         Passage {
@@ -257,7 +227,7 @@ impl Service {
             addressed: SocketAddr::new(addressed, port),
             server: SocketAddr::new(server, port),
             translated,
-            rules,
+            exit_rule,
         }
     }
 }

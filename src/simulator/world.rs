@@ -7,13 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::agent::{self, ledger::Ledger};
+use super::configuration::Configuration;
 use super::pf::state::{Level, Protocol};
 use super::pf::{Handshake, Pf};
 use super::random::Random;
 use super::scenario::Scenario;
 use super::traffic::{self, Actor, Service, Style};
 use super::warm;
-use crate::domain::configured::Configured;
+use crate::domain::change::Element;
 
 /// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).
 pub const DETAIL: i64 = 3 * 3_600_000;
@@ -33,11 +35,25 @@ pub struct World {
     /// Its packet filter.
     pub pf: Pf,
     /// Its configuration.
-    pub configured: Configured,
+    pub configuration: Configuration,
+    /// What kmsctl keeps on it.
+    pub ledger: Ledger,
+    /// How the connection that is being answered will break.
+    #[serde(skip)]
+    pub cut: Option<Cut>,
     random: Random,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
     flows: BTreeMap<u64, Flow>,
+}
+
+/// When a connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The answer is still sent.
+    AfterAnswer,
+    /// The answer is lost.
+    BeforeAnswer,
 }
 
 /// An event and its time; the sequence number keeps the order of what happens at once.
@@ -48,7 +64,7 @@ struct Scheduled {
     event: Event,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Event {
     /// An actor's turn.
@@ -61,6 +77,8 @@ enum Event {
     },
     /// The hourly cron job.
     Cron,
+    /// The minute in which an armed way back is due.
+    Minute,
     /// pf's purge.
     Purge,
     /// The next step of a connection.
@@ -94,7 +112,9 @@ impl World {
             now: begin,
             scenario,
             pf: scenario.load(begin),
-            configured: scenario.configured(),
+            configuration: scenario.configuration(),
+            ledger: Ledger::default(),
+            cut: None,
             random: Random::new(seed),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -127,6 +147,7 @@ impl World {
     /// Skips a pause nobody watched: connections are gone, the table has aged, counters have grown.
     fn jump(&mut self, to: i64) {
         let seconds = (to - self.now) / 1000;
+        self.take_back_until(to);
         self.now = to;
         self.queue.clear();
         self.flows.clear();
@@ -146,6 +167,23 @@ impl World {
         self.schedule(PURGE, Event::Purge);
         let hour = HOUR - self.now.rem_euclid(HOUR);
         self.schedule(hour, Event::Cron);
+        self.wake_at_minute();
+    }
+
+    /// Sees to it that cron's job runs when the next armed way back is due.
+    pub fn wake_at_minute(&mut self) {
+        if let Some((due, _)) = self.ledger.next_due() {
+            self.schedule(due.saturating_sub(self.now).max(0), Event::Minute);
+        }
+    }
+
+    /// Takes back every temporary change whose time is over by `to`, each at its time.
+    fn take_back_until(&mut self, to: i64) {
+        while let Some((due, id)) = self.ledger.next_due().filter(|(due, _)| *due <= to) {
+            self.now = self.now.max(due);
+            agent::revert(self, &id);
+        }
+        self.wake_at_minute();
     }
 
     fn schedule(&mut self, delay: i64, event: Event) {
@@ -169,6 +207,7 @@ impl World {
                 self.expire();
                 self.schedule(HOUR, Event::Cron);
             }
+            Event::Minute => self.take_back_until(self.now),
             Event::Purge => {
                 self.pf.purge(self.now);
                 self.schedule(PURGE, Event::Purge);
@@ -185,11 +224,11 @@ impl World {
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
     fn expire(&mut self) {
         let now = self.now;
-        if self
-            .configured
-            .cron
-            .iter()
-            .any(|item| item.command.contains("expiretable"))
+        let expires = |item: &Element| {
+            item.text("command")
+                .is_some_and(|command| command.contains("expiretable"))
+        };
+        if self.configuration.list("cron", "item").iter().any(expires)
             && let Some(table) = self.pf.table_mut("virusprot")
         {
             table.expire(3600, now);

@@ -154,7 +154,7 @@ impl Human {
                     text.push('\n');
                 }
                 Block::Table { columns, rows } => {
-                    text.push_str(&render_table(columns, rows, width))
+                    text.push_str(&render_table(columns, rows, width));
                 }
                 Block::Gap => text.push('\n'),
             }
@@ -214,7 +214,7 @@ fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) ->
     text
 }
 
-/// Renders a span of seconds with its two largest units: `45s`, `12m 05s`, `3h 20m`, `2d 4h`.
+/// Renders a span of seconds with its two largest units: `45s`, `12m 05s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes, rest) = (
         seconds / 86_400,
@@ -222,10 +222,13 @@ pub fn span(seconds: u64) -> String {
         seconds / 60 % 60,
         seconds % 60,
     );
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest}s"),
-        (0, 0, _) => format!("{minutes}m {rest:02}s"),
-        (0, _, _) => format!("{hours}h {minutes:02}m"),
+    match (days, hours, minutes, rest) {
+        (0, 0, 0, _) => format!("{rest}s"),
+        (0, 0, _, 0) => format!("{minutes}m"),
+        (0, 0, _, _) => format!("{minutes}m {rest:02}s"),
+        (0, _, 0, _) => format!("{hours}h"),
+        (0, _, _, _) => format!("{hours}h {minutes:02}m"),
+        (_, 0, _, _) => format!("{days}d"),
         _ => format!("{days}d {hours}h"),
     }
 }
@@ -256,7 +259,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
@@ -271,8 +274,8 @@ mod tests {
     #[test]
     fn spans_and_bytes_are_short() {
         assert_eq!(
-            [span(5), span(725), span(12_000), span(190_000)],
-            ["5s", "12m 05s", "3h 20m", "2d 4h"]
+            [span(5), span(725), span(3_600), span(12_000), span(190_000)],
+            ["5s", "12m 05s", "1h", "3h 20m", "2d 4h"]
         );
         assert_eq!(
             [bytes(12), bytes(1_434), bytes(3 << 20), bytes(u64::MAX)],

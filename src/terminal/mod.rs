@@ -182,7 +182,10 @@ impl Terminal {
         if self.verbose
             && let Some(source) = &failure.source
         {
-            for cause in source.chain() {
+            for cause in source
+                .chain()
+                .filter(|cause| cause.to_string() != failure.message)
+            {
                 stderr_line(&format!("cause: {}", clean(&cause.to_string())));
             }
         }

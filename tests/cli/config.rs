@@ -8,7 +8,7 @@ use crate::support::environment::TestEnvironment;
 fn every_value_tells_where_it_came_from() {
     let environment = TestEnvironment::new().variable("KMSCTL_FIREWALL_PORT", "2022");
     environment.write_config(
-        "[firewall]\nhost = \"fw.example\"\n[presets.night]\nmax_src_conn = 5\nrate = \"2/60\"\n",
+        "[firewall]\nuser = \"viktor\"\n[presets.night]\nmax_src_conn = 5\nrate = \"2/60\"\n",
     );
     let shown = environment
         .run(&["config", "show", "-o", "json", "--timeout", "5s"])
@@ -23,11 +23,11 @@ fn every_value_tells_where_it_came_from() {
     let text = |key: &str, field: &str| row(key)[field].as_str().expect("a text").to_owned();
     assert_eq!(
         (
-            text("firewall.host", "value"),
-            text("firewall.host", "origin")
+            text("firewall.user", "value"),
+            text("firewall.user", "origin")
         ),
         (
-            "fw.example".into(),
+            "viktor".into(),
             format!("file {}", environment.config_file().display())
                 .replace(&environment.home().display().to_string(), "$HOME")
         )
@@ -110,7 +110,7 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
             "is not a fingerprint",
         ),
         (
-            "[firewall.programs]\npfctl = \"/sbin/pfctl; reboot\"\n",
+            "[firewall.paths]\npfctl = \"/sbin/pfctl; reboot\"\n",
             "is not an absolute path",
         ),
         (
@@ -122,7 +122,7 @@ fn wrong_values_name_the_layer_the_key_and_what_was_wanted() {
         ("not toml at all", "not valid TOML"),
     ];
     for (text, wanted) in cases {
-        let environment = TestEnvironment::new();
+        let environment = TestEnvironment::new().without("KMSCTL_FIREWALL_HOST");
         environment.write_config(text);
         let told = environment.run(&["config", "check"]).fails_with(2);
         assert!(told.contains(wanted), "{text}: {told}");
@@ -187,6 +187,7 @@ fn init_asks_writes_0600_and_never_overwrites() {
     }
     terminal.exp_string("Write").expect("the confirmation");
     terminal.send("y").expect("yes");
+    terminal.flush().expect("sent");
     terminal.exp_eof().expect("the end");
     let path = environment.config_file();
     let text = std::fs::read_to_string(&path).expect("the file");

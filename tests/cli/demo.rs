@@ -51,7 +51,7 @@ fn any_ssh_client_can_ask_the_served_demo() {
             "ssh is missing"
         );
         eprintln!("SKIPPED: the served demo, because there is no ssh program");
-        let _ = child.kill();
+        let _ = child.kill().and_then(|()| child.wait());
         return;
     };
     let _ = Command::new("kill")

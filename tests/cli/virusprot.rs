@@ -10,7 +10,7 @@ fn the_schema_has_its_keys() {
         .json();
     assert_eq!(shown["schema"], "kmsctl/virusprot.show/v1");
     assert_eq!(shown["firewall"], "demo");
-    assert_eq!(shown["taken_at"], "2026-03-01T12:00:00Z");
+    assert_eq!(shown["taken_at"], "2026-03-01T12:21:34Z");
     assert_eq!(shown["data"]["table"], "virusprot");
     assert_eq!(shown["data"]["expiry"]["kind"], "cron");
     assert_eq!(shown["data"]["expiry"]["older_than_seconds"], 3600);
@@ -26,12 +26,12 @@ fn the_schema_has_its_keys() {
         assert_eq!(
             keys,
             [
-                "added_at",
                 "address",
+                "added_at",
                 "age_seconds",
-                "flags",
                 "release_at",
-                "states"
+                "states",
+                "flags"
             ]
         );
         let age = entry["age_seconds"].as_u64().expect("an age");

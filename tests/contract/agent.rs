@@ -7,15 +7,7 @@ use kmsctl::domain::pf::table::TableName;
 use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
 use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
-#[path = "../support/boxes.rs"]
-pub mod boxes;
-#[path = "../support/changing.rs"]
-pub mod changing;
-#[path = "../support/instrument.rs"]
-mod instrument;
-#[path = "../support/php.rs"]
-pub mod php;
-
+pub use crate::support::{boxes, changing, php};
 use boxes::{Fixture, Version};
 use php::{PhpBox, Run};
 

@@ -183,7 +183,7 @@ fn a_connection_that_died_unnoticed_is_replaced_once() {
         let start = Instant::now();
         assert_eq!(echo(&bed.target).await.connections, 1);
         assert!(
-            start.elapsed() < Duration::from_secs(5),
+            start.elapsed() < Duration::from_secs(20),
             "{:?}",
             start.elapsed()
         );

@@ -131,6 +131,19 @@ fn without_an_identity_the_default_file_comes_before_the_agent() {
 }
 
 #[test]
+fn ecdsa_keys_are_used() {
+    for transport in [Transport::OpenSsh, Transport::Russh] {
+        let Some(mut bed) = bed(transport, Login::Sh) else {
+            return;
+        };
+        let ecdsa = key("client_ecdsa");
+        bed.sshd.authorize(&ecdsa);
+        bed.target.identity = Some(ecdsa);
+        run(works(&bed.target));
+    }
+}
+
+#[test]
 fn rsa_is_refused_with_what_to_use_instead() {
     let Some(mut bed) = bed(Transport::Russh, Login::Sh) else {
         return;
@@ -229,6 +242,24 @@ fn a_passphrase_is_asked_once_and_only_where_it_is_needed() {
         }
         assert_eq!((prompts.borrow().len(), bed.sshd.connections()), (3, 1));
         assert_eq!(format!("{:?}", Secret::new("x".to_owned())), "Secret(…)");
+    });
+}
+
+#[test]
+fn without_a_configured_file_the_known_hosts_of_the_home_counts() {
+    let Some(mut bed) = bed(Transport::Russh, Login::Sh) else {
+        return;
+    };
+    let home = bed.target.home.clone().unwrap().join(".ssh/known_hosts");
+    let configured = bed.target.known_hosts.take().unwrap();
+    run(async {
+        let error = fails(&bed.target).await;
+        assert!(
+            error.to_string().contains(&home.display().to_string()),
+            "{error}"
+        );
+        fs::copy(configured, home).unwrap();
+        works(&bed.target).await;
     });
 }
 

@@ -78,7 +78,8 @@ async fn ssh(
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input).await.unwrap();
+    // A remote command that ends early closes the pipe.
+    stdin.write_all(input).await.ok();
     drop(stdin);
     let output = tokio::time::timeout(std::time::Duration::from_secs(20), child.wait_with_output())
         .await
@@ -257,7 +258,12 @@ async fn files_are_private_and_a_broken_state_is_named() {
     );
     simulator.stop().await.unwrap();
     assert_eq!(mode(&directory.join("state.json")), 0o600);
-    for text in ["", "{\"version\":1,\"world\":{}}", "{\"version\":999}"] {
+    for text in [
+        "",
+        "{\"version\":2,\"world\":{}}",
+        "{\"version\":1}",
+        "{\"version\":999}",
+    ] {
         std::fs::write(directory.join("state.json"), text).unwrap();
         let failure = Simulator::start(options(&directory)).await.unwrap_err();
         assert!(
@@ -290,4 +296,42 @@ async fn only_loopback_is_listened_on() {
         Simulator::start(open).await,
         Err(SimulatorError::NotLoopback { .. })
     ));
+}
+
+#[tokio::test]
+async fn garbage_and_a_crowd_do_not_disturb_it() {
+    if ssh_is_missing("garbage_and_a_crowd_do_not_disturb_it") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(options(directory.path())).await.unwrap();
+    let mut garbage = tokio::net::TcpStream::connect(simulator.address())
+        .await
+        .unwrap();
+    garbage.write_all(&vec![b'\xff'; 100_000]).await.ok();
+    let silent = tokio::net::TcpStream::connect(simulator.address())
+        .await
+        .unwrap();
+    let ask = || ssh(&simulator, &["/sbin/pfctl -vvss"], b"");
+    let (one, two, three, four) = tokio::join!(ask(), ask(), ask(), ask());
+    assert!(one.0.len() > 10_000 && one.2 == Some(0), "{one:?}");
+    assert!(one == two && two == three && three == four);
+    drop(silent);
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn input_without_end_is_refused() {
+    if ssh_is_missing("input_without_end_is_refused") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(options(directory.path())).await.unwrap();
+    let line = vec![b'x'; 5 << 20];
+    let (stdout, stderr, status) = ssh(&simulator, &[REMOTE_SHELL], &line).await;
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str(), status),
+        ("", "sh: unsupported by the simulated firewall\n", Some(127))
+    );
+    simulator.stop().await.unwrap();
 }

@@ -219,7 +219,7 @@ impl ChangingBox {
                 if (name.contains("kmsctl-")
                     || name.starts_with("revert-")
                     || name.starts_with("config-"))
-                    && !name.ends_with(".keep")
+                    && !name.contains(".keep")
                 {
                     names.push(name);
                 }

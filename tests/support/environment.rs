@@ -12,7 +12,8 @@ pub struct TestEnvironment {
 }
 
 impl TestEnvironment {
-    /// Makes an empty home. The demo's clock stands still at 2026-03-01T12:00:00Z.
+    /// Makes an empty home. The demo's clock stands still at 2026-03-01T12:21:34Z, and the firewall is this machine, so
+    /// that a test which forgets to name one reaches nobody.
     pub fn new() -> Self {
         let home = tempfile::Builder::new()
             .prefix("kmsctl")
@@ -20,7 +21,10 @@ impl TestEnvironment {
             .expect("a temporary home");
         Self {
             home,
-            variables: vec![("KMSCTL_DEMO_NOW".into(), "2026-03-01T12:00:00Z".into())],
+            variables: vec![
+                ("KMSCTL_DEMO_NOW".into(), "2026-03-01T12:21:34Z".into()),
+                ("KMSCTL_FIREWALL_HOST".into(), "127.0.0.1".into()),
+            ],
         }
     }
 
@@ -28,6 +32,20 @@ impl TestEnvironment {
     pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// Takes a variable away again.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// Keeps ssh's sockets in this home, so that no run of another test is met.
+    pub fn private_runtime(self) -> Self {
+        let runtime = self.home().join("r");
+        std::fs::create_dir_all(&runtime).expect("a directory");
+        let runtime = runtime.display().to_string();
+        self.variable("XDG_RUNTIME_DIR", runtime)
     }
 
     /// Returns the home directory.

@@ -1,8 +1,12 @@
 //! What tests of several files share. Each test binary uses its own part of it.
 #![allow(dead_code)]
 
+pub mod boxes;
+pub mod changing;
 pub mod delay_proxy;
 pub mod environment;
+pub mod instrument;
+pub mod php;
 pub mod processes;
 pub mod skip;
 pub mod sshd;

@@ -133,6 +133,18 @@ impl PhpBox {
         self.start("/bin/sh", &["-s".into()], script)
     }
 
+    /// Returns what tells the stand-in which box it is.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (
+                "KMSCTL_SHIM_BOX",
+                self.directory.path().display().to_string(),
+            ),
+            ("KMSCTL_SHIM_VERSION", self.version.name().to_owned()),
+            ("KMSCTL_SHIM_TROUBLE", self.trouble.to_owned()),
+        ]
+    }
+
     /// Writes a program that stands where PHP is on a firewall, and returns its path.
     pub fn interpreter(&self) -> String {
         let words: Vec<String> = self
@@ -200,9 +212,7 @@ impl PhpBox {
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("KMSCTL_SHIM_BOX", self.directory.path())
-            .env("KMSCTL_SHIM_VERSION", self.version.name())
-            .env("KMSCTL_SHIM_TROUBLE", self.trouble)
+            .envs(self.environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

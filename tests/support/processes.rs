@@ -11,6 +11,8 @@ pub struct Process {
     pub pid: u32,
     /// Its parent's.
     pub parent: u32,
+    /// Its name, without arguments.
+    pub name: String,
     /// Its arguments, joined with blanks; empty for a zombie.
     pub command: String,
 }
@@ -28,24 +30,32 @@ pub fn all() -> Vec<Process> {
 fn read(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
+    let (named, rest) = stat.rsplit_once(") ")?;
+    let name = named.split_once('(')?.1.to_owned();
     let parent = rest.split(' ').nth(1)?.parse().ok()?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ");
     Some(Process {
         pid,
         parent,
+        name,
         command,
     })
 }
 
-/// Lists the children of a process.
-pub fn children(parent: u32) -> Vec<u32> {
-    all()
-        .iter()
-        .filter(|process| process.parent == parent)
-        .map(|process| process.pid)
-        .collect()
+/// Lists the processes of a name below a process, children before grandchildren.
+pub fn below(ancestor: u32, name: &str) -> Vec<u32> {
+    let all = all();
+    let mut found = vec![ancestor];
+    let mut at = 0;
+    while let Some(&parent) = found.get(at) {
+        let children = all
+            .iter()
+            .filter(|process| process.parent == parent && process.name == name);
+        found.extend(children.map(|process| process.pid));
+        at += 1;
+    }
+    found.split_off(1)
 }
 
 /// Lists the processes whose command line holds a text.

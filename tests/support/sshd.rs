@@ -32,11 +32,16 @@ pub enum Login {
 pub struct Options {
     /// The login shell.
     pub login: Login,
+    /// Whether a key is not enough: pfSense's "require both".
+    pub password_too: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { login: Login::Sh }
+        Self {
+            login: Login::Sh,
+            password_too: false,
+        }
     }
 }
 
@@ -112,6 +117,9 @@ impl Sshd {
             login.display(),
         )
         .unwrap();
+        if options.password_too {
+            config.push_str("AuthenticationMethods publickey,password\n");
+        }
         fs::write(at("config"), config).unwrap();
         let known_hosts = at("known_hosts");
         let line = |path: &Path| {
@@ -195,9 +203,13 @@ impl Sshd {
         self.count("Starting session: ")
     }
 
-    /// Lists the processes that serve connections.
+    /// Lists the processes that serve connections. For all users but root each connection has two: one with
+    /// sshd's privileges and one without, which holds the line. Newer versions are called `sshd-session`.
     pub fn serving(&self) -> Vec<u32> {
-        processes::children(self.process.id())
+        let listener = self.process.id();
+        ["sshd", "sshd-session"]
+            .map(|name| processes::below(listener, name))
+            .concat()
     }
 
     /// Sends a signal to the processes that serve connections.
@@ -245,10 +257,10 @@ pub fn key(name: &str) -> PathBuf {
     // the private one finds it.
     let aside = TempDir::new_in(&directory).unwrap();
     let made = aside.path().join(name);
-    let (kind, bits) = if name.contains("rsa") {
-        ("rsa", "2048")
-    } else {
-        ("ed25519", "256")
+    let (kind, bits) = match name {
+        _ if name.contains("ecdsa") => ("ecdsa", "256"),
+        _ if name.contains("rsa") => ("rsa", "2048"),
+        _ => ("ed25519", "256"),
     };
     let passphrase = if name.contains("encrypted") {
         PASSPHRASE

@@ -166,3 +166,17 @@ proptest::proptest! {
         let _ = find(&format!("pfctl -t virusprot -T expire {tail}"));
     }
 }
+
+#[test]
+fn a_crontab_is_read_without_its_comments_and_settings() {
+    let text = b"# pfSense specific crontab entries\nSHELL=/bin/sh\nPATH = /etc:/bin\n\n\
+        1,31\t0-5\t*\t*\t*\troot\t/usr/bin/nice -n20 adjkerntz -a\n\
+        */60\t*\t*\t*\t*\troot\t/usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot\n\
+        @reboot root /bin/true\n* * * *\n\xff\xff\n";
+    let items = crontab_items(text);
+    assert_eq!(items.len(), 2, "{items:?}");
+    let table = TableName::new("virusprot").expect("a name");
+    assert_eq!(Expiry::find(&items, &table).older_than(), Some(3600));
+    let gone = crontab_items(b"#*/60 * * * * root expiretable -t 3600 virusprot\n");
+    assert_eq!(Expiry::find(&gone, &table), Expiry::None);
+}

@@ -15,6 +15,22 @@ pub struct Parsed<T> {
     pub more_unread: usize,
 }
 
+impl<T> Parsed<T> {
+    /// Changes the value and keeps what was unread.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed {
+            value: change(self.value),
+            unread: self.unread,
+            more_unread: self.more_unread,
+        }
+    }
+
+    /// Tells whether every line was understood.
+    pub fn is_complete(&self) -> bool {
+        self.unread.is_empty()
+    }
+}
+
 /// A line that a parser did not understand, or understood only in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {

@@ -70,7 +70,7 @@ pub struct Rule {
 
 impl Rule {
     /// Prints the rule as pfctl does at this verbosity, with what is known of its counters; no newline at the
-    /// end. Anchors' braces and indentation are [`print`]'s.
+    /// end. Anchors' braces and indentation are [`print()`]'s.
     pub fn display(&self, verbosity: Verbosity) -> DisplayRule<'_> {
         DisplayRule::new(self, verbosity)
     }

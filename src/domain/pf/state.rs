@@ -100,10 +100,5 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<State>> {
     let mut keep = |view: StateView<'_>| states.push(view.to_owned());
     let mut parser = StateParser::new();
     parser.push(text, &mut keep);
-    let end = parser.finish(&mut keep);
-    Parsed {
-        value: states,
-        unread: end.unread,
-        more_unread: end.more_unread,
-    }
+    parser.finish(&mut keep).map(|_| states)
 }

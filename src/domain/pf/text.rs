@@ -205,6 +205,10 @@ pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
     loop {
         let (group, length) = group(rest);
         if length == 0 {
+            // Only `::` may stand at the end, and too long a group is none.
+            if rest.first().is_some_and(u8::is_ascii_hexdigit) {
+                return None;
+            }
             break;
         }
         bits = bits << 16 | u128::from(group);
@@ -252,7 +256,10 @@ fn group_slowly(text: &[u8]) -> (u16, usize) {
         value = value << 4 | digit;
         length += 1;
     }
-    u16::try_from(value).map_or((0, 0), |value| (value, length))
+    match u16::try_from(value) {
+        Ok(value) if length <= 4 => (value, length),
+        _ => (0, 0),
+    }
 }
 
 /// Leaves the rare forms to the standard library.
@@ -310,8 +317,39 @@ mod tests {
     fn clocks_run_past_two_digit_hours() {
         assert_eq!(clock("100:00:01, x"), Some((360_001, ", x")));
         assert_eq!(Clock(360_001).to_string(), "100:00:01");
-        assert_eq!(clock("00:60:00"), None);
+        for wrong in [
+            "00:60:00,",
+            "00:00:60,",
+            "100:00:60",
+            "00-00:00,",
+            "00:0x:00,",
+        ] {
+            assert_eq!(clock(wrong), None, "{wrong}");
+        }
         assert_eq!(clock("18446744073709551615:00:00"), None);
+    }
+
+    #[test]
+    fn ipv6_forms_that_only_look_right_are_refused() {
+        let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        assert_eq!(ipv6("::"), Some((address("::"), "")));
+        assert_eq!(ipv6("1::[5]"), Some((address("1::"), "[5]")));
+        assert_eq!(
+            ipv6("::ffff:192.0.2.1 x"),
+            Some((address("::ffff:192.0.2.1"), " x"))
+        );
+        for bad in [
+            "::A:0AaAa",
+            "1:2:3:4:5:6:7",
+            "1:2:3:4:5:6:7:8:9",
+            "1::2::3",
+            "1:",
+            ":1",
+            "",
+            "::1.2.3",
+        ] {
+            assert!(!matches!(ipv6(bad), Some((_, ""))), "{bad}");
+        }
     }
 
     #[test]

@@ -2,30 +2,32 @@
 //! time-out do to it. It knows no clock (every call is handed `now` in epoch milliseconds), invents no
 //! traffic and prints nothing; sources are FreeBSD 14's kernel pf and its manual.
 
+mod limits;
+mod load;
 pub mod node;
+mod passage;
 pub mod rule;
 pub mod state;
 pub mod table;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Direction;
-use node::{Generation, Node};
+pub use load::RuleRef;
+use node::Node;
+pub use passage::Passage;
 use rule::LoadedRule;
-use state::{Chain, Level, Protocol, State, Tracked};
+use state::{Chain, Level, State, Tracked};
 use table::Table;
 
 /// The `ridentifier` of pfSense's block rule of the overload table.
 pub const OVERLOAD_BLOCK: u32 = 1_000_000_400;
 /// pfSense's default deny rules, inbound, IPv4 and IPv6.
 const DEFAULT_DENY: (u32, u32) = (1_000_000_103, 1_000_000_105);
-/// The first state id; the creator's share of it makes ids of two hosts differ.
-const FIRST_STATE: u64 = 0x6740_0000_0000_1a01;
-
 /// Everything pf keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pf {
@@ -41,8 +43,12 @@ pub struct Pf {
     pub tables: Vec<Table>,
     /// Scrub rules, numbered from 0 on their own.
     pub scrub: Vec<LoadedRule>,
-    /// Filter rules; a state's rule number is an index of this.
+    /// Filter rules.
     pub filter: Vec<LoadedRule>,
+    /// Filter rules of earlier loads that states still refer to.
+    retired: Vec<(RuleRef, LoadedRule)>,
+    /// How often rules were loaded before these.
+    loads: u32,
     /// NAT rules.
     pub nat: Vec<LoadedRule>,
     /// Redirections.
@@ -79,25 +85,6 @@ pub struct Totals {
     pub overload_flushes: u64,
 }
 
-/// The way of a forwarded connection through the firewall.
-#[derive(Clone, Debug)]
-pub struct Passage {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Where it comes in and goes out.
-    pub interfaces: (&'static str, &'static str),
-    /// The client.
-    pub client: SocketAddr,
-    /// What the client addresses.
-    pub addressed: SocketAddr,
-    /// Where it ends; differs from `addressed` when redirected.
-    pub server: SocketAddr,
-    /// The client's address after source translation.
-    pub translated: Option<SocketAddr>,
-    /// The `ridentifier` of the rules that let it in and out.
-    pub rules: (u32, u32),
-}
-
 /// What a completed handshake led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
@@ -113,17 +100,19 @@ impl Pf {
         Self {
             enabled: true,
             since: now,
-            generation: Generation::default(),
+            generation: Generation::Decaying,
             host_id,
             tables: Vec::new(),
             scrub: Vec::new(),
             filter: Vec::new(),
+            retired: Vec::new(),
+            loads: 0,
             nat: Vec::new(),
             rdr: Vec::new(),
             states: BTreeMap::new(),
             nodes: Vec::new(),
             totals: Totals::default(),
-            next_state: FIRST_STATE,
+            next_state: passage::FIRST_STATE,
         }
     }
 
@@ -142,40 +131,6 @@ impl Pf {
         self.filter
             .iter()
             .position(|rule| rule.identifier == Some(identifier))
-    }
-
-    /// Lets the first packet of a connection in, or drops it. Returns the two states' ids.
-    pub fn open(&mut self, passage: &Passage, now: i64) -> Option<(u64, u64)> {
-        let redirection = self.redirection(passage);
-        let source = passage.client.ip();
-        if !self.enabled || self.blocked(source, now) {
-            return None;
-        }
-        let redirected = passage.addressed == passage.server || redirection.is_some();
-        let no_filter = redirection.is_some_and(|index| {
-            self.rdr
-                .get(index)
-                .is_some_and(|rule| rule.text.starts_with("rdr pass "))
-        });
-        let rule = if no_filter {
-            None
-        } else {
-            self.rule(passage.rules.0)
-        };
-        if !redirected || (rule.is_none() && !no_filter) {
-            self.deny(source, passage.interfaces.0, now);
-            return None;
-        }
-        self.evaluate(
-            rule.unwrap_or(usize::MAX),
-            passage.interfaces.0,
-            Direction::In,
-        );
-        let entry = self.entry_state(passage, rule, redirection, now);
-        let exit = self.exit_state(passage, now);
-        let ids = (self.insert(entry, now), self.insert(exit, now));
-        self.transfer(ids, (1, 0), (60, 0), now);
-        Some(ids)
     }
 
     /// Completes the TCP handshake of a connection, which is when pf looks at the caps of its rule.
@@ -210,13 +165,10 @@ impl Pf {
             state.expires = now + state.patience();
             let (direction, tracked, source) = (state.direction, state.tracked, state.right.ip());
             let rules = (state.rule, state.translation);
-            if let Some(rule) = rules.0.and_then(|index| self.filter.get_mut(index)) {
+            if let Some(rule) = rules.0.and_then(|rule| self.made_by_mut(rule)) {
                 rule.count(direction, packets, bytes, now);
             }
-            if let Some(rule) = rules
-                .1
-                .and_then(|(chain, index)| self.chain_mut(chain).get_mut(index))
-            {
+            if let Some(rule) = rules.1.and_then(|made| self.translated_by(made)) {
                 rule.count(direction, packets, bytes, now);
             }
             if let Some(node) = rules
@@ -287,6 +239,7 @@ impl Pf {
         self.nodes
             .retain(|node| node.states > 0 || node.expires > now);
         self.totals.nodes.2 += count(before - self.nodes.len());
+        self.free_rules();
     }
 
     /// Removes one state and takes it off its source node. Says whether it was there.
@@ -298,7 +251,7 @@ impl Pf {
         let Some(rule) = state.rule.filter(|_| state.tracked != Tracked::No) else {
             return true;
         };
-        let remember = self.filter.get(rule).map_or(0, |rule| rule.caps.remember());
+        let remember = self.made_by(rule).map_or(0, |rule| rule.caps.remember());
         if let Some(node) = self.node_mut(rule, state.right.ip()) {
             node.states = node.states.saturating_sub(1);
             node.connections = node
@@ -309,33 +262,21 @@ impl Pf {
         true
     }
 
-    /// Deletes source nodes of these networks; their states stay and no longer count. Returns how many.
-    pub fn forget_sources(&mut self, net: &IpNet) -> usize {
-        let before = self.nodes.len();
-        self.nodes.retain(|node| !net.contains(&node.address));
-        for state in self
-            .states
-            .values_mut()
-            .filter(|state| net.contains(&state.right.ip()))
-        {
-            state.tracked = Tracked::No;
-        }
-        before - self.nodes.len()
-    }
-
-    /// Returns how many states a rule has.
-    pub fn states_of(&self, rule: usize) -> usize {
+    /// Returns how many states a loaded rule has.
+    pub fn states_of(&self, number: usize) -> usize {
+        let rule = Some(self.object(number));
         self.states
             .values()
-            .filter(|state| state.rule == Some(rule))
+            .filter(|state| state.rule == rule)
             .count()
     }
 
-    /// Returns how many states a translation rule has.
-    pub fn states_translated(&self, chain: Chain, rule: usize) -> usize {
+    /// Returns how many states a loaded translation rule has.
+    pub fn states_translated(&self, chain: Chain, number: usize) -> usize {
+        let made = Some((chain, self.object(number)));
         self.states
             .values()
-            .filter(|state| state.translation == Some((chain, rule)))
+            .filter(|state| state.translation == made)
             .count()
     }
 
@@ -347,14 +288,18 @@ impl Pf {
             .unwrap_or_default()
     }
 
-    fn chain_mut(&mut self, chain: Chain) -> &mut Vec<LoadedRule> {
-        match chain {
+    /// Returns the translation rule of a state, if it is of the present load.
+    fn translated_by(&mut self, (chain, rule): (Chain, RuleRef)) -> Option<&mut LoadedRule> {
+        let rules = match chain {
             Chain::Nat => &mut self.nat,
             Chain::Rdr => &mut self.rdr,
-        }
+        };
+        rules
+            .get_mut(rule.number)
+            .filter(|_| rule.load == self.loads)
     }
 
-    fn node_mut(&mut self, rule: usize, source: IpAddr) -> Option<&mut Node> {
+    fn node_mut(&mut self, rule: RuleRef, source: IpAddr) -> Option<&mut Node> {
         self.nodes
             .iter_mut()
             .find(|node| node.rule == rule && node.address == source)
@@ -366,188 +311,6 @@ impl Pf {
         for rule in self.filter.iter_mut().take(last.saturating_add(1)) {
             rule.evaluations += u64::from(rule.considers(interface, direction));
         }
-    }
-
-    fn redirection(&mut self, passage: &Passage) -> Option<usize> {
-        if passage.interfaces.0 != "vtnet0" {
-            return None;
-        }
-        let wanted = format!(
-            " to {} port = {} ->",
-            passage.addressed.ip(),
-            passage.addressed.port()
-        );
-        let found = self.rdr.iter().position(|rule| rule.text.contains(&wanted));
-        let last = found.unwrap_or(usize::MAX).saturating_add(1);
-        for rule in self.rdr.iter_mut().take(last) {
-            rule.evaluations += u64::from(rule.considers(passage.interfaces.0, Direction::In));
-        }
-        found
-    }
-
-    fn entry_state(
-        &mut self,
-        passage: &Passage,
-        rule: Option<usize>,
-        redirection: Option<usize>,
-        now: i64,
-    ) -> State {
-        let source = passage.client.ip();
-        let tracks = rule
-            .and_then(|index| self.filter.get(index))
-            .is_some_and(|rule| rule.caps.track_sources());
-        if let Some(rule) = rule.filter(|_| tracks) {
-            self.totals.nodes.0 += 1;
-            if self.node_mut(rule, source).is_none() {
-                self.nodes.push(Node::new(source, rule, now));
-                self.totals.nodes.1 += 1;
-            }
-            if let Some(node) = self.node_mut(rule, source) {
-                node.states += 1;
-            }
-        }
-        let reply_to = passage.interfaces.0 == "vtnet0" && source.is_ipv4() && rule.is_some();
-        State {
-            protocol: passage.protocol,
-            direction: Direction::In,
-            interface: passage.interfaces.0.to_owned(),
-            left: passage.server,
-            left_inside: (passage.addressed != passage.server).then_some(passage.addressed),
-            right: passage.client,
-            levels: first_levels(passage.protocol, Direction::In),
-            created: now,
-            expires: now,
-            packets: (0, 0),
-            bytes: (0, 0),
-            rule,
-            translation: redirection.map(|index| (Chain::Rdr, index)),
-            via: reply_to.then(|| "reply-to: 192.168.1.1@vtnet0".to_owned()),
-            tracked: if tracks { Tracked::State } else { Tracked::No },
-        }
-    }
-
-    fn exit_state(&mut self, passage: &Passage, now: i64) -> State {
-        let nat = passage.translated.and_then(|_| {
-            let network = if passage.client.ip().to_string().starts_with("10.0.20.") {
-                "10.0.20.0/24"
-            } else {
-                "10.0.10.0/24"
-            };
-            self.nat
-                .iter()
-                .position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
-        });
-        let rule = self.rule(passage.rules.1);
-        self.evaluate(
-            rule.unwrap_or(usize::MAX),
-            passage.interfaces.1,
-            Direction::Out,
-        );
-        State {
-            protocol: passage.protocol,
-            direction: Direction::Out,
-            interface: passage.interfaces.1.to_owned(),
-            left: passage.translated.unwrap_or(passage.client),
-            left_inside: passage.translated.map(|_| passage.client),
-            right: passage.server,
-            levels: first_levels(passage.protocol, Direction::Out),
-            created: now,
-            expires: now,
-            packets: (0, 0),
-            bytes: (0, 0),
-            rule,
-            translation: nat.map(|index| (Chain::Nat, index)),
-            via: passage
-                .translated
-                .map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),
-            tracked: Tracked::No,
-        }
-    }
-
-    fn insert(&mut self, state: State, now: i64) -> u64 {
-        let id = self.next_state;
-        self.next_state += 1;
-        self.totals.inserts += 1;
-        let made_by = (state.rule, state.translation);
-        if let Some(rule) = made_by.0.and_then(|index| self.filter.get_mut(index)) {
-            rule.creations += 1;
-            rule.last_active = Some(now);
-        }
-        if let Some(rule) = made_by
-            .1
-            .and_then(|(chain, index)| self.chain_mut(chain).get_mut(index))
-        {
-            rule.creations += 1;
-        }
-        self.states.insert(id, state);
-        id
-    }
-
-    /// Counts a state as a connection of its source node; `None` if its rule tracks no sources.
-    fn count_connection(&mut self, id: u64) -> Option<(usize, IpAddr)> {
-        let state = self.states.get_mut(&id)?;
-        if state.tracked != Tracked::State {
-            return None;
-        }
-        state.tracked = Tracked::Connection;
-        let (rule, source) = (state.rule?, state.right.ip());
-        self.node_mut(rule, source)?.connections += 1;
-        Some((rule, source))
-    }
-
-    fn exceeds(&mut self, rule: usize, source: IpAddr, now: i64) -> bool {
-        let Some(caps) = self.filter.get(rule).map(|rule| rule.caps.clone()) else {
-            return false;
-        };
-        let generation = self.generation;
-        let Some(node) = self.node_mut(rule, source) else {
-            return false;
-        };
-        let many = caps
-            .connections
-            .is_some_and(|limit| node.connections > limit);
-        let fast = caps
-            .rate
-            .is_some_and(|rate| node.add_to_rate(rate, generation, now));
-        self.totals.source_connections += u64::from(many);
-        self.totals.source_rates += u64::from(fast);
-        many || fast
-    }
-
-    /// Puts the source into the rule's table, which does not renew an entry that is there, and ends the
-    /// states that have it in the first slot of their wire key: inbound from it, outbound to it. The
-    /// partners of redirected connections on the inside stay until they time out.
-    fn overload(&mut self, rule: usize, source: IpAddr, now: i64) {
-        let Some(name) = self
-            .filter
-            .get(rule)
-            .and_then(|rule| rule.caps.overload.clone())
-        else {
-            return;
-        };
-        self.totals.overload_insertions += 1;
-        if let Some(table) = self.table_mut(&name) {
-            table.entries.entry(IpNet::from(source)).or_insert(now);
-        }
-        self.totals.overload_flushes += 1;
-        let flushed: Vec<u64> = self
-            .states
-            .iter()
-            .filter(|(_, state)| state.right.ip() == source)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in flushed {
-            self.remove(id, now);
-        }
-    }
-}
-
-fn first_levels(protocol: Protocol, direction: Direction) -> (Level, Level) {
-    match (protocol, direction) {
-        (Protocol::Tcp, Direction::In) => (Level::Closed, Level::SynSent),
-        (Protocol::Tcp, Direction::Out) => (Level::SynSent, Level::Closed),
-        (Protocol::Udp, Direction::In) => (Level::NoTraffic, Level::Single),
-        (Protocol::Udp, Direction::Out) => (Level::Single, Level::NoTraffic),
     }
 }
 

@@ -151,6 +151,32 @@ impl LoadedRule {
         here && self.direction.is_none_or(|wanted| wanted == direction)
     }
 
+    /// Says whether it is one of the user's: those are quick and carry a label of their own.
+    pub fn is_users(&self) -> bool {
+        self.text.contains(" in quick on ")
+            && self
+                .labels
+                .iter()
+                .any(|label| label.starts_with("USER_RULE"))
+    }
+
+    /// Returns the protocol, if it names one.
+    pub fn protocol(&self) -> Option<&str> {
+        let (_, rest) = self.text.split_once(" proto ")?;
+        rest.split(' ').next()
+    }
+
+    /// Returns what stands after `from` and after `to`, each `HOST [port = N]`.
+    pub fn ends(&self) -> Option<(&str, &str)> {
+        let (_, rest) = self.text.split_once(" from ")?;
+        let (from, rest) = rest.split_once(" to ")?;
+        let end = [" flags ", " keep state", " no state", " label "]
+            .iter()
+            .filter_map(|word| rest.find(word))
+            .min();
+        Some((from, end.and_then(|end| rest.get(..end)).unwrap_or(rest)))
+    }
+
     /// Counts packets of a state's direction: `forward` with it, `reply` against it.
     pub fn count(
         &mut self,

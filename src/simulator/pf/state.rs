@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::RuleRef;
 use crate::domain::pf::rule::Direction;
 
 /// The protocols the simulated traffic uses.
@@ -103,9 +104,9 @@ pub struct State {
     /// Bytes likewise.
     pub bytes: (u64, u64),
     /// The filter rule that made it; `None` for `rdr pass`.
-    pub rule: Option<usize>,
+    pub rule: Option<RuleRef>,
     /// The translation rule.
-    pub translation: Option<(Chain, usize)>,
+    pub translation: Option<(Chain, RuleRef)>,
     /// `reply-to: ADDRESS@INTERFACE` or `route-to: …`.
     pub via: Option<String>,
     /// Whether its source is tracked, and has it been counted as a connection.

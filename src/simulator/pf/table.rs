@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+/// Looking through so many entries one by one is faster than looking up every length.
+const FEW: usize = 128;
+
 /// A table: its entries in pfctl's order (IPv4 ascending, then IPv6) with the time each was added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
@@ -34,6 +37,14 @@ impl Table {
 
     /// Returns the longest entry that holds the address.
     pub fn find(&self, address: IpAddr) -> Option<IpNet> {
+        let host = IpNet::from(address);
+        if self.entries.len() > FEW {
+            let wider = (0..=host.max_prefix_len()).rev();
+            let nets = wider.filter_map(|length| IpNet::new(address, length).ok());
+            return nets
+                .map(|net| net.trunc())
+                .find(|net| self.entries.contains_key(net));
+        }
         self.entries
             .keys()
             .filter(|net| net.contains(&address))
@@ -61,4 +72,38 @@ pub fn net(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>()
         .ok()
         .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, Table, net};
+
+    #[test]
+    fn the_longest_entry_is_found_in_small_and_large_tables() {
+        let mut table = Table::new(
+            "t",
+            "-pa----",
+            &["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"],
+            0,
+        );
+        for filled in [false, true] {
+            for (address, entry) in [
+                ("10.1.2.3", Some("10.1.0.0/16")),
+                ("10.2.2.3", Some("10.0.0.0/8")),
+                ("192.0.2.1", None),
+                ("2001:db8::7", Some("2001:db8::/32")),
+            ] {
+                let found = table.find(address.parse().unwrap());
+                assert_eq!(found, entry.and_then(net), "{address} {filled}");
+            }
+            let more = u8::try_from(FEW).unwrap();
+            table
+                .entries
+                .extend((0..=more).map(|last| (net(&format!("198.51.100.{last}")).unwrap(), 0)));
+        }
+        assert_eq!(
+            table.find("198.51.100.7".parse().unwrap()),
+            net("198.51.100.7")
+        );
+    }
 }

@@ -63,11 +63,11 @@ pub fn info(pf: &Pf, options: &Options, now: i64) -> String {
             checksum(pf)
         );
     }
-    let states = count(pf.states.len());
+    let present = count(pf.states.len());
     table(
         &mut text,
         "State Table",
-        states,
+        present,
         (totals.searches, totals.inserts, totals.removals),
         running,
     );

@@ -13,55 +13,69 @@ use crate::simulator::pf::{Pf, count};
 
 const NO_NAME: &str = "pfctl: getaddrinfo: Name does not resolve";
 
-/// Runs `-k`.
-pub fn states(pf: &mut Pf, options: &Options, now: i64) -> Output {
-    let [first, second] =
-        [options.kill.first(), options.kill.get(1)].map(|word| word.map(String::as_str));
-    let kind = first.unwrap_or_default();
-    let wanted: Box<dyn Fn(&Pf, u64, &State) -> bool> = match (kind, second) {
-        ("label" | "id" | "gateway" | "key", None) => {
-            return Output::usage(Some(&format!("pfctl: no {kind} specified")));
-        }
-        ("label", Some(label)) => {
-            let label = label.to_owned();
-            Box::new(move |pf, _, state| {
-                let rule = state.rule.and_then(|rule| pf.filter.get(rule));
-                rule.is_some_and(|rule| rule.labels.contains(&label))
-            })
-        }
-        ("id", Some(id)) => {
-            let Some((id, creator)) = state_id(id, pf.host_id) else {
-                return Output::usage(Some("pfctl: wrong id format specified"));
-            };
-            Box::new(move |pf, candidate, _| candidate == id && creator == pf.host_id)
-        }
-        ("gateway", Some(gateway)) => {
-            let wanted = format!(": {gateway}@");
-            Box::new(move |_, _, state| state.via.as_ref().is_some_and(|via| via.contains(&wanted)))
-        }
-        _ => return by_host(pf, options, now),
-    };
-    let killed = kill(pf, options, now, wanted.as_ref());
-    Output::talk(&format!("killed {killed} states"), options.quiet)
+/// Which states `-k` is about.
+enum Wanted {
+    /// The source, and perhaps the destination, on the wire.
+    Hosts(Vec<IpNet>),
+    /// A label of the rule that made it.
+    Label(String),
+    /// Its id and the host that made it.
+    Id(u64, u32),
+    /// `: ADDRESS@` of its route-to or reply-to.
+    Gateway(String),
 }
 
-fn by_host(pf: &mut Pf, options: &Options, now: i64) -> Output {
-    let mut nets = Vec::new();
-    for word in &options.kill {
-        let Some(net) = net(word) else {
-            return Output::failure(1, NO_NAME);
-        };
-        nets.push(net);
+impl Wanted {
+    fn matches(&self, pf: &Pf, id: u64, state: &State) -> bool {
+        let within =
+            |net: Option<&IpNet>, address: IpAddr| net.is_none_or(|net| net.contains(&address));
+        match self {
+            Self::Hosts(nets) => {
+                within(nets.first(), state.wire_source())
+                    && within(nets.get(1), state.wire_destination())
+            }
+            Self::Label(label) => {
+                let rule = state.rule.and_then(|rule| pf.made_by(rule));
+                rule.is_some_and(|rule| rule.labels.contains(label))
+            }
+            Self::Id(wanted, creator) => (id, pf.host_id) == (*wanted, *creator),
+            Self::Gateway(via) => state.via.as_ref().is_some_and(|text| text.contains(via)),
+        }
     }
-    let holds = |net: Option<&IpNet>, address: IpAddr| net.is_none_or(|net| net.contains(&address));
-    let killed = kill(pf, options, now, &|_, _, state| {
-        holds(nets.first(), state.wire_source()) && holds(nets.get(1), state.wire_destination())
-    });
-    let destinations = nets.len().saturating_sub(1);
-    Output::talk(
-        &format!("killed {killed} states from 1 sources and {destinations} destinations"),
-        options.quiet,
-    )
+}
+
+/// Runs `-k`.
+pub fn states(pf: &mut Pf, options: &Options, now: i64) -> Output {
+    let kind = options.kill.first().map(String::as_str).unwrap_or_default();
+    let wanted = match (kind, options.kill.get(1)) {
+        ("label" | "id" | "gateway", None) => {
+            return Output::usage(Some(&format!("pfctl: no {kind} specified")));
+        }
+        ("label", Some(label)) => Wanted::Label(label.clone()),
+        ("id", Some(id)) => match state_id(id, pf.host_id) {
+            Some((id, creator)) => Wanted::Id(id, creator),
+            None => return Output::usage(Some("pfctl: wrong id format specified")),
+        },
+        ("gateway", Some(gateway)) => Wanted::Gateway(format!(": {gateway}@")),
+        _ => match options
+            .kill
+            .iter()
+            .map(|word| net(word))
+            .collect::<Option<Vec<IpNet>>>()
+        {
+            Some(nets) => Wanted::Hosts(nets),
+            None => return Output::failure(1, NO_NAME),
+        },
+    };
+    let killed = kill(pf, options, now, &wanted);
+    let what = match &wanted {
+        Wanted::Hosts(nets) => format!(
+            " from 1 sources and {} destinations",
+            nets.len().saturating_sub(1)
+        ),
+        _ => String::new(),
+    };
+    Output::talk(&format!("killed {killed} states{what}"), options.quiet)
 }
 
 /// Reads `HEX[/CREATOR]`.
@@ -75,45 +89,33 @@ fn state_id(text: &str, host_id: u32) -> Option<(u64, u32)> {
     Some((u64::from_str_radix(id, 16).ok()?, creator))
 }
 
-fn kill(
-    pf: &mut Pf,
-    options: &Options,
-    now: i64,
-    wanted: &dyn Fn(&Pf, u64, &State) -> bool,
-) -> u64 {
+fn kill(pf: &mut Pf, options: &Options, now: i64, wanted: &Wanted) -> u64 {
     let on = |state: &State| {
         options
             .interface
             .as_ref()
             .is_none_or(|interface| *interface == state.interface)
     };
-    let doomed: Vec<u64> = pf
-        .states
-        .iter()
-        .filter(|(id, state)| on(state) && wanted(pf, **id, state))
-        .map(|(id, _)| *id)
-        .collect();
-    let mut partners = Vec::new();
+    let hit = |(id, state): &(&u64, &State)| on(state) && wanted.matches(pf, **id, state);
+    let mut doomed: Vec<u64> = pf.states.iter().filter(hit).map(|(id, _)| *id).collect();
     if options.kill_match {
-        for state in doomed.iter().filter_map(|id| pf.states.get(id)) {
-            partners.extend(
-                pf.states
-                    .iter()
-                    .filter(|(_, other)| partner(state, other))
-                    .map(|(id, _)| *id),
-            );
+        let halves: Vec<&State> = doomed.iter().filter_map(|id| pf.states.get(id)).collect();
+        let others = pf
+            .states
+            .iter()
+            .filter(|(_, other)| halves.iter().any(|state| partner(state, other)));
+        let others: Vec<u64> = others
+            .map(|(id, _)| *id)
+            .filter(|id| !doomed.contains(id))
+            .collect();
+        doomed.extend(others);
+    }
+    if !options.dry_run {
+        for id in &doomed {
+            pf.remove(*id, now);
         }
     }
-    let mut killed = 0;
-    for id in doomed.into_iter().chain(partners) {
-        let there = if options.dry_run {
-            pf.states.contains_key(&id)
-        } else {
-            pf.remove(id, now)
-        };
-        killed += u64::from(there);
-    }
-    killed
+    count(doomed.len())
 }
 
 /// Says whether two states are the halves of one forwarded connection.
@@ -153,9 +155,9 @@ pub fn clear(pf: &mut Pf, word: &str, options: &Options, now: i64) -> Output {
             let all: Vec<u64> = pf.states.keys().copied().collect();
             let number = count(all.len());
             if !options.dry_run {
-                all.into_iter().for_each(|id| {
+                for id in all {
                     pf.remove(id, now);
-                });
+                }
             }
             Output::talk(&format!("{number} states cleared"), options.quiet)
         }

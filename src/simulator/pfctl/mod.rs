@@ -10,7 +10,6 @@ mod tables;
 use super::pf::Pf;
 use super::scenario::Scenario;
 use super::world::World;
-use options::Options;
 
 /// What a program printed, and its exit status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

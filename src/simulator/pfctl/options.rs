@@ -124,9 +124,9 @@ impl Options {
             'P' => self.numeric = true,
             'q' => self.quiet = true,
             'v' => self.verbose = self.verbose.saturating_add(1),
-            // Optimisation and merging concern loading only, names are never looked up here.
-            'm' | 'N' | 'O' | 'R' | 'A' | 'r' | 'g' => {}
-            'd' | 'e' | 'z' => self.unsupported = self.unsupported.or(Some(letter)),
+            // These choose what is loaded; and names are never looked up here.
+            'm' | 'N' | 'O' | 'R' | 'A' | 'r' => {}
+            'd' | 'e' | 'g' | 'z' => self.unsupported = self.unsupported.or(Some(letter)),
             _ => {
                 return Err(Output::usage(Some(&format!(
                     "pfctl: illegal option -- {letter}"

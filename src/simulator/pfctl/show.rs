@@ -1,12 +1,17 @@
 //! `pfctl -s …`: rules, states, source nodes, labels, tables. Counters and limits are in [`super::info`].
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use jiff::Timestamp;
 
 use super::options::Options;
 use super::{Output, ctime, entries, info};
 use crate::domain::pf::Verbosity;
+use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
+use crate::domain::pf::source::{PrintedRate, SourceNode};
 use crate::domain::pf::state as printed;
+use crate::domain::pf::table::Traffic;
 use crate::simulator::pf::node::Node;
 use crate::simulator::pf::rule::LoadedRule;
 use crate::simulator::pf::state::{Chain, Protocol, State, Tracked};
@@ -155,21 +160,23 @@ fn print_rule(
     if options.verbose == 0 {
         return;
     }
-    let (packets, bytes) = (rule.packets.0 + rule.packets.1, rule.bytes.0 + rule.bytes.1);
-    let _ = writeln!(
-        text,
-        "  [ Evaluations: {:<8}  Packets: {packets:<8}  Bytes: {bytes:<10}  States: {states:<6}]",
-        rule.evaluations
-    );
-    let _ = writeln!(
-        text,
-        "  [ Inserted: uid 0 pid {LOADER} State Creations: {:<6}]",
-        rule.creations
-    );
-    if options.verbose >= 2 {
-        let active = rule.last_active.map_or_else(|| "N/A".to_owned(), ctime);
-        let _ = writeln!(text, "  [ Last Active Time: {active} ]");
-    }
+    let last = rule
+        .last_active
+        .and_then(|at| Timestamp::from_second(at.div_euclid(1000)).ok());
+    let counters = RuleCounters {
+        evaluations: rule.evaluations,
+        packets: rule.packets.0 + rule.packets.1,
+        bytes: rule.bytes.0 + rule.bytes.1,
+        states: count(states),
+        state_creations: rule.creations,
+        inserted: Some(Inserted {
+            uid: Some(0),
+            pid: LOADER,
+        }),
+        source_nodes: None,
+        last_active: Some(last.map_or(LastActive::Never, LastActive::At)),
+    };
+    let _ = writeln!(text, "{}", counters.display(verbosity(options)));
 }
 
 /// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
@@ -235,17 +242,12 @@ fn states(pf: &Pf, options: &Options, now: i64) -> String {
     {
         return String::new();
     }
-    let verbosity = match options.verbose {
-        0 => Verbosity::Plain,
-        1 => Verbosity::Verbose,
-        _ => Verbosity::VeryVerbose,
-    };
     let mut text = String::new();
     for (id, state) in &pf.states {
         let _ = writeln!(
             text,
             "{}",
-            as_printed(pf, *id, state, now).display(verbosity)
+            as_printed(pf, *id, state, now).display(verbosity(options))
         );
     }
     text
@@ -272,7 +274,7 @@ fn as_printed(pf: &Pf, id: u64, state: &State, now: i64) -> printed::State {
             expires_seconds: seconds(state.expires - now),
             packets: state.packets,
             bytes: state.bytes,
-            rule: state.rule.and_then(|rule| u32::try_from(rule).ok()),
+            rule: state.rule.and_then(|rule| u32::try_from(rule.number).ok()),
             extras,
         }),
         identity: Some(printed::Identity {
@@ -306,39 +308,45 @@ fn seconds(milliseconds: i64) -> u64 {
 fn sources(pf: &Pf, options: &Options, now: i64) -> String {
     let mut text = String::new();
     for node in &pf.nodes {
-        print_source(&mut text, node, options, now);
+        let _ = writeln!(
+            text,
+            "{}",
+            as_printed_source(node, now).display(verbosity(options))
+        );
     }
     text
 }
 
 /// FreeBSD 14's kernel exports neither the rate nor the time left, so pfctl prints zeros.
-fn print_source(text: &mut String, node: &Node, options: &Options, now: i64) {
-    let nowhere = match node.address {
-        IpAddr::V4(_) => "0.0.0.0",
-        IpAddr::V6(_) => "::",
+fn as_printed_source(node: &Node, now: i64) -> SourceNode {
+    let target = match node.address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let _ = writeln!(
-        text,
-        "{} -> {nowhere} ( states {}, connections {}, rate 0.0/0s )",
-        node.address, node.states, node.connections
-    );
-    if options.verbose > 0 {
-        let age = seconds(now - node.created);
-        let expires = if node.states == 0 {
-            ", expires in 00:00:00"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            text,
-            "   age {:02}:{:02}:{:02}{expires}, {} pkts, {} bytes, filter rule {}",
-            age / 3600,
-            age / 60 % 60,
-            age % 60,
-            node.packets,
-            node.bytes,
-            node.rule
-        );
+    SourceNode {
+        address: node.address,
+        target,
+        states: node.states,
+        connections: node.connections,
+        printed_rate: PrintedRate::default(),
+        age_seconds: Some(seconds(now - node.created)),
+        expires_seconds: (node.states == 0).then_some(0),
+        traffic: Some(Traffic {
+            packets: node.packets,
+            bytes: node.bytes,
+        }),
+        rule: u32::try_from(node.rule.number)
+            .ok()
+            .map(|rule| ("filter".to_owned(), rule)),
+        kind: None,
+    }
+}
+
+fn verbosity(options: &Options) -> Verbosity {
+    match options.verbose {
+        0 => Verbosity::Plain,
+        1 => Verbosity::Verbose,
+        _ => Verbosity::VeryVerbose,
     }
 }
 
@@ -366,9 +374,9 @@ fn tables(pf: &Pf, options: &Options) -> String {
                 table.entries.len(),
                 ctime(pf.since)
             );
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]\n",
+                "\t{:<12} [ Anchors: {:<18} Rules: {rules:<18} ]",
                 "References:", 0
             );
             text.push_str(&counted("Evaluations:", "NoMatch", 0, "Match"));

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
+use super::Output;
 use super::options::Options;
-use super::{Output, ctime};
+use crate::domain::pf::Verbosity;
+use crate::domain::pf::table::Entry;
 use crate::simulator::pf::Pf;
 use crate::simulator::pf::table::{Table, net};
 
@@ -92,12 +95,21 @@ fn text(net: &IpNet) -> String {
 }
 
 fn show(table: &Table, options: &Options) -> String {
+    let verbosity = if options.verbose == 0 {
+        Verbosity::Plain
+    } else {
+        Verbosity::Verbose
+    };
     let mut lines = String::new();
     for (net, since) in &table.entries {
-        let _ = writeln!(lines, "   {}", text(net));
-        if options.verbose > 0 {
-            let _ = writeln!(lines, "\tCleared:     {}", ctime(*since));
-        }
+        let since = Timestamp::from_second(since.div_euclid(1000)).ok();
+        let entry = Entry {
+            negated: false,
+            net: *net,
+            since,
+            counters: None,
+        };
+        let _ = writeln!(lines, "{}", entry.display(verbosity));
     }
     lines
 }
@@ -123,9 +135,9 @@ fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
     for (address, entry) in &found {
         match (entry, options.verbose) {
             (_, 0) | (None, 1) => {}
-            (Some(_), 1) => lines.push_str(&format!("M  {address}\n")),
-            (Some(entry), _) => lines.push_str(&format!("M  {address}\t {}\n", text(entry))),
-            (None, _) => lines.push_str(&format!("   {address}\t nomatch\n")),
+            (Some(_), 1) => drop(writeln!(lines, "M  {address}")),
+            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", text(entry))),
+            (None, _) => drop(writeln!(lines, "   {address}\t nomatch")),
         }
     }
     output.stdout = lines.into_bytes();

@@ -141,6 +141,7 @@ fn samples_that_need_a_box_in_another_condition() {
     empty.pf.table_mut("virusprot").unwrap().entries.clear();
     check("T-add-1", &mut empty.clone());
     check("T-add-3", &mut empty.clone());
+    check("T-replace", &mut empty.clone());
     let mut three = sampled();
     let table = three.pf.table_mut("virusprot").unwrap();
     table
@@ -226,4 +227,67 @@ fn addresses_come_from_standard_input_too() {
         b"203.0.113.77 # the office\n192.0.2.1\n",
     );
     assert_eq!(output.stderr, b"1/2 addresses deleted.\n");
+}
+
+#[test]
+fn kills_match_the_wire_and_count() {
+    let mut world = sampled();
+    let states = |world: &mut World, filter: &str| {
+        let text = String::from_utf8(pfctl(world, "-ss").stdout).unwrap();
+        text.lines().filter(|line| line.contains(filter)).count()
+    };
+    let said = |world: &mut World, command: &str| {
+        let output = pfctl(world, command);
+        assert_eq!((output.status, output.stdout.len()), (0, 0), "{command}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // Both halves of a redirected connection have the client as their source on the wire.
+    let office = states(&mut world, "198.51.100.200:");
+    assert!(office > 80, "{office}");
+    let dry = said(&mut world, "-n -k 198.51.100.200");
+    assert_eq!(
+        dry,
+        format!("killed {office} states from 1 sources and 0 destinations\n")
+    );
+    assert_eq!(states(&mut world, "198.51.100.200:"), office);
+    assert_eq!(said(&mut world, "-k 198.51.100.200"), dry);
+    assert_eq!(states(&mut world, "198.51.100.200:"), 0);
+    // By destination: the client addressed the WAN address; the inside half has the server.
+    let inside = states(&mut world, "-> 10.0.20.202:1688");
+    let killed = format!(
+        "killed {} states from 1 sources and 1 destinations\n",
+        inside + lan(&mut world)
+    );
+    assert_eq!(said(&mut world, "-k 0.0.0.0/0 -k 10.0.20.202"), killed);
+    // By label: the states of that rule only.
+    let by_rule = states(&mut world, "(192.168.1.2:1688)");
+    assert!(by_rule > 0);
+    let killed = said(&mut world, "-k label -k id:1763000004");
+    assert_eq!(killed, format!("killed {by_rule} states\n"));
+    let id = world.pf.states.keys().next().copied().unwrap();
+    assert_eq!(
+        said(&mut world, &format!("-k id -k {id:x}/674a91c3")),
+        "killed 1 states\n"
+    );
+    assert_eq!(said(&mut world, "-q -k ::/0"), "");
+    let rest = world.pf.states.len();
+    assert_eq!(
+        said(&mut world, "-F states"),
+        format!("{rest} states cleared\n")
+    );
+    assert!(
+        world
+            .pf
+            .nodes
+            .iter()
+            .all(|node| node.states == 0 && node.connections == 0)
+    );
+}
+
+/// Counts the LAN's own connections to the server, which address it directly.
+fn lan(world: &mut World) -> usize {
+    let text = String::from_utf8(pfctl(world, "-ss").stdout).unwrap();
+    text.lines()
+        .filter(|line| line.starts_with("all tcp 10.0.20.202:1688 <- 10.0.10."))
+        .count()
 }

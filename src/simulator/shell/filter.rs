@@ -11,6 +11,8 @@ pub fn apply(filter: &Filter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
     let mut keep = false;
     for line in text.strip_suffix('\n').unwrap_or(&text).split('\n') {
         if line.starts_with(nonce) {
+            // The program has taken the newline before a marker for a line of its own and puts it back.
+            kept.push('\n');
             kept.push_str(line);
             kept.push('\n');
             continue;
@@ -60,13 +62,11 @@ fn host(field: &str) -> String {
         Some((host, port)) if digits(port) => host.to_owned(),
         _ => plain,
     };
-    if plain.matches(':').count() >= 2 {
-        return plain;
-    }
-    match plain.rsplit_once(':') {
-        Some((host, port)) if digits(port) => host.to_owned(),
+    let plain = match plain.rsplit_once(':') {
+        Some((host, port)) if plain.matches(':').count() < 2 && digits(port) => host.to_owned(),
         _ => plain,
-    }
+    };
+    plain.split('%').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -107,6 +107,10 @@ mod tests {
         Some(output.stdout)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test decides from the environment whether it may skip"
+    )]
     #[test]
     fn filters_as_awk_does() {
         let mut text = Vec::new();

@@ -142,21 +142,13 @@ fn words(command: &str) -> Option<Vec<String>> {
     for letter in command.chars() {
         match (quote, letter) {
             (Some(open), _) if open == letter => quote = None,
-            (Some('\''), _) => word.get_or_insert_default().push(letter),
-            (_, '\\' | '$' | '`')
-            | (
-                None,
-                '|' | '&' | ';' | '<' | '>' | '(' | ')' | '*' | '?' | '~' | '#' | '\n' | '{' | '}',
-            ) => {
-                return None;
-            }
-            (Some(_), _) => word.get_or_insert_default().push(letter),
+            (None | Some('"'), _) if expands(letter, quote.is_some()) => return None,
             (None, '\'' | '"') => {
                 quote = Some(letter);
                 word.get_or_insert_default();
             }
             (None, ' ' | '\t') => words.extend(word.take()),
-            (None, _) => word.get_or_insert_default().push(letter),
+            _ => word.get_or_insert_default().push(letter),
         }
     }
     if quote.is_some() {
@@ -177,6 +169,11 @@ fn words(command: &str) -> Option<Vec<String>> {
         {}
     }
     Some(plain.collect())
+}
+
+/// Says whether a shell would do something with the letter, outside single quotes.
+fn expands(letter: char, quoted: bool) -> bool {
+    "\\$`".contains(letter) || (!quoted && "|&;<>()*?~#\n{}".contains(letter))
 }
 
 #[cfg(test)]

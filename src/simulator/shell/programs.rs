@@ -50,6 +50,7 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
         ("env", ["-u", "TZ", "/bin/date", "+%s %z"]) => {
             Output::data(format!("{} +0000\n", world.now.div_euclid(1000)))
         }
+        ("cat", ["/etc/crontab"]) => Output::data(crontab(world)),
         ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
         ("echo", words) => Output::data(words.join(" ") + "\n"),
         ("ifconfig", ["-a"] | []) => Output::data(IFCONFIG),
@@ -71,4 +72,17 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
         }
         _ => Output::failure(127, super::UNSUPPORTED),
     }
+}
+
+/// The crontab as pfSense writes it from the configuration's items.
+fn crontab(world: &World) -> String {
+    let mut text =
+        String::from("SHELL=/bin/sh\nPATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\nHOME=/var/log\n\n");
+    for item in world.configuration.list("cron", "item") {
+        let fields = ["minute", "hour", "mday", "month", "wday", "who", "command"];
+        let fields = fields.map(|field| item.text(field).unwrap_or_default());
+        text.push_str(&fields.join("\t"));
+        text.push('\n');
+    }
+    text
 }

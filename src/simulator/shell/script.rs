@@ -50,12 +50,17 @@ impl ScriptReader {
         }
         self.partial.extend_from_slice(data);
         let mut reply = Reply::default();
-        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
-            let mut line: Vec<u8> = self.partial.drain(..=end).collect();
-            line.pop();
+        // Whole lines are taken out at once: line by line would move thousands of addresses again and again.
+        let end = self.partial.iter().rposition(|byte| *byte == b'\n');
+        let rest = self.partial.split_off(end.map_or(0, |end| end + 1));
+        let whole = std::mem::replace(&mut self.partial, rest);
+        let lines = whole
+            .strip_suffix(b"\n")
+            .map(|whole| whole.split(|byte| *byte == b'\n'));
+        for line in lines.into_iter().flatten() {
             if self.place == Place::Rounds && line == b"t" {
                 self.round(world, &mut reply);
-            } else if self.line(&line).is_none() {
+            } else if self.line(line).is_none() {
                 let refusal = unsupported();
                 reply.stderr.extend(refusal.stderr);
                 reply.exit = refusal.exit;
@@ -115,7 +120,7 @@ impl ScriptReader {
         self.preamble.push(line.to_owned());
         let text = self.preamble.join("\n") + "\n";
         if self.preamble.len() == 1 {
-            self.nonce = line.strip_prefix("n=")?.to_owned();
+            line.strip_prefix("n=")?.clone_into(&mut self.nonce);
             let digits = self.nonce.strip_prefix("kmsctl")?;
             return (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .then_some(());

@@ -92,9 +92,10 @@ fn a_line_of_another_hand_ends_the_shell() {
         ("b 0; ", "b 7; "),
         ("'/bin/date'", "/bin/date"),
         ("d\n}\n", "d\n}\nid\n"),
-        ("fflush()", "system()"),
+        ("{ keep = 0;", "{ keep = 1;"),
         ("m() {", "m() { id;"),
     ] {
+        assert!(text.contains(from), "{from}");
         let mut world = world();
         let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut world);
         let reply = shell.feed((text.replacen(from, to, 1) + "t\n").as_bytes(), &mut world);

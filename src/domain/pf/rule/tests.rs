@@ -215,6 +215,21 @@ binat-anchor \"x y\" on igb0 all
 }
 
 #[test]
+fn what_an_overload_ends_is_told_apart() {
+    for (words, flush) in [
+        ("", Flush::None),
+        (" flush", Flush::Rule),
+        (" flush global", Flush::Global),
+    ] {
+        let rule = one(&format!(
+            "pass all keep state (max-src-conn 5, overload <bad>{words})"
+        ));
+        let overload = rule.state_options.overload.unwrap();
+        assert_eq!((overload.table.as_str(), overload.flush), ("bad", flush));
+    }
+}
+
+#[test]
 fn counters_of_all_versions_are_read() {
     let text = "\
 @334(1000000400) pass all
@@ -382,11 +397,12 @@ impl Parts {
             connections,
             seconds,
         } = self.rate;
-        let labels: String = self
-            .labels
-            .iter()
-            .map(|label| format!(" label \"{label}\""))
-            .collect();
+        let labels = self.labels.join("\" label \"");
+        let labels = if self.labels.is_empty() {
+            labels
+        } else {
+            format!(" label \"{labels}\"")
+        };
         format!(
             "pass in quick on {} inet proto tcp from any to <kms> port = {} flags S/SA keep state (source-track rule, max-src-conn {}, max-src-conn-rate {connections}/{seconds}, overload <virusprot> flush global, src.track {seconds}){labels} ridentifier {}",
             self.interface, self.port, self.max_src_conn, self.ridentifier,
@@ -447,7 +463,9 @@ proptest! {
         let text = words.join(" ");
         let rules = parse(text.as_bytes()).value;
         for rule in &rules {
-            (rule.target_hosts(), rule.target_port(), rule.tracker());
+            rule.target_hosts();
+            rule.target_port();
+            rule.tracker();
         }
         print(&rules, Verbosity::Verbose);
     }

@@ -23,7 +23,7 @@ fn only(text: &str) -> State {
 fn print(states: &[State], verbosity: Verbosity) -> String {
     states
         .iter()
-        .map(|state| format!("{}\n", state.display(verbosity)))
+        .map(|state| state.display(verbosity).to_string() + "\n")
         .collect()
 }
 
@@ -126,6 +126,26 @@ fn rubbish_is_reported_line_by_line_and_never_attributed() {
         (&parsed.value[0].detail, &parsed.value[0].identity),
         (&None, &None)
     );
+}
+
+#[test]
+fn a_second_detail_or_identity_line_does_not_replace_the_first() {
+    let text = concat!(
+        "igb0 udp 1.2.3.4:5 -> 1.2.3.4:6       SINGLE:SINGLE\n",
+        "   age 00:00:01, expires in 00:00:02, 1:1 pkts, 2:2 bytes\n",
+        "   age 00:00:09, expires in 00:00:02, 1:1 pkts, 2:2 bytes\n",
+        "   id: 01 creatorid: 02\n",
+        "   id: 09 creatorid: 02\n",
+    );
+    let parsed = parse(text.as_bytes());
+    let lines: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
+    assert_eq!(lines, [3, 5]);
+    let state = &parsed.value[0];
+    assert_eq!(
+        state.detail.as_ref().map(|detail| detail.age_seconds),
+        Some(1)
+    );
+    assert_eq!(state.identity.as_ref().map(|identity| identity.id), Some(1));
 }
 
 #[test]

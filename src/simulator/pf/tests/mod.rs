@@ -1,5 +1,7 @@
 //! Caps, overload and kill, on a box where nothing else happens.
 
+mod load;
+
 use std::net::SocketAddr;
 
 use super::state::{Level, Tracked};
@@ -117,7 +119,7 @@ fn a_second_overload_does_not_renew_the_entry() {
         .unwrap()
         .entries
         .insert(net, NOW - 5000);
-    let rule = pf.rule(KMS).unwrap();
+    let rule = pf.object(pf.rule(KMS).unwrap());
     pf.overload(rule, client(0).ip(), NOW + 9000);
     assert_eq!(listed(&pf), Some(NOW - 5000));
     assert_eq!(pf.totals.overload_insertions, 2);

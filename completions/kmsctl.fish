@@ -1,0 +1,443 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_kmsctl_global_optspecs
+    string join \n config= demo o/output= color= q/quiet v/verbose timeout= h/help V/version
+end
+
+function __fish_kmsctl_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_kmsctl_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_kmsctl_using_subcommand
+    set -l cmd (__fish_kmsctl_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -s V -l version -d 'Print version'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "config" -d 'Write, show and check the configuration'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "expose" -d 'Show whether the service is exposed, rule by rule, and why'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "ratelimit" -d 'Show the caps per source: configured, loaded, and who is near them'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "rule" -d 'Show the rules of the exposure with their counters'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "runbook" -d 'Read a runbook in the terminal'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "states" -d 'Show the live connections of the service, one row per source'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "status" -d 'Show everything on one screen'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "util" -d 'Print completions and man pages'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "virusprot" -d 'Show and test the addresses that pf has blocked'
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -f -a "check" -d 'Check the configuration without connecting'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -f -a "init" -d 'Write a configuration file by questions; never overwrites one'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -f -a "path" -d 'Print where the configuration file is looked for'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -f -a "show" -d 'Show every value and where it came from'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and not __fish_seen_subcommand_from check init path show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check the configuration without connecting'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "init" -d 'Write a configuration file by questions; never overwrites one'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "path" -d 'Print where the configuration file is looked for'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show every value and where it came from'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -l listen -d 'Loopback address and port; port 0 takes a free one' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -f -a "show" -d 'Show the caps, which preset they are, whether they bite, and who is over or near'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show the caps, which preset they are, whether they bite, and who is over or near'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -f -a "show" -d 'Show NAT rule, filter rule and block rule: loaded or not, caps, counters'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and not __fish_seen_subcommand_from show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -l watch -d 'Show it again and again; into a pipe, one JSON object a line' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show NAT rule, filter rule and block rule: loaded or not, caps, counters'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand rule; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand runbook" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l source -d 'Only this source' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l watch -d 'Show it again and again; into a pipe, one JSON object a line' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l all -d 'One row per state, both halves of a forwarded connection'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand states" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -l watch -d 'Show it again and again; into a pipe, one JSON object a line' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -f -a "example-config" -d 'Print the example configuration: every key with its default, meaning and environment name'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and not __fish_seen_subcommand_from completions example-config man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from example-config" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "example-config" -d 'Print the example configuration: every key with its default, meaning and environment name'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -f -a "show" -d 'Show who is blocked: since when, until when, by what it is released'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -f -a "test" -d 'Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l older-than -d 'Only entries older than this, such as 2h' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l sort -d 'Order of the entries' -r -f -a "address\t'By address'
+newest\t'Newest first'
+oldest\t'Oldest first'
+release\t'Next released first'
+states\t'Most live states first'"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l watch -d 'Show it again and again; into a pipe, one JSON object a line' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show who is blocked: since when, until when, by what it is released'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "test" -d 'Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "config" -d 'Write, show and check the configuration'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "expose" -d 'Show whether the service is exposed, rule by rule, and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "ratelimit" -d 'Show the caps per source: configured, loaded, and who is near them'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "rule" -d 'Show the rules of the exposure with their counters'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "runbook" -d 'Read a runbook in the terminal'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "states" -d 'Show the live connections of the service, one row per source'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "status" -d 'Show everything on one screen'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "util" -d 'Print completions and man pages'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "virusprot" -d 'Show and test the addresses that pf has blocked'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo expose ratelimit rule runbook states status util virusprot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration without connecting'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "init" -d 'Write a configuration file by questions; never overwrites one'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where the configuration file is looked for'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Show every value and where it came from'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "show" -d 'Show the caps, which preset they are, whether they bite, and who is over or near'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from rule" -f -a "show" -d 'Show NAT rule, filter rule and block rule: loaded or not, caps, counters'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from util" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from util" -f -a "example-config" -d 'Print the example configuration: every key with its default, meaning and environment name'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from util" -f -a "man" -d 'Write the man pages into a directory'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from virusprot" -f -a "show" -d 'Show who is blocked: since when, until when, by what it is released'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from virusprot" -f -a "test" -d 'Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not'

@@ -1,0 +1,344 @@
+//! One change from lock to proof, in the order of the agent's `apply.php`, and the way back of a temporary one.
+//! Nothing here can be interrupted, so what the real agent does about that has no counterpart; the scenarios
+//! say what goes wrong.
+
+use super::edit::{Context, Refusal, edited};
+use super::ledger::Stored;
+use super::pair::Pair;
+use super::words;
+use crate::domain::change::{
+    Change, ChangeId, Ending, Outcome, Placed, Records, Reverted, Running, Step,
+};
+use crate::firewall::agent::{ApplyRequest, ReadRequest};
+use crate::simulator::configuration::{Configuration, generate};
+use crate::simulator::scenario::Scenario;
+use crate::simulator::world::{Cut, World};
+
+/// Which ruleset is loaded, for the scenarios in which one does not load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// What a change has made.
+    New,
+    /// What was there before.
+    Old,
+}
+
+/// A change on its way.
+struct Course<'a> {
+    request: &'a ApplyRequest,
+    before: Records,
+    fingerprint: String,
+    steps: Vec<Step>,
+    lost_update: Option<String>,
+}
+
+/// Makes a change. The same id is made once: asked again, it answers what became of it.
+pub fn apply(world: &mut World, request: &ApplyRequest) -> Outcome {
+    if let Some(stored) = world.ledger.get(&request.id) {
+        return stored.outcome.clone();
+    }
+    let outcome = begin(world, request);
+    world.cut = match world.scenario {
+        Scenario::CutAfterApply => Some(Cut::AfterAnswer),
+        Scenario::CutBeforeAnswer => Some(Cut::BeforeAnswer),
+        _ => None,
+    };
+    outcome
+}
+
+fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
+    let pair = Pair::find(&world.configuration, &request.service);
+    let course = Course {
+        request,
+        before: pair.records(&world.configuration),
+        fingerprint: pair.fingerprint(&world.configuration),
+        steps: Vec::new(),
+        lost_update: None,
+    };
+    if let Some((result, why)) = obstacle(world, request, &course.fingerprint) {
+        let mut outcome = course.end(result, &why);
+        outcome.holder = holder(world).filter(|_| result == Ending::Locked);
+        return outcome;
+    }
+    let context = Context {
+        service: &request.service,
+        who: &request.who,
+        now: world.now.div_euclid(1000),
+    };
+    match edited(&world.configuration, &request.change, &context) {
+        Err(Refusal(why)) => course.end(Ending::Refused, &why),
+        Ok(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
+            course.end(Ending::NothingToDo, "it is so already")
+        }
+        Ok(wanted) => course.make(world, wanted),
+    }
+}
+
+/// Returns who makes a change in [`Scenario::Locked`].
+pub fn holder(world: &World) -> Option<Running> {
+    if world.scenario != Scenario::Locked {
+        return None;
+    }
+    Some(Running {
+        id: ChangeId::new("another-operators-change")?,
+        who: "anna@desk".to_owned(),
+        what: "caps per source: 10 connections, 3 in 60 s".to_owned(),
+        since: world.now.div_euclid(1000) - 40,
+    })
+}
+
+/// Returns why a change is refused before anything is written.
+fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<(Ending, String)> {
+    let refused = |why: &str| Some((Ending::Refused, why.to_owned()));
+    let now = world.now.div_euclid(1000);
+    let texts = request
+        .who
+        .chars()
+        .chain(request.reason.iter().flat_map(|text| text.chars()));
+    if texts.into_iter().any(char::is_control) {
+        return refused("names and reasons are one line of text");
+    }
+    if request.revert_at.is_some_and(|at| at <= now) {
+        return refused("the time of the way back has already passed");
+    }
+    if world.ledger.is_void(&request.id) {
+        return refused("it was called off before it arrived");
+    }
+    if let Some(holder) = holder(world) {
+        let since = jiff::Timestamp::from_second(holder.since).unwrap_or_default();
+        let since = since.strftime("%H:%M:%S");
+        let why = format!(
+            "{} is making a change since {since} UTC: {}",
+            holder.who, holder.what
+        );
+        return Some((Ending::Locked, why));
+    }
+    if request.expect != fingerprint {
+        let why = "the rules, the alias or the separators have changed since they were shown";
+        return Some((Ending::Stale, why.to_owned()));
+    }
+    let dirty = world.configuration.dirty.join(", ");
+    if !dirty.is_empty() && !request.with_pending {
+        let why = format!(
+            "changes saved in the GUI wait to be applied ({dirty}); loading the ruleset would apply them too"
+        );
+        return Some((Ending::Pending, why));
+    }
+    let interface = &request.service.interface;
+    if world.configuration.section("system").has("disablefilter") {
+        return refused("filtering is switched off on this firewall");
+    }
+    if !world.configuration.section("interfaces").has(interface) {
+        return refused(&format!("there is no interface {interface}"));
+    }
+    if world.scenario == Scenario::DiskFull {
+        return refused("less than ten times the configuration is free on its disk: 20480 bytes");
+    }
+    None
+}
+
+impl Course<'_> {
+    fn step(&mut self, name: &str, ok: bool, detail: impl Into<String>) {
+        self.steps.push(Step {
+            name: name.to_owned(),
+            ok,
+            detail: detail.into(),
+        });
+    }
+
+    /// Returns the outcome of a change that has left everything as it was.
+    fn end(self, result: Ending, message: &str) -> Outcome {
+        Outcome {
+            id: self.request.id.clone(),
+            result,
+            message: message.to_owned(),
+            after: self.before.clone(),
+            before: self.before,
+            fingerprints: (self.fingerprint.clone(), self.fingerprint),
+            steps: self.steps,
+            reverts_at: None,
+            lost_update: self.lost_update,
+            holder: None,
+            reverted: None,
+        }
+    }
+
+    /// Writes, loads and proves; on failure brings the old state back.
+    fn make(mut self, world: &mut World, wanted: Configuration) -> Outcome {
+        self.step("arm", true, "");
+        if world.scenario == Scenario::WriteFails {
+            self.step("write", false, "write_config returned -1");
+            return self.keep(
+                world,
+                Ending::Failed,
+                "pfSense did not write the configuration",
+            );
+        }
+        let old = world.configuration.clone();
+        self.write(world, wanted);
+        match reload(world, Load::New) {
+            Ok(()) => {
+                self.step("reload", true, "");
+                self.step("prove", true, "");
+                let lost = self.lost_update.as_ref().map(|lost| {
+                    format!("; another writer's change was replaced, his version is {lost}")
+                });
+                let message = format!("written, loaded and proven{}", lost.unwrap_or_default());
+                let outcome = self.keep(world, Ending::Done, &message);
+                world.wake_at_minute();
+                outcome
+            }
+            Err(why) => {
+                self.step("reload", false, why.clone());
+                self.roll_back(world, &old, &why)
+            }
+        }
+    }
+
+    fn write(&mut self, world: &mut World, wanted: Configuration) {
+        let now = world.now;
+        if world.scenario == Scenario::LostUpdate {
+            // His version is in pfSense's backups, and nowhere else from now on.
+            let (who, what) = (
+                "anna@10.0.10.6 (Local Database)",
+                "Firewall: Aliases - saved/edited an alias.",
+            );
+            world.configuration.revise(now, what, who);
+            self.lost_update = Some(format!("/conf/kmsctl/lost-{}.xml", self.request.id));
+        }
+        world.configuration.replace(wanted);
+        let description = words::description(self.request);
+        let username = format!("kmsctl ({})", self.request.who);
+        let revision = world.configuration.revise(now, &description, &username);
+        self.step("write", true, format!("revision {revision}"));
+    }
+
+    fn roll_back(mut self, world: &mut World, old: &Configuration, why: &str) -> Outcome {
+        let now = world.now;
+        world.configuration.replace(old.clone());
+        let description = format!(
+            "kmsctl {}: taken back, it could not be proven",
+            self.request.id
+        );
+        let username = format!("kmsctl ({})", self.request.who);
+        let revision = world.configuration.revise(now, &description, &username);
+        self.step("roll-back", true, format!("revision {revision}"));
+        match reload(world, Load::Old) {
+            Ok(()) => {
+                self.step("reload", true, "");
+                self.step("prove", true, "");
+                let message = format!("{why}; the old rules are back in force");
+                self.keep(world, Ending::RolledBack, &message)
+            }
+            Err(again) => {
+                self.step("reload", false, again.clone());
+                self.step("roll-back", false, again.clone());
+                let message = format!("{why}; it could not be taken back yet: {again}");
+                self.keep(world, Ending::Unproven, &message)
+            }
+        }
+    }
+
+    fn keep(self, world: &mut World, result: Ending, message: &str) -> Outcome {
+        let request = self.request;
+        let pair = Pair::find(&world.configuration, &request.service);
+        let mut outcome = self.end(result, message);
+        outcome.after = pair.records(&world.configuration);
+        outcome.fingerprints.1 = pair.fingerprint(&world.configuration);
+        outcome.reverts_at = request.revert_at.filter(|_| result == Ending::Done);
+        world.ledger.keep(Stored::new(outcome.clone(), request));
+        outcome
+    }
+}
+
+/// Loads what the configuration says, or says why pf goes on with the rules it has.
+fn reload(world: &mut World, load: Load) -> Result<(), String> {
+    let fails = match world.scenario {
+        Scenario::LoadFails => load == Load::New,
+        Scenario::Unproven => true,
+        _ => false,
+    };
+    let told = "pfSense did not load its ruleset: There were error(s) loading the rules";
+    if fails {
+        return Err(format!("{told}: /tmp/rules.debug:212: syntax error"));
+    }
+    let ruleset =
+        generate::ruleset(&world.configuration).map_err(|why| format!("{told}: {why}"))?;
+    world.pf.load(&ruleset, world.now);
+    world.configuration.dirty.clear();
+    Ok(())
+}
+
+/// Takes a temporary change back, if the rules still are what it made of them.
+pub fn revert(world: &mut World, id: &ChangeId) {
+    let Some(stored) = world.ledger.get(id).cloned() else {
+        return;
+    };
+    let (result, message) = match stored.service() {
+        Some(service) => take_back(world, &stored, &service),
+        None => (
+            Ending::Unproven,
+            "its record on the firewall is damaged".to_owned(),
+        ),
+    };
+    let at = world.now.div_euclid(1000);
+    if let Some(stored) = world.ledger.get_mut(id) {
+        stored.revert_at = None;
+        stored.outcome.reverted = Some(Reverted {
+            at,
+            result,
+            message,
+        });
+    }
+}
+
+fn take_back(world: &mut World, stored: &Stored, service: &ReadRequest) -> (Ending, String) {
+    let outcome = &stored.outcome;
+    let present = Pair::find(&world.configuration, service).records(&world.configuration);
+    let is = |records: &Records| {
+        object(records, stored.with_alias) == object(&present, stored.with_alias)
+    };
+    let alone = "the rules have been changed by somebody else since, so they were left alone";
+    if !is(&outcome.after) {
+        return if is(&outcome.before) {
+            let why = "the old rules were back already";
+            (Ending::NothingToDo, why.to_owned())
+        } else {
+            (Ending::Stale, alone.to_owned())
+        };
+    }
+    let change = Change::PutBack {
+        records: Box::new(outcome.before.clone()),
+        alias: stored.with_alias,
+    };
+    let context = Context {
+        service,
+        who: &stored.who,
+        now: world.now.div_euclid(1000),
+    };
+    let wanted = match edited(&world.configuration, &change, &context) {
+        Ok(wanted) => wanted,
+        Err(Refusal(why)) => return (Ending::Unproven, why),
+    };
+    world.configuration.replace(wanted);
+    let description = format!("kmsctl {}: taken back, its time is over", outcome.id);
+    let username = format!("kmsctl ({})", stored.who);
+    world
+        .configuration
+        .revise(world.now, &description, &username);
+    match reload(world, Load::Old) {
+        Ok(()) => (
+            Ending::Done,
+            "its time was over; the old rules are back in force".to_owned(),
+        ),
+        Err(why) => (Ending::Unproven, why),
+    }
+}
+
+/// Returns what of the exposure a way back relies on. Not the separators: an administrator who moves a coloured bar
+/// has not touched the exposure.
+fn object(records: &Records, with_alias: bool) -> [Option<String>; 3] {
+    let of = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.record.canonical());
+    let alias = of(&records.alias).filter(|_| with_alias);
+    [of(&records.nat), of(&records.filter), alias]
+}

@@ -1,0 +1,168 @@
+//! What kmsctl keeps on the simulated firewall, as the agent does under `/conf/kmsctl`: outcomes by the change's id,
+//! which of them a way back is armed for, and ids that were declared void.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::words;
+use crate::domain::change::{Armed, Change, ChangeId, Outcome};
+use crate::domain::pf::table::TableName;
+use crate::firewall::agent::{ApplyRequest, ReadRequest};
+
+/// How many outcomes stay of which nothing is armed.
+const KEPT: usize = 50;
+/// Cron's step, in seconds.
+const MINUTE: i64 = 60;
+
+/// Everything kept, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    stored: Vec<Stored>,
+    void: Vec<ChangeId>,
+}
+
+/// One change that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the armed way back fires, in epoch seconds; `None` once nothing is armed.
+    pub revert_at: Option<i64>,
+    /// Whether the alias belongs to what it changed.
+    pub with_alias: bool,
+    /// Who made it.
+    pub who: String,
+    /// What it did, for people.
+    pub what: String,
+    service: Searched,
+}
+
+/// A [`ReadRequest`] that can be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Searched {
+    alias: String,
+    address: IpAddr,
+    port: u16,
+    interface: String,
+    table: String,
+}
+
+impl Stored {
+    /// Makes an entry.
+    pub fn new(outcome: Outcome, request: &ApplyRequest) -> Self {
+        let service = &request.service;
+        let with_alias = match &request.change {
+            Change::PutBack { alias, .. } | Change::Build { alias, .. } => *alias,
+            Change::Caps { .. } | Change::Disable | Change::Enable | Change::Delete => false,
+        };
+        Self {
+            revert_at: outcome.reverts_at,
+            outcome,
+            with_alias,
+            who: request.who.clone(),
+            what: words::of(&request.change),
+            service: Searched {
+                alias: service.alias.clone(),
+                address: service.address,
+                port: service.port,
+                interface: service.interface.clone(),
+                table: service.table.as_str().to_owned(),
+            },
+        }
+    }
+
+    /// Returns whose rules it changed.
+    pub fn service(&self) -> Option<ReadRequest> {
+        let service = self.service.clone();
+        Some(ReadRequest {
+            alias: service.alias,
+            address: service.address,
+            port: service.port,
+            interface: service.interface,
+            table: TableName::new(&service.table)?,
+        })
+    }
+}
+
+impl Ledger {
+    /// Returns what is kept of a change.
+    pub fn get(&self, id: &ChangeId) -> Option<&Stored> {
+        self.stored.iter().find(|stored| stored.outcome.id == *id)
+    }
+
+    /// Returns what is kept of a change.
+    pub fn get_mut(&mut self, id: &ChangeId) -> Option<&mut Stored> {
+        self.stored
+            .iter_mut()
+            .find(|stored| stored.outcome.id == *id)
+    }
+
+    /// Keeps a change, and forgets the oldest of those that nothing is armed for.
+    pub fn keep(&mut self, stored: Stored) {
+        self.stored.push(stored);
+        let over = |ledger: &Self| {
+            let settled = |stored: &&Stored| stored.revert_at.is_none();
+            ledger.stored.iter().filter(settled).count() > KEPT
+        };
+        while over(self) {
+            let oldest = |stored: &Stored| stored.revert_at.is_none();
+            let Some(place) = self.stored.iter().position(oldest) else {
+                return;
+            };
+            self.stored.remove(place);
+        }
+    }
+
+    /// Declares an id void: a request that still travels under it will be refused.
+    pub fn declare_void(&mut self, id: &ChangeId) {
+        if !self.is_void(id) {
+            self.void.push(id.clone());
+        }
+    }
+
+    /// Says whether an id was declared void.
+    pub fn is_void(&self, id: &ChangeId) -> bool {
+        self.void.contains(id)
+    }
+
+    /// Returns the ways back that are armed.
+    pub fn armed(&self) -> Vec<Armed> {
+        let armed = self.stored.iter().filter_map(|stored| {
+            Some(Armed {
+                id: stored.outcome.id.clone(),
+                reverts_at: stored.revert_at?,
+                what: stored.what.clone(),
+                who: stored.who.clone(),
+            })
+        });
+        armed.collect()
+    }
+
+    /// Returns the next armed way back and when cron's job will take it, in epoch milliseconds: at the first full
+    /// minute that is not before its time.
+    pub fn next_due(&self) -> Option<(i64, ChangeId)> {
+        let due = |armed: Armed| (minute(armed.reverts_at), armed.id);
+        self.armed().into_iter().map(due).min()
+    }
+}
+
+/// Returns the first full minute not before a moment; epoch seconds to epoch milliseconds.
+fn minute(seconds: i64) -> i64 {
+    let late = seconds.rem_euclid(MINUTE);
+    let wait = if late == 0 { 0 } else { MINUTE - late };
+    seconds.saturating_add(wait).saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minute;
+
+    #[test]
+    fn cron_comes_by_within_a_minute() {
+        assert_eq!(minute(120), 120_000);
+        assert_eq!(minute(121), 180_000);
+        assert_eq!(minute(179), 180_000);
+        assert_eq!(minute(i64::MAX), i64::MAX);
+    }
+}

@@ -1,0 +1,312 @@
+//! Changes: what they do, what they leave alone, when they are refused, and what the scenarios break.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{NOW, request};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
+use crate::domain::configured::Configured;
+use crate::domain::pf::rule::Rate;
+use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
+use crate::simulator::agent::{apply, outcome, read};
+use crate::simulator::configuration::Configuration;
+use crate::simulator::pf::state::State;
+use crate::simulator::pfctl;
+use crate::simulator::scenario::{KMS, Scenario};
+use crate::simulator::world::World;
+
+/// A fresh box; making one lives through three hours, so each is made once.
+pub fn world(scenario: Scenario) -> World {
+    static FRESH: Mutex<Vec<World>> = Mutex::new(Vec::new());
+    let mut fresh = FRESH.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(world) = fresh.iter().find(|world| world.scenario == scenario) {
+        return world.clone();
+    }
+    let world = World::fresh(scenario, 1, NOW);
+    fresh.push(world.clone());
+    world
+}
+
+pub fn id(text: &str) -> ChangeId {
+    ChangeId::new(text).unwrap()
+}
+
+/// A change planned on what is there now.
+pub fn planned(world: &World, name: &str, change: Change) -> ApplyRequest {
+    ApplyRequest {
+        service: request(),
+        id: id(name),
+        who: "viktor@laptop".to_owned(),
+        reason: Some("night".to_owned()),
+        expect: read(world, &request()).fingerprint,
+        change,
+        with_pending: false,
+        revert_at: None,
+    }
+}
+
+pub fn make(world: &mut World, name: &str, change: Change) -> Outcome {
+    let request = planned(world, name, change);
+    apply(world, &request)
+}
+
+pub fn caps(connections: u32, rate: (u32, u32)) -> Change {
+    Change::Caps {
+        max_src_conn: Some(connections),
+        rate: Some(Rate {
+            connections: rate.0,
+            seconds: rate.1,
+        }),
+    }
+}
+
+pub fn build(alias: bool) -> Change {
+    Change::Build {
+        description: "KMS public — kms.viktorbarzin.me".to_owned(),
+        max_src_conn: Some(50),
+        rate: Some(Rate {
+            connections: 10,
+            seconds: 60,
+        }),
+        alias,
+    }
+}
+
+/// The configuration but for the revision, which every write changes.
+pub fn rest(configuration: &Configuration) -> String {
+    let mut tree = configuration.tree.clone();
+    tree.remove("revision");
+    tree.canonical()
+}
+
+pub fn told(world: &World) -> Configured {
+    read(world, &request())
+}
+
+pub fn kms_rules(world: &World) -> Vec<&str> {
+    let rules = world.pf.filter.iter().chain(&world.pf.rdr);
+    rules
+        .map(|rule| rule.text.as_str())
+        .filter(|text| text.contains("port = 1688"))
+        .collect()
+}
+
+#[test]
+fn caps_are_written_loaded_and_told() {
+    let mut world = world(Scenario::Open);
+    let (before, pf) = (world.configuration.clone(), world.pf.clone());
+    let outcome = make(&mut world, "c1", caps(10, (3, 60)));
+    assert_eq!(outcome.result, Ending::Done, "{}", outcome.message);
+    assert!(kms_rules(&world)[0].contains(
+        "keep state (source-track rule, max-src-conn 10, max-src-conn-rate 3/60, overload <virusprot> flush global, src.track 60)"
+    ));
+    assert_eq!(outcome.fingerprints.0, outcome.before.fingerprint());
+    assert_eq!(outcome.fingerprints.1, outcome.after.fingerprint());
+    assert_eq!(told(&world).fingerprint, outcome.fingerprints.1);
+    let told = told(&world);
+    assert_eq!(
+        told.filter[0].caps.max_src_conn_rates.as_deref(),
+        Some("60")
+    );
+    assert_eq!(
+        told.revision.description.as_deref(),
+        Some(
+            "kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 60 s: night"
+        )
+    );
+    assert_eq!(told.history[1].time.as_deref(), Some("1763000900"));
+    // Nothing else of the configuration and of pf.
+    let mut expected = before;
+    expected.edit("filter", "rule", |rules| {
+        rules[3] = outcome.after.filter.unwrap().record;
+    });
+    assert_eq!(rest(&world.configuration), rest(&expected));
+    assert_eq!(world.pf.states, pf.states);
+    assert_eq!(world.pf.tables, pf.tables);
+    for (old, new) in pf.filter.iter().zip(&world.pf.filter) {
+        assert!(old.text == new.text || old.identifier == Some(KMS));
+    }
+}
+
+#[test]
+fn what_already_is_so_writes_nothing() {
+    let mut world = world(Scenario::Open);
+    let before = (world.configuration.clone(), world.pf.clone());
+    for (name, change) in [
+        ("c1", caps(50, (10, 60))),
+        ("c2", Change::Enable),
+        ("c3", build(true)),
+    ] {
+        assert_eq!(
+            make(&mut world, name, change).result,
+            Ending::NothingToDo,
+            "{name}"
+        );
+    }
+    assert_eq!((world.configuration, world.pf), before);
+}
+
+#[test]
+fn a_change_is_made_once_and_told_again() {
+    let mut world = world(Scenario::Open);
+    let request = planned(&world, "c1", Change::Disable);
+    let first = apply(&mut world, &request);
+    assert_eq!(first.result, Ending::Done);
+    assert!(kms_rules(&world).is_empty());
+    let before = world.configuration.clone();
+    assert_eq!(apply(&mut world, &request), first);
+    assert_eq!(world.configuration, before);
+    let asked = OutcomeRequest {
+        service: super::request(),
+        id: id("c1"),
+        settle: true,
+    };
+    assert_eq!(
+        outcome(&mut world, &asked),
+        Answer::Ended {
+            outcome: Box::new(first)
+        }
+    );
+    assert_eq!(make(&mut world, "c2", Change::Enable).result, Ending::Done);
+    assert_eq!(kms_rules(&world).len(), 2);
+}
+
+#[test]
+fn an_id_that_was_settled_is_refused_when_it_arrives_late() {
+    let mut world = world(Scenario::Open);
+    let mut asked = OutcomeRequest {
+        service: request(),
+        id: id("c1"),
+        settle: false,
+    };
+    assert_eq!(outcome(&mut world, &asked), Answer::Unknown);
+    asked.settle = true;
+    assert_eq!(outcome(&mut world, &asked), Answer::Unknown);
+    assert_eq!(
+        make(&mut world, "c1", Change::Disable).result,
+        Ending::Refused
+    );
+    assert_eq!(make(&mut world, "c2", Change::Disable).result, Ending::Done);
+}
+
+#[test]
+fn delete_and_put_back_leave_no_trace() {
+    let mut world = world(Scenario::Open);
+    let before = rest(&world.configuration);
+    let rules: Vec<String> = world
+        .pf
+        .filter
+        .iter()
+        .map(|rule| rule.text.clone())
+        .collect();
+    let deleted = make(&mut world, "c1", Change::Delete);
+    assert_eq!(deleted.result, Ending::Done);
+    assert_eq!(
+        (deleted.after.nat.is_none(), deleted.after.filter.is_none()),
+        (true, true)
+    );
+    assert!(kms_rules(&world).is_empty() && told(&world).nat.is_empty());
+    let back = Change::PutBack {
+        records: Box::new(deleted.before.clone()),
+        alias: false,
+    };
+    let back = make(&mut world, "c2", back);
+    assert_eq!((back.result, &back.after), (Ending::Done, &deleted.before));
+    assert_eq!(back.fingerprints.1, deleted.fingerprints.0);
+    assert_eq!(rest(&world.configuration), before);
+    assert!(world.pf.filter.iter().map(|rule| &rule.text).eq(&rules));
+    assert_eq!(make(&mut world, "c3", Change::Delete).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c4", Change::Delete).result,
+        Ending::Refused,
+        "there is nothing"
+    );
+}
+
+#[test]
+fn build_makes_the_same_of_every_beginning() {
+    for scenario in [
+        Scenario::Absent,
+        Scenario::Closed,
+        Scenario::Half,
+        Scenario::HalfFilter,
+        Scenario::OldTarget,
+        Scenario::PassAssociation,
+        Scenario::Uncapped,
+    ] {
+        let mut world = world(scenario);
+        let before = world.configuration.clone();
+        let made = make(&mut world, "c1", build(true));
+        assert_eq!(made.result, Ending::Done, "{scenario:?}: {}", made.message);
+        let told = told(&world);
+        assert_eq!((told.nat.len(), told.filter.len()), (1, 1), "{scenario:?}");
+        assert_eq!(told.nat[0].association, told.filter[0].association);
+        assert_eq!(told.alias.unwrap().address.as_deref(), Some("10.0.20.202"));
+        let rules = kms_rules(&world);
+        assert!(rules[0].contains("to <k8s_kms_lb> port = 1688 flags S/SA keep state (source-track rule, max-src-conn 50"), "{rules:?}");
+        assert_eq!(
+            rules[1],
+            "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin"
+        );
+        assert_eq!(
+            make(&mut world, "c2", build(true)).result,
+            Ending::NothingToDo,
+            "{scenario:?}"
+        );
+        let undo = Change::PutBack {
+            records: Box::new(made.before.clone()),
+            alias: true,
+        };
+        let undone = make(&mut world, "c3", undo);
+        assert_eq!(
+            undone.result,
+            Ending::Done,
+            "{scenario:?}: {}",
+            undone.message
+        );
+        assert_eq!(rest(&world.configuration), rest(&before), "{scenario:?}");
+    }
+    let mut world = world(Scenario::OldTarget);
+    assert_eq!(
+        make(&mut world, "c1", build(false)).result,
+        Ending::Refused,
+        "no alias"
+    );
+}
+
+#[test]
+fn closed_and_killed_it_stays_closed() {
+    let mut world = world(Scenario::Open);
+    let live = |world: &World| {
+        let from_outside =
+            |state: &&State| state.left_inside.is_some_and(|side| side.port() == 1688);
+        world.pf.states.values().filter(from_outside).count()
+    };
+    let before = live(&world);
+    assert!(before > 40, "{before}");
+    assert_eq!(make(&mut world, "c1", Change::Disable).result, Ending::Done);
+    assert_eq!(live(&world), before, "a reload ends no connection");
+    let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
+    let killed = pfctl::run(&mut world, &kill, b"").stderr;
+    assert_eq!(killed, format!("killed {before} states\n").into_bytes());
+    world.advance(NOW + 3_600_000);
+    assert_eq!(live(&world), 0);
+    assert_eq!(make(&mut world, "c2", Change::Enable).result, Ending::Done);
+    world.advance(NOW + 4_200_000);
+    assert!(live(&world) > 20, "{}", live(&world));
+}
+
+#[test]
+fn a_pair_that_was_built_anew_lets_clients_in() {
+    let mut world = world(Scenario::Absent);
+    assert_eq!(make(&mut world, "c1", build(true)).result, Ending::Done);
+    let rule = told(&world).filter[0].tracker.clone().unwrap();
+    assert_ne!(rule, KMS.to_string());
+    let creations = |world: &World| {
+        let number = world.pf.rule(rule.parse().unwrap()).unwrap();
+        world.pf.filter[number].creations
+    };
+    world.advance(NOW + 600_000);
+    assert!(creations(&world) > 20, "{}", creations(&world));
+    world.advance(NOW + 30 * 24 * 3_600_000);
+    assert!(creations(&world) > 100_000, "also while nobody watched");
+}

@@ -1,0 +1,187 @@
+//! Temporary changes: armed, kept, taken back in time, left alone when somebody else has changed the rules.
+
+use super::changes::{caps, id, make, planned, world};
+use super::{NOW, request};
+use crate::domain::change::{Change, Ending, Kept};
+use crate::firewall::agent::KeepRequest;
+use crate::simulator::agent::{apply, keep, read};
+use crate::simulator::scenario::Scenario;
+use crate::simulator::world::World;
+
+const SECOND: i64 = NOW / 1000;
+
+/// Makes a temporary change that ends `after` seconds.
+fn temporary(world: &mut World, name: &str, change: Change, after: i64) {
+    let mut request = planned(world, name, change);
+    request.revert_at = Some(SECOND + after);
+    let outcome = apply(world, &request);
+    assert_eq!(
+        (outcome.result, outcome.reverts_at),
+        (Ending::Done, Some(SECOND + after)),
+        "{}",
+        outcome.message
+    );
+}
+
+fn max_src_conn(world: &World) -> String {
+    read(world, &request()).filter[0]
+        .caps
+        .max_src_conn
+        .clone()
+        .unwrap()
+}
+
+fn ended(world: &World, name: &str) -> (Ending, i64) {
+    let reverted = world
+        .ledger
+        .get(&id(name))
+        .unwrap()
+        .outcome
+        .reverted
+        .clone();
+    let reverted = reverted.expect("it has fired");
+    (reverted.result, reverted.at)
+}
+
+#[test]
+fn it_is_taken_back_within_a_minute_of_its_time() {
+    let mut world = world(Scenario::Open);
+    temporary(&mut world, "c1", caps(10, (3, 60)), 7200);
+    let armed = read(&world, &request()).armed;
+    assert_eq!((armed.len(), armed[0].reverts_at), (1, SECOND + 7200));
+    assert_eq!(
+        (armed[0].who.as_str(), armed[0].what.as_str()),
+        (
+            "viktor@laptop",
+            "caps per source: 10 connections, 3 in 60 s"
+        )
+    );
+    world.advance(NOW + 7_199_999);
+    assert_eq!(max_src_conn(&world), "10");
+    world.advance(NOW + 7_260_000);
+    assert_eq!(max_src_conn(&world), "50");
+    let (result, at) = ended(&world, "c1");
+    assert_eq!(result, Ending::Done);
+    assert!(
+        (SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0,
+        "{at}"
+    );
+    let told = read(&world, &request());
+    assert!(told.armed.is_empty());
+    assert!(
+        told.revision
+            .description
+            .unwrap()
+            .contains("kmsctl c1: taken back, its time is over")
+    );
+    assert!(world.pf.filter.iter().any(|rule| {
+        rule.text
+            .contains("max-src-conn 50, max-src-conn-rate 10/60")
+    }));
+}
+
+#[test]
+fn also_between_runs_and_far_behind() {
+    for away in [4 * 3_600_000, 40 * 24 * 3_600_000] {
+        let mut world = world(Scenario::Open);
+        temporary(&mut world, "c1", Change::Disable, 1800);
+        temporary(&mut world, "c2", Change::Enable, 3600);
+        let text = serde_json::to_string(&world).unwrap();
+        let mut world: World = serde_json::from_str(&text).unwrap();
+        world.advance(NOW + away);
+        // The first is not what the rules are any more; the second goes back to what the first had made.
+        assert_eq!(ended(&world, "c1").0, Ending::NothingToDo);
+        let (result, at) = ended(&world, "c2");
+        assert_eq!(result, Ending::Done);
+        assert!(at <= SECOND + 3660, "{at}");
+        assert!(read(&world, &request()).filter[0].disabled);
+    }
+}
+
+#[test]
+fn in_steps_or_at_once_is_the_same() {
+    let (mut once, mut often) = (world(Scenario::Open), world(Scenario::Open));
+    for world in [&mut once, &mut often] {
+        temporary(world, "c1", Change::Delete, 600);
+    }
+    once.advance(NOW + 1_800_000);
+    for step in 1..=180 {
+        often.advance(NOW + step * 10_000);
+    }
+    let text = |world: &World| serde_json::to_string(world).unwrap();
+    assert_eq!(text(&once), text(&often));
+    assert_eq!(ended(&once, "c1").0, Ending::Done);
+}
+
+#[test]
+fn it_is_left_alone_when_somebody_has_changed_the_rules() {
+    let mut world = world(Scenario::Open);
+    temporary(&mut world, "c1", caps(10, (3, 60)), 600);
+    assert_eq!(
+        make(&mut world, "c2", caps(20, (3, 60))).result,
+        Ending::Done
+    );
+    world.advance(NOW + 700_000);
+    assert_eq!(ended(&world, "c1").0, Ending::Stale);
+    assert_eq!(max_src_conn(&world), "20");
+}
+
+#[test]
+fn kept_it_stays() {
+    let mut world = world(Scenario::Open);
+    temporary(&mut world, "c1", caps(10, (3, 60)), 600);
+    let wish = KeepRequest {
+        service: request(),
+        id: id("c1"),
+    };
+    assert_eq!(
+        keep(&mut world, &wish),
+        Kept::Kept {
+            reverts_at: SECOND + 600
+        }
+    );
+    assert_eq!(keep(&mut world, &wish), Kept::NotArmed);
+    world.advance(NOW + 3_600_000);
+    assert_eq!(max_src_conn(&world), "10");
+    temporary_late(&mut world);
+}
+
+/// Too late to keep, and too late to make.
+fn temporary_late(world: &mut World) {
+    let mut request = planned(world, "c2", caps(50, (10, 60)));
+    request.revert_at = Some(SECOND + 600);
+    assert_eq!(apply(world, &request).result, Ending::Refused);
+    request.revert_at = Some(SECOND + 3700);
+    assert_eq!(apply(world, &request).result, Ending::Done);
+    world.advance(NOW + 7_200_000);
+    let wish = KeepRequest {
+        service: super::request(),
+        id: id("c2"),
+    };
+    assert!(matches!(keep(world, &wish), Kept::Reverted { .. }));
+}
+
+#[test]
+fn a_change_that_failed_arms_nothing() {
+    for scenario in [
+        Scenario::LoadFails,
+        Scenario::Unproven,
+        Scenario::WriteFails,
+    ] {
+        let mut world = world(scenario);
+        let mut request = planned(&world, "c1", Change::Disable);
+        request.revert_at = Some(SECOND + 600);
+        assert_eq!(apply(&mut world, &request).reverts_at, None, "{scenario:?}");
+        assert!(read(&world, &super::request()).armed.is_empty());
+    }
+}
+
+#[test]
+fn another_operator_holds_the_lock() {
+    let mut world = world(Scenario::Locked);
+    let wish = KeepRequest {
+        service: request(),
+        id: id("c1"),
+    };
+    assert!(matches!(keep(&mut world, &wish), Kept::Locked { .. }));
+}

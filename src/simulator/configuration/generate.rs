@@ -1,0 +1,373 @@
+//! The rules and tables that pfSense 2.7.2 makes of the configuration, as FreeBSD 14's pfctl prints them once
+//! loaded. The fixed part of the ruleset is a real one; the user's rules and forwards are made from their
+//! records, by the facts of `filter_generate_user_rule()` and of pfctl's printing.
+
+use super::Configuration;
+use super::read::side_field;
+use crate::domain::change::Element;
+
+const FILTER: &str = include_str!("../ruleset/filter.txt");
+const TRANSLATION: &str = include_str!("../ruleset/translation.txt");
+/// After this line of the fixed part come the user's rules.
+const USER_RULES: &str = "anchor \"userrules/*\" all";
+/// pf's longest label, in bytes.
+const LONGEST_LABEL: usize = 63;
+
+/// Networks that never are anybody's; the documentation networks, which the simulated clients live in, are
+/// left out of the real list.
+const BOGONS: &str =
+    "0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 192.0.0.0/24 198.18.0.0/15 224.0.0.0/4 240.0.0.0/4";
+const BOGONS6: &str = "::/8 3fff::/20";
+
+/// Tables that are there whatever the user configures: name, flags of `-sT -v`, entries.
+const TABLES: [(&str, &str, &str); 8] = [
+    ("WAN__NETWORK", "-pa----", "192.168.1.0/24"),
+    ("LAN__NETWORK", "-pa-r--", "10.0.10.0/24"),
+    ("OPT1__NETWORK", "-pa-r--", "10.0.20.0/24"),
+    ("sshguard", "-pa-r--", ""),
+    ("snort2c", "--a-r--", ""),
+    ("virusprot", "--a-r--", ""),
+    ("bogons", "-pa-r--", BOGONS),
+    ("bogonsv6", "-pa-r--", BOGONS6),
+];
+
+/// Everything that one load puts into pf. Rules are texts as `pfctl -P` prints them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Scrub rules.
+    pub scrub: Vec<String>,
+    /// Filter rules.
+    pub filter: Vec<String>,
+    /// NAT rules.
+    pub nat: Vec<String>,
+    /// Redirections.
+    pub rdr: Vec<String>,
+    /// Tables.
+    pub tables: Vec<DefinedTable>,
+}
+
+/// A table of the ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinedTable {
+    /// Its name.
+    pub name: String,
+    /// The seven letters of `pfctl -sT -v`.
+    pub flags: &'static str,
+    /// Its entries; a table defined without any keeps what it has.
+    pub entries: Vec<String>,
+}
+
+/// What pfctl says of a ruleset that it cannot load.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("/tmp/rules.debug:{line}: syntax error")]
+pub struct SyntaxError {
+    /// The line.
+    pub line: usize,
+}
+
+/// Makes the ruleset.
+pub fn ruleset(configuration: &Configuration) -> Result<Ruleset, SyntaxError> {
+    let mut made = Ruleset::default();
+    for line in FILTER.lines() {
+        if line.starts_with("scrub ") {
+            made.scrub.push(line.to_owned());
+            continue;
+        }
+        made.filter.push(line.to_owned());
+        if line == USER_RULES {
+            for (index, record) in configuration.list("filter", "rule").iter().enumerate() {
+                let rules = filter_rules(configuration, record);
+                made.filter
+                    .extend(rules.ok_or(SyntaxError { line: 150 + index })?);
+            }
+        }
+    }
+    for line in TRANSLATION.lines() {
+        let is_rdr = line.starts_with("rdr") || line.starts_with("no rdr");
+        let list = if is_rdr { &mut made.rdr } else { &mut made.nat };
+        list.push(line.to_owned());
+    }
+    let forwards = configuration.list("nat", "rule").iter();
+    made.rdr
+        .extend(forwards.flat_map(|record| redirections(configuration, record)));
+    made.tables = tables(configuration, &made);
+    Ok(made)
+}
+
+/// Tables of aliases exist as long as a rule refers to them.
+fn tables(configuration: &Configuration, made: &Ruleset) -> Vec<DefinedTable> {
+    let split = |entries: &str| entries.split_whitespace().map(str::to_owned).collect();
+    let fixed = TABLES.iter().map(|(name, flags, entries)| DefinedTable {
+        name: (*name).to_owned(),
+        flags,
+        entries: split(entries),
+    });
+    let aliases = configuration
+        .list("aliases", "alias")
+        .iter()
+        .filter_map(|alias| {
+            let name = alias.text("name")?;
+            let reference = format!("<{name}>");
+            let referred = made
+                .filter
+                .iter()
+                .chain(&made.rdr)
+                .any(|rule| rule.contains(&reference));
+            (referred && is_table(configuration, name)).then(|| DefinedTable {
+                name: name.to_owned(),
+                flags: "--a-r--",
+                entries: split(alias.text("address").unwrap_or_default()),
+            })
+        });
+    fixed.chain(aliases).collect()
+}
+
+fn is_table(configuration: &Configuration, name: &str) -> bool {
+    configuration.list("aliases", "alias").iter().any(|alias| {
+        alias.text("name") == Some(name)
+            && matches!(alias.text("type"), Some("host" | "network"))
+            && !alias.text("address").unwrap_or_default().trim().is_empty()
+    })
+}
+
+/// Makes the loaded rules of one record: none if it is disabled or an alias cannot be resolved, two for
+/// `tcp/udp`. `None` is a syntax error of the whole ruleset.
+fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<String>> {
+    if record.has("disabled") {
+        return Some(Vec::new());
+    }
+    let (Some(from), Some(to)) = (
+        host(configuration, record, "source"),
+        host(configuration, record, "destination"),
+    ) else {
+        return Some(Vec::new());
+    };
+    let family = record.text("ipprotocol").unwrap_or("inet");
+    let interface = record.text("interface").unwrap_or_default();
+    let Some(device) = device(configuration, interface) else {
+        return Some(Vec::new());
+    };
+    let action = match record.text("type").unwrap_or_default() {
+        "block" => "block drop",
+        "reject" => "block return",
+        _ => "pass",
+    };
+    let reply_to = if interface == "wan" && family == "inet" && action == "pass" {
+        "reply-to (vtnet0 192.168.1.1) "
+    } else {
+        ""
+    };
+    let protocols = record.text("protocol").unwrap_or_default();
+    let mut rules = Vec::new();
+    for protocol in protocols.split('/') {
+        let keep = if action == "pass" {
+            keep_state(record, protocol)?
+        } else {
+            String::new()
+        };
+        let proto = if protocol.is_empty() {
+            String::new()
+        } else {
+            format!("proto {protocol} ")
+        };
+        rules.push(format!(
+            "{action} in quick on {device} {reply_to}{family} {proto}from {from} to {to}{keep}{}",
+            labels(record)
+        ));
+    }
+    Some(rules)
+}
+
+/// The cap fields of a record that pfSense takes notice of for this protocol.
+struct Limits {
+    max: Option<u32>,
+    nodes: Option<u32>,
+    states: Option<u32>,
+    connections: Option<u32>,
+    rate: Option<(u32, u32)>,
+    timeout: Option<u32>,
+}
+
+impl Limits {
+    /// Reads them; `None` where pfSense 2.7.2 writes `keep state (  )`, which pf refuses.
+    fn read(record: &Element, is_tcp: bool) -> Option<Self> {
+        let number = |key: &str| {
+            record
+                .text(key)?
+                .parse::<u32>()
+                .ok()
+                .filter(|number| *number > 0)
+        };
+        let of_tcp = |key: &str| number(key).filter(|_| is_tcp);
+        let (count, seconds) = (of_tcp("max-src-conn-rate"), of_tcp("max-src-conn-rates"));
+        let limits = Self {
+            max: number("max"),
+            nodes: number("max-src-nodes"),
+            states: number("max-src-states"),
+            connections: of_tcp("max-src-conn"),
+            rate: count.zip(seconds),
+            timeout: number("statetimeout"),
+        };
+        let half = count.is_some() != seconds.is_some();
+        let others = [
+            limits.max,
+            limits.nodes,
+            limits.states,
+            limits.connections,
+            limits.timeout,
+        ];
+        (!half || others.iter().any(Option::is_some)).then_some(limits)
+    }
+
+    /// Lists them in pfctl's order, with what pf adds by itself.
+    fn options(&self, is_tcp: bool) -> Vec<String> {
+        let named =
+            |name: &str, number: Option<u32>| number.map(|number| format!("{name} {number}"));
+        let track = if self.connections.is_some() || self.rate.is_some() {
+            Some("source-track rule".to_owned())
+        } else {
+            let tracks = self.nodes.is_some() || self.states.is_some();
+            tracks.then(|| "source-track global".to_owned())
+        };
+        let timeout = if is_tcp {
+            "tcp.established"
+        } else {
+            "other.multiple"
+        };
+        let options = [
+            named("max", self.max),
+            track,
+            named("max-src-states", self.states),
+            named("max-src-conn", self.connections),
+            self.rate
+                .map(|(count, seconds)| format!("max-src-conn-rate {count}/{seconds}")),
+            named("max-src-nodes", self.nodes),
+            self.rate
+                .map(|_| "overload <virusprot> flush global".to_owned()),
+            named(timeout, self.timeout),
+            self.max.map(|max| {
+                format!(
+                    "adaptive.start {}, adaptive.end {}",
+                    max / 10 * 6,
+                    max / 10 * 12
+                )
+            }),
+            self.rate.map(|(_, seconds)| format!("src.track {seconds}")),
+        ];
+        options.into_iter().flatten().collect()
+    }
+}
+
+/// Returns ` flags S/SA keep state (…)`; `None` is a syntax error.
+fn keep_state(record: &Element, protocol: &str) -> Option<String> {
+    if record.text("statetype") == Some("none") {
+        return Some(" no state".to_owned());
+    }
+    let is_tcp = protocol == "tcp";
+    let flags = if is_tcp || protocol.is_empty() {
+        " flags S/SA"
+    } else {
+        ""
+    };
+    let options = Limits::read(record, is_tcp)?.options(is_tcp).join(", ");
+    let options = if options.is_empty() {
+        options
+    } else {
+        format!(" ({options})")
+    };
+    Some(format!("{flags} keep state{options}"))
+}
+
+/// Returns the labels and the `ridentifier` of a record.
+fn labels(record: &Element) -> String {
+    let descr = record.text("descr").unwrap_or_default().replace('"', "");
+    let mut label = if descr.is_empty() {
+        "USER_RULE".to_owned()
+    } else {
+        format!("USER_RULE: {descr}")
+    };
+    if label.len() > LONGEST_LABEL {
+        let end = (0..=LONGEST_LABEL - 3)
+            .rev()
+            .find(|end| label.is_char_boundary(*end));
+        label.truncate(end.unwrap_or(0));
+        label.push_str("...");
+    }
+    let tracker = record.text("tracker").unwrap_or_default();
+    match tracker.parse::<u32>() {
+        Ok(number) => format!(" label \"{label}\" label \"id:{tracker}\" ridentifier {number}"),
+        Err(_) => format!(" label \"{label}\""),
+    }
+}
+
+/// Returns `HOST [port = N]` of a rule's side; `None` if an alias cannot be resolved.
+fn host(configuration: &Configuration, record: &Element, side: &str) -> Option<String> {
+    let not = if record.get(side).is_some_and(|side| side.has("not")) {
+        "! "
+    } else {
+        ""
+    };
+    let name = match (
+        side_field(record, side, "network"),
+        side_field(record, side, "address"),
+    ) {
+        (Some(network), _) => format!("<{}__NETWORK>", network.to_uppercase()),
+        (None, Some(address)) => target(configuration, address)?,
+        (None, None) => "any".to_owned(),
+    };
+    let port = side_field(record, side, "port").filter(|port| !port.is_empty());
+    let port = match port.map(|port| port.split_once(['-', ':']).ok_or(port)) {
+        None => String::new(),
+        Some(Ok((low, high))) => format!(" port {low}:{high}"),
+        Some(Err(port)) => format!(" port = {port}"),
+    };
+    Some(format!("{not}{name}{port}"))
+}
+
+/// Returns an address or the table of an alias.
+fn target(configuration: &Configuration, name: &str) -> Option<String> {
+    if crate::simulator::pf::table::net(name).is_some() {
+        return Some(name.to_owned());
+    }
+    is_table(configuration, name).then(|| format!("<{name}>"))
+}
+
+fn device<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
+    let interfaces = configuration.section("interfaces");
+    interfaces.get(interface)?.text("if")
+}
+
+/// Makes the redirections of a port forward.
+fn redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
+    let interface = record.text("interface").unwrap_or_default();
+    let goes = target(configuration, record.text("target").unwrap_or_default());
+    let (Some(device), Some(goes)) = (device(configuration, interface), goes) else {
+        return Vec::new();
+    };
+    if record.has("disabled") || record.has("nordr") {
+        return Vec::new();
+    }
+    let pass = if record.text("associated-rule-id") == Some("pass") {
+        "pass "
+    } else {
+        ""
+    };
+    let port = side_field(record, "destination", "port").unwrap_or_default();
+    let local = record.text("local-port").unwrap_or_default();
+    let moved = if local == port || local.is_empty() {
+        String::new()
+    } else {
+        format!(" port {local}")
+    };
+    let turns = if goes.starts_with('<') {
+        " round-robin"
+    } else {
+        ""
+    };
+    let protocols = record.text("protocol").unwrap_or("tcp").split('/');
+    protocols
+        .map(|protocol| {
+            format!("rdr {pass}on {device} inet proto {protocol} from any to 192.168.1.2 port = {port} -> {goes}{moved}{turns}")
+        })
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! What both links refuse, and what refuses them: host keys, keys, and the ways a connection cannot come about.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use kmsctl::error::Kind;
+use kmsctl::firewall::link::{Target, Transport};
+use kmsctl::firewall::link_error::LinkError;
+
+use super::link::{ask, bed, bed_with, both, connect, refusal, sh, told};
+use crate::support::processes;
+use crate::support::sshd::{self, Login, Options};
+
+both!(
+    unknown_host_key,
+    changed_host_key,
+    pinned_host_key,
+    refused_key,
+    password_wanted_too,
+    nothing_listens,
+    no_such_name,
+    never_answers,
+    hangs_up_at_once,
+    dropped_while_connecting,
+    bad_words_on_the_command_line,
+);
+
+async fn unknown_host_key(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let known_hosts = bed.directory.path().join("known_hosts");
+    bed.target.known_hosts = Some(known_hosts.clone());
+    let port = bed.sshd.port;
+    for text in ["", "other.example ssh-ed25519 AAAA\n"] {
+        std::fs::write(&known_hosts, text).unwrap();
+        assert_eq!(
+            told(refusal(&bed.target).await, Kind::Unreachable),
+            format!(
+                "The host key of [127.0.0.1]:{port} is not known: it presents ssh-ed25519 {}, and {} has no entry for it.",
+                bed.sshd.fingerprint,
+                known_hosts.display()
+            )
+        );
+        assert_eq!(
+            std::fs::read_to_string(&known_hosts).unwrap(),
+            text,
+            "nothing is added"
+        );
+    }
+    assert_eq!(bed.sshd.logins(), 0);
+}
+
+async fn changed_host_key(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let known_hosts = bed.directory.path().join("known_hosts");
+    let other = sshd::key("changed_ed25519");
+    let line = std::fs::read_to_string(sshd::public(&other)).unwrap();
+    let port = bed.sshd.port;
+    std::fs::write(&known_hosts, format!("# mine\n[127.0.0.1]:{port} {line}")).unwrap();
+    bed.target.known_hosts = Some(known_hosts.clone());
+    assert_eq!(
+        told(refusal(&bed.target).await, Kind::Unreachable),
+        format!(
+            "The host key of [127.0.0.1]:{port} has changed: it presents ssh-ed25519 {}, but {}:2 says ssh-ed25519 {}.",
+            bed.sshd.fingerprint,
+            known_hosts.display(),
+            sshd::fingerprint(&other)
+        )
+    );
+    assert_eq!(bed.sshd.logins(), 0);
+}
+
+async fn pinned_host_key(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    bed.target.fingerprint = Some(bed.sshd.fingerprint.clone());
+    assert_eq!(
+        ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout,
+        b"ok\n"
+    );
+    let pinned = sshd::fingerprint(&sshd::key("changed_ed25519"));
+    bed.target.fingerprint = Some(pinned.clone());
+    let message = told(refusal(&bed.target).await, Kind::Unreachable);
+    assert!(
+        message.contains(&pinned) && message.contains(&bed.sshd.fingerprint),
+        "{message}"
+    );
+    assert_eq!(
+        bed.sshd.sessions(),
+        1,
+        "no command reaches a host with another key"
+    );
+    let runtime = bed.target.runtime_directory.display().to_string();
+    assert!(
+        processes::remaining(&runtime, Duration::from_secs(3)).is_empty(),
+        "the master is gone"
+    );
+    bed.target.fingerprint = Some("SHA256:abc".to_owned());
+    assert_eq!(refusal(&bed.target).await.kind(), Kind::Usage);
+}
+
+async fn refused_key(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    bed.target.identity = Some(bed.sshd.other_client_key.clone());
+    let error = refusal(&bed.target).await;
+    assert!(
+        matches!(error, LinkError::AuthenticationRefused { .. }),
+        "{error:?}"
+    );
+    let message = told(error, Kind::Unreachable);
+    assert!(
+        message.starts_with(&format!("127.0.0.1 refused {}: ", bed.sshd.user)),
+        "{message}"
+    );
+    assert!(message.contains("publickey"), "{message}");
+    let attempts = bed
+        .sshd
+        .log()
+        .lines()
+        .filter(|line| line.starts_with("Failed "))
+        .count();
+    assert_eq!(
+        (bed.sshd.connections(), attempts),
+        (1, 1),
+        "one attempt:\n{}",
+        bed.sshd.log()
+    );
+}
+
+async fn password_wanted_too(transport: Transport) {
+    let options = Options {
+        password_too: true,
+        ..Options::default()
+    };
+    let Some(bed) = bed_with(transport, options) else {
+        return;
+    };
+    let error = refusal(&bed.target).await;
+    assert!(
+        matches!(error, LinkError::AuthenticationRefused { .. }),
+        "{error:?}"
+    );
+    assert!(told(error, Kind::Unreachable).contains("password"));
+    assert_eq!((bed.sshd.connections(), bed.sshd.logins()), (1, 0));
+}
+
+async fn nothing_listens(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    bed.target.port = Some(port);
+    assert_eq!(
+        told(refusal(&bed.target).await, Kind::Unreachable),
+        format!("127.0.0.1 refuses connections on port {port}.")
+    );
+}
+
+async fn no_such_name(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    // An empty label cannot be asked for, so nothing leaves this machine.
+    bed.target.host = String::from("no..name");
+    let error = refusal(&bed.target).await;
+    assert!(matches!(error, LinkError::NameUnknown { .. }), "{error:?}");
+    assert!(told(error, Kind::Unreachable).starts_with("The name no..name cannot be resolved: "));
+}
+
+async fn never_answers(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    bed.target.port = Some(listener.local_addr().unwrap().port());
+    bed.target.connect_timeout = Duration::from_secs(1);
+    let start = Instant::now();
+    assert_eq!(
+        told(refusal(&bed.target).await, Kind::Unreachable),
+        "127.0.0.1 did not answer within 1 s."
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+async fn hangs_up_at_once(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    bed.target.port = Some(listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || drop(listener.accept()));
+    let error = refusal(&bed.target).await;
+    assert!(matches!(error, LinkError::Closed { .. }), "{error:?}");
+    told(error, Kind::Unreachable);
+    server.join().unwrap();
+}
+
+async fn dropped_while_connecting(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    bed.target.port = Some(listener.local_addr().unwrap().port());
+    bed.target.control_persist = Duration::from_secs(60);
+    let runtime = bed.target.runtime_directory.display().to_string();
+    let connecting = tokio::time::timeout(Duration::from_millis(500), connect(&bed.target));
+    assert!(connecting.await.is_err());
+    let left = processes::remaining(&runtime, Duration::from_secs(3));
+    assert!(left.is_empty(), "{left:?}");
+}
+
+async fn bad_words_on_the_command_line(transport: Transport) {
+    let Some(bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    for host in [
+        "-oProxyCommand=id",
+        "a b",
+        "a;b",
+        "$(id)",
+        "",
+        "a\nb",
+        "a'b",
+    ] {
+        let target = Target {
+            host: host.to_owned(),
+            ..bed.target.clone()
+        };
+        assert_eq!(refusal(&target).await.kind(), Kind::Usage, "{host}");
+    }
+    for user in ["-v", "a b", "`id`"] {
+        let target = Target {
+            user: Some(user.to_owned()),
+            ..bed.target.clone()
+        };
+        assert_eq!(refusal(&target).await.kind(), Kind::Usage, "{user}");
+    }
+    let target = Target {
+        identity: Some("/nonexistent/key".into()),
+        ..bed.target.clone()
+    };
+    told(refusal(&target).await, Kind::Unreachable);
+    assert_eq!(bed.sshd.connections(), 0);
+}
