@@ -44,12 +44,12 @@ impl Firewall for ChangingBox {
     }
 }
 
-/// A name, and what is done to a firewall.
-type Case<F> = (&'static str, fn(&mut F));
+/// What happens, and that it happens rightly.
+type Scenario<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 14] = [
+    let scenarios: [Scenario<F>; 14] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -96,7 +96,7 @@ pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> Change {
     }
 }
 
-fn build(conn: u32, rate: (u32, u32)) -> Change {
+pub fn build(conn: u32, rate: (u32, u32)) -> Change {
     Change::Build {
         description: "KMS public — kms.viktorbarzin.me".into(),
         max_src_conn: Some(conn),

@@ -10,7 +10,7 @@ use kmsctl::firewall::agent::{ApplyRequest, Request};
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{answer, apply, asked, back, caps, done, reading, send};
+use super::apply::{answer, apply, asked, caps, done, reading, send};
 
 const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
 const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
@@ -349,226 +349,116 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
     }
 }
 
-#[test]
-fn what_is_ambiguous_or_cannot_carry_caps_is_refused() {
-    if !php::available() {
-        return;
-    }
-    for (fixture, words) in [
-        (Fixture::Duplicates, "not clear which"),
-        (Fixture::PassAssociation, "\"Pass\""),
-        (Fixture::EmptySections, "no filter rule"),
-        (Fixture::NoSections, "no filter rule"),
-        (Fixture::Dangling, "no filter rule"),
-    ] {
-        let mut firewall = ChangingBox::new(Version::V272, fixture);
-        let outcome = apply(&mut firewall, "c1", wanted());
-        assert_eq!(outcome.result, Ending::Refused, "{fixture:?}");
-        assert!(outcome.message.contains(words), "{}", outcome.message);
-    }
+/// The moments of an undisturbed change, by name.
+fn moment(name: &str) -> u64 {
+    let mut firewall = open().with_moments();
+    firewall.php().write("at", b"0 nothing");
+    done(&mut firewall, "m1", wanted());
+    let log = firewall.text("moments.log");
+    let line = log
+        .lines()
+        .find(|line| line.ends_with(name))
+        .expect("the moment");
+    line.split(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("its number")
 }
 
 #[test]
-fn the_exposure_is_built_from_whatever_is_there() {
+fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     if !php::available() {
         return;
     }
-    let change = Change::Build {
-        description: "KMS".into(),
-        max_src_conn: Some(20),
-        rate: Some(kmsctl::domain::pf::rule::Rate {
-            connections: 5,
-            seconds: 60,
-        }),
-        alias: true,
-    };
-    for fixture in Fixture::ALL {
-        if [Fixture::Duplicates, Fixture::Circumstances].contains(&fixture) {
-            continue;
-        }
-        let mut firewall = ChangingBox::new(Version::V272, fixture);
-        let foreign = firewall.foreign();
-        let built = done(&mut firewall, "b1", change.clone());
-        assert!(firewall.text("pf/sr").contains(NEW), "{fixture:?}");
-        assert!(
-            firewall
-                .text("pf/sn")
-                .contains("port = 1688 -> <k8s_kms_lb>"),
-            "{fixture:?}"
-        );
-        if ![Fixture::EmptySections, Fixture::NoSections].contains(&fixture) {
-            assert_eq!(firewall.foreign(), foreign, "{fixture:?}");
-        }
-        let nat = &built.after.nat.as_ref().expect("a forward").record;
-        let filter = &built.after.filter.as_ref().expect("a rule").record;
-        let association = nat.text("associated-rule-id").expect("an association");
-        assert!(association.starts_with("nat_"), "{fixture:?}");
-        assert_eq!(filter.text("associated-rule-id"), Some(association));
-        assert_eq!(
-            apply(&mut firewall, "b2", change.clone()).result,
-            Ending::NothingToDo
-        );
-        let undo = Change::PutBack {
-            records: Box::new(built.before.clone()),
-            alias: true,
-        };
-        let undone = done(&mut firewall, "b3", undo);
-        assert_eq!(undone.after, built.before, "{fixture:?}");
-        if ![Fixture::EmptySections, Fixture::NoSections].contains(&fixture) {
-            assert_eq!(firewall.foreign(), foreign, "{fixture:?}");
-        }
-    }
-}
-
-#[test]
-fn a_forward_to_the_old_target_becomes_ours() {
-    if !php::available() {
-        return;
-    }
-    let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("text");
-    let xml = xml
-        .replace(
-            "<target>k8s_kms_lb</target>",
-            "<target>k8s_shared_lb</target>",
-        )
-        .replace(
-            "<address>k8s_kms_lb</address><port>1688",
-            "<address>k8s_shared_lb</address><port>1688",
-        );
-    let mut firewall = ChangingBox::of_xml(Version::V272, xml.as_bytes());
-    let refused = apply(&mut firewall, "c1", Change::Disable);
-    assert_eq!(refused.result, Ending::Refused, "it is not ours to close");
-    let change = Change::Build {
-        description: "KMS".into(),
-        max_src_conn: Some(50),
-        rate: None,
-        alias: false,
-    };
-    let built = done(&mut firewall, "b1", change);
+    let at = moment("filter_configure_sync: called");
+    // The reading that makes the request has no moments in it.
+    let mut firewall = open().with_moments();
+    let request = asked(&mut firewall, "c1", wanted());
+    let other = asked(&mut firewall, "c2", caps(Some(7), None));
+    firewall.php().write("at", format!("{at} kill").as_bytes());
+    let run = firewall.ask(&Request::Apply(Box::new(request)));
+    assert_eq!(run.status, None, "it is killed");
     assert!(
         firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_kms_lb>")
+            .config()
+            .contains("<max-src-conn>20</max-src-conn>")
     );
-    assert!(
-        !firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_shared_lb>")
-    );
-    let undone = done(&mut firewall, "b2", back(&built.before));
-    assert_eq!(undone.after, built.before);
-    assert!(
-        firewall
-            .text("pf/sn")
-            .contains("port = 1688 -> <k8s_shared_lb>")
-    );
-}
-
-/// Port forwards: WireGuard, ours; filter: WireGuard (wan), LAN, ours (wan). Bars above, between and below.
-fn with_separators() -> ChangingBox {
-    let bar = |name: &str, row: u32| {
-        format!(
-            "<{name}><row>fr{row}</row><text><![CDATA[{name}]]></text><color>bg-info</color><if>wan</if></{name}>"
-        )
+    assert!(firewall.text("pf/sr").contains(OLD), "written, not loaded");
+    let reading_now = reading(&mut firewall);
+    assert_eq!(reading_now.unfinished.len(), 1);
+    assert_eq!(reading_now.unfinished[0].who, "viktor@laptop");
+    let outcome = send(&mut firewall, other);
+    assert_eq!(outcome.result, Ending::Stale, "{outcome:?}");
+    assert!(firewall.text("pf/sr").contains(NEW), "the first is whole");
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
+        panic!("it has ended")
     };
-    let nat = [bar("sep0", 0), bar("sep1", 1), bar("sep2", 2)].concat();
-    let filter = [bar("sep0", 0), bar("sep1", 1), bar("sep2", 2)].concat();
-    let xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("text");
-    let xml = xml
-        .replacen(
-            "<separator></separator>",
-            &format!("<separator>{nat}</separator>"),
-            1,
-        )
-        .replacen(
-            "<separator><wan></wan></separator>",
-            &format!("<separator><wan>{filter}</wan></separator>"),
-            1,
-        );
-    ChangingBox::of_xml(Version::V272, xml.as_bytes())
-}
-
-fn rows(outcome: &Outcome) -> (Vec<String>, Vec<String>) {
-    let of = |element: &kmsctl::domain::change::Element| {
-        ["sep0", "sep1", "sep2"]
-            .iter()
-            .map(|name| {
-                serde_json::to_string(
-                    element
-                        .get(name)
-                        .and_then(|bar| bar.get("row"))
-                        .expect("a row"),
-                )
-                .expect("text")
-            })
-            .collect()
-    };
-    let separators = &outcome.after.separators;
-    (
-        of(&separators.nat),
-        of(separators.filter.get("wan").expect("wan")),
-    )
+    assert_eq!(outcome.result, Ending::Done);
+    assert!(outcome.steps.iter().any(|step| step.name == "resume"));
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
 
 #[test]
-fn separators_shift_as_in_the_gui_and_come_back_exactly() {
+fn a_way_back_survives_a_restart() {
     if !php::available() {
         return;
     }
-    let mut firewall = with_separators();
-    let deleted = done(&mut firewall, "s1", Change::Delete);
-    let shifted: Vec<String> = ["[\"fr0\"]", "[\"fr1\"]", "[\"fr1\"]"]
-        .map(str::to_owned)
-        .to_vec();
-    assert_eq!(rows(&deleted), (shifted.clone(), shifted));
-    let restored = done(&mut firewall, "s2", back(&deleted.before));
-    assert_eq!(restored.after, deleted.before);
-
-    let deleted = done(&mut firewall, "s3", Change::Delete);
-    // The administrator moves the lowest bar of the port forwards to the top meanwhile.
-    let config = firewall.config();
-    let at = config.rfind("<row>fr1</row>").expect("a bar");
-    let nat_at = config.find("<sep2>").expect("a bar");
-    let moved = if at < nat_at {
-        at
-    } else {
-        nat_at + config[nat_at..].find("<row>fr1</row>").expect("its row")
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
     };
-    let text = format!(
-        "{}<row>fr0</row>{}",
-        &config[..moved],
-        &config[moved + "<row>fr1</row>".len()..]
-    );
-    firewall.php().write("conf/config.xml", text.as_bytes());
-    let restored = done(&mut firewall, "s4", back(&deleted.before));
-    let (nat, filter) = rows(&restored);
-    assert_eq!(
-        nat,
-        ["[\"fr0\"]", "[\"fr1\"]", "[\"fr0\"]"],
-        "his bars stay where he put them"
-    );
-    assert_eq!(filter, ["[\"fr0\"]", "[\"fr1\"]", "[\"fr2\"]"]);
+    send(&mut firewall, request.clone());
+    firewall.boot();
+    assert!(!firewall.text("pf/sr").contains(OLD));
+    firewall.make_due(&request.id);
+    firewall.boot();
+    firewall.tick();
+    is_old(&mut firewall);
 }
 
 #[test]
-fn a_change_touches_nothing_else() {
+fn a_way_back_that_is_not_due_does_not_load_pfsense() {
     if !php::available() {
         return;
     }
-    for version in Version::ALL {
-        let mut firewall = with_separators_of(version);
-        let foreign = firewall.foreign();
-        for (name, change) in [
-            ("f1", wanted()),
-            ("f2", Change::Disable),
-            ("f3", Change::Enable),
-        ] {
-            done(&mut firewall, name, change);
-            assert_eq!(firewall.foreign(), foreign, "{version:?} {name}");
-        }
-    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request);
+    let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
+    assert_eq!(firewall.tick(), 1);
+    assert!(!firewall.file("tmp/config.cache").exists());
 }
 
-fn with_separators_of(version: Version) -> ChangingBox {
-    ChangingBox::new(version, Fixture::Elsewhere)
+#[test]
+fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request.clone());
+    firewall.make_due(&request.id);
+    // pfctl's message has no colon, so nothing is loaded and pfSense knows nothing of it.
+    firewall.trouble("load-silent");
+    for _ in 0..7 {
+        firewall.tick();
+    }
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Unproven);
+    assert!(firewall.text("tmp/notices").contains("several attempts"));
+    assert!(
+        firewall.config().contains("<max-src-conn>50<"),
+        "the configuration is the old one"
+    );
 }

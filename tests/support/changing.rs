@@ -43,23 +43,55 @@ impl ChangingBox {
         php.write("conf/config.xml", xml);
         php.write("conf/backup/.keep", b"");
         php.write("run/.keep", b"");
-        php.write("may-write", b"");
-        let text = PFCTL.replace("BOX", php.path().to_str().expect("a plain path"));
-        php.write("pfctl", text.as_bytes());
-        std::fs::set_permissions(
-            php.path().join("pfctl"),
-            std::fs::Permissions::from_mode(0o755),
-        )
-        .expect("an executable");
-        php.interpreter();
         let set_up = Self {
             php,
             instrumented: false,
         };
+        set_up.furnish();
         let run = set_up.php.run(FIRST_WRITE);
         assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
+        set_up.later(0);
         set_up.boot();
         set_up
+    }
+
+    /// Sets up a firewall in the state of another one. The stand-in's own files are made anew: they name the directory.
+    pub fn copy_of(other: &Self) -> Self {
+        let php = PhpBox::new(other.php.version(), Fixture::Editor);
+        for name in [
+            "conf/config.xml",
+            "conf/rules.debug.old",
+            "tmp/rules.debug",
+            "pf/sr",
+            "pf/sn",
+        ] {
+            php.write(name, other.text(name).as_bytes());
+        }
+        php.write("conf/backup/.keep", b"");
+        php.write("run/.keep", b"");
+        let copy = Self {
+            php,
+            instrumented: other.instrumented,
+        };
+        copy.furnish();
+        copy.later(other.text("clock").trim().parse().unwrap_or(0));
+        copy
+    }
+
+    /// Moves the box's clock ahead, so that nothing has to wait for the second after the last write.
+    fn later(&self, seconds: u64) {
+        self.php
+            .write("clock", (seconds + 2).to_string().as_bytes());
+    }
+
+    /// The stand-in's programs, and the permission to write.
+    fn furnish(&self) {
+        self.php.write("may-write", b"");
+        let text = PFCTL.replace("BOX", self.php.path().to_str().expect("a plain path"));
+        self.php.write("pfctl", text.as_bytes());
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.php.path().join("pfctl"), executable).expect("an executable");
+        self.php.interpreter();
     }
 
     /// Marks moments in the script at which something can happen (see the stand-in's `shim_step`).
@@ -199,42 +231,41 @@ impl ChangingBox {
 
     /// The configuration without the exposure's rules, its alias and the revision: what no change may touch.
     pub fn foreign(&self) -> String {
-        foreign(&self.config())
+        split(&self.config()).0
+    }
+
+    /// The exposure's rules and its alias.
+    pub fn ours(&self) -> String {
+        split(&self.config()).1
     }
 }
 
-/// Drops from a configuration in pfSense's own form what a change of the exposure may touch.
-fn foreign(xml: &str) -> String {
-    let mut kept = String::new();
+/// Splits a configuration in pfSense's own form into what no change of the exposure may touch, and the exposure.
+fn split(xml: &str) -> (String, String) {
+    let (mut foreign, mut ours) = (String::new(), String::new());
     let mut block: Option<(&str, String)> = None;
     for line in xml.split_inclusive('\n') {
         let word = line.trim();
-        match &mut block {
-            None => {
-                let end = match word {
-                    "<rule>" => "</rule>",
-                    "<alias>" => "</alias>",
-                    "<revision>" => "</revision>",
-                    _ => {
-                        kept.push_str(line);
-                        continue;
-                    }
-                };
-                block = Some((end, line.to_owned()));
+        let Some((end, text)) = &mut block else {
+            match word {
+                "<rule>" => block = Some(("</rule>", line.to_owned())),
+                "<alias>" => block = Some(("</alias>", line.to_owned())),
+                "<revision>" => block = Some(("</revision>", line.to_owned())),
+                _ => foreign.push_str(line),
             }
-            Some((end, text)) => {
-                text.push_str(line);
-                if word == *end {
-                    let ours = *end == "</revision>"
-                        || text.contains("<port>1688</port>")
-                        || text.contains("<name>k8s_kms_lb</name>");
-                    if !ours {
-                        kept.push_str(text);
-                    }
-                    block = None;
-                }
+            continue;
+        };
+        text.push_str(line);
+        if word == *end {
+            let is_ours =
+                text.contains("<port>1688</port>") || text.contains("<name>k8s_kms_lb</name>");
+            match (*end, is_ours) {
+                ("</revision>", _) => {}
+                (_, true) => ours.push_str(text),
+                (_, false) => foreign.push_str(text),
             }
+            block = None;
         }
     }
-    kept
+    (foreign, ours)
 }

@@ -192,6 +192,10 @@ impl PhpBox {
         .to_vec()
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// The box's directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -92,8 +92,9 @@ function kmsctl_bad_request($request) {
 	if (!preg_match('#^/[A-Za-z0-9/._+-]+$#D', $request['php'])) {
 		return 'the path of PHP is not a plain one';
 	}
-	if (preg_match('/[\x00-\x1f\x7f]/', $action['who'] . $action['reason'])) {
-		return 'names and reasons are one line of text';
+	$words = $action['who'] . $action['reason'];
+	if (strlen($words) > 1000 || preg_match('/[\x00-\x1f\x7f]/', $words)) {
+		return 'a name and a reason are one line of text, not longer than 1000 bytes';
 	}
 	if ($action['revert_at'] !== null && $action['revert_at'] <= time()) {
 		return 'the time of the way back has already passed';
@@ -279,6 +280,7 @@ function kmsctl_after_job($id) {
 	global $kmsctl_held;
 	kmsctl_unlock($kmsctl_held);
 	kmsctl_finish_by_job($id);
+	kmsctl_wait_for_end($id);
 	$stored = kmsctl_stored($id);
 	return $stored['outcome'];
 }
@@ -293,8 +295,10 @@ function kmsctl_end($stored, $result, $message, $revert_at) {
 	$stored['outcome']['after'] = $present;
 	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($stored['service']);
 	$stored['outcome']['reverts_at'] = $revert_at;
-	kmsctl_save($stored);
-	if ($revert_at === null) {
+	if (!kmsctl_save($stored)) {
+		/* On a full disk the job stays armed, and comes to the same end when there is space again. */
+		$stored['outcome']['message'] .= ' (this could not be noted on the firewall)';
+	} elseif ($revert_at === null) {
 		kmsctl_disarm($stored['id']);
 	} else {
 		@unlink(kmsctl_copy_path($stored['id']));

@@ -219,8 +219,9 @@ function kmsctl_reverted($stored, $result, $message) {
 	$stored['phase'] = 'ended';
 	$stored['revert_at'] = null;
 	$stored['outcome']['reverted'] = array('at' => time(), 'result' => $result, 'message' => $message);
-	kmsctl_save($stored);
-	kmsctl_disarm($stored['id']);
+	if (kmsctl_save($stored)) {
+		kmsctl_disarm($stored['id']);
+	}
 }
 
 /* Brings an interrupted change to an end as far as it can be done now. */
@@ -253,6 +254,9 @@ function kmsctl_tell($request) {
 	if ($stored['phase'] !== 'ended') {
 		kmsctl_finish_by_job($id);
 		$stored = kmsctl_stored($id);
+	}
+	if ($stored['phase'] === 'ended') {
+		kmsctl_prune();
 	}
 	/* A change that is just being taken back has ended as a change long ago. */
 	if ($stored['phase'] === 'ended' || $stored['phase'] === 'reverting') {
@@ -298,7 +302,9 @@ function kmsctl_keep($request) {
 		$answer = array('kept' => 'kept', 'reverts_at' => $stored['revert_at']);
 		$stored['revert_at'] = null;
 		$stored['outcome']['reverts_at'] = null;
-		kmsctl_save($stored);
+		if (!kmsctl_save($stored)) {
+			throw new Exception('the wish to keep it cannot be noted: ' . kmsctl_last_error());
+		}
 		kmsctl_disarm($id);
 	}
 	kmsctl_unlock($lock);

@@ -122,11 +122,12 @@ function kmsctl_arm($id, $php) {
 	return kmsctl_put_file($cron, $line);
 }
 
-/* The line first: a job without a line is rubbish, a line without a job is an error each minute. */
+/* The copy first, because it holds secrets. The line before the job: a job without a line is rubbish, a line without
+ * a job is an error each minute. */
 function kmsctl_disarm($id) {
+	@unlink(kmsctl_copy_path($id));
 	@unlink(kmsctl_cron_path($id));
 	@unlink(kmsctl_job_path($id));
-	@unlink(kmsctl_copy_path($id));
 }
 
 function kmsctl_copy_path($id) {
@@ -138,15 +139,35 @@ function kmsctl_run_job($id) {
 	global $kmsctl_request;
 	$job = kmsctl_job_path($id);
 	if (is_file($job)) {
-		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' now >/dev/null 2>&1');
+		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' </dev/null >/dev/null 2>&1');
 	}
 }
 
-/* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. */
+/* Waits for whoever has taken the lock meanwhile, cron's own start of the job as a rule; half a minute at most. */
+function kmsctl_wait_for_end($id) {
+	for ($try = 0; $try < 60; $try++) {
+		$stored = kmsctl_stored($id);
+		$lock = @fopen(kmsctl_state_directory() . '/lock', 'c+e');
+		$free = $lock !== false && flock($lock, LOCK_EX | LOCK_NB);
+		if ($lock !== false) {
+			fclose($lock);
+		}
+		if ($free || $stored === null || $stored['phase'] === 'ended') {
+			return;
+		}
+		usleep(500000);
+	}
+}
+
+/* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. What a crash has left of the
+ * others goes too. */
 function kmsctl_prune() {
 	$ended = array_filter(kmsctl_all_stored(), function ($stored) {
 		return $stored['phase'] === 'ended' && $stored['revert_at'] === null;
 	});
+	foreach ($ended as $stored) {
+		kmsctl_disarm($stored['id']);
+	}
 	foreach (array_slice($ended, 0, max(0, count($ended) - 50)) as $stored) {
 		@unlink(kmsctl_stored_path($stored['id']));
 		foreach ((array) glob(kmsctl_state_directory() . "/lost-{$stored['id']}-*.xml") as $lost) {
