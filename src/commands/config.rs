@@ -44,13 +44,13 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// The layers have been read and resolved before any command runs, so all that is left is to say how that went.
 fn check(context: &Context) -> Result<()> {
-    if let Some(problem) = &context.problem {
-        return Err(problem.retold());
-    }
     #[derive(Serialize)]
     struct Checked<'a> {
         file: Option<&'a Path>,
         valid: bool,
+    }
+    if let Some(problem) = &context.problem {
+        return Err(problem.retold());
     }
     let file = context.layers.file.as_deref();
     let mut view = View::new(

@@ -459,11 +459,24 @@ async fn sudo(transport: Transport) {
         return;
     }
     bed.target.sudo = Word::path(sudo.to_str().unwrap());
-    let replies = ask(&bed.target, [sh("id -u; echo $TZ $SUDO_COMMAND")])
-        .await
-        .unwrap();
+    let replies = ask(
+        &bed.target,
+        [sh(
+            "id -u; echo $TZ; echo $SUDO_COMMAND; echo $SSH_CONNECTION",
+        )],
+    )
+    .await
+    .unwrap();
+    // sudo clears the environment; who asks has to come through it.
+    let said = String::from_utf8_lossy(&replies[0].stdout).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    let [user, zone, command, client] = lines[..] else {
+        panic!("{said}");
+    };
+    assert_eq!((user, zone), ("0", "UTC"));
+    assert!(client.starts_with("127.0.0.1 "), "{client}");
     assert_eq!(
-        String::from_utf8_lossy(&replies[0].stdout),
-        "0\nUTC /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s\n"
+        command,
+        format!("/usr/bin/env TZ=UTC LC_ALL=C SSH_CONNECTION={client} /bin/sh -s")
     );
 }
