@@ -181,15 +181,52 @@ fn only_the_procedure_changes_anything() {
     let fences: [(&[&str], &[&str]); 4] = [
         (
             &["firewall::act", "act::", "Action::"],
-            &["procedure", "firewall/act", "firewall/mod", "domain/pf", "domain/exposure", "simulator"],
+            &[
+                "procedure",
+                "firewall/act",
+                "firewall/agent",
+                "firewall/mod",
+                "domain/pf",
+                "domain/exposure",
+                "simulator",
+            ],
         ),
         (
-            &["ApplyRequest", "KeepRequest", "OutcomeRequest", "Request::Apply", "Request::Keep"],
-            &["procedure", "firewall/act", "firewall/agent", "domain/change", "simulator"],
+            &[
+                "ApplyRequest",
+                "KeepRequest",
+                "OutcomeRequest",
+                "Request::Apply",
+                "Request::Keep",
+            ],
+            &[
+                "procedure",
+                "firewall/act",
+                "firewall/agent",
+                "domain/change",
+                "simulator",
+            ],
         ),
         (
-            &["\"delete\"", "\"add\"", "\"-k\"", "\"-K\"", "\"-F\"", "\"flush\"", "\"zero\"", "\"expire\"", "\"replace\"", "\"-f\""],
-            &["firewall/act", "firewall/facts", "firewall/ssh_arguments", "domain/plan", "simulator"],
+            &[
+                "\"delete\"",
+                "\"add\"",
+                "\"-k\"",
+                "\"-K\"",
+                "\"-F\"",
+                "\"flush\"",
+                "\"zero\"",
+                "\"expire\"",
+                "\"replace\"",
+                "\"-f\"",
+            ],
+            &[
+                "firewall/act",
+                "firewall/facts",
+                "firewall/ssh_arguments",
+                "domain/plan",
+                "simulator",
+            ],
         ),
         (&[".append("], &["procedure", "journal", "terminal"]),
     ];
@@ -197,7 +234,11 @@ fn only_the_procedure_changes_anything() {
         for (words, places) in fences {
             for word in words {
                 let named = code(&text).contains(word);
-                assert!(!named || within(&path, places), "{} names {word}: changes go through src/procedure.rs", path.display());
+                assert!(
+                    !named || within(&path, places),
+                    "{} names {word}: changes go through src/procedure.rs",
+                    path.display()
+                );
             }
         }
     }
@@ -206,7 +247,14 @@ fn only_the_procedure_changes_anything() {
 #[test]
 fn nothing_ever_flushes_zeroes_or_replaces() {
     let act = std::fs::read_to_string(root().join("src/firewall/act.rs")).expect("the actions");
-    for word in ["\"flush\"", "\"zero\"", "\"-F\"", "\"replace\"", "\"reset\"", "\"-K\""] {
+    for word in [
+        "\"flush\"",
+        "\"zero\"",
+        "\"-F\"",
+        "\"replace\"",
+        "\"reset\"",
+        "\"-K\"",
+    ] {
         assert!(!code(&act).contains(word), "{word}");
     }
 }
@@ -217,7 +265,8 @@ fn every_changing_command_hands_over_to_the_procedure() {
         let code = code(&text);
         let takes_flags = code.contains("flags: Flags") || code.contains("Flags {");
         if takes_flags {
-            let hands_over = code.contains("procedure::change(") || code.contains("procedure::apply(");
+            let hands_over =
+                code.contains("procedure::change(") || code.contains("procedure::apply(");
             assert!(hands_over, "{}", path.display());
         }
     }
