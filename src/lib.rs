@@ -12,7 +12,8 @@
 //! * [`domain`] — pure: pf's text ↔ values (`pf`), what config.xml says (`configured`), and every judgement:
 //!   `exposure`, `ratelimit`, `expiry`, `blocked`, `connections`, `overload`. No file, process, network or clock.
 //! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
-//!   remote shell, `facts` turns replies into typed answers, `agent` asks pfSense's own PHP.
+//!   remote shell, `facts` turns replies into typed answers, `agent` has
+//!   pfSense's own PHP read and change config.xml (`agent/*.php`, one process for one question).
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.

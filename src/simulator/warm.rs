@@ -42,7 +42,11 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
     }
     let mut made = 0;
     for (identifier, states, packets, _) in USUAL {
-        if pf.rule(identifier).is_some() {
+        if pf
+            .filter
+            .iter()
+            .any(|rule| usually(rule) == Some(identifier))
+        {
             made += times(states);
             pf.totals.searches += times(2 * packets);
         }
@@ -54,11 +58,8 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
         rule.evaluations += times(SEARCHED / 4);
     }
     redirections(pf, times, now);
-    if pf.rule(KMS).is_some_and(|index| {
-        pf.filter
-            .get(index)
-            .is_some_and(|rule| rule.caps.overload.is_some())
-    }) {
+    let kms = pf.filter.iter().find(|rule| usually(rule) == Some(KMS));
+    if kms.is_some_and(|rule| rule.caps.overload.is_some()) {
         pf.totals.source_rates += times(2);
         pf.totals.source_connections += times(1) / 50;
         pf.totals.overload_insertions += times(2) + times(1) / 50;
@@ -72,18 +73,28 @@ pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
     }
 }
 
+/// Returns which of the usual rules this one is: the service's may have been made anew, with another tracker.
+fn usually(rule: &LoadedRule) -> Option<u32> {
+    let to_service = |(_, to): (&str, &str)| to.ends_with(" port = 1688");
+    if rule.is_users() && rule.ends().is_some_and(to_service) {
+        Some(KMS)
+    } else {
+        rule.identifier
+    }
+}
+
 /// Returns how many states the rule makes in 1000 seconds.
 fn states_made(rule: &LoadedRule) -> u64 {
     USUAL
         .iter()
-        .find(|(identifier, ..)| rule.identifier == Some(*identifier))
+        .find(|(identifier, ..)| usually(rule) == Some(*identifier))
         .map_or(0, |(_, states, ..)| *states)
 }
 
 fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
     let Some((_, states, packets, bytes)) = USUAL
         .into_iter()
-        .find(|(identifier, ..)| rule.identifier == Some(*identifier))
+        .find(|(identifier, ..)| usually(rule) == Some(*identifier))
     else {
         return;
     };
@@ -112,7 +123,7 @@ fn redirections(pf: &mut Pf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
         like.identifier = Some(identifier);
         usual(&mut like, times, now);
         let wanted = format!(" port = {port} ->");
-        let passes = port != 1688 || pf.rule(KMS).is_some();
+        let passes = port != 1688 || pf.filter.iter().any(|rule| usually(rule) == Some(KMS));
         if let Some(rule) = pf
             .rdr
             .iter_mut()

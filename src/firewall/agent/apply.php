@@ -92,8 +92,9 @@ function kmsctl_bad_request($request) {
 	if (!preg_match('#^/[A-Za-z0-9/._+-]+$#D', $request['php'])) {
 		return 'the path of PHP is not a plain one';
 	}
-	if (preg_match('/[\x00-\x1f\x7f]/', $action['who'] . $action['reason'])) {
-		return 'names and reasons are one line of text';
+	$words = $action['who'] . $action['reason'];
+	if (strlen($words) > 1000 || preg_match('/[\x00-\x1f\x7f]/', $words)) {
+		return 'a name and a reason are one line of text, not longer than 1000 bytes';
 	}
 	if ($action['revert_at'] !== null && $action['revert_at'] <= time()) {
 		return 'the time of the way back has already passed';
@@ -279,6 +280,7 @@ function kmsctl_after_job($id) {
 	global $kmsctl_held;
 	kmsctl_unlock($kmsctl_held);
 	kmsctl_finish_by_job($id);
+	kmsctl_wait_for_end($id);
 	$stored = kmsctl_stored($id);
 	return $stored['outcome'];
 }

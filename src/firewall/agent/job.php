@@ -139,7 +139,23 @@ function kmsctl_run_job($id) {
 	global $kmsctl_request;
 	$job = kmsctl_job_path($id);
 	if (is_file($job)) {
-		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' now >/dev/null 2>&1');
+		exec(escapeshellarg($kmsctl_request['php']) . ' -f ' . escapeshellarg($job) . ' </dev/null >/dev/null 2>&1');
+	}
+}
+
+/* Waits for whoever has taken the lock meanwhile, cron's own start of the job as a rule; half a minute at most. */
+function kmsctl_wait_for_end($id) {
+	for ($try = 0; $try < 60; $try++) {
+		$stored = kmsctl_stored($id);
+		$lock = @fopen(kmsctl_state_directory() . '/lock', 'c+e');
+		$free = $lock !== false && flock($lock, LOCK_EX | LOCK_NB);
+		if ($lock !== false) {
+			fclose($lock);
+		}
+		if ($free || $stored === null || $stored['phase'] === 'ended') {
+			return;
+		}
+		usleep(500000);
 	}
 }
 

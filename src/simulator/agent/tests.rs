@@ -1,6 +1,7 @@
 //! What the simulated box's PHP reads and changes.
 
 mod changes;
+mod refusals;
 mod ways_back;
 
 use std::net::IpAddr;

@@ -3,12 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{NOW, request};
-use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome, Records};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
 use crate::domain::configured::Configured;
 use crate::domain::pf::rule::Rate;
 use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
 use crate::simulator::agent::{apply, outcome, read};
 use crate::simulator::configuration::Configuration;
+use crate::simulator::pf::state::State;
+use crate::simulator::pfctl;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::world::World;
 
@@ -57,7 +59,7 @@ pub fn caps(connections: u32, rate: (u32, u32)) -> Change {
     }
 }
 
-fn build(alias: bool) -> Change {
+pub fn build(alias: bool) -> Change {
     Change::Build {
         description: "KMS public — kms.viktorbarzin.me".to_owned(),
         max_src_conn: Some(50),
@@ -70,17 +72,17 @@ fn build(alias: bool) -> Change {
 }
 
 /// The configuration but for the revision, which every write changes.
-fn rest(configuration: &Configuration) -> String {
+pub fn rest(configuration: &Configuration) -> String {
     let mut tree = configuration.tree.clone();
     tree.remove("revision");
     tree.canonical()
 }
 
-fn told(world: &World) -> Configured {
+pub fn told(world: &World) -> Configured {
     read(world, &request())
 }
 
-fn kms_rules(world: &World) -> Vec<&str> {
+pub fn kms_rules(world: &World) -> Vec<&str> {
     let rules = world.pf.filter.iter().chain(&world.pf.rdr);
     rules
         .map(|rule| rule.text.as_str())
@@ -272,137 +274,39 @@ fn build_makes_the_same_of_every_beginning() {
 }
 
 #[test]
-fn refusals_change_nothing_and_leave_no_outcome() {
-    let refused = |scenario, change: Change, ending| {
-        let mut world = world(scenario);
-        let before = (world.configuration.clone(), world.pf.clone());
-        let outcome = make(&mut world, "c1", change);
-        assert_eq!(outcome.result, ending, "{scenario:?}: {}", outcome.message);
-        assert!(!outcome.message.is_empty() && outcome.before == outcome.after);
-        assert_eq!((&world.configuration, &world.pf), (&before.0, &before.1));
-        let asked = OutcomeRequest {
-            service: request(),
-            id: id("c1"),
-            settle: false,
-        };
-        assert_eq!(super::super::outcome(&mut world, &asked), Answer::Unknown);
-        outcome
-    };
-    refused(
-        Scenario::PassAssociation,
-        caps(10, (3, 60)),
-        Ending::Refused,
-    );
-    refused(Scenario::Absent, caps(10, (3, 60)), Ending::Refused);
-    refused(Scenario::Absent, Change::Disable, Ending::Refused);
-    refused(Scenario::OldTarget, Change::Disable, Ending::Refused);
-    refused(Scenario::PassAssociation, Change::Enable, Ending::Refused);
-    refused(Scenario::Open, caps(0, (3, 60)), Ending::Refused);
-    refused(Scenario::Open, caps(10, (3, 0)), Ending::Refused);
-    refused(Scenario::Open, caps(10, (3, 256)), Ending::Refused);
-    refused(Scenario::DiskFull, Change::Disable, Ending::Refused);
-    refused(Scenario::PfDisabled, Change::Disable, Ending::Refused);
-    refused(Scenario::Drifted, Change::Disable, Ending::Pending);
-    let locked = refused(Scenario::Locked, Change::Disable, Ending::Locked);
-    assert_eq!(locked.holder.unwrap().who, "anna@desk");
-    assert_eq!(told(&world(Scenario::Locked)).unfinished.len(), 1);
-}
-
-#[test]
-fn a_plan_of_something_else_is_stale() {
+fn closed_and_killed_it_stays_closed() {
     let mut world = world(Scenario::Open);
-    let mut late = planned(&world, "c2", Change::Disable);
-    assert_eq!(
-        make(&mut world, "c1", caps(10, (3, 60))).result,
-        Ending::Done
-    );
-    assert_eq!(apply(&mut world, &late).result, Ending::Stale);
-    late.expect = told(&world).fingerprint;
-    assert_eq!(
-        apply(&mut world, &late).result,
-        Ending::Done,
-        "a stale one may be planned anew"
-    );
-    // Neighbours are not part of the plan.
-    let before = told(&world).fingerprint;
-    world
-        .configuration
-        .edit("nat", "rule", |rules| rules[0].set("descr", "other"));
-    assert_eq!(told(&world).fingerprint, before);
-    world.configuration.set(
-        "nat",
-        "separator",
-        crate::domain::change::Element::default(),
-    );
-    assert_ne!(told(&world).fingerprint, before, "separators are");
-}
-
-#[test]
-fn pending_changes_are_applied_along_when_that_is_wanted() {
-    let mut world = world(Scenario::Drifted);
-    let mut request = planned(&world, "c1", Change::Disable);
-    request.with_pending = true;
-    assert_eq!(apply(&mut world, &request).result, Ending::Done);
-    assert!(told(&world).dirty.is_empty() && kms_rules(&world).is_empty());
-}
-
-#[test]
-fn what_does_not_load_is_rolled_back() {
-    let mut world = world(Scenario::LoadFails);
-    let before = (rest(&world.configuration), world.pf.filter.clone());
-    let outcome = make(&mut world, "c1", Change::Disable);
-    assert_eq!(
-        (outcome.result, &outcome.before),
-        (Ending::RolledBack, &outcome.after)
-    );
-    assert_eq!(rest(&world.configuration), before.0);
-    assert_eq!(kms_rules(&world).len(), 2);
-    assert!(
-        outcome
-            .steps
-            .iter()
-            .any(|step| step.name == "roll-back" && step.ok)
-    );
-    // By itself, too: half a rate, which only hand-made records can have.
-    let mut world = self::world(Scenario::Uncapped);
-    let mut records: Records = outcome.before;
-    let record = &mut records.filter.as_mut().unwrap().record;
-    record.remove("max-src-conn");
-    record.remove("max-src-conn-rates");
-    let change = Change::PutBack {
-        records: Box::new(records),
-        alias: false,
+    let live = |world: &World| {
+        let from_outside =
+            |state: &&State| state.left_inside.is_some_and(|side| side.port() == 1688);
+        world.pf.states.values().filter(from_outside).count()
     };
-    let outcome = make(&mut world, "c2", change);
-    assert_eq!(outcome.result, Ending::RolledBack, "{}", outcome.message);
-    assert!(kms_rules(&world)[0].contains("keep state label"));
+    let before = live(&world);
+    assert!(before > 40, "{before}");
+    assert_eq!(make(&mut world, "c1", Change::Disable).result, Ending::Done);
+    assert_eq!(live(&world), before, "a reload ends no connection");
+    let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
+    let killed = pfctl::run(&mut world, &kill, b"").stderr;
+    assert_eq!(killed, format!("killed {before} states\n").into_bytes());
+    world.advance(NOW + 3_600_000);
+    assert_eq!(live(&world), 0);
+    assert_eq!(make(&mut world, "c2", Change::Enable).result, Ending::Done);
+    world.advance(NOW + 4_200_000);
+    assert!(live(&world) > 20, "{}", live(&world));
 }
 
 #[test]
-fn the_other_ways_to_fail() {
-    let mut unproven = world(Scenario::Unproven);
-    let outcome = make(&mut unproven, "c1", Change::Disable);
-    assert_eq!(outcome.result, Ending::Unproven);
-    assert_eq!(kms_rules(&unproven).len(), 2, "pf goes on with what it has");
-    let mut unwritten = world(Scenario::WriteFails);
-    let before = unwritten.configuration.clone();
-    assert_eq!(
-        make(&mut unwritten, "c1", Change::Disable).result,
-        Ending::Failed
-    );
-    assert_eq!(unwritten.configuration, before);
-    let mut lost = world(Scenario::LostUpdate);
-    let outcome = make(&mut lost, "c1", Change::Disable);
-    assert_eq!(outcome.result, Ending::Done);
-    assert_eq!(
-        outcome.lost_update.as_deref(),
-        Some("/conf/kmsctl/lost-c1.xml")
-    );
-    assert!(
-        told(&lost).history[1]
-            .username
-            .as_deref()
-            .unwrap()
-            .starts_with("anna@")
-    );
+fn a_pair_that_was_built_anew_lets_clients_in() {
+    let mut world = world(Scenario::Absent);
+    assert_eq!(make(&mut world, "c1", build(true)).result, Ending::Done);
+    let rule = told(&world).filter[0].tracker.clone().unwrap();
+    assert_ne!(rule, KMS.to_string());
+    let creations = |world: &World| {
+        let number = world.pf.rule(rule.parse().unwrap()).unwrap();
+        world.pf.filter[number].creations
+    };
+    world.advance(NOW + 600_000);
+    assert!(creations(&world) > 20, "{}", creations(&world));
+    world.advance(NOW + 30 * 24 * 3_600_000);
+    assert!(creations(&world) > 100_000, "also while nobody watched");
 }
