@@ -7,6 +7,7 @@
 mod carry;
 mod configure;
 mod flags;
+mod keep;
 pub mod report;
 mod saved;
 mod settle;
@@ -74,7 +75,15 @@ pub async fn change(
 ) -> Result<()> {
     flags.someone_can_confirm(context.terminal)?;
     let mut session = context.connect().await?;
-    let worked = from_reading(context, &mut session, flags, command, questions, plan).await;
+    let worked = Box::pin(from_reading(
+        context,
+        &mut session,
+        flags,
+        command,
+        questions,
+        plan,
+    ))
+    .await;
     // Carrying a change out may have lost and made connections; the last one is closed here.
     let closed = session.close().await;
     worked.and(closed)
@@ -142,7 +151,7 @@ async fn carry_out(
             "The history ended in a torn record of {torn} bytes, from a machine that went down while writing; it was taken out and noted."
         ));
     }
-    let carried = carry::out(context, session, plan, &reading).await;
+    let carried = Box::pin(carry::out(context, session, plan, &reading)).await;
     let ended = Event::Ended {
         id: plan.id.to_string(),
         finish: Box::new(carried.finish.clone()),

@@ -132,19 +132,21 @@ impl Context {
             spinner.finish_and_clear();
             prompt::secret(self.terminal, question).map(Secret::new)
         };
-        let link = self.within_time(Link::connect(target, &ask)).await;
+        let link = self
+            .within_time(Box::pin(Link::connect(target, &ask)))
+            .await;
         spinner.finish_and_clear();
         link
     }
 
     /// Asks the questions over a connection, in a shell of their own, within the time-out.
     pub async fn ask_over(&self, session: &mut Session, questions: &[Question]) -> Result<Reading> {
-        self.within_time(async {
+        self.within_time(Box::pin(async {
             let mut survey = self.survey(session, questions).await?;
             let reading = survey.read().await;
             survey.close().await;
             reading
-        })
+        }))
         .await
     }
 

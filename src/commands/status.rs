@@ -93,21 +93,14 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
         states: states.as_ref(),
         virusprot: table.as_ref(),
         pf: pf(reading),
-        armed: reading
-            .configured
-            .iter()
-            .flat_map(|configured| configured.armed.iter().map(ArmedRow::from))
-            .collect(),
+        armed: ArmedRow::of(reading),
     };
     let mut view = context.view("status", reading, &data)?;
     firewall_line(&mut view.human, context, reading, &data.pf);
     if let Some(exposure) = &exposure {
         expose::headline(&mut view.human, exposure, context);
     }
-    for armed in &data.armed {
-        let line = armed_line(armed, reading.clock.now);
-        view.human.field("Armed", line, Tone::Warning);
-    }
+    armed_lines(&mut view.human, &data.armed, reading);
     if let Some(caps) = &caps {
         ratelimit::for_people(&mut view.human, caps);
     }
@@ -134,6 +127,13 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
     });
     view.warnings.extend(warnings);
     Ok(view)
+}
+
+fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
+    for armed in armed {
+        let line = armed_line(armed, reading.clock.now);
+        human.field("Armed", line, Tone::Warning);
+    }
 }
 
 fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {

@@ -2,6 +2,7 @@
 //! follow from it, and what was read when it was made. It can be saved, read again and refused when stale. Pure:
 //! readings in, plans out; carrying one out is the procedure's work.
 
+mod build;
 mod caps;
 mod entry;
 mod exposure;
@@ -22,9 +23,10 @@ use sha2::{Digest as _, Sha256};
 use super::change::{Change, ChangeId};
 use super::pf::table::TableName;
 
+pub use build::apply;
 pub use caps::{Wanted, limits, ratelimit};
 pub use entry::{Address, PlannedEntry};
-pub use exposure::{Present, Saved, Terms, apply, restore, revoke};
+pub use exposure::{Present, Saved, Terms, restore, revoke};
 pub use facts::{
     configuration as configuration_facts, entries as entry_facts, states as state_facts,
 };

@@ -1,7 +1,7 @@
 //! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
 //! is never repeated blindly: a lost connection is told to the part that knows how to ask what happened.
 
-use super::{Carried, configure, states, table};
+use super::{Carried, configure, keep, states, table};
 use crate::commands::context::{Context, Session};
 use crate::domain::plan::{Operation, Plan};
 use crate::error::{Kind, Result};
@@ -45,7 +45,7 @@ pub(super) async fn out(
             };
             configure::carry(context, session, &wanted, before).await
         }
-        Operation::Keep { id } => configure::keep(context, session, id).await,
+        Operation::Keep { id } => keep::carry(context, session, id).await,
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn errand(
 ) -> Result<Said> {
     let service = context.settings.service.clone();
     context
-        .within_time(async {
+        .within_time(Box::pin(async {
             let (shell, paths, nonce) = context
                 .shell_over(session, |paths, nonce| {
                     Errand::script(&actions, proof, &service, paths, nonce)
@@ -68,7 +68,7 @@ pub(super) async fn errand(
             let said = errand.run().await;
             errand.close().await;
             said
-        })
+        }))
         .await
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::carry::{Said, ask_again, errand};
 use super::{Carried, states};
 use crate::commands::context::{Context, Session};
-use crate::domain::change::{Answer, Change, ChangeId, Ending, Kept, Outcome};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
 use crate::domain::exposure::{self, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
 use crate::domain::plan::{Operation, Planned};
@@ -15,7 +15,7 @@ use crate::domain::plan::{Plan, StatesChoice, kill as plan_kill};
 use crate::domain::ratelimit::Caps;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
-use crate::firewall::agent::{ApplyRequest, KeepRequest, OutcomeRequest};
+use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
 use crate::firewall::facts::{FactError, Question, Reading};
 
 /// What proves a change of the configuration.
@@ -206,7 +206,7 @@ async fn judged(
 }
 
 /// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere.
-fn sentence(clause: &str) -> String {
+pub(super) fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
     let sentence = if clause.starts_with("pf") {
@@ -357,67 +357,4 @@ fn unended(carried: &mut Carried, why: &str) {
     carried.finish.message = message.clone();
     carried.failure =
         Some(Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"));
-}
-
-/// Disarms the way back of a temporary change.
-pub(super) async fn keep(context: &Context, session: &mut Session, id: &ChangeId) -> Carried {
-    let request = KeepRequest {
-        service: (&context.settings.service).into(),
-        id: id.clone(),
-    };
-    // Disarming twice is the same as once, so a lost answer may simply be asked for again.
-    let said = ask_again(context, session, vec![Action::Keep(request)], PROOF).await;
-    let (mut said, reading) = match said {
-        Ok(said) => said,
-        Err(failure) => {
-            return Carried::unverified(
-                &format!("It is not known whether {id} is kept: {}", failure.message),
-                None,
-            );
-        }
-    };
-    let mut carried = match said.pop() {
-        Some(Ok(Done::Kept(kept))) => of_kept(id, kept),
-        Some(Err(error)) => Carried::failed(Failure::from(&error)),
-        _ => Carried::unverified("The firewall did not say what it did.", None),
-    };
-    let armed = reading
-        .configured
-        .iter()
-        .any(|configured| configured.armed.iter().any(|armed| armed.id == *id));
-    if carried.finish.ended == Ended::Done && armed {
-        carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
-    }
-    carried.reading = Some(reading);
-    carried
-}
-
-fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
-    let carried = |ended, message: String| Carried {
-        finish: Finish::new(ended, message),
-        reading: None,
-        failure: None,
-    };
-    match kept {
-        Kept::Kept { .. } => carried(Ended::Done, format!("{id} is permanent now.")),
-        // It was armed when the plan was made; a repeated question finds it disarmed by the first.
-        Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
-        Kept::Reverted { reverted } => Carried::failed(Failure::new(
-            Kind::Conflict,
-            format!(
-                "Too late: {id} was due already. {}",
-                sentence(&reverted.message)
-            ),
-        )),
-        Kept::Locked { holder } => Carried::failed(
-            Failure::new(
-                Kind::Conflict,
-                format!(
-                    "Another change is being made: {} by {}.",
-                    holder.id, holder.who
-                ),
-            )
-            .hint("Try again in a minute."),
-        ),
-    }
 }

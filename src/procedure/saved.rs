@@ -85,7 +85,7 @@ pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> 
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
-    let worked = checked(context, &mut session, flags, plan).await;
+    let worked = Box::pin(checked(context, &mut session, flags, plan)).await;
     let closed = session.close().await;
     worked.and(closed)
 }

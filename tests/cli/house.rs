@@ -184,6 +184,7 @@ fn only_the_procedure_changes_anything() {
             &[
                 "procedure",
                 "firewall/act",
+                "firewall/agent",
                 "firewall/mod",
                 "domain/pf",
                 "domain/exposure",

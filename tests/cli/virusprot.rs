@@ -239,7 +239,8 @@ fn expire_frees_what_is_older_and_leaves_the_rest() {
         .map(|(address, _)| address.as_str())
         .collect();
     let mut freed = freed.clone();
-    (wanted.sort_unstable(), freed.sort_unstable());
+    wanted.sort_unstable();
+    freed.sort_unstable();
     assert_eq!(freed, wanted);
     assert_eq!(blocked(&environment).len(), before.len() - wanted.len());
     let day = environment

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use kmsctl::domain::change::{Answer, Change, Ending, Outcome};
 use kmsctl::firewall::agent::{self, ApplyRequest, OutcomeRequest, Request};
@@ -19,8 +20,11 @@ use super::agent::changing::ChangingBox;
 use super::agent::{nonce, php, request};
 use super::apply::{asked, back, build, caps, done};
 
-/// In the default run; thousands take minutes.
+/// In the default run, if the time below is enough for them; thousands take many minutes.
 const RUNS: usize = 250;
+
+/// The default run begins no further run after this.
+const TIME: Duration = Duration::from_secs(120);
 
 const LOST: &str = "another writer's change was lost without a word";
 
@@ -124,7 +128,9 @@ fn whatever_happens_the_firewall_is_in_the_old_state_or_the_new_one() {
         return;
     }
     let starts = starts();
-    let runs = number("KMSCTL_CAMPAIGN_RUNS").unwrap_or(RUNS);
+    let wanted = number("KMSCTL_CAMPAIGN_RUNS");
+    let runs = wanted.unwrap_or(RUNS);
+    let begun = Instant::now();
     let seed = number("KMSCTL_CAMPAIGN_SEED").map_or(20_261_122, |seed| seed as u64);
     let only = number("KMSCTL_CAMPAIGN_ONLY");
     let next = AtomicUsize::new(only.unwrap_or(0));
@@ -136,7 +142,7 @@ fn whatever_happens_the_firewall_is_in_the_old_state_or_the_new_one() {
             scope.spawn(|| {
                 loop {
                     let run = next.fetch_add(1, Ordering::Relaxed);
-                    if run >= end {
+                    if run >= end || (wanted.is_none() && begun.elapsed() > TIME) {
                         break;
                     }
                     let plan = plan(run, seed, &starts);

@@ -1,11 +1,12 @@
 //! Plans that close and open the exposure: the pair of port forward and filter rule as one thing. The alias is
 //! touched by `apply` alone.
 
+use super::build::build;
 use super::{
-    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo, caps,
+    Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
 use crate::domain::change::{Change, Records};
-use crate::domain::configured::{Configured, NatRule};
+use crate::domain::configured::Configured;
 use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
@@ -45,6 +46,9 @@ pub struct Saved {
     pub records: Records,
 }
 
+/// Findings under which it is not clear which rules are meant.
+const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-association"];
+
 /// Refuses where no change of the configuration can be made safely; otherwise finds the pair.
 pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>, Refusal> {
     let configured = present.configured;
@@ -69,7 +73,6 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
         ));
     }
     let pair = Pair::find(configured, present.service);
-    const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-association"];
     let doubt = pair
         .findings
         .iter()
@@ -119,7 +122,7 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
     risks
 }
 
-fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &str) -> Draft {
+pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &str) -> Draft {
     Draft {
         what: what.to_owned(),
         differences: Vec::new(),
@@ -162,6 +165,13 @@ pub fn revoke(
             "Nothing to do: both rules are disabled already, and the exposure is {state}."
         )));
     }
+    let mut draft = closing(present, &pair, delete, terms);
+    connections(&mut draft, present, end_connections);
+    Ok(draft.into())
+}
+
+/// Drafts the closing, without a word about connections.
+fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -> Draft {
     let (change, what) = if delete {
         (
             Change::Delete,
@@ -175,29 +185,35 @@ pub fn revoke(
     };
     let mut draft = draft(present, terms, change, what);
     let after = if delete { None } else { Some("disabled") };
+    let mut say = |field: &str, disabled: bool| {
+        let difference = Difference::new(field, standing(disabled), after);
+        draft.differences.push(difference);
+    };
     if let Some(nat) = pair.nat {
-        draft.differences.push(Difference::new(
-            "port forward",
-            standing(nat.disabled),
-            after,
-        ));
+        say("port forward", nat.disabled);
     }
     if let Some(filter) = pair.filter {
-        draft.differences.push(Difference::new(
-            "filter rule",
-            standing(filter.disabled),
-            after,
-        ));
+        say("filter rule", filter.disabled);
     }
     let closed = if delete { State::Absent } else { State::Closed };
+    let now = present.exposure.state.name();
     draft
         .differences
-        .push(Difference::new("exposure", state.name(), closed.name()));
+        .push(Difference::new("exposure", now, closed.name()));
+    draft.checks.push(
+        "pf has neither the redirection nor the pass rule any more, and lets nothing in."
+            .to_owned(),
+    );
+    draft.confirm = Confirm::Word("revoke".to_owned());
+    draft
+}
+
+/// Says what becomes of live connections.
+fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
-    if end_connections {
-        draft
-            .differences
-            .push(Difference::new("connections", connections, 0));
+    if ends {
+        let difference = Difference::new("connections", connections, 0);
+        draft.differences.push(difference);
         draft
             .checks
             .push("No connection to the service is left in pf.".to_owned());
@@ -207,19 +223,12 @@ pub fn revoke(
             format!("{connections} open connections live on until they end by themselves."),
         ));
     }
-    draft.checks.push(
-        "pf has neither the redirection nor the pass rule any more, and lets nothing in."
-            .to_owned(),
-    );
-    draft.confirm = Confirm::Word("revoke".to_owned());
     if let Operation::Configuration {
-        end_connections: end,
-        ..
+        end_connections, ..
     } = &mut draft.operation
     {
-        *end = end_connections;
+        *end_connections = ends;
     }
-    Ok(draft.into())
 }
 
 fn no_rules(state: State) -> Result<Planned, Refusal> {
@@ -258,54 +267,10 @@ pub fn restore(
         )));
     }
     if complete {
-        let mut draft = draft(
-            present,
-            terms,
-            Change::Enable,
-            "Open the exposure: enable the port forward and its filter rule.",
-        );
-        if let Some(nat) = pair.nat {
-            draft.differences.push(Difference::new(
-                "port forward",
-                standing(nat.disabled),
-                "enabled",
-            ));
-        }
-        if let Some(filter) = pair.filter {
-            draft.differences.push(Difference::new(
-                "filter rule",
-                standing(filter.disabled),
-                "enabled",
-            ));
-            let (caps, _) = ratelimit::of_configured(filter);
-            draft
-                .checks
-                .push(format!("pf's loaded rule carries {caps}."));
-        }
-        return Ok(opening(draft, state).into());
+        return Ok(opening(enabling(present, &pair, terms), state).into());
     }
     if let (None, None, Some(saved)) = (pair.nat, pair.filter, saved) {
-        let change = Change::PutBack {
-            records: Box::new(saved.records.clone()),
-            alias: false,
-        };
-        let what = format!(
-            "Open the exposure: put back the rules that {} deleted, as they were.",
-            saved.id
-        );
-        let mut draft = draft(present, terms, change, &what);
-        let standing = |record: bool| if record { Some("as it was") } else { None };
-        draft.differences.push(Difference::new(
-            "port forward",
-            None::<&str>,
-            standing(saved.records.nat.is_some()),
-        ));
-        draft.differences.push(Difference::new(
-            "filter rule",
-            None::<&str>,
-            standing(saved.records.filter.is_some()),
-        ));
-        return Ok(opening(draft, state).into());
+        return Ok(opening(putting_back(present, saved, terms), state).into());
     }
     let mut draft = build(present, &pair, caps, false, terms);
     draft.risks.push(Risk::new(
@@ -315,7 +280,47 @@ pub fn restore(
     Ok(opening(draft, state).into())
 }
 
-fn opening(mut draft: Draft, state: State) -> Draft {
+fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
+    let what = "Open the exposure: enable the port forward and its filter rule.";
+    let mut draft = draft(present, terms, Change::Enable, what);
+    if let Some(nat) = pair.nat {
+        let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
+        draft.differences.push(difference);
+    }
+    if let Some(filter) = pair.filter {
+        let difference = Difference::new("filter rule", standing(filter.disabled), "enabled");
+        draft.differences.push(difference);
+        let (caps, _) = ratelimit::of_configured(filter);
+        draft
+            .checks
+            .push(format!("pf's loaded rule carries {caps}."));
+    }
+    draft
+}
+
+fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
+    let change = Change::PutBack {
+        records: Box::new(saved.records.clone()),
+        alias: false,
+    };
+    let what = format!(
+        "Open the exposure: put back the rules that {} deleted, as they were.",
+        saved.id
+    );
+    let mut draft = draft(present, terms, change, &what);
+    let after = |there: bool| there.then_some("as it was");
+    let records = &saved.records;
+    for (field, there) in [
+        ("port forward", records.nat.is_some()),
+        ("filter rule", records.filter.is_some()),
+    ] {
+        let difference = Difference::new(field, None::<&str>, after(there));
+        draft.differences.push(difference);
+    }
+    draft
+}
+
+pub(super) fn opening(mut draft: Draft, state: State) -> Draft {
     if !state.lets_in() {
         draft.differences.push(Difference::new(
             "exposure",
@@ -327,130 +332,4 @@ fn opening(mut draft: Draft, state: State) -> Draft {
             .push("pf redirects the service's port and lets connections in.".to_owned());
     }
     draft
-}
-
-/// Plans to make alias, port forward, filter rule and caps what the configuration says.
-pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
-    caps::limits(caps)?;
-    let pair = ready(present, terms)?;
-    let draft = build(present, &pair, caps, true, terms);
-    let state = present.exposure.state;
-    if draft.differences.is_empty()
-        && state == State::Open
-        && present.exposure.caps.loaded == Some(caps)
-    {
-        return Ok(Planned::NothingToDo(
-            "Nothing to do: the firewall is what the configuration says.".to_owned(),
-        ));
-    }
-    Ok(opening(draft, state).into())
-}
-
-fn build(present: &Present<'_>, pair: &Pair<'_>, caps: Caps, alias: bool, terms: Terms) -> Draft {
-    let service = present.service;
-    let change = Change::Build {
-        description: service.description.clone(),
-        max_src_conn: caps.max_src_conn,
-        rate: caps.rate,
-        alias,
-    };
-    let what = if alias {
-        "Make alias, port forward, filter rule and caps what the configuration says."
-    } else {
-        "Open the exposure: build the port forward and its filter rule from the configuration."
-    };
-    let mut draft = draft(present, terms, change, what);
-    if alias && present.exposure.alias.as_expected != Some(true) {
-        let members = &present.exposure.alias;
-        let now = (members.configured == Some(true)).then(|| members.addresses.join(" "));
-        draft
-            .differences
-            .push(Difference::new("alias", now, service.address.to_string()));
-    }
-    let differences = &mut draft.differences;
-    match pair.nat.or_else(|| elsewhere(present)) {
-        None => differences.push(Difference::new(
-            "port forward",
-            None::<&str>,
-            format!("port {} to {}", service.port, service.alias),
-        )),
-        Some(nat) => nat_differences(nat, service, differences),
-    }
-    match pair.filter {
-        None => {
-            differences.push(Difference::new(
-                "filter rule",
-                None::<&str>,
-                format!("pass to {} port {}", service.alias, service.port),
-            ));
-            differences.extend(caps::differences(Caps::default(), caps));
-        }
-        Some(filter) => {
-            if filter.disabled {
-                differences.push(Difference::new("filter rule", "disabled", "enabled"));
-            }
-            let kind = filter.kind.as_deref().unwrap_or("pass");
-            if !matches!(kind, "" | "pass") {
-                differences.push(Difference::new("filter rule type", kind, "pass"));
-            }
-            if filter.protocol.as_deref() != Some("tcp") {
-                differences.push(Difference::new(
-                    "filter rule protocol",
-                    filter.protocol.clone(),
-                    "tcp",
-                ));
-            }
-            differences.extend(caps::differences(ratelimit::of_configured(filter).0, caps));
-        }
-    }
-    draft
-        .checks
-        .push(format!("pf's loaded rule carries {caps}."));
-    draft
-}
-
-fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Difference>) {
-    if nat.disabled {
-        differences.push(Difference::new("port forward", "disabled", "enabled"));
-    }
-    if nat.target.as_deref() != Some(service.alias.as_str()) {
-        differences.push(Difference::new(
-            "port forward target",
-            nat.target.clone(),
-            service.alias.clone(),
-        ));
-    }
-    let port = service.port.to_string();
-    if nat.local_port.as_deref() != Some(port.as_str()) {
-        differences.push(Difference::new(
-            "port forward port",
-            nat.local_port.clone(),
-            port,
-        ));
-    }
-    if nat.protocol.as_deref() != Some("tcp") {
-        differences.push(Difference::new(
-            "port forward protocol",
-            nat.protocol.clone(),
-            "tcp",
-        ));
-    }
-    if nat.association.as_deref() == Some("pass") {
-        differences.push(Difference::new(
-            "association",
-            "pass",
-            "a filter rule of its own",
-        ));
-    }
-}
-
-/// Finds a port forward of the service's port that points elsewhere: the one that `apply` corrects.
-fn elsewhere<'a>(present: &Present<'a>) -> Option<&'a NatRule> {
-    let port = present.service.port.to_string();
-    let here = |rule: &&NatRule| {
-        rule.interface == present.service.interface
-            && !rule.nordr
-            && rule.destination.port.as_deref() == Some(port.as_str())
-    };
-    present.configured.nat.iter().find(here)
 }

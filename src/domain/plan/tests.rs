@@ -168,7 +168,7 @@ fn a_saved_plan_comes_back_and_every_edit_shows() {
             "{none:?}"
         );
     }
-    let more = text.replacen("{", "{\"surplus\": 1,", 1);
+    let more = text.replacen('{', "{\"surplus\": 1,", 1);
     assert!(matches!(Plan::read(&more), Err(PlanError::NotAPlan(_))));
     let hostile = text.replace("203.0.113.9", "203.0.113.9\\nreboot");
     assert!(matches!(Plan::read(&hostile), Err(PlanError::NotAPlan(_))));
@@ -462,21 +462,22 @@ fn values_that_do_not_load_or_that_the_form_refuses_are_refused() {
 
 #[test]
 fn caps_are_refused_where_they_cannot_work_with_the_reason() {
-    let cases: [(&str, fn(&mut Configured)); 6] = [
+    type Edit = fn(&mut Configured);
+    let cases: [(&str, Edit); 6] = [
         ("association is \"Pass\"", |configured| {
-            configured.nat[0].association = Some("pass".into())
+            configured.nat[0].association = Some("pass".into());
         }),
         ("action is block", |configured| {
-            configured.filter[0].kind = Some("block".into())
+            configured.filter[0].kind = Some("block".into());
         }),
         ("protocol is udp", |configured| {
-            configured.filter[0].protocol = Some("udp".into())
+            configured.filter[0].protocol = Some("udp".into());
         }),
         ("protocol is any", |configured| {
-            configured.filter[0].protocol = None
+            configured.filter[0].protocol = None;
         }),
         ("keeps no state", |configured| {
-            configured.filter[0].statetype = Some("none".into())
+            configured.filter[0].statetype = Some("none".into());
         }),
         ("There is no filter rule", |configured| {
             configured.filter.clear();

@@ -35,7 +35,7 @@ pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
     };
     let mut planned = match (&entry.plan.change.operation, now) {
         (Operation::TableDelete { table, .. }, Past::Table(entries, operator)) => {
-            put_back(table, &finish.changed, entries, *operator)
+            Ok(put_back(table, &finish.changed, entries, *operator))
         }
         (Operation::TableAdd { table, .. }, Past::Table(entries, _)) => {
             let addresses = finish.changed.iter().map(|entry| entry.address).collect();
@@ -80,7 +80,7 @@ fn put_back(
     freed: &[PlannedEntry],
     now: &[TableEntry],
     operator: Option<IpAddr>,
-) -> Result<Planned, Refusal> {
+) -> Planned {
     let name = table.as_str();
     let is_there = |entry: &PlannedEntry| {
         now.iter()
@@ -109,14 +109,14 @@ fn put_back(
         ));
     }
     if rest.is_empty() {
-        return Ok(Planned::NothingToDo(format!(
+        return Planned::NothingToDo(format!(
             "Nothing to do: what was freed is in {name} again already."
-        )));
+        ));
     }
     let facts = rest
         .iter()
         .map(|entry| (entry.address.to_string(), "nothing".to_owned()));
-    Ok(Draft {
+    Draft {
         what: format!("Block {} again in {name}.", counted(rest.len(), "address", "addresses")),
         differences: vec![Difference::new("blocked", now.len(), now.len() + rest.len())],
         checks: vec![format!("{name} exists before anything is added, and holds all of them afterwards, read back from pf.")],
@@ -128,7 +128,7 @@ fn put_back(
         reverts_after: None,
         undoes: None,
     }
-    .into())
+    .into()
 }
 
 /// Plans to put the records back, if they still are what the change made of them.

@@ -424,7 +424,8 @@ mod tests {
     fn a_script_that_reads_cannot_write() {
         for name in [
             "write_config(",
-            "filter_configure",
+            "filter_configure(",
+            "filter_configure_sync(",
             "file_put_contents(",
             "rename(",
             "unlink(",

@@ -1,0 +1,182 @@
+//! The list of changes: this machine's history and the firewall's own, together.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{ArmedRow, armed_line};
+use crate::commands::context::{Context, wanted};
+use crate::domain::configured::Configured;
+use crate::domain::history::{self, Elsewhere, Entry};
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::firewall::facts::Reading;
+use crate::terminal::human::left;
+use crate::terminal::{Tone, View};
+
+#[derive(Debug, Serialize)]
+struct List {
+    entries: Vec<Row>,
+    armed: Vec<ArmedRow>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    at: Option<Timestamp>,
+    id: String,
+    who: String,
+    firewall: String,
+    command: Option<String>,
+    what: String,
+    outcome: Option<&'static str>,
+    reason: Option<String>,
+    undoes: Option<String>,
+    undone_by: Option<String>,
+    kept_by: Option<String>,
+    reverts_at: Option<Timestamp>,
+    /// The firewall took it back when its time was over; null where that is not known.
+    reverted: Option<bool>,
+    /// `here`: from this machine's history; `firewall`: only the firewall's own tells of it.
+    source: &'static str,
+}
+
+const COLUMNS: &[&str] = &[
+    "at",
+    "id",
+    "who",
+    "firewall",
+    "command",
+    "what",
+    "outcome",
+    "reason",
+    "undoes",
+    "undone_by",
+    "kept_by",
+    "reverts_at",
+    "reverted",
+    "source",
+];
+
+/// Tells of a change of this history.
+pub(super) fn row(entry: &Entry) -> Row {
+    let outcome = entry
+        .finish
+        .as_ref()
+        .and_then(|finish| finish.outcome.as_ref());
+    let reverts_at = outcome.and_then(|outcome| outcome.reverts_at);
+    Row {
+        at: Some(entry.at),
+        id: entry.plan.id.to_string(),
+        who: entry.plan.who.clone(),
+        firewall: entry.plan.firewall.clone(),
+        command: Some(entry.plan.command.clone()),
+        what: entry.plan.change.what.clone(),
+        outcome: Some(entry.word()),
+        reason: entry.plan.reason.clone(),
+        undoes: entry.plan.change.undoes.clone(),
+        undone_by: entry.undone_by.clone(),
+        kept_by: entry.kept_by.clone(),
+        reverts_at: reverts_at.and_then(|at| Timestamp::from_second(at).ok()),
+        reverted: None,
+        source: "here",
+    }
+}
+
+fn row_elsewhere(elsewhere: Elsewhere, firewall: &str) -> Row {
+    Row {
+        at: elsewhere.at,
+        id: elsewhere.id,
+        who: elsewhere.who,
+        firewall: firewall.to_owned(),
+        command: None,
+        what: elsewhere.what,
+        outcome: None,
+        reason: None,
+        undoes: None,
+        undone_by: None,
+        kept_by: None,
+        reverts_at: None,
+        reverted: None,
+        source: "firewall",
+    }
+}
+
+/// Lists the changes, newest first.
+pub(super) fn view(
+    context: &Context,
+    entries: &[Entry],
+    reading: Option<&Reading>,
+    limit: usize,
+    mut warnings: Vec<Warning>,
+) -> Result<View> {
+    let configured = reading.and_then(|reading| {
+        wanted(
+            &reading.configured,
+            "Changes made from elsewhere, and what is armed",
+            &mut warnings,
+        )
+    });
+    let mut rows = rows(entries, configured, context.firewall_name());
+    // Newest first; of one moment, the one written last.
+    rows.reverse();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.at));
+    rows.truncate(limit);
+    let armed = configured.iter().flat_map(|configured| &configured.armed);
+    let data = List {
+        entries: rows,
+        armed: armed.map(ArmedRow::from).collect(),
+    };
+    let now = reading.map_or_else(|| context.clock.now(), |reading| reading.clock.now);
+    let mut view = View::new("history", now, &data)?;
+    view.items = Some(("entries", COLUMNS));
+    view.warnings.extend(warnings);
+    if data.entries.is_empty() {
+        view.empty = Some("Nothing was changed yet.".to_owned());
+    }
+    let columns = ["AT (UTC)", "ID", "WHO", "WHAT", "OUTCOME"];
+    view.human.table(
+        columns.map(left).to_vec(),
+        data.entries.iter().map(cells).collect(),
+    );
+    for armed in &data.armed {
+        view.human
+            .field("Armed", armed_line(armed, now), Tone::Warning);
+    }
+    Ok(view)
+}
+
+/// Puts together what is known here and what the firewall tells.
+fn rows(entries: &[Entry], configured: Option<&Configured>, firewall: &str) -> Vec<Row> {
+    let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
+    let told = configured.iter().flat_map(|configured| &configured.history);
+    let (ours, others): (Vec<Elsewhere>, Vec<Elsewhere>) = told
+        .filter_map(history::elsewhere)
+        .partition(|other| ids.contains(&other.id.as_str()));
+    let mut rows: Vec<Row> = entries.iter().map(row).collect();
+    if configured.is_some() {
+        for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
+            let mut told = ours.iter().filter(|told| told.id == row.id);
+            row.reverted = Some(told.any(Elsewhere::is_revert));
+        }
+    }
+    rows.extend(
+        others
+            .into_iter()
+            .map(|other| row_elsewhere(other, firewall)),
+    );
+    rows
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let at = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    vec![
+        row.at.map_or_else(String::new, at),
+        row.id.clone(),
+        row.who.clone(),
+        row.command.clone().unwrap_or_else(|| row.what.clone()),
+        match (&row.undone_by, row.outcome) {
+            (Some(by), _) => format!("undone by {by}"),
+            _ if row.reverted == Some(true) => "reverted by itself".to_owned(),
+            (None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
+        },
+    ]
+}

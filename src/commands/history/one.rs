@@ -1,0 +1,120 @@
+//! One change, whole: what was planned, how it ended, and what stood there before and after.
+
+use serde::Serialize;
+
+use super::list::{Row, row};
+use super::{settle, unsettled};
+use crate::commands::context::Context;
+use crate::domain::history::{self, Entry, Finish};
+use crate::domain::plan::{Plan, Undo};
+use crate::domain::warning::Warning;
+use crate::error::Result;
+use crate::procedure::report;
+use crate::terminal::{Tone, View};
+
+/// The data of `history.entry`: everything that is known of one change.
+#[derive(Debug, Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    row: Row,
+    plan: &'a Plan,
+    finish: Option<&'a Finish>,
+}
+
+/// Shows one change; how it ended is asked where this history does not know.
+pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()> {
+    let mut entries = report::entries(context)?;
+    let mut warnings = Vec::new();
+    let entry = history::find(&entries, id)?;
+    if !local && unsettled(entry) && entry.plan.firewall == context.firewall_name() {
+        match settle(context, entry).await {
+            Ok(()) => entries = report::entries(context)?,
+            Err(failure) => warnings.push(Warning::new(
+                "outcome-unknown",
+                format!("How it ended could not be asked: {}", failure.message),
+            )),
+        }
+    }
+    let entry = history::find(&entries, id)?;
+    let data = Whole {
+        row: row(entry),
+        plan: &entry.plan,
+        finish: entry.finish.as_ref(),
+    };
+    let mut view = View::new("history.entry", context.clock.now(), &data)?;
+    view.warnings = warnings;
+    for_people(&mut view, entry);
+    context.terminal.show(&view)
+}
+
+fn for_people(view: &mut View, entry: &Entry) {
+    let plan = &entry.plan;
+    let human = &mut view.human;
+    let (word, tone) = report::standing(entry);
+    human.field(
+        "Change",
+        format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
+        Tone::Plain,
+    );
+    human.field("Who", &plan.who, Tone::Plain);
+    human.field("Command", &plan.command, Tone::Plain);
+    if let Some(reason) = &plan.reason {
+        human.field("Reason", reason, Tone::Plain);
+    }
+    human.field("What", &plan.change.what, Tone::Plain);
+    let message = entry
+        .finish
+        .as_ref()
+        .map_or("its ending was never written", |finish| {
+            finish.message.as_str()
+        });
+    human.field("Outcome", format!("{word}: {message}"), tone);
+    for difference in &plan.change.differences {
+        let line = format!(
+            "{} -> {}",
+            report::shown(&difference.before),
+            report::shown(&difference.after)
+        );
+        human.field(&format!("  {}", difference.field), line, Tone::Plain);
+    }
+    if let Some(by) = &entry.undone_by {
+        human.field("Undone", format!("by {by}"), Tone::Plain);
+    } else if let Undo::Impossible(why) = &plan.change.undo {
+        human.field("Undo", format!("none. {why}"), Tone::Plain);
+    }
+    if let Some(finish) = &entry.finish {
+        ending(view, finish);
+    }
+}
+
+/// Adds what was really changed, step by step, and the records before and after.
+fn ending(view: &mut View, finish: &Finish) {
+    let human = &mut view.human;
+    let names: Vec<String> = finish
+        .changed
+        .iter()
+        .map(|entry| entry.address.to_string())
+        .collect();
+    if !names.is_empty() {
+        human.field("Entries", names.join(" "), Tone::Plain);
+    }
+    let Some(outcome) = &finish.outcome else {
+        return;
+    };
+    for step in &outcome.steps {
+        let tone = if step.ok { Tone::Plain } else { Tone::Bad };
+        let mark = if step.ok { "" } else { "FAILED: " };
+        human.field(
+            &format!("  {}", step.name),
+            format!("{mark}{}", step.detail),
+            tone,
+        );
+    }
+    for (title, records) in [("Before", &outcome.before), ("After", &outcome.after)] {
+        let text = serde_json::to_string_pretty(records).unwrap_or_default();
+        human.gap().line(format!("{title}:"));
+        text.lines().for_each(|line| {
+            human.verbatim(line);
+        });
+    }
+}
