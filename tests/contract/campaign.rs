@@ -50,13 +50,14 @@ enum Fault {
 }
 
 /// What goes wrong besides, with loading.
-const LOADS: [&str; 6] = [
+const LOADS: [&str; 7] = [
     "",
     "",
     "load-error 1",
     "load-silent 1",
     "load-busy 1",
     "rules-unwritable 1",
+    "rule-lost 1",
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +113,7 @@ fn plan(run: usize, seed: u64, starts: &[Start]) -> Plan {
         start,
         fault: *random.of(&faults),
         moment: 1 + random.below(starts[start].moments),
-        load: *random.of::<&'static str>(&LOADS),
+        load: random.of::<&'static str>(&LOADS),
         second: (random.below(4) == 0).then(|| 1 + random.below(40)),
         next: *random.of(&[Next::Ask, Next::Again, Next::Minute, Next::Restart]),
     }
