@@ -143,6 +143,7 @@ fn a_ruleset_that_does_not_load_is_taken_back() {
         "load-silent",
         "load-busy 1",
         "rules-unwritable 1",
+        "rule-lost 1",
     ] {
         for version in Version::ALL {
             let (mut firewall, outcome) = with_trouble(version, trouble);

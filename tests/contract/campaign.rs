@@ -50,13 +50,14 @@ enum Fault {
 }
 
 /// What goes wrong besides, with loading.
-const LOADS: [&str; 6] = [
+const LOADS: [&str; 7] = [
     "",
     "",
     "load-error 1",
     "load-silent 1",
     "load-busy 1",
     "rules-unwritable 1",
+    "rule-lost 1",
 ];
 
 #[derive(Clone, Copy, Debug)]
