@@ -12,10 +12,12 @@ use super::configured::CronItem;
 use super::pf::table::TableName;
 use super::warning::Warning;
 
+mod command;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
+use command::Age;
 pub use schedule::Schedule;
 
 /// What lets entries of the table go.
@@ -27,6 +29,10 @@ pub enum Expiry {
         older_than_seconds: u64,
         /// When it runs, in the firewall's time zone.
         schedule: Schedule,
+        /// The other items that do the same, if any.
+        others: Vec<Job>,
+        /// A sentence without full stop about an item that may free entries too, and is not understood.
+        doubt: Option<String>,
     },
     /// No cron item names the table: entries stay until somebody removes them, or the firewall restarts.
     None,
@@ -37,12 +43,42 @@ pub enum Expiry {
     },
 }
 
+/// One cron item that ages out the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// An entry goes at the first run at which its age is more than this.
+    pub older_than_seconds: u64,
+    /// When it runs, in the firewall's time zone.
+    pub schedule: Schedule,
+}
+
+impl Job {
+    /// Returns the first run, not before `now`, at which an entry added at `since` is old enough.
+    fn release_at(&self, since: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // Older than N, strictly: expiretable(1) and pfctl's expire both keep an entry of exactly N seconds.
+        let age = i64::try_from(self.older_than_seconds)
+            .ok()?
+            .checked_add(1)?;
+        let ripe = since.checked_add(SignedDuration::from_secs(age)).ok()?;
+        self.schedule.next(ripe.max(now), zone)
+    }
+
+    /// Returns how long an entry stays at most where the runs are spread evenly, in seconds: what jobs are
+    /// compared by. One that never runs comes last.
+    fn stay(&self) -> u64 {
+        const YEAR: u64 = 366 * 86_400;
+        let gap = YEAR.checked_div(self.schedule.runs_in_a_leap_year());
+        gap.map_or(u64::MAX, |gap| self.older_than_seconds.saturating_add(gap))
+    }
+}
+
 impl Serialize for Expiry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (kind, older_than, schedule) = match self {
             Self::Cron {
                 older_than_seconds,
                 schedule,
+                ..
             } => ("cron", Some(older_than_seconds), Some(schedule.to_string())),
             Self::None => ("none", None, None),
             Self::Unknown { .. } => ("unknown", None, None),
@@ -56,28 +92,33 @@ impl Serialize for Expiry {
 }
 
 impl Expiry {
-    /// Finds the cron item that ages out the table, among all that name it.
+    /// Finds the cron items that age out the table, among all items.
     ///
-    /// Where several do, the one with the lowest age counts: it frees an entry first, give or take its schedule.
+    /// Where several do, the one that frees soonest as a rule (lowest age and gap between its runs together) is
+    /// the one that is shown; [`Expiry::release_at`] looks at all. An item that names the table and is not
+    /// understood makes the answer unknown, or where others are understood, doubtful.
     pub fn find(items: &[CronItem], table: &TableName) -> Self {
-        let mut best: Option<Self> = None;
+        let mut jobs = Vec::new();
         let mut doubt = None;
         for item in items {
             match read(item, table) {
                 Reading::NotOurs => {}
                 Reading::Doubtful(why) => doubt = doubt.or(Some(why)),
-                Reading::Ages(older_than_seconds, schedule) => {
-                    let lowest = best.as_ref().and_then(Self::older_than);
-                    if lowest.is_none_or(|lowest| older_than_seconds < lowest) {
-                        best = Some(Self::Cron {
-                            older_than_seconds,
-                            schedule,
-                        });
-                    }
-                }
+                Reading::Ages(job) => jobs.push(job),
             }
         }
-        best.unwrap_or_else(|| doubt.map_or(Self::None, |why| Self::Unknown { why }))
+        jobs.sort_by_cached_key(Job::stay);
+        let mut jobs = jobs.into_iter();
+        match (jobs.next(), doubt) {
+            (Some(first), doubt) => Self::Cron {
+                older_than_seconds: first.older_than_seconds,
+                schedule: first.schedule,
+                others: jobs.collect(),
+                doubt,
+            },
+            (None, Some(why)) => Self::Unknown { why },
+            (None, None) => Self::None,
+        }
     }
 
     /// Says that the configuration was not read.
@@ -97,7 +138,7 @@ impl Expiry {
         }
     }
 
-    /// Returns the first run, not before `now`, at which an entry added at `since` is old enough.
+    /// Returns the first run of any item, not before `now`, at which an entry added at `since` is old enough.
     ///
     /// `zone` is the firewall's own time zone. `None` means never, or not known.
     pub fn release_at(
@@ -109,22 +150,32 @@ impl Expiry {
         let Self::Cron {
             older_than_seconds,
             schedule,
+            others,
+            ..
         } = self
         else {
             return None;
         };
-        // Older than N, strictly: expiretable(1) and pfctl's expire both keep an entry of exactly N seconds.
-        let age =
-            SignedDuration::from_secs(i64::try_from(*older_than_seconds).ok()?.checked_add(1)?);
-        let ripe = since.checked_add(age).ok()?;
-        schedule.next(ripe.max(now), zone)
+        let first = Job {
+            older_than_seconds: *older_than_seconds,
+            schedule: schedule.clone(),
+        };
+        std::iter::once(&first)
+            .chain(others)
+            .filter_map(|job| job.release_at(since, now, zone))
+            .min()
     }
 
     /// Warns where entries are not let go by themselves.
     pub fn warning(&self, table: &TableName) -> Option<Warning> {
         let table = table.as_str();
         match self {
-            Self::Cron { .. } => None,
+            Self::Cron { doubt, .. } => doubt.as_ref().map(|why| {
+                Warning::new(
+                    "expiry-doubtful",
+                    format!("Entries of the table {table} may be let go earlier than told: {why}."),
+                )
+            }),
             Self::None => Some(Warning::new(
                 "no-expiry",
                 format!(
@@ -174,14 +225,14 @@ fn crontab_item(line: &str) -> Option<CronItem> {
 enum Reading {
     NotOurs,
     Doubtful(String),
-    Ages(u64, Schedule),
+    Ages(Job),
 }
 
 fn read(item: &CronItem, table: &TableName) -> Reading {
     if item.minute.trim_start().starts_with('#') || item.command.trim_start().starts_with('#') {
         return Reading::NotOurs;
     }
-    let age = match age_of(&item.command, table) {
+    let older_than_seconds = match command::age_of(&item.command, table) {
         Age::NotOurs => return Reading::NotOurs,
         Age::Unread(why) => return Reading::Doubtful(why),
         Age::Seconds(age) => age,
@@ -195,138 +246,13 @@ fn read(item: &CronItem, table: &TableName) -> Reading {
     ]
     .map(String::as_str);
     match Schedule::new(fields) {
-        Some(schedule) => Reading::Ages(age, schedule),
+        Some(schedule) => Reading::Ages(Job {
+            older_than_seconds,
+            schedule,
+        }),
         None => Reading::Doubtful(format!(
             "the schedule {:?} of its cron item is not understood",
             fields.join(" ")
         )),
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Age {
-    NotOurs,
-    Unread(String),
-    Seconds(u64),
-}
-
-/// Finds the command that ages out the table in a cron command line, behind `nice`, `env` and the like.
-fn age_of(command: &str, table: &TableName) -> Age {
-    let words: Vec<&str> = command.split_ascii_whitespace().collect();
-    for simple in words.split(|word| matches!(*word, ";" | "&&" | "||" | "|")) {
-        let named = |name: &str| {
-            simple
-                .iter()
-                .position(|word| word.rsplit('/').next() == Some(name))
-        };
-        let arguments = |place: usize| {
-            let end = simple
-                .iter()
-                .position(|word| word.contains('>'))
-                .unwrap_or(simple.len());
-            simple.get(place + 1..end).unwrap_or_default()
-        };
-        let age = if let Some(place) = named("expiretable") {
-            expiretable(arguments(place), table)
-        } else if let Some(place) = named("pfctl") {
-            pfctl(arguments(place), table)
-        } else {
-            Age::NotOurs
-        };
-        if age != Age::NotOurs {
-            return age;
-        }
-    }
-    Age::NotOurs
-}
-
-/// `expiretable [-dnvp] [-a anchor] [-t age] table`, as its manual has it.
-fn expiretable(arguments: &[&str], table: &TableName) -> Age {
-    let mut age = None;
-    let mut rest = arguments.iter();
-    while let Some(word) = rest.next() {
-        let Some(flags) = word.strip_prefix('-') else {
-            return match age {
-                _ if *word != table.as_str() => Age::NotOurs,
-                Some(text) => seconds(text).map_or_else(
-                    || Age::Unread(format!("expiretable's age {text:?} is not understood")),
-                    Age::Seconds,
-                ),
-                None => Age::Unread("expiretable is started without an age (-t)".into()),
-            };
-        };
-        // Letters can be joined; the value of -t or -a is the rest of the word or the next one.
-        for (place, flag) in flags.char_indices() {
-            match flag {
-                't' | 'a' => {
-                    let joined = flags.get(place + 1..).filter(|text| !text.is_empty());
-                    let value = joined.or_else(|| rest.next().copied());
-                    if flag == 'a' {
-                        return Age::NotOurs;
-                    }
-                    age = value;
-                    break;
-                }
-                'v' => {}
-                'n' => return Age::NotOurs,
-                _ => {
-                    return Age::Unread(format!(
-                        "expiretable runs with -{flag}, so cron does not decide when"
-                    ));
-                }
-            }
-        }
-    }
-    Age::NotOurs
-}
-
-/// `pfctl -t table -T expire seconds`, flags in any order.
-fn pfctl(arguments: &[&str], table: &TableName) -> Age {
-    let after = |flag: &str| {
-        let place = arguments.iter().position(|word| *word == flag)?;
-        arguments.get(place + 1).copied()
-    };
-    if after("-t") != Some(table.as_str()) || after("-T") != Some("expire") {
-        return Age::NotOurs;
-    }
-    let age = arguments
-        .iter()
-        .skip_while(|word| **word != "expire")
-        .nth(1)
-        .and_then(|age| age.parse().ok());
-    age.map_or_else(
-        || Age::Unread("pfctl's expire has no age that is understood".into()),
-        Age::Seconds,
-    )
-}
-
-/// Reads an age: seconds, or numbers with `d`, `h`, `m`, `s`; expiretable takes less than 100 million seconds.
-fn seconds(text: &str) -> Option<u64> {
-    let mut total: u64 = 0;
-    let mut number: Option<u64> = None;
-    for letter in text.chars() {
-        if let Some(digit) = letter.to_digit(10) {
-            number = Some(
-                number
-                    .unwrap_or(0)
-                    .checked_mul(10)?
-                    .checked_add(u64::from(digit))?,
-            );
-            continue;
-        }
-        let unit = match letter {
-            'd' => 86_400,
-            'h' => 3_600,
-            'm' => 60,
-            's' => 1,
-            _ => return None,
-        };
-        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
-    }
-    let total = match number {
-        Some(plain) if total == 0 => plain,
-        Some(_) => return None,
-        None => total,
-    };
-    (1..100_000_000).contains(&total).then_some(total)
 }

@@ -14,6 +14,7 @@ use super::ratelimit::{self, Caps};
 use super::service::Service;
 use super::warning::Warning;
 
+pub mod complete;
 mod differences;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -23,6 +24,7 @@ pub mod path;
 #[cfg(test)]
 mod tests;
 
+pub use complete::{Completeness, looks_complete};
 use pair::Pair;
 use path::{Path, Query};
 
@@ -33,15 +35,15 @@ pub type Finding = Warning;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Connections are redirected and let in, each source capped.
+    /// Connections are redirected and let in, each source capped; if not to the service, the reason is `other-target`.
     Open,
     /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
     Closed,
-    /// Only one of the two is in force; nothing gets in.
+    /// Only one of the two is in force; nobody at large gets in (a finding names rules that let some in).
     Half,
     /// Connections get in, and no cap per source is in force.
     Uncapped,
-    /// There are no such rules, neither configured nor loaded.
+    /// There are no such rules, neither configured nor loaded, and nothing else redirects the port.
     Absent,
 }
 
@@ -169,6 +171,9 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         device: configured
             .and_then(|configured| configured.interface.as_ref()?.device.as_deref())
             .filter(|name| !name.is_empty()),
+        outside: configured
+            .and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref())
+            .and_then(|address| address.parse().ok()),
         tracker: filter_rule
             .and_then(|rule| rule.tracker.as_deref())
             .filter(|tracker| !tracker.is_empty()),
@@ -179,8 +184,24 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         configured: configured_caps,
         loaded: loaded_caps(&path),
     };
-    let state = state(pair.as_ref(), &path, loaded.enabled, caps);
-    let mut why = vec![differences::reason(state, &path, loaded.enabled, caps)];
+    let known = !path.redirections.is_empty()
+        || !path.passes.is_empty()
+        || pair
+            .as_ref()
+            .is_none_or(|pair| pair.nat.is_some() || pair.filter.is_some());
+    let state = if known {
+        state(&path, loaded.enabled, caps)
+    } else {
+        state_elsewhere(&path, loaded.enabled)
+    };
+    let mut why = vec![differences::reason(
+        state, known, &path, loaded, caps, service,
+    )];
+    if loaded.enabled {
+        why.extend(differences::default_pass(&path, loaded.filter));
+        let other = path.elsewhere.filter(|_| known);
+        why.extend(other.map(|other| differences::other_target(&other, service)));
+    }
     why.extend(differences::configuration(configured, service));
     why.extend(cap_findings.unwrap_or_default());
     if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
@@ -204,16 +225,14 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
 }
 
-fn state(pair: Option<&Pair<'_>>, path: &Path<'_>, enabled: bool, caps: CapsView) -> State {
-    let configured = pair.is_none_or(|pair| pair.nat.is_some() || pair.filter.is_some());
-    let loaded = !path.redirections.is_empty() || !path.passes.is_empty();
-    if !configured && !loaded {
-        return State::Absent;
-    }
+fn state(path: &Path<'_>, enabled: bool, caps: CapsView) -> State {
     let lets_in = path.redirection_passes() || path.lets_in();
+    // Without a deciding rule it is pf's own default that passes, and that caps nobody.
+    let uncapped = path.redirection_passes()
+        || path.decides.is_none()
+        || caps.loaded.is_none_or(Caps::is_empty);
     match (enabled && path.redirects, lets_in) {
-        (true, true) if path.redirection_passes() => State::Uncapped,
-        (true, true) if caps.loaded.is_none_or(Caps::is_empty) => State::Uncapped,
+        (true, true) if uncapped => State::Uncapped,
         (true, true) => State::Open,
         (true, false) => State::Half,
         (false, _) if enabled && !path.passes.is_empty() => State::Half,
@@ -221,7 +240,23 @@ fn state(pair: Option<&Pair<'_>>, path: &Path<'_>, enabled: bool, caps: CapsView
     }
 }
 
+/// Judges where the exposure's own rules are neither configured nor loaded: the port can still lead somewhere.
+fn state_elsewhere(path: &Path<'_>, enabled: bool) -> State {
+    match &path.elsewhere {
+        None => State::Absent,
+        Some(_) if !enabled => State::Closed,
+        Some(other) if !other.lets_in() => State::Half,
+        Some(other) if other.caps().is_empty() => State::Uncapped,
+        Some(_) => State::Open,
+    }
+}
+
 fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
+    if let Some(other) = path.elsewhere.filter(|other| other.lets_in())
+        && path.passes.is_empty()
+    {
+        return Some(other.caps());
+    }
     let deciding = path.decides.filter(|_| path.redirects && path.lets_in());
     deciding
         .or(path.passes.first().copied())

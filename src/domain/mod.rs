@@ -1,6 +1,7 @@
 //! The pure domain: text and values in, values out. No file, process, network, clock or environment is
 //! touched below this module; `now` is an argument. A test holds the fence (`tests/cli/house.rs`).
 
+pub mod address;
 pub mod blocked;
 pub mod change;
 pub mod configured;

@@ -117,6 +117,7 @@ pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
         Expiry::Cron {
             older_than_seconds,
             schedule,
+            ..
         } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
             let next = schedule.next(now, zone).map(|at| {

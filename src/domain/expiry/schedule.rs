@@ -75,6 +75,16 @@ impl Schedule {
         None
     }
 
+    /// Returns how often it runs in a leap year, so that 29 February counts; 0 is never.
+    pub(super) fn runs_in_a_leap_year(&self) -> u64 {
+        let days = std::iter::successors(Date::new(2028, 1, 1).ok(), |date| date.tomorrow().ok())
+            .take(366)
+            .filter(|date| self.on(*date))
+            .count();
+        let runs = self.minutes.bits.count_ones() * self.hours.bits.count_ones();
+        u64::from(runs).saturating_mul(u64::try_from(days).unwrap_or_default())
+    }
+
     fn on(&self, date: Date) -> bool {
         let day = self.days.has(date.day());
         let weekday = self.weekdays.has(date.weekday().to_sunday_zero_offset());

@@ -68,8 +68,18 @@ fn every_spelling_of_the_age() {
         ("expiretable -t 1d virusprot > /dev/null 2>&1", Some(86_400)),
         ("/sbin/pfctl -q -t virusprot -T expire 7200", Some(7200)),
         (
-            "/usr/bin/true ; /sbin/pfctl -T expire 60 -t virusprot",
+            "/usr/bin/true ; /sbin/pfctl -T expire -t virusprot 60",
             Some(60),
+        ),
+        ("expiretable -t 3600 virusprot; /root/next", Some(3600)),
+        (
+            "expiretable -t 3600 'virusprot'>/dev/null 2>&1&",
+            Some(3600),
+        ),
+        ("env A=1 nohup expiretable -t 3600 virusprot", Some(3600)),
+        (
+            "expiretable -t 3600 virusprot; /root/notify virusprot",
+            Some(3600),
         ),
     ];
     for (command, expected) in cases {
@@ -85,7 +95,11 @@ fn items_that_free_nothing_of_ours() {
         "/usr/local/sbin/expiretable -a inner -t 3600 virusprot",
         "/sbin/pfctl -t virusprot -T show",
         "# /usr/local/sbin/expiretable -t 3600 virusprot",
-        "/root/notify virusprot",
+        "/root/notify /var/log/virusprot.log",
+        "echo /usr/local/sbin/expiretable -t 5 virusprot",
+        "/usr/bin/logger expiretable -t 5 virusprot ; /usr/bin/true",
+        "/sbin/pfctl -a inner -t virusprot -T expire 60",
+        "expiretable -t 3600 $TABLE",
     ];
     for command in others {
         assert_eq!(find(command), Expiry::None, "{command}");
@@ -105,6 +119,15 @@ fn what_is_not_understood_is_unknown() {
         "expiretable -t 0 virusprot",
         "expiretable -d -t 3600 virusprot",
         "pfctl -t virusprot -T expire $AGE",
+        "pfctl -T expire 60 -t virusprot",
+        "/sbin/pfctl -t virusprot -T flush",
+        "/bin/sh -c \"/usr/local/sbin/expiretable -v -t 3600 virusprot\"",
+        "/usr/bin/lockf -k /tmp/l /usr/local/sbin/expiretable -t 3600 virusprot",
+        "/root/notify virusprot",
+        "test -e /x && expiretable -t 3600 virusprot",
+        "(expiretable -t 3600 virusprot)",
+        "TABLE=virusprot /root/clean",
+        "expiretable -t 3600 'virusprot",
     ];
     for command in doubtful {
         let expiry = find(command);
@@ -122,13 +145,35 @@ fn what_is_not_understood_is_unknown() {
 }
 
 #[test]
-fn the_lowest_age_of_several_items_counts() {
+fn the_earliest_release_of_several_items_counts() {
+    let daily = CronItem {
+        hour: "3".into(),
+        ..item("0", "expiretable -t 600 virusprot")
+    };
+    let items = [daily, item("*/60", DEFAULT)];
+    let expiry = Expiry::find(&items, &table());
+    assert_eq!(
+        expiry.older_than(),
+        Some(3600),
+        "the hourly one frees soonest as a rule, and is shown"
+    );
+    let run = release(&expiry, "2026-11-22T12:30:00Z", "2026-11-22T12:30:00Z");
+    assert_eq!(run.as_deref(), Some("2026-11-22T14:00:00Z"));
+    let night = release(&expiry, "2026-11-22T02:30:00Z", "2026-11-22T02:30:00Z");
+    assert_eq!(night.as_deref(), Some("2026-11-22T03:00:00Z"));
+    assert_eq!(expiry.warning(&table()), None);
+}
+
+#[test]
+fn an_item_that_is_not_understood_beside_one_that_is() {
     let items = [
         item("*/60", "expiretable virusprot"),
         item("0", DEFAULT),
         item("*/5", "expiretable -t 600 virusprot"),
     ];
-    assert_eq!(Expiry::find(&items, &table()).older_than(), Some(600));
+    let expiry = Expiry::find(&items, &table());
+    assert_eq!(expiry.older_than(), Some(600));
+    assert_eq!(expiry.warning(&table()).unwrap().code, "expiry-doubtful");
 }
 
 #[test]

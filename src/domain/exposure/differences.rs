@@ -1,37 +1,90 @@
 //! The sentences: why the state is what it is, and where configured and loaded differ.
 
+use super::matching::from_anywhere;
 use super::pair::Pair;
-use super::path::Path;
-use super::{CapsView, State, alias};
-use crate::domain::configured::Configured;
-use crate::domain::pf::rule::Rule;
+use super::path::{Elsewhere, Path};
+use super::{CapsView, Loaded, State, alias};
+use crate::domain::configured::{Configured, NatRule};
+use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 
 /// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
-pub(super) fn reason(state: State, path: &Path<'_>, enabled: bool, caps: CapsView) -> Warning {
-    let loaded = caps.loaded.unwrap_or_default();
+///
+/// `known` is whether any rule of the exposure is configured or loaded.
+pub(super) fn reason(
+    state: State,
+    known: bool,
+    path: &Path<'_>,
+    loaded: Loaded<'_>,
+    caps: CapsView,
+    service: &Service,
+) -> Warning {
+    if let Some(other) = path.elsewhere.filter(|_| !known && loaded.enabled) {
+        return other_target(&other, service);
+    }
+    let caps = caps.loaded.unwrap_or_default();
     let (code, message) = match state {
-        State::Open => ("in-force", format!("The port forward and a filter rule are loaded; {loaded} per source are in force.")),
+        State::Open => ("in-force", format!("The port forward and a filter rule are loaded; {caps} per source are in force.")),
         State::Uncapped if path.redirection_passes() => (
             "rdr-pass",
             "The loaded redirection lets connections in by itself (rdr pass): no filter rule and no cap applies.".into(),
         ),
-        State::Uncapped => ("no-caps", "Connections get in, and the loaded filter rule caps no source.".into()),
+        State::Uncapped => {
+            return default_pass(path, loaded.filter).unwrap_or_else(|| {
+                Warning::new("no-caps", "Connections get in, and the loaded filter rule caps no source.")
+            });
+        }
         State::Half if path.redirects => (
             "filter-not-in-force",
-            "The port forward is loaded, but no loaded filter rule lets its connections in.".into(),
+            "The port forward is loaded, but no loaded filter rule lets its connections in from everywhere.".into(),
         ),
         State::Half => (
             "nat-not-in-force",
             "The filter rule is loaded, but no redirection leads to the service.".into(),
         ),
-        State::Closed if !enabled => ("pf-disabled", "pf is switched off: nothing is redirected, and nothing is filtered.".into()),
+        State::Closed if !loaded.enabled => ("pf-disabled", "pf is switched off: nothing is redirected, and nothing is filtered.".into()),
         State::Closed => ("not-loaded", "Neither the port forward nor the filter rule is in force.".into()),
         State::Absent => ("no-rules", "No port forward and no filter rule for the service exist.".into()),
     };
     Warning::new(code, message)
+}
+
+/// Says where the port leads instead of to the service.
+pub(super) fn other_target(other: &Elsewhere<'_>, service: &Service) -> Warning {
+    let target = other.redirection.target.as_deref().unwrap_or_default();
+    let (port, alias, caps) = (service.port, &service.alias, other.caps());
+    let effect = match (other.lets_in(), caps.is_empty()) {
+        (false, _) => "no loaded filter rule lets its connections in".to_owned(),
+        (true, true) => "its connections get in, and no source is capped".to_owned(),
+        (true, false) => format!("its connections get in, with {caps} per source"),
+    };
+    Warning::new(
+        "other-target",
+        format!("Port {port} is redirected to {target}, not to {alias}: {effect}."),
+    )
+}
+
+/// Warns where no loaded rule decides: pf's own default is to pass, so nothing keeps anybody out.
+pub(super) fn default_pass(path: &Path<'_>, filter: &[Rule]) -> Option<Warning> {
+    if path.decides.is_some() {
+        return None;
+    }
+    let decides = |rule: &Rule| matches!(rule.action, Action::Pass | Action::Block);
+    Some(if filter.iter().any(decides) {
+        Warning::new(
+            "default-pass",
+            "DANGER: no loaded filter rule decides about the service's connections, and pf passes what no rule decides. \
+             pfSense's default deny rule is not loaded.",
+        )
+    } else {
+        Warning::new(
+            "no-rules-loaded",
+            "DANGER: pf is enabled and has no filter rule loaded, so it passes everything, on every interface. \
+             The ruleset was flushed, or its last load failed.",
+        )
+    })
 }
 
 /// Names what in the configuration as a whole concerns the exposure.
@@ -122,15 +175,43 @@ pub(super) fn between(pair: &Pair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<W
         ));
     }
     findings.extend(association(pair, path));
+    findings.extend(pair.nat.and_then(|rule| limited(rule, path)));
     // Compared with the pair's own rule: another rule that lets traffic in is a finding of its own.
     let own = path.passes.first().map(|rule| Caps::of_loaded(rule));
     if let (Some(configured), Some(loaded)) = (caps.configured, own)
         && configured != loaded
         && filter == Some(false)
     {
-        findings.push(Warning::new("caps-differ", format!("Configured are {configured}, loaded are {loaded}: the configuration was changed and not applied.")));
+        findings.push(Warning::new("caps-differ", format!("Configured are {configured}, loaded are {loaded}: the configuration was changed and not applied, or its last reload failed.")));
     }
     findings
+}
+
+/// Names a port forward that is configured for some sources, unless the loaded one says so itself.
+fn limited(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
+    let source = &rule.source;
+    let host = source.address.as_deref().or(source.network.as_deref());
+    let host = host.map(str::trim).filter(|host| !host.is_empty());
+    let port = source.port.as_deref().map(str::trim);
+    let port = port.filter(|port| !matches!(*port, "" | "any"));
+    let said = path.redirections.iter().any(|rule| !from_anywhere(rule));
+    if said || (host.is_none_or(|host| host == "any") && port.is_none()) {
+        return None;
+    }
+    let sign = if source.not { "! " } else { "" };
+    let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let host = host.unwrap_or("any");
+    let loaded = if path.redirections.is_empty() {
+        ""
+    } else {
+        "; the loaded one is for everybody"
+    };
+    Some(Warning::new(
+        "source-limited",
+        format!(
+            "The port forward is configured for connections from {sign}{host}{port} only{loaded}."
+        ),
+    ))
 }
 
 /// Compares whether the port forward lets connections in by itself.

@@ -52,31 +52,160 @@ pub fn names_service(host: &str, service: &Service) -> bool {
     host == service.alias || network(host) == Some(IpNet::from(service.address))
 }
 
-/// Returns whether an endpoint includes the service's address: `any`, a network or range around it, or itself.
+/// Whether something holds, as far as the rules tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does.
+    Yes,
+    /// What a table or an interface's network holds is not in the rules.
+    Maybe,
+    /// It does not.
+    No,
+}
+
+impl Answer {
+    fn of(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+
+    fn negated(self) -> Self {
+        match self {
+            Self::Yes => Self::No,
+            Self::Maybe => Self::Maybe,
+            Self::No => Self::Yes,
+        }
+    }
+}
+
+/// Says whether an endpoint includes the service's address: `any`, a network or range around it, or itself.
 ///
-/// What other tables and interfaces' own addresses hold is not known from the rules; they count as not including it.
-pub fn includes_service(endpoint: &Endpoint, service: &Service) -> bool {
-    let host = endpoint.host.as_str();
-    let included = if host == "any" || names_service(host, service) {
-        true
-    } else if let Some((low, high)) = host.split_once(" - ") {
-        let bounds = low
-            .trim()
-            .parse::<IpAddr>()
-            .ok()
-            .zip(high.trim().parse::<IpAddr>().ok());
-        bounds.is_some_and(|(low, high)| low <= service.address && service.address <= high)
-    } else if let Some(network) = network(host) {
-        network.contains(&service.address)
+/// Other tables and networks of interfaces may; the firewall's own addresses (`(self)`, `(vtnet0)`) do not.
+pub fn includes(endpoint: &Endpoint, service: &Service) -> Answer {
+    let included = if table_name(&endpoint.host).is_some() || endpoint.host == service.alias {
+        if names_service(&endpoint.host, service) {
+            Answer::Yes
+        } else {
+            Answer::Maybe
+        }
     } else {
-        return false;
+        holds(&endpoint.host, service.address)
     };
-    included != endpoint.negated
+    if endpoint.negated {
+        included.negated()
+    } else {
+        included
+    }
+}
+
+/// Returns whether an endpoint certainly includes the service's address; see [`includes`].
+pub fn includes_service(endpoint: &Endpoint, service: &Service) -> bool {
+    includes(endpoint, service) == Answer::Yes
+}
+
+/// Says whether a printed host holds an address that is not the firewall's own.
+fn holds(host: &str, address: IpAddr) -> Answer {
+    if host == "any" {
+        Answer::Yes
+    } else if let Some((low, high)) = range(host) {
+        Answer::of(low <= address && address <= high)
+    } else if let Some(network) = network(host) {
+        Answer::of(network.contains(&address))
+    } else {
+        // `:0` is the first address alone; `:network`, `:peer` and `:broadcast` are more than the firewall's own.
+        let own = host.starts_with('(') && (!host.contains(':') || host.ends_with(":0)"));
+        if own { Answer::No } else { Answer::Maybe }
+    }
+}
+
+/// Says whether a connection to the outside address that `ours` is for meets `other` too; `outside` is the first
+/// address of the outside device, where it is known.
+pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) -> Answer {
+    if !other.negated && (other.host == "any" || other.host == ours.host && !ours.negated) {
+        return Answer::Yes;
+    }
+    // `(vtnet0)` is every address of the device; only the first one is known here.
+    let address = |endpoint: &Endpoint| {
+        let own = endpoint.host.starts_with('(') && !endpoint.host.contains(":network");
+        let single = || endpoint.host.parse::<IpAddr>().ok();
+        if own { outside } else { single() }.filter(|_| !endpoint.negated)
+    };
+    let Some(wanted) = address(ours) else {
+        return Answer::Maybe;
+    };
+    let held = match address(other) {
+        Some(first) if first == wanted => Answer::Yes,
+        // The device may have more addresses.
+        Some(_) if other.host.starts_with('(') => Answer::Maybe,
+        Some(_) => Answer::No,
+        None if other.host.starts_with('(') => Answer::Maybe,
+        None => holds(&other.host, wanted),
+    };
+    if other.negated { held.negated() } else { held }
+}
+
+/// How much of the outside can be the source of what a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// Everybody.
+    All,
+    /// Nearly everybody: all but some, or a network that is wider than any private one.
+    Most,
+    /// Some, or who is not known from the rules (a table).
+    Some,
+    /// Nobody.
+    Nobody,
+}
+
+/// Says how much of the outside a rule's `from` is.
+///
+/// The widest private network is a /8 (10.0.0.0/8, RFC 1918), and nobody lists friends or offenders by wider ones:
+/// what is shorter than that is a part of the Internet at large. A single source port is chosen by the client, so it
+/// admits those who know it; a range of ports admits nearly everybody.
+pub fn sources(rule: &Rule) -> Sources {
+    let from = &rule.from;
+    let hosts = match (from.host.as_str(), from.negated) {
+        ("any", false) => Sources::All,
+        ("any", true) => Sources::Nobody,
+        (host, negated) => match (width(host), negated) {
+            (Some(0), false) => Sources::All,
+            (Some(0), true) => Sources::Nobody,
+            (Some(bits), false) if bits < WIDE => Sources::Most,
+            (_, true) => Sources::Most,
+            (_, false) => Sources::Some,
+        },
+    };
+    match from.port.as_deref() {
+        Some(port) if port.starts_with("= ") && hosts != Sources::Nobody => Sources::Some,
+        Some(_) if hosts == Sources::All => Sources::Most,
+        _ => hosts,
+    }
+}
+
+/// Prefix length from which a network can be a private one.
+const WIDE: u8 = 8;
+
+/// Returns the prefix length of a network, or of the widest network that fits into a range.
+fn width(host: &str) -> Option<u8> {
+    if let Some((low, high)) = range(host) {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let span = bits(high).checked_sub(bits(low))?;
+        // A range never is everybody: pf prints that as `any`.
+        return u8::try_from(span.leading_zeros().max(1)).ok();
+    }
+    network(host).map(|network| network.prefix_len())
+}
+
+fn range(host: &str) -> Option<(IpAddr, IpAddr)> {
+    let (low, high) = host.split_once(" - ")?;
+    low.trim().parse().ok().zip(high.trim().parse().ok())
 }
 
 /// Returns whether every outside client can be the source.
 pub fn from_anywhere(rule: &Rule) -> bool {
-    rule.from.host == "any" && !rule.from.negated && rule.from.port.is_none()
+    sources(rule) == Sources::All
 }
 
 /// Returns the name between `<` and `>`, without a count (`:1`).
@@ -242,22 +371,94 @@ mod tests {
             "10.0.20.0/24",
             "10.0.20.200 - 10.0.20.210",
             "! 10.0.10.0/24",
+            "! (self)",
         ] {
             assert!(includes_service(&endpoint(host), &service()), "{host}");
         }
         for host in [
-            "<k8s_shared_lb>",
             "10.0.20.200",
             "(vtnet0)",
+            "(vtnet0:0)",
             "(self)",
-            "no-route",
             "! 10.0.20.0/24",
             "! any",
-            "! <virusprot>",
+            "! <k8s_kms_lb>",
             "::/0",
         ] {
-            assert!(!includes_service(&endpoint(host), &service()), "{host}");
+            assert_eq!(includes(&endpoint(host), &service()), Answer::No, "{host}");
         }
+        for host in [
+            "<k8s_shared_lb>",
+            "! <virusprot>",
+            "(vtnet2:network)",
+            "no-route",
+        ] {
+            assert_eq!(
+                includes(&endpoint(host), &service()),
+                Answer::Maybe,
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn how_much_of_the_outside_a_source_is() {
+        let of = |from: &str| {
+            let text = format!("pass in quick on vtnet0 inet proto tcp from {from} to any");
+            sources(&crate::domain::exposure::fixtures::printed(&text))
+        };
+        for from in ["any", "0.0.0.0/0"] {
+            assert_eq!(of(from), Sources::All, "{from}");
+        }
+        for from in [
+            "! <friends:2>",
+            "! 203.0.113.7",
+            "0.0.0.0/1",
+            "64.0.0.0/7",
+            "any port > 1023",
+            "any port 1024:65535",
+            "1.0.0.0 - 223.255.255.255",
+        ] {
+            assert_eq!(of(from), Sources::Most, "{from}");
+        }
+        for from in [
+            "<friends:2>",
+            "203.0.113.7",
+            "10.0.0.0/8",
+            "any port = 53",
+            "(vtnet0:network)",
+            "203.0.113.7 - 203.0.113.9",
+        ] {
+            assert_eq!(of(from), Sources::Some, "{from}");
+        }
+        assert_eq!(of("! any"), Sources::Nobody);
+    }
+
+    #[test]
+    fn two_spellings_of_an_outside_address() {
+        let outside = "192.168.1.2".parse().ok();
+        let place = |other: &str, ours: &str, outside| {
+            same_place(&endpoint(other), &endpoint(ours), outside)
+        };
+        let ours = "192.168.1.2";
+        for other in [
+            "192.168.1.2",
+            "any",
+            "(vtnet0)",
+            "(self)",
+            "192.168.1.0/24",
+            "! 10.0.0.1",
+        ] {
+            assert_eq!(place(other, ours, outside), Answer::Yes, "{other}");
+        }
+        for other in ["192.168.1.3", "! 192.168.1.2", "10.0.0.0/8"] {
+            assert_eq!(place(other, ours, outside), Answer::No, "{other}");
+        }
+        assert_eq!(place("(vtnet0)", ours, None), Answer::Maybe);
+        assert_eq!(place("(vtnet0)", "192.168.1.9", outside), Answer::Maybe);
+        assert_eq!(place("<vips>", ours, outside), Answer::Maybe);
+        assert_eq!(place("192.168.1.2", "(vtnet0)", outside), Answer::Yes);
+        assert_eq!(place("(vtnet0)", "(vtnet0)", None), Answer::Yes);
     }
 
     #[test]

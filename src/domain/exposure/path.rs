@@ -1,13 +1,21 @@
 //! The loaded path: what pf does with a connection from outside to the service's port. Redirection first (the
 //! first match wins), then the filter rules (the first `quick` match or else the last match wins).
 
+use std::net::IpAddr;
+
 use super::matching::{
     On, from_anywhere, includes_service, is_service, on, port_included, sees_inbound_tcp,
-    table_name, target_is_service,
 };
 use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
+
+mod block;
+mod deciding;
+mod elsewhere;
+mod redirection;
+
+pub use elsewhere::Elsewhere;
 
 /// What pf has loaded of the exposure.
 #[derive(Debug, Default)]
@@ -18,8 +26,10 @@ pub struct Path<'a> {
     pub redirects: bool,
     /// The exposure's own pass rules; several where pfctl expands one.
     pub passes: Vec<&'a Rule>,
-    /// The filter rule that decides about a connection from anywhere.
+    /// The filter rule that decides about a connection from anywhere; `None` leaves it to pf, which passes.
     pub decides: Option<&'a Rule>,
+    /// The port is redirected, and not to the service.
+    pub elsewhere: Option<Elsewhere<'a>>,
     /// The rules that block the overload table.
     pub blocks: Vec<&'a Rule>,
     /// What is odd about them.
@@ -33,6 +43,8 @@ pub struct Query<'a> {
     pub service: &'a Service,
     /// The outside device, such as `vtnet0`, where the configuration could be read.
     pub device: Option<&'a str>,
+    /// The first address of that device, where the configuration tells it.
+    pub outside: Option<IpAddr>,
     /// The tracker of the configured filter rule.
     pub tracker: Option<&'a str>,
 }
@@ -47,92 +59,43 @@ impl<'a> Path<'a> {
         let device = device.or(own.map(|interface| interface.name.as_str()));
         let query = Query { device, ..query };
         path.find_deciding(filter, query);
-        path.find_blocks(filter, query.service);
+        path.find_blocks(filter, query);
+        if path.redirections.is_empty() {
+            path.elsewhere = Elsewhere::find(filter, nat, query);
+        }
         path
     }
 
-    /// Returns whether the deciding rule lets the connection in.
+    /// Returns whether a connection from anywhere is let in: by the deciding rule, or because there is none.
     pub fn lets_in(&self) -> bool {
-        self.decides.is_some_and(|rule| rule.action == Action::Pass)
+        self.decides.is_none_or(|rule| rule.action == Action::Pass)
     }
 
     /// Returns whether the deciding rule is one of the exposure's own.
     pub fn decides_itself(&self) -> bool {
-        self.decides
-            .is_some_and(|rule| self.passes.iter().any(|own| std::ptr::eq(*own, rule)))
+        self.decides.is_some_and(|rule| self.is_own(rule))
+    }
+
+    fn is_own(&self, rule: &Rule) -> bool {
+        self.passes.iter().any(|own| std::ptr::eq(*own, rule))
     }
 
     /// Returns whether the redirection lets the connection in without asking the filter rules (`rdr pass`).
     pub fn redirection_passes(&self) -> bool {
+        // Those behind one for everybody are never met.
+        let general = self
+            .redirections
+            .iter()
+            .position(|rule| from_anywhere(rule));
+        let met = general.map_or(self.redirections.len(), |place| place + 1);
         self.redirections
-            .first()
-            .is_some_and(|rule| rule.action == Action::Rdr { pass: true })
+            .iter()
+            .take(met)
+            .any(|rule| rule.action == Action::Rdr { pass: true })
     }
 
     fn say(&mut self, code: &'static str, message: String) {
         self.findings.push(Warning::new(code, message));
-    }
-
-    /// Returns the outside device: the one asked for, or that of the first redirection to the service.
-    fn find_redirections(&mut self, nat: &'a [Rule], query: Query<'a>) -> Option<&'a str> {
-        let service = query.service;
-        let candidates: Vec<&Rule> = nat
-            .iter()
-            .filter(|rule| redirects_port(rule, service))
-            .collect();
-        let to_service = |rule: &Rule| {
-            matches!(rule.action, Action::Rdr { .. })
-                && target_is_service(rule.target.as_deref(), service)
-        };
-        // pfSense writes the outside redirection before those of reflection.
-        let first = candidates.iter().find(|rule| to_service(rule));
-        let device = query.device.or(first
-            .and_then(|rule| rule.interface.as_ref())
-            .map(|interface| interface.name.as_str()));
-        let here: Vec<&Rule> = candidates
-            .iter()
-            .copied()
-            .filter(|rule| on(rule, device) == On::Device)
-            .collect();
-        self.redirections = here
-            .iter()
-            .copied()
-            .filter(|rule| to_service(rule))
-            .collect();
-        let own = self.redirections.first().copied();
-        // An exception for some sources, or a forward of another outside address, takes nothing away.
-        let takes = |rule: &&&Rule| {
-            let same = own.is_none_or(|own| rule.to == own.to || rule.to.host == "any");
-            !to_service(rule) && same && from_anywhere(rule)
-        };
-        let before = here
-            .iter()
-            .take_while(|rule| !own.is_some_and(|own| std::ptr::eq(own, **rule)));
-        let thief = before.clone().find(takes).copied();
-        self.redirects = own.is_some() && thief.is_none();
-        let elsewhere = candidates
-            .iter()
-            .filter(|rule| to_service(rule) && on(rule, device) != On::Device)
-            .count();
-        if elsewhere > 0 {
-            self.say(
-                "reflection",
-                format!("{elsewhere} more redirections to the service are loaded on other interfaces (NAT reflection); the caps do not apply there."),
-            );
-        }
-        if let Some(other) = thief {
-            let (text, port) = (&other.text, service.port);
-            let code = if matches!(other.action, Action::Rdr { .. }) {
-                "other-target"
-            } else {
-                "no-rdr-exception"
-            };
-            self.say(
-                code,
-                format!("Connections to port {port} meet another loaded rule first: {text}."),
-            );
-        }
-        device
     }
 
     fn find_passes(&mut self, filter: &'a [Rule], query: Query<'a>) {
@@ -167,61 +130,6 @@ impl<'a> Path<'a> {
         }
     }
 
-    fn find_deciding(&mut self, filter: &'a [Rule], query: Query<'a>) {
-        for rule in filter {
-            let about = looks_at(rule, query) && includes_service(&rule.to, query.service);
-            let verdict = matches!(rule.action, Action::Pass | Action::Block);
-            if about && verdict && from_anywhere(rule) {
-                self.decides = Some(rule);
-                if rule.quick {
-                    break;
-                }
-            }
-        }
-        self.look_at_groups(filter, query);
-        // A rule of ours that is limited to some sources lets those in though it does not decide about all.
-        if !self.lets_in()
-            && let Some(own) = self
-                .passes
-                .iter()
-                .copied()
-                .find(|rule| !from_anywhere(rule))
-        {
-            let from = &own.from.host;
-            self.say(
-                "source-limited",
-                format!(
-                    "The filter rule lets in only {}{from}.",
-                    if own.from.negated { "! " } else { "" }
-                ),
-            );
-            if self.decides.is_none_or(|decides| {
-                !decides.quick || position(filter, own) < position(filter, decides)
-            }) {
-                self.decides = Some(own);
-            }
-        }
-        if self.redirects && self.lets_in() && !self.decides_itself() && !self.redirection_passes()
-        {
-            let text = self
-                .decides
-                .map(|rule| rule.text.clone())
-                .unwrap_or_default();
-            self.say(
-                "other-pass",
-                format!("Another loaded rule lets the service's port through: {text}."),
-            );
-        }
-        let blocked = !self.passes.is_empty() && !self.lets_in();
-        if let Some(block) = self.decides.filter(|_| blocked) {
-            let text = block.text.clone();
-            self.say(
-                "shadowed",
-                format!("The filter rule is loaded, but another rule blocks its traffic: {text}."),
-            );
-        }
-    }
-
     /// Names rules of interface groups: whether the outside device is a member cannot be seen from the rules.
     fn look_at_groups(&mut self, filter: &[Rule], query: Query<'_>) {
         let passes = |rule: &&Rule| {
@@ -236,38 +144,6 @@ impl<'a> Path<'a> {
             self.say("group-pass", format!("A rule of an interface group lets the service's port through, on the outside too if that is a member: {text}."));
         }
     }
-
-    fn find_blocks(&mut self, filter: &'a [Rule], service: &Service) {
-        let table = service.table.as_str();
-        let blocks = |rule: &&Rule| {
-            rule.action == Action::Block
-                && rule.quick
-                && !rule.from.negated
-                && table_name(&rule.from.host) == Some(table)
-        };
-        self.blocks = filter.iter().filter(blocks).collect();
-        if self.blocks.is_empty() {
-            self.say(
-                "block-missing",
-                format!(
-                    "No loaded rule blocks the table {table}: addresses in it are not kept out."
-                ),
-            );
-        }
-    }
-}
-
-/// Whether a translation rule is a redirection, or an exception to one, of the service's port.
-fn redirects_port(rule: &Rule, service: &Service) -> bool {
-    let redirection = match &rule.action {
-        Action::Rdr { .. } => true,
-        Action::No(kind) => kind == "rdr",
-        _ => false,
-    };
-    redirection
-        && rule.depth == 0
-        && sees_inbound_tcp(rule, service)
-        && port_included(rule.to.port.as_deref(), service.port)
 }
 
 /// Whether a filter rule looks at inbound TCP to the service's port on the outside device.
@@ -279,6 +155,14 @@ fn looks_at(rule: &Rule, query: Query<'_>) -> bool {
         && port_included(rule.to.port.as_deref(), query.service.port)
 }
 
-fn position(rules: &[Rule], wanted: &Rule) -> Option<usize> {
-    rules.iter().position(|rule| std::ptr::eq(rule, wanted))
+/// Renders whom a rule is for: `! <friends>`, `203.0.113.7`, `any port = 53`.
+fn printed_source(rule: &Rule) -> String {
+    let from = &rule.from;
+    let sign = if from.negated { "! " } else { "" };
+    let port = from
+        .port
+        .as_ref()
+        .map(|port| format!(" port {port}"))
+        .unwrap_or_default();
+    format!("{sign}{}{port}", from.host)
 }

@@ -1,6 +1,8 @@
-//! The judgement, case by case: every state and every half state; the oddities are in [`findings`].
+//! The judgement, case by case: every state and every half state; the oddities are in [`findings`], what
+//! an unfriendly ruleset can look like in [`hostile`].
 
 mod findings;
+mod hostile;
 
 use super::fixtures::*;
 use super::*;
@@ -246,7 +248,7 @@ fn caps_that_differ_are_shown_both() {
     expect(&exposure, State::Open, &["in-force", "caps-differ"]);
     assert_eq!(
         exposure.why[1].message,
-        "Configured are max-src-conn 10, max-src-conn-rate 10/60, loaded are max-src-conn 50, max-src-conn-rate 10/60: the configuration was changed and not applied."
+        "Configured are max-src-conn 10, max-src-conn-rate 10/60, loaded are max-src-conn 50, max-src-conn-rate 10/60: the configuration was changed and not applied, or its last reload failed."
     );
 }
 
