@@ -166,9 +166,8 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
 /// lest somebody read invented data because of `KMSCTL_DEMO=off`.
 fn switch(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
     match environment.variable(name).map(str::to_lowercase).as_deref() {
-        None => Ok(flag),
         Some("1" | "true" | "yes" | "on") => Ok(true),
-        Some("0" | "false" | "no" | "off") => Ok(flag),
+        None | Some("0" | "false" | "no" | "off") => Ok(flag),
         Some(word) => Err(Failure::usage(format!(
             "{name}={word} is neither yes nor no."
         ))),

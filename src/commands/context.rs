@@ -227,6 +227,25 @@ impl Context {
         }
     }
 
+    /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.
+    pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
+        let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
+        let operator = "The firewall did not tell which address you come from, so nothing is flagged operator.";
+        let unknown = [
+            (
+                "surroundings-unknown",
+                around.interfaces.is_empty(),
+                networks,
+            ),
+            ("operator-unknown", around.operator.is_none(), operator),
+        ];
+        unknown
+            .into_iter()
+            .filter(|(_, unknown, _)| *unknown)
+            .map(|(code, _, sentence)| Warning::new(code, sentence))
+            .collect()
+    }
+
     /// Starts the simulated firewall on a free loopback port.
     pub async fn start_demo(&self) -> Result<Simulator> {
         self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))

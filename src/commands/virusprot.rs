@@ -126,18 +126,7 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
         }
     };
     let around = context.surroundings(reading);
-    if around.interfaces.is_empty() {
-        warnings.push(Warning::new(
-            "surroundings-unknown",
-            "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.",
-        ));
-    }
-    if around.operator.is_none() {
-        warnings.push(Warning::new(
-            "operator-unknown",
-            "The firewall did not tell which address you come from, so nothing is flagged operator.",
-        ));
-    }
+    warnings.extend(Context::surroundings_unknown(&around));
     let judged = blocked::judge(
         entries,
         &expiry,

@@ -103,29 +103,9 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             Duration::ZERO => Err("it must be at least 1s".to_owned()),
             _ => Ok(()),
         },
-        Kind::Host => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
-            if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
-                return Err(format!("`{text}` is neither an address nor a host name"));
-            }
-            Ok(())
-        }
-        Kind::Account => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
-            if text.starts_with('-') || !text.bytes().all(plain) {
-                return Err(format!("`{text}` is not an account name"));
-            }
-            Ok(())
-        }
-        Kind::Name => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
-                return Ok(());
-            }
-            Err(format!(
-                "`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"
-            ))
-        }
+        Kind::Host => host(text),
+        Kind::Account => account(text),
+        Kind::Name => name(text),
         Kind::Address => address(text).map(drop),
         Kind::Networks => text
             .split(',')
@@ -141,17 +121,45 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
         }),
         Kind::Fingerprint if text.is_empty() => Ok(()),
-        Kind::Fingerprint => {
-            let digest = text.strip_prefix("SHA256:").unwrap_or_default();
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-            if digest.len() == 43 && digest.bytes().all(plain) {
-                return Ok(());
-            }
-            Err(format!(
-                "`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"
-            ))
-        }
+        Kind::Fingerprint => fingerprint(text),
     }
+}
+
+fn host(text: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
+    if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
+        return Err(format!("`{text}` is neither an address nor a host name"));
+    }
+    Ok(())
+}
+
+fn account(text: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+    if text.starts_with('-') || !text.bytes().all(plain) {
+        return Err(format!("`{text}` is not an account name"));
+    }
+    Ok(())
+}
+
+fn name(text: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{text}` is not a name of pfSense's (1 to 31 letters, digits and _)"
+    ))
+}
+
+fn fingerprint(text: &str) -> Result<(), String> {
+    let digest = text.strip_prefix("SHA256:").unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    if digest.len() == 43 && digest.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{text}` is not a fingerprint; write it as `ssh-keygen -l` prints it: SHA256: and 43 characters"
+    ))
 }
 
 #[cfg(test)]
