@@ -112,7 +112,7 @@ fn plan(run: usize, seed: u64, starts: &[Start]) -> Plan {
         start,
         fault: *random.of(&faults),
         moment: 1 + random.below(starts[start].moments),
-        load: *random.of::<&'static str>(&LOADS),
+        load: random.of::<&'static str>(&LOADS),
         second: (random.below(4) == 0).then(|| 1 + random.below(40)),
         next: *random.of(&[Next::Ask, Next::Again, Next::Minute, Next::Restart]),
     }

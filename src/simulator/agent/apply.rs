@@ -14,6 +14,9 @@ use crate::simulator::configuration::{Configuration, generate};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::{Cut, World};
 
+/// Bytes of a name and a reason together.
+const LONGEST_WORDS: usize = 1000;
+
 /// Which ruleset is loaded, for the scenarios in which one does not load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
@@ -91,12 +94,16 @@ pub fn holder(world: &World) -> Option<Running> {
 fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<(Ending, String)> {
     let refused = |why: &str| Some((Ending::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
-    let texts = request
-        .who
-        .chars()
-        .chain(request.reason.iter().flat_map(|text| text.chars()));
-    if texts.into_iter().any(char::is_control) {
-        return refused("names and reasons are one line of text");
+    let reason = request.reason.as_deref().unwrap_or_default();
+    let long = request.who.len() + reason.len() > LONGEST_WORDS;
+    if long
+        || request
+            .who
+            .chars()
+            .chain(reason.chars())
+            .any(|letter| letter.is_ascii_control())
+    {
+        return refused("a name and a reason are one line of text, not longer than 1000 bytes");
     }
     if request.revert_at.is_some_and(|at| at <= now) {
         return refused("the time of the way back has already passed");

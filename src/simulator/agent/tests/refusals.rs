@@ -39,9 +39,15 @@ fn refusals_change_nothing_and_leave_no_outcome() {
     refused(Scenario::DiskFull, Change::Disable, Ending::Refused);
     refused(Scenario::PfDisabled, Change::Disable, Ending::Refused);
     refused(Scenario::Drifted, Change::Disable, Ending::Pending);
+    let mut world = self::world(Scenario::Open);
+    for reason in ["two\nlines".to_owned(), "x".repeat(1000)] {
+        let mut request = planned(&world, "c1", Change::Disable);
+        request.reason = Some(reason);
+        assert_eq!(apply(&mut world, &request).result, Ending::Refused);
+    }
     let locked = refused(Scenario::Locked, Change::Disable, Ending::Locked);
     assert_eq!(locked.holder.unwrap().who, "anna@desk");
-    assert_eq!(told(&world(Scenario::Locked)).unfinished.len(), 1);
+    assert_eq!(told(&self::world(Scenario::Locked)).unfinished.len(), 1);
 }
 
 #[test]
