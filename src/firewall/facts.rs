@@ -43,7 +43,7 @@ pub enum Question {
     Rules,
     /// Loaded translation rules with counters.
     Translation,
-    /// States that concern the service, of one source if named.
+    /// States of the service's port, of one source if named; which are the service's is told by its alias.
     States(Option<IpAddr>),
     /// Source nodes.
     Sources,
@@ -432,7 +432,7 @@ impl Gathered {
                         return;
                     }
                     let state = view.to_owned();
-                    if connections::half(&state, service).is_some() {
+                    if connections::concerns(&state, service) {
                         states.push(state);
                     }
                 });
@@ -451,7 +451,7 @@ impl Gathered {
         };
         let rest = parser.finish(&mut |view: crate::domain::pf::state::StateView<'_>| {
             let state = view.to_owned();
-            if connections::half(&state, &service).is_some() {
+            if connections::concerns(&state, &service) {
                 states.push(state);
             }
         });
