@@ -132,7 +132,7 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
             };
             vec![
                 pressed.address.to_string(),
-                pressed.established.to_string(),
+                pressed.connections.to_string(),
                 word.to_owned(),
             ]
         });
@@ -147,24 +147,17 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
 /// Adds the caps in two or three lines.
 pub fn for_people(human: &mut Human, data: &Ratelimit) {
     let standing = &data.standing;
-    let name = standing.preset.as_ref().map_or_else(
-        || "no preset".to_owned(),
-        |preset| format!("preset {preset}"),
-    );
-    let loaded = standing
-        .loaded
-        .map_or_else(|| "no rule is loaded".to_owned(), |caps| caps.to_string());
-    let (word, tone) = if standing.in_force {
-        ("in force", Tone::Good)
+    let tone = if standing.in_force {
+        Tone::Good
     } else {
-        ("NOT in force", Tone::Warning)
+        Tone::Warning
     };
-    human.field(
-        "Caps",
-        format!("{word}: {loaded} per source ({name})"),
-        tone,
-    );
-    if standing.configured.is_some() && standing.configured != standing.loaded {
+    human.field("Caps", standing.sentence(), tone);
+    // Where nothing is loaded the sentence tells the configured ones.
+    if standing.configured.is_some()
+        && standing.loaded.is_some()
+        && standing.configured != standing.loaded
+    {
         let configured = standing
             .configured
             .map(|caps| caps.to_string())
@@ -181,7 +174,7 @@ pub fn for_people(human: &mut Human, data: &Ratelimit) {
             };
             format!(
                 "{} with {} connections{more}",
-                first.address, first.established
+                first.address, first.connections
             )
         }
     };

@@ -15,6 +15,7 @@ use crate::domain::exposure::Exposure;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
 use crate::domain::pf::state::State;
+use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -141,9 +142,21 @@ pub fn assess(
     };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
-        sources: connections::tally(states, &context.settings.service, &nodes, is_blocked),
+        sources: connections::tally_among(
+            states,
+            &context.settings.service,
+            members(exposure).as_deref(),
+            &nodes,
+            is_blocked,
+        ),
         states: None,
     })
+}
+
+/// Returns what the alias holds; `None` where the configuration was not read.
+fn members(exposure: &Exposure) -> Option<Vec<ipnet::IpNet>> {
+    exposure.alias.configured?;
+    Some(connections::members(&exposure.alias.addresses))
 }
 
 fn build(
@@ -158,8 +171,10 @@ fn build(
     if let Some(source) = arguments.source {
         data.sources.retain(|row| row.address == source);
     }
+    let (service, members) = (&context.settings.service, members(&exposure));
     let states: Vec<&State> = needed(&reading.states)?
         .iter()
+        .filter(|state| connections::half_among(state, service, members.as_deref()).is_some())
         .filter(|state| {
             arguments.source.is_none_or(|source| {
                 state.right.address == source
@@ -181,7 +196,9 @@ fn build(
         all_for_people(&mut view, data.states.as_deref().unwrap_or_default());
     } else {
         view.items = Some(("sources", SOURCE_COLUMNS));
-        sources_for_people(&mut view, &data, reading, before, context);
+        let before =
+            before.map(|before| rates(&data, reading, before, service, members.as_deref()));
+        sources_for_people(&mut view, &data, before.as_ref());
     }
     let port = context.settings.service.port;
     let nothing = if arguments.all {
@@ -290,14 +307,8 @@ fn endpoint(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }
 
-/// Adds one row per source; with a reading before, also bytes per second.
-fn sources_for_people(
-    view: &mut View,
-    data: &States,
-    reading: &Reading,
-    before: Option<&Reading>,
-    context: &Context,
-) {
+/// Adds one row per source; with `rates`, also bytes per second.
+fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<IpAddr, u64>>) {
     if data.sources.is_empty() {
         return;
     }
@@ -313,7 +324,6 @@ fn sources_for_people(
             data.sources.len()
         ))
         .gap();
-    let rates = before.map(|before| rates(data, reading, before, context));
     let mut columns = vec![
         left("SOURCE"),
         right("EST"),
@@ -342,7 +352,7 @@ fn sources_for_people(
                 String::new()
             },
         ];
-        if let Some(rates) = &rates {
+        if let Some(rates) = rates {
             let rate = rates.get(&source.address).copied().unwrap_or_default();
             row.insert(6, format!("{}/s", bytes(rate)));
         }
@@ -364,13 +374,14 @@ fn rates(
     data: &States,
     reading: &Reading,
     before: &Reading,
-    context: &Context,
+    service: &Service,
+    members: Option<&[ipnet::IpNet]>,
 ) -> BTreeMap<IpAddr, u64> {
     let seconds = crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1);
     let earlier = before
         .states
         .as_ref()
-        .map(|states| connections::tally(states, &context.settings.service, &[], |_| false))
+        .map(|states| connections::tally_among(states, service, members, &[], |_| false))
         .unwrap_or_default();
     let bytes_of = |source: &Source| source.bytes_in.saturating_add(source.bytes_out);
     let past: BTreeMap<IpAddr, u64> = earlier

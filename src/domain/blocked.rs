@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
+use super::address::{canonical, canonical_net};
 use super::expiry::Expiry;
 use super::freebsd::InterfaceAddress;
 use super::pf::table::{Entry, TableName};
@@ -57,8 +58,12 @@ pub struct Surroundings {
 impl Surroundings {
     /// Returns every flag of an address or network, in a fixed order.
     pub fn flags(&self, net: &IpNet) -> Vec<Flag> {
-        let touches = |other: &IpNet| other.contains(net) || net.contains(other);
-        let holds = |address: &IpAddr| net.contains(address);
+        let net = &canonical_net(*net);
+        let touches = |other: &IpNet| {
+            let other = &canonical_net(*other);
+            other.contains(net) || net.contains(other)
+        };
+        let holds = |address: &IpAddr| net.contains(&canonical(*address));
         let routed = |address: &&InterfaceAddress| {
             !address.net.addr().is_loopback() && !is_link_local(&address.net.addr())
         };
@@ -102,7 +107,8 @@ pub struct Blocked {
     pub net: IpNet,
 }
 
-/// Judges the entries of the table. `states_of` tells the live states of an address.
+/// Judges the entries of the table. `states_of` tells the live states of an address, which
+/// it is given in its IPv4 form where it has one; the entry itself stays as the table has it.
 pub fn judge(
     entries: &[Entry],
     expiry: &Expiry,
@@ -118,7 +124,7 @@ pub fn judge(
         release_at: entry
             .since
             .and_then(|since| expiry.release_at(since, now, zone)),
-        states: states_of(&entry.net),
+        states: states_of(&canonical_net(entry.net)),
         flags: around.flags(&entry.net),
         net: entry.net,
     };
@@ -215,5 +221,31 @@ fn is_link_local(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_entry_is_judged_as_the_ipv4_one_and_printed_as_it_is() {
+        let around = Surroundings {
+            operator: "198.51.100.7".parse().ok(),
+            protected: vec!["198.51.100.0/24".parse().unwrap()],
+            ..Surroundings::default()
+        };
+        let entry = Entry {
+            net: "::ffff:198.51.100.7/128".parse().unwrap(),
+            ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+                .value
+                .remove(0)
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let asked = |net: &IpNet| u64::from(net.to_string() == "198.51.100.7/32");
+        let judged = judge(&[entry], &Expiry::None, now, &TimeZone::UTC, &around, asked);
+        assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
+        assert_eq!(judged[0].states, 1);
+        assert_eq!(judged[0].address, "::ffff:198.51.100.7");
     }
 }

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
+use super::address::{canonical, canonical_net};
 use super::pf::rule::Direction;
 use super::pf::source::SourceNode;
-use super::pf::state::State;
+use super::pf::state::{Host, State};
 use super::service::Service;
 
 /// Which half of one of the service's connections a state is.
@@ -25,19 +27,51 @@ pub enum Half {
     Server,
 }
 
-/// Returns which half of the service's connections a state is, or `None` if it is none of them.
+/// Returns which half of the service's connections a state is, or `None` if it is none of them. Only the service's
+/// own address counts; [`half_among`] knows the alias's members too.
 pub fn half(state: &State, service: &Service) -> Option<Half> {
-    let serves = |host: &super::pf::state::Host| {
-        host.address == service.address && host.port == service.port
+    half_among(state, service, Some(&[]))
+}
+
+/// Returns which half of the service's connections a state is, where the alias holds `members` beside the service's
+/// address.
+///
+/// `None` is an alias that is not known: then what the firewall forwards to the service's port counts, wherever to.
+pub fn half_among(state: &State, service: &Service, members: Option<&[IpNet]>) -> Option<Half> {
+    let serves = |host: &Host| {
+        let address = canonical(host.address);
+        let member = |net: &IpNet| canonical_net(*net).contains(&address);
+        address == canonical(service.address)
+            || members.is_some_and(|members| members.iter().any(member))
     };
+    let forwarded = state.left_inside.is_some();
     match state.direction {
-        _ if state.protocol != "tcp" => None,
-        Direction::In if serves(&state.left) => Some(Half::Client {
-            forwarded: state.left_inside.is_some(),
-        }),
+        _ if !concerns(state, service) => None,
+        Direction::In if serves(&state.left) || (forwarded && members.is_none()) => {
+            Some(Half::Client { forwarded })
+        }
         Direction::Out if serves(&state.right) => Some(Half::Server),
         _ => None,
     }
+}
+
+/// Returns whether a state can be one of the service's connections: TCP to its port, wherever to. What is kept of the
+/// state table before the alias is known.
+pub fn concerns(state: &State, service: &Service) -> bool {
+    let server = match state.direction {
+        Direction::In => &state.left,
+        Direction::Out => &state.right,
+    };
+    state.protocol == "tcp" && server.port == service.port
+}
+
+/// Reads the members of the alias; names, which only the firewall can resolve, are left out.
+pub fn members(addresses: &[String]) -> Vec<IpNet> {
+    let net = |text: &String| {
+        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        text.parse::<IpNet>().ok().or_else(address)
+    };
+    addresses.iter().filter_map(net).collect()
 }
 
 /// The connections of one source.
@@ -69,19 +103,30 @@ pub fn tally<'a>(
     nodes: &[SourceNode],
     blocked: impl Fn(&IpAddr) -> bool,
 ) -> Vec<Source> {
+    tally_among(states, service, Some(&[]), nodes, blocked)
+}
+
+/// Tallies as [`tally`] does, where the alias holds `members`; see [`half_among`].
+pub fn tally_among<'a>(
+    states: impl IntoIterator<Item = &'a State>,
+    service: &Service,
+    members: Option<&[IpNet]>,
+    nodes: &[SourceNode],
+    blocked: impl Fn(&IpAddr) -> bool,
+) -> Vec<Source> {
     let mut sources: BTreeMap<IpAddr, Source> = BTreeMap::new();
     for state in states {
-        let Some(Half::Client { .. }) = half(state, service) else {
+        let Some(Half::Client { .. }) = half_among(state, service, members) else {
             continue;
         };
-        let address = state.right.address;
+        let address = canonical(state.right.address);
         let source = sources.entry(address).or_insert_with(|| Source {
             address,
             established: 0,
             states: 0,
             counted: nodes
                 .iter()
-                .find(|node| node.address == address)
+                .find(|node| canonical(node.address) == address)
                 .map(|node| node.connections),
             bytes_in: 0,
             bytes_out: 0,
@@ -103,4 +148,53 @@ pub fn tally<'a>(
             .then(left.address.cmp(&right.address))
     });
     sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::exposure::fixtures::service;
+    use crate::domain::pf::state::parse;
+
+    fn states(text: &str) -> Vec<State> {
+        parse(text.as_bytes()).value
+    }
+
+    const MOVED: &str = "vtnet0 tcp 10.0.20.203:1688 (192.168.1.2:1688) <- 198.51.100.7:40001       ESTABLISHED:ESTABLISHED\n\
+         vtnet2 tcp 198.51.100.7:40001 -> 10.0.20.203:1688       ESTABLISHED:ESTABLISHED\n\
+         vtnet1 tcp 10.0.20.9:1688 <- 10.0.10.5:40002       ESTABLISHED:ESTABLISHED\n";
+
+    #[test]
+    fn the_aliass_other_members_serve_too() {
+        let (states, service) = (states(MOVED), service());
+        assert_eq!(states.len(), 3);
+        let halves = |members: Option<&[IpNet]>| -> Vec<Option<Half>> {
+            states
+                .iter()
+                .map(|state| half_among(state, &service, members))
+                .collect()
+        };
+        let client = Some(Half::Client { forwarded: true });
+        assert_eq!(halves(Some(&[])), [None, None, None]);
+        let held = members(&["10.0.20.203".into(), "kms.example".into()]);
+        assert_eq!(halves(Some(&held)), [client, Some(Half::Server), None]);
+        assert_eq!(
+            halves(None),
+            [client, None, None],
+            "what is forwarded counts"
+        );
+        assert!(states.iter().all(|state| concerns(state, &service)));
+        let tallied = tally_among(&states, &service, Some(&held), &[], |_| false);
+        assert_eq!((tallied.len(), tallied[0].established), (1, 1));
+        assert!(tally(&states, &service, &[], |_| false).is_empty());
+    }
+
+    #[test]
+    fn a_mapped_source_is_the_ipv4_one() {
+        let text = "vtnet0 tcp ::ffff:10.0.20.202[1688] <- ::ffff:198.51.100.7[40001]       ESTABLISHED:ESTABLISHED\n";
+        let tallied = tally(&states(text), &service(), &[], IpAddr::is_ipv4);
+        assert_eq!(tallied.len(), 1);
+        assert_eq!(tallied[0].address.to_string(), "198.51.100.7");
+        assert!(tallied[0].blocked, "asked about by its IPv4 form");
+    }
 }

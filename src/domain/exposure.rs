@@ -252,7 +252,7 @@ fn state_elsewhere(path: &Path<'_>, enabled: bool) -> State {
 }
 
 fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
-    if let Some(other) = path.elsewhere.filter(|other| other.lets_in())
+    if let Some(other) = path.elsewhere.filter(path::Elsewhere::lets_in)
         && path.passes.is_empty()
     {
         return Some(other.caps());

@@ -224,6 +224,29 @@ pub fn judge(exposure: &Exposure, presets: &[Preset]) -> Standing {
     }
 }
 
+impl Standing {
+    /// Says in one sentence, without full stop, whether the caps are in force and which they are.
+    pub fn sentence(&self) -> String {
+        let preset = self.preset.as_ref();
+        let name = preset.map_or("no preset".into(), |preset| format!("preset {preset}"));
+        match (self.in_force, self.loaded) {
+            (true, Some(caps)) => format!("in force: {caps} per source ({name})"),
+            (false, Some(caps)) if caps.is_empty() => {
+                "NOT in force: the loaded rule caps no source".to_owned()
+            }
+            (false, Some(caps)) => {
+                format!("NOT in force, though loaded: {caps} per source ({name})")
+            }
+            (_, None) => match self.configured.filter(|caps| !caps.is_empty()) {
+                Some(caps) => format!(
+                    "NOT in force: no rule is loaded; configured are {caps} per source ({name})"
+                ),
+                None => "NOT in force: no rule is loaded, and none is configured with caps".into(),
+            },
+        }
+    }
+}
+
 /// How close a source is to `max-src-conn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -241,8 +264,8 @@ pub enum Pressure {
 pub struct Pressed {
     /// The client.
     pub address: IpAddr,
-    /// Its established connections.
-    pub established: u64,
+    /// Its connections as they count against the cap: pf's own count where there is one.
+    pub connections: u64,
     /// How close that is to the cap.
     pub pressure: Pressure,
 }
@@ -260,14 +283,14 @@ pub fn pressure(established: u64, cap: Option<u32>) -> Pressure {
 pub fn pressed(sources: impl IntoIterator<Item = (IpAddr, u64)>, cap: Option<u32>) -> Vec<Pressed> {
     let mut pressed: Vec<Pressed> = sources
         .into_iter()
-        .map(|(address, established)| Pressed {
+        .map(|(address, connections)| Pressed {
             address,
-            established,
-            pressure: pressure(established, cap),
+            connections,
+            pressure: pressure(connections, cap),
         })
         .filter(|source| source.pressure != Pressure::Within)
         .collect();
-    pressed.sort_by_key(|source| (std::cmp::Reverse(source.established), source.address));
+    pressed.sort_by_key(|source| (std::cmp::Reverse(source.connections), source.address));
     pressed
 }
 
@@ -391,6 +414,39 @@ mod tests {
         assert_eq!(pressure(51, Some(50)), Pressure::Over);
         assert_eq!(pressure(u64::MAX, None), Pressure::Within);
         assert_eq!(pressure(2, Some(3)), Pressure::Within, "two thirds");
+    }
+
+    #[test]
+    fn the_standing_in_one_sentence() {
+        let caps = Preset::built_in()[0].caps;
+        let sentence = |in_force, loaded, configured| {
+            let (preset, why) = (Some("default".to_owned()), String::new());
+            Standing {
+                configured,
+                loaded,
+                preset,
+                in_force,
+                why,
+            }
+            .sentence()
+        };
+        let text = "max-src-conn 50, max-src-conn-rate 10/60 per source (preset default)";
+        assert_eq!(
+            sentence(true, Some(caps), None),
+            format!("in force: {text}")
+        );
+        assert_eq!(
+            sentence(false, Some(caps), None),
+            format!("NOT in force, though loaded: {text}")
+        );
+        assert_eq!(
+            sentence(false, None, Some(caps)),
+            format!("NOT in force: no rule is loaded; configured are {text}")
+        );
+        assert_eq!(
+            sentence(false, Some(Caps::default()), Some(caps)),
+            "NOT in force: the loaded rule caps no source"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum Question {
     Rules,
     /// Loaded translation rules with counters.
     Translation,
-    /// States that concern the service, of one source if named.
+    /// States of the service's port, of one source if named; which are the service's is told by its alias.
     States(Option<IpAddr>),
     /// Source nodes.
     Sources,

@@ -135,9 +135,8 @@ pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) ->
     let held = match address(other) {
         Some(first) if first == wanted => Answer::Yes,
         // The device may have more addresses.
-        Some(_) if other.host.starts_with('(') => Answer::Maybe,
+        _ if other.host.starts_with('(') => Answer::Maybe,
         Some(_) => Answer::No,
-        None if other.host.starts_with('(') => Answer::Maybe,
         None => holds(&other.host, wanted),
     };
     if other.negated { held.negated() } else { held }

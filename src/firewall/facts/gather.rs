@@ -80,7 +80,7 @@ impl Gathered {
                         return;
                     }
                     let state = view.to_owned();
-                    if connections::half(&state, service).is_some() {
+                    if connections::concerns(&state, service) {
                         states.push(state);
                     }
                 });
@@ -105,7 +105,7 @@ impl Gathered {
         };
         let rest = parser.finish(&mut |view: StateView<'_>| {
             let state = view.to_owned();
-            if connections::half(&state, &service).is_some() {
+            if connections::concerns(&state, &service) {
                 states.push(state);
             }
         });
