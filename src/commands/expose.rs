@@ -9,7 +9,7 @@ use super::context::{Context, needed, wanted};
 use crate::domain::connections::Source;
 use crate::domain::exposure::{self, Exposure, Loaded, Part, State};
 use crate::domain::warning::Warning;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
@@ -77,6 +77,12 @@ pub fn assess(
     warnings: &mut Vec<Warning>,
 ) -> Result<Exposure> {
     let filter = needed(&reading.rules)?;
+    if !exposure::complete::looks_complete(filter) {
+        return Err(Failure::failed(
+            "The firewall's list of rules is cut short or has gaps, so nothing is said about what it lets in.",
+        )
+        .hint("Run the command again; if it stays so, compare with `pfctl -vvPsr` on the firewall."));
+    }
     let nat = needed(&reading.translation)?;
     let info = wanted(&reading.info, "Whether pf is enabled", warnings);
     let configured = wanted(&reading.configured, "What is configured", warnings);
