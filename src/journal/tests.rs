@@ -132,6 +132,23 @@ fn removed_repeated_and_swapped_lines_are_named() {
 }
 
 #[test]
+fn a_record_forged_with_a_fitting_hash_breaks_the_next_link() {
+    let (_home, journal) = with_events(3);
+    let text = fs::read(journal.path()).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut forged = lines[0].to_vec();
+    let first = line::claimed_hash(lines[0]).unwrap();
+    line::push(&mut forged, 2, &first, now(), &event(7)).unwrap();
+    forged.extend_from_slice(lines[2]);
+    let breaks: Vec<u64> = check(&forged)
+        .breaks
+        .iter()
+        .map(|broken| broken.line)
+        .collect();
+    assert_eq!(breaks, [3]);
+}
+
+#[test]
 fn a_broken_chain_does_not_stop_an_emergency_and_stays_named() {
     let (_home, journal) = with_events(2);
     let text = fs::read_to_string(journal.path())
