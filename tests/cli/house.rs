@@ -221,6 +221,8 @@ fn only_the_procedure_changes_anything() {
                 "\"-f\"",
             ],
             &[
+                // Reads such words in a crontab.
+                "domain/expiry",
                 "firewall/act",
                 "firewall/facts",
                 "firewall/ssh_arguments",
