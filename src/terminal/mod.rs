@@ -1,5 +1,5 @@
 //! Streams and modes: stdout is data, stderr is talk. The mode is decided once, in [`Terminal::new`]; every
-//! byte that came from the firewall, a log or DNS passes [`clean`] before it reaches a terminal.
+//! byte that came from the firewall, a log or DNS passes [`clean()`] before it reaches a terminal.
 
 mod clean;
 pub mod human;
