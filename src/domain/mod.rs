@@ -11,5 +11,6 @@ pub mod freebsd;
 pub mod overload;
 pub mod pf;
 pub mod ratelimit;
+pub mod rpc;
 pub mod service;
 pub mod warning;
