@@ -138,7 +138,7 @@ impl KubectlError {
         }
     }
 
-    /// Tells the failure apart by kubectl's words, which are stable from 1.27 to 1.37.
+    /// Tells the failure apart by kubectl's words; those of 1.32 and 1.37 are the same.
     fn of_words(status: i32, stderr: &str) -> Self {
         let lines = || {
             stderr
