@@ -25,6 +25,9 @@ _kmsctl() {
             kmsctl,demo)
                 cmd="kmsctl__subcmd__demo"
                 ;;
+            kmsctl,doctor)
+                cmd="kmsctl__subcmd__doctor"
+                ;;
             kmsctl,expose)
                 cmd="kmsctl__subcmd__expose"
                 ;;
@@ -57,6 +60,9 @@ _kmsctl() {
                 ;;
             kmsctl,util)
                 cmd="kmsctl__subcmd__util"
+                ;;
+            kmsctl,verify)
+                cmd="kmsctl__subcmd__verify"
                 ;;
             kmsctl,virusprot)
                 cmd="kmsctl__subcmd__virusprot"
@@ -148,6 +154,9 @@ _kmsctl() {
             kmsctl__subcmd__help,demo)
                 cmd="kmsctl__subcmd__help__subcmd__demo"
                 ;;
+            kmsctl__subcmd__help,doctor)
+                cmd="kmsctl__subcmd__help__subcmd__doctor"
+                ;;
             kmsctl__subcmd__help,expose)
                 cmd="kmsctl__subcmd__help__subcmd__expose"
                 ;;
@@ -180,6 +189,9 @@ _kmsctl() {
                 ;;
             kmsctl__subcmd__help,util)
                 cmd="kmsctl__subcmd__help__subcmd__util"
+                ;;
+            kmsctl__subcmd__help,verify)
+                cmd="kmsctl__subcmd__help__subcmd__verify"
                 ;;
             kmsctl__subcmd__help,virusprot)
                 cmd="kmsctl__subcmd__help__subcmd__virusprot"
@@ -386,7 +398,11 @@ _kmsctl() {
 
     case "${cmd}" in
         kmsctl)
+<<<<<<< HEAD
             opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help"
+=======
+            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
+>>>>>>> verify
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -979,6 +995,51 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__doctor)
+            opts="-o -q -v -h --problems --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__expose)
             opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help apply restore revoke show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1358,7 +1419,11 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help)
+<<<<<<< HEAD
             opts="apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help"
+=======
+            opts="config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
+>>>>>>> verify
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1486,6 +1551,20 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__demo__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1836,6 +1915,20 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__util__subcmd__man)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2653,7 +2746,11 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
+<<<<<<< HEAD
             opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help expose history ratelimit rule states status virusprot"
+=======
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor rule states status verify virusprot"
+>>>>>>> verify
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3181,6 +3278,55 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__verify)
+            opts="-o -q -v -h --expect --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect)
+                    COMPREPLY=($(compgen -W "open closed" -- "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then

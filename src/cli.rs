@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, config, demo, expose, history, keep, ratelimit, rule, runbook, states, status, undo,
-    util, virusprot,
+    apply, config, demo, doctor, expose, history, keep, ratelimit, rule, runbook, states, status, undo,
+    util, verify, virusprot,
 };
 use crate::settings::keys;
 
@@ -89,6 +89,8 @@ pub enum Command {
     Config(config::Args),
     /// Run the simulated firewall as an SSH server of its own, or forget its state
     Demo(demo::Args),
+    /// Check every assumption that kmsctl makes, each with its fix
+    Doctor(doctor::Args),
     /// Show whether the service is exposed, close it and open it again
     Expose(expose::Args),
     /// Show what was changed, by whom, and how it stands
@@ -109,6 +111,8 @@ pub enum Command {
     Undo(undo::Args),
     /// Print completions and man pages
     Util(util::Args),
+    /// Follow the path of a connection hop by hop, and tell what is wrong with it
+    Verify(verify::Args),
     /// Show, test and free the addresses that pf has blocked
     Virusprot(virusprot::Args),
 }

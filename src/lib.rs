@@ -1,7 +1,7 @@
 //! kmsctl: the map of the house.
 //!
 //! ```text
-//! main → cli → commands → { firewall, simulator, terminal, settings }
+//! main → cli → commands → { firewall, inside, kubectl, simulator, terminal, settings }
 //!                   everything → domain → (std, serde, jiff, ipnet only)
 //! ```
 //!
@@ -14,6 +14,8 @@
 //! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
 //!   remote shell, `facts` turns replies into typed answers, `agent` has
 //!   pfSense's own PHP read and change config.xml (`agent/*.php`, one process for one question).
+//! * [`inside`] — what this machine sees of the service: name servers, a connection, the first word of the protocol.
+//! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
@@ -29,6 +31,8 @@ pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod firewall;
+pub mod inside;
+pub mod kubectl;
 pub mod journal;
 pub mod procedure;
 pub mod settings;
@@ -60,7 +64,9 @@ pub fn run(cli: &Cli) -> u8 {
             match failure.kind {
                 Kind::ReaderGone => {}
                 // The data has said so already; this is talk.
-                Kind::No | Kind::Interrupted => context.terminal.say(&failure.message),
+                Kind::No | Kind::Inconclusive | Kind::Interrupted => {
+                    context.terminal.say(&failure.message);
+                }
                 _ => context.terminal.fail(&failure),
             }
             failure.kind.exit_code()

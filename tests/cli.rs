@@ -20,6 +20,8 @@ mod demo;
 mod expose;
 #[path = "cli/history.rs"]
 mod history;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/house.rs"]
 mod house;
 #[path = "cli/over_sshd.rs"]
@@ -35,5 +37,7 @@ mod status;
 mod support;
 #[path = "cli/util.rs"]
 mod util;
+#[path = "cli/verify.rs"]
+mod verify;
 #[path = "cli/virusprot.rs"]
 mod virusprot;

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod config;
 pub mod context;
 pub mod demo;
+pub mod doctor;
 pub mod expose;
 pub mod history;
 pub mod keep;
@@ -15,6 +16,7 @@ pub mod states;
 pub mod status;
 pub mod undo;
 pub mod util;
+pub mod verify;
 pub mod virusprot;
 pub mod watch;
 
@@ -28,6 +30,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Apply(arguments) => apply::run(context, arguments).await,
         Command::Config(arguments) => config::run(context, arguments),
         Command::Demo(arguments) => demo::run(context, arguments).await,
+        Command::Doctor(arguments) => Box::pin(doctor::run(context, arguments)).await,
         Command::Expose(arguments) => expose::run(context, arguments).await,
         Command::History(arguments) => history::run(context, arguments).await,
         Command::Keep(arguments) => keep::run(context, arguments).await,
@@ -38,6 +41,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Status(arguments) => status::run(context, arguments).await,
         Command::Undo(arguments) => undo::run(context, arguments).await,
         Command::Util(arguments) => util::run(context, arguments),
+        Command::Verify(arguments) => Box::pin(verify::run(context, arguments)).await,
         Command::Virusprot(arguments) => virusprot::run(context, arguments).await,
     }
 }

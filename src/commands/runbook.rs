@@ -10,12 +10,14 @@ use crate::terminal::human::left;
 
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("doctor", include_str!("../../runbooks/doctor.md")),
     ("expose", include_str!("../../runbooks/expose.md")),
     ("history", include_str!("../../runbooks/history.md")),
     ("ratelimit", include_str!("../../runbooks/ratelimit.md")),
     ("rule", include_str!("../../runbooks/rule.md")),
     ("states", include_str!("../../runbooks/states.md")),
     ("status", include_str!("../../runbooks/status.md")),
+    ("verify", include_str!("../../runbooks/verify.md")),
     ("virusprot", include_str!("../../runbooks/virusprot.md")),
 ];
 

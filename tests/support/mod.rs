@@ -3,6 +3,7 @@
 
 pub mod boxes;
 pub mod changing;
+pub mod cluster;
 pub mod delay_proxy;
 pub mod environment;
 pub mod instrument;
@@ -10,3 +11,4 @@ pub mod php;
 pub mod processes;
 pub mod skip;
 pub mod sshd;
+pub mod stubs;

@@ -77,6 +77,9 @@ pub(super) fn command(
         Question::Sources => pfctl(&["-vsS"]),
         Question::Info => pfctl(&["-vsi"]),
         Question::Limits => pfctl(&["-sm"]),
+        Question::FreeSpace => plain(&["/bin/df", "-k", "/cf/conf"]),
+        Question::RequestLimit => plain(&["/sbin/sysctl", "-n", "net.pf.request_maxcount"]),
+        Question::Armed => plain(&["/bin/ls", "-1", "/etc/cron.d"]),
         Question::Configured => {
             let request = ReadRequest {
                 alias: service.alias.clone(),

@@ -1,0 +1,242 @@
+//! Why kubectl brought no answer, told apart by its words, each with what to do about it. Runs nothing.
+
+use crate::error::{Failure, Kind};
+
+/// What kubectl says when its own configuration does not fit, beside `context "NAME" does not exist`.
+const CONFIGURATION: &[&str] = &[
+    "context was not found",
+    "Error in configuration",
+    "error loading config file",
+    "Missing or incomplete configuration",
+    "no configuration has been provided",
+    ": no such file or directory",
+];
+
+/// Why kubectl brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KubectlError {
+    /// There is no such program.
+    #[error("the program {program} is not installed")]
+    Missing {
+        /// As configured.
+        program: String,
+    },
+    /// The program cannot be started.
+    #[error("{program} cannot be started: {reason}")]
+    NotStarted {
+        /// As configured.
+        program: String,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("kubectl did not answer within {seconds} s")]
+    TimedOut {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The API server cannot be reached.
+    #[error("the cluster cannot be reached: {said}")]
+    Unreachable {
+        /// kubectl's words.
+        said: String,
+    },
+    /// The API server wants a login (401).
+    #[error("the cluster refuses the login: {said}")]
+    Unauthorized {
+        /// kubectl's words.
+        said: String,
+    },
+    /// The login lacks the right (403).
+    #[error("this login may not look at that: {said}")]
+    Forbidden {
+        /// kubectl's words.
+        said: String,
+    },
+    /// There is no object of that name (404).
+    #[error("it does not exist: {said}")]
+    NotFound {
+        /// kubectl's words.
+        said: String,
+    },
+    /// The cluster does not know the kind of object: MetalLB is absent, old, or not in layer 2 mode.
+    #[error("the cluster does not know such objects: {said}")]
+    UnknownResource {
+        /// kubectl's words.
+        said: String,
+    },
+    /// kubectl's own configuration is wrong.
+    #[error("kubectl's configuration does not fit: {said}")]
+    Configuration {
+        /// kubectl's words.
+        said: String,
+    },
+    /// Any other failure.
+    #[error("kubectl failed with exit code {status}: {said}")]
+    Failed {
+        /// Its exit code; -1 after a signal.
+        status: i32,
+        /// kubectl's words.
+        said: String,
+    },
+    /// More than is taken.
+    #[error("kubectl's answer is larger than 16 MiB")]
+    TooLarge,
+    /// Success, but no JSON of that shape.
+    #[error("kubectl answered in a form kmsctl does not know: {reason}")]
+    Garbled {
+        /// The parser's words.
+        reason: String,
+    },
+}
+
+impl KubectlError {
+    /// Returns what to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } | Self::NotStarted { .. } => {
+                "Install kubectl, or name it in cluster.kubectl."
+            }
+            Self::TimedOut { .. } | Self::Unreachable { .. } => {
+                "Is the VPN up? Try `kubectl cluster-info`; cluster.context and cluster.kubeconfig choose the cluster."
+            }
+            Self::Unauthorized { .. } => "Log in to the cluster again.",
+            Self::Forbidden { .. } => {
+                "Ask for the right to read it, or look with a login that has it (cluster.context)."
+            }
+            Self::NotFound { .. } => {
+                "Does cluster.namespace, and do the names below cluster, fit what is deployed?"
+            }
+            Self::UnknownResource { .. } => "Is MetalLB installed, and 0.14 or newer?",
+            Self::Configuration { .. } => {
+                "`kubectl config get-contexts` lists what cluster.context may name."
+            }
+            Self::Failed { .. } | Self::TooLarge | Self::Garbled { .. } => {
+                "Run the same with kubectl to see more."
+            }
+        }
+    }
+
+    /// Tells the failure apart by kubectl's words; those of 1.32 and 1.37 are the same.
+    pub(super) fn of_words(status: i32, stderr: &str) -> Self {
+        let lines = || {
+            stderr
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+        };
+        // Warnings and klog's lines (`E0822 …`, `W0822 …`) come first; the sentence that counts is the last.
+        let said: String = lines()
+            .next_back()
+            .unwrap_or("it said nothing")
+            .chars()
+            .take(300)
+            .collect();
+        let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
+        if has(&["(Forbidden)", "is forbidden:"]) {
+            return Self::Forbidden { said };
+        }
+        if has(&["(NotFound)"]) {
+            return Self::NotFound { said };
+        }
+        if has(&[
+            "(Unauthorized)",
+            "You must be logged in",
+            "getting credentials",
+        ]) {
+            return Self::Unauthorized { said };
+        }
+        if has(&[
+            "doesn't have a resource type",
+            "no matches for kind",
+            "could not find the requested resource",
+        ]) {
+            return Self::UnknownResource { said };
+        }
+        let no_context = stderr.contains("context \"") && stderr.contains("does not exist");
+        if no_context || has(CONFIGURATION) {
+            return Self::Configuration { said };
+        }
+        if has(&[
+            "Unable to connect",
+            "was refused",
+            "dial tcp",
+            "i/o timeout",
+            "TLS handshake timeout",
+            "Client.Timeout",
+            "context deadline exceeded",
+            "no route to host",
+            "no such host",
+            "(ServiceUnavailable)",
+        ]) {
+            return Self::Unreachable { said };
+        }
+        Self::Failed { status, said }
+    }
+}
+
+impl From<KubectlError> for Failure {
+    fn from(error: KubectlError) -> Self {
+        Self::new(
+            Kind::Unreachable,
+            format!("The cluster cannot answer: {error}."),
+        )
+        .hint(error.fix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_fail_is_told_apart_by_kubectls_words() {
+        let kind = |text: &str| KubectlError::of_words(1, text);
+        let forbidden = kind(
+            "Error from server (Forbidden): pods is forbidden: User \"tester\" cannot list resource \"pods\"",
+        );
+        assert!(matches!(forbidden, KubectlError::Forbidden { .. }));
+        assert!(matches!(
+            kind("Error from server (NotFound): services \"x\" not found"),
+            KubectlError::NotFound { .. }
+        ));
+        assert!(matches!(
+            kind("error: the server doesn't have a resource type \"servicel2statuses\""),
+            KubectlError::UnknownResource { .. }
+        ));
+        assert!(matches!(
+            kind("Error in configuration: context was not found for specified context: x"),
+            KubectlError::Configuration { .. }
+        ));
+        assert!(matches!(
+            kind(
+                "E0822 1 memcache.go] couldn't get\nThe connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?"
+            ),
+            KubectlError::Unreachable { .. }
+        ));
+        assert!(matches!(
+            kind("error: You must be logged in to the server (Unauthorized)"),
+            KubectlError::Unauthorized { .. }
+        ));
+        assert!(matches!(
+            kind("error: context \"nonsense\" does not exist"),
+            KubectlError::Configuration { .. }
+        ));
+        assert_eq!(
+            kind(""),
+            KubectlError::Failed {
+                status: 1,
+                said: "it said nothing".into()
+            }
+        );
+    }
+
+    #[test]
+    fn failures_are_of_the_other_side() {
+        let failure = Failure::from(KubectlError::Missing {
+            program: "kubectl".into(),
+        });
+        assert_eq!(failure.kind.exit_code(), 5);
+        assert_eq!(failure.hints.len(), 1);
+    }
+}
