@@ -398,11 +398,7 @@ _kmsctl() {
 
     case "${cmd}" in
         kmsctl)
-<<<<<<< HEAD
-            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help"
-=======
-            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
->>>>>>> verify
+            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1419,11 +1415,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help)
-<<<<<<< HEAD
-            opts="apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help"
-=======
-            opts="config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
->>>>>>> verify
+            opts="apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2746,11 +2738,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
-<<<<<<< HEAD
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help expose history ratelimit rule states status virusprot"
-=======
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor rule states status verify virusprot"
->>>>>>> verify
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor expose history ratelimit rule states status verify virusprot"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -41,28 +41,19 @@ complete -c kmsctl -n "__fish_kmsctl_needs_command" -s V -l version -d 'Print ve
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "apply" -d 'Apply a plan saved with --plan-out, if nothing moved since'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "config" -d 'Write, show and check the configuration'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
-<<<<<<< HEAD
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "doctor" -d 'Check every assumption that kmsctl makes, each with its fix'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "expose" -d 'Show whether the service is exposed, close it and open it again'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "history" -d 'Show what was changed, by whom, and how it stands'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "keep" -d 'Make a temporary change permanent'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "ratelimit" -d 'Show the caps per source and who is near them, and change them'
-=======
-complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "doctor" -d 'Check every assumption that kmsctl makes, each with its fix'
-complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "expose" -d 'Show whether the service is exposed, rule by rule, and why'
-complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "ratelimit" -d 'Show the caps per source: configured, loaded, and who is near them'
->>>>>>> verify
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "rule" -d 'Show the rules of the exposure with their counters'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "runbook" -d 'Read a runbook in the terminal'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "states" -d 'Show the live connections of the service, and end them'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "status" -d 'Show everything on one screen'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "undo" -d 'Take a change back'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "util" -d 'Print completions and man pages'
-<<<<<<< HEAD
-complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "virusprot" -d 'Show, test and free the addresses that pf has blocked'
-=======
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "verify" -d 'Follow the path of a connection hop by hop, and tell what is wrong with it'
-complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "virusprot" -d 'Show and test the addresses that pf has blocked'
->>>>>>> verify
+complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "virusprot" -d 'Show, test and free the addresses that pf has blocked'
 complete -c kmsctl -n "__fish_kmsctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand apply" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand apply" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
@@ -200,10 +191,6 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Forget the state of the simulated firewall'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-<<<<<<< HEAD
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from apply restore revoke show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from apply restore revoke show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
-=======
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
@@ -218,9 +205,8 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l demo -d 'Use th
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
->>>>>>> verify
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from apply restore revoke show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and not __fish_seen_subcommand_from apply restore revoke show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
 ndjson\t''
 csv\t''"
@@ -638,10 +624,6 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "example-config" -d 'Print the example configuration: every key with its default, meaning and environment name'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "man" -d 'Write the man pages into a directory'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-<<<<<<< HEAD
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from delete expire flush show test help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from delete expire flush show test help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
-=======
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l expect -d 'What it should be; without it, what the configuration of the firewall says' -r -f -a "open\t'Clients outside get in'
 closed\t'Nobody outside gets in'"
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -657,9 +639,8 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l demo -d 'Use th
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from show test help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
->>>>>>> verify
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from delete expire flush show test help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and not __fish_seen_subcommand_from delete expire flush show test help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
 ndjson\t''
 csv\t''"
@@ -768,37 +749,23 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show who is blocked: since when, until when, by what it is released'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "test" -d 'Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand virusprot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-<<<<<<< HEAD
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "apply" -d 'Apply a plan saved with --plan-out, if nothing moved since'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "config" -d 'Write, show and check the configuration'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "expose" -d 'Show whether the service is exposed, close it and open it again'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "history" -d 'Show what was changed, by whom, and how it stands'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "keep" -d 'Make a temporary change permanent'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "ratelimit" -d 'Show the caps per source and who is near them, and change them'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "rule" -d 'Show the rules of the exposure with their counters'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "runbook" -d 'Read a runbook in the terminal'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "states" -d 'Show the live connections of the service, and end them'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "status" -d 'Show everything on one screen'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "undo" -d 'Take a change back'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "util" -d 'Print completions and man pages'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "virusprot" -d 'Show, test and free the addresses that pf has blocked'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo expose history keep ratelimit rule runbook states status undo util virusprot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-=======
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "config" -d 'Write, show and check the configuration'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "doctor" -d 'Check every assumption that kmsctl makes, each with its fix'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "expose" -d 'Show whether the service is exposed, rule by rule, and why'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "ratelimit" -d 'Show the caps per source: configured, loaded, and who is near them'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "rule" -d 'Show the rules of the exposure with their counters'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "runbook" -d 'Read a runbook in the terminal'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "states" -d 'Show the live connections of the service, one row per source'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "status" -d 'Show everything on one screen'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "util" -d 'Print completions and man pages'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "verify" -d 'Follow the path of a connection hop by hop, and tell what is wrong with it'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "virusprot" -d 'Show and test the addresses that pf has blocked'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from config demo doctor expose ratelimit rule runbook states status util verify virusprot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
->>>>>>> verify
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "apply" -d 'Apply a plan saved with --plan-out, if nothing moved since'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "config" -d 'Write, show and check the configuration'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "demo" -d 'Run the simulated firewall as an SSH server of its own, or forget its state'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "doctor" -d 'Check every assumption that kmsctl makes, each with its fix'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "expose" -d 'Show whether the service is exposed, close it and open it again'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "history" -d 'Show what was changed, by whom, and how it stands'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "keep" -d 'Make a temporary change permanent'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "ratelimit" -d 'Show the caps per source and who is near them, and change them'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "rule" -d 'Show the rules of the exposure with their counters'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "runbook" -d 'Read a runbook in the terminal'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "states" -d 'Show the live connections of the service, and end them'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "status" -d 'Show everything on one screen'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "undo" -d 'Take a change back'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "util" -d 'Print completions and man pages'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "verify" -d 'Follow the path of a connection hop by hop, and tell what is wrong with it'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "virusprot" -d 'Show, test and free the addresses that pf has blocked'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and not __fish_seen_subcommand_from apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration without connecting'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "init" -d 'Write a configuration file by questions; never overwrites one'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where the configuration file is looked for'

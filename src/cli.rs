@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, config, demo, doctor, expose, history, keep, ratelimit, rule, runbook, states, status, undo,
-    util, verify, virusprot,
+    apply, config, demo, doctor, expose, history, keep, ratelimit, rule, runbook, states, status,
+    undo, util, verify, virusprot,
 };
 use crate::settings::keys;
 

@@ -16,12 +16,12 @@ mod change;
 mod config;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/expose.rs"]
 mod expose;
 #[path = "cli/history.rs"]
 mod history;
-#[path = "cli/doctor.rs"]
-mod doctor;
 #[path = "cli/house.rs"]
 mod house;
 #[path = "cli/over_sshd.rs"]

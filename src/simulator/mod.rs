@@ -7,8 +7,8 @@
 //! behind the box and beside it.
 
 mod agent;
-mod configuration;
 pub mod cluster;
+mod configuration;
 pub mod inside;
 mod pf;
 mod pfctl;
