@@ -243,9 +243,8 @@ impl Survey {
             unread: &mut reading.unread,
             more: &mut reading.more_unread,
         };
-        let checked = |reply: &Gathered, fine: &[i32]| {
-            check(reply, status, fine, program, &self.service.table)
-        };
+        let table = &self.service.table;
+        let checked = |reply: &Gathered, fine: &[i32]| check(reply, status, fine, program, table);
         match question {
             // Read first, by `read`: without a clock no age means anything.
             Question::Clock => {}
@@ -296,8 +295,13 @@ impl Survey {
                 reading.configured = configured(&reply, status, program, &self.agent_nonce);
             }
             Question::FreeSpace | Question::RequestLimit | Question::Armed => {
-                let checked = checked(&reply, &[0]);
-                small(reading, question, &reply.stdout, checked, program);
+                small(
+                    reading,
+                    question,
+                    &reply.stdout,
+                    checked(&reply, &[0]),
+                    program,
+                );
             }
         }
     }
