@@ -246,14 +246,9 @@ impl Survey {
         let table = &self.service.table;
         let checked = |reply: &Gathered, fine: &[i32]| check(reply, status, fine, program, table);
         match question {
-            // Read first, by `read`: without a clock no age means anything.
-            Question::Clock => {}
-            Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
-            Question::Interfaces => {
-                reading.interfaces = freebsd::interface_addresses(&reply.stdout);
-                reading.carp = freebsd::carp(&reply.stdout);
+            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
+                of_base_tool(reading, question, &reply.stdout);
             }
-            Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
             Question::Crontab => {
                 reading.crontab =
                     checked(&reply, &[0]).map(|()| expiry::crontab_items(&reply.stdout));
@@ -304,6 +299,20 @@ impl Survey {
                 );
             }
         }
+    }
+}
+
+/// Takes the answer of a base tool; what it does not tell stays unknown.
+fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
+    match question {
+        Question::Client => reading.client = freebsd::ssh_client(stdout),
+        Question::Interfaces => {
+            reading.interfaces = freebsd::interface_addresses(stdout);
+            reading.carp = freebsd::carp(stdout);
+        }
+        Question::Gateway => reading.gateway = freebsd::default_gateway(stdout),
+        // The clock is read first, by `read`: without it no age means anything.
+        _ => {}
     }
 }
 
