@@ -236,6 +236,7 @@ impl Survey {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a question")]
     fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered, status: i32) {
         let program = self.program(question);
         let mut unread = Unreads {
