@@ -11,6 +11,7 @@ pub mod freebsd;
 pub mod overload;
 pub mod pf;
 pub mod ratelimit;
+pub mod reach;
 pub mod rpc;
 pub mod service;
 pub mod warning;
