@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot,
+    config, demo, expose, ratelimit, rule, runbook, states, status, util, verify, virusprot,
 };
 use crate::settings::keys;
 
@@ -100,6 +100,8 @@ pub enum Command {
     Status(status::Args),
     /// Print completions and man pages
     Util(util::Args),
+    /// Prove whether the service can be reached
+    Verify(verify::Args),
     /// Show and test the addresses that pf has blocked
     Virusprot(virusprot::Args),
 }

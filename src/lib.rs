@@ -13,6 +13,7 @@
 //!   `exposure`, `ratelimit`, `expiry`, `blocked`, `connections`, `overload`. No file, process, network or clock.
 //! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
 //!   remote shell, `facts` turns replies into typed answers, `agent` asks pfSense's own PHP.
+//! * [`outside`] — vantages: the service tried from outside, through SSH servers, check services or this machine.
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
@@ -28,6 +29,7 @@ pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod firewall;
+pub mod outside;
 pub mod settings;
 pub mod simulator;
 pub mod terminal;
@@ -57,7 +59,9 @@ pub fn run(cli: &Cli) -> u8 {
             match failure.kind {
                 Kind::ReaderGone => {}
                 // The data has said so already; this is talk.
-                Kind::No | Kind::Interrupted => context.terminal.say(&failure.message),
+                Kind::No | Kind::Inconclusive | Kind::Interrupted => {
+                    context.terminal.say(&failure.message)
+                }
                 _ => context.terminal.fail(&failure),
             }
             failure.kind.exit_code()

@@ -11,6 +11,7 @@ pub mod runbook;
 pub mod states;
 pub mod status;
 pub mod util;
+pub mod verify;
 pub mod virusprot;
 pub mod watch;
 
@@ -30,6 +31,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::States(arguments) => states::run(context, arguments).await,
         Command::Status(arguments) => status::run(context, arguments).await,
         Command::Util(arguments) => util::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, arguments).await,
         Command::Virusprot(arguments) => virusprot::run(context, arguments).await,
     }
 }

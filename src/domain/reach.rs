@@ -8,6 +8,7 @@
 mod end;
 mod names;
 mod one;
+pub mod place;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -246,7 +247,8 @@ pub struct Judgement {
     pub quorum: Quorum,
     /// Every observation.
     pub vantages: Vec<Seen>,
-    /// What is odd: conflicts, names that lead elsewhere.
+    /// What is odd: conflicts, names that lead elsewhere. Travels as warnings.
+    #[serde(skip)]
     pub findings: Vec<Warning>,
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::environment::Environment;
 use super::layers::Layers;
 use super::values;
+use super::vantages::{self, Vantage};
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub presets: Vec<Preset>,
     /// The cluster's networks, and those that must never be blocked.
     pub networks: Networks,
+    /// Places outside to try from, by name.
+    pub vantages: Vec<Vantage>,
     /// Where kmsctl keeps its state.
     pub state_directory: PathBuf,
 }
@@ -132,6 +135,7 @@ impl Settings {
                 nodes: networks(layers, "networks.nodes")?,
                 protected: networks(layers, "networks.protected")?,
             },
+            vantages: vantages::resolve(layers, environment)?,
             state_directory: environment.state_directory(),
         })
     }

@@ -15,8 +15,16 @@ pub struct Resolved {
     pub by: String,
     /// It was asked from a vantage, so it tells what the outside is told.
     pub from_outside: bool,
-    /// The addresses, or why there are none.
+    /// The addresses, or why there are none; null in JSON then.
+    #[serde(rename = "addresses", serialize_with = "or_null")]
     pub answer: Result<Vec<IpAddr>, String>,
+}
+
+fn or_null<S: serde::Serializer>(
+    answer: &Result<Vec<IpAddr>, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    answer.as_ref().ok().serialize(serializer)
 }
 
 /// The name, what it resolves to, and what it should resolve to.
