@@ -22,6 +22,9 @@ _kmsctl() {
             kmsctl,demo)
                 cmd="kmsctl__subcmd__demo"
                 ;;
+            kmsctl,doctor)
+                cmd="kmsctl__subcmd__doctor"
+                ;;
             kmsctl,expose)
                 cmd="kmsctl__subcmd__expose"
                 ;;
@@ -45,6 +48,9 @@ _kmsctl() {
                 ;;
             kmsctl,util)
                 cmd="kmsctl__subcmd__util"
+                ;;
+            kmsctl,verify)
+                cmd="kmsctl__subcmd__verify"
                 ;;
             kmsctl,virusprot)
                 cmd="kmsctl__subcmd__virusprot"
@@ -115,6 +121,9 @@ _kmsctl() {
             kmsctl__subcmd__help,demo)
                 cmd="kmsctl__subcmd__help__subcmd__demo"
                 ;;
+            kmsctl__subcmd__help,doctor)
+                cmd="kmsctl__subcmd__help__subcmd__doctor"
+                ;;
             kmsctl__subcmd__help,expose)
                 cmd="kmsctl__subcmd__help__subcmd__expose"
                 ;;
@@ -138,6 +147,9 @@ _kmsctl() {
                 ;;
             kmsctl__subcmd__help,util)
                 cmd="kmsctl__subcmd__help__subcmd__util"
+                ;;
+            kmsctl__subcmd__help,verify)
+                cmd="kmsctl__subcmd__help__subcmd__verify"
                 ;;
             kmsctl__subcmd__help,virusprot)
                 cmd="kmsctl__subcmd__help__subcmd__virusprot"
@@ -257,7 +269,7 @@ _kmsctl() {
 
     case "${cmd}" in
         kmsctl)
-            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo expose ratelimit rule runbook states status util virusprot help"
+            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -805,6 +817,51 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__doctor)
+            opts="-o -q -v -h --problems --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__expose)
             opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -938,7 +995,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help)
-            opts="config demo expose ratelimit rule runbook states status util virusprot help"
+            opts="config demo doctor expose ratelimit rule runbook states status util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1052,6 +1109,20 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__demo__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1248,6 +1319,20 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__util__subcmd__man)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1928,6 +2013,55 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__verify)
+            opts="-o -q -v -h --expect --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect)
+                    COMPREPLY=($(compgen -W "open closed" -- "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    config, demo, expose, ratelimit, rule, runbook, states, status, util, verify, virusprot,
+    config, demo, doctor, expose, ratelimit, rule, runbook, states, status, util, verify, virusprot,
 };
 use crate::settings::keys;
 
@@ -86,6 +86,8 @@ pub enum Command {
     Config(config::Args),
     /// Run the simulated firewall as an SSH server of its own, or forget its state
     Demo(demo::Args),
+    /// Check every assumption that kmsctl makes, each with its fix
+    Doctor(doctor::Args),
     /// Show whether the service is exposed, rule by rule, and why
     Expose(expose::Args),
     /// Show the caps per source: configured, loaded, and who is near them
@@ -100,7 +102,7 @@ pub enum Command {
     Status(status::Args),
     /// Print completions and man pages
     Util(util::Args),
-    /// Prove whether the service can be reached
+    /// Follow the path of a connection hop by hop, and tell what is wrong with it
     Verify(verify::Args),
     /// Show and test the addresses that pf has blocked
     Virusprot(virusprot::Args),

@@ -13,6 +13,8 @@
 //!   `exposure`, `ratelimit`, `expiry`, `blocked`, `connections`, `overload`. No file, process, network or clock.
 //! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
 //!   remote shell, `facts` turns replies into typed answers, `agent` asks pfSense's own PHP.
+//! * [`inside`] — what this machine sees of the service: name servers, a connection, the first word of the protocol.
+//! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
 //! * [`outside`] — vantages: the service tried from outside, through SSH servers, check services or this machine.
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
@@ -29,6 +31,8 @@ pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod firewall;
+pub mod inside;
+pub mod kubectl;
 pub mod outside;
 pub mod settings;
 pub mod simulator;
@@ -60,7 +64,7 @@ pub fn run(cli: &Cli) -> u8 {
                 Kind::ReaderGone => {}
                 // The data has said so already; this is talk.
                 Kind::No | Kind::Inconclusive | Kind::Interrupted => {
-                    context.terminal.say(&failure.message)
+                    context.terminal.say(&failure.message);
                 }
                 _ => context.terminal.fail(&failure),
             }

@@ -40,6 +40,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Returns the connection, for what it can tell about itself.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Says good-bye; the simulated firewall saves its state.
     pub async fn close(self) -> Result<()> {
         self.survey.close().await;

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod context;
 pub mod demo;
+pub mod doctor;
 pub mod expose;
 pub mod ratelimit;
 pub mod rule;
@@ -24,6 +25,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Config(arguments) => config::run(context, arguments),
         Command::Demo(arguments) => demo::run(context, arguments).await,
+        Command::Doctor(arguments) => Box::pin(doctor::run(context, arguments)).await,
         Command::Expose(arguments) => expose::run(context, arguments).await,
         Command::Ratelimit(arguments) => ratelimit::run(context, arguments).await,
         Command::Rule(arguments) => rule::run(context, arguments).await,
@@ -31,7 +33,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::States(arguments) => states::run(context, arguments).await,
         Command::Status(arguments) => status::run(context, arguments).await,
         Command::Util(arguments) => util::run(context, arguments),
-        Command::Verify(arguments) => verify::run(context, arguments).await,
+        Command::Verify(arguments) => Box::pin(verify::run(context, arguments)).await,
         Command::Virusprot(arguments) => virusprot::run(context, arguments).await,
     }
 }

@@ -1,32 +1,43 @@
-//! `kmsctl verify`: is the service reachable? `--external` proves it from outside ([`external`]).
+//! `kmsctl verify`: the path of a connection, hop by hop, as it can be judged from inside; `--external` proves from
+//! outside ([`external`]). Reads only; to the server it
+//! says the first word of its protocol and no more.
 
 use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
 
 use super::context::Context;
-use crate::domain::reach::Expected;
-use crate::error::{Failure, Result};
+use super::expose;
+use crate::domain::findings::{Finding, Outcome};
+use crate::domain::hops::{self, Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan};
+use crate::domain::reach;
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::{Question, Reading};
+use crate::terminal::{Human, Tone};
 
 pub mod external;
+pub mod inside;
 mod report;
 
 /// Arguments of `kmsctl verify`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Try from outside, from every configured vantage
+    /// Prove it from outside instead, from every configured vantage
     #[arg(long)]
     external: bool,
     /// Use this vantage only; may be given more than once
     #[arg(long, value_name = "VANTAGE", requires = "external")]
     from: Vec<String>,
-    /// What should be true: open or closed; otherwise what the firewall's rules say
-    #[arg(long, value_name = "STATE", hide_possible_values = true)]
+    /// What it should be; without it, what the configuration of the firewall says
+    #[arg(long, value_name = "STATE", value_enum)]
     expect: Option<Expect>,
 }
 
-/// `--expect`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Expect {
+/// Words of `--expect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Expect {
+    /// Clients outside get in
     Open,
+    /// Nobody outside gets in
     Closed,
 }
 
@@ -39,14 +50,178 @@ impl From<Expect> for Expected {
     }
 }
 
-/// Runs `kmsctl verify …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    if !arguments.external {
-        return Err(Failure::usage("Say --external: only that is there so far."));
+impl From<Expect> for reach::Expected {
+    fn from(expect: Expect) -> Self {
+        match expect {
+            Expect::Open => Self::Open,
+            Expect::Closed => Self::Closed,
+        }
     }
-    let request = external::Request {
-        from: arguments.from.clone(),
-        expect: arguments.expect.map(Expected::from),
+}
+
+/// The firewall's questions.
+const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Configured,
+    Question::Interfaces,
+];
+
+/// `data` of the schema `verify`.
+#[derive(Serialize)]
+struct Verified<'a> {
+    verdict: Verdict,
+    expected: Option<Expected>,
+    as_expected: Option<bool>,
+    hops: &'a [Finding],
+    /// Filled by tries from outside.
+    vantages: [(); 0],
+}
+
+/// Runs `kmsctl verify`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    if arguments.external {
+        let request = external::Request {
+            from: arguments.from.clone(),
+            expect: arguments.expect.map(reach::Expected::from),
+        };
+        return external::external(context, &request).await;
+    }
+    let (reading, inside) = tokio::join!(context.read(QUESTIONS), inside::gather(context));
+    let reading = reading?;
+    let mut warnings = Vec::new();
+    let exposure = expose::assess(context, &reading, &mut warnings);
+    let evidence = Evidence {
+        service: &context.settings.service,
+        names: &context.settings.cluster.names,
+        public_address: context.settings.verify.public_address,
+        resolutions: &inside.resolutions,
+        exposure: exposure.as_ref().map_err(trouble),
+        wan: wan(&reading),
+        cluster: inside.cluster.as_ref(),
+        connection: &inside.connection,
+        answer: inside.answer,
     };
-    external::external(context, &request).await
+    let judgement = hops::judge(&evidence, arguments.expect.map(Expected::from));
+    let data = Verified {
+        verdict: judgement.verdict,
+        expected: judgement.expected,
+        as_expected: judgement.as_expected,
+        hops: &judgement.hops,
+        vantages: [],
+    };
+    let mut view = context.view("verify", &reading, &data)?;
+    view.items = Some(("hops", COLUMNS));
+    view.warnings.extend(warnings);
+    view.human
+        .field("Verdict", sentence(&judgement), tone(&judgement));
+    view.human.gap();
+    for_people(&mut view.human, &judgement.hops);
+    context.terminal.show(&view)?;
+    conclude(&judgement)
+}
+
+/// Columns of findings in CSV.
+pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
+
+/// Adds findings for people: what was found, and below it what to do.
+pub fn for_people(human: &mut Human, findings: &[Finding]) {
+    for finding in findings {
+        let tone = match finding.result {
+            Outcome::Ok => Tone::Good,
+            Outcome::Wrong => Tone::Bad,
+            Outcome::Unknown => Tone::Warning,
+            Outcome::Skipped => Tone::Plain,
+        };
+        let word = match finding.result {
+            Outcome::Wrong => "WRONG",
+            other => other.name(),
+        };
+        human.field(
+            finding.check,
+            format!("{word:<9}{}", finding.evidence),
+            tone,
+        );
+        if let Some(fix) = &finding.fix {
+            human.field("", format!("{:9}Fix: {fix}", ""), Tone::Plain);
+        }
+    }
+}
+
+/// Finds the outside interface's addresses; its name is known from the configuration alone.
+pub fn wan(reading: &Reading) -> Known<Wan> {
+    let configured = reading.configured.as_ref().map_err(|error| {
+        Trouble::new(format!(
+            "which interface is outside is not known, as {error}"
+        ))
+    })?;
+    let device = configured
+        .interface
+        .as_ref()
+        .and_then(|interface| interface.device.as_deref());
+    let device = device
+        .ok_or_else(|| Trouble::new("the interface is not configured (service.interface)"))?;
+    let wan = Wan::of_device(device, &reading.interfaces);
+    if reading.interfaces.is_empty() {
+        return Err(Trouble::new("the firewall did not tell its addresses"));
+    }
+    Ok(wan)
+}
+
+/// Turns a failure into the reason of a finding.
+pub fn trouble(failure: &Failure) -> Trouble {
+    Trouble {
+        why: failure.message.trim_end_matches('.').to_owned(),
+        fix: failure.hints.first().cloned(),
+    }
+}
+
+fn sentence(judgement: &Judgement) -> String {
+    let verdict = match judgement.verdict {
+        Verdict::Open => "open: pf lets connections in, and the server behind it answers",
+        Verdict::Closed => "closed: pf lets nothing in",
+        Verdict::Inconclusive => "inconclusive: the hops below say what is missing",
+    };
+    let expected = match (judgement.expected, judgement.as_expected) {
+        (Some(expected), Some(true)) => format!("as expected ({})", expected.name()),
+        (Some(expected), Some(false)) => format!("not as expected ({})", expected.name()),
+        (Some(expected), None) => format!("expected: {}", expected.name()),
+        (None, _) => "nobody knows what to expect".to_owned(),
+    };
+    format!("{verdict}; {expected}. Seen from inside.")
+}
+
+fn tone(judgement: &Judgement) -> Tone {
+    match judgement.as_expected {
+        Some(true) => Tone::Good,
+        Some(false) => Tone::Bad,
+        None => Tone::Warning,
+    }
+}
+
+fn conclude(judgement: &Judgement) -> Result<()> {
+    match judgement.as_expected {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let wrong = judgement
+                .hops
+                .iter()
+                .filter(|hop| hop.result == Outcome::Wrong);
+            let names: Vec<&str> = wrong.map(|hop| hop.check).collect();
+            let which = if names.is_empty() {
+                String::new()
+            } else {
+                format!(" Wrong: {}.", names.join(", "))
+            };
+            Err(Failure::new(
+                Kind::No,
+                format!("The path is not as expected.{which}"),
+            ))
+        }
+        None => Err(Failure::new(
+            Kind::Inconclusive,
+            "The evidence allows no verdict.",
+        )),
+    }
 }

@@ -107,6 +107,57 @@ pub fn ssh_client(text: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
+/// The role of this node for one CARP address group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carp {
+    /// `MASTER`, `BACKUP` or `INIT`.
+    pub state: String,
+    /// The group.
+    pub vhid: u32,
+}
+
+/// Reads the `carp:` lines of `ifconfig -a`.
+pub fn carp(text: &[u8]) -> Vec<Carp> {
+    let text = String::from_utf8_lossy(text);
+    let of_line = |line: &str| {
+        let (state, rest) = line.trim().strip_prefix("carp: ")?.split_once(" vhid ")?;
+        Some(Carp {
+            state: state.to_owned(),
+            vhid: rest.split_ascii_whitespace().next()?.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+/// Reads the available bytes out of `df -k PATH`; long device names put the numbers on a line of their own.
+pub fn free_space(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let words: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .flat_map(str::split_ascii_whitespace)
+        .collect();
+    let percent = words.iter().position(|word| word.ends_with('%'))?;
+    // Nearly full disks show a negative number: root's reserve is in use.
+    let kibibytes: i64 = words.get(percent.checked_sub(1)?)?.parse().ok()?;
+    Some(u64::try_from(kibibytes).unwrap_or(0) << 10)
+}
+
+/// Reads the one number that `sysctl -n` prints.
+pub fn sysctl(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// Reads the names of our files out of `ls -1 /etc/cron.d`.
+pub fn armed(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines()
+        .map(str::trim)
+        .filter(|name| name.starts_with("kmsctl"))
+        .map(str::to_owned)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +203,24 @@ mod tests {
             ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"),
             "fe80::1".parse().ok()
         );
+    }
+
+    #[test]
+    fn small_tools_are_read() {
+        let text = b"vtnet0: flags=8863\n\tinet 192.168.1.2 netmask 0xffffff00\n\tcarp: BACKUP vhid 3 advbase 1 advskew 100\n";
+        assert_eq!(
+            carp(text),
+            [Carp {
+                state: "BACKUP".into(),
+                vhid: 3
+            }]
+        );
+        let df = b"Filesystem         1024-blocks   Used   Avail Capacity  Mounted on\npfSense/ROOT/default    9345672 812345 8533327     9%    /\n";
+        assert_eq!(free_space(df), Some(8_533_327 << 10));
+        let wrapped = b"Filesystem 1024-blocks Used Avail Capacity Mounted on\n/dev/gptid/very-long-name\n 100 200 -8 109% /\n";
+        assert_eq!(free_space(wrapped), Some(0));
+        assert_eq!(free_space(b"df: /cf/conf: No such file"), None);
+        assert_eq!(sysctl(b"65535\n"), Some(65_535));
+        assert_eq!(armed(b"at\nkmsctl-20260301-1\n"), ["kmsctl-20260301-1"]);
     }
 }

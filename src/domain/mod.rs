@@ -3,11 +3,15 @@
 
 pub mod blocked;
 pub mod change;
+pub mod cluster;
 pub mod configured;
 pub mod connections;
+pub mod dns;
 pub mod expiry;
 pub mod exposure;
+pub mod findings;
 pub mod freebsd;
+pub mod hops;
 pub mod overload;
 pub mod pf;
 pub mod ratelimit;

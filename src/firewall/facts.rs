@@ -12,7 +12,7 @@ use super::shell::{Shell, Stream};
 use crate::domain::configured::{Configured, CronItem};
 use crate::domain::connections;
 use crate::domain::expiry;
-use crate::domain::freebsd::{self, FirewallClock, InterfaceAddress};
+use crate::domain::freebsd::{self, Carp, FirewallClock, InterfaceAddress};
 use crate::domain::pf::info::{self, Info, Limits};
 use crate::domain::pf::rule::{self, Rule};
 use crate::domain::pf::source::{self, SourceNode};
@@ -53,6 +53,12 @@ pub enum Question {
     Limits,
     /// What config.xml says.
     Configured,
+    /// Room for the configuration.
+    FreeSpace,
+    /// The largest request that pf answers.
+    RequestLimit,
+    /// Files of ours in /etc/cron.d.
+    Armed,
 }
 
 /// Every reading tells its time, so the clock is always the first question.
@@ -156,6 +162,8 @@ pub struct Reading {
     pub client: Option<IpAddr>,
     /// Addresses of its interfaces.
     pub interfaces: Vec<InterfaceAddress>,
+    /// Its role for CARP addresses, asked with the interfaces.
+    pub carp: Vec<Carp>,
     /// Its default gateway.
     pub gateway: Option<IpAddr>,
     /// What cron runs.
@@ -178,6 +186,12 @@ pub struct Reading {
     pub limits: Fact<Limits>,
     /// What config.xml says.
     pub configured: Fact<Configured>,
+    /// Free bytes below /cf/conf.
+    pub free_space: Fact<u64>,
+    /// `net.pf.request_maxcount`, in entries.
+    pub request_limit: Fact<u64>,
+    /// Names of our files in /etc/cron.d.
+    pub armed: Fact<Vec<String>>,
     /// Lines that no parser understood: which command, and the line.
     pub unread: Vec<(String, Unread)>,
 }
@@ -265,6 +279,9 @@ impl Survey {
         match question {
             Question::Configured => self.paths.php.as_str(),
             Question::Crontab => self.paths.crontab.as_str(),
+            Question::FreeSpace => "/bin/df",
+            Question::RequestLimit => "/sbin/sysctl",
+            Question::Armed => "/bin/ls",
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
                 "a base system tool"
             }
@@ -287,6 +304,7 @@ impl Survey {
             Question::Client => reading.client = freebsd::ssh_client(&reply.stdout),
             Question::Interfaces => {
                 reading.interfaces = freebsd::interface_addresses(&reply.stdout);
+                reading.carp = freebsd::carp(&reply.stdout);
             }
             Question::Gateway => reading.gateway = freebsd::default_gateway(&reply.stdout),
             Question::Crontab => {
@@ -327,6 +345,10 @@ impl Survey {
             Question::Configured => {
                 reading.configured = configured(&reply, status, program, &self.agent_nonce);
             }
+            Question::FreeSpace | Question::RequestLimit | Question::Armed => {
+                let checked = checked(&reply, &[0]);
+                small(reading, question, &reply.stdout, checked, program);
+            }
         }
     }
 }
@@ -338,6 +360,31 @@ fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
             Failure::failed("The firewall did not tell its time, so no age could be told either.")
                 .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
         })
+}
+
+/// Takes the answer of one of the small tools, each a line or a few.
+fn small(
+    reading: &mut Reading,
+    question: &Question,
+    text: &[u8],
+    checked: Fact<()>,
+    program: &str,
+) {
+    match question {
+        Question::FreeSpace => {
+            reading.free_space = checked.and_then(|()| read(freebsd::free_space(text), program));
+        }
+        Question::RequestLimit => {
+            reading.request_limit = checked.and_then(|()| read(freebsd::sysctl(text), program));
+        }
+        _ => reading.armed = checked.map(|()| freebsd::armed(text)),
+    }
+}
+
+fn read<T>(value: Option<T>, program: &str) -> Fact<T> {
+    value.ok_or_else(|| FactError::Garbled {
+        program: program.to_owned(),
+    })
 }
 
 fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fact<Configured> {
@@ -555,6 +602,9 @@ fn command(question: &Question, service: &Service, paths: &Paths, agent_nonce: &
         Question::Sources => pfctl(&["-vsS"]),
         Question::Info => pfctl(&["-vsi"]),
         Question::Limits => pfctl(&["-sm"]),
+        Question::FreeSpace => plain(&["/bin/df", "-k", "/cf/conf"]),
+        Question::RequestLimit => plain(&["/sbin/sysctl", "-n", "net.pf.request_maxcount"]),
+        Question::Armed => plain(&["/bin/ls", "-1", "/etc/cron.d"]),
         Question::Configured => {
             let request = ReadRequest {
                 alias: service.alias.clone(),
@@ -574,6 +624,7 @@ impl Reading {
             clock,
             client: None,
             interfaces: Vec::new(),
+            carp: Vec::new(),
             gateway: None,
             crontab: Err(FactError::NotAsked),
             table: Err(FactError::NotAsked),
@@ -585,6 +636,9 @@ impl Reading {
             info: Err(FactError::NotAsked),
             limits: Err(FactError::NotAsked),
             configured: Err(FactError::NotAsked),
+            free_space: Err(FactError::NotAsked),
+            request_limit: Err(FactError::NotAsked),
+            armed: Err(FactError::NotAsked),
             unread: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod check_host;
 pub mod local;
+pub mod names;
 pub mod probe;
 pub mod ssh;
 

@@ -32,20 +32,20 @@ pub enum Way<'a> {
 }
 
 /// An open connection.
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Tunnel(Tunnel),
 }
 
 impl Stream {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).await,
             Self::Tunnel(tunnel) => tunnel.write(bytes).await,
         }
     }
 
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer).await,
             Self::Tunnel(tunnel) => tunnel.read(buffer).await,
@@ -65,7 +65,7 @@ pub struct Tried {
 }
 
 impl Way<'_> {
-    async fn connect(self, host: &str, port: u16) -> Result<Stream, Attempt> {
+    pub(super) async fn connect(self, host: &str, port: u16) -> Result<Stream, Attempt> {
         let connecting = async {
             match self {
                 Self::Direct => match TcpStream::connect((host, port)).await {

@@ -16,6 +16,10 @@ pub enum Kind {
     Duration,
     /// A literal IP address.
     Address,
+    /// A literal IP address, or nothing.
+    OptionalAddress,
+    /// A list of name servers, each `ADDRESS` or `ADDRESS:PORT`; in the environment, separated by commas.
+    Resolvers,
     /// A list of networks in CIDR notation; in the environment, separated by commas.
     Networks,
     /// A file path; `~/` is the home directory.
@@ -220,6 +224,12 @@ pub const KEYS: &[Key] = &[
         "Public name of the service.",
     ),
     key(
+        "service.public_address",
+        Kind::OptionalAddress,
+        r#""""#,
+        "Address the public name should have. Empty takes the firewall's own, where that is a public one.",
+    ),
+    key(
         "service.table",
         Kind::Table,
         r#""virusprot""#,
@@ -296,6 +306,66 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         r#""kms""#,
         "Namespace of the service.",
+    ),
+    key(
+        "cluster.enabled",
+        Kind::Word(&["auto", "yes", "no"]),
+        r#""auto""#,
+        "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.",
+    ),
+    key(
+        "cluster.kubeconfig",
+        Kind::Path,
+        r#""""#,
+        "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.",
+    ),
+    key(
+        "cluster.timeout",
+        Kind::Duration,
+        r#""8s""#,
+        "Deadline of one question to the cluster.",
+    ),
+    key(
+        "cluster.service",
+        Kind::Text,
+        r#""windows-kms""#,
+        "Name of the Service that is exposed.",
+    ),
+    key(
+        "cluster.deployment",
+        Kind::Text,
+        r#""kms""#,
+        "Name of the Deployment behind it.",
+    ),
+    key(
+        "cluster.selector",
+        Kind::Text,
+        r#""app=kms-service""#,
+        "Label selector of its pods.",
+    ),
+    key(
+        "cluster.server_container",
+        Kind::Text,
+        r#""windows-kms""#,
+        "Container of the KMS server in those pods.",
+    ),
+    key(
+        "cluster.notifier_container",
+        Kind::Text,
+        r#""slack-notifier""#,
+        "Container of the notifier in those pods.",
+    ),
+    key(
+        "cluster.metallb_namespace",
+        Kind::Text,
+        r#""metallb-system""#,
+        "Namespace where MetalLB says which node announces an address.",
+    ),
+    key(
+        "verify.resolvers",
+        Kind::Resolvers,
+        "[]",
+        "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey tell what the outside is told. They learn that you asked.",
     ),
 ];
 

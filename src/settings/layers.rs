@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
 /// A value's text and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
-    /// The text; networks are joined by commas.
+    /// The text; lists are joined by commas.
     pub text: String,
     /// The layer that won.
     pub origin: Origin,
@@ -255,13 +255,15 @@ fn text_of(kind: Kind, value: &toml::Value) -> Result<String, String> {
     match (kind, value) {
         (Kind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
         (Kind::Number(..), other) => Err(format!("it wants a number, not a {}", other.type_str())),
-        (Kind::Networks, toml::Value::Array(items)) => {
+        (Kind::Networks | Kind::Resolvers, toml::Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             texts
                 .map(|texts| texts.join(","))
                 .ok_or_else(|| "it wants a list of texts".to_owned())
         }
-        (Kind::Networks, other) => Err(format!("it wants a list, not a {}", other.type_str())),
+        (Kind::Networks | Kind::Resolvers, other) => {
+            Err(format!("it wants a list, not a {}", other.type_str()))
+        }
         (_, toml::Value::String(text)) => Ok(text.clone()),
         (_, other) => Err(format!(
             "it wants a text in quotes, not a {}",

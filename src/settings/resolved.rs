@@ -1,6 +1,7 @@
 //! The settings with their types: what every command works with. No layer is visible from here on.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::environment::Environment;
 use super::layers::Layers;
 use super::values;
 use super::vantages::{self, Vantage};
+use crate::domain::cluster::Names;
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
@@ -35,10 +37,44 @@ pub struct Settings {
     pub presets: Vec<Preset>,
     /// The cluster's networks, and those that must never be blocked.
     pub networks: Networks,
+    /// The cluster behind the service.
+    pub cluster: Cluster,
+    /// What the path is verified with.
+    pub verify: Verify,
     /// Places outside to try from, by name.
     pub vantages: Vec<Vantage>,
     /// Where kmsctl keeps its state.
     pub state_directory: PathBuf,
+}
+
+/// The cluster and the names of what is looked at in it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// There is one to ask.
+    pub configured: bool,
+    /// The kubectl program.
+    pub kubectl: String,
+    /// kubectl's configuration file; `None` leaves it to kubectl.
+    pub kubeconfig: Option<PathBuf>,
+    /// kubectl's context; `None` is the current one.
+    pub context: Option<String>,
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Deadline of one question.
+    pub timeout: Duration,
+    /// The names in it.
+    pub names: Names,
+    /// Namespace of MetalLB.
+    pub metallb_namespace: String,
+}
+
+/// What verifying the path needs beyond the service itself.
+#[derive(Clone, Debug, Default)]
+pub struct Verify {
+    /// Name servers to ask beside the system's resolver.
+    pub resolvers: Vec<SocketAddr>,
+    /// The address that the public name should have, where the operator said so.
+    pub public_address: Option<IpAddr>,
 }
 
 /// The firewall and how to reach it.
@@ -135,6 +171,8 @@ impl Settings {
                 nodes: networks(layers, "networks.nodes")?,
                 protected: networks(layers, "networks.protected")?,
             },
+            cluster: Cluster::resolve(layers, environment)?,
+            verify: Verify::resolve(layers),
             vantages: vantages::resolve(layers, environment)?,
             state_directory: environment.state_directory(),
         })
@@ -199,6 +237,54 @@ impl Firewall {
             pfctl: program("firewall.paths.pfctl")?,
             php: program("firewall.paths.php")?,
         })
+    }
+}
+
+impl Cluster {
+    fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
+        let text = |path: &str| Some(layers.text(path)).filter(|text| !text.is_empty());
+        // These become arguments of kubectl: one that looks like a flag would be taken for one.
+        let name = |path: &str| match layers.text(path) {
+            text if text.is_empty() || text.starts_with('-') => Err(Failure::usage(format!(
+                "Wrong value for `{path}`: `{text}` is not a name."
+            ))),
+            text => Ok(text.to_owned()),
+        };
+        let named = text("cluster.context").is_some() || text("cluster.kubeconfig").is_some();
+        Ok(Self {
+            configured: match layers.text("cluster.enabled") {
+                "yes" => true,
+                "no" => false,
+                _ => named,
+            },
+            kubectl: name("cluster.kubectl")?,
+            kubeconfig: text("cluster.kubeconfig").map(|path| environment.expand(path)),
+            context: text("cluster.context").map(str::to_owned),
+            namespace: name("cluster.namespace")?,
+            timeout: values::duration(layers.text("cluster.timeout")).map_err(|problem| {
+                Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}."))
+            })?,
+            names: Names {
+                service: name("cluster.service")?,
+                deployment: name("cluster.deployment")?,
+                selector: name("cluster.selector")?,
+                server: name("cluster.server_container")?,
+                notifier: name("cluster.notifier_container")?,
+            },
+            metallb_namespace: name("cluster.metallb_namespace")?,
+        })
+    }
+}
+
+impl Verify {
+    fn resolve(layers: &Layers) -> Self {
+        let resolvers = layers.text("verify.resolvers").split(',').map(str::trim);
+        Self {
+            resolvers: resolvers
+                .filter_map(|text| values::resolver(text).ok())
+                .collect(),
+            public_address: layers.text("service.public_address").parse().ok(),
+        }
     }
 }
 

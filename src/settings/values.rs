@@ -1,6 +1,6 @@
 //! Typed values out of configuration text. Each function says in its error what it wanted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -50,6 +50,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn address(text: &str) -> Result<IpAddr, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
+}
+
+/// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 unless told.
+pub fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let bare = text
+        .parse::<IpAddr>()
+        .map(|address| SocketAddr::new(address, 53));
+    bare.or_else(|_| text.parse::<SocketAddr>())
+        .ok()
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| format!("`{text}` is not a name server; write ADDRESS or ADDRESS:PORT"))
 }
 
 /// Reads a network in CIDR notation; a bare address is a network of one.
@@ -112,6 +123,7 @@ fn url(text: &str) -> Result<(), String> {
 /// Checks a value's text against its key's kind.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
+        Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
         Kind::Text | Kind::Path => {
             if text.chars().any(char::is_control) {
                 return Err("it holds a control character".to_owned());
@@ -133,7 +145,11 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             )),
         },
         Kind::Duration => duration(text).map(drop),
-        Kind::Address => address(text).map(drop),
+        Kind::Address | Kind::OptionalAddress => address(text).map(drop),
+        Kind::Resolvers => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| resolver(part.trim()).map(drop)),
         Kind::Networks => text
             .split(',')
             .filter(|part| !part.is_empty())
@@ -247,6 +263,22 @@ mod tests {
             "http://u@h",
         ] {
             assert!(check(Kind::Url, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn name_servers_are_addresses_with_or_without_a_port() {
+        assert_eq!(resolver("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(
+            resolver("2001:db8::53"),
+            Ok("[2001:db8::53]:53".parse().unwrap())
+        );
+        assert_eq!(
+            resolver("127.0.0.1:5353"),
+            Ok("127.0.0.1:5353".parse().unwrap())
+        );
+        for wrong in ["", "dns.example.net", "192.0.2.53:0", "192.0.2.53:99999"] {
+            assert!(resolver(wrong).is_err(), "{wrong}");
         }
     }
 

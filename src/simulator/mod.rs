@@ -3,9 +3,12 @@
 //!
 //! [`Simulator`] is the whole of it for the rest of the program. Inside: `world` lives (events in order of
 //! time, `traffic` tells who acts, `warm` what counted unwatched), `pf` is the packet filter, `scenario` the
-//! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps.
+//! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps. [`cluster`] and [`inside`] are what lies
+//! behind the box and beside it.
 
 mod agent;
+pub mod cluster;
+pub mod inside;
 mod pf;
 mod pfctl;
 mod random;

@@ -25,7 +25,7 @@ use crate::firewall::link_error::LinkError;
 use crate::outside::budget::Budget;
 use crate::outside::probe::Tried;
 use crate::outside::ssh::Station;
-use crate::outside::{Task, all, check_host, local};
+use crate::outside::{Task, all, check_host, local, names};
 use crate::settings::vantages::{self, Ssh, Vantage};
 use crate::terminal::prompt;
 
@@ -117,10 +117,15 @@ pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
     };
     let (mut opened, before) = first?;
     let mut warnings = Vec::new();
+    let told = prepared.iter().flat_map(Prepared::told).cloned();
     let names = Names {
         host: context.settings.service.host.clone(),
-        expected: outside_address(&before),
-        resolved: vec![resolved],
+        expected: context
+            .settings
+            .verify
+            .public_address
+            .or_else(|| outside_address(&before)),
+        resolved: [resolved].into_iter().chain(told).collect(),
     };
     let target = names
         .target()
@@ -229,13 +234,21 @@ fn choose<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&'a Vantag
 
 /// A vantage that is ready, or what it lacks.
 enum Prepared {
-    Ssh(std::result::Result<Station, LinkError>),
+    /// Logged in, and what it was told about the public name.
+    Ssh(std::result::Result<(Station, Vec<Resolved>), LinkError>),
     Other,
 }
 
 impl Prepared {
+    fn told(&self) -> &[Resolved] {
+        match self {
+            Self::Ssh(Ok((_, resolved))) => resolved,
+            _ => &[],
+        }
+    }
+
     async fn close(self) {
-        if let Self::Ssh(Ok(station)) = self {
+        if let Self::Ssh(Ok((station, _))) = self {
             station.close().await;
         }
     }
@@ -252,7 +265,17 @@ async fn prepare(context: &Context, vantage: &Vantage) -> Prepared {
         )
         .map(Secret::new)
     };
-    Prepared::Ssh(Station::connect(&target_of(context, ssh), &ask).await)
+    let station = match Station::connect(&target_of(context, ssh), &ask).await {
+        Ok(station) => station,
+        Err(error) => return Prepared::Ssh(Err(error)),
+    };
+    let host = &context.settings.service.host;
+    let resolvers = &context.settings.verify.resolvers;
+    let asked = resolvers
+        .iter()
+        .map(|server| names::ask(station.way(), &vantage.name, host, *server));
+    let resolved = all(asked.collect()).await;
+    Prepared::Ssh(Ok((station, resolved)))
 }
 
 /// Vantages share the firewall's client and ssh_config, and nothing that is about the firewall itself. No connection
@@ -348,7 +371,7 @@ async fn try_out(
         interfaces: &before.interfaces,
         gateway: before.gateway,
     };
-    if let (None, Prepared::Ssh(Ok(station))) = (blank.address, prepared) {
+    if let (None, Prepared::Ssh(Ok((station, _)))) = (blank.address, prepared) {
         blank.address = station.address();
     }
     blank.place = place::by_address(blank.address, around);
@@ -378,7 +401,7 @@ async fn try_out(
         (vantages::Kind::CheckHost { url, nodes }, _) => {
             nodes_of(&blank, check_host::check(url, *nodes, task).await)
         }
-        (_, Prepared::Ssh(Ok(station))) => vec![observed(blank, station.try_out(task).await)],
+        (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
         _ => vec![observed(blank, local::try_out(task).await)],
     }
 }

@@ -10,17 +10,24 @@ const ROUTE: &str = include_str!("route.txt");
 /// Who the box believes is connected: a workstation in its LAN, not the loopback address of this machine.
 const CONNECTION: &str = "10.0.10.5 51022 10.0.20.1 22\n";
 
+/// What `df -k /cf/conf` prints.
+const DF: &str = "Filesystem           1024-blocks   Used   Avail Capacity  Mounted on\n\
+    pfSense/ROOT/default     9345672 812345 8533327     9%    /\n";
+
 /// Where each program is.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("cat", "/bin/cat"),
     ("date", "/bin/date"),
+    ("df", "/bin/df"),
     ("echo", "/bin/echo"),
     ("env", "/usr/bin/env"),
     ("ifconfig", "/sbin/ifconfig"),
+    ("ls", "/bin/ls"),
     ("pfctl", "/sbin/pfctl"),
     ("php", "/usr/local/bin/php"),
     ("printenv", "/usr/bin/printenv"),
     ("route", "/sbin/route"),
+    ("sysctl", "/sbin/sysctl"),
     ("true", "/usr/bin/true"),
     ("uname", "/usr/bin/uname"),
 ];
@@ -52,6 +59,10 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
         }
         ("cat", ["/etc/crontab"]) => Output::data(crontab(world)),
         ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
+        ("df", ["-k", "/cf/conf"]) => Output::data(DF),
+        // The folder as the base system leaves it.
+        ("ls", ["-1", "/etc/cron.d"]) => Output::data("at\n"),
+        ("sysctl", ["-n", "net.pf.request_maxcount"]) => Output::data("65535\n"),
         ("echo", words) => Output::data(words.join(" ") + "\n"),
         ("ifconfig", ["-a"] | []) => Output::data(IFCONFIG),
         ("printenv", ["SSH_CONNECTION"]) => Output::data(CONNECTION),

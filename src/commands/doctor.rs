@@ -1,0 +1,276 @@
+//! `kmsctl doctor`: every assumption kmsctl makes, checked at once, each with its fix. One thing that cannot be seen
+//! hides nothing else: without a firewall the cluster is still looked at, and the other way round.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::expose;
+use super::verify::{self, inside};
+use crate::clock::Clock;
+use crate::domain::expiry::Expiry;
+use crate::domain::findings::doctor::login::{self, Login};
+use crate::domain::findings::doctor::{self, Facts};
+use crate::domain::findings::{Finding, Outcome, count};
+use crate::domain::hops::{Evidence, Known, Resolution, Trouble, backend, gate, names};
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::{Fact, Question, Reading};
+use crate::firewall::link::Link;
+use crate::settings::Become;
+use crate::terminal::{Tone, View};
+
+mod cluster;
+
+/// Arguments of `kmsctl doctor`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Show only what is wrong or unknown
+    #[arg(long)]
+    problems: bool,
+}
+
+/// The firewall's questions.
+const QUESTIONS: &[Question] = &[
+    Question::Interfaces,
+    Question::Crontab,
+    Question::Table,
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Limits,
+    Question::Configured,
+    Question::FreeSpace,
+    Question::RequestLimit,
+    Question::Armed,
+];
+
+/// What the firewall told, and how we came to ask it.
+struct Visit {
+    login: Known<Login>,
+    reading: Known<Reading>,
+    round_trip: Duration,
+    /// The firewall's clock minus ours.
+    clock_offset: i64,
+}
+
+/// Runs `kmsctl doctor`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let kubectl = inside::kubectl(context);
+    let (visit, resolutions, cluster) = tokio::join!(
+        visit(context),
+        inside::resolutions(context),
+        cluster::look(context, kubectl.as_ref()),
+    );
+    let mut findings = login::judge(&visit.login);
+    findings.extend(of_firewall(context, &visit));
+    findings.extend(of_path(context, &visit, &resolutions, &cluster));
+    findings.extend(cluster.findings);
+    context
+        .terminal
+        .show(&view(context, &visit, &findings, arguments)?)?;
+    match count(&findings, Outcome::Wrong) {
+        0 => Ok(()),
+        wrong => Err(Failure::new(
+            Kind::No,
+            format!("Wrong: {wrong} of {} checks.", findings.len()),
+        )),
+    }
+}
+
+fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args) -> Result<View> {
+    #[derive(Serialize)]
+    struct Doctor<'a> {
+        findings: Vec<&'a Finding>,
+    }
+    let told = |finding: &&Finding| {
+        !arguments.problems || matches!(finding.result, Outcome::Wrong | Outcome::Unknown)
+    };
+    let shown: Vec<&Finding> = findings.iter().filter(told).collect();
+    let taken_at = visit
+        .reading
+        .as_ref()
+        .map_or_else(|_| context.clock.now(), |reading| reading.clock.now);
+    let data = Doctor {
+        findings: shown.clone(),
+    };
+    let mut view = match &visit.reading {
+        Ok(reading) => context.view("doctor", reading, &data)?,
+        Err(_) => View::new("doctor", taken_at, &data)?,
+    };
+    view.firewall = Some(context.firewall_name().to_owned());
+    view.items = Some(("findings", verify::COLUMNS));
+    let shown: Vec<Finding> = shown.into_iter().cloned().collect();
+    verify::for_people(&mut view.human, &shown);
+    let number = |outcome| count(findings, outcome);
+    let total = format!(
+        "{} ok, {} wrong, {} unknown, {} skipped",
+        number(Outcome::Ok),
+        number(Outcome::Wrong),
+        number(Outcome::Unknown),
+        number(Outcome::Skipped)
+    );
+    let tone = if number(Outcome::Wrong) > 0 {
+        Tone::Bad
+    } else {
+        Tone::Good
+    };
+    view.human.gap().field("Total", total, tone);
+    Ok(view)
+}
+
+/// Visits the firewall: one login, one round.
+async fn visit(context: &Context) -> Visit {
+    let nobody = |failure: &Failure| Visit {
+        login: Err(verify::trouble(failure)),
+        reading: Err(Trouble::new("there is no login")),
+        round_trip: Duration::ZERO,
+        clock_offset: 0,
+    };
+    let mut opened = match context.open(QUESTIONS).await {
+        Ok(opened) => opened,
+        Err(failure) => return nobody(&failure),
+    };
+    let login = told(context, opened.link());
+    let started = Instant::now();
+    let reading = context.ask(&mut opened).await;
+    let round_trip = match context.clock {
+        Clock::System => started.elapsed(),
+        // Where time stands still nothing takes any.
+        Clock::Fixed(_) => Duration::ZERO,
+    };
+    let now = context.clock.now();
+    // The reading is whole by now; a good-bye that fails spoils nothing.
+    let _ = opened.close().await;
+    let reading = match reading {
+        Ok(reading) => reading,
+        // ssh let us in, but our shell did not run: that is no login.
+        Err(failure) => return nobody(&failure),
+    };
+    Visit {
+        login: Ok(login),
+        clock_offset: reading.clock.now.as_second() - now.as_second(),
+        reading: Ok(reading),
+        round_trip,
+    }
+}
+
+fn told(context: &Context, link: &Link) -> Login {
+    let firewall = &context.settings.firewall;
+    let system_ssh = matches!(link, Link::OpenSsh(_));
+    let user = firewall
+        .user
+        .as_ref()
+        .map(|user| format!("{user}@"))
+        .unwrap_or_default();
+    Login {
+        target: if context.demo {
+            "admin@demo".to_owned()
+        } else {
+            format!("{user}{}", firewall.host)
+        },
+        system_ssh,
+        identity: if context.demo {
+            Some(("the demo's own".to_owned(), None))
+        } else {
+            firewall
+                .identity
+                .as_ref()
+                .map(|path| (path.display().to_string(), key_type(path)))
+        },
+        agent: context.environment.agent_socket.is_some(),
+        host_key: link.host_key().map(|key| {
+            if context.demo {
+                // The demo makes its key anew in every home.
+                key.algorithm.clone()
+            } else {
+                key.to_string()
+            }
+        }),
+        pinned: context.demo || firewall.fingerprint.is_some(),
+        kept_seconds: firewall.control_persist.as_secs(),
+        reused: link.counts().connections == 0,
+        sudo: !context.demo && firewall.r#become != Become::No,
+    }
+}
+
+/// Reads the type of a key from its public half, which lies beside it.
+fn key_type(path: &std::path::Path) -> Option<String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    let text = std::fs::read_to_string(name).ok()?;
+    text.split_ascii_whitespace()
+        .next()
+        .map(|kind| kind.chars().take(40).collect())
+}
+
+fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
+    let service = &context.settings.service;
+    let reading = match &visit.reading {
+        Ok(reading) => reading,
+        Err(trouble) => {
+            return vec![trouble.finding("firewall")];
+        }
+    };
+    let exposure = expose::assess(context, reading, &mut Vec::new());
+    let facts = Facts {
+        service,
+        clock_offset: visit.clock_offset,
+        round_trip: visit.round_trip,
+        configured: known(&reading.configured),
+        exposure: exposure.as_ref().map_err(verify::trouble),
+        info: known(&reading.info),
+        limits: known(&reading.limits),
+        entries: known(&reading.table).map(|entries| entries.len() as u64),
+        expiry: known(&reading.crontab).map(|items| Expiry::find(items, &service.table)),
+        request_limit: known(&reading.request_limit).copied(),
+        free_space: known(&reading.free_space).copied(),
+        carp: &reading.carp,
+        armed: known(&reading.armed).map(Vec::as_slice),
+    };
+    doctor::judge(&facts)
+}
+
+/// Those hops of the path that are assumptions; whether the server answers is `verify`'s question.
+fn of_path(
+    context: &Context,
+    visit: &Visit,
+    resolutions: &[Resolution],
+    cluster: &cluster::Looked,
+) -> Vec<Finding> {
+    let reading = visit.reading.as_ref();
+    let exposure = reading.map_err(Clone::clone).and_then(|reading| {
+        expose::assess(context, reading, &mut Vec::new())
+            .map_err(|failure| verify::trouble(&failure))
+    });
+    let evidence = Evidence {
+        service: &context.settings.service,
+        names: &context.settings.cluster.names,
+        public_address: context.settings.verify.public_address,
+        resolutions,
+        exposure: exposure.as_ref().map_err(Clone::clone),
+        wan: reading.map_err(Clone::clone).and_then(verify::wan),
+        cluster: cluster.cluster.as_ref(),
+        connection: &crate::domain::hops::Connection::Refused,
+        answer: None,
+    };
+    let mut findings = names::judge(&evidence);
+    findings.push(match &evidence.exposure {
+        Ok(exposure) => gate::alias(&evidence, exposure),
+        Err(trouble) => trouble.finding("alias"),
+    });
+    findings.extend(backend::judge(&evidence));
+    findings
+}
+
+fn known<T>(fact: &Fact<T>) -> Known<&T> {
+    fact.as_ref().map_err(|error| {
+        let failure = Failure::from(error);
+        Trouble {
+            why: error.to_string(),
+            fix: failure.hints.into_iter().next(),
+        }
+    })
+}

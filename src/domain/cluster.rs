@@ -1,0 +1,305 @@
+//! The cluster's side of the path: the few fields of Kubernetes' JSON that decide whether a connection to the
+//! service's address ends at a server. Fetching them is `kubectl`'s work, judging them [`super::hops`]'s.
+//!
+//! Field names are those of Kubernetes (core/v1, discovery.k8s.io/v1) and of MetalLB (metallb.io/v1beta1). Everything
+//! unknown is skipped, everything that may be absent has a default: clusters are newer or older than this text.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+/// The names of what is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The Service.
+    pub service: String,
+    /// The Deployment behind it.
+    pub deployment: String,
+    /// The label selector of its pods.
+    pub selector: String,
+    /// The container of the server.
+    pub server: String,
+    /// The container of the notifier.
+    pub notifier: String,
+}
+
+/// A list as `kubectl get … -o json` prints it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct List<T> {
+    /// Its items.
+    #[serde(default = "Vec::new")]
+    pub items: Vec<T>,
+}
+
+/// `metadata` of any object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    /// Its name.
+    pub name: String,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// Name and annotations.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: ServiceSpec,
+    /// What is given.
+    pub status: ServiceStatus,
+}
+
+/// `spec` of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// `LoadBalancer`, `ClusterIP`, ….
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `Local` keeps the client's address; `Cluster` replaces it by a node's.
+    pub external_traffic_policy: Option<String>,
+    /// The older way to ask for an address.
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: Option<String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServicePort {
+    /// The port clients connect to.
+    pub port: u16,
+    /// `TCP` unless told.
+    pub protocol: Option<String>,
+}
+
+/// `status` of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// What the load balancer gave.
+    pub load_balancer: LoadBalancer,
+}
+
+/// `status.loadBalancer`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// One entry per address.
+    pub ingress: Vec<Ingress>,
+}
+
+/// One address of a load balancer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    /// The address.
+    pub ip: Option<IpAddr>,
+}
+
+impl Service {
+    /// Returns the addresses asked for: MetalLB's annotation (both generations), or else the older field.
+    pub fn wanted(&self) -> Vec<String> {
+        let annotations = &self.metadata.annotations;
+        let asked = [
+            "metallb.io/loadBalancerIPs",
+            "metallb.universe.tf/loadBalancerIPs",
+        ]
+        .into_iter()
+        .find_map(|name| annotations.get(name).cloned())
+        .or_else(|| self.spec.load_balancer_ip.clone())
+        .unwrap_or_default();
+        asked
+            .split(',')
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty())
+            .collect()
+    }
+
+    /// Returns the addresses given.
+    pub fn given(&self) -> Vec<IpAddr> {
+        let ingress = &self.status.load_balancer.ingress;
+        ingress.iter().filter_map(|ingress| ingress.ip).collect()
+    }
+
+    /// Returns whether it takes TCP connections on the port.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.spec.ports.iter().any(|offered| {
+            offered.port == port
+                && offered
+                    .protocol
+                    .as_deref()
+                    .is_none_or(|protocol| protocol == "TCP")
+        })
+    }
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct EndpointSlice {
+    /// Its endpoints; null in the JSON of an empty slice.
+    pub endpoints: Option<Vec<Endpoint>>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// The node it is on.
+    pub node_name: Option<String>,
+    /// Whether it may be used.
+    pub conditions: EndpointConditions,
+}
+
+/// `conditions` of an endpoint.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct EndpointConditions {
+    /// Absent means ready.
+    pub ready: Option<bool>,
+}
+
+impl Endpoint {
+    /// Returns whether connections are sent to it.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.ready.unwrap_or(true)
+    }
+}
+
+/// MetalLB's word on who announces an address.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Announcement {
+    /// Its name.
+    pub metadata: Metadata,
+    /// Who.
+    pub status: AnnouncementStatus,
+}
+
+/// `status` of a ServiceL2Status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AnnouncementStatus {
+    /// The announcing node.
+    pub node: Option<String>,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Its name.
+    pub metadata: Metadata,
+    /// Where it runs.
+    pub spec: PodSpec,
+    /// How it is.
+    pub status: PodStatus,
+}
+
+/// `spec` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpec {
+    /// Its node.
+    pub node_name: Option<String>,
+}
+
+/// `status` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodStatus {
+    /// `Running`, `Pending`, ….
+    pub phase: String,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// Its containers.
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// One condition of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// `Ready`, ….
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+}
+
+/// One container of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// It passes its probe.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restart_count: u64,
+    /// What it does now.
+    pub state: ContainerState,
+}
+
+/// `state` of a container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// Why it does not run.
+    pub waiting: Option<Waiting>,
+}
+
+/// `state.waiting`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// `CrashLoopBackOff`, `ImagePullBackOff`, ….
+    pub reason: Option<String>,
+}
+
+impl Pod {
+    /// Returns whether Kubernetes calls it Ready: *all* of its containers, the notifier included.
+    pub fn is_ready(&self) -> bool {
+        let conditions = &self.status.conditions;
+        conditions
+            .iter()
+            .any(|condition| condition.kind == "Ready" && condition.status == "True")
+    }
+
+    /// Returns the container of that name.
+    pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
+        self.status
+            .container_statuses
+            .iter()
+            .find(|status| status.name == name)
+    }
+}
+
+impl ContainerStatus {
+    /// Renders how it is, such as `not ready, 7 restarts, CrashLoopBackOff`.
+    pub fn standing(&self) -> String {
+        let mut words = vec![if self.ready { "ready" } else { "not ready" }.to_owned()];
+        words.push(match self.restart_count {
+            0 => "no restarts".to_owned(),
+            1 => "1 restart".to_owned(),
+            count => format!("{count} restarts"),
+        });
+        words.extend(
+            self.state
+                .waiting
+                .as_ref()
+                .and_then(|waiting| waiting.reason.clone()),
+        );
+        words.join(", ")
+    }
+}

@@ -1,0 +1,541 @@
+//! kmsctl's assumptions about the way to the firewall and about the firewall itself, each judged alone. A missing
+//! piece of evidence costs the checks that rest on it and no other.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::domain::configured::Configured;
+use crate::domain::expiry::Expiry;
+use crate::domain::exposure::Exposure;
+use crate::domain::exposure::pair::Pair;
+use crate::domain::freebsd::Carp;
+use crate::domain::hops::reply::within;
+use crate::domain::hops::{Known, gate};
+use crate::domain::pf::info::{Info, Limits};
+use crate::domain::service::Service;
+
+pub mod login;
+
+/// pfSense versions whose own code kmsctl's script was run with.
+pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];
+/// The oldest PHP that the script runs with (pfSense 2.6.0 has it).
+const OLDEST_PHP: (u32, u32) = (7, 4);
+/// Bytes that must be free below /cf/conf: a configuration written to a full disk is cut, and reported as success.
+const FREE_SPACE: u64 = 50 << 20;
+/// Seconds that two clocks may differ.
+const CLOCK: i64 = 5;
+
+/// What one round of questions brought, each with its own reason where it is missing.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// What is exposed.
+    pub service: &'a Service,
+    /// The firewall's clock minus this machine's, in seconds.
+    pub clock_offset: i64,
+    /// How long the round trip with all questions took.
+    pub round_trip: Duration,
+    /// What config.xml says.
+    pub configured: Known<&'a Configured>,
+    /// The exposure.
+    pub exposure: Known<&'a Exposure>,
+    /// pf's status.
+    pub info: Known<&'a Info>,
+    /// pf's limits.
+    pub limits: Known<&'a Limits>,
+    /// Number of entries of the overload table.
+    pub entries: Known<u64>,
+    /// What ages them.
+    pub expiry: Known<Expiry>,
+    /// `net.pf.request_maxcount`.
+    pub request_limit: Known<u64>,
+    /// Free bytes below /cf/conf.
+    pub free_space: Known<u64>,
+    /// States of CARP addresses.
+    pub carp: &'a [Carp],
+    /// Files of ours in /etc/cron.d.
+    pub armed: Known<&'a [String]>,
+}
+
+/// Judges everything about the firewall itself.
+pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
+    vec![
+        speed(facts),
+        version(facts),
+        php(facts),
+        pf(facts),
+        table(facts),
+        expiry(facts),
+        limits(facts),
+        requests(facts),
+        clock(facts),
+        space(facts),
+        pending(facts),
+        high_availability(facts),
+        states(facts),
+        pair(facts),
+        rules(facts),
+        association(facts),
+        loadable(facts),
+        capped(facts),
+        reflection(facts),
+        leftovers(facts),
+    ]
+}
+
+fn speed(facts: &Facts<'_>) -> Finding {
+    let told = format!(
+        "Every question in one round trip, within {}.",
+        within(facts.round_trip)
+    );
+    if facts.round_trip > Duration::from_secs(5) {
+        return Finding::wrong(
+            "ssh-speed",
+            told,
+            "Look at the load of the firewall and at the line to it.",
+        );
+    }
+    Finding::ok("ssh-speed", told)
+}
+
+fn version(facts: &Facts<'_>) -> Finding {
+    let check = "pfsense-version";
+    let configured = match &facts.configured {
+        Ok(configured) => configured,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let Some(version) = &configured.system.version else {
+        return Finding::unknown(check, "Unknown: /etc/version cannot be read.");
+    };
+    let number = version.split('-').next().unwrap_or_default();
+    let schema = configured
+        .system
+        .config_version
+        .as_deref()
+        .unwrap_or("unknown");
+    let told = format!("pfSense {version}, config.xml version {schema}");
+    if TESTED.contains(&number) {
+        return Finding::ok(check, format!("{told}: one that kmsctl is tested with."));
+    }
+    Finding::unknown(
+        check,
+        format!("{told}: kmsctl is tested with {}.", TESTED.join(", ")),
+    )
+    .fix("Reading is safe. Before the first change, look at its --dry-run.")
+}
+
+fn php(facts: &Facts<'_>) -> Finding {
+    let check = "php";
+    let php = match &facts.configured {
+        Ok(configured) => &configured.system.php,
+        Err(trouble) => {
+            return Finding::wrong(
+                check,
+                format!("The configuration cannot be read: {}.", trouble.why),
+                "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.",
+            );
+        }
+    };
+    let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
+    let told = format!("PHP {php} runs pfSense's own code and read config.xml.");
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < OLDEST_PHP => Finding::wrong(
+            check,
+            told,
+            "Upgrade pfSense: kmsctl needs PHP 7.4 or newer.",
+        ),
+        _ => Finding::ok(check, told),
+    }
+}
+
+fn pf(facts: &Facts<'_>) -> Finding {
+    let disabled = facts
+        .configured
+        .as_ref()
+        .is_ok_and(|configured| configured.filter_disabled);
+    match &facts.info {
+        Err(trouble) => trouble.finding("pf"),
+        Ok(info) if !info.enabled => Finding::wrong(
+            "pf",
+            "pf is disabled: nothing is filtered, and nothing is translated.",
+            "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+        ),
+        Ok(_) if disabled => Finding::wrong(
+            "pf",
+            "pf is enabled, but config.xml switches it off: the next reload or reboot does it.",
+            "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+        ),
+        Ok(_) => Finding::ok("pf", "pf is enabled."),
+    }
+}
+
+fn table(facts: &Facts<'_>) -> Finding {
+    let name = facts.service.table.as_str();
+    match &facts.entries {
+        Err(trouble) => trouble.finding("table"),
+        Ok(count) => Finding::ok(
+            "table",
+            format!("The table {name} is there, with {count} entries."),
+        ),
+    }
+}
+
+fn expiry(facts: &Facts<'_>) -> Finding {
+    let expiry = match &facts.expiry {
+        Ok(expiry) => expiry,
+        Err(trouble) => return trouble.finding("expiry"),
+    };
+    let told = expiry
+        .warning(&facts.service.table)
+        .map(|warning| warning.message)
+        .unwrap_or_default();
+    match expiry {
+        Expiry::Cron {
+            older_than_seconds,
+            schedule,
+        } => Finding::ok(
+            "expiry",
+            format!("Cron frees entries older than {older_than_seconds} s, at `{schedule}`."),
+        ),
+        Expiry::None => Finding::wrong(
+            "expiry",
+            told,
+            "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot",
+        ),
+        Expiry::Unknown { .. } => Finding::unknown("expiry", told),
+    }
+}
+
+/// One used number against its limit; pf refuses what is beyond, silently for whoever is refused.
+fn limits(facts: &Facts<'_>) -> Finding {
+    let (limits, info) = match (&facts.limits, &facts.info) {
+        (Ok(limits), Ok(info)) => (limits, info),
+        (Err(trouble), _) | (_, Err(trouble)) => return trouble.finding("limits"),
+    };
+    let used = [
+        ("states", info.states),
+        ("src-nodes", info.source_nodes),
+        ("table-entries", facts.entries.as_ref().ok().copied()),
+    ];
+    let (mut told, mut full) = (Vec::new(), Vec::new());
+    for (name, used) in used {
+        let limit = limits.get(name).copied().flatten();
+        match (used, limit) {
+            (Some(used), Some(limit)) => {
+                told.push(format!("{name} {used} of {limit}"));
+                if used.saturating_mul(10) >= limit.saturating_mul(9) {
+                    full.push(name);
+                }
+            }
+            (Some(used), None) => told.push(format!("{name} {used}")),
+            (None, _) => {}
+        }
+    }
+    let told = told.join(", ") + ".";
+    if full.is_empty() {
+        return Finding::ok("limits", told);
+    }
+    Finding::wrong(
+        "limits",
+        format!("{told} Nearly full: {}.", full.join(", ")),
+        "Raise them in pfSense: System > Advanced > Firewall & NAT.",
+    )
+}
+
+fn requests(facts: &Facts<'_>) -> Finding {
+    let check = "request-limit";
+    match (&facts.request_limit, &facts.entries) {
+        (Ok(limit), Ok(entries)) if entries >= limit => Finding::wrong(
+            check,
+            format!(
+                "The table has {entries} entries, but pf answers no request for more than {limit} (net.pf.request_maxcount)."
+            ),
+            "Raise net.pf.request_maxcount in System > Advanced > System Tunables.",
+        ),
+        (Ok(limit), _) => Finding::ok(
+            check,
+            format!("pf answers requests for up to {limit} entries (net.pf.request_maxcount)."),
+        ),
+        (Err(trouble), _) => trouble.finding(check),
+    }
+}
+
+fn clock(facts: &Facts<'_>) -> Finding {
+    let offset = facts.clock_offset;
+    let told = match offset {
+        0 => "The clocks of the firewall and of this machine agree.".to_owned(),
+        _ => format!(
+            "The firewall's clock is {} s {} of this machine's.",
+            offset.abs(),
+            if offset > 0 { "ahead" } else { "behind" }
+        ),
+    };
+    if offset.abs() <= CLOCK {
+        return Finding::ok("clock", told);
+    }
+    Finding::wrong(
+        "clock",
+        format!("{told} Ages come from the firewall's clock, deadlines of temporary changes too."),
+        "Look at NTP on both (Services > NTP in pfSense).",
+    )
+}
+
+fn space(facts: &Facts<'_>) -> Finding {
+    let free = match &facts.free_space {
+        Ok(free) => *free,
+        Err(trouble) => return trouble.finding("free-space"),
+    };
+    let told = format!("{} MiB are free below /cf/conf.", free >> 20);
+    if free >= FREE_SPACE {
+        return Finding::ok("free-space", told);
+    }
+    Finding::wrong(
+        "free-space",
+        format!("{told} pfSense takes a configuration that was cut by a full disk for a success."),
+        "Make room before any change.",
+    )
+}
+
+fn pending(facts: &Facts<'_>) -> Finding {
+    let check = "pending-changes";
+    match &facts.configured {
+        Err(trouble) => trouble.finding(check),
+        Ok(configured) if configured.dirty.is_empty() => Finding::ok(
+            check,
+            "Nothing that was saved in the GUI waits to be applied.",
+        ),
+        Ok(configured) => Finding::wrong(
+            check,
+            format!(
+                "Saved in the GUI and not applied: {}. A change by kmsctl would apply it as well.",
+                configured.dirty.join(", ")
+            ),
+            "Apply or undo it in pfSense first.",
+        ),
+    }
+}
+
+fn high_availability(facts: &Facts<'_>) -> Finding {
+    let check = "ha";
+    let peer = match &facts.configured {
+        Ok(configured) => configured.ha_peer,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let role: Vec<String> = facts
+        .carp
+        .iter()
+        .map(|carp| format!("{} for vhid {}", carp.state, carp.vhid))
+        .collect();
+    if facts.carp.iter().any(|carp| carp.state == "BACKUP") {
+        return Finding::wrong(
+            check,
+            format!(
+                "This node is {}: what is changed here is overwritten by the other at its next sync.",
+                role.join(", ")
+            ),
+            "Point firewall.host at the node that is MASTER.",
+        );
+    }
+    Finding::ok(
+        check,
+        match (peer, role.as_slice()) {
+            (false, []) => "A single node.".to_owned(),
+            (true, []) => {
+                "Changes are sent on to a sync peer; its overload table is its own.".to_owned()
+            }
+            (_, role) => format!(
+                "This node is {}. The other's overload table is its own.",
+                role.join(", ")
+            ),
+        },
+    )
+}
+
+fn states(facts: &Facts<'_>) -> Finding {
+    let check = "state-policy";
+    let text = match &facts.exposure {
+        Ok(exposure) => exposure.filter.text.as_deref(),
+        Err(trouble) => return trouble.finding(check),
+    };
+    match text {
+        None => Finding::skipped(check, "The filter rule is not loaded."),
+        Some(text) if text.contains("if-bound") => {
+            Finding::ok(check, "States are bound to their interface (if-bound).")
+        }
+        Some(_) => Finding::ok(
+            check,
+            "States are not bound to an interface (floating), as pfSense up to 2.7.2 makes them.",
+        ),
+    }
+}
+
+/// Makes one finding of those sentences of the exposure that carry one of the codes.
+fn of_codes(
+    facts: &Facts<'_>,
+    check: &'static str,
+    codes: &[&str],
+    fine: &str,
+    fix: &str,
+) -> Finding {
+    let exposure = match &facts.exposure {
+        Ok(exposure) => exposure,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let told: Vec<&str> = exposure
+        .why
+        .iter()
+        .filter(|finding| codes.contains(&finding.code))
+        .map(|finding| finding.message.as_str())
+        .collect();
+    if told.is_empty() {
+        return Finding::ok(check, fine);
+    }
+    Finding::wrong(check, told.join(" "), fix)
+}
+
+fn pair(facts: &Facts<'_>) -> Finding {
+    let found = match &facts.exposure {
+        Ok(exposure) => (exposure.nat.configured, exposure.filter.configured),
+        Err(trouble) => return trouble.finding("pair"),
+    };
+    let codes = [
+        "duplicate-nat",
+        "duplicate-filter",
+        "duplicate-association",
+        "tracker-shared",
+        "no-tracker",
+        "not-linked",
+        "linked-rule-missing",
+        "interface-missing",
+    ];
+    if found == (None, None) {
+        return Finding::unknown("pair", "Unknown: config.xml was not read.");
+    }
+    if found == (Some(false), Some(false)) {
+        return Finding::skipped(
+            "pair",
+            "There is no port forward to the service, and no filter rule.",
+        );
+    }
+    of_codes(
+        facts,
+        "pair",
+        &codes,
+        "The port forward and its filter rule are there once each, and joined.",
+        "Look at `kmsctl expose show`, then at Firewall > NAT in pfSense.",
+    )
+}
+
+fn rules(facts: &Facts<'_>) -> Finding {
+    let codes = [
+        "other-target",
+        "no-rdr-exception",
+        "source-limited",
+        "other-pass",
+        "shadowed",
+        "group-pass",
+        "block-missing",
+    ];
+    of_codes(
+        facts,
+        "other-rules",
+        &codes,
+        "No other rule stands in the way, and none lets others in.",
+        "Look at `kmsctl expose show`, then at Firewall > Rules in pfSense.",
+    )
+}
+
+fn association(facts: &Facts<'_>) -> Finding {
+    let check = "association";
+    let configured = match &facts.configured {
+        Ok(configured) => configured,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let pair = Pair::find(configured, facts.service);
+    let fix = "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`.";
+    match pair
+        .nat
+        .map(|nat| nat.association.as_deref().unwrap_or_default())
+    {
+        None => Finding::skipped(check, "There is no port forward to the service."),
+        Some("pass") => Finding::wrong(
+            check,
+            "The association is \"Pass\": open, without a filter rule, and no caps are possible.",
+            fix,
+        ),
+        Some("") => Finding::wrong(
+            check,
+            "The port forward is not associated with a filter rule: pfSense will not toggle them together.",
+            fix,
+        ),
+        Some(_) => Finding::ok(
+            check,
+            "The port forward is associated with its filter rule.",
+        ),
+    }
+}
+
+fn loadable(facts: &Facts<'_>) -> Finding {
+    let codes = [
+        "half-rate",
+        "cap-not-a-number",
+        "caps-ignored",
+        "no-overload",
+        "never-overloads",
+        "other-table",
+    ];
+    of_codes(
+        facts,
+        "caps-loadable",
+        &codes,
+        "pfSense can load the caps as they are configured.",
+        "Set them whole with `kmsctl ratelimit default`.",
+    )
+}
+
+fn capped(facts: &Facts<'_>) -> Finding {
+    match &facts.exposure {
+        Ok(exposure) => gate::caps(exposure),
+        Err(trouble) => trouble.finding("caps"),
+    }
+}
+
+fn reflection(facts: &Facts<'_>) -> Finding {
+    let check = "reflection";
+    let configured = match &facts.configured {
+        Ok(configured) => configured,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let Some(nat) = Pair::find(configured, facts.service).nat else {
+        return Finding::skipped(check, "There is no port forward to the service.");
+    };
+    Finding::ok(
+        check,
+        match nat.natreflection.as_deref() {
+            None | Some("") => {
+                "The system's default (off, unless System > Advanced says otherwise)."
+            }
+            Some("disable") => "Off: inside, the public address does not lead to the service.",
+            Some("purenat") => {
+                "Pure NAT: inside clients may use the public address; the caps of WAN do not apply to them."
+            }
+            Some(_) => {
+                "NAT and proxy: inside clients arrive from the firewall's own address; the caps of WAN do not apply to them."
+            }
+        },
+    )
+}
+
+fn leftovers(facts: &Facts<'_>) -> Finding {
+    match &facts.armed {
+        Err(trouble) => trouble.finding("leftovers"),
+        Ok([]) => Finding::ok("leftovers", "kmsctl has nothing armed on the firewall."),
+        Ok(files) => Finding::unknown(
+            "leftovers",
+            format!(
+                "Armed in /etc/cron.d: {}. Temporary changes have their way back there.",
+                files.join(", ")
+            ),
+        )
+        .fix("`kmsctl history` tells which are pending; any other is a leftover."),
+    }
+}

@@ -1,0 +1,164 @@
+//! The firewall's hops: port forward, filter rule, caps and alias, each as configured and as loaded. What they mean
+//! together is [`crate::domain::exposure`]'s judgement, which is evidence here.
+
+use std::net::IpAddr;
+
+use super::{Evidence, Expected, Trouble};
+use crate::domain::exposure::{Exposure, Part, State};
+use crate::domain::findings::Finding;
+
+const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
+
+/// Judges the hops `nat`, `filter`, `caps` and `alias`.
+pub fn judge(evidence: &Evidence<'_>, expected: Expected) -> Vec<Finding> {
+    let exposure = match &evidence.exposure {
+        Ok(exposure) => *exposure,
+        Err(trouble) => return unread(trouble),
+    };
+    vec![
+        stale(evidence, exposure)
+            .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
+        filter(exposure, expected),
+        caps(exposure),
+        alias(evidence, exposure),
+    ]
+}
+
+fn unread(trouble: &Trouble) -> Vec<Finding> {
+    ["nat", "filter", "caps", "alias"]
+        .into_iter()
+        .map(|check| trouble.finding(check))
+        .collect()
+}
+
+/// The loaded redirection has the WAN address of its load time written into it: after a change of the address without
+/// a reload it waits for connections that no longer come.
+fn stale(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
+    let wan = evidence.wan.as_ref().ok()?.address()?;
+    let text = exposure.nat.text.as_deref()?;
+    let to = text.split(" to ").nth(1)?.split_ascii_whitespace().next()?;
+    let loaded: IpAddr = to.parse().ok()?;
+    (loaded != wan).then(|| {
+        Finding::wrong(
+            "nat",
+            format!("The loaded port forward waits at {loaded}, but the interface has {wan}."),
+            "Reload the filter in pfSense (Status > Filter Reload): the address is written into the rule when it is loaded.",
+        )
+    })
+}
+
+fn filter(exposure: &Exposure, expected: Expected) -> Finding {
+    if exposure
+        .why
+        .iter()
+        .any(|finding| finding.code == "nat-pass")
+    {
+        return Finding::wrong(
+            "filter",
+            "The port forward's filter rule association is \"Pass\": it lets everybody in by itself, without a filter rule and without caps.",
+            "Give the port forward an associated filter rule (Firewall > NAT), then set the caps on it.",
+        );
+    }
+    rule(
+        "filter",
+        "The filter rule",
+        &exposure.filter,
+        exposure,
+        expected,
+    )
+}
+
+/// One rule of the pair against what is expected. Nobody gets in while one of the two is off, so a rule that is on
+/// is no fault of a closed exposure.
+fn rule(
+    check: &'static str,
+    what: &str,
+    part: &Part,
+    exposure: &Exposure,
+    expected: Expected,
+) -> Finding {
+    let standing = standing(what, part);
+    let enabled = part.enabled == Some(true);
+    match expected {
+        _ if part.enabled.is_some() && part.loaded && !enabled => {
+            Finding::wrong(check, standing, RELOAD)
+        }
+        Expected::Open if part.loaded => Finding::ok(check, standing),
+        Expected::Open if enabled => Finding::wrong(check, standing, RELOAD),
+        Expected::Open => Finding::wrong(check, standing, "Open it with `kmsctl expose restore`."),
+        Expected::Closed if exposure.state.lets_in() => {
+            Finding::wrong(check, standing, "Close it with `kmsctl expose revoke`.")
+        }
+        Expected::Closed if part.loaded => Finding::ok(
+            check,
+            format!("{standing} Nobody gets in, as the other half of the pair is off."),
+        ),
+        Expected::Closed => Finding::ok(check, standing),
+    }
+}
+
+fn standing(what: &str, part: &Part) -> String {
+    let loaded = if part.loaded { "loaded" } else { "not loaded" };
+    let configured = match (part.configured, part.enabled) {
+        (None, _) => "configuration unknown",
+        (Some(false), _) => "not configured",
+        (_, Some(false)) => "configured, disabled",
+        _ => "configured, enabled",
+    };
+    format!("{what}: {configured}, {loaded}.")
+}
+
+/// Judges whether each source is capped; shared with `doctor`.
+pub fn caps(exposure: &Exposure) -> Finding {
+    let loaded = exposure
+        .caps
+        .loaded
+        .map(|caps| caps.to_string())
+        .unwrap_or_default();
+    match exposure.state {
+        State::Uncapped => Finding::wrong(
+            "caps",
+            "Connections get in, and no cap per source is in force.",
+            "`kmsctl ratelimit default` sets them; a port forward with the association \"Pass\" cannot have any.",
+        ),
+        State::Open => match exposure.caps.configured {
+            Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
+                "caps",
+                format!("In force: {loaded}. Configured: {configured}."),
+                RELOAD,
+            ),
+            _ => Finding::ok("caps", format!("In force per source: {loaded}.")),
+        },
+        State::Closed | State::Half | State::Absent => {
+            Finding::skipped("caps", "Nothing gets in that could be capped.")
+        }
+    }
+}
+
+/// Judges the alias against the service's address; shared with `doctor`.
+pub fn alias(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
+    let alias = &exposure.alias;
+    let (name, wanted) = (&alias.name, evidence.service.address);
+    let fix = format!(
+        "Make {wanted} the only member of the alias (Firewall > Aliases), or correct service.address."
+    );
+    match (alias.configured, alias.as_expected) {
+        (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read."),
+        (Some(false), _) => Finding::wrong(
+            "alias",
+            format!("The alias {name} does not exist: pfSense loads neither rule."),
+            fix,
+        ),
+        (_, Some(true)) => Finding::ok("alias", format!("{name} is {wanted}.")),
+        _ if alias.addresses.is_empty() => Finding::wrong(
+            "alias",
+            format!("The alias {name} is empty: the port is silently closed."),
+            fix,
+        ),
+        _ => Finding::wrong(
+            "alias",
+            format!("{name} is {}, not {wanted}.", alias.addresses.join(" ")),
+            fix,
+        ),
+    }
+}
