@@ -17,6 +17,7 @@ use crate::terminal::{Human, Tone};
 pub mod external;
 pub mod inside;
 mod report;
+mod vantage;
 
 /// Arguments of `kmsctl verify`.
 #[derive(Debug, ClapArgs)]
@@ -86,7 +87,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             from: arguments.from.clone(),
             expect: arguments.expect.map(reach::Expected::from),
         };
-        return external::external(context, &request).await;
+        return Box::pin(external::external(context, &request)).await;
     }
     let (reading, inside) = tokio::join!(context.read(QUESTIONS), inside::gather(context));
     let reading = reading?;

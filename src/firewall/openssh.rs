@@ -111,7 +111,7 @@ impl OpenSsh {
         while let Ok(Some(line)) = lines.next_line().await {
             if line.contains("master session id: ") {
                 return Ok(Tunnel::OpenSsh {
-                    child,
+                    child: Box::new(child),
                     input,
                     output,
                 });

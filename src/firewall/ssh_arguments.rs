@@ -110,10 +110,12 @@ pub(super) fn forward_arguments(
         words.extend(["-o", option].map(OsString::from));
     }
     words.push("-W".into());
-    words.push(match host.contains(':') {
-        true => format!("[{host}]:{port}").into(),
-        false => format!("{host}:{port}").into(),
-    });
+    let brackets = if host.contains(':') {
+        ("[", "]")
+    } else {
+        ("", "")
+    };
+    words.push(format!("{}{host}{}:{port}", brackets.0, brackets.1).into());
     words.extend(["--", "master"].map(OsString::from));
     Ok(words)
 }

@@ -70,7 +70,7 @@ pub enum Tunnel {
     /// Carried by a process that hands its pipes to the ssh master.
     OpenSsh {
         /// Ends with the tunnel.
-        child: Child,
+        child: Box<Child>,
         /// Towards the other end.
         input: ChildStdin,
         /// From there.

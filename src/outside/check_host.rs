@@ -61,9 +61,12 @@ pub async fn check(
     nodes: usize,
     task: Task<'_>,
 ) -> Result<(Vec<Node>, Option<String>), CheckError> {
-    let place = |host: &str, port: u16| match host.contains(':') {
-        true => format!("%5B{host}%5D:{port}"),
-        false => format!("{host}:{port}"),
+    let place = |host: &str, port: u16| {
+        if host.contains(':') {
+            format!("%5B{host}%5D:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
     };
     let target = place(&task.target.ip().to_string(), task.target.port());
     if let Some(short) = task.permission() {
@@ -97,12 +100,15 @@ pub async fn check(
     }
     let node = |(name, facts): (&String, &Vec<Value>)| {
         let mut attempts = answers.get(name).cloned().unwrap_or_default();
-        let of_control = controlled.as_ref().and_then(|_| attempts.pop());
+        let of_control = controlled.as_ref().map(|_| attempts.pop().flatten());
         Node {
             name: name.clone(),
             address: facts.iter().find_map(|fact| fact.as_str()?.parse().ok()),
             attempts: attempts.into_iter().flatten().collect(),
-            control: control_of(task.control, of_control),
+            control: match of_control {
+                Some(saw) => control_of(task.control, saw),
+                None => Control::OwnPath,
+            },
         }
     };
     Ok((first.nodes.iter().map(node).collect(), short))
@@ -116,8 +122,8 @@ fn connected(attempts: Option<&Vec<Option<Attempt>>>) -> bool {
     })
 }
 
-fn control_of(control: Option<&(String, u16)>, saw: Option<Option<Attempt>>) -> Control {
-    let (Some((host, port)), Some(saw)) = (control, saw) else {
+fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control {
+    let Some((host, port)) = control else {
         return Control::OwnPath;
     };
     let to = format!("{host}:{port}");

@@ -34,7 +34,7 @@ pub enum Way<'a> {
 /// An open connection.
 pub(super) enum Stream {
     Tcp(TcpStream),
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 impl Stream {
@@ -73,7 +73,7 @@ impl Way<'_> {
                     Err(error) => Err(of_io(&error)),
                 },
                 Self::Through(link) => match link.tunnel(host, port).await {
-                    Ok(tunnel) => Ok(Stream::Tunnel(tunnel)),
+                    Ok(tunnel) => Ok(Stream::Tunnel(Box::new(tunnel))),
                     Err(error) => Err(of_tunnel(error)),
                 },
             }

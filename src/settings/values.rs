@@ -123,7 +123,7 @@ fn url(text: &str) -> Result<(), String> {
 /// Checks a value's text against its key's kind.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
-        Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
+        Kind::Endpoint | Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
         Kind::Text | Kind::Path => {
             if text.chars().any(char::is_control) {
                 return Err("it holds a control character".to_owned());
@@ -163,10 +163,8 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Table => TableName::new(text).map(drop).ok_or_else(|| {
             format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
         }),
-        Kind::Endpoint if text.is_empty() => Ok(()),
         Kind::Endpoint => endpoint(text).map(drop),
         Kind::Url => url(text),
-        Kind::Fingerprint if text.is_empty() => Ok(()),
         Kind::Fingerprint => {
             let digest = text.strip_prefix("SHA256:").unwrap_or_default();
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';

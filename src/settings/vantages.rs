@@ -125,13 +125,11 @@ mod tests {
     use crate::settings::Settings;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings> {
-        let environment = Environment {
-            variables: variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-            ..Environment::default()
-        };
+        let mut environment = Environment::default();
+        environment.variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let layers = Layers::read(&environment, None, &[])?;
         assert!(layers.warnings.is_empty(), "{:?}", layers.warnings);
         Settings::resolve(&layers, &environment)
