@@ -1655,7 +1655,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help rule states status virusprot"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor rule states status verify virusprot"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

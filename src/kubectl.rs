@@ -19,6 +19,15 @@ use crate::settings::resolved;
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;
+/// What kubectl says when its own configuration does not fit, beside `context "NAME" does not exist`.
+const CONFIGURATION: &[&str] = &[
+    "context was not found",
+    "Error in configuration",
+    "error loading config file",
+    "Missing or incomplete configuration",
+    "no configuration has been provided",
+    ": no such file or directory",
+];
 /// Most bytes of what it says on stderr that are taken.
 const MOST_TALK: u64 = 16 << 10;
 /// How much earlier than the deadline kubectl itself gives up, so that it can say what it waited for.
@@ -165,14 +174,8 @@ impl KubectlError {
         ]) {
             return Self::UnknownResource { said };
         }
-        if has(&[
-            "context was not found",
-            "Error in configuration",
-            "error loading config file",
-            "Missing or incomplete configuration",
-            "does not exist: open",
-            "stat ",
-        ]) {
+        let no_context = stderr.contains("context \"") && stderr.contains("does not exist");
+        if no_context || has(CONFIGURATION) {
             return Self::Configuration { said };
         }
         if has(&[
@@ -467,6 +470,10 @@ mod tests {
         assert!(matches!(
             kind("error: You must be logged in to the server (Unauthorized)"),
             KubectlError::Unauthorized { .. }
+        ));
+        assert!(matches!(
+            kind("error: context \"nonsense\" does not exist"),
+            KubectlError::Configuration { .. }
         ));
         assert_eq!(
             kind(""),

@@ -1,7 +1,7 @@
 //! kmsctl: the map of the house.
 //!
 //! ```text
-//! main → cli → commands → { firewall, simulator, terminal, settings }
+//! main → cli → commands → { firewall, inside, kubectl, simulator, terminal, settings }
 //!                   everything → domain → (std, serde, jiff, ipnet only)
 //! ```
 //!

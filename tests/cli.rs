@@ -14,6 +14,8 @@
 mod config;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/house.rs"]
 mod house;
 #[path = "cli/over_sshd.rs"]
@@ -25,5 +27,9 @@ mod status;
 mod support;
 #[path = "cli/util.rs"]
 mod util;
+#[path = "cli/verify.rs"]
+mod verify;
+#[path = "cli/verify_external.rs"]
+mod verify_external;
 #[path = "cli/virusprot.rs"]
 mod virusprot;

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::context::Context;
+use super::context::{Context, interrupted};
 use super::expose;
 use super::verify::{self, inside};
 use crate::clock::Clock;
@@ -59,11 +59,17 @@ struct Visit {
 /// Runs `kmsctl doctor`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let kubectl = inside::kubectl(context);
-    let (visit, resolutions, cluster) = tokio::join!(
-        visit(context),
-        inside::resolutions(context),
-        cluster::look(context, kubectl.as_ref()),
-    );
+    let look = async {
+        tokio::join!(
+            visit(context),
+            inside::resolutions(context),
+            cluster::look(context, kubectl.as_ref()),
+        )
+    };
+    let (visit, resolutions, cluster) = tokio::select! {
+        looked = look => looked,
+        () = interrupted() => return Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+    };
     let mut findings = login::judge(&visit.login);
     findings.extend(of_firewall(context, &visit));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));

@@ -10,9 +10,11 @@ use crate::terminal::human::left;
 
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("doctor", include_str!("../../runbooks/doctor.md")),
     ("rule", include_str!("../../runbooks/rule.md")),
     ("states", include_str!("../../runbooks/states.md")),
     ("status", include_str!("../../runbooks/status.md")),
+    ("verify", include_str!("../../runbooks/verify.md")),
     ("virusprot", include_str!("../../runbooks/virusprot.md")),
 ];
 

@@ -89,8 +89,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         };
         return Box::pin(external::external(context, &request)).await;
     }
-    let (reading, inside) = tokio::join!(context.read(QUESTIONS), inside::gather(context));
-    let reading = reading?;
+    // Without the firewall there is no verdict, so its failure ends the rest at once.
+    let here = async { Ok(inside::gather(context).await) };
+    let (reading, inside) = tokio::try_join!(context.read(QUESTIONS), here)?;
     let mut warnings = Vec::new();
     let exposure = expose::assess(context, &reading, &mut warnings);
     let evidence = Evidence {

@@ -19,6 +19,8 @@ pub mod backend;
 pub mod gate;
 pub mod names;
 pub mod reply;
+#[cfg(test)]
+mod tests;
 
 pub use reply::Connection;
 

@@ -10,15 +10,15 @@ use crate::support::php::{self, PhpBox};
 use crate::support::sshd::{Login, Options, Sshd};
 
 /// A firewall made of sshd, the stand-in for pfctl and PHP, and a configuration that leads there.
-struct Firewall {
-    environment: TestEnvironment,
+pub struct Firewall {
+    pub environment: TestEnvironment,
     sshd: Sshd,
     // Holds the files that PHP reads.
-    _box: PhpBox,
+    php_box: PhpBox,
 }
 
 impl Firewall {
-    fn start(transport: &str, login: Login) -> Option<Self> {
+    pub fn start(transport: &str, login: Login) -> Option<Self> {
         let sshd = Sshd::start(Options {
             login,
             ..Options::default()
@@ -60,12 +60,33 @@ impl Firewall {
         Some(Self {
             environment,
             sshd,
-            _box: php_box,
+            php_box,
         })
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {
         self.environment.run(arguments)
+    }
+
+    /// Moves the service to a port of this machine, in pf's rules and in config.xml, so that it can be connected to.
+    pub fn move_service(&self, port: u16) {
+        let pfctl = self.environment.home().join("pfctl");
+        let real = self.environment.home().join("pfctl.real");
+        if !real.exists() {
+            std::fs::rename(&pfctl, &real).expect("pfctl moves");
+        }
+        let real = real.display();
+        write_program(
+            &pfctl,
+            &format!(
+                "#!/bin/sh\n'{real}' \"$@\" | sed 's/= 1688/= {port}/; s/10[.]0[.]20[.]202/127.0.0.1/'\n"
+            ),
+        );
+        let xml = Fixture::Editor.xml(Version::V272);
+        let xml = String::from_utf8_lossy(&xml)
+            .replace(">1688<", &format!(">{port}<"))
+            .replace("10.0.20.202", "127.0.0.1");
+        self.php_box.write("conf/config.xml", xml.as_bytes());
     }
 }
 

@@ -2,9 +2,11 @@
 #![allow(dead_code)]
 
 pub mod boxes;
+pub mod cluster;
 pub mod delay_proxy;
 pub mod environment;
 pub mod php;
 pub mod processes;
 pub mod skip;
 pub mod sshd;
+pub mod stubs;

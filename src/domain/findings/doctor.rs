@@ -15,6 +15,8 @@ use crate::domain::pf::info::{Info, Limits};
 use crate::domain::service::Service;
 
 pub mod login;
+#[cfg(test)]
+mod tests;
 
 /// pfSense versions whose own code kmsctl's script was run with.
 pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];

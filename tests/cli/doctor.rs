@@ -1,0 +1,268 @@
+//! `kmsctl doctor`: every check on the demo, and each way in which one part cannot be seen. The cluster is asked by the
+//! real kubectl; the firewall is a closed port, so the cluster's checks must not need it.
+
+use std::collections::BTreeMap;
+
+use crate::support::cluster::FakeCluster;
+use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::stubs;
+
+/// Every check and its result.
+pub fn results(outcome: &Outcome, list: &str) -> BTreeMap<String, String> {
+    let data: serde_json::Value = serde_json::from_str(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("not JSON ({error}): {outcome}"));
+    let items = data["data"][list].as_array().expect("a list");
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    items
+        .iter()
+        .map(|item| (text(&item["check"]), text(&item["result"])))
+        .collect()
+}
+
+/// A home whose firewall is a closed port of this machine, and whose names need no name server.
+fn without_firewall() -> TestEnvironment {
+    TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", stubs::closed_port().to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "127.0.0.1")
+        .without("KMSCTL_DEMO_NOW")
+}
+
+fn with_cluster(cluster: &FakeCluster) -> TestEnvironment {
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    without_firewall().variable("KMSCTL_CLUSTER_KUBECONFIG", kubeconfig)
+}
+
+#[test]
+fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
+    let environment = TestEnvironment::new();
+    let started = std::time::Instant::now();
+    let outcome = environment.demo(&["doctor", "-o", "json"]);
+    assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
+    let results = results(&outcome, "findings");
+    assert!(results.len() >= 35, "{results:#?}");
+    let odd: Vec<_> = results
+        .iter()
+        .filter(|(_, result)| !matches!(result.as_str(), "ok" | "skipped"))
+        .collect();
+    assert!(odd.is_empty(), "{odd:?}");
+    let finding = &outcome.json()["data"]["findings"][0];
+    let mut keys: Vec<&String> = finding.as_object().expect("an object").keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["check", "evidence", "fix", "result"]);
+    for form in ["table", "ndjson", "csv"] {
+        assert!(
+            !environment
+                .demo(&["doctor", "-o", form])
+                .success()
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn each_scenario_breaks_its_own_checks_and_no_other() {
+    let expected: &[(&str, &[&str])] = &[
+        ("closed", &[]),
+        ("drifted", &["caps", "pending-changes"]),
+        ("no-cron", &["expiry"]),
+        ("pass-association", &["association", "caps"]),
+        ("pf-disabled", &["pf"]),
+        ("php-missing", &["php"]),
+        ("uncapped", &["caps"]),
+    ];
+    for (scenario, wrong) in expected {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", *scenario);
+        let outcome = environment.demo(&["doctor", "-o", "json"]);
+        let found: Vec<String> = results(&outcome, "findings")
+            .into_iter()
+            .filter(|(_, result)| result == "wrong")
+            .map(|(check, _)| check)
+            .collect();
+        assert_eq!(found, *wrong, "{scenario}: {outcome}");
+        let code = if wrong.is_empty() { 0 } else { 3 };
+        assert_eq!(outcome.code, Some(code), "{scenario}");
+    }
+}
+
+#[test]
+fn problems_alone_are_shown_on_request() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "no-cron");
+    let outcome = environment.demo(&["doctor", "--problems", "-o", "json"]);
+    let results = results(&outcome, "findings");
+    assert_eq!(
+        results.into_iter().collect::<Vec<_>>(),
+        [("expiry".into(), "wrong".into())]
+    );
+}
+
+#[test]
+fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+    let results = results(&outcome, "findings");
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+    for (check, result) in [
+        ("ssh-login", "wrong"),
+        ("ssh-host-key", "unknown"),
+        ("firewall", "unknown"),
+        ("alias", "unknown"),
+        ("service", "ok"),
+        ("address", "ok"),
+        ("announcement", "ok"),
+        ("endpoints", "ok"),
+        ("pod", "ok"),
+        ("kubectl", "ok"),
+        ("kubectl-rights", "ok"),
+        ("notifier", "ok"),
+    ] {
+        assert_eq!(results[check], result, "{check}: {outcome}");
+    }
+}
+
+#[test]
+fn each_fault_of_a_cluster_is_found_where_it_is() {
+    let cases: &[(&str, &[&str])] = &[
+        ("two-pods", &[]),
+        ("no-pod", &["announcement", "endpoints", "notifier", "pod"]),
+        ("notready", &["announcement", "endpoints", "pod"]),
+        (
+            "crashloop",
+            &["announcement", "endpoints", "notifier", "pod"],
+        ),
+        ("no-endpoints", &["announcement", "endpoints"]),
+        ("etp-cluster", &["service"]),
+        ("wrong-lb-ip", &["address"]),
+        ("no-lb-ip", &["address"]),
+        ("other-node", &["announcement"]),
+        ("no-l2status", &["announcement"]),
+        ("stale-l2status", &["announcement"]),
+        ("no-sidecar", &["notifier"]),
+    ];
+    for (scenario, wrong) in cases {
+        let Some(cluster) = FakeCluster::start(&["--scenario", scenario]) else {
+            return;
+        };
+        let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let found: Vec<String> = results(&outcome, "findings")
+            .into_iter()
+            .filter(|(check, result)| result == "wrong" && check != "ssh-login")
+            .map(|(check, _)| check)
+            .collect();
+        assert_eq!(found, *wrong, "{scenario}: {outcome}");
+    }
+}
+
+#[test]
+fn a_missing_right_costs_its_own_check_alone() {
+    let checks = [
+        "service",
+        "address",
+        "announcement",
+        "endpoints",
+        "pod",
+        "notifier",
+    ];
+    let cases: &[(&str, &[&str])] = &[
+        ("get:services", &["service", "address"]),
+        ("list:endpointslices", &["endpoints"]),
+        ("list:servicel2statuses", &["announcement"]),
+        ("list:pods", &["pod", "notifier"]),
+    ];
+    for (denied, unknown) in cases {
+        let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
+            return;
+        };
+        let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let results = results(&outcome, "findings");
+        for check in checks {
+            let expected = if unknown.contains(&check) {
+                "unknown"
+            } else {
+                "ok"
+            };
+            assert_eq!(results[check], expected, "{denied}: {check}: {outcome}");
+        }
+        assert!(
+            outcome.stdout.contains("may not look at that"),
+            "{denied}: {outcome}"
+        );
+        assert_eq!(results["kubectl-rights"], "wrong", "{denied}: {outcome}");
+    }
+    let Some(cluster) = FakeCluster::start(&["--deny", "get:pods/log"]) else {
+        return;
+    };
+    let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+    assert!(outcome.stdout.contains("get pods/log in kms"), "{outcome}");
+}
+
+#[test]
+fn no_cluster_no_kubectl_and_no_answer_are_told_apart() {
+    let Some(mut cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let environment = with_cluster(&cluster);
+    cluster.stop();
+    let away = environment.run(&["doctor", "-o", "json"]);
+    assert_eq!(results(&away, "findings")["pod"], "unknown", "{away}");
+    assert!(away.stdout.contains("cannot be reached"), "{away}");
+
+    let missing = with_cluster(&cluster).variable("KMSCTL_CLUSTER_KUBECTL", "/nowhere/kubectl");
+    let missing = missing.run(&["doctor", "-o", "json"]);
+    assert_eq!(
+        results(&missing, "findings")["kubectl"],
+        "wrong",
+        "{missing}"
+    );
+    assert!(missing.stdout.contains("is not installed"), "{missing}");
+
+    let context = with_cluster(&cluster).variable("KMSCTL_CLUSTER_CONTEXT", "nonsense");
+    let context = context.run(&["doctor", "-o", "json"]);
+    assert!(
+        context.stdout.contains("configuration does not fit"),
+        "{context}"
+    );
+
+    let none = without_firewall().run(&["doctor", "-o", "json"]);
+    assert_eq!(results(&none, "findings")["kubectl"], "skipped", "{none}");
+    let refused = without_firewall().variable("KMSCTL_CLUSTER_SERVICE", "--all-namespaces");
+    assert!(
+        refused
+            .run(&["doctor"])
+            .fails_with(2)
+            .contains("is not a name")
+    );
+}
+
+/// Programs in kubectl's place that hang, or never stop talking.
+#[test]
+fn a_kubectl_that_hangs_or_floods_is_given_up() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for (body, told) in [
+        ("exec sleep 60", "did not answer within 2 s"),
+        ("exec yes", "did not answer within 2 s"),
+        ("echo '{\"items\": 3}'", "a form kmsctl does not know"),
+        ("head -c 20000000 /dev/zero", "larger than 16 MiB"),
+    ] {
+        let environment = without_firewall();
+        let program = environment.home().join("kubectl");
+        std::fs::write(&program, format!("#!/bin/sh\n{body}\n")).expect("a program");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+            .expect("executable");
+        let environment = environment
+            .variable("KMSCTL_CLUSTER_ENABLED", "yes")
+            .variable("KMSCTL_CLUSTER_TIMEOUT", "2s")
+            .variable("KMSCTL_CLUSTER_KUBECTL", program.display().to_string());
+        let started = std::time::Instant::now();
+        let outcome = environment.run(&["doctor", "-o", "json"]);
+        assert!(
+            started.elapsed().as_secs() < 20,
+            "{body}: {:?}",
+            started.elapsed()
+        );
+        assert!(outcome.stdout.contains(told), "{body}: {outcome}");
+    }
+}

@@ -1,0 +1,201 @@
+//! `kmsctl verify`: every hop with real packets on loopback. The firewall is a real sshd with a stand-in for pfctl, the
+//! name servers and the service are stubs, kubectl is real.
+
+use std::process::Command;
+
+use super::doctor::results;
+use super::over_sshd::Firewall;
+use crate::support::cluster::FakeCluster;
+use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::sshd::Login;
+use crate::support::stubs::{Manner, NameServer, Service, closed_port};
+
+/// The path with a service on this machine; nothing is resolved by the system.
+struct Path {
+    firewall: Firewall,
+}
+
+impl Path {
+    fn start() -> Option<Self> {
+        let firewall = Firewall::start("russh", Login::Sh)?;
+        Some(Self { firewall })
+    }
+
+    fn verify(&self, port: u16, more: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+        self.firewall.move_service(port);
+        let mut command: Command = self
+            .firewall
+            .environment
+            .command(&[&["verify", "-o", "json"], arguments].concat());
+        command
+            .env("KMSCTL_SERVICE_HOST", "127.0.0.1")
+            .env("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+            .env("KMSCTL_SERVICE_PORT", port.to_string())
+            .env_remove("KMSCTL_DEMO_NOW");
+        command.envs(more.iter().copied());
+        let output = command.output().expect("kmsctl runs");
+        Outcome {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code(),
+        }
+    }
+}
+
+fn verdict(outcome: &Outcome) -> String {
+    let shown: serde_json::Value = serde_json::from_str(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("not JSON ({error}): {outcome}"));
+    shown["data"]["verdict"]
+        .as_str()
+        .expect("a verdict")
+        .to_owned()
+}
+
+#[test]
+fn the_service_is_judged_by_what_it_answers() {
+    let Some(path) = Path::start() else { return };
+    for (manner, speaks, told) in [
+        (Manner::Ack, "ok", "open"),
+        (Manner::Nak, "wrong", "inconclusive"),
+        (Manner::Rubbish, "wrong", "inconclusive"),
+        (Manner::Hangup, "wrong", "inconclusive"),
+        (Manner::Silent, "wrong", "inconclusive"),
+    ] {
+        let service = Service::start(manner);
+        let outcome = path.verify(service.port, &[], &[]);
+        let hops = results(&outcome, "hops");
+        assert_eq!(hops["connect"], "ok", "{manner:?}: {outcome}");
+        assert_eq!(hops["speaks"], speaks, "{manner:?}: {outcome}");
+        assert_eq!(verdict(&outcome), told, "{manner:?}: {outcome}");
+        for check in ["nat", "filter", "caps", "alias"] {
+            assert_eq!(hops[check], "ok", "{manner:?}: {check}: {outcome}");
+        }
+        assert_eq!(hops["pod"], "skipped", "{outcome}");
+    }
+    let refused = path.verify(closed_port(), &[], &[]);
+    assert_eq!(results(&refused, "hops")["connect"], "wrong", "{refused}");
+    assert_eq!(results(&refused, "hops")["speaks"], "unknown", "{refused}");
+    assert_eq!(refused.code, Some(3), "{refused}");
+}
+
+#[test]
+fn names_are_judged_by_every_resolver() {
+    let Some(path) = Path::start() else { return };
+    let service = Service::start(Manner::Ack);
+    let public = "203.0.113.7";
+    let cases: &[(Option<&[&str]>, &str, &str)] = &[
+        (Some(&[public]), "ok", "ok"),
+        (Some(&[public, "2001:db8::7"]), "ok", "wrong"),
+        (Some(&["203.0.113.8"]), "wrong", "ok"),
+        (Some(&["10.1.2.3"]), "wrong", "ok"),
+        (Some(&[]), "wrong", "ok"),
+        (None, "unknown", "ok"),
+    ];
+    for (addresses, a, aaaa) in cases {
+        let server = NameServer::start(*addresses);
+        let outcome = path.verify(
+            service.port,
+            &[
+                ("KMSCTL_VERIFY_RESOLVERS", &server.address.to_string()),
+                ("KMSCTL_SERVICE_PUBLIC_ADDRESS", public),
+            ],
+            &[],
+        );
+        let hops = results(&outcome, "hops");
+        assert_eq!(hops["dns"], *a, "{addresses:?}: {outcome}");
+        assert_eq!(hops["dns-aaaa"], *aaaa, "{addresses:?}: {outcome}");
+        if *a == "ok" {
+            assert!(outcome.stdout.contains("Split horizon"), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn the_cluster_is_asked_only_where_one_is_configured() {
+    let Some(path) = Path::start() else { return };
+    let Some(cluster) = FakeCluster::start(&["--deny", "list:pods"]) else {
+        return;
+    };
+    let service = Service::start(Manner::Ack);
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    let outcome = path.verify(
+        service.port,
+        &[("KMSCTL_CLUSTER_KUBECONFIG", &kubeconfig)],
+        &[],
+    );
+    let hops = results(&outcome, "hops");
+    assert_eq!(hops["pod"], "unknown", "{outcome}");
+    for check in ["announcement", "endpoints"] {
+        assert_eq!(hops[check], "ok", "{check}: {outcome}");
+    }
+    // This cluster's Service has another address and port than the moved one: that is told, not hidden.
+    assert_eq!(hops["address"], "wrong", "{outcome}");
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+}
+
+#[test]
+fn the_exit_code_follows_the_expectation() {
+    let environment = TestEnvironment::new();
+    for (scenario, expect, code) in [
+        ("open", "open", 0),
+        ("open", "closed", 3),
+        ("closed", "closed", 0),
+        ("closed", "open", 3),
+        ("half", "closed", 0),
+        ("uncapped", "open", 3),
+        ("pf-disabled", "open", 3),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let outcome = environment.demo(&["verify", "--expect", expect]);
+        assert_eq!(outcome.code, Some(code), "{scenario} {expect}: {outcome}");
+    }
+    // What is configured is what is expected, unless told.
+    for (scenario, code) in [
+        ("open", 0),
+        ("closed", 0),
+        ("half", 0),
+        ("drifted", 3),
+        ("pf-disabled", 3),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let outcome = environment.demo(&["verify"]);
+        assert_eq!(outcome.code, Some(code), "{scenario}: {outcome}");
+    }
+    let wrong = environment.demo(&["verify", "--expect", "ajar"]);
+    assert!(wrong.fails_with(2).contains("open"));
+}
+
+#[test]
+fn a_firewall_that_cannot_answer_leaves_no_verdict() {
+    let denied = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "denied");
+    let outcome = denied.demo(&["verify", "-o", "json"]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    assert_eq!(verdict(&outcome), "inconclusive");
+    assert_eq!(results(&outcome, "hops")["nat"], "unknown", "{outcome}");
+    let away = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_PORT", closed_port().to_string());
+    let away = away.run(&["verify"]);
+    assert_eq!(away.code, Some(5), "{away}");
+}
+
+#[test]
+fn the_schema_has_its_keys() {
+    let shown = TestEnvironment::new()
+        .demo(&["verify", "-o", "json"])
+        .json();
+    let mut keys: Vec<&String> = shown["data"]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        ["as_expected", "expected", "hops", "vantages", "verdict"]
+    );
+    assert_eq!(shown["schema"], "kmsctl/verify/v1");
+}
