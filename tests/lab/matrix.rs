@@ -290,12 +290,6 @@ fn vantages() -> Vec<Case> {
             ..nothing("vantage host key unknown")
         },
         Case {
-            vantage: || ssh_vantage(OUTSIDE, ""),
-            change: |lab| lab.sshd("inn", "2222", ""),
-            rules: FORWARDING,
-            ..base("a second sshd makes no difference")
-        },
-        Case {
             vantage: || "[vantages.here]\nkind = \"local\"\n".to_owned(),
             place: "out",
             ..base("local, outside")
