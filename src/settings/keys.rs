@@ -462,7 +462,8 @@ pub fn nearest(path: &str) -> Option<&'static str> {
         strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
     };
     KEYS.iter()
-        .chain(VANTAGE_KEYS)
+        // Only where a vantage was meant: their short names are like many others.
+        .chain(VANTAGE_KEYS.iter().filter(|_| path.starts_with("vantage")))
         .map(|key| (score(key), key.path))
         .filter(|(score, _)| *score > 0.75)
         .max_by(|left, right| left.0.total_cmp(&right.0))
