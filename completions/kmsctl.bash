@@ -3305,12 +3305,16 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__verify)
-            opts="-o -q -v -h --expect --config --demo --output --color --quiet --verbose --timeout --help"
+            opts="-o -q -v -h --external --from --expect --config --demo --output --color --quiet --verbose --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --expect)
                     COMPREPLY=($(compgen -W "open closed" -- "${cur}"))
                     return 0

@@ -624,6 +624,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "example-config" -d 'Print the example configuration: every key with its default, meaning and environment name'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "man" -d 'Write the man pages into a directory'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand util; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l from -d 'Use this vantage only; may be given more than once' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l expect -d 'What it should be; without it, what the configuration of the firewall says' -r -f -a "open\t'Clients outside get in'
 closed\t'Nobody outside gets in'"
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -635,6 +636,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l color -d 'Use c
 always\t''
 never\t''"
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l external -d 'Prove it from outside instead, from every configured vantage'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand verify" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'

@@ -16,6 +16,7 @@
 //!   pfSense's own PHP read and change config.xml (`agent/*.php`, one process for one question).
 //! * [`inside`] — what this machine sees of the service: name servers, a connection, the first word of the protocol.
 //! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
+//! * [`outside`] — vantages: the service tried from outside, through SSH servers, check services or this machine.
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
@@ -34,6 +35,7 @@ pub mod firewall;
 pub mod inside;
 pub mod journal;
 pub mod kubectl;
+pub mod outside;
 pub mod procedure;
 pub mod settings;
 pub mod simulator;

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod layers;
 pub mod resolved;
 pub mod values;
+pub mod vantages;
 
 pub use environment::Environment;
 pub use layers::{Layers, Origin};

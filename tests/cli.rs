@@ -39,5 +39,7 @@ mod support;
 mod util;
 #[path = "cli/verify.rs"]
 mod verify;
+#[path = "cli/verify_external.rs"]
+mod verify_external;
 #[path = "cli/virusprot.rs"]
 mod virusprot;

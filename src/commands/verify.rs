@@ -1,4 +1,5 @@
-//! `kmsctl verify`: the path of a connection, hop by hop, as it can be judged from inside. Reads only; to the server it
+//! `kmsctl verify`: the path of a connection, hop by hop, as it can be judged from inside; `--external` proves from
+//! outside ([`external`]). Reads only; to the server it
 //! says the first word of its protocol and no more.
 
 use clap::{Args as ClapArgs, ValueEnum};
@@ -8,15 +9,25 @@ use super::context::Context;
 use super::expose;
 use crate::domain::findings::{Finding, Outcome};
 use crate::domain::hops::{self, Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan};
+use crate::domain::reach;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::terminal::{Human, Tone};
 
+pub mod external;
 pub mod inside;
+mod report;
+mod vantage;
 
 /// Arguments of `kmsctl verify`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
+    /// Prove it from outside instead, from every configured vantage
+    #[arg(long)]
+    external: bool,
+    /// Use this vantage only; may be given more than once
+    #[arg(long, value_name = "VANTAGE", requires = "external")]
+    from: Vec<String>,
     /// What it should be; without it, what the configuration of the firewall says
     #[arg(long, value_name = "STATE", value_enum)]
     expect: Option<Expect>,
@@ -32,6 +43,15 @@ pub enum Expect {
 }
 
 impl From<Expect> for Expected {
+    fn from(expect: Expect) -> Self {
+        match expect {
+            Expect::Open => Self::Open,
+            Expect::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<Expect> for reach::Expected {
     fn from(expect: Expect) -> Self {
         match expect {
             Expect::Open => Self::Open,
@@ -62,6 +82,13 @@ struct Verified<'a> {
 
 /// Runs `kmsctl verify`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    if arguments.external {
+        let request = external::Request {
+            from: arguments.from.clone(),
+            expect: arguments.expect.map(reach::Expected::from),
+        };
+        return Box::pin(external::external(context, &request)).await;
+    }
     // Without the firewall there is no verdict, so its failure ends the rest at once.
     let here = async { Ok(inside::gather(context).await) };
     let (reading, inside) = tokio::try_join!(context.read(QUESTIONS), here)?;

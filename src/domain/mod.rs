@@ -18,6 +18,7 @@ pub mod overload;
 pub mod pf;
 pub mod plan;
 pub mod ratelimit;
+pub mod reach;
 pub mod rpc;
 pub mod service;
 pub mod warning;

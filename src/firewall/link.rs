@@ -4,6 +4,7 @@
 //! are the caller's. What travels inside a shell is [`crate::firewall::shell`]'s matter.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::firewall::openssh::OpenSsh;
 use crate::firewall::russh::Russh;
 use crate::firewall::script::{self, REMOTE_SHELL, Script, Word};
 use crate::firewall::shell::Shell;
+use crate::firewall::tunnel::{Tunnel, TunnelError};
 
 /// Which SSH client to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +203,23 @@ impl Link {
         match self {
             Self::OpenSsh(link) => link.shell(script).await,
             Self::Russh(link) => link.shell(script).await,
+        }
+    }
+
+    /// Has the other end connect to a host and port (SSH's `direct-tcpip`); the name, if it is one, is resolved
+    /// there. Waits as long as the other end does.
+    pub async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
+        match self {
+            Self::OpenSsh(link) => link.tunnel(host, port).await,
+            Self::Russh(link) => link.tunnel(host, port).await,
+        }
+    }
+
+    /// Returns the address that the connection was made to; None where that is not known, as behind a jump host.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::OpenSsh(link) => link.peer(),
+            Self::Russh(link) => link.peer(),
         }
     }
 

@@ -10,6 +10,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,13 +20,13 @@ use std::time::Duration;
 use openssh::Session;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::firewall::hostkey::{HostKey, matches_pin};
 use crate::firewall::link::Target;
 use crate::firewall::link_error::LinkError;
-use crate::firewall::ssh_arguments::arguments;
+use crate::firewall::ssh_arguments::{arguments, forward_arguments};
 use crate::firewall::ssh_log::{self, Context};
 
 /// How long a master may take to answer on its local socket.
@@ -49,9 +50,37 @@ pub(super) struct Master {
     pub reused: bool,
     /// Whether it ends with this run.
     transient: bool,
+    /// The address it is connected to, as far as it said.
+    pub peer: Option<IpAddr>,
+    /// What it goes on logging; of a kept one nobody would remove the file.
+    log: Option<NamedTempFile>,
 }
 
 impl Master {
+    /// Starts a client that has the master connect to a host and port; its pipes carry the connection, and its
+    /// stderr tells when that stands.
+    pub(super) fn forward(
+        &self,
+        target: &Target,
+        host: &str,
+        port: u16,
+    ) -> Result<Child, LinkError> {
+        let arguments = forward_arguments(self.session.control_socket(), host, port)?;
+        command(target, arguments, Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|source| LinkError::Local {
+                doing: "Starting ssh",
+                source,
+            })
+    }
+
+    /// Returns the server's words about the last connection it could not make, if they were logged.
+    pub(super) fn last_refusal(&self) -> Option<String> {
+        ssh_log::last_refusal(&read_some(self.log.as_ref()?.path()))
+    }
+
     /// Leaves a kept master to the next run; ends one that is not kept.
     pub(super) async fn close(self) {
         if self.transient
@@ -89,19 +118,20 @@ pub(super) async fn replace(target: &Target) -> Result<Master, LinkError> {
 
 async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
     place.clear().await;
-    let host_key = launch(target, &place.socket, target.control_persist).await?;
-    write_private(&place.verified, &format!("{host_key}\n")).map_err(|source| {
-        LinkError::Local {
-            doing: "Writing the verified host key",
-            source,
-        }
+    let launched = launch(target, &place.socket, target.control_persist).await?;
+    let text = format!("{}\n", launched.host_key);
+    write_private(&place.verified, &text).map_err(|source| LinkError::Local {
+        doing: "Writing the verified host key",
+        source,
     })?;
     let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
     Ok(Master {
         session: Arc::new(session),
-        host_key: Some(host_key),
+        host_key: Some(launched.host_key),
         reused: false,
         transient: false,
+        peer: launched.peer,
+        log: None,
     })
 }
 
@@ -115,17 +145,26 @@ async fn start_transient(target: &Target) -> Result<Master, LinkError> {
     // The name is the one that `openssh` looks for in the directory.
     let socket = directory.path().join("master");
     check_length(&socket)?;
-    let host_key = launch(target, &socket, Duration::from_secs(30)).await?;
+    let launched = launch(target, &socket, Duration::from_secs(30)).await?;
     Ok(Master {
         session: Arc::new(Session::new_native_mux(directory)),
-        host_key: Some(host_key),
+        host_key: Some(launched.host_key),
         reused: false,
         transient: true,
+        peer: launched.peer,
+        log: Some(launched.log),
     })
 }
 
+/// What a master that has just started said.
+struct Launched {
+    host_key: HostKey,
+    peer: Option<IpAddr>,
+    log: NamedTempFile,
+}
+
 /// Runs ssh until it has authenticated and gone to the background, and checks the pin.
-async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<HostKey, LinkError> {
+async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Launched, LinkError> {
     let directory = &target.runtime_directory;
     let log = temporary(directory)?;
     let talk = temporary(directory)?;
@@ -134,19 +173,18 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Hos
         source,
     })?;
     let arguments = arguments(target, socket, log.path(), persist)?;
-    let status =
-        command(target, arguments, stderr)
-            .status()
-            .await
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => LinkError::SshMissing {
-                    program: target.ssh_program.clone(),
-                },
-                _ => LinkError::Local {
-                    doing: "Starting ssh",
-                    source,
-                },
-            })?;
+    let status = command(target, arguments, stderr.into())
+        .status()
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LinkError::SshMissing {
+                program: target.ssh_program.clone(),
+            },
+            _ => LinkError::Local {
+                doing: "Starting ssh",
+                source,
+            },
+        })?;
     let said = read_some(log.path());
     if !status.success() {
         return Err(ssh_log::explain(
@@ -171,10 +209,14 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Hos
     if checked.is_err() {
         stop(socket).await;
     }
-    checked
+    checked.map(|host_key| Launched {
+        host_key,
+        peer: ssh_log::peer(&said),
+        log,
+    })
 }
 
-fn command(target: &Target, arguments: Vec<OsString>, stderr: File) -> Command {
+fn command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command {
     let mut command = Command::new(&target.ssh_program);
     command
         .args(arguments)
@@ -289,6 +331,8 @@ impl Place {
             host_key: Some(host_key),
             reused: true,
             transient: false,
+            peer: None,
+            log: None,
         })
     }
 

@@ -16,3 +16,4 @@ pub mod script;
 pub mod shell;
 mod ssh_arguments;
 mod ssh_log;
+pub mod tunnel;

@@ -4,12 +4,13 @@
 //! are ssh's own matter and work as they do on the command line.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 
 use crate::firewall::demux::Stream;
@@ -19,6 +20,7 @@ use crate::firewall::link_error::LinkError;
 use crate::firewall::master::{self, Master};
 use crate::firewall::script::Script;
 use crate::firewall::shell::{Arrived, Outgoing, Pipes, Shell};
+use crate::firewall::tunnel::{Tunnel, TunnelError};
 
 /// What is read at once; a pipe of Linux holds 64 KiB.
 const STDOUT_BUFFER: usize = 64 << 10;
@@ -90,6 +92,41 @@ impl OpenSsh {
             stdout_buffer: vec![0; STDOUT_BUFFER],
             stderr_buffer: vec![0; STDERR_BUFFER],
         })
+    }
+
+    /// Opens a connection from the other end. The mux protocol tells when it stands, and the client process writes
+    /// that on its stderr; why it does not stand is in the master's log alone.
+    pub(super) async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
+        let broken = |error: &dyn std::fmt::Display| TunnelError::Broken(error.to_string());
+        let mut child = self
+            .master
+            .forward(&self.target, host, port)
+            .map_err(|error| broken(&error))?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(input), Some(output), Some(stderr)) = pipes else {
+            return Err(broken(&"ssh has no pipes"));
+        };
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = String::new();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.contains("master session id: ") {
+                return Ok(Tunnel::OpenSsh {
+                    child: Box::new(child),
+                    input,
+                    output,
+                });
+            }
+            said = line;
+        }
+        Err(match self.master.last_refusal() {
+            _ if !said.contains("refused by peer") => TunnelError::Broken(said),
+            Some(words) => TunnelError::of_words(&words),
+            None => TunnelError::Unclear(said),
+        })
+    }
+
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.master.peer
     }
 
     fn refused(&self, error: &openssh::Error) -> LinkError {

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,8 @@ use std::time::Duration;
 use ::russh::client::{self, AuthResult, Handle};
 use ::russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use ::russh::{
-    ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Error as SshError, Preferred,
+    ChannelId, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect,
+    Error as SshError, Preferred,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,6 +27,7 @@ use crate::firewall::link::{Counts, Secret, Target};
 use crate::firewall::link_error::LinkError;
 use crate::firewall::script::Script;
 use crate::firewall::shell::{Arrived, Outgoing, Pipes, Shell};
+use crate::firewall::tunnel::{Tunnel, TunnelError};
 
 /// Who logs in when the configuration does not say: pfSense's first administrator.
 const DEFAULT_USER: &str = "admin";
@@ -41,6 +44,8 @@ pub struct Russh {
     handle: Handle<Checker>,
     host_key: HostKey,
     counts: Counts,
+    peer: Option<IpAddr>,
+    refusal_words: Refusal,
 }
 
 impl Russh {
@@ -60,6 +65,7 @@ impl Russh {
         let identity = identity::choose(target, ask_passphrase).await?;
 
         let findings = Arc::clone(&checker.findings);
+        let refusal_words = Arc::clone(&checker.refusal_words);
         let deadline = tokio::time::Instant::now() + target.connect_timeout;
         let timed_out = |_: Elapsed| LinkError::TimedOut {
             host: target.host.clone(),
@@ -68,6 +74,7 @@ impl Russh {
         let socket = timeout_at(deadline, dial(target, port))
             .await
             .map_err(timed_out)??;
+        let peer = socket.peer_addr().ok().map(|address| address.ip());
         let config = Arc::new(configuration(&checker.known));
         let outcome = timeout_at(deadline, client::connect_stream(config, socket, checker))
             .await
@@ -91,6 +98,8 @@ impl Russh {
                 connections: 1,
                 channels: 0,
             },
+            peer,
+            refusal_words,
         };
         link.authenticate(identity).await?;
         Ok(link)
@@ -170,6 +179,40 @@ impl Russh {
             Pipes::Russh(Box::new(pipes)),
             script,
         )
+    }
+
+    /// Opens a connection from the other end. russh hands the server's words to a callback of their own, a moment
+    /// after the refusal itself.
+    pub(super) async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
+        let take = || {
+            self.refusal_words
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+        };
+        take();
+        let opened = self
+            .handle
+            .channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0)
+            .await;
+        match opened {
+            Ok(channel) => Ok(Tunnel::Russh(Box::new(channel.into_stream()))),
+            Err(error) => {
+                let mut words = take();
+                for _ in 0..20 {
+                    if words.is_some() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    words = take();
+                }
+                Err(TunnelError::of_russh(&error, words))
+            }
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     pub(super) fn host_key(&self) -> &HostKey {
@@ -269,6 +312,9 @@ fn handshake_error(target: &Target, port: u16, error: SshError) -> LinkError {
 /// What the check of the host key found: the key, and why it is refused.
 type Findings = Arc<Mutex<Option<(HostKey, Option<LinkError>)>>>;
 
+/// The server's words about the last channel it refused.
+type Refusal = Arc<Mutex<Option<String>>>;
+
 /// Judges the host key; the verdict is left in `findings`, since russh only takes a yes or no.
 struct Checker {
     host: String,
@@ -277,6 +323,7 @@ struct Checker {
     searched_first: PathBuf,
     pin: Option<String>,
     findings: Findings,
+    refusal_words: Refusal,
 }
 
 impl Checker {
@@ -291,6 +338,7 @@ impl Checker {
             searched_first,
             pin: target.fingerprint.clone(),
             findings: Findings::default(),
+            refusal_words: Refusal::default(),
         }
     }
 
@@ -343,6 +391,22 @@ impl client::Handler for Checker {
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         *findings = Some((presented, refusal));
         Ok(accepted)
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _channel: ChannelId,
+        _reason: ChannelOpenFailure,
+        description: &str,
+        _language: &str,
+        _session: &mut client::Session,
+    ) -> Result<(), SshError> {
+        let mut words = self
+            .refusal_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *words = Some(description.chars().take(200).collect());
+        Ok(())
     }
 }
 

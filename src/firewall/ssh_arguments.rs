@@ -91,6 +91,35 @@ pub(super) fn arguments(
     Ok(words)
 }
 
+/// Builds the argument vector of a client that only asks the master behind a socket for a connection to a host and
+/// port, carried by its pipes. Should the master be gone, it must fail and not connect on its own: hence the proxy.
+pub(super) fn forward_arguments(
+    socket: &Path,
+    host: &str,
+    port: u16,
+) -> Result<Vec<OsString>, LinkError> {
+    let mut words: Vec<OsString> = ["-F", "/dev/null", "-S"].map(OsString::from).into();
+    words.push(unexpanded(socket)?.into());
+    for option in [
+        "ControlMaster=no",
+        "BatchMode=yes",
+        "ProxyCommand=/bin/false",
+        // The level that tells when the connection stands.
+        "LogLevel=DEBUG1",
+    ] {
+        words.extend(["-o", option].map(OsString::from));
+    }
+    words.push("-W".into());
+    let brackets = if host.contains(':') {
+        ("[", "]")
+    } else {
+        ("", "")
+    };
+    words.push(format!("{}{host}{}:{port}", brackets.0, brackets.1).into());
+    words.extend(["--", "master"].map(OsString::from));
+    Ok(words)
+}
+
 /// Returns a path so written that ssh takes it literally. There is no way to write a quote or `${`.
 fn unexpanded(path: &Path) -> Result<String, LinkError> {
     let bad = || LinkError::BadTarget {

@@ -2,6 +2,7 @@
 //! where it failed, why. The texts are those of OpenSSH 7 to 10 in the C locale (`sshconnect.c`, `readconf.c`,
 //! `packet.c`); what is not recognised is handed on in ssh's own words.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::firewall::hostkey::{HostKey, recorded_in_line};
@@ -27,6 +28,24 @@ pub(super) fn presented(log: &str) -> Option<HostKey> {
         algorithm: algorithm.to_owned(),
         fingerprint: fingerprint.to_owned(),
     })
+}
+
+/// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
+pub(super) fn peer(log: &str) -> Option<IpAddr> {
+    let words = log
+        .lines()
+        .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
+    let (_, rest) = words.split_once(" [")?;
+    rest.split_once(']')?.0.parse().ok()
+}
+
+/// Returns the words of the last refusal of a channel: `connect failed: Connection refused`.
+pub(super) fn last_refusal(log: &str) -> Option<String> {
+    let line = log.lines().rfind(|line| line.contains(": open failed: "))?;
+    let (start, words) = line.split_once(": open failed: ")?;
+    start
+        .starts_with("channel ")
+        .then(|| words.trim().to_owned())
 }
 
 /// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
@@ -246,6 +265,18 @@ mod tests {
         ] {
             assert_eq!(told(log), expected);
         }
+    }
+
+    #[test]
+    fn the_address_connected_to_and_the_last_refusal() {
+        let log = "debug1: Connecting to vps [2001:db8::5] port 22.\r\nchannel 1: open failed: connect failed: Connection refused\r\nchannel 2: open failed: connect failed: No route to host\r\n";
+        assert_eq!(peer(log), "2001:db8::5".parse().ok());
+        assert_eq!(peer("debug1: Executing proxy command: x"), None);
+        assert_eq!(
+            last_refusal(log).as_deref(),
+            Some("connect failed: No route to host")
+        );
+        assert_eq!(last_refusal("x channel 2: open failed: forged"), None);
     }
 
     #[test]

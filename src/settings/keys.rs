@@ -40,6 +40,10 @@ pub enum Kind {
     Table,
     /// An `SHA256:…` fingerprint.
     Fingerprint,
+    /// `HOST:PORT`, or nothing.
+    Endpoint,
+    /// `http://…` or `https://…`.
+    Url,
 }
 
 /// One configuration key.
@@ -373,18 +377,90 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-/// Returns the key of that path; `presets.NAME.…` beyond the built-in ones share the keys of `default`.
+/// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the
+/// default is what an absent key means.
+pub const VANTAGE_KEYS: &[Key] = &[
+    key(
+        "vantages.NAME.kind",
+        Kind::Word(&["ssh", "check-host", "local"]),
+        r#""ssh""#,
+        "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.",
+    ),
+    key(
+        "vantages.NAME.host",
+        Kind::Text,
+        r#""""#,
+        "ssh: address, name, or a Host of your ssh_config.",
+    ),
+    key(
+        "vantages.NAME.user",
+        Kind::Text,
+        r#""""#,
+        "ssh: account. Empty leaves it to ssh_config.",
+    ),
+    key(
+        "vantages.NAME.port",
+        Kind::Number(1, 65_535),
+        "22",
+        "ssh: port of its SSH server. Without it, ssh_config decides.",
+    ),
+    key(
+        "vantages.NAME.identity",
+        Kind::Path,
+        r#""""#,
+        "ssh: private key file.",
+    ),
+    key(
+        "vantages.NAME.known_hosts",
+        Kind::Path,
+        r#""""#,
+        "ssh: file of known host keys. Empty takes firewall.known_hosts.",
+    ),
+    key(
+        "vantages.NAME.address",
+        Kind::Text,
+        r#""""#,
+        "Address that the firewall sees it come from. Empty takes the one that ssh connects to.",
+    ),
+    key(
+        "vantages.NAME.control",
+        Kind::Endpoint,
+        r#""""#,
+        "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.",
+    ),
+    key(
+        "vantages.NAME.url",
+        Kind::Url,
+        r#""https://check-host.net""#,
+        "check-host: base URL of the service.",
+    ),
+    key(
+        "vantages.NAME.nodes",
+        Kind::Number(1, 10),
+        "3",
+        "check-host: how many of its nodes try; more than half must agree.",
+    ),
+];
+
+/// Returns the key of that path; `vantages.NAME.…` are [`VANTAGE_KEYS`], `presets.NAME.…` beyond the built-in ones share the keys of `default`.
 pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path).or_else(|| {
-        let (name, field) = path.strip_prefix("presets.")?.split_once('.')?;
+        let (family, path) = path.split_once('.')?;
+        let (name, field) = path.split_once('.')?;
         let plain = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
         };
         let named = !name.is_empty() && name.bytes().all(plain);
-        named.then(|| {
-            KEYS.iter()
-                .find(|key| key.path.strip_prefix("presets.default.") == Some(field))
-        })?
+        let (keys, prefix) = match family {
+            "presets" => (KEYS, "presets.default."),
+            "vantages" => (VANTAGE_KEYS, "vantages.NAME."),
+            _ => return None,
+        };
+        let found = || {
+            keys.iter()
+                .find(|key| key.path.strip_prefix(prefix) == Some(field))
+        };
+        named.then(found)?
     })
 }
 
@@ -394,6 +470,8 @@ pub fn nearest(path: &str) -> Option<&'static str> {
         strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
     };
     KEYS.iter()
+        // Only where a vantage was meant: their short names are like many others.
+        .chain(VANTAGE_KEYS.iter().filter(|_| path.starts_with("vantage")))
         .map(|key| (score(key), key.path))
         .filter(|(score, _)| *score > 0.75)
         .max_by(|left, right| left.0.total_cmp(&right.0))
@@ -423,6 +501,14 @@ pub fn example() -> String {
         let _ = writeln!(text, "{name} = {}", key.default);
     }
     text.push_str("\n# More presets can be added: [presets.NAME] with max_src_conn and rate,\n# applied with `kmsctl ratelimit set --preset NAME`.\n");
+    text.push_str("\n# Vantages: places outside from where `kmsctl verify --external` tries the service. There is none unless\n# you name one. Environment: KMSCTL_VANTAGES_NAME_HOST and so on.\n# [vantages.NAME]\n");
+    for key in VANTAGE_KEYS {
+        text.push_str("#\n");
+        for line in key.meaning.lines() {
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = writeln!(text, "# {} = {}", key.split().1, key.default);
+    }
     text
 }
 
@@ -445,6 +531,18 @@ mod tests {
         assert!(find("presets.night.rate").is_some());
         assert!(find("presets.night.speed").is_none());
         assert!(find("presets.Ni ght.rate").is_none());
+    }
+
+    #[test]
+    fn vantages_have_their_own_keys_and_no_defaults() {
+        assert!(find("vantages.vps.host").is_some());
+        assert!(find("vantages.vps.hots").is_none());
+        assert!(
+            find("vantages.NAME.host").is_none(),
+            "capitals name nothing"
+        );
+        assert_eq!(nearest("vantages.vps.hots"), Some("vantages.NAME.host"));
+        assert!(KEYS.iter().all(|key| !key.path.starts_with("vantages.")));
     }
 
     #[test]

@@ -195,7 +195,8 @@ impl Layers {
                 .iter()
                 .find(|key| key.environment_name() == *name)
                 .map(|key| key.path.to_owned())
-                .or(of_presets);
+                .or(of_presets)
+                .or_else(|| vantage_path(name));
             if let Some(path) = known {
                 self.set(&path, text.clone(), Origin::Environment(name.clone()))?;
             } else if !OTHERS.contains(&name.as_str())
@@ -228,6 +229,20 @@ fn preset_path(rest: &str) -> Option<String> {
             field.to_lowercase()
         ))
     })
+}
+
+/// Turns `KMSCTL_VANTAGES_VPS_HOST` into `vantages.vps.host`. The longest field that fits wins.
+fn vantage_path(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("KMSCTL_VANTAGES_")?;
+    let fits = keys::VANTAGE_KEYS.iter().filter_map(|key| {
+        let field = key.split().1;
+        let vantage = rest
+            .strip_suffix(&field.to_uppercase())?
+            .strip_suffix('_')?;
+        let path = format!("vantages.{}.{field}", vantage.to_lowercase());
+        keys::find(&path).map(|_| (field.len(), path))
+    });
+    fits.max().map(|(_, path)| path)
 }
 
 fn unknown_name(name: &str) -> String {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::environment::Environment;
 use super::layers::Layers;
 use super::values;
+use super::vantages::{self, Vantage};
 use crate::domain::cluster::Names;
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub cluster: Cluster,
     /// What the path is verified with.
     pub verify: Verify,
+    /// Places outside to try from, by name.
+    pub vantages: Vec<Vantage>,
     /// Where kmsctl keeps its state.
     pub state_directory: PathBuf,
 }
@@ -170,6 +173,7 @@ impl Settings {
             },
             cluster: Cluster::resolve(layers, environment)?,
             verify: Verify::resolve(layers),
+            vantages: vantages::resolve(layers, environment)?,
             state_directory: environment.state_directory(),
         })
     }

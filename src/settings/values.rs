@@ -86,10 +86,46 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     })
 }
 
+/// Reads `HOST:PORT`, the host a name or an address, IPv6 in brackets; the port is never 0.
+pub fn endpoint(text: &str) -> Result<(String, u16), String> {
+    let wanted =
+        || format!("`{text}` is not HOST:PORT, such as example.net:443 or [2001:db8::1]:443");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wanted)?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(wanted)?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let fits = match bare {
+        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.starts_with('-') && host.bytes().all(plain),
+    };
+    fits.then(|| (host.to_owned(), port)).ok_or_else(wanted)
+}
+
+/// Reads the base URL of a check service: no user, query or fragment, since paths are added to it.
+fn url(text: &str) -> Result<(), String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#@\"<>\\".contains(&byte);
+    match rest {
+        Some(rest) if !rest.is_empty() && rest.bytes().all(plain) => Ok(()),
+        _ => Err(format!(
+            "`{text}` is not a URL such as https://check-host.net"
+        )),
+    }
+}
+
 /// Checks a value's text against its key's kind.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
-        Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
+        Kind::Endpoint | Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
         Kind::Text | Kind::Path => {
             if text.chars().any(char::is_control) {
                 return Err("it holds a control character".to_owned());
@@ -136,6 +172,8 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Table => TableName::new(text).map(drop).ok_or_else(|| {
             format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
         }),
+        Kind::Endpoint => endpoint(text).map(drop),
+        Kind::Url => url(text),
         Kind::Fingerprint => fingerprint(text),
     }
 }
@@ -230,6 +268,40 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_want_a_host_and_a_port() {
+        assert_eq!(endpoint("h:443"), Ok(("h".to_owned(), 443)));
+        assert_eq!(
+            endpoint("[2001:db8::1]:443"),
+            Ok(("2001:db8::1".to_owned(), 443))
+        );
+        for wrong in [
+            "",
+            "h",
+            "h:",
+            "h:0",
+            ":1",
+            "h:70000",
+            "-h:1",
+            "2001:db8::1:443",
+            "a b:1",
+            "[h]:1",
+        ] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+        assert!(check(Kind::Url, "http://127.0.0.1:8080").is_ok());
+        for wrong in [
+            "",
+            "check-host.net",
+            "ftp://x",
+            "https://",
+            "https://a?b",
+            "http://u@h",
+        ] {
+            assert!(check(Kind::Url, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn name_servers_are_addresses_with_or_without_a_port() {
         assert_eq!(resolver("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
         assert_eq!(
@@ -248,7 +320,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,40}") {
-            for key in super::super::keys::KEYS {
+            for key in super::super::keys::KEYS
+                .iter()
+                .chain(super::super::keys::VANTAGE_KEYS)
+            {
                 let _ = check(key.kind, &text);
             }
         }

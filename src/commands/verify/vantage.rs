@@ -1,0 +1,254 @@
+//! The vantages of `kmsctl verify --external`: log in, say what is known about where they are, let them try. Judging
+//! is the domain's, the order of things [`super::external`]'s.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::commands::context::Context;
+use crate::domain::reach::place::{self, Surroundings};
+use crate::domain::reach::{self, Attempt, Control, Observation, Place, Resolved};
+use crate::error::Failure;
+use crate::firewall::facts::Reading;
+use crate::firewall::link::{Secret, Target};
+use crate::firewall::link_error::LinkError;
+use crate::outside::budget::Budget;
+use crate::outside::probe::Tried;
+use crate::outside::ssh::Station;
+use crate::outside::{Task, all, check_host, local, names};
+use crate::settings::vantages::{Kind, Ssh, Vantage};
+use crate::terminal::prompt;
+
+/// How long a vantage's SSH server may take.
+const LOGIN: Duration = Duration::from_secs(6);
+
+/// A vantage that is ready, or what it lacks.
+pub(super) enum Prepared {
+    /// Logged in, and what it was told about the public name.
+    Ssh(std::result::Result<(Station, Vec<Resolved>), LinkError>),
+    Other,
+}
+
+impl Prepared {
+    pub(super) fn told(&self) -> &[Resolved] {
+        match self {
+            Self::Ssh(Ok((_, resolved))) => resolved,
+            _ => &[],
+        }
+    }
+
+    pub(super) async fn close(self) {
+        if let Self::Ssh(Ok((station, _))) = self {
+            station.close().await;
+        }
+    }
+}
+
+/// Logs in where a vantage needs it, and asks its name servers.
+pub(super) async fn prepare(context: &Context, vantage: &Vantage) -> Prepared {
+    let Kind::Ssh(ssh) = &vantage.kind else {
+        return Prepared::Other;
+    };
+    let ask = |question: &str| {
+        prompt::secret(
+            context.terminal,
+            &format!("{} (vantage {})", question, vantage.name),
+        )
+        .map(Secret::new)
+    };
+    let station = match Station::connect(&target_of(context, ssh), &ask).await {
+        Ok(station) => station,
+        Err(error) => return Prepared::Ssh(Err(error)),
+    };
+    let host = &context.settings.service.host;
+    let resolvers = &context.settings.verify.resolvers;
+    let asked = resolvers
+        .iter()
+        .map(|server| names::ask(station.way(), &vantage.name, host, *server));
+    let resolved = all(asked.collect()).await;
+    Prepared::Ssh(Ok((station, resolved)))
+}
+
+/// Vantages share the firewall's client and ssh_config, and nothing that is about the firewall itself. No connection
+/// to them is kept.
+fn target_of(context: &Context, ssh: &Ssh) -> Target {
+    let firewall = &context.settings.firewall;
+    Target {
+        host: ssh.host.clone(),
+        port: ssh.port,
+        user: ssh.user.clone(),
+        transport: firewall.transport,
+        identity: ssh.identity.clone(),
+        ssh_config: firewall.ssh_config.clone(),
+        known_hosts: ssh
+            .known_hosts
+            .clone()
+            .or_else(|| firewall.known_hosts.clone()),
+        fingerprint: None,
+        connect_timeout: firewall.connect_timeout.min(LOGIN),
+        control_persist: Duration::ZERO,
+        runtime_directory: firewall.runtime_directory.clone(),
+        sudo: None,
+        home: context.environment.home.clone(),
+        agent_socket: context.environment.agent_socket.clone(),
+        ssh_program: "ssh".into(),
+    }
+}
+
+/// Tries from one vantage. A check service makes one observation a node.
+pub(super) async fn try_out(
+    context: &Context,
+    vantage: &Vantage,
+    prepared: &Prepared,
+    before: &Reading,
+    target: Option<SocketAddr>,
+    deadline: Instant,
+) -> Vec<Observation> {
+    let mut blank = blank(vantage);
+    if let Prepared::Ssh(Err(error)) = prepared {
+        blank.trouble = Some(error.to_string().trim_end_matches('.').to_owned());
+        return vec![blank];
+    }
+    let Some(target) = target else {
+        blank.trouble =
+            Some("where to connect is not known: the name has no IPv4 address".to_owned());
+        return vec![blank];
+    };
+    let around = Surroundings {
+        target: target.ip(),
+        interfaces: &before.interfaces,
+        gateway: before.gateway,
+    };
+    if let (None, Prepared::Ssh(Ok((station, _)))) = (blank.address, prepared) {
+        blank.address = station.address();
+    }
+    blank.place = place::by_address(blank.address, around);
+    if vantage.kind == Kind::Local {
+        blank.address = blank.address.or(before.client);
+        let source = local::source(target).await;
+        blank.place = place::of_this_machine(blank.address, source, around);
+    }
+    let budget = Budget::new(&context.settings.state_directory);
+    let blocked = blank.address.is_some_and(|address| {
+        before.table.as_ref().is_ok_and(|entries| {
+            entries
+                .iter()
+                .any(|entry| !entry.negated && entry.net.contains(&address))
+        })
+    });
+    let task = Task {
+        name: &vantage.name,
+        target,
+        control: vantage.control.as_ref(),
+        deadline,
+        // One attempt shows what there is to see; more would take time and prove nothing.
+        only_one: match blank.place {
+            _ if blocked => Some("it is in the table of blocked addresses"),
+            Place::Outside => None,
+            Place::Inside(_) | Place::Unproven(_) => Some("it is not outside"),
+        },
+        budget: &budget,
+        clock: context.clock,
+    };
+    match (&vantage.kind, prepared) {
+        (Kind::CheckHost { url, nodes }, _) => {
+            nodes_of(&blank, check_host::check(url, *nodes, task).await)
+        }
+        (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
+        _ => vec![observed(blank, local::try_out(task).await)],
+    }
+}
+
+/// Makes an observation in which nothing was tried yet.
+fn blank(vantage: &Vantage) -> Observation {
+    Observation {
+        vantage: vantage.name.clone(),
+        kind: kind(vantage),
+        node: None,
+        address: vantage.address,
+        place: Place::Outside,
+        attempts: Vec::new(),
+        control: Control::NotNeeded,
+        short: None,
+        trouble: None,
+    }
+}
+
+fn observed(blank: Observation, tried: Tried) -> Observation {
+    Observation {
+        attempts: tried.attempts,
+        control: tried.control,
+        short: tried.short,
+        ..blank
+    }
+}
+
+/// Makes an observation of each node; a service that fails is trouble.
+fn nodes_of(
+    blank: &Observation,
+    checked: std::result::Result<(Vec<check_host::Node>, Option<String>), check_host::CheckError>,
+) -> Vec<Observation> {
+    let (nodes, short) = match checked {
+        Ok((nodes, short)) if !nodes.is_empty() => (nodes, short),
+        Ok((_, short)) => {
+            return vec![Observation {
+                short,
+                ..blank.clone()
+            }];
+        }
+        Err(error) => {
+            return vec![Observation {
+                trouble: Some(error.to_string()),
+                ..blank.clone()
+            }];
+        }
+    };
+    nodes
+        .into_iter()
+        .map(|node| {
+            let connected = |attempt: &Attempt| matches!(attempt, Attempt::Connected { .. });
+            let missing = node.attempts.len() < reach::ATTEMPTS;
+            let late = (missing && !node.attempts.iter().any(connected))
+                .then(|| "the service had no result in time".to_owned());
+            Observation {
+                node: Some(node.name),
+                address: node.address,
+                attempts: node.attempts,
+                control: node.control,
+                short: short.clone().or(late),
+                ..blank.clone()
+            }
+        })
+        .collect()
+}
+
+fn kind(vantage: &Vantage) -> &'static str {
+    match vantage.kind {
+        Kind::Ssh(_) => "ssh",
+        Kind::CheckHost { .. } => "check-host",
+        Kind::Local => "local",
+    }
+}
+
+/// Returns a failure if none of the vantages could even be logged in to.
+pub(super) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Option<Failure> {
+    let mut failures = chosen.iter().zip(prepared).map(|(vantage, prepared)| {
+        let Prepared::Ssh(Err(error)) = prepared else {
+            return None;
+        };
+        let failure = Failure::new(error.kind(), format!("The vantage {}: {error}", vantage.name));
+        let name = &vantage.name;
+        Some(match error {
+            LinkError::HostKeyUnknown { .. } => failure
+                .hint("Compare the fingerprint with the vantage's own (ssh-keygen -lf on it).")
+                .hint("If it is the same, connect once with ssh and accept it, or add it to known_hosts."),
+            LinkError::HostKeyChanged { .. } | LinkError::HostKeyRevoked { .. } => {
+                failure.hint("Somebody may stand in between, or it was reinstalled: find out before anything else.")
+            }
+            _ => failure.hint(format!("Log in with ssh yourself; the keys are vantages.{name}.* in the configuration.")),
+        })
+    });
+    let first = failures.next()??;
+    failures.all(|failure| failure.is_some()).then_some(first)
+}

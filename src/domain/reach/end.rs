@@ -1,0 +1,172 @@
+//! The firewall's end: what moved between two readings of its counters, states and table. Nothing here knows what a
+//! vantage saw.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::domain::connections::{self, Half};
+use crate::domain::exposure::{Counters, Exposure};
+use crate::domain::pf::rule::{Action, Direction, Family, Rule};
+use crate::domain::pf::state::State;
+use crate::domain::pf::table::Entry;
+use crate::domain::service::Service;
+
+/// One reading of the firewall.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// The exposure as judged from it.
+    pub exposure: &'a Exposure,
+    /// The loaded filter rules.
+    pub filter: &'a [Rule],
+    /// States of the service.
+    pub states: &'a [State],
+    /// The overload table.
+    pub table: &'a [Entry],
+}
+
+/// What the firewall saw while it was tried from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// The loaded rules let a connection from anywhere in.
+    pub lets_in: bool,
+    /// The rules are not the same before and after; then nothing can be counted.
+    pub changed: bool,
+    /// States that the pair of rules made meanwhile, whoever asked for them; null where it cannot be counted.
+    pub forwarded: Option<u64>,
+    /// Packets dropped because their source is in the table.
+    pub dropped_by_table: Option<u64>,
+    /// Packets dropped by all other rules, inbound.
+    pub dropped: Option<u64>,
+    /// The rule that dropped most of those: its tracker.
+    pub dropped_by: Option<u32>,
+    /// Sources with new states through the port forward, with the pair of levels of one of them.
+    pub sources: BTreeMap<IpAddr, String>,
+    /// What the table holds.
+    #[serde(skip)]
+    pub blocked: Vec<IpNet>,
+}
+
+/// Whether the firewall saw a vantage's attempts get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saw {
+    /// There is a new state with its address.
+    Yes,
+    /// No state was made at all.
+    No,
+    /// States were made, and which of them are the vantage's cannot be told.
+    Unknown,
+}
+
+impl End {
+    /// Compares two readings.
+    pub fn between(before: Side<'_>, after: Side<'_>, service: &Service) -> Self {
+        let changed = before.exposure.state != after.exposure.state
+            || !same_rules(before.filter, after.filter)
+            || before.exposure.nat.text != after.exposure.nat.text;
+        let made = |counters: Option<Counters>| counters.map(|counters| counters.state_creations);
+        let moved = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
+        let filter = moved(
+            made(before.exposure.filter.counters),
+            made(after.exposure.filter.counters),
+        );
+        let nat = moved(
+            made(before.exposure.nat.counters),
+            made(after.exposure.nat.counters),
+        );
+        let packets = |side: Side<'_>| {
+            side.exposure
+                .block
+                .counters
+                .map(|counters| counters.packets)
+        };
+        let drops = drops(before.filter, after.filter, after.exposure);
+        let known = |value: Option<u64>| value.filter(|_| !changed);
+        Self {
+            lets_in: after.exposure.state.lets_in(),
+            changed,
+            // Without a loaded pair nothing can be forwarded by it.
+            forwarded: known(Some(filter.unwrap_or(0).max(nat.unwrap_or(0)))),
+            dropped_by_table: known(moved(packets(before), packets(after))),
+            dropped: known(drops.as_ref().map(|drops| drops.0)),
+            dropped_by: drops.and_then(|drops| drops.1).filter(|_| !changed),
+            sources: new_sources(before.states, after.states, service),
+            blocked: [before.table, after.table]
+                .concat()
+                .iter()
+                .filter(|entry| !entry.negated)
+                .map(|entry| entry.net)
+                .collect(),
+        }
+    }
+
+    /// Tells whether an address is blocked by the table.
+    pub fn blocks(&self, address: IpAddr) -> bool {
+        self.blocked.iter().any(|net| net.contains(&address))
+    }
+
+    /// Tells whether the attempts of a vantage got in.
+    pub fn saw(&self, address: Option<IpAddr>) -> Saw {
+        let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
+        match self.forwarded {
+            _ if by_address => Saw::Yes,
+            Some(0) if self.sources.is_empty() => Saw::No,
+            _ => Saw::Unknown,
+        }
+    }
+
+    /// Tells whether at least so many packets were dropped by other rules than the table's.
+    pub fn dropped_at_least(&self, count: usize) -> bool {
+        self.dropped
+            .is_some_and(|dropped| dropped > 0 && dropped >= count as u64)
+    }
+}
+
+fn same_rules(before: &[Rule], after: &[Rule]) -> bool {
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| {
+            let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
+            // A reload that changes nothing starts the counters afresh.
+            before.text == after.text && packets(before) <= packets(after)
+        })
+}
+
+/// Sums what inbound block rules dropped, without the table's, and names the busiest of them.
+fn drops(before: &[Rule], after: &[Rule], exposure: &Exposure) -> Option<(u64, Option<u32>)> {
+    let of_table = exposure.block.text.as_deref();
+    let mut total = 0;
+    let mut busiest = (0, None);
+    for (before, after) in before.iter().zip(after) {
+        let inbound = after.action == Action::Block
+            && after.direction != Some(Direction::Out)
+            && after.family != Some(Family::Inet6)
+            && Some(after.text.as_str()) != of_table;
+        if !inbound {
+            continue;
+        }
+        let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
+        let dropped = packets(after)?.checked_sub(packets(before)?)?;
+        total += dropped;
+        if dropped > busiest.0 {
+            busiest = (dropped, after.tracker());
+        }
+    }
+    Some((total, busiest.1))
+}
+
+/// Returns the sources of the states made through the port forward that were not there before.
+fn new_sources(before: &[State], after: &[State], service: &Service) -> BTreeMap<IpAddr, String> {
+    let identity = |state: &State| {
+        let id = state.identity.as_ref().map(|identity| identity.id);
+        (state.right.address, state.right.port, id)
+    };
+    let old: Vec<_> = before.iter().map(identity).collect();
+    after
+        .iter()
+        .filter(|state| connections::half(state, service) == Some(Half::Client { forwarded: true }))
+        .filter(|state| !old.contains(&identity(state)))
+        .map(|state| (state.right.address, state.levels.clone()))
+        .collect()
+}

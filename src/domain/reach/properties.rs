@@ -1,0 +1,145 @@
+//! What must hold for any evidence whatever: never "open" without a completed connection, never "closed" without a
+//! working vantage and a proof.
+
+use proptest::prelude::*;
+
+use super::tests::outside;
+use super::*;
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let answer = proptest::option::of(prop_oneof![
+        Just(Answer::Kms),
+        Just(Answer::RpcNotKms),
+        Just(Answer::NotRpc),
+        Just(Answer::Silent),
+        Just(Answer::Reset),
+    ]);
+    prop_oneof![
+        1 => answer.prop_map(|answer| Attempt::Connected { answer, milliseconds: 1 }),
+        4 => Just(Attempt::Refused),
+        6 => Just(Attempt::NoAnswer),
+        2 => Just(Attempt::Unreachable { why: "no route".into() }),
+        1 => Just(Attempt::NotTried { why: "forbidden".into() }),
+    ]
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    prop_oneof![
+        any::<bool>().prop_map(|same_address| Control::Passed {
+            to: "h:1".into(),
+            same_address
+        }),
+        Just(Control::OwnPath),
+        Just(Control::Failed {
+            to: "h:1".into(),
+            why: "refused".into()
+        }),
+        Just(Control::NotNeeded),
+    ]
+}
+
+prop_compose! {
+    fn observation(name: &'static str)(
+        attempts in proptest::collection::vec(attempt(), 0..5),
+        control in control(),
+        known in any::<bool>(),
+        place in prop_oneof![8 => Just(Place::Outside), 1 => Just(Place::Inside("x".into())), 1 => Just(Place::Unproven("x".into()))],
+        trouble in proptest::option::weighted(0.1, Just("broken".to_owned())),
+    ) -> Observation {
+        Observation {
+            vantage: name.into(), kind: "ssh", node: None, address: known.then(outside), place, attempts, control,
+            short: None, trouble,
+        }
+    }
+}
+
+prop_compose! {
+    fn end()(
+        lets_in in any::<bool>(),
+        changed in proptest::bool::weighted(0.1),
+        forwarded in proptest::option::of(0_u64..3),
+        dropped in proptest::option::of(0_u64..9),
+        dropped_by_table in proptest::option::of(0_u64..9),
+        seen in any::<bool>(),
+        blocked in proptest::bool::weighted(0.2),
+    ) -> End {
+        End {
+            lets_in, changed, forwarded, dropped, dropped_by_table, dropped_by: None,
+            sources: if seen { [(outside(), "x".to_owned())].into() } else { BTreeMap::new() },
+            blocked: if blocked { vec![outside().into()] } else { Vec::new() },
+        }
+    }
+}
+
+fn completed(observation: &Observation) -> bool {
+    observation
+        .attempts
+        .iter()
+        .any(|attempt| matches!(attempt, Attempt::Connected { .. }))
+}
+
+/// Everything "closed" rests on, told independently of how the code gets there.
+fn may_be_closed(observation: &Observation, end: &End) -> bool {
+    let usable = observation.trouble.is_none() && observation.place == Place::Outside;
+    let tried = observation.attempts.len() >= ATTEMPTS && !completed(observation);
+    let controlled = matches!(
+        observation.control,
+        Control::Passed { .. } | Control::OwnPath
+    );
+    let shut_out = observation.address.is_some() && !end.blocked.is_empty();
+    let same = matches!(
+        observation.control,
+        Control::Passed {
+            same_address: true,
+            ..
+        }
+    );
+    let forwarded_to_nobody =
+        end.lets_in && observation.address.is_some() && !end.sources.is_empty();
+    let dropped = !end.lets_in
+        && end
+            .dropped
+            .is_some_and(|dropped| dropped >= ATTEMPTS as u64);
+    let proven = forwarded_to_nobody || dropped || (!end.lets_in && same);
+    usable && tried && controlled && !shut_out && !end.changed && proven
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn open_needs_a_completed_connection_that_the_firewall_may_have_seen(observation in observation("a"), end in end()) {
+        let seen = super::one::judge(&observation, &end);
+        if seen.verdict == Verdict::Open {
+            prop_assert!(completed(&observation));
+            prop_assert_eq!(&observation.place, &Place::Outside);
+            prop_assert!(observation.trouble.is_none());
+            prop_assert!(end.forwarded != Some(0) || !end.sources.is_empty());
+        }
+    }
+
+    #[test]
+    fn closed_needs_a_working_vantage_and_a_proof(observation in observation("a"), end in end()) {
+        let seen = super::one::judge(&observation, &end);
+        if seen.verdict == Verdict::Closed {
+            prop_assert!(may_be_closed(&observation, &end), "{:?}", seen);
+        }
+    }
+
+    #[test]
+    fn the_whole_says_no_more_than_its_parts(one in observation("a"), two in observation("b"), end in end(), open in any::<bool>()) {
+        let expected = if open { Expected::Open } else { Expected::Closed };
+        let judgement = judge(&[one, two], &end, &Names::default(), expected);
+        let says = |wanted| judgement.vantages.iter().any(|seen| seen.verdict == wanted);
+        match judgement.verdict {
+            Verdict::Open => prop_assert!(says(Verdict::Open)),
+            Verdict::Closed => prop_assert!(says(Verdict::Closed) && !says(Verdict::Open)),
+            Verdict::Inconclusive => prop_assert!(!says(Verdict::Open) && !says(Verdict::Closed)),
+        }
+        if judgement.as_expected {
+            prop_assert_eq!(judgement.verdict.word(), expected.word());
+            prop_assert!(!(says(Verdict::Open) && says(Verdict::Closed)));
+            prop_assert!(open || !end.lets_in, "closed as wanted means that the firewall closes");
+        }
+    }
+}

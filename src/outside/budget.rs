@@ -1,0 +1,155 @@
+//! How often a vantage may still connect: five times in a minute, across runs, so that our own checks never trip the
+//! firewall's caps (half of pfSense's 10 in 60 s). Kept in one file of the state directory, locked while it is read
+//! and written.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+/// Connections within [`WINDOW`].
+pub const MOST: usize = 5;
+/// Milliseconds.
+const WINDOW: i64 = 60_000;
+/// A file larger than this is not ours.
+const LARGEST: u64 = 64 << 10;
+
+/// The file of spent connections.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    path: PathBuf,
+}
+
+/// Whether one more connection may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Yes; it is counted.
+    Granted,
+    /// Not for so many seconds.
+    Wait(u64),
+}
+
+impl Budget {
+    /// Names the file in the state directory; nothing is made yet.
+    pub fn new(state_directory: &Path) -> Self {
+        Self {
+            path: state_directory.join("vantages.json"),
+        }
+    }
+
+    /// Counts one connection of a vantage, if it may be made. Waits for another run that is counting, for the
+    /// moment that takes.
+    pub fn take(&self, vantage: &str, now: Timestamp) -> io::Result<Permit> {
+        if let Some(directory) = self.path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        file.lock()?;
+        let now = now.as_millisecond();
+        let mut spent = read(&mut file)?;
+        // What lies in the future was written by a clock that was wrong; it must not block for ever.
+        spent.retain(|_, times| {
+            times.retain(|time| (0..WINDOW).contains(&(now - time)));
+            !times.is_empty()
+        });
+        let times = spent.entry(vantage.to_owned()).or_default();
+        if times.len() >= MOST {
+            let first = times.iter().min().copied().unwrap_or(now);
+            let wait = (first + WINDOW - now + 999) / 1000;
+            return Ok(Permit::Wait(u64::try_from(wait).unwrap_or_default()));
+        }
+        times.push(now);
+        write(&mut file, &spent)?;
+        Ok(Permit::Granted)
+    }
+}
+
+type Spent = BTreeMap<String, Vec<i64>>;
+
+/// Reads what was spent; a spoilt file counts as empty, since refusing to verify for ever would be worse.
+fn read(file: &mut File) -> io::Result<Spent> {
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).unwrap_or_default())
+}
+
+fn write(file: &mut File, spent: &Spent) -> io::Result<()> {
+    let text = serde_json::to_vec(spent)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.set_len(0)?;
+    file.write_all(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn five_in_a_minute_and_no_more() {
+        let home = tempfile::tempdir().unwrap();
+        let budget = Budget::new(&home.path().join("state"));
+        for second in 0..5 {
+            assert_eq!(budget.take("vps", at(second)).unwrap(), Permit::Granted);
+        }
+        assert_eq!(budget.take("vps", at(10)).unwrap(), Permit::Wait(50));
+        assert_eq!(budget.take("office", at(10)).unwrap(), Permit::Granted);
+        // Another run knows what this one spent, and a refusal costs nothing.
+        let other = Budget::new(&home.path().join("state"));
+        assert_eq!(other.take("vps", at(59)).unwrap(), Permit::Wait(1));
+        assert_eq!(other.take("vps", at(60)).unwrap(), Permit::Granted);
+        assert_eq!(other.take("vps", at(60)).unwrap(), Permit::Wait(1));
+        let mode = fs::metadata(&budget.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn spoilt_files_and_wrong_clocks_do_not_block_for_ever() {
+        let home = tempfile::tempdir().unwrap();
+        let budget = Budget::new(home.path());
+        fs::write(&budget.path, b"\xff{{{").unwrap();
+        assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
+        for _ in 0..4 {
+            assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
+        }
+        assert_eq!(budget.take("vps", at(-86_400)).unwrap(), Permit::Granted);
+    }
+
+    #[test]
+    fn many_at_once_get_five_together() {
+        let home = tempfile::tempdir().unwrap();
+        let budget = Budget::new(home.path());
+        let granted: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..4)
+                            .filter(|_| budget.take("vps", at(0)).unwrap() == Permit::Granted)
+                            .count()
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .sum()
+        });
+        assert_eq!(granted, MOST);
+    }
+}

@@ -1,0 +1,192 @@
+//! `kmsctl verify --external` without packets: what is refused, and a check service played by a stub. Verdicts from
+//! real packets are the lab's (tests/lab.rs).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use crate::support::environment::TestEnvironment;
+
+/// Says what was asked, in order.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// Answers every request with what `answer` makes of its path.
+fn stub(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let heard = Arc::clone(&asked);
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (answer, heard) = (Arc::clone(&answer), Arc::clone(&heard));
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut buffer = [0; 1024];
+                while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+                    match stream.read(&mut buffer) {
+                        Ok(0) | Err(_) => return,
+                        Ok(count) => request.extend_from_slice(&buffer[..count]),
+                    }
+                }
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                heard.lock().unwrap().push(path.clone());
+                let (status, body) = answer(&path);
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+            });
+        }
+    });
+    (url, asked)
+}
+
+/// As check-host.net documents it.
+fn accepted() -> String {
+    r#"{"ok":1,"request_id":"29b1cf","permanent_link":"https://check-host.net/check-report/29b1cf","nodes":{
+        "us1.node.check-host.net":["us","USA","Los Angeles","203.0.113.1","AS1"],
+        "de1.node.check-host.net":["de","Germany","Berlin","203.0.113.2","AS2"],
+        "jp1.node.check-host.net":["jp","Japan","Tokyo","203.0.113.3","AS3"]}}"#
+        .to_owned()
+}
+
+fn results(value: &str) -> String {
+    format!(
+        r#"{{"us1.node.check-host.net":{value},"de1.node.check-host.net":{value},"jp1.node.check-host.net":{value}}}"#
+    )
+}
+
+fn with_service(url: &str) -> TestEnvironment {
+    TestEnvironment::new()
+        .without("KMSCTL_DEMO_NOW")
+        .variable("KMSCTL_VANTAGES_PUBLIC_KIND", "check-host")
+        .variable("KMSCTL_VANTAGES_PUBLIC_URL", url)
+        .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "192.0.2.1")
+}
+
+#[test]
+fn without_a_vantage_it_says_three_ways_to_get_one() {
+    let told = TestEnvironment::new()
+        .demo(&["verify", "--external"])
+        .fails_with(2);
+    for word in ["[vantages.vps]", "check-host", "local"] {
+        assert!(told.contains(word), "{told}");
+    }
+    assert_eq!(told.matches("hint:").count(), 3, "{told}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_any_connection() {
+    let environment = TestEnvironment::new().variable("KMSCTL_VANTAGES_VPS_HOST", "127.0.0.1");
+    let told = environment
+        .run(&["verify", "--external", "--from", "office"])
+        .fails_with(2);
+    assert!(told.contains("There are: vps."), "{told}");
+    environment.run(&["verify", "--from", "vps"]).fails_with(2);
+    environment
+        .run(&["verify", "--external", "--expect", "ajar"])
+        .fails_with(2);
+    let environment = TestEnvironment::new();
+    environment.write_config("[vantages.vps]\nhots = \"x\"\n");
+    let told = environment.run(&["verify", "--external"]).fails_with(2);
+    assert!(told.contains("vantages.NAME.host"), "{told}");
+    environment.write_config("[vantages.vps]\nhost = \"127.0.0.1\"\nport = 0\n");
+    let told = environment.run(&["verify", "--external"]).fails_with(2);
+    assert!(told.contains("vantages.vps.port"), "{told}");
+    environment.write_config("[vantages.vps]\nhost = \"127.0.0.1\"\ncontrol = \"h:0\"\n");
+    environment.run(&["verify", "--external"]).fails_with(2);
+}
+
+#[test]
+fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
+    let (url, asked) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            (200, results(r#"[{"time":0.03,"address":"192.0.2.1"}]"#))
+        }
+    });
+    let outcome = with_service(&url).demo(&["verify", "--external", "-o", "json"]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let vantages = json["data"]["vantages"].as_array().unwrap();
+    assert_eq!(vantages.len(), 3, "{json:#}");
+    assert!(
+        vantages
+            .iter()
+            .all(|one| one["port"] == "open" && one["kind"] == "check-host")
+    );
+    assert_eq!(json["data"]["verdict"], "inconclusive");
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked[0], "/check-tcp?host=192.0.2.1:1688&max_nodes=3");
+    assert_eq!(asked[1], "/check-result/29b1cf");
+    assert_eq!(asked.len(), 2, "one connection is enough: {asked:?}");
+}
+
+#[test]
+fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
+    let (url, asked) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            (200, results(r#"[{"error":"Connection timed out"}]"#))
+        }
+    });
+    let outcome = with_service(&url).demo(&["verify", "--external", "-o", "json"]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let one = &json["data"]["vantages"][0];
+    assert_eq!(
+        one["attempts"].as_array().map(Vec::len),
+        Some(3),
+        "{json:#}"
+    );
+    let checks = |asked: &Asked| {
+        let asked = asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|path| path.starts_with("/check-tcp"))
+            .count()
+    };
+    assert_eq!(checks(&asked), 3);
+    // The budget counts across runs: two more, then none.
+    let environment = with_service(&url);
+    for _ in 0..2 {
+        let _ = environment.demo(&["verify", "--external"]);
+    }
+    let spent = environment.demo(&["verify", "--external"]);
+    assert!(spent.stdout.contains("times a minute"), "{spent}");
+    assert_eq!(checks(&asked), 3 + 5);
+}
+
+#[test]
+fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let large = "x".repeat(100_000);
+    let mut services = vec![(nowhere, "cannot be reached")];
+    for (status, body, told) in [
+        (429, String::new(), "too many requests"),
+        (500, String::new(), "status 500"),
+        (302, String::new(), "status 302"),
+        (200, "<html>".to_owned(), "something else than documented"),
+        (200, large, "something else than documented"),
+        (
+            200,
+            r#"{"request_id":"../x","nodes":{"a":[]}}"#.to_owned(),
+            "something else than documented",
+        ),
+    ] {
+        services.push((stub(move |_| (status, body.clone())).0, told));
+    }
+    for (url, told) in services {
+        let outcome = with_service(&url).demo(&["verify", "--external"]);
+        assert_eq!(outcome.code, Some(8), "{told}: {outcome}");
+        assert!(outcome.stdout.contains(told), "{told}: {outcome}");
+    }
+}

@@ -1,0 +1,388 @@
+//! Every verdict from real packets, in both transports where that makes a difference. `KMSCTL_LAB_ROUNDS=20` runs the
+//! matrix that often.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::net::{self, CLOSED, FORWARDING, Lab, OUTSIDE, Rules, WAN, ssh_vantage};
+
+/// One row of the matrix.
+struct Case {
+    name: &'static str,
+    transport: &'static str,
+    rules: Rules,
+    /// What listens behind the firewall.
+    backend: Option<&'static str>,
+    /// What the vantage's name server says.
+    dns: Option<&'static str>,
+    /// Adds to the vantage's configuration, or replaces all of it.
+    vantage: fn() -> String,
+    /// Changes the lab before kmsctl runs.
+    change: fn(&mut Lab),
+    /// Where kmsctl runs.
+    place: &'static str,
+    /// The configured public address.
+    known_address: bool,
+    verdict: &'static str,
+    row: Option<&'static str>,
+    code: i32,
+    /// A part of what is told.
+    told: &'static str,
+}
+
+fn vps() -> String {
+    ssh_vantage(OUTSIDE, "")
+}
+
+fn base(name: &'static str) -> Case {
+    Case {
+        name,
+        transport: "russh",
+        rules: FORWARDING,
+        backend: Some("ack"),
+        dns: None,
+        vantage: vps,
+        change: |_| {},
+        place: "op",
+        known_address: true,
+        verdict: "open",
+        row: Some("open-kms"),
+        code: 0,
+        told: "",
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for transport in ["openssh", "russh"] {
+        cases.extend(plain(transport));
+    }
+    for (backend, told) in [
+        ("nak", "does not speak KMS"),
+        ("rubbish", "no KMS server"),
+        ("lies", "does not speak KMS"),
+        ("silence", "nobody says a word"),
+        ("reset", "ended before a word"),
+    ] {
+        cases.push(Case {
+            backend: Some(backend),
+            row: Some("open-not-kms"),
+            code: 3,
+            told,
+            ..base(backend)
+        });
+    }
+    cases.extend(gates());
+    cases.extend(names());
+    cases.extend(vantages());
+    cases
+}
+
+/// Open, reset, silence.
+fn plain(transport: &'static str) -> Vec<Case> {
+    vec![
+        Case {
+            transport,
+            ..base("open")
+        },
+        Case {
+            transport,
+            backend: None,
+            verdict: "closed",
+            row: Some("nobody-listens"),
+            code: 3,
+            told: "reset",
+            ..base("nobody listens")
+        },
+        Case {
+            transport,
+            rules: CLOSED,
+            verdict: "closed",
+            row: Some("closed-here"),
+            told: "1000000103",
+            ..base("drop")
+        },
+    ]
+}
+
+/// What the firewall does.
+fn gates() -> Vec<Case> {
+    let closed = |name| Case {
+        verdict: "closed",
+        row: Some("closed-here"),
+        ..base(name)
+    };
+    vec![
+        Case {
+            rules: Rules {
+                filter: false,
+                ..FORWARDING
+            },
+            ..closed("NAT only")
+        },
+        Case {
+            rules: Rules {
+                nat: false,
+                ..FORWARDING
+            },
+            ..closed("filter only")
+        },
+        Case {
+            rules: Rules {
+                reject: true,
+                ..CLOSED
+            },
+            row: Some("nobody-listens"),
+            told: "rejected",
+            ..closed("reject rule")
+        },
+        Case {
+            rules: Rules {
+                blocked: true,
+                ..FORWARDING
+            },
+            verdict: "inconclusive",
+            row: None,
+            code: 8,
+            told: "blocked addresses",
+            ..base("vantage in the block set")
+        },
+        Case {
+            change: |lab| lab.inside("inn", "ip", &["link", "set", "c2", "down"]),
+            row: Some("nobody-listens"),
+            code: 3,
+            told: "nobody answers behind",
+            ..closed("backend dead")
+        },
+        Case {
+            change: |lab| {
+                lab.inside("out", "nft", &["add", "table", "ip", "x"]);
+                lab.inside(
+                    "out",
+                    "nft",
+                    &["add chain ip x o { type filter hook output priority 0; }"],
+                );
+                lab.inside("out", "nft", &["add rule ip x o tcp dport 1688 drop"]);
+            },
+            verdict: "inconclusive",
+            row: Some("nothing-arrived"),
+            code: 8,
+            told: "nothing arrived",
+            ..base("lost on the way")
+        },
+        Case {
+            rules: CLOSED,
+            change: |lab| {
+                lab.inside("out", "nft", &["add", "table", "ip", "x"]);
+                lab.inside(
+                    "out",
+                    "nft",
+                    &["add chain ip x o { type filter hook output priority 0; }"],
+                );
+                lab.inside(
+                    "out",
+                    "nft",
+                    &["add rule ip x o tcp dport 1688 reject with tcp reset"],
+                );
+            },
+            verdict: "inconclusive",
+            row: Some("nothing-arrived"),
+            code: 8,
+            ..base("reset on the way, and closed")
+        },
+    ]
+}
+
+/// What the name leads to.
+fn names() -> Vec<Case> {
+    vec![
+        Case {
+            dns: Some(WAN),
+            ..base("right DNS")
+        },
+        Case {
+            dns: Some(WAN),
+            known_address: false,
+            ..base("address from DNS")
+        },
+        Case {
+            dns: Some("203.0.113.99"),
+            code: 3,
+            told: "wrong-address",
+            ..base("wrong DNS, address known")
+        },
+        Case {
+            dns: Some("203.0.113.99"),
+            known_address: false,
+            verdict: "inconclusive",
+            row: Some("nothing-arrived"),
+            code: 8,
+            ..base("wrong DNS, address unknown")
+        },
+        Case {
+            dns: Some("198.51.100.1 2001:db8::1"),
+            code: 3,
+            told: "stray-aaaa",
+            ..base("stray AAAA")
+        },
+        Case {
+            dns: Some("10.0.20.202"),
+            known_address: false,
+            verdict: "inconclusive",
+            row: None,
+            code: 8,
+            told: "split horizon",
+            ..base("split horizon")
+        },
+        Case {
+            known_address: false,
+            verdict: "inconclusive",
+            row: None,
+            code: 8,
+            told: "no IPv4 address",
+            ..base("name does not resolve")
+        },
+    ]
+}
+
+/// What the vantage is.
+fn vantages() -> Vec<Case> {
+    let nothing = |name| Case {
+        verdict: "inconclusive",
+        row: None,
+        code: 8,
+        ..base(name)
+    };
+    vec![
+        Case {
+            vantage: || ssh_vantage("10.99.1.2", "address = \"10.0.20.202\""),
+            change: |lab| lab.sshd("inn", "2222", ""),
+            told: "inside",
+            ..nothing("hairpin")
+        },
+        Case {
+            rules: CLOSED,
+            vantage: || ssh_vantage(OUTSIDE, "control = \"198.51.100.10:9\""),
+            told: "control",
+            ..nothing("control failing")
+        },
+        Case {
+            rules: CLOSED,
+            vantage: || ssh_vantage(OUTSIDE, "control = \"198.51.100.1:443\""),
+            change: |lab| lab.serve("rtr", "silence", "198.51.100.1:443", ""),
+            verdict: "closed",
+            row: Some("closed-here"),
+            code: 0,
+            ..nothing("control passing")
+        },
+        Case {
+            vantage: || ssh_vantage(OUTSIDE, "").replace("2222", "2223"),
+            code: 5,
+            told: "The vantage vps: 198.51.100.10 refuses connections",
+            ..nothing("vantage unreachable")
+        },
+        Case {
+            vantage: || ssh_vantage("10.99.0.2", ""),
+            code: 5,
+            told: "is not known",
+            ..nothing("vantage host key unknown")
+        },
+        Case {
+            vantage: || "[vantages.here]\nkind = \"local\"\n".to_owned(),
+            place: "out",
+            ..base("local, outside")
+        },
+        Case {
+            vantage: || "[vantages.here]\nkind = \"local\"\n".to_owned(),
+            told: "not proven to be outside",
+            ..nothing("local, no route out")
+        },
+    ]
+}
+
+/// Runs one case and tells what is wrong with the outcome.
+fn run(case: &Case) -> (String, Option<String>) {
+    let mut lab = Lab::new(case.rules);
+    if let Some(role) = case.backend {
+        lab.serve("inn", role, "10.0.20.202:1688", "");
+    }
+    let mut more = String::new();
+    if case.known_address {
+        let _ = writeln!(more, "public_address = \"{WAN}\"");
+    }
+    if let Some(addresses) = case.dns {
+        lab.serve("out", "dns", "198.51.100.10:5353", addresses);
+        more.push_str("[verify]\nresolvers = [\"198.51.100.10:5353\"]\n");
+    }
+    more.push_str(&(case.vantage)());
+    lab.configure(case.transport, &more);
+    (case.change)(&mut lab);
+    let (output, took) = lab.kmsctl(case.place, &["verify", "--external", "-o", "json"]);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let json: Value = serde_json::from_str(&stdout).unwrap_or(Value::Null);
+    let data = &json["data"];
+    let seen = &data["vantages"][0];
+    let line = format!(
+        "{:34} {:8} {:13} {:16} {:9} {:13} {:>5} {:>6.2} s",
+        case.name,
+        case.transport,
+        data["verdict"].as_str().unwrap_or("-"),
+        seen["row"].as_str().unwrap_or("-"),
+        seen["port"].as_str().unwrap_or("-"),
+        seen["reason"].as_str().unwrap_or("-"),
+        output.status.code().unwrap_or(-1),
+        took.as_secs_f64(),
+    );
+    let right = data["verdict"] == case.verdict
+        && seen["row"].as_str() == case.row
+        && output.status.code() == Some(case.code)
+        && (stdout.contains(case.told) || stderr.contains(case.told))
+        && took.as_secs_f64() < 15.0;
+    let wrong = format!(
+        "{line}\nwanted: {} {:?} {} {:?}\n{stdout}\n{stderr}",
+        case.verdict, case.row, case.code, case.told
+    );
+    (line, (!right).then_some(wrong))
+}
+
+#[test]
+fn every_verdict_from_real_packets() {
+    if !net::permitted() {
+        return;
+    }
+    let rounds = std::env::var("KMSCTL_LAB_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(1_usize);
+    let wrong = Mutex::new(Vec::new());
+    for round in 1..=rounds {
+        let cases = cases();
+        let lines = Mutex::new(vec![String::new(); cases.len()]);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            // Cases wait most of their time; more at once would make the machine, not the network, the clock.
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        let Some(case) = cases.get(index) else { return };
+                        let (line, trouble) = run(case);
+                        lines.lock().unwrap()[index] = line;
+                        wrong.lock().unwrap().extend(trouble);
+                    }
+                });
+            }
+        });
+        eprintln!("round {round}\n{}", lines.into_inner().unwrap().join("\n"));
+    }
+    let wrong = wrong.into_inner().unwrap();
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
+}
