@@ -1,15 +1,20 @@
 //! The pure domain: text and values in, values out. No file, process, network, clock or environment is
 //! touched below this module; `now` is an argument. A test holds the fence (`tests/cli/house.rs`).
 
+pub mod announce;
 pub mod blocked;
 pub mod change;
+pub mod classify;
 pub mod configured;
 pub mod connections;
+pub mod dedup;
 pub mod expiry;
 pub mod exposure;
 pub mod freebsd;
 pub mod overload;
 pub mod pf;
+pub mod products;
 pub mod ratelimit;
 pub mod service;
+pub mod vlmcsd;
 pub mod warning;
