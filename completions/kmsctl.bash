@@ -28,6 +28,9 @@ _kmsctl() {
             kmsctl,help)
                 cmd="kmsctl__subcmd__help"
                 ;;
+            kmsctl,notifier)
+                cmd="kmsctl__subcmd__notifier"
+                ;;
             kmsctl,ratelimit)
                 cmd="kmsctl__subcmd__ratelimit"
                 ;;
@@ -121,6 +124,9 @@ _kmsctl() {
             kmsctl__subcmd__help,help)
                 cmd="kmsctl__subcmd__help__subcmd__help"
                 ;;
+            kmsctl__subcmd__help,notifier)
+                cmd="kmsctl__subcmd__help__subcmd__notifier"
+                ;;
             kmsctl__subcmd__help,ratelimit)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit"
                 ;;
@@ -163,6 +169,9 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__expose,show)
                 cmd="kmsctl__subcmd__help__subcmd__expose__subcmd__show"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,replay)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
+                ;;
             kmsctl__subcmd__help__subcmd__ratelimit,show)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit__subcmd__show"
                 ;;
@@ -183,6 +192,18 @@ _kmsctl() {
                 ;;
             kmsctl__subcmd__help__subcmd__virusprot,test)
                 cmd="kmsctl__subcmd__help__subcmd__virusprot__subcmd__test"
+                ;;
+            kmsctl__subcmd__notifier,help)
+                cmd="kmsctl__subcmd__notifier__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier,replay)
+                cmd="kmsctl__subcmd__notifier__subcmd__replay"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,help)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,replay)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
                 ;;
             kmsctl__subcmd__ratelimit,help)
                 cmd="kmsctl__subcmd__ratelimit__subcmd__help"
@@ -257,7 +278,7 @@ _kmsctl() {
 
     case "${cmd}" in
         kmsctl)
-            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo expose ratelimit rule runbook states status util virusprot help"
+            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version config demo expose notifier ratelimit rule runbook states status util virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -938,7 +959,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help)
-            opts="config demo expose ratelimit rule runbook states status util virusprot help"
+            opts="config demo expose notifier ratelimit rule runbook states status util virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1094,6 +1115,34 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier)
+            opts="replay"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1294,6 +1343,138 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier)
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help)
+            opts="replay help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__replay)
+            opts="-o -q -v -h --summary --probes --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    config, demo, expose, ratelimit, rule, runbook, states, status, util, virusprot,
+    config, demo, expose, notifier, ratelimit, rule, runbook, states, status, util, virusprot,
 };
 use crate::settings::keys;
 
@@ -88,6 +88,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Show whether the service is exposed, rule by rule, and why
     Expose(expose::Args),
+    /// Tell Slack and Prometheus who activates, from the KMS server's log
+    Notifier(notifier::Args),
     /// Show the caps per source: configured, loaded, and who is near them
     Ratelimit(ratelimit::Args),
     /// Show the rules of the exposure with their counters

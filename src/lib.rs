@@ -16,6 +16,7 @@
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
+//! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
 //! * [`clock`] — the only place that asks for the time.
 //!
 //! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
@@ -28,6 +29,7 @@ pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod firewall;
+pub mod notifier;
 pub mod settings;
 pub mod simulator;
 pub mod terminal;

@@ -16,6 +16,8 @@ mod config;
 mod demo;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/notifier.rs"]
+mod notifier;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/runbook.rs"]

@@ -5,6 +5,7 @@ pub mod config;
 pub mod context;
 pub mod demo;
 pub mod expose;
+pub mod notifier;
 pub mod ratelimit;
 pub mod rule;
 pub mod runbook;
@@ -24,6 +25,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Config(arguments) => config::run(context, arguments),
         Command::Demo(arguments) => demo::run(context, arguments).await,
         Command::Expose(arguments) => expose::run(context, arguments).await,
+        Command::Notifier(arguments) => notifier::run(context, arguments).await,
         Command::Ratelimit(arguments) => ratelimit::run(context, arguments).await,
         Command::Rule(arguments) => rule::run(context, arguments).await,
         Command::Runbook(arguments) => runbook::run(context, arguments),

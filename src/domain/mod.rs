@@ -7,6 +7,7 @@ pub mod change;
 pub mod classify;
 pub mod configured;
 pub mod connections;
+pub mod decision;
 pub mod dedup;
 pub mod expiry;
 pub mod exposure;
