@@ -8,9 +8,7 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     reason = "a bench is a program of its own: it prints, and stops at the first surprise"
 )]
 
@@ -51,14 +49,14 @@ for line in open(sys.argv[1], errors="replace"):
     if m and current is not None: current[m[1]] = m[2]
 "#;
 
-const MTAIL: &str = r#"
+const MTAIL: &str = r"
 counter accepted
 counter closed
 counter products by product
 /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection accepted: \S+\.$/ { accepted++ }
 /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection closed: \S+\.$/ { closed++ }
 /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: Activation ID \(Product\) *: (?P<product>\S+)/ { products[$product]++ }
-"#;
+";
 
 fn main() {
     let named = std::env::args().skip(1).find(|word| !word.starts_with('-'));

@@ -172,6 +172,9 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,run)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__run"
+                ;;
             kmsctl__subcmd__help__subcmd__ratelimit,show)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit__subcmd__show"
                 ;;
@@ -199,11 +202,17 @@ _kmsctl() {
             kmsctl__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__replay"
                 ;;
+            kmsctl__subcmd__notifier,run)
+                cmd="kmsctl__subcmd__notifier__subcmd__run"
+                ;;
             kmsctl__subcmd__notifier__subcmd__help,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,run)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__run"
                 ;;
             kmsctl__subcmd__ratelimit,help)
                 cmd="kmsctl__subcmd__ratelimit__subcmd__help"
@@ -1127,7 +1136,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier)
-            opts="replay"
+            opts="replay run"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1141,6 +1150,20 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1351,7 +1374,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay help"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1396,7 +1419,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help)
-            opts="replay help"
+            opts="replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1437,6 +1460,20 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__notifier__subcmd__replay)
             opts="-o -q -v -h --summary --probes --config --demo --output --color --quiet --verbose --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1444,6 +1481,55 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__run)
+            opts="-o -q -v -h --echo --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --echo)
+                    COMPREPLY=($(compgen -W "requests all" -- "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then

@@ -201,21 +201,22 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_su
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
 ndjson\t''
 csv\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
@@ -231,7 +232,23 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -l echo -d 'Print events as JSON to stdout: requests (the default) leaves probes out, all does not' -r -f -a "requests\t''
+all\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from show help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
@@ -469,6 +486,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "show" -d 'Show the caps, which preset they are, whether they bite, and who is over or near'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from rule" -f -a "show" -d 'Show NAT rule, filter rule and block rule: loaded or not, caps, counters'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from util" -f -a "completions" -d 'Print the completion script of a shell'

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
+use crate::domain::decision::Rules;
 use crate::error::Result;
+use crate::notifier::{self, engine::Echo};
+use crate::settings::notifier::Notifier;
+use crate::terminal;
 
 /// Arguments of `kmsctl notifier`.
 #[derive(Debug, ClapArgs)]
@@ -30,10 +34,15 @@ enum Command {
         #[arg(long)]
         probes: bool,
     },
+    /// Read the server's log as it grows, tell Slack, serve metrics; until SIGTERM
+    Run {
+        /// Print events as JSON to stdout: requests (the default) leaves probes out, all does not
+        #[arg(long, value_name = "WHAT", value_parser = ["requests", "all"], num_args = 0..=1, default_missing_value = "requests", require_equals = true)]
+        echo: Option<String>,
+    },
 }
 
 /// Runs `kmsctl notifier …`.
-#[expect(clippy::unused_async, reason = "the other commands of this group wait")]
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Replay {
@@ -41,5 +50,20 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             summary,
             probes,
         } => replay::run(context, file, *summary, *probes),
+        Command::Run { echo } => {
+            let settings = Notifier::resolve(&context.layers, &context.environment)?;
+            let networks = &context.settings.networks;
+            let rules = Rules {
+                pods: networks.pods.clone(),
+                nodes: networks.nodes.clone(),
+                not_before: i64::MIN,
+            };
+            let echo = match echo.as_deref() {
+                None => Echo::No,
+                Some("all") => Echo::All,
+                Some(_) => Echo::Requests,
+            };
+            notifier::run(&settings, rules, echo, context.clock, terminal::log).await
+        }
     }
 }
