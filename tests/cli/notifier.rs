@@ -1,5 +1,6 @@
 //! `kmsctl notifier replay` and `kmsctl notifier run`.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -93,12 +94,13 @@ impl FakeSlack {
             listener.local_addr().expect("an address")
         );
         let messages: Arc<Mutex<Vec<(Instant, u16, String)>>> = Arc::default();
-        let (taken, mut script) = (Arc::clone(&messages), script.to_vec().into_iter());
+        let taken = Arc::clone(&messages);
+        let mut script: VecDeque<_> = script.iter().copied().collect();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mut reader = BufReader::new(stream);
                 while let Some(body) = read_message(&mut reader) {
-                    let (status, header, answer) = script.next().unwrap_or((200, "", "ok"));
+                    let (status, header, answer) = script.pop_front().unwrap_or((200, "", "ok"));
                     taken
                         .lock()
                         .expect("messages")
