@@ -53,9 +53,15 @@ const MTAIL: &str = r"
 counter accepted
 counter closed
 counter products by product
-/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection accepted: \S+\.$/ { accepted++ }
-/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection closed: \S+\.$/ { closed++ }
-/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: Activation ID \(Product\) *: (?P<product>\S+)/ { products[$product]++ }
+/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection accepted: \S+\.$/ {
+  accepted++
+}
+/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: IPv[46] connection closed: \S+\.$/ {
+  closed++
+}
+/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: Activation ID \(Product\) *: (?P<product>\S+)/ {
+  products[$product]++
+}
 ";
 
 fn main() {
