@@ -188,8 +188,10 @@ fn only_the_procedure_changes_anything() {
                 "firewall/act",
                 "firewall/agent",
                 "firewall/mod",
+                // Actions of pf's rules, which are read only.
                 "domain/pf",
                 "domain/exposure",
+                "domain/reach",
                 "simulator",
             ],
         ),
