@@ -426,6 +426,9 @@ case "$*" in
     rule 0 'block drop in log inet all label "Default deny rule IPv4" ridentifier 1000000103' "$c_deny" 0
     rule 1 "block drop in log quick from <virusprot:$blocked> to any label \"virusprot overload table\" ridentifier 1000000400" "$c_block" 0
     [ "$filter" = 0 ] || rule 2 'pass in quick on vtnet0 reply-to (vtnet0 192.168.1.1) inet proto tcp from any to <k8s_kms_lb:1> port = 1688 flags S/SA keep state (source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> flush global, src.track 60) label "USER_RULE: NAT KMS" label "id:1763000004" ridentifier 1763000004' "$c_pass" "$c_pass"
+    # What stands behind every rule of pfSense's, and so tells that the list is whole.
+    tail=2; [ "$filter" = 0 ] || tail=3
+    rule "$tail" 'anchor "tftp-proxy/*" all' 0 0
     ;;
 -vvPsn)
     counters
