@@ -1,6 +1,6 @@
 //! Questions to a person, on stderr. Nothing is asked unless someone can answer; no answer is never a yes.
 
-use dialoguer::{Confirm, Input, Password, Select};
+use dialoguer::{Confirm, Input, Password};
 
 use super::Terminal;
 use crate::error::{Failure, Kind, Result};
@@ -30,17 +30,6 @@ pub fn text(
             .allow_empty(true)
             .validate_with(|text: &String| check(text))
             .interact_text()
-    })
-}
-
-/// Asks to choose one of the words.
-pub fn choice(terminal: Terminal, question: &str, words: &[&str]) -> Result<usize> {
-    asked(terminal, || {
-        Select::new()
-            .with_prompt(question)
-            .items(words)
-            .default(0)
-            .interact()
     })
 }
 
