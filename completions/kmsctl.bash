@@ -40,6 +40,9 @@ _kmsctl() {
             kmsctl,keep)
                 cmd="kmsctl__subcmd__keep"
                 ;;
+            kmsctl,notifier)
+                cmd="kmsctl__subcmd__notifier"
+                ;;
             kmsctl,ratelimit)
                 cmd="kmsctl__subcmd__ratelimit"
                 ;;
@@ -169,6 +172,9 @@ _kmsctl() {
             kmsctl__subcmd__help,keep)
                 cmd="kmsctl__subcmd__help__subcmd__keep"
                 ;;
+            kmsctl__subcmd__help,notifier)
+                cmd="kmsctl__subcmd__help__subcmd__notifier"
+                ;;
             kmsctl__subcmd__help,ratelimit)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit"
                 ;;
@@ -226,6 +232,12 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__expose,show)
                 cmd="kmsctl__subcmd__help__subcmd__expose__subcmd__show"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,replay)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
+                ;;
+            kmsctl__subcmd__help__subcmd__notifier,run)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__run"
+                ;;
             kmsctl__subcmd__help__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit__subcmd__default"
                 ;;
@@ -270,6 +282,24 @@ _kmsctl() {
                 ;;
             kmsctl__subcmd__help__subcmd__virusprot,test)
                 cmd="kmsctl__subcmd__help__subcmd__virusprot__subcmd__test"
+                ;;
+            kmsctl__subcmd__notifier,help)
+                cmd="kmsctl__subcmd__notifier__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier,replay)
+                cmd="kmsctl__subcmd__notifier__subcmd__replay"
+                ;;
+            kmsctl__subcmd__notifier,run)
+                cmd="kmsctl__subcmd__notifier__subcmd__run"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,help)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,replay)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,run)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__run"
                 ;;
             kmsctl__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__ratelimit__subcmd__default"
@@ -398,7 +428,7 @@ _kmsctl() {
 
     case "${cmd}" in
         kmsctl)
-            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help"
+            opts="-o -q -v -h -V --config --demo --output --color --quiet --verbose --timeout --help --version apply config demo doctor expose history keep notifier ratelimit rule runbook states status undo util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1415,7 +1445,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help)
-            opts="apply config demo doctor expose history keep ratelimit rule runbook states status undo util verify virusprot help"
+            opts="apply config demo doctor expose history keep notifier ratelimit rule runbook states status undo util verify virusprot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1669,6 +1699,48 @@ _kmsctl() {
         kmsctl__subcmd__help__subcmd__keep)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier)
+            opts="replay run"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2089,6 +2161,201 @@ _kmsctl() {
                     ;;
                 --reason)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier)
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay run help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help)
+            opts="replay run help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__replay)
+            opts="-o -q -v -h --summary --probes --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__run)
+            opts="-o -q -v -h --echo --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --echo)
+                    COMPREPLY=($(compgen -W "requests all" -- "${cur}"))
                     return 0
                     ;;
                 --config)

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, config, demo, doctor, expose, history, keep, ratelimit, rule, runbook, states, status,
-    undo, util, verify, virusprot,
+    apply, config, demo, doctor, expose, history, keep, notifier, ratelimit, rule, runbook, states,
+    status, undo, util, verify, virusprot,
 };
 use crate::settings::keys;
 
@@ -97,6 +97,8 @@ pub enum Command {
     History(history::Args),
     /// Make a temporary change permanent
     Keep(keep::Args),
+    /// Tell Slack and Prometheus who activates, from the KMS server's log
+    Notifier(notifier::Args),
     /// Show the caps per source and who is near them, and change them
     Ratelimit(ratelimit::Args),
     /// Show the rules of the exposure with their counters

@@ -20,6 +20,7 @@
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
+//! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
 //! * [`clock`] — the only place that asks for the time.
 //!
 //! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
@@ -35,6 +36,7 @@ pub mod firewall;
 pub mod inside;
 pub mod journal;
 pub mod kubectl;
+pub mod notifier;
 pub mod outside;
 pub mod procedure;
 pub mod settings;

@@ -8,6 +8,7 @@
 pub mod environment;
 pub mod keys;
 pub mod layers;
+pub mod notifier;
 pub mod resolved;
 pub mod values;
 pub mod vantages;

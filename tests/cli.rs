@@ -24,6 +24,8 @@ mod expose;
 mod history;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/notifier.rs"]
+mod notifier;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod expose;
 pub mod history;
 pub mod keep;
+pub mod notifier;
 pub mod ratelimit;
 pub mod rule;
 pub mod runbook;
@@ -34,6 +35,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Expose(arguments) => expose::run(context, arguments).await,
         Command::History(arguments) => history::run(context, arguments).await,
         Command::Keep(arguments) => keep::run(context, arguments).await,
+        Command::Notifier(arguments) => notifier::run(context, arguments).await,
         Command::Ratelimit(arguments) => ratelimit::run(context, arguments).await,
         Command::Rule(arguments) => rule::run(context, arguments).await,
         Command::Runbook(arguments) => runbook::run(context, arguments),

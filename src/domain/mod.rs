@@ -2,11 +2,15 @@
 //! touched below this module; `now` is an argument. A test holds the fence (`tests/cli/house.rs`).
 
 pub mod address;
+pub mod announce;
 pub mod blocked;
 pub mod change;
+pub mod classify;
 pub mod cluster;
 pub mod configured;
 pub mod connections;
+pub mod decision;
+pub mod dedup;
 pub mod dns;
 pub mod expiry;
 pub mod exposure;
@@ -17,8 +21,10 @@ pub mod hops;
 pub mod overload;
 pub mod pf;
 pub mod plan;
+pub mod products;
 pub mod ratelimit;
 pub mod reach;
 pub mod rpc;
 pub mod service;
+pub mod vlmcsd;
 pub mod warning;

@@ -4,10 +4,19 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// Names the side-car had before kmsctl; `notifier run` honours them where nothing else is set.
+pub const ALIASES: [&str; 5] = [
+    "VLMCSD_LOG",
+    "SLACK_WEBHOOK_URL",
+    "SLACK_CHANNEL",
+    "DEDUP_WINDOW_SECONDS",
+    "METRICS_PORT",
+];
+
 /// The parts of the environment that kmsctl looks at.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// Every variable whose name starts with `KMSCTL_`, with a non-empty UTF-8 value.
+    /// Every variable whose name starts with `KMSCTL_`, and the [`ALIASES`], with a non-empty UTF-8 value.
     pub variables: BTreeMap<String, String>,
     /// `HOME`, if set and absolute.
     pub home: Option<PathBuf>,
@@ -45,7 +54,10 @@ impl Environment {
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
-                .filter(|(name, value)| name.starts_with("KMSCTL_") && !value.is_empty())
+                .filter(|(name, value)| {
+                    (name.starts_with("KMSCTL_") || ALIASES.contains(&name.as_str()))
+                        && !value.is_empty()
+                })
                 .collect(),
             home: path("HOME"),
             agent_socket: path("SSH_AUTH_SOCK"),

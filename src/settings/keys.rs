@@ -375,6 +375,54 @@ pub const KEYS: &[Key] = &[
         "[]",
         "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey tell what the outside is told. They learn that you asked.",
     ),
+    key(
+        "notifier.log",
+        Kind::Path,
+        r#""/var/log/vlmcsd/vlmcsd.log""#,
+        "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.",
+    ),
+    key(
+        "notifier.state",
+        Kind::Path,
+        r#""/var/lib/kmsctl-notifier""#,
+        "Directory of the notifier's checkpoint and outbox: a small volume of its own.",
+    ),
+    key(
+        "notifier.webhook_file",
+        Kind::Path,
+        r#""""#,
+        "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted.",
+    ),
+    key(
+        "notifier.channel",
+        Kind::Text,
+        r#""""#,
+        "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.",
+    ),
+    key(
+        "notifier.listen",
+        Kind::Text,
+        r#""[::]:9101""#,
+        "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.",
+    ),
+    key(
+        "notifier.dedup_window",
+        Kind::Duration,
+        r#""1h""#,
+        "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.",
+    ),
+    key(
+        "notifier.dedup_store",
+        Kind::Word(&["file", "memory"]),
+        r#""file""#,
+        "Where that is remembered: with the checkpoint, so that it survives a restart, or in memory.",
+    ),
+    key(
+        "notifier.too_old",
+        Kind::Duration,
+        r#""10m""#,
+        "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
+    ),
 ];
 
 /// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the

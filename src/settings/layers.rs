@@ -200,6 +200,7 @@ impl Layers {
             if let Some(path) = known {
                 self.set(&path, text.clone(), Origin::Environment(name.clone()))?;
             } else if !OTHERS.contains(&name.as_str())
+                && name.starts_with("KMSCTL_")
                 && !name.starts_with("KMSCTL_DEMO_")
                 && !name.starts_with("KMSCTL_TESTS_")
             {

@@ -1,0 +1,69 @@
+//! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
+
+mod replay;
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use super::context::Context;
+use crate::domain::decision::Rules;
+use crate::error::Result;
+use crate::notifier::{self, engine::Echo};
+use crate::settings::notifier::Notifier;
+use crate::terminal;
+
+/// Arguments of `kmsctl notifier`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what `run` would have done with a saved log; sends nothing
+    Replay {
+        /// The server's log; - reads it from stdin
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// Print the totals only
+        #[arg(long)]
+        summary: bool,
+        /// Show probes in the table as well; other forms always hold them
+        #[arg(long)]
+        probes: bool,
+    },
+    /// Read the server's log as it grows, tell Slack, serve metrics; until SIGTERM
+    Run {
+        /// Print events as JSON to stdout: requests (the default) leaves probes out, all does not
+        #[arg(long, value_name = "WHAT", value_parser = ["requests", "all"], num_args = 0..=1, default_missing_value = "requests", require_equals = true)]
+        echo: Option<String>,
+    },
+}
+
+/// Runs `kmsctl notifier …`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match &arguments.command {
+        Command::Replay {
+            file,
+            summary,
+            probes,
+        } => replay::run(context, file, *summary, *probes),
+        Command::Run { echo } => {
+            let settings = Notifier::resolve(&context.layers, &context.environment)?;
+            let networks = &context.settings.networks;
+            let rules = Rules {
+                pods: networks.pods.clone(),
+                nodes: networks.nodes.clone(),
+                not_before: i64::MIN,
+            };
+            let echo = match echo.as_deref() {
+                None => Echo::No,
+                Some("all") => Echo::All,
+                Some(_) => Echo::Requests,
+            };
+            notifier::run(&settings, rules, echo, context.clock, terminal::log).await
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `kmsctl notifier replay FILE`: prints each decision as it is made, so that a log of any size needs no memory.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use crate::commands::context::Context;
+use crate::domain::decision::{Decided, Decision, Rules, Summary};
+use crate::domain::dedup::Dedup;
+use crate::domain::vlmcsd::{Attribution, Event};
+use crate::error::{Failure, Kind, Result};
+use crate::notifier::replay::replay;
+use crate::settings::notifier::Notifier;
+use crate::terminal::view::escape_json;
+use crate::terminal::{Mode, Tone, View, clean};
+
+const COLUMNS: [&str; 12] = [
+    "at",
+    "event",
+    "address",
+    "port",
+    "source",
+    "product",
+    "product_id",
+    "workstation",
+    "status",
+    "decision",
+    "attribution",
+    "kind",
+];
+
+/// Why a replay stops.
+enum Stop {
+    Read(io::Error),
+    Write(io::Error),
+    Form(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Replays a file, or stdin for `-`.
+pub fn run(context: &Context, file: &Path, summary_only: bool, probes: bool) -> Result<()> {
+    let input: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(open(file)?)
+    };
+    let rules = Rules {
+        pods: context.settings.networks.pods.clone(),
+        nodes: context.settings.networks.nodes.clone(),
+        not_before: i64::MIN,
+    };
+    let settings = Notifier::resolve(&context.layers, &context.environment)?;
+    let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
+    let mut printer = Printer {
+        mode: context.terminal.mode,
+        output: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
+        events: 0,
+        probes,
+    };
+    let replayed = if summary_only {
+        replay(input, &rules, &mut dedup, |_, _| Ok(()))
+    } else {
+        printer.open(context).and_then(|()| {
+            replay(input, &rules, &mut dedup, |event, decision| {
+                printer.event(&rules, event, decision)
+            })
+        })
+    };
+    let finished = replayed.and_then(|summary| {
+        if !summary_only {
+            printer.close(&summary)?;
+        }
+        printer.output.flush().map_err(Stop::Write)?;
+        Ok(summary)
+    });
+    drop(printer);
+    let summary = finished.map_err(|stop| match stop {
+        Stop::Read(error) => {
+            Failure::failed(format!("{} cannot be read: {error}.", file.display()))
+        }
+        Stop::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
+        }
+        Stop::Write(error) => Failure::failed(format!("The output cannot be written: {error}.")),
+        Stop::Form(failure) => failure,
+    })?;
+    show_summary(context, &summary, summary_only)
+}
+
+fn open(file: &Path) -> Result<File> {
+    let cannot =
+        |problem: String| Failure::usage(format!("{} cannot be read: {problem}.", file.display()));
+    let opened = File::open(file).map_err(|error| cannot(error.to_string()))?;
+    if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(cannot("it is a directory".to_owned()));
+    }
+    Ok(opened)
+}
+
+/// Prints events one by one in the chosen form.
+struct Printer<W: Write> {
+    mode: Mode,
+    output: W,
+    events: u64,
+    probes: bool,
+}
+
+impl<W: Write> Printer<W> {
+    fn open(&mut self, context: &Context) -> std::result::Result<(), Stop> {
+        match self.mode {
+            Mode::Json => {
+                let now = context.clock.now();
+                write!(
+                    self.output,
+                    "{{\n  \"schema\": \"kmsctl/notifier.replay/v1\",\n  \"taken_at\": \"{now}\",\n  \"data\": {{\n    \"events\": ["
+                )
+            }
+            Mode::Csv => writeln!(self.output, "{}", COLUMNS.join(",")),
+            Mode::Ndjson => Ok(()),
+            Mode::Table => self.row(["AT", "EVENT", "DECISION", "CLIENT", "SOURCE", "PRODUCT", "WORKSTATION", "STATUS"]),
+        }
+        .map_err(Stop::Write)
+    }
+
+    fn event(
+        &mut self,
+        rules: &Rules,
+        event: &Event,
+        decision: Decision,
+    ) -> std::result::Result<(), Stop> {
+        if self.mode == Mode::Table && !self.probes && matches!(event, Event::Probe { .. }) {
+            return Ok(());
+        }
+        let decided = rules.describe(event, decision);
+        self.events += 1;
+        let text = || {
+            serde_json::to_string(&decided).map_err(|error| {
+                Stop::Form(Failure::failed("An event cannot be put into JSON.").because(error))
+            })
+        };
+        match self.mode {
+            Mode::Json => {
+                let comma = if self.events > 1 { "," } else { "" };
+                write!(self.output, "{comma}\n      {}", escape_json(&text()?))
+            }
+            Mode::Ndjson => writeln!(self.output, "{}", escape_json(&text()?)),
+            Mode::Csv => return self.record(&decided),
+            Mode::Table => self.decided(&decided),
+        }
+        .map_err(Stop::Write)
+    }
+
+    fn record(&mut self, decided: &Decided) -> std::result::Result<(), Stop> {
+        let broken = |error: anyhow::Error| {
+            Stop::Form(Failure::failed("An event cannot be put into CSV.").because(error))
+        };
+        let value = serde_json::to_value(decided).map_err(|error| broken(error.into()))?;
+        let cells = COLUMNS.map(|column| match value.get(column) {
+            None | Some(serde_json::Value::Null) => String::new(),
+            Some(serde_json::Value::String(text)) => clean(text).into_owned(),
+            Some(other) => other.to_string(),
+        });
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer
+            .write_record(&cells)
+            .map_err(|error| broken(error.into()))?;
+        let bytes = writer
+            .into_inner()
+            .map_err(|error| broken(anyhow::anyhow!("{error}")))?;
+        self.output.write_all(&bytes).map_err(Stop::Write)
+    }
+
+    fn decided(&mut self, decided: &Decided) -> io::Result<()> {
+        let time = jiff::Timestamp::from_second(decided.at)
+            .map(|time| time.to_string())
+            .unwrap_or_default();
+        let peer = decided.address.zip(decided.port);
+        let client = peer
+            .map(|(address, port)| std::net::SocketAddr::new(address, port).to_string())
+            .unwrap_or_default();
+        let guess = if decided.attribution == Some(Attribution::Ambiguous) {
+            "?"
+        } else {
+            ""
+        };
+        let event = decided.kind.as_ref().map_or_else(
+            || decided.event.to_owned(),
+            |kind| format!("{} {kind}", decided.event),
+        );
+        self.row([
+            &time,
+            &event,
+            decided.decision.name(),
+            &format!("{client}{guess}"),
+            decided
+                .source
+                .map_or("", crate::domain::classify::Source::name),
+            decided.product.as_deref().unwrap_or_default(),
+            decided.workstation.as_deref().unwrap_or_default(),
+            decided.status.unwrap_or_default(),
+        ])
+    }
+
+    /// Prints one row in columns of fixed width, as rows are printed before the widest one is known.
+    fn row(&mut self, cells: [&str; 8]) -> io::Result<()> {
+        const WIDTHS: [usize; 8] = [20, 23, 9, 21, 12, 34, 28, 0];
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(WIDTHS) {
+            line.push_str(&format!("{:width$}  ", clean(cell)));
+        }
+        writeln!(self.output, "{}", line.trim_end())
+    }
+
+    fn close(&mut self, summary: &Summary) -> std::result::Result<(), Stop> {
+        if self.mode != Mode::Json {
+            return Ok(());
+        }
+        let text = serde_json::to_string(summary).map_err(|error| {
+            Stop::Form(Failure::failed("The totals cannot be put into JSON.").because(error))
+        })?;
+        let end = if self.events > 0 { "\n    " } else { "" };
+        writeln!(
+            self.output,
+            "{end}],\n    \"summary\": {text}\n  }},\n  \"warnings\": []\n}}"
+        )
+        .map_err(Stop::Write)
+    }
+}
+
+/// Shows the totals: under the table, or alone where only they were asked for.
+fn show_summary(context: &Context, summary: &Summary, only: bool) -> Result<()> {
+    if !only && context.terminal.mode != Mode::Table {
+        return Ok(());
+    }
+    let mut view = View::new(
+        "notifier.replay",
+        context.clock.now(),
+        &serde_json::json!({ "summary": summary }),
+    )?;
+    if !only {
+        view.human.gap();
+    }
+    let probes = &summary.probes;
+    let total = probes.internal_pod + probes.cluster_node + probes.external;
+    let fields = [
+        (
+            "Lines",
+            format!("{} ({} not understood)", summary.lines, summary.unparsed),
+        ),
+        ("Connections", summary.connections.to_string()),
+        (
+            "Activations",
+            format!(
+                "{} ({} of uncertain client)",
+                summary.activations, summary.ambiguous
+            ),
+        ),
+        ("Refusals", summary.refusals.to_string()),
+        (
+            "Posts",
+            format!(
+                "{} ({} duplicates held back)",
+                summary.posts, summary.duplicates
+            ),
+        ),
+        (
+            "Probes",
+            format!(
+                "{total} ({} pods, {} nodes, {} outside)",
+                probes.internal_pod, probes.cluster_node, probes.external
+            ),
+        ),
+        ("Anomalies", summary.anomalies.to_string()),
+    ];
+    for (label, value) in fields {
+        view.human.field(label, &value, Tone::Plain);
+    }
+    context.terminal.show(&view)
+}

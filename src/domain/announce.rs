@@ -1,0 +1,251 @@
+//! Activations as Slack messages: one activation a message, or a digest of many. Text that a client or the log
+//! chose is shown, never obeyed (Slack's formatting rules: docs.slack.dev, "Formatting message text").
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::classify::Source;
+use super::products;
+use super::vlmcsd::{Attribution, Outcome, Request};
+
+/// Most characters shown of a name.
+const LONGEST: usize = 64;
+/// Most lines of a digest; the rest is a number.
+const DIGEST_LINES: usize = 20;
+
+/// What is told about one activation. Small and complete, as it waits in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When it was answered, Unix seconds.
+    pub at: i64,
+    /// The client's address.
+    pub client: String,
+    /// Where it came from.
+    pub source: Source,
+    /// The workstation's name, raw.
+    pub workstation: String,
+    /// The product's name.
+    pub product: String,
+    /// The status before.
+    pub status: String,
+    /// The refusal's code, if it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u32>,
+    /// The client may be another.
+    #[serde(default)]
+    pub uncertain: bool,
+}
+
+impl Notice {
+    /// Makes the notice of a request.
+    pub fn of(request: &Request, source: Source) -> Self {
+        Self {
+            at: request.at,
+            client: request.peer.address.to_string(),
+            source,
+            workstation: request.workstation.clone().unwrap_or_default(),
+            product: products::display(request).to_owned(),
+            status: request
+                .status
+                .map_or("unknown", super::vlmcsd::Status::word)
+                .to_owned(),
+            refused: match request.outcome {
+                Outcome::Refused(code) => Some(code),
+                _ => None,
+            },
+            uncertain: request.attribution == Attribution::Ambiguous,
+        }
+    }
+}
+
+/// Makes text that somebody else chose safe inside a Slack code span: controls are shown, at most 64 characters
+/// stay, backticks become a look-alike, and `&`, `<`, `>` are escaped. Empty text becomes `?`, as Slack refuses it.
+pub fn shown(text: &str) -> String {
+    let mut safe = String::new();
+    for (count, character) in text.trim().chars().enumerate() {
+        if count == LONGEST {
+            safe.push('…');
+            break;
+        }
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '`' => safe.push('\u{2cb}'),
+            other if acts(other) => {
+                let _ = write!(safe, "\\x{:02x}", u32::from(other));
+            }
+            other => safe.push(other),
+        }
+    }
+    if safe.is_empty() {
+        "?".to_owned()
+    } else {
+        safe
+    }
+}
+
+/// Tells whether a character acts on a reader's screen instead of being shown.
+fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns the payload of one message: a single notice in today's words, several as a digest. `dropped` activations
+/// were counted and are not told one by one.
+pub fn payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value {
+    let text = match notices {
+        [notice] if dropped == 0 => single(notice),
+        _ => digest(notices, dropped),
+    };
+    let section =
+        json!({ "type": "section", "text": { "type": "mrkdwn", "text": text, "verbatim": true } });
+    let mut payload = json!({
+        "text": text,
+        "blocks": [section],
+        "parse": "none",
+        "link_names": false,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if let (Some(channel), Some(fields)) = (channel, payload.as_object_mut()) {
+        fields.insert("channel".to_owned(), channel.into());
+    }
+    payload
+}
+
+fn single(notice: &Notice) -> String {
+    let title = match notice.refused {
+        Some(code) => format!(":no_entry: KMS activation refused (0x{code:08X})"),
+        None => ":computer: KMS activation".to_owned(),
+    };
+    let doubt = if notice.uncertain {
+        " — client uncertain"
+    } else {
+        ""
+    };
+    format!(
+        "{title}\n• Client: `{}` ({}){doubt}\n• Workstation: `{}`\n• Product: `{}`\n• Status before: `{}`",
+        shown(&notice.client),
+        notice.source.name(),
+        shown(&notice.workstation),
+        shown(&notice.product),
+        shown(&notice.status),
+    )
+}
+
+fn digest(notices: &[Notice], dropped: u64) -> String {
+    let mut kinds: BTreeMap<(&str, &str, Source, bool), u64> = BTreeMap::new();
+    for notice in notices {
+        *kinds
+            .entry((
+                &notice.client,
+                &notice.product,
+                notice.source,
+                notice.refused.is_some(),
+            ))
+            .or_default() += 1;
+    }
+    let total = notices.len() as u64 + dropped;
+    let mut text = format!(":computer: KMS activation: {total} while messages were waiting");
+    for ((client, product, source, refused), count) in kinds.iter().take(DIGEST_LINES) {
+        let times = if *count > 1 {
+            format!(" ×{count}")
+        } else {
+            String::new()
+        };
+        let refused = if *refused { ", refused" } else { "" };
+        let _ = write!(
+            text,
+            "\n• `{}` ({}): `{}`{times}{refused}",
+            shown(client),
+            source.name(),
+            shown(product)
+        );
+    }
+    let more = kinds.len().saturating_sub(DIGEST_LINES);
+    if more > 0 {
+        let _ = write!(text, "\n• and {more} more clients and products");
+    }
+    if dropped > 0 {
+        let _ = write!(text, "\n• and {dropped} that did not fit into the outbox");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn notice(workstation: &str) -> Notice {
+        Notice {
+            at: 0,
+            client: "203.0.113.9".to_owned(),
+            source: Source::External,
+            workstation: workstation.to_owned(),
+            product: "Windows 10 Professional".to_owned(),
+            status: "Licensed".to_owned(),
+            refused: None,
+            uncertain: false,
+        }
+    }
+
+    #[test]
+    fn the_words_of_today_stay() {
+        insta::assert_snapshot!(single(&notice("DESKTOP-1")), @r"
+        :computer: KMS activation
+        • Client: `203.0.113.9` (external)
+        • Workstation: `DESKTOP-1`
+        • Product: `Windows 10 Professional`
+        • Status before: `Licensed`
+        ");
+    }
+
+    #[test]
+    fn nothing_a_client_writes_is_obeyed() {
+        assert_eq!(
+            shown("<!channel> & `rm`"),
+            "&lt;!channel&gt; &amp; \u{2cb}rm\u{2cb}"
+        );
+        assert_eq!(shown("a\r\n\x1b[2J"), "a\\x0d\\x0a\\x1b[2J");
+        assert_eq!(shown(" "), "?");
+        assert_eq!(shown(&"x".repeat(200)).chars().count(), 65);
+    }
+
+    #[test]
+    fn a_digest_counts_everything_and_stays_within_slacks_limits() {
+        let many: Vec<Notice> = (0..300)
+            .map(|number| Notice {
+                client: format!("192.0.2.{}", number % 100),
+                ..notice(&"<".repeat(64))
+            })
+            .collect();
+        let text = digest(&many, 7);
+        assert!(
+            text.contains("307 while")
+                && text.contains("80 more")
+                && text.contains("7 that did not fit"),
+            "{text}"
+        );
+        assert!(text.chars().count() < 3_000);
+        assert_eq!(
+            payload(&many[..1], 0, Some("#alerts"))["channel"],
+            "#alerts"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_breaks_out_of_its_code_span(name in any::<String>()) {
+            let safe = shown(&name);
+            prop_assert!(!safe.contains(['`', '<', '>', '\n', '\r']) && !safe.is_empty());
+            prop_assert!(single(&notice(&name)).lines().count() == 5);
+            prop_assert!(digest(&[notice(&name), notice(&name)], 0).chars().count() < 3_000);
+        }
+    }
+}

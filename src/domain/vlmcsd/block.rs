@@ -1,0 +1,173 @@
+//! One request as its lines come in: which line is expected next, and what was read so far.
+//!
+//! The server writes the twelve detail lines of a request always in one order, then the answer and its lines in
+//! another; interleaved requests are told apart by that order alone. Lines in another order, or with gaps, are
+//! taken as well when no request expects them exactly.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Status;
+use super::guid::Guid;
+use super::line::Label;
+
+/// Place of the answer's first line in the order of a request's lines.
+pub const ANSWER: u8 = 12;
+
+/// A request that is being written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The connection it is thought to belong to.
+    pub connection: Option<u64>,
+    /// The newest connection when it began: no later one can have sent it.
+    pub limit: u64,
+    /// When it began, Unix seconds.
+    pub started: i64,
+    /// Place of the line that comes next.
+    pub expects: u8,
+    /// It began where a forged line could stand.
+    pub doubtful: bool,
+    /// Its request was reported; only lines of the answer are still to come.
+    pub reported: bool,
+    /// Places of the lines that were read, a bit each.
+    pub seen: u32,
+    /// Protocol version.
+    pub protocol: Option<String>,
+    /// Licensing status.
+    pub status: Option<Status>,
+    /// The application's name.
+    pub application: Option<String>,
+    /// The product's GUID.
+    pub product_id: Option<Guid>,
+    /// The product's name.
+    pub product: Option<String>,
+    /// The machine ID.
+    pub machine: Option<Guid>,
+    /// The workstation's name.
+    pub workstation: Option<String>,
+}
+
+impl Block {
+    /// Returns how far from the expected line this label would be: 0 is exact, larger is a worse fit, `None` is no
+    /// fit at all.
+    pub fn distance(&self, label: Label) -> Option<u8> {
+        let place = if self.reported {
+            answer_place(label)
+        } else {
+            request_place(label)
+        }?;
+        if place >= self.expects {
+            return Some(place - self.expects);
+        }
+        // Out of order, as long as that line has not been there yet.
+        (!self.reported && self.seen & (1 << place) == 0).then(|| 32 + self.expects - place)
+    }
+
+    /// Takes a detail line. The first value stays: a second one can only be forged.
+    pub fn take(&mut self, label: Label, value: &[u8]) {
+        let place = if self.reported {
+            answer_place(label)
+        } else {
+            request_place(label)
+        };
+        let Some(place) = place else { return };
+        self.seen |= 1 << place;
+        if place >= self.expects {
+            self.expects = place + 1;
+        }
+        if self.reported {
+            return;
+        }
+        match label {
+            Label::Protocol => self.protocol = Some(short_text(value, 8)),
+            Label::Status => self.status = Status::parse(value),
+            Label::Application => self.application = named(value).1,
+            Label::Product => (self.product_id, self.product) = named(value),
+            Label::Machine => self.machine = Guid::parse(value),
+            Label::Workstation => self.workstation = Some(short_text(value, 256)),
+            _ => {}
+        }
+    }
+
+    /// Returns whether the server has written what makes it a request, not just its first line.
+    pub fn is_request(&self) -> bool {
+        self.application.is_some() || self.product.is_some() || self.product_id.is_some()
+    }
+
+    /// Returns whether all its lines have been there.
+    pub fn is_over(&self) -> bool {
+        self.reported && self.expects > answer_place(Label::Interval).unwrap_or_default()
+    }
+}
+
+fn request_place(label: Label) -> Option<u8> {
+    (label <= Label::Policy).then_some(label as u8)
+}
+
+fn answer_place(label: Label) -> Option<u8> {
+    const ORDER: [Label; 8] = [
+        Label::Protocol,
+        Label::HostPid,
+        Label::Hardware,
+        Label::Machine,
+        Label::Requested,
+        Label::Clients,
+        Label::Renewal,
+        Label::Interval,
+    ];
+    let place = ORDER.iter().position(|other| *other == label)?;
+    Some(ANSWER + 1 + u8::try_from(place).ok()?)
+}
+
+/// Splits `GUID (NAME)`: the name may hold parentheses itself. `Unknown` and an empty name are no name.
+fn named(value: &[u8]) -> (Option<Guid>, Option<String>) {
+    let id = value.get(..36).and_then(Guid::parse);
+    let name = memchr::memmem::find(value, b" (").and_then(|open| {
+        let inside = value.get(open + 2..)?;
+        inside.get(..memchr::memrchr(b')', inside)?)
+    });
+    let name = name.or_else(|| id.is_none().then_some(value));
+    let name = name.filter(|name| !name.is_empty() && *name != b"Unknown");
+    (id, name.map(|name| short_text(name, 256)))
+}
+
+/// Decodes at most so many bytes, invalid UTF-8 replaced.
+fn short_text(value: &[u8], most: usize) -> String {
+    String::from_utf8_lossy(value.get(..most).unwrap_or(value)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_hold_parentheses_and_unknown_is_none() {
+        let guid = "00000000-0000-4000-8000-00000000cafe";
+        let read = |name: &str| named(format!("{guid} ({name})").as_bytes()).1;
+        assert_eq!(
+            read("Windows Server (Volume)").as_deref(),
+            Some("Windows Server (Volume)")
+        );
+        assert_eq!(read("Unknown"), None);
+        assert_eq!(
+            named(b"Windows 11 Pro"),
+            (None, Some("Windows 11 Pro".to_owned()))
+        );
+        assert_eq!(named(guid.as_bytes()), (Guid::parse(guid.as_bytes()), None));
+    }
+
+    #[test]
+    fn the_expected_line_fits_best_and_a_repeated_one_not_at_all() {
+        let mut block = Block::default();
+        assert_eq!(block.distance(Label::Protocol), Some(0));
+        block.take(Label::Protocol, b"6.0");
+        assert_eq!(block.distance(Label::Protocol), None);
+        assert_eq!(block.distance(Label::Product), Some(4));
+        assert_eq!(block.distance(Label::Interval), None);
+        block.take(Label::Product, b"x");
+        assert!(
+            block
+                .distance(Label::Status)
+                .is_some_and(|distance| distance > 32)
+        );
+    }
+}

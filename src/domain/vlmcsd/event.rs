@@ -1,0 +1,193 @@
+//! What the log tells in the end: activations, refusals, probes, anomalies.
+
+use serde::{Deserialize, Serialize};
+
+use super::guid::Guid;
+use super::peer::Peer;
+
+/// One thing that happened, as the log tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client asked for an activation.
+    Request(Box<Request>),
+    /// A connection came and went without any request.
+    Probe {
+        /// When it was closed, Unix seconds.
+        at: i64,
+        /// Who it was.
+        peer: Peer,
+    },
+    /// Something that no honest server and client write.
+    Anomaly {
+        /// When, Unix seconds.
+        at: i64,
+        /// Whose, where the line names someone.
+        peer: Option<Peer>,
+        /// What.
+        kind: Anomaly,
+    },
+}
+
+/// One request for activation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// When it was answered, refused or cut short: Unix seconds.
+    pub at: i64,
+    /// The connection it is attributed to.
+    pub peer: Peer,
+    /// How sure that is.
+    pub attribution: Attribution,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Protocol version, such as `6.0`.
+    pub protocol: Option<String>,
+    /// The client's state before the request.
+    pub status: Option<Status>,
+    /// Name of the application the server printed, such as `Windows`.
+    pub application: Option<String>,
+    /// The product's GUID: its identity.
+    pub product_id: Option<Guid>,
+    /// The product's name as the server printed it; `None` for `Unknown`.
+    pub product: Option<String>,
+    /// The client's machine ID; chosen by the client.
+    pub machine: Option<Guid>,
+    /// The workstation's name; chosen by the client, raw but for invalid UTF-8.
+    pub workstation: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It was refused with this Windows error code.
+    Refused(u32),
+    /// The connection ended before either was written.
+    Unanswered,
+}
+
+/// How sure the log is whose request it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attribution {
+    /// Nobody else could have sent it, or the machine ID settles it.
+    Certain,
+    /// Others were connected who could have sent it.
+    Ambiguous,
+}
+
+/// The client's licensing state before its request (SoftwareLicensingProduct's LicenseStatus).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Status {
+    /// 0.
+    Unlicensed,
+    /// 1: this is a renewal.
+    Licensed,
+    /// 2: out of box grace.
+    OobGrace,
+    /// 3: out of tolerance grace.
+    OotGrace,
+    /// 4.
+    NonGenuine,
+    /// 5.
+    Notification,
+    /// 6.
+    ExtendedGrace,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::Unlicensed,
+        Self::Licensed,
+        Self::OobGrace,
+        Self::OotGrace,
+        Self::NonGenuine,
+        Self::Notification,
+        Self::ExtendedGrace,
+    ];
+
+    /// Returns the server's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unlicensed => "Unlicensed",
+            Self::Licensed => "Licensed",
+            Self::OobGrace => "OOB grace",
+            Self::OotGrace => "OOT grace",
+            Self::NonGenuine => "Non-Genuine",
+            Self::Notification => "Notification",
+            Self::ExtendedGrace => "Extended grace",
+        }
+    }
+
+    /// Reads `1 (Licensed)`, or the bare word. The word decides, not the number: that is what people read.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let word = value
+            .iter()
+            .position(|byte| *byte == b'(')
+            .map_or(value, |open| {
+                let inside = value.get(open + 1..).unwrap_or_default();
+                inside.strip_suffix(b")").unwrap_or(inside)
+            });
+        Self::ALL
+            .into_iter()
+            .find(|status| status.word().as_bytes() == word)
+    }
+}
+
+/// What no honest server and client write, or what was lost. Each is a label of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Anomaly {
+    /// A connection was accepted that is open already.
+    AcceptedTwice,
+    /// A connection was closed that was not open.
+    ClosedUnopened,
+    /// A line stands where a workstation name with a newline would put it.
+    InsideRequest,
+    /// A `closed` of that kind proved false: the connection went on.
+    ForgedClose,
+    /// A detail line, an answer or a refusal fits no request.
+    Stray,
+    /// A request came while nobody was connected.
+    Orphan,
+    /// A connection never closed; it was forgotten.
+    Expired,
+    /// More connections were open than are kept; the oldest was forgotten.
+    Evicted,
+    /// A server's child died; its connection will never be closed.
+    Crash,
+    /// A request in no known form.
+    Malformed,
+}
+
+impl Anomaly {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::AcceptedTwice,
+        Self::ClosedUnopened,
+        Self::InsideRequest,
+        Self::ForgedClose,
+        Self::Stray,
+        Self::Orphan,
+        Self::Expired,
+        Self::Evicted,
+        Self::Crash,
+        Self::Malformed,
+    ];
+
+    /// Returns its name in metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AcceptedTwice => "accepted_twice",
+            Self::ClosedUnopened => "closed_unopened",
+            Self::InsideRequest => "inside_request",
+            Self::ForgedClose => "forged_close",
+            Self::Stray => "stray",
+            Self::Orphan => "orphan",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Crash => "crash",
+            Self::Malformed => "malformed",
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The KMS server's log: bytes → lines → connections and requests. Knows nothing of Slack, metrics or files.
+//!
+//! Lines are split on `\n` bytes only ([`lines`]), each is read by an anchored parser ([`line`]), and [`log`]
+//! tells which connection a request belongs to. The server (vlmcsd, Wind4's source and the forks of it) writes
+//! detail lines without any connection id, so that step is attribution, and says when it is unsure.
+
+pub mod block;
+pub mod event;
+pub mod guid;
+pub mod line;
+pub mod lines;
+pub mod log;
+pub mod open;
+pub mod peer;
+
+pub use event::{Anomaly, Attribution, Event, Outcome, Request, Status};
+pub use guid::Guid;
+pub use log::Log;
+pub use peer::Peer;
+
+#[cfg(test)]
+mod truth;

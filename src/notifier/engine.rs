@@ -1,0 +1,312 @@
+//! The loop: bytes → lines → events → decisions → outbox, with one checkpoint over all of it. Never waits for
+//! Slack; a post may be sent only once a checkpoint holds it.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{Checkpoint, Store};
+use super::metrics::Metrics;
+use super::sender::Shared;
+use super::tail::{Position, Rotation, Tail};
+use crate::clock::Clock;
+use crate::domain::decision::{Decision, Post, Rules};
+use crate::domain::dedup::Dedup;
+use crate::domain::products;
+use crate::domain::vlmcsd::lines::Lines;
+use crate::domain::vlmcsd::{Attribution, Event, Log, Outcome, Request, Status};
+
+/// Time between two looks at the log.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Time between checkpoints while only the position moves.
+const QUIET_SAVE: Duration = Duration::from_secs(5);
+/// How long the sender may finish when the notifier is told to stop.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// What is written to stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Nothing.
+    No,
+    /// Everything but probes.
+    Requests,
+    /// Everything.
+    All,
+}
+
+/// The loop's state.
+pub struct Engine {
+    /// The log.
+    pub tail: Tail,
+    /// The rules.
+    pub rules: Rules,
+    /// The window.
+    pub dedup: Dedup,
+    /// The window survives a restart.
+    pub dedup_survives: bool,
+    /// The parser.
+    pub log: Log,
+    /// The outbox.
+    pub outbox: Shared,
+    /// Something is posted at all.
+    pub posting: bool,
+    /// Where checkpoints go.
+    pub store: Store,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// What is echoed.
+    pub echo: Echo,
+    /// Gets what an operator should read.
+    pub say: Box<dyn Fn(&str) + Send>,
+    /// Set when it is time to go.
+    pub stop: Arc<AtomicBool>,
+    /// When the loop began, for a clock that does not step.
+    pub began: Instant,
+}
+
+/// What the loop remembers between two rounds.
+struct Round {
+    lines: Lines,
+    events: Vec<Event>,
+    saved: Instant,
+    moved: bool,
+    urgent: bool,
+    complaint: String,
+    counted: (u64, u64, u64),
+}
+
+impl Engine {
+    /// Runs until it is told to stop; then drains the outbox for a few seconds and saves.
+    pub fn run(mut self) {
+        let mut round = Round {
+            lines: Lines::default(),
+            events: Vec::new(),
+            saved: Instant::now(),
+            moved: true,
+            urgent: true,
+            complaint: String::new(),
+            counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
+        };
+        while !self.stop.load(Ordering::Relaxed) {
+            let busy = self.look(&mut round);
+            self.settle(&mut round);
+            if round.urgent || (round.moved && round.saved.elapsed() >= QUIET_SAVE) {
+                self.save(&mut round);
+            }
+            self.measure(&mut round);
+            if !busy {
+                let outbox = self.outbox.lock();
+                drop(self.outbox.wait(outbox, PAUSE));
+            }
+        }
+        self.drain(&mut round);
+    }
+
+    /// Reads a piece of the log; tells whether there may be more at once.
+    fn look(&mut self, round: &mut Round) -> bool {
+        let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
+        let looked = self
+            .tail
+            .look(|bytes| lines.feed(bytes, |line| log.line(line, events)));
+        let now = self.clock.now().as_second();
+        self.metrics.beat(now, self.tail.position().is_some());
+        let look = match looked {
+            Ok(look) => look,
+            Err(error) => {
+                self.complain(round, format!("The log cannot be read: {error}."));
+                return false;
+            }
+        };
+        if let Some(rotation) = look.rotation {
+            round.lines.reset();
+            self.metrics.rotation(match rotation {
+                Rotation::Renamed => "renamed",
+                Rotation::Truncated => "truncated",
+            });
+        }
+        round.moved |= look.bytes > 0 || look.rotation.is_some();
+        let events = std::mem::take(&mut round.events);
+        for event in &events {
+            round.urgent |= self.event(event);
+        }
+        look.bytes > 0 || look.rotation.is_some()
+    }
+
+    /// Decides about one event; tells whether the outbox changed.
+    fn event(&mut self, event: &Event) -> bool {
+        let (decision, post) = match event {
+            Event::Request(request) => {
+                let decided =
+                    self.rules
+                        .decide(request, &mut self.dedup, self.began.elapsed().as_secs());
+                self.count(request, decided.0);
+                decided
+            }
+            Event::Probe { peer, .. } => {
+                self.metrics.probe(self.rules.source(peer.address));
+                (Decision::Count, None)
+            }
+            Event::Anomaly { kind, .. } => {
+                self.metrics.anomaly(*kind);
+                (Decision::Count, None)
+            }
+        };
+        let probe = matches!(event, Event::Probe { .. });
+        if self.echo == Echo::All || (self.echo == Echo::Requests && !probe) {
+            self.echo(event, decision);
+        }
+        let Some(post) = post.filter(|_| self.posting) else {
+            return false;
+        };
+        let gone = self.outbox.lock().push(post);
+        if let Some(gone) = gone {
+            self.dedup.release(&gone.key);
+            self.metrics.posted("dropped");
+        }
+        true
+    }
+
+    fn count(&self, request: &Request, decision: Decision) {
+        let product = products::display(request);
+        let status = request.status.map_or("unknown", Status::word);
+        self.metrics.request(match request.outcome {
+            Outcome::Answered => "answered",
+            Outcome::Refused(_) => "refused",
+            Outcome::Unanswered => "unanswered",
+        });
+        if request.attribution == Attribution::Ambiguous {
+            self.metrics.ambiguous.inc();
+        }
+        if matches!(request.outcome, Outcome::Refused(_)) {
+            return;
+        }
+        self.metrics
+            .last_activation
+            .set(request.at.max(self.metrics.last_activation.get()));
+        match decision {
+            Decision::Duplicate => self.metrics.skipped(product),
+            _ => self.metrics.activation(product, status),
+        }
+    }
+
+    fn echo(&self, event: &Event, decision: Decision) {
+        let decided = self.rules.describe(event, decision);
+        let Ok(line) = serde_json::to_string(&decided) else {
+            return;
+        };
+        let mut stdout = std::io::stdout().lock();
+        // Nobody reading is no reason to stop telling Slack.
+        let _ = writeln!(stdout, "{}", crate::terminal::view::escape_json(&line));
+    }
+
+    /// Takes note of what became of the last message.
+    fn settle(&mut self, round: &mut Round) {
+        let mut outbox = self.outbox.lock();
+        let Some(ended) = outbox.ended else { return };
+        let count = ended.posts.min(outbox.waiting.len());
+        let over: Vec<Post> = outbox.waiting.drain(..count).collect();
+        outbox.durable = outbox.durable.saturating_sub(over.len());
+        outbox.dropped = outbox.dropped.saturating_sub(ended.dropped);
+        drop(outbox);
+        let now = self.began.elapsed().as_secs();
+        for post in &over {
+            if ended.sent {
+                self.dedup.commit(&post.key, now);
+            } else {
+                self.dedup.release(&post.key);
+            }
+        }
+        if ended.sent {
+            self.metrics.last_success.set(self.clock.now().as_second());
+        }
+        // Saved before the sender may go on: a kill repeats one message at most.
+        self.save(round);
+        self.outbox.lock().ended = None;
+        self.outbox.wake();
+    }
+
+    fn save(&mut self, round: &mut Round) {
+        let waiting: Vec<Post> = self.outbox.lock().waiting.iter().cloned().collect();
+        let window = if self.dedup_survives {
+            self.dedup.remaining(self.began.elapsed().as_secs())
+        } else {
+            Vec::new()
+        };
+        let checkpoint = Checkpoint {
+            position: self.tail.position().map(|position| Position {
+                offset: position.offset.saturating_sub(round.lines.pending() as u64),
+                ..position.clone()
+            }),
+            saved_at: self.clock.now().as_second(),
+            not_before: self.rules.not_before,
+            log: self.log.save(),
+            window,
+            dropped: self.outbox.lock().dropped,
+            outbox: waiting,
+        };
+        if let Err(error) = self.store.save(&checkpoint) {
+            self.metrics.failed_checkpoints.inc();
+            self.complain(round, format!("The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."));
+        }
+        round.saved = Instant::now();
+        round.moved = false;
+        round.urgent = false;
+        let mut outbox = self.outbox.lock();
+        // Also after a failure: told twice is better than not at all.
+        outbox.durable = outbox.waiting.len();
+        drop(outbox);
+        self.outbox.wake();
+    }
+
+    fn measure(&self, round: &mut Round) {
+        let tally = self.log.tally;
+        let unparsed = tally.unparsed + round.lines.giants;
+        self.metrics
+            .lines
+            .inc_by(tally.lines.saturating_sub(round.counted.0));
+        self.metrics
+            .unparsed
+            .inc_by(unparsed.saturating_sub(round.counted.1));
+        self.metrics
+            .evicted
+            .inc_by(self.dedup.evicted.saturating_sub(round.counted.2));
+        round.counted = (tally.lines, unparsed, self.dedup.evicted);
+        self.metrics.last_line.set(tally.last_line);
+        self.metrics
+            .open
+            .set(i64::try_from(self.log.open_connections()).unwrap_or_default());
+        self.metrics
+            .lag
+            .set(i64::try_from(self.tail.lag()).unwrap_or(i64::MAX));
+        self.metrics
+            .queue
+            .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
+    }
+
+    /// Gives the sender a few seconds for what waits, then saves for the last time.
+    fn drain(&mut self, round: &mut Round) {
+        let end = Instant::now() + DRAIN;
+        while Instant::now() < end {
+            self.settle(round);
+            let outbox = self.outbox.lock();
+            if outbox.waiting.is_empty() {
+                break;
+            }
+            drop(self.outbox.wait(outbox, PAUSE));
+        }
+        self.outbox.lock().stop = true;
+        self.outbox.wake();
+        self.save(round);
+    }
+
+    /// Says something once, until something else is to be said.
+    fn complain(&self, round: &mut Round, complaint: String) {
+        if round.complaint != complaint {
+            (self.say)(&complaint);
+            round.complaint = complaint;
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The numbers behind /metrics. Five names are older than kmsctl and keep their labels; no label ever holds an
+//! address, and the one that comes from the log (`product`) is bounded.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::domain::classify::Source;
+use crate::domain::vlmcsd::Anomaly;
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+
+/// Most product names told apart; the rest is `other`, as a forged line can invent any.
+const PRODUCTS: usize = 200;
+
+/// Every series.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    activations: Counters,
+    skipped: Counters,
+    probes: Counters,
+    requests: Counters,
+    posts: Counters,
+    anomalies: Counters,
+    rotations: Counters,
+    /// Unix seconds of the last activation.
+    pub last_activation: Gauge,
+    /// Unix seconds of the last line's stamp.
+    pub last_line: Gauge,
+    /// Unix seconds of the last look at the log.
+    pub last_read: Gauge,
+    /// Bytes of the log not read yet.
+    pub lag: Gauge,
+    /// Posts that wait.
+    pub queue: Gauge,
+    /// Unix seconds of the last message Slack took.
+    pub last_success: Gauge,
+    /// Connections open in the log.
+    pub open: Gauge,
+    /// Lines read.
+    pub lines: Counter,
+    /// Lines not understood.
+    pub unparsed: Counter,
+    /// Requests whose client is a guess.
+    pub ambiguous: Counter,
+    /// Keys the window forgot too early.
+    pub evicted: Counter,
+    /// Checkpoints that could not be written.
+    pub failed_checkpoints: Counter,
+    products: Mutex<BTreeSet<String>>,
+    heartbeat: AtomicI64,
+    ready: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers every series and creates those whose labels are known, so that a first increment is seen.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            activations: Family::default(),
+            skipped: Family::default(),
+            probes: Family::default(),
+            requests: Family::default(),
+            posts: Family::default(),
+            anomalies: Family::default(),
+            rotations: Family::default(),
+            last_activation: Gauge::default(),
+            last_line: Gauge::default(),
+            last_read: Gauge::default(),
+            lag: Gauge::default(),
+            queue: Gauge::default(),
+            last_success: Gauge::default(),
+            open: Gauge::default(),
+            lines: Counter::default(),
+            unparsed: Counter::default(),
+            ambiguous: Counter::default(),
+            evicted: Counter::default(),
+            failed_checkpoints: Counter::default(),
+            products: Mutex::default(),
+            heartbeat: AtomicI64::new(0),
+            ready: AtomicU64::new(0),
+        };
+        metrics.register_families();
+        metrics.register_gauges();
+        metrics.register_counters();
+        metrics.register_constants();
+        metrics.create();
+        metrics
+    }
+
+    fn register_families(&mut self) {
+        let families = [
+            (
+                "kms_activations",
+                "Activations outside the dedup window, whether Slack took the message or not",
+                &self.activations,
+            ),
+            (
+                "kms_activations_dedup_skipped",
+                "Activations that were not posted, as the same client and product was within the window",
+                &self.skipped,
+            ),
+            (
+                "kms_connection_probes",
+                "Connections that closed without any request, by class of their address",
+                &self.probes,
+            ),
+            (
+                "kms_requests",
+                "Requests by what the server did",
+                &self.requests,
+            ),
+            (
+                "kms_slack_posts",
+                "Messages to Slack by what became of each try; dropped counts activations the outbox had no room for",
+                &self.posts,
+            ),
+            (
+                "kms_log_anomalies",
+                "What no honest client and server write, by kind",
+                &self.anomalies,
+            ),
+            (
+                "kms_log_rotations",
+                "Rotations of the log by kind",
+                &self.rotations,
+            ),
+        ];
+        for (name, help, family) in families {
+            self.registry.register(name, help, family.clone());
+        }
+    }
+
+    fn register_gauges(&mut self) {
+        let gauges = [
+            (
+                "kms_last_activation_timestamp_seconds",
+                "Time of the last activation, 0 before the first",
+                &self.last_activation,
+            ),
+            (
+                "kms_log_last_line_timestamp_seconds",
+                "Time stamp of the last line of the log",
+                &self.last_line,
+            ),
+            (
+                "kms_log_last_read_timestamp_seconds",
+                "Time of the last look at the log",
+                &self.last_read,
+            ),
+            (
+                "kms_log_read_lag_bytes",
+                "Bytes of the log that are not read yet",
+                &self.lag,
+            ),
+            (
+                "kms_slack_queue_length",
+                "Messages that wait for Slack",
+                &self.queue,
+            ),
+            (
+                "kms_slack_last_success_timestamp_seconds",
+                "Time of the last message that Slack took, 0 before the first",
+                &self.last_success,
+            ),
+            (
+                "kms_open_connections",
+                "Connections that are open by the log",
+                &self.open,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            self.registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn register_counters(&mut self) {
+        let counters = [
+            (
+                "kms_log_lines",
+                "Lines of the log that were read",
+                &self.lines,
+            ),
+            (
+                "kms_log_unparsed_lines",
+                "Lines that no known server writes",
+                &self.unparsed,
+            ),
+            (
+                "kms_attribution_ambiguous",
+                "Requests whose client is a guess",
+                &self.ambiguous,
+            ),
+            (
+                "kms_dedup_evicted",
+                "Clients and products forgotten before their window ended, as there were too many",
+                &self.evicted,
+            ),
+            (
+                "kms_checkpoint_failures",
+                "Checkpoints that could not be written",
+                &self.failed_checkpoints,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            self.registry.register(name, help, counter.clone());
+        }
+    }
+
+    fn register_constants(&mut self) {
+        let up = Gauge::<i64, AtomicI64>::default();
+        up.set(1);
+        self.registry
+            .register("kms_slack_notifier_up", "1 while the notifier runs", up);
+        let build = Family::<Labels, Gauge>::default();
+        build
+            .get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())])
+            .set(1);
+        self.registry
+            .register("kms_notifier_build_info", "Version of the notifier", build);
+    }
+
+    fn create(&self) {
+        let pre = |family: &Counters, label: &'static str, values: &[&str]| {
+            for value in values {
+                drop(family.get_or_create(&vec![(label, (*value).to_owned())]));
+            }
+        };
+        pre(&self.probes, "source", &Source::ALL.map(Source::name));
+        pre(
+            &self.requests,
+            "result",
+            &["answered", "refused", "unanswered"],
+        );
+        pre(
+            &self.posts,
+            "result",
+            &["ok", "rate_limited", "rejected", "error", "dropped"],
+        );
+        pre(&self.anomalies, "kind", &Anomaly::ALL.map(Anomaly::name));
+        pre(&self.rotations, "kind", &["renamed", "truncated"]);
+    }
+
+    /// Counts an activation that the window let through.
+    pub fn activation(&self, product: &str, status: &str) {
+        let labels = vec![
+            ("product", self.product(product)),
+            ("status", status.to_owned()),
+        ];
+        self.activations.get_or_create(&labels).inc();
+    }
+
+    /// Counts an activation that the window held back.
+    pub fn skipped(&self, product: &str) {
+        self.skipped
+            .get_or_create(&vec![("product", self.product(product))])
+            .inc();
+    }
+
+    /// Counts a probe.
+    pub fn probe(&self, source: Source) {
+        self.probes
+            .get_or_create(&vec![("source", source.name().to_owned())])
+            .inc();
+    }
+
+    /// Counts a request by what became of it.
+    pub fn request(&self, result: &'static str) {
+        self.requests
+            .get_or_create(&vec![("result", result.to_owned())])
+            .inc();
+    }
+
+    /// Counts a try to post.
+    pub fn posted(&self, result: &'static str) {
+        self.posts
+            .get_or_create(&vec![("result", result.to_owned())])
+            .inc();
+    }
+
+    /// Counts an anomaly.
+    pub fn anomaly(&self, kind: Anomaly) {
+        self.anomalies
+            .get_or_create(&vec![("kind", kind.name().to_owned())])
+            .inc();
+    }
+
+    /// Counts a rotation.
+    pub fn rotation(&self, kind: &'static str) {
+        self.rotations
+            .get_or_create(&vec![("kind", kind.to_owned())])
+            .inc();
+    }
+
+    /// Notes that the loop is alive, and whether the log is open.
+    pub fn beat(&self, now: i64, ready: bool) {
+        self.heartbeat.store(now, Ordering::Relaxed);
+        self.ready.store(u64::from(ready), Ordering::Relaxed);
+        self.last_read.set(now);
+    }
+
+    /// Tells whether the loop was alive within the last ten seconds.
+    pub fn healthy(&self, now: i64) -> bool {
+        (now - self.heartbeat.load(Ordering::Relaxed)).abs() <= 10
+    }
+
+    /// Tells whether the log is open and the checkpoint was read.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) == 1
+    }
+
+    /// Prints the page: OpenMetrics, or Prometheus' text format 0.0.4 made from it (there a counter's family carries
+    /// `_total` itself, and there is no end mark).
+    pub fn page(&self, open_metrics: bool) -> String {
+        let mut page = String::new();
+        if encode(&mut page, &self.registry).is_err() || open_metrics {
+            return page;
+        }
+        let counters: BTreeSet<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+            .collect();
+        let mut text = String::with_capacity(page.len() + 512);
+        for line in page.lines().filter(|line| *line != "# EOF") {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
+                    text.push_str(&format!("# {kind} {name}_total {rest}\n"));
+                }
+                _ => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    }
+
+    fn product(&self, name: &str) -> String {
+        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        if products.contains(name) {
+            return name.to_owned();
+        }
+        if products.len() >= PRODUCTS {
+            return "other".to_owned();
+        }
+        // A control character, such as a carriage return in a forged name, would only confuse readers of the page.
+        let name: String = name
+            .chars()
+            .filter(|character| !character.is_control())
+            .take(100)
+            .collect();
+        products.insert(name.clone());
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_names_stand_on_the_page_with_their_labels() {
+        let metrics = Metrics::new();
+        metrics.activation("Windows \"10\"\\\n", "Licensed");
+        metrics.skipped("Windows");
+        metrics.probe(Source::External);
+        let page = metrics.page(false);
+        for line in [
+            "kms_activations_total{product=\"Windows \\\"10\\\"\\\\\",status=\"Licensed\"} 1",
+            "kms_activations_dedup_skipped_total{product=\"Windows\"} 1",
+            "kms_connection_probes_total{source=\"external\"} 1",
+            "kms_connection_probes_total{source=\"internal_pod\"} 0",
+            "kms_last_activation_timestamp_seconds 0",
+            "kms_slack_notifier_up 1",
+            "# TYPE kms_activations_total counter",
+        ] {
+            assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
+        }
+        assert!(!page.contains("# EOF") && metrics.page(true).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn products_are_bounded() {
+        let metrics = Metrics::new();
+        (0..1000).for_each(|number| metrics.skipped(&number.to_string()));
+        let page = metrics.page(false);
+        assert_eq!(
+            page.matches("kms_activations_dedup_skipped_total{").count(),
+            PRODUCTS + 1
+        );
+        assert!(page.contains("{product=\"other\"} 800"));
+    }
+}

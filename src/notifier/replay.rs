@@ -1,0 +1,81 @@
+//! Reads a finished log the way `notifier run` would and hands over every decision. Sends nothing, remembers
+//! nothing, holds at most one chunk of the file.
+
+use std::io::Read;
+
+use crate::domain::decision::{Decision, Rules, Summary};
+use crate::domain::dedup::Dedup;
+use crate::domain::vlmcsd::lines::Lines;
+use crate::domain::vlmcsd::{Event, Log};
+
+const CHUNK: usize = 256 * 1024;
+
+/// Replays a log; `each` is handed every event in the log's order and may stop it with an error. The window runs by
+/// the log's own clock.
+pub fn replay<E: From<std::io::Error>>(
+    mut input: impl Read,
+    rules: &Rules,
+    dedup: &mut Dedup,
+    mut each: impl FnMut(&Event, Decision) -> Result<(), E>,
+) -> Result<Summary, E> {
+    let mut chunk = vec![0; CHUNK];
+    let mut lines = Lines::default();
+    let mut log = Log::default();
+    let mut events = Vec::new();
+    let mut summary = Summary::default();
+    loop {
+        let count = match input.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        lines.feed(chunk.get(..count).unwrap_or_default(), |line| {
+            log.line(line, &mut events);
+        });
+        for event in events.drain(..) {
+            let decision = match &event {
+                Event::Request(request) => {
+                    let now = u64::try_from(request.at).unwrap_or_default();
+                    rules.decide(request, dedup, now).0
+                }
+                _ => Decision::Count,
+            };
+            summary.count(&event, decision, rules);
+            each(&event, decision)?;
+        }
+    }
+    summary.lines = log.tally.lines + lines.giants;
+    summary.unparsed = log.tally.unparsed + lines.giants;
+    summary.connections = log.tally.connections;
+    Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_counts_every_line_and_posts_each_client_once_a_window() {
+        let log: &[u8] = include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/vlmcsd/busy.old.log"
+        ));
+        let rules = Rules {
+            pods: vec![],
+            nodes: vec![],
+            not_before: i64::MIN,
+        };
+        let mut dedup = Dedup::new(3600, Dedup::MOST);
+        let mut posts = 0;
+        let summary = replay::<std::io::Error>(log, &rules, &mut dedup, |_, decision| {
+            posts += u64::from(decision == Decision::Post);
+            Ok(())
+        })
+        .expect("memory can be read");
+        assert_eq!(summary.lines, 6203);
+        assert_eq!(summary.activations + summary.refusals, 226);
+        assert_eq!(summary.posts + summary.duplicates, 226);
+        assert_eq!((summary.posts, summary.probes.external), (posts, 441));
+    }
+}

@@ -1,0 +1,110 @@
+//! The notifier's settings. Honours the names the side-car had before kmsctl (see
+//! [`super::environment::ALIASES`]) where neither file nor `KMSCTL_*` nor flag says anything.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::layers::{Layers, Origin};
+use super::values;
+use crate::error::{Failure, Result};
+
+/// Where the URL of the webhook comes from. The URL is a secret and never printed.
+#[derive(Clone)]
+pub enum Webhook {
+    /// This file, read again when it changes.
+    File(PathBuf),
+    /// The environment.
+    Url(String),
+    /// Nowhere: nothing is posted.
+    None,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Url(_) => f.write_str("Url(secret)"),
+            Self::None => f.write_str("None"),
+        }
+    }
+}
+
+/// What `notifier run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    /// The server's log.
+    pub log: PathBuf,
+    /// Directory of checkpoint and outbox.
+    pub state: PathBuf,
+    /// The webhook.
+    pub webhook: Webhook,
+    /// Slack channel for legacy webhooks.
+    pub channel: Option<String>,
+    /// Address of the metrics page.
+    pub listen: SocketAddr,
+    /// Each client and product is posted once within this time.
+    pub dedup_window: Duration,
+    /// The window survives a restart.
+    pub dedup_survives: bool,
+    /// A first start posts nothing older than this.
+    pub too_old: Duration,
+}
+
+impl Notifier {
+    /// Gives the layered texts their types.
+    pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
+        let unset = |path: &str| {
+            layers
+                .values
+                .get(path)
+                .is_none_or(|value| value.origin == Origin::Default)
+        };
+        let alias = |path: &str, name: &str| {
+            environment
+                .variable(name)
+                .filter(|_| unset(path))
+                .map(str::to_owned)
+        };
+        let text = |path: &str, name: &str| {
+            alias(path, name).unwrap_or_else(|| layers.text(path).to_owned())
+        };
+        let broken = |name: &str, problem: String| {
+            Failure::usage(format!("Wrong value for `{name}`: {problem}."))
+        };
+        let duration = |path: &str| {
+            values::duration(layers.text(path)).map_err(|problem| broken(path, problem))
+        };
+        let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
+            Some(seconds) => values::duration(&format!("{seconds}s"))
+                .map_err(|problem| broken("DEDUP_WINDOW_SECONDS", problem))?,
+            None => duration("notifier.dedup_window")?,
+        };
+        let listen = match alias("notifier.listen", "METRICS_PORT") {
+            Some(port) => format!("[::]:{port}"),
+            None => layers.text("notifier.listen").to_owned(),
+        };
+        let file = layers.text("notifier.webhook_file");
+        Ok(Self {
+            log: environment.expand(&text("notifier.log", "VLMCSD_LOG")),
+            state: environment.expand(layers.text("notifier.state")),
+            webhook: match environment.variable("SLACK_WEBHOOK_URL") {
+                _ if !file.is_empty() => Webhook::File(environment.expand(file)),
+                Some(url) => Webhook::Url(url.to_owned()),
+                None => Webhook::None,
+            },
+            channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
+                .filter(|channel| !channel.is_empty()),
+            listen: listen.parse().map_err(|_| {
+                broken(
+                    "notifier.listen",
+                    format!("`{listen}` is not an address and a port, such as [::]:9101"),
+                )
+            })?,
+            dedup_window,
+            dedup_survives: layers.text("notifier.dedup_store") == "file",
+            too_old: duration("notifier.too_old")?,
+        })
+    }
+}
