@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use parse::{parse, parse_limits};
-pub use print::{DisplayInfo, print_limits};
+pub use print::{COUNTERS, DisplayInfo, LIMIT_COUNTERS, print_limits};
 
 use super::Verbosity;
 

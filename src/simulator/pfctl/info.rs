@@ -1,8 +1,10 @@
 //! `pfctl -si`, `-sm` and `-st`.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use super::options::Options;
+use crate::domain::pf::Verbosity;
+use crate::domain::pf::info::{COUNTERS, Info, LIMIT_COUNTERS, Lookups, Syncookies};
 use crate::simulator::pf::{Pf, count};
 use crate::simulator::random::scramble;
 
@@ -43,114 +45,66 @@ src.track                     0s
 
 /// Prints `-si`, with `-v` or without.
 pub fn info(pf: &Pf, options: &Options, now: i64) -> String {
-    let running = u64::try_from((now - pf.since) / 1000).unwrap_or(0);
-    let (days, rest) = (running / 86_400, running % 86_400);
-    let status = format!(
-        "Status: {} for {days} days {:02}:{:02}:{:02}",
-        if pf.enabled { "Enabled" } else { "Disabled" },
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    );
+    let verbosity = if options.verbose > 0 {
+        Verbosity::Verbose
+    } else {
+        Verbosity::Plain
+    };
+    format!("{}\n", facts(pf, now).display(verbosity))
+}
+
+/// Returns what the simulated pf would say of itself at `now` (Unix milliseconds).
+fn facts(pf: &Pf, now: i64) -> Info {
     let totals = &pf.totals;
-    let verbose = options.verbose > 0;
-    let mut text = format!("{status:<44}{:>15}\n\n", "Debug: Urgent");
-    if verbose {
-        let _ = write!(
-            text,
-            "Hostid:   0x{:08x}\nChecksum: {}\n\n",
-            pf.host_id,
-            checksum(pf)
-        );
+    let counters = COUNTERS.iter().filter(|name| **name != "translate"); // of FreeBSD 15
+    Info {
+        enabled: pf.enabled,
+        running_seconds: u64::try_from((now - pf.since) / 1000).ok(),
+        debug: Some("Urgent".to_owned()),
+        states: Some(count(pf.states.len())),
+        state_table: Some(Lookups {
+            searches: totals.searches,
+            inserts: totals.inserts,
+            removals: totals.removals,
+        }),
+        source_nodes: Some(count(pf.nodes.len())),
+        source_table: Some(Lookups {
+            searches: totals.nodes.0,
+            inserts: totals.nodes.1,
+            removals: totals.nodes.2,
+        }),
+        checksum: Some(checksum(pf)),
+        host_id: Some(pf.host_id),
+        limit_counters: named(&LIMIT_COUNTERS, |name| match name {
+            "max-src-conn" => totals.source_connections,
+            "max-src-conn-rate" => totals.source_rates,
+            "overload table insertion" => totals.overload_insertions,
+            "overload flush states" => totals.overload_flushes,
+            _ => 0,
+        }),
+        // Nothing in the simulated traffic moves the others.
+        counters: named(counters, |name| match name {
+            "match" => totals.matches,
+            _ => 0,
+        }),
+        interface: None,
+        syncookies: Some(Syncookies {
+            mode: "never".to_owned(),
+            active: "inactive".to_owned(),
+        }),
+        reassemble: Some("yes".to_owned()),
     }
-    let present = count(pf.states.len());
-    table(
-        &mut text,
-        "State Table",
-        present,
-        (totals.searches, totals.inserts, totals.removals),
-        running,
-    );
-    if verbose {
-        let nodes = count(pf.nodes.len());
-        source_table(&mut text, nodes, totals.nodes, running);
-    }
-    text.push_str("Counters\n");
-    line(&mut text, "match", totals.matches, running);
-    for name in COUNTERS {
-        line(&mut text, name, 0, running);
-    }
-    if verbose {
-        text.push_str("Limit Counters\n");
-        for (name, number) in [
-            ("max states per rule", 0),
-            ("max-src-states", 0),
-            ("max-src-nodes", 0),
-            ("max-src-conn", totals.source_connections),
-            ("max-src-conn-rate", totals.source_rates),
-            ("overload table insertion", totals.overload_insertions),
-            ("overload flush states", totals.overload_flushes),
-            ("synfloods detected", 0),
-            ("syncookies sent", 0),
-            ("syncookies validated", 0),
-        ] {
-            line(&mut text, name, number, running);
-        }
-        text.push_str(
-            "Syncookies\n  mode                      never\n  active                    inactive\n",
-        );
-        text.push_str("Reassemble                      yes \n");
-    }
-    text
 }
 
-/// The counters after `match`, which nothing in the simulated traffic moves.
-const COUNTERS: [&str; 15] = [
-    "bad-offset",
-    "fragment",
-    "short",
-    "normalize",
-    "memory",
-    "bad-timestamp",
-    "congestion",
-    "ip-option",
-    "proto-cksum",
-    "state-mismatch",
-    "state-insert",
-    "state-limit",
-    "src-limit",
-    "synproxy",
-    "map-failed",
-];
-
-fn table(text: &mut String, title: &str, entries: u64, totals: (u64, u64, u64), running: u64) {
-    let _ = writeln!(text, "{title:<27} {:>14} {:>16}", "Total", "Rate");
-    lookups(text, entries, totals, running);
-}
-
-fn source_table(text: &mut String, entries: u64, totals: (u64, u64, u64), running: u64) {
-    text.push_str("Source Tracking Table\n");
-    lookups(text, entries, totals, running);
-}
-
-fn lookups(
-    text: &mut String,
-    entries: u64,
-    (searches, inserts, removals): (u64, u64, u64),
-    running: u64,
-) {
-    let _ = writeln!(text, "  {:<25} {entries:>14} {:>14}", "current entries", "");
-    line(text, "searches", searches, running);
-    line(text, "inserts", inserts, running);
-    line(text, "removals", removals, running);
-}
-
-fn line(text: &mut String, name: &str, number: u64, running: u64) {
-    // One decimal, as printf rounds it, without leaving whole numbers.
-    let running = running.max(1);
-    let tenths = (number.saturating_mul(20) / running).saturating_add(1) / 2;
-    let rate = format!("{}.{}", tenths / 10, tenths % 10);
-    let _ = writeln!(text, "  {name:<25} {number:>14} {rate:>14}/s");
+/// Returns `names` with the number that `number` gives each.
+fn named<'a>(
+    names: impl IntoIterator<Item = &'a &'static str>,
+    number: impl Fn(&str) -> u64,
+) -> BTreeMap<String, u64> {
+    names
+        .into_iter()
+        .map(|name| ((*name).to_owned(), number(name)))
+        .collect()
 }
 
 /// Changes when the rules do; the real one is MD5 over them.

@@ -7,8 +7,8 @@ use super::super::Verbosity;
 use super::super::text::Clock;
 use super::{Info, InterfaceStats, Limits, Lookups};
 
-/// The order of "Counters"; `translate` came with FreeBSD 15.
-const COUNTERS: [&str; 17] = [
+/// "Counters" in their order; `translate` came with FreeBSD 15.
+pub const COUNTERS: [&str; 17] = [
     "match",
     "bad-offset",
     "fragment",
@@ -28,8 +28,8 @@ const COUNTERS: [&str; 17] = [
     "translate",
 ];
 
-/// The order of "Limit Counters"; the last three came with FreeBSD 14.
-const LIMIT_COUNTERS: [&str; 10] = [
+/// "Limit Counters" in their order; the last three came with FreeBSD 14.
+pub const LIMIT_COUNTERS: [&str; 10] = [
     "max states per rule",
     "max-src-states",
     "max-src-nodes",
