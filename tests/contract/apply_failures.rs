@@ -350,33 +350,17 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
     }
 }
 
-/// The moments of an undisturbed change, by name.
-fn moment(name: &str) -> u64 {
-    let mut firewall = open().with_moments();
-    firewall.php().write("at", b"0 nothing");
-    done(&mut firewall, "m1", wanted());
-    let log = firewall.text("moments.log");
-    let line = log
-        .lines()
-        .find(|line| line.ends_with(name))
-        .expect("the moment");
-    line.split(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .expect("its number")
-}
-
 #[test]
 fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     if !php::available() {
         return;
     }
-    let at = moment("filter_configure_sync: called");
     // The reading that makes the request has no moments in it.
     let mut firewall = open().with_moments();
     let request = asked(&mut firewall, "c1", wanted());
     let other = asked(&mut firewall, "c2", caps(Some(7), None));
-    firewall.php().write("at", format!("{at} kill").as_bytes());
+    let at = b"filter_configure_sync: called kill";
+    firewall.php().write("at", at);
     let run = firewall.ask(&Request::Apply(Box::new(request)));
     assert_eq!(run.status, None, "it is killed");
     assert!(
@@ -462,4 +446,79 @@ fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
         firewall.config().contains("<max-src-conn>50<"),
         "the configuration is the old one"
     );
+}
+
+/// A firewall on which the exposure is closed for a while.
+fn for_a_while(version: Version) -> (ChangingBox, ApplyRequest) {
+    let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
+    (firewall, request)
+}
+
+/// The time is over, and a minute passes.
+fn due(firewall: &mut ChangingBox, request: &ApplyRequest) {
+    firewall.make_due(&request.id);
+    firewall.tick();
+}
+
+/// The way back has fired, says so, and leaves nothing.
+#[track_caller]
+fn is_taken_back(firewall: &mut ChangingBox) {
+    let _ = std::fs::remove_file(firewall.file("at"));
+    is_old(firewall);
+    let Answer::Ended { outcome } = answer(firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Done, "{reverted:?}");
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        let (mut firewall, request) = for_a_while(version);
+        firewall.trouble("rule-lost 1");
+        due(&mut firewall, &request);
+        assert!(!firewall.text("pf/sr").contains(OLD), "{version:?}: lost");
+        // That it was tried before is known also where it could not be noted.
+        let name = "conf/kmsctl/change-c1.json";
+        let noted = firewall
+            .text(name)
+            .replace("\"attempts\":1", "\"attempts\":0");
+        firewall.php().write(name, noted.as_bytes());
+        firewall.tick();
+        is_taken_back(&mut firewall);
+    }
+}
+
+#[test]
+fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for moment in ["kmsctl_reverted", "kmsctl_in_force", "kmsctl_is_due"] {
+            let (mut firewall, request) = for_a_while(version);
+            firewall
+                .php()
+                .write("at", format!("{moment} full").as_bytes());
+            due(&mut firewall, &request);
+            for _ in 0..8 {
+                firewall.tick();
+            }
+            let armed = firewall.left_over().contains(&"revert-c1.php".to_owned());
+            assert!(armed, "{version:?} {moment}: it is not noted yet");
+            firewall.trouble("");
+            firewall.tick();
+            is_taken_back(&mut firewall);
+        }
+    }
 }

@@ -48,9 +48,15 @@ impl ChangingBox {
             instrumented: false,
         };
         set_up.furnish();
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock");
+        set_up
+            .php
+            .write("clock", now.as_secs().to_string().as_bytes());
         let run = set_up.php.run(FIRST_WRITE);
         assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
-        set_up.later(0);
+        set_up.later();
         set_up.boot();
         set_up
     }
@@ -74,12 +80,14 @@ impl ChangingBox {
             instrumented: other.instrumented,
         };
         copy.furnish();
-        copy.later(other.text("clock").trim().parse().unwrap_or(0));
+        copy.php.write("clock", other.text("clock").as_bytes());
+        copy.later();
         copy
     }
 
     /// Moves the box's clock ahead, so that nothing has to wait for the second after the last write.
-    fn later(&self, seconds: u64) {
+    fn later(&self) {
+        let seconds: u64 = self.text("clock").trim().parse().expect("a clock");
         self.php
             .write("clock", (seconds + 2).to_string().as_bytes());
     }

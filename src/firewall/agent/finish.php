@@ -161,10 +161,21 @@ function kmsctl_back_out($stored) {
 	} elseif ($stored['phase'] === 'backing-out') {
 		kmsctl_end($stored, 'rolled-back', "{$stored['why']}; the old rules are back in force", null);
 	} else {
-		kmsctl_reverted($stored, $wrote || $stored['attempts'] > 1 ? 'done' : 'nothing-to-do',
-		    $wrote || $stored['attempts'] > 1 ? 'its time was over; the old rules are back in force'
-		    : 'the old rules were back already');
+		$ours = $wrote || kmsctl_wrote_back($stored['id']);
+		kmsctl_reverted($stored, $ours ? 'done' : 'nothing-to-do', $ours
+		    ? 'its time was over; the old rules are back in force' : 'the old rules were back already');
 	}
+}
+
+/* Whether an earlier attempt has written the old records: on a full disk it could not note that, but pfSense's own
+ * history tells. */
+function kmsctl_wrote_back($id) {
+	foreach (kmsctl_history() as $entry) {
+		if (strpos((string) $entry['description'], "kmsctl {$id}: taken back") !== false) {
+			return true;
+		}
+	}
+	return false;
 }
 
 function kmsctl_write_back(&$stored) {
