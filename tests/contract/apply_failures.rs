@@ -12,14 +12,14 @@ use super::agent::changing::ChangingBox;
 use super::agent::php;
 use super::apply::{answer, apply, asked, caps, done, reading, send};
 
-const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
-const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
+pub const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
+pub const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
 
-fn wanted() -> Change {
+pub fn wanted() -> Change {
     caps(Some(20), Some((5, 60)))
 }
 
-fn open() -> ChangingBox {
+pub fn open() -> ChangingBox {
     ChangingBox::new(Version::V272, Fixture::Editor)
 }
 
@@ -35,7 +35,7 @@ fn with_trouble(version: Version, trouble: &str) -> (ChangingBox, Outcome) {
 
 /// The exposure is as it was, configured and loaded, and nothing is left over.
 #[track_caller]
-fn is_old(firewall: &mut ChangingBox) {
+pub fn is_old(firewall: &mut ChangingBox) {
     assert!(firewall.text("pf/sr").contains(OLD), "loaded");
     assert!(
         firewall
@@ -381,144 +381,4 @@ fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     assert_eq!(outcome.result, Ending::Done);
     assert!(outcome.steps.iter().any(|step| step.name == "resume"));
     assert_eq!(firewall.left_over(), Vec::<String>::new());
-}
-
-#[test]
-fn a_way_back_survives_a_restart() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request.clone());
-    firewall.boot();
-    assert!(!firewall.text("pf/sr").contains(OLD));
-    firewall.make_due(&request.id);
-    firewall.boot();
-    firewall.tick();
-    is_old(&mut firewall);
-}
-
-#[test]
-fn a_way_back_that_is_not_due_does_not_load_pfsense() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request);
-    let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
-    assert_eq!(firewall.tick(), 1);
-    assert!(!firewall.file("tmp/config.cache").exists());
-}
-
-#[test]
-fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request.clone());
-    firewall.make_due(&request.id);
-    // pfctl's message has no colon, so nothing is loaded and pfSense knows nothing of it.
-    firewall.trouble("load-silent");
-    for _ in 0..7 {
-        firewall.tick();
-    }
-    assert_eq!(firewall.left_over(), Vec::<String>::new());
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
-        panic!("it has ended")
-    };
-    let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Unproven);
-    assert!(firewall.text("tmp/notices").contains("several attempts"));
-    assert!(
-        firewall.config().contains("<max-src-conn>50<"),
-        "the configuration is the old one"
-    );
-}
-
-/// A firewall on which the exposure is closed for a while.
-fn for_a_while(version: Version) -> (ChangingBox, ApplyRequest) {
-    let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
-    (firewall, request)
-}
-
-/// The time is over, and a minute passes.
-fn due(firewall: &mut ChangingBox, request: &ApplyRequest) {
-    firewall.make_due(&request.id);
-    firewall.tick();
-}
-
-/// The way back has fired, says so, and leaves nothing.
-#[track_caller]
-fn is_taken_back(firewall: &mut ChangingBox) {
-    let _ = std::fs::remove_file(firewall.file("at"));
-    is_old(firewall);
-    let Answer::Ended { outcome } = answer(firewall, "c1", false) else {
-        panic!("it has ended")
-    };
-    let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Done, "{reverted:?}");
-    assert_eq!(firewall.left_over(), Vec::<String>::new());
-}
-
-#[test]
-fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
-    if !php::available() {
-        return;
-    }
-    for version in Version::ALL {
-        let (mut firewall, request) = for_a_while(version);
-        firewall.trouble("rule-lost 1");
-        due(&mut firewall, &request);
-        assert!(!firewall.text("pf/sr").contains(OLD), "{version:?}: lost");
-        // That it was tried before is known also where it could not be noted.
-        let name = "conf/kmsctl/change-c1.json";
-        let noted = firewall
-            .text(name)
-            .replace("\"attempts\":1", "\"attempts\":0");
-        firewall.php().write(name, noted.as_bytes());
-        firewall.tick();
-        is_taken_back(&mut firewall);
-    }
-}
-
-#[test]
-fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
-    if !php::available() {
-        return;
-    }
-    for version in Version::ALL {
-        for moment in ["kmsctl_reverted", "kmsctl_in_force", "kmsctl_is_due"] {
-            let (mut firewall, request) = for_a_while(version);
-            firewall
-                .php()
-                .write("at", format!("{moment} full").as_bytes());
-            due(&mut firewall, &request);
-            for _ in 0..8 {
-                firewall.tick();
-            }
-            let armed = firewall.left_over().contains(&"revert-c1.php".to_owned());
-            assert!(armed, "{version:?} {moment}: it is not noted yet");
-            firewall.trouble("");
-            firewall.tick();
-            is_taken_back(&mut firewall);
-        }
-    }
 }
