@@ -12,6 +12,8 @@
 
 #[path = "cli/change.rs"]
 mod change;
+#[path = "cli/client_campaign.rs"]
+mod client_campaign;
 #[path = "cli/config.rs"]
 mod config;
 #[path = "cli/demo.rs"]

@@ -18,6 +18,8 @@ mod apply;
 mod apply_failures;
 #[path = "contract/apply_records.rs"]
 mod apply_records;
+#[path = "contract/apply_way_back.rs"]
+mod apply_way_back;
 #[path = "contract/campaign.rs"]
 mod campaign;
 #[path = "contract/link.rs"]

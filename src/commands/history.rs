@@ -11,8 +11,7 @@ use serde::Serialize;
 use super::context::Context;
 use crate::domain::blocked::age;
 use crate::domain::change::Armed;
-use crate::domain::history::{self, Entry, FindError};
-use crate::domain::plan::Operation;
+use crate::domain::history::{Entry, FindError};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
@@ -129,14 +128,6 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
         "{} by {} reverts by itself {when}: {}",
         armed.id, armed.who, armed.what
     )
-}
-
-/// Returns whether only the firewall knows how a change ended.
-pub(super) fn unsettled(entry: &Entry) -> bool {
-    let unknown = entry.finish.as_ref().is_none_or(|finish| {
-        finish.outcome.is_none() && finish.ended == history::Ended::Unverified
-    });
-    unknown && matches!(entry.plan.change.operation, Operation::Configuration { .. })
 }
 
 /// Asks the firewall how a change ended, and notes it.

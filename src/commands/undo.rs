@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 
 use super::context::{Context, needed};
 use super::expose::{CHANGING, Gathered};
-use super::history::{settle, unsettled};
+use super::history::settle;
 use crate::domain::history::{self, Entry};
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, Kind, Result};
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
     let mut entry = choose(context, arguments.id.as_deref())?;
     let id = entry.plan.id.to_string();
-    if unsettled(&entry) {
+    if entry.is_unsettled() {
         settle(context, &entry).await?;
         entry = choose(context, Some(&id))?;
     }

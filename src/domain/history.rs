@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::change::Outcome;
-use super::plan::{Plan, PlannedEntry, Undo};
+use super::change::{Ending, Outcome};
+use super::plan::{Operation, Plan, PlannedEntry, Undo};
 
 /// One event of the history. Fields are added, never re-used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,6 +124,18 @@ impl Entry {
         })
     }
 
+    /// Returns whether only the firewall can know how it ended: its ending was never written, or the firewall had not
+    /// proven it. Such a change is tried again there each minute, and comes to another end as a rule.
+    pub fn is_unsettled(&self) -> bool {
+        let open = |finish: &Finish| {
+            let outcome = finish.outcome.as_ref();
+            finish.ended == Ended::Unverified
+                && outcome.is_none_or(|outcome| outcome.result == Ending::Unproven)
+        };
+        matches!(self.plan.change.operation, Operation::Configuration { .. })
+            && self.finish.as_ref().is_none_or(open)
+    }
+
     /// Returns whether `undo` without an id may choose it.
     fn undoable(&self, firewall: &str) -> bool {
         self.plan.firewall == firewall
@@ -154,7 +166,6 @@ pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec
 }
 
 fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
-    use super::plan::Operation;
     let Some(entry) = entries
         .iter_mut()
         .rev()
@@ -226,7 +237,6 @@ pub fn last_undoable<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Ent
 /// Finds the records that the last `revoke --delete` took away on a firewall, if they are not back yet.
 pub fn last_deleted<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entry> {
     use super::change::Change;
-    use super::plan::Operation;
     let deletes = |entry: &&Entry| {
         entry.plan.firewall == firewall
             && entry.took_effect()

@@ -205,11 +205,12 @@ async fn judged(
     carried
 }
 
-/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere.
+/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and a name is left as it is.
 pub(super) fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
-    let sentence = if clause.starts_with("pf") {
+    let name = clause.split(' ').next().unwrap_or_default();
+    let sentence = if clause.starts_with("pf") || name.contains('@') {
         clause.to_owned()
     } else {
         first.unwrap_or_default() + letters.as_str()

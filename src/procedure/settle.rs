@@ -1,11 +1,10 @@
-//! Finds out how a change ended whose ending is not in the history: the operator's machine died, or the connection was
-//! lost and did not come back. The firewall keeps the outcome under the change's id.
+//! Finds out how a change ended whose ending is not in the history: the operator's machine died, the connection was lost
+//! and did not come back, or the firewall was not done with it yet. The firewall keeps the outcome under the change's id.
 
 use super::configure;
 use crate::commands::context::{Context, Session};
 use crate::domain::change::Answer;
 use crate::domain::history::{Ended, Entry, Event, Finish};
-use crate::domain::plan::Operation;
 use crate::error::{Failure, Kind, Result};
 
 /// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
@@ -14,11 +13,7 @@ pub async fn settle(
     session: &mut Session,
     entry: &Entry,
 ) -> Result<Option<Finish>> {
-    let known = entry
-        .finish
-        .as_ref()
-        .is_some_and(|finish| finish.outcome.is_some() || finish.ended != Ended::Unverified);
-    if known || !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
+    if !entry.is_unsettled() {
         return Ok(None);
     }
     if entry.plan.firewall != context.firewall_name() {
@@ -41,6 +36,9 @@ pub async fn settle(
         ),
         Answer::Running { .. } => return Ok(None),
     };
+    if entry.finish.as_ref() == Some(&finish) {
+        return Ok(None);
+    }
     let ended = Event::Ended {
         id: entry.plan.id.to_string(),
         finish: Box::new(finish.clone()),

@@ -256,6 +256,30 @@ fn a_change_whose_ending_was_never_written_is_settled_by_undo() {
 }
 
 #[test]
+fn what_the_firewall_has_brought_to_another_end_since_is_asked_for() {
+    let environment = TestEnvironment::new();
+    let id = done(&environment, &["ratelimit", "tighten"])["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    // As it was written while the firewall could not prove it yet.
+    let text = std::fs::read_to_string(journal(&environment)).expect("a history");
+    let then = text
+        .replace(r#""ended":"done""#, r#""ended":"unverified""#)
+        .replace(r#""result":"done""#, r#""result":"unproven""#);
+    assert_ne!(then, text);
+    std::fs::write(journal(&environment), then).expect("a history");
+    let local = environment.demo(&["history", &id, "--local", "-o", "json"]);
+    assert_eq!(local.json()["data"]["outcome"], "unverified");
+    let asked = environment.demo(&["history", &id, "-o", "json"]).json();
+    assert_eq!(asked["data"]["outcome"], "done", "{asked:#}");
+    let list = environment
+        .demo(&["history", "--local", "-o", "json"])
+        .json();
+    assert_eq!(list["data"]["entries"][0]["outcome"], "done");
+}
+
+#[test]
 fn a_broken_chain_is_named_and_does_not_stop_anybody() {
     let environment = TestEnvironment::new();
     done(&environment, &["ratelimit", "tighten"]);

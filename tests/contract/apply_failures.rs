@@ -12,14 +12,14 @@ use super::agent::changing::ChangingBox;
 use super::agent::php;
 use super::apply::{answer, apply, asked, caps, done, reading, send};
 
-const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
-const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
+pub const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
+pub const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
 
-fn wanted() -> Change {
+pub fn wanted() -> Change {
     caps(Some(20), Some((5, 60)))
 }
 
-fn open() -> ChangingBox {
+pub fn open() -> ChangingBox {
     ChangingBox::new(Version::V272, Fixture::Editor)
 }
 
@@ -35,7 +35,7 @@ fn with_trouble(version: Version, trouble: &str) -> (ChangingBox, Outcome) {
 
 /// The exposure is as it was, configured and loaded, and nothing is left over.
 #[track_caller]
-fn is_old(firewall: &mut ChangingBox) {
+pub fn is_old(firewall: &mut ChangingBox) {
     assert!(firewall.text("pf/sr").contains(OLD), "loaded");
     assert!(
         firewall
@@ -350,33 +350,17 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
     }
 }
 
-/// The moments of an undisturbed change, by name.
-fn moment(name: &str) -> u64 {
-    let mut firewall = open().with_moments();
-    firewall.php().write("at", b"0 nothing");
-    done(&mut firewall, "m1", wanted());
-    let log = firewall.text("moments.log");
-    let line = log
-        .lines()
-        .find(|line| line.ends_with(name))
-        .expect("the moment");
-    line.split(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .expect("its number")
-}
-
 #[test]
 fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     if !php::available() {
         return;
     }
-    let at = moment("filter_configure_sync: called");
     // The reading that makes the request has no moments in it.
     let mut firewall = open().with_moments();
     let request = asked(&mut firewall, "c1", wanted());
     let other = asked(&mut firewall, "c2", caps(Some(7), None));
-    firewall.php().write("at", format!("{at} kill").as_bytes());
+    let at = b"filter_configure_sync: called kill";
+    firewall.php().write("at", at);
     let run = firewall.ask(&Request::Apply(Box::new(request)));
     assert_eq!(run.status, None, "it is killed");
     assert!(
@@ -397,69 +381,4 @@ fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     assert_eq!(outcome.result, Ending::Done);
     assert!(outcome.steps.iter().any(|step| step.name == "resume"));
     assert_eq!(firewall.left_over(), Vec::<String>::new());
-}
-
-#[test]
-fn a_way_back_survives_a_restart() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request.clone());
-    firewall.boot();
-    assert!(!firewall.text("pf/sr").contains(OLD));
-    firewall.make_due(&request.id);
-    firewall.boot();
-    firewall.tick();
-    is_old(&mut firewall);
-}
-
-#[test]
-fn a_way_back_that_is_not_due_does_not_load_pfsense() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request);
-    let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
-    assert_eq!(firewall.tick(), 1);
-    assert!(!firewall.file("tmp/config.cache").exists());
-}
-
-#[test]
-fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
-    if !php::available() {
-        return;
-    }
-    let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
-    };
-    send(&mut firewall, request.clone());
-    firewall.make_due(&request.id);
-    // pfctl's message has no colon, so nothing is loaded and pfSense knows nothing of it.
-    firewall.trouble("load-silent");
-    for _ in 0..7 {
-        firewall.tick();
-    }
-    assert_eq!(firewall.left_over(), Vec::<String>::new());
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
-        panic!("it has ended")
-    };
-    let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Unproven);
-    assert!(firewall.text("tmp/notices").contains("several attempts"));
-    assert!(
-        firewall.config().contains("<max-src-conn>50<"),
-        "the configuration is the old one"
-    );
 }

@@ -48,9 +48,15 @@ impl ChangingBox {
             instrumented: false,
         };
         set_up.furnish();
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock");
+        set_up
+            .php
+            .write("clock", now.as_secs().to_string().as_bytes());
         let run = set_up.php.run(FIRST_WRITE);
         assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
-        set_up.later(0);
+        set_up.later();
         set_up.boot();
         set_up
     }
@@ -64,6 +70,7 @@ impl ChangingBox {
             "tmp/rules.debug",
             "pf/sr",
             "pf/sn",
+            "table",
         ] {
             php.write(name, other.text(name).as_bytes());
         }
@@ -74,12 +81,14 @@ impl ChangingBox {
             instrumented: other.instrumented,
         };
         copy.furnish();
-        copy.later(other.text("clock").trim().parse().unwrap_or(0));
+        copy.php.write("clock", other.text("clock").as_bytes());
+        copy.later();
         copy
     }
 
     /// Moves the box's clock ahead, so that nothing has to wait for the second after the last write.
-    fn later(&self, seconds: u64) {
+    fn later(&self) {
+        let seconds: u64 = self.text("clock").trim().parse().expect("a clock");
         self.php
             .write("clock", (seconds + 2).to_string().as_bytes());
     }
@@ -92,6 +101,26 @@ impl ChangingBox {
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(self.php.path().join("pfctl"), executable).expect("an executable");
         self.php.interpreter();
+    }
+
+    /// Puts programs in place that the real tool can use through an sshd: PHP that knows its box and marks the moments in
+    /// whatever it is given, a pfctl with a table, and `cut`, which ends the connection under which it is run.
+    pub fn serve(&self, listener: u32) {
+        self.php.interpreter_for_all(&instrument::sed());
+        let box_path = self.php.path().to_str().expect("a plain path");
+        let info = include_str!("../fixtures/pfctl/si-v.14.txt");
+        self.php.write("si", info.as_bytes());
+        for (name, text) in [
+            ("pfctl", include_str!("pfsense/pfctl.sh")),
+            ("cut", include_str!("pfsense/cut.sh")),
+        ] {
+            let text = text
+                .replace("@BOX@", box_path)
+                .replace("@LISTENER@", &listener.to_string());
+            self.php.write(name, text.as_bytes());
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(self.file(name), executable).expect("an executable");
+        }
     }
 
     /// Marks moments in the script at which something can happen (see the stand-in's `shim_step`).
@@ -121,19 +150,34 @@ impl ChangingBox {
         self.php.write("trouble", lines.as_bytes());
     }
 
-    /// Loads the ruleset from the configuration, and empties what does not survive.
+    /// Loads the ruleset from the configuration, and empties what does not survive. As pfSense does, it puts the newest
+    /// backup in the place of a configuration that cannot be read.
     pub fn boot(&self) {
         for name in ["tmp", "run", "pf"] {
             let _ = std::fs::remove_dir_all(self.file(name));
         }
         self.php.write("tmp/.keep", b"");
         self.php.write("run/.keep", b"");
-        let run = self.php.run(BOOT);
+        let mut run = self.php.run(BOOT);
+        if run.status != Some(0)
+            && let Some(backup) = self.newest_backup()
+        {
+            std::fs::copy(backup, self.file("conf/config.xml")).expect("a restored configuration");
+            run = self.php.run(BOOT);
+        }
         assert_eq!(
             (run.status, run.stderr.as_str()),
             (Some(0), ""),
             "the box does not start"
         );
+    }
+
+    fn newest_backup(&self) -> Option<PathBuf> {
+        let backups = std::fs::read_dir(self.file("conf/backup")).ok()?;
+        let paths = backups.flatten().map(|entry| entry.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|end| end == "xml"))
+            .max()
     }
 
     /// The script of a request, with moments if they are wanted.
@@ -232,6 +276,25 @@ impl ChangingBox {
     /// The configuration without the exposure's rules, its alias and the revision: what no change may touch.
     pub fn foreign(&self) -> String {
         split(&self.config()).0
+    }
+
+    /// The exposure, without what no two runs share: times, and numbers made of them.
+    pub fn exposure(&self) -> [String; 3] {
+        [self.ours(), self.text("pf/sr"), self.text("pf/sn")].map(|text| {
+            let mut masked = String::new();
+            let mut digits = String::new();
+            for character in text.chars().chain(['\n']) {
+                if character.is_ascii_hexdigit() || character == '.' {
+                    digits.push(character);
+                    continue;
+                }
+                let long = digits.len() >= 10 && digits != "1763000004" && digits != "1763000001";
+                masked.push_str(if long { "#" } else { &digits });
+                digits.clear();
+                masked.push(character);
+            }
+            masked
+        })
     }
 
     /// The exposure's rules and its alias.

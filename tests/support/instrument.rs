@@ -41,3 +41,17 @@ fn mark(text: &str) -> String {
     }
     marked
 }
+
+/// Returns the same for sed, which marks a script on its way into PHP: what the real tool sends is not in our hands.
+pub fn sed() -> String {
+    let names: Vec<&str> = PARTS
+        .iter()
+        .flat_map(|part| part.lines())
+        .filter_map(|line| line.strip_prefix("function ")?.split('(').next())
+        .collect();
+    format!(
+        "/^function ({})\\(.*\\{{$/a\\\n\tif (function_exists('shim_step')) {{ shim_step(__FUNCTION__); }}\n\
+         s/@fwrite\\(\\$file, \\$text\\)/shim_fwrite($file, $text)/\n",
+        names.join("|")
+    )
+}

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod boxes;
+pub mod campaign;
 pub mod changing;
 pub mod cluster;
 pub mod delay_proxy;

@@ -164,6 +164,29 @@ impl PhpBox {
         path.to_str().expect("a plain path").to_owned()
     }
 
+    /// The same for whoever does not set the box's environment; the script passes through sed on its way.
+    pub fn interpreter_for_all(&self, sed: &str) {
+        self.write("marks.sed", sed.as_bytes());
+        let mut text = String::from("#!/bin/sh\n");
+        for (name, value) in self.environment() {
+            text.push_str(&format!("export {name}='{value}'\n"));
+        }
+        let words: Vec<String> = self
+            .arguments()
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect();
+        let php = format!("{} {}", interpreter().expect("php"), words.join(" "));
+        let marks = self.directory.path().join("marks.sed");
+        text.push_str(&format!(
+            "marks='{}'\nif [ \"$1\" = -f ]; then\n\tmarked=$(dirname \"$2\")/.marked-$$\n\
+             \tsed -E -f \"$marks\" \"$2\" >\"$marked\"\n\t{php} -f \"$marked\"\n\tcode=$?\n\trm -f \"$marked\"\n\texit $code\nfi\n\
+             sed -E -f \"$marks\" | {php} \"$@\"\n",
+            marks.display()
+        ));
+        self.write("php", text.as_bytes());
+    }
+
     /// Without php.ini, so that every machine has the same PHP; errors as pfSense's releases have them.
     fn arguments(&self) -> Vec<String> {
         let prepend = concat!(

@@ -167,6 +167,16 @@ impl Sshd {
         false
     }
 
+    /// Replaces what is run in the place of a login shell; the client's command line is in `SSH_ORIGINAL_COMMAND`.
+    pub fn set_login(&self, script: &str) {
+        fs::write(self.directory.path().join("login"), script).unwrap();
+    }
+
+    /// Returns the number of the process that listens.
+    pub fn listener(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Lets another key in.
     pub fn authorize(&self, key: &Path) {
         let path = self.directory.path().join("authorized_keys");

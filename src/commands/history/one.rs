@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::list::{Row, row};
-use super::{settle, unsettled};
+use super::settle;
 use crate::commands::context::Context;
 use crate::domain::history::{self, Entry, Finish};
 use crate::domain::plan::{Plan, Undo};
@@ -26,7 +26,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
     let mut entries = report::entries(context)?;
     let mut warnings = Vec::new();
     let entry = history::find(&entries, id)?;
-    if !local && unsettled(entry) && entry.plan.firewall == context.firewall_name() {
+    if !local && entry.is_unsettled() && entry.plan.firewall == context.firewall_name() {
         match settle(context, entry).await {
             Ok(()) => entries = report::entries(context)?,
             Err(failure) => warnings.push(Warning::new(

@@ -102,7 +102,8 @@ function kmsctl_bad_request($request) {
 	return null;
 }
 
-/* The outcome of an id that is known here, brought to an end first; null if it is unknown. */
+/* The outcome of an id that is known here, brought to an end first; null if it is unknown. One that does not come to
+ * an end now is unproven, and not refused: it may be written. */
 function kmsctl_settled($request) {
 	$id = $request['action']['id'];
 	$stored = kmsctl_stored($id);
@@ -113,7 +114,7 @@ function kmsctl_settled($request) {
 		kmsctl_finish_by_job($id);
 		$stored = kmsctl_stored($id);
 	}
-	return $stored['phase'] === 'started' ? kmsctl_locked($request, kmsctl_running($stored)) : $stored['outcome'];
+	return $stored['outcome'];
 }
 
 function kmsctl_locked($request, $holder) {
@@ -233,7 +234,13 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	if ($how === 'old' || ($how === 'replaced' && $object === $stored['object_before'])) {
 		return kmsctl_end($stored, 'failed', "{$detail}; the old rules are in force", null);
 	}
-	if ($how === 'damaged' || $object !== $stored['object_after']) {
+	if ($how === 'damaged') {
+		/* The job mends it before pfSense's code sees it, now or when there is space again. */
+		$stored['outcome']['message'] = "{$detail}; mending it is under way";
+		kmsctl_save($stored);
+		return kmsctl_after_job($stored['id']);
+	}
+	if ($object !== $stored['object_after']) {
 		return kmsctl_end($stored, 'unproven', $detail, null);
 	}
 	return kmsctl_load_and_prove($stored);

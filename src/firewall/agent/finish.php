@@ -115,14 +115,18 @@ function kmsctl_resume($stored) {
 	}
 }
 
-/* The check for a lost update was perhaps not reached; our copy is what had been loaded. */
 function kmsctl_resume_written($stored) {
+	kmsctl_find_lost($stored);
+	kmsctl_load_and_prove($stored);
+}
+
+/* After a crash the check for a lost update was perhaps not reached, or not noted; our copy is what had been loaded. */
+function kmsctl_find_lost(&$stored) {
 	$raw = @file_get_contents(kmsctl_copy_path($stored['id']));
 	if ($raw !== false && $stored['outcome']['lost_update'] === null
 	    && preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $raw, $found)) {
 		$stored['outcome']['lost_update'] = kmsctl_lost_update($stored['id'], $found[1], $raw);
 	}
-	kmsctl_load_and_prove($stored);
 }
 
 /* Loads these records if they have just been written, or if pf does not run them. What speaks against them being in
@@ -154,6 +158,8 @@ function kmsctl_back_out($stored) {
 	} elseif ($object !== $stored['object_before']) {
 		kmsctl_left_alone($stored);
 		return;
+	} else {
+		kmsctl_find_lost($stored);
 	}
 	$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], $wrote);
 	if ($problem !== null) {
@@ -161,10 +167,26 @@ function kmsctl_back_out($stored) {
 	} elseif ($stored['phase'] === 'backing-out') {
 		kmsctl_end($stored, 'rolled-back', "{$stored['why']}; the old rules are back in force", null);
 	} else {
-		kmsctl_reverted($stored, $wrote || $stored['attempts'] > 1 ? 'done' : 'nothing-to-do',
-		    $wrote || $stored['attempts'] > 1 ? 'its time was over; the old rules are back in force'
-		    : 'the old rules were back already');
+		$ours = $wrote || kmsctl_wrote_back($stored);
+		kmsctl_reverted($stored, $ours ? 'done' : 'nothing-to-do', $ours
+		    ? 'its time was over; the old rules are back in force' : 'the old rules were back already');
 	}
+}
+
+/* Whether an earlier attempt has written the old records. If it could not note that, on a full disk or because it was
+ * killed, pfSense's own history tells. */
+function kmsctl_wrote_back($stored) {
+	foreach ($stored['outcome']['steps'] as $step) {
+		if ($step['name'] === 'roll-back' && $step['ok']) {
+			return true;
+		}
+	}
+	foreach (kmsctl_history() as $entry) {
+		if (strpos((string) $entry['description'], "kmsctl {$stored['id']}: taken back") !== false) {
+			return true;
+		}
+	}
+	return false;
 }
 
 function kmsctl_write_back(&$stored) {

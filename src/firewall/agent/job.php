@@ -122,10 +122,12 @@ function kmsctl_arm($id, $php) {
 	return kmsctl_put_file($cron, $line);
 }
 
-/* The copy first, because it holds secrets. The line before the job: a job without a line is rubbish, a line without
- * a job is an error each minute. */
+/* The copy first, because it holds secrets; but as long as config.xml is damaged it is what mends it. The line before
+ * the job: a job without a line is rubbish, a line without a job is an error each minute. */
 function kmsctl_disarm($id) {
-	@unlink(kmsctl_copy_path($id));
+	if (kmsctl_is_whole(@file_get_contents(kmsctl_config_path()))) {
+		@unlink(kmsctl_copy_path($id));
+	}
 	@unlink(kmsctl_cron_path($id));
 	@unlink(kmsctl_job_path($id));
 }

@@ -128,10 +128,14 @@ function kmsctl_restore($id, $lost, $mode) {
 	if ($lock !== null) {
 		unlock($lock);
 	}
-	if (!$renamed || @file_get_contents(kmsctl_config_path()) !== $good) {
+	$now = @file_get_contents(kmsctl_config_path());
+	if (!$renamed || !kmsctl_is_whole($now)) {
 		return array('damaged', "config.xml is damaged; a good copy is {$source}");
 	}
 	kmsctl_load();
+	if ($now !== $good) {
+		return array('replaced', 'the written configuration was damaged, and another writer has written since');
+	}
 	return array('old', 'the written configuration was damaged, and the one before was put back');
 }
 ?>

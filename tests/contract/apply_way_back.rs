@@ -1,0 +1,246 @@
+//! Ways back on a firewall on which something goes wrong: they fire as long as the exposure is what the change made of
+//! it, say so, and leave nothing.
+
+use kmsctl::domain::change::{Answer, Change, Ending};
+use kmsctl::firewall::agent::{ApplyRequest, Request};
+
+use super::agent::boxes::{Fixture, Version};
+use super::agent::changing::ChangingBox;
+use super::agent::php;
+use super::apply::{answer, asked, send};
+use super::apply_failures::{NEW, OLD, is_old, open, wanted};
+
+#[test]
+fn a_way_back_survives_a_restart() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request.clone());
+    firewall.boot();
+    assert!(!firewall.text("pf/sr").contains(OLD));
+    firewall.make_due(&request.id);
+    firewall.boot();
+    firewall.tick();
+    is_old(&mut firewall);
+}
+
+#[test]
+fn a_way_back_that_is_not_due_does_not_load_pfsense() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request);
+    let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
+    assert_eq!(firewall.tick(), 1);
+    assert!(!firewall.file("tmp/config.cache").exists());
+}
+
+#[test]
+fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    send(&mut firewall, request.clone());
+    firewall.make_due(&request.id);
+    // pfctl's message has no colon, so nothing is loaded and pfSense knows nothing of it.
+    firewall.trouble("load-silent");
+    for _ in 0..7 {
+        firewall.tick();
+    }
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Unproven);
+    assert!(firewall.text("tmp/notices").contains("several attempts"));
+    assert!(
+        firewall.config().contains("<max-src-conn>50<"),
+        "the configuration is the old one"
+    );
+}
+
+/// A firewall on which the exposure is closed for a while.
+fn for_a_while(version: Version) -> (ChangingBox, ApplyRequest) {
+    let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
+    let request = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Disable)
+    };
+    assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
+    (firewall, request)
+}
+
+/// The time is over, and a minute passes.
+fn due(firewall: &mut ChangingBox, request: &ApplyRequest) {
+    firewall.make_due(&request.id);
+    firewall.tick();
+}
+
+/// The way back has fired, says so, and leaves nothing.
+#[track_caller]
+fn is_taken_back(firewall: &mut ChangingBox) {
+    let _ = std::fs::remove_file(firewall.file("at"));
+    is_old(firewall);
+    let Answer::Ended { outcome } = answer(firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Done, "{reverted:?}");
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn a_way_back_whose_rules_are_lost_in_loading_fires_again() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        let (mut firewall, request) = for_a_while(version);
+        firewall.trouble("rule-lost 1");
+        due(&mut firewall, &request);
+        assert!(!firewall.text("pf/sr").contains(OLD), "{version:?}: lost");
+        // That it was tried before is known also where it could not be noted.
+        let name = "conf/kmsctl/change-c1.json";
+        let noted = firewall
+            .text(name)
+            .replace("\"attempts\":1", "\"attempts\":0");
+        firewall.php().write(name, noted.as_bytes());
+        firewall.tick();
+        is_taken_back(&mut firewall);
+    }
+}
+
+#[test]
+fn a_way_back_that_a_full_disk_keeps_from_being_noted_is_noted_later() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for moment in ["kmsctl_reverted", "kmsctl_in_force", "kmsctl_is_due"] {
+            let (mut firewall, request) = for_a_while(version);
+            firewall
+                .php()
+                .write("at", format!("{moment} full").as_bytes());
+            due(&mut firewall, &request);
+            for _ in 0..8 {
+                firewall.tick();
+            }
+            let armed = firewall.left_over().contains(&"revert-c1.php".to_owned());
+            assert!(armed, "{version:?} {moment}: it is not noted yet");
+            firewall.trouble("");
+            firewall.tick();
+            is_taken_back(&mut firewall);
+        }
+    }
+}
+
+#[test]
+fn a_way_back_killed_after_its_write_still_names_what_it_replaced() {
+    if !php::available() {
+        return;
+    }
+    let (mut firewall, request) = for_a_while(Version::V272);
+    firewall.trouble("writer-before-write 1");
+    // The first thing after the look for a lost update, which is not noted yet.
+    firewall.php().write("at", b"kmsctl_is_whole kill");
+    due(&mut firewall, &request);
+    assert!(firewall.config().contains("<hostname>firewall<"), "lost");
+    firewall.tick();
+    is_taken_back(&mut firewall);
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
+    assert!(
+        other
+            .expect("it is there")
+            .contains("<hostname>renamed</hostname>")
+    );
+}
+
+#[test]
+fn an_interrupted_change_asked_for_again_is_not_told_as_refused() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open().with_moments();
+    let request = asked(&mut firewall, "c1", wanted());
+    let at = b"filter_configure_sync: called kill";
+    firewall.php().write("at", at);
+    firewall.ask(&Request::Apply(Box::new(request.clone())));
+    assert!(
+        firewall
+            .config()
+            .contains("<max-src-conn>20</max-src-conn>")
+    );
+    // The job that is to finish it is killed too.
+    firewall.php().write("at", at);
+    let outcome = send(&mut firewall, request);
+    assert_eq!(outcome.result, Ending::Unproven, "{outcome:?}");
+    firewall.tick();
+    assert!(firewall.text("pf/sr").contains(NEW));
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+/// The cut is one that pfSense's parser does not notice, so that the mending is ours.
+#[test]
+fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
+    if !php::available() {
+        return;
+    }
+    let cut = |at: &str| {
+        let mut firewall = open().with_moments();
+        let request = asked(&mut firewall, "c1", wanted());
+        firewall.trouble("disk-full-4096 1");
+        firewall.php().write("at", at.as_bytes());
+        let outcome = send(&mut firewall, request);
+        let _ = std::fs::remove_file(firewall.file("at"));
+        (firewall, outcome)
+    };
+    let (firewall, _) = cut("0 nothing");
+    let log = firewall.text("moments.log");
+    let restore = log.lines().find(|line| line.ends_with(" kmsctl_restore"));
+    let number = restore.and_then(|line| line.split(' ').next());
+    let number: u64 = number.and_then(|text| text.parse().ok()).expect("a moment");
+    // Between the good copy's return and the look at it.
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 5));
+    assert!(firewall.config().contains("<hostname>renamed<"));
+    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    is_old(&mut firewall);
+}
+
+#[test]
+fn a_cut_configuration_that_is_not_mended_at_once_is_mended_by_the_job() {
+    if !php::available() {
+        return;
+    }
+    for trouble in ["disk-full 1", "disk-full-4096 1"] {
+        let mut firewall = open();
+        let request = asked(&mut firewall, "c1", wanted());
+        let before = firewall.config();
+        // The name under which the good copy would be put in place is taken.
+        firewall.php().write("conf/.kmsctl-c1.xml/taken", b"");
+        firewall.trouble(trouble);
+        let outcome = send(&mut firewall, request);
+        assert_eq!(firewall.config(), before, "{trouble}: {outcome:#?}");
+        assert_eq!(outcome.result, Ending::Failed, "{trouble}: {outcome:#?}");
+        std::fs::remove_dir_all(firewall.file("conf/.kmsctl-c1.xml")).expect("a directory");
+        is_old(&mut firewall);
+    }
+}
