@@ -159,7 +159,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "reset" -d 'Forget the state of the simulated firewall, and its history'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and not __fish_seen_subcommand_from reset serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from reset" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -189,7 +189,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from serve" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Forget the state of the simulated firewall, and its history'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -823,7 +823,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "init" -d 'Write a configuration file by questions; never overwrites one'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where the configuration file is looked for'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Show every value and where it came from'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "reset" -d 'Forget the state of the simulated firewall'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "reset" -d 'Forget the state of the simulated firewall, and its history'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from demo" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "apply" -d 'Make alias, port forward, filter rule and caps what the configuration says'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "restore" -d 'Open it again: enable both rules, put back what was deleted, or build them'

@@ -67,8 +67,8 @@ pub fn run(cli: &Cli) -> u8 {
         Err(failure) => {
             match failure.kind {
                 Kind::ReaderGone => {}
-                // The data has said so already; this is talk.
-                Kind::No | Kind::Inconclusive | Kind::Interrupted => {
+                // The data has said so already; this is talk, unless there is something to do next.
+                Kind::No | Kind::Inconclusive | Kind::Interrupted if failure.hints.is_empty() => {
                     context.terminal.say(&failure.message);
                 }
                 _ => context.terminal.fail(&failure),

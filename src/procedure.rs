@@ -63,6 +63,22 @@ impl Carried {
             failure: Some(Failure::new(Kind::Unproven, message)),
         }
     }
+
+    /// Nobody can say whether it was done: there is no evidence either way.
+    fn unknown(message: &str, next: &str) -> Self {
+        Self {
+            failure: Some(Failure::new(Kind::Inconclusive, message).hint(next)),
+            ..Self::unverified(message, None)
+        }
+    }
+
+    /// The operator did not wait for the end.
+    fn interrupted(message: &str, next: &str) -> Self {
+        Self {
+            failure: Some(Failure::new(Kind::Interrupted, message).hint(next)),
+            ..Self::unverified(message, None)
+        }
+    }
 }
 
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
@@ -135,6 +151,13 @@ async fn carry_out(
     plan: &Plan,
     reading: Reading,
 ) -> Result<()> {
+    if !session.keeps_changes() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            "Another kmsctl has the simulated firewall, so a change would not be kept; nothing was changed.",
+        )
+        .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
+    }
     confirm(context, flags, plan, &reading)?;
     let journal = context.journal();
     let started = Event::Started {

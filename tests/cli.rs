@@ -34,6 +34,10 @@ mod over_sshd;
 mod ratelimit;
 #[path = "cli/runbook.rs"]
 mod runbook;
+#[path = "cli/sshd_changes.rs"]
+mod sshd_changes;
+#[path = "cli/sshd_faults.rs"]
+mod sshd_faults;
 #[path = "cli/states.rs"]
 mod states;
 #[path = "cli/status.rs"]

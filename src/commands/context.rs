@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::blocked::Surroundings;
@@ -44,6 +45,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// Returns whether what is changed here is there the next time: not on a demo that another run has.
+    pub fn keeps_changes(&self) -> bool {
+        let simulator = self.simulator.as_ref();
+        simulator.is_none_or(Simulator::keeps_state)
+    }
+
     /// Says good-bye; the simulated firewall saves its state.
     pub async fn close(self) -> Result<()> {
         self.link.close().await;
@@ -232,6 +239,16 @@ impl Context {
         }
     }
 
+    /// On the demo, forgets the history of a simulated firewall that does not exist any more.
+    pub fn forget_stale_history(&self) -> Result<()> {
+        if !self.demo {
+            return Ok(());
+        }
+        let scenario = self.demo_scenario()?;
+        simulator::forget_stale_history(&self.demo_directory(), scenario, self.clock)?;
+        Ok(())
+    }
+
     /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.
     pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
         let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
@@ -337,6 +354,14 @@ impl Context {
                 self.firewall_name()
             ))
             .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
+        }
+    }
+
+    /// Waits; Ctrl-C ends it.
+    pub async fn pause(&self, duration: Duration) -> Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
         }
     }
 

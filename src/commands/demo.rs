@@ -19,7 +19,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Forget the state of the simulated firewall
+    /// Forget the state of the simulated firewall, and its history
     Reset,
     /// Serve the simulated firewall over SSH on loopback until interrupted
     Serve {
@@ -45,7 +45,7 @@ fn reset(context: &Context) -> Result<()> {
     let forgotten = simulator::reset(&context.demo_directory()).map_err(Failure::from)?;
     let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
     view.human.line(if forgotten {
-        "The simulated firewall has forgotten its state."
+        "The simulated firewall has forgotten its state and its history."
     } else {
         "The simulated firewall had no state."
     });

@@ -142,21 +142,15 @@ pub fn assess(
     };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
-        sources: connections::tally_among(
+        sources: connections::tally(
             states,
             &context.settings.service,
-            members(exposure).as_deref(),
+            exposure.alias.members().as_deref(),
             &nodes,
             is_blocked,
         ),
         states: None,
     })
-}
-
-/// Returns what the alias holds; `None` where the configuration was not read.
-fn members(exposure: &Exposure) -> Option<Vec<ipnet::IpNet>> {
-    exposure.alias.configured?;
-    Some(connections::members(&exposure.alias.addresses))
 }
 
 fn build(
@@ -171,10 +165,10 @@ fn build(
     if let Some(source) = arguments.source {
         data.sources.retain(|row| row.address == source);
     }
-    let (service, members) = (&context.settings.service, members(&exposure));
+    let (service, members) = (&context.settings.service, exposure.alias.members());
     let states: Vec<&State> = needed(&reading.states)?
         .iter()
-        .filter(|state| connections::half_among(state, service, members.as_deref()).is_some())
+        .filter(|state| connections::half(state, service, members.as_deref()).is_some())
         .filter(|state| {
             arguments.source.is_none_or(|source| {
                 state.right.address == source
@@ -381,7 +375,7 @@ fn rates(
     let earlier = before
         .states
         .as_ref()
-        .map(|states| connections::tally_among(states, service, members, &[], |_| false))
+        .map(|states| connections::tally(states, service, members, &[], |_| false))
         .unwrap_or_default();
     let bytes_of = |source: &Source| source.bytes_in.saturating_add(source.bytes_out);
     let past: BTreeMap<IpAddr, u64> = earlier

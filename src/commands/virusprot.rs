@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::context::{Context, needed, wanted};
 use crate::domain::address::canonical;
 use crate::domain::blocked::{self, Blocked};
-use crate::domain::connections::{self, Half, half_among};
+use crate::domain::configured::Configured;
+use crate::domain::connections::{Half, half};
 use crate::domain::expiry::Expiry;
 use crate::domain::warning::Warning;
 use crate::error::Result;
@@ -108,17 +109,12 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
     }
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     // Without the configuration (it costs a PHP start) what is forwarded to the port counts.
-    let members = reading.configured.as_ref().ok().map(|configured| {
-        let alias = configured.alias.as_ref();
-        let text = alias.and_then(|alias| alias.address.as_deref());
-        let names = text.unwrap_or_default().split_ascii_whitespace();
-        connections::members(&names.map(str::to_owned).collect::<Vec<String>>())
-    });
+    let members = reading.configured.as_ref().ok().map(Configured::members);
     for state in wanted(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default()
     {
-        let half = half_among(state, &context.settings.service, members.as_deref());
+        let half = half(state, &context.settings.service, members.as_deref());
         if let Some(Half::Client { .. }) = half {
             *states.entry(canonical(state.right.address)).or_default() += 1;
         }

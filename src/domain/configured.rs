@@ -194,6 +194,15 @@ pub struct Alias {
     pub address: Option<String>,
 }
 
+impl Configured {
+    /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
+    pub fn members(&self) -> Vec<ipnet::IpNet> {
+        let alias = self.alias.as_ref();
+        let text = alias.and_then(|alias| alias.address.as_deref());
+        super::connections::members(text.unwrap_or_default().split_ascii_whitespace())
+    }
+}
+
 /// A `<cron><item>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -27,17 +27,11 @@ pub enum Half {
     Server,
 }
 
-/// Returns which half of the service's connections a state is, or `None` if it is none of them. Only the service's
-/// own address counts; [`half_among`] knows the alias's members too.
-pub fn half(state: &State, service: &Service) -> Option<Half> {
-    half_among(state, service, Some(&[]))
-}
-
-/// Returns which half of the service's connections a state is, where the alias holds `members` beside the service's
-/// address.
+/// Returns which half of the service's connections a state is, or `None` if it is none of them. The alias holds
+/// `members` beside the service's address.
 ///
 /// `None` is an alias that is not known: then what the firewall forwards to the service's port counts, wherever to.
-pub fn half_among(state: &State, service: &Service, members: Option<&[IpNet]>) -> Option<Half> {
+pub fn half(state: &State, service: &Service, members: Option<&[IpNet]>) -> Option<Half> {
     let serves = |host: &Host| {
         let address = canonical(host.address);
         let member = |net: &IpNet| canonical_net(*net).contains(&address);
@@ -65,13 +59,30 @@ pub fn concerns(state: &State, service: &Service) -> bool {
     state.protocol == "tcp" && server.port == service.port
 }
 
-/// Reads the members of the alias; names, which only the firewall can resolve, are left out.
-pub fn members(addresses: &[String]) -> Vec<IpNet> {
-    let net = |text: &String| {
+/// Reads members of an alias; names, which only the firewall can resolve, are left out.
+pub fn members<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Vec<IpNet> {
+    let net = |text: &str| {
         let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
         text.parse::<IpNet>().ok().or_else(address)
     };
-    addresses.iter().filter_map(net).collect()
+    addresses.into_iter().filter_map(net).collect()
+}
+
+/// Returns the servers whose connections are the service's: the alias's members, or, where it is not known, whoever
+/// the firewall forwards the service's port to. What ends connections looks for both halves of them.
+pub fn servers(states: &[State], service: &Service, members: Option<&[IpNet]>) -> Vec<IpNet> {
+    if let Some(members) = members {
+        return members.to_vec();
+    }
+    let forwarded = states
+        .iter()
+        .filter(|state| matches!(half(state, service, None), Some(Half::Client { .. })));
+    let mut servers: Vec<IpNet> = forwarded
+        .map(|state| IpNet::from(canonical(state.left.address)))
+        .collect();
+    servers.sort_unstable();
+    servers.dedup();
+    servers
 }
 
 /// The connections of one source.
@@ -96,18 +107,9 @@ pub struct Source {
     pub blocked: bool,
 }
 
-/// Tallies the client halves by source, busiest first. `nodes` are the source nodes of the exposure's filter rule.
+/// Tallies the client halves by source, busiest first. The alias holds `members`, as in [`half`]; `nodes` are the source
+/// nodes of the exposure's filter rule.
 pub fn tally<'a>(
-    states: impl IntoIterator<Item = &'a State>,
-    service: &Service,
-    nodes: &[SourceNode],
-    blocked: impl Fn(&IpAddr) -> bool,
-) -> Vec<Source> {
-    tally_among(states, service, Some(&[]), nodes, blocked)
-}
-
-/// Tallies as [`tally`] does, where the alias holds `members`; see [`half_among`].
-pub fn tally_among<'a>(
     states: impl IntoIterator<Item = &'a State>,
     service: &Service,
     members: Option<&[IpNet]>,
@@ -116,7 +118,7 @@ pub fn tally_among<'a>(
 ) -> Vec<Source> {
     let mut sources: BTreeMap<IpAddr, Source> = BTreeMap::new();
     for state in states {
-        let Some(Half::Client { .. }) = half_among(state, service, members) else {
+        let Some(Half::Client { .. }) = half(state, service, members) else {
             continue;
         };
         let address = canonical(state.right.address);
@@ -171,12 +173,12 @@ mod tests {
         let halves = |members: Option<&[IpNet]>| -> Vec<Option<Half>> {
             states
                 .iter()
-                .map(|state| half_among(state, &service, members))
+                .map(|state| half(state, &service, members))
                 .collect()
         };
         let client = Some(Half::Client { forwarded: true });
         assert_eq!(halves(Some(&[])), [None, None, None]);
-        let held = members(&["10.0.20.203".into(), "kms.example".into()]);
+        let held = members(["10.0.20.203", "kms.example"]);
         assert_eq!(halves(Some(&held)), [client, Some(Half::Server), None]);
         assert_eq!(
             halves(None),
@@ -184,15 +186,17 @@ mod tests {
             "what is forwarded counts"
         );
         assert!(states.iter().all(|state| concerns(state, &service)));
-        let tallied = tally_among(&states, &service, Some(&held), &[], |_| false);
+        let tallied = tally(&states, &service, Some(&held), &[], |_| false);
         assert_eq!((tallied.len(), tallied[0].established), (1, 1));
-        assert!(tally(&states, &service, &[], |_| false).is_empty());
+        assert!(tally(&states, &service, Some(&[]), &[], |_| false).is_empty());
+        assert_eq!(servers(&states, &service, Some(&held)), held);
+        assert_eq!(servers(&states, &service, None), members(["10.0.20.203"]));
     }
 
     #[test]
     fn a_mapped_source_is_the_ipv4_one() {
         let text = "vtnet0 tcp ::ffff:10.0.20.202[1688] <- ::ffff:198.51.100.7[40001]       ESTABLISHED:ESTABLISHED\n";
-        let tallied = tally(&states(text), &service(), &[], IpAddr::is_ipv4);
+        let tallied = tally(&states(text), &service(), Some(&[]), &[], IpAddr::is_ipv4);
         assert_eq!(tallied.len(), 1);
         assert_eq!(tallied[0].address.to_string(), "198.51.100.7");
         assert!(tallied[0].blocked, "asked about by its IPv4 form");

@@ -153,6 +153,15 @@ pub struct AliasView {
     pub as_expected: Option<bool>,
 }
 
+impl AliasView {
+    /// Returns its members, but for names; `None` where the configuration was not read.
+    pub fn members(&self) -> Option<Vec<ipnet::IpNet>> {
+        self.configured?;
+        let addresses = self.addresses.iter().map(String::as_str);
+        Some(super::connections::members(addresses))
+    }
+}
+
 /// Caps on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CapsView {

@@ -30,7 +30,7 @@ pub use exposure::{Present, Saved, Terms, restore, revoke};
 pub use facts::{
     configuration as configuration_facts, entries as entry_facts, states as state_facts,
 };
-pub use states::{Choice as StatesChoice, PlannedState, concerns, kill, labels};
+pub use states::{Choice as StatesChoice, Live, PlannedState, kill, labels};
 pub use table::{Choice as TableChoice, free};
 pub use undo::{Past, keep, undo};
 

@@ -31,7 +31,7 @@ pub(super) async fn out(
             labels,
             states,
             clients,
-        } => states::carry(context, session, labels, states, clients).await,
+        } => states::carry(context, session, labels, states, clients, before).await,
         Operation::Configuration {
             change,
             with_pending,

@@ -8,10 +8,11 @@ use super::carry::{Said, ask_again, errand};
 use super::{Carried, states};
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
+use crate::domain::configured::Configured;
 use crate::domain::exposure::{self, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
+use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
 use crate::domain::plan::{Operation, Planned};
-use crate::domain::plan::{Plan, StatesChoice, kill as plan_kill};
 use crate::domain::ratelimit::Caps;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
@@ -80,22 +81,11 @@ pub(super) async fn carry(
             // PHP began and its answer is not whole: only the firewall knows how far it came.
             _ => learn(context, session, &plan.id).await,
         },
-        Err(failure) if failure.kind == Kind::Interrupted => {
-            return Carried {
-                failure: Some(failure.hint(format!(
-                    "The firewall finishes by itself; see how: kmsctl history {}",
-                    plan.id
-                ))),
-                ..Carried::unverified(
-                    "Interrupted while the firewall was at work; it finishes by itself.",
-                    None,
-                )
-            };
-        }
+        Err(failure) if failure.kind == Kind::Interrupted => Err(Box::new(interrupted(&plan.id))),
         Err(_) => learn(context, session, &plan.id).await,
     };
     match learnt {
-        Ok((outcome, reading)) => judged(context, session, wanted, outcome, reading).await,
+        Ok((outcome, reading)) => judged(context, session, wanted, before, outcome, reading).await,
         Err(carried) => *carried,
     }
 }
@@ -117,6 +107,13 @@ fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i
         .saturating_add(after)
 }
 
+fn interrupted(id: &ChangeId) -> Carried {
+    Carried::interrupted(
+        "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
+        &format!("Ask it how it ended: kmsctl history {id}"),
+    )
+}
+
 type Learnt = std::result::Result<(Box<Outcome>, Option<Reading>), Box<Carried>>;
 
 /// Asks the firewall how a change ended whose answer was lost.
@@ -125,17 +122,15 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
         let message = format!(
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
         );
-        let mut carried = Carried::unverified(&message, None);
-        carried.failure = carried.failure.map(|failure| {
-            failure.hint(format!(
-                "Ask it when it can be reached again: kmsctl history {id}"
-            ))
-        });
-        Box::new(carried)
+        let next = format!("Ask it when it can be reached again: kmsctl history {id}");
+        Box::new(Carried::unknown(&message, &next))
     };
     for _ in 0..ASKED {
         let said = match outcome_of(context, session, id).await {
             Ok(said) => said,
+            Err(failure) if failure.kind == Kind::Interrupted => {
+                return Err(Box::new(interrupted(id)));
+            }
             Err(failure) => return Err(unknown(&failure.message)),
         };
         match said {
@@ -147,7 +142,11 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
                 carried.reading = Some(reading);
                 return Err(Box::new(carried));
             }
-            (Ok(Answer::Running { .. }), _) => tokio::time::sleep(BETWEEN).await,
+            (Ok(Answer::Running { .. }), _) => {
+                if context.pause(BETWEEN).await.is_err() {
+                    return Err(Box::new(interrupted(id)));
+                }
+            }
             (Err(error), _) => return Err(unknown(&format!("{error}."))),
         }
     }
@@ -180,6 +179,7 @@ async fn judged(
     context: &Context,
     session: &mut Session,
     wanted: &Wanted<'_>,
+    before: &Reading,
     outcome: Box<Outcome>,
     reading: Option<Reading>,
 ) -> Carried {
@@ -200,17 +200,18 @@ async fn judged(
         );
     }
     if wanted.end_connections {
-        end_connections(context, session, &mut carried).await;
+        end_connections(context, session, before, &mut carried).await;
     }
     carried
 }
 
-/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and a name is left as it is.
+/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
 pub(super) fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
-    let name = clause.split(' ').next().unwrap_or_default();
-    let sentence = if clause.starts_with("pf") || name.contains('@') {
+    let word = clause.split([' ', ',']).next().unwrap_or_default();
+    let named = !word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let sentence = if named || clause.starts_with("pf") {
         clause.to_owned()
     } else {
         first.unwrap_or_default() + letters.as_str()
@@ -309,12 +310,19 @@ fn disproof(change: &Change, exposure: &Exposure) -> Option<String> {
 
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
 /// told as what it is: done, and not all of it proven.
-async fn end_connections(context: &Context, session: &mut Session, carried: &mut Carried) {
+async fn end_connections(
+    context: &Context,
+    session: &mut Session,
+    before: &Reading,
+    carried: &mut Carried,
+) {
     let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
         return unended(carried, "they could not be read.");
     };
-    let service = &context.settings.service;
-    let planned = plan_kill(states, &[], None, service, &StatesChoice::All);
+    let members = before.configured.as_ref().ok().map(Configured::members);
+    let live = Live::new(states, &context.settings.service, members.as_deref());
+    let known = labels(before, carried);
+    let planned = plan_kill(&live, known, &StatesChoice::All);
     let Ok(Planned::Change(draft)) = planned else {
         match planned {
             Err(refusal) => unended(carried, &refusal.message),
@@ -322,10 +330,10 @@ async fn end_connections(context: &Context, session: &mut Session, carried: &mut
         }
         return;
     };
-    let Operation::StatesKill { states, .. } = draft.operation else {
+    let Operation::StatesKill { labels, states, .. } = draft.operation else {
         return;
     };
-    match states::kill(context, session, &labels(carried), &states).await {
+    match states::kill(context, session, &labels, &states, before).await {
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
             if killing.left > 0 {
@@ -335,21 +343,26 @@ async fn end_connections(context: &Context, session: &mut Session, carried: &mut
                 );
             }
         }
-        Err(failure) => unended(carried, &failure.message),
+        Err(failure) => {
+            let kind = failure.kind;
+            unended(carried, &failure.message);
+            if let (Kind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
+                told.kind = kind;
+            }
+        }
     }
 }
 
-/// States keep the labels of the rule that made them, also when it is not loaded any more. The rule's tracker is in the
-/// records; both forms of the label are asked for, as the wrong one ends nothing.
-fn labels(carried: &Carried) -> Vec<String> {
+/// States keep the labels of the rule that made them, also when it is not loaded any more: those it had before the change.
+/// Where it was not loaded then either, or has none (pfSense 2.6), the states go by their ids.
+fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
     let tracker = record
         .and_then(|placed| placed.record.text("tracker"))
         .and_then(|tracker| tracker.parse::<u32>().ok());
-    tracker.map_or_else(Vec::new, |tracker| {
-        vec![format!("id:{tracker}"), format!("id={tracker}")]
-    })
+    let rules = before.rules.as_ref().map(Vec::as_slice);
+    plan_labels(rules.unwrap_or_default(), tracker)
 }
 
 fn unended(carried: &mut Carried, why: &str) {

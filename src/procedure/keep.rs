@@ -10,6 +10,8 @@ use crate::error::{Failure, Kind};
 use crate::firewall::act::{Action, Done};
 use crate::firewall::agent::KeepRequest;
 
+const LOOK: &str = "See what is armed: kmsctl status";
+
 /// Disarms the way back of a temporary change.
 pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeId) -> Carried {
     let request = KeepRequest {
@@ -20,11 +22,13 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
     let said = ask_again(context, session, vec![Action::Keep(request)], PROOF).await;
     let (mut said, reading) = match said {
         Ok(said) => said,
+        Err(failure) if failure.kind == Kind::Interrupted => {
+            let message = format!("Interrupted; it is not known whether {id} is kept.");
+            return Carried::interrupted(&message, LOOK);
+        }
         Err(failure) => {
-            return Carried::unverified(
-                &format!("It is not known whether {id} is kept: {}", failure.message),
-                None,
-            );
+            let message = format!("It is not known whether {id} is kept: {}", failure.message);
+            return Carried::unknown(&message, LOOK);
         }
     };
     let mut carried = match said.pop() {

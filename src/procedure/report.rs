@@ -50,6 +50,7 @@ const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"]
 
 /// Reads the history, and says where it is damaged.
 pub fn entries(context: &Context) -> Result<Vec<Entry>> {
+    context.forget_stale_history()?;
     let contents = context.journal().read()?;
     if let Some(broken) = contents.breaks.first() {
         context.terminal.caution(&format!(

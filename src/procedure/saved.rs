@@ -9,8 +9,10 @@ use std::path::Path;
 
 use super::{Flags, carry_out};
 use crate::commands::context::{Context, Session, needed};
+use crate::domain::configured::Configured;
 use crate::domain::plan::{
-    self, Address, Operation, Plan, StatesChoice, configuration_facts, entry_facts, state_facts,
+    self, Address, Live, Operation, Plan, StatesChoice, configuration_facts, entry_facts,
+    state_facts,
 };
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
@@ -141,7 +143,7 @@ fn questions(operation: &Operation) -> &'static [Question] {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             &[Question::Client, Question::Table]
         }
-        Operation::StatesKill { .. } => &[Question::States(None)],
+        Operation::StatesKill { .. } => &[Question::States(None), Question::Configured],
         Operation::Configuration { .. } | Operation::Keep { .. } => super::configure::PROOF,
     }
 }
@@ -175,9 +177,15 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             } else {
                 StatesChoice::Clients(clients.clone())
             };
-            let states = needed(&reading.states)?.iter();
-            let ours = states.filter(|state| plan::concerns(state, &choice));
-            Ok(plan::Seen::of(state_facts(ours)))
+            let members = reading.configured.as_ref().ok().map(Configured::members);
+            let live = Live::new(
+                needed(&reading.states)?,
+                &context.settings.service,
+                members.as_deref(),
+            );
+            Ok(plan::Seen::of(state_facts(
+                live.chosen(&choice).into_iter(),
+            )))
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
             let configured = needed(&reading.configured)?;

@@ -3,9 +3,13 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::Carried;
-use super::carry::{ask_again, errand};
+use super::carry::{Said, ask_again, errand};
 use crate::commands::context::{Context, Session};
+use crate::domain::configured::Configured;
+use crate::domain::connections::half;
 use crate::domain::history::{Ended, Finish};
 use crate::domain::pf::state::State;
 use crate::domain::plan::PlannedState;
@@ -14,6 +18,7 @@ use crate::firewall::act::{Action, Done};
 use crate::firewall::facts::{FactError, Question, Reading};
 
 const PROOF: &[Question] = &[Question::States(None)];
+const LOOK: &str = "See who is still connected: kmsctl states";
 
 /// What ending states came to.
 pub(super) struct Killing {
@@ -36,19 +41,20 @@ pub(super) async fn carry(
     labels: &[String],
     states: &[PlannedState],
     clients: &[IpAddr],
+    before: &Reading,
 ) -> Carried {
-    match kill(context, session, labels, states).await {
+    match kill(context, session, labels, states, before).await {
         Ok(killing) => judged(killing, clients),
-        Err(failure) if failure.kind == Kind::Interrupted => Carried {
-            failure: Some(failure),
-            ..Carried::unverified("Interrupted while states were being ended.", None)
-        },
-        Err(failure) => Carried::unverified(
+        Err(failure) if failure.kind == Kind::Interrupted => Carried::interrupted(
+            "Interrupted while states were being ended; some may be left.",
+            LOOK,
+        ),
+        Err(failure) => Carried::unknown(
             &format!(
                 "It is not known which states were ended: {}",
                 failure.message
             ),
-            None,
+            LOOK,
         ),
     }
 }
@@ -90,40 +96,50 @@ fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
 }
 
 /// Ends states: at most one round by label and one by id. A lost connection is made again once, to read what is left.
+/// `before` tells which servers are the service's.
 pub(super) async fn kill(
     context: &Context,
     session: &mut Session,
     labels: &[String],
     states: &[PlannedState],
+    before: &Reading,
 ) -> Result<Killing> {
+    let members = before.configured.as_ref().ok().map(Configured::members);
+    let members = members.as_deref();
     let mut killing = None;
     let mut left: Vec<PlannedState> = states.to_vec();
     if !labels.is_empty() {
         let actions = labels.iter().cloned().map(Action::KillLabel).collect();
-        let after = round(context, session, actions, states, None).await?;
+        let reading = round(context, session, actions).await?;
+        let after = counted(context, reading, states, members, None)?;
         left = still_there(&after.reading, states);
         killing = Some(after);
     }
     if killing.is_none() || !left.is_empty() {
         let actions = left.into_iter().map(Action::KillState).collect();
-        killing = Some(round(context, session, actions, states, killing).await?);
+        let reading = round(context, session, actions).await?;
+        killing = Some(counted(context, reading, states, members, killing)?);
     }
     killing.ok_or_else(|| Failure::failed("There was nothing to end."))
 }
 
-async fn round(
+async fn round(context: &Context, session: &mut Session, actions: Vec<Action>) -> Result<Said> {
+    match errand(context, session, actions, PROOF).await {
+        Err(failure) if failure.kind != Kind::Interrupted => {
+            ask_again(context, session, Vec::new(), PROOF).await
+        }
+        other => other,
+    }
+}
+
+/// Counts what was ended, what is left of it, and which states of the service are new.
+fn counted(
     context: &Context,
-    session: &mut Session,
-    actions: Vec<Action>,
+    (said, reading): Said,
     states: &[PlannedState],
+    members: Option<&[IpNet]>,
     before: Option<Killing>,
 ) -> Result<Killing> {
-    let (said, reading) = match errand(context, session, actions, PROOF).await {
-        Err(failure) if failure.kind != Kind::Interrupted => {
-            ask_again(context, session, Vec::new(), PROOF).await?
-        }
-        other => other?,
-    };
     let (mut killed, mut trouble) =
         before.map_or((0, None), |before| (before.killed, before.trouble));
     for done in said {
@@ -139,8 +155,12 @@ async fn round(
             "the states could not be read back.",
         ));
     };
+    let service = &context.settings.service;
+    let ours = now
+        .iter()
+        .filter(|state| half(state, service, members).is_some());
     let left = still_there(&reading, states).len();
-    let new = now.len().saturating_sub(left);
+    let new = ours.count().saturating_sub(left);
     Ok(Killing {
         killed,
         left,

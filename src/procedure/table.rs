@@ -23,6 +23,7 @@ pub(super) enum Direction {
     Add,
 }
 
+const LOOK: &str = "See what the table holds: kmsctl virusprot show";
 const PROOF: &[Question] = &[Question::Client, Question::Table];
 
 /// Deletes or adds exactly these entries.
@@ -48,7 +49,8 @@ pub(super) async fn carry(
     }
 }
 
-/// Asks the table what happened.
+/// Asks the table what happened. Also when the operator interrupted: pfctl may have done it, and without knowing what,
+/// nothing could be undone. A second interruption is taken as it is.
 async fn lost(
     context: &Context,
     session: &mut Session,
@@ -56,22 +58,41 @@ async fn lost(
     direction: Direction,
     failure: Failure,
 ) -> Carried {
-    if failure.kind == Kind::Interrupted {
-        return Carried {
-            failure: Some(failure),
-            ..Carried::unverified("Interrupted while the firewall was at work.", None)
-        };
-    }
-    match ask_again(context, session, Vec::new(), PROOF).await {
+    let interrupted = failure.kind == Kind::Interrupted;
+    let asked = ask_again(context, session, Vec::new(), PROOF).await;
+    match asked {
+        Ok((_, reading)) if interrupted => {
+            stopped(judge(entries, None, direction, reading), entries)
+        }
         Ok((_, reading)) => judge(entries, None, direction, reading),
-        Err(again) => Carried::unverified(
+        Err(again) if interrupted || again.kind == Kind::Interrupted => Carried::interrupted(
+            "Interrupted; it is not known whether the table was changed.",
+            LOOK,
+        ),
+        Err(again) => Carried::unknown(
             &format!(
                 "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
                 again.message
             ),
-            None,
+            LOOK,
         ),
     }
+}
+
+/// What was seen right after an interruption need not be the last of it.
+fn stopped(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
+    let seen = carried.finish.changed.len();
+    let told = Carried::interrupted(
+        &format!(
+            "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
+            entries.len()
+        ),
+        LOOK,
+    );
+    carried.finish.ended = told.finish.ended;
+    carried.finish.message = told.finish.message;
+    carried.failure = told.failure;
+    carried
 }
 
 fn refused(error: &FactError, reading: Reading) -> Carried {

@@ -263,21 +263,48 @@ impl Drop for Simulator {
     }
 }
 
-/// Forgets the box in this directory; says whether there was one.
+/// Forgets the box in this directory and its history; says whether there was one.
 pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
     store::reset(directory)
 }
 
-/// Takes up the saved world, or makes one if there is none, if it is of another scenario, or of a time to come.
-fn take_up(store: &Store, options: &Options) -> Result<World, SimulatorError> {
-    let now = options.clock.now().as_millisecond();
-    let saved = store.load()?;
-    let scenario = options
-        .scenario
+/// Forgets a history that tells of another box than the one that would be started now: nothing in it ever happened to
+/// that one. Not while another run uses the directory.
+pub fn forget_stale_history(
+    directory: &Path,
+    scenario: Option<Scenario>,
+    clock: Clock,
+) -> Result<(), SimulatorError> {
+    let Some(store) = Store::open_now(directory)? else {
+        return Ok(());
+    };
+    let now = clock.now().as_millisecond();
+    if usable(store.load()?, scenario, now).is_err() {
+        store.forget_history()?;
+    }
+    Ok(())
+}
+
+/// Returns the saved world, or the scenario of a new one if there is none, if it is of another scenario, or of a time to come.
+fn usable(saved: Option<World>, scenario: Option<Scenario>, now: i64) -> Result<World, Scenario> {
+    let scenario = scenario
         .or(saved.as_ref().map(|world| world.scenario))
         .unwrap_or_default();
-    let usable = saved.filter(|world| world.scenario == scenario && world.now <= now + AHEAD);
-    let mut world = usable.unwrap_or_else(|| World::fresh(scenario, SEED, now));
+    saved
+        .filter(|world| world.scenario == scenario && world.now <= now + AHEAD)
+        .ok_or(scenario)
+}
+
+/// Takes up the saved world, or makes a new one, which has no history.
+fn take_up(store: &Store, options: &Options) -> Result<World, SimulatorError> {
+    let now = options.clock.now().as_millisecond();
+    let mut world = match usable(store.load()?, options.scenario, now) {
+        Ok(world) => world,
+        Err(scenario) => {
+            store.forget_history()?;
+            World::fresh(scenario, SEED, now)
+        }
+    };
     world.advance(now);
     Ok(world)
 }

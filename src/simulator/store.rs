@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SimulatorError;
 use super::world::World;
+use crate::journal::Journal;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
 const VERSION: u32 = 2;
@@ -81,6 +82,27 @@ impl Store {
             directory: directory.to_owned(),
             lock,
         })
+    }
+
+    /// Opens the directory if it is there and no other run uses it.
+    pub fn open_now(directory: &Path) -> Result<Option<Self>, SimulatorError> {
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let lock = take_lock(directory)?;
+        Ok(lock.map(|lock| Self {
+            directory: directory.to_owned(),
+            lock: Some(lock),
+        }))
+    }
+
+    /// Removes the history of the changes that were made to the world: it is told of no other. Does nothing without
+    /// the lock.
+    pub fn forget_history(&self) -> Result<(), SimulatorError> {
+        if !self.writable() {
+            return Ok(());
+        }
+        forget_history(&self.directory)
     }
 
     /// Says whether this run may write: another one that uses the directory forbids it.
@@ -205,11 +227,20 @@ pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
             let _ = fs::remove_file(entry.path());
         }
     }
+    forget_history(directory)?;
     let path = directory.join(STATE);
     match fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(why) => Err(at(&path, why)),
+    }
+}
+
+fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
+    let journal = Journal::at(directory);
+    match fs::remove_file(journal.path()) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(at(journal.path(), why)),
+        _ => Ok(()),
     }
 }
 

@@ -102,3 +102,73 @@ fn state_is_kept_between_runs_and_forgotten_on_request() {
             .contains("had no state")
     );
 }
+
+#[test]
+fn a_history_belongs_to_its_firewall_and_goes_with_it() {
+    let environment = TestEnvironment::new();
+    let told = |environment: &TestEnvironment, arguments: &[&str]| {
+        let outcome = environment.demo(arguments);
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        outcome.to_string()
+    };
+    told(&environment, &["expose", "revoke", "--delete", "--yes"]);
+    let restored = told(&environment, &["expose", "restore", "--dry-run"]);
+    assert!(restored.contains("put back the rules"), "{restored}");
+    told(&environment, &["demo", "reset"]);
+    assert!(told(&environment, &["history"]).contains("Nothing was changed yet"));
+    assert!(
+        environment
+            .demo(&["undo", "--yes"])
+            .fails_with(1)
+            .contains("can be taken back")
+    );
+    assert!(
+        told(&environment, &["expose", "restore", "--yes"])
+            .contains("Nothing to do: the exposure is open")
+    );
+    // Another scenario is another firewall: what was deleted on the first was never on the second.
+    told(&environment, &["expose", "revoke", "--delete", "--yes"]);
+    let environment = environment.variable("KMSCTL_DEMO_SCENARIO", "absent");
+    assert!(
+        environment
+            .demo(&["undo", "--yes"])
+            .fails_with(1)
+            .contains("can be taken back")
+    );
+    let restored = told(&environment, &["expose", "restore", "--dry-run"]);
+    assert!(
+        restored.contains("built from kmsctl's configuration"),
+        "{restored}"
+    );
+}
+
+#[test]
+fn nothing_is_changed_while_another_run_has_the_firewall() {
+    let environment = TestEnvironment::new();
+    let mut serving = environment.command(&["--demo", "demo", "serve", "--listen", "127.0.0.1:0"]);
+    let mut serving = serving
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("kmsctl starts");
+    let mut line = String::new();
+    let stdout = serving.stdout.take().expect("stdout");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
+    let told = environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .fails_with(6);
+    assert!(
+        told.contains("would not be kept; nothing was changed"),
+        "{told}"
+    );
+    let shown = environment.demo(&["ratelimit", "tighten", "--dry-run"]);
+    assert_eq!(shown.code, Some(0), "{shown}");
+    serving.kill().expect("it runs");
+    serving.wait().expect("it ends");
+    assert!(
+        !environment
+            .home()
+            .join(".local/state/kmsctl/demo/journal.jsonl")
+            .exists()
+    );
+}

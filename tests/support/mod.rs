@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod delay_proxy;
 pub mod environment;
 pub mod instrument;
+pub mod live;
 pub mod php;
 pub mod processes;
 pub mod skip;

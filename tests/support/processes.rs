@@ -86,3 +86,12 @@ pub fn signal(pid: u32, name: &str) {
         .unwrap();
     drop(sent);
 }
+
+/// Sends a signal to a process group, as a terminal does.
+pub fn signal_group(group: u32, name: &str) {
+    let sent = Command::new("/bin/kill")
+        .args([format!("-{name}"), "--".to_owned(), format!("-{group}")])
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{sent:?}");
+}

@@ -230,15 +230,21 @@ impl Sshd {
     }
 }
 
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        // No new connection, then none at all: whoever holds one, a kept master too, ends with it.
+impl Sshd {
+    /// Ends the server: no new connection, then none at all; whoever holds one, a kept master too, ends with it.
+    pub fn end(&mut self) {
         let serving = self.serving();
         let _ = self.process.kill();
         let _ = self.process.wait();
         for pid in serving {
             processes::signal(pid, "KILL");
         }
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -58,7 +58,9 @@ impl Gathered {
             .as_ref()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let sources = connections::tally(states, &context.settings.service, &[], |_| false);
+        let members = exposure.alias.members();
+        let service = &context.settings.service;
+        let sources = connections::tally(states, service, members.as_deref(), &[], |_| false);
         Ok(Self { exposure, sources })
     }
 
@@ -134,16 +136,16 @@ fn connections_only(
         .tracker
         .as_ref()
         .and_then(|tracker| tracker.parse().ok());
-    let service = &context.settings.service;
-    Ok(
-        match plan::kill(states, rules, tracker, service, &StatesChoice::All)? {
-            Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
-            Planned::Change(mut draft) => {
-                draft.confirm = Confirm::Word("revoke".to_owned());
-                Planned::Change(draft)
-            }
-        },
-    )
+    let members = exposure.alias.members();
+    let live = plan::Live::new(states, &context.settings.service, members.as_deref());
+    let labels = plan::labels(rules, tracker);
+    Ok(match plan::kill(&live, labels, &StatesChoice::All)? {
+        Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
+        Planned::Change(mut draft) => {
+            draft.confirm = Confirm::Word("revoke".to_owned());
+            Planned::Change(draft)
+        }
+    })
 }
 
 /// Runs `kmsctl expose restore`.

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 
 use crate::commands::context::{Context, needed};
 use crate::commands::expose;
+use crate::domain::configured::Configured;
 use crate::domain::plan::{self, StatesChoice};
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -52,8 +53,9 @@ pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
             .as_ref()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let service = &context.settings.service;
-        Ok(plan::kill(states, rules, tracker, service, &choice)?)
+        let members = reading.configured.as_ref().ok().map(Configured::members);
+        let live = plan::Live::new(states, &context.settings.service, members.as_deref());
+        Ok(plan::kill(&live, plan::labels(rules, tracker), &choice)?)
     };
     procedure::change(context, &arguments.flags, &command, QUESTIONS, plan).await
 }

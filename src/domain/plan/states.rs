@@ -4,12 +4,13 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo, counted,
 };
-use crate::domain::connections::{Half, half};
+use crate::domain::connections::{self, Half};
 use crate::domain::pf::rule::{Direction, Rule};
 use crate::domain::pf::state::State;
 use crate::domain::service::Service;
@@ -42,6 +43,50 @@ pub struct PlannedState {
     pub age_seconds: u64,
 }
 
+/// What is alive on the firewall, and what of it is the service's: what is shown and what is ended are the same.
+#[derive(Clone, Debug)]
+pub struct Live<'a> {
+    states: &'a [State],
+    service: &'a Service,
+    servers: Vec<IpNet>,
+}
+
+impl<'a> Live<'a> {
+    /// Takes a reading; `members` is what the alias holds, if that is known.
+    pub fn new(states: &'a [State], service: &'a Service, members: Option<&[IpNet]>) -> Self {
+        Self {
+            servers: connections::servers(states, service, members),
+            states,
+            service,
+        }
+    }
+
+    /// Returns the service's states that are meant by the choice, both halves.
+    pub fn chosen(&self, choice: &Choice) -> Vec<&'a State> {
+        let states = self.states.iter();
+        states
+            .filter(|state| self.half(state).is_some() && concerns(state, choice))
+            .collect()
+    }
+
+    fn half(&self, state: &State) -> Option<Half> {
+        connections::half(state, self.service, Some(&self.servers))
+    }
+
+    /// Counts connections: their clients' halves.
+    fn connections(&self, states: &[&State]) -> usize {
+        let client = |state: &&&State| matches!(self.half(state), Some(Half::Client { .. }));
+        states.iter().filter(client).count()
+    }
+
+    /// Counts the states that the exposure's rule made: those through the port forward, from outside.
+    fn by_label(&self, states: &[&State]) -> usize {
+        let through = Some(Half::Client { forwarded: true });
+        let forwarded = |state: &&&State| self.half(state) == through;
+        states.iter().filter(forwarded).count()
+    }
+}
+
 /// Returns the client of one of the service's states.
 pub(crate) fn client(state: &State) -> IpAddr {
     match state.direction {
@@ -51,20 +96,11 @@ pub(crate) fn client(state: &State) -> IpAddr {
     }
 }
 
-/// Plans to end connections. `rules` are the loaded filter rules, `tracker` is the exposure's.
-pub fn kill(
-    states: &[State],
-    rules: &[Rule],
-    tracker: Option<u32>,
-    service: &Service,
-    choice: &Choice,
-) -> Result<Planned, Refusal> {
-    let chosen: Vec<&State> = states
-        .iter()
-        .filter(|state| half(state, service).is_some() && concerns(state, choice))
-        .collect();
+/// Plans to end connections. `labels` are those of the exposure's rule (see [`labels`]), for ending all of them.
+pub fn kill(live: &Live<'_>, mut labels: Vec<String>, choice: &Choice) -> Result<Planned, Refusal> {
+    let chosen = live.chosen(choice);
     if chosen.is_empty() {
-        return Ok(Planned::NothingToDo(nothing(choice, service.port)));
+        return Ok(Planned::NothingToDo(nothing(choice, live.service.port)));
     }
     let planned: Vec<PlannedState> = chosen.iter().filter_map(|state| planned(state)).collect();
     if planned.len() < chosen.len() {
@@ -73,14 +109,13 @@ pub fn kill(
             "pfctl did not tell the ids of all states, so they cannot be ended one by one.",
         ));
     }
-    let labels = match choice {
-        Choice::All => labels(rules, tracker),
-        Choice::Clients(_) => Vec::new(),
-    };
+    if let Choice::Clients(_) = choice {
+        labels.clear();
+    }
     let one_by_one = if labels.is_empty() {
         planned.len()
     } else {
-        chosen.len().saturating_sub(by_label(&chosen, service))
+        chosen.len().saturating_sub(live.by_label(&chosen))
     };
     if one_by_one > MOST {
         return Err(Refusal::new(
@@ -89,20 +124,16 @@ pub fn kill(
         )
         .hint("End the busiest sources first: kmsctl states; kmsctl states kill ADDR"));
     }
-    Ok(draft(&chosen, planned, labels, service, choice).into())
+    Ok(draft(live, &chosen, planned, labels, choice).into())
 }
 
 fn draft(
+    live: &Live<'_>,
     chosen: &[&State],
     planned: Vec<PlannedState>,
     labels: Vec<String>,
-    service: &Service,
     choice: &Choice,
 ) -> Draft {
-    let connections = chosen
-        .iter()
-        .filter(|state| matches!(half(state, service), Some(Half::Client { .. })))
-        .count();
     // A server's half whose client's half is gone already is no connection any more, and ends with the rest.
     let halves = planned
         .iter()
@@ -116,9 +147,9 @@ fn draft(
     };
     let what = format!(
         "End {} of {} to port {} ({}).",
-        counted(connections, "connection", "connections"),
+        counted(live.connections(chosen), "connection", "connections"),
         counted(sources.len(), "source", "sources"),
-        service.port,
+        live.service.port,
         counted(planned.len(), "state", "states"),
     );
     let confirm = match choice {
@@ -128,7 +159,7 @@ fn draft(
     Draft {
         what,
         differences: vec![
-            Difference::new("connections", connections, 0),
+            Difference::new("connections", live.connections(chosen), 0),
             Difference::new("states", planned.len(), 0),
         ],
         checks: vec!["None of these states is left in pf, both halves read back.".to_owned()],
@@ -158,7 +189,7 @@ fn draft(
 }
 
 /// Returns whether a state is one of those to be ended.
-pub fn concerns(state: &State, choice: &Choice) -> bool {
+fn concerns(state: &State, choice: &Choice) -> bool {
     match choice {
         Choice::All => true,
         Choice::Clients(clients) => clients.contains(&client(state)),
@@ -174,13 +205,6 @@ fn planned(state: &State) -> Option<PlannedState> {
         direction: state.direction,
         age_seconds: state.detail.as_ref().map_or(0, |detail| detail.age_seconds),
     })
-}
-
-/// Counts the states that the exposure's rule made: those through the port forward, from outside.
-fn by_label(states: &[&State], service: &Service) -> usize {
-    let forwarded =
-        |state: &&&State| matches!(half(state, service), Some(Half::Client { forwarded: true }));
-    states.iter().filter(forwarded).count()
 }
 
 /// Finds the labels `id:TRACKER` (pfSense 2.7) or `id=TRACKER` (development versions) of the loaded rule. Without one

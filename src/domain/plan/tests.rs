@@ -219,13 +219,9 @@ fn states() -> Vec<State> {
 
 fn killed(choice: &StatesChoice, rules: &[Rule]) -> Draft {
     let tracker = Some(1_763_000_004);
-    draft(kill(
-        &states(),
-        rules,
-        tracker,
-        &fixtures::service(),
-        choice,
-    ))
+    let (states, service) = (states(), fixtures::service());
+    let live = Live::new(&states, &service, Some(&[]));
+    draft(kill(&live, labels(rules, tracker), choice))
 }
 
 #[test]
@@ -268,8 +264,36 @@ fn all_go_by_the_label_where_the_rule_has_one() {
     let draft = killed(&StatesChoice::All, &[unlabelled]);
     assert!(matches!(&draft.operation, Operation::StatesKill { labels, .. } if labels.is_empty()));
     let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
-    let told = nothing(kill(&states(), &[], None, &fixtures::service(), &stranger));
+    let (states, service) = (states(), fixtures::service());
+    let live = Live::new(&states, &service, Some(&[]));
+    let told = nothing(kill(&live, Vec::new(), &stranger));
     assert!(told.contains("has no connection to port 1688"), "{told}");
+}
+
+#[test]
+fn servers_that_the_alias_holds_are_ended_too_and_strangers_never() {
+    let text = "all tcp 10.0.20.203:1688 (192.168.1.2:1688) <- 198.51.100.23:50122       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 25\n   id: 00000000000000b1 creatorid: 0000001a\n\
+         all tcp 198.51.100.23:50122 -> 10.0.20.203:1688       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 26\n   id: 00000000000000b2 creatorid: 0000001a\n\
+         all tcp 10.0.20.9:1688 <- 10.0.10.5:40002       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 27\n   id: 00000000000000b3 creatorid: 0000001a\n";
+    let (states, service) = (state::parse(text.as_bytes()).value, fixtures::service());
+    assert_eq!(states.len(), 3);
+    let ended = |members: Option<&[&str]>| {
+        let members = members.map(|members| connections::members(members.iter().copied()));
+        let live = Live::new(&states, &service, members.as_deref());
+        let chosen = live.chosen(&StatesChoice::All).into_iter();
+        let ids = chosen.filter_map(|state| state.identity.as_ref().map(|identity| identity.id));
+        ids.collect::<Vec<u64>>()
+    };
+    assert_eq!(ended(Some(&[])), Vec::<u64>::new());
+    assert_eq!(ended(Some(&["10.0.20.203"])), [0xb1, 0xb2]);
+    assert_eq!(
+        ended(None),
+        [0xb1, 0xb2],
+        "both halves of what is forwarded"
+    );
 }
 
 /// A firewall: its configuration, its rules, and what follows.
@@ -293,7 +317,7 @@ impl Box_ {
         };
         Self {
             exposure: exposure::judge(Some(&configured), loaded, &service),
-            sources: connections::tally(&states(), &service, &[], |_| false),
+            sources: connections::tally(&states(), &service, Some(&[]), &[], |_| false),
             configured,
         }
     }

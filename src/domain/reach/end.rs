@@ -92,7 +92,7 @@ impl End {
             dropped_by_table: known(moved(packets(before), packets(after))),
             dropped: known(drops.as_ref().map(|drops| drops.0)),
             dropped_by: drops.and_then(|drops| drops.1).filter(|_| !changed),
-            sources: new_sources(before.states, after.states, service),
+            sources: new_sources(before.states, after, service),
             blocked: [before.table, after.table]
                 .concat()
                 .iter()
@@ -157,15 +157,18 @@ fn drops(before: &[Rule], after: &[Rule], exposure: &Exposure) -> Option<(u64, O
 }
 
 /// Returns the sources of the states made through the port forward that were not there before.
-fn new_sources(before: &[State], after: &[State], service: &Service) -> BTreeMap<IpAddr, String> {
+fn new_sources(before: &[State], after: Side<'_>, service: &Service) -> BTreeMap<IpAddr, String> {
     let identity = |state: &State| {
         let id = state.identity.as_ref().map(|identity| identity.id);
         (state.right.address, state.right.port, id)
     };
     let old: Vec<_> = before.iter().map(identity).collect();
+    let members = after.exposure.alias.members();
+    let through = Some(Half::Client { forwarded: true });
     after
+        .states
         .iter()
-        .filter(|state| connections::half(state, service) == Some(Half::Client { forwarded: true }))
+        .filter(|state| connections::half(state, service, members.as_deref()) == through)
         .filter(|state| !old.contains(&identity(state)))
         .map(|state| (state.right.address, state.levels.clone()))
         .collect()
