@@ -68,6 +68,9 @@ pub fn run(cli: &Cli) -> u8 {
                 // The data has said so already; this is talk.
                 Kind::No | Kind::Inconclusive | Kind::Interrupted => {
                     context.terminal.say(&failure.message);
+                    for hint in &failure.hints {
+                        context.terminal.hint(hint);
+                    }
                 }
                 _ => context.terminal.fail(&failure),
             }

@@ -57,7 +57,9 @@ impl Client {
 
     /// Connects; what fails is told in the words of OpenSSH's server.
     fn connect(&self, host: &str, port: u32) -> Result<Partner, &'static str> {
-        let address = host.parse::<IpAddr>().map_err(|_| "Name does not resolve")?;
+        let address = host
+            .parse::<IpAddr>()
+            .map_err(|_| "Name does not resolve")?;
         let port = u16::try_from(port).map_err(|_| "No route to host")?;
         if (address, port) == (RESOLVER.ip(), RESOLVER.port()) {
             return Ok(Partner::Resolver);
@@ -208,7 +210,10 @@ mod tests {
             );
             let addresses: Vec<std::net::IpAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
-            assert_eq!(dns::answer(&told[2..], &question, family).unwrap(), addresses);
+            assert_eq!(
+                dns::answer(&told[2..], &question, family).unwrap(),
+                addresses
+            );
         }
         assert_eq!(answer(b"\0"), None);
     }

@@ -171,9 +171,10 @@ impl<'a> Run<'a> {
             .iter()
             .map(|vantage| vantage::prepare(context, vantage, simulated));
         let here = async {
-            match context.demo {
-                true => None,
-                false => Some(resolve(&context.settings.service.host).await),
+            if context.demo {
+                None
+            } else {
+                Some(resolve(&context.settings.service.host).await)
             }
         };
         let (prepared, resolved) = tokio::join!(all(preparing.collect()), here);
@@ -206,8 +207,7 @@ impl<'a> Run<'a> {
         let observations = observations?.concat();
         let trouble = vantage::all_in_trouble(&self.chosen, &far.prepared);
         let farewell = far.prepared.into_iter().map(Prepared::close).collect();
-        let (reading, _) =
-            tokio::join!(context.within_time(survey.read()), all(farewell));
+        let (reading, _) = tokio::join!(context.within_time(survey.read()), all(farewell));
         survey.close().await;
         let reading = reading?;
         let mut warnings = Vec::new();
