@@ -1264,13 +1264,17 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__expose__subcmd__restore)
-            opts="-y -o -q -v -h --for --with-pending --dry-run --yes --plan-out --reason --config --demo --output --color --quiet --verbose --timeout --help"
+            opts="-y -o -q -v -h --for --with-pending --verify --from --dry-run --yes --plan-out --reason --config --demo --output --color --quiet --verbose --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1332,13 +1336,17 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__expose__subcmd__revoke)
-            opts="-y -o -q -v -h --delete --keep-states --for --with-pending --dry-run --yes --plan-out --reason --config --demo --output --color --quiet --verbose --timeout --help"
+            opts="-y -o -q -v -h --delete --keep-states --for --with-pending --verify --from --dry-run --yes --plan-out --reason --config --demo --output --color --quiet --verbose --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -244,6 +244,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_su
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from apply" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l for -d 'The firewall takes it back by itself after this long, such as 2h' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l from -d 'Prove it from this vantage only; may be given more than once' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l plan-out -d 'Save the plan for `kmsctl apply` instead of doing it' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l reason -d 'Why; goes into the history and into pfSense\'s own' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -256,6 +257,7 @@ always\t''
 never\t''"
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l with-pending -d 'Go on although changes saved in the GUI wait to be applied; they are activated too'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l verify -d 'Prove it from outside as well, from every configured vantage, before it is called done'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l dry-run -d 'Show what would be done; change nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -s y -l yes -d 'Do not ask'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
@@ -263,6 +265,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_su
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from restore" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l for -d 'The firewall takes it back by itself after this long, such as 2h' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l from -d 'Prove it from this vantage only; may be given more than once' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l plan-out -d 'Save the plan for `kmsctl apply` instead of doing it' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l reason -d 'Why; goes into the history and into pfSense\'s own' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
@@ -277,6 +280,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_su
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l delete -d 'Remove both rules instead of disabling them; they are saved whole first'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l keep-states -d 'Leave live connections alone'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l with-pending -d 'Go on although changes saved in the GUI wait to be applied; they are activated too'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l verify -d 'Prove it from outside as well, from every configured vantage, before it is called done'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l dry-run -d 'Show what would be done; change nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -s y -l yes -d 'Do not ask'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand expose; and __fish_seen_subcommand_from revoke" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'

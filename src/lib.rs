@@ -70,6 +70,9 @@ pub fn run(cli: &Cli) -> u8 {
                 // The data has said so already; this is talk, unless there is something to do next.
                 Kind::No | Kind::Inconclusive | Kind::Interrupted if failure.hints.is_empty() => {
                     context.terminal.say(&failure.message);
+                    for hint in &failure.hints {
+                        context.terminal.hint(hint);
+                    }
                 }
                 _ => context.terminal.fail(&failure),
             }

@@ -8,6 +8,7 @@ mod carry;
 mod configure;
 mod flags;
 mod keep;
+mod outside;
 pub mod report;
 mod saved;
 mod settle;
@@ -21,7 +22,8 @@ use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::terminal::prompt;
 
-pub use flags::{Flags, Temporary};
+pub use flags::{Flags, FromOutside, Temporary};
+pub use outside::{Wanted, tell as tell_outside};
 pub use saved::{apply, load};
 pub use settle::settle;
 
@@ -81,6 +83,16 @@ impl Carried {
     }
 }
 
+/// How a change is made.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    flags: &'a Flags,
+    /// The command line in words, for the history.
+    command: &'a str,
+    /// Prove it from outside as well.
+    outside: Option<&'a Wanted>,
+}
+
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
 pub async fn change(
     context: &Context,
@@ -89,17 +101,30 @@ pub async fn change(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
+    change_and_prove(context, flags, command, None, questions, plan).await
+}
+
+/// Makes a change, and proves it from outside where that is wanted. That no vantage can do so is found out before
+/// anything is changed.
+pub async fn change_and_prove(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    outside: Option<&Wanted>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    if let Some(wanted) = outside {
+        wanted.ready(context)?;
+    }
     flags.someone_can_confirm(context.terminal)?;
-    let mut session = context.connect().await?;
-    let worked = Box::pin(from_reading(
-        context,
-        &mut session,
+    let how = How {
         flags,
         command,
-        questions,
-        plan,
-    ))
-    .await;
+        outside,
+    };
+    let mut session = context.connect().await?;
+    let worked = Box::pin(from_reading(context, &mut session, how, questions, plan)).await;
     // Carrying a change out may have lost and made connections; the last one is closed here.
     let closed = session.close().await;
     worked.and(closed)
@@ -108,22 +133,25 @@ pub async fn change(
 async fn from_reading(
     context: &Context,
     session: &mut Session,
-    flags: &Flags,
-    command: &str,
+    how: How<'_>,
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
+    let flags = how.flags;
     let reading = context.ask_over(session, questions).await?;
-    let draft = match plan(&reading)? {
+    let mut draft = match plan(&reading)? {
         Planned::Change(draft) => *draft,
-        Planned::NothingToDo(sentence) => return report::nothing(context, &reading, &sentence),
+        Planned::NothingToDo(sentence) => {
+            return nothing_to_do(context, session, how, &reading, &sentence).await;
+        }
     };
+    draft.checks.extend(how.outside.map(Wanted::check));
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
         host_key: session.host_key(),
         who: context.who(),
-        command: command.to_owned(),
+        command: how.command.to_owned(),
         reason: flags.reason.clone(),
     };
     // Two plans of one moment differ by what the history held before them.
@@ -140,7 +168,24 @@ async fn from_reading(
         }
         return report::plan_only(context, &plan, &reading);
     }
-    carry_out(context, session, flags, &plan, reading).await
+    carry_out(context, session, flags, how.outside, &plan, reading).await
+}
+
+/// Says that there is nothing to do; what the outside sees may still be another matter.
+async fn nothing_to_do(
+    context: &Context,
+    session: &mut Session,
+    how: How<'_>,
+    reading: &Reading,
+    sentence: &str,
+) -> Result<()> {
+    let wanted = how.outside.filter(|_| !how.flags.shows_only());
+    let Some(wanted) = wanted else {
+        return report::nothing(context, reading, sentence, None);
+    };
+    let (seen, failure) = outside::prove_nothing_to_do(context, session, wanted).await;
+    report::nothing(context, reading, sentence, Some(&seen))?;
+    failure.map_or(Ok(()), Err)
 }
 
 /// Shows, confirms, journals, applies, proves, journals and reports a plan.
@@ -148,6 +193,7 @@ async fn carry_out(
     context: &Context,
     session: &mut Session,
     flags: &Flags,
+    outside: Option<&Wanted>,
     plan: &Plan,
     reading: Reading,
 ) -> Result<()> {
@@ -174,22 +220,31 @@ async fn carry_out(
             "The history ended in a torn record of {torn} bytes, from a machine that went down while writing; it was taken out and noted."
         ));
     }
-    let carried = Box::pin(carry::out(context, session, plan, &reading)).await;
-    let ended = Event::Ended {
-        id: plan.id.to_string(),
-        finish: Box::new(carried.finish.clone()),
-    };
-    if let Err(error) = journal.append(context.clock.now(), &ended) {
-        context.terminal.caution(&format!(
-            "What follows is not in the history: {error}. The firewall knows: kmsctl history {}",
-            plan.id
-        ));
+    let mut carried = Box::pin(carry::out(context, session, plan, &reading)).await;
+    note(context, plan, &carried);
+    if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
+        outside::prove(context, session, wanted, &mut carried).await;
+        note(context, plan, &carried);
     }
     let now = carried.reading.as_ref().unwrap_or(&reading);
     report::done(context, plan, &carried.finish, now)?;
     match carried.failure {
         Some(failure) => Err(failure),
         None => Ok(()),
+    }
+}
+
+/// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
+fn note(context: &Context, plan: &Plan, carried: &Carried) {
+    let ended = Event::Ended {
+        id: plan.id.to_string(),
+        finish: Box::new(carried.finish.clone()),
+    };
+    if let Err(error) = context.journal().append(context.clock.now(), &ended) {
+        context.terminal.caution(&format!(
+            "What follows is not in the history: {error}. The firewall knows: kmsctl history {}",
+            plan.id
+        ));
     }
 }
 

@@ -11,6 +11,8 @@
     reason = "tests touch the world and fail loudly"
 )]
 
+#[path = "lab/changes.rs"]
+mod changes;
 #[path = "lab/matrix.rs"]
 mod matrix;
 #[path = "lab/net.rs"]

@@ -1,5 +1,7 @@
 //! What every command is handed, and the one way to the firewall: connect, open one shell, ask.
 
+mod demo;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +11,12 @@ use crate::domain::blocked::Surroundings;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
-use crate::firewall::link::{Link, Secret, Target, Transport};
+use crate::firewall::link::{Link, Secret, Target};
 use crate::firewall::script::{Nonce, Script, Word};
 use crate::firewall::shell::Shell;
 use crate::journal::Journal;
 use crate::settings::{Become, Environment, Layers, Settings};
-use crate::simulator::{self, Scenario, Simulator};
+use crate::simulator::Simulator;
 use crate::terminal::{Terminal, View, prompt};
 
 /// Everything a command works with; all of it decided before any connection.
@@ -268,51 +270,8 @@ impl Context {
             .collect()
     }
 
-    /// Starts the simulated firewall on a free loopback port.
-    pub async fn start_demo(&self) -> Result<Simulator> {
-        self.start_demo_on(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-    }
-
-    /// Starts the simulated firewall on an address.
-    pub async fn start_demo_on(&self, listen: std::net::SocketAddr) -> Result<Simulator> {
-        let scenario = self.demo_scenario()?;
-        let options = simulator::Options {
-            directory: self.demo_directory(),
-            listen,
-            clock: self.clock,
-            scenario,
-        };
-        let simulator = Simulator::start(options).await.map_err(Failure::from)?;
-        if !simulator.keeps_state() {
-            self.terminal.warn(&[Warning::new(
-                "demo-shared",
-                "Another kmsctl uses the simulated firewall; what happens here is not kept.",
-            )]);
-        }
-        Ok(simulator)
-    }
-
-    fn demo_scenario(&self) -> Result<Option<Scenario>> {
-        let Some(name) = self.environment.variable("KMSCTL_DEMO_SCENARIO") else {
-            return Ok(None);
-        };
-        let names = || Scenario::ALL.map(Scenario::name).join(", ");
-        let unknown = || {
-            Failure::usage(format!(
-                "KMSCTL_DEMO_SCENARIO: there is no scenario `{name}`."
-            ))
-            .hint(format!("There are: {}.", names()))
-        };
-        Scenario::parse(name).map(Some).ok_or_else(unknown)
-    }
-
-    /// Returns where the simulated firewall keeps its state.
-    pub fn demo_directory(&self) -> PathBuf {
-        self.settings.state_directory.join("demo")
-    }
-
-    async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
+    /// Opens a shell on a connection that can answer the questions again and again.
+    pub async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
         let service = &self.settings.service;
         let script =
             |paths: &Paths, nonce: &Nonce| Survey::script(questions, service, paths, nonce);
@@ -386,23 +345,6 @@ impl Context {
             home: self.environment.home.clone(),
             agent_socket: self.environment.agent_socket.clone(),
             ssh_program: PathBuf::from("ssh"),
-        }
-    }
-
-    /// The demo is reached like a firewall: over SSH, with a checked host key and a key file; only in-process.
-    fn demo_target(&self, simulator: &Simulator) -> Target {
-        Target {
-            host: simulator.address().ip().to_string(),
-            port: Some(simulator.address().port()),
-            user: Some("admin".to_owned()),
-            transport: Transport::Russh,
-            identity: Some(simulator.client_key().to_owned()),
-            known_hosts: Some(simulator.known_hosts().to_owned()),
-            fingerprint: Some(simulator.host_key_fingerprint()),
-            ssh_config: None,
-            sudo: None,
-            agent_socket: None,
-            ..self.target()
         }
     }
 }

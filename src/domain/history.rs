@@ -1,11 +1,14 @@
 //! What the history means: events in order → changes with their endings, which of them were taken back, and which one
 //! `undo` means. Reading and writing the file is the journal's work.
 
+mod outside;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Ending, Outcome};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
+pub use outside::{Outside, Witness};
 
 /// One event of the history. Fields are added, never re-used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +81,9 @@ pub struct Finish {
     /// The agent's whole outcome, with the records before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Box<Outcome>>,
+    /// What was seen from outside, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Box<Outside>>,
 }
 
 impl Finish {
@@ -89,6 +95,7 @@ impl Finish {
             changed: Vec::new(),
             killed: None,
             outcome: None,
+            outside: None,
         }
     }
 }
@@ -116,11 +123,16 @@ impl Entry {
             .map_or("unknown", |finish| finish.ended.word())
     }
 
-    /// Returns whether it took effect.
+    /// Returns whether it took effect: also where something about it was not proven, such as that the outside is shut
+    /// out, or that every connection was ended.
     pub fn took_effect(&self) -> bool {
+        let made = |finish: &Finish| {
+            let written = finish.outcome.as_ref();
+            !finish.changed.is_empty()
+                || written.is_some_and(|outcome| outcome.result == Ending::Done)
+        };
         self.finish.as_ref().is_some_and(|finish| {
-            finish.ended == Ended::Done
-                || (finish.ended == Ended::Unverified && !finish.changed.is_empty())
+            finish.ended == Ended::Done || (finish.ended == Ended::Unverified && made(finish))
         })
     }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rpc::Answer;
 use super::warning::Warning;
@@ -30,7 +30,7 @@ pub use names::{Names, Resolved};
 pub const ATTEMPTS: usize = 3;
 
 /// What can be said of the outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Somebody outside connects.
@@ -59,7 +59,7 @@ impl fmt::Display for Verdict {
 }
 
 /// What the operator wants to be true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
     /// A client outside is answered by a KMS server.
@@ -174,6 +174,17 @@ pub enum PortState {
     Closed,
     /// Nothing came back, or an ICMP refusal.
     Filtered,
+}
+
+impl PortState {
+    /// Returns the word that stands in JSON and on the screen.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Filtered => "filtered",
+        }
+    }
 }
 
 /// What both ends together mean.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::outside::Wanted;
 use crate::domain::plan::Terms;
+use crate::domain::reach::Expected;
 use crate::error::{Failure, Kind, Result};
 use crate::settings::values;
 use crate::terminal::Terminal;
@@ -45,6 +47,36 @@ pub struct Temporary {
     /// Go on although changes saved in the GUI wait to be applied; they are activated too
     #[arg(long)]
     with_pending: bool,
+}
+
+/// Flags of commands that close or open the service.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Changing")]
+pub struct FromOutside {
+    /// Prove it from outside as well, from every configured vantage, before it is called done
+    #[arg(long, conflicts_with = "plan_out")]
+    verify: bool,
+    /// Prove it from this vantage only; may be given more than once
+    #[arg(long, value_name = "VANTAGE", requires = "verify")]
+    from: Vec<String>,
+}
+
+impl FromOutside {
+    /// Returns what is to be proven, if it is wanted.
+    pub fn wanted(&self, expected: Expected) -> Option<Wanted> {
+        self.verify.then(|| Wanted::new(&self.from, expected))
+    }
+
+    /// Adds these flags to a command line in words.
+    pub fn told(&self, command: &str) -> String {
+        let verify = if self.verify { " --verify" } else { "" };
+        let from: String = self
+            .from
+            .iter()
+            .map(|name| format!(" --from {name}"))
+            .collect();
+        format!("{command}{verify}{from}")
+    }
 }
 
 impl Flags {

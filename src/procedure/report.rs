@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::commands::context::Context;
 use crate::domain::blocked::age;
-use crate::domain::history::{self, Ended, Entry, Finish};
+use crate::domain::history::{self, Ended, Entry, Finish, Outside};
 use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::plan::{Address, Difference, Operation, Plan, PlannedEntry, Risk, Undo};
 use crate::domain::warning::Warning;
@@ -32,6 +32,9 @@ struct Report<'a> {
     entries: Option<Vec<Row>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     states_ended: Option<u64>,
+    /// What was seen from outside, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<&'a Outside>,
     checks: &'a [String],
     risks: &'a [Risk],
 }
@@ -63,7 +66,12 @@ pub fn entries(context: &Context) -> Result<Vec<Entry>> {
 }
 
 /// Says that there is nothing to do.
-pub(super) fn nothing(context: &Context, reading: &Reading, sentence: &str) -> Result<()> {
+pub(super) fn nothing(
+    context: &Context,
+    reading: &Reading,
+    sentence: &str,
+    outside: Option<&Outside>,
+) -> Result<()> {
     let report = Report {
         id: None,
         outcome: Ended::NothingToDo.word(),
@@ -75,11 +83,15 @@ pub(super) fn nothing(context: &Context, reading: &Reading, sentence: &str) -> R
         reverts_at: None,
         entries: None,
         states_ended: None,
+        outside,
         checks: &[],
         risks: &[],
     };
     let mut view = context.view("change", reading, &report)?;
     view.human.line(sentence);
+    if let Some(outside) = outside {
+        super::outside::tell(&mut view.human, outside);
+    }
     context.terminal.show(&view)
 }
 
@@ -111,6 +123,7 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
     let mut report = Report {
         entries: rows,
         states_ended: finish.killed,
+        outside: finish.outside.as_deref(),
         ..report(context, plan, finish.ended.word(), Some(&finish.message))
     };
     if finish.ended == Ended::RolledBack || finish.ended == Ended::NothingToDo {
@@ -154,7 +167,8 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
         }
         None => {}
     }
-    if report.reverts_at.is_some() {
+    // What is not proven should not be made permanent; the failure says that it reverts.
+    if report.reverts_at.is_some() && finish.ended == Ended::Done {
         context.terminal.hint(&format!(
             "{} makes it permanent",
             command(context, "keep", plan)
@@ -186,6 +200,7 @@ fn report<'a>(
         reverts_at: None,
         entries: None,
         states_ended: None,
+        outside: None,
         checks: &plan.change.checks,
         risks: &plan.change.risks,
     }
@@ -273,6 +288,9 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
     {
         human.field("Connections", format!("{killed} states ended"), Tone::Plain);
+    }
+    if let Some(outside) = &finish.outside {
+        super::outside::tell(human, outside);
     }
     if let Some(at) = report.reverts_at {
         let left = span(age(now.clock.now, at));

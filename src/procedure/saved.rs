@@ -121,7 +121,7 @@ async fn checked(
     if flags.shows_only() {
         return super::report::plan_only(context, plan, &reading);
     }
-    carry_out(context, session, flags, plan, reading).await
+    carry_out(context, session, flags, None, plan, reading).await
 }
 
 /// The same name can lead to another box; host keys of different kinds do not compare.

@@ -8,10 +8,11 @@ use crate::domain::hops::{Connection, Resolution};
 use crate::domain::rpc::{Answer, Listener};
 
 /// The public address in front of the simulated firewall's own, private one.
-const PUBLIC: [u8; 4] = [203, 0, 113, 10];
+pub(super) const PUBLIC: [u8; 4] = [203, 0, 113, 10];
 
 /// A bind_ack of 60 bytes that accepts the KMS interface, as a KMS server on port 1688 sends it.
-const BIND_ACK: &[u8] = b"\x05\x00\x0c\x03\x10\x00\x00\x00\x3c\x00\x00\x00\x01\x00\x00\x00\
+pub(super) const BIND_ACK: &[u8] =
+    b"\x05\x00\x0c\x03\x10\x00\x00\x00\x3c\x00\x00\x00\x01\x00\x00\x00\
     \xd0\x16\xd0\x16\xc5\x1b\x00\x00\x05\x001688\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\
     \x04\x5d\x88\x8a\xeb\x1c\xc9\x11\x9f\xe8\x08\x00\x2b\x10\x48\x60\x02\x00\x00\x00";
 

@@ -3,13 +3,14 @@
 //!
 //! [`Simulator`] is the whole of it for the rest of the program. Inside: `world` lives (events in order of
 //! time, `traffic` tells who acts, `warm` what counted unwatched), `pf` is the packet filter, `scenario` the
-//! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps. [`cluster`] and [`inside`] are what lies
-//! behind the box and beside it.
+//! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps. [`cluster`], [`inside`]
+//! and [`outside`] are what lies behind the box, beside it and before it.
 
 mod agent;
 pub mod cluster;
 mod configuration;
 pub mod inside;
+pub mod outside;
 mod pf;
 mod pfctl;
 mod random;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -138,6 +139,21 @@ pub struct Counts {
     pub execs: u64,
 }
 
+/// The host outside.
+#[derive(Debug)]
+pub struct Outside {
+    /// Where it listens: loopback.
+    pub address: SocketAddr,
+    /// A known_hosts file that names exactly that, and goes with this.
+    pub known_hosts: PathBuf,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.known_hosts);
+    }
+}
+
 /// A running box.
 #[derive(Debug)]
 pub struct Simulator {
@@ -146,6 +162,7 @@ pub struct Simulator {
     known_hosts: PathBuf,
     client_key: PathBuf,
     store: Store,
+    host_key: PrivateKey,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -174,12 +191,13 @@ impl Simulator {
             .fingerprint(HashAlg::Sha256)
             .to_string();
         let (stop, stopped) = watch::channel(false);
-        let config = Arc::new(server::config(host_key));
+        let config = Arc::new(server::config(host_key.clone()));
         let task = tokio::spawn(server::serve(
             listener,
             config,
             Arc::clone(&shared),
             stopped,
+            server::Client::new,
         ));
         let client_key = store.path(CLIENT_KEY);
         Ok(Self {
@@ -188,9 +206,31 @@ impl Simulator {
             known_hosts,
             client_key,
             store,
+            host_key,
             shared,
             stop,
             task,
+        })
+    }
+
+    /// Lets a host outside be logged in to as well (see [`outside`]), until this box stops.
+    pub async fn outside(&self) -> Result<Outside, SimulatorError> {
+        let address = SocketAddr::new(self.address.ip(), 0);
+        let fail = |source| SimulatorError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let line = known_hosts_line(address, self.host_key.public_key());
+        let known_hosts = self.store.known_hosts(address.port(), &line)?;
+        tokio::spawn(server::serve(
+            listener,
+            Arc::new(server::config(self.host_key.clone())),
+            Arc::clone(&self.shared),
+            self.stop.subscribe(),
+            outside::Client::new,
+        ));
+        Ok(Outside {
+            address,
+            known_hosts,
         })
     }
 

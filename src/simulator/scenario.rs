@@ -20,6 +20,8 @@ pub const HTTPS6: u32 = 1_763_000_005;
 pub enum Scenario {
     /// Neither the NAT rule nor the filter rule exists.
     Absent,
+    /// As [`Scenario::Open`], but nobody listens behind the firewall.
+    BackendDead,
     /// Both rules are disabled.
     Closed,
     /// A change is made, and the connection ends right after its answer.
@@ -69,8 +71,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario, in alphabetical order of [`Scenario::name`].
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Absent,
+        Self::BackendDead,
         Self::Closed,
         Self::CutAfterApply,
         Self::CutBeforeAnswer,
@@ -99,6 +102,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::BackendDead => "backend-dead",
             Self::Closed => "closed",
             Self::CutAfterApply => "cut-after-apply",
             Self::CutBeforeAnswer => "cut-before-answer",

@@ -101,12 +101,13 @@ pub fn config(key: PrivateKey) -> Config {
     }
 }
 
-/// Serves until told to stop; each connection is a task of its own.
-pub async fn serve(
+/// Serves until told to stop; each connection is a task of its own, with a handler of its own.
+pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
     listener: TcpListener,
     config: Arc<Config>,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
+    handler: fn(Arc<Shared>) -> H,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -122,12 +123,11 @@ pub async fn serve(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        shared.connections.fetch_add(1, Ordering::Relaxed);
         let task = connection(
             stream,
             peer,
             Arc::clone(&config),
-            Arc::clone(&shared),
+            handler(Arc::clone(&shared)),
             stop.clone(),
         );
         tokio::spawn(async move {
@@ -142,20 +142,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection(
+async fn connection<H: Handler<Error = russh::Error> + Send + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
     config: Arc<Config>,
-    shared: Arc<Shared>,
+    handler: H,
     mut stop: watch::Receiver<bool>,
 ) {
     // russh sets this only on sockets it accepts itself.
     let _ = stream.set_nodelay(true);
-    let client = Client {
-        shared,
-        shells: HashMap::new(),
-    };
-    match russh::server::run_stream(config, stream, client).await {
+    match russh::server::run_stream(config, stream, handler).await {
         Err(error) => {
             tracing::debug!(%peer, %error, "the simulated firewall could not greet a client");
         }
@@ -176,12 +172,21 @@ async fn connection(
 }
 
 /// One connection: its channels and what runs in them.
-struct Client {
+pub struct Client {
     shared: Arc<Shared>,
     shells: HashMap<ChannelId, Shell>,
 }
 
 impl Client {
+    /// Makes the handler of one connection, and counts it.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared,
+            shells: HashMap::new(),
+        }
+    }
+
     /// Answers, unless the connection breaks before; it may break after, too.
     fn answer(
         session: &mut Session,

@@ -1,6 +1,8 @@
 //! The simulated box as it lives: events in order of time, from a seeded generator, so that the same seed
 //! and the same moments give the same bytes. Advancing in one step or in many makes no difference.
 
+mod outside;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +18,7 @@ use super::scenario::Scenario;
 use super::traffic::{self, Actor, Service, Style};
 use super::warm;
 use crate::domain::change::Element;
+pub use outside::Reached;
 
 /// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).
 pub const DETAIL: i64 = 3 * 3_600_000;

@@ -171,3 +171,129 @@ fn a_temporary_opening_closes_by_itself() {
     let later = environment.variable("KMSCTL_DEMO_NOW", "2026-03-01T13:30:00Z");
     assert_eq!(show(&later)["state"], "closed");
 }
+
+/// What the history says of a change.
+fn remembered(environment: &TestEnvironment, id: &Value) -> Value {
+    let id = id.as_str().expect("an id");
+    environment.demo(&["history", id, "-o", "json"]).json()["data"].clone()
+}
+
+#[test]
+fn a_closing_and_an_opening_are_proven_from_outside() {
+    let environment = TestEnvironment::new();
+    let revoked = done(&environment, &["expose", "revoke", "--verify"]);
+    assert_eq!(revoked["outcome"], "done");
+    let outside = &revoked["outside"];
+    assert_eq!(
+        (&outside["verdict"], &outside["as_expected"]),
+        (&Value::from("closed"), &Value::from(true)),
+        "{outside:#}"
+    );
+    assert_eq!(outside["firewall"]["dropped"], 3, "both ends: {outside:#}");
+    let entry = remembered(&environment, &revoked["id"]);
+    assert_eq!(entry["finish"]["outside"], *outside);
+    assert_eq!(entry["plan"]["command"], "expose revoke --verify");
+    let id = revoked["id"].as_str().expect("an id");
+    let told = environment.demo(&["history", id]).success();
+    assert!(
+        told.contains("Outside") && told.contains("198.51.100.77"),
+        "{told}"
+    );
+
+    let restored = done(
+        &environment,
+        &["expose", "restore", "--verify", "--from", "vps"],
+    );
+    assert_eq!(restored["outcome"], "done");
+    assert_eq!(restored["outside"]["verdict"], "open", "{restored:#}");
+    assert_eq!(restored["outside"]["firewall"]["forwarded"], 1);
+}
+
+#[test]
+fn an_opening_that_the_outside_does_not_see_is_not_done() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "backend-dead");
+    done(&environment, &["expose", "revoke"]);
+    let outcome = environment.demo(&[
+        "expose", "restore", "--verify", "--for", "30m", "--yes", "-o", "json",
+    ]);
+    assert_eq!(outcome.code, Some(7), "{outcome}");
+    let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let data = &json["data"];
+    assert_eq!(
+        (&data["outcome"], &data["outside"]["verdict"]),
+        (&Value::from("unverified"), &Value::from("closed"))
+    );
+    assert_eq!(data["reverts_at"], "2026-03-01T12:51:34Z");
+    assert!(outcome.stderr.contains("way back stays armed"), "{outcome}");
+    let entry = remembered(&environment, &data["id"]);
+    assert_eq!(entry["finish"]["ended"], "unverified");
+    // The firewall did what it was told, so undo means this change.
+    assert_eq!(done(&environment, &["undo"])["outcome"], "done");
+    assert_eq!(show(&environment)["state"], "closed");
+}
+
+#[test]
+fn no_proof_is_called_no_proof() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["expose", "revoke", "--verify"]);
+    done(&environment, &["expose", "restore"]);
+    // Three of the five connections of this minute are spent.
+    let outcome = environment.demo(&[
+        "expose", "revoke", "--delete", "--verify", "--for", "30m", "--yes", "-o", "json",
+    ]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(json["data"]["outcome"], "unverified");
+    assert_eq!(json["data"]["outside"]["verdict"], "inconclusive");
+    for part in [
+        "is not proven",
+        "way back stays armed",
+        "verify --external --expect closed",
+    ] {
+        assert!(outcome.stderr.contains(part), "{part}: {outcome}");
+    }
+    // What --delete saved is found again, proven from outside or not.
+    let restored = done(&environment, &["expose", "restore"]);
+    assert_eq!(restored["outcome"], "done");
+    assert_eq!(show(&environment)["filter"]["tracker"], "1763000004");
+}
+
+#[test]
+fn nothing_to_do_is_proven_as_well() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "backend-dead");
+    let outcome = environment.demo(&["expose", "restore", "--verify", "--yes"]);
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+    assert!(
+        outcome.stdout.contains("Nothing to do") && outcome.stdout.contains("nobody listens"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_proof_nobody_can_make_is_refused_before_anything_is_changed() {
+    let environment = TestEnvironment::new();
+    let told = environment
+        .demo(&["expose", "revoke", "--verify", "--from", "office", "--yes"])
+        .fails_with(2);
+    assert!(told.contains("There are: vps."), "{told}");
+    for arguments in [
+        &["expose", "revoke", "--from", "vps", "--yes"][..],
+        &["expose", "revoke", "--verify", "--plan-out", "p.json"],
+        &["expose", "apply", "--verify", "--yes"],
+    ] {
+        let _ = environment.demo(arguments).fails_with(2);
+    }
+    assert_eq!(show(&environment)["state"], "open");
+    // Without the demo there is no vantage unless one is configured; no connection is made to find that out.
+    let told = TestEnvironment::new()
+        .run(&["expose", "revoke", "--verify", "--yes"])
+        .fails_with(2);
+    assert!(told.contains("No vantage is configured"), "{told}");
+    let planned = environment
+        .demo(&["expose", "revoke", "--verify", "--dry-run"])
+        .success();
+    assert!(
+        planned.contains("From outside, nobody gets in."),
+        "{planned}"
+    );
+}

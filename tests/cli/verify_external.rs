@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use crate::support::environment::TestEnvironment;
+use crate::support::served::Served;
 
 /// Says what was asked, in order.
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -59,9 +60,10 @@ fn results(value: &str) -> String {
     )
 }
 
-fn with_service(url: &str) -> TestEnvironment {
-    TestEnvironment::new()
-        .without("KMSCTL_DEMO_NOW")
+fn with_service(served: &Served, url: &str) -> TestEnvironment {
+    let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
+    served
+        .reached_from(environment)
         .variable("KMSCTL_VANTAGES_PUBLIC_KIND", "check-host")
         .variable("KMSCTL_VANTAGES_PUBLIC_URL", url)
         .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
@@ -71,12 +73,64 @@ fn with_service(url: &str) -> TestEnvironment {
 #[test]
 fn without_a_vantage_it_says_three_ways_to_get_one() {
     let told = TestEnvironment::new()
-        .demo(&["verify", "--external"])
+        .run(&["verify", "--external"])
         .fails_with(2);
     for word in ["[vantages.vps]", "check-host", "local"] {
         assert!(told.contains(word), "{told}");
     }
     assert_eq!(told.matches("hint:").count(), 3, "{told}");
+}
+
+/// The demo's own host outside; configured vantages are left alone there, as they would really connect.
+#[test]
+fn the_demo_is_proven_by_both_ends_in_every_condition() {
+    for (scenario, verdict, row, code) in [
+        ("open", "open", Some("open-kms"), 0),
+        ("closed", "closed", Some("closed-here"), 0),
+        ("half", "closed", Some("closed-here"), 0),
+        ("half-filter", "closed", Some("closed-here"), 0),
+        ("absent", "closed", Some("closed-here"), 0),
+        ("uncapped", "open", Some("open-kms"), 0),
+        ("pass-association", "open", Some("open-kms"), 0),
+        ("backend-dead", "closed", Some("nobody-listens"), 3),
+        ("pf-disabled", "inconclusive", None, 8),
+    ] {
+        let environment = TestEnvironment::new()
+            .variable("KMSCTL_DEMO_SCENARIO", scenario)
+            .variable("KMSCTL_VANTAGES_OFFICE_HOST", "198.51.100.1");
+        let outcome = environment.demo(&["verify", "--external", "-o", "json"]);
+        assert_eq!(outcome.code, Some(code), "{scenario}: {outcome}");
+        let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let vantages = json["data"]["vantages"].as_array().unwrap();
+        assert_eq!(json["data"]["verdict"], verdict, "{scenario}: {outcome}");
+        assert_eq!(vantages.len(), 1, "{scenario}: {outcome}");
+        assert_eq!(vantages[0]["vantage"], "vps");
+        assert_eq!(vantages[0]["row"].as_str(), row, "{scenario}: {outcome}");
+    }
+}
+
+#[test]
+fn a_blocked_vantage_of_the_demo_proves_nothing() {
+    let environment = TestEnvironment::new();
+    let state = environment
+        .home()
+        .join(".local/state/kmsctl/demo/state.json");
+    let _ = environment.demo(&["virusprot", "show"]).success();
+    let text = std::fs::read_to_string(&state).unwrap();
+    let mut saved: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let tables = saved["world"]["pf"]["tables"].as_array_mut().unwrap();
+    let table = tables
+        .iter_mut()
+        .find(|table| table["name"] == "virusprot")
+        .unwrap();
+    table["entries"]["198.51.100.77/32"] = 1_772_367_000_000_i64.into();
+    std::fs::write(&state, saved.to_string()).unwrap();
+    let outcome = environment.demo(&["verify", "--external"]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    assert!(
+        outcome.stdout.contains("table of blocked addresses"),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -103,6 +157,7 @@ fn what_makes_no_sense_is_refused_before_any_connection() {
 
 #[test]
 fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
+    let served = Served::start("open");
     let (url, asked) = stub(|path| {
         if path.starts_with("/check-tcp") {
             (200, accepted())
@@ -110,7 +165,7 @@ fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
             (200, results(r#"[{"time":0.03,"address":"192.0.2.1"}]"#))
         }
     });
-    let outcome = with_service(&url).demo(&["verify", "--external", "-o", "json"]);
+    let outcome = with_service(&served, &url).run(&["verify", "--external", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let vantages = json["data"]["vantages"].as_array().unwrap();
@@ -129,6 +184,7 @@ fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
 
 #[test]
 fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
+    let served = Served::start("open");
     let (url, asked) = stub(|path| {
         if path.starts_with("/check-tcp") {
             (200, accepted())
@@ -136,7 +192,7 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
             (200, results(r#"[{"error":"Connection timed out"}]"#))
         }
     });
-    let outcome = with_service(&url).demo(&["verify", "--external", "-o", "json"]);
+    let outcome = with_service(&served, &url).run(&["verify", "--external", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let one = &json["data"]["vantages"][0];
@@ -154,17 +210,18 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     };
     assert_eq!(checks(&asked), 3);
     // The budget counts across runs: two more, then none.
-    let environment = with_service(&url);
+    let environment = with_service(&served, &url);
     for _ in 0..2 {
-        let _ = environment.demo(&["verify", "--external"]);
+        let _ = environment.run(&["verify", "--external"]);
     }
-    let spent = environment.demo(&["verify", "--external"]);
+    let spent = environment.run(&["verify", "--external"]);
     assert!(spent.stdout.contains("times a minute"), "{spent}");
     assert_eq!(checks(&asked), 3 + 5);
 }
 
 #[test]
 fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
+    let served = Served::start("open");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let nowhere = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
@@ -185,7 +242,7 @@ fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
         services.push((stub(move |_| (status, body.clone())).0, told));
     }
     for (url, told) in services {
-        let outcome = with_service(&url).demo(&["verify", "--external"]);
+        let outcome = with_service(&served, &url).run(&["verify", "--external"]);
         assert_eq!(outcome.code, Some(8), "{told}: {outcome}");
         assert!(outcome.stdout.contains(told), "{told}: {outcome}");
     }

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -75,8 +76,13 @@ fn must(program: &str, arguments: &[&str]) {
     );
 }
 
-/// Tells whether namespaces can be made here; says aloud why not.
+/// Tells whether namespaces can be made here; says aloud why not. Found out once for all tests.
 pub fn permitted() -> bool {
+    static PERMITTED: OnceLock<bool> = OnceLock::new();
+    *PERMITTED.get_or_init(probe)
+}
+
+fn probe() -> bool {
     let what = "the lab of network namespaces";
     for paths in [
         &["/usr/sbin/ip", "/sbin/ip"][..],
@@ -161,7 +167,8 @@ impl Lab {
         lab
     }
 
-    fn at(&self, place: &str) -> String {
+    /// Returns a namespace's name.
+    pub fn at(&self, place: &str) -> String {
         format!("{}{place}", self.name)
     }
 
@@ -195,6 +202,22 @@ impl Lab {
 
     /// Loads the router's rules; pf's words for them are written beside.
     fn rules(&self, rules: Rules) {
+        let path = self.file("rules.nft");
+        std::fs::write(&path, Self::ruleset(rules)).unwrap();
+        self.inside("rtr", "nft", &["-f", &path.display().to_string()]);
+        let mut pf = String::new();
+        for (name, on) in [
+            ("nat", rules.nat),
+            ("filter", rules.filter),
+            ("blocked", rules.blocked),
+        ] {
+            let _ = writeln!(pf, "{name}={}", u8::from(on));
+        }
+        std::fs::write(self.file("pf"), pf).unwrap();
+    }
+
+    /// Writes the router's rules in nft's language.
+    pub fn ruleset(rules: Rules) -> String {
         let Rules {
             nat,
             filter,
@@ -202,7 +225,7 @@ impl Lab {
             reject,
         } = rules;
         let when = |on: bool, text: &'static str| if on { text } else { "" };
-        let text = format!(
+        format!(
             "table ip lab {{\n\
              set bad {{ type ipv4_addr; {} }}\n\
              set seen {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 90s; }}\n\
@@ -226,18 +249,11 @@ impl Lab {
             } else {
                 "drop"
             },
-        );
-        let path = self.file("rules.nft");
-        std::fs::write(&path, text).unwrap();
-        self.inside("rtr", "nft", &["-f", &path.display().to_string()]);
-        let mut pf = String::new();
-        for (name, on) in [("nat", nat), ("filter", filter), ("blocked", blocked)] {
-            let _ = writeln!(pf, "{name}={}", u8::from(on));
-        }
-        std::fs::write(self.file("pf"), pf).unwrap();
+        )
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Returns the path of a file in the home of this lab's kmsctl.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.environment.home().join(name)
     }
 
@@ -340,6 +356,7 @@ impl Lab {
     /// Writes the configuration; `more` holds the vantages.
     pub fn configure(&self, transport: &str, more: &str) {
         let known_hosts = self.file("known_hosts");
+        let php = self.file("php");
         let key = std::fs::read_to_string(sshd::public(&sshd::key("host_ed25519"))).unwrap();
         let hosts = ["10.99.0.1]:2200", "198.51.100.10]:2222", "10.99.1.2]:2222"];
         let lines: String = hosts.iter().map(|host| format!("[{host} {key}")).collect();
@@ -347,11 +364,12 @@ impl Lab {
         self.environment.write_config(&format!(
             "[firewall]\nhost = \"10.99.0.1\"\nport = 2200\nuser = \"root\"\ntransport = \"{transport}\"\nidentity = \"{}\"\n\
              known_hosts = \"{}\"\nssh_config = \"/dev/null\"\ncontrol_persist = \"0s\"\n\
-             [firewall.paths]\npfctl = \"{}\"\nphp = \"/bin/false\"\ncrontab = \"{}\"\n\
+             [firewall.paths]\npfctl = \"{}\"\nphp = \"{}\"\ncrontab = \"{}\"\n\
              [service]\nhost = \"kms.lab.invalid\"\n{more}",
             sshd::key("client").display(),
             known_hosts.display(),
             self.file("pfctl").display(),
+            if php.exists() { php } else { "/bin/false".into() }.display(),
             self.file("crontab").display(),
         ));
     }
@@ -446,6 +464,7 @@ case "$*" in
     [ "$blocked" = 0 ] || printf '   198.51.100.10\n\tCleared:     Sat Sep 27 19:06:40 2025\n'
     ;;
 -vsi) cat FIXTURES/pfctl/si-v.14.txt ;;
+'-k label '* | '-k id '*) echo 'killed 0 states' >&2 ;;
 *) echo "pfctl: unexpected: $*" >&2; exit 1 ;;
 esac
 "#;

@@ -11,6 +11,7 @@ pub mod instrument;
 pub mod live;
 pub mod php;
 pub mod processes;
+pub mod served;
 pub mod skip;
 pub mod sshd;
 pub mod stubs;

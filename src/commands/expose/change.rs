@@ -11,9 +11,10 @@ use crate::domain::exposure::pair::Pair;
 use crate::domain::history;
 use crate::domain::plan::{self, Confirm, Planned, Present, Saved, StatesChoice};
 use crate::domain::ratelimit::Caps;
+use crate::domain::reach::Expected;
 use crate::error::{Failure, Result};
 use crate::firewall::facts::Reading;
-use crate::procedure::{self, Flags, Temporary, report};
+use crate::procedure::{self, Flags, FromOutside, Temporary, report};
 
 /// Arguments of `kmsctl expose revoke`.
 #[derive(Debug, ClapArgs)]
@@ -27,6 +28,8 @@ pub(super) struct Revoke {
     #[command(flatten)]
     temporary: Temporary,
     #[command(flatten)]
+    from_outside: FromOutside,
+    #[command(flatten)]
     flags: Flags,
 }
 
@@ -35,6 +38,8 @@ pub(super) struct Revoke {
 pub(super) struct Restore {
     #[command(flatten)]
     temporary: Temporary,
+    #[command(flatten)]
+    from_outside: FromOutside,
     #[command(flatten)]
     flags: Flags,
 }
@@ -102,6 +107,8 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
         }
     }
     let command = arguments.temporary.told(&command);
+    let command = arguments.from_outside.told(&command);
+    let outside = arguments.from_outside.wanted(Expected::Closed);
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
@@ -114,7 +121,15 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
             planned => Ok(planned),
         }
     };
-    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+    procedure::change_and_prove(
+        context,
+        &arguments.flags,
+        &command,
+        outside.as_ref(),
+        CHANGING,
+        plan,
+    )
+    .await
 }
 
 fn connections_only(
@@ -152,6 +167,8 @@ fn connections_only(
 pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let command = arguments.temporary.told("expose restore");
+    let command = arguments.from_outside.told(&command);
+    let outside = arguments.from_outside.wanted(Expected::Open);
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
@@ -163,7 +180,15 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
             terms,
         )?)
     };
-    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+    procedure::change_and_prove(
+        context,
+        &arguments.flags,
+        &command,
+        outside.as_ref(),
+        CHANGING,
+        plan,
+    )
+    .await
 }
 
 /// Runs `kmsctl expose apply`.

@@ -9,7 +9,7 @@ use crate::domain::history::{self, Entry, Finish};
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::procedure::report;
+use crate::procedure::{self, report};
 use crate::terminal::{Tone, View};
 
 /// The data of `history.entry`: everything that is known of one change.
@@ -97,6 +97,9 @@ fn ending(view: &mut View, finish: &Finish) {
         .collect();
     if !names.is_empty() {
         human.field("Entries", names.join(" "), Tone::Plain);
+    }
+    if let Some(outside) = &finish.outside {
+        procedure::tell_outside(human, outside);
     }
     let Some(outcome) = &finish.outcome else {
         return;

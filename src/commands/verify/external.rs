@@ -9,14 +9,15 @@ use tokio::time::{Instant, timeout};
 
 use super::report;
 use super::vantage::{self, Prepared};
-use crate::commands::context::{Context, Opened, interrupted, needed};
+use crate::commands::context::{Context, Session, interrupted, needed};
 use crate::commands::expose;
 use crate::domain::blocked::is_private;
 use crate::domain::exposure::Exposure;
 use crate::domain::reach::{self, End, Expected, Judgement, Names, Resolved, Side};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
+use crate::firewall::facts::{Question, Reading, Survey};
+use crate::firewall::link::Target;
 use crate::outside::all;
 use crate::settings::vantages::Vantage;
 
@@ -87,61 +88,148 @@ fn questions() -> Vec<Question> {
     expose::QUESTIONS.iter().cloned().chain(others).collect()
 }
 
+/// Refuses, before anything is done, what names no vantage.
+pub fn ready(context: &Context, from: &[String]) -> Result<()> {
+    choose(&context.vantages(), from).map(drop)
+}
+
 /// Tries the service from outside and judges.
 pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
-    let chosen = choose(&context.settings.vantages, &request.from)?;
-    let deadline = Instant::now() + WHOLE - TAIL;
-    let preparing = chosen
-        .iter()
-        .map(|vantage| vantage::prepare(context, vantage));
-    let work = async {
-        let host = &context.settings.service.host;
-        tokio::join!(
-            first_reading(context),
-            all(preparing.collect()),
-            resolve(host, context.demo)
-        )
-    };
-    let (first, prepared, resolved) = Box::pin(uninterrupted(work)).await?;
-    let (mut opened, before) = first?;
-    let names = names_of(context, &before, resolved, &prepared);
-    let target = names
-        .target()
-        .map(|address| SocketAddr::new(address, context.settings.service.port));
-    let spinner = context.terminal.spinner("Trying from outside …");
-    let trying = chosen.iter().zip(&prepared).map(|(vantage, prepared)| {
-        vantage::try_out(context, vantage, prepared, &before, target, deadline)
-    });
-    let observations = uninterrupted(all(trying.collect())).await?.concat();
-    spinner.finish_and_clear();
-    let reading = context.ask(&mut opened).await;
-    let closed = opened.close().await;
-    let reading = reading?;
-    closed?;
-    let mut warnings = Vec::new();
-    let exposure = expose::assess(context, &before, &mut Vec::new())?;
-    let after = expose::assess(context, &reading, &mut warnings)?;
-    let end = compare(context, (&before, &exposure), (&reading, &after))?;
-    let by_rules = if exposure.state.lets_in() {
-        Expected::Open
-    } else {
-        Expected::Closed
-    };
-    let expected = request.expect.unwrap_or(by_rules);
-    let judgement = reach::judge(&observations, &end, &names, expected);
-    let trouble = vantage::all_in_trouble(&chosen, &prepared);
-    for prepared in prepared {
-        prepared.close().await;
+    ready(context, &request.from)?;
+    if context.demo {
+        // Its host outside is there once the firewall is.
+        let mut session = context.connect().await?;
+        let proof = Box::pin(prove_over(context, &mut session, request)).await;
+        let closed = session.close().await;
+        return proof.and_then(|proof| closed.map(|()| proof));
     }
-    Ok(Proof {
-        judgement,
-        end,
-        names,
-        target,
-        reading,
-        warnings,
-        trouble,
-    })
+    let vantages = context.vantages();
+    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let near = async {
+        let mut session = context.connect().await?;
+        match first_reading(context, &mut session).await {
+            Ok((survey, before)) => Ok((session, survey, before)),
+            Err(failure) => {
+                session.close().await?;
+                Err(failure)
+            }
+        }
+    };
+    let both = async { tokio::join!(near, run.far(None)) };
+    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    let (session, survey, before) = near?;
+    let proof = run.tried(request, survey, before, far).await;
+    let closed = session.close().await;
+    proof.and_then(|proof| closed.map(|()| proof))
+}
+
+/// Tries the service from outside and judges, over a connection to the firewall that is open already.
+pub async fn prove_over(
+    context: &Context,
+    session: &mut Session,
+    request: &Request,
+) -> Result<Proof> {
+    let vantages = context.vantages();
+    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let outside = context.outside(session).await?;
+    let simulated = outside.as_ref().map(|(target, _)| target);
+    let both = async { tokio::join!(first_reading(context, session), run.far(simulated)) };
+    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    let (survey, before) = near?;
+    run.tried(request, survey, before, far).await
+}
+
+/// One run of attempts.
+struct Run<'a> {
+    context: &'a Context,
+    chosen: Vec<&'a Vantage>,
+    /// No attempt begins after this.
+    deadline: Instant,
+}
+
+/// The vantages, logged in to, and what this machine is told about the public name.
+struct Far {
+    prepared: Vec<Prepared>,
+    /// `None` on the demo, which sends nothing anywhere: what its vantage is told counts.
+    resolved: Option<Resolved>,
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, chosen: Vec<&'a Vantage>) -> Self {
+        Self {
+            context,
+            chosen,
+            deadline: Instant::now() + WHOLE - TAIL,
+        }
+    }
+
+    /// Logs in to every vantage and asks for the name, at once. `simulated` is where the demo's vantage is.
+    async fn far(&self, simulated: Option<&Target>) -> Far {
+        let context = self.context;
+        let preparing = self
+            .chosen
+            .iter()
+            .map(|vantage| vantage::prepare(context, vantage, simulated));
+        let here = async {
+            if context.demo {
+                None
+            } else {
+                Some(resolve(&context.settings.service.host).await)
+            }
+        };
+        let (prepared, resolved) = tokio::join!(all(preparing.collect()), here);
+        Far { prepared, resolved }
+    }
+
+    /// Tries, reads the firewall once more, and judges.
+    async fn tried(
+        &self,
+        request: &Request,
+        mut survey: Survey,
+        before: Reading,
+        far: Far,
+    ) -> Result<Proof> {
+        let context = self.context;
+        let names = names_of(context, &before, far.resolved, &far.prepared);
+        let target = names
+            .target()
+            .map(|address| SocketAddr::new(address, context.settings.service.port));
+        let spinner = context.terminal.spinner("Trying from outside …");
+        let trying = self
+            .chosen
+            .iter()
+            .zip(&far.prepared)
+            .map(|(vantage, prepared)| {
+                vantage::try_out(context, vantage, prepared, &before, target, self.deadline)
+            });
+        let observations = uninterrupted(all(trying.collect())).await;
+        spinner.finish_and_clear();
+        let observations = observations?.concat();
+        let trouble = vantage::all_in_trouble(&self.chosen, &far.prepared);
+        let farewell = far.prepared.into_iter().map(Prepared::close).collect();
+        let (reading, _) = tokio::join!(context.within_time(survey.read()), all(farewell));
+        survey.close().await;
+        let reading = reading?;
+        let mut warnings = Vec::new();
+        let exposure = expose::assess(context, &before, &mut Vec::new())?;
+        let after = expose::assess(context, &reading, &mut warnings)?;
+        let end = compare(context, (&before, &exposure), (&reading, &after))?;
+        let by_rules = if exposure.state.lets_in() {
+            Expected::Open
+        } else {
+            Expected::Closed
+        };
+        let expected = request.expect.unwrap_or(by_rules);
+        Ok(Proof {
+            judgement: reach::judge(&observations, &end, &names, expected),
+            end,
+            names,
+            target,
+            reading,
+            warnings,
+            trouble,
+        })
+    }
 }
 
 /// Waits for work, or for Ctrl-C.
@@ -156,30 +244,30 @@ async fn uninterrupted<T>(work: impl Future<Output = T>) -> Result<T> {
 fn names_of(
     context: &Context,
     before: &Reading,
-    resolved: Resolved,
+    resolved: Option<Resolved>,
     prepared: &[Prepared],
 ) -> Names {
     let told = prepared.iter().flat_map(Prepared::told).cloned();
+    let configured = context
+        .settings
+        .verify
+        .public_address
+        .filter(|_| !context.demo);
     Names {
         host: context.settings.service.host.clone(),
-        expected: context
-            .settings
-            .verify
-            .public_address
-            .or_else(|| outside_address(before)),
-        resolved: [resolved].into_iter().chain(told).collect(),
+        expected: configured.or_else(|| outside_address(before)),
+        resolved: resolved.into_iter().chain(told).collect(),
     }
 }
 
-async fn first_reading(context: &Context) -> Result<(Opened, Reading)> {
-    let mut opened = context.open(&questions()).await?;
-    match context.ask(&mut opened).await {
-        Ok(reading) => Ok((opened, reading)),
-        Err(failure) => {
-            opened.close().await?;
-            Err(failure)
-        }
-    }
+async fn first_reading(context: &Context, session: &mut Session) -> Result<(Survey, Reading)> {
+    let questions = questions();
+    let work = async {
+        let mut survey = context.survey(session, &questions).await?;
+        let reading = survey.read().await?;
+        Ok::<_, Failure>((survey, reading))
+    };
+    context.within_time(Box::pin(work)).await
 }
 
 fn compare(
@@ -239,21 +327,12 @@ fn outside_address(reading: &Reading) -> Option<IpAddr> {
         .filter(|address| !is_private(address))
 }
 
-/// Asks the system's resolver; the demo asks nobody.
-async fn resolve(host: &str, demo: bool) -> Resolved {
-    let literal = host.parse::<IpAddr>().ok();
-    let asked = async {
-        if demo && literal.is_none() {
-            return Err(std::io::Error::other("the demo asks nobody"));
-        }
-        tokio::net::lookup_host((host, 0))
-            .await
-            .map(Iterator::collect::<Vec<SocketAddr>>)
-    };
-    let answer = match timeout(RESOLVE, asked).await {
+/// Asks the system's resolver.
+async fn resolve(host: &str) -> Resolved {
+    let answer = match timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await {
         Ok(Ok(found)) => {
             let mut addresses: Vec<IpAddr> = Vec::new();
-            for address in found.iter().map(SocketAddr::ip) {
+            for address in found.map(|address| address.ip()) {
                 if !addresses.contains(&address) {
                     addresses.push(address);
                 }

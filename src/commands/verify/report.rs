@@ -58,7 +58,7 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
     let unknown = || "unknown".to_owned();
     let tried = format!("{} ({})", target.unwrap_or_else(unknown), proof.names.host);
     human.field("Tried", tried, Tone::Plain);
-    human.field("Firewall", end(&proof.end), Tone::Plain);
+    human.field("Firewall", proof.end.to_string(), Tone::Plain);
     let quorum = judgement.quorum;
     human.field(
         "Vantages",
@@ -84,12 +84,7 @@ fn row(seen: &Seen) -> Vec<String> {
     let from = seen
         .address
         .map_or_else(|| "-".to_owned(), |address| address.to_string());
-    let port = match seen.port {
-        None => "-",
-        Some(PortState::Open) => "open",
-        Some(PortState::Closed) => "closed",
-        Some(PortState::Filtered) => "filtered",
-    };
+    let port = seen.port.map_or("-", PortState::word);
     let reason = seen
         .reason
         .map(|reason| format!(" ({reason})"))
@@ -101,25 +96,4 @@ fn row(seen: &Seen) -> Vec<String> {
         format!("{port}{reason}"),
         seen.why.clone(),
     ]
-}
-
-/// Says what the firewall saw meanwhile.
-fn end(end: &End) -> String {
-    let rules = if end.lets_in {
-        "its rules let in"
-    } else {
-        "its rules let nobody in"
-    };
-    if end.changed {
-        return format!("{rules}; they changed meanwhile, so nothing was counted");
-    }
-    let number = |count: Option<u64>| {
-        count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
-    };
-    format!(
-        "{rules}; meanwhile it forwarded {} connections and dropped {} packets, {} of blocked addresses",
-        number(end.forwarded),
-        number(end.dropped),
-        number(end.dropped_by_table)
-    )
 }

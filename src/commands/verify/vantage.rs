@@ -18,6 +18,7 @@ use crate::outside::probe::Tried;
 use crate::outside::ssh::Station;
 use crate::outside::{Task, all, check_host, local, names};
 use crate::settings::vantages::{Kind, Ssh, Vantage};
+use crate::simulator;
 use crate::terminal::prompt;
 
 /// How long a vantage's SSH server may take.
@@ -45,8 +46,12 @@ impl Prepared {
     }
 }
 
-/// Logs in where a vantage needs it, and asks its name servers.
-pub(super) async fn prepare(context: &Context, vantage: &Vantage) -> Prepared {
+/// Logs in where a vantage needs it, and asks its name servers. `simulated` is where the demo's vantage is.
+pub(super) async fn prepare(
+    context: &Context,
+    vantage: &Vantage,
+    simulated: Option<&Target>,
+) -> Prepared {
     let Kind::Ssh(ssh) = &vantage.kind else {
         return Prepared::Other;
     };
@@ -57,12 +62,19 @@ pub(super) async fn prepare(context: &Context, vantage: &Vantage) -> Prepared {
         )
         .map(Secret::new)
     };
-    let station = match Station::connect(&target_of(context, ssh), &ask).await {
+    let target = simulated
+        .cloned()
+        .unwrap_or_else(|| target_of(context, ssh));
+    let station = match Station::connect(&target, &ask).await {
         Ok(station) => station,
         Err(error) => return Prepared::Ssh(Err(error)),
     };
     let host = &context.settings.service.host;
-    let resolvers = &context.settings.verify.resolvers;
+    let only = [simulator::outside::RESOLVER];
+    let resolvers = match simulated {
+        Some(_) => only.as_slice(),
+        None => &context.settings.verify.resolvers,
+    };
     let asked = resolvers
         .iter()
         .map(|server| names::ask(station.way(), &vantage.name, host, *server));
@@ -129,7 +141,11 @@ pub(super) async fn try_out(
         let source = local::source(target).await;
         blank.place = place::of_this_machine(blank.address, source, around);
     }
-    let budget = Budget::new(&context.settings.state_directory);
+    let budget = if context.demo {
+        Budget::new(&context.demo_directory())
+    } else {
+        Budget::new(&context.settings.state_directory)
+    };
     let blocked = blank.address.is_some_and(|address| {
         before.table.as_ref().is_ok_and(|entries| {
             entries

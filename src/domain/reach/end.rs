@@ -2,10 +2,11 @@
 //! vantage saw.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::connections::{self, Half};
 use crate::domain::exposure::{Counters, Exposure};
@@ -28,7 +29,7 @@ pub struct Side<'a> {
 }
 
 /// What the firewall saw while it was tried from outside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The loaded rules let a connection from anywhere in.
     pub lets_in: bool,
@@ -58,6 +59,30 @@ pub enum Saw {
     No,
     /// States were made, and which of them are the vantage's cannot be told.
     Unknown,
+}
+
+impl fmt::Display for End {
+    /// Says what the firewall saw meanwhile.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = if self.lets_in {
+            "its rules let in"
+        } else {
+            "its rules let nobody in"
+        };
+        if self.changed {
+            return write!(f, "{rules}; they changed meanwhile, so nothing was counted");
+        }
+        let number = |count: Option<u64>| {
+            count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
+        };
+        write!(
+            f,
+            "{rules}; meanwhile it forwarded {} connections and dropped {} packets, {} of blocked addresses",
+            number(self.forwarded),
+            number(self.dropped),
+            number(self.dropped_by_table)
+        )
+    }
 }
 
 impl End {

@@ -1,0 +1,147 @@
+//! Connections from outside that somebody waits for: a simulated vantage tries, and sees at once what came of it. They
+//! go the way of all others, through redirection, block table and filter rule, and move the same counters and states.
+
+use std::net::SocketAddr;
+
+use super::World;
+use crate::simulator::pf::Handshake;
+use crate::simulator::pf::state::Level;
+use crate::simulator::scenario::Scenario;
+use crate::simulator::traffic::Service;
+
+/// What came of a try to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// A server; the connection's two states.
+    Server((u64, u64)),
+    /// A reset.
+    Reset,
+    /// Nothing came back.
+    Silence,
+}
+
+impl World {
+    /// Connects to a port of the firewall's outside address.
+    pub fn reach(&mut self, client: SocketAddr, port: u16) -> Reached {
+        if !self.pf.enabled {
+            // Nothing is translated then, and the firewall itself does not listen there.
+            return Reached::Reset;
+        }
+        let service = match port {
+            443 => Service::Https,
+            1688 => Service::Kms,
+            _ => {
+                self.pf.deny(client.ip(), "vtnet0", self.now);
+                return Reached::Silence;
+            }
+        };
+        let passage = service.passage(client, &mut self.random);
+        let Some(states) = self.pf.open(&passage, self.now) else {
+            return Reached::Silence;
+        };
+        if service == Service::Kms && self.scenario == Scenario::BackendDead {
+            self.pf.transfer(states, (0, 1), (0, 40), self.now);
+            self.finish(states, Level::TimeWait);
+            return Reached::Reset;
+        }
+        match self.pf.handshake(states, self.now) {
+            Handshake::Passed => Reached::Server(states),
+            Handshake::Tripped => Reached::Silence,
+        }
+    }
+
+    /// Counts a question and its answer; says whether the connection still stood.
+    pub fn speak(&mut self, states: (u64, u64)) -> bool {
+        let stands = self.pf.states.contains_key(&states.0);
+        if stands {
+            self.pf.transfer(states, (2, 1), (176, 112), self.now);
+        }
+        stands
+    }
+
+    /// Ends a connection in order.
+    pub fn leave(&mut self, states: (u64, u64)) {
+        self.pf.transfer(states, (2, 2), (104, 104), self.now);
+        self.finish(states, Level::FinWait2);
+    }
+
+    fn finish(&mut self, states: (u64, u64), level: Level) {
+        for id in [states.0, states.1] {
+            self.pf.level(id, level, level, self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_772_367_694_000;
+
+    fn vantage() -> SocketAddr {
+        "198.51.100.77:50001".parse().unwrap()
+    }
+
+    fn packets_of(world: &World, tracker: u32) -> u64 {
+        let rule = &world.pf.filter[world.pf.rule(tracker).unwrap()];
+        rule.packets.0
+    }
+
+    #[test]
+    fn an_open_box_lets_it_in_and_keeps_its_states() {
+        let mut world = World::fresh(Scenario::Open, 7, NOW);
+        let Reached::Server(states) = world.reach(vantage(), 1688) else {
+            panic!("not reached");
+        };
+        assert_eq!(world.pf.states[&states.0].right, vantage());
+        assert!(world.speak(states));
+        world.leave(states);
+        assert_eq!(
+            world.pf.states[&states.0].levels,
+            (Level::FinWait2, Level::FinWait2)
+        );
+    }
+
+    #[test]
+    fn a_closed_box_drops_and_counts_it() {
+        let mut world = World::fresh(Scenario::Closed, 7, NOW);
+        let before = packets_of(&world, 1_000_000_103);
+        for _ in 0..3 {
+            assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
+        }
+        assert_eq!(packets_of(&world, 1_000_000_103), before + 3);
+        // The address itself answers elsewhere.
+        assert!(matches!(world.reach(vantage(), 443), Reached::Server(_)));
+    }
+
+    #[test]
+    fn a_blocked_vantage_is_dropped_by_the_tables_rule() {
+        let mut world = World::fresh(Scenario::Open, 7, NOW);
+        let table = world.pf.table_mut("virusprot").unwrap();
+        table
+            .entries
+            .insert(ipnet::IpNet::from(vantage().ip()), NOW);
+        let before = packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK);
+        assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
+        assert_eq!(
+            packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK),
+            before + 1
+        );
+    }
+
+    #[test]
+    fn the_rate_cap_holds_for_a_vantage_too() {
+        let mut world = World::fresh(Scenario::Open, 7, NOW);
+        let tries = (0..12).map(|_| world.reach(vantage(), 1688));
+        let reached: Vec<Reached> = tries.collect();
+        assert_eq!(reached.last(), Some(&Reached::Silence), "{reached:?}");
+    }
+
+    #[test]
+    fn a_dead_server_resets_what_the_firewall_forwards() {
+        let mut world = World::fresh(Scenario::BackendDead, 7, NOW);
+        let before = world.pf.states.len();
+        assert_eq!(world.reach(vantage(), 1688), Reached::Reset);
+        assert_eq!(world.pf.states.len(), before + 2);
+    }
+}
