@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod delay_proxy;
 pub mod environment;
 pub mod instrument;
+pub mod kms_log;
 pub mod php;
 pub mod processes;
 pub mod skip;
