@@ -9,6 +9,7 @@ pub mod delay_proxy;
 pub mod environment;
 pub mod instrument;
 pub mod live;
+pub mod kms_log;
 pub mod php;
 pub mod processes;
 pub mod served;

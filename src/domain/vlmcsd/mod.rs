@@ -17,6 +17,3 @@ pub use event::{Anomaly, Attribution, Event, Outcome, Request, Status};
 pub use guid::Guid;
 pub use log::Log;
 pub use peer::Peer;
-
-#[cfg(test)]
-mod truth;

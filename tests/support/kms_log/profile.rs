@@ -1,0 +1,128 @@
+//! What a log is like: four profiles, and every figure behind them.
+
+use super::words::{Form, Labels};
+use super::{Simulated, Simulation};
+
+/// What a log is like.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Words of the detail lines.
+    pub labels: Labels,
+    /// Verbose or short.
+    pub form: Form,
+    /// Length in seconds of the server's clock.
+    pub seconds: u64,
+    /// When it begins, Unix seconds.
+    pub start: i64,
+    /// The cluster's node looks every 5 s and every 30 s.
+    pub kubelet: bool,
+    /// A monitor looks every so many seconds; 0 for none.
+    pub monitor: u64,
+    /// Connections with requests a minute.
+    pub activations: f64,
+    /// Connections a minute that come and go at once, from anywhere.
+    pub scanners: f64,
+    /// Connections a minute that stay 0.2–10 s and say nothing.
+    pub holders: f64,
+    /// Connections a minute that send something that is no request.
+    pub garbage: f64,
+    /// Bursts: every so many seconds, for so many seconds, so many connections a second; zeroes for none.
+    pub bursts: [u64; 3],
+    /// Machines that come back.
+    pub machines: usize,
+    /// Share of connections from a machine that never comes back.
+    pub strangers: f64,
+    /// Share of connections of a known machine from a new address.
+    pub roaming: f64,
+    /// Share of connections with more than one request.
+    pub several: f64,
+    /// Share of requests that are refused; only newer servers refuse.
+    pub refusals: f64,
+    /// Share of connections with requests whose child dies.
+    pub crashes: f64,
+    /// The server starts again every so many seconds; 0 for never.
+    pub restarts: u64,
+    /// Share of requests with a workstation name made to deceive.
+    pub hostile: f64,
+    /// Lines a minute that no server writes: no stamp, no UTF-8, too long.
+    pub noise: f64,
+    /// The last line is cut in the middle.
+    pub cut: bool,
+}
+
+impl Profile {
+    /// A day as production has it: the node's probes, one monitor, six activations an hour.
+    pub fn quiet() -> Self {
+        Self {
+            labels: Labels::Old,
+            form: Form::Verbose,
+            seconds: 24 * 3600,
+            start: 1_778_410_800,
+            kubelet: true,
+            monitor: 60,
+            activations: 0.1,
+            scanners: 0.0,
+            holders: 0.0,
+            garbage: 0.0,
+            bursts: [0; 3],
+            machines: 40,
+            strangers: 0.1,
+            roaming: 0.02,
+            several: 0.2,
+            refusals: 0.02,
+            crashes: 0.0,
+            restarts: 0,
+            hostile: 0.0,
+            noise: 0.0,
+            cut: false,
+        }
+    }
+
+    /// Twelve hours of 20 activations and 40 scans a minute.
+    pub fn busy() -> Self {
+        Self {
+            seconds: 12 * 3600,
+            activations: 20.0,
+            scanners: 40.0,
+            garbage: 0.05,
+            machines: 300,
+            strangers: 0.05,
+            several: 0.1,
+            crashes: 0.002,
+            ..Self::quiet()
+        }
+    }
+
+    /// An hour with ten seconds of 300 connections a second in every minute, among few activations.
+    pub fn flood() -> Self {
+        Self {
+            seconds: 3600,
+            activations: 10.0,
+            holders: 2.0,
+            bursts: [60, 10, 300],
+            ..Self::busy()
+        }
+    }
+
+    /// An hour of names made to deceive, garbage, crashes, restarts and slow scanners.
+    pub fn hostile() -> Self {
+        Self {
+            seconds: 3600,
+            activations: 6.0,
+            holders: 1.0,
+            garbage: 0.5,
+            refusals: 0.1,
+            crashes: 0.01,
+            restarts: 900,
+            hostile: 0.3,
+            noise: 4.0,
+            cut: true,
+            ..Self::busy()
+        }
+    }
+
+    /// Writes the log.
+    pub fn simulate(&self, seed: u64) -> Simulated {
+        Simulation::new(self.clone(), seed).run()
+    }
+}
