@@ -26,6 +26,8 @@ mod expose;
 mod history;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/local_disk.rs"]
+mod local_disk;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]
