@@ -28,6 +28,8 @@ mod history;
 mod house;
 #[path = "cli/notifier.rs"]
 mod notifier;
+#[path = "cli/local_disk.rs"]
+mod local_disk;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

@@ -19,7 +19,7 @@ use crate::support::sshd::{Login, Options, Sshd};
 const CAMPAIGN: Campaign = Campaign {
     name: "client",
     runs: 80,
-    time: Duration::from_secs(30),
+    time: Duration::from_secs(25),
 };
 
 const ADDRESSES: [&str; 4] = ["192.0.2.7", "198.51.100.23", "203.0.113.77", "2001:db8::77"];
@@ -47,6 +47,8 @@ const COMMANDS: [(&[&[&str]], &[&str]); 17] = [
     (&[], &["virusprot", "flush"]),
     (&[&["virusprot", "flush"]], &["undo", "ID"]),
 ];
+
+const TRANSPORTS: [&str; 2] = ["openssh", "russh"];
 
 /// What happens, at a moment of the change on the firewall.
 const FAULTS: [&str; 12] = [
@@ -120,7 +122,7 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(transport: &str) -> Self {
         let sshd = Sshd::start(Options {
             login: Login::Sh,
             ..Options::default()
@@ -130,7 +132,7 @@ impl Site {
         let at = |name: &str| environment.home().join("current").join(name);
         std::fs::write(environment.home().join("crontab"), CRONTAB).expect("a crontab");
         environment.write_config(&format!(
-            "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"openssh\"\nidentity = \"{}\"\n\
+            "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"{transport}\"\nidentity = \"{}\"\n\
              known_hosts = \"{}\"\nssh_config = \"/dev/null\"\nfingerprint = \"{}\"\ncontrol_persist = \"60s\"\n\
              [firewall.paths]\npfctl = \"{}\"\nphp = \"{}\"\ncrontab = \"{}\"\n",
             sshd.port,
@@ -187,11 +189,16 @@ fn whatever_happens_the_operator_is_told_what_is_true() {
         return;
     }
     let starts = starts();
-    CAMPAIGN.carry_out(Site::new, |site, mut random| {
+    let sites = || TRANSPORTS.map(Site::new);
+    CAMPAIGN.carry_out(sites, |sites, mut random| {
         let start = &starts[usize::try_from(random.below(starts.len() as u64)).expect("a place")];
         let plan = plan(&mut random, start);
-        let mut counts = vec![format!("command: {}", start.command.join(" "))];
-        let wrong = disturbed(site, start, &plan, &mut counts).err();
+        let transport = usize::from(random.below(2) == 1);
+        let mut counts = vec![
+            format!("command: {}", start.command.join(" ")),
+            format!("link: {}", TRANSPORTS[transport]),
+        ];
+        let wrong = disturbed(&sites[transport], start, &plan, &mut counts).err();
         Ran {
             counts,
             wrong,
@@ -223,7 +230,7 @@ fn plan(random: &mut Random, start: &Start) -> Plan {
 }
 
 fn starts() -> Vec<Start> {
-    let site = Site::new();
+    let site = Site::new(TRANSPORTS[0]);
     let mut starts = Vec::new();
     for (version, (preparing, command)) in [Version::V272, Version::Master, Version::V260]
         .into_iter()

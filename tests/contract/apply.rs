@@ -189,11 +189,27 @@ fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
     (only(&filter), only(&nat))
 }
 
+/// The exposure is open, with the filter rule's options as pfctl prints them, to the letter.
 #[track_caller]
-fn open_with(firewall: &mut impl Firewall, caps: &str) {
+fn open_with(firewall: &mut impl Firewall, caps: (Option<u32>, Option<(u32, u32)>)) {
     let (filter, nat) = exposure(firewall);
     let filter = filter.expect("the filter rule is not loaded");
-    assert!(filter.contains(caps), "{filter}");
+    let mut options = Vec::new();
+    if let Some(most) = caps.0 {
+        options.push(format!("max-src-conn {most}"));
+    }
+    if let Some((count, seconds)) = caps.1 {
+        options.push(format!(
+            "max-src-conn-rate {count}/{seconds}, overload <virusprot> flush global, src.track {seconds}"
+        ));
+    }
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!("(source-track rule, {}) ", options.join(", "))
+    };
+    let wanted = format!(" flags S/SA keep state {options}label ");
+    assert!(filter.contains(&wanted), "{wanted}: {filter}");
     assert!(nat.is_some(), "the redirection is not loaded");
 }
 
@@ -201,13 +217,13 @@ fn record(placed: Option<&Placed>) -> &Element {
     &placed.expect("a record").record
 }
 
-const CAPS: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
+const CAPS: (Option<u32>, Option<(u32, u32)>) = (Some(50), Some((10, 60)));
 
 fn caps_are_set(firewall: &mut impl Firewall) {
     open_with(firewall, CAPS);
     let before = reading(firewall);
     let outcome = done(firewall, "c1", caps(Some(20), Some((5, 30))));
-    open_with(firewall, "max-src-conn 20, max-src-conn-rate 5/30,");
+    open_with(firewall, (Some(20), Some((5, 30))));
     let after = reading(firewall);
     assert_eq!(
         outcome.fingerprints,
@@ -255,15 +271,11 @@ fn caps_are_removed(firewall: &mut impl Firewall) {
     let first = done(firewall, "c1", caps(Some(50), None));
     let rule = record(first.after.filter.as_ref());
     assert!(!rule.has("max-src-conn-rate") && !rule.has("max-src-conn-rates"));
-    open_with(firewall, "max-src-conn 50");
-    let (filter, _) = exposure(firewall);
-    assert!(!filter.expect("the rule").contains("max-src-conn-rate"));
+    open_with(firewall, (Some(50), None));
     done(firewall, "c2", caps(None, Some((10, 60))));
-    let (filter, _) = exposure(firewall);
-    let filter = filter.expect("the rule");
-    assert!(filter.contains("max-src-conn-rate 10/60") && !filter.contains("max-src-conn 50"));
+    open_with(firewall, (None, Some((10, 60))));
     done(firewall, "c3", caps(None, None));
-    assert!(!exposure(firewall).0.expect("the rule").contains("max-src"));
+    open_with(firewall, (None, None));
     let third = apply(firewall, "c4", caps(None, None));
     assert_eq!(third.result, Ending::NothingToDo);
 }
@@ -350,7 +362,7 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
 fn built_from_nothing(firewall: &mut impl Firewall) {
     done(firewall, "b0", Change::Delete);
     let outcome = done(firewall, "b1", build(40, (8, 60)));
-    open_with(firewall, "max-src-conn 40, max-src-conn-rate 8/60,");
+    open_with(firewall, (Some(40), Some((8, 60))));
     let (nat, filter) = (
         record(outcome.after.nat.as_ref()),
         record(outcome.after.filter.as_ref()),
@@ -428,7 +440,7 @@ fn taken_back(firewall: &mut impl Firewall) {
     );
     assert_eq!(armed[0].who, "viktor@laptop");
     firewall.minute();
-    open_with(firewall, "max-src-conn 5, max-src-conn-rate 2/60,");
+    open_with(firewall, (Some(5), Some((2, 60))));
     firewall.deadline(&id("t1"));
     firewall.minute();
     open_with(firewall, CAPS);
@@ -472,7 +484,7 @@ fn left_alone(firewall: &mut impl Firewall) {
     done(firewall, "l2", caps(Some(7), None));
     firewall.deadline(&id("l1"));
     firewall.minute();
-    open_with(firewall, "max-src-conn 7");
+    open_with(firewall, (Some(7), None));
     assert_eq!(reading(firewall).armed, vec![]);
     let Answer::Ended { outcome } = answer(firewall, "l1", false) else {
         panic!("it has ended")

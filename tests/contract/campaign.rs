@@ -23,7 +23,7 @@ use run::Run;
 const CAMPAIGN: Campaign = Campaign {
     name: "agent",
     runs: 250,
-    time: Duration::from_secs(45),
+    time: Duration::from_secs(35),
 };
 
 /// What is begun, on which firewall.

@@ -1,0 +1,88 @@
+//! A change on an operator's machine whose disk fills: before the firewall is touched it is refused, afterwards the
+//! firewall knows what the history could not take. A limit on the size of files stands for the disk.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::environment::TestEnvironment;
+
+/// Bytes of a block, as sh's `ulimit -f` counts.
+const BLOCK: usize = 512;
+
+/// More than any other file that the demo writes.
+const BEFORE: usize = 600 * BLOCK;
+
+/// A history of [`BEFORE`] bytes in one line, which is no record.
+fn with_history() -> (TestEnvironment, std::path::PathBuf) {
+    let environment = TestEnvironment::new();
+    environment.demo(&["ratelimit", "show"]).success();
+    let directory = environment.home().join(".local/state/kmsctl/demo");
+    let path = directory.join("journal.jsonl");
+    std::fs::write(&path, "x".repeat(BEFORE - 1) + "\n").expect("a history");
+    (environment, path)
+}
+
+/// Tightens the caps while no file may become longer than so many blocks; the tool is told by an error, as on a full disk.
+fn tighten(environment: &TestEnvironment, blocks: usize) -> (Option<i32>, String) {
+    let kmsctl = environment.command(&["--demo", "ratelimit", "tighten", "--yes"]);
+    let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &limited])
+        .arg(kmsctl.get_program())
+        .args(kmsctl.get_args())
+        .env_clear()
+        .envs(
+            kmsctl
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(environment.home());
+    let output = command.output().expect("sh runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), told)
+}
+
+fn most_connections(environment: &TestEnvironment) -> Value {
+    let shown = environment.demo(&["expose", "show", "-o", "json"]).json();
+    shown["data"]["caps"]["loaded"]["max_src_conn"].clone()
+}
+
+#[test]
+fn a_disk_that_takes_half_of_the_first_record_stops_the_change_and_keeps_the_history() {
+    let (environment, path) = with_history();
+    let (code, told) = tighten(&environment, BEFORE / BLOCK + 2);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("Nothing was changed: without a history"),
+        "{told}"
+    );
+    assert_eq!(path.metadata().expect("a history").len(), BEFORE as u64);
+    assert_eq!(most_connections(&environment), 50);
+}
+
+#[test]
+fn a_disk_that_fills_during_the_change_costs_the_history_its_end_only() {
+    let (environment, path) = with_history();
+    let (code, told) = tighten(&environment, BEFORE / BLOCK + 6);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("What follows is not in the history"),
+        "{told}"
+    );
+    assert_eq!(most_connections(&environment), 10);
+    let text = std::fs::read_to_string(&path).expect("a history");
+    assert!(
+        text.ends_with('\n') && text.lines().count() == 2,
+        "no half record"
+    );
+    let list = environment
+        .demo(&["history", "--local", "-o", "json"])
+        .json();
+    let entry = &list["data"]["entries"][0];
+    assert_eq!(entry["outcome"], "unknown");
+    let id = entry["id"].as_str().expect("an id");
+    let asked = environment.demo(&["history", id, "-o", "json"]).json();
+    assert_eq!(asked["data"]["outcome"], "done", "the firewall knows");
+}
