@@ -20,6 +20,8 @@ mod apply_failures;
 mod apply_records;
 #[path = "contract/campaign.rs"]
 mod campaign;
+#[path = "contract/clean.rs"]
+mod clean;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]

@@ -142,7 +142,9 @@ fn questions(operation: &Operation) -> &'static [Question] {
             &[Question::Client, Question::Table]
         }
         Operation::StatesKill { .. } => &[Question::States(None)],
-        Operation::Configuration { .. } | Operation::Keep { .. } => super::configure::PROOF,
+        Operation::Configuration { .. } | Operation::Keep { .. } | Operation::Clean { .. } => {
+            super::configure::PROOF
+        }
     }
 }
 
@@ -178,6 +180,11 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             let states = needed(&reading.states)?.iter();
             let ours = states.filter(|state| plan::concerns(state, &choice));
             Ok(plan::Seen::of(state_facts(ours)))
+        }
+        Operation::Clean { paths } => {
+            let leftovers = needed(&reading.configured)?.leftovers.iter();
+            let planned = leftovers.filter(|file| paths.contains(&file.path));
+            Ok(plan::Seen::of(plan::clean_facts(planned)))
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
             let configured = needed(&reading.configured)?;
