@@ -192,6 +192,8 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Forget the state of the simulated firewall, and its history'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "serve" -d 'Serve the simulated firewall over SSH on loopback until interrupted'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand demo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l plan-out -d 'Save the plan for `kmsctl apply` instead of doing it' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l reason -d 'Why; goes into the history and into pfSense\'s own' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
@@ -202,6 +204,9 @@ always\t''
 never\t''"
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l problems -d 'Show only what is wrong or unknown'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l clean -d 'Remove what kmsctl left behind on the firewall, instead of looking; what is armed stays'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l dry-run -d 'Show what would be done; change nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s y -l yes -d 'Do not ask'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand doctor" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'

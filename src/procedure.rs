@@ -5,6 +5,7 @@
 //! nowhere else, and the history is written nowhere else; tests hold both.
 
 mod carry;
+mod clean;
 mod configure;
 mod flags;
 mod keep;

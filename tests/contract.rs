@@ -22,6 +22,8 @@ mod apply_records;
 mod apply_way_back;
 #[path = "contract/campaign.rs"]
 mod campaign;
+#[path = "contract/clean.rs"]
+mod clean;
 #[path = "contract/link.rs"]
 mod link;
 #[path = "contract/link_kept.rs"]

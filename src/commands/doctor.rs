@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::context::{Context, interrupted};
+use super::context::{Context, interrupted, needed};
 use super::expose;
 use super::verify::{self, inside};
 use crate::clock::Clock;
@@ -16,9 +16,11 @@ use crate::domain::findings::doctor::login::{self, Login};
 use crate::domain::findings::doctor::{self, Facts};
 use crate::domain::findings::{Finding, Outcome, count};
 use crate::domain::hops::{Evidence, Known, Resolution, Trouble, backend, gate, names};
+use crate::domain::plan;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Question, Reading};
 use crate::firewall::link::Link;
+use crate::procedure::{self, Flags};
 use crate::settings::Become;
 use crate::terminal::{Tone, View};
 
@@ -30,6 +32,11 @@ pub struct Args {
     /// Show only what is wrong or unknown
     #[arg(long)]
     problems: bool,
+    /// Remove what kmsctl left behind on the firewall, instead of looking; what is armed stays
+    #[arg(long, conflicts_with = "problems")]
+    clean: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// The firewall's questions.
@@ -58,6 +65,14 @@ struct Visit {
 
 /// Runs `kmsctl doctor`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    if arguments.clean {
+        return Box::pin(clean(context, &arguments.flags)).await;
+    }
+    if arguments.flags.any() {
+        return Err(Failure::usage(
+            "doctor changes nothing; these flags belong to doctor --clean.",
+        ));
+    }
     let kubectl = inside::kubectl(context);
     let look = async {
         tokio::join!(
@@ -74,6 +89,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     findings.extend(of_firewall(context, &visit));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
+    findings.push(journal(context));
     context
         .terminal
         .show(&view(context, &visit, &findings, arguments)?)?;
@@ -84,6 +100,22 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             format!("Wrong: {wrong} of {} checks.", findings.len()),
         )),
     }
+}
+
+/// Removes leftovers, through the procedure.
+async fn clean(context: &Context, flags: &Flags) -> Result<()> {
+    let plan = |reading: &Reading| {
+        let leftovers = &needed(&reading.configured)?.leftovers;
+        Ok(plan::clean(leftovers, reading.clock.now))
+    };
+    procedure::change(
+        context,
+        flags,
+        "doctor --clean",
+        &[Question::Configured],
+        plan,
+    )
+    .await
 }
 
 fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args) -> Result<View> {
@@ -269,6 +301,27 @@ fn of_path(
     });
     findings.extend(backend::judge(&evidence));
     findings
+}
+
+/// Looks whether the history is whole: every line is chained to the one before.
+fn journal(context: &Context) -> Finding {
+    let check = "journal";
+    let journal = context.journal();
+    match journal.read() {
+        Err(error) => Finding::wrong(
+            check,
+            format!("The history cannot be read: {error}."),
+            "Without a history nothing is changed: look at the file and its rights.",
+        ),
+        Ok(contents) => doctor::journal(&doctor::Chain {
+            events: contents.events.len(),
+            broken: contents
+                .breaks
+                .first()
+                .map(|found| (found.line, found.what.as_str())),
+            torn: contents.torn,
+        }),
+    }
 }
 
 fn known<T>(fact: &Fact<T>) -> Known<&T> {

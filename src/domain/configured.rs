@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Armed, Running};
+use super::leftovers::Leftover;
 
 /// Everything the agent reports in one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,12 @@ pub struct Configured {
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
     #[serde(default)]
     pub unfinished: Vec<Running>,
+    /// Files of kmsctl's that have something to do, and those that are left over.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
+    /// Functions that a change needs and the firewall's PHP does not have.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// pfSense's own configuration history, newest first, at most 30 entries.
     #[serde(default)]
     pub history: Vec<Revision>,

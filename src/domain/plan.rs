@@ -4,6 +4,7 @@
 
 mod build;
 mod caps;
+mod clean;
 mod entry;
 mod exposure;
 mod facts;
@@ -25,6 +26,7 @@ use super::pf::table::TableName;
 
 pub use build::apply;
 pub use caps::{Wanted, limits, ratelimit};
+pub use clean::{clean, facts as clean_facts};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{Present, Saved, Terms, restore, revoke};
 pub use facts::{
@@ -227,6 +229,11 @@ pub enum Operation {
     Keep {
         /// The change's id.
         id: ChangeId,
+    },
+    /// Removes files that kmsctl left behind on the firewall.
+    Clean {
+        /// Where they are.
+        paths: Vec<String>,
     },
 }
 

@@ -4,11 +4,14 @@
 //! Never used, whatever it would save: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
 //! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
 
-use super::agent::{self, AgentError, ApplyRequest, KeepRequest, OutcomeRequest, Request};
+use super::agent::{
+    self, AgentError, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, Request,
+};
 use super::facts::{FactError, Paths, Question, Reading, Survey, Told};
 use super::script::{Command, NOT_RUN, Nonce, Script, Word};
 use super::shell::Shell;
 use crate::domain::change::{Answer, Kept, Outcome};
+use crate::domain::leftovers::Cleaned;
 use crate::domain::pf::message::{self, Message};
 use crate::domain::pf::table::{self, Mark, TableName};
 use crate::domain::plan::{Address, PlannedState};
@@ -32,6 +35,8 @@ pub enum Action {
     Outcome(OutcomeRequest),
     /// Disarms a way back.
     Keep(KeepRequest),
+    /// Removes what was left behind.
+    Clean(CleanRequest),
 }
 
 /// What became of an action.
@@ -47,6 +52,8 @@ pub enum Done {
     Answered(Answer),
     /// What became of the way back.
     Kept(Kept),
+    /// What became of the leftovers.
+    Cleaned(Cleaned),
 }
 
 /// Actions and the questions that prove them, in one shell and one round.
@@ -130,6 +137,9 @@ impl Errand {
             Action::Keep(_) => {
                 asked(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
             }
+            Action::Clean(_) => {
+                asked(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
+            }
         }
     }
 }
@@ -181,6 +191,7 @@ fn commands_of(action: &Action, paths: &Paths, agent_nonce: &Nonce, commands: &m
         Action::Apply(request) => agent(Request::Apply(request.clone())),
         Action::Outcome(request) => agent(Request::Outcome(request.clone())),
         Action::Keep(request) => agent(Request::Keep(request.clone())),
+        Action::Clean(request) => agent(Request::Clean(request.clone())),
     };
     commands.push(command);
 }

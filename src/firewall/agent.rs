@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::script::{Command, Nonce, Word};
 use crate::domain::change::{Answer, Kept, Outcome};
 use crate::domain::configured::Configured;
+use crate::domain::leftovers::Cleaned;
 use crate::error::Failure;
 
 mod request;
 
-pub use request::{ApplyRequest, KeepRequest, OutcomeRequest, ReadRequest, Request};
+pub use request::{ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request};
 
 /// A longer answer is not one of ours: a hundred rules are about 60 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
@@ -109,6 +110,11 @@ pub fn parse_answer(stdout: &[u8], nonce: &Nonce) -> Result<Answer, AgentError> 
 
 /// Reads what became of a [`KeepRequest`].
 pub fn parse_kept(stdout: &[u8], nonce: &Nonce) -> Result<Kept, AgentError> {
+    read_answer(stdout, nonce)
+}
+
+/// Reads what became of a [`CleanRequest`].
+pub fn parse_cleaned(stdout: &[u8], nonce: &Nonce) -> Result<Cleaned, AgentError> {
     read_answer(stdout, nonce)
 }
 

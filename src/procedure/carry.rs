@@ -1,7 +1,7 @@
 //! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
 //! is never repeated blindly: a lost connection is told to the part that knows how to ask what happened.
 
-use super::{Carried, configure, keep, states, table};
+use super::{Carried, clean, configure, keep, states, table};
 use crate::commands::context::{Context, Session};
 use crate::domain::plan::{Operation, Plan};
 use crate::error::{Kind, Result};
@@ -46,6 +46,7 @@ pub(super) async fn out(
             configure::carry(context, session, &wanted, before).await
         }
         Operation::Keep { id } => keep::carry(context, session, id).await,
+        Operation::Clean { paths } => clean::carry(context, session, plan, paths).await,
     }
 }
 

@@ -92,6 +92,11 @@ impl Flags {
         .hint("Look first with --dry-run; then run it with --yes."))
     }
 
+    /// Returns whether one of them is set.
+    pub fn any(&self) -> bool {
+        self.shows_only() || self.yes || self.reason.is_some()
+    }
+
     /// Returns whether the plan is only shown or saved.
     pub fn shows_only(&self) -> bool {
         self.dry_run || self.plan_out.is_some()

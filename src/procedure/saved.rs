@@ -144,7 +144,9 @@ fn questions(operation: &Operation) -> &'static [Question] {
             &[Question::Client, Question::Table]
         }
         Operation::StatesKill { .. } => &[Question::States(None), Question::Configured],
-        Operation::Configuration { .. } | Operation::Keep { .. } => super::configure::PROOF,
+        Operation::Configuration { .. } | Operation::Keep { .. } | Operation::Clean { .. } => {
+            super::configure::PROOF
+        }
     }
 }
 
@@ -186,6 +188,11 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             Ok(plan::Seen::of(state_facts(
                 live.chosen(&choice).into_iter(),
             )))
+        }
+        Operation::Clean { paths } => {
+            let leftovers = needed(&reading.configured)?.leftovers.iter();
+            let planned = leftovers.filter(|file| paths.contains(&file.path));
+            Ok(plan::Seen::of(plan::clean_facts(planned)))
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
             let configured = needed(&reading.configured)?;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::agent::ledger::Ledger;
 use super::configuration::{Configuration, generate};
 use super::pf::Pf;
 use crate::domain::change::Element;
@@ -40,6 +41,8 @@ pub enum Scenario {
     Half,
     /// The filter rule is in force, the NAT rule is disabled.
     HalfFilter,
+    /// As [`Scenario::Open`], but an earlier crash of kmsctl has left its files behind.
+    Leftovers,
     /// A ruleset that a change makes does not load; the one before does.
     LoadFails,
     /// Another operator is making a change, and does not come to an end.
@@ -71,7 +74,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario, in alphabetical order of [`Scenario::name`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Absent,
         Self::BackendDead,
         Self::Closed,
@@ -83,6 +86,7 @@ impl Scenario {
         Self::HaPeer,
         Self::Half,
         Self::HalfFilter,
+        Self::Leftovers,
         Self::LoadFails,
         Self::Locked,
         Self::LostUpdate,
@@ -112,6 +116,7 @@ impl Scenario {
             Self::HaPeer => "ha-peer",
             Self::Half => "half",
             Self::HalfFilter => "half-filter",
+            Self::Leftovers => "leftovers",
             Self::LoadFails => "load-fails",
             Self::Locked => "locked",
             Self::LostUpdate => "lost-update",
@@ -151,6 +156,14 @@ impl Scenario {
         let since = pf.since;
         pf.load(&ruleset, since);
         pf
+    }
+
+    /// Returns what kmsctl keeps on the box at first; epoch milliseconds.
+    pub fn ledger(self, now: i64) -> Ledger {
+        match self {
+            Self::Leftovers => Ledger::after_a_crash(now),
+            _ => Ledger::default(),
+        }
     }
 
     /// Returns the configuration that the box holds.

@@ -116,7 +116,7 @@ impl World {
             scenario,
             pf: scenario.load(begin),
             configuration: scenario.configuration(),
-            ledger: Ledger::default(),
+            ledger: scenario.ledger(now),
             cut: None,
             random: Random::new(seed),
             queue: BinaryHeap::new(),

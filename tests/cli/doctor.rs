@@ -66,6 +66,7 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
         ("closed", &[]),
         ("drifted", &["caps", "pending-changes"]),
+        ("leftovers", &["leftovers"]),
         ("no-cron", &["expiry"]),
         ("pass-association", &["association", "caps"]),
         ("pf-disabled", &["pf"]),
@@ -265,4 +266,118 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
         );
         assert!(outcome.stdout.contains(told), "{body}: {outcome}");
     }
+}
+
+#[test]
+fn leftovers_are_removed_through_the_procedure() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
+    let plan = environment.home().join("plan.json");
+    let plan = plan.to_str().expect("a path");
+    let _ = environment
+        .demo(&["doctor", "--clean", "--plan-out", plan])
+        .success();
+    // A temporary change beside them: its way back must stay.
+    let armed = environment
+        .demo(&[
+            "ratelimit",
+            "tighten",
+            "--for",
+            "30m",
+            "--yes",
+            "-o",
+            "json",
+        ])
+        .json()["data"]
+        .clone();
+    let id = armed["id"].as_str().expect("an id");
+    let before = environment.demo(&["doctor", "--problems", "-o", "json"]);
+    assert_eq!(before.code, Some(3), "{before}");
+    assert_eq!(
+        results(&before, "findings").into_iter().collect::<Vec<_>>(),
+        [("leftovers".into(), "wrong".into())]
+    );
+    assert!(
+        before.stdout.contains("Pending") && before.stdout.contains(id),
+        "{before}"
+    );
+    assert!(before.stdout.contains("doctor --clean"), "{before}");
+
+    let shown = environment
+        .demo(&["doctor", "--clean", "--dry-run"])
+        .success();
+    assert!(
+        shown.contains("3 d old") && shown.contains("2 files still"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains(id),
+        "what is armed is not in the plan: {shown}"
+    );
+    let refused = environment.demo(&["doctor", "--clean"]);
+    assert_eq!(refused.code, Some(4), "nobody can confirm: {refused}");
+
+    let done = environment
+        .demo(&["doctor", "--clean", "--yes", "-o", "json"])
+        .json()["data"]
+        .clone();
+    assert_eq!(done["outcome"], "done", "{done:#}");
+    let entry = done["id"].as_str().expect("an id");
+    let told = environment.demo(&["history", entry]).success();
+    assert!(told.contains("doctor --clean"), "{told}");
+    let stale = environment.demo(&["apply", plan, "--yes"]).fails_with(6);
+    assert!(stale.contains("stale"), "{stale}");
+
+    let after = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(results(&after, "findings")["leftovers"], "ok", "{after}");
+    assert!(
+        after.stdout.contains(id),
+        "the way back is still armed: {after}"
+    );
+    let again = environment
+        .demo(&["doctor", "--clean", "--yes", "-o", "json"])
+        .json();
+    assert_eq!(again["data"]["outcome"], "nothing-to-do");
+}
+
+#[test]
+fn a_lock_that_is_held_leaves_everything_where_it_is() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "locked");
+    let outcome = environment.demo(&["doctor", "--clean", "--yes"]);
+    assert!(
+        outcome.stdout.contains("1 file still has something to do"),
+        "{outcome}"
+    );
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+}
+
+#[test]
+fn doctor_itself_takes_no_flag_of_a_change() {
+    let environment = TestEnvironment::new();
+    for flag in ["--yes", "--dry-run"] {
+        let _ = environment.demo(&["doctor", flag]).fails_with(2);
+    }
+    let _ = environment
+        .demo(&["doctor", "--clean", "--problems"])
+        .fails_with(2);
+}
+
+#[test]
+fn a_history_that_was_tampered_with_is_told() {
+    let environment = TestEnvironment::new();
+    let _ = environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .success();
+    let fine = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(results(&fine, "findings")["journal"], "ok", "{fine}");
+    let path = environment
+        .home()
+        .join(".local/state/kmsctl/demo/journal.jsonl");
+    let text = std::fs::read_to_string(&path).expect("a history");
+    std::fs::write(&path, text.replacen("tighten", "loosen.", 1)).expect("a history");
+    let broken = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(results(&broken, "findings")["journal"], "wrong", "{broken}");
+    assert!(broken.stdout.contains("broken at line 1"), "{broken}");
+    std::fs::write(&path, text.trim_end()).expect("a history");
+    let torn = environment.demo(&["doctor", "-o", "json"]);
+    assert_eq!(results(&torn, "findings")["journal"], "unknown", "{torn}");
 }

@@ -5,8 +5,11 @@ use kmsctl::domain::change::{
     Answer, Change, ChangeId, Element, Ending, Kept, Outcome, Placed, Records,
 };
 use kmsctl::domain::configured::Configured;
+use kmsctl::domain::leftovers::Cleaned;
 use kmsctl::domain::pf::rule::Rate;
-use kmsctl::firewall::agent::{self, ApplyRequest, KeepRequest, OutcomeRequest, Request};
+use kmsctl::firewall::agent::{
+    self, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, Request,
+};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -22,7 +25,12 @@ pub trait Firewall {
     fn deadline(&mut self, id: &ChangeId);
     /// Prints `pfctl -P -sr` and `pfctl -P -sn`.
     fn loaded(&mut self) -> (String, String);
+    /// Becomes a firewall on which a crash has left kmsctl's files of [`CRASHED`] and a dead lock.
+    fn crash(&mut self);
 }
+
+/// The change whose files a crash has left behind.
+pub const CRASHED: &str = "5f1e7c0d9a42";
 
 impl Firewall for ChangingBox {
     fn ask(&mut self, request: &Request) -> Vec<u8> {
@@ -42,6 +50,18 @@ impl Firewall for ChangingBox {
     fn loaded(&mut self) -> (String, String) {
         (self.text("pf/sr"), self.text("pf/sn"))
     }
+
+    fn crash(&mut self) {
+        for name in [
+            format!("conf/kmsctl/config-{CRASHED}.xml"),
+            format!("conf/kmsctl/revert-{CRASHED}.php"),
+            format!("etc/cron.d/kmsctl-{CRASHED}"),
+        ] {
+            self.php().write(&name, b"#\n");
+        }
+        let lock = br#"{"id":"x1","who":"anna@desk","what":"caps","since":1,"pid":1}"#;
+        self.php().write("conf/kmsctl/lock", lock);
+    }
 }
 
 /// A name, and what is done to a firewall.
@@ -49,7 +69,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 14] = [
+    let scenarios: [Case<F>; 15] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -64,6 +84,7 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a temporary change is kept", kept),
         ("a way back leaves other people's changes alone", left_alone),
         ("what cannot work is refused", refused),
+        ("leftovers are told and removed, and nothing else", cleaned),
     ];
     for (name, scenario) in scenarios {
         eprintln!("{name}");
@@ -172,6 +193,107 @@ fn keep(firewall: &mut impl Firewall, name: &str) -> Kept {
         id: id(name),
     };
     agent::parse_kept(&firewall.ask(&Request::Keep(asked)), &nonce()).expect("an answer")
+}
+
+#[track_caller]
+fn clean(firewall: &mut impl Firewall, paths: Vec<String>) -> Cleaned {
+    let asked = CleanRequest {
+        service: request(),
+        id: id("clean-1"),
+        who: "viktor@laptop".into(),
+        paths,
+    };
+    agent::parse_cleaned(&firewall.ask(&Request::Clean(asked)), &nonce()).expect("an answer")
+}
+
+/// Names of files by whether they are stale.
+fn leftovers(firewall: &mut impl Firewall, stale: bool) -> Vec<String> {
+    let files = reading(firewall).leftovers.into_iter();
+    let files = files.filter(|file| file.stale == stale);
+    let mut names: Vec<String> = files
+        .map(|file| {
+            assert!(!file.why.is_empty() && file.since > 0, "{file:?}");
+            file.path.rsplit('/').next().expect("a name").to_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn cleaned(firewall: &mut impl Firewall) {
+    assert_eq!(reading(firewall).leftovers, []);
+    firewall.crash();
+    let lock = |firewall: &mut _| {
+        let files = reading(firewall).leftovers.into_iter();
+        let mut locks = files.filter(|file| file.path.ends_with("/lock"));
+        locks.next()
+    };
+    let dead = lock(firewall).expect("the lock of a process that ended");
+    assert!(dead.stale && dead.why.contains("anna@desk"), "{dead:?}");
+    assert!(matches!(
+        clean(firewall, vec![dead.path]),
+        Cleaned::Done { removed, .. } if removed.len() == 1
+    ));
+    assert_eq!(lock(firewall), None);
+    firewall.crash();
+    // A dead lock and dead files are in nobody's way.
+    let (outcome, _) = temporary(firewall, "t1", caps(Some(20), None));
+    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(lock(firewall), None, "the next change has taken it");
+    let armed = reading(firewall).armed;
+    assert_eq!(armed.len(), 1);
+    let crashed = [
+        format!("config-{CRASHED}.xml"),
+        format!("kmsctl-{CRASHED}"),
+        format!("revert-{CRASHED}.php"),
+    ];
+    let told = leftovers(firewall, true);
+    assert!(crashed.iter().all(|name| told.contains(name)), "{told:?}");
+    let pending = leftovers(firewall, false);
+    for name in ["kmsctl-t1", "revert-t1.php"] {
+        assert!(pending.iter().any(|other| other == name), "{pending:?}");
+    }
+
+    // Everything is named, and what is not ours as well: only leftovers go.
+    let mut paths: Vec<String> = reading(firewall)
+        .leftovers
+        .into_iter()
+        .map(|file| file.path)
+        .collect();
+    paths.push("/conf/config.xml".to_owned());
+    let all = paths.len();
+    let Cleaned::Done { removed, kept } = clean(firewall, paths) else {
+        panic!("locked");
+    };
+    let gone = removed.iter().filter(|path| path.contains(CRASHED)).count();
+    assert_eq!(gone, 3, "{removed:?} {kept:?}");
+    assert_eq!(removed.len() + kept.len(), all);
+    assert!(
+        kept.iter().filter(|file| file.path.contains("t1")).count() >= 2,
+        "{kept:?}"
+    );
+    reading(firewall);
+    assert!(
+        !leftovers(firewall, true)
+            .iter()
+            .any(|name| crashed.contains(name)),
+        "gone"
+    );
+    assert_eq!(leftovers(firewall, false), pending, "what is armed stays");
+    assert_eq!(reading(firewall).armed, armed);
+    // Asked again, it says the same.
+    let again = clean(firewall, removed.clone());
+    assert_eq!(
+        again,
+        Cleaned::Done {
+            removed,
+            kept: Vec::new()
+        }
+    );
+    firewall.deadline(&id("t1"));
+    firewall.minute();
+    assert_eq!(reading(firewall).armed, [], "the way back works");
+    open_with(firewall, CAPS);
 }
 
 /// The loaded rules of the exposure: filter rule, redirection.

@@ -134,6 +134,16 @@ impl Firewall for DemoBox {
         let text = |reply: &Reply| String::from_utf8(reply.stdout.clone()).unwrap();
         (text(&replies[0]), text(&replies[1]))
     }
+
+    fn crash(&mut self) {
+        if self.scenario == Scenario::Leftovers {
+            // Another box, and the same again.
+            self.scenario = Scenario::Open;
+            self.restart();
+        }
+        self.scenario = Scenario::Leftovers;
+        self.restart();
+    }
 }
 
 #[test]

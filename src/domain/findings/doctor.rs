@@ -13,10 +13,13 @@ use crate::domain::hops::reply::within;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::service::Service;
 
+mod left;
 pub mod login;
 mod rules;
 #[cfg(test)]
 mod tests;
+
+pub use left::{Chain, journal};
 
 /// pfSense versions whose own code kmsctl's script was run with.
 pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];
@@ -76,7 +79,7 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     ]
     .into_iter()
     .chain(rules::judge(facts))
-    .chain([leftovers(facts)])
+    .chain([left::judge(facts)])
     .collect()
 }
 
@@ -141,8 +144,26 @@ fn php(facts: &Facts<'_>) -> Finding {
             told,
             "Upgrade pfSense: kmsctl needs PHP 7.4 or newer.",
         ),
-        _ => Finding::ok(check, told),
+        _ => missing(check, told, facts),
     }
+}
+
+fn missing(check: &'static str, told: String, facts: &Facts<'_>) -> Finding {
+    let missing = facts
+        .configured
+        .as_ref()
+        .map_or_else(|_| Vec::new(), |configured| configured.missing.clone());
+    if missing.is_empty() {
+        return Finding::ok(check, told);
+    }
+    Finding::wrong(
+        check,
+        format!(
+            "{told} It lacks what a change needs: {}.",
+            missing.join(", ")
+        ),
+        "Change nothing with kmsctl on this firewall; reading is safe.",
+    )
 }
 
 fn pf(facts: &Facts<'_>) -> Finding {
@@ -347,19 +368,4 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
             ),
         },
     )
-}
-
-fn leftovers(facts: &Facts<'_>) -> Finding {
-    match &facts.armed {
-        Err(trouble) => trouble.finding("leftovers"),
-        Ok([]) => Finding::ok("leftovers", "kmsctl has nothing armed on the firewall."),
-        Ok(files) => Finding::unknown(
-            "leftovers",
-            format!(
-                "Armed in /etc/cron.d: {}. Temporary changes have their way back there.",
-                files.join(", ")
-            ),
-        )
-        .fix("`kmsctl history` tells which are pending; any other is a leftover."),
-    }
 }

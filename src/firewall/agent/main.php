@@ -33,6 +33,8 @@ function kmsctl_do($request) {
 		return kmsctl_tell($request);
 	case 'keep':
 		return kmsctl_keep($request);
+	case 'clean':
+		return kmsctl_clean($request);
 	case 'revert':
 		return kmsctl_revert($request);
 	default:

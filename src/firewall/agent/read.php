@@ -218,6 +218,17 @@ function kmsctl_dirty() {
 	return $dirty;
 }
 
+/* What kmsctl calls and this PHP, or pfSense's code as far as a read loads it, does not have. */
+function kmsctl_missing() {
+	$needed = array('escapeshellarg', 'exec', 'flock', 'fsync', 'is_subsystem_dirty', 'json_encode', 'link', 'preg_match',
+	    'write_config');
+	/* PHP has it since 8.1; before, a power cut can cost a file of ours. */
+	$needed = array_diff($needed, PHP_VERSION_ID < 80100 ? array('fsync') : array());
+	return array_values(array_filter($needed, function ($name) {
+		return !function_exists($name);
+	}));
+}
+
 function kmsctl_read($request) {
 	$nat = kmsctl_nat($request);
 	$revision = kmsctl_section('revision');
@@ -239,6 +250,8 @@ function kmsctl_read($request) {
 		'fingerprint' => kmsctl_fingerprint($request),
 		'armed' => kmsctl_armed(),
 		'unfinished' => kmsctl_unfinished(),
+		'leftovers' => kmsctl_leftovers(),
+		'missing' => kmsctl_missing(),
 		'history' => kmsctl_history(),
 	);
 }

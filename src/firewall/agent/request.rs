@@ -21,6 +21,7 @@ const READING: &str = concat!(
     include_str!("read.php"),
     include_str!("records.php"),
     include_str!("store.php"),
+    include_str!("leftovers.php"),
     include_str!("main.php"),
 );
 
@@ -30,6 +31,7 @@ const CHANGING: &str = concat!(
     include_str!("read.php"),
     include_str!("records.php"),
     include_str!("store.php"),
+    include_str!("leftovers.php"),
     include_str!("change.php"),
     include_str!("build.php"),
     include_str!("job.php"),
@@ -37,6 +39,7 @@ const CHANGING: &str = concat!(
     include_str!("write.php"),
     include_str!("apply.php"),
     include_str!("finish.php"),
+    include_str!("clean.php"),
     include_str!("main.php"),
 );
 
@@ -114,6 +117,19 @@ pub struct KeepRequest {
     pub id: ChangeId,
 }
 
+/// Remove what was left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanRequest {
+    /// Whose rules.
+    pub service: ReadRequest,
+    /// The name of this change.
+    pub id: ChangeId,
+    /// Who asks, such as `viktor@laptop`.
+    pub who: String,
+    /// The files; each is removed only if it still is left over.
+    pub paths: Vec<String>,
+}
+
 /// Any of the questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -125,6 +141,8 @@ pub enum Request {
     Outcome(OutcomeRequest),
     /// Answered by a [`Kept`](crate::domain::change::Kept).
     Keep(KeepRequest),
+    /// Answered by a [`Cleaned`](crate::domain::leftovers::Cleaned).
+    Clean(CleanRequest),
 }
 
 /// A question as it travels.
@@ -168,6 +186,11 @@ enum Action {
     Keep {
         id: ChangeId,
     },
+    Clean {
+        id: ChangeId,
+        who: String,
+        paths: Vec<String>,
+    },
 }
 
 impl Request {
@@ -177,6 +200,7 @@ impl Request {
             Self::Apply(request) => &request.service,
             Self::Outcome(request) => &request.service,
             Self::Keep(request) => &request.service,
+            Self::Clean(request) => &request.service,
         }
     }
 
@@ -199,6 +223,11 @@ impl Request {
             Self::Keep(request) => Action::Keep {
                 id: request.id.clone(),
             },
+            Self::Clean(request) => Action::Clean {
+                id: request.id.clone(),
+                who: request.who.clone(),
+                paths: request.paths.clone(),
+            },
         }
     }
 
@@ -219,7 +248,7 @@ impl Request {
         };
         let script = match self {
             Self::Read(_) => READING,
-            Self::Apply(_) | Self::Outcome(_) | Self::Keep(_) => CHANGING,
+            Self::Apply(_) | Self::Outcome(_) | Self::Keep(_) | Self::Clean(_) => CHANGING,
         };
         let literal = BASE64.encode(serde_json::to_vec(&envelope).unwrap_or_default());
         let input = script
@@ -279,6 +308,12 @@ fn of_action(action: Action, service: ReadRequest) -> Request {
             settle,
         }),
         Action::Keep { id } => Request::Keep(KeepRequest { service, id }),
+        Action::Clean { id, who, paths } => Request::Clean(CleanRequest {
+            service,
+            id,
+            who,
+            paths,
+        }),
     }
 }
 
@@ -356,7 +391,16 @@ mod tests {
             }),
             Request::Keep(KeepRequest {
                 service: service(),
+                id: id.clone(),
+            }),
+            Request::Clean(CleanRequest {
+                service: service(),
                 id,
+                who: "viktor@laptop".into(),
+                paths: vec![
+                    "/conf/kmsctl/revert-x.php".into(),
+                    "'); system('id'); ('".into(),
+                ],
             }),
         ]
     }

@@ -41,6 +41,13 @@ pub fn apply(world: &mut World, request: &ApplyRequest) -> Outcome {
         return stored.outcome.clone();
     }
     let outcome = begin(world, request);
+    if world.scenario != Scenario::Locked {
+        // Whoever takes the lock writes his own name into it, and takes it out again.
+        world
+            .ledger
+            .debris
+            .retain(|file| !file.path.ends_with("/lock"));
+    }
     world.cut = match world.scenario {
         Scenario::CutAfterApply => Some(Cut::AfterAnswer),
         Scenario::CutBeforeAnswer => Some(Cut::BeforeAnswer),

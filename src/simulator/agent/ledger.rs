@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words;
 use crate::domain::change::{Armed, Change, ChangeId, Outcome};
+use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
 
@@ -20,6 +21,9 @@ const MINUTE: i64 = 60;
 pub struct Ledger {
     stored: Vec<Stored>,
     void: Vec<ChangeId>,
+    /// What crashes have left behind.
+    #[serde(default)]
+    pub debris: Vec<Leftover>,
 }
 
 /// One change that was made.
@@ -86,6 +90,30 @@ impl Stored {
 }
 
 impl Ledger {
+    /// Returns what a crash three days ago has left behind; epoch milliseconds.
+    pub fn after_a_crash(now: i64) -> Self {
+        let since = now.div_euclid(1000) - 3 * 86_400;
+        let file = |path: &str, why: &str| Leftover {
+            path: path.to_owned(),
+            since,
+            stale: true,
+            why: why.to_owned(),
+        };
+        let unknown = "no change of this name is kept here";
+        Self {
+            debris: vec![
+                file("/conf/kmsctl/config-5f1e7c0d9a42.xml", unknown),
+                file(
+                    "/conf/kmsctl/lock",
+                    "the process of anna@desk that held it has ended",
+                ),
+                file("/conf/kmsctl/revert-5f1e7c0d9a42.php", unknown),
+                file("/etc/cron.d/kmsctl-5f1e7c0d9a42", unknown),
+            ],
+            ..Self::default()
+        }
+    }
+
     /// Returns what is kept of a change.
     pub fn get(&self, id: &ChangeId) -> Option<&Stored> {
         self.stored.iter().find(|stored| stored.outcome.id == *id)

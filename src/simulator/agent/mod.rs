@@ -15,7 +15,10 @@ use super::scenario::Scenario;
 use super::world::World;
 use crate::domain::change::{Answer, Kept};
 use crate::domain::configured::Configured;
-use crate::firewall::agent::{KeepRequest, OutcomeRequest, ReadRequest, Request, encode_reply};
+use crate::domain::leftovers::{Cleaned, Leftover, NotRemoved};
+use crate::firewall::agent::{
+    CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request, encode_reply,
+};
 pub use apply::{apply, revert};
 use pair::Pair;
 
@@ -45,6 +48,7 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
         Request::Apply(request) => encode_reply(&apply(world, &request), &nonce),
         Request::Outcome(request) => encode_reply(&outcome(world, &request), &nonce),
         Request::Keep(request) => encode_reply(&keep(world, &request), &nonce),
+        Request::Clean(request) => encode_reply(&clean(world, &request), &nonce),
     })
 }
 
@@ -55,6 +59,7 @@ pub fn read(world: &World, request: &ReadRequest) -> Configured {
         fingerprint: pair.fingerprint(&world.configuration),
         armed: world.ledger.armed(),
         unfinished: apply::holder(world).into_iter().collect(),
+        leftovers: leftovers(world),
         ..world.configuration.read(request)
     }
 }
@@ -94,6 +99,65 @@ pub fn keep(world: &mut World, request: &KeepRequest) -> Kept {
         None => Kept::NotArmed,
     }
 }
+
+/// Lists what has something to do, and what was left behind.
+fn leftovers(world: &World) -> Vec<Leftover> {
+    let mut found = world.ledger.debris.clone();
+    for armed in world.ledger.armed() {
+        for path in [
+            format!("/conf/kmsctl/revert-{}.php", armed.id),
+            format!("/etc/cron.d/kmsctl-{}", armed.id),
+        ] {
+            found.push(Leftover {
+                path,
+                since: world.now.div_euclid(1000),
+                stale: false,
+                why: format!("it takes back the change {} by {}", armed.id, armed.who),
+            });
+        }
+    }
+    if let Some(holder) = apply::holder(world) {
+        found.push(Leftover {
+            path: LOCK.to_owned(),
+            since: holder.since,
+            stale: false,
+            why: format!("{} holds it", holder.who),
+        });
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    found
+}
+
+/// Removes what was left behind.
+pub fn clean(world: &mut World, request: &CleanRequest) -> Cleaned {
+    if let Some(holder) = apply::holder(world) {
+        return Cleaned::Locked {
+            holder: Some(holder),
+        };
+    }
+    let files = leftovers(world);
+    let pending = |path: &str| files.iter().any(|file| file.path == path && !file.stale);
+    let (kept, removed): (Vec<String>, Vec<String>) = request
+        .paths
+        .iter()
+        .cloned()
+        .partition(|path| pending(path));
+    let debris = &mut world.ledger.debris;
+    debris.retain(|file| !removed.contains(&file.path));
+    Cleaned::Done {
+        removed,
+        kept: kept
+            .into_iter()
+            .map(|path| NotRemoved {
+                path,
+                why: "it is not left over any more".to_owned(),
+            })
+            .collect(),
+    }
+}
+
+/// Who makes a change stands in here.
+const LOCK: &str = "/conf/kmsctl/lock";
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,48 @@
+//! Files that kmsctl keeps on the firewall: which of them have something to do, and which were left behind by a crash, a
+//! restored backup, or time. The agent tells; removing them is a change like any other.
+
+use serde::{Deserialize, Serialize};
+
+use super::change::Running;
+
+/// A file of kmsctl's on the firewall.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: String,
+    /// Epoch seconds at which it was written.
+    pub since: i64,
+    /// Nothing needs it any more. What is not stale is pending, and stays.
+    pub stale: bool,
+    /// Why it is what it is: a clause for people.
+    pub why: String,
+}
+
+/// A file that was not removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotRemoved {
+    /// Where it is.
+    pub path: String,
+    /// A clause for people.
+    pub why: String,
+}
+
+/// What became of the wish to remove leftovers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cleaned", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Cleaned {
+    /// It was looked at each of them.
+    Done {
+        /// These are not there any more.
+        removed: Vec<String>,
+        /// These are.
+        kept: Vec<NotRemoved>,
+    },
+    /// A change is being made; ask again.
+    Locked {
+        /// By whom, where that is known.
+        holder: Option<Running>,
+    },
+}

@@ -1,0 +1,117 @@
+//! The plan to remove what kmsctl left behind on the firewall.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Confirm, Difference, Draft, Operation, Planned, Seen, Undo, counted};
+use crate::domain::leftovers::Leftover;
+
+/// Plans to remove every leftover; what still has something to do is left alone, and named.
+pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
+    let stale: Vec<&Leftover> = leftovers.iter().filter(|file| file.stale).collect();
+    let pending = leftovers.len() - stale.len();
+    let still = match pending {
+        0 => String::new(),
+        1 => " 1 file still has something to do, and stays.".to_owned(),
+        more => format!(" {more} files still have something to do, and stay."),
+    };
+    if stale.is_empty() {
+        return Planned::NothingToDo(format!(
+            "Nothing to do: kmsctl has left nothing behind on the firewall.{still}"
+        ));
+    }
+    let difference = |file: &&Leftover| {
+        let told = format!("{} old: {}", age(file.since, now), file.why);
+        Difference::new(&file.path, told, None::<&str>)
+    };
+    Draft {
+        what: format!(
+            "Remove {} of kmsctl's that nothing needs any more.",
+            counted(stale.len(), "file", "files")
+        ),
+        differences: stale.iter().map(difference).collect(),
+        checks: vec![
+            "None of these files is there any more.".to_owned(),
+            format!("What is armed stays armed.{still}"),
+        ],
+        undo: Undo::Impossible("What was removed had nothing to do any more.".to_owned()),
+        risks: Vec::new(),
+        confirm: Confirm::YesNo,
+        seen: Seen::of(facts(stale.iter().copied())),
+        operation: Operation::Clean {
+            paths: stale.iter().map(|file| file.path.clone()).collect(),
+        },
+        reverts_after: None,
+        undoes: None,
+    }
+    .into()
+}
+
+/// Returns what a plan about these files rests on.
+pub fn facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap<String, String> {
+    files
+        .map(|file| {
+            let word = if file.stale { "stale" } else { "pending" };
+            (file.path.clone(), format!("{word} since {}", file.since))
+        })
+        .collect()
+}
+
+/// Returns an age in its largest unit.
+fn age(since: i64, now: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(since).max(0);
+    match seconds {
+        0..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, stale: bool) -> Leftover {
+        Leftover {
+            path: path.to_owned(),
+            since: 1_795_000_000,
+            stale,
+            why: "no change of this name is kept here".to_owned(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + 3 * 86_400).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_left_over_is_removed_and_each_with_its_reason() {
+        let files = [
+            file("/conf/kmsctl/revert-a.php", true),
+            file("/conf/kmsctl/revert-b.php", false),
+        ];
+        let Planned::Change(draft) = clean(&files, now()) else {
+            panic!("nothing to do");
+        };
+        let paths = vec!["/conf/kmsctl/revert-a.php".to_owned()];
+        assert_eq!(draft.operation, Operation::Clean { paths });
+        let told = draft.differences[0].before.as_str().unwrap();
+        assert_eq!(told, "3 d old: no change of this name is kept here");
+        assert!(
+            draft.checks[1].contains("1 file still"),
+            "{:?}",
+            draft.checks
+        );
+    }
+
+    #[test]
+    fn pending_files_alone_are_nothing_to_do() {
+        let planned = clean(&[file("/conf/kmsctl/revert-b.php", false)], now());
+        assert!(
+            matches!(&planned, Planned::NothingToDo(told) if told.ends_with("and stays.")),
+            "{planned:?}"
+        );
+        assert!(matches!(clean(&[], now()), Planned::NothingToDo(_)));
+    }
+}

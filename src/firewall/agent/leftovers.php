@@ -1,0 +1,96 @@
+<?php
+/*
+ * What lies on the firewall under kmsctl's names: which of it still has something to do, and which is left over. Writes
+ * nothing.
+ */
+
+/* Every file of ours: its path => array(kind, id). Hidden ones are half-written. */
+function kmsctl_files() {
+	$state = kmsctl_state_directory();
+	$cron = dirname(kmsctl_path('etc_path', '/etc') . '/cron.d/x');
+	$found = array();
+	foreach (array(
+		array("{$cron}/kmsctl-*", '#/kmsctl-([^/]+)$#', 'job'),
+		array("{$state}/revert-*.php", '#/revert-([^/]+)\.php$#', 'job'),
+		array("{$state}/config-*.xml", '#/config-([^/]+)\.xml$#', 'job'),
+		array("{$state}/change-*.json", '#/change-([^/]+)\.json$#', 'change'),
+		array("{$state}/lost-*.xml", '#/lost-([^/]+)-[0-9]+\.xml$#', 'lost'),
+		array("{$state}/.*.new", '#/(\.[^/]+)$#', 'half'),
+		array("{$state}/.claim-*", '#/(\.[^/]+)$#', 'half'),
+		array("{$cron}/.kmsctl-*.new", '#/(\.[^/]+)$#', 'half'),
+	) as $kind) {
+		$paths = glob($kind[0]);
+		foreach (is_array($paths) ? $paths : array() as $path) {
+			if (preg_match($kind[1], $path, $name)) {
+				$found[$path] = array($kind[2], $name[1]);
+			}
+		}
+	}
+	ksort($found);
+	return $found;
+}
+
+/* An outcome stays for a week, to be asked about. */
+function kmsctl_is_old($stored) {
+	return $stored['phase'] === 'ended' && $stored['revert_at'] === null && $stored['since'] < time() - 604800;
+}
+
+/* array(whether it is left over, why), or null for a file that is where it belongs. */
+function kmsctl_standing($path, $kind, $id) {
+	if ($kind === 'half') {
+		return (int) @filemtime($path) < time() - 3600 ? array(true, 'it was never finished') : null;
+	}
+	$stored = kmsctl_stored($id);
+	if ($stored === null) {
+		if ($kind === 'change') {
+			return array(true, 'it cannot be read');
+		}
+		return array(true, is_file(kmsctl_stored_path($id)) ? 'the record of its change cannot be read'
+		    : 'no change of this name is kept here');
+	}
+	if ($kind === 'change' || $kind === 'lost') {
+		return kmsctl_is_old($stored) ? array(true, 'its change ended more than a week ago') : null;
+	}
+	if ($stored['phase'] !== 'ended') {
+		return array(false, "the change {$id} by {$stored['who']} is not finished");
+	}
+	if ($stored['revert_at'] !== null) {
+		$at = gmdate('Y-m-d H:i:s', $stored['revert_at']);
+		return array(false, "it takes back the change {$id} by {$stored['who']} at {$at} UTC");
+	}
+	return array(true, "the change {$id} has ended, and nothing takes it back");
+}
+
+/* The lock dies with its process; what it says may stay. While a change is made this fails at once; it is not even
+ * tried where nobody has said anything, so that looking is in nobody's way. */
+function kmsctl_lock_standing() {
+	$path = kmsctl_state_directory() . '/lock';
+	$held = json_decode((string) @file_get_contents($path), true);
+	if (!is_array($held) || !isset($held['who'])) {
+		return null;
+	}
+	$file = @fopen($path, 'r');
+	$free = $file !== false && flock($file, LOCK_SH | LOCK_NB);
+	if ($file !== false) {
+		fclose($file);
+	}
+	return $free ? array(true, "the process of {$held['who']} that held it has ended") : array(false, "{$held['who']} holds it");
+}
+
+function kmsctl_leftovers() {
+	$found = array();
+	$standing = kmsctl_lock_standing();
+	if ($standing !== null) {
+		$path = kmsctl_state_directory() . '/lock';
+		$found[] = array('path' => $path, 'since' => (int) @filemtime($path), 'stale' => $standing[0], 'why' => $standing[1]);
+	}
+	foreach (kmsctl_files() as $path => $file) {
+		$standing = kmsctl_standing($path, $file[0], $file[1]);
+		if ($standing !== null && count($found) < 200) {
+			$found[] = array('path' => $path, 'since' => (int) @filemtime($path), 'stale' => $standing[0],
+			    'why' => substr($standing[1], 0, 200));
+		}
+	}
+	return $found;
+}
+?>

@@ -1,0 +1,155 @@
+//! Leftovers under real PHP: each kind told from what has something to do, a lock that lives, and files that are not
+//! ours. What every firewall must do about leftovers is in the contract of changes.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use kmsctl::domain::leftovers::{Cleaned, Leftover};
+use kmsctl::firewall::agent::{self, CleanRequest, Request};
+
+use super::agent::boxes::{Fixture, Version};
+use super::agent::changing::ChangingBox;
+use super::agent::{nonce, php, request};
+use super::apply::{caps, done, id, reading};
+
+fn clean(firewall: &ChangingBox, paths: &[String]) -> Cleaned {
+    let asked = CleanRequest {
+        service: request(),
+        id: id("clean-1"),
+        who: "viktor@laptop".into(),
+        paths: paths.to_vec(),
+    };
+    let run = firewall.ask(&Request::Clean(asked));
+    assert_eq!(run.stderr, "", "PHP complains");
+    agent::parse_cleaned(&run.stdout, &nonce()).expect("an answer")
+}
+
+fn of<'a>(files: &'a [Leftover], name: &str) -> Option<&'a Leftover> {
+    files.iter().find(|file| file.path.ends_with(name))
+}
+
+fn path(firewall: &ChangingBox, name: &str) -> String {
+    firewall.file(name).display().to_string()
+}
+
+/// Makes a file an hour and more old.
+fn old(firewall: &ChangingBox, name: &str) {
+    let file = std::fs::File::options()
+        .write(true)
+        .open(firewall.file(name))
+        .expect("the file");
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    file.set_modified(then).expect("an age");
+}
+
+#[test]
+fn each_kind_of_leftover_is_told_with_its_reason() {
+    if !php::available() {
+        return;
+    }
+    for version in [Version::V260, Version::V272] {
+        let mut firewall = ChangingBox::new(version, Fixture::Editor);
+        done(&mut firewall, "c1", caps(Some(20), None));
+        let ended = firewall.text("conf/kmsctl/change-c1.json");
+        let write = |name: &str, text: &str| firewall.php().write(name, text.as_bytes());
+        // An outcome of today is kept, to be asked about; so is another writer's version that belongs to it.
+        write("conf/kmsctl/lost-c1-1795350619.xml", "<pfsense/>");
+        // Its job should have gone with its end.
+        write("conf/kmsctl/revert-c1.php", "#");
+        write("etc/cron.d/kmsctl-c1", "#");
+        let long_ago = ended
+            .replace("\"c1\"", "\"c0\"")
+            .replace("\"since\":", "\"since\":-");
+        write("conf/kmsctl/change-c0.json", &long_ago);
+        write("conf/kmsctl/lost-c0-1795350619.xml", "<pfsense/>");
+        write("conf/kmsctl/change-c2.json", "{\"id\":");
+        write("conf/kmsctl/revert-c2.php", "#");
+        write("conf/kmsctl/.change-c3.json.new", "half");
+        write("conf/kmsctl/.change-c4.json.new", "half");
+        old(&firewall, "conf/kmsctl/.change-c3.json.new");
+        write("etc/cron.d/ntp", "# not ours");
+        let files = reading(&mut firewall).leftovers;
+        for (name, why) in [
+            ("revert-c1.php", "has ended"),
+            ("cron.d/kmsctl-c1", "has ended"),
+            ("change-c0.json", "more than a week ago"),
+            ("lost-c0-1795350619.xml", "more than a week ago"),
+            ("change-c2.json", "cannot be read"),
+            ("revert-c2.php", "record of its change cannot be read"),
+            (".change-c3.json.new", "never finished"),
+        ] {
+            let file = of(&files, name).unwrap_or_else(|| panic!("{name}: {files:#?}"));
+            assert!(file.stale && file.why.contains(why), "{file:?}");
+        }
+        assert_eq!(files.len(), 7, "{files:#?}");
+        let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        let Cleaned::Done { removed, kept } = clean(&firewall, &paths) else {
+            panic!("locked");
+        };
+        assert_eq!((removed.len(), kept.len()), (7, 0), "{kept:?}");
+        assert_eq!(reading(&mut firewall).leftovers, []);
+        for name in [
+            "conf/kmsctl/change-c1.json",
+            "conf/kmsctl/lost-c1-1795350619.xml",
+            "conf/kmsctl/.change-c4.json.new",
+            "etc/cron.d/ntp",
+        ] {
+            assert!(firewall.file(name).exists(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_leftover_is_never_removed() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = ChangingBox::new(Version::V272, Fixture::Editor);
+    done(&mut firewall, "c1", caps(Some(20), None));
+    let names = [
+        "conf/config.xml",
+        "conf/kmsctl/change-c1.json",
+        "conf/kmsctl/../config.xml",
+        "etc/version",
+    ];
+    let paths = names.map(|name| path(&firewall, name));
+    let Cleaned::Done { removed, kept } = clean(&firewall, &paths) else {
+        panic!("locked");
+    };
+    assert_eq!((removed.len(), kept.len()), (0, 4), "{removed:?}");
+    assert!(names.iter().all(|name| firewall.file(name).exists()));
+}
+
+#[test]
+fn while_a_change_is_made_nothing_is_removed() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = ChangingBox::new(Version::V272, Fixture::Editor);
+    done(&mut firewall, "c1", caps(Some(20), None));
+    let held = br#"{"id":"x1","who":"anna@desk","what":"caps","since":1795350619,"pid":1}"#;
+    firewall.php().write("conf/kmsctl/lock", held);
+    firewall.php().write("conf/kmsctl/revert-gone.php", b"#");
+    let lock = std::fs::File::open(firewall.file("conf/kmsctl/lock")).expect("the lock");
+    lock.lock().expect("held");
+    let files = reading(&mut firewall).leftovers;
+    let told = of(&files, "/lock").expect("the lock");
+    assert!(!told.stale && told.why == "anna@desk holds it", "{told:?}");
+    let job = path(&firewall, "conf/kmsctl/revert-gone.php");
+    let Cleaned::Locked { holder } = clean(&firewall, std::slice::from_ref(&job)) else {
+        panic!("not locked");
+    };
+    assert_eq!(holder.expect("by whom").who, "anna@desk");
+    assert!(firewall.file("conf/kmsctl/revert-gone.php").exists());
+    lock.unlock().expect("let go");
+    let files = reading(&mut firewall).leftovers;
+    assert!(of(&files, "/lock").expect("the lock").stale, "{files:?}");
+    assert!(
+        matches!(clean(&firewall, &[job]), Cleaned::Done { removed, .. } if removed.len() == 1)
+    );
+    assert_eq!(reading(&mut firewall).leftovers, [], "with the lock's own");
+    let mode = std::fs::metadata(firewall.file("conf/kmsctl/lock"))
+        .expect("the lock")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
