@@ -16,6 +16,8 @@ mod change;
 mod config;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/deploy.rs"]
+mod deploy;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/expose.rs"]
@@ -26,6 +28,10 @@ mod history;
 mod house;
 #[path = "cli/notifier.rs"]
 mod notifier;
+#[path = "cli/notifier_manifest.rs"]
+mod notifier_manifest;
+#[path = "cli/notifier_page.rs"]
+mod notifier_page;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

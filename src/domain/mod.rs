@@ -18,6 +18,7 @@ pub mod findings;
 pub mod freebsd;
 pub mod history;
 pub mod hops;
+pub mod manifest;
 pub mod overload;
 pub mod pf;
 pub mod plan;

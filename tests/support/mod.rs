@@ -9,6 +9,7 @@ pub mod environment;
 pub mod instrument;
 pub mod php;
 pub mod processes;
+pub mod side_car;
 pub mod skip;
 pub mod sshd;
 pub mod stubs;
