@@ -232,6 +232,9 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__expose,show)
                 cmd="kmsctl__subcmd__help__subcmd__expose__subcmd__show"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,manifest)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__manifest"
+                ;;
             kmsctl__subcmd__help__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
                 ;;
@@ -286,6 +289,9 @@ _kmsctl() {
             kmsctl__subcmd__notifier,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help"
                 ;;
+            kmsctl__subcmd__notifier,manifest)
+                cmd="kmsctl__subcmd__notifier__subcmd__manifest"
+                ;;
             kmsctl__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__replay"
                 ;;
@@ -294,6 +300,9 @@ _kmsctl() {
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,manifest)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__manifest"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
@@ -1738,8 +1747,22 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier)
-            opts="replay run"
+            opts="manifest replay run"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__manifest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2229,7 +2252,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay run help"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help manifest replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2274,7 +2297,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help)
-            opts="replay run help"
+            opts="manifest replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2288,6 +2311,20 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__manifest)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2322,6 +2359,55 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__manifest)
+            opts="-o -q -v -h --only --exec --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --only)
+                    COMPREPLY=($(compgen -W "service rbac secret patch" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

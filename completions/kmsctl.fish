@@ -343,22 +343,41 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -l demo -d 'Use the 
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
 ndjson\t''
 csv\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -f -a "manifest" -d 'Print the Kubernetes objects around your KMS server; applies nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from manifest replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l only -d 'Print these parts only: service, rbac, secret, patch' -r -f -a "service\t''
+rbac\t''
+secret\t''
+patch\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l exec -d 'Grant pods/exec too, which `notifier logs --server` needs; it allows any program in the pods'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from manifest" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
@@ -389,6 +408,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "manifest" -d 'Print the Kubernetes objects around your KMS server; applies nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -838,6 +858,7 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "restore" -d 'Open it again: enable both rules, put back what was deleted, or build them'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "revoke" -d 'Close it: disable both rules, then end live connections'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "manifest" -d 'Print the Kubernetes objects around your KMS server; applies nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "default" -d 'Set the caps of the preset `default`'

@@ -18,7 +18,7 @@
 //! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
 //! * [`outside`] — vantages: the service tried from outside, through SSH servers, check services or this machine.
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
-//! * [`terminal`] — streams, modes, tables, prompts; foreign text is cleaned here.
+//! * [`terminal`] — streams, modes, tables, prompts, YAML; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
 //! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
 //! * [`clock`] — the only place that asks for the time.

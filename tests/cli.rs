@@ -18,6 +18,8 @@ mod client_campaign;
 mod config;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/deploy.rs"]
+mod deploy;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/expose.rs"]
@@ -30,6 +32,10 @@ mod house;
 mod notifier;
 #[path = "cli/local_disk.rs"]
 mod local_disk;
+#[path = "cli/notifier_manifest.rs"]
+mod notifier_manifest;
+#[path = "cli/notifier_page.rs"]
+mod notifier_page;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

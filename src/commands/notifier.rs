@@ -1,5 +1,6 @@
 //! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
 
+mod manifest;
 mod replay;
 
 use std::path::PathBuf;
@@ -8,10 +9,17 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
 use crate::domain::decision::Rules;
+use crate::domain::manifest::Part;
 use crate::error::Result;
 use crate::notifier::{self, engine::Echo};
 use crate::settings::notifier::Notifier;
 use crate::terminal;
+
+const MANIFEST_HELP: &str = "\
+Apply the objects and the patch apart; the patch is no whole Deployment:
+  kmsctl notifier manifest --only service,rbac,secret | kubectl apply --server-side -f -
+  kmsctl notifier manifest --only patch >patch.yaml
+  kubectl -n kms patch deployment kms --patch-file patch.yaml";
 
 /// Arguments of `kmsctl notifier`.
 #[derive(Debug, ClapArgs)]
@@ -22,6 +30,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print the Kubernetes objects around your KMS server; applies nothing
+    #[command(after_help = MANIFEST_HELP)]
+    Manifest {
+        /// Print these parts only: service, rbac, secret, patch
+        #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = Part::ALL.map(Part::name))]
+        only: Vec<String>,
+        /// Grant pods/exec too, which `notifier logs --server` needs; it allows any program in the pods
+        #[arg(long)]
+        exec: bool,
+    },
     /// Show what `run` would have done with a saved log; sends nothing
     Replay {
         /// The server's log; - reads it from stdin
@@ -45,6 +63,7 @@ enum Command {
 /// Runs `kmsctl notifier …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
+        Command::Manifest { only, exec } => manifest::run(context, only, *exec),
         Command::Replay {
             file,
             summary,

@@ -19,6 +19,7 @@ pub mod freebsd;
 pub mod history;
 pub mod hops;
 pub mod leftovers;
+pub mod manifest;
 pub mod overload;
 pub mod pf;
 pub mod plan;

@@ -2,8 +2,9 @@
 //! address, and the one that comes from the log (`product`) is bounded.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,6 +20,8 @@ type Counters = Family<Labels, Counter>;
 
 /// Most product names told apart; the rest is `other`, as a forged line can invent any.
 const PRODUCTS: usize = 200;
+/// A loop that did not come round for so long stands still.
+const STILL: Duration = Duration::from_secs(10);
 
 /// Every series.
 #[derive(Debug)]
@@ -56,8 +59,8 @@ pub struct Metrics {
     /// Checkpoints that could not be written.
     pub failed_checkpoints: Counter,
     products: Mutex<BTreeSet<String>>,
-    heartbeat: AtomicI64,
-    ready: AtomicU64,
+    heartbeat: Mutex<Option<Instant>>,
+    ready: AtomicBool,
 }
 
 impl Default for Metrics {
@@ -91,8 +94,8 @@ impl Metrics {
             evicted: Counter::default(),
             failed_checkpoints: Counter::default(),
             products: Mutex::default(),
-            heartbeat: AtomicI64::new(0),
-            ready: AtomicU64::new(0),
+            heartbeat: Mutex::default(),
+            ready: AtomicBool::new(false),
         };
         metrics.register_families();
         metrics.register_gauges();
@@ -149,17 +152,17 @@ impl Metrics {
         let gauges = [
             (
                 "kms_last_activation_timestamp_seconds",
-                "Time of the last activation, 0 before the first",
+                "Time of the last activation, those within the dedup window included; 0 before the first",
                 &self.last_activation,
             ),
             (
                 "kms_log_last_line_timestamp_seconds",
-                "Time stamp of the last line of the log",
+                "Time stamp of the last line of the log, taken as UTC; 0 before the first",
                 &self.last_line,
             ),
             (
                 "kms_log_last_read_timestamp_seconds",
-                "Time of the last look at the log",
+                "Time of the last look at the log, failed ones included",
                 &self.last_read,
             ),
             (
@@ -169,7 +172,7 @@ impl Metrics {
             ),
             (
                 "kms_slack_queue_length",
-                "Messages that wait for Slack",
+                "Activations that Slack was not told yet",
                 &self.queue,
             ),
             (
@@ -261,6 +264,11 @@ impl Metrics {
             ("product", self.product(product)),
             ("status", status.to_owned()),
         ];
+        // Its sibling begins at 0, so that the first repetition is seen as an increase.
+        drop(
+            self.skipped
+                .get_or_create(&vec![("product", self.product(product))]),
+        );
         self.activations.get_or_create(&labels).inc();
     }
 
@@ -308,19 +316,27 @@ impl Metrics {
 
     /// Notes that the loop is alive, and whether the log is open.
     pub fn beat(&self, now: i64, ready: bool) {
-        self.heartbeat.store(now, Ordering::Relaxed);
-        self.ready.store(u64::from(ready), Ordering::Relaxed);
+        // By a clock that does not step, unlike the one of `now`.
+        *self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.ready.store(ready, Ordering::Relaxed);
         self.last_read.set(now);
     }
 
     /// Tells whether the loop was alive within the last ten seconds.
-    pub fn healthy(&self, now: i64) -> bool {
-        (now - self.heartbeat.load(Ordering::Relaxed)).abs() <= 10
+    pub fn healthy(&self, now: Instant) -> bool {
+        let heartbeat = *self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        heartbeat.is_some_and(|heartbeat| now.saturating_duration_since(heartbeat) <= STILL)
     }
 
     /// Tells whether the log is open and the checkpoint was read.
     pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) == 1
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Prints the page: OpenMetrics, or Prometheus' text format 0.0.4 made from it (there a counter's family carries

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
@@ -47,7 +46,7 @@ pub async fn run(
         StoreError::Unusable(..) => Failure::usage(format!("{error}."))
             .hint("notifier.state must name a directory on a writable volume of its own."),
     })?;
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    let listener = page::listen(settings.listen).await.map_err(|error| {
         Failure::usage(format!(
             "The metrics page cannot listen on {}: {error}.",
             settings.listen
@@ -74,7 +73,7 @@ pub async fn run(
         signals(SignalKind::terminate())?,
         signals(SignalKind::interrupt())?,
     );
-    let page = tokio::spawn(page::serve(listener, metrics, clock));
+    let page = tokio::spawn(page::serve(listener, metrics));
     let mut reading = tokio::task::spawn_blocking(move || engine.run());
     std::thread::spawn(move || sender.run());
     let ended = tokio::select! {

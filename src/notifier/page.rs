@@ -1,72 +1,115 @@
-//! /metrics, /healthz and /readyz over HTTP. At most so many connections at a time, each with a deadline, so that
-//! an idle or hostile client blocks nobody.
+//! /metrics, /healthz and /readyz over HTTP: one request a connection, each connection with a deadline, and so many at
+//! a time. Where there is no room, whoever holds the most gives way: an idle or hostile client blocks nobody.
 
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 use super::metrics::Metrics;
-use crate::clock::Clock;
 
-const MOST_CONNECTIONS: usize = 64;
+/// Most connections at a time.
+const MOST_CONNECTIONS: usize = 128;
+/// Until the request's head is there.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
+/// Until the answer is taken.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(15);
+/// Most bytes of a request's head, and most of its headers.
+const MOST_HEAD: usize = 16 * 1024;
+const MOST_HEADERS: usize = 64;
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Listens on an address. `[::]`, where the kernel has no IPv6, becomes `0.0.0.0`.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    /// EAFNOSUPPORT on Linux.
+    const NO_FAMILY: i32 = 97;
+    match TcpListener::bind(address).await {
+        Err(error) if error.raw_os_error() == Some(NO_FAMILY) && address.ip().is_unspecified() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
 
 /// Serves the pages until it is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: Clock) -> Infallible {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
+    let mut guests: VecDeque<(IpAddr, AbortHandle)> = VecDeque::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, most likely: they come back.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-            continue;
-        };
-        let metrics = Arc::clone(&metrics);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &metrics, clock.now().as_second());
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_DEADLINE)
-                .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
-            let _ = tokio::time::timeout(CONNECTION_DEADLINE, connection).await;
-            drop(place);
-        });
+        guests.retain(|(_, guest)| !guest.is_finished());
+        if guests.len() >= MOST_CONNECTIONS {
+            dismiss(&mut guests);
+        }
+        let guest = tokio::spawn(converse(stream, Arc::clone(&metrics)));
+        guests.push_back((peer.ip(), guest.abort_handle()));
+        // Its request may be here already: it is answered before a flood behind it is let in.
+        tokio::task::yield_now().await;
     }
 }
 
-fn answer<B>(request: &Request<B>, metrics: &Metrics, now: i64) -> Response<Full<Bytes>> {
+/// Ends the oldest connection of the address that holds the most.
+fn dismiss(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    for (address, _) in guests.iter() {
+        *counts.entry(*address).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    let oldest = guests
+        .iter()
+        .position(|(address, _)| most.is_some_and(|(greedy, _)| greedy == *address));
+    if let Some((_, guest)) = oldest.and_then(|position| guests.remove(position)) {
+        guest.abort();
+    }
+}
+
+/// Answers one request.
+async fn converse(stream: TcpStream, metrics: Arc<Metrics>) {
+    let service = service_fn(move |request| {
+        let answer = answer(&request, &metrics, Instant::now());
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_buf_size(MOST_HEAD)
+        .max_headers(MOST_HEADERS)
+        // Nothing that comes after the first request is looked at.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = tokio::time::timeout(CONNECTION_DEADLINE, connection).await;
+}
+
+fn answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+        refusal
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
     }
     match request.uri().path() {
         "/metrics" => {
-            let accept = request
-                .headers()
-                .get(ACCEPT)
-                .and_then(|accept| accept.to_str().ok())
-                .unwrap_or_default();
-            let open_metrics = accept.contains("application/openmetrics-text");
-            let kind = if open_metrics {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8"
-            } else {
-                "text/plain; version=0.0.4; charset=utf-8"
-            };
+            let accepts = request.headers().get_all(ACCEPT).iter();
+            let accepts: Vec<&str> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
+            let open_metrics = wants_open_metrics(&accepts.join(","));
+            let kind = if open_metrics { OPEN_METRICS } else { TEXT };
             respond(StatusCode::OK, kind, metrics.page(open_metrics))
         }
         "/healthz" if metrics.healthy(now) => plain(StatusCode::OK, "ok\n"),
@@ -83,6 +126,32 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics, now: i64) -> Response<Full
     }
 }
 
+/// Tells whether an Accept header prefers OpenMetrics 1.0.0 to Prometheus' text (RFC 9110, 12.5.1). Whoever names
+/// neither gets text, which everybody reads.
+fn wants_open_metrics(accept: &str) -> bool {
+    let (mut open, mut text) = (0.0, 0.0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let (mut quality, mut version) = (1.0_f32, None);
+        for parameter in parts {
+            match parameter.split_once('=') {
+                Some(("q", value)) => quality = value.trim().parse().unwrap_or(0.0),
+                Some(("version", value)) => version = Some(value.trim_matches('"')),
+                _ => {}
+            }
+        }
+        if kind.eq_ignore_ascii_case("application/openmetrics-text")
+            && version.is_none_or(|version| version == "1.0.0")
+        {
+            open = quality.max(open);
+        } else if kind.eq_ignore_ascii_case("text/plain") {
+            text = quality.max(text);
+        }
+    }
+    open > 0.0 && open >= text
+}
+
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     respond(status, "text/plain; charset=utf-8", text.to_owned())
 }
@@ -92,6 +161,76 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     *response.status_mut() = status;
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(path: &str, metrics: &Metrics, now: Instant) -> u16 {
+        let request = Request::get(path).body(()).expect("a request");
+        answer(&request, metrics, now).status().as_u16()
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_not_healthy() {
+        let metrics = Metrics::new();
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(ask("/healthz", &metrics, later(60)), 503, "it never began");
+        assert_eq!(ask("/readyz", &metrics, now), 503);
+        metrics.beat(1, false);
+        assert_eq!(ask("/healthz", &metrics, later(5)), 200);
+        assert_eq!(ask("/readyz", &metrics, now), 503, "no log");
+        metrics.beat(2, true);
+        assert_eq!(ask("/readyz", &metrics, now), 200);
+        assert_eq!(ask("/healthz", &metrics, later(60)), 503);
+        assert_eq!(ask("/metrics?x=1", &metrics, later(60)), 200);
+        assert_eq!(ask("/", &metrics, now), 404);
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_harms_nobody() {
+        let metrics = Metrics::new();
+        metrics.beat(4_000_000_000, true);
+        assert!(metrics.healthy(Instant::now()));
+        metrics.beat(-4_000_000_000, true);
+        assert!(metrics.healthy(Instant::now()));
+    }
+
+    #[test]
+    fn the_form_is_negotiated() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for accept in [
+            prometheus,
+            "application/openmetrics-text",
+            "text/plain;q=0.5, Application/OpenMetrics-Text; q=0.5",
+        ] {
+            assert!(wants_open_metrics(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.3,text/plain;q=0.4",
+            "application/openmetrics-text;version=2.0.0",
+            "application/openmetrics-text;q=x",
+            "application/openmetrics-textual",
+        ] {
+            assert!(!wants_open_metrics(accept), "{accept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_greediest_gives_way() {
+        let idle = || tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let address = |last| IpAddr::from([127, 0, 0, last]);
+        let mut guests: VecDeque<_> = [1, 2, 2, 3].map(|last| (address(last), idle())).into();
+        dismiss(&mut guests);
+        let left: Vec<IpAddr> = guests.iter().map(|(address, _)| *address).collect();
+        assert_eq!(left, [1, 2, 3].map(address));
+    }
 }

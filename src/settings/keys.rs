@@ -423,6 +423,52 @@ pub const KEYS: &[Key] = &[
         r#""10m""#,
         "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
     ),
+    key(
+        "manifest.image",
+        Kind::Text,
+        concat!(
+            "\"ghcr.io/viktorbarzin/kmsctl:",
+            env!("CARGO_PKG_VERSION"),
+            "\""
+        ),
+        "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere; nobody does it for you.",
+    ),
+    key(
+        "manifest.log_volume",
+        Kind::Text,
+        r#""vlmcsd-log""#,
+        "Volume of the pod that holds the server's log.",
+    ),
+    key(
+        "manifest.operator",
+        Kind::Text,
+        r#""ServiceAccount:kmsctl-operator""#,
+        "Who may look: ServiceAccount:NAME (made by the manifest), User:NAME or Group:NAME.",
+    ),
+    key(
+        "manifest.secret",
+        Kind::Text,
+        r#""kms-slack-webhook""#,
+        "Name of the Secret with the webhook's URL, and of the ExternalSecret that fetches it.",
+    ),
+    key(
+        "manifest.secret_store",
+        Kind::Text,
+        r#""vault-kv""#,
+        "Store of External Secrets: the name of a ClusterSecretStore, or SecretStore/NAME.",
+    ),
+    key(
+        "manifest.secret_key",
+        Kind::Text,
+        r#""kms""#,
+        "Key in that store.",
+    ),
+    key(
+        "manifest.secret_property",
+        Kind::Text,
+        r#""slack_webhook_url""#,
+        "Property of that key.",
+    ),
 ];
 
 /// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the

@@ -5,6 +5,7 @@ mod clean;
 pub mod human;
 pub mod prompt;
 pub mod view;
+pub mod yaml;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;

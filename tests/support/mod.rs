@@ -13,6 +13,7 @@ pub mod kms_log;
 pub mod php;
 pub mod processes;
 pub mod served;
+pub mod side_car;
 pub mod skip;
 pub mod sshd;
 pub mod stubs;

@@ -1,0 +1,220 @@
+//! `kmsctl notifier manifest`: prints the Kubernetes objects. Asks nobody; what they hold comes from the configuration.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::commands::context::Context;
+use crate::domain::manifest::names::{self, Wanted as Form};
+use crate::domain::manifest::{Operator, Part, Wanted};
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Result};
+use crate::settings::keys::KEYS;
+use crate::settings::layers::Layers;
+use crate::terminal::{Mode, View, yaml};
+
+/// Where the webhook's URL is mounted unless notifier.webhook_file says.
+const WEBHOOK_FILE: &str = "/etc/kmsctl/slack/url";
+
+/// Keys that the side-car is always told; others only where they are not as built in.
+const ALWAYS: [&str; 4] = [
+    "notifier.log",
+    "notifier.state",
+    "notifier.webhook_file",
+    "notifier.listen",
+];
+
+/// Prints the parts; all of them where none is named.
+pub fn run(context: &Context, only: &[String], exec: bool) -> Result<()> {
+    let mut warnings = Vec::new();
+    let wanted = wanted(context, exec, &mut warnings)?;
+    let parts = Part::ALL
+        .into_iter()
+        .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name()));
+    if context.terminal.mode == Mode::Table {
+        context.terminal.warn(&warnings);
+        return context.terminal.write(&text(&wanted, parts));
+    }
+    let objects: Vec<Value> = parts
+        .flat_map(|part| {
+            let objects = wanted.objects(part);
+            objects
+                .into_iter()
+                .map(move |object| json!({"part": part.name(), "object": object}))
+        })
+        .collect();
+    let mut view = View::new(
+        "notifier.manifest",
+        context.clock.now(),
+        &json!({ "objects": objects }),
+    )?;
+    view.items = Some((
+        "objects",
+        &[
+            "part",
+            "object.kind",
+            "object.metadata.namespace",
+            "object.metadata.name",
+        ],
+    ));
+    view.warnings = warnings;
+    context.terminal.show(&view)
+}
+
+/// Prints the parts as a stream of YAML documents, each part under a comment that says what it is.
+fn text(wanted: &Wanted, parts: impl Iterator<Item = Part>) -> String {
+    let mut text = String::new();
+    for part in parts {
+        for (number, object) in wanted.objects(part).iter().enumerate() {
+            text.push_str("---\n");
+            if number == 0 {
+                wanted
+                    .about(part)
+                    .lines()
+                    .for_each(|line| text.push_str(&format!("# {line}\n")));
+            }
+            text.push_str(&yaml::block(object));
+        }
+    }
+    text
+}
+
+/// Gathers what the objects hold; refuses what Kubernetes would.
+fn wanted(context: &Context, exec: bool, warnings: &mut Vec<Warning>) -> Result<Wanted> {
+    let layers = &context.layers;
+    let cluster = &context.settings.cluster;
+    let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
+        let text = layers.text(path);
+        check(text)
+            .map(|()| text.to_owned())
+            .map_err(|form| wrong(path, text, form))
+    };
+    let selector = &cluster.names.selector;
+    let webhook = match layers.text("notifier.webhook_file") {
+        "" => WEBHOOK_FILE,
+        file => file,
+    };
+    let (log, _) = split("notifier.log", layers.text("notifier.log"))?;
+    let webhook = split("notifier.webhook_file", webhook)?;
+    names::key(&webhook.1).map_err(|form| wrong("notifier.webhook_file", &webhook.1, form))?;
+    let state = named("notifier.state", names::mount)?;
+    if log == state || state == webhook.0 || log == webhook.0 {
+        return Err(Failure::usage(
+            "The log, the notifier's state and the webhook's file need directories of their own: each is a volume.",
+        ));
+    }
+    Ok(Wanted {
+        namespace: named("cluster.namespace", names::label)?,
+        metallb_namespace: named("cluster.metallb_namespace", names::label)?,
+        deployment: named("cluster.deployment", names::subdomain)?,
+        service: named("cluster.service", names::service)?,
+        address: context.settings.service.address,
+        port: context.settings.service.port,
+        selector: names::selector(selector)
+            .map_err(|form| wrong("cluster.selector", selector, form))?,
+        server: named("cluster.server_container", names::label)?,
+        notifier: named("cluster.notifier_container", names::label)?,
+        image: named("manifest.image", names::image)?,
+        log_volume: (named("manifest.log_volume", names::label)?, log),
+        environment: environment(layers, &webhook, warnings)?,
+        state,
+        webhook,
+        metrics_port: metrics_port(layers)?,
+        secret: named("manifest.secret", names::subdomain)?,
+        secret_store: store(layers.text("manifest.secret_store"))?,
+        secret_source: (
+            layers.text("manifest.secret_key").to_owned(),
+            layers.text("manifest.secret_property").to_owned(),
+        ),
+        operator: operator(layers.text("manifest.operator"))?,
+        exec,
+    })
+}
+
+/// Reads the port of the metrics page, which the kubelet and Prometheus must reach.
+fn metrics_port(layers: &Layers) -> Result<u16> {
+    let text = layers.text("notifier.listen");
+    let listen = text.parse::<SocketAddr>().ok();
+    listen
+        .filter(|listen| !listen.ip().is_loopback() && listen.port() != 0)
+        .map(|listen| listen.port())
+        .ok_or_else(|| {
+            wrong(
+                "notifier.listen",
+                text,
+                "an address and a port that the kubelet and Prometheus reach, such as [::]:9101",
+            )
+        })
+}
+
+/// The side-car's settings as environment names. A value that holds a password stays out: the manifest is no secret.
+fn environment(
+    layers: &Layers,
+    webhook: &(String, String),
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<(String, String)>> {
+    let built_in = Layers::built_in()?;
+    let mut environment = Vec::new();
+    for key in KEYS {
+        let relevant = key.path.starts_with("notifier.")
+            || ["networks.pods", "networks.nodes"].contains(&key.path);
+        let text = match key.path {
+            "notifier.webhook_file" => format!("{}/{}", webhook.0, webhook.1),
+            path => layers.text(path).to_owned(),
+        };
+        // What is as built in need not be said; an empty name would count as none.
+        let differs = text != built_in.text(key.path) && !text.is_empty();
+        if !relevant || !(differs || ALWAYS.contains(&key.path)) {
+            continue;
+        }
+        if text
+            .split_once("://")
+            .is_some_and(|(_, rest)| rest.contains('@'))
+        {
+            warnings.push(Warning::new(
+                "password-left-out",
+                format!(
+                    "{} holds a password and is not printed: give {} to the container from a Secret.",
+                    key.path,
+                    key.environment_name()
+                ),
+            ));
+            continue;
+        }
+        environment.push((key.environment_name(), text));
+    }
+    Ok(environment)
+}
+
+/// Splits a file's path into a directory that a volume can be mounted at, and its name.
+fn split(path: &str, text: &str) -> Result<(String, String)> {
+    let (directory, name) = text.rsplit_once('/').unwrap_or(("", text));
+    names::mount(directory)
+        .and_then(|()| names::mount(text))
+        .map_err(|form| wrong(path, text, form))?;
+    Ok((directory.to_owned(), name.to_owned()))
+}
+
+fn store(text: &str) -> Result<(&'static str, String)> {
+    let (kind, name) = match text.split_once('/') {
+        Some(("SecretStore", name)) => ("SecretStore", name),
+        Some(("ClusterSecretStore", name)) => ("ClusterSecretStore", name),
+        _ => ("ClusterSecretStore", text),
+    };
+    names::subdomain(name).map_err(|form| wrong("manifest.secret_store", text, form))?;
+    Ok((kind, name.to_owned()))
+}
+
+fn operator(text: &str) -> Result<Operator> {
+    Operator::parse(text).ok_or_else(|| {
+        wrong(
+            "manifest.operator",
+            text,
+            "ServiceAccount:NAME, User:NAME or Group:NAME",
+        )
+    })
+}
+
+fn wrong(path: &str, text: &str, form: Form) -> Failure {
+    Failure::usage(format!("Wrong value for `{path}`: `{text}` is not {form}."))
+}

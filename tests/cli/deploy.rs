@@ -1,0 +1,296 @@
+//! What lies in `deploy/`: alert rules, dashboard and Containerfile, each held to what it stands on.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::skip;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn promtool() -> Option<PathBuf> {
+    skip::program(
+        "rules and dashboard",
+        &["/usr/bin/promtool", "/usr/local/bin/promtool"],
+    )
+}
+
+fn run(program: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text.into_owned())
+}
+
+/// Every name of a metric in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        .filter(|word| word.starts_with("kms_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every family of the metrics page.
+fn families() -> BTreeSet<String> {
+    let metrics = kmsctl::notifier::metrics::Metrics::new();
+    metrics.activation("Windows", "Licensed");
+    metrics
+        .page(false)
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_rules_are_rules_and_each_of_them_was_seen_to_fire() {
+    let alerts = read("deploy/alerts.yaml");
+    let tests = read("tests/deploy/alerts_test.yaml");
+    let alert_names: Vec<&str> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alert_names.len() >= 10, "{alert_names:?}");
+    for name in &alert_names {
+        let seen = tests.contains(&format!("alertname: {name}\n"))
+            || tests.contains(&format!(
+                "alertname=\"{name}\",alertstate=\"firing\",instance=\"a\""
+            ));
+        assert!(seen, "no test sees {name} firing");
+    }
+    assert_eq!(alerts.matches("severity: ").count(), alert_names.len());
+    assert_eq!(alerts.matches("summary: ").count(), alert_names.len());
+    let unknown: Vec<String> = names(&alerts).difference(&families()).cloned().collect();
+    assert!(unknown.is_empty(), "no such metric: {unknown:?}");
+    let Some(promtool) = promtool() else { return };
+    for arguments in [
+        ["check", "rules", "deploy/alerts.yaml"],
+        ["test", "rules", "tests/deploy/alerts_test.yaml"],
+    ] {
+        let (good, told) = run(&promtool, &arguments);
+        assert!(good && told.contains("SUCCESS"), "{told}");
+    }
+}
+
+/// Every expression of a dashboard: of its panels and its annotations.
+fn expressions(dashboard: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![dashboard];
+    while let Some(value) = waiting.pop() {
+        match value {
+            Value::Object(fields) => {
+                found.extend(
+                    fields
+                        .get("expr")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                );
+                waiting.extend(fields.values());
+            }
+            Value::Array(items) => waiting.extend(items),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
+    let text = read("deploy/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let expressions = expressions(&dashboard);
+    assert!(expressions.len() >= 20, "{}", expressions.len());
+    let families = families();
+    let shown = names(&expressions.join("\n"));
+    let unknown: Vec<&String> = shown.difference(&families).collect();
+    assert!(unknown.is_empty(), "no such metric: {unknown:?}");
+    let unseen: Vec<&String> = families.difference(&shown).collect();
+    assert!(unseen.is_empty(), "on no panel: {unseen:?}");
+    // Panels are told apart, stand nowhere over each other and inside the 24 columns of Grafana's grid.
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64()), "{}", panel["title"]);
+        let [x, y, w, h] =
+            ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64().expect("a number"));
+        assert!(x + w <= 24, "{}", panel["title"]);
+        for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |row| (column, row))) {
+            assert!(cells.insert(cell), "{} covers another", panel["title"]);
+        }
+        assert_eq!(
+            panel["datasource"]["uid"], "${datasource}",
+            "{}",
+            panel["title"]
+        );
+    }
+    let Some(promtool) = promtool() else { return };
+    let rules: Vec<Value> = expressions
+        .iter()
+        .enumerate()
+        .map(|(number, expression)| {
+            let expression = expression
+                .replace("$__rate_interval", "5m")
+                .replace("$namespace", "kms");
+            assert!(!expression.contains('$'), "{expression}");
+            serde_json::json!({"record": format!("panel:{number}"), "expr": expression})
+        })
+        .collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("rules.json");
+    let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    std::fs::write(&file, rules.to_string()).expect("rules");
+    let (good, told) = run(&promtool, &["check", "rules", &file.display().to_string()]);
+    assert!(
+        good && told.contains(&format!("{} rules found", expressions.len())),
+        "{told}"
+    );
+}
+
+/// Instructions of a Containerfile: word and rest, continued lines joined, comments left out.
+fn instructions(text: &str) -> Vec<(String, String)> {
+    text.replace("\\\n", " ")
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let (word, rest) = line.split_once(' ').expect("an instruction and its rest");
+            (word.to_owned(), rest.trim().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn the_containerfile_is_small_pinned_and_not_root() {
+    let instructions = instructions(&read("deploy/Containerfile"));
+    let known = [
+        "ARG",
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "EXPOSE",
+        "FROM",
+        "RUN",
+        "USER",
+        "WORKDIR",
+    ];
+    assert!(
+        instructions
+            .iter()
+            .all(|(word, _)| known.contains(&word.as_str())),
+        "{instructions:?}"
+    );
+    let all = |wanted: &str| -> Vec<&str> {
+        instructions
+            .iter()
+            .filter(|(word, _)| word == wanted)
+            .map(|(_, rest)| rest.as_str())
+            .collect()
+    };
+    // The bases have tags, the compiler the version that Cargo.toml wants.
+    let bases: Vec<(&str, &str)> = all("ARG")
+        .iter()
+        .filter_map(|rest| rest.split_once('='))
+        .collect();
+    let [("BUILD", build), ("BASE", base)] = bases.as_slice() else {
+        panic!("{bases:?}")
+    };
+    let wanted = read("Cargo.toml");
+    let wanted = wanted
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .expect("rust-version")
+        .trim_matches('"')
+        .to_owned();
+    assert!(
+        build.starts_with(&format!("docker.io/library/rust:{wanted}.")),
+        "{build}"
+    );
+    assert!(
+        base.contains("/distroless/") && base.ends_with(":nonroot"),
+        "{base}"
+    );
+    assert_eq!(all("FROM"), ["${BUILD} AS build", "${BASE}"]);
+    // The last stage holds one file and no command that would need a shell.
+    let last = instructions
+        .iter()
+        .rposition(|(word, _)| word == "FROM")
+        .expect("a stage");
+    let last: Vec<&(String, String)> = instructions[last + 1..].iter().collect();
+    let words: Vec<&str> = last.iter().map(|(word, _)| word.as_str()).collect();
+    assert_eq!(words, ["COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"]);
+    assert_eq!(last[0].1, "--from=build /src/target/release/kmsctl /kmsctl");
+    let account = kmsctl::domain::manifest::ACCOUNT;
+    assert_eq!(last[1].1, format!("{account}:{account}"));
+    let json = |text: &str| -> Vec<String> { serde_json::from_str(text).expect("the exec form") };
+    assert_eq!(json(&last[3].1), ["/kmsctl"]);
+    // What the manifest's container runs, too.
+    let patch = read("deploy/patch.yaml");
+    for word in json(&last[3].1).iter().chain(&json(&last[4].1)) {
+        assert!(
+            patch.contains(&format!("- {word}\n")) || patch.contains(&format!("- \"{word}\"\n")),
+            "{word}"
+        );
+    }
+    assert!(patch.contains(&format!("containerPort: {}\n", last[2].1)));
+}
+
+#[test]
+fn the_containerfile_copies_what_the_build_needs() {
+    let instructions = instructions(&read("deploy/Containerfile"));
+    let copied: Vec<String> = instructions
+        .iter()
+        .filter(|(word, rest)| word == "COPY" && !rest.starts_with("--from"))
+        .flat_map(|(_, rest)| {
+            let mut words: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+            words.pop();
+            words
+        })
+        .collect();
+    let let_in = read(".dockerignore");
+    for path in &copied {
+        assert!(root().join(path).exists(), "{path}");
+        assert!(
+            let_in.contains(&format!("!{path}\n")),
+            "{path} is not let in by .dockerignore"
+        );
+    }
+    // Whatever the sources take in at compile time is copied.
+    let mut waiting = vec![root().join("src")];
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(folder).expect("sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for part in text.split("include_str!(\"").skip(1) {
+                let file = part.split('"').next().expect("a name");
+                let file = path
+                    .parent()
+                    .expect("a folder")
+                    .join(file)
+                    .canonicalize()
+                    .expect("a file");
+                let inside = file.strip_prefix(root()).expect("in here");
+                // Fixtures are taken in by unit tests, which the build leaves out.
+                let fixture = inside.starts_with("tests");
+                assert!(
+                    fixture || copied.iter().any(|path| inside.starts_with(path)),
+                    "{}",
+                    inside.display()
+                );
+            }
+        }
+    }
+}
