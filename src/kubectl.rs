@@ -8,17 +8,22 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use crate::clock::Clock;
 use crate::domain::cluster::{Announcement, EndpointSlice, List, Names, Pod, Service};
 use crate::settings::resolved;
 
 mod error;
+pub mod pods;
+mod stream;
 
 pub use error::KubectlError;
+pub use stream::Stream;
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;
@@ -27,8 +32,8 @@ const MOST_TALK: u64 = 16 << 10;
 /// How much earlier than the deadline kubectl itself gives up, so that it can say what it waited for.
 const AHEAD: Duration = Duration::from_secs(1);
 
-/// Answers in the place of a cluster: kubectl's arguments in, the JSON that it would print out.
-pub type Answers = fn(&[&str]) -> Option<&'static str>;
+/// Answers in the place of a cluster: kubectl's arguments and the present in, what it would print out.
+pub type Answers = fn(&[&str], Timestamp) -> Option<String>;
 
 /// The way to the cluster.
 #[derive(Clone, Debug)]
@@ -36,7 +41,7 @@ pub enum Kubectl {
     /// The program.
     Program(Program),
     /// The simulated cluster; its documents are read by the same code.
-    Simulated(Answers),
+    Simulated(Answers, Clock),
 }
 
 /// The program and what it is always told.
@@ -159,9 +164,9 @@ impl Kubectl {
     async fn run(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
         match self {
             Self::Program(program) => program.run(words).await,
-            Self::Simulated(answers) => match answers(words) {
+            Self::Simulated(answers, clock) => match answers(words, clock.now()) {
                 Some(text) => Ok(Output {
-                    stdout: text.as_bytes().to_vec(),
+                    stdout: text.into_bytes(),
                 }),
                 None => Err((
                     None,
@@ -195,17 +200,12 @@ impl Program {
     }
 
     async fn answer(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
-        let not_started = |error: &std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => KubectlError::Missing {
-                program: self.name.clone(),
-            },
-            _ => KubectlError::NotStarted {
-                program: self.name.clone(),
-                reason: error.to_string(),
-            },
-        };
+        let not_started = |error: &std::io::Error| self.not_started(error);
+        let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
+        let patience = format!("--request-timeout={own}s");
+        let words = [&[patience.as_str()], words].concat();
         let mut child = self
-            .command(words)
+            .command(&words)
             .spawn()
             .map_err(|error| (None, not_started(&error)))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -226,8 +226,26 @@ impl Program {
         Err((Some(stdout), error))
     }
 
+    fn not_started(&self, error: &std::io::Error) -> KubectlError {
+        let program = self.name.clone();
+        match error.kind() {
+            std::io::ErrorKind::NotFound => KubectlError::Missing { program },
+            _ => KubectlError::NotStarted {
+                program,
+                reason: error.to_string(),
+            },
+        }
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.name);
+        // Flags of kubectl stand before the command that is run in a container.
+        if let Some(path) = &self.kubeconfig {
+            command.arg("--kubeconfig").arg(path);
+        }
+        if let Some(context) = &self.context {
+            command.arg(format!("--context={context}"));
+        }
         command
             .args(words)
             .stdin(Stdio::null())
@@ -236,14 +254,6 @@ impl Program {
             // Its words are told apart.
             .env("LC_ALL", "C")
             .kill_on_drop(true);
-        let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
-        command.arg(format!("--request-timeout={own}s"));
-        if let Some(path) = &self.kubeconfig {
-            command.arg("--kubeconfig").arg(path);
-        }
-        if let Some(context) = &self.context {
-            command.arg(format!("--context={context}"));
-        }
         command
     }
 }

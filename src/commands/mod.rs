@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod expose;
 pub mod history;
 pub mod keep;
+pub mod log_side;
 pub mod notifier;
 pub mod ratelimit;
 pub mod rule;

@@ -1,7 +1,12 @@
 //! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
 
 mod manifest;
+pub mod gather;
+mod logs;
+mod metrics;
 mod replay;
+mod rows;
+pub mod status;
 
 use std::path::PathBuf;
 
@@ -40,6 +45,10 @@ enum Command {
         #[arg(long)]
         exec: bool,
     },
+    /// Show what the notifier saw, or the server's own log, now or as it grows
+    Logs(logs::Args),
+    /// Show the notifier's numbers and how fast they grow, without a Prometheus
+    Metrics(metrics::Args),
     /// Show what `run` would have done with a saved log; sends nothing
     Replay {
         /// The server's log; - reads it from stdin
@@ -58,12 +67,17 @@ enum Command {
         #[arg(long, value_name = "WHAT", value_parser = ["requests", "all"], num_args = 0..=1, default_missing_value = "requests", require_equals = true)]
         echo: Option<String>,
     },
+    /// Tell whether the notifier is alive, whether it is behind, and what the last hour held
+    Status,
 }
 
 /// Runs `kmsctl notifier …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Manifest { only, exec } => manifest::run(context, only, *exec),
+        Command::Logs(arguments) => logs::run(context, arguments).await,
+        Command::Metrics(arguments) => metrics::run(context, arguments).await,
+        Command::Status => status::run(context).await,
         Command::Replay {
             file,
             summary,

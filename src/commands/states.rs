@@ -9,12 +9,14 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::{Context, needed, wanted};
+use super::log_side::{self, Heard};
 use super::watch::{self, Watch};
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
 use crate::domain::pf::state::State;
+use crate::domain::pipeline::LogSide;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::Result;
@@ -59,9 +61,11 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Question::States(arguments.source),
         Question::Configured,
     ];
-    let build =
-        |reading: &Reading, before: Option<&Reading>| build(context, arguments, reading, before);
-    watch::show(context, &questions, &arguments.watch, build).await
+    let build = |reading: &Reading, before: Option<&Reading>, heard: &Heard| {
+        build(context, arguments, reading, before, heard)
+    };
+    let beside = async || Box::pin(log_side::hear(context)).await;
+    watch::show_beside(context, &questions, &arguments.watch, beside, build).await
 }
 
 /// The data of `states`.
@@ -74,6 +78,9 @@ pub struct States {
     pub sources: Vec<Source>,
     #[serde(skip_serializing_if = "Option::is_none")]
     states: Option<Vec<Row>>,
+    /// What the notifier knows about clients, where a cluster is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notifier: Option<LogSide>,
 }
 
 /// One state, for scripts.
@@ -150,6 +157,7 @@ pub fn assess(
             is_blocked,
         ),
         states: None,
+        notifier: None,
     })
 }
 
@@ -158,10 +166,12 @@ fn build(
     arguments: &Args,
     reading: &Reading,
     before: Option<&Reading>,
+    heard: &Heard,
 ) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = super::expose::assess(context, reading, &mut warnings)?;
     let mut data = assess(context, reading, &exposure, &mut warnings)?;
+    data.notifier.clone_from(&heard.side);
     if let Some(source) = arguments.source {
         data.sources.retain(|row| row.address == source);
     }
@@ -193,6 +203,10 @@ fn build(
         let before =
             before.map(|before| rates(&data, reading, before, service, members.as_deref()));
         sources_for_people(&mut view, &data, before.as_ref());
+    }
+    if let Some(side) = &heard.side {
+        view.human.gap();
+        log_side::for_people(&mut view.human, side, context.clock.now());
     }
     let port = context.settings.service.port;
     let nothing = if arguments.all {

@@ -5,10 +5,12 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::history::{ArmedRow, armed_line};
+use super::log_side::{self, Heard};
 use super::rule::Rules;
 use super::watch::{self, Watch};
 use super::{expose, ratelimit, states, virusprot};
 use crate::domain::exposure::Exposure;
+use crate::domain::pipeline::LogSide;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -51,6 +53,8 @@ struct Status<'a> {
     pf: Pf,
     /// Temporary changes that the firewall will take back by itself.
     armed: Vec<ArmedRow>,
+    /// What the notifier knows about clients; null where no cluster is configured.
+    notifier: Option<&'a LogSide>,
 }
 
 /// pf itself.
@@ -65,12 +69,14 @@ struct Pf {
 
 /// Runs `kmsctl status`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let build = |reading: &Reading, _: Option<&Reading>| build(context, reading);
-    watch::show(context, QUESTIONS, &arguments.watch, build).await
+    let build =
+        |reading: &Reading, _: Option<&Reading>, heard: &Heard| build(context, reading, heard);
+    let beside = async || Box::pin(log_side::hear(context)).await;
+    watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await
 }
 
 /// One part failing leaves the others on the screen.
-fn build(context: &Context, reading: &Reading) -> Result<View> {
+fn build(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
     let mut warnings = Vec::new();
     let exposure = expose::assess(context, reading, &mut warnings);
     if let (Err(failure), Err(_), Err(_)) = (&exposure, &reading.states, &reading.table) {
@@ -84,7 +90,7 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
     let caps = exposure
         .as_ref()
         .map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
-    let table = virusprot::assess(context, reading, &mut warnings);
+    let table = virusprot::assess(context, reading, heard, &mut warnings);
     let table = kept(table, "Who is blocked", &mut warnings);
     let data = Status {
         expose: exposure.as_ref(),
@@ -94,6 +100,7 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
         virusprot: table.as_ref(),
         pf: pf(reading),
         armed: ArmedRow::of(reading),
+        notifier: heard.side.as_ref(),
     };
     let mut view = context.view("status", reading, &data)?;
     firewall_line(&mut view.human, context, reading, &data.pf);
@@ -114,19 +121,29 @@ fn build(context: &Context, reading: &Reading) -> Result<View> {
             virusprot::releases(&table.expiry, reading),
             Tone::Plain,
         );
+    }
+    if let Some(side) = &heard.side {
+        log_side::for_people(&mut view.human, side, context.clock.now());
+    }
+    if let Some(table) = &table {
         blocked(&mut view, reading, table);
     }
     if let Some(states) = &states {
         busiest(&mut view.human, states);
     }
+    without_doubles(&mut warnings);
+    view.warnings.extend(warnings);
+    Ok(view)
+}
+
+/// Two parts may miss the same fact.
+fn without_doubles(warnings: &mut Vec<Warning>) {
     let mut seen = Vec::new();
     warnings.retain(|warning| {
         let new = !seen.contains(warning);
         seen.push(warning.clone());
         new
     });
-    view.warnings.extend(warnings);
-    Ok(view)
 }
 
 fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {

@@ -11,6 +11,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::{Context, needed, wanted};
+use super::log_side::Heard;
 use crate::domain::address::canonical;
 use crate::domain::blocked::{self, Blocked};
 use crate::domain::configured::Configured;
@@ -90,7 +91,12 @@ impl Table {
 }
 
 /// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
-pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>) -> Result<Table> {
+pub fn assess(
+    context: &Context,
+    reading: &Reading,
+    heard: &Heard,
+    warnings: &mut Vec<Warning>,
+) -> Result<Table> {
     let entries = needed(&reading.table)?;
     let table = &context.settings.service.table;
     // What cron runs decides; pfSense writes its crontab from config.xml, though not at every write.
@@ -132,7 +138,7 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
     };
     let around = context.surroundings(reading);
     warnings.extend(Context::surroundings_unknown(&around));
-    let judged = blocked::judge(
+    let mut judged = blocked::judge(
         entries,
         &expiry,
         reading.clock.now,
@@ -140,6 +146,7 @@ pub fn assess(context: &Context, reading: &Reading, warnings: &mut Vec<Warning>)
         &around,
         live,
     );
+    blocked::mark_customers(&mut judged, &heard.clients);
     warnings.extend(blocked::warnings(&judged, &expiry, table));
     Ok(Table {
         table: table.as_str().to_owned(),

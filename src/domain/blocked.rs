@@ -1,6 +1,7 @@
 //! The entries of the overload table with what an operator must know about each: age, release, and whether
 //! it should not be there at all.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,6 +28,8 @@ pub enum Flag {
     Protected,
     /// The address this very session comes from.
     Operator,
+    /// It was activated within the last 24 hours: a customer, not a scanner.
+    Customer,
 }
 
 impl Flag {
@@ -38,6 +41,7 @@ impl Flag {
             Self::Gateway => "gateway",
             Self::Protected => "protected",
             Self::Operator => "operator",
+            Self::Customer => "customer",
         }
     }
 }
@@ -100,6 +104,8 @@ pub struct Blocked {
     pub release_at: Option<Timestamp>,
     /// Live states of the service from it.
     pub states: u64,
+    /// When it was activated last, within 24 hours; `None` if never or unknown.
+    pub activated_at: Option<Timestamp>,
     /// Why it deserves a second look.
     pub flags: Vec<Flag>,
     /// The parsed network, for sorting and matching.
@@ -125,10 +131,23 @@ pub fn judge(
             .since
             .and_then(|since| expiry.release_at(since, now, zone)),
         states: states_of(&canonical_net(entry.net)),
+        activated_at: None,
         flags: around.flags(&entry.net),
         net: entry.net,
     };
     entries.iter().map(blocked).collect()
+}
+
+/// Marks those that were activated; `clients` are IPv4 addresses in that form, and when each was activated last.
+pub fn mark_customers(blocked: &mut [Blocked], clients: &BTreeMap<IpAddr, Timestamp>) {
+    for entry in blocked {
+        let net = canonical_net(entry.net);
+        let held = clients.iter().filter(|(address, _)| net.contains(*address));
+        entry.activated_at = held.map(|(_, at)| *at).max();
+        if entry.activated_at.is_some() {
+            entry.flags.push(Flag::Customer);
+        }
+    }
 }
 
 /// Returns whole seconds from `since` to `now`; a clock that stepped back gives 0.
@@ -178,7 +197,15 @@ pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &TableName) -> Vec<
         "own-subnet-blocked",
         "lies in the firewall's own networks: a local host, or clients hidden behind one address.",
     );
-    let hidden = |entry: &&Blocked| entry.flags == [Flag::Private];
+    warn(
+        Flag::Customer,
+        "customer-blocked",
+        "was activated within the last 24 hours: a customer rather than a scanner.",
+    );
+    let hidden = |entry: &&Blocked| {
+        let others = |flag: &&Flag| **flag != Flag::Customer;
+        entry.flags.iter().filter(others).eq([&Flag::Private])
+    };
     let private: Vec<&str> = blocked
         .iter()
         .filter(hidden)

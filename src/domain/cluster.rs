@@ -7,7 +7,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::Deserialize;
+
+pub mod pod;
+
+pub use pod::{Container, ContainerStatus, Pod};
 
 /// The names of what is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +164,35 @@ pub struct Endpoint {
     pub node_name: Option<String>,
     /// Whether it may be used.
     pub conditions: EndpointConditions,
+    /// What it is.
+    pub target_ref: Option<Reference>,
+}
+
+/// A reference to another object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Reference {
+    /// `Pod`, ….
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// An event: something that Kubernetes tells about an object for an hour.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Event {
+    /// `Normal` or `Warning`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `BackOff`, `Unhealthy`, ….
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// About what.
+    pub involved_object: Reference,
+    /// When it was told last.
+    pub last_timestamp: Option<Timestamp>,
 }
 
 /// `conditions` of an endpoint.
@@ -192,114 +226,4 @@ pub struct Announcement {
 pub struct AnnouncementStatus {
     /// The announcing node.
     pub node: Option<String>,
-}
-
-/// A Pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Pod {
-    /// Its name.
-    pub metadata: Metadata,
-    /// Where it runs.
-    pub spec: PodSpec,
-    /// How it is.
-    pub status: PodStatus,
-}
-
-/// `spec` of a Pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct PodSpec {
-    /// Its node.
-    pub node_name: Option<String>,
-}
-
-/// `status` of a Pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct PodStatus {
-    /// `Running`, `Pending`, ….
-    pub phase: String,
-    /// Its conditions.
-    pub conditions: Vec<Condition>,
-    /// Its containers.
-    pub container_statuses: Vec<ContainerStatus>,
-}
-
-/// One condition of a Pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Condition {
-    /// `Ready`, ….
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `True`, `False`, `Unknown`.
-    pub status: String,
-}
-
-/// One container of a Pod.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ContainerStatus {
-    /// Its name.
-    pub name: String,
-    /// It passes its probe.
-    pub ready: bool,
-    /// How often it was started again.
-    pub restart_count: u64,
-    /// What it does now.
-    pub state: ContainerState,
-}
-
-/// `state` of a container.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ContainerState {
-    /// Why it does not run.
-    pub waiting: Option<Waiting>,
-}
-
-/// `state.waiting`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Waiting {
-    /// `CrashLoopBackOff`, `ImagePullBackOff`, ….
-    pub reason: Option<String>,
-}
-
-impl Pod {
-    /// Returns whether Kubernetes calls it Ready: *all* of its containers, the notifier included.
-    pub fn is_ready(&self) -> bool {
-        let conditions = &self.status.conditions;
-        conditions
-            .iter()
-            .any(|condition| condition.kind == "Ready" && condition.status == "True")
-    }
-
-    /// Returns the container of that name.
-    pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
-        self.status
-            .container_statuses
-            .iter()
-            .find(|status| status.name == name)
-    }
-}
-
-impl ContainerStatus {
-    /// Renders how it is, such as `not ready, 7 restarts, CrashLoopBackOff`.
-    pub fn standing(&self) -> String {
-        let mut words = vec![if self.ready { "ready" } else { "not ready" }.to_owned()];
-        words.push(match self.restart_count {
-            0 => "no restarts".to_owned(),
-            1 => "1 restart".to_owned(),
-            count => format!("{count} restarts"),
-        });
-        words.extend(
-            self.state
-                .waiting
-                .as_ref()
-                .and_then(|waiting| waiting.reason.clone()),
-        );
-        words.join(", ")
-    }
 }

@@ -41,6 +41,12 @@ pub enum KubectlError {
         /// kubectl's words.
         said: String,
     },
+    /// The API server cannot reach the pod's port (503 of its proxy).
+    #[error("the API server cannot reach the pod: {said}")]
+    PodSilent {
+        /// kubectl's words.
+        said: String,
+    },
     /// The API server wants a login (401).
     #[error("the cluster refuses the login: {said}")]
     Unauthorized {
@@ -100,6 +106,9 @@ impl KubectlError {
             Self::TimedOut { .. } | Self::Unreachable { .. } => {
                 "Is the VPN up? Try `kubectl cluster-info`; cluster.context and cluster.kubeconfig choose the cluster."
             }
+            Self::PodSilent { .. } => {
+                "Does the process listen there (`kmsctl notifier logs`)? Does a network policy keep the API server out?"
+            }
             Self::Unauthorized { .. } => "Log in to the cluster again.",
             Self::Forbidden { .. } => {
                 "Ask for the right to read it, or look with a login that has it (cluster.context)."
@@ -135,6 +144,9 @@ impl KubectlError {
         let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
         if has(&["(Forbidden)", "is forbidden:"]) {
             return Self::Forbidden { said };
+        }
+        if has(&["error trying to reach service"]) {
+            return Self::PodSilent { said };
         }
         if has(&["(NotFound)"]) {
             return Self::NotFound { said };

@@ -40,7 +40,10 @@ pub async fn gather(context: &Context) -> Inside {
 pub fn kubectl(context: &Context) -> Option<Kubectl> {
     let cluster = &context.settings.cluster;
     if context.demo {
-        return Some(Kubectl::Simulated(simulator::cluster::answers));
+        return Some(Kubectl::Simulated(
+            simulator::cluster::answers,
+            context.clock,
+        ));
     }
     cluster.configured.then(|| Kubectl::new(cluster))
 }

@@ -4,6 +4,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::{QUESTIONS, assess};
 use crate::commands::context::Context;
+use crate::commands::log_side::{self, Heard};
 use crate::commands::watch::{self, Watch};
 use crate::domain::blocked::{self, Blocked};
 use crate::domain::expiry::Expiry;
@@ -51,14 +52,22 @@ pub(super) async fn run(context: &Context, arguments: &Show) -> Result<()> {
         .transpose()
         .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
     let older_than = older_than.map(|duration| duration.as_secs());
-    let build =
-        |reading: &Reading, _: Option<&Reading>| show(context, reading, older_than, arguments.sort);
-    watch::show(context, QUESTIONS, &arguments.watch, build).await
+    let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
+        show(context, reading, heard, older_than, arguments.sort)
+    };
+    let beside = async || Box::pin(log_side::hear(context)).await;
+    watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await
 }
 
-fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sort) -> Result<View> {
+fn show(
+    context: &Context,
+    reading: &Reading,
+    heard: &Heard,
+    older_than: Option<u64>,
+    sort: Sort,
+) -> Result<View> {
     let mut warnings = Vec::new();
-    let mut table = assess(context, reading, &mut warnings)?;
+    let mut table = assess(context, reading, heard, &mut warnings)?;
     let all = table.entries.len();
     table.entries.retain(|entry| {
         older_than.is_none_or(|limit| entry.age_seconds.is_none_or(|age| age > limit))
@@ -74,9 +83,17 @@ fn show(context: &Context, reading: &Reading, older_than: Option<u64>, sort: Sor
             "release_at",
             "states",
             "flags",
+            "activated_at",
         ],
     ));
     view.warnings.extend(warnings);
+    let unknown = heard.side.iter().flat_map(|side| &side.unknown);
+    view.warnings.extend(unknown.map(|why| {
+        Warning::new(
+            "customers-unknown",
+            format!("Which of them are customers is not known in full. {why}"),
+        )
+    }));
     if older_than.is_some()
         && table
             .entries

@@ -1,0 +1,117 @@
+//! What the notifier knows about clients, beside what the firewall knows: for `status`, `states` and `virusprot show`.
+//! The firewall's answer never waits long for it, and never fails with it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::notifier::gather::{self, Wish};
+use super::notifier::status::{held_text, probes_text};
+use super::verify::inside;
+use crate::domain::address::canonical;
+use crate::domain::blocked::age;
+use crate::domain::echo::{Happening, Told};
+use crate::domain::hops::Known;
+use crate::domain::pipeline::{LogSide, PodEvidence};
+use crate::terminal::human::{count, span};
+use crate::terminal::{Human, Tone};
+
+/// How long the cluster may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most lines read of a pod's output.
+const LINES: usize = 10_000;
+
+/// What the cluster said.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// Totals; `None` where no cluster is configured.
+    pub side: Option<LogSide>,
+    /// When each client was activated last, in the last 24 hours.
+    pub clients: BTreeMap<IpAddr, Timestamp>,
+}
+
+/// Asks the cluster, where one is configured. Whatever goes wrong is told in [`LogSide::unknown`].
+pub async fn hear(context: &Context) -> Heard {
+    let Some(kubectl) = inside::kubectl(context) else {
+        return Heard::default();
+    };
+    let patience = context.settings.cluster.timeout.min(PATIENCE);
+    let wish = Wish {
+        lines: LINES,
+        thorough: false,
+    };
+    let asked = tokio::time::timeout(patience, gather::gather(context, &kubectl, wish));
+    let pods: Known<Vec<PodEvidence>> = match Box::pin(asked).await {
+        Ok(Ok(gathered)) => gathered.pods,
+        Ok(Err(error)) => inside::known(Err(error)),
+        Err(_) => {
+            let seconds = patience.as_secs();
+            let why = format!("the cluster did not answer within {seconds} s");
+            Err(crate::domain::hops::Trouble::new(why))
+        }
+    };
+    match pods {
+        Ok(pods) if pods.is_empty() => Heard::failed("there is no pod"),
+        Ok(pods) => Heard {
+            side: Some(LogSide::of(&pods, context.clock.now())),
+            clients: clients(
+                pods.iter()
+                    .filter_map(|pod| pod.log.as_ref().ok())
+                    .flatten(),
+            ),
+        },
+        Err(trouble) => Heard::failed(&trouble.why),
+    }
+}
+
+impl Heard {
+    fn failed(why: &str) -> Self {
+        Self {
+            side: Some(LogSide {
+                unknown: vec![format!("The notifier: {why}.")],
+                ..LogSide::default()
+            }),
+            clients: BTreeMap::new(),
+        }
+    }
+}
+
+fn clients<'a>(told: impl Iterator<Item = &'a Told>) -> BTreeMap<IpAddr, Timestamp> {
+    let mut clients = BTreeMap::new();
+    for told in told.filter(|told| told.event == Happening::Activation) {
+        if let (Some(address), Some(at)) = (told.address, told.at) {
+            let newest = clients.entry(canonical(address)).or_insert(at);
+            *newest = (*newest).max(at);
+        }
+    }
+    clients
+}
+
+/// Adds the log's side for people.
+pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
+    if let Some(at) = side.last_activation_at {
+        let whose = side.last_activation.as_ref().and_then(|last| last.address);
+        let whose = whose.map_or_else(String::new, |address| format!(" ({address})"));
+        let text = format!("{} ago{whose}", span(age(at, now)));
+        human.field("Activated", text, Tone::Plain);
+    }
+    if let Some(day) = &side.last_day {
+        human.field("Last 24 h", held_text(day), Tone::Plain);
+    }
+    if let Some(probes) = &side.probes {
+        let activations = side.activations.map_or_else(String::new, |times| {
+            format!("{} activations; ", count(times))
+        });
+        let text = format!(
+            "{activations}{} (since the notifier started)",
+            probes_text(probes)
+        );
+        human.field("Notifier", text, Tone::Plain);
+    }
+    for sentence in &side.unknown {
+        human.field("Notifier", format!("unknown. {sentence}"), Tone::Warning);
+    }
+}

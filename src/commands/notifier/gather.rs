@@ -1,0 +1,242 @@
+//! Asks the cluster about the notifier, everything at once: pods, their metrics pages and what they printed, the
+//! Service, events. Each answer may be missing alone; without the cluster there is none.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::commands::context::{Context, interrupted};
+use crate::commands::verify::inside::{self, known};
+use crate::domain::cluster::{Event, Names, Pod, Service};
+use crate::domain::echo::{Told, stamped};
+use crate::domain::hops::Known;
+use crate::domain::pipeline::{Evidence, PodEvidence, Reading};
+use crate::error::{Failure, Kind, Result};
+use crate::kubectl::pods::{Part, Place};
+use crate::kubectl::{Kubectl, KubectlError};
+use crate::outside::all;
+
+/// Most pods that are asked: a deployment in a bad way can have very many.
+const MOST_PODS: usize = 8;
+/// Time between two looks at the numbers: more than a second, as they are whole seconds.
+const BETWEEN: Duration = Duration::from_millis(1_600);
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Most lines of a pod's output.
+    pub lines: usize,
+    /// Look at the numbers twice, and at what lies around.
+    pub thorough: bool,
+}
+
+/// What came back.
+pub struct Gathered {
+    /// When.
+    pub now: Timestamp,
+    /// The pods.
+    pub pods: Known<Vec<PodEvidence>>,
+    /// The Service.
+    pub service: Known<Service>,
+    /// Events about pods.
+    pub events: Known<Vec<Event>>,
+}
+
+impl Gathered {
+    /// Returns it as evidence.
+    pub fn evidence(self, names: &Names) -> Evidence<'_> {
+        Evidence {
+            names,
+            now: self.now,
+            pods: self.pods,
+            service: self.service,
+            events: self.events,
+        }
+    }
+}
+
+/// Returns the way to the cluster, or says how to configure one.
+pub fn cluster(context: &Context) -> Result<Kubectl> {
+    inside::kubectl(context).ok_or_else(|| {
+        Failure::usage("No cluster is configured, so there is nobody to ask.")
+            .hint("Name kubectl's context: cluster.context in the configuration, or KMSCTL_CLUSTER_CONTEXT.")
+            .hint("Try it without one: kmsctl --demo notifier status")
+    })
+}
+
+/// Waits for work with the cluster; Ctrl-C ends it.
+pub async fn uninterrupted<T>(
+    context: &Context,
+    work: impl Future<Output = Result<T, KubectlError>>,
+) -> Result<T> {
+    let spinner = context.terminal.spinner("Asking the cluster …");
+    let answered = tokio::select! {
+        answered = work => answered.map_err(Failure::from),
+        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+    };
+    spinner.finish_and_clear();
+    answered
+}
+
+/// Lists the pods; where that is forbidden, their names may still be read from the endpoints of the Service.
+pub async fn pods(
+    context: &Context,
+    kubectl: &Kubectl,
+) -> Result<(Vec<(String, Option<Pod>)>, Option<KubectlError>), KubectlError> {
+    let (namespace, names) = (
+        context.settings.cluster.namespace.as_str(),
+        &context.settings.cluster.names,
+    );
+    let denied = match kubectl.pods(namespace, names).await {
+        Ok(list) => {
+            let pods = list.items.into_iter();
+            let named = pods.map(|pod| (pod.metadata.name.clone(), Some(pod)));
+            return Ok((named.take(MOST_PODS).collect(), None));
+        }
+        Err(error @ KubectlError::Forbidden { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let slices = kubectl.endpoints(namespace, names).await;
+    let slices = slices.map(|list| list.items).unwrap_or_default();
+    let mut found: Vec<(String, Option<Pod>)> = Vec::new();
+    let endpoints = slices.into_iter().filter_map(|slice| slice.endpoints);
+    for endpoint in endpoints.flatten() {
+        if let Some(target) = endpoint.target_ref.filter(|target| target.kind == "Pod")
+            && found.len() < MOST_PODS
+            && !found.iter().any(|(name, _)| *name == target.name)
+        {
+            found.push((target.name, None));
+        }
+    }
+    Ok((found, Some(denied)))
+}
+
+/// Asks everything. Fails where the cluster cannot be asked at all.
+pub async fn gather(
+    context: &Context,
+    kubectl: &Kubectl,
+    wish: Wish,
+) -> Result<Gathered, KubectlError> {
+    let (namespace, names) = (
+        context.settings.cluster.namespace.as_str(),
+        &context.settings.cluster.names,
+    );
+    let around = async {
+        if wish.thorough {
+            let (service, events) =
+                tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
+            (known(service), known(events.map(|list| list.items)))
+        } else {
+            (Ok(Service::default()), Ok(Vec::new()))
+        }
+    };
+    let inside = async {
+        let (pods, denied) = pods(context, kubectl).await?;
+        let asked = pods
+            .into_iter()
+            .map(|(name, pod)| one(context, kubectl, name, pod, wish));
+        let pods = all(asked.collect()).await;
+        Ok(match denied {
+            Some(error) if pods.is_empty() => known(Err(error)),
+            _ => Ok(pods),
+        })
+    };
+    let (pods, (service, events)) = tokio::join!(inside, around);
+    Ok(Gathered {
+        now: context.clock.now(),
+        pods: pods?,
+        service,
+        events,
+    })
+}
+
+/// Asks one pod.
+async fn one(
+    context: &Context,
+    kubectl: &Kubectl,
+    name: String,
+    pod: Option<Pod>,
+    wish: Wish,
+) -> PodEvidence {
+    let cluster = &context.settings.cluster;
+    let port = pod.as_ref().map_or_else(
+        || Pod::default().metrics_port(""),
+        |pod| pod.metrics_port(&cluster.names.notifier),
+    );
+    let numbers = async {
+        let first = read(context, kubectl, &name, port).await;
+        if first.is_err() || !wish.thorough {
+            return (first, None);
+        }
+        let later = kubectl.later(BETWEEN).await;
+        let second = read(context, &later, &name, port).await;
+        (first, second.ok())
+    };
+    let restarts = pod
+        .as_ref()
+        .and_then(|pod| pod.container(&cluster.names.notifier))
+        .map_or(0, |container| container.restart_count);
+    let (numbers, log) = tokio::join!(numbers, output(context, kubectl, &name, restarts, wish));
+    PodEvidence {
+        log: known(log),
+        silent: matches!(numbers.0, Err(KubectlError::PodSilent { .. })),
+        first: known(numbers.0),
+        second: numbers.1,
+        pod,
+        name,
+    }
+}
+
+/// Reads the numbers of a pod.
+pub async fn read(
+    context: &Context,
+    kubectl: &Kubectl,
+    pod: &str,
+    port: u16,
+) -> Result<Reading, KubectlError> {
+    let namespace = &context.settings.cluster.namespace;
+    let text = kubectl.metrics(namespace, pod, port).await?;
+    Ok(Reading::of(&text, kubectl.now(context.clock)))
+}
+
+/// Reads what a pod printed in the last 24 hours, also before its last restart.
+async fn output(
+    context: &Context,
+    kubectl: &Kubectl,
+    pod: &str,
+    restarts: u64,
+    wish: Wish,
+) -> Result<Vec<Told>, KubectlError> {
+    let cluster = &context.settings.cluster;
+    let place = Place {
+        namespace: &cluster.namespace,
+        pod,
+        container: &cluster.names.notifier,
+    };
+    let part = Part {
+        since: Some(context.clock.now() - SignedDuration::from_hours(24)),
+        tail: Some(wish.lines),
+        previous: false,
+    };
+    let earlier = async {
+        if restarts == 0 {
+            return String::new();
+        }
+        let part = Part {
+            previous: true,
+            ..part
+        };
+        // It may be gone already; what runs now is what counts.
+        kubectl.output(&place, part).await.unwrap_or_default()
+    };
+    let (earlier, present) = tokio::join!(earlier, kubectl.output(&place, part));
+    let text = earlier + &present?;
+    let lines = text.split('\n').filter(|line| !line.is_empty());
+    Ok(lines
+        .map(|line| {
+            let (printed, line) = stamped(line);
+            Told::read(line, printed)
+        })
+        .collect())
+}

@@ -1,0 +1,321 @@
+//! `kmsctl notifier logs`: what the notifier echoes, or the server's own file, now or as it grows.
+
+mod follow;
+mod print;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use super::gather;
+use crate::commands::context::{Context, interrupted};
+use crate::domain::classify::Source;
+use crate::domain::echo::Filter;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Kind, Result};
+use crate::kubectl::pods::{Part, Place};
+use crate::kubectl::{Kubectl, KubectlError, Stream};
+use crate::settings::notifier::Notifier;
+use crate::settings::values;
+use crate::terminal::Mode;
+use follow::Followed;
+use print::{Entry, Printer, Shape};
+
+/// Most entries of an answer that is no stream; the newest are kept.
+const MOST: usize = 50_000;
+/// Lines of the server's file that are read where nothing else is said.
+const LAST_LINES: usize = 200;
+/// Lines of it that are read to reach back to `--since`.
+const MOST_LINES: usize = 100_000;
+/// Items between the readers and the printer.
+const WAITING: usize = 256;
+
+/// Arguments of `kmsctl notifier logs`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Read the server's own log file in the pod, through exec; without a filter its lines are printed as they are
+    #[arg(long)]
+    server: bool,
+    /// Go on as it grows, through restarts and cuts, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Only what is younger than this, such as 2h [default: 24h; with --follow 10m; with --server the last lines]
+    #[arg(long, value_name = "DURATION")]
+    since: Option<String>,
+    /// Only clients of this class
+    #[arg(long, value_name = "CLASS", value_parser = ["external", "cluster_node", "internal_pod"])]
+    source: Option<String>,
+    /// Only activations, refused ones included
+    #[arg(long)]
+    activations: bool,
+    /// Only connections without a request
+    #[arg(long)]
+    probes: bool,
+}
+
+/// What a reader hands to the printer.
+enum Item {
+    /// A line of a pod.
+    Line { pod: String, line: Vec<u8> },
+    /// Something an operator should know.
+    Say(String),
+    /// There is nothing more to come.
+    Fail(Failure),
+}
+
+/// Runs `kmsctl notifier logs`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let since = arguments.since.as_deref().map(values::duration).transpose();
+    let since = since.map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
+    if arguments.follow && context.terminal.mode == Mode::Json {
+        return Err(Failure::usage(
+            "--follow never ends, so it prints no JSON object; use -o ndjson.",
+        ));
+    }
+    let kubectl = gather::cluster(context)?;
+    let filter = Filter {
+        source: arguments
+            .source
+            .as_deref()
+            .and_then(|name| Source::ALL.into_iter().find(|source| source.name() == name)),
+        activations: arguments.activations,
+        probes: arguments.probes,
+    };
+    let shape = match (arguments.server, filter.filters()) {
+        (true, false) => Shape::Lines,
+        (true, true) => Shape::ServerEvents,
+        (false, _) => Shape::Events,
+    };
+    let span = |span: Duration| SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+    let default = match (arguments.server, arguments.follow) {
+        (true, _) => SignedDuration::MAX,
+        (false, true) => SignedDuration::from_mins(10),
+        (false, false) => SignedDuration::from_hours(24),
+    };
+    let back = since.map_or(default, span);
+    let since_time = context
+        .clock
+        .now()
+        .checked_sub(back)
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let file = arguments.server.then(|| server_file(context)).transpose()?;
+    let lines = match (since, arguments.follow) {
+        (Some(_), _) => MOST_LINES,
+        (None, true) => 20,
+        (None, false) => LAST_LINES,
+    };
+    let cluster = &context.settings.cluster;
+    let followed = Followed {
+        kubectl,
+        namespace: cluster.namespace.clone(),
+        container: if arguments.server {
+            cluster.names.server.clone()
+        } else {
+            cluster.names.notifier.clone()
+        },
+        names: cluster.names.clone(),
+        since: since_time,
+        file: file.map(|file| (file, lines)),
+    };
+    let printer = Printer::new(context, shape, filter, since_time);
+    if arguments.follow {
+        Box::pin(stream(context, followed, printer)).await
+    } else {
+        Box::pin(once(context, &followed, printer, arguments)).await
+    }
+}
+
+/// Returns the server's log file; it becomes a word of a command in the pod.
+fn server_file(context: &Context) -> Result<String> {
+    let log = Notifier::resolve(&context.layers, &context.environment)?.log;
+    let file = log.display().to_string();
+    if file.starts_with('/') {
+        Ok(file)
+    } else {
+        Err(Failure::usage(format!(
+            "notifier.log is `{file}`, which is no absolute path in the pod."
+        )))
+    }
+}
+
+/// Follows until Ctrl-C.
+async fn stream(context: &Context, followed: Followed, mut printer: Printer<'_>) -> Result<()> {
+    let (sender, mut items) = mpsc::channel(WAITING);
+    let readers = tokio::spawn(follow::all(followed, sender));
+    printer.open()?;
+    let print = async {
+        while let Some(item) = items.recv().await {
+            match item {
+                Item::Line { pod, line } => {
+                    for entry in printer.read(&pod, &line) {
+                        printer.print(&entry)?;
+                    }
+                }
+                Item::Say(sentence) => context.terminal.say(&sentence),
+                Item::Fail(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    };
+    let ended = tokio::select! {
+        ended = print => ended,
+        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+    };
+    readers.abort();
+    ended
+}
+
+/// Reads what there is.
+async fn once(
+    context: &Context,
+    followed: &Followed,
+    mut printer: Printer<'_>,
+    arguments: &Args,
+) -> Result<()> {
+    let (pods, _) =
+        gather::uninterrupted(context, gather::pods(context, &followed.kubectl)).await?;
+    let mut entries: VecDeque<Entry> = VecDeque::new();
+    let mut left_out = 0_u64;
+    let mut warnings = Vec::new();
+    let mut trouble: Option<Failure> = None;
+    let mut read: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, pod) in &pods {
+        let restarts = pod
+            .as_ref()
+            .and_then(|pod| pod.container(&followed.container))
+            .map_or(0, |container| container.restart_count);
+        let rounds: &[bool] = if restarts > 0 && followed.file.is_none() {
+            &[true, false]
+        } else {
+            &[false]
+        };
+        for previous in rounds {
+            let take = |line: &[u8]| {
+                *read.entry(name.clone()).or_default() += 1;
+                for entry in printer.read(name, line) {
+                    entries.push_back(entry);
+                    if entries.len() > MOST {
+                        entries.pop_front();
+                        left_out += 1;
+                    }
+                }
+            };
+            let work = drain(context, followed, name, *previous, take);
+            // What ran before a restart may be gone.
+            if let Err(error) = gather::uninterrupted(context, async { Ok(work.await) }).await?
+                && !previous
+            {
+                let failure = explain(error, arguments.server);
+                warnings.push(Warning::new(
+                    "pod-unread",
+                    format!("{name}: {}", failure.message),
+                ));
+                trouble.get_or_insert(failure);
+            }
+        }
+    }
+    if let Some(failure) = trouble.filter(|_| warnings.len() == pods.len()) {
+        return Err(failure);
+    }
+    let cut = arguments.server && arguments.since.is_some();
+    let full = cut && read.values().any(|count| *count >= MOST_LINES);
+    warnings.extend(older(left_out, full));
+    let names: Vec<String> = pods.into_iter().map(|(name, _)| name).collect();
+    let empty = nothing(&names, arguments, &context.settings.cluster.names.selector);
+    printer.finish(&names, entries.into(), warnings, empty)
+}
+
+/// Tells what is older than what is shown.
+fn older(left_out: u64, full: bool) -> Vec<Warning> {
+    let code = "older-left-out";
+    let left_out = (left_out > 0).then(|| {
+        let text = "older entries are left out; narrow it with --since or a filter.";
+        Warning::new(code, format!("{left_out} {text}"))
+    });
+    let full = full.then(|| {
+        Warning::new(
+            code,
+            format!("Only the last {MOST_LINES} lines of the file were read."),
+        )
+    });
+    [left_out, full].into_iter().flatten().collect()
+}
+
+fn nothing(pods: &[String], arguments: &Args, selector: &str) -> String {
+    if pods.is_empty() {
+        return format!(
+            "There is no pod with the label {selector}. `kmsctl notifier status` tells more."
+        );
+    }
+    let hint = match (arguments.server, arguments.probes) {
+        (true, _) => "",
+        (false, true) => {
+            " The notifier echoes probes only when it runs with --echo=all; --server reads them from the server's own file."
+        }
+        (false, false) => " The notifier prints events only when it runs with --echo.",
+    };
+    format!("There is nothing of that kind.{hint}")
+}
+
+/// Reads one container to the end of what there is.
+async fn drain(
+    context: &Context,
+    followed: &Followed,
+    pod: &str,
+    previous: bool,
+    mut take: impl FnMut(&[u8]),
+) -> std::result::Result<(), KubectlError> {
+    let mut stream = open(&followed.kubectl, followed, pod, previous)?;
+    let patience = context.settings.cluster.timeout;
+    loop {
+        match tokio::time::timeout(patience, stream.next()).await {
+            Ok(line) => match line? {
+                Some(line) => take(&line),
+                None => return Ok(()),
+            },
+            Err(_) => {
+                return Err(KubectlError::TimedOut {
+                    seconds: patience.as_secs(),
+                });
+            }
+        }
+    }
+}
+
+fn open(
+    kubectl: &Kubectl,
+    followed: &Followed,
+    pod: &str,
+    previous: bool,
+) -> std::result::Result<Stream, KubectlError> {
+    let place = Place {
+        namespace: &followed.namespace,
+        pod,
+        container: &followed.container,
+    };
+    if let Some((file, lines)) = &followed.file {
+        return kubectl.stream_file(&place, file, *lines, false);
+    }
+    let part = Part {
+        since: Some(followed.since),
+        previous,
+        ..Part::default()
+    };
+    kubectl.stream_output(&place, part, false)
+}
+
+/// Turns kubectl's error into a failure that says which right is missing.
+fn explain(error: KubectlError, server: bool) -> Failure {
+    let forbidden = matches!(error, KubectlError::Forbidden { .. });
+    let failure = Failure::from(error);
+    match (forbidden, server) {
+        (true, true) => failure
+            .hint("The server writes its log into a file only, so reading it needs exec: the verbs get and create on pods/exec, which is nearly the right to do anything in the pod.")
+            .hint("`kmsctl notifier logs` needs the verb get on pods/log only: the notifier echoes what it reads."),
+        (true, false) => failure.hint("The verb get on pods/log is needed."),
+        _ => failure,
+    }
+}

@@ -1,0 +1,236 @@
+//! Lines to entries, and entries to every form of output.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::commands::context::Context;
+use crate::commands::notifier::rows::Layout;
+use crate::domain::decision::{Decision, Rules};
+use crate::domain::echo::{Filter, Told, stamped};
+use crate::domain::vlmcsd::Log;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Result};
+use crate::terminal::view::escape_json;
+use crate::terminal::{Human, Mode, View, clean};
+
+const EVENT_COLUMNS: &[&str] = &[
+    "pod",
+    "at",
+    "event",
+    "address",
+    "port",
+    "source",
+    "product",
+    "product_id",
+    "workstation",
+    "status",
+    "decision",
+    "attribution",
+    "kind",
+    "text",
+];
+const LINE_COLUMNS: &[&str] = &["pod", "line"];
+
+/// What is made of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Events, from the notifier's output.
+    Events,
+    /// Events, from the server's own log.
+    ServerEvents,
+    /// The server's lines as they are.
+    Lines,
+}
+
+/// One thing that is printed.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entry {
+    pod: String,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum What {
+    Event(Box<Told>),
+    Line { line: String },
+}
+
+/// Reads and prints.
+pub(super) struct Printer<'a> {
+    context: &'a Context,
+    shape: Shape,
+    filter: Filter,
+    since: Timestamp,
+    layout: Layout,
+    rules: Rules,
+    /// What the server's log of each pod said so far.
+    logs: BTreeMap<String, Log>,
+    /// Whether the last stamped line was young enough; lines without a stamp belong to it.
+    young: bool,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        shape: Shape,
+        filter: Filter,
+        since: Timestamp,
+    ) -> Self {
+        let networks = &context.settings.networks;
+        Self {
+            context,
+            shape,
+            filter,
+            since,
+            layout: Layout::new(context.terminal.width),
+            rules: Rules {
+                pods: networks.pods.clone(),
+                nodes: networks.nodes.clone(),
+                not_before: i64::MIN,
+            },
+            logs: BTreeMap::new(),
+            young: true,
+        }
+    }
+
+    /// Reads one line of a pod.
+    pub(super) fn read(&mut self, pod: &str, line: &[u8]) -> Vec<Entry> {
+        let entry = |what: What| Entry {
+            pod: pod.to_owned(),
+            what,
+        };
+        match self.shape {
+            Shape::Lines => {
+                let line = String::from_utf8_lossy(line).into_owned();
+                if let Some(at) = written(&line) {
+                    self.young = at >= self.since;
+                }
+                let young = self.young.then(|| entry(What::Line { line }));
+                young.into_iter().collect()
+            }
+            Shape::Events => {
+                let text = String::from_utf8_lossy(line);
+                let (printed, line) = stamped(&text);
+                let told = Told::read(line, printed);
+                let wanted = self.wants(&told);
+                let told = wanted.then(|| entry(What::Event(Box::new(told))));
+                told.into_iter().collect()
+            }
+            Shape::ServerEvents => {
+                let mut events = Vec::new();
+                let log = self.logs.entry(pod.to_owned()).or_default();
+                log.line(line, &mut events);
+                let told = events
+                    .iter()
+                    .map(|event| Told::of_server(&self.rules.describe(event, Decision::Count)));
+                told.filter(|told| self.wants(told))
+                    .map(|told| entry(What::Event(Box::new(told))))
+                    .collect()
+            }
+        }
+    }
+
+    fn wants(&self, told: &Told) -> bool {
+        self.filter.lets(told) && told.at.is_none_or(|at| at >= self.since)
+    }
+
+    /// Prints what stands above the first entry of a stream.
+    pub(super) fn open(&self) -> Result<()> {
+        let terminal = self.context.terminal;
+        match (terminal.mode, self.shape) {
+            (Mode::Csv, shape) => terminal.write(&(columns(shape).join(",") + "\n")),
+            (Mode::Table, Shape::Events | Shape::ServerEvents) => {
+                terminal.write(&(self.layout.head() + "\n"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints one entry of a stream.
+    pub(super) fn print(&self, entry: &Entry) -> Result<()> {
+        let terminal = self.context.terminal;
+        let text = match terminal.mode {
+            Mode::Table => self.text(entry) + "\n",
+            Mode::Json | Mode::Ndjson => {
+                let text = serde_json::to_string(entry).map_err(|error| {
+                    Failure::failed("An event cannot be put into JSON.").because(error)
+                })?;
+                escape_json(&text) + "\n"
+            }
+            Mode::Csv => {
+                let text = self.view(&[], std::slice::from_ref(entry))?.csv()?;
+                text.split_once('\n')
+                    .map_or(String::new(), |(_, record)| record.to_owned())
+            }
+        };
+        terminal.write(&text)
+    }
+
+    /// Prints everything at once.
+    pub(super) fn finish(
+        &self,
+        pods: &[String],
+        mut entries: Vec<Entry>,
+        warnings: Vec<Warning>,
+        nothing: String,
+    ) -> Result<()> {
+        if pods.len() > 1 && self.shape != Shape::Lines {
+            entries.sort_by_key(|entry| match &entry.what {
+                What::Event(told) => told.at,
+                What::Line { .. } => None,
+            });
+        }
+        let empty = entries.is_empty();
+        let mut human = Human::default();
+        if !empty && self.shape != Shape::Lines {
+            human.verbatim(&self.layout.head());
+        }
+        for entry in &entries {
+            // Cleaned and fitted already.
+            human.verbatim(&self.text(entry));
+        }
+        let mut view = self.view(pods, &entries)?;
+        view.human = human;
+        view.warnings = warnings;
+        view.empty = empty.then_some(nothing);
+        self.context.terminal.show(&view)
+    }
+
+    fn view(&self, pods: &[String], entries: &[Entry]) -> Result<View> {
+        let list = if self.shape == Shape::Lines {
+            "lines"
+        } else {
+            "events"
+        };
+        let data = serde_json::json!({ "pods": pods, list: entries });
+        let mut view = View::new("notifier.logs", self.context.clock.now(), &data)?;
+        view.items = Some((list, columns(self.shape)));
+        Ok(view)
+    }
+
+    fn text(&self, entry: &Entry) -> String {
+        match &entry.what {
+            What::Event(told) => self.layout.event(told),
+            What::Line { line } => self.layout.fit(&clean(line)),
+        }
+    }
+}
+
+fn columns(shape: Shape) -> &'static [&'static str] {
+    if shape == Shape::Lines {
+        LINE_COLUMNS
+    } else {
+        EVENT_COLUMNS
+    }
+}
+
+/// Reads the stamp of a line of the server's log; the server's image runs in UTC.
+fn written(line: &str) -> Option<Timestamp> {
+    let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
+    let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(zoned.timestamp())
+}

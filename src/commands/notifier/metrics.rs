@@ -1,0 +1,224 @@
+//! `kmsctl notifier metrics`: the notifier's own numbers and how fast they grow, read twice through the API server.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::gather;
+use crate::commands::context::Context;
+use crate::commands::watch::{self, Watch};
+use crate::domain::blocked::age;
+use crate::domain::cluster::Pod;
+use crate::domain::exposition::{Kind, Sample, rate};
+use crate::domain::pipeline::Reading;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Result};
+use crate::kubectl::{Kubectl, KubectlError};
+use crate::outside::all;
+use crate::terminal::View;
+use crate::terminal::human::{left, right, span};
+
+/// Time between the two looks of an answer without `--watch`.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+/// Arguments of `kmsctl notifier metrics`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// What one look found: each pod with its page, or why not.
+struct Look {
+    pods: Vec<(String, Result<Reading, KubectlError>)>,
+}
+
+#[derive(Serialize)]
+struct Series {
+    pod: String,
+    name: String,
+    labels: serde_json::Map<String, serde_json::Value>,
+    kind: Kind,
+    value: f64,
+    /// Growth per second since the look before; null for what does not grow.
+    rate: Option<f64>,
+    #[serde(skip)]
+    labels_text: String,
+}
+
+/// Runs `kmsctl notifier metrics`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let kubectl = gather::cluster(context)?;
+    let asked = gather::pods(context, &kubectl);
+    let (pods, denied) = Box::pin(gather::uninterrupted(context, asked)).await?;
+    if let Some(error) = denied.filter(|_| pods.is_empty()) {
+        return Err(error.into());
+    }
+    if arguments.watch.is_on() {
+        let mut before = None;
+        return watch::repeat(context, &arguments.watch, async || {
+            // Pods come and go while one watches.
+            let pods = gather::pods(context, &kubectl).await?.0;
+            let look = look(context, &kubectl, &pods).await;
+            let view = build(context, &look, before.as_ref());
+            before = Some(look);
+            view
+        })
+        .await;
+    }
+    let twice = async {
+        let first = look(context, &kubectl, &pods).await;
+        if first.pods.iter().all(|(_, page)| page.is_err()) {
+            return Ok((first, None));
+        }
+        let later = kubectl.later(BETWEEN).await;
+        let second = look(context, &later, &pods).await;
+        Ok((second, Some(first)))
+    };
+    let (look, before) = Box::pin(gather::uninterrupted(context, twice)).await?;
+    context
+        .terminal
+        .show(&build(context, &look, before.as_ref())?)
+}
+
+async fn look(context: &Context, kubectl: &Kubectl, pods: &[(String, Option<Pod>)]) -> Look {
+    let notifier = &context.settings.cluster.names.notifier;
+    let asked = pods.iter().map(|(name, pod)| async move {
+        let port = pod.as_ref().map_or_else(
+            || Pod::default().metrics_port(""),
+            |pod| pod.metrics_port(notifier),
+        );
+        (
+            name.clone(),
+            gather::read(context, kubectl, name, port).await,
+        )
+    });
+    Look {
+        pods: all(asked.collect()).await,
+    }
+}
+
+fn build(context: &Context, look: &Look, before: Option<&Look>) -> Result<View> {
+    let mut warnings = Vec::new();
+    let mut series = Vec::new();
+    let mut at = context.clock.now();
+    for (pod, page) in &look.pods {
+        let reading = match page {
+            Ok(reading) => reading,
+            Err(error) => {
+                let text = format!("{pod}: {error}. {}", error.fix());
+                warnings.push(Warning::new("pod-unread", text));
+                continue;
+            }
+        };
+        at = reading.at;
+        if reading.page.unread > 0 {
+            let text = format!(
+                "{pod}: {} lines of its page are no metrics.",
+                reading.page.unread
+            );
+            warnings.push(Warning::new("unread-output", text));
+        }
+        let earlier = before
+            .and_then(|look| look.pods.iter().find(|(name, _)| name == pod))
+            .and_then(|(_, page)| page.as_ref().ok());
+        let samples = reading.page.samples.iter();
+        series.extend(samples.map(|sample| row(pod, sample, reading, earlier)));
+    }
+    if series.is_empty()
+        && let Some(Err(error)) = look.pods.first().map(|(_, page)| page)
+    {
+        return Err(missing(error));
+    }
+    let names: Vec<&str> = look.pods.iter().map(|(name, _)| name.as_str()).collect();
+    let data = serde_json::json!({ "pods": names, "series": series });
+    let mut view = View::new("notifier.metrics", at, &data)?;
+    view.items = Some((
+        "series",
+        &["pod", "name", "labels", "kind", "value", "rate"],
+    ));
+    view.warnings = warnings;
+    view.empty = series.is_empty().then(|| {
+        "There is no pod, so there are no numbers. `kmsctl notifier status` tells more.".to_owned()
+    });
+    for_people(&mut view, &series, names.len() > 1, at);
+    Ok(view)
+}
+
+/// Says which right is missing.
+fn missing(error: &KubectlError) -> Failure {
+    let failure = Failure::from(error.clone());
+    match error {
+        KubectlError::Forbidden { .. } => failure
+            .hint("The page is read through the API server: the verb get on pods/proxy is needed."),
+        _ => failure,
+    }
+}
+
+fn row(pod: &str, sample: &Sample, reading: &Reading, before: Option<&Reading>) -> Series {
+    let grown = |before: &Reading| {
+        let seconds = reading.at.duration_since(before.at).as_secs_f64();
+        // A series that was not there yet has grown from zero.
+        let earlier = before.page.like(sample).unwrap_or(0.0);
+        rate(earlier, sample.value, seconds)
+    };
+    let counts = sample.kind == Kind::Counter;
+    let labels = sample.labels.iter();
+    Series {
+        pod: pod.to_owned(),
+        name: sample.name.clone(),
+        labels: labels
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect(),
+        kind: sample.kind,
+        value: sample.value,
+        rate: before
+            .filter(|_| counts)
+            .and_then(grown)
+            .map(|rate| (rate * 1000.0).round() / 1000.0),
+        labels_text: sample.labels_text(),
+    }
+}
+
+fn for_people(view: &mut View, series: &[Series], several: bool, now: Timestamp) {
+    let mut columns = vec![
+        left("METRIC"),
+        right("VALUE"),
+        right("RATE"),
+        left("LABELS"),
+    ];
+    if several {
+        columns.insert(0, left("POD").droppable(1));
+    }
+    let rows = series.iter().map(|series| {
+        let mut row = vec![
+            series.name.clone(),
+            value_text(series, now),
+            series
+                .rate
+                .map_or_else(String::new, |rate| format!("{rate}/s")),
+            series.labels_text.clone(),
+        ];
+        if several {
+            row.insert(0, series.pod.clone());
+        }
+        row
+    });
+    view.human.table(columns, rows.collect());
+}
+
+/// Renders a value; of a moment, how long ago it was.
+#[expect(clippy::cast_possible_truncation, reason = "moments are whole seconds")]
+fn value_text(series: &Series, now: Timestamp) -> String {
+    if series.name.ends_with("_timestamp_seconds") {
+        if series.value == 0.0 {
+            return "never".to_owned();
+        }
+        if let Ok(at) = Timestamp::from_second(series.value as i64) {
+            return format!("{} ago", span(age(at, now)));
+        }
+    }
+    series.value.to_string()
+}

@@ -1,0 +1,170 @@
+//! Rows of events that are printed as they come, before the widest one is known: columns of fixed width that fit the
+//! terminal. On a narrow one columns are left out and long cells cut; into a pipe everything stays whole.
+
+use crate::domain::echo::{Happening, Told};
+use crate::terminal::clean;
+
+/// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
+struct Column(&'static str, usize, usize, u8);
+
+const COLUMNS: [Column; 8] = [
+    Column("AT", 20, 20, 0),
+    Column("EVENT", 10, 23, 0),
+    Column("DECISION", 9, 9, 3),
+    Column("CLIENT", 21, 21, 0),
+    Column("SOURCE", 12, 12, 2),
+    Column("PRODUCT", 23, 34, 0),
+    Column("WORKSTATION", 15, 28, 1),
+    Column("STATUS", 12, 14, 4),
+];
+/// Those that are never cut: half an address or half a time is worse than none.
+const WHOLE: [&str; 2] = ["AT", "CLIENT"];
+/// Blanks between two columns.
+const BETWEEN: usize = 2;
+
+/// Which columns are shown, and how wide.
+pub struct Layout {
+    shown: Vec<(usize, usize)>,
+    width: Option<usize>,
+}
+
+impl Layout {
+    /// Fits the columns to a terminal's width.
+    pub fn new(width: Option<u16>) -> Self {
+        let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+        let width = width.map(usize::from);
+        let order = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.3);
+        let least = |shown: &[usize]| -> usize {
+            let widths = shown.iter().filter_map(|index| COLUMNS.get(*index));
+            widths.map(|column| column.1 + BETWEEN).sum::<usize>() - BETWEEN
+        };
+        while let Some(room) = width
+            && least(&shown) > room
+        {
+            let Some(most) = shown.iter().map(order).max().filter(|most| *most > 0) else {
+                break;
+            };
+            shown.retain(|index| order(index) != most);
+        }
+        let mut spare = width.map_or(usize::MAX, |room| room.saturating_sub(least(&shown)));
+        let shown = shown
+            .into_iter()
+            .filter_map(|index| {
+                let column = COLUMNS.get(index)?;
+                let more = (column.2 - column.1).min(spare);
+                spare -= more;
+                Some((index, column.1 + more))
+            })
+            .collect();
+        Self { shown, width }
+    }
+
+    /// Renders the titles.
+    pub fn head(&self) -> String {
+        self.row(&COLUMNS.map(|column| column.0))
+    }
+
+    /// Renders one row; cells are cleaned here.
+    pub fn row(&self, cells: &[&str; 8]) -> String {
+        let mut line = String::new();
+        for (index, width) in &self.shown {
+            let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {
+                continue;
+            };
+            let cell = clean(cell);
+            let whole = self.width.is_none() || WHOLE.contains(&column.0);
+            let cell = if whole {
+                cell.into_owned()
+            } else {
+                cut(&cell, *width)
+            };
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        self.fit(line.trim_end())
+    }
+
+    /// Renders an event.
+    pub fn event(&self, told: &Told) -> String {
+        let at = told.at.map_or_else(String::new, |at| {
+            at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        });
+        if told.event == Happening::Note {
+            let text = told.text.as_deref().unwrap_or_default();
+            return self.fit(&format!("{at:20}  {:10}  {}", "note", clean(text)));
+        }
+        let client = match (told.address, told.port) {
+            (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
+            (Some(address), None) => address.to_string(),
+            _ => String::new(),
+        };
+        let guess = if told.attribution.as_deref() == Some("ambiguous") {
+            "?"
+        } else {
+            ""
+        };
+        let kind = told.kind.as_ref().map(|kind| format!(" {kind}"));
+        self.row(&[
+            &at,
+            &format!("{}{}", told.event.name(), kind.unwrap_or_default()),
+            told.decision.as_deref().unwrap_or_default(),
+            &format!("{client}{guess}"),
+            told.source
+                .map_or("", crate::domain::classify::Source::name),
+            told.product.as_deref().unwrap_or_default(),
+            told.workstation.as_deref().unwrap_or_default(),
+            told.status.as_deref().unwrap_or_default(),
+        ])
+    }
+
+    /// Cuts a whole line to the terminal.
+    pub fn fit(&self, line: &str) -> String {
+        self.width
+            .map_or_else(|| line.to_owned(), |width| cut(line, width))
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain(std::iter::once('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fit_every_terminal_and_stay_whole_in_a_pipe() {
+        let told = Told {
+            event: Happening::Activation,
+            at: "2026-03-01T12:00:00.25Z".parse().ok(),
+            address: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
+            port: Some(50_001),
+            product: Some("A product with a very long name that no column holds".into()),
+            workstation: Some("x\x1b[2Jy".into()),
+            ..Told::default()
+        };
+        for width in [20, 79, 80, 100, 140, 200] {
+            let layout = Layout::new(Some(width));
+            for line in [layout.head(), layout.event(&told)] {
+                assert!(
+                    line.chars().count() <= usize::from(width),
+                    "{width}: {line}"
+                );
+            }
+        }
+        let whole = Layout::new(None).event(&told);
+        assert!(
+            whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"),
+            "{whole}"
+        );
+        assert!(whole.contains("[2001:db8:1234:5678:9abc:def0:1234:5678]:50001"));
+        let narrow = Layout::new(Some(80)).head();
+        assert!(
+            narrow.contains("CLIENT") && narrow.contains("PRODUCT") && !narrow.contains("STATUS")
+        );
+        assert!(Layout::new(Some(160)).head().contains("STATUS"));
+    }
+}

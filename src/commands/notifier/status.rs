@@ -1,0 +1,312 @@
+//! `kmsctl notifier status`: is it alive, is it behind, who was here.
+
+use jiff::Timestamp;
+
+use super::gather::{self, Wish};
+use crate::commands::context::Context;
+use crate::commands::verify;
+use crate::domain::blocked::age;
+use crate::domain::echo::Held;
+use crate::domain::findings::Outcome;
+use crate::domain::pipeline::{ContainerReport, Health, PodReport, Report, judge};
+use crate::error::{Failure, Kind, Result};
+use crate::terminal::human::{bytes, count, span};
+use crate::terminal::{Human, Tone, View};
+
+/// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
+const LINES: usize = 10_000;
+
+/// Runs `kmsctl notifier status`. Fails with [`Kind::No`] when something is wrong, with [`Kind::Inconclusive`] when
+/// nobody can tell.
+pub async fn run(context: &Context) -> Result<()> {
+    let kubectl = gather::cluster(context)?;
+    let wish = Wish {
+        lines: LINES,
+        thorough: true,
+    };
+    let asked = gather::gather(context, &kubectl, wish);
+    let gathered = Box::pin(gather::uninterrupted(context, asked)).await?;
+    let now = gathered.now;
+    let report = judge(&gathered.evidence(&context.settings.cluster.names));
+    let mut view = View::new("notifier.status", now, &report)?;
+    view.items = Some((
+        "pods",
+        &[
+            "name",
+            "node",
+            "phase",
+            "ready",
+            "health",
+            "version",
+            "notifier.image",
+            "notifier.restarts",
+            "notifier.state",
+        ],
+    ));
+    for_people(&mut view.human, &report, now);
+    context.terminal.show(&view)?;
+    conclude(&report)
+}
+
+fn conclude(report: &Report) -> Result<()> {
+    let wrong: Vec<&str> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.result == Outcome::Wrong)
+        .map(|finding| finding.check)
+        .collect();
+    match report.health {
+        Health::Dead | Health::Behind => Err(Failure::new(
+            Kind::No,
+            format!("The notifier is {}: {}.", report.health.name(), report.why),
+        )),
+        _ if !wrong.is_empty() => {
+            let mut names = wrong;
+            names.dedup();
+            Err(Failure::new(
+                Kind::No,
+                format!("Something is wrong: {}.", names.join(", ")),
+            ))
+        }
+        Health::Unknown => Err(Failure::new(
+            Kind::Inconclusive,
+            format!("Nobody can tell how the notifier is: {}.", report.why),
+        )),
+        Health::Ok | Health::Idle => Ok(()),
+    }
+}
+
+fn for_people(human: &mut Human, report: &Report, now: Timestamp) {
+    let tone = match report.health {
+        Health::Ok => Tone::Good,
+        Health::Idle | Health::Unknown => Tone::Warning,
+        Health::Behind | Health::Dead => Tone::Bad,
+    };
+    let health = match report.health {
+        Health::Dead | Health::Behind => report.health.name().to_uppercase(),
+        other => other.name().to_owned(),
+    };
+    human.field("Health", format!("{health}: {}", report.why), tone);
+    for pod in &report.pods {
+        pod_lines(human, pod, now);
+    }
+    reading_line(human, report, now);
+    slack_line(human, report, now);
+    counts_lines(human, report, now);
+    let interesting: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.result != Outcome::Ok)
+        .cloned()
+        .collect();
+    if !interesting.is_empty() {
+        human.gap();
+        verify::for_people(human, &interesting);
+    }
+}
+
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", span(age(at, now)))
+}
+
+fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
+    let node = pod.node.as_ref().map(|node| format!(" on {node}"));
+    let phase = pod.phase.as_ref().map(|phase| format!(", {phase}"));
+    let ready = match pod.ready {
+        Some(true) => ", ready",
+        Some(false) => ", not ready",
+        None => "",
+    };
+    human.field(
+        "Pod",
+        format!(
+            "{}{}{}{ready}",
+            pod.name,
+            node.unwrap_or_default(),
+            phase.unwrap_or_default()
+        ),
+        if pod.ready == Some(false) {
+            Tone::Warning
+        } else {
+            Tone::Plain
+        },
+    );
+    let version = pod
+        .version
+        .as_ref()
+        .map(|version| format!("kmsctl {version}, "));
+    for (label, container, version) in [
+        ("Notifier", &pod.notifier, version.unwrap_or_default()),
+        ("Server", &pod.server, String::new()),
+    ] {
+        if let Some(container) = container {
+            human.field(
+                label,
+                version + &container_line(container, now),
+                if container.ready {
+                    Tone::Plain
+                } else {
+                    Tone::Bad
+                },
+            );
+        }
+    }
+}
+
+fn container_line(container: &ContainerReport, now: Timestamp) -> String {
+    let mut text = format!("{}, {}", container.image, container.state);
+    if let Some(at) = container.started_at {
+        text.push_str(&format!(" since {}", span(age(at, now))));
+    }
+    text.push_str(&match container.restarts {
+        0 => ", no restarts".to_owned(),
+        1 => ", 1 restart".to_owned(),
+        count => format!(", {count} restarts"),
+    });
+    if let Some(ended) = &container.last_exit {
+        let when = container
+            .last_exit_at
+            .map(|at| format!(" {}", ago(at, now)));
+        text.push_str(&format!(" (before: {ended}{})", when.unwrap_or_default()));
+    }
+    text
+}
+
+fn reading_line(human: &mut Human, report: &Report, now: Timestamp) {
+    let Some(lag) = report.lag_bytes else {
+        human.field("Reading", "unknown", Tone::Warning);
+        return;
+    };
+    let mut parts = vec![format!("{} behind", bytes(lag))];
+    if lag > 0
+        && let Some(seconds) = report.lag_seconds
+    {
+        parts.push(format!("that is {}", span(seconds)));
+    }
+    parts.push(match report.last_line {
+        Some(at) => format!("last line {}", ago(at, now)),
+        None => "no line yet".to_owned(),
+    });
+    if let Some(rate) = report.rates.lines.filter(|rate| *rate > 0.0) {
+        parts.push(format!("{rate} lines/s just now"));
+    }
+    human.field("Reading", parts.join(", "), Tone::Plain);
+}
+
+fn slack_line(human: &mut Human, report: &Report, now: Timestamp) {
+    let Some(waiting) = report.outbox else {
+        return;
+    };
+    let waits = match waiting {
+        0 => "nothing waits".to_owned(),
+        1 => "1 message waits".to_owned(),
+        count => format!("{count} messages wait"),
+    };
+    let last = match report.last_post {
+        Some(at) => format!("last message {}", ago(at, now)),
+        None => "no message yet".to_owned(),
+    };
+    let ends: Vec<String> = report
+        .posts
+        .iter()
+        .filter(|(_, times)| **times > 0)
+        .map(|(end, times)| format!("{} {}", count(*times), end.replace('_', " ")))
+        .collect();
+    let ends = if ends.is_empty() {
+        String::new()
+    } else {
+        format!("; since start: {}", ends.join(", "))
+    };
+    human.field("Slack", format!("{waits}, {last}{ends}"), Tone::Plain);
+}
+
+fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
+    if let Some(total) = report.activations.total {
+        let held = report.activations.held_back.unwrap_or_default();
+        let refused = match report.activations.refused {
+            Some(refused) if refused > 0 => format!(", {} refused", count(refused)),
+            _ => String::new(),
+        };
+        human.field(
+            "Since start",
+            format!(
+                "{} activations, {} more held back as repeats{refused}{}",
+                count(total),
+                count(held),
+                report
+                    .probes
+                    .as_ref()
+                    .map_or_else(String::new, |probes| format!("; {}", probes_text(probes)))
+            ),
+            Tone::Plain,
+        );
+    }
+    match &report.last_hour {
+        Some(hour) => human.field("Last hour", held_text(hour), Tone::Plain),
+        None => human.field("Last hour", "unknown", Tone::Warning),
+    };
+    if let Some(at) = report.activations.last_at {
+        let whose = report
+            .last_hour
+            .as_ref()
+            .and_then(|hour| hour.last_activation.as_ref());
+        let whose = whose.map_or_else(String::new, |last| {
+            let address = last.address.map(|address| address.to_string());
+            let words = [address, last.workstation.clone(), last.product.clone()];
+            let words: Vec<String> = words.into_iter().flatten().collect();
+            format!(": {}", words.join(", "))
+        });
+        human.field(
+            "Last activation",
+            format!("{}{whose}", ago(at, now)),
+            Tone::Plain,
+        );
+    }
+}
+
+/// Tells probes by class.
+pub fn probes_text(probes: &crate::domain::decision::Probes) -> String {
+    format!(
+        "probes: {} of nodes, {} of pods, {} from outside",
+        count(probes.cluster_node),
+        count(probes.internal_pod),
+        count(probes.external)
+    )
+}
+
+/// Tells what a period held.
+pub fn held_text(held: &Held) -> String {
+    if held.activations == 0 && held.refusals == 0 {
+        return "no activation".to_owned();
+    }
+    let clients = if held.clients == 1 {
+        "client"
+    } else {
+        "clients"
+    };
+    let class = &held.activations_by_class;
+    let classes = [
+        (class.external, "from outside"),
+        (class.cluster_node, "of nodes"),
+        (class.internal_pod, "of pods"),
+    ];
+    let classes = classes.into_iter().filter(|(times, _)| *times > 0);
+    let classes: Vec<String> = classes
+        .map(|(times, of)| format!("{} {of}", count(times)))
+        .collect();
+    let mut text = format!(
+        "{} activations ({}) by {} {clients}; {} told, {} held back as repeats",
+        count(held.activations),
+        classes.join(", "),
+        count(held.clients),
+        count(held.posts),
+        count(held.duplicates)
+    );
+    if held.refusals > 0 {
+        text.push_str(&format!(", {} refused", count(held.refusals)));
+    }
+    if held.anomalies > 0 {
+        text.push_str(&format!(", {} anomalies", count(held.anomalies)));
+    }
+    text
+}

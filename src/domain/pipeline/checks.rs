@@ -1,0 +1,156 @@
+//! One check a function: what the numbers of a living notifier say. Each adds a finding; those of which the health
+//! depends return a few words.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Evidence, Numbers, PodEvidence, Reading};
+use crate::domain::findings::Finding;
+use crate::domain::vlmcsd::log::IDLE_SECONDS;
+
+/// How long the log may be silent where Kubernetes probes the server: it alone makes two lines each five seconds.
+pub(super) const SILENCE: SignedDuration = SignedDuration::from_secs(IDLE_SECONDS);
+/// How far behind the log it may be for a moment, in bytes.
+const LAG_BYTES: u64 = 1 << 20;
+/// How old the last line read may be while there are unread ones, in seconds.
+const LAG_SECONDS: u64 = 60;
+/// How long a message may wait while Slack takes none.
+const WAITING: SignedDuration = SignedDuration::from_secs(120);
+
+pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
+    match (numbers.lag_bytes?, numbers.last_line) {
+        (0, _) => Some(0),
+        (_, Some(line)) => u64::try_from(now.duration_since(line).as_secs()).ok(),
+        (_, None) => None,
+    }
+}
+
+pub(super) fn lag(
+    before: &Numbers,
+    latest: &Reading,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let bytes = latest.numbers.lag_bytes?;
+    let seconds = lag_seconds(&latest.numbers, now).unwrap_or_default();
+    let stays = before.lag_bytes.is_some_and(|before| before > 0);
+    if bytes <= LAG_BYTES && (seconds <= LAG_SECONDS || !stays) {
+        findings.push(Finding::ok(
+            "lag",
+            format!("{bytes} bytes of the log are not read yet."),
+        ));
+        return None;
+    }
+    findings.push(Finding::wrong(
+        "lag",
+        format!("{bytes} bytes of the log are not read; the last line read is {seconds} s old."),
+        "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` tells from where.",
+    ));
+    Some(format!("{bytes} bytes of the log are not read"))
+}
+
+pub(super) fn outbox(
+    before: &Numbers,
+    latest: &Reading,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let waiting = latest.numbers.outbox?;
+    let stays = waiting > 0 && before.outbox.is_some_and(|before| before > 0);
+    let old = latest
+        .numbers
+        .last_post
+        .is_none_or(|at| latest.at.duration_since(at) > WAITING);
+    if !(stays && old) {
+        let text = match waiting {
+            0 => "Nothing waits for Slack.".to_owned(),
+            count => format!("{count} messages wait for Slack."),
+        };
+        findings.push(Finding::ok("outbox", text));
+        return None;
+    }
+    let since = latest.numbers.last_post.map_or_else(
+        || "none yet".to_owned(),
+        |at| format!("the last one at {at}"),
+    );
+    findings.push(Finding::wrong(
+        "outbox",
+        format!("{waiting} messages wait, and Slack takes none ({since})."),
+        "`kmsctl notifier logs` tells what Slack answers; can the pod reach hooks.slack.com? They are kept, also through a restart.",
+    ));
+    Some(format!("{waiting} messages wait for Slack"))
+}
+
+pub(super) fn posts(numbers: &Numbers, findings: &mut Vec<Finding>) {
+    let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
+    if dropped > 0 {
+        findings.push(Finding::wrong(
+            "posts",
+            format!("{dropped} activations were never told, as the outbox was full."),
+            "`kmsctl notifier logs --activations` still names them.",
+        ));
+    } else if refused > 0 && taken == 0 {
+        findings.push(Finding::wrong(
+            "posts",
+            format!("Slack refused all of {refused} messages for good."),
+            "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer.",
+        ));
+    } else if refused > 0 {
+        findings.push(Finding::ok(
+            "posts",
+            format!("Slack took {taken} messages and refused {refused} for good."),
+        ));
+    }
+}
+
+pub(super) fn unparsed(numbers: &Numbers, findings: &mut Vec<Finding>) {
+    let (Some(lines), Some(unparsed)) = (numbers.lines, numbers.unparsed) else {
+        return;
+    };
+    if unparsed.saturating_mul(100) > lines.max(100) {
+        findings.push(Finding::wrong(
+            "unparsed",
+            format!("{unparsed} of {lines} lines were not understood."),
+            "The server's image may have changed: `kmsctl notifier logs --server` shows its lines.",
+        ));
+    }
+}
+
+/// Judges a log in which nothing happens; returns the words for it.
+pub(super) fn silence(
+    evidence: &PodEvidence,
+    numbers: &Numbers,
+    all: &Evidence,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let probed = evidence
+        .pod
+        .as_ref()
+        .is_some_and(|pod| pod.is_probed(&all.names.server));
+    let age = numbers.last_line.map(|at| all.now.duration_since(at));
+    if age.is_some_and(|age| age < -SILENCE) {
+        findings.push(Finding::unknown(
+            "lines",
+            "The last line of the log is stamped in the future: the server's clock or time zone is another one.",
+        ));
+        return None;
+    }
+    if age.is_some_and(|age| age <= SILENCE) {
+        return None;
+    }
+    let since = match (numbers.last_line, age) {
+        (Some(_), Some(age)) => format!("for {} s", age.as_secs()),
+        _ => "since it started".to_owned(),
+    };
+    let text = format!("The server wrote no line {since}.");
+    findings.push(if probed {
+        Finding::wrong(
+            "lines",
+            format!("{text} Kubernetes connects to it each few seconds, and each time it writes two."),
+            "Does the server write where the notifier reads (`-l` of its arguments, notifier.log)? `kmsctl notifier logs --server` reads the file itself.",
+        )
+    } else {
+        Finding::ok("lines", text)
+    });
+    Some(format!(
+        "it looks at the log, and there was no line {since}"
+    ))
+}

@@ -1,0 +1,166 @@
+//! A kubectl that goes on: its lines one by one, and how it ended. Whatever the cluster sends, no more than one piece and
+//! one line is held.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStdout};
+use tokio::task::JoinHandle;
+
+use super::{Answers, Kubectl, KubectlError, MOST_TALK, Program, bounded};
+use crate::clock::Clock;
+use crate::domain::echo::stamped;
+use crate::domain::vlmcsd::lines::Lines;
+
+/// Bytes taken at a time.
+const PIECE: usize = 32 * 1024;
+/// How often the simulated cluster is asked for more.
+const SIMULATED: Duration = Duration::from_secs(1);
+
+/// A running kubectl; ended when dropped.
+pub struct Stream {
+    ready: VecDeque<Vec<u8>>,
+    end: End,
+}
+
+enum End {
+    Running(Box<Running>),
+    Simulated(Simulated),
+}
+
+struct Running {
+    child: Child,
+    stdout: Option<ChildStdout>,
+    talk: Option<JoinHandle<Vec<u8>>>,
+    lines: Lines,
+    piece: Vec<u8>,
+    program: Program,
+}
+
+/// The simulated cluster, asked again and again.
+struct Simulated {
+    words: Vec<String>,
+    answers: Answers,
+    clock: Clock,
+    newest: Option<Timestamp>,
+    asked: bool,
+}
+
+impl Stream {
+    pub(super) fn start(kubectl: &Kubectl, words: Vec<String>) -> Result<Self, KubectlError> {
+        let end = match kubectl {
+            Kubectl::Simulated(answers, clock) => End::Simulated(Simulated {
+                words,
+                answers: *answers,
+                clock: *clock,
+                newest: None,
+                asked: false,
+            }),
+            Kubectl::Program(program) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let mut child = program
+                    .command(&words)
+                    .spawn()
+                    .map_err(|error| program.not_started(&error))?;
+                let talk = child.stderr.take();
+                End::Running(Box::new(Running {
+                    stdout: child.stdout.take(),
+                    talk: Some(tokio::spawn(bounded(talk, MOST_TALK))),
+                    child,
+                    lines: Lines::default(),
+                    piece: vec![0; PIECE],
+                    program: program.clone(),
+                }))
+            }
+        };
+        Ok(Self {
+            ready: VecDeque::new(),
+            end,
+        })
+    }
+
+    /// Returns the next whole line without its end; `None` when kubectl ended with success. Half a line at the end is
+    /// left out, as it comes again. Nothing is lost when the future is dropped before it is ready.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, KubectlError> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Ok(Some(line));
+            }
+            let more = match &mut self.end {
+                End::Running(running) => running.read(&mut self.ready).await?,
+                End::Simulated(simulated) => simulated.read(&mut self.ready).await?,
+            };
+            if !more {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Running {
+    async fn read(&mut self, ready: &mut VecDeque<Vec<u8>>) -> Result<bool, KubectlError> {
+        if let Some(stdout) = &mut self.stdout {
+            let count = stdout.read(&mut self.piece).await.unwrap_or_default();
+            if count > 0 {
+                let piece = self.piece.get(..count).unwrap_or_default();
+                self.lines
+                    .feed(piece, |line| ready.push_back(line.to_vec()));
+                return Ok(true);
+            }
+            self.stdout = None;
+        }
+        let status = self.child.wait().await;
+        let status = status.map_err(|error| self.program.not_started(&error))?;
+        let talk = match &mut self.talk {
+            Some(talk) => talk.await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        self.talk = None;
+        if status.success() {
+            return Ok(false);
+        }
+        let talk = String::from_utf8_lossy(&talk);
+        Err(KubectlError::of_words(status.code().unwrap_or(-1), &talk))
+    }
+}
+
+impl Simulated {
+    async fn read(&mut self, ready: &mut VecDeque<Vec<u8>>) -> Result<bool, KubectlError> {
+        let follow = self
+            .words
+            .iter()
+            .any(|word| word == "--follow" || word == "-F");
+        if self.asked && !follow {
+            return Ok(false);
+        }
+        if self.asked {
+            tokio::time::sleep(SIMULATED).await;
+        }
+        self.asked = true;
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let text = (self.answers)(&words, self.clock.now()).ok_or(KubectlError::Failed {
+            status: 1,
+            said: "the simulated cluster does not answer that".to_owned(),
+        })?;
+        let before = self.newest;
+        for line in text.lines() {
+            let at = stamped(line).0.or_else(|| written(line));
+            if at.is_none_or(|at| before.is_none_or(|before| at > before)) {
+                ready.push_back(line.as_bytes().to_vec());
+            }
+            self.newest = self.newest.max(at);
+        }
+        Ok(true)
+    }
+}
+
+/// Reads the stamp of a line of the server's file.
+fn written(line: &str) -> Option<Timestamp> {
+    let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
+    stamp
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()
+        .map(|zoned| zoned.timestamp())
+}

@@ -1,0 +1,128 @@
+//! The side-car of the simulated cluster: its output, its metrics page, and the server's log beside it.
+
+use jiff::Timestamp;
+
+use super::timeline::{Moment, PRODUCTS, What, between, started};
+use crate::domain::classify::Source;
+use crate::notifier::metrics::Metrics;
+
+/// Lines of a request and its answer.
+const BLOCK: usize = 11;
+
+/// Renders what the notifier printed after `from`, each line behind its stamp.
+pub fn output(from: Timestamp, now: Timestamp) -> String {
+    let from = from.max(started(now));
+    let lines = between(from.as_second(), now.as_second());
+    lines.iter().map(line).collect()
+}
+
+fn line(moment: &Moment) -> String {
+    let at = stamp(moment.at);
+    let (address, port) = (moment.peer.ip(), moment.peer.port());
+    let event = match moment.what {
+        What::Probe(source) => serde_json::json!({
+            "event": "probe", "address": address, "port": port, "source": source, "product": null, "product_id": null,
+            "workstation": null, "status": null, "at": at, "decision": "count", "attribution": null, "kind": null,
+        }),
+        What::Activation(host, product, again) => {
+            let (id, name) = product_of(product);
+            serde_json::json!({
+                "event": "activation", "address": address, "port": port, "source": "external", "product": name,
+                "product_id": id, "workstation": host, "status": "Licensed", "at": at,
+                "decision": if again { "duplicate" } else { "post" }, "attribution": "certain", "kind": null,
+            })
+        }
+    };
+    format!(
+        "{}.250000000Z {event}\n",
+        at.to_string().trim_end_matches('Z')
+    )
+}
+
+fn stamp(at: i64) -> Timestamp {
+    Timestamp::from_second(at).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn product_of(number: u16) -> (&'static str, &'static str) {
+    PRODUCTS
+        .get(usize::from(number))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// Renders the metrics page, by the notifier's own code.
+pub fn page(now: Timestamp) -> String {
+    let metrics = Metrics::new();
+    let moments = between(started(now).as_second(), now.as_second());
+    let mut lines = 2 * moments.len();
+    for moment in &moments {
+        match moment.what {
+            What::Probe(class) => {
+                let source = Source::ALL
+                    .into_iter()
+                    .find(|source| source.name() == class);
+                metrics.probe(source.unwrap_or(Source::External));
+            }
+            What::Activation(_, product, again) => {
+                let name = product_of(product).1;
+                lines += BLOCK;
+                metrics.request("answered");
+                if again {
+                    metrics.skipped(name);
+                } else {
+                    metrics.activation(name, "Licensed");
+                    metrics.posted("ok");
+                    metrics.last_success.set(moment.at + 1);
+                }
+                metrics.last_activation.set(moment.at);
+            }
+        }
+        metrics.last_line.set(moment.at);
+    }
+    metrics.lines.inc_by(lines as u64);
+    metrics.beat(now.as_second(), true);
+    metrics.page(false)
+}
+
+/// Renders the last lines of the server's own log.
+pub fn server_log(lines: usize, now: Timestamp) -> String {
+    let from = now.as_second() - 6 * 3_600;
+    let mut all = Vec::new();
+    for moment in between(from, now.as_second()) {
+        let peer = moment.peer.to_string();
+        let block = match moment.what {
+            What::Probe(_) => vec![
+                format!("IPv4 connection accepted: {peer}."),
+                format!("IPv4 connection closed: {peer}."),
+            ],
+            What::Activation(host, product, _) => {
+                let mut block = server_block(host, product).to_vec();
+                block.insert(0, format!("IPv4 connection accepted: {peer}."));
+                block.push(format!("IPv4 connection closed: {peer}."));
+                block
+            }
+        };
+        let at = stamp(moment.at).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        all.extend(block.into_iter().map(|text| format!("{at}: {text}\n")));
+    }
+    let skipped = all.len().saturating_sub(lines);
+    all.into_iter().skip(skipped).collect()
+}
+
+fn server_block(host: &str, product: u16) -> [String; BLOCK] {
+    let (id, name) = product_of(product);
+    [
+        "<<< Incoming KMS request".to_owned(),
+        "Protocol version                : 6.0".to_owned(),
+        "Client is a virtual machine     : No".to_owned(),
+        "Licensing status                : 1 (Licensed)".to_owned(),
+        "Remaining time (0 = forever)    : 259200 minutes".to_owned(),
+        "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)"
+            .to_owned(),
+        format!("Activation ID (Product)         : {id} ({name})"),
+        format!("Workstation name                : {host}"),
+        "N count policy (minimum clients): 25".to_owned(),
+        ">>> Sending response, ePID source = randomized at program start".to_owned(),
+        "Protocol version                : 6.0".to_owned(),
+    ]
+}

@@ -1,0 +1,131 @@
+//! What happens to the simulated KMS server: probes and activations at moments that depend on the clock alone, so that
+//! its output, its log and its counters tell one story, whenever they are asked.
+
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+
+/// Seconds between two probes of the kubelet; a real one connects each 5 s.
+pub const PROBE_EVERY: i64 = 20;
+/// Seconds in which one client is activated.
+const SLOT: i64 = 1_200;
+/// Seconds within which the same client and product is told once.
+const WINDOW: i64 = 3_600;
+/// One probe in so many comes from outside.
+const SCANNER: i64 = 150;
+/// One probe in so many comes from a monitor in the cluster.
+const MONITOR: i64 = 5;
+
+/// A client of the simulated server. The third is blocked on the simulated firewall as well.
+const CLIENTS: &[(&str, &str, u16)] = &[
+    ("198.51.100.68", "OFFICE-PC-4", 0),
+    ("192.168.1.230", "WIN10Pro-DS32.viktorbarzin.lan", 0),
+    ("203.0.113.65", "LAPTOP-7Q2V", 1),
+    ("198.51.100.76", "DESKTOP-MO2323B", 1),
+    ("198.51.100.84", "SRV-FILES", 2),
+];
+
+/// Products: GUID and name as the server prints them.
+pub const PRODUCTS: &[(&str, &str)] = &[
+    (
+        "2de67392-b7a7-462a-b1ca-108dd189f588",
+        "Windows 10 Professional",
+    ),
+    (
+        "73111121-5638-40f6-bc11-f1d7b0d64300",
+        "Windows 10 Enterprise",
+    ),
+    (
+        "de32eafd-aaee-4662-9444-c1befb41bde2",
+        "Windows Server 2019 Standard",
+    ),
+];
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When, Unix seconds.
+    pub at: i64,
+    /// Whose.
+    pub peer: SocketAddr,
+    /// What.
+    pub what: What,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A connection without a request.
+    Probe(&'static str),
+    /// An activation: the workstation, the number of the product, and whether the window holds it back.
+    Activation(&'static str, u16, bool),
+}
+
+/// Lists what happens after `from` and not after `until`, in order.
+pub fn between(from: i64, until: i64) -> Vec<Moment> {
+    let first = from.div_euclid(PROBE_EVERY) + 1;
+    let probes = (first..=until.div_euclid(PROBE_EVERY)).map(probe);
+    let slots = from.div_euclid(SLOT)..=until.div_euclid(SLOT);
+    let activations = slots.filter_map(activation);
+    let mut moments: Vec<Moment> = probes.chain(activations).collect();
+    moments.retain(|moment| moment.at > from && moment.at <= until);
+    moments.sort_by_key(|moment| moment.at);
+    moments
+}
+
+fn probe(number: i64) -> Moment {
+    let port = 32_768 + u16::try_from(number.rem_euclid(28_000)).unwrap_or_default();
+    let (address, source) = if number.rem_euclid(SCANNER) == 0 {
+        let last = u8::try_from(mix(number).rem_euclid(200) + 20).unwrap_or(20);
+        (IpAddr::from([203, 0, 113, last]), "external")
+    } else if number.rem_euclid(MONITOR) == 0 {
+        (IpAddr::from([10, 10, 3, 7]), "internal_pod")
+    } else {
+        (IpAddr::from([10, 0, 20, 103]), "cluster_node")
+    };
+    Moment {
+        at: number * PROBE_EVERY,
+        peer: SocketAddr::new(address, port),
+        what: What::Probe(source),
+    }
+}
+
+fn activation(slot: i64) -> Option<Moment> {
+    let at = |slot: i64| slot * SLOT + mix(slot).rem_euclid(SLOT - 20);
+    let client = client_of(slot);
+    // The same client again within the hour is held back, unless that one was as well.
+    let slots = WINDOW / SLOT;
+    let told_before = (1..=slots)
+        .any(|back| client_of(slot - back) == client && at(slot) - at(slot - back) < WINDOW);
+    let (address, host, product) = CLIENTS.get(client).copied()?;
+    let port = 49_152 + u16::try_from(mix(slot).rem_euclid(16_000)).ok()?;
+    Some(Moment {
+        at: at(slot),
+        peer: SocketAddr::new(address.parse().ok()?, port),
+        what: What::Activation(host, product, told_before),
+    })
+}
+
+fn client_of(slot: i64) -> usize {
+    usize::try_from(mix(slot ^ 0x5bd1).rem_euclid(5)).unwrap_or_default()
+}
+
+/// Mixes the bits of a number (the finisher of SplitMix64).
+#[expect(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "only bits matter"
+)]
+fn mix(number: i64) -> i64 {
+    let mut bits = (number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ (bits >> 31)) >> 1) as i64
+}
+
+/// Returns when the simulated pod was started: two days before today.
+pub fn started(now: Timestamp) -> Timestamp {
+    const DAY: i64 = 86_400;
+    let day = now.as_second().div_euclid(DAY) - 2;
+    Timestamp::from_second(day * DAY + 6 * 3_600).unwrap_or(now)
+}
