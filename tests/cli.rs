@@ -28,10 +28,10 @@ mod expose;
 mod history;
 #[path = "cli/house.rs"]
 mod house;
-#[path = "cli/notifier.rs"]
-mod notifier;
 #[path = "cli/local_disk.rs"]
 mod local_disk;
+#[path = "cli/notifier.rs"]
+mod notifier;
 #[path = "cli/notifier_manifest.rs"]
 mod notifier_manifest;
 #[path = "cli/notifier_page.rs"]

@@ -241,16 +241,6 @@ impl Context {
         }
     }
 
-    /// On the demo, forgets the history of a simulated firewall that does not exist any more.
-    pub fn forget_stale_history(&self) -> Result<()> {
-        if !self.demo {
-            return Ok(());
-        }
-        let scenario = self.demo_scenario()?;
-        simulator::forget_stale_history(&self.demo_directory(), scenario, self.clock)?;
-        Ok(())
-    }
-
     /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.
     pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
         let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";

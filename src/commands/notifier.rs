@@ -1,8 +1,8 @@
 //! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
 
-mod manifest;
 pub mod gather;
 mod logs;
+mod manifest;
 mod metrics;
 mod replay;
 mod rows;

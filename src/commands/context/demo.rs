@@ -36,6 +36,16 @@ impl Context {
         Ok(simulator)
     }
 
+    /// On the demo, forgets the history of a simulated firewall that does not exist any more.
+    pub fn forget_stale_history(&self) -> Result<()> {
+        if !self.demo {
+            return Ok(());
+        }
+        let scenario = self.demo_scenario()?;
+        simulator::forget_stale_history(&self.demo_directory(), scenario, self.clock)?;
+        Ok(())
+    }
+
     fn demo_scenario(&self) -> Result<Option<Scenario>> {
         let Some(name) = self.environment.variable("KMSCTL_DEMO_SCENARIO") else {
             return Ok(None);
