@@ -232,14 +232,23 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__expose,show)
                 cmd="kmsctl__subcmd__help__subcmd__expose__subcmd__show"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,logs)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__logs"
+                ;;
             kmsctl__subcmd__help__subcmd__notifier,manifest)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__manifest"
+                ;;
+            kmsctl__subcmd__help__subcmd__notifier,metrics)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__metrics"
                 ;;
             kmsctl__subcmd__help__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
                 ;;
             kmsctl__subcmd__help__subcmd__notifier,run)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__run"
+                ;;
+            kmsctl__subcmd__help__subcmd__notifier,status)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__status"
                 ;;
             kmsctl__subcmd__help__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit__subcmd__default"
@@ -289,8 +298,14 @@ _kmsctl() {
             kmsctl__subcmd__notifier,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help"
                 ;;
+            kmsctl__subcmd__notifier,logs)
+                cmd="kmsctl__subcmd__notifier__subcmd__logs"
+                ;;
             kmsctl__subcmd__notifier,manifest)
                 cmd="kmsctl__subcmd__notifier__subcmd__manifest"
+                ;;
+            kmsctl__subcmd__notifier,metrics)
+                cmd="kmsctl__subcmd__notifier__subcmd__metrics"
                 ;;
             kmsctl__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__replay"
@@ -298,17 +313,29 @@ _kmsctl() {
             kmsctl__subcmd__notifier,run)
                 cmd="kmsctl__subcmd__notifier__subcmd__run"
                 ;;
+            kmsctl__subcmd__notifier,status)
+                cmd="kmsctl__subcmd__notifier__subcmd__status"
+                ;;
             kmsctl__subcmd__notifier__subcmd__help,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
                 ;;
+            kmsctl__subcmd__notifier__subcmd__help,logs)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__logs"
+                ;;
             kmsctl__subcmd__notifier__subcmd__help,manifest)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__manifest"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,metrics)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__metrics"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,run)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__run"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,status)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__status"
                 ;;
             kmsctl__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__ratelimit__subcmd__default"
@@ -1747,7 +1774,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier)
-            opts="manifest replay run"
+            opts="manifest logs metrics replay run status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1760,7 +1787,35 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__help__subcmd__notifier__subcmd__manifest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1789,6 +1844,20 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2252,7 +2321,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help manifest replay run help"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help manifest logs metrics replay run status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2297,7 +2366,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help)
-            opts="manifest replay run help"
+            opts="manifest logs metrics replay run status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2324,7 +2393,35 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__notifier__subcmd__help__subcmd__manifest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2366,6 +2463,73 @@ _kmsctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__logs)
+            opts="-f -o -q -v -h --server --follow --since --source --activations --probes --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=($(compgen -W "external cluster_node internal_pod" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         kmsctl__subcmd__notifier__subcmd__manifest)
             opts="-o -q -v -h --only --exec --config --demo --output --color --quiet --verbose --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2375,6 +2539,55 @@ _kmsctl() {
             case "${prev}" in
                 --only)
                     COMPREPLY=($(compgen -W "service rbac secret patch" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__metrics)
+            opts="-o -q -v -h --watch --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --watch)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --config)
@@ -2471,6 +2684,51 @@ _kmsctl() {
                     COMPREPLY=($(compgen -W "requests all" -- "${cur}"))
                     return 0
                     ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__status)
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
