@@ -219,9 +219,16 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     let number = restore.and_then(|line| line.split(' ').next());
     let number: u64 = number.and_then(|text| text.parse().ok()).expect("a moment");
     // Between the good copy's return and the look at it.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 5));
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 7));
     assert!(firewall.config().contains("<hostname>renamed<"));
     assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    is_old(&mut firewall);
+    // He has loaded and saved the cut one.
+    let (mut firewall, outcome) = cut(&format!("{number} writer"));
+    assert!(firewall.config().contains("<hostname>firewall<"));
+    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
+    assert!(other.expect("it is there").contains("<hostname>renamed<"));
     is_old(&mut firewall);
 }
 

@@ -3,7 +3,7 @@
 //! then somebody asks or a minute passes. Afterwards the exposure must be the old one or the new one, configured and
 //! loaded alike, nothing else touched, no foreign edit lost without a word, and the outcome the truth.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kmsctl::domain::change::{Change, Ending};
 use kmsctl::firewall::agent::{ApplyRequest, Request};
@@ -23,7 +23,7 @@ use run::Run;
 const CAMPAIGN: Campaign = Campaign {
     name: "agent",
     runs: 250,
-    time: Duration::from_secs(35),
+    time: Duration::from_secs(40),
 };
 
 /// What is begun, on which firewall.
@@ -163,8 +163,10 @@ fn whatever_happens_the_firewall_is_in_the_old_state_or_the_new_one() {
     if !php::available() {
         return;
     }
+    let begun = Instant::now();
     let starts = starts();
     CAMPAIGN.carry_out(
+        begun,
         || (),
         |(), random| {
             let plan = plan(random, &starts);
@@ -177,49 +179,56 @@ fn whatever_happens_the_firewall_is_in_the_old_state_or_the_new_one() {
 }
 
 fn starts() -> Vec<Start> {
+    let versions = [Version::V272, Version::Master, Version::V260];
+    std::thread::scope(|scope| {
+        let workers = versions.map(|version| scope.spawn(move || starts_of(version)));
+        let starts = workers.map(|worker| worker.join().expect("starts"));
+        starts.into_iter().flatten().collect()
+    })
+}
+
+fn starts_of(version: Version) -> Vec<Start> {
     let mut starts = Vec::new();
     let later = Some(4_000_000_000);
-    for version in [Version::V272, Version::Master, Version::V260] {
-        let open = || ChangingBox::new(version, Fixture::Editor).with_moments();
-        let mut add = |name, firewall: &ChangingBox, change: Change, revert_at| {
-            starts.push(start(
-                name,
-                ChangingBox::copy_of(firewall),
-                change,
-                revert_at,
-            ));
-        };
-        let whole = open();
-        let mut deleted = open();
-        let gone = done(&mut deleted, "d0", Change::Delete);
-        let mut disabled = open();
-        done(&mut disabled, "d0", Change::Disable);
-        let mut capped = open();
-        let caps_before = done(&mut capped, "d0", caps(Some(10), Some((3, 60)))).before;
-        let tight = || caps(Some(20), Some((5, 60)));
-        add("caps tightened", &whole, tight(), None);
-        add(
-            "caps loosened",
-            &whole,
-            caps(Some(200), Some((30, 60))),
-            None,
-        );
-        add("rate removed", &whole, caps(Some(50), None), None);
-        add("caps removed", &whole, caps(None, None), None);
-        add("caps for a while", &whole, caps(Some(20), None), later);
-        add("caps undone", &capped, back(&caps_before), None);
-        add("disabled", &whole, Change::Disable, None);
-        add("disabled for a while", &whole, Change::Disable, later);
-        add("enabled", &disabled, Change::Enable, None);
-        add("enabled for a while", &disabled, Change::Enable, later);
-        add("deleted", &whole, Change::Delete, None);
-        add("deleted for a while", &whole, Change::Delete, later);
-        add("put back", &deleted, back(&gone.before), None);
-        add("put back for a while", &deleted, back(&gone.before), later);
-        add("built", &deleted, build(20, (5, 60)), None);
-        add("built for a while", &deleted, build(20, (5, 60)), later);
-        add("corrected", &capped, build(20, (5, 60)), None);
-    }
+    let open = || ChangingBox::new(version, Fixture::Editor).with_moments();
+    let mut add = |name, firewall: &ChangingBox, change: Change, revert_at| {
+        starts.push(start(
+            name,
+            ChangingBox::copy_of(firewall),
+            change,
+            revert_at,
+        ));
+    };
+    let whole = open();
+    let mut deleted = open();
+    let gone = done(&mut deleted, "d0", Change::Delete);
+    let mut disabled = open();
+    done(&mut disabled, "d0", Change::Disable);
+    let mut capped = open();
+    let caps_before = done(&mut capped, "d0", caps(Some(10), Some((3, 60)))).before;
+    let tight = || caps(Some(20), Some((5, 60)));
+    add("caps tightened", &whole, tight(), None);
+    add(
+        "caps loosened",
+        &whole,
+        caps(Some(200), Some((30, 60))),
+        None,
+    );
+    add("rate removed", &whole, caps(Some(50), None), None);
+    add("caps removed", &whole, caps(None, None), None);
+    add("caps for a while", &whole, caps(Some(20), None), later);
+    add("caps undone", &capped, back(&caps_before), None);
+    add("disabled", &whole, Change::Disable, None);
+    add("disabled for a while", &whole, Change::Disable, later);
+    add("enabled", &disabled, Change::Enable, None);
+    add("enabled for a while", &disabled, Change::Enable, later);
+    add("deleted", &whole, Change::Delete, None);
+    add("deleted for a while", &whole, Change::Delete, later);
+    add("put back", &deleted, back(&gone.before), None);
+    add("put back for a while", &deleted, back(&gone.before), later);
+    add("built", &deleted, build(20, (5, 60)), None);
+    add("built for a while", &deleted, build(20, (5, 60)), later);
+    add("corrected", &capped, build(20, (5, 60)), None);
     starts
 }
 

@@ -51,7 +51,7 @@ pub struct Campaign {
     pub name: &'static str,
     /// Of the ordinary run, if the time below is enough for them.
     pub runs: usize,
-    /// The ordinary run begins no further run after this.
+    /// The ordinary run begins no further run so long after the test began, a few excepted.
     pub time: Duration,
 }
 
@@ -85,6 +85,7 @@ impl Campaign {
     /// Carries the runs out on two workers, prints the counts, and fails if one went wrong.
     pub fn carry_out<W>(
         &self,
+        begun: Instant,
         worker: impl Fn() -> W + Sync,
         run: impl Fn(&mut W, Random) -> Ran + Sync,
     ) {
@@ -92,7 +93,6 @@ impl Campaign {
         let only = number("KMSCTL_CAMPAIGN_ONLY");
         let seed = number("KMSCTL_CAMPAIGN_SEED").map_or(20_261_122, |seed| seed as u64);
         let runs = wanted.unwrap_or(self.runs);
-        let begun = Instant::now();
         let next = AtomicUsize::new(only.unwrap_or(0));
         let end = only.map_or(runs, |run| run + 1);
         let counts = Mutex::new(Counts::default());
@@ -102,7 +102,10 @@ impl Campaign {
                     let mut worker = worker();
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        let late = wanted.is_none() && begun.elapsed() > self.time;
+                        let late = wanted.is_none()
+                            && only.is_none()
+                            && number >= 10
+                            && begun.elapsed() > self.time;
                         if number >= end || late {
                             break;
                         }

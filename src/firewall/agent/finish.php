@@ -15,18 +15,25 @@ function kmsctl_worth_a_look($request) {
 	if ($stored === null || $stored['phase'] === 'ended') {
 		return $stored === null || kmsctl_is_due($stored);
 	}
-	return kmsctl_mend($stored['id'], dirname(__DIR__));
+	return kmsctl_mend($stored, dirname(__DIR__));
 }
 
 /* Puts a whole config.xml in the place of a cut one; false if another process is at work on it. */
-function kmsctl_mend($id, $conf) {
+function kmsctl_mend($stored, $conf) {
+	$id = $stored['id'];
 	$lock = @fopen(__DIR__ . '/lock', 'c+e');
 	if ($lock === false || !flock($lock, LOCK_EX | LOCK_NB)) {
 		return false;
 	}
 	$source = __DIR__ . "/config-{$id}.xml";
 	$copy = @file_get_contents($source);
-	if (kmsctl_is_whole($copy) && !kmsctl_is_whole(@file_get_contents("{$conf}/config.xml"))) {
+	$cut = @file_get_contents("{$conf}/config.xml");
+	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
+		if (preg_match('#<revision>.*?<description>(.*?)</description>#s', (string) $cut, $found)
+		    && strpos($found[1], "kmsctl {$id}: ") === false) {
+			$stored['outcome']['lost_update'] = kmsctl_keep_damaged($id, __DIR__, "{$conf}/config.xml");
+			kmsctl_put_file(__DIR__ . "/change-{$id}.json", kmsctl_encode($stored));
+		}
 		/* If somebody wrote between our reading and our writing, his version is the one before the damage. */
 		if (preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $copy, $found)) {
 			$backup = "{$conf}/backup/config-{$found[1]}.xml";

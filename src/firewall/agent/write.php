@@ -67,6 +67,13 @@ function kmsctl_lost_update($id, $time, $raw) {
 	return kmsctl_put_file($kept, $saved) ? $kept : $backup;
 }
 
+/* What another writer has made of a damaged config.xml; a link needs no space either. */
+function kmsctl_keep_damaged($id, $directory, $config) {
+	$kept = "{$directory}/lost-{$id}-damaged.xml";
+	@unlink($kept);
+	return @link($config, $kept) ? $kept : null;
+}
+
 /*
  * Writes the edited configuration. Returns how it stands on disk now, and a sentence:
  *   written      what was meant, to the letter
@@ -102,8 +109,8 @@ function kmsctl_write(&$stored, $edited, $raw, $description) {
 			return array('replaced', 'another writer has written after us');
 		}
 	}
-	list($how, $detail) = kmsctl_restore($id, $lost, $mode);
-	if ($how === 'old') {
+	list($how, $detail) = kmsctl_restore($stored, $lost, $mode, $now);
+	if ($how === 'old' && $stored['outcome']['lost_update'] === $lost) {
 		/* His version is in its place again. */
 		$stored['outcome']['lost_update'] = null;
 	}
@@ -111,7 +118,8 @@ function kmsctl_write(&$stored, $edited, $raw, $description) {
 }
 
 /* Puts our copy (or the other writer's version) in the place of a damaged config.xml: a rename needs no space. */
-function kmsctl_restore($id, $lost, $mode) {
+function kmsctl_restore(&$stored, $lost, $mode, $damaged) {
+	$id = $stored['id'];
 	$source = $lost === null ? kmsctl_copy_path($id) : $lost;
 	$good = @file_get_contents($source);
 	$hidden = kmsctl_path('conf_path', '/conf') . "/.kmsctl-{$id}.xml";
@@ -120,7 +128,12 @@ function kmsctl_restore($id, $lost, $mode) {
 		return array('damaged', "config.xml is damaged; a good copy is {$source}");
 	}
 	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
-	$renamed = @rename($hidden, kmsctl_config_path());
+	$present = @file_get_contents(kmsctl_config_path());
+	$whole = kmsctl_is_whole($present);
+	if (!$whole && $present !== $damaged) {
+		$stored['outcome']['lost_update'] = kmsctl_keep_damaged($id, kmsctl_state_directory(), kmsctl_config_path());
+	}
+	$renamed = $whole ? @unlink($hidden) : @rename($hidden, kmsctl_config_path());
 	@unlink(kmsctl_path('tmp_path', '/tmp') . '/config.cache');
 	if ($mode !== false) {
 		@chmod(kmsctl_config_path(), $mode & 0777);
