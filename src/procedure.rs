@@ -261,13 +261,19 @@ fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> 
     if flags.yes {
         return Ok(());
     }
-    let agreed = match &plan.change.confirm {
-        Confirm::YesNo => prompt::confirm(terminal, "Do it?")?,
+    let answer = match &plan.change.confirm {
+        Confirm::YesNo => prompt::confirm(terminal, "Do it?"),
         Confirm::Word(word) => {
             let question = format!("Type `{word}` to do it");
-            prompt::word(terminal, &question, word)?
+            prompt::word(terminal, &question, word)
         }
     };
+    let agreed = answer.map_err(|mut failure| {
+        if failure.kind == Kind::Interrupted {
+            "Interrupted; nothing was changed.".clone_into(&mut failure.message);
+        }
+        failure
+    })?;
     if agreed {
         Ok(())
     } else {

@@ -12,8 +12,11 @@ fn asked<T>(terminal: Terminal, answer: impl FnOnce() -> dialoguer::Result<T>) -
             "This asks questions, and there is no terminal to ask on.",
         ));
     }
-    answer()
-        .map_err(|error| Failure::new(Kind::NotConfirmed, "No answer was given.").because(error))
+    answer().map_err(|dialoguer::Error::IO(error)| match error.kind() {
+        // Ctrl-C, or a signal while it waited for a key.
+        std::io::ErrorKind::Interrupted => Failure::new(Kind::Interrupted, "Interrupted."),
+        _ => Failure::new(Kind::NotConfirmed, "No answer was given.").because(error),
+    })
 }
 
 /// Asks for a line of text that `check` accepts.

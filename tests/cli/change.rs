@@ -399,7 +399,20 @@ fn at_a_terminal(
     command.stdin(std::process::Stdio::inherit());
     let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
     let shown = terminal.exp_string(question).expect(question);
-    terminal.send_line(answer).expect("an answer");
+    match answer {
+        "Ctrl-C" => terminal.send_control('c').expect("an answer"),
+        "SIGTERM" => {
+            // Until it waits for a key, a signal could come between two of its steps.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let process = terminal.process_mut();
+            process
+                .signal(rexpect::process::Signal::SIGTERM)
+                .expect("it runs");
+        }
+        answer => {
+            terminal.send_line(answer).expect("an answer");
+        }
+    }
     let rest = terminal.exp_eof().expect("the end");
     let status = terminal.process().wait().expect("an exit status");
     // The type of the status is not public; it prints as `Exited(Pid(7), 4)`.
@@ -463,4 +476,26 @@ fn an_operator_is_asked_as_much_as_is_at_stake() {
             .count(),
         1
     );
+}
+
+#[test]
+fn an_interrupted_question_changes_nothing() {
+    let environment = TestEnvironment::new();
+    let before = exposure(&environment);
+    let questions: [(&[&str], &str); 2] = [
+        (&["ratelimit", "tighten"], "Do it?"),
+        (&["expose", "revoke"], "Type `revoke` to do it"),
+    ];
+    for (command, question) in questions {
+        for answer in ["Ctrl-C", "SIGTERM"] {
+            let (shown, code) = at_a_terminal(&environment, command, question, answer);
+            assert_eq!(code, Some(130), "{command:?} {answer}: {shown}");
+            assert!(
+                shown.contains("nothing was changed"),
+                "{command:?} {answer}: {shown}"
+            );
+        }
+    }
+    assert_eq!(exposure(&environment), before);
+    assert!(!journal(&environment).exists());
 }

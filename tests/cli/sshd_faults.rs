@@ -1,5 +1,6 @@
 //! Changing commands when something goes wrong on the way, through OpenSSH's own sshd and both links: every exit code,
-//! and whether what is told is what is true on the far side.
+//! and whether what is told is what is true on the far side. Exit code 3 is the answer of `test`, `verify` and `doctor`; no
+//! change ends with it.
 
 use std::process::{Child, Output};
 
@@ -129,6 +130,29 @@ fn a_link_that_is_cut_in_the_middle_is_made_again_and_the_truth_is_asked_for() {
                 .iter()
                 .all(|name| name.starts_with("change-"))
         );
+    });
+}
+
+#[test]
+fn a_reload_that_outlasts_the_patience_is_waited_for_all_the_same() {
+    over_both(|live| {
+        live.hold(true);
+        let kmsctl = live.spawn(&[
+            "ratelimit",
+            "tighten",
+            "--yes",
+            "-o",
+            "json",
+            "--timeout",
+            "3s",
+        ]);
+        live.wait_until_held();
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        live.hold(false);
+        let (code, shown, told) = ended(kmsctl);
+        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(shown["data"]["outcome"], "done", "{shown:#}");
+        assert_eq!(caps(live), TIGHT);
     });
 }
 
