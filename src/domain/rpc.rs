@@ -340,6 +340,32 @@ mod tests {
             prop_assert_eq!(heard, read(&whole));
         }
 
+        /// Every length and flag of the header may lie, in either byte order.
+        #[test]
+        fn no_length_or_flag_is_believed(
+            little in any::<bool>(),
+            fragment in any::<u16>(),
+            authentication in any::<u16>(),
+            address in any::<u16>(),
+            flags in any::<u8>(),
+            tail in 0_usize..1100,
+        ) {
+            let short = |number: u16| if little { number.to_le_bytes() } else { number.to_be_bytes() };
+            let mut pdu = bind_ack(little, 0, 0);
+            pdu[3] = flags;
+            for (at, value) in [(8, fragment), (10, authentication), (24, address)] {
+                pdu[at..at + 2].copy_from_slice(&short(value));
+            }
+            pdu.resize(60 + tail, 0);
+            let answer = read(&pdu);
+            prop_assert!(answer.is_some() || pdu.len() < LARGEST, "more than the cap is never waited for");
+            if answer == Some(Answer::Kms) {
+                prop_assert!(flags & 3 == 3, "a piece of an answer is none");
+                prop_assert!((60..=1024).contains(&fragment), "{}", fragment);
+                prop_assert!((2..=5).contains(&address), "{}", address);
+            }
+        }
+
         #[test]
         fn one_spoilt_byte_never_panics_and_never_makes_kms_of_a_rejection(at in 0_usize..60, value in any::<u8>()) {
             let mut pdu = bind_ack(true, 2, 1);

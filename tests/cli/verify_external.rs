@@ -151,6 +151,9 @@ fn what_makes_no_sense_is_refused_before_any_connection() {
     environment.write_config("[vantages.vps]\nhost = \"127.0.0.1\"\nport = 0\n");
     let told = environment.run(&["verify", "--external"]).fails_with(2);
     assert!(told.contains("vantages.vps.port"), "{told}");
+    environment.write_config("[service]\nport = 0\n[vantages.vps]\nhost = \"127.0.0.1\"\n");
+    let told = environment.run(&["verify", "--external"]).fails_with(2);
+    assert!(told.contains("service.port"), "{told}");
     environment.write_config("[vantages.vps]\nhost = \"127.0.0.1\"\ncontrol = \"h:0\"\n");
     environment.run(&["verify", "--external"]).fails_with(2);
 }
@@ -226,7 +229,13 @@ fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
     let nowhere = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
     let large = "x".repeat(100_000);
-    let mut services = vec![(nowhere, "cannot be reached")];
+    // Takes the connection and never says a word.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silence = format!("http://{}", mute.local_addr().unwrap());
+    let mut services = vec![
+        (nowhere, "cannot be reached"),
+        (silence, "cannot be reached"),
+    ];
     for (status, body, told) in [
         (429, String::new(), "too many requests"),
         (500, String::new(), "status 500"),

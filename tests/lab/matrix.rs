@@ -1,5 +1,5 @@
 //! Every verdict from real packets, in both transports where that makes a difference. `KMSCTL_LAB_ROUNDS=20` runs the
-//! matrix that often.
+//! matrix that often, and `KMSCTL_LAB_ONLY=drop,open` these rows alone, one at a time, to be measured.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -357,14 +357,20 @@ fn every_verdict_from_real_packets() {
         .ok()
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(1_usize);
+    let only = std::env::var("KMSCTL_LAB_ONLY").ok();
+    let chosen = |case: &Case| {
+        only.as_ref()
+            .is_none_or(|only| only.split(',').any(|name| name == case.name))
+    };
+    // Cases wait most of their time; more at once would make the machine, not the network, the clock.
+    let workers = if only.is_some() { 1 } else { 6 };
     let wrong = Mutex::new(Vec::new());
     for round in 1..=rounds {
-        let cases = cases();
+        let cases: Vec<Case> = cases().into_iter().filter(chosen).collect();
         let lines = Mutex::new(vec![String::new(); cases.len()]);
         let next = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            // Cases wait most of their time; more at once would make the machine, not the network, the clock.
-            for _ in 0..6 {
+            for _ in 0..workers {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
