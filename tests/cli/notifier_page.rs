@@ -452,7 +452,7 @@ fn garbage_is_refused_and_costs_no_memory() {
     let side_car = SideCar::start(&environment);
     let quiet = side_car.resident();
     let huge = [
-        b"GET / HTTP/1.1\r\nX: ".as_slice(),
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ".as_slice(),
         &vec![b'a'; 4 << 20],
         b"\r\n\r\n",
     ]
