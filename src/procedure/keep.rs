@@ -6,9 +6,10 @@ use super::configure::{PROOF, sentence};
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{ChangeId, Kept};
 use crate::domain::history::{Ended, Finish};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
 use crate::firewall::agent::KeepRequest;
+use crate::firewall::facts::{FactError, Reading};
 
 const LOOK: &str = "See what is armed: kmsctl status";
 
@@ -19,8 +20,14 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
         id: id.clone(),
     };
     // Disarming twice is the same as once, so a lost answer may simply be asked for again.
-    let said = ask_again(context, session, vec![Action::Keep(request)], PROOF).await;
-    let (mut said, reading) = match said {
+    let mut said = disarm(context, session, &request).await;
+    if let Ok((Err(_), reading)) = &said
+        && !is_armed(reading, id)
+    {
+        // It broke off behind what matters, or something else took the way back: the second answer tells.
+        said = disarm(context, session, &request).await;
+    }
+    let (kept, reading) = match said {
         Ok(said) => said,
         Err(failure) if failure.kind == Kind::Interrupted => {
             let message = format!("Interrupted; it is not known whether {id} is kept.");
@@ -31,20 +38,40 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
             return Carried::unknown(&message, LOOK);
         }
     };
-    let mut carried = match said.pop() {
-        Some(Ok(Done::Kept(kept))) => of_kept(id, kept),
-        Some(Err(error)) => Carried::failed(Failure::from(&error)),
-        _ => Carried::unverified("The firewall did not say what it did.", None),
+    let armed = is_armed(&reading, id);
+    let mut carried = match kept {
+        Ok(kept) => of_kept(id, kept),
+        Err(error) if armed || matches!(error, FactError::ProgramMissing { .. }) => {
+            Carried::failed(Failure::from(&error))
+        }
+        Err(error) => Carried::unverified(
+            &format!("It is not known whether {id} is kept: {error}."),
+            None,
+        ),
     };
-    let armed = reading
-        .configured
-        .iter()
-        .any(|configured| configured.armed.iter().any(|armed| armed.id == *id));
     if carried.finish.ended == Ended::Done && armed {
         carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
     }
     carried.reading = Some(reading);
     carried
+}
+
+type Said = (std::result::Result<Kept, FactError>, Reading);
+
+async fn disarm(context: &Context, session: &mut Session, request: &KeepRequest) -> Result<Said> {
+    let actions = vec![Action::Keep(request.clone())];
+    let (mut said, reading) = ask_again(context, session, actions, PROOF).await?;
+    let kept = match said.pop() {
+        Some(Ok(Done::Kept(kept))) => Ok(kept),
+        Some(Err(error)) => Err(error),
+        _ => Err(FactError::NotAsked),
+    };
+    Ok((kept, reading))
+}
+
+fn is_armed(reading: &Reading, id: &ChangeId) -> bool {
+    let mut armed = reading.configured.iter().flat_map(|read| &read.armed);
+    armed.any(|armed| armed.id == *id)
 }
 
 fn of_kept(id: &ChangeId, kept: Kept) -> Carried {

@@ -208,6 +208,27 @@ fn whatever_happens_the_operator_is_told_what_is_true() {
     });
 }
 
+/// The campaign's run 190 of seed 6, by name.
+#[test]
+fn a_keep_that_breaks_off_behind_what_matters_is_told_as_kept() {
+    if !php::available()
+        || crate::support::skip::program("a test against sshd", &["/usr/sbin/sshd"]).is_none()
+    {
+        return;
+    }
+    let site = Site::new(TRANSPORTS[0]);
+    let firewall = ChangingBox::new(Version::V272, Fixture::Editor);
+    site.face(&firewall, "");
+    let shown = site.change(&["expose", "revoke", "--for", "2h"]).json();
+    let id = shown["data"]["id"].as_str().expect("an id");
+    firewall.php().write("at", b"kmsctl_disarm kill");
+    let kept = site.change(&["keep", id]);
+    assert_eq!(kept.code, Some(0), "{kept}");
+    assert!(firewall.text("moments.log").contains("kmsctl_disarm"));
+    firewall.tick();
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
 fn plan(random: &mut Random, start: &Start) -> Plan {
     let of_table = start.moments == 0;
     Plan {
