@@ -1,11 +1,13 @@
 //! Names of products by their GUID, for servers whose own table is too old to know them. Small on purpose: what
 //! the image of 2015 prints as `Unknown` and clients still ask for. The GUID stays the identity.
 //!
-//! The GUIDs are the SKU IDs Microsoft publishes with its volume licence keys (`SoftwareLicensingProduct.ID`).
+//! The GUIDs are activation IDs: what `SoftwareLicensingProduct.ID` shows on a machine that has one of the KMS client
+//! setup keys (GVLKs) Microsoft publishes. Each was compared with public lists that give the ID beside its key or its
+//! edition (for Windows also the build: `RS1` is 2016, `RS5` 2019, `FE` 2022, `Ge` 2025).
 
 use super::vlmcsd::{Guid, Request};
 
-const NAMES: [(&str, &str); 21] = [
+const NAMES: [(&str, &str); 25] = [
     (
         "8c1c5410-9f39-4805-8c9d-63a07706358f",
         "Windows Server 2016 Standard",
@@ -60,7 +62,7 @@ const NAMES: [(&str, &str); 21] = [
     ),
     (
         "32d2fab3-e4a8-42c2-923b-4bf4fd13e6ee",
-        "Windows 10 Enterprise LTSC 2019/2021",
+        "Windows Enterprise LTSC 2019/2021/2024",
     ),
     (
         "d450596f-894d-49e0-966a-fd39ed4c4c64",
@@ -89,6 +91,22 @@ const NAMES: [(&str, &str); 21] = [
     (
         "8d368fc1-9470-4be2-8d66-90e836cbb051",
         "Office LTSC Professional Plus 2024",
+    ),
+    (
+        "bbac904f-6a7e-418a-bb4b-24c85da06187",
+        "Office LTSC Standard 2024",
+    ),
+    (
+        "2b5a1b0f-a5ab-4c54-ac2f-a6d94824a283",
+        "Windows Server 2016 Essentials",
+    ),
+    (
+        "034d3cbb-5d4b-4245-b3f8-f84571314078",
+        "Windows Server 2019 Essentials",
+    ),
+    (
+        "59eb965c-9150-42b7-a0ec-22151b9897c5",
+        "Windows IoT Enterprise LTSC 2021/2024",
     ),
 ];
 

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::tail::Position;
 use crate::domain::decision::Post;
 use crate::domain::dedup::Key;
-use crate::domain::vlmcsd::log::Saved;
+use crate::domain::vlmcsd::saved::Saved;
 
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -22,8 +22,16 @@ pub struct Block {
     pub limit: u64,
     /// When it began, Unix seconds.
     pub started: i64,
+    /// When its last line was written, Unix seconds.
+    pub touched: i64,
+    /// Which of the log's lines that was.
+    pub turn: u64,
+    /// A line of it fitted another request as well, and may be the other's.
+    pub mixed: bool,
     /// Place of the line that comes next.
     pub expects: u8,
+    /// It is of the short form: one line holds the whole request.
+    pub short: bool,
     /// It began where a forged line could stand.
     pub doubtful: bool,
     /// Its request was reported; only lines of the answer are still to come.
@@ -42,6 +50,8 @@ pub struct Block {
     pub product: Option<String>,
     /// The machine ID.
     pub machine: Option<Guid>,
+    /// What stands for the workstation's name.
+    pub name: Option<Guid>,
     /// The workstation's name.
     pub workstation: Option<String>,
 }
@@ -60,6 +70,14 @@ impl Block {
         }
         // Out of order, as long as that line has not been there yet.
         (!self.reported && self.seen & (1 << place) == 0).then(|| 32 + self.expects - place)
+    }
+
+    /// Returns how well this line fits, like [`Self::distance`]. An answer repeats the machine ID of its request, so no
+    /// other one fits it.
+    pub fn place_of(&self, label: Label, value: &[u8]) -> Option<u8> {
+        let foreign =
+            self.reported && label == Label::Machine && Guid::parse(value) != self.machine;
+        if foreign { None } else { self.distance(label) }
     }
 
     /// Takes a detail line. The first value stays: a second one can only be forged.
@@ -83,14 +101,36 @@ impl Block {
             Label::Application => self.application = named(value).1,
             Label::Product => (self.product_id, self.product) = named(value),
             Label::Machine => self.machine = Guid::parse(value),
-            Label::Workstation => self.workstation = Some(short_text(value, 256)),
+            Label::Workstation => {
+                self.name = (!value.is_empty()).then(|| Guid::of_name(value));
+                self.workstation = Some(short_text(value, 256));
+            }
             _ => {}
         }
     }
 
     /// Returns whether the server has written what makes it a request, not just its first line.
     pub fn is_request(&self) -> bool {
-        self.application.is_some() || self.product.is_some() || self.product_id.is_some()
+        self.short
+            || self.application.is_some()
+            || self.product.is_some()
+            || self.product_id.is_some()
+    }
+
+    /// Takes the product's name of the short form, which gives no GUID.
+    pub fn take_product_name(&mut self, name: &[u8]) {
+        self.short = true;
+        self.product = known_name(name).map(|name| short_text(name, 256));
+    }
+
+    /// Returns what a connection speaks for: the machine ID, or where the server names none, the workstation name.
+    pub fn identity(&self) -> Option<Guid> {
+        self.machine.or(self.name)
+    }
+
+    /// Returns whether it may still be written: a child writes a request and its answer in milliseconds.
+    pub fn is_live(&self, at: i64) -> bool {
+        (at - self.touched).abs() <= 1
     }
 
     /// Returns whether all its lines have been there.
@@ -126,8 +166,14 @@ fn named(value: &[u8]) -> (Option<Guid>, Option<String>) {
         inside.get(..memchr::memrchr(b')', inside)?)
     });
     let name = name.or_else(|| id.is_none().then_some(value));
-    let name = name.filter(|name| !name.is_empty() && *name != b"Unknown");
-    (id, name.map(|name| short_text(name, 256)))
+    (
+        id,
+        name.and_then(known_name).map(|name| short_text(name, 256)),
+    )
+}
+
+fn known_name(name: &[u8]) -> Option<&[u8]> {
+    (!name.is_empty() && name != b"Unknown").then_some(name)
 }
 
 /// Decodes at most so many bytes, invalid UTF-8 replaced.

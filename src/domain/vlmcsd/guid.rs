@@ -37,6 +37,17 @@ impl Guid {
         }
         Some(Self(bytes))
     }
+
+    /// Makes one out of a name (FNV-1a of 128 bits), for machines of which only the name is known. No GUID that the
+    /// server prints is likely to be the same.
+    pub fn of_name(name: &[u8]) -> Self {
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let hash = name.iter().fold(BASIS, |hash, byte| {
+            (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
+        });
+        Self(hash.to_be_bytes())
+    }
 }
 
 impl fmt::Display for Guid {

@@ -195,18 +195,19 @@ fn connection(text: &[u8]) -> Option<Text<'_>> {
     Peer::parse(bare.strip_prefix(b"closed: ")?).map(Text::Closed)
 }
 
-/// Reads the short form after `KMS v`. The name is the client's and may hold ` for `: the last one counts.
+/// Reads the short form after `KMS v`. The name is the client's and may hold ` for `: the last one counts. One with a
+/// newline leaves no product on this line.
 fn short(rest: &[u8]) -> Option<Text<'_>> {
     let from = memchr::memmem::find(rest, b" request from ")?;
     let (version, tail) = (rest.get(..from)?, rest.get(from + 14..)?);
-    let split = memchr::memmem::rfind(tail, b" for ")?;
+    let split = memchr::memmem::rfind(tail, b" for ");
     let plain = version
         .iter()
         .all(|byte| byte.is_ascii_digit() || *byte == b'.');
     plain.then_some(Text::Short {
         version,
-        workstation: tail.get(..split)?,
-        product: tail.get(split + 5..)?,
+        workstation: tail.get(..split.unwrap_or(tail.len()))?,
+        product: tail.get(split.map_or(tail.len(), |split| split + 5)..)?,
     })
 }
 

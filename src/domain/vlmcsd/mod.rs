@@ -5,15 +5,34 @@
 //! detail lines without any connection id, so that step is attribution, and says when it is unsure.
 
 pub mod block;
+pub mod choose;
 pub mod event;
+pub mod guess;
 pub mod guid;
 pub mod line;
 pub mod lines;
 pub mod log;
+pub mod machines;
 pub mod open;
 pub mod peer;
+pub mod request;
+pub mod saved;
 
 pub use event::{Anomaly, Attribution, Event, Outcome, Request, Status};
 pub use guid::Guid;
 pub use log::Log;
 pub use peer::Peer;
+#[cfg(test)]
+#[path = "../../../tests/support/kms_log/mod.rs"]
+mod kms_log;
+
+#[cfg(test)]
+mod score;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod truth;
+
+#[cfg(test)]
+mod generated;

@@ -1,8 +1,6 @@
-//! The connections that are open, and which machine was last seen at which address. Both bounded. Decides
-//! nothing about requests.
+//! The connections that are open. Bounded. Decides nothing about requests.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,10 +25,12 @@ pub struct Connection {
     pub busy: bool,
     /// It sent something that is no request.
     pub malformed: bool,
-    /// The machine of its last request.
+    /// The machine it speaks for; of a server that names none, what stands for it.
     pub machine: Option<Guid>,
-    /// That request was a guess among the connections up to this number.
-    pub guessed: Option<u64>,
+    /// What stands for the workstation name it gave last.
+    pub name: Option<Guid>,
+    /// That is certain, not the outcome of a guess.
+    pub sure: bool,
     /// It was accepted where a forged line could stand.
     pub doubtful: bool,
     /// When it was closed by a line that could be forged.
@@ -78,7 +78,8 @@ impl Open {
             busy: false,
             malformed: false,
             machine: None,
-            guessed: None,
+            name: None,
+            sure: false,
             doubtful,
             closing: None,
         };
@@ -136,59 +137,5 @@ impl Open {
             .filter(|(_, connection)| wanted(connection))
             .map(|(number, _)| number)
             .collect()
-    }
-}
-
-/// Which address a machine ID was last seen at. The ID is the client's to choose, so this may only break ties.
-#[derive(Clone, Debug, Default)]
-pub struct Machines {
-    address: HashMap<Guid, IpAddr>,
-    order: VecDeque<Guid>,
-    known: HashMap<IpAddr, u32>,
-}
-
-impl Machines {
-    /// Most machines remembered.
-    const MOST: usize = 4_096;
-
-    /// Remembers where a machine was seen.
-    pub fn learn(&mut self, machine: Guid, address: IpAddr) {
-        match self.address.insert(machine, address) {
-            Some(before) => self.forget_address(before),
-            None => self.order.push_back(machine),
-        }
-        *self.known.entry(address).or_default() += 1;
-        if self.order.len() > Self::MOST
-            && let Some(oldest) = self.order.pop_front()
-            && let Some(before) = self.address.remove(&oldest)
-        {
-            self.forget_address(before);
-        }
-    }
-
-    /// Returns where a machine was last seen.
-    pub fn address(&self, machine: Guid) -> Option<IpAddr> {
-        self.address.get(&machine).copied()
-    }
-
-    /// Returns whether some machine was seen at this address.
-    pub fn knows(&self, address: IpAddr) -> bool {
-        self.known.contains_key(&address)
-    }
-
-    /// Walks the machines, longest known first.
-    pub fn iter(&self) -> impl Iterator<Item = (Guid, IpAddr)> {
-        self.order
-            .iter()
-            .filter_map(|machine| Some((*machine, *self.address.get(machine)?)))
-    }
-
-    fn forget_address(&mut self, address: IpAddr) {
-        if let Some(count) = self.known.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.known.remove(&address);
-            }
-        }
     }
 }

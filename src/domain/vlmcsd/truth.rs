@@ -1,140 +1,50 @@
-//! The parser against simulated logs that come with the truth beside them (`tests/fixtures/vlmcsd`), and against
-//! the cases the service's owner kept from production.
+//! The parser against simulated logs that come with the truth beside them (`tests/fixtures/vlmcsd`).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
+use super::score::{Did, Score, first_line, read, score};
 use super::*;
-use crate::domain::classify::{Source, classify_source};
 
-/// What a log told about each client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
-    requests: Vec<(String, String, String, bool)>,
-    probes: u32,
-    /// Some of its requests were said to be ambiguous.
-    unsure: bool,
-}
+/// Connections told wrongly in the busy samples: of 205, and of 93.
+const BUSY_OLD: usize = 12;
+const BUSY_NEW: usize = 4;
 
-fn first_line(name: &str) -> String {
-    name.split('\n').next().unwrap_or_default().to_owned()
-}
-
-fn read(log: &[u8]) -> (Vec<Event>, Log) {
-    let (mut reader, mut events) = (Log::default(), Vec::new());
-    let mut lines = lines::Lines::default();
-    for chunk in log.chunks(1000) {
-        lines.feed(chunk, |line| reader.line(line, &mut events));
-    }
-    (events, reader)
-}
-
-fn told(log: &[u8]) -> (BTreeMap<Peer, Told>, [u32; 3]) {
-    let mut by_peer: BTreeMap<Peer, Told> = BTreeMap::new();
-    let [mut requests, mut ambiguous, mut anomalies] = [0; 3];
-    for event in read(log).0 {
-        match event {
-            Event::Request(request) => {
-                requests += 1;
-                ambiguous += u32::from(request.attribution == Attribution::Ambiguous);
-                let entry = by_peer.entry(request.peer).or_default();
-                entry.unsure |= request.attribution == Attribution::Ambiguous;
-                entry.requests.push((
-                    request.product.unwrap_or_else(|| "Unknown".to_owned()),
-                    first_line(&request.workstation.unwrap_or_default()),
-                    request.status.map_or("", Status::word).to_owned(),
-                    request.outcome == Outcome::Answered,
-                ));
-            }
-            Event::Probe { peer, .. } => by_peer.entry(peer).or_default().probes += 1,
-            Event::Anomaly { .. } => anomalies += 1,
-        }
-    }
-    (by_peer, [requests, ambiguous, anomalies])
-}
-
-fn truth(text: &str) -> BTreeMap<Peer, Told> {
-    let mut by_peer: BTreeMap<Peer, Told> = BTreeMap::new();
+fn truth(text: &str) -> HashMap<String, Did> {
+    let mut by_peer: HashMap<String, Did> = HashMap::new();
     for line in text.lines() {
         let connection: serde_json::Value = serde_json::from_str(line).expect("a line of truth");
-        let peer =
-            Peer::parse(connection["conn"].as_str().expect("a peer").as_bytes()).expect("a peer");
+        let peer = connection["conn"].as_str().expect("a peer").as_bytes();
+        let peer = Peer::parse(peer).expect("a peer").to_string();
         let entry = by_peer.entry(peer).or_default();
         for request in connection["requests"].as_array().expect("requests") {
             let word = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
             let answered = request["answered"] == true;
-            entry.requests.push((
-                word("product"),
-                first_line(&word("host")),
-                word("status"),
-                answered,
-            ));
+            let host = first_line(&word("host"));
+            let words = [word("product"), host, word("status"), answered.to_string()];
+            entry.requests.push(words.to_vec());
         }
         entry.probes += u32::from(connection["kind"] == "probe");
     }
     by_peer
 }
 
-/// Connections with requests: all, right, lost, wrong; then probes missed and events nobody caused.
-#[derive(Debug, PartialEq, Eq)]
-struct Score {
-    connections: u32,
-    right: u32,
-    lost: u32,
-    wrong: u32,
-    /// Lost or wrong without a word of doubt.
-    unsaid: u32,
-    probes_missed: u32,
-    forged: u32,
+fn words(request: &Request) -> Vec<String> {
+    let product = request.product.as_deref().unwrap_or("Unknown").to_owned();
+    let host = first_line(request.workstation.as_deref().unwrap_or_default());
+    let status = request.status.map_or("", Status::word).to_owned();
+    let answered = request.outcome == Outcome::Answered;
+    vec![product, host, status, answered.to_string()]
 }
 
-fn score(name: &str, log: &[u8], truth_text: &str) -> Score {
-    let (got, [requests, ambiguous, anomalies]) = told(log);
-    let want = truth(truth_text);
-    let mut score = Score {
-        connections: 0,
-        right: 0,
-        lost: 0,
-        wrong: 0,
-        unsaid: 0,
-        probes_missed: 0,
-        forged: 0,
-    };
-    let nothing = Told::default();
-    for (peer, wanted) in &want {
-        let found = got.get(peer).unwrap_or(&nothing);
-        score.probes_missed += wanted.probes.saturating_sub(found.probes);
-        score.forged += found.probes.saturating_sub(wanted.probes);
-        if wanted.requests.is_empty() {
-            score.forged += u32::try_from(found.requests.len()).expect("few");
-            continue;
-        }
-        score.connections += 1;
-        if wanted.requests == found.requests {
-            score.right += 1;
-            continue;
-        }
-        score.unsaid += u32::from(!found.unsure);
-        if found.requests.len() < wanted.requests.len() {
-            score.lost += 1;
-            println!("  {name}: lost at {peer}: {wanted:?} but {found:?}");
-        } else {
-            score.wrong += 1;
-            println!("  {name}: wrong at {peer}: {wanted:?} but {found:?}");
-        }
-    }
-    for (peer, found) in got.iter().filter(|(peer, _)| !want.contains_key(peer)) {
-        println!("  {name}: forged {peer}: {found:?}");
-        score.forged += found.probes + u32::try_from(found.requests.len()).expect("few");
-    }
-    println!(
-        "{name}: {score:?}; {requests} requests, {ambiguous} ambiguous, {anomalies} anomalies"
-    );
+fn sample(name: &str, log: &[u8], truth_text: &str) -> Score {
+    let score = score(&truth(truth_text), &read(log).0, words);
+    println!("{name}: {score:?}");
     score
 }
 
 macro_rules! sample {
     ($name:literal) => {
-        score(
+        sample(
             $name,
             include_bytes!(concat!(
                 env!("CARGO_MANIFEST_DIR"),
@@ -155,20 +65,21 @@ macro_rules! sample {
 #[test]
 fn the_quiet_log_loses_nothing_and_invents_nothing() {
     let score = sample!("quiet.old");
-    assert_eq!(
-        (score.right, score.lost, score.wrong),
-        (score.connections, 0, 0)
-    );
+    assert_eq!((score.wrong(), score.vanished, score.ambiguous), (0, 0, 0));
     assert_eq!((score.probes_missed, score.forged), (0, 0));
 }
 
-/// Where two strangers connect within half a second, the log does not tell who wrote first: the guess is "the
-/// first", wrong in a few of a hundred, and always said to be a guess.
+/// Ten and five minutes in which nearly every machine is a stranger. Where two strangers connect within half a
+/// second, the log does not tell who wrote first: the guess is "the first", wrong in a few of a hundred, and always
+/// said to be a guess.
 #[test]
 fn the_busy_logs_lose_nothing_and_are_wrong_only_where_they_say_so() {
-    for score in [sample!("busy.old"), sample!("busy.new")] {
-        assert_eq!((score.lost, score.unsaid), (0, 0), "{score:?}");
-        assert!(score.wrong * 100 <= score.connections * 6, "{score:?}");
+    for (score, most) in [
+        (sample!("busy.old"), BUSY_OLD),
+        (sample!("busy.new"), BUSY_NEW),
+    ] {
+        assert_eq!((score.vanished, score.falsely_certain), (0, 0), "{score:?}");
+        assert!(score.wrong() <= most, "{score:?}");
         assert_eq!((score.probes_missed, score.forged), (0, 0));
     }
 }
@@ -182,308 +93,5 @@ fn the_flood_loses_nothing() {
 #[test]
 fn the_hostile_log_gets_no_forged_event_in() {
     let score = sample!("hostile.old");
-    assert_eq!((score.right, score.forged), (score.connections, 0));
-}
-
-/// Forged lines that a workstation name can hold (at most 64 characters), each inside an honest request.
-#[test]
-fn a_name_with_a_newline_makes_no_event() {
-    let forged = [
-        "IPv4 connection accepted: 8.8.8.8:5.",
-        "IPv4 connection closed: 10.0.20.9:5.",
-        "IPv4 connection accepted: 10.0.20.9:5.",
-        "<<< Incoming KMS request",
-        "vlmcsd x started successfully",
-        "Refusing (0xC004F042)",
-        ">>> Sending response",
-        "KMS v6.0 request from a for b",
-    ];
-    for line in forged {
-        for time in ["13:00:01", "23:59:59"] {
-            let name = format!("Workstation name                : x\n2026-05-10 {time}: {line}");
-            let (events, log) = read(&stamped(&[
-                ("12:59:50", "IPv4 connection accepted: 10.0.20.9:5."),
-                ("13:00:01", "IPv4 connection accepted: 192.0.2.1:7."),
-                ("13:00:01", "<<< Incoming KMS request"),
-                ("13:00:01", "Protocol version                : 6.0"),
-                (
-                    "13:00:01",
-                    "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
-                ),
-                ("13:00:01", &name),
-                ("13:00:01", "N count policy (minimum clients): 25"),
-                ("13:00:01", ">>> Sending response, ePID source = x"),
-                ("13:00:02", "IPv4 connection closed: 10.0.20.9:5."),
-                ("13:00:03", "IPv4 connection closed: 192.0.2.1:7."),
-            ]));
-            let told = events
-                .iter()
-                .filter(|event| !matches!(event, Event::Anomaly { .. }))
-                .count();
-            assert_eq!(told, 2, "{line}: {events:?}");
-            assert!(
-                events
-                    .iter()
-                    .any(|event| matches!(event, Event::Probe { peer, .. } if peer.port == 5)),
-                "{line}: {events:?}"
-            );
-            let left = usize::from(line.ends_with("8.8.8.8:5."));
-            assert_eq!(log.open_connections(), left, "{line}");
-        }
-    }
-}
-
-#[test]
-fn connections_that_never_close_are_bounded_and_forgotten() {
-    let mut lines: Vec<(String, String)> = (1..=60_000)
-        .map(|port| {
-            (
-                "13:00:00".to_owned(),
-                format!("IPv4 connection accepted: 192.0.2.1:{port}."),
-            )
-        })
-        .collect();
-    lines.push((
-        "13:05:00".to_owned(),
-        "IPv4 connection accepted: 192.0.2.2:1.".to_owned(),
-    ));
-    let lines: Vec<(&str, &str)> = lines
-        .iter()
-        .map(|(time, text)| (time.as_str(), text.as_str()))
-        .collect();
-    let (events, log) = read(&stamped(&lines));
-    let count = |wanted| {
-        events
-            .iter()
-            .filter(|event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted))
-            .count()
-    };
-    assert_eq!(count(Anomaly::Evicted), 60_000 - open::MOST);
-    assert_eq!(count(Anomaly::Expired), open::MOST);
-    assert_eq!(log.open_connections(), 1);
-}
-
-#[test]
-fn a_restart_of_the_server_ends_every_connection() {
-    let (events, log) = read(&stamped(&[
-        ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
-        (
-            "13:00:00",
-            "vlmcsd svn1113, built 2020-01-01 00:00:00 UTC started successfully",
-        ),
-    ]));
-    assert_eq!((events.len(), log.open_connections()), (0, 0));
-}
-
-#[test]
-fn the_short_form_is_read_as_well() {
-    let (events, _) = read(&stamped(&[
-        ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
-        (
-            "13:00:00",
-            "KMS v6.0 request from DESKTOP-1 for Windows 10 Professional",
-        ),
-        (
-            "13:00:00",
-            "Sending ePID (randomized at program start): 03612-00206",
-        ),
-        ("13:00:30", "IPv4 connection closed: 192.0.2.1:7."),
-    ]));
-    let [Event::Request(request)] = events.as_slice() else {
-        panic!("{events:?}")
-    };
-    assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
-    assert_eq!(
-        (request.workstation.as_deref(), request.outcome),
-        (Some("DESKTOP-1"), Outcome::Answered)
-    );
-}
-
-#[test]
-fn a_log_goes_on_from_its_checkpoint_at_any_line() {
-    let log: &[u8] = include_bytes!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/vlmcsd/flood.old.log"
-    ));
-    let (whole, _) = read(log);
-    let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
-    for cut in 0..lines.len() {
-        let (mut first, mut events) = (Log::default(), Vec::new());
-        lines[..cut]
-            .iter()
-            .for_each(|line| first.line(line, &mut events));
-        let saved = serde_json::to_string(&first.save()).expect("a checkpoint");
-        let mut second = Log::restore(serde_json::from_str(&saved).expect("a checkpoint"));
-        lines[cut..]
-            .iter()
-            .for_each(|line| second.line(line, &mut events));
-        let told = |events: &[Event]| {
-            events
-                .iter()
-                .filter(|event| !matches!(event, Event::Anomaly { .. }))
-                .count()
-        };
-        assert_eq!(told(&events), told(&whole), "cut at {cut}");
-    }
-}
-
-proptest::proptest! {
-    #[test]
-    fn no_order_of_lines_panics_or_grows(order in proptest::collection::vec(0_usize..6203, 0..400)) {
-        let log: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vlmcsd/hostile.old.log"));
-        let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
-        let (mut reader, mut events) = (Log::default(), Vec::new());
-        for index in order {
-            reader.line(lines[index % lines.len()], &mut events);
-        }
-        proptest::prop_assert!(reader.open_connections() <= 400);
-    }
-}
-
-fn stamped(lines: &[(&str, &str)]) -> Vec<u8> {
-    lines
-        .iter()
-        .map(|(time, text)| format!("2026-05-10 {time}: {text}\n"))
-        .collect::<String>()
-        .into_bytes()
-}
-
-fn activation_block(time: &'static str) -> Vec<(&'static str, &'static str)> {
-    [
-        "IPv4 connection accepted: 10.0.20.103:50001.",
-        "<<< Incoming KMS request",
-        "Application ID    : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
-        "Activation ID (Product) : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 11 Pro)",
-        "Licensing status  : 2 (Notification)",
-        "Workstation name  : DESKTOP-MO2323B",
-        "IPv4 connection closed: 10.0.20.103:50001.",
-    ]
-    .map(|text| (time, text))
-    .to_vec()
-}
-
-const PROBE: [(&str, &str); 2] = [
-    ("13:00:00", "IPv4 connection accepted: 10.10.107.224:54321."),
-    ("13:00:00", "IPv4 connection closed: 10.10.107.224:54321."),
-];
-
-fn assert_desktop(event: &Event) {
-    let Event::Request(request) = event else {
-        panic!("{event:?}")
-    };
-    assert_eq!(request.peer.to_string(), "10.0.20.103:50001");
-    assert_eq!(request.application.as_deref(), Some("Windows"));
-    assert_eq!(request.product.as_deref(), Some("Windows 11 Pro"));
-    assert_eq!(request.workstation.as_deref(), Some("DESKTOP-MO2323B"));
-    assert_eq!(request.status, Some(Status::Notification));
-}
-
-#[test]
-fn accepted_and_closed_is_one_probe_and_leaves_no_state() {
-    let (events, log) = read(&stamped(&PROBE));
-    assert!(
-        matches!(events.as_slice(), [Event::Probe { .. }]),
-        "{events:?}"
-    );
-    assert_eq!(log.open_connections(), 0);
-}
-
-#[test]
-fn an_activation_block_with_short_padding_is_one_activation_and_leaves_no_state() {
-    let (events, log) = read(&stamped(&activation_block("13:00:05")));
-    assert_eq!(events.len(), 1, "{events:?}");
-    assert_desktop(&events[0]);
-    assert_eq!(log.open_connections(), 0);
-}
-
-#[test]
-fn the_same_block_without_its_first_line_is_read_too() {
-    let lines: Vec<_> = activation_block("13:00:05")
-        .into_iter()
-        .filter(|(_, text)| !text.starts_with('<'))
-        .collect();
-    let (events, log) = read(&stamped(&lines));
-    assert_eq!(events.len(), 1, "{events:?}");
-    assert_desktop(&events[0]);
-    assert_eq!(log.open_connections(), 0);
-}
-
-#[test]
-fn a_probe_then_an_activation_are_told_apart() {
-    let mut lines = PROBE.to_vec();
-    lines.extend(activation_block("13:00:05"));
-    let (events, _) = read(&stamped(&lines));
-    assert!(
-        matches!(events.first(), Some(Event::Probe { .. })) && events.len() == 2,
-        "{events:?}"
-    );
-    assert_desktop(&events[1]);
-}
-
-#[test]
-fn kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
-    let (events, log) = read(&stamped(&[
-        ("13:12:17", "IPv4 connection accepted: 192.168.1.230:53140."),
-        ("13:12:17", "<<< Incoming KMS request"),
-        ("13:12:17", "Licensing status                : 1 (Licensed)"),
-        (
-            "13:12:17",
-            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
-        ),
-        (
-            "13:12:17",
-            "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 10 Professional)",
-        ),
-        (
-            "13:12:17",
-            "Workstation name                : WIN10Pro-DS32.viktorbarzin.lan",
-        ),
-        ("13:12:19", "IPv4 connection accepted: 10.0.20.102:41000."),
-        ("13:12:19", "IPv4 connection closed: 10.0.20.102:41000."),
-        ("13:12:24", "IPv4 connection accepted: 10.0.20.102:41002."),
-        ("13:12:24", "IPv4 connection closed: 10.0.20.102:41002."),
-        ("13:12:48", "IPv4 connection closed: 192.168.1.230:53140."),
-    ]));
-    let [
-        Event::Probe { .. },
-        Event::Probe { .. },
-        Event::Request(request),
-    ] = events.as_slice()
-    else {
-        panic!("{events:?}")
-    };
-    assert_eq!(request.peer.to_string(), "192.168.1.230:53140");
-    assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
-    assert_eq!(
-        request.workstation.as_deref(),
-        Some("WIN10Pro-DS32.viktorbarzin.lan")
-    );
-    assert_eq!(
-        (request.status, log.open_connections()),
-        (Some(Status::Licensed), 0)
-    );
-    let class = classify_source(
-        request.peer.address,
-        &[],
-        &["10.0.20.0/24".parse().expect("a network")],
-    );
-    assert_eq!(class, Source::External);
-}
-
-#[test]
-fn a_close_whose_open_was_never_seen_is_no_event() {
-    let (events, _) = read(&stamped(&[(
-        "13:00:00",
-        "IPv4 connection closed: 10.0.20.102:41000.",
-    )]));
-    assert!(
-        matches!(
-            events.as_slice(),
-            [Event::Anomaly {
-                kind: Anomaly::ClosedUnopened,
-                ..
-            }]
-        ),
-        "{events:?}"
-    );
+    assert_eq!((score.wrong(), score.forged), (0, 0), "{score:?}");
 }

@@ -94,8 +94,8 @@ pub struct Simulated {
     pub lines: Vec<Line>,
     /// What happened, in the order of time.
     pub events: Vec<Event>,
-    /// Connections accepted.
-    pub connections: usize,
+    /// When each connection was accepted, microseconds after the log's begin, and whose it is.
+    pub accepted: Vec<(u64, String)>,
 }
 
 impl Simulated {
@@ -199,14 +199,14 @@ impl Simulation {
         if away {
             return None;
         }
-        self.made.connections += 1;
+        self.made.accepted.push((at, peer.0.clone()));
         Some(Script::accepted(
             &self.profile,
             &mut self.random,
             at,
             end,
             peer,
-            self.made.connections - 1,
+            self.made.accepted.len() - 1,
         ))
     }
 

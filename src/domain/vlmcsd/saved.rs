@@ -1,0 +1,65 @@
+//! What a checkpoint keeps of a [`Log`], and how it goes on from there.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::block::Block;
+use super::guess::Guesses;
+use super::guid::Guid;
+use super::log::{Gap, Log, Tally};
+use super::machines::Machines;
+use super::open::{Connection, Open};
+
+/// What a checkpoint keeps of a [`Log`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Saved {
+    open: Vec<(u64, Connection)>,
+    machines: Vec<(Guid, Vec<IpAddr>)>,
+    guesses: Guesses,
+    blocks: Vec<Block>,
+    gap: Option<Gap>,
+    last: Option<u64>,
+    tally: Tally,
+}
+
+impl Log {
+    /// Returns what is needed to go on later.
+    pub fn save(&self) -> Saved {
+        Saved {
+            open: self
+                .open
+                .iter()
+                .map(|(number, connection)| (number, connection.clone()))
+                .collect(),
+            machines: self
+                .machines
+                .iter()
+                .map(|(machine, addresses)| (machine, addresses.to_vec()))
+                .collect(),
+            guesses: self.guesses.clone(),
+            blocks: self.blocks.clone(),
+            gap: self.gap,
+            last: self.last,
+            tally: self.tally,
+        }
+    }
+
+    /// Goes on from what was saved.
+    pub fn restore(saved: Saved) -> Self {
+        let mut machines = Machines::default();
+        for (machine, addresses) in saved.machines {
+            machines.learn(machine, addresses);
+        }
+        Self {
+            open: Open::restore(saved.open),
+            machines,
+            guesses: saved.guesses,
+            blocks: saved.blocks,
+            gap: saved.gap,
+            last: saved.last,
+            tally: saved.tally,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How well a log was read, by the truth beside it. For tests.
+
+use std::collections::{HashMap, HashSet};
+
+use super::*;
+
+/// What a connection truly did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Did {
+    /// Its requests, each in the words that the truth has for one.
+    pub requests: Vec<Vec<String>>,
+    /// How often it came and went without one.
+    pub probes: u32,
+}
+
+/// How well a log was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Connections with requests.
+    pub connections: usize,
+    /// Of those, how many have exactly their own requests.
+    pub right: usize,
+    /// Requests that were told.
+    pub requests: usize,
+    /// Of those, how many of an uncertain client.
+    pub ambiguous: usize,
+    /// Of the others, how many are not that address's.
+    pub falsely_certain: usize,
+    /// True requests that were told of nobody.
+    pub vanished: usize,
+    /// Requests and probes that were told and never were.
+    pub forged: usize,
+    /// Probes that were told of nobody.
+    pub probes_missed: usize,
+}
+
+impl Score {
+    /// Returns how many connections with requests lost one or got another's.
+    pub fn wrong(&self) -> usize {
+        self.connections - self.right
+    }
+}
+
+/// Reads a whole log in pieces.
+pub fn read(log: &[u8]) -> (Vec<Event>, Log) {
+    let (mut reader, mut events) = (Log::default(), Vec::new());
+    let mut lines = lines::Lines::default();
+    for chunk in log.chunks(1000) {
+        lines.feed(chunk, |line| reader.line(line, &mut events));
+    }
+    (events, reader)
+}
+
+/// Returns a name up to its first newline: what follows is a line of its own in the log.
+pub fn first_line(name: &str) -> String {
+    name.split('\n').next().unwrap_or_default().to_owned()
+}
+
+fn address(peer: &str) -> String {
+    peer.rsplit_once(':')
+        .map_or(peer, |(address, _)| address)
+        .to_owned()
+}
+
+/// Compares what was told with what was true.
+pub fn score(
+    want: &HashMap<String, Did>,
+    events: &[Event],
+    words: impl Fn(&Request) -> Vec<String>,
+) -> Score {
+    let mut score = Score::default();
+    let mut got: HashMap<String, Did> = HashMap::new();
+    let mut at_address: HashMap<String, HashSet<&Vec<String>>> = HashMap::new();
+    let mut left: HashMap<&Vec<String>, isize> = HashMap::new();
+    for (peer, did) in want {
+        for request in &did.requests {
+            at_address.entry(address(peer)).or_default().insert(request);
+            *left.entry(request).or_default() += 1;
+        }
+    }
+    for event in events {
+        match event {
+            Event::Request(request) => {
+                let (peer, told) = (request.peer.to_string(), words(request));
+                score.requests += 1;
+                if request.attribution == Attribution::Ambiguous {
+                    score.ambiguous += 1;
+                } else if !at_address
+                    .get(&address(&peer))
+                    .is_some_and(|own| own.contains(&told))
+                {
+                    println!("  certain, and false: {peer} {told:?}");
+                    score.falsely_certain += 1;
+                }
+                if let Some(count) = left.get_mut(&told) {
+                    *count -= 1;
+                } else {
+                    println!("  never was: {peer} {told:?} {:?}", request.attribution);
+                    score.forged += 1;
+                }
+                got.entry(peer).or_default().requests.push(told);
+            }
+            Event::Probe { peer, .. } => got.entry(peer.to_string()).or_default().probes += 1,
+            Event::Anomaly { .. } => {}
+        }
+    }
+    for count in left.values() {
+        score.vanished += usize::try_from(*count).unwrap_or_default();
+        score.forged += usize::try_from(-*count).unwrap_or_default();
+    }
+    let nothing = Did::default();
+    let (mut probes, mut told_probes) = (0, 0);
+    for (peer, wanted) in want {
+        let found = got.get(peer).unwrap_or(&nothing);
+        probes += wanted.probes;
+        told_probes += found.probes;
+        score.connections += usize::from(!wanted.requests.is_empty());
+        score.right += usize::from(!wanted.requests.is_empty() && wanted == found);
+    }
+    let strangers = got.iter().filter(|(peer, _)| !want.contains_key(*peer));
+    score.forged += strangers.map(|(_, did)| did.probes as usize).sum::<usize>();
+    score.probes_missed = probes.saturating_sub(told_probes) as usize;
+    score
+}
