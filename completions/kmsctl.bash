@@ -232,11 +232,20 @@ _kmsctl() {
             kmsctl__subcmd__help__subcmd__expose,show)
                 cmd="kmsctl__subcmd__help__subcmd__expose__subcmd__show"
                 ;;
+            kmsctl__subcmd__help__subcmd__notifier,logs)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__logs"
+                ;;
+            kmsctl__subcmd__help__subcmd__notifier,metrics)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__metrics"
+                ;;
             kmsctl__subcmd__help__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__replay"
                 ;;
             kmsctl__subcmd__help__subcmd__notifier,run)
                 cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__run"
+                ;;
+            kmsctl__subcmd__help__subcmd__notifier,status)
+                cmd="kmsctl__subcmd__help__subcmd__notifier__subcmd__status"
                 ;;
             kmsctl__subcmd__help__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__help__subcmd__ratelimit__subcmd__default"
@@ -286,20 +295,38 @@ _kmsctl() {
             kmsctl__subcmd__notifier,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help"
                 ;;
+            kmsctl__subcmd__notifier,logs)
+                cmd="kmsctl__subcmd__notifier__subcmd__logs"
+                ;;
+            kmsctl__subcmd__notifier,metrics)
+                cmd="kmsctl__subcmd__notifier__subcmd__metrics"
+                ;;
             kmsctl__subcmd__notifier,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__replay"
                 ;;
             kmsctl__subcmd__notifier,run)
                 cmd="kmsctl__subcmd__notifier__subcmd__run"
                 ;;
+            kmsctl__subcmd__notifier,status)
+                cmd="kmsctl__subcmd__notifier__subcmd__status"
+                ;;
             kmsctl__subcmd__notifier__subcmd__help,help)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__help"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,logs)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__logs"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,metrics)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__metrics"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,replay)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__replay"
                 ;;
             kmsctl__subcmd__notifier__subcmd__help,run)
                 cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__run"
+                ;;
+            kmsctl__subcmd__notifier__subcmd__help,status)
+                cmd="kmsctl__subcmd__notifier__subcmd__help__subcmd__status"
                 ;;
             kmsctl__subcmd__ratelimit,default)
                 cmd="kmsctl__subcmd__ratelimit__subcmd__default"
@@ -1711,8 +1738,36 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier)
-            opts="replay run"
+            opts="logs metrics replay run status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1739,6 +1794,20 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__help__subcmd__notifier__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__help__subcmd__notifier__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2202,7 +2271,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help replay run help"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help logs metrics replay run status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2247,7 +2316,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help)
-            opts="replay run help"
+            opts="logs metrics replay run status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2261,6 +2330,34 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__notifier__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2295,6 +2392,122 @@ _kmsctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__logs)
+            opts="-f -o -q -v -h --server --follow --since --source --activations --probes --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=($(compgen -W "external cluster_node internal_pod" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__metrics)
+            opts="-o -q -v -h --watch --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --watch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2358,6 +2571,51 @@ _kmsctl() {
                     COMPREPLY=($(compgen -W "requests all" -- "${cur}"))
                     return 0
                     ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json ndjson csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        kmsctl__subcmd__notifier__subcmd__status)
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
@@ -3005,7 +3263,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor expose history ratelimit rule states status verify virusprot"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor expose history logs notifier ratelimit rule states status verify virusprot"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -334,22 +334,60 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -l demo -d 'Use the 
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand keep" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
 ndjson\t''
 csv\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -s h -l help -d 'Print help'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
-complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "logs" -d 'Show what the notifier saw, or the server\'s own log, now or as it grows'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "metrics" -d 'Show the notifier\'s numbers and how fast they grow, without a Prometheus'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "status" -d 'Tell whether the notifier is alive, whether it is behind, and what the last hour held'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and not __fish_seen_subcommand_from logs metrics replay run status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l since -d 'Only what is younger than this, such as 2h [default: 24h; with --follow 10m; with --server the last lines]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l source -d 'Only clients of this class' -r -f -a "external\t''
+cluster_node\t''
+internal_pod\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l server -d 'Read the server\'s own log file in the pod, through exec; without a filter its lines are printed as they are'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -s f -l follow -d 'Go on as it grows, through restarts and cuts, until Ctrl-C'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l activations -d 'Only activations, refused ones included'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l probes -d 'Only connections without a request'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -l watch -d 'Show it again and again; into a pipe, one JSON object a tick' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from metrics" -s h -l help -d 'Print help'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from replay" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
 json\t''
@@ -380,8 +418,24 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
+json\t''
+ndjson\t''
+csv\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -l color -d 'Use colour: auto, always or never [env: KMSCTL_COLOR, NO_COLOR]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -l timeout -d 'Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]' -r
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -l demo -d 'Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Print data and errors only, no talk [env: KMSCTL_QUIET]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "logs" -d 'Show what the notifier saw, or the server\'s own log, now or as it grows'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "metrics" -d 'Show the notifier\'s numbers and how fast they grow, without a Prometheus'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "status" -d 'Tell whether the notifier is alive, whether it is behind, and what the last hour held'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand notifier; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from default loosen set show tighten help" -l config -d 'Read this configuration file [env: KMSCTL_CONFIG]' -r -F
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand ratelimit; and not __fish_seen_subcommand_from default loosen set show tighten help" -s o -l output -d 'Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]' -r -f -a "table\t''
@@ -829,8 +883,11 @@ complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subc
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "restore" -d 'Open it again: enable both rules, put back what was deleted, or build them'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "revoke" -d 'Close it: disable both rules, then end live connections'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from expose" -f -a "show" -d 'Show the exposure, rule by rule, with its state and why'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "logs" -d 'Show what the notifier saw, or the server\'s own log, now or as it grows'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "metrics" -d 'Show the notifier\'s numbers and how fast they grow, without a Prometheus'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "replay" -d 'Show what `run` would have done with a saved log; sends nothing'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "run" -d 'Read the server\'s log as it grows, tell Slack, serve metrics; until SIGTERM'
+complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from notifier" -f -a "status" -d 'Tell whether the notifier is alive, whether it is behind, and what the last hour held'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "default" -d 'Set the caps of the preset `default`'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "loosen" -d 'Set the caps of the preset `loosen`: when legitimate users are blocked'
 complete -c kmsctl -n "__fish_kmsctl_using_subcommand help; and __fish_seen_subcommand_from ratelimit" -f -a "set" -d 'Set any caps, or those of any preset'

@@ -26,6 +26,12 @@ mod history;
 mod house;
 #[path = "cli/notifier.rs"]
 mod notifier;
+#[path = "cli/notifier_logs.rs"]
+mod notifier_logs;
+#[path = "cli/notifier_metrics.rs"]
+mod notifier_metrics;
+#[path = "cli/notifier_status.rs"]
+mod notifier_status;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

@@ -12,3 +12,4 @@ pub mod processes;
 pub mod skip;
 pub mod sshd;
 pub mod stubs;
+pub mod world;
