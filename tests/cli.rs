@@ -36,6 +36,12 @@ mod notifier;
 mod notifier_manifest;
 #[path = "cli/notifier_page.rs"]
 mod notifier_page;
+#[path = "cli/notifier_logs.rs"]
+mod notifier_logs;
+#[path = "cli/notifier_metrics.rs"]
+mod notifier_metrics;
+#[path = "cli/notifier_status.rs"]
+mod notifier_status;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/ratelimit.rs"]

@@ -13,6 +13,8 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("doctor", include_str!("../../runbooks/doctor.md")),
     ("expose", include_str!("../../runbooks/expose.md")),
     ("history", include_str!("../../runbooks/history.md")),
+    ("logs", include_str!("../../runbooks/logs.md")),
+    ("notifier", include_str!("../../runbooks/notifier.md")),
     ("ratelimit", include_str!("../../runbooks/ratelimit.md")),
     ("rule", include_str!("../../runbooks/rule.md")),
     ("states", include_str!("../../runbooks/states.md")),

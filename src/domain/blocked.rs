@@ -104,10 +104,10 @@ pub struct Blocked {
     pub release_at: Option<Timestamp>,
     /// Live states of the service from it.
     pub states: u64,
-    /// When it was activated last, within 24 hours; `None` if never or unknown.
-    pub activated_at: Option<Timestamp>,
     /// Why it deserves a second look.
     pub flags: Vec<Flag>,
+    /// When it was activated last, within 24 hours; `None` if never or unknown.
+    pub activated_at: Option<Timestamp>,
     /// The parsed network, for sorting and matching.
     #[serde(skip)]
     pub net: IpNet,
@@ -274,5 +274,33 @@ mod tests {
         assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
         assert_eq!(judged[0].states, 1);
         assert_eq!(judged[0].address, "::ffff:198.51.100.7");
+    }
+
+    #[test]
+    fn customers_are_marked_also_by_network_and_in_their_mapped_form() {
+        let entries: Vec<Entry> = ["::ffff:198.51.100.7/128", "203.0.113.0/24", "192.0.2.1/32"]
+            .iter()
+            .map(|net| Entry {
+                net: net.parse().unwrap(),
+                ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+                    .value
+                    .remove(0)
+            })
+            .collect();
+        let (now, around) = (Timestamp::UNIX_EPOCH, Surroundings::default());
+        let mut judged = judge(&entries, &Expiry::None, now, &TimeZone::UTC, &around, |_| 0);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let clients = BTreeMap::from([
+            ("198.51.100.7".parse().unwrap(), at(5)),
+            ("203.0.113.4".parse().unwrap(), at(6)),
+            ("203.0.113.9".parse().unwrap(), at(7)),
+        ]);
+        mark_customers(&mut judged, &clients);
+        let marked: Vec<Option<i64>> = judged
+            .iter()
+            .map(|entry| entry.activated_at.map(Timestamp::as_second))
+            .collect();
+        assert_eq!(marked, [Some(5), Some(7), None]);
+        assert!(judged[1].flags.contains(&Flag::Customer) && judged[2].flags.is_empty());
     }
 }

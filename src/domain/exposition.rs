@@ -38,15 +38,6 @@ impl Sample {
         let found = self.labels.iter().find(|(label, _)| label == name);
         found.map(|(_, value)| value.as_str())
     }
-
-    /// Renders the labels, such as `product="Windows",status="Licensed"`.
-    pub fn labels_text(&self) -> String {
-        let pairs = self.labels.iter();
-        let pairs: Vec<String> = pairs
-            .map(|(name, value)| format!("{name}={value:?}"))
-            .collect();
-        pairs.join(",")
-    }
 }
 
 /// A page that was read.

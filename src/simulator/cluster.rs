@@ -62,3 +62,69 @@ fn output(container: &str, flags: &[&str], now: Timestamp) -> String {
         .map(|line| format!("{line}\n"))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::echo::{Held, Told, stamped};
+    use crate::domain::pipeline::Reading;
+    use crate::domain::vlmcsd::{Event, Log, lines::Lines};
+
+    #[test]
+    fn output_log_and_counters_tell_one_story() {
+        let now: Timestamp = "2026-03-01T12:21:34Z".parse().unwrap();
+        let words = [
+            "-n",
+            "kms",
+            "logs",
+            "pod",
+            "-c",
+            "slack-notifier",
+            "--since-time=2026-02-27T06:00:00Z",
+        ];
+        let told: Vec<Told> = answers(&words, now)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let (at, line) = stamped(line);
+                Told::read(line, at)
+            })
+            .collect();
+        let everything = Held::since(&told, Timestamp::UNIX_EPOCH);
+        let page = answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
+        let numbers = Reading::of(&page, now).numbers;
+        assert_eq!(numbers.probes, Some(everything.probes));
+        assert_eq!(numbers.activations, Some(everything.posts));
+        assert_eq!(numbers.held_back, Some(everything.duplicates));
+        assert!(everything.posts > 0 && everything.duplicates > 0);
+        let file = answers(
+            &[
+                "-n",
+                "kms",
+                "exec",
+                "pod",
+                "-c",
+                "windows-kms",
+                "--",
+                "tail",
+                "-n",
+                "100000",
+                "f",
+            ],
+            now,
+        );
+        let (mut lines, mut log, mut events) = (Lines::default(), Log::default(), Vec::new());
+        lines.feed(file.unwrap().as_bytes(), |line| log.line(line, &mut events));
+        let six = Held::since(
+            &told,
+            now - SignedDuration::from_hours(6) + SignedDuration::from_nanos(1),
+        );
+        let requests = events
+            .iter()
+            .filter(|event| matches!(event, Event::Request(_)))
+            .count();
+        assert_eq!((requests as u64, log.tally.unparsed), (six.activations, 0));
+        let probes = six.probes.internal_pod + six.probes.cluster_node + six.probes.external;
+        assert_eq!((events.len() - requests) as u64, probes);
+    }
+}

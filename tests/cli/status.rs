@@ -147,7 +147,7 @@ fn the_schemas_have_their_keys() {
             "states"
         ]
     );
-    assert_eq!(keys(&["states"], "/data"), ["cap", "sources"]);
+    assert_eq!(keys(&["states"], "/data"), ["cap", "notifier", "sources"]);
     assert_eq!(
         keys(&["states"], "/data/sources/0"),
         [
@@ -163,7 +163,7 @@ fn the_schemas_have_their_keys() {
     );
     assert_eq!(
         keys(&["states", "--all"], "/data"),
-        ["cap", "sources", "states"]
+        ["cap", "notifier", "sources", "states"]
     );
     assert_eq!(
         keys(&["ratelimit", "show"], "/data"),
@@ -182,6 +182,7 @@ fn the_schemas_have_their_keys() {
         [
             "armed",
             "expose",
+            "notifier",
             "pf",
             "ratelimit",
             "rule",

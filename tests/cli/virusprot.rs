@@ -31,7 +31,8 @@ fn the_schema_has_its_keys() {
                 "age_seconds",
                 "release_at",
                 "states",
-                "flags"
+                "flags",
+                "activated_at"
             ]
         );
         let age = entry["age_seconds"].as_u64().expect("an age");

@@ -17,3 +17,4 @@ pub mod side_car;
 pub mod skip;
 pub mod sshd;
 pub mod stubs;
+pub mod world;

@@ -1,5 +1,6 @@
 //! `kmsctl notifier metrics`: the notifier's own numbers and how fast they grow, read twice through the API server.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -132,6 +133,7 @@ fn build(context: &Context, look: &Look, before: Option<&Look>) -> Result<View> 
     {
         return Err(missing(error));
     }
+    in_order(&mut series);
     let names: Vec<&str> = look.pods.iter().map(|(name, _)| name.as_str()).collect();
     let data = serde_json::json!({ "pods": names, "series": series });
     let mut view = View::new("notifier.metrics", at, &data)?;
@@ -145,6 +147,19 @@ fn build(context: &Context, look: &Look, before: Option<&Look>) -> Result<View> 
     });
     for_people(&mut view, &series, names.len() > 1, at);
     Ok(view)
+}
+
+/// Puts the series of a pod into the order of the page's names, and those of a name into the order of their labels: a page
+/// has the latter in any order, and rows that jump cannot be watched.
+fn in_order(series: &mut [Series]) {
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for (place, series) in series.iter().enumerate() {
+        names.entry(series.name.clone()).or_insert(place);
+    }
+    series.sort_by_cached_key(|series| {
+        let place = names.get(&series.name).copied();
+        (series.pod.clone(), place, series.labels_text.clone())
+    });
 }
 
 /// Says which right is missing.
@@ -178,7 +193,12 @@ fn row(pod: &str, sample: &Sample, reading: &Reading, before: Option<&Reading>) 
             .filter(|_| counts)
             .and_then(grown)
             .map(|rate| (rate * 1000.0).round() / 1000.0),
-        labels_text: sample.labels_text(),
+        labels_text: sample
+            .labels
+            .iter()
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -196,9 +216,10 @@ fn for_people(view: &mut View, series: &[Series], several: bool, now: Timestamp)
         let mut row = vec![
             series.name.clone(),
             value_text(series, now),
-            series
-                .rate
-                .map_or_else(String::new, |rate| format!("{rate}/s")),
+            match series.rate {
+                Some(rate) if rate > 0.0 => format!("{rate}/s"),
+                _ => String::new(),
+            },
             series.labels_text.clone(),
         ];
         if several {

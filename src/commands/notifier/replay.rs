@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
+use super::rows::Layout;
 use crate::commands::context::Context;
 use crate::domain::decision::{Decided, Decision, Rules, Summary};
 use crate::domain::dedup::Dedup;
@@ -61,6 +62,7 @@ pub fn run(context: &Context, file: &Path, summary_only: bool, probes: bool) -> 
         output: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
         events: 0,
         probes,
+        layout: Layout::new(context.terminal.width),
     };
     let replayed = if summary_only {
         replay(input, &rules, &mut dedup, |_, _| Ok(()))
@@ -108,6 +110,7 @@ struct Printer<W: Write> {
     output: W,
     events: u64,
     probes: bool,
+    layout: Layout,
 }
 
 impl<W: Write> Printer<W> {
@@ -122,7 +125,7 @@ impl<W: Write> Printer<W> {
             }
             Mode::Csv => writeln!(self.output, "{}", COLUMNS.join(",")),
             Mode::Ndjson => Ok(()),
-            Mode::Table => self.row(["AT", "EVENT", "DECISION", "CLIENT", "SOURCE", "PRODUCT", "WORKSTATION", "STATUS"]),
+            Mode::Table => writeln!(self.output, "{}", self.layout.head()),
         }
         .map_err(Stop::Write)
     }
@@ -206,14 +209,8 @@ impl<W: Write> Printer<W> {
         ])
     }
 
-    /// Prints one row in columns of fixed width, as rows are printed before the widest one is known.
     fn row(&mut self, cells: [&str; 8]) -> io::Result<()> {
-        const WIDTHS: [usize; 8] = [20, 23, 9, 21, 12, 34, 28, 0];
-        let mut line = String::new();
-        for (cell, width) in cells.iter().zip(WIDTHS) {
-            line.push_str(&format!("{:width$}  ", clean(cell)));
-        }
-        writeln!(self.output, "{}", line.trim_end())
+        writeln!(self.output, "{}", self.layout.row(&cells))
     }
 
     fn close(&mut self, summary: &Summary) -> std::result::Result<(), Stop> {

@@ -15,8 +15,12 @@ const COLUMNS: [Column; 8] = [
     Column("SOURCE", 12, 12, 2),
     Column("PRODUCT", 23, 34, 0),
     Column("WORKSTATION", 15, 28, 1),
-    Column("STATUS", 12, 14, 4),
+    Column("STATUS", 12, 12, 4),
 ];
+/// The place of the status.
+const STATUS: usize = 7;
+/// Those that take what is left, in this order: workstation, product, event.
+const GROWING: [usize; 3] = [6, 5, 1];
 /// Those that are never cut: half an address or half a time is worse than none.
 const WHOLE: [&str; 2] = ["AT", "CLIENT"];
 /// Blanks between two columns.
@@ -46,17 +50,27 @@ impl Layout {
             };
             shown.retain(|index| order(index) != most);
         }
-        let mut spare = width.map_or(usize::MAX, |room| room.saturating_sub(least(&shown)));
-        let shown = shown
-            .into_iter()
-            .filter_map(|index| {
-                let column = COLUMNS.get(index)?;
-                let more = (column.2 - column.1).min(spare);
+        let spare =
+            |shown: &[usize]| width.map_or(usize::MAX, |room| room.saturating_sub(least(shown)));
+        let growth = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.2 - column.1);
+        // Whole names are worth more than the status before.
+        if spare(&shown) < GROWING.iter().map(growth).sum() {
+            shown.retain(|index| *index != STATUS);
+        }
+        let mut spare = spare(&shown);
+        let mut widths = COLUMNS.map(|column| column.1);
+        for index in GROWING {
+            if let Some(wide) = widths.get_mut(index).filter(|_| shown.contains(&index)) {
+                let more = growth(&index).min(spare);
                 spare -= more;
-                Some((index, column.1 + more))
-            })
-            .collect();
-        Self { shown, width }
+                *wide += more;
+            }
+        }
+        let wide = |index: usize| Some((index, *widths.get(index)?));
+        Self {
+            shown: shown.into_iter().filter_map(wide).collect(),
+            width,
+        }
     }
 
     /// Renders the titles.
@@ -165,6 +179,6 @@ mod tests {
         assert!(
             narrow.contains("CLIENT") && narrow.contains("PRODUCT") && !narrow.contains("STATUS")
         );
-        assert!(Layout::new(Some(160)).head().contains("STATUS"));
+        assert!(Layout::new(Some(180)).head().contains("STATUS"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::context::Context;
 use crate::commands::notifier::rows::Layout;
@@ -206,7 +207,11 @@ impl<'a> Printer<'a> {
         } else {
             "events"
         };
-        let data = serde_json::json!({ "pods": pods, list: entries });
+        let mut data = serde_json::json!({ "pods": pods, list: entries });
+        if self.context.terminal.mode == Mode::Csv {
+            // JSON has escapes for what acts, CSV has none.
+            without_controls(&mut data);
+        }
         let mut view = View::new("notifier.logs", self.context.clock.now(), &data)?;
         view.items = Some((list, columns(self.shape)));
         Ok(view)
@@ -225,6 +230,15 @@ fn columns(shape: Shape) -> &'static [&'static str] {
         LINE_COLUMNS
     } else {
         EVENT_COLUMNS
+    }
+}
+
+fn without_controls(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = clean(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(without_controls),
+        Value::Object(fields) => fields.values_mut().for_each(without_controls),
+        _ => {}
     }
 }
 

@@ -1,0 +1,360 @@
+//! `kmsctl notifier logs`: real kubectl against a stand-in for a cluster whose streams break and whose pods come and go.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::notifier_status::ask;
+use crate::support::cluster::FakeCluster;
+use crate::support::environment::TestEnvironment;
+use crate::support::stubs::closed_port;
+use crate::support::world::World;
+
+/// A running `notifier logs --follow -o ndjson`; ended when dropped.
+struct Follower {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Follower {
+    fn start(kubeconfig: &str, arguments: &[&str]) -> Self {
+        let environment = TestEnvironment::new();
+        let mut command: Command =
+            environment.command(&[&["notifier", "logs", "-f", "-o", "ndjson"], arguments].concat());
+        let mut child = command
+            .env_remove("KMSCTL_DEMO_NOW")
+            .env("KMSCTL_CLUSTER_KUBECONFIG", kubeconfig)
+            .current_dir("/")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kmsctl runs");
+        let stdout: ChildStdout = child.stdout.take().expect("stdout");
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { return };
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits until a line holds this and returns all lines up to it.
+    fn until(&self, text: &str) -> Vec<String> {
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut seen = Vec::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    seen.push(line);
+                    if seen.last().is_some_and(|line| line.contains(text)) {
+                        return seen;
+                    }
+                }
+                Err(error) => panic!("{error}: no {text} in {seen:#?}"),
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C would; returns the rest of stdout, and stderr.
+    fn stop(mut self) -> (Vec<String>, String) {
+        let interrupted = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
+        assert!(interrupted.is_ok_and(|status| status.success()));
+        let status = self.child.wait().expect("an end");
+        assert_eq!(status.code(), Some(130));
+        let mut talk = String::new();
+        let mut stderr = self.child.stderr.take().expect("stderr");
+        stderr.read_to_string(&mut talk).expect("text");
+        (self.lines.iter().collect(), talk)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn hosts(lines: &[String]) -> Vec<String> {
+    let host = |line: &String| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        event["workstation"].as_str().unwrap_or_default().to_owned()
+    };
+    lines.iter().map(host).collect()
+}
+
+#[test]
+fn a_follower_loses_nothing_and_repeats_nothing_through_cuts_restarts_and_new_pods() {
+    let mut world = World::new("kms-0");
+    let Some(cluster) = FakeCluster::start(&["--world", &world.path()]) else {
+        return;
+    };
+    world.activate();
+    let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &[]);
+    let mut seen = follower.until("PC-1\"");
+    let mut last = 1;
+    for round in 0..12_u64 {
+        // Lines right before and right after each blow, while nobody reads.
+        for _ in 0..7 {
+            last = world.activate();
+        }
+        match round % 4 {
+            0 | 2 => world.cut(),
+            1 => world.restart(),
+            _ => {
+                // What a pod printed last can be read only while it is there.
+                seen.extend(follower.until(&format!("PC-{last}\"")));
+                world.replace(&format!("kms-{round}"));
+            }
+        }
+        for _ in 0..5 {
+            last = world.activate();
+        }
+        if round % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(300));
+            last = world.activate();
+        }
+        seen.extend(follower.until(&format!("PC-{last}\"")));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let (rest, talk) = follower.stop();
+    seen.extend(rest);
+    let wanted: Vec<String> = (1..=last).map(|number| format!("PC-{number}")).collect();
+    assert_eq!(hosts(&seen), wanted, "{talk}");
+    for words in [
+        "Reconnected to kms-0: nothing is lost.",
+        "was started again.",
+        "A new pod: kms-3.",
+    ] {
+        assert!(talk.contains(words), "{words}: {talk}");
+    }
+    assert!(
+        !talk.contains("may be missing") && !talk.contains("is gone.\nis gone"),
+        "{talk}"
+    );
+}
+
+#[test]
+fn a_log_that_was_thrown_away_meanwhile_is_told() {
+    let mut world = World::new("kms-0");
+    let Some(cluster) = FakeCluster::start(&["--world", &world.path()]) else {
+        return;
+    };
+    world.activate();
+    let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &[]);
+    follower.until("PC-1\"");
+    std::fs::remove_file(std::path::Path::new(&world.path()).join("kms-0/slack-notifier.0.log"))
+        .expect("a log");
+    std::thread::sleep(Duration::from_secs(4));
+    world.cut();
+    world.activate();
+    follower.until("PC-2\"");
+    std::thread::sleep(Duration::from_millis(300));
+    let (_, talk) = follower.stop();
+    assert!(talk.contains("no longer reaches back"), "{talk}");
+}
+
+#[test]
+fn the_servers_file_is_followed_through_a_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("vlmcsd.log");
+    let mut number = 0;
+    let mut write = |count: usize| {
+        let mut text = std::fs::read_to_string(&log).unwrap_or_default();
+        for _ in 0..count {
+            number += 1;
+            text.push_str(&format!(
+                "2026-05-10 13:12:17: IPv4 connection accepted: 203.0.113.9:{number}.\n"
+            ));
+        }
+        std::fs::write(&log, text).expect("the log");
+        number
+    };
+    write(30);
+    let (port, file) = (
+        closed_port().to_string(),
+        folder.path().join("vlmcsd.log").display().to_string(),
+    );
+    let arguments = ["--port", &port, "--vlmcsd-log", &file];
+    let Some(mut cluster) = FakeCluster::start(&arguments) else {
+        return;
+    };
+    let follower = Follower::start(&cluster.kubeconfig().display().to_string(), &["--server"]);
+    let mut seen = follower.until(":30.");
+    write(100);
+    seen.extend(follower.until(":130."));
+    cluster.stop();
+    write(50);
+    std::thread::sleep(Duration::from_millis(500));
+    let Some(_again) = FakeCluster::start(&arguments) else {
+        return;
+    };
+    seen.extend(follower.until(":180."));
+    write(1);
+    seen.extend(follower.until(":181."));
+    let (rest, talk) = follower.stop();
+    seen.extend(rest);
+    // The last 20 lines at first, then everything once.
+    let wanted: Vec<String> = (11..=181).map(|number| format!(":{number}.")).collect();
+    assert_eq!(seen.len(), wanted.len(), "{talk}{seen:#?}");
+    for (line, number) in seen.iter().zip(&wanted) {
+        assert!(line.contains(number.as_str()), "{number}: {line}");
+    }
+    assert!(
+        talk.contains("Reconnected") && talk.contains("nothing is lost"),
+        "{talk}"
+    );
+}
+
+#[test]
+fn filters_and_forms_also_of_the_script_that_runs_today() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let all = ask(&cluster, &["notifier", "logs"]).success();
+    assert!(
+        all.contains("metrics on :9101") && all.contains("duplicate"),
+        "{all}"
+    );
+    let table = |filter: &[&str]| {
+        let text = ask(&cluster, &[&["notifier", "logs"], filter].concat()).success();
+        text.lines().count().saturating_sub(1)
+    };
+    assert_eq!(table(&["--activations"]), 2);
+    assert_eq!(table(&["--probes"]), 1);
+    assert_eq!(table(&["--source", "cluster_node"]), 1);
+    assert_eq!(table(&["--source", "external", "--activations"]), 1);
+    let json = ask(
+        &cluster,
+        &["notifier", "logs", "--activations", "-o", "json"],
+    )
+    .json();
+    assert_eq!(json["schema"], "kmsctl/notifier.logs/v1");
+    assert_eq!(
+        json["data"]["events"].as_array().map(Vec::len),
+        Some(2),
+        "{json:#}"
+    );
+    let csv = ask(
+        &cluster,
+        &["notifier", "logs", "--activations", "-o", "csv"],
+    )
+    .success();
+    assert!(
+        csv.starts_with("pod,at,event,address") && csv.lines().count() == 3,
+        "{csv}"
+    );
+    let none = ask(&cluster, &["notifier", "logs", "--source", "internal_pod"]);
+    assert!(
+        none.stdout.is_empty() && none.stderr.contains("--echo"),
+        "{none}"
+    );
+    let never = ask(&cluster, &["notifier", "logs", "-f", "-o", "json"]).fails_with(2);
+    assert!(never.contains("ndjson"), "{never}");
+}
+
+#[test]
+fn no_line_of_a_pod_acts_on_the_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let echo = folder.path().join("echo");
+    let hostile = "\u{1b}[2J\u{9b}31m\u{202e}x\r\u{7}";
+    let event = serde_json::json!({"event": "activation", "address": "203.0.113.9", "workstation": hostile, "product": hostile});
+    let giant = "x".repeat(200_000);
+    std::fs::write(&echo, format!("{event}\n{hostile}\n{giant}\nafter\n")).expect("a log");
+    let server = format!("2026-05-10 13:12:17: Workstation name                : {hostile}\n");
+    std::fs::write(folder.path().join("server"), server).expect("a log");
+    let (echo, server) = (
+        echo.display().to_string(),
+        folder.path().join("server").display().to_string(),
+    );
+    let Some(cluster) = FakeCluster::start(&["--notifier-log", &echo, "--vlmcsd-log", &server])
+    else {
+        return;
+    };
+    for form in ["table", "json", "ndjson", "csv"] {
+        for more in [&[][..], &["--server"]] {
+            let text = ask(
+                &cluster,
+                &[&["notifier", "logs", "-o", form], more].concat(),
+            )
+            .success();
+            let acting = text
+                .chars()
+                .find(|character| character.is_control() && *character != '\n');
+            assert_eq!(acting, None, "{form} {more:?}: {text:?}");
+            assert!(!text.contains('\u{202e}') && text.len() < 100_000, "{form}");
+            assert!(!more.is_empty() || text.contains("after"), "{form}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_servers_file_needs_exec_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("vlmcsd.log").display().to_string();
+    std::fs::copy(
+        concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/vlmcsd/busy.old.log"
+        ),
+        &file,
+    )
+    .expect("a log");
+    for denied in ["get:pods/exec,create:pods/exec", "create:pods/exec"] {
+        let Some(cluster) = FakeCluster::start(&["--deny", denied, "--vlmcsd-log", &file]) else {
+            return;
+        };
+        let told = ask(&cluster, &["notifier", "logs", "--server"]).fails_with(5);
+        assert!(
+            told.contains("pods/exec") && told.contains("get and create"),
+            "{told}"
+        );
+        let told = ask(&cluster, &["notifier", "logs", "--server", "-f"]).fails_with(5);
+        assert!(told.contains("get and create"), "{told}");
+    }
+    let Some(cluster) = FakeCluster::start(&["--deny", "get:pods/log", "--vlmcsd-log", &file])
+    else {
+        return;
+    };
+    let told = ask(&cluster, &["notifier", "logs"]).fails_with(5);
+    assert!(told.contains("pods/log"), "{told}");
+    let lines = ask(&cluster, &["notifier", "logs", "--server"]).success();
+    assert_eq!(lines.lines().count(), 200);
+    let replayed = TestEnvironment::new()
+        .run(&["notifier", "replay", &file, "-o", "json"])
+        .json();
+    // The same reader: the same events.
+    let events = ask(
+        &cluster,
+        &[
+            "notifier",
+            "logs",
+            "--server",
+            "--activations",
+            "--since",
+            "3650d",
+            "-o",
+            "json",
+        ],
+    )
+    .json();
+    let summary = &replayed["data"]["summary"];
+    let wanted = summary["activations"].as_u64().expect("a number")
+        + summary["refusals"].as_u64().expect("a number");
+    assert_eq!(
+        events["data"]["events"]
+            .as_array()
+            .map(|list| list.len() as u64),
+        Some(wanted)
+    );
+    let Some(cluster) = FakeCluster::start(&["--vlmcsd-log", "/nonexistent/log"]) else {
+        return;
+    };
+    let told = ask(&cluster, &["notifier", "logs", "--server"]).fails_with(5);
+    assert!(told.contains("No such file"), "{told}");
+}
