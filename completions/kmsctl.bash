@@ -3376,7 +3376,7 @@ _kmsctl() {
             return 0
             ;;
         kmsctl__subcmd__runbook)
-            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor expose history ratelimit rule states status verify virusprot"
+            opts="-o -q -v -h --config --demo --output --color --quiet --verbose --timeout --help doctor expose history logs notifier ratelimit rule states status verify virusprot"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
