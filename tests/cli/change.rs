@@ -21,6 +21,7 @@ const CHANGING: &[&[&str]] = &[
     &["expose", "restore"],
     &["expose", "apply"],
     &["undo"],
+    &["doctor", "--clean"],
     &["keep", "abc"],
     &["apply", "plan.json"],
 ];

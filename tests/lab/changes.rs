@@ -2,6 +2,7 @@
 //! PHP runs the agent over the stand-in for pfSense, and the router follows what that loads, unless it is told not to.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::MutexGuard;
 
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use crate::support::php;
 struct Changing {
     lab: Lab,
     php_box: ChangingBox,
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// Read by the lab's pfctl before it answers: what the stand-in has loaded, and the router made like it.
@@ -32,6 +34,7 @@ impl Changing {
         if !net::permitted() || !php::available() {
             return None;
         }
+        let alone = net::alone();
         let lab = Lab::new(FORWARDING);
         let php_box = ChangingBox::new(Version::V272, Fixture::Editor);
         let home = lab.environment.home().display().to_string();
@@ -76,7 +79,11 @@ impl Changing {
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         lab.configure(transport, &format!("public_address = \"{WAN}\"\n{vantage}"));
-        Some(Self { lab, php_box })
+        Some(Self {
+            lab,
+            php_box,
+            _alone: alone,
+        })
     }
 
     /// Runs kmsctl and returns its data, its exit code, and everything it said.

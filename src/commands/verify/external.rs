@@ -5,18 +5,19 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::report;
 use super::vantage::{self, Prepared};
 use crate::commands::context::{Context, Session, interrupted, needed};
 use crate::commands::expose;
 use crate::domain::blocked::is_private;
+use crate::domain::configured::Configured;
 use crate::domain::exposure::Exposure;
 use crate::domain::reach::{self, End, Expected, Judgement, Names, Resolved, Side};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading, Survey};
+use crate::firewall::facts::{Fact, FactError, Question, Reading, Survey};
 use crate::firewall::link::Target;
 use crate::outside::all;
 use crate::settings::vantages::Vantage;
@@ -25,6 +26,8 @@ use crate::settings::vantages::Vantage;
 const WHOLE: Duration = Duration::from_secs(15);
 /// What is left of it for the last attempt, its answer and the second reading.
 const TAIL: Duration = Duration::from_secs(4);
+/// What is left of that for the second reading.
+const READING: Duration = Duration::from_secs(1);
 /// How long the system's resolver may take.
 const RESOLVE: Duration = Duration::from_secs(2);
 /// What was asked for.
@@ -76,7 +79,8 @@ pub async fn external(context: &Context, request: &Request) -> Result<()> {
     }
 }
 
-/// The questions whose answers both readings need.
+/// The questions whose answers both readings need. What is configured is asked once, while the vantages try: pfSense's
+/// PHP takes as long as all the others together, and no packet waits for it so.
 fn questions() -> Vec<Question> {
     let others = [
         Question::Client,
@@ -85,7 +89,12 @@ fn questions() -> Vec<Question> {
         Question::Table,
         Question::States(None),
     ];
-    expose::QUESTIONS.iter().cloned().chain(others).collect()
+    expose::QUESTIONS
+        .iter()
+        .filter(|question| **question != Question::Configured)
+        .cloned()
+        .chain(others)
+        .collect()
 }
 
 /// Refuses, before anything is done, what names no vantage.
@@ -117,8 +126,10 @@ pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
     };
     let both = async { tokio::join!(near, run.far(None)) };
     let (near, far) = Box::pin(uninterrupted(both)).await?;
-    let (session, survey, before) = near?;
-    let proof = run.tried(request, survey, before, far).await;
+    let (mut session, survey, before) = near?;
+    let proof = run
+        .tried(request, &mut session, (survey, before), far)
+        .await;
     let closed = session.close().await;
     proof.and_then(|proof| closed.map(|()| proof))
 }
@@ -135,8 +146,7 @@ pub async fn prove_over(
     let simulated = outside.as_ref().map(|(target, _)| target);
     let both = async { tokio::join!(first_reading(context, session), run.far(simulated)) };
     let (near, far) = Box::pin(uninterrupted(both)).await?;
-    let (survey, before) = near?;
-    run.tried(request, survey, before, far).await
+    run.tried(request, session, near?, far).await
 }
 
 /// One run of attempts.
@@ -181,12 +191,21 @@ impl<'a> Run<'a> {
         Far { prepared, resolved }
     }
 
+    /// Asks what is configured; no longer than the vantages may try.
+    async fn configured(&self, session: &mut Session) -> Fact<Configured> {
+        let asked = self.context.ask_over(session, &[Question::Configured]);
+        match timeout_at(self.deadline + TAIL - READING, asked).await {
+            Ok(Ok(reading)) => reading.configured,
+            Ok(Err(_)) | Err(_) => Err(FactError::NotAsked),
+        }
+    }
+
     /// Tries, reads the firewall once more, and judges.
     async fn tried(
         &self,
         request: &Request,
-        mut survey: Survey,
-        before: Reading,
+        session: &mut Session,
+        (mut survey, mut before): (Survey, Reading),
         far: Far,
     ) -> Result<Proof> {
         let context = self.context;
@@ -202,16 +221,21 @@ impl<'a> Run<'a> {
             .map(|(vantage, prepared)| {
                 vantage::try_out(context, vantage, prepared, &before, target, self.deadline)
             });
-        let observations = uninterrupted(all(trying.collect())).await;
+        let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
+        let both = uninterrupted(both).await;
         spinner.finish_and_clear();
-        let observations = observations?.concat();
+        let (observations, configured) = both?;
+        let observations = observations.concat();
         let trouble = vantage::all_in_trouble(&self.chosen, &far.prepared);
         let farewell = far.prepared.into_iter().map(Prepared::close).collect();
         let (reading, _) = tokio::join!(context.within_time(survey.read()), all(farewell));
         survey.close().await;
-        let reading = reading?;
+        let mut reading = reading?;
         let mut warnings = Vec::new();
+        // Both sides are judged by the same configuration, so that they differ only where pf does.
+        before.configured = configured;
         let exposure = expose::assess(context, &before, &mut Vec::new())?;
+        reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
         let after = expose::assess(context, &reading, &mut warnings)?;
         let end = compare(context, (&before, &exposure), (&reading, &after))?;
         let by_rules = if exposure.state.lets_in() {
