@@ -2,8 +2,6 @@
 //! which something happens at a moment of the change. What its exit code and its report say must be true of the
 //! firewall in that moment, and what its history says when all is calm again.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,9 +9,13 @@ use serde_json::Value;
 use crate::support::boxes::{Fixture, Version};
 use crate::support::campaign::{Campaign, Kind, Ran, Random, Wrong};
 use crate::support::changing::ChangingBox;
-use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::environment::Outcome;
 use crate::support::php;
-use crate::support::sshd::{Login, Options, Sshd};
+
+#[path = "client_campaign/site.rs"]
+mod site;
+
+use site::Site;
 
 /// Thousands take an hour: by `KMSCTL_CAMPAIGN_RUNS`.
 const CAMPAIGN: Campaign = Campaign {
@@ -115,72 +117,6 @@ struct Plan {
     table: &'static str,
 }
 
-/// An sshd, and an operator's machine that knows it; the firewall behind it is changed from run to run.
-struct Site {
-    environment: TestEnvironment,
-    sshd: Sshd,
-}
-
-impl Site {
-    fn new(transport: &str) -> Self {
-        let sshd = Sshd::start(Options {
-            login: Login::Sh,
-            ..Options::default()
-        })
-        .expect("sshd is here");
-        let environment = TestEnvironment::new();
-        let at = |name: &str| environment.home().join("current").join(name);
-        std::fs::write(environment.home().join("crontab"), CRONTAB).expect("a crontab");
-        environment.write_config(&format!(
-            "[firewall]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\ntransport = \"{transport}\"\nidentity = \"{}\"\n\
-             known_hosts = \"{}\"\nssh_config = \"/dev/null\"\nfingerprint = \"{}\"\ncontrol_persist = \"60s\"\n\
-             [firewall.paths]\npfctl = \"{}\"\nphp = \"{}\"\ncrontab = \"{}\"\n",
-            sshd.port,
-            sshd.user,
-            sshd.client_key.display(),
-            sshd.known_hosts.display(),
-            sshd.fingerprint,
-            at("pfctl").display(),
-            at("php").display(),
-            environment.home().join("crontab").display(),
-        ));
-        sshd.set_login(&format!(
-            "#!/bin/sh\n[ ! -e '{}' ] || '{}'\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n",
-            at("down").display(),
-            at("cut").display(),
-        ));
-        let environment = environment.private_runtime();
-        Self { environment, sshd }
-    }
-
-    /// Puts another firewall behind the sshd, and the history of its operator in place.
-    fn face(&self, firewall: &ChangingBox, history: &str) {
-        firewall.serve(self.sshd.listener());
-        let current = self.environment.home().join("current");
-        let _ = std::fs::remove_file(&current);
-        symlink(firewall.php().path(), &current).expect("a link");
-        let state = self.journal();
-        std::fs::create_dir_all(state.parent().expect("a directory")).expect("a state directory");
-        std::fs::write(&state, history).expect("a history");
-    }
-
-    fn journal(&self) -> std::path::PathBuf {
-        let home: &Path = self.environment.home();
-        home.join(".local/state/kmsctl/journal.jsonl")
-    }
-
-    fn run(&self, command: &[&str]) -> Outcome {
-        self.environment.run(&[command, &["-o", "json"]].concat())
-    }
-
-    fn change(&self, command: &[&str]) -> Outcome {
-        self.run(&[command, &["--yes"]].concat())
-    }
-}
-
-const CRONTAB: &str =
-    "*/60\t*\t*\t*\t*\troot\t/usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot\n";
-
 #[test]
 fn whatever_happens_the_operator_is_told_what_is_true() {
     if !php::available()
@@ -225,7 +161,6 @@ fn a_keep_that_breaks_off_behind_what_matters_is_told_as_kept() {
     let kept = site.change(&["keep", id]);
     assert_eq!(kept.code, Some(0), "{kept}");
     assert!(firewall.text("moments.log").contains("kmsctl_disarm"));
-    firewall.tick();
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
 

@@ -335,6 +335,9 @@ function kmsctl_keep($request) {
 			throw new Exception('the wish to keep it cannot be noted: ' . kmsctl_last_error());
 		}
 		kmsctl_disarm($id);
+	} elseif ($stored['phase'] === 'ended') {
+		/* An earlier wish may have been noted and then broken off. */
+		kmsctl_disarm($id);
 	}
 	kmsctl_unlock($lock);
 	return $answer;
