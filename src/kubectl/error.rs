@@ -132,7 +132,8 @@ impl KubectlError {
             stderr
                 .lines()
                 .map(str::trim)
-                .filter(|line| !line.is_empty())
+                // Of a command in a pod its own words count, not that it failed.
+                .filter(|line| !line.is_empty() && !line.starts_with("command terminated"))
         };
         // Warnings and klog's lines (`E0822 …`, `W0822 …`) come first; the sentence that counts is the last.
         let said: String = lines()

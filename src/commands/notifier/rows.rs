@@ -10,13 +10,18 @@ struct Column(&'static str, usize, usize, u8);
 const COLUMNS: [Column; 8] = [
     Column("AT", 20, 20, 0),
     Column("EVENT", 10, 23, 0),
-    Column("DECISION", 9, 9, 3),
+    Column("DECISION", 9, 9, 1),
     Column("CLIENT", 21, 21, 0),
-    Column("SOURCE", 12, 12, 2),
-    Column("PRODUCT", 23, 34, 0),
-    Column("WORKSTATION", 15, 28, 1),
+    Column("SOURCE", 12, 12, 3),
+    Column("PRODUCT", 18, 34, 0),
+    Column("WORKSTATION", 15, 28, 2),
     Column("STATUS", 12, 12, 4),
 ];
+/// Below this width a moment is shown without its year.
+const NARROW: usize = 100;
+/// Letters of a whole moment, and of one without its year.
+const WHOLE_MOMENT: usize = 20;
+const SHORT: usize = 14;
 /// The place of the status.
 const STATUS: usize = 7;
 /// Those that take what is left, in this order: workstation, product, event.
@@ -30,6 +35,8 @@ const BETWEEN: usize = 2;
 pub struct Layout {
     shown: Vec<(usize, usize)>,
     width: Option<usize>,
+    /// The width of a moment: without its year on a narrow terminal.
+    moment: usize,
 }
 
 impl Layout {
@@ -38,9 +45,15 @@ impl Layout {
         let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
         let width = width.map(usize::from);
         let order = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.3);
+        let narrow = width.is_some_and(|room| room < NARROW);
+        let moment = if narrow { SHORT } else { WHOLE_MOMENT };
+        let mut widths = COLUMNS.map(|column| column.1);
+        if let Some(first) = widths.first_mut() {
+            *first = moment;
+        }
         let least = |shown: &[usize]| -> usize {
-            let widths = shown.iter().filter_map(|index| COLUMNS.get(*index));
-            widths.map(|column| column.1 + BETWEEN).sum::<usize>() - BETWEEN
+            let widths = shown.iter().filter_map(|index| widths.get(*index));
+            widths.map(|width| width + BETWEEN).sum::<usize>() - BETWEEN
         };
         while let Some(room) = width
             && least(&shown) > room
@@ -58,7 +71,6 @@ impl Layout {
             shown.retain(|index| *index != STATUS);
         }
         let mut spare = spare(&shown);
-        let mut widths = COLUMNS.map(|column| column.1);
         for index in GROWING {
             if let Some(wide) = widths.get_mut(index).filter(|_| shown.contains(&index)) {
                 let more = growth(&index).min(spare);
@@ -70,6 +82,7 @@ impl Layout {
         Self {
             shown: shown.into_iter().filter_map(wide).collect(),
             width,
+            moment,
         }
     }
 
@@ -85,6 +98,7 @@ impl Layout {
             let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {
                 continue;
             };
+            let cell = if *index == 0 { self.moment(cell) } else { cell };
             let cell = clean(cell);
             let whole = self.width.is_none() || WHOLE.contains(&column.0);
             let cell = if whole {
@@ -104,7 +118,13 @@ impl Layout {
         });
         if told.event == Happening::Note {
             let text = told.text.as_deref().unwrap_or_default();
-            return self.fit(&format!("{at:20}  {:10}  {}", "note", clean(text)));
+            return self.fit(&format!(
+                "{:width$}  {:10}  {}",
+                self.moment(&at),
+                "note",
+                clean(text),
+                width = self.moment
+            ));
         }
         let client = match (told.address, told.port) {
             (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
@@ -128,6 +148,16 @@ impl Layout {
             told.workstation.as_deref().unwrap_or_default(),
             told.status.as_deref().unwrap_or_default(),
         ])
+    }
+
+    /// Leaves the year out of `2026-03-01T12:00:00Z` on a narrow terminal.
+    fn moment<'a>(&self, at: &'a str) -> &'a str {
+        let short = || at.get(5..5 + SHORT);
+        if self.moment == SHORT && at.len() == WHOLE_MOMENT {
+            short().unwrap_or(at)
+        } else {
+            at
+        }
     }
 
     /// Cuts a whole line to the terminal.
@@ -177,7 +207,7 @@ mod tests {
         assert!(whole.contains("[2001:db8:1234:5678:9abc:def0:1234:5678]:50001"));
         let narrow = Layout::new(Some(80)).head();
         assert!(
-            narrow.contains("CLIENT") && narrow.contains("PRODUCT") && !narrow.contains("STATUS")
+            narrow.contains("CLIENT") && narrow.contains("DECISION") && !narrow.contains("STATUS")
         );
         assert!(Layout::new(Some(180)).head().contains("STATUS"));
     }
