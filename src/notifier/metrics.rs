@@ -55,6 +55,12 @@ pub struct Metrics {
     pub evicted: Counter,
     /// Checkpoints that could not be written.
     pub failed_checkpoints: Counter,
+    /// 1 while the shared window answers.
+    pub window_up: Gauge,
+    /// Tries at the shared window that failed.
+    pub window_errors: Counter,
+    /// Activations told without an answer from the shared window.
+    pub window_unchecked: Counter,
     products: Mutex<BTreeSet<String>>,
     heartbeat: AtomicI64,
     ready: AtomicU64,
@@ -90,6 +96,9 @@ impl Metrics {
             ambiguous: Counter::default(),
             evicted: Counter::default(),
             failed_checkpoints: Counter::default(),
+            window_up: Gauge::default(),
+            window_errors: Counter::default(),
+            window_unchecked: Counter::default(),
             products: Mutex::default(),
             heartbeat: AtomicI64::new(0),
             ready: AtomicU64::new(0),
@@ -182,6 +191,11 @@ impl Metrics {
                 "Connections that are open by the log",
                 &self.open,
             ),
+            (
+                "kms_dedup_store_up",
+                "1 while the shared dedup window answers; 1 always where none is shared",
+                &self.window_up,
+            ),
         ];
         for (name, help, gauge) in gauges {
             self.registry.register(name, help, gauge.clone());
@@ -214,6 +228,16 @@ impl Metrics {
                 "kms_checkpoint_failures",
                 "Checkpoints that could not be written",
                 &self.failed_checkpoints,
+            ),
+            (
+                "kms_dedup_store_errors",
+                "Tries at the shared dedup window that failed",
+                &self.window_errors,
+            ),
+            (
+                "kms_dedup_unchecked",
+                "Activations told without an answer from the shared dedup window",
+                &self.window_unchecked,
             ),
         ];
         for (name, help, counter) in counters {
@@ -252,7 +276,12 @@ impl Metrics {
             &["ok", "rate_limited", "rejected", "error", "dropped"],
         );
         pre(&self.anomalies, "kind", &Anomaly::ALL.map(Anomaly::name));
-        pre(&self.rotations, "kind", &["renamed", "truncated"]);
+        pre(
+            &self.rotations,
+            "kind",
+            &["renamed", "truncated", "missing"],
+        );
+        self.window_up.set(1);
     }
 
     /// Counts an activation that the window let through.

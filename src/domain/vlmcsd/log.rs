@@ -104,7 +104,7 @@ impl Log {
             .iter()
             .for_each(|(machine, address)| machines.learn(*machine, *address));
         Self {
-            open: Open::restore(saved.open),
+            open: Open::restore(saved.open, saved.tally.connections),
             machines,
             blocks: saved.blocks,
             gap: saved.gap,
