@@ -12,6 +12,7 @@ pub mod notifier;
 pub mod resolved;
 pub mod values;
 pub mod vantages;
+pub mod window;
 
 pub use environment::Environment;
 pub use layers::{Layers, Origin};

@@ -32,14 +32,14 @@ mod house;
 mod local_disk;
 #[path = "cli/notifier.rs"]
 mod notifier;
-#[path = "cli/notifier_manifest.rs"]
-mod notifier_manifest;
-#[path = "cli/notifier_page.rs"]
-mod notifier_page;
 #[path = "cli/notifier_logs.rs"]
 mod notifier_logs;
+#[path = "cli/notifier_manifest.rs"]
+mod notifier_manifest;
 #[path = "cli/notifier_metrics.rs"]
 mod notifier_metrics;
+#[path = "cli/notifier_page.rs"]
+mod notifier_page;
 #[path = "cli/notifier_status.rs"]
 mod notifier_status;
 #[path = "cli/over_sshd.rs"]

@@ -69,7 +69,7 @@ fn show(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         key: &'a str,
-        value: &'a str,
+        value: String,
         origin: String,
         environment: String,
     }
@@ -80,7 +80,10 @@ fn show(context: &Context) -> Result<()> {
     }
     let rows = context.layers.values.iter().map(|(key, value)| Row {
         key,
-        value: &value.text,
+        value: values::shown(
+            keys::find(key).map_or(keys::Kind::Text, |key| key.kind),
+            &value.text,
+        ),
         origin: value.origin.to_string(),
         environment: format!("KMSCTL_{}", key.replace(['.', '-'], "_").to_uppercase()),
     });
@@ -100,7 +103,7 @@ fn show(context: &Context) -> Result<()> {
     let cells = shown
         .values
         .iter()
-        .map(|row| vec![row.key.to_owned(), quoted(row.value), row.origin.clone()]);
+        .map(|row| vec![row.key.to_owned(), quoted(&row.value), row.origin.clone()]);
     view.human.table(
         vec![left("KEY"), left("VALUE"), left("FROM")],
         cells.collect(),

@@ -47,11 +47,15 @@ impl Key {
         }
     }
 
-    /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`.
+    /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`. A name is cut after 100
+    /// characters, as a client may have forged it.
     pub fn word(&self) -> String {
         match &self.product {
             Product::Id(id) => format!("{}|{id}", self.address),
-            Product::Name(name) => format!("{}|{name}", self.address),
+            Product::Name(name) => {
+                let name: String = name.chars().take(100).collect();
+                format!("{}|{name}", self.address)
+            }
         }
     }
 }
@@ -85,23 +89,32 @@ impl Dedup {
     /// Takes a key for a post; `false` says that it was taken within the window already.
     pub fn reserve(&mut self, key: &Key, now: u64) -> bool {
         self.forget_old(now);
-        if self.until.contains_key(key) {
+        // Keys that were restored or held are not in order: one may be over while an older one is not.
+        if self.until.get(key).is_some_and(|until| *until > now) {
             return false;
         }
         self.put(key.clone(), now.saturating_add(self.window));
         true
     }
 
-    /// Starts the window of a key anew: its post has just succeeded.
+    /// Starts the window of a key anew: its post has just succeeded. Also where the key was forgotten meanwhile.
     pub fn commit(&mut self, key: &Key, now: u64) {
-        if self.until.contains_key(key) {
-            self.put(key.clone(), now.saturating_add(self.window));
-        }
+        self.put(key.clone(), now.saturating_add(self.window));
+    }
+
+    /// Holds a key for so many seconds: another notifier has posted it.
+    pub fn hold(&mut self, key: &Key, left: u64, now: u64) {
+        self.put(key.clone(), now.saturating_add(left.min(self.window)));
     }
 
     /// Gives a key back: its post failed for good, so the next activation may try again.
     pub fn release(&mut self, key: &Key) {
         self.until.remove(key);
+    }
+
+    /// Returns the window's length in seconds.
+    pub fn window(&self) -> u64 {
+        self.window
     }
 
     /// Returns how many keys are remembered.
@@ -198,6 +211,18 @@ mod tests {
         assert!(dedup.reserve(&key(1, "a"), 1));
         dedup.commit(&key(1, "a"), 1000);
         assert!(!dedup.reserve(&key(1, "a"), 4000) && dedup.reserve(&key(1, "a"), 4600));
+    }
+
+    #[test]
+    fn a_key_that_another_posted_is_held_for_what_is_left() {
+        let mut dedup = Dedup::new(3600, 10);
+        assert!(dedup.reserve(&key(1, "a"), 0) && dedup.reserve(&key(2, "a"), 0));
+        dedup.hold(&key(2, "a"), 100, 0);
+        assert!(!dedup.reserve(&key(2, "a"), 99), "held");
+        assert!(
+            dedup.reserve(&key(2, "a"), 100),
+            "over, though key 1 is not"
+        );
     }
 
     #[test]

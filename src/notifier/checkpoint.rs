@@ -3,13 +3,15 @@
 //! policy about what to do without one.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::tail::Position;
+use super::generations::Position;
+use super::outbox::Owed;
 use crate::domain::decision::Post;
 use crate::domain::dedup::Key;
 use crate::domain::vlmcsd::saved::Saved;
@@ -19,6 +21,21 @@ use crate::domain::vlmcsd::saved::Saved;
 pub struct Checkpoint {
     /// Where reading goes on.
     pub position: Option<Position>,
+    /// Generations that were read, oldest first.
+    #[serde(default)]
+    pub seen: Vec<Position>,
+    /// The line at hand is thrown away up to its end.
+    #[serde(default)]
+    pub discarding: bool,
+    /// What a lease of this notifier in a shared window holds.
+    #[serde(default)]
+    pub identity: String,
+    /// What a shared window must still be told; `until` is seconds from `saved_at`.
+    #[serde(default)]
+    pub owed: Vec<Owed>,
+    /// Which boot of the machine this was written in, and seconds since that boot: a clock that nobody sets.
+    #[serde(default)]
+    pub uptime: Option<(String, u64)>,
     /// When this was written, Unix seconds.
     pub saved_at: i64,
     /// Nothing that happened before this is posted, Unix seconds.
@@ -32,6 +49,30 @@ pub struct Checkpoint {
     /// Posts that did not fit into the outbox and were not told yet.
     pub dropped: u64,
 }
+
+impl Checkpoint {
+    /// Returns how many seconds have gone by since this was written: by the machine's uptime within one boot, else by
+    /// the clock, which may have been set.
+    pub fn age(&self, uptime: Option<&(String, u64)>, now: i64) -> u64 {
+        match (&self.uptime, uptime) {
+            (Some((before, then)), Some((boot, seconds))) if before == boot => {
+                seconds.saturating_sub(*then)
+            }
+            _ => u64::try_from(now.saturating_sub(self.saved_at)).unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns the machine's boot and the seconds since then, where /proc tells (proc(5)).
+pub fn uptime() -> Option<(String, u64)> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let seconds = uptime.split('.').next()?.parse().ok()?;
+    Some((boot.trim().to_owned(), seconds))
+}
+
+/// Largest checkpoint that is read, in bytes; a full one is about 2 MiB.
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Where checkpoints are kept; holds the lock on the directory as long as it lives.
 #[derive(Debug)]
@@ -105,11 +146,11 @@ impl Store {
         let body = serde_json::to_vec(checkpoint)?;
         let aside = self.folder.join("checkpoint.new");
         let newest = self.folder.join("checkpoint");
-        let mut file = File::create(&aside)?;
-        file.write_all(digest(&body).as_bytes())?;
-        file.write_all(b"\n")?;
-        file.write_all(&body)?;
-        file.sync_all()?;
+        if let Err(error) = write(&aside, &body) {
+            // Half a file is of no use, and the disk may be full.
+            let _ = fs::remove_file(&aside);
+            return Err(error);
+        }
         match fs::rename(&newest, self.folder.join("checkpoint.previous")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -117,6 +158,19 @@ impl Store {
         fs::rename(&aside, &newest)?;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+fn write(path: &Path, body: &[u8]) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(digest(body).as_bytes())?;
+    file.write_all(b"\n")?;
+    file.write_all(body)?;
+    file.sync_all()
 }
 
 /// What one file holds.
@@ -127,11 +181,13 @@ enum Read {
 }
 
 fn read(path: &Path) -> Read {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let mut bytes = Vec::new();
+    let opened = File::open(path);
+    match opened.and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Nothing,
         Err(_) => return Read::Broken,
-    };
+    }
     let whole = || {
         let line = memchr::memchr(b'\n', &bytes)?;
         let (sum, body) = (bytes.get(..line)?, bytes.get(line + 1..)?);
@@ -177,6 +233,48 @@ mod tests {
         assert!(matches!(store.load(), Loaded::Newest(checkpoint) if checkpoint.dropped == 2));
         fs::write(folder.path().join("checkpoint.previous"), b"x").expect("a write");
         assert!(matches!(store.load(), Loaded::Broken));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_does_not_age_a_checkpoint() {
+        let checkpoint = Checkpoint {
+            saved_at: 1_000,
+            uptime: Some(("a".into(), 50)),
+            ..Checkpoint::default()
+        };
+        let same = ("a".to_owned(), 60);
+        assert_eq!(checkpoint.age(Some(&same), 999_999), 10);
+        assert_eq!(checkpoint.age(Some(&same), 1), 10);
+        assert_eq!(checkpoint.age(Some(&("b".to_owned(), 60)), 1_007), 7);
+        assert_eq!(
+            checkpoint.age(None, 900),
+            0,
+            "set back: nothing is forgotten early"
+        );
+    }
+
+    #[test]
+    fn a_restart_after_any_line_changes_no_event() {
+        use crate::domain::vlmcsd::Log;
+        const LOG: &[u8] = include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/vlmcsd/flood.old.log"
+        ));
+        let (mut whole, mut cut) = (Log::default(), Log::default());
+        let (mut wanted, mut told) = (Vec::new(), Vec::new());
+        for line in LOG.split(|byte| *byte == b'\n') {
+            whole.line(line, &mut wanted);
+            cut.line(line, &mut told);
+            let checkpoint = Checkpoint {
+                log: cut.save(),
+                ..Checkpoint::default()
+            };
+            let text = serde_json::to_string(&checkpoint).expect("JSON");
+            let checkpoint: Checkpoint = serde_json::from_str(&text).expect("a checkpoint");
+            cut = Log::restore(checkpoint.log);
+            assert_eq!(told, wanted);
+        }
+        assert!(wanted.len() > 10);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Checkpoint, Store};
+use super::checkpoint::{Checkpoint, Store, uptime};
+use super::generations::Position;
 use super::metrics::Metrics;
-use super::sender::Shared;
-use super::tail::{Position, Rotation, Tail};
+use super::outbox::{Owed, Shared};
+use super::tail::{Rotation, Tail};
 use crate::clock::Clock;
-use crate::domain::decision::{Decision, Post, Rules};
+use crate::domain::decision::{Decision, Rules};
 use crate::domain::dedup::Dedup;
 use crate::domain::products;
 use crate::domain::vlmcsd::lines::Lines;
@@ -19,8 +20,10 @@ use crate::domain::vlmcsd::{Attribution, Event, Log, Outcome, Request, Status};
 
 /// Time between two looks at the log.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Time between checkpoints while only the position moves.
-const QUIET_SAVE: Duration = Duration::from_secs(5);
+/// Time between checkpoints while only the position moves, and before one that failed is tried again.
+const QUIET_SAVE: Duration = Duration::from_secs(1);
+/// How long a shared window may still be told what it is owed when the notifier is told to stop.
+const PAY: Duration = Duration::from_secs(2);
 /// How long the sender may finish when the notifier is told to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -51,6 +54,10 @@ pub struct Engine {
     pub outbox: Shared,
     /// Something is posted at all.
     pub posting: bool,
+    /// What a lease of this notifier in a shared window holds.
+    pub identity: String,
+    /// The log's line at hand began before the checkpoint and is too long.
+    pub discarding: bool,
     /// Where checkpoints go.
     pub store: Store,
     /// The numbers.
@@ -90,6 +97,9 @@ impl Engine {
             complaint: String::new(),
             counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
         };
+        if self.discarding {
+            round.lines.discard();
+        }
         while !self.stop.load(Ordering::Relaxed) {
             let busy = self.look(&mut round);
             self.settle(&mut round);
@@ -112,7 +122,7 @@ impl Engine {
             .tail
             .look(|bytes| lines.feed(bytes, |line| log.line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics.beat(now, self.tail.position().is_some());
+        self.metrics.beat(now, self.tail.is_open());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
@@ -121,10 +131,13 @@ impl Engine {
             }
         };
         if let Some(rotation) = look.rotation {
-            round.lines.reset();
+            if rotation != Rotation::Copied {
+                round.lines.reset();
+            }
             self.metrics.rotation(match rotation {
                 Rotation::Renamed => "renamed",
-                Rotation::Truncated => "truncated",
+                Rotation::Truncated | Rotation::Copied => "truncated",
+                Rotation::Missing => "missing",
             });
         }
         round.moved |= look.bytes > 0 || look.rotation.is_some();
@@ -142,7 +155,8 @@ impl Engine {
                 let decided =
                     self.rules
                         .decide(request, &mut self.dedup, self.began.elapsed().as_secs());
-                self.count(request, decided.0);
+                let deferred = decided.1.is_some() && self.posting && self.outbox.lock().shared;
+                self.count(request, decided.0, deferred);
                 decided
             }
             Event::Probe { peer, .. } => {
@@ -161,15 +175,24 @@ impl Engine {
         let Some(post) = post.filter(|_| self.posting) else {
             return false;
         };
-        let gone = self.outbox.lock().push(post);
-        if let Some(gone) = gone {
-            self.dedup.release(&gone.key);
+        let mut outbox = self.outbox.lock();
+        if let Some(gone) = outbox.push(post, Instant::now()) {
+            let notice = &gone.post.notice;
+            if !gone.counted && notice.refused.is_none() {
+                self.metrics.activation(&notice.product, &notice.status);
+            }
+            self.dedup.release(&gone.post.key);
+            outbox.owe(Owed {
+                key: gone.post.key,
+                until: None,
+            });
             self.metrics.posted("dropped");
         }
         true
     }
 
-    fn count(&self, request: &Request, decision: Decision) {
+    /// Counts a request; one whose decision is a shared window's is counted as activation or duplicate later.
+    fn count(&self, request: &Request, decision: Decision, deferred: bool) {
         let product = products::display(request);
         let status = request.status.map_or("unknown", Status::word);
         self.metrics.request(match request.outcome {
@@ -187,6 +210,7 @@ impl Engine {
             .last_activation
             .set(request.at.max(self.metrics.last_activation.get()));
         match decision {
+            _ if deferred => {}
             Decision::Duplicate => self.metrics.skipped(product),
             _ => self.metrics.activation(product, status),
         }
@@ -202,23 +226,30 @@ impl Engine {
         let _ = writeln!(stdout, "{}", crate::terminal::view::escape_json(&line));
     }
 
-    /// Takes note of what became of the last message.
+    /// Takes note of what became of the last message, and of what another notifier has posted.
     fn settle(&mut self, round: &mut Round) {
-        let mut outbox = self.outbox.lock();
-        let Some(ended) = outbox.ended else { return };
-        let count = ended.posts.min(outbox.waiting.len());
-        let over: Vec<Post> = outbox.waiting.drain(..count).collect();
-        outbox.durable = outbox.durable.saturating_sub(over.len());
-        outbox.dropped = outbox.dropped.saturating_sub(ended.dropped);
-        drop(outbox);
         let now = self.began.elapsed().as_secs();
-        for post in &over {
+        let mut outbox = self.outbox.lock();
+        for (key, left) in std::mem::take(&mut outbox.held) {
+            self.dedup.hold(&key, left, now);
+            round.urgent = true;
+        }
+        let Some(ended) = outbox.ended.clone() else {
+            return;
+        };
+        for post in outbox.remove(&ended) {
+            let until = ended.sent.then(|| now + self.dedup.window());
             if ended.sent {
                 self.dedup.commit(&post.key, now);
             } else {
                 self.dedup.release(&post.key);
             }
+            outbox.owe(Owed {
+                key: post.key,
+                until,
+            });
         }
+        drop(outbox);
         if ended.sent {
             self.metrics.last_success.set(self.clock.now().as_second());
         }
@@ -229,36 +260,53 @@ impl Engine {
     }
 
     fn save(&mut self, round: &mut Round) {
-        let waiting: Vec<Post> = self.outbox.lock().waiting.iter().cloned().collect();
-        let window = if self.dedup_survives {
-            self.dedup.remaining(self.began.elapsed().as_secs())
-        } else {
-            Vec::new()
-        };
-        let checkpoint = Checkpoint {
-            position: self.tail.position().map(|position| Position {
-                offset: position.offset.saturating_sub(round.lines.pending() as u64),
-                ..position.clone()
-            }),
-            saved_at: self.clock.now().as_second(),
-            not_before: self.rules.not_before,
-            log: self.log.save(),
-            window,
-            dropped: self.outbox.lock().dropped,
-            outbox: waiting,
-        };
-        if let Err(error) = self.store.save(&checkpoint) {
+        let checkpoint = self.checkpoint(round);
+        let saved = self.store.save(&checkpoint);
+        if let Err(error) = &saved {
             self.metrics.failed_checkpoints.inc();
             self.complain(round, format!("The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."));
         }
         round.saved = Instant::now();
-        round.moved = false;
+        round.moved = saved.is_err();
         round.urgent = false;
         let mut outbox = self.outbox.lock();
         // Also after a failure: told twice is better than not at all.
-        outbox.durable = outbox.waiting.len();
+        for waiting in &mut outbox.waiting {
+            waiting.durable = true;
+        }
         drop(outbox);
         self.outbox.wake();
+    }
+
+    fn checkpoint(&self, round: &Round) -> Checkpoint {
+        let now = self.began.elapsed().as_secs();
+        let outbox = self.outbox.lock();
+        let posts = outbox.waiting.iter().map(|waiting| waiting.post.clone());
+        let owed = outbox.owed.iter().map(|(_, owed)| Owed {
+            key: owed.key.clone(),
+            until: owed.until.map(|until| until.saturating_sub(now)),
+        });
+        Checkpoint {
+            position: self.tail.position().map(|position| Position {
+                unfinished: round.lines.pending() as u64,
+                ..position.clone()
+            }),
+            seen: self.tail.seen(),
+            discarding: round.lines.is_discarding(),
+            identity: self.identity.clone(),
+            uptime: uptime(),
+            saved_at: self.clock.now().as_second(),
+            not_before: self.rules.not_before,
+            log: self.log.save(),
+            window: if self.dedup_survives {
+                self.dedup.remaining(now)
+            } else {
+                Vec::new()
+            },
+            dropped: outbox.dropped,
+            owed: owed.collect(),
+            outbox: posts.collect(),
+        }
     }
 
     fn measure(&self, round: &mut Round) {
@@ -286,19 +334,29 @@ impl Engine {
             .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
     }
 
-    /// Gives the sender a few seconds for what waits, then saves for the last time.
+    /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time.
     fn drain(&mut self, round: &mut Round) {
+        self.save(round);
         let end = Instant::now() + DRAIN;
-        while Instant::now() < end {
+        loop {
             self.settle(round);
             let outbox = self.outbox.lock();
-            if outbox.waiting.is_empty() {
+            if outbox.waiting.is_empty() || Instant::now() >= end {
                 break;
             }
             drop(self.outbox.wait(outbox, PAUSE));
         }
+        let end = Instant::now() + PAY;
         self.outbox.lock().stop = true;
         self.outbox.wake();
+        loop {
+            let outbox = self.outbox.lock();
+            let away = self.metrics.window_up.get() == 0;
+            if outbox.owed.is_empty() || away || Instant::now() >= end {
+                break;
+            }
+            drop(self.outbox.wait(outbox, PAUSE));
+        }
         self.save(round);
     }
 

@@ -58,6 +58,12 @@ pub struct Metrics {
     pub evicted: Counter,
     /// Checkpoints that could not be written.
     pub failed_checkpoints: Counter,
+    /// 1 while the shared window answers.
+    pub window_up: Gauge,
+    /// Tries at the shared window that failed.
+    pub window_errors: Counter,
+    /// Activations told without an answer from the shared window.
+    pub window_unchecked: Counter,
     products: Mutex<BTreeSet<String>>,
     heartbeat: Mutex<Option<Instant>>,
     ready: AtomicBool,
@@ -93,6 +99,9 @@ impl Metrics {
             ambiguous: Counter::default(),
             evicted: Counter::default(),
             failed_checkpoints: Counter::default(),
+            window_up: Gauge::default(),
+            window_errors: Counter::default(),
+            window_unchecked: Counter::default(),
             products: Mutex::default(),
             heartbeat: Mutex::default(),
             ready: AtomicBool::new(false),
@@ -185,6 +194,11 @@ impl Metrics {
                 "Connections that are open by the log",
                 &self.open,
             ),
+            (
+                "kms_dedup_store_up",
+                "1 while the shared dedup window answers; 1 always where none is shared",
+                &self.window_up,
+            ),
         ];
         for (name, help, gauge) in gauges {
             self.registry.register(name, help, gauge.clone());
@@ -217,6 +231,16 @@ impl Metrics {
                 "kms_checkpoint_failures",
                 "Checkpoints that could not be written",
                 &self.failed_checkpoints,
+            ),
+            (
+                "kms_dedup_store_errors",
+                "Tries at the shared dedup window that failed",
+                &self.window_errors,
+            ),
+            (
+                "kms_dedup_unchecked",
+                "Activations told without an answer from the shared dedup window",
+                &self.window_unchecked,
             ),
         ];
         for (name, help, counter) in counters {
@@ -255,7 +279,12 @@ impl Metrics {
             &["ok", "rate_limited", "rejected", "error", "dropped"],
         );
         pre(&self.anomalies, "kind", &Anomaly::ALL.map(Anomaly::name));
-        pre(&self.rotations, "kind", &["renamed", "truncated"]);
+        pre(
+            &self.rotations,
+            "kind",
+            &["renamed", "truncated", "missing"],
+        );
+        self.window_up.set(1);
     }
 
     /// Counts an activation that the window let through.

@@ -1,16 +1,21 @@
 //! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain`: `vlmcsd`,
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
-//! Two threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, and
-//! the runtime serves the metrics page and waits for the end.
+//! Three threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, the
+//! keeper of a shared [`window`] asks and tells its server, and the runtime serves the metrics page and waits for the
+//! end. They meet in the [`outbox`].
 
 pub mod checkpoint;
 pub mod engine;
+pub mod generations;
 pub mod metrics;
+pub mod outbox;
 pub mod page;
 pub mod replay;
+pub mod resp;
 pub mod sender;
 pub mod tail;
+pub mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +29,15 @@ use crate::domain::dedup::Dedup;
 use crate::domain::vlmcsd::Log;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
-use checkpoint::{Checkpoint, Loaded, Store, StoreError};
+use crate::settings::window::Window;
+use checkpoint::{Checkpoint, Loaded, Store, StoreError, uptime};
 use engine::{Echo, Engine};
+use generations::Position;
 use metrics::Metrics;
-use sender::{Sender, Shared};
+use outbox::{Owed, Shared};
+use sender::Sender;
 use tail::Tail;
+use window::Keeper;
 
 /// Tells an operator something; both threads hold one.
 pub type Say = fn(&str);
@@ -58,13 +67,8 @@ pub async fn run(
     let engine = engine(
         settings, rules, echo, clock, say, store, &metrics, &stop, &outbox,
     );
-    let sender = Sender::new(
-        settings.webhook.clone(),
-        settings.channel.clone(),
-        outbox,
-        Arc::clone(&metrics),
-        Box::new(say),
-    );
+    let keeper = keeper(settings, &engine, say);
+    let sender = sender(settings, &engine, say);
     let signals = |kind| {
         signal(kind)
             .map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
@@ -76,6 +80,9 @@ pub async fn run(
     let page = tokio::spawn(page::serve(listener, metrics));
     let mut reading = tokio::task::spawn_blocking(move || engine.run());
     std::thread::spawn(move || sender.run());
+    if let Some(keeper) = keeper {
+        std::thread::spawn(move || keeper.run());
+    }
     let ended = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -136,23 +143,25 @@ fn engine(
         );
     }
     rules.not_before = checkpoint.not_before;
-    let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
-    let gone = u64::try_from(now - checkpoint.saved_at).unwrap_or_default();
-    dedup.restore(checkpoint.window, gone, 0);
-    {
-        let mut outbox = outbox.lock();
-        outbox.waiting = checkpoint.outbox.into();
-        outbox.durable = outbox.waiting.len();
-        outbox.dropped = checkpoint.dropped;
-    }
+    let dedup = restore(settings, &checkpoint, clock, outbox);
+    // A first start, or one before the log's first line: what was rotated away lately is read as well.
+    let from = checkpoint
+        .position
+        .unwrap_or_else(|| Position::since(checkpoint.not_before));
     Engine {
-        tail: Tail::new(&settings.log, checkpoint.position),
+        tail: Tail::new(&settings.log, from, checkpoint.seen),
         rules,
         dedup,
-        dedup_survives: settings.dedup_survives,
+        dedup_survives: settings.dedup != Window::Memory,
         log: Log::restore(checkpoint.log),
         outbox: outbox.clone(),
         posting,
+        identity: if checkpoint.identity.is_empty() {
+            format!("{:016x}", random())
+        } else {
+            checkpoint.identity
+        },
+        discarding: checkpoint.discarding,
         store,
         metrics: Arc::clone(metrics),
         clock,
@@ -161,4 +170,62 @@ fn engine(
         stop: Arc::clone(stop),
         began: Instant::now(),
     }
+}
+
+/// Fills window and outbox from a checkpoint. What waits keeps its key, however the window is remembered.
+fn restore(settings: &Notifier, checkpoint: &Checkpoint, clock: Clock, outbox: &Shared) -> Dedup {
+    let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
+    let gone = checkpoint.age(uptime().as_ref(), clock.now().as_second());
+    if settings.dedup != Window::Memory {
+        dedup.restore(checkpoint.window.clone(), gone, 0);
+    }
+    let mut outbox = outbox.lock();
+    outbox.shared = matches!(settings.dedup, Window::Redis(_));
+    for post in &checkpoint.outbox {
+        dedup.reserve(&post.key, 0);
+    }
+    outbox.restore(checkpoint.outbox.clone(), Instant::now());
+    outbox.dropped = checkpoint.dropped;
+    for owed in &checkpoint.owed {
+        outbox.owe(Owed {
+            key: owed.key.clone(),
+            until: owed.until.map(|left| left.saturating_sub(gone)),
+        });
+    }
+    dedup
+}
+
+fn sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
+    let how = sender::Settings {
+        webhook: settings.webhook.clone(),
+        channel: settings.channel.clone(),
+        interval: settings.post_interval,
+        digest_from: settings.digest_from,
+    };
+    let (outbox, metrics) = (engine.outbox.clone(), Arc::clone(&engine.metrics));
+    Sender::new(how, outbox, metrics, Box::new(say), random())
+}
+
+/// Makes the keeper of a shared window, if one is named.
+fn keeper(settings: &Notifier, engine: &Engine, say: Say) -> Option<Keeper> {
+    let Window::Redis(server) = &settings.dedup else {
+        return None;
+    };
+    Some(Keeper {
+        server: server.clone(),
+        lease: format!("lease:{}", engine.identity),
+        lease_time: settings.dedup_lease,
+        outbox: engine.outbox.clone(),
+        metrics: Arc::clone(&engine.metrics),
+        say: Box::new(say),
+        began: engine.began,
+        seed: random(),
+    })
+}
+
+/// Returns a random number that is not 0; without random numbers always the same, as nothing secret depends on it.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes) | 1
 }

@@ -1,104 +1,32 @@
 //! The one sender: a thread that posts what waits in the outbox, at most one message a second, and never exits for
 //! what Slack or the network do. Decides when to try again; what a message says is `domain::announce`.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::io::Read as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
-use crate::domain::announce::{self, Notice};
-use crate::domain::decision::Post;
+use super::outbox::{Claim, Ended, Message, Shared};
+use crate::domain::announce;
 use crate::settings::notifier::Webhook;
 
-/// Most posts that wait; the oldest gives way.
-pub const MOST: usize = 1_000;
-/// From so many waiting posts on, they become one message.
-const DIGEST: usize = 4;
-/// Least time between two messages (Slack allows about one a second).
+/// Least time between two messages to anywhere but this machine (Slack allows about one a second).
 const PACE: Duration = Duration::from_secs(1);
 /// Deadline of one try.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Longest wait that is taken from `Retry-After`, and longest back-off.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-
-/// The queue between the tail and the sender.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    /// Posts that wait, oldest first. They stay until the loop has taken note of their end.
-    pub waiting: VecDeque<Post>,
-    /// Posts that gave way and were not told yet.
-    pub dropped: u64,
-    /// Waiting posts from the front that the checkpoint holds; only these may be sent.
-    pub durable: usize,
-    /// How many from the front a message in flight holds.
-    pub in_flight: usize,
-    /// What became of the last message, until the loop has taken note.
-    pub ended: Option<Ended>,
-    /// No more messages after the one in flight.
-    pub stop: bool,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// How many posts from the front it held.
-    pub posts: usize,
-    /// How many dropped posts it told.
-    pub dropped: u64,
-    /// It reached Slack; otherwise Slack refused it for good.
-    pub sent: bool,
-}
-
-impl Outbox {
-    /// Adds a post; returns the one that had to give way. One that is in flight never does.
-    pub fn push(&mut self, post: Post) -> Option<Post> {
-        self.waiting.push_back(post);
-        if self.waiting.len() <= MOST {
-            return None;
-        }
-        self.dropped += 1;
-        if self.durable > self.in_flight {
-            self.durable -= 1;
-        }
-        self.waiting.remove(self.in_flight)
-    }
-}
-
-/// The outbox as both threads hold it.
-#[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<(Mutex<Outbox>, Condvar)>);
-
-impl Shared {
-    /// Locks the outbox. A thread that panicked while it held the lock left it whole.
-    pub fn lock(&self) -> MutexGuard<'_, Outbox> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes whoever waits.
-    pub fn wake(&self) {
-        self.0.1.notify_all();
-    }
-
-    /// Waits for a change, at most so long.
-    pub fn wait<'a>(
-        &self,
-        guard: MutexGuard<'a, Outbox>,
-        most: Duration,
-    ) -> MutexGuard<'a, Outbox> {
-        self.0
-            .1
-            .wait_timeout(guard, most)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-    }
-}
+/// Longest file of a webhook, in bytes.
+const LONGEST_URL: u64 = 4_096;
+/// Statuses below 500 that pass by themselves.
+const PASSING: [u16; 3] = [408, 425, 429];
 
 /// What one try came to.
 enum Tried {
     Sent,
-    /// Not before this long.
-    Later(&'static str, Option<Duration>),
+    /// Not before this long; and why, if it is not Slack's fault.
+    Later(&'static str, Option<Duration>, Option<String>),
     /// Never: Slack's own words.
     Refused(u16, String),
 }
@@ -106,22 +34,34 @@ enum Tried {
 /// The thread's state.
 pub struct Sender {
     agent: ureq::Agent,
-    webhook: Webhook,
-    channel: Option<String>,
+    settings: Settings,
     outbox: Shared,
     metrics: Arc<Metrics>,
     say: Box<dyn Fn(&str) + Send>,
     seed: u64,
 }
 
+/// How messages are sent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to.
+    pub webhook: Webhook,
+    /// Slack channel, for legacy webhooks.
+    pub channel: Option<String>,
+    /// Least time between two messages.
+    pub interval: Duration,
+    /// From so many posts on, they become one message.
+    pub digest_from: usize,
+}
+
 impl Sender {
     /// Makes the sender; `say` gets what an operator should read.
     pub fn new(
-        webhook: Webhook,
-        channel: Option<String>,
+        settings: Settings,
         outbox: Shared,
         metrics: Arc<Metrics>,
         say: Box<dyn Fn(&str) + Send>,
+        seed: u64,
     ) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(DEADLINE))
@@ -129,17 +69,13 @@ impl Sender {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .build();
-        let mut seed = [0; 8];
-        // Without random numbers the jitter is the same every time; nothing depends on it.
-        let _ = getrandom::fill(&mut seed);
         Self {
             agent: config.into(),
-            webhook,
-            channel,
+            settings,
             outbox,
             metrics,
             say,
-            seed: u64::from_le_bytes(seed) | 1,
+            seed,
         }
     }
 
@@ -148,13 +84,12 @@ impl Sender {
         let mut failures = 0_u32;
         let mut not_before = Instant::now();
         let mut complained = String::new();
-        while let Some((notices, dropped)) = self.next(not_before) {
-            let payload = announce::payload(&notices, dropped, self.channel.as_deref());
-            let tried = self.post(&payload);
-            not_before = Instant::now() + PACE;
+        while let Some(message) = self.next(not_before) {
+            let (tried, pace) = self.post(&message);
+            not_before = Instant::now() + pace;
             let ended = |sent| Ended {
-                posts: notices.len(),
-                dropped,
+                posts: message.posts.clone(),
+                dropped: message.dropped,
                 sent,
             };
             let (result, end, complaint) = match tried {
@@ -166,14 +101,15 @@ impl Sender {
                     let words = format!("Slack refuses messages for good: {status} {words}");
                     ("rejected", Some(ended(false)), words)
                 }
-                Tried::Later(result, wait) => {
+                Tried::Later(result, wait, why) => {
                     failures = failures.saturating_add(1);
                     not_before = Instant::now() + wait.unwrap_or_else(|| self.backoff(failures));
+                    let why =
+                        why.unwrap_or_else(|| "Slack cannot be reached or is busy".to_owned());
                     (
                         result,
                         None,
-                        "Slack cannot be reached or is busy; messages wait and are tried again"
-                            .to_owned(),
+                        format!("{why}; messages wait and are tried again."),
                     )
                 }
             };
@@ -182,32 +118,40 @@ impl Sender {
                 (self.say)(&complaint);
             }
             complained = complaint;
-            let mut outbox = self.outbox.lock();
-            outbox.in_flight = 0;
-            outbox.ended = end;
-            self.outbox.wake();
+            self.end(end);
         }
     }
 
+    /// Hands the end of a message to the loop; without one its posts wait on.
+    fn end(&self, end: Option<Ended>) {
+        let mut outbox = self.outbox.lock();
+        if end.is_none() {
+            for waiting in &mut outbox.waiting {
+                waiting.flying = false;
+            }
+        }
+        outbox.ended = end;
+        drop(outbox);
+        self.outbox.wake();
+    }
+
     /// Waits for the next message's turn and takes its posts; `None` says that there will be no more.
-    fn next(&self, not_before: Instant) -> Option<(Vec<Notice>, u64)> {
+    fn next(&self, not_before: Instant) -> Option<Message> {
         let mut outbox = self.outbox.lock();
         loop {
             if outbox.stop {
                 return None;
             }
-            let early = not_before.saturating_duration_since(Instant::now());
-            if early.is_zero() && outbox.durable > 0 && outbox.ended.is_none() {
-                let all = outbox.durable >= DIGEST || outbox.dropped > 0;
-                let count = if all { outbox.durable } else { 1 };
-                outbox.in_flight = count;
-                let notices = outbox
-                    .waiting
-                    .iter()
-                    .take(count)
-                    .map(|post| post.notice.clone())
-                    .collect();
-                return Some((notices, outbox.dropped));
+            let now = Instant::now();
+            let early = not_before.saturating_duration_since(now);
+            if early.is_zero()
+                && outbox.ended.is_none()
+                && let Some(message) = outbox.take(self.settings.digest_from, now)
+            {
+                for waiting in outbox.waiting.iter_mut().filter(|waiting| waiting.flying) {
+                    self.unchecked(waiting);
+                }
+                return Some(message);
             }
             let most = if early.is_zero() {
                 Duration::from_secs(1)
@@ -218,65 +162,97 @@ impl Sender {
         }
     }
 
-    fn post(&self, payload: &serde_json::Value) -> Tried {
-        let Some(url) = self.url() else {
-            return Tried::Later("error", None);
-        };
+    /// Counts a post that goes without the shared window's answer.
+    fn unchecked(&self, waiting: &mut super::outbox::Waiting) {
+        if !matches!(waiting.claim, Claim::Asked(_)) {
+            return;
+        }
+        waiting.claim = Claim::Unchecked;
+        self.metrics.window_unchecked.inc();
+        if !waiting.counted {
+            waiting.counted = true;
+            let notice = &waiting.post.notice;
+            if notice.refused.is_none() {
+                self.metrics.activation(&notice.product, &notice.status);
+            }
+        }
+    }
+
+    /// Tries once; returns what came of it, and how long to wait before the next message.
+    fn post(&self, message: &Message) -> (Tried, Duration) {
+        let channel = self.settings.channel.as_deref();
+        let payload = announce::payload(&message.notices, message.dropped, channel);
+        match self.url() {
+            Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
+            Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),
+            Err(why) => (Tried::Later("error", None, Some(why)), PACE),
+        }
+    }
+
+    fn send(&self, url: &str, payload: &serde_json::Value) -> Tried {
         let request = self
             .agent
-            .post(&url)
+            .post(url)
             .header("Content-Type", "application/json");
         // The error's text may hold the URL, which is a secret: it is not looked at.
         let Ok(mut response) = request.send(payload.to_string()) else {
-            return Tried::Later("error", None);
+            return Tried::Later("error", None, None);
         };
         let status = response.status().as_u16();
         let after = response
             .headers()
             .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).clamp(PACE, LONGEST_WAIT));
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(4_096)
+            .read_to_string()
+            .unwrap_or_default();
         match status {
-            200..=299 => Tried::Sent,
-            429 => Tried::Later(
-                "rate_limited",
-                Some(
-                    after
-                        .map_or(PACE * 30, Duration::from_secs)
-                        .clamp(PACE, LONGEST_WAIT),
-                ),
+            // Some portal's or proxy's page is no `ok` of Slack's.
+            200..=299 if body.trim_start().starts_with('<') => Tried::Later(
+                "error",
+                None,
+                Some("A web page answers in Slack's place".to_owned()),
             ),
-            400..=499 => {
-                let body = response
-                    .body_mut()
-                    .with_config()
-                    .limit(4_096)
-                    .read_to_string()
-                    .unwrap_or_default();
-                Tried::Refused(
-                    status,
-                    body.chars()
-                        .filter(|character| !character.is_control())
-                        .take(100)
-                        .collect(),
-                )
+            200..=299 => Tried::Sent,
+            429 => Tried::Later("rate_limited", Some(after.unwrap_or(PACE * 30)), None),
+            400..=499 if !PASSING.contains(&status) => {
+                Tried::Refused(status, words(&body).to_owned())
             }
-            _ => Tried::Later("error", None),
+            _ => Tried::Later("error", after, None),
         }
     }
 
     /// Reads the URL anew for every message: a rotated secret needs no restart. Plain HTTP goes nowhere but to this
-    /// machine.
-    fn url(&self) -> Option<String> {
-        let url = match &self.webhook {
-            Webhook::File(path) => std::fs::read_to_string(path).ok()?,
+    /// machine, which the flag tells. The error never quotes what was read.
+    fn url(&self) -> Result<(String, bool), String> {
+        let url = match &self.settings.webhook {
+            Webhook::File(path) => {
+                let mut text = String::new();
+                std::fs::File::open(path)
+                    .and_then(|file| file.take(LONGEST_URL).read_to_string(&mut text))
+                    .map_err(|error| {
+                        format!(
+                            "The webhook's file {} cannot be read: {error}",
+                            path.display()
+                        )
+                    })?;
+                text
+            }
             Webhook::Url(url) => url.clone(),
-            Webhook::None => return None,
+            Webhook::None => return Err("There is no webhook".to_owned()),
         };
         let url = url.trim();
         let local = ["http://127.0.0.1:", "http://[::1]:"]
             .iter()
             .any(|start| url.starts_with(start));
-        (url.starts_with("https://") || local).then(|| url.to_owned())
+        if local || url.starts_with("https://") {
+            return Ok((url.to_owned(), local));
+        }
+        Err("The webhook is no https:// address".to_owned())
     }
 
     /// Returns 1 s, 2 s, 4 s … 60 s, each give or take a half, so that many notifiers do not return at once.
@@ -292,43 +268,32 @@ impl Sender {
     }
 }
 
+/// Returns Slack's own words, which are one word or a few. Anything else may repeat the address, which is a secret.
+fn words(body: &str) -> &str {
+    let plain = |character: char| character.is_ascii_lowercase() || "_ ".contains(character);
+    let body = body.trim();
+    if body.len() <= 80 && body.chars().all(plain) {
+        body
+    } else {
+        "(an answer that is not in Slack's words)"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::classify::Source;
-    use crate::domain::dedup::{Key, Product};
-
-    fn post(number: usize) -> Post {
-        let client = "192.0.2.1".to_owned();
-        Post {
-            key: Key {
-                address: client.parse().expect("an address"),
-                product: Product::Name(number.to_string()),
-            },
-            notice: Notice {
-                at: 0,
-                client,
-                source: Source::External,
-                workstation: String::new(),
-                product: number.to_string(),
-                status: String::new(),
-                refused: None,
-                uncertain: false,
-            },
-        }
-    }
 
     #[test]
-    fn a_full_outbox_drops_the_oldest_but_never_one_in_flight() {
-        let mut outbox = Outbox {
-            in_flight: 2,
-            ..Outbox::default()
-        };
-        let gone: Vec<String> = (0..MOST + 3)
-            .filter_map(|number| outbox.push(post(number)))
-            .map(|post| post.notice.product)
-            .collect();
-        assert_eq!(gone, ["2", "3", "4"]);
-        assert_eq!((outbox.waiting.len(), outbox.dropped), (MOST, 3));
+    fn an_answer_that_may_repeat_the_address_is_not_shown() {
+        assert_eq!(words("no_service\n"), "no_service");
+        assert_eq!(words("channel_is_archived"), "channel_is_archived");
+        for other in [
+            "/services/T0/B0/XYZ was not found",
+            "T0B0",
+            "<html>",
+            "a\x1b[2J",
+        ] {
+            assert!(words(other).starts_with('('), "{other}");
+        }
     }
 }

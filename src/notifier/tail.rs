@@ -1,47 +1,38 @@
 //! Follows the server's log through every kind of rotation: rename, copy and truncate, truncate and grow again,
-//! delete and create, inode reuse. Knows nothing of lines.
+//! delete and create, inode reuse. Knows nothing of lines; what a generation is and which come next is
+//! [`super::generations`].
 //!
-//! A file is known by device, inode and its first bytes; an offset beyond its end is never believed. A generation
-//! that was renamed is read to its end twice before the next one is begun, and generations that came and went
-//! between two looks are found beside the log. Polled, as notifications do not come through on every volume.
+//! An offset beyond a file's end is never believed. A generation that was renamed is read to its end until it has
+//! been silent for a while, and generations that came and went between two looks, or while nobody looked, are found
+//! beside the log. Polled, as notifications do not come through on every volume.
 
-use std::fs::{self, File, Metadata};
+use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use super::generations::{Found, Place, Position, modified};
 
-/// First bytes by which a file is told from another with the same inode.
-const HEAD: usize = 256;
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 /// How long a renamed generation is still looked at: a writer that had it open may write once more.
-const LINGER: Duration = Duration::from_millis(300);
+pub const LINGER: Duration = Duration::from_millis(300);
 /// Most generations remembered as read.
 const SEEN: usize = 64;
-
-/// Where reading stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Device of the file.
-    pub device: u64,
-    /// Inode of the file.
-    pub inode: u64,
-    /// The file's first bytes, at most 256.
-    pub head: Vec<u8>,
-    /// Offset of the first byte that was not read.
-    pub offset: u64,
-}
 
 /// How a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// Another file took its name.
+    /// Another file took its name, and it was read to its end.
     Renamed,
     /// It was cut, and perhaps grew again.
     Truncated,
+    /// It was cut, and reading goes on at the same place in a copy.
+    Copied,
+    /// It is gone, and was not read to its end as far as anybody knows.
+    Missing,
 }
 
 /// What one look brought.
@@ -53,48 +44,67 @@ pub struct Look {
     pub rotation: Option<Rotation>,
 }
 
+impl From<Rotation> for Look {
+    fn from(rotation: Rotation) -> Self {
+        Self {
+            bytes: 0,
+            rotation: Some(rotation),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Opened {
     file: File,
     position: Position,
-    /// The name belongs to another file since then.
+    /// Since when the name belongs to another file and nothing more has come.
     leaving: Option<Instant>,
-    /// Read to its end and leave; it is not under the log's name.
+    /// It is not under the log's name: read to its end and leave.
     aside: bool,
+    /// The last bytes that were read.
+    recent: Vec<u8>,
+}
+
+impl Opened {
+    fn new(file: File, position: Position, aside: bool) -> Self {
+        Self {
+            file,
+            position,
+            leaving: None,
+            aside,
+            recent: Vec::new(),
+        }
+    }
 }
 
 /// Follows one file name.
 #[derive(Debug)]
 pub struct Tail {
-    path: PathBuf,
+    place: Place,
     opened: Option<Opened>,
     /// Generations beside the log that are still to be read, oldest first.
-    waiting: Vec<(PathBuf, Position)>,
-    seen: Vec<(u64, u64, Vec<u8>)>,
+    waiting: VecDeque<Found>,
+    seen: VecDeque<Position>,
     /// Where reading stood when no file is open.
     last: Option<Position>,
+    /// Generations that were gone before they were read, and not told yet.
+    missing: usize,
     buffer: Vec<u8>,
 }
 
 impl Tail {
-    /// Starts at the position of a checkpoint, or at the beginning of the log.
-    pub fn new(path: &Path, from: Option<Position>) -> Self {
+    /// Starts at a position, or at the beginning of the log. `seen` are generations that were read before.
+    pub fn new(path: &Path, from: Position, seen: Vec<Position>) -> Self {
         let mut tail = Self {
-            path: path.to_owned(),
+            place: Place(path.to_owned()),
             opened: None,
-            waiting: Vec::new(),
-            seen: Vec::new(),
+            waiting: VecDeque::new(),
+            seen: seen.into_iter().take(SEEN).collect(),
             last: None,
+            missing: 0,
             buffer: vec![0; CHUNK],
         };
-        match from {
-            Some(position) => tail.resume(position),
-            // Older generations are none of a first start's business.
-            None => tail
-                .siblings()
-                .into_iter()
-                .for_each(|(_, _, position)| tail.remember(&position)),
-        }
+        tail.resume(from);
         tail
     }
 
@@ -104,17 +114,32 @@ impl Tail {
         open.or(self.last.as_ref())
     }
 
-    /// Returns how many bytes of the open generation are not read yet.
+    /// Returns the generations that were read, for a checkpoint.
+    pub fn seen(&self) -> Vec<Position> {
+        self.seen.iter().cloned().collect()
+    }
+
+    /// Returns whether the log, or what is left of its last generations, is open.
+    pub fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// Returns how many bytes of the open generation, and of those that wait, are not read yet.
     pub fn lag(&self) -> u64 {
         let behind = |opened: &Opened| {
             let size = opened.file.metadata().map_or(0, |metadata| metadata.len());
             size.saturating_sub(opened.position.offset)
         };
-        self.opened.as_ref().map_or(0, behind)
+        let waiting = |found: &Found| found.size.saturating_sub(found.position.offset);
+        self.opened.as_ref().map_or(0, behind) + self.waiting.iter().map(waiting).sum::<u64>()
     }
 
     /// Looks once: hands over the next bytes, or notices a rotation at the end of a generation.
     pub fn look(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<Look> {
+        if self.missing > 0 {
+            self.missing -= 1;
+            return Ok(Rotation::Missing.into());
+        }
         if self.opened.is_none() && !self.open_next()? {
             return Ok(Look::default());
         }
@@ -122,66 +147,88 @@ impl Tail {
             return Ok(Look::default());
         };
         let size = opened.file.metadata()?.len();
-        if size < opened.position.offset || !same_head(opened)? {
+        if size < opened.position.offset || !opened.position.fits(&opened.file)? {
             return Ok(self.truncated());
         }
+        // A cut of an empty file goes unnoticed: what was in it meanwhile may be in a copy, and comes first.
+        if size > 0 && opened.position.head.is_empty() {
+            self.find_missed();
+            if !self.waiting.is_empty() {
+                self.opened = None;
+                return Ok(Rotation::Truncated.into());
+            }
+        }
+        self.read(&mut each)
+    }
+
+    fn read(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<Look> {
+        let Some(opened) = &mut self.opened else {
+            return Ok(Look::default());
+        };
         let count = opened
             .file
             .read_at(&mut self.buffer, opened.position.offset)?;
         // Cut and grown again between the two: these bytes are from the middle of something else.
-        if count > 0 && !same_head(opened)? {
+        if count > 0 && !opened.position.fits(&opened.file)? {
             return Ok(self.truncated());
         }
-        if count > 0 {
-            let bytes = self.buffer.get(..count).unwrap_or_default();
-            let missing = HEAD.saturating_sub(opened.position.head.len());
-            if missing > 0 && opened.position.offset == opened.position.head.len() as u64 {
-                opened
-                    .position
-                    .head
-                    .extend_from_slice(bytes.get(..missing.min(count)).unwrap_or_default());
-            }
-            opened.position.offset += count as u64;
-            each(bytes);
-            return Ok(Look {
-                bytes: count,
-                rotation: None,
-            });
+        if count == 0 {
+            return self.at_end();
         }
-        self.at_end()
+        let bytes = self.buffer.get(..count).unwrap_or_default();
+        opened.position.advance(bytes, &mut opened.recent);
+        opened.position.learn(&opened.file)?;
+        opened.leaving = None;
+        each(bytes);
+        Ok(Look {
+            bytes: count,
+            rotation: None,
+        })
     }
 
     fn at_end(&mut self) -> io::Result<Look> {
         let Some(opened) = &mut self.opened else {
             return Ok(Look::default());
         };
-        let renamed = opened.aside
-            || match fs::metadata(&self.path) {
-                Ok(metadata) => !is_file(&metadata, &opened.position),
+        let gone = opened.aside
+            || match fs::metadata(&self.place.0) {
+                Ok(metadata) => !opened.position.is(&metadata),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(error) => return Err(error),
             };
-        if !renamed {
+        let metadata = opened.file.metadata()?;
+        // The time of an empty file is that of its last cut, and what was in it before may be in an older copy.
+        if !opened.position.head.is_empty() {
+            opened.position.modified = modified(&metadata);
+        }
+        if !gone || metadata.len() != opened.position.offset {
             opened.leaving = None;
             return Ok(Look::default());
         }
-        // A copy beside the log is complete; a renamed generation may get one more line.
+        // A renamed generation may get one more line; one that has been silent for long will not.
+        let silent = metadata
+            .modified()
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LINGER * 4));
         let since = *opened.leaving.get_or_insert_with(Instant::now);
-        if since.elapsed() < LINGER {
+        if !silent && since.elapsed() < LINGER {
             return Ok(Look::default());
         }
-        let Some(opened) = self.opened.take() else {
-            return Ok(Look::default());
-        };
-        self.remember(&opened.position);
-        self.last = Some(opened.position.clone());
+        self.leave()
+    }
+
+    /// Leaves a generation that was read to its end for the next.
+    fn leave(&mut self) -> io::Result<Look> {
+        // The log is opened before anybody looks for what was missed: whatever takes its name after that is newer.
+        let current = self.open_log()?;
+        if let Some(opened) = self.opened.take() {
+            self.remember(opened.position.clone());
+            self.last = Some(opened.position);
+        }
+        self.find_missed();
         if self.waiting.is_empty() {
-            self.find_missed(&opened);
+            self.opened = current;
         }
-        Ok(Look {
-            bytes: 0,
-            rotation: Some(Rotation::Renamed),
-        })
+        Ok(Rotation::Renamed.into())
     }
 
     /// The open file was cut. What was appended before the cut may be in a copy beside it.
@@ -190,376 +237,131 @@ impl Tail {
             return Look::default();
         };
         let before = opened.position;
-        let copy = self
-            .siblings()
-            .into_iter()
-            .map(|(_, path, position)| (path, position))
-            .find(|(path, position)| {
-                let grown =
-                    fs::metadata(path).is_ok_and(|metadata| metadata.len() >= before.offset);
-                (position.device, position.inode) != (before.device, before.inode)
-                    && !before.head.is_empty()
-                    && position.head.starts_with(&before.head)
-                    && grown
-            });
-        if let Some((path, position)) = copy {
-            self.waiting.insert(
-                0,
-                (
-                    path,
-                    Position {
-                        offset: before.offset,
-                        ..position
-                    },
-                ),
-            );
+        let copied = self.go_on_in_copy(&before);
+        self.last = Some(before);
+        if copied {
+            Rotation::Copied.into()
+        } else {
+            Rotation::Truncated.into()
         }
-        Look {
-            bytes: 0,
-            rotation: Some(Rotation::Truncated),
-        }
+    }
+
+    /// Lets reading go on in a copy of a generation, if there is one.
+    fn go_on_in_copy(&mut self, before: &Position) -> bool {
+        let copy = self.place.siblings().into_iter().find(|found| {
+            !found.position.is_same_file(before)
+                && !before.head.is_empty()
+                && found.size >= before.offset
+                && found.holds(before)
+        });
+        let Some(mut copy) = copy else {
+            return false;
+        };
+        copy.position.tail = before.tail.clone();
+        copy.position.offset = before.offset;
+        copy.position.unfinished = before.unfinished;
+        copy.position.go_back();
+        self.waiting.push_front(copy);
+        true
     }
 
     /// Opens the next generation beside the log, or the log itself.
     fn open_next(&mut self) -> io::Result<bool> {
-        while !self.waiting.is_empty() {
-            let (path, wanted) = self.waiting.remove(0);
-            let found = self.find(&path, &wanted);
-            if let Some(file) = found {
-                self.opened = Some(Opened {
-                    file,
-                    position: wanted,
-                    leaving: None,
-                    aside: true,
-                });
+        loop {
+            while let Some(found) = self.waiting.pop_front() {
+                if let Some(file) = self.place.find(&found.path, &found.position) {
+                    self.opened = Some(Opened::new(file, found.position, true));
+                    return Ok(true);
+                }
+                self.missing += 1;
+                self.remember(found.position);
+            }
+            let Some(current) = self.open_log()? else {
+                return Ok(false);
+            };
+            self.find_missed();
+            if self.waiting.is_empty() {
+                self.opened = Some(current);
                 return Ok(true);
             }
         }
-        // Not before it is known to be a file: opening a pipe would wait for a writer.
-        match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "it is not a regular file",
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        let file = File::open(&self.path)?;
+    }
+
+    fn open_log(&self) -> io::Result<Option<Opened>> {
+        let Some(file) = self.place.open()? else {
+            return Ok(None);
+        };
         let metadata = file.metadata()?;
-        let position = Position {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            head: Vec::new(),
-            offset: 0,
+        let mut position = Position::of(&metadata);
+        // What is to be found beside it is newer than what was read before it, and perhaps older than itself.
+        if let Some(last) = &self.last {
+            position.modified = position.modified.min(last.modified);
+        }
+        // Known already: renamed away and back.
+        let known = |seen: &&Position| {
+            seen.is_same_file(&position)
+                && !seen.head.is_empty()
+                && seen.fits(&file).unwrap_or(false)
         };
-        self.opened = Some(Opened {
-            file,
-            position,
-            leaving: None,
-            aside: false,
-        });
-        Ok(true)
+        if let Some(read) = self.seen.iter().rev().find(known) {
+            position = read.clone();
+        }
+        Ok(Some(Opened::new(file, position, false)))
     }
 
-    /// Opens a generation under the name it had, or under the one it has now.
-    fn find(&self, path: &Path, wanted: &Position) -> Option<File> {
-        let fits = |path: &Path| {
-            let file = File::open(path).ok()?;
-            let metadata = file.metadata().ok()?;
-            (metadata.is_file()
-                && is_file(&metadata, wanted)
-                && head_of(&file, wanted.head.len()).ok()? == wanted.head)
-                .then_some(file)
-        };
-        fits(path).or_else(|| self.siblings().iter().find_map(|(_, path, _)| fits(path)))
-    }
-
-    fn resume(&mut self, position: Position) {
-        let Some(file) = self.find(&self.path, &position) else {
-            // Not under its name nor beside it: it is gone, and what is there is new.
-            self.remember(&position);
-            return;
-        };
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        if size < position.offset {
+    fn resume(&mut self, mut position: Position) {
+        self.last = Some(position.clone());
+        // Under the log's name, or beside it under another.
+        if let Some(file) = self.place.find(&self.place.0, &position) {
+            let here = fs::metadata(&self.place.0).is_ok_and(|metadata| position.is(&metadata));
+            position.go_back();
+            self.opened = Some(Opened::new(file, position, !here));
             return;
         }
-        let here = fs::metadata(&self.path).is_ok_and(|metadata| is_file(&metadata, &position));
-        let opened = Opened {
-            file,
-            position,
-            leaving: None,
-            aside: !here,
-        };
-        if !here {
-            self.mark_older(&opened);
-        }
-        self.opened = Some(opened);
-    }
-
-    /// Remembers every generation that is older than this one, so that it is not read as a missed one.
-    fn mark_older(&mut self, opened: &Opened) {
-        let modified = opened
-            .file
-            .metadata()
-            .ok()
-            .and_then(|metadata| metadata.modified().ok());
-        for (time, _, position) in self.siblings() {
-            if Some(time) < modified && !is_same(&position, &opened.position) {
-                self.remember(&position);
-            }
+        // Cut or gone while nobody looked; what is newer is found once something is opened.
+        if !position.is_nowhere() && !self.go_on_in_copy(&position) {
+            self.missing += 1;
         }
     }
 
-    /// Finds generations that came and went while the last one was read.
-    fn find_missed(&mut self, last: &Opened) {
-        let modified = last
-            .file
-            .metadata()
-            .ok()
-            .and_then(|metadata| metadata.modified().ok());
-        let now = fs::metadata(&self.path).ok();
-        for (time, path, position) in self.siblings() {
-            let current = now
-                .as_ref()
-                .is_some_and(|metadata| is_file(metadata, &position));
-            let known = self.seen.iter().any(|(device, inode, head)| {
-                (*device, *inode) == (position.device, position.inode)
-                    && position.head.starts_with(head)
-            });
-            if !current && !known && Some(time) >= modified && !position.head.is_empty() {
-                self.waiting.push((path, position));
-            }
+    /// Finds generations that came and went since the last one was written to, if none is known yet. What bears the
+    /// log's name is none of them; a file that has lost the name a moment ago is, at its place among the others.
+    fn find_missed(&mut self) {
+        let Some(last) = self.last.as_ref().map(|last| last.modified) else {
+            return;
+        };
+        if !self.waiting.is_empty() {
+            return;
         }
-    }
-
-    /// Lists the uncompressed files whose names begin with the log's, without the log: oldest first, at offset 0.
-    fn siblings(&self) -> Vec<(std::time::SystemTime, PathBuf, Position)> {
-        const PACKED: [&str; 5] = ["gz", "xz", "bz2", "zst", "lz4"];
-        let Some((folder, name)) = self.path.parent().zip(self.path.file_name()) else {
-            return Vec::new();
-        };
-        let folder = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        };
-        let Ok(entries) = fs::read_dir(folder) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let packed = path
-                .extension()
-                .is_some_and(|end| PACKED.iter().any(|packed| end == *packed));
-            let beside = entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(name.as_encoded_bytes());
-            if !beside
-                || packed
-                || entry.file_name() == name
-                || !entry.file_type().is_ok_and(|kind| kind.is_file())
-            {
+        for mut found in self.place.siblings() {
+            if found.position.modified < last || found.head.is_empty() {
                 continue;
             }
-            let described = File::open(&path).and_then(|file| {
-                let metadata = file.metadata()?;
-                let head = head_of(&file, HEAD)?;
-                let position = Position {
-                    device: metadata.dev(),
-                    inode: metadata.ino(),
-                    head,
-                    offset: 0,
-                };
-                Ok((metadata.modified()?, path.clone(), position))
+            // Itself, perhaps with a late line, or a copy of it.
+            let read = self.seen.iter().rev().find(|seen| {
+                let copy = seen.head.is_whole();
+                (copy || seen.is_same_file(&found.position)) && found.holds(seen)
             });
-            found.extend(described);
+            if let Some(read) = read {
+                found.position.offset = read.offset;
+                found.position.tail = read.tail.clone();
+            }
+            if found.size > found.position.offset {
+                self.waiting.push_back(found);
+            }
         }
-        found.sort_by_key(|(time, ..)| *time);
-        found
     }
 
-    fn remember(&mut self, position: &Position) {
+    fn remember(&mut self, position: Position) {
         self.seen
-            .push((position.device, position.inode, position.head.clone()));
+            .retain(|seen| !(seen.is_same_file(&position) && seen.head == position.head));
+        self.seen.push_back(position);
         if self.seen.len() > SEEN {
-            self.seen.remove(0);
+            self.seen.pop_front();
         }
     }
-}
-
-fn is_file(metadata: &Metadata, position: &Position) -> bool {
-    (metadata.dev(), metadata.ino()) == (position.device, position.inode)
-}
-
-fn is_same(one: &Position, other: &Position) -> bool {
-    (one.device, one.inode) == (other.device, other.inode)
-}
-
-/// Reads the first bytes of a file, at most so many.
-fn head_of(file: &File, most: usize) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; most.min(HEAD)];
-    let mut filled = 0;
-    while filled < head.len() {
-        match file.read_at(head.get_mut(filled..).unwrap_or_default(), filled as u64)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    head.truncate(filled);
-    Ok(head)
-}
-
-fn same_head(opened: &Opened) -> io::Result<bool> {
-    Ok(head_of(&opened.file, opened.position.head.len())? == opened.position.head)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-
-    struct Place {
-        folder: tempfile::TempDir,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            Self {
-                folder: tempfile::tempdir().expect("a folder"),
-            }
-        }
-
-        fn log(&self) -> PathBuf {
-            self.folder.path().join("vlmcsd.log")
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            let path = self.folder.path().join(name);
-            let mut file = fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .expect("a log");
-            file.write_all(text.as_bytes()).expect("a write");
-        }
-
-        fn rename(&self, from: &str, to: &str) {
-            fs::rename(self.folder.path().join(from), self.folder.path().join(to))
-                .expect("a rename");
-        }
-    }
-
-    /// Looks until nothing has come for longer than a generation lingers.
-    fn all(tail: &mut Tail) -> String {
-        let (mut text, mut quiet) = (Vec::new(), Instant::now());
-        while quiet.elapsed() < LINGER + Duration::from_millis(100) {
-            let look = tail
-                .look(|bytes| text.extend_from_slice(bytes))
-                .expect("a look");
-            if look.bytes > 0 || look.rotation.is_some() {
-                quiet = Instant::now();
-            } else {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        String::from_utf8(text).expect("text")
-    }
-
-    #[test]
-    fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
-        let place = Place::new();
-        place.write("vlmcsd.log.1", "ancient\n");
-        place.write("vlmcsd.log", "a\n");
-        let mut tail = Tail::new(&place.log(), None);
-        assert_eq!(all(&mut tail), "a\n");
-        place.write("vlmcsd.log", "b\n");
-        place.rename("vlmcsd.log", "vlmcsd.log.2");
-        place.write("vlmcsd.log", "c\n");
-        place.rename("vlmcsd.log", "vlmcsd.log.3");
-        place.write("vlmcsd.log", "d\n");
-        place.write("vlmcsd.log.2", "late\n");
-        assert_eq!(all(&mut tail), "b\nlate\nc\nd\n");
-    }
-
-    #[test]
-    fn a_cut_file_is_read_from_its_start_also_when_it_grew_past_the_old_offset() {
-        let place = Place::new();
-        place.write("vlmcsd.log", "first\n");
-        let mut tail = Tail::new(&place.log(), None);
-        assert_eq!(all(&mut tail), "first\n");
-        fs::write(place.log(), "2\n").expect("a write");
-        assert_eq!(all(&mut tail), "2\n");
-        fs::write(place.log(), "third and longer\n").expect("a write");
-        assert_eq!(all(&mut tail), "third and longer\n");
-    }
-
-    #[test]
-    fn what_was_copied_before_the_cut_is_read_from_the_copy() {
-        let place = Place::new();
-        place.write("vlmcsd.log", "a\n");
-        let mut tail = Tail::new(&place.log(), None);
-        assert_eq!(all(&mut tail), "a\n");
-        place.write("vlmcsd.log", "b\n");
-        fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
-        fs::write(place.log(), "c\n").expect("a write");
-        assert_eq!(all(&mut tail), "b\nc\n");
-    }
-
-    #[test]
-    fn deleted_and_created_again_is_a_new_file() {
-        let place = Place::new();
-        place.write("vlmcsd.log", "a\n");
-        let mut tail = Tail::new(&place.log(), None);
-        assert_eq!(all(&mut tail), "a\n");
-        fs::remove_file(place.log()).expect("a removal");
-        assert_eq!(all(&mut tail), "");
-        place.write("vlmcsd.log", "b\n");
-        assert_eq!(all(&mut tail), "b\n");
-    }
-
-    #[test]
-    fn a_checkpoint_goes_on_in_the_file_it_was_made_for() {
-        let place = Place::new();
-        place.write("vlmcsd.log", "a\n");
-        let mut tail = Tail::new(&place.log(), None);
-        assert_eq!(all(&mut tail), "a\n");
-        let position = tail.position().cloned().expect("a position");
-        drop(tail);
-        place.write("vlmcsd.log", "b\n");
-        assert_eq!(
-            all(&mut Tail::new(&place.log(), Some(position.clone()))),
-            "b\n"
-        );
-        place.rename("vlmcsd.log", "vlmcsd.log.1");
-        place.write("vlmcsd.log", "c\n");
-        assert_eq!(
-            all(&mut Tail::new(&place.log(), Some(position.clone()))),
-            "b\nc\n"
-        );
-        // An offset beyond the end, or other first bytes, is another file.
-        let beyond = Position {
-            offset: 999,
-            ..position.clone()
-        };
-        fs::rename(place.folder.path().join("vlmcsd.log.1"), place.log()).expect("a rename");
-        assert_eq!(all(&mut Tail::new(&place.log(), Some(beyond))), "a\nb\n");
-        let other = Position {
-            head: b"x".to_vec(),
-            ..position
-        };
-        assert_eq!(all(&mut Tail::new(&place.log(), Some(other))), "a\nb\n");
-    }
-
-    #[test]
-    fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
-        let place = Place::new();
-        fs::create_dir(place.log()).expect("a folder");
-        assert!(Tail::new(&place.log(), None).look(|_| ()).is_err());
-    }
-}
+#[path = "tail_tests.rs"]
+mod tests;

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Names the side-car had before kmsctl; `notifier run` honours them where nothing else is set.
-pub const ALIASES: [&str; 5] = [
+/// Names the side-car had before kmsctl, and where secrets of its pod come from; `notifier run` honours them where
+/// nothing else is set.
+pub const ALIASES: [&str; 6] = [
     "VLMCSD_LOG",
     "SLACK_WEBHOOK_URL",
     "SLACK_CHANNEL",
     "DEDUP_WINDOW_SECONDS",
     "METRICS_PORT",
+    "REDIS_PASSWORD",
 ];
 
 /// The parts of the environment that kmsctl looks at.

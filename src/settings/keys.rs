@@ -44,6 +44,8 @@ pub enum Kind {
     Endpoint,
     /// `http://…` or `https://…`.
     Url,
+    /// `file`, `memory` or `redis://…`, which may hold a password: it is shown without.
+    Window,
 }
 
 /// One configuration key.
@@ -413,15 +415,39 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "notifier.dedup_store",
-        Kind::Word(&["file", "memory"]),
+        Kind::Window,
         r#""file""#,
-        "Where that is remembered: with the checkpoint, so that it survives a restart, or in memory.",
+        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. No TLS: keep it inside the cluster.",
+    ),
+    key(
+        "notifier.dedup_password_file",
+        Kind::Path,
+        r#""""#,
+        "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.",
+    ),
+    key(
+        "notifier.dedup_lease",
+        Kind::Deadline,
+        r#""30s""#,
+        "How long another notifier waits for one that died with a message in hand. Kept up while it lives.",
     ),
     key(
         "notifier.too_old",
         Kind::Duration,
         r#""10m""#,
         "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
+    ),
+    key(
+        "notifier.post_interval",
+        Kind::Duration,
+        r#""1s""#,
+        "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.",
+    ),
+    key(
+        "notifier.digest_from",
+        Kind::Number(2, 1000),
+        "4",
+        "From so many waiting activations on they become one message.",
     ),
     key(
         "manifest.image",

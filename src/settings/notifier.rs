@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::layers::{Layers, Origin};
 use super::values;
+use super::window::{Password, Window};
 use crate::error::{Failure, Result};
 
 /// Where the URL of the webhook comes from. The URL is a secret and never printed.
@@ -46,8 +47,14 @@ pub struct Notifier {
     pub listen: SocketAddr,
     /// Each client and product is posted once within this time.
     pub dedup_window: Duration,
-    /// The window survives a restart.
-    pub dedup_survives: bool,
+    /// Where that is remembered.
+    pub dedup: Window,
+    /// How long another notifier waits for one that died with a message in hand.
+    pub dedup_lease: Duration,
+    /// Least time between two messages.
+    pub post_interval: Duration,
+    /// From so many waiting activations on they become one message.
+    pub digest_from: usize,
     /// A first start posts nothing older than this.
     pub too_old: Duration,
 }
@@ -103,8 +110,29 @@ impl Notifier {
                 )
             })?,
             dedup_window,
-            dedup_survives: layers.text("notifier.dedup_store") == "file",
+            dedup: window(layers, environment)?,
+            dedup_lease: duration("notifier.dedup_lease")?,
+            post_interval: duration("notifier.post_interval")?,
+            digest_from: layers.text("notifier.digest_from").parse().unwrap_or(4),
             too_old: duration("notifier.too_old")?,
         })
     }
+}
+
+/// Reads where the window is remembered, with the password from its file or the environment.
+fn window(layers: &Layers, environment: &Environment) -> Result<Window> {
+    let mut window = Window::parse(layers.text("notifier.dedup_store")).map_err(|problem| {
+        Failure::usage(format!(
+            "Wrong value for `notifier.dedup_store`: {problem}."
+        ))
+    })?;
+    if let Window::Redis(server) = &mut window {
+        let file = layers.text("notifier.dedup_password_file");
+        if !file.is_empty() {
+            server.password = Password::File(environment.expand(file));
+        } else if let Some(password) = environment.variable("REDIS_PASSWORD") {
+            server.password = Password::Text(password.to_owned());
+        }
+    }
+    Ok(window)
 }

@@ -122,6 +122,14 @@ fn url(text: &str) -> Result<(), String> {
     }
 }
 
+/// Returns a value as it may be shown: without a password.
+pub fn shown(kind: Kind, text: &str) -> String {
+    if kind == Kind::Window {
+        return super::window::shown(text);
+    }
+    text.to_owned()
+}
+
 /// Checks a value's text against its key's kind.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
@@ -174,6 +182,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         }),
         Kind::Endpoint => endpoint(text).map(drop),
         Kind::Url => url(text),
+        Kind::Window => super::window::Window::parse(text).map(drop),
         Kind::Fingerprint => fingerprint(text),
     }
 }

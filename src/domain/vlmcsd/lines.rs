@@ -47,6 +47,16 @@ impl Lines {
         self.discarding = false;
     }
 
+    /// Returns whether the line at hand is being thrown away up to its end.
+    pub fn is_discarding(&self) -> bool {
+        self.discarding
+    }
+
+    /// Throws the line at hand away up to its end: it began before what is fed now.
+    pub fn discard(&mut self) {
+        self.discarding = true;
+    }
+
     fn keep(&mut self, rest: &[u8]) {
         if self.discarding || rest.is_empty() {
             return;

@@ -46,9 +46,13 @@ pub struct Open {
 }
 
 impl Open {
-    /// Makes the set again from what [`Open::iter`] gave.
-    pub fn restore(connections: impl IntoIterator<Item = (u64, Connection)>) -> Self {
-        let mut open = Self::default();
+    /// Makes the set again from what [`Open::iter`] gave. `newest` is the number of connections there ever were: a
+    /// number that a request still remembers must not be given to another connection.
+    pub fn restore(connections: impl IntoIterator<Item = (u64, Connection)>, newest: u64) -> Self {
+        let mut open = Self {
+            newest,
+            ..Self::default()
+        };
         for (number, connection) in connections.into_iter().take(MOST) {
             open.numbers.insert(connection.peer, number);
             open.newest = open.newest.max(number);

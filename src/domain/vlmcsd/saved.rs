@@ -52,7 +52,7 @@ impl Log {
             machines.learn(machine, addresses);
         }
         Self {
-            open: Open::restore(saved.open),
+            open: Open::restore(saved.open, saved.tally.connections),
             machines,
             guesses: saved.guesses,
             blocks: saved.blocks,

@@ -1,0 +1,312 @@
+//! Rotations of every kind, as the tail sees them.
+
+use super::*;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+struct Room {
+    folder: tempfile::TempDir,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("vlmcsd.log")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("a log");
+        file.write_all(text.as_bytes()).expect("a write");
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.folder.path().join(from), self.folder.path().join(to)).expect("a rename");
+    }
+}
+
+/// Looks until nothing has come for longer than a generation lingers.
+fn all(tail: &mut Tail) -> String {
+    let (mut text, mut quiet) = (Vec::new(), Instant::now());
+    while quiet.elapsed() < LINGER + Duration::from_millis(100) {
+        let look = tail
+            .look(|bytes| text.extend_from_slice(bytes))
+            .expect("a look");
+        if look.bytes > 0 || look.rotation.is_some() {
+            quiet = Instant::now();
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    String::from_utf8(text).expect("text")
+}
+
+#[test]
+fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
+    let place = Room::new();
+    place.write("vlmcsd.log.1", "ancient\n");
+    let lately = 1_750_000_000;
+    fs::File::options()
+        .write(true)
+        .open(place.folder.path().join("vlmcsd.log.1"))
+        .and_then(|file| {
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_749_999_999))
+        })
+        .expect("an old file");
+    place.write("vlmcsd.log.0", "lately\n");
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(lately), vec![]);
+    assert_eq!(all(&mut tail), "lately\na\n");
+    place.write("vlmcsd.log", "b\n");
+    place.rename("vlmcsd.log", "vlmcsd.log.2");
+    place.write("vlmcsd.log", "c\n");
+    place.rename("vlmcsd.log", "vlmcsd.log.3");
+    place.write("vlmcsd.log", "d\n");
+    place.write("vlmcsd.log.2", "late\n");
+    assert_eq!(all(&mut tail), "b\nlate\nc\nd\n");
+}
+
+#[test]
+fn a_cut_file_is_read_from_its_start_also_when_it_grew_past_the_old_offset() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "first\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "first\n");
+    fs::write(place.log(), "2\n").expect("a write");
+    assert_eq!(all(&mut tail), "2\n");
+    fs::write(place.log(), "third and longer\n").expect("a write");
+    assert_eq!(all(&mut tail), "third and longer\n");
+}
+
+#[test]
+fn what_was_copied_before_the_cut_is_read_from_the_copy() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    place.write("vlmcsd.log", "b\n");
+    fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
+    fs::write(place.log(), "c\n").expect("a write");
+    assert_eq!(all(&mut tail), "b\nc\n");
+}
+
+#[test]
+fn deleted_and_created_again_is_a_new_file() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    fs::remove_file(place.log()).expect("a removal");
+    assert_eq!(all(&mut tail), "");
+    place.write("vlmcsd.log", "b\n");
+    assert_eq!(all(&mut tail), "b\n");
+}
+
+#[test]
+fn a_checkpoint_goes_on_in_the_file_it_was_made_for() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    let position = tail.position().cloned().expect("a position");
+    drop(tail);
+    let resumed = |position: &Position| Tail::new(&place.log(), position.clone(), vec![]);
+    place.write("vlmcsd.log", "b\n");
+    assert_eq!(all(&mut resumed(&position)), "b\n");
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    place.write("vlmcsd.log", "c\n");
+    assert_eq!(all(&mut resumed(&position)), "b\nc\n");
+    // An offset beyond the end, or other first bytes, is another file.
+    let beyond = Position {
+        offset: 999,
+        ..position.clone()
+    };
+    fs::rename(place.folder.path().join("vlmcsd.log.1"), place.log()).expect("a rename");
+    assert_eq!(all(&mut resumed(&beyond)), "a\nb\n");
+    fs::write(place.log(), "x\ny\n").expect("a write");
+    assert_eq!(all(&mut resumed(&position)), "x\ny\n");
+}
+
+#[test]
+fn what_was_rotated_while_nobody_looked_is_read_once() {
+    for vanished in [false, true] {
+        let place = Room::new();
+        place.write("vlmcsd.log", "a\n");
+        let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+        assert_eq!(all(&mut tail), "a\n");
+        place.rename("vlmcsd.log", "vlmcsd.log.1");
+        place.write("vlmcsd.log", "b\n");
+        assert_eq!(all(&mut tail), "b\n");
+        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        drop(tail);
+        for (number, text) in [(2, "c\n"), (3, "d\n")] {
+            place.rename("vlmcsd.log", &format!("vlmcsd.log.{number}"));
+            std::thread::sleep(Duration::from_millis(10));
+            place.write("vlmcsd.log", text);
+        }
+        if vanished {
+            fs::remove_file(place.folder.path().join("vlmcsd.log.2")).expect("a removal");
+        }
+        let mut tail = Tail::new(&place.log(), position, seen);
+        let mut missing = 0;
+        let mut text = Vec::new();
+        for _ in 0..100 {
+            let look = tail
+                .look(|bytes| text.extend_from_slice(bytes))
+                .expect("a look");
+            missing += usize::from(look.rotation == Some(Rotation::Missing));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "c\nd\n",
+            "vanished: {vanished}"
+        );
+        assert_eq!(missing, usize::from(vanished));
+    }
+}
+
+#[test]
+fn what_was_copied_and_cut_while_nobody_looked_is_read_from_the_copies() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+    drop(tail);
+    for (number, text) in [(1, "b\n"), (2, "c\n"), (3, "d\n")] {
+        place.write("vlmcsd.log", text);
+        fs::copy(
+            place.log(),
+            place.folder.path().join(format!("vlmcsd.log.{number}")),
+        )
+        .expect("a copy");
+        fs::write(place.log(), "").expect("a cut");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    place.write("vlmcsd.log", "e\n");
+    let mut tail = Tail::new(&place.log(), position, seen);
+    assert_eq!(all(&mut tail), "b\nc\nd\ne\n");
+}
+
+#[test]
+fn an_empty_log_that_is_filled_copied_and_cut_between_two_looks_loses_nothing() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "a\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "a\n");
+    fs::write(place.log(), "").expect("a cut");
+    assert_eq!(all(&mut tail), "");
+    std::thread::sleep(Duration::from_millis(10));
+    place.write("vlmcsd.log", "b\n");
+    fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
+    fs::write(place.log(), "c\n").expect("a cut");
+    assert_eq!(all(&mut tail), "b\nc\n");
+    assert_eq!(all(&mut tail), "");
+}
+
+#[test]
+fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_nothing() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "");
+    place.write("vlmcsd.log", "a\n");
+    fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
+    std::thread::sleep(Duration::from_millis(10));
+    fs::write(place.log(), "").expect("a cut");
+    assert_eq!(all(&mut tail), "");
+    let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+    drop(tail);
+    std::thread::sleep(Duration::from_millis(10));
+    place.write("vlmcsd.log", "b\n");
+    place.rename("vlmcsd.log", "vlmcsd.log.2");
+    std::thread::sleep(Duration::from_millis(10));
+    place.write("vlmcsd.log", "c\n");
+    let mut tail = Tail::new(&place.log(), position, seen);
+    assert_eq!(all(&mut tail), "a\nb\nc\n");
+}
+
+#[test]
+fn a_copy_that_somebody_made_and_a_name_that_comes_back_are_not_read_twice() {
+    let place = Room::new();
+    let long = format!("{}\n", "x".repeat(300));
+    place.write("vlmcsd.log", &long);
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), long);
+    fs::copy(place.log(), place.folder.path().join("vlmcsd.log.bak")).expect("a copy");
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    place.write("vlmcsd.log", "b\n");
+    assert_eq!(all(&mut tail), "b\n");
+    place.rename("vlmcsd.log", "vlmcsd.log.2");
+    place.write("vlmcsd.log", "");
+    assert_eq!(all(&mut tail), "");
+    place.rename("vlmcsd.log.2", "vlmcsd.log");
+    place.write("vlmcsd.log", "c\n");
+    assert_eq!(all(&mut tail), "c\n");
+}
+
+#[test]
+fn generations_that_start_alike_are_all_read() {
+    let place = Room::new();
+    let head = format!("{}\n", "x".repeat(300));
+    place.write("vlmcsd.log", &format!("{head}a\n"));
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), format!("{head}a\n"));
+    // Cut, and grown past the old offset with the same first bytes.
+    fs::write(place.log(), format!("{head}b\nb\n")).expect("a write");
+    assert_eq!(all(&mut tail), format!("{head}b\nb\n"));
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    place.write("vlmcsd.log", &format!("{head}c\nc\n"));
+    place.rename("vlmcsd.log", "vlmcsd.log.2");
+    place.write("vlmcsd.log", "d\n");
+    assert_eq!(all(&mut tail), format!("{head}c\nc\nd\n"));
+}
+
+#[test]
+fn a_new_file_with_an_old_inode_is_a_new_file() {
+    let place = Room::new();
+    let mut reused = 0;
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    for round in 0..20 {
+        place.write("vlmcsd.log", &format!("{round}\n"));
+        let inode = fs::metadata(place.log())
+            .map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata))
+            .ok();
+        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        reused += usize::from(Some(position.inode) == inode);
+        drop(tail);
+        tail = Tail::new(&place.log(), position, seen);
+        let mut text = Vec::new();
+        for _ in 0..3 {
+            tail.look(|bytes| text.extend_from_slice(bytes))
+                .expect("a look");
+        }
+        assert_eq!(String::from_utf8_lossy(&text), format!("{round}\n"));
+        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        // Not held open, so that the file system may use the inode again.
+        tail = Tail::new(Path::new("/nonexistent/log"), position, seen);
+        fs::remove_file(place.log()).expect("a removal");
+    }
+    eprintln!("{reused} of 20 inodes were used again");
+}
+
+#[test]
+fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
+    let place = Room::new();
+    fs::create_dir(place.log()).expect("a folder");
+    assert!(
+        Tail::new(&place.log(), Position::since(0), vec![])
+            .look(|_| ())
+            .is_err()
+    );
+}

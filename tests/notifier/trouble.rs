@@ -1,0 +1,422 @@
+//! Everything around the notifier goes wrong, and it neither ends nor loses what it could have kept.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::pods::{
+    Answer, FakeSlack, Pod, activate, activation, append, eventually, is, stamp,
+};
+use crate::support::skip::skip;
+
+#[test]
+fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    slack.wait_for(1);
+    assert_eq!(running.stop().0, Some(0));
+    let newest = pod.state().join("checkpoint");
+    let previous = pod.state().join("checkpoint.previous");
+    let whole = std::fs::read(&newest).expect("a checkpoint");
+    for broken in [&b""[..], b"{}", &whole[..whole.len() - 9], &[0; 10_000]] {
+        std::fs::copy(&newest, &previous).expect("a copy");
+        std::fs::write(&newest, broken).expect("a write");
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        running.wait_metric("kms_log_lines_total", |lines| lines >= 24.0);
+        let (code, _, err) = running.stop();
+        assert!(
+            code == Some(0) && err.contains("the one before it is used"),
+            "{err}"
+        );
+    }
+    assert_eq!(slack.told().len(), 1, "the window was not forgotten");
+    std::fs::write(&newest, "x").expect("a write");
+    std::fs::write(&previous, "y").expect("a write");
+    // What happened long ago is counted and not posted.
+    let old = activation(2)
+        .iter()
+        .map(|text| format!("2026-01-01 00:00:00: {text}\n"))
+        .collect::<String>();
+    let text = std::fs::read(pod.log()).expect("a log");
+    std::fs::write(pod.log(), [old.as_bytes(), &text].concat()).expect("a log");
+    let running = pod.start();
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
+        is(count, 6.0)
+    });
+    slack.wait_for(2);
+    let (code, _, err) = running.stop();
+    assert!(
+        code == Some(0) && err.contains("Both checkpoints are broken"),
+        "{err}"
+    );
+    assert!(
+        slack.told().iter().all(|text| !text.contains("PC-2")),
+        "too old to tell"
+    );
+    // A folder in the checkpoint's place cannot be written over: said, counted, and no end.
+    std::fs::remove_file(&newest).expect("a removal");
+    let _ = std::fs::remove_file(pod.state().join("checkpoint.new"));
+    std::fs::create_dir_all(pod.state().join("checkpoint.new/x")).expect("a folder");
+    let running = pod.start();
+    activate(&pod.log(), 3);
+    assert!(eventually(|| slack
+        .told()
+        .iter()
+        .any(|text| text.contains("PC-3"))));
+    running.wait_metric("kms_checkpoint_failures_total", |count| count > 0.0);
+    let (code, _, err) = running.stop();
+    assert!(
+        code == Some(0) && err.matches("cannot be written").count() == 1,
+        "{err}"
+    );
+}
+
+/// Returns the notifier in mounts of its own, made by `script`.
+fn mounted(pod: &Pod, script: &str) -> Option<Command> {
+    let probe = Command::new("unshare").args(["-m", "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        skip(
+            "a full disk and a read-only log",
+            "mounts of one's own need root and unshare",
+        );
+        return None;
+    }
+    let inner = pod.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", &format!("{script} && exec \"$0\" \"$@\"")])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(pod.environment.home());
+    Some(command)
+}
+
+#[test]
+fn a_full_disk_stops_no_message_and_heals_when_there_is_room() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    std::fs::create_dir_all(pod.state()).expect("a folder");
+    let state = pod.state().display().to_string();
+    let script = format!(
+        "mount -t tmpfs -o size=256k none {state} && dd if=/dev/zero of={state}/ballast bs=1k count=252 2>/dev/null"
+    );
+    let Some(command) = mounted(&pod, &script) else {
+        return;
+    };
+    activate(&pod.log(), 1);
+    let running = pod.start_quickly(command);
+    slack.wait_for(1);
+    for number in 2..60 {
+        activate(&pod.log(), number);
+    }
+    running.wait_metric("kms_checkpoint_failures_total", |count| count > 0.0);
+    running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+    running.wait_metric("kms_log_lines_total", |lines| is(lines, 59.0 * 24.0));
+    let inside = format!("/proc/{}/root{state}", running.id());
+    std::fs::remove_file(format!("{inside}/ballast")).expect("room again");
+    let newest = format!("{inside}/checkpoint");
+    let size = std::fs::metadata(pod.log()).expect("a log").len();
+    let healed = eventually(|| {
+        std::fs::read_to_string(&newest)
+            .is_ok_and(|text| text.contains(&format!("\"offset\":{size}")))
+    });
+    assert!(
+        healed,
+        "the checkpoint is written once there is room, without a new line"
+    );
+    let (code, _, err) = running.stop();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        err.matches("checkpoint cannot be written").count(),
+        1,
+        "{err}"
+    );
+}
+
+#[test]
+fn a_read_only_log_directory_is_enough() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let folder = pod.log().parent().expect("a folder").display().to_string();
+    let Some(command) = mounted(
+        &pod,
+        &format!("mount --bind {folder} {folder} && mount -o remount,ro,bind {folder}"),
+    ) else {
+        return;
+    };
+    let running = pod.start_quickly(command);
+    activate(&pod.log(), 1);
+    slack.wait_for(1);
+    std::fs::rename(pod.log(), pod.log().with_extension("log.1")).expect("a rotation");
+    activate(&pod.log(), 2);
+    slack.wait_for(2);
+    let (code, _, err) = running.stop();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_log_that_is_no_file_is_told_and_never_opened() {
+    let slack = FakeSlack::start(&[]);
+    for pipe in [true, false] {
+        let pod = Pod::new(&slack);
+        if pipe {
+            let made = Command::new("mkfifo").arg(pod.log()).status();
+            assert!(made.is_ok_and(|status| status.success()));
+        } else {
+            std::fs::create_dir(pod.log()).expect("a folder");
+        }
+        let running = pod.start();
+        std::thread::sleep(Duration::from_millis(400));
+        let ready = running.get("/readyz").expect("an answer");
+        assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+        assert!(
+            running
+                .get("/healthz")
+                .is_some_and(|page| page.starts_with("HTTP/1.1 200"))
+        );
+        if pipe {
+            std::fs::remove_file(pod.log()).expect("a removal");
+        } else {
+            std::fs::remove_dir(pod.log()).expect("a removal");
+        }
+        let before = slack.told().len();
+        activate(&pod.log(), 1);
+        slack.wait_for(before + 1);
+        let (code, _, err) = running.stop();
+        assert_eq!(code, Some(0));
+        assert_eq!(err.matches("not a regular file").count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn two_notifiers_on_one_checkpoint_are_refused() {
+    let slack = FakeSlack::start(&[]);
+    let mut pod = Pod::new(&slack);
+    let listen = format!("127.0.0.1:{}", crate::support::pods::free_port());
+    let first = pod.start();
+    pod.set("KMSCTL_NOTIFIER_LISTEN", &listen);
+    let mut second = pod.start_quickly(pod.command(&[]));
+    assert!(eventually(|| second.has_ended()));
+    let (code, _, err) = second.ended();
+    assert!(
+        code == Some(6) && err.contains("another notifier uses"),
+        "{err}"
+    );
+    // A killed one leaves no lock behind.
+    first.kill();
+    pod.set("KMSCTL_NOTIFIER_LISTEN", &format!("127.0.0.1:{}", pod.port));
+    assert_eq!(pod.start().stop().0, Some(0));
+}
+
+#[test]
+fn a_giant_line_and_forged_ones_cost_themselves_only() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let mut log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(pod.log())
+        .expect("a log");
+    activate(&pod.log(), 1);
+    // 10 MB without a newline; the notifier dies in the middle of it.
+    let forged = format!("x{}IPv4 connection accepted: 9.9.9.9:9.", stamp());
+    let piece = forged.repeat(5_000_000 / forged.len());
+    log.write_all(piece.as_bytes()).expect("a write");
+    let running = pod.start();
+    slack.wait_for(1);
+    let length = std::fs::metadata(pod.log()).expect("a log").len();
+    let checkpoint = pod.state().join("checkpoint");
+    let read = eventually(|| {
+        std::fs::read_to_string(&checkpoint)
+            .is_ok_and(|text| text.contains(&format!("\"offset\":{length}")))
+    });
+    assert!(read, "the checkpoint follows into the giant line");
+    running.kill();
+    log.write_all(piece.as_bytes()).expect("a write");
+    log.write_all(b"\n").expect("a write");
+    let mut lines = activation(2);
+    lines.insert(2, "IPv4 connection closed: 1.2.3.4:5.".to_owned());
+    lines.insert(2, "x: IPv4 connection accepted: 8.8.8.8:5.".to_owned());
+    append(&pod.log(), &lines);
+    log.write_all(b"\xff\xfe\x00\r\x0b\n\n").expect("a write");
+    activate(&pod.log(), 3);
+    let running = pod.start();
+    slack.wait_for(3);
+    let page = running.get("/metrics").expect("a page");
+    assert!(
+        page.contains("kms_connection_probes_total{source=\"external\"} 0"),
+        "{page}"
+    );
+    assert!(page.contains("kms_open_connections 0"), "{page}");
+    running.stop();
+    assert_eq!(slack.clients().len(), 3);
+}
+
+#[test]
+fn a_flood_of_connections_is_counted_to_the_last() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    let mut text = String::new();
+    for number in 0..20_000_u32 {
+        let peer = format!(
+            "203.0.{}.{}:{}",
+            number / 250 % 250,
+            number % 250 + 1,
+            1024 + number
+        );
+        text += &format!(
+            "{0}IPv4 connection accepted: {peer}.\n{0}IPv4 connection closed: {peer}.\n",
+            stamp()
+        );
+    }
+    std::fs::write(pod.log(), text).expect("a log");
+    activate(&pod.log(), 1);
+    slack.wait_for(1);
+    running.wait_metric(
+        "kms_connection_probes_total{source=\"external\"}",
+        |count| is(count, 20_000.0),
+    );
+    // Connections that never close are forgotten in the end, and counted.
+    let open: Vec<String> = (0..6_000_u32)
+        .map(|number| format!("IPv4 connection accepted: 203.0.113.9:{}.", 1_024 + number))
+        .collect();
+    append(&pod.log(), &open);
+    running.wait_metric("kms_open_connections", |count| is(count, 4_096.0));
+    running.wait_metric("kms_log_anomalies_total{kind=\"evicted\"}", |count| {
+        is(count, 1_904.0)
+    });
+    running.stop();
+}
+
+#[test]
+fn the_webhook_is_read_again_and_never_printed() {
+    let (first, second) = (FakeSlack::start(&[]), FakeSlack::start(&[]));
+    let mut pod = Pod::new(&first);
+    let file = pod.environment.home().join("webhook");
+    pod.unset("SLACK_WEBHOOK_URL");
+    pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
+        count > 0.0
+    });
+    replace(&file, "http://hooks.slack.com/services/SECRET");
+    std::thread::sleep(Duration::from_millis(1_200));
+    replace(&file, &first.url);
+    first.wait_for(1);
+    replace(&file, &format!("{}\n", second.url));
+    activate(&pod.log(), 2);
+    second.wait_for(1);
+    let (code, out, err) = running.stop();
+    assert_eq!((code, first.told().len()), (Some(0), 1));
+    assert!(
+        err.contains("webhook's file") && err.contains("no https:// address"),
+        "{err}"
+    );
+    assert!(!(out + &err).contains("SECRET"));
+    // None at all: everything is counted, and that is said.
+    pod.unset("KMSCTL_NOTIFIER_WEBHOOK_FILE");
+    let running = pod.start();
+    activate(&pod.log(), 3);
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
+        is(count, 1.0)
+    });
+    let (code, _, err) = running.stop();
+    assert!(
+        code == Some(0) && err.contains("There is no webhook"),
+        "{err}"
+    );
+}
+
+/// Replaces a file as a secret's volume does: never half.
+fn replace(file: &Path, text: &str) {
+    let aside = file.with_extension("new");
+    std::fs::write(&aside, text).expect("a file");
+    std::fs::rename(aside, file).expect("a rename");
+}
+
+#[test]
+fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
+    let slack = FakeSlack::start(&[Answer::Slow(1_500)]);
+    let pod = Pod::new(&slack);
+    let running = pod.start_quickly(pod.command(&["--echo=all"]));
+    activate(&pod.log(), 1);
+    assert!(eventually(|| slack.taken().len() == 1));
+    for number in 2..12 {
+        activate(&pod.log(), number);
+    }
+    running.wait_metric("kms_log_lines_total", |lines| is(lines, 264.0));
+    let (code, out, _) = running.stop();
+    assert_eq!(code, Some(0));
+    let told = slack.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].contains("KMS activation: 10 while"), "{told:?}");
+    let events: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(events.len(), 11);
+    assert!(
+        events
+            .iter()
+            .all(|event| event["event"] == "activation" && event["decision"] == "post")
+    );
+    let running = pod.start();
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    assert_eq!(slack.taken().len(), 2, "nothing is repeated");
+}
+
+#[test]
+fn less_than_a_second_between_messages_is_for_this_machine_only() {
+    let slack = FakeSlack::start(&[]);
+    let mut pod = Pod::new(&slack);
+    pod.set("KMSCTL_NOTIFIER_POST_INTERVAL", "2s");
+    let running = pod.start();
+    let began = std::time::Instant::now();
+    for number in 0..3 {
+        activate(&pod.log(), number);
+    }
+    slack.wait_for(3);
+    assert!(
+        began.elapsed() >= Duration::from_secs(4),
+        "two pauses of 2 s"
+    );
+    running.stop();
+}
+
+#[test]
+fn answers_that_are_not_slacks_are_not_believed() {
+    let slack = FakeSlack::start(&[
+        Answer::Say(200, "", "<html>log in first</html>"),
+        Answer::Say(302, "Location: http://127.0.0.1:1/\r\n", ""),
+        Answer::Say(503, "Retry-After: 1\r\n", ""),
+    ]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    assert!(
+        eventually(|| slack.taken().len() == 4),
+        "{:?}",
+        slack.taken()
+    );
+    running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| {
+        is(count, 1.0)
+    });
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
+        is(count, 3.0)
+    });
+    let (_, _, err) = running.stop();
+    assert!(err.contains("web page answers in Slack's place"), "{err}");
+}
