@@ -372,3 +372,22 @@ fn unended(carried: &mut Carried, why: &str) {
     carried.failure =
         Some(Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn clauses_become_sentences_and_names_stay_as_they_are() {
+        for (clause, wanted) in [
+            ("it is so already", "It is so already."),
+            ("pf does not run the rule", "pf does not run the rule."),
+            (
+                "anna@desk is making a change",
+                "anna@desk is making a change.",
+            ),
+        ] {
+            assert_eq!(sentence(clause), wanted);
+        }
+    }
+}

@@ -223,6 +223,13 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     assert!(firewall.config().contains("<hostname>renamed<"));
     assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
     is_old(&mut firewall);
+    // He has loaded the cut one, waits for pfSense's lock, and saves it over the good one; the job mends that.
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 5));
+    assert!(firewall.config().contains("<hostname>firewall<"));
+    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
+    assert!(other.expect("it is there").contains("<hostname>renamed<"));
+    is_old(&mut firewall);
     // He has loaded and saved the cut one.
     let (mut firewall, outcome) = cut(&format!("{number} writer"));
     assert!(firewall.config().contains("<hostname>firewall<"));

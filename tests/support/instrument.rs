@@ -13,6 +13,10 @@ const PARTS: [&str; 5] = [
     include_str!("../../src/firewall/agent/write.php"),
 ];
 
+/// What stands in the place of writing, once the stand-in is loaded.
+const FULL_DISK: &str =
+    "(function_exists('shim_fwrite') ? shim_fwrite($file, $text) : @fwrite($file, $text))";
+
 /// Marks the moments in a script.
 pub fn instrument(script: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(script).expect("text");
@@ -30,7 +34,7 @@ pub fn instrument(script: &[u8]) -> Vec<u8> {
 }
 
 fn mark(text: &str) -> String {
-    let text = text.replace("@fwrite($file, $text)", "shim_fwrite($file, $text)");
+    let text = text.replace("@fwrite($file, $text)", FULL_DISK);
     let mut marked = String::with_capacity(text.len() * 2);
     for line in text.split_inclusive('\n') {
         marked.push_str(line);
@@ -51,7 +55,7 @@ pub fn sed() -> String {
         .collect();
     format!(
         "/^function ({})\\(.*\\{{$/a\\\n\tif (function_exists('shim_step')) {{ shim_step(__FUNCTION__); }}\n\
-         s/@fwrite\\(\\$file, \\$text\\)/shim_fwrite($file, $text)/\n",
+         s/@fwrite\\(\\$file, \\$text\\)/{FULL_DISK}/\n",
         names.join("|")
     )
 }

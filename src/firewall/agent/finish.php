@@ -15,12 +15,11 @@ function kmsctl_worth_a_look($request) {
 	if ($stored === null || $stored['phase'] === 'ended') {
 		return $stored === null || kmsctl_is_due($stored);
 	}
-	return kmsctl_mend($stored, dirname(__DIR__));
+	return kmsctl_mend($stored['id'], dirname(__DIR__));
 }
 
 /* Puts a whole config.xml in the place of a cut one; false if another process is at work on it. */
-function kmsctl_mend($stored, $conf) {
-	$id = $stored['id'];
+function kmsctl_mend($id, $conf) {
 	$lock = @fopen(__DIR__ . '/lock', 'c+e');
 	if ($lock === false || !flock($lock, LOCK_EX | LOCK_NB)) {
 		return false;
@@ -31,8 +30,7 @@ function kmsctl_mend($stored, $conf) {
 	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
 		if (preg_match('#<revision>.*?<description>(.*?)</description>#s', (string) $cut, $found)
 		    && strpos($found[1], "kmsctl {$id}: ") === false) {
-			$stored['outcome']['lost_update'] = kmsctl_keep_damaged($id, __DIR__, "{$conf}/config.xml");
-			kmsctl_put_file(__DIR__ . "/change-{$id}.json", kmsctl_encode($stored));
+			$kept = kmsctl_keep_damaged($id, __DIR__, "{$conf}/config.xml");
 		}
 		/* If somebody wrote between our reading and our writing, his version is the one before the damage. */
 		if (preg_match('#<revision>.*?<time>([0-9]+)</time>#s', $copy, $found)) {
@@ -42,6 +40,12 @@ function kmsctl_mend($stored, $conf) {
 		@unlink("{$conf}/.kmsctl-mend.xml");
 		if (@link($source, "{$conf}/.kmsctl-mend.xml")) {
 			@rename("{$conf}/.kmsctl-mend.xml", "{$conf}/config.xml");
+		}
+		/* Read again under the lock: what was read before may be older than what the process before us has noted. */
+		$stored = isset($kept) ? kmsctl_read_stored(__DIR__ . "/change-{$id}.json") : null;
+		if ($stored !== null) {
+			$stored['outcome']['lost_update'] = $kept;
+			kmsctl_put_file(__DIR__ . "/change-{$id}.json", kmsctl_encode($stored));
 		}
 	}
 	flock($lock, LOCK_UN);
