@@ -170,7 +170,8 @@ impl LiveBox {
             .find(|line| line.contains(&format!("ridentifier {TRACKER}")))?;
         let from = line.find("max-src-conn ");
         let caps = from.map(|from| {
-            let caps = line[from..].split(", src.track").next().unwrap_or_default();
+            let caps = line[from..].split(')').next().unwrap_or_default();
+            let caps = caps.split(", src.track").next().unwrap_or_default();
             caps.split(", overload").next().unwrap_or_default()
         });
         Some(caps.unwrap_or("none").to_owned())
