@@ -359,7 +359,7 @@ impl Verdict<'_> {
         let true_code = match (self.shown.code, outcome) {
             (Some(0), "done") => new || unnoted,
             (Some(1 | 5 | 6), _) | (Some(7), "rolled-back") => old,
-            (Some(7), "unverified") => true,
+            (Some(7 | 8), "unverified") => true,
             _ => false,
         };
         if !true_code {
@@ -375,7 +375,14 @@ impl Verdict<'_> {
         let expected = match self.shown.code {
             Some(0) => !refused,
             Some(6) => !calm && !link_only,
-            Some(7) => !calm && !link_only || self.plan.table == "after down",
+            Some(7) => !calm && !link_only,
+            // It is not known where nobody is left to ask, or the firewall has no room to make its answer final.
+            Some(8) => {
+                matches!(self.plan.fault, "down" | "power")
+                    || self.plan.table == "after down"
+                    || self.plan.trouble.starts_with("disk")
+                    || self.plan.fault == "full"
+            }
             _ => !calm && !link_only && !refused,
         };
         if !expected {
