@@ -113,6 +113,8 @@ pub struct Entry {
     pub undone_by: Option<String>,
     /// The change that kept it.
     pub kept_by: Option<String>,
+    /// The later change of the same rules that disarmed its way back.
+    pub superseded_by: Option<String>,
 }
 
 impl Entry {
@@ -169,6 +171,7 @@ pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec
                 finish: None,
                 undone_by: None,
                 kept_by: None,
+                superseded_by: None,
             }),
             Event::Ended { id, finish } => settle(&mut entries, id, finish),
             Event::Recovered { .. } => {}
@@ -194,7 +197,15 @@ fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
         Operation::Keep { id } => Some(id.as_str().to_owned()),
         _ => None,
     };
+    let steps = finish.outcome.iter().flat_map(|outcome| &outcome.steps);
+    let superseded: Vec<&str> = steps
+        .filter(|step| step.name == "supersede" && step.ok)
+        .map(|step| step.detail.as_str())
+        .collect();
     for other in entries.iter_mut() {
+        if superseded.contains(&other.plan.id.as_str()) {
+            other.superseded_by = Some(id.to_owned());
+        }
         if undone.as_deref() == Some(other.plan.id.as_str()) {
             other.undone_by = Some(id.to_owned());
         }

@@ -69,7 +69,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 15] = [
+    let scenarios: [Case<F>; 17] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -82,7 +82,9 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("an unknown id can be called off", called_off),
         ("a temporary change is taken back", taken_back),
         ("a temporary change is kept", kept),
-        ("a way back leaves other people's changes alone", left_alone),
+        ("a later change disarms an older way back", superseded),
+        ("a rule without a tracker is closed and opened", untracked),
+        ("a rule that shares its tracker is closed", shared_tracker),
         ("what cannot work is refused", refused),
         ("leftovers are told and removed, and nothing else", cleaned),
     ];
@@ -601,20 +603,89 @@ fn kept(firewall: &mut impl Firewall) {
     assert!(matches!(keep(firewall, "k2"), Kept::Reverted { .. }));
 }
 
-fn left_alone(firewall: &mut impl Firewall) {
-    temporary(firewall, "l1", caps(Some(5), None));
-    done(firewall, "l2", caps(Some(7), None));
-    firewall.deadline(&id("l1"));
-    firewall.minute();
-    open_with(firewall, (Some(7), None));
-    assert_eq!(reading(firewall).armed, vec![]);
-    let Answer::Ended { outcome } = answer(firewall, "l1", false) else {
+/// Whatever its time and whatever the rules are then: a change that was proven since is not taken back by an older one.
+fn superseded(firewall: &mut impl Firewall) {
+    temporary(firewall, "s1", Change::Disable);
+    done(firewall, "s2", Change::Enable);
+    assert_eq!(reading(firewall).armed, vec![], "s2 stands in its place");
+    // What the rules are now is what the first had made of them.
+    done(firewall, "s3", Change::Disable);
+    let Answer::Ended { outcome } = answer(firewall, "s1", false) else {
         panic!("it has ended")
     };
+    let reverted = outcome.reverted.expect("why it did not fire");
     assert_eq!(
-        outcome.reverted.map(|reverted| reverted.result),
-        Some(Ending::Stale)
+        (reverted.result, reverted.message.as_str()),
+        (Ending::Stale, "superseded by s2")
     );
+    for _ in 0..3 {
+        firewall.minute();
+    }
+    assert_eq!(exposure(firewall), (None, None), "it stays closed");
+
+    // One over the other would lead back to what was temporary.
+    temporary(firewall, "s4", Change::Enable);
+    let (second, _) = temporary(firewall, "s5", caps(Some(5), None));
+    assert_eq!(second.result, Ending::Refused, "{second:#?}");
+    assert!(second.message.contains("s4"), "{}", second.message);
+    let undone = done(firewall, "s6", Change::Disable);
+    let step = undone.steps.iter().find(|step| step.name == "supersede");
+    assert_eq!(step.map(|step| step.detail.as_str()), Some("s4"));
+    assert_eq!(reading(firewall).armed, vec![]);
+}
+
+/// The records with another tracker of the filter rule, or none.
+fn with_tracker(firewall: &mut impl Firewall, name: &str, tracker: Option<&str>) -> Records {
+    let outcome = apply(firewall, name, Change::Enable);
+    assert_eq!(outcome.result, Ending::NothingToDo);
+    let mut records = outcome.before;
+    let rule = &mut records.filter.as_mut().expect("a filter rule").record;
+    match tracker {
+        Some(tracker) => rule.set("tracker", tracker),
+        None => {
+            rule.remove("tracker");
+        }
+    }
+    records
+}
+
+fn untracked(firewall: &mut impl Firewall) {
+    let records = with_tracker(firewall, "n0", None);
+    done(firewall, "n1", back(&records));
+    open_with(firewall, CAPS);
+    done(firewall, "n2", caps(Some(20), Some((5, 30))));
+    done(firewall, "n3", Change::Disable);
+    assert_eq!(exposure(firewall), (None, None));
+    done(firewall, "n4", Change::Enable);
+    open_with(firewall, (Some(20), Some((5, 30))));
+    let deleted = done(firewall, "n5", Change::Delete);
+    assert_eq!(exposure(firewall), (None, None));
+    done(firewall, "n6", back(&deleted.before));
+    open_with(firewall, (Some(20), Some((5, 30))));
+}
+
+fn shared_tracker(firewall: &mut impl Firewall) {
+    let (loaded, _) = firewall.loaded();
+    let others = loaded
+        .lines()
+        .filter(|line| line.starts_with("pass") && !line.contains("<k8s_kms_lb>"));
+    let mut trackers = others.filter_map(|line| line.split_once(" ridentifier 17630000"));
+    let last = trackers.next().expect("another rule").1;
+    let tracker = format!("17630000{last}");
+    let records = with_tracker(firewall, "h0", Some(&tracker));
+    done(firewall, "h1", back(&records));
+    let (loaded, _) = firewall.loaded();
+    let number = format!(" ridentifier {tracker}");
+    let bearers = |text: &str| text.lines().filter(|line| line.contains(&number)).count();
+    assert_eq!(bearers(&loaded), 2, "{loaded}");
+    let outcome = apply(firewall, "h2", Change::Delete);
+    assert_eq!(outcome.result, Ending::Refused, "it could not come back");
+    done(firewall, "h3", Change::Disable);
+    assert_eq!(exposure(firewall), (None, None));
+    let (loaded, _) = firewall.loaded();
+    assert_eq!(bearers(&loaded), 1, "the other one stays: {loaded}");
+    done(firewall, "h4", Change::Enable);
+    open_with(firewall, CAPS);
 }
 
 fn refused(firewall: &mut impl Firewall) {

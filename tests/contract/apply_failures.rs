@@ -321,13 +321,16 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
         return;
     }
     let mut firewall = open();
-    let request = ApplyRequest {
-        revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "armed", wanted())
-    };
-    send(&mut firewall, request);
     done(&mut firewall, "pattern", caps(Some(30), None));
     let pattern = firewall.text("conf/kmsctl/change-pattern.json");
+    // Of another service, so that no change here supersedes it.
+    let armed = pattern
+        .replace("\"pattern\"", "\"armed\"")
+        .replace("\"since\":", "\"since\":-")
+        .replace("\"port\":1688", "\"port\":1689")
+        .replace("\"revert_at\":null", "\"revert_at\":4000000000");
+    let name = "conf/kmsctl/change-armed.json";
+    firewall.php().write(name, armed.as_bytes());
     for number in 0..60 {
         let text = pattern
             .replace("\"pattern\"", &format!("\"old-{number:02}\""))
@@ -337,7 +340,10 @@ fn old_outcomes_are_pruned_and_armed_ones_stay() {
             text.as_bytes(),
         );
     }
+    let lost = "conf/kmsctl/lost-old-00-1.xml";
+    firewall.php().write(lost, b"<pfsense/>");
     done(&mut firewall, "last", caps(Some(31), None));
+    assert!(firewall.file(lost).exists(), "it may be the only copy");
     let names: Vec<String> = std::fs::read_dir(firewall.file("conf/kmsctl"))
         .expect("the directory")
         .flatten()

@@ -7,7 +7,7 @@ use kmsctl::firewall::agent::{ApplyRequest, Request};
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{answer, asked, send};
+use super::apply::{answer, asked, id, send};
 use super::apply_failures::{NEW, OLD, is_old, open, wanted};
 
 #[test]
@@ -257,4 +257,59 @@ fn a_cut_configuration_that_is_not_mended_at_once_is_mended_by_the_job() {
         std::fs::remove_dir_all(firewall.file("conf/.kmsctl-c1.xml")).expect("a directory");
         is_old(&mut firewall);
     }
+}
+
+#[test]
+fn a_way_back_leaves_an_administrators_change_alone() {
+    if !php::available() {
+        return;
+    }
+    let (mut firewall, request) = for_a_while(Version::V272);
+    let edited = firewall.config().replace(">50<", ">40<");
+    firewall.php().write("conf/config.xml", edited.as_bytes());
+    due(&mut firewall, &request);
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let reverted = outcome.reverted.expect("its way back");
+    assert_eq!(reverted.result, Ending::Stale, "{reverted:?}");
+    assert!(firewall.config().contains("<max-src-conn>40<"));
+}
+
+#[test]
+fn asking_again_does_not_use_up_the_attempts_of_a_way_back() {
+    if !php::available() {
+        return;
+    }
+    let (mut firewall, request) = for_a_while(Version::V272);
+    let next = asked(&mut firewall, "c2", wanted());
+    firewall.trouble("load-silent");
+    due(&mut firewall, &request);
+    for number in 0..8 {
+        let again = ApplyRequest {
+            id: id(&format!("again-{number}")),
+            ..next.clone()
+        };
+        assert_eq!(send(&mut firewall, again).result, Ending::Locked);
+    }
+    firewall.trouble("");
+    firewall.tick();
+    is_taken_back(&mut firewall);
+}
+
+#[test]
+fn a_way_back_says_what_it_activates_of_others() {
+    if !php::available() {
+        return;
+    }
+    let (mut firewall, request) = for_a_while(Version::V272);
+    firewall.php().write("run/filter.dirty", b"");
+    due(&mut firewall, &request);
+    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        panic!("it has ended")
+    };
+    let message = outcome.reverted.expect("its way back").message;
+    let wanted = "activated changes saved in the GUI and not applied (filter)";
+    assert!(message.contains(wanted), "{message}");
+    assert!(firewall.text("tmp/notices").contains(wanted));
 }

@@ -61,6 +61,11 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
             .replace("\"since\":", "\"since\":-");
         write("conf/kmsctl/change-c0.json", &long_ago);
         write("conf/kmsctl/lost-c0-1795350619.xml", "<pfsense/>");
+        write("conf/kmsctl/lost-c0-damaged.xml", "<pfsense/>");
+        for name in ["conf/.kmsctl-mend.xml", "conf/.kmsctl-c0.xml"] {
+            write(name, "<pfsense/>");
+            old(&firewall, name);
+        }
         write("conf/kmsctl/change-c2.json", "{\"id\":");
         write("conf/kmsctl/revert-c2.php", "#");
         write("conf/kmsctl/.change-c3.json.new", "half");
@@ -73,6 +78,9 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
             ("cron.d/kmsctl-c1", "has ended"),
             ("change-c0.json", "more than a week ago"),
             ("lost-c0-1795350619.xml", "more than a week ago"),
+            ("lost-c0-damaged.xml", "more than a week ago"),
+            ("conf/.kmsctl-mend.xml", "never finished"),
+            ("conf/.kmsctl-c0.xml", "never finished"),
             ("change-c2.json", "cannot be read"),
             ("revert-c2.php", "record of its change cannot be read"),
             (".change-c3.json.new", "never finished"),
@@ -80,12 +88,12 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
             let file = of(&files, name).unwrap_or_else(|| panic!("{name}: {files:#?}"));
             assert!(file.stale && file.why.contains(why), "{file:?}");
         }
-        assert_eq!(files.len(), 7, "{files:#?}");
+        assert_eq!(files.len(), 10, "{files:#?}");
         let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
         let Cleaned::Done { removed, kept } = clean(&firewall, &paths) else {
             panic!("locked");
         };
-        assert_eq!((removed.len(), kept.len()), (7, 0), "{kept:?}");
+        assert_eq!((removed.len(), kept.len()), (10, 0), "{kept:?}");
         assert_eq!(reading(&mut firewall).leftovers, []);
         for name in [
             "conf/kmsctl/change-c1.json",

@@ -32,6 +32,7 @@ pub(super) struct Row {
     undoes: Option<String>,
     undone_by: Option<String>,
     kept_by: Option<String>,
+    superseded_by: Option<String>,
     reverts_at: Option<Timestamp>,
     /// The firewall took it back when its time was over; null where that is not known.
     reverted: Option<bool>,
@@ -51,6 +52,7 @@ const COLUMNS: &[&str] = &[
     "undoes",
     "undone_by",
     "kept_by",
+    "superseded_by",
     "reverts_at",
     "reverted",
     "source",
@@ -75,6 +77,7 @@ pub(super) fn row(entry: &Entry) -> Row {
         undoes: entry.plan.change.undoes.clone(),
         undone_by: entry.undone_by.clone(),
         kept_by: entry.kept_by.clone(),
+        superseded_by: entry.superseded_by.clone(),
         reverts_at: reverts_at.and_then(|at| Timestamp::from_second(at).ok()),
         reverted: None,
         source: "here",
@@ -94,6 +97,7 @@ fn row_elsewhere(elsewhere: Elsewhere, firewall: &str) -> Row {
         undoes: None,
         undone_by: None,
         kept_by: None,
+        superseded_by: None,
         reverts_at: None,
         reverted: None,
         source: "firewall",
@@ -173,10 +177,11 @@ fn cells(row: &Row) -> Vec<String> {
         row.id.clone(),
         row.who.clone(),
         row.command.clone().unwrap_or_else(|| row.what.clone()),
-        match (&row.undone_by, row.outcome) {
-            (Some(by), _) => format!("undone by {by}"),
+        match (&row.undone_by, &row.superseded_by, row.outcome) {
+            (Some(by), _, _) => format!("undone by {by}"),
+            (None, Some(by), _) => format!("superseded by {by}"),
             _ if row.reverted == Some(true) => "reverted by itself".to_owned(),
-            (None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
+            (None, None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
         },
     ]
 }

@@ -79,6 +79,12 @@ fn for_people(view: &mut View, entry: &Entry) {
     }
     if let Some(by) = &entry.undone_by {
         human.field("Undone", format!("by {by}"), Tone::Plain);
+    } else if let Some(by) = &entry.superseded_by {
+        human.field(
+            "Superseded",
+            format!("by {by}, so it is not taken back by itself"),
+            Tone::Plain,
+        );
     } else if let Undo::Impossible(why) = &plan.change.undo {
         human.field("Undo", format!("none. {why}"), Tone::Plain);
     }

@@ -101,7 +101,7 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
     for armed in &present.configured.armed {
         risks.push(Risk::new(
             "armed",
-            format!("The temporary change {} is armed to revert; after this change it leaves the rules alone and disarms itself.", armed.id),
+            format!("The temporary change {} is armed to revert; this change supersedes and disarms it.", armed.id),
         ));
     }
     if !present.configured.dirty.is_empty() {

@@ -22,6 +22,8 @@ function kmsctl_nothing_stored($request) {
 		'with_alias' => !empty($action['change']['alias']),
 		'revert_at' => $action['revert_at'],
 		'attempts' => 0,
+		/* When the last attempt was counted. */
+		'counted' => 0,
 		'settled' => false,
 		'outcome' => kmsctl_outcome($request, 'unproven', 'it has not come to an end yet'),
 	);
@@ -133,6 +135,11 @@ function kmsctl_preflight($request) {
 	if (kmsctl_fingerprint($request['service']) !== $request['action']['expect']) {
 		return array('stale', 'the rules, the alias or the separators have changed since they were shown');
 	}
+	$armed = kmsctl_armed_on($request['service']);
+	if ($request['action']['revert_at'] !== null && $armed !== array()) {
+		/* Its way back would lead to the other's temporary state, which then nothing takes back. */
+		return array('refused', "the temporary change {$armed[0]['id']} is armed on these rules; keep it or undo it first");
+	}
 	$dirty = kmsctl_dirty();
 	if ($dirty !== array() && !$request['action']['with_pending']) {
 		return array('pending', 'changes saved in the GUI wait to be applied (' . implode(', ', $dirty)
@@ -143,6 +150,10 @@ function kmsctl_preflight($request) {
 	}
 	if (kmsctl_interface($request['service']['interface']) === null) {
 		return array('refused', "there is no interface {$request['service']['interface']}");
+	}
+	$unprovable = kmsctl_unprovable($request['service']);
+	if ($unprovable !== null) {
+		return array('refused', $unprovable);
 	}
 	if (kmsctl_is_secondary()) {
 		return array('refused', 'this node is a CARP backup; its rules come from the primary');
@@ -254,6 +265,7 @@ function kmsctl_load_and_prove($stored) {
 		kmsctl_step($stored, 'prove', $problem === null, (string) $problem);
 	}
 	if ($problem === null) {
+		kmsctl_supersede($stored);
 		$lost = $stored['outcome']['lost_update'];
 		$message = $lost === null ? 'written, loaded and proven'
 		    : "written, loaded and proven; another writer's change was replaced, his version is {$lost}";

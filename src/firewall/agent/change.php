@@ -263,12 +263,17 @@ function kmsctl_edit_delete(&$config, $pair) {
 	if ($problem !== null) {
 		return $problem;
 	}
+	$tracker = '';
+	foreach ($pair['filter'] as $index) {
+		$tracker = kmsctl_text($config['filter']['rule'][$index], 'tracker');
+	}
 	foreach (array('nat', 'filter') as $section) {
 		foreach ($pair[$section] as $index) {
 			kmsctl_remove_rule($config, $section, $index);
 		}
 	}
-	return null;
+	return kmsctl_tracker_taken($config, $tracker)
+	    ? 'another rule has the tracker of the filter rule, so it could not be put back; disable it instead' : null;
 }
 
 /* Which rules the records replace. A forward of the port to elsewhere is not ours to replace, unless it bears the

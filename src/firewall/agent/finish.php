@@ -88,8 +88,13 @@ function kmsctl_go_on($stored) {
 	if (!kmsctl_is_due($stored)) {
 		return;
 	}
-	/* Counted before it is tried: what ends the process each time must not be tried for ever. */
-	$stored['attempts']++;
+	/* Counted before it is tried: what ends the process each time must not be tried for ever. Those of one minute
+	 * count once: whoever asks again and again must not use up the attempts of the job. */
+	$counted = isset($stored['counted']) ? $stored['counted'] : 0;
+	if (abs(time() - $counted) >= 50) {
+		$stored['attempts']++;
+		$stored['counted'] = time();
+	}
 	if ($stored['phase'] === 'ended') {
 		$stored['phase'] = 'reverting';
 	}
@@ -147,6 +152,11 @@ function kmsctl_in_force(&$stored, $records, $others, $wrote) {
 	if ($problem === null && !$wrote) {
 		return null;
 	}
+	$dirty = kmsctl_dirty();
+	if ($dirty !== array()) {
+		/* Nobody is asked at this hour; that it happened is said, also if it takes another attempt. */
+		$stored['activated'] = implode(', ', $dirty);
+	}
 	$reload = kmsctl_reload();
 	kmsctl_step($stored, 'reload', $reload === null, (string) $reload);
 	/* pfSense falls back to the last good ruleset; what counts here is what pf runs. */
@@ -176,12 +186,23 @@ function kmsctl_back_out($stored) {
 	if ($problem !== null) {
 		kmsctl_not_backed_out($stored, $problem);
 	} elseif ($stored['phase'] === 'backing-out') {
-		kmsctl_end($stored, 'rolled-back', "{$stored['why']}; the old rules are back in force", null);
+		$message = kmsctl_with_activated($stored, "{$stored['why']}; the old rules are back in force");
+		kmsctl_end($stored, 'rolled-back', $message, null);
 	} else {
 		$ours = $wrote || kmsctl_wrote_back($stored);
-		kmsctl_reverted($stored, $ours ? 'done' : 'nothing-to-do', $ours
-		    ? 'its time was over; the old rules are back in force' : 'the old rules were back already');
+		kmsctl_reverted($stored, $ours ? 'done' : 'nothing-to-do', kmsctl_with_activated($stored, $ours
+		    ? 'its time was over; the old rules are back in force' : 'the old rules were back already'));
 	}
+}
+
+/* Adds what else the loading of the old rules has put in force, and files a notice of that. */
+function kmsctl_with_activated($stored, $message) {
+	if (!isset($stored['activated'])) {
+		return $message;
+	}
+	$message .= "; this also activated changes saved in the GUI and not applied ({$stored['activated']})";
+	kmsctl_notice($stored, $message);
+	return $message;
 }
 
 /* Whether an earlier attempt has written the old records. If it could not note that, on a full disk or because it was
@@ -254,6 +275,20 @@ function kmsctl_reverted($stored, $result, $message) {
 	$stored['outcome']['reverted'] = array('at' => time(), 'result' => $result, 'message' => $message);
 	if (kmsctl_save($stored)) {
 		kmsctl_disarm($stored['id']);
+	}
+}
+
+/* A proven change stands in the place of the older ones: no way back of theirs may end it, not even where it has made
+ * the rules what the older one had made of them. */
+function kmsctl_supersede(&$stored) {
+	foreach (kmsctl_armed_on($stored['service']) as $older) {
+		if ($older['id'] === $stored['id']) {
+			continue;
+		}
+		kmsctl_reverted($older, 'stale', "superseded by {$stored['id']}");
+		/* Also where a full disk kept that from being noted. */
+		kmsctl_disarm($older['id']);
+		kmsctl_step($stored, 'supersede', !is_file(kmsctl_job_path($older['id'])), $older['id']);
 	}
 }
 

@@ -118,6 +118,7 @@ function kmsctl_arm($id, $php) {
 		return false;
 	}
 	$line = "# kmsctl finishes or takes back its change {$id}, and removes this file\n"
+	    . "PATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin\n"
 	    . "*\t*\t*\t*\t*\troot\t{$php} -f {$path} >/dev/null 2>&1\n";
 	return kmsctl_put_file($cron, $line);
 }
@@ -162,7 +163,7 @@ function kmsctl_wait_for_end($id) {
 }
 
 /* Ended changes of which nothing is armed: the newest fifty stay, to be asked about. What a crash has left of the
- * others goes too. */
+ * others goes too, but not another writer's lost version: it may be the only one, and is left to `doctor --clean`. */
 function kmsctl_prune() {
 	$ended = array_filter(kmsctl_all_stored(), function ($stored) {
 		return $stored['phase'] === 'ended' && $stored['revert_at'] === null;
@@ -172,9 +173,6 @@ function kmsctl_prune() {
 	}
 	foreach (array_slice($ended, 0, max(0, count($ended) - 50)) as $stored) {
 		@unlink(kmsctl_stored_path($stored['id']));
-		foreach ((array) glob(kmsctl_state_directory() . "/lost-{$stored['id']}-*.xml") as $lost) {
-			@unlink($lost);
-		}
 	}
 }
 

@@ -72,10 +72,9 @@ function kmsctl_prove($service, $records, $before) {
 	$was = $before['filter'] === null ? null : $before['filter']['record'];
 	$now = $records['filter'] === null ? null : $records['filter']['record'];
 	$problem = kmsctl_prove_pass($filter, $now, $service);
-	if ($problem === null && $was !== null
-	    && ($now === null || kmsctl_text($was, 'tracker') !== kmsctl_text($now, 'tracker'))
-	    && kmsctl_with_tracker($filter, $was) !== array()) {
-		$problem = 'pf still runs the filter rule ' . kmsctl_text($was, 'tracker');
+	if ($problem === null && $was !== null && ($now === null || kmsctl_is_another($was, $now, $service))
+	    && kmsctl_lines_of($filter, $was, $service) !== array()) {
+		$problem = trim('pf still runs the filter rule ' . kmsctl_text($was, 'tracker'));
 	}
 	return $problem !== null ? $problem : kmsctl_prove_redirect($nat, $records, $before, $service);
 }
@@ -89,14 +88,71 @@ function kmsctl_with_tracker($lines, $rule) {
 	return array_values(preg_grep('/ ridentifier ' . (int) $tracker . '(?![0-9])/', $lines));
 }
 
+/* Other filter rules of the configuration that bear this rule's tracker, or none as it does. */
+function kmsctl_others_with_tracker($rule, $service) {
+	$pair = kmsctl_pair($service);
+	$tracker = (int) kmsctl_text($rule, 'tracker');
+	return array_filter(kmsctl_list('filter', 'rule'), function ($other, $index) use ($pair, $tracker) {
+		return !in_array($index, $pair['filter'], true) && (int) kmsctl_text($other, 'tracker') === $tracker;
+	}, ARRAY_FILTER_USE_BOTH);
+}
+
+/* Whether the tracker alone tells this rule from all others. */
+function kmsctl_has_own_tracker($rule, $service) {
+	return (int) kmsctl_text($rule, 'tracker') !== 0 && kmsctl_others_with_tracker($rule, $service) === array();
+}
+
+/* Whether pf's line of the one rule is not a line of the other. */
+function kmsctl_is_another($was, $now, $service) {
+	return kmsctl_text($was, 'tracker') !== kmsctl_text($now, 'tracker')
+	    || (!kmsctl_has_own_tracker($now, $service)
+	    && kmsctl_side($was, 'destination') !== kmsctl_side($now, 'destination'));
+}
+
+/* pf's lines of a filter rule: by its tracker where that is its own, else also by target and port. */
+function kmsctl_lines_of($lines, $rule, $service) {
+	$found = (int) kmsctl_text($rule, 'tracker') === 0
+	    ? array_values(preg_grep('/ ridentifier [0-9]/', $lines, PREG_GREP_INVERT))
+	    : kmsctl_with_tracker($lines, $rule);
+	if (kmsctl_has_own_tracker($rule, $service)) {
+		return $found;
+	}
+	$interface = kmsctl_interface($service['interface']);
+	$device = preg_quote((string) $interface['device'], '/');
+	$destination = kmsctl_side($rule, 'destination');
+	$address = (string) $destination['address'];
+	$to = @inet_pton($address) === false ? '<' . preg_quote($address, '/') . '(?::[0-9*]+)?>' : preg_quote($address, '/');
+	return array_values(preg_grep("/^pass .*\\bon {$device} .*proto tcp .* to {$to} port = {$service['port']} /", $found));
+}
+
+/* Why pf could not be asked about the filter rule, or null: it has no tracker of its own, and another rule of its
+ * target and port has none that differs, or it does not name the service as its target. */
+function kmsctl_unprovable($service) {
+	$pair = kmsctl_pair($service);
+	$list = kmsctl_list('filter', 'rule');
+	if (count($pair['filter']) !== 1 || kmsctl_has_own_tracker($list[$pair['filter'][0]], $service)) {
+		return null;
+	}
+	$rule = $list[$pair['filter'][0]];
+	$destination = kmsctl_side($rule, 'destination');
+	$target = (string) $destination['address'];
+	$advice = 'open it in the GUI and save it as a new rule with a tracker of its own';
+	if (!kmsctl_lets_in($rule, $service, $target) || $target === '') {
+		return "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {$advice}";
+	}
+	foreach (kmsctl_others_with_tracker($rule, $service) as $other) {
+		if (!kmsctl_has($other, 'disabled') && kmsctl_lets_in($other, $service, $target)) {
+			return "the filter rule has no tracker of its own, and another rule has its target and port; {$advice}";
+		}
+	}
+	return null;
+}
+
 function kmsctl_prove_pass($lines, $rule, $service) {
 	if ($rule === null) {
 		return null;
 	}
-	if ((string) kmsctl_text($rule, 'tracker') === '') {
-		return 'the filter rule has no tracker, so pf cannot be asked about it; save it once in the GUI';
-	}
-	$loaded = kmsctl_with_tracker($lines, $rule);
+	$loaded = kmsctl_lines_of($lines, $rule, $service);
 	if (kmsctl_has($rule, 'disabled')) {
 		return $loaded === array() ? null : 'pf still runs the filter rule';
 	}

@@ -73,6 +73,15 @@ function kmsctl_armed() {
 	return $armed;
 }
 
+/* Those whose way back is about the same rules: of this port and interface. */
+function kmsctl_armed_on($service) {
+	return array_values(array_filter(kmsctl_all_stored(), function ($stored) use ($service) {
+		return $stored['phase'] === 'ended' && $stored['revert_at'] !== null
+		    && $stored['service']['port'] === $service['port']
+		    && $stored['service']['interface'] === $service['interface'];
+	}));
+}
+
 /* Changes whose armed job has something left to do. Without a job nothing has been written yet. */
 function kmsctl_unfinished() {
 	$unfinished = array();

@@ -131,6 +131,12 @@ fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<
         let why = "the rules, the alias or the separators have changed since they were shown";
         return Some((Ending::Stale, why.to_owned()));
     }
+    let armed = world.ledger.armed_on(&request.service);
+    if let (Some(_), Some(id)) = (request.revert_at, armed.first()) {
+        return refused(&format!(
+            "the temporary change {id} is armed on these rules; keep it or undo it first"
+        ));
+    }
     let dirty = world.configuration.dirty.join(", ");
     if !dirty.is_empty() && !request.with_pending {
         let why = format!(
@@ -144,6 +150,10 @@ fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<
     }
     if !world.configuration.section("interfaces").has(interface) {
         return refused(&format!("there is no interface {interface}"));
+    }
+    let pair = Pair::find(&world.configuration, &request.service);
+    if let Some(why) = pair.unprovable(&world.configuration, &request.service) {
+        return refused(&why);
     }
     if world.scenario == Scenario::DiskFull {
         return refused("less than ten times the configuration is free on its disk: 20480 bytes");
@@ -194,6 +204,7 @@ impl Course<'_> {
             Ok(()) => {
                 self.step("reload", true, "");
                 self.step("prove", true, "");
+                self.supersede(world);
                 let lost = self.lost_update.as_ref().map(|lost| {
                     format!("; another writer's change was replaced, his version is {lost}")
                 });
@@ -209,6 +220,19 @@ impl Course<'_> {
         }
     }
 
+    /// Disarms older ways back of the same rules: none of them may end a change that was proven since.
+    fn supersede(&mut self, world: &mut World) {
+        let reverted = Reverted {
+            at: world.now.div_euclid(1000),
+            result: Ending::Stale,
+            message: format!("superseded by {}", self.request.id),
+        };
+        for id in world.ledger.armed_on(&self.request.service) {
+            world.ledger.end_way_back(&id, reverted.clone());
+            self.step("supersede", true, id.as_str());
+        }
+    }
+
     fn write(&mut self, world: &mut World, wanted: Configuration) {
         let now = world.now;
         if world.scenario == Scenario::LostUpdate {
@@ -217,8 +241,9 @@ impl Course<'_> {
                 "anna@10.0.10.6 (Local Database)",
                 "Firewall: Aliases - saved/edited an alias.",
             );
-            world.configuration.revise(now, what, who);
-            self.lost_update = Some(format!("/conf/kmsctl/lost-{}.xml", self.request.id));
+            let time = world.configuration.revise(now, what, who);
+            let id = &self.request.id;
+            self.lost_update = Some(format!("/conf/kmsctl/lost-{id}-{time}.xml"));
         }
         world.configuration.replace(wanted);
         let description = words::description(self.request);
@@ -296,14 +321,12 @@ pub fn revert(world: &mut World, id: &ChangeId) {
         ),
     };
     let at = world.now.div_euclid(1000);
-    if let Some(stored) = world.ledger.get_mut(id) {
-        stored.revert_at = None;
-        stored.outcome.reverted = Some(Reverted {
-            at,
-            result,
-            message,
-        });
-    }
+    let reverted = Reverted {
+        at,
+        result,
+        message,
+    };
+    world.ledger.end_way_back(id, reverted);
 }
 
 fn take_back(world: &mut World, stored: &Stored, service: &ReadRequest) -> (Ending, String) {
@@ -340,10 +363,16 @@ fn take_back(world: &mut World, stored: &Stored, service: &ReadRequest) -> (Endi
     world
         .configuration
         .revise(world.now, &description, &username);
+    let dirty = world.configuration.dirty.join(", ");
+    let activated = if dirty.is_empty() {
+        String::new()
+    } else {
+        format!("; this also activated changes saved in the GUI and not applied ({dirty})")
+    };
     match reload(world, Load::Old) {
         Ok(()) => (
             Ending::Done,
-            "its time was over; the old rules are back in force".to_owned(),
+            format!("its time was over; the old rules are back in force{activated}"),
         ),
         Err(why) => (Ending::Unproven, why),
     }

@@ -220,10 +220,18 @@ fn delete(
         return refuse("there are no such rules");
     }
     only_ours(configuration, pair, service)?;
+    let record = rule(configuration, "filter", &pair.filter);
+    let tracker = record.and_then(|record| record.text("tracker"));
+    let tracker = tracker.unwrap_or_default().to_owned();
     for (section, places) in [("nat", &pair.nat), ("filter", &pair.filter)] {
         if let Some(place) = places.first() {
             remove_rule(configuration, section, *place);
         }
+    }
+    if tracker_taken(configuration, &tracker) {
+        return refuse(
+            "another rule has the tracker of the filter rule, so it could not be put back; disable it instead",
+        );
     }
     Ok(())
 }

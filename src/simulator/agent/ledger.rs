@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::words;
-use crate::domain::change::{Armed, Change, ChangeId, Outcome};
+use crate::domain::change::{Armed, Change, ChangeId, Outcome, Reverted};
 use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
@@ -165,6 +165,25 @@ impl Ledger {
             })
         });
         armed.collect()
+    }
+
+    /// Returns the changes whose armed ways back are about the same rules: of this port and interface.
+    pub fn armed_on(&self, service: &ReadRequest) -> Vec<ChangeId> {
+        let same = |stored: &&Stored| {
+            stored.revert_at.is_some()
+                && stored.service.port == service.port
+                && stored.service.interface == service.interface
+        };
+        let armed = self.stored.iter().filter(same);
+        armed.map(|stored| stored.outcome.id.clone()).collect()
+    }
+
+    /// Disarms a way back, and notes how it ended.
+    pub fn end_way_back(&mut self, id: &ChangeId, reverted: Reverted) {
+        if let Some(stored) = self.get_mut(id) {
+            stored.revert_at = None;
+            stored.outcome.reverted = Some(reverted);
+        }
     }
 
     /// Returns the next armed way back and when cron's job will take it, in epoch milliseconds: at the first full

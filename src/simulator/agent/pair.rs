@@ -51,6 +51,43 @@ impl Pair {
         }
     }
 
+    /// Returns why pf could not be asked about the filter rule: it has no tracker of its own, and cannot be told by target
+    /// and port.
+    pub fn unprovable(
+        &self,
+        configuration: &Configuration,
+        service: &ReadRequest,
+    ) -> Option<String> {
+        let [own] = self.filter.as_slice() else {
+            return None;
+        };
+        let rules = configuration.list("filter", "rule");
+        let rule = rules.get(*own)?;
+        let number = |rule: &Element| {
+            let tracker = rule.text("tracker").unwrap_or_default();
+            tracker.parse::<u64>().unwrap_or(0)
+        };
+        let others = rules.iter().enumerate();
+        let others: Vec<&Element> = others
+            .filter(|(place, other)| place != own && number(other) == number(rule))
+            .map(|(_, other)| other)
+            .collect();
+        if number(rule) != 0 && others.is_empty() {
+            return None;
+        }
+        let advice = "open it in the GUI and save it as a new rule with a tracker of its own";
+        let target = side_field(rule, "destination", "address").unwrap_or_default();
+        if target.is_empty() || !lets_in(rule, service, target) {
+            return Some(format!(
+                "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {advice}"
+            ));
+        }
+        let same = |other: &&Element| !other.has("disabled") && lets_in(other, service, target);
+        others.iter().any(|other| same(other)).then(|| {
+            format!("the filter rule has no tracker of its own, and another rule has its target and port; {advice}")
+        })
+    }
+
     /// Returns the fingerprint of all the service's records.
     pub fn fingerprint(&self, configuration: &Configuration) -> String {
         let list = |section, tag, places: &[usize]| {

@@ -1,9 +1,11 @@
 //! Temporary changes: armed, kept, taken back in time, left alone when somebody else has changed the rules.
 
-use super::changes::{caps, id, make, planned, world};
+use super::changes::{caps, id, planned, world};
 use super::{NOW, request};
-use crate::domain::change::{Change, Ending, Kept};
+use crate::domain::change::{Change, Element, Ending, Kept};
 use crate::firewall::agent::KeepRequest;
+use crate::simulator::agent::edit::edit_rule;
+use crate::simulator::agent::pair::Pair;
 use crate::simulator::agent::{apply, keep, read};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
@@ -85,17 +87,34 @@ fn also_between_runs_and_far_behind() {
     for away in [4 * 3_600_000, 40 * 24 * 3_600_000] {
         let mut world = world(Scenario::Open);
         temporary(&mut world, "c1", Change::Disable, 1800);
-        temporary(&mut world, "c2", Change::Enable, 3600);
         let text = serde_json::to_string(&world).unwrap();
         let mut world: World = serde_json::from_str(&text).unwrap();
         world.advance(NOW + away);
-        // The first is not what the rules are any more; the second goes back to what the first had made.
-        assert_eq!(ended(&world, "c1").0, Ending::NothingToDo);
-        let (result, at) = ended(&world, "c2");
+        let (result, at) = ended(&world, "c1");
         assert_eq!(result, Ending::Done);
-        assert!(at <= SECOND + 3660, "{at}");
-        assert!(read(&world, &request()).filter[0].disabled);
+        assert!(at <= SECOND + 1860, "{at}");
+        assert!(!read(&world, &request()).filter[0].disabled);
     }
+}
+
+#[test]
+fn what_it_activates_of_others_is_said() {
+    let mut world = world(Scenario::Open);
+    temporary(&mut world, "c1", Change::Disable, 600);
+    world.configuration.dirty.push("filter".to_owned());
+    world.advance(NOW + 700_000);
+    let reverted = world
+        .ledger
+        .get(&id("c1"))
+        .unwrap()
+        .outcome
+        .reverted
+        .clone();
+    let message = reverted.unwrap().message;
+    assert!(
+        message.contains("activated changes saved in the GUI and not applied (filter)"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -117,10 +136,9 @@ fn in_steps_or_at_once_is_the_same() {
 fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
-    assert_eq!(
-        make(&mut world, "c2", caps(20, (3, 60))).result,
-        Ending::Done
-    );
+    let places = Pair::find(&world.configuration, &request()).filter;
+    let somebody = |rule: &mut Element| rule.set("max-src-conn", "20");
+    edit_rule(&mut world.configuration, "filter", &places, somebody);
     world.advance(NOW + 700_000);
     assert_eq!(ended(&world, "c1").0, Ending::Stale);
     assert_eq!(max_src_conn(&world), "20");
