@@ -16,6 +16,8 @@ mod agent;
 mod apply;
 #[path = "contract/apply_failures.rs"]
 mod apply_failures;
+#[path = "contract/apply_foreign.rs"]
+mod apply_foreign;
 #[path = "contract/apply_records.rs"]
 mod apply_records;
 #[path = "contract/apply_way_back.rs"]

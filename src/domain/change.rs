@@ -87,7 +87,8 @@ pub enum Change {
         max_src_conn: Option<u32>,
         /// Rate of the filter rule.
         rate: Option<Rate>,
-        /// Also make or correct the alias (`expose apply`); otherwise a missing alias is refused.
+        /// Also make or correct the alias, and lead a port forward to elsewhere to the service (`expose apply`);
+        /// otherwise a missing alias and such a forward are refused.
         alias: bool,
     },
 }

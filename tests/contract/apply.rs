@@ -14,6 +14,7 @@ use kmsctl::firewall::agent::{
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::{nonce, php, request};
+use super::apply_foreign as foreign;
 
 /// What is held to the contract.
 pub trait Firewall {
@@ -69,7 +70,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 17] = [
+    let scenarios: [Case<F>; 21] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -87,6 +88,19 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a rule that shares its tracker is closed", shared_tracker),
         ("what cannot work is refused", refused),
         ("leftovers are told and removed, and nothing else", cleaned),
+        ("who may connect is left alone", foreign::sources_stay),
+        (
+            "the port of another address is somebody else's",
+            foreign::another_address_is_not_ours,
+        ),
+        (
+            "a forward to elsewhere is for apply alone",
+            foreign::only_apply_retargets,
+        ),
+        (
+            "filter rules to elsewhere are left alone",
+            foreign::filter_rules_to_elsewhere_stay,
+        ),
     ];
     for (name, scenario) in scenarios {
         eprintln!("{name}");
@@ -315,7 +329,7 @@ fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
 
 /// The exposure is open, with the filter rule's options as pfctl prints them, to the letter.
 #[track_caller]
-fn open_with(firewall: &mut impl Firewall, caps: (Option<u32>, Option<(u32, u32)>)) {
+pub fn open_with(firewall: &mut impl Firewall, caps: (Option<u32>, Option<(u32, u32)>)) {
     let (filter, nat) = exposure(firewall);
     let filter = filter.expect("the filter rule is not loaded");
     let mut options = Vec::new();
@@ -341,7 +355,7 @@ fn record(placed: Option<&Placed>) -> &Element {
     &placed.expect("a record").record
 }
 
-const CAPS: (Option<u32>, Option<(u32, u32)>) = (Some(50), Some((10, 60)));
+pub const CAPS: (Option<u32>, Option<(u32, u32)>) = (Some(50), Some((10, 60)));
 
 fn caps_are_set(firewall: &mut impl Firewall) {
     open_with(firewall, CAPS);

@@ -107,7 +107,7 @@ fn a_forward_to_the_old_target_becomes_ours() {
         description: "KMS".into(),
         max_src_conn: Some(50),
         rate: None,
-        alias: false,
+        alias: true,
     };
     let built = done(&mut firewall, "b1", change);
     assert!(

@@ -1,6 +1,8 @@
 //! The configured pair: which NAT rule and which filter rule of config.xml are the exposure. Rules are found by
 //! target, port, interface and association; never by description or position.
 
+use std::net::IpAddr;
+
 use super::matching::{field_covers, names_service, protocol_has_tcp, side_is_service};
 use crate::domain::configured::{Configured, FilterRule, NatRule};
 use crate::domain::service::Service;
@@ -25,6 +27,20 @@ impl<'a> Pair<'a> {
         pair.find_filter(configured, service);
         pair.look_at_tracker(configured);
         pair
+    }
+
+    /// Finds the port forward that leads the service's port on the interface's own address elsewhere, first one that
+    /// is enabled. A virtual address and its port are somebody else's.
+    pub fn elsewhere(configured: &'a Configured, service: &Service) -> Option<&'a NatRule> {
+        let others = configured.nat.iter().filter(|rule| {
+            on_port(rule, service)
+                && !rule.nordr
+                && !is_ours(rule, service)
+                && is_own_address(rule, configured)
+        });
+        let others: Vec<&NatRule> = others.collect();
+        let enabled = others.iter().find(|rule| !rule.disabled);
+        enabled.or(others.first()).copied()
     }
 
     /// Returns whether the NAT rule lets traffic in by itself, without a filter rule and its caps.
@@ -168,6 +184,17 @@ fn on_port(rule: &NatRule, service: &Service) -> bool {
     let covered = outside
         .unwrap_or_else(|| field_covers(rule.local_port.as_deref(), service.port) != Some(false));
     rule.interface == service.interface && covered && protocol_has_tcp(rule.protocol.as_deref())
+}
+
+fn is_own_address(rule: &NatRule, configured: &Configured) -> bool {
+    let destination = &rule.destination;
+    let address = |text: Option<&String>| text?.trim().parse::<IpAddr>().ok();
+    let interface = configured.interface.as_ref();
+    let own = interface.and_then(|interface| address(interface.ipaddr.as_ref()));
+    let network = destination.network.as_deref().unwrap_or_default();
+    !destination.not
+        && (network == format!("{}ip", rule.interface)
+            || (own.is_some() && address(destination.address.as_ref()) == own))
 }
 
 fn is_ours(rule: &NatRule, service: &Service) -> bool {

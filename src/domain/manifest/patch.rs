@@ -1,8 +1,8 @@
 //! The side-car's container, its volumes and the pod's annotations, as a strategic merge patch of the Deployment.
 //!
 //! No directive such as `$patch: replace` is in it: where the container is new, kubectl and kustomize leave it standing
-//! as an item of the list. So what a former notifier had in its environment and mounts stays, to no effect: the names
-//! set here win over the older ones.
+//! as an item of the list. So what a former notifier had in its environment and mounts stays. Its `SLACK_CHANNEL` and
+//! `DEDUP_WINDOW_SECONDS` are aliases of keys: they act where the newer names are not set here, which win over them.
 
 use serde_json::{Value, json};
 

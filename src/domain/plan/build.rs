@@ -1,11 +1,13 @@
 //! Plans that make the exposure what kmsctl's configuration says, from whatever is there: only what differs is named,
-//! and only that is changed.
+//! and only that is changed. The differences are those of the agent's `build.php`, field by field. Who may connect is
+//! the administrator's: the configuration says nothing of sources, so they stay.
 
 use super::exposure::{Present, Terms, draft, opening, ready};
-use super::{Difference, Draft, Planned, Refusal, caps};
+use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::change::Change;
-use crate::domain::configured::NatRule;
+use crate::domain::configured::{Configured, FilterRule, NatRule, Side};
 use crate::domain::exposure::State;
+use crate::domain::exposure::matching::names_service;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
@@ -14,27 +16,136 @@ use crate::domain::service::Service;
 pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
     caps::limits(caps)?;
     let pair = ready(present, terms)?;
-    let draft = build(present, &pair, caps, true, terms);
-    let state = present.exposure.state;
-    if draft.differences.is_empty()
-        && state == State::Open
-        && present.exposure.caps.loaded == Some(caps)
-    {
-        return Ok(Planned::NothingToDo(
-            "Nothing to do: the firewall is what the configuration says.".to_owned(),
-        ));
+    let draft = build(present, &pair, caps, true, terms)?;
+    let exposure = present.exposure;
+    let (nat, filter) = rules(present, &pair);
+    let limited = limited(nat, filter);
+    let as_wanted = match &limited {
+        None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),
+        Some(_) => exposure.nat.loaded && exposure.filter.loaded,
+    };
+    if draft.differences.is_empty() && as_wanted {
+        let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: the firewall is what the configuration says.{words}"
+        )));
     }
-    Ok(opening(draft, state).into())
+    Ok(opening(draft, nat, filter, exposure.state).into())
 }
 
+/// Finds the rules that the agent would correct: `kmsctl_pair` of its `records.php`.
+fn rules<'a>(
+    present: &Present<'a>,
+    pair: &Pair<'a>,
+) -> (Option<&'a NatRule>, Option<&'a FilterRule>) {
+    let configured = present.configured;
+    let nat = pair
+        .nat
+        .or_else(|| Pair::elsewhere(configured, present.service));
+    let filter = nat.and_then(|nat| joined(configured, nat)).or_else(|| {
+        configured
+            .filter
+            .iter()
+            .find(|rule| lets_in(rule, present.service))
+    });
+    (nat, filter)
+}
+
+fn link(association: Option<&String>) -> Option<&str> {
+    association
+        .map(String::as_str)
+        .filter(|id| !matches!(*id, "" | "pass"))
+}
+
+fn joined<'a>(configured: &'a Configured, nat: &NatRule) -> Option<&'a FilterRule> {
+    let id = link(nat.association.as_ref())?;
+    let has_it = |rule: &&FilterRule| rule.association.as_deref() == Some(id);
+    configured.filter.iter().find(has_it)
+}
+
+fn lets_in(rule: &FilterRule, service: &Service) -> bool {
+    let to = &rule.destination;
+    let address = to.address.as_deref().unwrap_or_default();
+    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+        && !rule.floating
+        && matches!(rule.protocol.as_deref(), Some("tcp" | "tcp/udp"))
+        && rule.interface.as_deref() == Some(service.interface.as_str())
+        && !to.not
+        && is_port(to.port.as_deref(), service)
+        && names_service(address.trim(), service)
+}
+
+fn is_port(field: Option<&str>, service: &Service) -> bool {
+    field.unwrap_or_default().trim() == service.port.to_string()
+}
+
+/// Refuses to open what somebody else has.
+pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
+    let target = nat.target.as_deref().unwrap_or_default();
+    let message = format!(
+        "Port {} of {} leads elsewhere: {} points to {target:?}.",
+        service.port,
+        service.interface,
+        called("the port forward", nat.descr.as_ref()),
+    );
+    Refusal::new(RefusalKind::Conflict, message).hint(
+        "`kmsctl expose apply --dry-run` shows what it takes to lead it to the service; or remove it in the GUI.",
+    )
+}
+
+fn called(what: &str, description: Option<&String>) -> String {
+    match description.filter(|text| !text.is_empty()) {
+        Some(text) => format!("{what} {text:?}"),
+        None => what.to_owned(),
+    }
+}
+
+/// Says who may connect, where the rules do not say everybody.
+pub(super) fn limited(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Option<String> {
+    let of_nat = nat.map(|rule| ("port forward", &rule.source));
+    let of_filter = filter.map(|rule| ("filter rule", &rule.source));
+    let anybody = |side: &Side| !side.not && matches!(words(side).as_str(), "any" | "");
+    let said: Vec<String> = of_nat
+        .into_iter()
+        .chain(of_filter)
+        .filter(|(_, side)| !anybody(side))
+        .map(|(rule, side)| format!("the {rule}'s source is {:?}", words(side)))
+        .collect();
+    (!said.is_empty()).then(|| {
+        format!(
+            "Not everybody may connect: {}. That stays as it is.",
+            said.join(", ")
+        )
+    })
+}
+
+fn words(side: &Side) -> String {
+    let place = [side.network.as_deref(), side.address.as_deref()];
+    let mut words: Vec<&str> = place.into_iter().flatten().map(str::trim).collect();
+    words.retain(|word| !word.is_empty());
+    if side.any {
+        words.insert(0, "any");
+    }
+    if side.not {
+        words.insert(0, "not");
+    }
+    let port = side.port.as_deref().map(str::trim).unwrap_or_default();
+    if !port.is_empty() {
+        words.extend(["port", port]);
+    }
+    words.join(" ")
+}
+
+/// Drafts the building. `alias` is for `apply`, which may make the alias and lead a forward to elsewhere here.
 pub(super) fn build(
     present: &Present<'_>,
     pair: &Pair<'_>,
     caps: Caps,
     alias: bool,
     terms: Terms,
-) -> Draft {
+) -> Result<Draft, Refusal> {
     let service = present.service;
+    let (nat, filter) = rules(present, pair);
     let change = Change::Build {
         description: service.description.clone(),
         max_src_conn: caps.max_src_conn,
@@ -47,15 +158,23 @@ pub(super) fn build(
         "Open the exposure: build the port forward and its filter rule from the configuration."
     };
     let mut draft = draft(present, terms, change, what);
-    if alias && present.exposure.alias.as_expected != Some(true) {
-        let members = &present.exposure.alias;
-        let now = (members.configured == Some(true)).then(|| members.addresses.join(" "));
-        draft
-            .differences
-            .push(Difference::new("alias", now, service.address.to_string()));
+    if let (None, Some(other)) = (pair.nat, nat) {
+        if !alias {
+            return Err(leads_elsewhere(other, service));
+        }
+        draft.risks.push(takes_over(other, filter));
+    }
+    if let Some(nat) = nat.filter(|nat| !is_port(nat.destination.port.as_deref(), service)) {
+        let rule = called("The port forward", nat.descr.as_ref());
+        let message = format!("{rule} is for more than port {}.", service.port);
+        return Err(Refusal::new(RefusalKind::Impossible, message)
+            .hint("Limit it to the service's port in the GUI."));
     }
     let differences = &mut draft.differences;
-    match pair.nat.or_else(|| elsewhere(present)) {
+    if alias {
+        alias_differences(present, differences);
+    }
+    match nat {
         None => differences.push(Difference::new(
             "port forward",
             None::<&str>,
@@ -63,7 +182,8 @@ pub(super) fn build(
         )),
         Some(nat) => nat_differences(nat, service, differences),
     }
-    match pair.filter {
+    link_differences(nat, filter, differences);
+    match filter {
         None => {
             differences.push(Difference::new(
                 "filter rule",
@@ -73,71 +193,123 @@ pub(super) fn build(
             differences.extend(caps::differences(Caps::default(), caps));
         }
         Some(filter) => {
-            if filter.disabled {
-                differences.push(Difference::new("filter rule", "disabled", "enabled"));
-            }
-            let kind = filter.kind.as_deref().unwrap_or("pass");
-            if !matches!(kind, "" | "pass") {
-                differences.push(Difference::new("filter rule type", kind, "pass"));
-            }
-            if filter.protocol.as_deref() != Some("tcp") {
-                differences.push(Difference::new(
-                    "filter rule protocol",
-                    filter.protocol.clone(),
-                    "tcp",
-                ));
-            }
+            filter_differences(filter, service, differences);
             differences.extend(caps::differences(ratelimit::of_configured(filter).0, caps));
         }
     }
     draft
         .checks
         .push(format!("pf's loaded rule carries {caps}."));
-    draft
+    Ok(draft)
+}
+
+fn takes_over(nat: &NatRule, filter: Option<&FilterRule>) -> Risk {
+    let target = nat.target.as_deref().unwrap_or_default();
+    let forward = called("the port forward", nat.descr.as_ref());
+    let rewritten = filter.map_or_else(String::new, |filter| {
+        let tracker = filter.tracker.as_deref().unwrap_or("none");
+        let rule = called("the filter rule", filter.descr.as_ref());
+        format!(" and {rule} (tracker {tracker:?})")
+    });
+    Risk::new(
+        "takes-over",
+        format!(
+            "It rewrites {forward}{rewritten}: what goes to {target:?} now goes to the service then."
+        ),
+    )
+}
+
+fn alias_differences(present: &Present<'_>, differences: &mut Vec<Difference>) {
+    let service = present.service;
+    let alias = present.configured.alias.as_ref();
+    let members = alias.and_then(|alias| alias.address.as_deref());
+    let is = members.and_then(|members| members.trim().parse().ok());
+    if is != Some(service.address) {
+        let wanted = service.address.to_string();
+        differences.push(Difference::new("alias", members, wanted));
+    }
+    let kind = alias.map(|alias| alias.kind.as_deref().unwrap_or_default());
+    if let Some(kind) = kind.filter(|kind| *kind != "host") {
+        differences.push(Difference::new("alias type", kind, "host"));
+    }
+}
+
+/// Names a field that is not what it must be.
+fn text(field: &str, present: Option<&String>, wanted: &str, differences: &mut Vec<Difference>) {
+    if present.map(String::as_str) != Some(wanted) {
+        differences.push(Difference::new(field, present.cloned(), wanted));
+    }
 }
 
 fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Difference>) {
     if nat.disabled {
         differences.push(Difference::new("port forward", "disabled", "enabled"));
     }
-    if nat.target.as_deref() != Some(service.alias.as_str()) {
+    let to = &nat.destination;
+    let empty = |field: Option<&String>| field.is_none_or(String::is_empty);
+    if to.not || to.any || (empty(to.network.as_ref()) && empty(to.address.as_ref())) {
         differences.push(Difference::new(
-            "port forward target",
-            nat.target.clone(),
-            service.alias.clone(),
+            "port forward destination",
+            words(to),
+            format!("{}ip port {}", service.interface, service.port),
         ));
     }
     let port = service.port.to_string();
-    if nat.local_port.as_deref() != Some(port.as_str()) {
-        differences.push(Difference::new(
-            "port forward port",
-            nat.local_port.clone(),
-            port,
-        ));
+    for (field, present, wanted) in [
+        ("port forward target", &nat.target, service.alias.as_str()),
+        ("port forward port", &nat.local_port, port.as_str()),
+        ("port forward protocol", &nat.protocol, "tcp"),
+    ] {
+        text(field, present.as_ref(), wanted, differences);
     }
-    if nat.protocol.as_deref() != Some("tcp") {
-        differences.push(Difference::new(
-            "port forward protocol",
-            nat.protocol.clone(),
-            "tcp",
-        ));
+}
+
+/// Names what changes so that the two rules are joined: `kmsctl_association` of the agent's `build.php`.
+fn link_differences(
+    nat: Option<&NatRule>,
+    filter: Option<&FilterRule>,
+    differences: &mut Vec<Difference>,
+) {
+    let of_nat = nat.and_then(|nat| link(nat.association.as_ref()));
+    let of_filter = filter.and_then(|filter| link(filter.association.as_ref()));
+    let keeps = of_nat.is_some() && (of_filter.is_none() || of_filter == of_nat);
+    if let Some(nat) = nat.filter(|_| !keeps) {
+        let now = nat.association.clone().filter(|id| !id.is_empty());
+        let own = "a filter rule of its own";
+        differences.push(Difference::new("association", now, own));
     }
-    if nat.association.as_deref() == Some("pass") {
+    let remade = nat.is_some() && !keeps;
+    if filter.is_some() && (remade || of_filter.is_none()) {
+        let wanted = "that of the port forward";
         differences.push(Difference::new(
-            "association",
-            "pass",
-            "a filter rule of its own",
+            "filter rule association",
+            of_filter,
+            wanted,
         ));
     }
 }
 
-/// Finds a port forward of the service's port that points elsewhere: the one that `apply` corrects.
-fn elsewhere<'a>(present: &Present<'a>) -> Option<&'a NatRule> {
-    let port = present.service.port.to_string();
-    let here = |rule: &&NatRule| {
-        rule.interface == present.service.interface
-            && !rule.nordr
-            && rule.destination.port.as_deref() == Some(port.as_str())
-    };
-    present.configured.nat.iter().find(here)
+fn filter_differences(filter: &FilterRule, service: &Service, differences: &mut Vec<Difference>) {
+    if filter.disabled {
+        differences.push(Difference::new("filter rule", "disabled", "enabled"));
+    }
+    let kind = filter.kind.as_deref().unwrap_or("pass");
+    if !matches!(kind, "" | "pass") {
+        differences.push(Difference::new("filter rule type", kind, "pass"));
+    }
+    let wanted = format!("{} port {}", service.alias, service.port);
+    let way = words(&filter.destination);
+    if way != wanted {
+        differences.push(Difference::new("filter rule destination", way, wanted));
+    }
+    text(
+        "filter rule protocol",
+        filter.protocol.as_ref(),
+        "tcp",
+        differences,
+    );
+    if filter.statetype.as_deref() == Some("none") {
+        let field = "filter rule state type";
+        differences.push(Difference::new(field, "none", "keep state"));
+    }
 }

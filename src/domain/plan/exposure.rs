@@ -1,12 +1,12 @@
 //! Plans that close and open the exposure: the pair of port forward and filter rule as one thing. The alias is
 //! touched by `apply` alone.
 
-use super::build::build;
+use super::build::{build, leads_elsewhere, limited};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
 use crate::domain::change::{Change, Records};
-use crate::domain::configured::Configured;
+use crate::domain::configured::{Configured, FilterRule, NatRule};
 use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
@@ -267,17 +267,24 @@ pub fn restore(
         )));
     }
     if complete {
-        return Ok(opening(enabling(present, &pair, terms), state).into());
+        let draft = enabling(present, &pair, terms);
+        return Ok(opening(draft, pair.nat, pair.filter, state).into());
+    }
+    if pair.nat.is_none()
+        && let Some(other) = Pair::elsewhere(present.configured, present.service)
+        && !other.disabled
+    {
+        return Err(leads_elsewhere(other, present.service));
     }
     if let (None, None, Some(saved)) = (pair.nat, pair.filter, saved) {
-        return Ok(opening(putting_back(present, saved, terms), state).into());
+        return Ok(opening(putting_back(present, saved, terms), None, None, state).into());
     }
-    let mut draft = build(present, &pair, caps, false, terms);
+    let mut draft = build(present, &pair, caps, false, terms)?;
     draft.risks.push(Risk::new(
         "built-anew",
         "Nothing was saved that could be put back, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
     ));
-    Ok(opening(draft, state).into())
+    Ok(opening(draft, pair.nat, pair.filter, state).into())
 }
 
 fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
@@ -320,8 +327,16 @@ fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
     draft
 }
 
-pub(super) fn opening(mut draft: Draft, state: State) -> Draft {
-    if !state.lets_in() {
+/// Promises that the exposure is open then, unless its rules say who may connect: that is left as it is.
+pub(super) fn opening(
+    mut draft: Draft,
+    nat: Option<&NatRule>,
+    filter: Option<&FilterRule>,
+    state: State,
+) -> Draft {
+    if let Some(words) = limited(nat, filter) {
+        draft.risks.push(Risk::new("source-limited", words));
+    } else if !state.lets_in() {
         draft.differences.push(Difference::new(
             "exposure",
             state.name(),

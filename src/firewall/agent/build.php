@@ -1,7 +1,8 @@
 <?php
 /*
  * Making alias, port forward, filter rule and caps what the service needs, from whatever is there: only what differs
- * is touched, and what is new has the shape that pfSense's own port forward page gives it.
+ * is touched, and what is new has the shape that pfSense's own port forward page gives it. Each field that is touched
+ * is named in the plan (src/domain/plan/build.rs). Who may connect (`source`) is the administrator's: it is not.
  */
 
 function kmsctl_edit_build(&$config, $pair, $service, $change, $who) {
@@ -18,6 +19,9 @@ function kmsctl_edit_build(&$config, $pair, $service, $change, $who) {
 	$pass = $pair['filter'] === array() ? null : $filter[$pair['filter'][0]];
 	if ($forward !== null && trim((string) kmsctl_text($forward['destination'], 'port')) !== (string) $service['port']) {
 		return "the port forward is for more than port {$service['port']}";
+	}
+	if ($forward !== null && !$pair['ours'] && empty($change['alias'])) {
+		return 'the port forward of this port leads elsewhere (' . kmsctl_text($forward, 'target') . ')';
 	}
 	$association = kmsctl_association($forward, $pass);
 	$new_forward = kmsctl_build_forward($forward, $service, $change['description'], $association, $who);
@@ -79,13 +83,15 @@ function kmsctl_build_alias(&$config, $pair, $service, $may) {
 	return null;
 }
 
-/* A side of a rule that must be what the form would make of it. Tells whether it differed. */
-function kmsctl_set_side(&$rule, $key, $side) {
-	$present = kmsctl_has($rule, $key) ? kmsctl_normal($rule[$key]) : '';
-	if (kmsctl_canonical($present) === kmsctl_canonical($side)) {
+/* Lets a filter rule in to the service and nowhere else. Tells whether it did not before. */
+function kmsctl_set_way(&$rule, $service) {
+	$side = kmsctl_side($rule, 'destination');
+	$port = (string) $service['port'];
+	if (!$side['not'] && !$side['any'] && (string) $side['network'] === ''
+	    && (string) $side['address'] === $service['alias'] && (string) $side['port'] === $port) {
 		return false;
 	}
-	$rule[$key] = $side;
+	$rule['destination'] = array('address' => $service['alias'], 'port' => $port);
 	return true;
 }
 
@@ -104,18 +110,15 @@ function kmsctl_build_forward($rule, $service, $description, $association, $who)
 		    'associated-rule-id' => $association, 'updated' => $stamp, 'created' => $stamp);
 	}
 	$differs = kmsctl_enable($rule);
-	$differs = kmsctl_set_side($rule, 'source', array('any' => '')) || $differs;
 	$destination = kmsctl_side($rule, 'destination');
 	/* A virtual address of the firewall is as good as its own; anything else is not an address of the outside. */
 	if ($destination['not'] || $destination['any']
 	    || ((string) $destination['network'] === '' && (string) $destination['address'] === '')) {
-		$wanted = array('network' => $service['interface'] . 'ip', 'port' => $port);
-		$differs = kmsctl_set_side($rule, 'destination', $wanted) || $differs;
+		$rule['destination'] = array('network' => $service['interface'] . 'ip', 'port' => $port);
+		$differs = true;
 	}
 	$differs = kmsctl_set($rule, 'protocol', 'tcp') || $differs;
-	if (!kmsctl_ours(kmsctl_text($rule, 'target'), $service) || kmsctl_text($rule, 'target') !== $service['alias']) {
-		$differs = kmsctl_set($rule, 'target', $service['alias']) || $differs;
-	}
+	$differs = kmsctl_set($rule, 'target', $service['alias']) || $differs;
 	$differs = kmsctl_set($rule, 'local-port', $port) || $differs;
 	$differs = kmsctl_set($rule, 'associated-rule-id', $association) || $differs;
 	if ($differs) {
@@ -131,22 +134,21 @@ function kmsctl_enable(&$rule) {
 }
 
 function kmsctl_build_pass($rule, $service, $change, $association, $who, $config) {
-	$to = array('address' => $service['alias'], 'port' => (string) $service['port']);
 	if ($rule === null) {
 		$tracker = time();
 		while (kmsctl_tracker_taken($config, (string) $tracker)) {
 			$tracker++;
 		}
 		$rule = array('source' => array('any' => ''), 'interface' => $service['interface'],
-		    'ipprotocol' => kmsctl_family($service), 'protocol' => 'tcp', 'destination' => $to);
+		    'ipprotocol' => kmsctl_family($service), 'protocol' => 'tcp',
+		    'destination' => array('address' => $service['alias'], 'port' => (string) $service['port']));
 		kmsctl_set_caps($rule, $change);
 		return $rule + array('descr' => kmsctl_cut("NAT {$change['description']}", 62),
 		    'associated-rule-id' => $association, 'tracker' => (string) $tracker,
 		    'created' => array('time' => (string) time(), 'username' => 'NAT Port Forward'));
 	}
 	$differs = kmsctl_enable($rule);
-	$differs = kmsctl_set_side($rule, 'source', array('any' => '')) || $differs;
-	$differs = kmsctl_set_side($rule, 'destination', $to) || $differs;
+	$differs = kmsctl_set_way($rule, $service) || $differs;
 	$differs = kmsctl_set($rule, 'protocol', 'tcp') || $differs;
 	if ((string) kmsctl_text($rule, 'type') !== '') {
 		$differs = kmsctl_set($rule, 'type', 'pass') || $differs;

@@ -54,8 +54,16 @@ function kmsctl_is_linked($rule) {
 	return $association !== '' && $association !== 'pass';
 }
 
-/* Port forwards of exactly this port and interface: those to the service, or if there are none, those to elsewhere,
- * of which `build` may make one ours. Places in the list. */
+/* Whether a destination is the interface's own address: a virtual address and its port are somebody else's. */
+function kmsctl_is_own_address($destination, $interface) {
+	$present = kmsctl_interface($interface);
+	$own = $present === null ? false : @inet_pton((string) $present['ipaddr']);
+	return !$destination['not'] && ((string) $destination['network'] === "{$interface}ip"
+	    || ($own !== false && @inet_pton((string) $destination['address']) === $own));
+}
+
+/* Port forwards of this port and interface: those to the service, or if there are none, those that lead the
+ * interface's own address elsewhere, of which `build` may make one ours. Places in the list. */
 function kmsctl_forwards($service) {
 	$ours = array();
 	$others = array();
@@ -67,7 +75,7 @@ function kmsctl_forwards($service) {
 		}
 		if (kmsctl_ours(kmsctl_text($rule, 'target'), $service)) {
 			$ours[] = $index;
-		} else {
+		} elseif (kmsctl_is_own_address($destination, $service['interface'])) {
 			$others[] = $index;
 		}
 	}
@@ -79,24 +87,22 @@ function kmsctl_is_tcp($rule) {
 	return in_array((string) kmsctl_text($rule, 'protocol'), array('tcp', 'tcp/udp'), true);
 }
 
-/* Whether a filter rule lets the service's traffic in; `$target` is where the port forward points to. */
-function kmsctl_lets_in($rule, $service, $target) {
+/* Whether a filter rule lets the service's traffic in. */
+function kmsctl_lets_in($rule, $service) {
 	$destination = kmsctl_side($rule, 'destination');
 	$type = (string) kmsctl_text($rule, 'type');
 	return ($type === '' || $type === 'pass') && !kmsctl_has($rule, 'floating') && kmsctl_is_tcp($rule)
 	    && kmsctl_text($rule, 'interface') === $service['interface'] && !$destination['not']
 	    && trim((string) $destination['port']) === (string) $service['port']
-	    && (kmsctl_ours($destination['address'], $service)
-	    || ($target !== '' && $destination['address'] === $target));
+	    && kmsctl_ours($destination['address'], $service);
 }
 
-/* The filter rules joined to the port forwards, or else those that let their traffic in. Places in the list. */
+/* The filter rules joined to the port forwards, or else those that let the service's traffic in; those to elsewhere
+ * may let in what other port forwards bring. Places in the list. */
 function kmsctl_passes($service, $forwards) {
 	$nat = kmsctl_list('nat', 'rule');
 	$joined = array();
-	$target = '';
 	foreach ($forwards as $index) {
-		$target = (string) kmsctl_text($nat[$index], 'target');
 		if (kmsctl_is_linked($nat[$index])) {
 			$joined[] = kmsctl_text($nat[$index], 'associated-rule-id');
 		}
@@ -106,7 +112,7 @@ function kmsctl_passes($service, $forwards) {
 	foreach (kmsctl_list('filter', 'rule') as $index => $rule) {
 		if (in_array(kmsctl_text($rule, 'associated-rule-id'), $joined, true)) {
 			$linked[] = $index;
-		} elseif (kmsctl_lets_in($rule, $service, $target)) {
+		} elseif (kmsctl_lets_in($rule, $service)) {
 			$matching[] = $index;
 		}
 	}

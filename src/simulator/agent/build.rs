@@ -1,5 +1,6 @@
 //! Making alias, port forward, filter rule and caps what the service needs, from whatever is there, as the agent's
-//! `build.php` does: only what differs is touched, and what is new has the shape of pfSense's own pages.
+//! `build.php` does: only what differs is touched, and what is new has the shape of pfSense's own pages. Who may
+//! connect (`source`) is the administrator's.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ pub struct Wanted<'a> {
     pub description: &'a str,
     /// The caps.
     pub caps: (Option<u32>, Option<Rate>),
-    /// Whether the alias may be made or corrected.
+    /// Whether the alias may be made or corrected, and a port forward to elsewhere made ours.
     pub alias: bool,
 }
 
@@ -47,6 +48,12 @@ pub fn build(
             != port
     {
         return refuse(format!("the port forward is for more than port {port}"));
+    }
+    if let Some(forward) = forward.as_ref().filter(|_| !pair.ours && !wanted.alias) {
+        let target = forward.text("target").unwrap_or_default();
+        return refuse(format!(
+            "the port forward of this port leads elsewhere ({target})"
+        ));
     }
     let id = shared_association(forward.as_ref(), pass.as_ref(), context.now);
     if forward.is_some() {
@@ -149,12 +156,18 @@ fn outside(service: &ReadRequest) -> Element {
     Element::of_texts([("network", network.as_str()), ("port", port.as_str())])
 }
 
-fn set_side(rule: &mut Element, key: &str, side: Element) -> bool {
-    let same = rule
-        .get(key)
-        .is_some_and(|present| present.canonical() == side.canonical());
+/// Lets a filter rule in to the service and nowhere else. Returns whether it did not before.
+fn set_way(rule: &mut Element, service: &ReadRequest) -> bool {
+    let field = |key| side_field(rule, "destination", key).unwrap_or_default();
+    let wide = rule
+        .get("destination")
+        .is_some_and(|side| side.has("not") || side.has("any"));
+    let same = !wide
+        && field("network").is_empty()
+        && field("address") == service.alias
+        && field("port") == service.port.to_string();
     if !same {
-        rule.set(key, side);
+        rule.set("destination", destination(service));
     }
     !same
 }
@@ -180,12 +193,12 @@ fn new_forward(wanted: &Wanted<'_>, id: &str, context: &Context<'_>) -> Element 
 fn correct_forward(rule: &mut Element, id: &str, context: &Context<'_>) {
     let service = context.service;
     let mut differs = rule.remove("disabled");
-    differs |= set_side(rule, "source", any());
     let destination = rule.get("destination").cloned().unwrap_or_default();
     let empty = |key| destination.text(key).unwrap_or_default().is_empty();
     // A virtual address of the firewall is as good as its own; anything else is not an address of the outside.
     if destination.has("not") || destination.has("any") || (empty("network") && empty("address")) {
-        differs |= set_side(rule, "destination", outside(service));
+        rule.set("destination", outside(service));
+        differs = true;
     }
     differs |= set(rule, "protocol", Some("tcp"));
     differs |= set(rule, "target", Some(&service.alias));
@@ -233,8 +246,7 @@ fn new_pass(
 
 fn correct_pass(rule: &mut Element, wanted: &Wanted<'_>, id: &str, context: &Context<'_>) {
     let mut differs = rule.remove("disabled");
-    differs |= set_side(rule, "source", any());
-    differs |= set_side(rule, "destination", destination(context.service));
+    differs |= set_way(rule, context.service);
     differs |= set(rule, "protocol", Some("tcp"));
     if !rule.text("type").unwrap_or_default().is_empty() {
         differs |= set(rule, "type", Some("pass"));

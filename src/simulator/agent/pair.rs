@@ -1,6 +1,8 @@
 //! The exposure's raw records in the configuration: which they are, and their fingerprint. The same rules as the
 //! agent's `records.php`: by port, interface, target and association, never by description or position.
 
+use std::net::IpAddr;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Element, Placed, Records, Separators};
@@ -130,7 +132,19 @@ pub fn separators(configuration: &Configuration) -> Separators {
     }
 }
 
-/// Port forwards of this port and interface: those to the service or, if there are none, those to elsewhere.
+/// Says whether a rule's destination is the interface's own address: a virtual address and its port are somebody
+/// else's.
+fn to_own_address(configuration: &Configuration, rule: &Element, interface: &str) -> bool {
+    let present = configuration.section("interfaces").get(interface);
+    let own = present.and_then(|interface| interface.text("ipaddr")?.parse::<IpAddr>().ok());
+    let field = |key| side_field(rule, "destination", key).unwrap_or_default();
+    let named = field("address").parse::<IpAddr>().ok();
+    !rule.get("destination").is_some_and(|side| side.has("not"))
+        && (field("network") == format!("{interface}ip") || (own.is_some() && named == own))
+}
+
+/// Port forwards of this port and interface: those to the service or, if there are none, those that lead the
+/// interface's own address elsewhere.
 fn forwards(configuration: &Configuration, service: &ReadRequest) -> (Vec<usize>, bool) {
     let here = |rule: &Element| {
         !rule.has("nordr")
@@ -144,30 +158,27 @@ fn forwards(configuration: &Configuration, service: &ReadRequest) -> (Vec<usize>
         .partition(|(_, rule)| ours(rule.text("target"), service));
     let is_ours = !mine.is_empty();
     let chosen = if is_ours { mine } else { others };
-    (
-        chosen.into_iter().map(|(place, _)| place).collect(),
-        is_ours,
-    )
+    let meant = |(_, rule): &(usize, &Element)| {
+        is_ours || to_own_address(configuration, rule, &service.interface)
+    };
+    let chosen = chosen.into_iter().filter(meant);
+    (chosen.map(|(place, _)| place).collect(), is_ours)
 }
 
-/// Filter rules joined to the port forwards, or else those that let their traffic in.
+/// Filter rules joined to the port forwards, or else those that let the service's traffic in.
 fn passes(configuration: &Configuration, service: &ReadRequest, forwards: &[usize]) -> Vec<usize> {
     let nat = configuration.list("nat", "rule");
     let forwards: Vec<&Element> = forwards
         .iter()
         .filter_map(|place| nat.get(*place))
         .collect();
-    let target = forwards
-        .last()
-        .and_then(|rule| rule.text("target"))
-        .unwrap_or_default();
     let joined = |rule: &Element| {
         let id = association(rule);
         id.is_some() && forwards.iter().any(|forward| association(forward) == id)
     };
     let rules = configuration.list("filter", "rule").iter().enumerate();
     let (linked, matching): (Vec<_>, Vec<_>) = rules
-        .filter(|(_, rule)| joined(rule) || lets_in(rule, service, target))
+        .filter(|(_, rule)| joined(rule) || lets_in(rule, service))
         .partition(|(_, rule)| joined(rule));
     let chosen = if linked.is_empty() { matching } else { linked };
     chosen.into_iter().map(|(place, _)| place).collect()
@@ -183,7 +194,7 @@ fn is_tcp(rule: &Element) -> bool {
     matches!(rule.text("protocol"), Some("tcp" | "tcp/udp"))
 }
 
-fn lets_in(rule: &Element, service: &ReadRequest, target: &str) -> bool {
+fn lets_in(rule: &Element, service: &ReadRequest) -> bool {
     let address = side_field(rule, "destination", "address");
     let port = side_field(rule, "destination", "port").unwrap_or_default();
     matches!(rule.text("type"), None | Some("" | "pass"))
@@ -192,5 +203,5 @@ fn lets_in(rule: &Element, service: &ReadRequest, target: &str) -> bool {
         && rule.text("interface") == Some(service.interface.as_str())
         && !rule.get("destination").is_some_and(|side| side.has("not"))
         && port.trim() == service.port.to_string()
-        && (ours(address, service) || (!target.is_empty() && address == Some(target)))
+        && ours(address, service)
 }

@@ -341,7 +341,14 @@ fn device<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a s
 fn redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
     let interface = record.text("interface").unwrap_or_default();
     let goes = target(configuration, record.text("target").unwrap_or_default());
-    let (Some(device), Some(goes)) = (device(configuration, interface), goes) else {
+    let from = host(configuration, record, "source");
+    let to = match side_field(record, "destination", "address") {
+        Some(address) => target(configuration, address),
+        None => Some("192.168.1.2".to_owned()),
+    };
+    let (Some(device), Some(goes), Some(from), Some(to)) =
+        (device(configuration, interface), goes, from, to)
+    else {
         return Vec::new();
     };
     if record.has("disabled") || record.has("nordr") {
@@ -367,7 +374,7 @@ fn redirections(configuration: &Configuration, record: &Element) -> Vec<String> 
     let protocols = record.text("protocol").unwrap_or("tcp").split('/');
     protocols
         .map(|protocol| {
-            format!("rdr {pass}on {device} inet proto {protocol} from any to 192.168.1.2 port = {port} -> {goes}{moved}{turns}")
+            format!("rdr {pass}on {device} inet proto {protocol} from {from} to {to} port = {port} -> {goes}{moved}{turns}")
         })
         .collect()
 }
