@@ -59,6 +59,19 @@ impl State {
         }
     }
 
+    /// Returns the state of a word, if it is one.
+    pub fn named(name: &str) -> Option<Self> {
+        [
+            Self::Open,
+            Self::Closed,
+            Self::Half,
+            Self::Uncapped,
+            Self::Absent,
+        ]
+        .into_iter()
+        .find(|state| state.name() == name)
+    }
+
     /// Returns whether connections from outside get in.
     pub fn lets_in(self) -> bool {
         matches!(self, Self::Open | Self::Uncapped)

@@ -190,7 +190,7 @@ async fn judged(
     }
     let problem = carried.reading.as_ref().and_then(|reading| {
         let exposure = judge(context, reading)?;
-        disproof(wanted.change, &exposure)
+        disproof(wanted, &exposure)
     });
     if let Some(problem) = problem {
         carried.finish.ended = Ended::Unverified;
@@ -280,32 +280,45 @@ fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
     ))
 }
 
-/// Says why pf, as it was read back, is not what the change was for; the agent proves its own two rules, and here the
+/// Says why pf, as it was read back, is not what the plan promised; the agent proves its own two rules, and here the
 /// whole path counts.
-fn disproof(change: &Change, exposure: &Exposure) -> Option<String> {
+fn disproof(wanted: &Wanted<'_>, exposure: &Exposure) -> Option<String> {
     let why = exposure
         .why
         .first()
         .map_or("", |finding| finding.message.as_str());
     let state = exposure.state;
-    match change {
-        Change::Disable | Change::Delete if state.lets_in() => Some(format!(
-            "The rules are gone, but the service is still {state}: {why}"
-        )),
-        Change::Enable | Change::Build { .. } if !state.lets_in() => Some(format!(
-            "The rules are loaded, but the service is {state}: {why}"
-        )),
-        Change::Caps { max_src_conn, rate } if exposure.filter.loaded => {
-            let wanted = Caps {
-                max_src_conn: *max_src_conn,
-                rate: *rate,
-            };
-            let loaded = exposure.caps.loaded.unwrap_or_default();
-            (loaded != wanted)
-                .then(|| format!("The configuration says {wanted}, but pf runs {loaded}."))
+    let promised = wanted.plan.change.turns_exposure();
+    let opens = match wanted.change {
+        Change::Disable | Change::Delete => Some(false),
+        Change::Enable | Change::Build { .. } => Some(true),
+        Change::PutBack { .. } | Change::Caps { .. } => {
+            promised.map(|(_, promised)| promised.lets_in())
         }
-        _ => None,
+    };
+    match opens {
+        Some(true) if !state.lets_in() => {
+            return Some(format!(
+                "The rules are written, but the service is {state}: {why}"
+            ));
+        }
+        Some(false) if state.lets_in() => {
+            return Some(format!(
+                "The rules are gone, but the service is still {state}: {why}"
+            ));
+        }
+        _ => {}
     }
+    let Change::Caps { max_src_conn, rate } = wanted.change else {
+        return None;
+    };
+    let caps = Caps {
+        max_src_conn: *max_src_conn,
+        rate: *rate,
+    };
+    let loaded = exposure.caps.loaded.unwrap_or_default();
+    (exposure.filter.loaded && loaded != caps)
+        .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
 }
 
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is

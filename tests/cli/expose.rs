@@ -116,6 +116,19 @@ fn delete_is_put_back_verbatim_by_restore_and_by_undo() {
 }
 
 #[test]
+fn rules_that_were_disabled_when_they_were_deleted_come_back_open() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["expose", "revoke"]);
+    done(&environment, &["expose", "revoke", "--delete"]);
+    let restored = done(&environment, &["expose", "restore"]);
+    assert_eq!(restored["outcome"], "done", "{restored:#}");
+    assert_eq!(restored["after"]["port_forward"], "as it was, but enabled");
+    let shown = show(&environment);
+    assert_eq!(shown["state"], "open", "{shown:#}");
+    assert_eq!(shown["filter"]["tracker"], "1763000004");
+}
+
+#[test]
 fn apply_makes_it_so_from_any_condition_and_is_idle_the_second_time() {
     for scenario in [
         "absent",

@@ -122,6 +122,16 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
     risks
 }
 
+impl Draft {
+    /// Returns the state of the exposure before and after, where the change alters it.
+    pub fn turns_exposure(&self) -> Option<(State, State)> {
+        let mut differences = self.differences.iter();
+        let turned = differences.find(|difference| difference.field == "exposure")?;
+        let state = |value: &serde_json::Value| State::named(value.as_str()?);
+        Some((state(&turned.before)?, state(&turned.after)?))
+    }
+}
+
 pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &str) -> Draft {
     Draft {
         what: what.to_owned(),
@@ -306,24 +316,35 @@ fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
 }
 
 fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
+    let mut records = saved.records.clone();
+    let mut differences = Vec::new();
+    for (field, placed) in [
+        ("port forward", &mut records.nat),
+        ("filter rule", &mut records.filter),
+    ] {
+        // They may have been disabled when they were deleted; what opens puts them back enabled.
+        let enabled = placed
+            .as_mut()
+            .map(|placed| placed.record.remove("disabled"));
+        let after = enabled.map(|enabled| {
+            if enabled {
+                "as it was, but enabled"
+            } else {
+                "as it was"
+            }
+        });
+        differences.push(Difference::new(field, None::<&str>, after));
+    }
     let change = Change::PutBack {
-        records: Box::new(saved.records.clone()),
+        records: Box::new(records),
         alias: false,
     };
     let what = format!(
-        "Open the exposure: put back the rules that {} deleted, as they were.",
+        "Open the exposure: put back the rules that {} deleted.",
         saved.id
     );
     let mut draft = draft(present, terms, change, &what);
-    let after = |there: bool| there.then_some("as it was");
-    let records = &saved.records;
-    for (field, there) in [
-        ("port forward", records.nat.is_some()),
-        ("filter rule", records.filter.is_some()),
-    ] {
-        let difference = Difference::new(field, None::<&str>, after(there));
-        draft.differences.push(difference);
-    }
+    draft.differences = differences;
     draft
 }
 
