@@ -87,14 +87,14 @@ function kmsctl_is_tcp($rule) {
 	return in_array((string) kmsctl_text($rule, 'protocol'), array('tcp', 'tcp/udp'), true);
 }
 
-/* Whether a filter rule lets the service's traffic in. */
-function kmsctl_lets_in($rule, $service) {
+/* Whether a filter rule lets the service's traffic in; with a target, also what is forwarded there. */
+function kmsctl_lets_in($rule, $service, $target = null) {
 	$destination = kmsctl_side($rule, 'destination');
 	$type = (string) kmsctl_text($rule, 'type');
 	return ($type === '' || $type === 'pass') && !kmsctl_has($rule, 'floating') && kmsctl_is_tcp($rule)
 	    && kmsctl_text($rule, 'interface') === $service['interface'] && !$destination['not']
 	    && trim((string) $destination['port']) === (string) $service['port']
-	    && kmsctl_ours($destination['address'], $service);
+	    && (kmsctl_ours($destination['address'], $service) || ($target !== null && $destination['address'] === $target));
 }
 
 /* The filter rules joined to the port forwards, or else those that let the service's traffic in; those to elsewhere

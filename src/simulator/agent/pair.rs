@@ -79,13 +79,14 @@ impl Pair {
         }
         let advice = "open it in the GUI and save it as a new rule with a tracker of its own";
         let target = side_field(rule, "destination", "address").unwrap_or_default();
-        if target.is_empty() || !lets_in(rule, service, target) {
+        if target.is_empty() || !lets_in(rule, service, Some(target)) {
             return Some(format!(
                 "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {advice}"
             ));
         }
-        let same = |other: &&Element| !other.has("disabled") && lets_in(other, service, target);
-        others.iter().any(|other| same(other)).then(|| {
+        let same =
+            |other: &&Element| !other.has("disabled") && lets_in(other, service, Some(target));
+        others.iter().any(same).then(|| {
             format!("the filter rule has no tracker of its own, and another rule has its target and port; {advice}")
         })
     }
@@ -178,7 +179,7 @@ fn passes(configuration: &Configuration, service: &ReadRequest, forwards: &[usiz
     };
     let rules = configuration.list("filter", "rule").iter().enumerate();
     let (linked, matching): (Vec<_>, Vec<_>) = rules
-        .filter(|(_, rule)| joined(rule) || lets_in(rule, service))
+        .filter(|(_, rule)| joined(rule) || lets_in(rule, service, None))
         .partition(|(_, rule)| joined(rule));
     let chosen = if linked.is_empty() { matching } else { linked };
     chosen.into_iter().map(|(place, _)| place).collect()
@@ -194,7 +195,8 @@ fn is_tcp(rule: &Element) -> bool {
     matches!(rule.text("protocol"), Some("tcp" | "tcp/udp"))
 }
 
-fn lets_in(rule: &Element, service: &ReadRequest) -> bool {
+/// Says whether a filter rule lets the service's traffic in; with a target, also what is forwarded there.
+fn lets_in(rule: &Element, service: &ReadRequest, target: Option<&str>) -> bool {
     let address = side_field(rule, "destination", "address");
     let port = side_field(rule, "destination", "port").unwrap_or_default();
     matches!(rule.text("type"), None | Some("" | "pass"))
@@ -203,5 +205,5 @@ fn lets_in(rule: &Element, service: &ReadRequest) -> bool {
         && rule.text("interface") == Some(service.interface.as_str())
         && !rule.get("destination").is_some_and(|side| side.has("not"))
         && port.trim() == service.port.to_string()
-        && ours(address, service)
+        && (ours(address, service) || (target.is_some() && address == target))
 }
