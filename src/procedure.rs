@@ -167,7 +167,7 @@ async fn from_reading(
                 path.display()
             ));
         }
-        return report::plan_only(context, &plan, &reading);
+        return report::plan_only(context, &plan, &reading, flags.plan_out.is_some());
     }
     carry_out(context, session, flags, how.outside, &plan, reading).await
 }
@@ -227,8 +227,8 @@ async fn carry_out(
         outside::prove(context, session, wanted, &mut carried).await;
         note(context, plan, &carried);
     }
-    let now = carried.reading.as_ref().unwrap_or(&reading);
-    report::done(context, plan, &carried.finish, now)?;
+    let read_back = carried.reading.as_ref();
+    report::done(context, plan, &carried.finish, &reading, read_back)?;
     match carried.failure {
         Some(failure) => Err(failure),
         None => Ok(()),
@@ -253,7 +253,7 @@ fn note(context: &Context, plan: &Plan, carried: &Carried) {
 fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> Result<()> {
     let terminal = context.terminal;
     if !flags.yes {
-        terminal.present(&report::of_plan(context, plan, reading));
+        terminal.present(&report::of_plan(context, plan, reading, true));
     }
     for risk in &plan.change.risks {
         terminal.caution(&risk.message);

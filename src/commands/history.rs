@@ -177,7 +177,10 @@ fn verify(context: &Context) -> Result<()> {
         0 => Ok(()),
         count => Err(Failure::new(
             Kind::No,
-            format!("The chain is broken in {count} places."),
+            format!(
+                "The chain is broken in {count} place{}.",
+                if count == 1 { "" } else { "s" }
+            ),
         )),
     }
 }

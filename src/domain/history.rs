@@ -100,6 +100,17 @@ impl Finish {
     }
 }
 
+impl Finish {
+    /// Returns whether the change took effect: also where something about it was not proven, such as that the outside
+    /// is shut out, or that every connection was ended.
+    pub fn took_effect(&self) -> bool {
+        let written = self.outcome.as_ref();
+        let made = !self.changed.is_empty()
+            || written.is_some_and(|outcome| outcome.result == Ending::Done);
+        self.ended == Ended::Done || (self.ended == Ended::Unverified && made)
+    }
+}
+
 /// One change of the history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -125,17 +136,9 @@ impl Entry {
             .map_or("unknown", |finish| finish.ended.word())
     }
 
-    /// Returns whether it took effect: also where something about it was not proven, such as that the outside is shut
-    /// out, or that every connection was ended.
+    /// Returns whether it is known to have taken effect.
     pub fn took_effect(&self) -> bool {
-        let made = |finish: &Finish| {
-            let written = finish.outcome.as_ref();
-            !finish.changed.is_empty()
-                || written.is_some_and(|outcome| outcome.result == Ending::Done)
-        };
-        self.finish.as_ref().is_some_and(|finish| {
-            finish.ended == Ended::Done || (finish.ended == Ended::Unverified && made(finish))
-        })
+        self.finish.as_ref().is_some_and(Finish::took_effect)
     }
 
     /// Returns whether only the firewall can know how it ended: its ending was never written, or the firewall had not
@@ -233,10 +236,17 @@ pub enum FindError {
 
 /// Finds a change by its id or the beginning of it.
 pub fn find<'a>(entries: &'a [Entry], prefix: &str) -> Result<&'a Entry, FindError> {
-    let found: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| !prefix.is_empty() && entry.plan.id.as_str().starts_with(prefix))
-        .collect();
+    only(entries, |entry| entry.plan.id.as_str(), prefix)
+}
+
+/// Finds the only one whose id is this or begins so; nothing begins with nothing.
+pub fn only<'a, T>(
+    all: &'a [T],
+    id: impl Fn(&T) -> &str,
+    prefix: &str,
+) -> Result<&'a T, FindError> {
+    let begins = |one: &&T| !prefix.is_empty() && id(one).starts_with(prefix);
+    let found: Vec<&T> = all.iter().filter(begins).collect();
     match found.as_slice() {
         [] => Err(FindError::Unknown(prefix.to_owned())),
         [one] => Ok(one),
@@ -244,7 +254,7 @@ pub fn find<'a>(entries: &'a [Entry], prefix: &str) -> Result<&'a Entry, FindErr
             prefix: prefix.to_owned(),
             ids: several
                 .iter()
-                .map(|entry| entry.plan.id.as_str())
+                .map(|one| id(one))
                 .collect::<Vec<_>>()
                 .join(", "),
         }),

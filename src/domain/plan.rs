@@ -2,6 +2,7 @@
 //! follow from it, and what was read when it was made. It can be saved, read again and refused when stale. Pure:
 //! readings in, plans out; carrying one out is the procedure's work.
 
+mod armed;
 mod build;
 mod caps;
 mod clean;
@@ -25,7 +26,7 @@ use super::change::{Change, ChangeId};
 use super::pf::table::TableName;
 
 pub use build::apply;
-pub use caps::{Wanted, limits, ratelimit};
+pub use caps::{Wanted, limits, rate_value, ratelimit};
 pub use clean::{clean, facts as clean_facts};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{Present, Saved, Terms, restore, revoke};

@@ -241,7 +241,11 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
             Ended::Unverified,
             Some(
                 Failure::new(Kind::Unproven, &message)
-                    .hint("See what is in force: kmsctl expose show"),
+                    .hint("See what is in force: kmsctl expose show")
+                    .hint(format!(
+                        "The firewall goes on with it; ask it how it ended: kmsctl history {}",
+                        outcome.id
+                    )),
             ),
         ),
         Ending::Stale => (
@@ -267,7 +271,7 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
     }
 }
 
-fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
+pub(super) fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
     let loaded = Loaded {
         filter: reading.rules.as_ref().ok()?,
         nat: reading.translation.as_ref().ok()?,

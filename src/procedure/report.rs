@@ -1,20 +1,24 @@
 //! What people and scripts are told: the plan before, and the change after. One schema, `change`, for every command
 //! that changes something.
 
+mod after;
+mod rows;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::configure::sentence;
 use crate::commands::context::Context;
 use crate::domain::blocked::age;
 use crate::domain::history::{self, Ended, Entry, Finish, Outside};
-use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::plan::{Address, Difference, Operation, Plan, PlannedEntry, Risk, Undo};
+use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::Reading;
 use crate::terminal::human::{left, right, span};
 use crate::terminal::{Human, Tone};
+use rows::{Row, blocked_now, planned_rows, rows};
 
 /// The data of `change`.
 #[derive(Debug, Serialize)]
@@ -37,16 +41,6 @@ struct Report<'a> {
     outside: Option<&'a Outside>,
     checks: &'a [String],
     risks: &'a [Risk],
-}
-
-/// One table entry of a change.
-#[derive(Debug, Serialize)]
-struct Row {
-    address: String,
-    added_at: Option<Timestamp>,
-    age_seconds: Option<u64>,
-    /// `planned`, `freed`, `freed-and-back`, `gone-already`, `blocked`, `blocked-already`, `unchanged`.
-    result: &'static str,
 }
 
 const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
@@ -96,17 +90,25 @@ pub(super) fn nothing(
 }
 
 /// Shows a plan as data: `--dry-run` and `--plan-out`.
-pub(super) fn plan_only(context: &Context, plan: &Plan, reading: &Reading) -> Result<()> {
+///
+/// Only the id of a plan in a file ever names a change; of any other nothing is said that needs it.
+pub(super) fn plan_only(
+    context: &Context,
+    plan: &Plan,
+    reading: &Reading,
+    in_file: bool,
+) -> Result<()> {
     let rows = planned_rows(plan, reading.clock.now);
-    let report = Report {
+    let mut report = Report {
         entries: rows,
         ..report(context, plan, "dry-run", None)
     };
+    report.undo = report.undo.filter(|_| in_file);
     let mut view = context.view("change", reading, &report)?;
     if report.entries.is_some() {
         view.items = Some(("entries", ENTRY_COLUMNS));
     }
-    view.human = of_plan(context, plan, reading);
+    view.human = of_plan(context, plan, reading, in_file);
     for risk in &plan.change.risks {
         view.human.field("Risk", &risk.message, Tone::Warning);
     }
@@ -115,7 +117,15 @@ pub(super) fn plan_only(context: &Context, plan: &Plan, reading: &Reading) -> Re
 }
 
 /// Reports a change that was carried out. What was refused or failed is told as the failure it is.
-pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Reading) -> Result<()> {
+/// `read_back` is the reading after it, if there was one.
+pub(super) fn done(
+    context: &Context,
+    plan: &Plan,
+    finish: &Finish,
+    before: &Reading,
+    read_back: Option<&Reading>,
+) -> Result<()> {
+    let now = read_back.unwrap_or(before);
     if finish.ended == Ended::Failed {
         return Ok(());
     }
@@ -130,7 +140,14 @@ pub(super) fn done(context: &Context, plan: &Plan, finish: &Finish, now: &Readin
         report.after = report.before.clone();
         report.undo = None;
     }
-    if let Some((field, blocked)) = blocked_now(plan, now) {
+    if finish.ended == Ended::Unverified {
+        let planned = std::mem::take(&mut report.after);
+        report.after = read_back
+            .map(|reading| after::known(context, finish, planned, reading))
+            .unwrap_or_default();
+        report.undo = report.undo.filter(|_| finish.took_effect());
+    }
+    if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
         report.after.insert(field, blocked.into());
     }
     let reverts_at = finish
@@ -217,7 +234,8 @@ fn command(context: &Context, verb: &str, plan: &Plan) -> String {
 }
 
 /// Renders a plan for people: a short difference that can be judged.
-pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading) -> Human {
+/// With `named` its undo is told by its id.
+pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: bool) -> Human {
     let mut human = Human::default();
     human.field(
         "Plan",
@@ -237,11 +255,12 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading) -> Huma
         human.field("Proof", check, Tone::Plain);
     }
     match &plan.change.undo {
-        Undo::Command(what) => human.field(
+        Undo::Command(what) if named => human.field(
             "Undo",
             format!("{}: {what}", command(context, "undo", plan)),
             Tone::Plain,
         ),
+        Undo::Command(what) => human.field("Undo", sentence(what), Tone::Plain),
         Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
     };
     if let Some(after) = plan.change.reverts_after {
@@ -277,9 +296,10 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     human.field(word, &finish.message, tone);
     for difference in &plan.change.differences {
         let name = key(&difference.field);
-        let after = report.after.get(&name).unwrap_or(&Value::Null);
-        if difference.before != *after {
-            let line = format!("{} -> {}", shown(&difference.before), shown(after));
+        let after = report.after.get(&name);
+        if after != Some(&difference.before) {
+            let after = after.map_or_else(|| "not known".to_owned(), shown);
+            let line = format!("{} -> {after}", shown(&difference.before));
             human.field(&format!("  {}", difference.field), line, Tone::Plain);
         }
     }
@@ -316,67 +336,6 @@ fn table(human: &mut Human, rows: &[Row]) {
     let columns = vec![left("ADDRESS"), right("AGE"), left("RESULT")];
     human.gap();
     human.table(columns, cells.collect());
-}
-
-fn planned_entries(plan: &Plan) -> Option<(&[PlannedEntry], bool)> {
-    match &plan.change.operation {
-        Operation::TableDelete { entries, .. } => Some((entries, true)),
-        Operation::TableAdd { entries, .. } => Some((entries, false)),
-        _ => None,
-    }
-}
-
-fn row(entry: &PlannedEntry, now: Timestamp, result: &'static str) -> Row {
-    Row {
-        address: entry.address.to_string(),
-        added_at: entry.since,
-        age_seconds: entry.since.map(|since| age(since, now)),
-        result,
-    }
-}
-
-fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<Row>> {
-    let (entries, _) = planned_entries(plan)?;
-    Some(
-        entries
-            .iter()
-            .map(|entry| row(entry, now, "planned"))
-            .collect(),
-    )
-}
-
-/// Says of each entry what became of it, by what pfctl said and by the table read back.
-fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Row>> {
-    use std::collections::HashSet;
-    let (entries, deleted) = planned_entries(plan)?;
-    let table: &[TableEntry] = now.table.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let there: HashSet<Address> = table.iter().map(Address::from).collect();
-    let changed: HashSet<Address> = finish.changed.iter().map(|entry| entry.address).collect();
-    let result = |entry: &PlannedEntry| {
-        let (changed, there) = (
-            changed.contains(&entry.address),
-            there.contains(&entry.address),
-        );
-        match (deleted, changed, there) {
-            (true, true, false) => "freed",
-            (true, true, true) => "freed-and-back",
-            (true, false, false) => "gone-already",
-            (false, true, true) => "blocked",
-            (false, false, true) => "blocked-already",
-            _ => "unchanged",
-        }
-    };
-    Some(
-        entries
-            .iter()
-            .map(|entry| row(entry, now.clock.now, result(entry)))
-            .collect(),
-    )
-}
-
-fn blocked_now(plan: &Plan, now: &Reading) -> Option<(String, usize)> {
-    planned_entries(plan)?;
-    Some(("blocked".to_owned(), now.table.as_ref().ok()?.len()))
 }
 
 /// Renders how a change of the history stands, in a word and its tone.

@@ -119,7 +119,7 @@ async fn checked(
         .hint("Make a new plan."));
     }
     if flags.shows_only() {
-        return super::report::plan_only(context, plan, &reading);
+        return super::report::plan_only(context, plan, &reading, true);
     }
     carry_out(context, session, flags, None, plan, reading).await
 }

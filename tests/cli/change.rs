@@ -389,6 +389,148 @@ fn a_reason_is_kept_and_control_characters_are_refused() {
         .fails_with(2);
 }
 
+#[test]
+fn what_an_armed_way_back_would_take_away_is_not_called_done() {
+    for command in [
+        &["ratelimit", "loosen"][..],
+        &["expose", "revoke"],
+        &["expose", "revoke", "--delete"],
+    ] {
+        let environment = TestEnvironment::new();
+        let run = |more: &[&str]| environment.demo(&[command, more, &["--yes"]].concat());
+        let armed = run(&["--for", "2h", "-o", "json"]).json();
+        let id = armed["data"]["id"].as_str().expect("an id");
+        for again in [&[][..], &["--for", "30m"]] {
+            let told = run(again).fails_with(6);
+            for part in [
+                id.to_owned(),
+                format!("kmsctl keep {id}"),
+                format!("kmsctl undo {id}"),
+                "2026-03-01T14:21:34Z".to_owned(),
+            ] {
+                assert!(told.contains(&part), "{command:?} {again:?} {part}: {told}");
+            }
+        }
+        let told = environment
+            .demo(&["ratelimit", "tighten", "--for", "1h", "--yes"])
+            .fails_with(6);
+        assert!(told.contains(id), "{told}");
+        environment.demo(&["keep", id, "--yes"]).success();
+        let told = run(&[]).success();
+        assert!(told.contains("Nothing to do"), "{command:?}: {told}");
+        let told = run(&["--for", "1h"]).success();
+        assert!(
+            told.contains("No way back was armed"),
+            "{command:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_proven_is_not_reported_as_planned() {
+    for command in CHANGES {
+        let environment = scenario("unproven");
+        let outcome = environment.demo(&[command, &["--yes", "-o", "json"][..]].concat());
+        let data = &serde_json::from_str::<Value>(&outcome.stdout).expect("JSON")["data"];
+        assert_eq!(data["outcome"], "unverified", "{outcome}");
+        assert!(data["undo"].is_null(), "{outcome}");
+        let hint = format!("history {}", data["id"].as_str().expect("an id"));
+        assert!(outcome.stderr.contains(&hint), "{outcome}");
+        assert!(!outcome.stderr.contains("demo undo"), "{outcome}");
+        let state = exposure(&environment);
+        let after = data["after"].as_object().expect("fields");
+        assert!(!after.contains_key("connections"), "{outcome}");
+        if command[0] == "expose" {
+            assert_eq!(after["exposure"], state[0], "{outcome}");
+            assert!(!after.contains_key("port_forward"), "{outcome}");
+        } else {
+            let loaded = &state[1]["loaded"]["max_src_conn"];
+            assert_eq!(&after["max_src_conn"], loaded, "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_names_no_command_for_an_id_that_never_is() {
+    let environment = TestEnvironment::new();
+    let shown = environment
+        .demo(&["ratelimit", "tighten", "--dry-run"])
+        .success();
+    assert!(
+        shown.contains("Undo") && !shown.contains("kmsctl --demo undo"),
+        "{shown}"
+    );
+    let shown = environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
+        .success();
+    assert!(shown.contains("kmsctl --demo undo"), "{shown}");
+}
+
+#[test]
+fn keep_takes_one_change_only() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["ratelimit", "tighten", "--for", "2h", "--yes"])
+        .success();
+    let told = environment.demo(&["keep", "", "--yes"]).fails_with(2);
+    assert!(told.contains("There is no change"), "{told}");
+    let list = environment.demo(&["history", "-o", "json"]).json();
+    assert_eq!(list["data"]["armed"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn taking_an_opening_back_is_asked_for_as_a_closing() {
+    let environment = TestEnvironment::new();
+    for command in [
+        &["expose", "revoke", "--keep-states", "--yes"][..],
+        &["expose", "restore", "--yes"],
+    ] {
+        environment.demo(command).success();
+    }
+    let (shown, code) = at_a_terminal(&environment, &["undo"], "Type `revoke` to do it", "y");
+    assert_eq!(code, Some(4), "{shown}");
+    assert!(shown.contains("live on"), "{shown}");
+    let told = environment.demo(&["undo", "--yes"]);
+    assert!(told.stderr.contains("connections live on"), "{told}");
+    assert_eq!(exposure(&environment)[0], "closed");
+    let planned = environment
+        .demo(&["expose", "restore", "--for", "30m", "--dry-run"])
+        .success();
+    assert!(
+        planned.contains("live on") && planned.contains("Closes it again"),
+        "{planned}"
+    );
+}
+
+#[test]
+fn choices_that_are_missing_are_all_named() {
+    let environment = TestEnvironment::new();
+    let told = environment
+        .demo(&["ratelimit", "set", "--yes"])
+        .fails_with(2);
+    for part in ["--preset", "--max-src-conn", "--rate"] {
+        assert!(told.contains(part), "{told}");
+    }
+    let told = environment.demo(&["states", "kill", "--yes"]).fails_with(2);
+    assert!(told.contains("--all") && told.contains("ADDR"), "{told}");
+    let told = environment
+        .demo(&["virusprot", "delete", "-", "--yes"])
+        .fails_with(2);
+    assert!(told.contains("holds no address"), "{told}");
+}
+
+#[test]
+fn what_is_blocked_again_is_as_old_as_that() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["virusprot", "flush", "--yes"]).success();
+    let shown = environment.demo(&["undo", "--yes", "-o", "json"]).json();
+    let entries = shown["data"]["entries"].as_array().expect("entries");
+    assert!(!entries.is_empty());
+    for entry in entries {
+        assert_eq!(entry["age_seconds"], 0, "{entry}");
+    }
+}
+
 /// Runs a command at a terminal, answers its question, and returns what it printed and its exit code.
 fn at_a_terminal(
     environment: &TestEnvironment,

@@ -1,6 +1,6 @@
 //! `kmsctl ratelimit tighten|loosen|default|set`: changes the caps.
 
-use clap::Args as ClapArgs;
+use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::commands::context::Context;
 use crate::commands::expose::{self, Gathered};
@@ -23,15 +23,16 @@ pub(super) struct Preset {
 
 /// Arguments of `kmsctl ratelimit set`.
 #[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("wanted").required(true).multiple(true))]
 pub(super) struct Set {
     /// A preset of the configuration
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["max_src_conn", "rate"], required_unless_present_any = ["max_src_conn", "rate"])]
+    #[arg(long, value_name = "NAME", group = "wanted", conflicts_with_all = ["max_src_conn", "rate"])]
     preset: Option<String>,
     /// Simultaneous connections per source, or `none`; not given, it stays as it is
-    #[arg(long, value_name = "N", value_parser = connections)]
+    #[arg(long, value_name = "N", group = "wanted", value_parser = connections)]
     max_src_conn: Option<Value<u32>>,
     /// New connections per source within seconds, or `none`; not given, it stays as it is
-    #[arg(long, value_name = "N/SECONDS", value_parser = rate)]
+    #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = rate)]
     rate: Option<Value<Rate>>,
     #[command(flatten)]
     temporary: Temporary,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::Args as ClapArgs;
+use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::commands::context::{Context, needed};
 use crate::commands::expose;
@@ -15,12 +15,13 @@ use crate::settings::values;
 
 /// Arguments of `kmsctl states kill`.
 #[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("whose").required(true))]
 pub(super) struct Kill {
     /// The clients whose connections to end
-    #[arg(value_name = "ADDR", required_unless_present = "all", value_parser = values::address)]
+    #[arg(value_name = "ADDR", group = "whose", value_parser = values::address)]
     addresses: Vec<IpAddr>,
     /// Everybody's connections to the service
-    #[arg(long, conflicts_with = "addresses")]
+    #[arg(long, group = "whose")]
     all: bool,
     #[command(flatten)]
     flags: Flags,

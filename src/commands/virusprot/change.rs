@@ -168,6 +168,11 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
             "The list on stdin holds something that is no address, {first}{more}; nothing was changed."
         )));
     }
+    if addresses.is_empty() {
+        return Err(Failure::usage(
+            "The list on stdin holds no address; nothing was changed.",
+        ));
+    }
     Ok(addresses)
 }
 

@@ -2,6 +2,7 @@
 //! and only that is changed. The differences are those of the agent's `build.php`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
+use super::armed::idle;
 use super::exposure::{Present, Terms, draft, opening, ready};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::change::Change;
@@ -26,9 +27,11 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
     };
     if draft.differences.is_empty() && as_wanted {
         let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
-        return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: the firewall is what the configuration says.{words}"
-        )));
+        return idle(
+            present,
+            terms,
+            &format!("the firewall is what the configuration says.{words}"),
+        );
     }
     Ok(opening(draft, nat, filter, exposure.state).into())
 }

@@ -1,5 +1,6 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
+use super::armed::idle;
 use super::exposure::{Present, Terms, ready};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
@@ -84,9 +85,8 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
         .map(|name| format!(" (preset {name})"))
         .unwrap_or_default();
     if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
-        return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: the caps are {now} already{name}."
-        )));
+        let why = format!("the caps are {now} already{name}.");
+        return idle(present, terms, &why);
     }
     Ok(Draft {
         what: format!("Set the caps per source to {}{name}.", wanted.caps),
@@ -163,12 +163,17 @@ pub(crate) fn differences(before: Caps, after: Caps) -> Vec<Difference> {
         ));
     }
     if before.rate != after.rate {
-        differences.push(Difference::new("rate", rate(before), rate(after)));
+        differences.push(Difference::new(
+            "rate",
+            rate_value(before),
+            rate_value(after),
+        ));
     }
     differences
 }
 
-fn rate(caps: Caps) -> Option<String> {
+/// Renders the rate as a difference of the schema `change` has it: `10/60`.
+pub fn rate_value(caps: Caps) -> Option<String> {
     caps.rate
         .map(|rate| format!("{}/{}", rate.connections, rate.seconds))
 }

@@ -1,6 +1,7 @@
 //! Plans that close and open the exposure: the pair of port forward and filter rule as one thing. The alias is
 //! touched by `apply` alone.
 
+use super::armed::{held, idle};
 use super::build::{build, leads_elsewhere, limited};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
@@ -71,6 +72,9 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
             RefusalKind::Impossible,
             "Packet filtering is disabled on this firewall (System > Advanced > Firewall & NAT), so no rule would be loaded.",
         ));
+    }
+    if let (Some(armed), Some(_)) = (configured.armed.first(), terms.reverts_after) {
+        return Err(held(armed, "Two ways back would cross each other."));
     }
     let pair = Pair::find(configured, present.service);
     let doubt = pair
@@ -165,15 +169,14 @@ pub fn revoke(
     let pair = ready(present, terms)?;
     let state = present.exposure.state;
     if pair.nat.is_none() && pair.filter.is_none() {
-        return no_rules(state);
+        return no_rules(present, terms);
     }
     let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
         || pair.filter.is_some_and(|rule| !rule.disabled);
     let loaded = present.exposure.nat.loaded || present.exposure.filter.loaded;
     if !delete && !enabled && !loaded {
-        return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: both rules are disabled already, and the exposure is {state}."
-        )));
+        let why = format!("both rules are disabled already, and the exposure is {state}.");
+        return idle(present, terms, &why);
     }
     let mut draft = closing(present, &pair, delete, terms);
     connections(&mut draft, present, end_connections);
@@ -218,6 +221,17 @@ fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -
     draft
 }
 
+/// Returns the risk of what closes and ends no connections, where there are any.
+pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
+    let connections: u64 = present.sources.iter().map(|source| source.states).sum();
+    (connections > 0).then(|| {
+        Risk::new(
+            "connections-live-on",
+            format!("{connections} open connections live on until they end by themselves."),
+        )
+    })
+}
+
 /// Says what becomes of live connections.
 fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
@@ -227,11 +241,8 @@ fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
         draft
             .checks
             .push("No connection to the service is left in pf.".to_owned());
-    } else if connections > 0 {
-        draft.risks.push(Risk::new(
-            "connections-live-on",
-            format!("{connections} open connections live on until they end by themselves."),
-        ));
+    } else {
+        draft.risks.extend(live_on(present));
     }
     if let Operation::Configuration {
         end_connections, ..
@@ -241,11 +252,10 @@ fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     }
 }
 
-fn no_rules(state: State) -> Result<Planned, Refusal> {
+fn no_rules(present: &Present<'_>, terms: Terms) -> Result<Planned, Refusal> {
+    let state = present.exposure.state;
     if state == State::Absent || state == State::Closed {
-        return Ok(Planned::NothingToDo(
-            "Nothing to do: there are no such rules.".to_owned(),
-        ));
+        return idle(present, terms, "there are no such rules.");
     }
     Err(Refusal::new(
         RefusalKind::Impossible,
@@ -272,9 +282,8 @@ pub fn restore(
         } else {
             ""
         };
-        return Ok(Planned::NothingToDo(format!(
-            "Nothing to do: the exposure is {state}.{uncapped}"
-        )));
+        let why = format!("the exposure is {state}.{uncapped}");
+        return idle(present, terms, &why);
     }
     if complete {
         let draft = enabling(present, &pair, terms);
@@ -366,6 +375,16 @@ pub(super) fn opening(
         draft
             .checks
             .push("pf redirects the service's port and lets connections in.".to_owned());
+        if draft.reverts_after.is_some() {
+            draft.risks.push(Risk::new(
+                "connections-live-on",
+                "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: kmsctl states kill --all",
+            ));
+        }
+    }
+    if matches!(state, State::Closed | State::Absent) {
+        draft.undo =
+            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
     }
     draft
 }

@@ -172,7 +172,7 @@ fn records(
         .differences
         .iter()
         .filter(|difference| difference.field != "connections");
-    Ok(Draft {
+    let mut draft = Draft {
         what: format!("Take back {id} ({}): put the rules back as they were.", entry.plan.command),
         differences: restored.map(turned).collect(),
         checks: vec![
@@ -190,8 +190,14 @@ fn records(
         },
         reverts_after: None,
         undoes: None,
+    };
+    // Taking an opening back closes, and is asked for like any closing.
+    let closes = draft.turns_exposure();
+    if closes.is_some_and(|(before, after)| before.lets_in() && !after.lets_in()) {
+        draft.confirm = Confirm::Word("revoke".to_owned());
+        draft.risks.extend(super::exposure::live_on(present));
     }
-    .into())
+    Ok(draft.into())
 }
 
 /// As [`ready`], but duplicates are no obstacle: the records say which rules are meant.

@@ -1,0 +1,34 @@
+//! What an armed way back means for other plans: what it takes away again is not done, and two of them would cross.
+
+use super::exposure::{Present, Terms};
+use super::{Planned, Refusal, RefusalKind};
+use crate::domain::change::Armed;
+
+/// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed way back takes
+/// away again is not done.
+pub(super) fn idle(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
+    if let Some(armed) = present.configured.armed.first() {
+        return Err(held(armed, "It is so now, but would not stay so."));
+    }
+    let unarmed = match terms.reverts_after {
+        Some(_) => " No way back was armed: there is no change that --for could take back.",
+        None => "",
+    };
+    Ok(Planned::NothingToDo(format!(
+        "Nothing to do: {why}{unarmed}"
+    )))
+}
+
+/// Refuses because a temporary change is armed.
+pub(super) fn held(armed: &Armed, why: &str) -> Refusal {
+    let Armed { id, what, who, .. } = armed;
+    let at = jiff::Timestamp::from_second(armed.reverts_at)
+        .map_or_else(|_| "a time".to_owned(), |at| at.to_string());
+    Refusal::new(
+        RefusalKind::Conflict,
+        format!("The temporary change {id} by {who} ({what}) reverts by itself at {at}. {why}"),
+    )
+    .hint(format!(
+        "Make it permanent: kmsctl keep {id}; or take it back: kmsctl undo {id}"
+    ))
+}

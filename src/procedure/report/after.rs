@@ -1,0 +1,36 @@
+//! What a report says of the time after a change that was not proven: what was read back, never what was planned.
+
+use serde_json::{Map, Value};
+
+use super::super::configure::judge;
+use crate::commands::context::Context;
+use crate::domain::change::Ending;
+use crate::domain::history::Finish;
+use crate::domain::plan::rate_value;
+use crate::firewall::facts::Reading;
+
+/// Keeps of the planned fields those that are known, with the values that were read. A field that is left out is not
+/// known: records count as what was planned where the firewall itself has proven them.
+pub(super) fn known(
+    context: &Context,
+    finish: &Finish,
+    planned: Map<String, Value>,
+    reading: &Reading,
+) -> Map<String, Value> {
+    let exposure = judge(context, reading);
+    let exposure = exposure.as_ref();
+    let caps = exposure.and_then(|exposure| exposure.caps.loaded);
+    let outcome = finish.outcome.as_ref();
+    let written = outcome.is_some_and(|outcome| outcome.result == Ending::Done);
+    let now = |field: &str, planned: Value| match field {
+        "exposure" => Some(exposure?.state.name().into()),
+        "max_src_conn" => Some(caps?.max_src_conn.into()),
+        "rate" => Some(rate_value(caps?).into()),
+        "connections" => None,
+        _ => written.then_some(planned),
+    };
+    let fields = planned.into_iter();
+    fields
+        .filter_map(|(field, value)| Some((field.clone(), now(&field, value)?)))
+        .collect()
+}
