@@ -109,6 +109,12 @@ pub struct Exposure {
     /// The rule that blocks the overload table; pfSense generates it, so it is not configured.
     #[serde(skip)]
     pub block: Part,
+    /// The redirection that takes the service's port to another target, where none leads to the service.
+    #[serde(skip)]
+    pub elsewhere: Part,
+    /// pf is enabled; without it nothing is redirected, and nothing is filtered.
+    #[serde(skip)]
+    pub filtering: bool,
     /// The alias they point to.
     pub alias: AliasView,
     /// The caps, configured and loaded.
@@ -190,9 +196,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let filter_rule = pair.as_ref().and_then(|pair| pair.filter);
     let query = Query {
         service,
-        device: configured
-            .and_then(|configured| configured.interface.as_ref()?.device.as_deref())
-            .filter(|name| !name.is_empty()),
+        device: outside_device(configured),
         outside: configured
             .and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref())
             .and_then(|address| address.parse().ok()),
@@ -232,7 +236,6 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     differences::look_at_loaded_caps(&path, service, &mut why);
     let nat = nat_part(pair.as_ref(), &path);
     let filter = filter_part(pair.as_ref(), &path, configured_caps);
-    let block = loaded_part(&path.blocks);
     why.extend(pair.map(|pair| pair.findings).unwrap_or_default());
     why.extend(path.findings);
     remove_repeats(&mut why);
@@ -241,10 +244,21 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why,
         nat,
         filter,
-        block,
+        block: loaded_part(&path.blocks),
+        elsewhere: elsewhere_part(path.elsewhere),
+        filtering: loaded.enabled,
         alias: alias(configured, service),
         caps,
     }
+}
+
+fn outside_device(configured: Option<&Configured>) -> Option<&str> {
+    let device = configured?.interface.as_ref()?.device.as_deref();
+    device.filter(|name| !name.is_empty())
+}
+
+fn elsewhere_part(other: Option<path::Elsewhere<'_>>) -> Part {
+    loaded_part(other.map(|other| other.redirection).as_slice())
 }
 
 fn state(path: &Path<'_>, enabled: bool, caps: CapsView) -> State {

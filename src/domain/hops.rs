@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::cluster::{Announcement, EndpointSlice, List, Names, Pod};
-use super::exposure::{Exposure, State};
+use super::exposure::Exposure;
 use super::findings::{Finding, Outcome};
 use super::freebsd::InterfaceAddress;
 use super::rpc::Answer;
@@ -133,19 +133,19 @@ pub enum Expected {
 
 impl Expected {
     /// Reads the intention out of the exposure: open where config.xml enables the whole pair, although pf may say
-    /// otherwise. Without the configuration the loaded rules are all there is.
-    pub fn of(exposure: &Exposure) -> Self {
+    /// otherwise. Without the configuration nobody knows: what is loaded is what is to be judged.
+    pub fn of(exposure: &Exposure) -> Option<Self> {
+        exposure.nat.configured?;
         let passes = exposure
             .why
             .iter()
             .any(|finding| finding.code == "nat-pass");
         let open = match (exposure.nat.enabled, exposure.filter.enabled) {
-            _ if exposure.nat.configured.is_none() => exposure.state.lets_in(),
             (Some(true), Some(true)) => true,
             (Some(true), _) => passes,
             _ => false,
         };
-        if open { Self::Open } else { Self::Closed }
+        Some(if open { Self::Open } else { Self::Closed })
     }
 
     /// Returns the word that stands in JSON and on the screen.
@@ -223,17 +223,17 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
             .exposure
             .as_ref()
             .ok()
-            .map(|exposure| Expected::of(exposure))
+            .and_then(|exposure| Expected::of(exposure))
     });
     let mut hops = names::judge(evidence);
-    hops.extend(gate::judge(evidence, expected.unwrap_or(Expected::Open)));
+    hops.extend(gate::judge(evidence, expected));
     hops.extend(backend::judge(evidence));
     hops.extend(reply::judge(evidence));
     let state = evidence
         .exposure
         .as_ref()
         .ok()
-        .map(|exposure| exposure.state);
+        .map(|exposure| (exposure.state.lets_in(), exposure.filtering));
     let verdict = verdict(state, &hops);
     Judgement {
         as_expected: as_expected(expected, state, verdict, &hops),
@@ -243,13 +243,15 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
     }
 }
 
-fn verdict(state: Option<State>, hops: &[Finding]) -> Verdict {
+/// `state` is whether connections are let in, and whether pf filters at all.
+fn verdict(state: Option<(bool, bool)>, hops: &[Finding]) -> Verdict {
     let fine = |check: &str| {
         hops.iter()
             .any(|hop| hop.check == check && hop.result == Outcome::Ok)
     };
     match state {
-        Some(state) if !state.lets_in() => Verdict::Closed,
+        Some((_, false)) => Verdict::Inconclusive,
+        Some((false, true)) => Verdict::Closed,
         Some(_) if fine("connect") && fine("speaks") => Verdict::Open,
         _ => Verdict::Inconclusive,
     }
@@ -259,7 +261,7 @@ fn verdict(state: Option<State>, hops: &[Finding]) -> Verdict {
 /// closed is judged by pf alone, as a sick server behind a closed door is no open door.
 fn as_expected(
     expected: Option<Expected>,
-    state: Option<State>,
+    state: Option<(bool, bool)>,
     verdict: Verdict,
     hops: &[Finding],
 ) -> Option<bool> {
@@ -269,6 +271,6 @@ fn as_expected(
         (Expected::Open, _) if wrong => Some(false),
         (Expected::Open, Verdict::Open) => Some(true),
         (Expected::Open, Verdict::Inconclusive) => None,
-        (Expected::Closed, _) => state.map(|state| !state.lets_in()),
+        (Expected::Closed, _) => state.map(|(lets_in, filtering)| filtering && !lets_in),
     }
 }

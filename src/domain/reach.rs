@@ -2,7 +2,7 @@
 //! whether that makes the service open, closed, or neither. Pure; asks nobody.
 //!
 //! The rule of the house: *open* needs a connection that was completed and that the firewall saw; *closed* needs
-//! failed attempts from a vantage that works and a proof that they arrived. Everything else is *inconclusive*, with
+//! failed attempts from a vantage that works and a proof that its packets arrive. Everything else is *inconclusive*, with
 //! the reason. Words are nmap's: open, closed, filtered, and why.
 
 mod end;
@@ -74,6 +74,15 @@ impl Expected {
         match self {
             Self::Open => "open",
             Self::Closed => "closed",
+        }
+    }
+}
+
+impl From<super::hops::Expected> for Expected {
+    fn from(expected: super::hops::Expected) -> Self {
+        match expected {
+            super::hops::Expected::Open => Self::Open,
+            super::hops::Expected::Closed => Self::Closed,
         }
     }
 }
@@ -248,10 +257,10 @@ pub struct Quorum {
 pub struct Judgement {
     /// What can be said of the outside.
     pub verdict: Verdict,
-    /// What was wanted.
-    pub expected: Expected,
-    /// The verdict is the wanted one, for the right reason.
-    pub as_expected: bool,
+    /// What was wanted; null where nobody knows.
+    pub expected: Option<Expected>,
+    /// The verdict is the wanted one, for the right reason; null where nobody knows what was wanted.
+    pub as_expected: Option<bool>,
     /// One sentence.
     pub summary: String,
     /// Who says what.
@@ -263,12 +272,12 @@ pub struct Judgement {
     pub findings: Vec<Warning>,
 }
 
-/// Judges a run.
+/// Judges a run. Without `expected` nothing is as expected, nor is it not.
 pub fn judge(
     observations: &[Observation],
     end: &End,
     names: &Names,
-    expected: Expected,
+    expected: Option<Expected>,
 ) -> Judgement {
     let vantages: Vec<Seen> = observations
         .iter()
@@ -297,12 +306,14 @@ pub fn judge(
         Quorum { closed: 1.., .. } => Verdict::Closed,
         _ => Verdict::Inconclusive,
     };
-    let obstacle = obstacle(&vantages, end, names, verdict, expected, conflict);
+    let obstacle =
+        expected.and_then(|expected| obstacle(&vantages, end, names, verdict, expected, conflict));
     let summary = summary(&vantages, verdict, expected, obstacle.as_deref());
     Judgement {
         verdict,
         expected,
-        as_expected: verdict.word() == expected.word() && obstacle.is_none(),
+        as_expected: expected
+            .map(|expected| verdict.word() == expected.word() && obstacle.is_none()),
         summary,
         quorum,
         vantages,
@@ -368,17 +379,22 @@ fn obstacle(
 fn summary(
     vantages: &[Seen],
     verdict: Verdict,
-    expected: Expected,
+    expected: Option<Expected>,
     obstacle: Option<&str>,
 ) -> String {
     let deciding = vantages
         .iter()
         .find(|one| one.verdict == verdict)
         .map_or("nothing was tried", |one| one.why.as_str());
+    if verdict == Verdict::Inconclusive {
+        return format!("{verdict}: {deciding}");
+    }
+    let Some(expected) = expected else {
+        return format!("{verdict}, and nobody knows what to expect: {deciding}");
+    };
     match obstacle {
         Some(obstacle) => format!("{verdict}, but not as expected: {obstacle}"),
         None if verdict.word() == expected.word() => format!("{verdict}, as expected: {deciding}"),
-        None if verdict == Verdict::Inconclusive => format!("{verdict}: {deciding}"),
         None => format!("{verdict}, expected {}: {deciding}", expected.word()),
     }
 }

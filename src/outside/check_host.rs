@@ -72,7 +72,9 @@ pub async fn check(
     if let Some(short) = task.permission() {
         return Ok((Vec::new(), Some(short)));
     }
-    let first = ask(url, &format!("host={target}&max_nodes={nodes}")).await?;
+    let mut first = ask(url, &format!("host={target}&max_nodes={nodes}")).await?;
+    // A service that takes more than it was asked for has them ignored: they have no budget of ours.
+    first.nodes = first.nodes.into_iter().take(nodes).collect();
     let chosen: String = first
         .nodes
         .keys()

@@ -99,7 +99,7 @@ async fn look(
             return (outside, Some(again(told, wanted)));
         }
     };
-    let outside = Outside::new(&proof.judgement, proof.target, &proof.end);
+    let outside = Outside::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
     context.terminal.warn(&proof.judgement.findings);
     if outside.as_expected {
         return (outside, None);

@@ -66,6 +66,8 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
         ("closed", &[]),
         ("drifted", &["caps", "pending-changes"]),
+        ("half", &["pair"]),
+        ("half-filter", &["pair"]),
         ("leftovers", &["leftovers"]),
         ("no-cron", &["expiry"]),
         ("pass-association", &["association", "caps"]),

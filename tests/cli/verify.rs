@@ -144,6 +144,8 @@ fn the_exit_code_follows_the_expectation() {
         ("half", "closed", 0),
         ("uncapped", "open", 3),
         ("pf-disabled", "open", 3),
+        ("pf-disabled", "closed", 3),
+        ("php-missing", "open", 0),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let outcome = environment.demo(&["verify", "--expect", expect]);
@@ -156,6 +158,7 @@ fn the_exit_code_follows_the_expectation() {
         ("half", 0),
         ("drifted", 3),
         ("pf-disabled", 3),
+        ("php-missing", 8),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let outcome = environment.demo(&["verify"]);

@@ -113,9 +113,11 @@ fn vps() -> String {
 #[test]
 fn a_revoke_and_a_restore_are_proven_by_packets() {
     for transport in ["openssh", "russh"] {
-        let Some(mut lab) = Changing::new(transport, &vps()) else {
+        let control = "control = \"198.51.100.1:443\"";
+        let Some(mut lab) = Changing::new(transport, &ssh_vantage(OUTSIDE, control)) else {
             return;
         };
+        lab.lab.serve("rtr", "silence", "198.51.100.1:443", "");
         lab.lab.serve("inn", "ack", "10.0.20.202:1688", "");
         let (data, code, told) = lab.run(&["expose", "revoke", "--verify", "--yes"]);
         assert_eq!(

@@ -36,6 +36,15 @@ fn vps() -> String {
     ssh_vantage(OUTSIDE, "")
 }
 
+/// A vantage whose control is another port of the very address that is tried.
+fn controlled() -> String {
+    ssh_vantage(OUTSIDE, "control = \"198.51.100.1:443\"")
+}
+
+fn control_listens(lab: &mut Lab) {
+    lab.serve("rtr", "silence", "198.51.100.1:443", "");
+}
+
 fn base(name: &'static str) -> Case {
     Case {
         name,
@@ -102,7 +111,18 @@ fn plain(transport: &'static str) -> Vec<Case> {
             verdict: "closed",
             row: Some("closed-here"),
             told: "1000000103",
+            vantage: controlled,
+            change: control_listens,
             ..base("drop")
+        },
+        Case {
+            transport,
+            rules: CLOSED,
+            verdict: "inconclusive",
+            row: None,
+            code: 8,
+            told: "cannot be told",
+            ..base("drop, no control")
         },
     ]
 }
@@ -112,6 +132,8 @@ fn gates() -> Vec<Case> {
     let closed = |name| Case {
         verdict: "closed",
         row: Some("closed-here"),
+        vantage: controlled,
+        change: control_listens,
         ..base(name)
     };
     vec![
@@ -150,6 +172,7 @@ fn gates() -> Vec<Case> {
             ..base("vantage in the block set")
         },
         Case {
+            vantage: vps,
             change: |lab| lab.inside("inn", "ip", &["link", "set", "c2", "down"]),
             row: Some("nobody-listens"),
             code: 3,

@@ -14,6 +14,7 @@ use crate::commands::expose;
 use crate::domain::blocked::is_private;
 use crate::domain::configured::Configured;
 use crate::domain::exposure::Exposure;
+use crate::domain::hops;
 use crate::domain::reach::{self, End, Expected, Judgement, Names, Resolved, Side};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
@@ -35,7 +36,7 @@ const RESOLVE: Duration = Duration::from_secs(2);
 pub struct Request {
     /// Only these vantages.
     pub from: Vec<String>,
-    /// What should be true; `None` is what the firewall's rules say.
+    /// What should be true; `None` is what the firewall's configuration says.
     pub expect: Option<Expected>,
 }
 
@@ -71,11 +72,18 @@ pub async fn external(context: &Context, request: &Request) -> Result<()> {
         (None, reach::Verdict::Inconclusive) => {
             Err(Failure::new(Kind::Inconclusive, "Nothing is proven."))
         }
-        (None, _) if judgement.as_expected => Ok(()),
-        (None, _) => Err(Failure::new(
-            Kind::No,
-            format!("It is not {} as expected.", judgement.expected.word()),
-        )),
+        (None, _) => match (judgement.expected, judgement.as_expected) {
+            (_, Some(true)) => Ok(()),
+            (Some(expected), _) => Err(Failure::new(
+                Kind::No,
+                format!("It is not {} as expected.", expected.word()),
+            )),
+            (None, _) => Err(Failure::new(
+                Kind::Inconclusive,
+                "What it should be is not known, as the firewall's configuration was not read.",
+            )
+            .hint("Say it yourself: --expect open, or --expect closed.")),
+        },
     }
 }
 
@@ -238,12 +246,9 @@ impl<'a> Run<'a> {
         reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
         let after = expose::assess(context, &reading, &mut warnings)?;
         let end = compare(context, (&before, &exposure), (&reading, &after))?;
-        let by_rules = if exposure.state.lets_in() {
-            Expected::Open
-        } else {
-            Expected::Closed
-        };
-        let expected = request.expect.unwrap_or(by_rules);
+        let expected = request
+            .expect
+            .or_else(|| hops::Expected::of(&after).map(Expected::from));
         Ok(Proof {
             judgement: reach::judge(&observations, &end, &names, expected),
             end,
@@ -323,7 +328,14 @@ fn choose<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&'a Vantag
     if from.is_empty() {
         return Ok(vantages.iter().collect());
     }
-    from.iter()
+    let mut names: Vec<&String> = Vec::new();
+    for name in from {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+        .into_iter()
         .map(|name| {
             vantages
                 .iter()

@@ -13,8 +13,8 @@ use crate::terminal::{Tone, View};
 #[derive(Serialize)]
 struct Data<'a> {
     verdict: Verdict,
-    expected: Expected,
-    as_expected: bool,
+    expected: Option<Expected>,
+    as_expected: Option<bool>,
     summary: &'a str,
     hops: [(); 0],
     vantages: &'a [Seen],
@@ -49,9 +49,9 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
     view.warnings.extend(proof.warnings.iter().cloned());
     view.warnings.extend(judgement.findings.iter().cloned());
     let tone = match (judgement.verdict, judgement.as_expected) {
-        (Verdict::Inconclusive, _) => Tone::Warning,
-        (_, true) => Tone::Good,
-        (_, false) => Tone::Bad,
+        (Verdict::Inconclusive, _) | (_, None) => Tone::Warning,
+        (_, Some(true)) => Tone::Good,
+        (_, Some(false)) => Tone::Bad,
     };
     let human = &mut view.human;
     human.field("Verdict", &judgement.summary, tone);

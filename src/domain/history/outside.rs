@@ -60,15 +60,20 @@ impl From<&Seen> for Witness {
 
 impl Outside {
     /// Keeps what was judged. Of the new connections only the vantages' own are kept: a busy service has many more.
-    pub fn new(judgement: &Judgement, target: Option<SocketAddr>, end: &End) -> Self {
+    pub fn new(
+        judgement: &Judgement,
+        expected: Expected,
+        target: Option<SocketAddr>,
+        end: &End,
+    ) -> Self {
         let vantages: Vec<Witness> = judgement.vantages.iter().map(Witness::from).collect();
         let mut end = end.clone();
         end.sources
             .retain(|source, _| vantages.iter().any(|one| one.address == Some(*source)));
         Self {
             verdict: judgement.verdict,
-            expected: judgement.expected,
-            as_expected: judgement.as_expected,
+            expected,
+            as_expected: judgement.as_expected == Some(true),
             summary: judgement.summary.clone(),
             target,
             vantages,
@@ -126,7 +131,10 @@ mod tests {
             address: "198.51.100.77".parse().ok(),
             place: Place::Outside,
             attempts: vec![Attempt::NoAnswer; 3],
-            control: Control::OwnPath,
+            control: Control::Passed {
+                to: "203.0.113.10:443".to_owned(),
+                same_address: true,
+            },
             short: None,
             trouble: None,
         };
@@ -138,14 +146,24 @@ mod tests {
             sources: [("192.0.2.9".parse().unwrap(), String::new())].into(),
             ..End::default()
         };
-        let judgement = judge(&[observation], &end, &Names::default(), Expected::Closed);
+        let judgement = judge(
+            &[observation],
+            &end,
+            &Names::default(),
+            Some(Expected::Closed),
+        );
         (judgement, end)
     }
 
     #[test]
     fn both_ends_are_kept_and_come_back_from_json() {
         let (judgement, end) = closed();
-        let kept = Outside::new(&judgement, "203.0.113.10:1688".parse().ok(), &end);
+        let kept = Outside::new(
+            &judgement,
+            Expected::Closed,
+            "203.0.113.10:1688".parse().ok(),
+            &end,
+        );
         assert!(kept.as_expected, "{kept:?}");
         let lines = kept.lines();
         assert_eq!(lines[0].0, "public/us1");

@@ -1,4 +1,4 @@
-//! The firewall's hops: port forward, filter rule, caps and alias, each as configured and as loaded. What they mean
+//! The firewall's hops: pf itself, port forward, filter rule, caps and alias, each as configured and as loaded. What they mean
 //! together is [`crate::domain::exposure`]'s judgement, which is evidence here.
 
 use std::net::IpAddr;
@@ -9,13 +9,14 @@ use crate::domain::findings::Finding;
 
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
-/// Judges the hops `nat`, `filter`, `caps` and `alias`.
-pub fn judge(evidence: &Evidence<'_>, expected: Expected) -> Vec<Finding> {
+/// Judges the hops `pf`, `nat`, `filter`, `caps` and `alias`. Without `expected` nobody knows what is to be.
+pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
         Err(trouble) => return unread(trouble),
     };
     vec![
+        pf(exposure),
         stale(evidence, exposure)
             .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
         filter(exposure, expected),
@@ -25,7 +26,7 @@ pub fn judge(evidence: &Evidence<'_>, expected: Expected) -> Vec<Finding> {
 }
 
 fn unread(trouble: &Trouble) -> Vec<Finding> {
-    ["nat", "filter", "caps", "alias"]
+    ["pf", "nat", "filter", "caps", "alias"]
         .into_iter()
         .map(|check| trouble.finding(check))
         .collect()
@@ -47,7 +48,18 @@ fn stale(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
     })
 }
 
-fn filter(exposure: &Exposure, expected: Expected) -> Finding {
+fn pf(exposure: &Exposure) -> Finding {
+    if exposure.filtering {
+        return Finding::ok("pf", "pf is enabled.");
+    }
+    Finding::wrong(
+        "pf",
+        "pf is disabled: nothing is filtered, and nothing is translated.",
+        "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+    )
+}
+
+fn filter(exposure: &Exposure, expected: Option<Expected>) -> Finding {
     if exposure
         .why
         .iter()
@@ -75,26 +87,64 @@ fn rule(
     what: &str,
     part: &Part,
     exposure: &Exposure,
-    expected: Expected,
+    expected: Option<Expected>,
 ) -> Finding {
-    let standing = standing(what, part);
+    let standing = standing(what, part) + &odd(check, exposure);
     let enabled = part.enabled == Some(true);
     match expected {
         _ if part.enabled.is_some() && part.loaded && !enabled => {
             Finding::wrong(check, standing, RELOAD)
         }
-        Expected::Open if part.loaded => Finding::ok(check, standing),
-        Expected::Open if enabled => Finding::wrong(check, standing, RELOAD),
-        Expected::Open => Finding::wrong(check, standing, "Open it with `kmsctl expose restore`."),
-        Expected::Closed if exposure.state.lets_in() => {
+        Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
+        Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
+        Some(Expected::Open) => {
+            Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
+        }
+        Some(Expected::Closed) if exposure.state.lets_in() && ours(part) => {
             Finding::wrong(check, standing, "Close it with `kmsctl expose revoke`.")
         }
-        Expected::Closed if part.loaded => Finding::ok(
+        Some(Expected::Closed) if exposure.state.lets_in() => Finding::wrong(
+            check,
+            standing,
+            "Switch off the rule that lets them in, in pfSense (Firewall > NAT and Firewall > Rules): it is not kmsctl's own.",
+        ),
+        Some(Expected::Closed) if part.loaded && exposure.filtering => Finding::ok(
             check,
             format!("{standing} Nobody gets in, as the other half of the pair is off."),
         ),
-        Expected::Closed => Finding::ok(check, standing),
+        Some(Expected::Closed) => Finding::ok(check, standing),
+        None => Finding::unknown(check, standing),
     }
+}
+
+/// Whether a rule is the exposure's own, as far as that is known: only such can be revoked.
+fn ours(part: &Part) -> bool {
+    part.configured.unwrap_or(part.loaded)
+}
+
+/// Renders what the exposure finds odd about the loaded rules of a hop.
+fn odd(check: &str, exposure: &Exposure) -> String {
+    let codes: &[&str] = match check {
+        "nat" => &[
+            "other-target",
+            "no-rdr-exception",
+            "source-limited",
+            "rdr-pass",
+        ],
+        _ => &[
+            "default-pass",
+            "no-rules-loaded",
+            "shadowed",
+            "other-pass",
+            "group-pass",
+        ],
+    };
+    exposure
+        .why
+        .iter()
+        .filter(|finding| codes.contains(&finding.code))
+        .map(|finding| format!(" {}", finding.message))
+        .collect()
 }
 
 fn standing(what: &str, part: &Part) -> String {

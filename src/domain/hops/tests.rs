@@ -126,6 +126,72 @@ fn an_open_path_is_open_and_a_closed_one_closed() {
     );
 }
 
+/// Judges the exposure anew from what is loaded.
+fn loaded(configured: bool, enabled: bool, nat: &[crate::domain::pf::rule::Rule]) -> Exposure {
+    let mut records = fixtures::configured();
+    records.nat[0].disabled = true;
+    records.filter[0].disabled = true;
+    let filter = [fixtures::default_deny(), fixtures::pass()];
+    let loaded = Loaded {
+        filter: &filter,
+        nat,
+        enabled,
+    };
+    judge_exposure(configured.then_some(&records), loaded, &fixtures::service())
+}
+
+#[test]
+fn with_pf_off_nothing_is_closed_and_nothing_as_expected() {
+    for configured in [true, false] {
+        let mut case = Case::new(false);
+        case.exposure = Ok(loaded(configured, false, &[]));
+        for expected in [Expected::Open, Expected::Closed] {
+            let judged = case.judge(Some(expected));
+            assert_eq!(judged.verdict, Verdict::Inconclusive);
+            assert_eq!(judged.as_expected, Some(false));
+            let text = format!("{:?}", judged.hops);
+            assert!(!text.contains("Nobody gets in"), "{text}");
+        }
+        let hop = case.hop("pf");
+        assert_eq!(hop.result, Outcome::Wrong);
+        assert!(hop.fix.is_some(), "{hop:?}");
+    }
+    assert_eq!(Case::new(true).hop("pf").result, Outcome::Ok);
+}
+
+#[test]
+fn without_the_configuration_nobody_knows_what_to_expect() {
+    for nat in [vec![], vec![fixtures::rdr()]] {
+        let mut case = Case::new(true);
+        case.exposure = Ok(loaded(false, true, &nat));
+        let judged = case.judge(None);
+        assert_eq!((judged.expected, judged.as_expected), (None, None));
+        let wrong = |hop: &Finding| hop.check == "nat" && hop.result == Outcome::Wrong;
+        assert!(!judged.hops.iter().any(wrong), "{judged:?}");
+        assert!(case.judge(Some(Expected::Open)).as_expected.is_some());
+    }
+}
+
+#[test]
+fn a_redirection_to_another_target_is_told_and_not_offered_to_be_revoked() {
+    let mut rule = fixtures::rdr();
+    rule.target = Some("10.0.20.99".into());
+    let mut exposure = loaded(true, true, &[rule]);
+    exposure.nat.configured = Some(false);
+    exposure.nat.enabled = None;
+    exposure.filter.configured = Some(false);
+    exposure.filter.enabled = None;
+    exposure.state = crate::domain::exposure::State::Open;
+    let mut case = Case::new(true);
+    assert!(exposure.elsewhere.loaded, "{exposure:?}");
+    case.exposure = Ok(exposure);
+    let judged = case.judge(Some(Expected::Closed));
+    let nat = judged.hops.iter().find(|hop| hop.check == "nat").unwrap();
+    assert_eq!(nat.result, Outcome::Wrong);
+    assert!(nat.evidence.contains("10.0.20.99"), "{nat:?}");
+    assert!(!format!("{:?}", nat.fix).contains("revoke"), "{nat:?}");
+}
+
 #[test]
 fn a_silent_server_leaves_the_verdict_open_to_doubt() {
     let mut case = Case::new(true);

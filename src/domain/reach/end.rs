@@ -33,9 +33,12 @@ pub struct Side<'a> {
 pub struct End {
     /// The loaded rules let a connection from anywhere in.
     pub lets_in: bool,
+    /// pf was off at one of the readings: nothing was filtered, so silence is nobody's refusal.
+    #[serde(skip)]
+    pub pf_off: bool,
     /// The rules are not the same before and after; then nothing can be counted.
     pub changed: bool,
-    /// States that the pair of rules made meanwhile, whoever asked for them; null where it cannot be counted.
+    /// States that the redirection and the rule made meanwhile, whoever asked for them; null where it cannot be counted.
     pub forwarded: Option<u64>,
     /// Packets dropped because their source is in the table.
     pub dropped_by_table: Option<u64>,
@@ -75,11 +78,16 @@ impl fmt::Display for End {
         let number = |count: Option<u64>| {
             count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
         };
+        let counted = |count: Option<u64>, what: &str| match count {
+            Some(1) => format!("1 {what}"),
+            Some(count) => format!("{count} {what}s"),
+            None => format!("an unknown number of {what}s"),
+        };
         write!(
             f,
-            "{rules}; meanwhile it forwarded {} connections and dropped {} packets, {} of blocked addresses",
-            number(self.forwarded),
-            number(self.dropped),
+            "{rules}; meanwhile it forwarded {} and dropped {}, {} of blocked addresses",
+            counted(self.forwarded, "connection"),
+            counted(self.dropped, "packet"),
             number(self.dropped_by_table)
         )
     }
@@ -90,17 +98,20 @@ impl End {
     pub fn between(before: Side<'_>, after: Side<'_>, service: &Service) -> Self {
         let changed = before.exposure.state != after.exposure.state
             || !same_rules(before.filter, after.filter)
-            || before.exposure.nat.text != after.exposure.nat.text;
+            || before.exposure.nat.text != after.exposure.nat.text
+            || before.exposure.elsewhere.text != after.exposure.elsewhere.text;
         let made = |counters: Option<Counters>| counters.map(|counters| counters.state_creations);
         let moved = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
         let filter = moved(
             made(before.exposure.filter.counters),
             made(after.exposure.filter.counters),
         );
-        let nat = moved(
-            made(before.exposure.nat.counters),
-            made(after.exposure.nat.counters),
-        );
+        // Whatever a connection to the port is redirected to, it went through the firewall.
+        let redirected = |side: Side<'_>| {
+            let other = side.exposure.elsewhere.counters;
+            made(side.exposure.nat.counters.or(other))
+        };
+        let nat = moved(redirected(before), redirected(after));
         let packets = |side: Side<'_>| {
             side.exposure
                 .block
@@ -111,8 +122,9 @@ impl End {
         let known = |value: Option<u64>| value.filter(|_| !changed);
         Self {
             lets_in: after.exposure.state.lets_in(),
+            pf_off: !before.exposure.filtering || !after.exposure.filtering,
             changed,
-            // Without a loaded pair nothing can be forwarded by it.
+            // Without a loaded redirection nothing can be forwarded by it.
             forwarded: known(Some(filter.unwrap_or(0).max(nat.unwrap_or(0)))),
             dropped_by_table: known(moved(packets(before), packets(after))),
             dropped: known(drops.as_ref().map(|drops| drops.0)),
@@ -140,12 +152,6 @@ impl End {
             Some(0) if self.sources.is_empty() => Saw::No,
             _ => Saw::Unknown,
         }
-    }
-
-    /// Tells whether at least so many packets were dropped by other rules than the table's.
-    pub fn dropped_at_least(&self, count: usize) -> bool {
-        self.dropped
-            .is_some_and(|dropped| dropped > 0 && dropped >= count as u64)
     }
 }
 

@@ -166,6 +166,9 @@ fn doubt(observation: &Observation, end: &End) -> Option<String> {
             observation.attempts.len()
         ));
     }
+    if end.pf_off {
+        return Some("pf is switched off: nothing is filtered, so it is not the firewall that keeps anybody out".to_owned());
+    }
     if end.changed {
         return Some("the firewall's rules changed meanwhile".to_owned());
     }
@@ -201,7 +204,6 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
             ..
         }
     );
-    let arrived = way || end.dropped_at_least(observation.attempts.len());
     match (end.lets_in, saw) {
         (true, Saw::Yes) if reset => closed(
             Row::NobodyListens,
@@ -215,14 +217,19 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
             None,
             "the firewall made a state for this vantage although its rules should let nobody in",
         ),
-        (false, _) if reset && arrived => closed(
+        (false, _) if reset && way => closed(
             Row::NobodyListens,
             "the connection is rejected with a reset, and the firewall lets nobody in",
         ),
-        (false, _) if arrived => closed(Row::ClosedHere, dropped_here(end, way)),
+        (false, _) if way => closed(Row::ClosedHere, dropped_here(end)),
         (_, Saw::Unknown) => inconclusive(
             None,
             "no answer, and which of the firewall's new connections are this vantage's cannot be told",
+        ),
+        // What counters say is anybody's: the Internet at large is dropped all the time.
+        (false, _) if end.dropped.is_some_and(|dropped| dropped > 0) => inconclusive(
+            None,
+            "no connection, and whose packets the firewall dropped meanwhile cannot be told: give the vantage a `control` on the very address that is tried",
         ),
         (_, _) if reset => inconclusive(
             Some(Row::NothingArrived),
@@ -235,18 +242,17 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
     }
 }
 
-fn dropped_here(end: &End, way: bool) -> String {
+fn dropped_here(end: &End) -> String {
     let rule = end
         .dropped_by
-        .map(|tracker| format!(" by rule {tracker}"))
+        .map(|tracker| format!(", most by rule {tracker}"))
         .unwrap_or_default();
-    match end.dropped {
+    let dropped = match end.dropped {
+        Some(1) => format!("; the firewall dropped 1 packet meanwhile{rule}"),
         Some(dropped) if dropped > 0 => {
-            format!("no answer; the firewall dropped {dropped} packets meanwhile{rule}")
+            format!("; the firewall dropped {dropped} packets meanwhile{rule}")
         }
-        _ if way => {
-            "no answer, although another port of the same address answers this vantage".to_owned()
-        }
-        _ => "no answer".to_owned(),
-    }
+        _ => String::new(),
+    };
+    format!("no answer, although another port of the same address answers this vantage{dropped}")
 }

@@ -24,6 +24,17 @@ fn vantage(attempts: Vec<Attempt>) -> Observation {
     }
 }
 
+/// Another port of the very address answers it.
+fn controlled(attempts: Vec<Attempt>) -> Observation {
+    Observation {
+        control: Control::Passed {
+            to: format!("{WAN}:443"),
+            same_address: true,
+        },
+        ..vantage(attempts)
+    }
+}
+
 fn connected(answer: Answer) -> Vec<Attempt> {
     vec![Attempt::Connected {
         answer: Some(answer),
@@ -80,7 +91,7 @@ fn told(observation: &Observation, end: &End) -> (Verdict, Option<Row>) {
 }
 
 fn run(observations: &[Observation], end: &End, expected: Expected) -> Judgement {
-    judge(observations, end, &Names::default(), expected)
+    judge(observations, end, &Names::default(), Some(expected))
 }
 
 #[test]
@@ -109,13 +120,13 @@ fn row_2_connected_and_anything_else_is_open_but_not_as_expected() {
         );
         let judgement = run(&[observation], &forwarding(), Expected::Open);
         assert_eq!(judgement.verdict, Verdict::Open);
-        assert!(!judgement.as_expected, "{answer}");
+        assert!(judgement.as_expected != Some(true), "{answer}");
     }
 }
 
 #[test]
 fn row_3_silence_and_drops_are_closed_here() {
-    let seen = one(&vantage(silence()), &dropping());
+    let seen = one(&controlled(silence()), &dropping());
     assert_eq!(
         (seen.verdict, seen.row),
         (Verdict::Closed, Some(Row::ClosedHere))
@@ -125,14 +136,43 @@ fn row_3_silence_and_drops_are_closed_here() {
         (Some(PortState::Filtered), Some("no-response"))
     );
     assert!(seen.why.contains("1000000103"), "{}", seen.why);
-    assert!(run(&[vantage(silence())], &dropping(), Expected::Closed).as_expected);
-    assert!(!run(&[vantage(silence())], &dropping(), Expected::Open).as_expected);
-    // Fewer drops than attempts are somebody else's.
+    assert!(run(&[controlled(silence())], &dropping(), Expected::Closed).as_expected == Some(true));
+    assert!(run(&[controlled(silence())], &dropping(), Expected::Open).as_expected == Some(false));
+}
+
+#[test]
+fn packets_dropped_meanwhile_are_anybodys_and_prove_nothing() {
+    for dropped in [1, 3, 7, 70_000] {
+        for attempts in [silence(), resets()] {
+            let end = End {
+                dropped: Some(dropped),
+                ..dropping()
+            };
+            let judgement = run(&[vantage(attempts)], &end, Expected::Closed);
+            assert_eq!(judgement.verdict, Verdict::Inconclusive, "{dropped}");
+            assert!(judgement.summary.contains("`control`"), "{judgement:?}");
+        }
+    }
+}
+
+#[test]
+fn with_pf_off_nothing_is_closed() {
     let end = End {
-        dropped: Some(2),
+        pf_off: true,
         ..dropping()
     };
-    assert_eq!(told(&vantage(silence()), &end).0, Verdict::Inconclusive);
+    let judgement = run(&[controlled(silence())], &end, Expected::Closed);
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert!(judgement.summary.contains("switched off"), "{judgement:?}");
+}
+
+#[test]
+fn where_nobody_knows_what_to_expect_nothing_is_as_expected() {
+    let seen = [controlled(silence())];
+    let judgement = judge(&seen, &dropping(), &Names::default(), None);
+    assert_eq!(judgement.verdict, Verdict::Closed);
+    assert_eq!((judgement.expected, judgement.as_expected), (None, None));
+    assert!(judgement.summary.contains("nobody knows"), "{judgement:?}");
 }
 
 #[test]
@@ -178,7 +218,7 @@ fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
         );
         let judgement = run(&[observation], &forwarding(), Expected::Closed);
         assert_eq!(judgement.verdict, Verdict::Closed);
-        assert!(!judgement.as_expected);
+        assert!(judgement.as_expected != Some(true));
         assert!(
             judgement.summary.contains("still lets"),
             "{}",
@@ -189,19 +229,19 @@ fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
 
 #[test]
 fn row_5_a_rule_that_rejects_is_closed() {
-    let seen = one(&vantage(resets()), &dropping());
+    let seen = one(&controlled(resets()), &dropping());
     assert_eq!(
         (seen.verdict, seen.row),
         (Verdict::Closed, Some(Row::NobodyListens))
     );
-    assert!(run(&[vantage(resets())], &dropping(), Expected::Closed).as_expected);
+    assert!(run(&[controlled(resets())], &dropping(), Expected::Closed).as_expected == Some(true));
 }
 
 #[test]
 fn a_vantage_in_the_table_proves_nothing_about_others() {
     let mut end = dropping();
     end.blocked = vec!["198.51.100.0/24".parse().unwrap()];
-    assert_eq!(told(&vantage(silence()), &end).0, Verdict::Inconclusive);
+    assert_eq!(told(&controlled(silence()), &end).0, Verdict::Inconclusive);
     // Its connection counts all the same, should there be one.
     let mut end = forwarding();
     end.blocked = vec!["198.51.100.10/32".parse().unwrap()];
@@ -210,7 +250,7 @@ fn a_vantage_in_the_table_proves_nothing_about_others() {
         Verdict::Open
     );
     // Without a known address the table's rule tells.
-    let mut observation = vantage(silence());
+    let mut observation = controlled(silence());
     observation.address = None;
     let end = End {
         dropped_by_table: Some(6),
@@ -265,7 +305,7 @@ fn inside_never_counts() {
 
 #[test]
 fn doubt_of_any_kind_is_never_closed() {
-    let mut few = vantage(vec![Attempt::NoAnswer; ATTEMPTS - 1]);
+    let mut few = controlled(vec![Attempt::NoAnswer; ATTEMPTS - 1]);
     few.short = Some("at most 5 connections in 60 s".into());
     let mut control = vantage(silence());
     control.control = Control::Failed {
@@ -274,7 +314,7 @@ fn doubt_of_any_kind_is_never_closed() {
     };
     let mut trouble = vantage(Vec::new());
     trouble.trouble = Some("unreachable".into());
-    let mut prohibited = vantage(silence());
+    let mut prohibited = controlled(silence());
     prohibited.attempts[1] = Attempt::NotTried {
         why: "forwarding is forbidden".into(),
     };
@@ -289,12 +329,15 @@ fn doubt_of_any_kind_is_never_closed() {
         changed: true,
         ..dropping()
     };
-    assert_eq!(told(&vantage(silence()), &changed).0, Verdict::Inconclusive);
+    assert_eq!(
+        told(&controlled(silence()), &changed).0,
+        Verdict::Inconclusive
+    );
 }
 
 #[test]
 fn vantages_that_disagree_are_said_and_never_as_expected() {
-    let mut other = vantage(silence());
+    let mut other = controlled(silence());
     other.vantage = "office".into();
     other.address = Some("203.0.113.5".parse().unwrap());
     let end = End {
@@ -309,7 +352,7 @@ fn vantages_that_disagree_are_said_and_never_as_expected() {
             expected,
         );
         assert_eq!(judgement.verdict, Verdict::Open);
-        assert!(!judgement.as_expected);
+        assert!(judgement.as_expected != Some(true));
         assert_eq!((judgement.quorum.open, judgement.quorum.closed), (1, 1));
         assert!(
             judgement
@@ -348,7 +391,7 @@ fn nodes_of_a_check_service_count_once_and_by_majority() {
         (judgement.quorum.open, judgement.quorum.inconclusive),
         (1, 0)
     );
-    assert!(judgement.as_expected);
+    assert!(judgement.as_expected == Some(true));
     let judgement = run(&nodes[1..], &end, Expected::Open);
     assert_eq!(
         judgement.verdict,
@@ -389,22 +432,31 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
             &[vantage(connected(Answer::Kms))],
             &forwarding(),
             &names,
-            Expected::Open,
+            Some(Expected::Open),
         );
-        assert!(!judgement.as_expected, "{code}");
+        assert!(judgement.as_expected != Some(true), "{code}");
         assert_eq!(judgement.findings[0].code, code);
         // Closed is closed, whatever the name says.
-        assert!(judge(&[vantage(silence())], &dropping(), &names, Expected::Closed).as_expected);
+        assert!(
+            judge(
+                &[controlled(silence())],
+                &dropping(),
+                &names,
+                Some(Expected::Closed)
+            )
+            .as_expected
+                == Some(true)
+        );
     }
     let inside = names(Some(WAN), &[("this machine", false, &["10.0.20.202"])]);
     let judgement = judge(
         &[vantage(connected(Answer::Kms))],
         &forwarding(),
         &inside,
-        Expected::Open,
+        Some(Expected::Open),
     );
     assert!(
-        judgement.as_expected,
+        judgement.as_expected == Some(true),
         "the inside may be told something else"
     );
     assert_eq!(judgement.findings[0].code, "split-horizon");

@@ -66,7 +66,7 @@ fn pair(facts: &Facts<'_>) -> Finding {
         Ok(exposure) => (exposure.nat.configured, exposure.filter.configured),
         Err(trouble) => return trouble.finding("pair"),
     };
-    let codes = [
+    let mut codes = vec![
         "duplicate-nat",
         "duplicate-filter",
         "duplicate-association",
@@ -84,6 +84,16 @@ fn pair(facts: &Facts<'_>) -> Finding {
             "pair",
             "There is no port forward to the service, and no filter rule.",
         );
+    }
+    // Both off is a closed exposure; one alone is a change that somebody did not finish.
+    let halves = facts
+        .exposure
+        .as_ref()
+        .map(|exposure| (exposure.nat.enabled, exposure.filter.enabled));
+    match halves {
+        Ok((Some(false), Some(true))) => codes.push("nat-disabled"),
+        Ok((Some(true), Some(false))) => codes.push("filter-rule-disabled"),
+        _ => {}
     }
     of_codes(
         facts,
