@@ -1,8 +1,9 @@
 //! How fast the server's log is read: `cargo bench --bench notifier [-- FILE]`.
 //!
-//! Prints figures and judges nothing. Two million lines are made in memory out of the sample logs (or FILE is
-//! read), then: the newline count, attribution alone, the whole replay; and, where they are installed, `wc -l`, a
-//! short Python loop and mtail over the same bytes in a file.
+//! Prints figures and judges nothing. Two million lines are made in memory (or FILE is read): activations as the
+//! tests' generator writes them, the samples over and over, and 200,000 connections that are never closed. Then: the
+//! newline count, attribution alone, the whole replay; how much memory `kmsctl notifier replay` takes for the same
+//! bytes; and `wc -l`, a short Python loop and mtail over them, where they are installed.
 
 #![expect(
     clippy::print_stdout,
@@ -16,6 +17,9 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+#[path = "../tests/support/kms_log/mod.rs"]
+mod kms_log;
 
 use kmsctl::domain::decision::Rules;
 use kmsctl::domain::dedup::Dedup;
@@ -70,9 +74,31 @@ fn main() {
         measure(&file, &std::fs::read(file.clone()).unwrap());
         return;
     }
-    for (name, sample) in [("activations", BUSY), ("probes", QUIET)] {
-        measure(name, &repeated(sample));
+    let hours = 53 * 3600;
+    let busy = kms_log::Profile {
+        seconds: hours,
+        ..kms_log::Profile::busy()
+    };
+    measure("generated, busy", &busy.simulate(1).bytes());
+    measure("sample, busy", &repeated(BUSY));
+    measure("sample, quiet", &repeated(QUIET));
+    measure("never closed", &never_closed(200_000));
+}
+
+/// Connections of which none is ever closed, ten a second.
+fn never_closed(count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in 0..count {
+        let (second, port) = (number / 10, number % 50_000 + 1_024);
+        let (day, rest) = (1 + second / 86_400, second % 86_400);
+        let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
+        let address = std::net::Ipv4Addr::from(0xc633_0000 + number);
+        bytes.extend_from_slice(
+            format!("2026-05-{day:02} {clock}: IPv4 connection accepted: {address}:{port}.\n")
+                .as_bytes(),
+        );
     }
+    bytes
 }
 
 fn repeated(sample: &[u8]) -> Vec<u8> {
@@ -132,6 +158,7 @@ fn others(lines: usize, bytes: &[u8]) {
     let program = folder.path().join("vlmcsd.mtail");
     std::fs::write(&program, MTAIL).unwrap();
     let path = file.to_str().unwrap();
+    memory(path);
     let mtail = [
         "-one_shot",
         "-progs",
@@ -161,7 +188,31 @@ fn others(lines: usize, bytes: &[u8]) {
                 );
             }
             Ok(status) => println!("  {name:<18} failed: {status}"),
-            Err(_) => println!("  {name:<18} not installed"),
+            Err(error) => println!("  {name:<18} SKIPPED: {program} because {error}"),
         }
     }
+}
+
+/// Prints the most memory that a replay of this file had resident. The mark only grows, so the last look counts.
+fn memory(path: &str) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kmsctl"))
+        .args(["notifier", "replay", "--summary", path])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = None;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        most = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .map(|size| size.trim().to_owned())
+            .or(most);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    println!(
+        "  kmsctl resident    {:>12}",
+        most.unwrap_or_else(|| "too quick to see".to_owned())
+    );
 }

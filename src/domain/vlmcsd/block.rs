@@ -117,6 +117,42 @@ impl Block {
             || self.product_id.is_some()
     }
 
+    /// Takes its texts out, for the report of it.
+    #[must_use]
+    pub fn taken(&mut self) -> Self {
+        let texts = [
+            &mut self.protocol,
+            &mut self.application,
+            &mut self.product,
+            &mut self.workstation,
+        ];
+        let [protocol, application, product, workstation] = texts.map(Option::take);
+        Self {
+            protocol,
+            application,
+            product,
+            workstation,
+            ..self.clone()
+        }
+    }
+
+    /// Returns what is left to know of it when its answer has begun.
+    #[must_use]
+    pub fn answering(&self) -> Self {
+        Self {
+            connection: self.connection,
+            limit: self.limit,
+            started: self.started,
+            touched: self.touched,
+            turn: self.turn,
+            doubtful: self.doubtful,
+            machine: self.machine,
+            reported: true,
+            expects: ANSWER + 1,
+            ..Self::default()
+        }
+    }
+
     /// Takes the product's name of the short form, which gives no GUID.
     pub fn take_product_name(&mut self, name: &[u8]) {
         self.short = true;

@@ -198,7 +198,7 @@ fn assert_desktop(event: &Event) {
 }
 
 #[test]
-fn accepted_and_closed_is_one_probe_and_leaves_no_state() {
+fn process_line_accepted_and_closed_is_one_probe_and_leaves_no_state() {
     let (events, log) = read(&stamped(&PROBE));
     assert!(
         matches!(events.as_slice(), [Event::Probe { .. }]),
@@ -208,7 +208,7 @@ fn accepted_and_closed_is_one_probe_and_leaves_no_state() {
 }
 
 #[test]
-fn an_activation_block_with_short_padding_is_one_activation_and_leaves_no_state() {
+fn process_line_an_activation_block_with_short_padding_is_one_activation_and_leaves_no_state() {
     let (events, log) = read(&stamped(&activation_block("13:00:05")));
     assert_eq!(events.len(), 1, "{events:?}");
     assert_desktop(&events[0]);
@@ -216,7 +216,7 @@ fn an_activation_block_with_short_padding_is_one_activation_and_leaves_no_state(
 }
 
 #[test]
-fn the_same_block_without_its_first_line_is_read_too() {
+fn process_line_the_same_block_without_its_first_line_is_read_too() {
     let lines: Vec<_> = activation_block("13:00:05")
         .into_iter()
         .filter(|(_, text)| !text.starts_with('<'))
@@ -228,7 +228,7 @@ fn the_same_block_without_its_first_line_is_read_too() {
 }
 
 #[test]
-fn a_probe_then_an_activation_are_told_apart() {
+fn process_line_a_probe_then_an_activation_are_told_apart() {
     let mut lines = PROBE.to_vec();
     lines.extend(activation_block("13:00:05"));
     let (events, _) = read(&stamped(&lines));
@@ -240,7 +240,7 @@ fn a_probe_then_an_activation_are_told_apart() {
 }
 
 #[test]
-fn kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
+fn process_line_kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
     let (events, log) = read(&stamped(&[
         ("13:12:17", "IPv4 connection accepted: 192.168.1.230:53140."),
         ("13:12:17", "<<< Incoming KMS request"),
@@ -290,7 +290,7 @@ fn kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
 }
 
 #[test]
-fn a_close_whose_open_was_never_seen_is_no_event() {
+fn process_line_a_close_whose_open_was_never_seen_is_no_event() {
     let (events, _) = read(&stamped(&[(
         "13:00:00",
         "IPv4 connection closed: 10.0.20.102:41000.",

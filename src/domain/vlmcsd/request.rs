@@ -173,15 +173,15 @@ impl Log {
             self.gap = None;
         }
         self.reconsider(index);
-        let Some(block) = self.blocks.get(index).cloned() else {
-            return;
-        };
-        let Some(number) = block.connection else {
+        let number = self.blocks.get(index).and_then(|block| block.connection);
+        let address = number.and_then(|number| self.open.get(number));
+        let address = address.map(|one| one.peer.address);
+        let (Some(number), Some(address)) = (number, address) else {
             anomaly(at, None, Anomaly::Orphan, events);
             self.drop_block(index);
             return;
         };
-        let Some(address) = self.open.get(number).map(|one| one.peer.address) else {
+        let Some(block) = self.blocks.get_mut(index).map(Block::taken) else {
             return;
         };
         let possible = self.possible(&block, number, address);
@@ -193,23 +193,18 @@ impl Log {
         connection.busy = false;
         connection.machine = block.identity().or(connection.machine);
         connection.name = block.name.or(connection.name);
-        events.push(report(
-            &block,
-            at,
-            connection.peer,
-            possible.attribution,
-            outcome,
-        ));
+        let peer = connection.peer;
+        let attribution = possible.attribution;
         self.conclude(&block, number, possible);
         self.last = Some(number);
         if outcome == Outcome::Answered
-            && let Some(block) = self.blocks.get_mut(index)
+            && let Some(slot) = self.blocks.get_mut(index)
         {
-            block.reported = true;
-            block.expects = ANSWER + 1;
+            *slot = block.answering();
         } else {
             self.drop_block(index);
         }
+        events.push(report(block, at, peer, attribution, outcome));
     }
 
     /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
@@ -267,7 +262,7 @@ impl Log {
             let attribution = self.possible(block, number, gone.peer.address).attribution;
             if block.is_request() {
                 events.push(report(
-                    block,
+                    block.clone(),
                     at,
                     gone.peer,
                     attribution,
@@ -330,7 +325,7 @@ impl Log {
             connection.name = block.name.or(connection.name);
             if block.is_request() {
                 events.push(report(
-                    &block,
+                    block,
                     at,
                     connection.peer,
                     attribution,
@@ -362,18 +357,18 @@ impl Log {
     }
 }
 
-fn report(block: &Block, at: i64, peer: Peer, attribution: Attribution, outcome: Outcome) -> Event {
+fn report(block: Block, at: i64, peer: Peer, attribution: Attribution, outcome: Outcome) -> Event {
     Event::Request(Box::new(Request {
         at,
         peer,
         attribution,
         outcome,
-        protocol: block.protocol.clone(),
+        protocol: block.protocol,
         status: block.status,
-        application: block.application.clone(),
+        application: block.application,
         product_id: block.product_id,
-        product: block.product.clone(),
+        product: block.product,
         machine: block.machine,
-        workstation: block.workstation.clone(),
+        workstation: block.workstation,
     }))
 }

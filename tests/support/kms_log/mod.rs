@@ -190,12 +190,14 @@ impl Simulation {
         let away = self.profile.restarts > 0
             && at % (self.profile.restarts * SECOND) < SECOND / 2
             && at > SECOND;
-        let peer = loop {
-            let peer = words::peer(address, self.random.between(1_024, 65_536));
+        // A port comes back only when the address has used nearly all of them, which takes probes days.
+        let mut peer = words::peer(address, self.random.between(1_024, 65_536));
+        for _ in 0..64 {
             if self.taken.insert(peer.0.clone()) {
-                break peer;
+                break;
             }
-        };
+            peer = words::peer(address, self.random.between(1_024, 65_536));
+        }
         if away {
             return None;
         }
