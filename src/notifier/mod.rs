@@ -18,12 +18,15 @@ pub mod sender;
 pub mod tail;
 pub mod window;
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::domain::decision::Rules;
@@ -53,17 +56,8 @@ type Say = Box<dyn Fn(&str) + Send>;
 
 /// Runs the notifier until SIGTERM or SIGINT.
 pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) -> Result<()> {
-    let store = Store::open(&settings.state).map_err(|error| match error {
-        StoreError::Taken(_) => Failure::new(crate::error::Kind::Conflict, format!("{error}.")),
-        StoreError::Unusable(..) => Failure::usage(format!("{error}."))
-            .hint("notifier.state must name a directory on a writable volume of its own."),
-    })?;
-    let listener = page::listen(settings.listen).await.map_err(|error| {
-        Failure::usage(format!(
-            "The metrics page cannot listen on {}: {error}.",
-            settings.listen
-        ))
-    })?;
+    let store = open(&settings.state)?;
+    let listener = listen(settings.listen).await?;
     let metrics = Arc::new(Metrics::new());
     let stop = Arc::new(AtomicBool::new(false));
     let outbox = Shared::default();
@@ -85,10 +79,6 @@ pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) ->
     );
     let keeper = keeper(settings, &engine, say());
     let sender = sender(settings, &engine, say());
-    let signals = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
-    };
     let (mut terminate, mut interrupt) = (
         signals(SignalKind::terminate())?,
         signals(SignalKind::interrupt())?,
@@ -124,6 +114,26 @@ pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) ->
             "The loop that reads the log did not end in time; its last checkpoint may be missing.",
         )),
     }
+}
+
+fn signals(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
+}
+
+fn open(folder: &Path) -> Result<Store> {
+    Store::open(folder).map_err(|error| match error {
+        StoreError::Taken(_) => Failure::new(crate::error::Kind::Conflict, format!("{error}.")),
+        StoreError::Unusable(..) => Failure::usage(format!("{error}."))
+            .hint("notifier.state must name a directory on a writable volume of its own."),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    page::listen(address).await.map_err(|error| {
+        Failure::usage(format!(
+            "The metrics page cannot listen on {address}: {error}."
+        ))
+    })
 }
 
 /// Makes the queues of stdout and stderr. Each has a descriptor of its own: whoever ends the process must not wait for
