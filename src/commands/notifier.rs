@@ -15,10 +15,9 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use crate::domain::decision::Rules;
 use crate::domain::manifest::Part;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::notifier::{self, engine::Echo};
 use crate::settings::notifier::Notifier;
-use crate::terminal;
 
 const MANIFEST_HELP: &str = "\
 Apply the objects and the patch apart; the patch is no whole Deployment:
@@ -83,6 +82,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             summary,
             probes,
         } => replay::run(context, file, *summary, *probes),
+        Command::Run { .. } if context.demo => Err(Failure::usage(
+            "`notifier run` has no demo: it follows a real log and posts to a real Slack.",
+        )
+        .hint("See `kmsctl notifier replay FILE`, which sends nothing, or `kmsctl --demo notifier status`.")),
         Command::Run { echo } => {
             let settings = Notifier::resolve(&context.layers, &context.environment)?;
             let networks = &context.settings.networks;
@@ -96,7 +99,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
                 Some("all") => Echo::All,
                 Some(_) => Echo::Requests,
             };
-            notifier::run(&settings, rules, echo, context.clock, terminal::log).await
+            notifier::run(&settings, rules, echo, context.clock).await
         }
     }
 }

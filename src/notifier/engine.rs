@@ -1,11 +1,11 @@
 //! The loop: bytes → lines → events → decisions → outbox, with one checkpoint over all of it. Never waits for
 //! Slack; a post may be sent only once a checkpoint holds it.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::aside::Aside;
 use super::checkpoint::{Checkpoint, Store, uptime};
 use super::generations::Position;
 use super::metrics::Metrics;
@@ -66,6 +66,8 @@ pub struct Engine {
     pub clock: Clock,
     /// What is echoed.
     pub echo: Echo,
+    /// Where to.
+    pub stdout: Aside,
     /// Gets what an operator should read.
     pub say: Box<dyn Fn(&str) + Send>,
     /// Set when it is time to go.
@@ -221,9 +223,10 @@ impl Engine {
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
         };
-        let mut stdout = std::io::stdout().lock();
         // Nobody reading is no reason to stop telling Slack.
-        let _ = writeln!(stdout, "{}", crate::terminal::view::escape_json(&line));
+        if !self.stdout.line(&crate::terminal::view::escape_json(&line)) {
+            self.metrics.echo_dropped.inc();
+        }
     }
 
     /// Takes note of what became of the last message, and of what another notifier has posted.

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub evicted: Counter,
     /// Checkpoints that could not be written.
     pub failed_checkpoints: Counter,
+    /// Events that were not echoed.
+    pub echo_dropped: Counter,
     /// 1 while the shared window answers.
     pub window_up: Gauge,
     /// Tries at the shared window that failed.
@@ -99,6 +101,7 @@ impl Metrics {
             ambiguous: Counter::default(),
             evicted: Counter::default(),
             failed_checkpoints: Counter::default(),
+            echo_dropped: Counter::default(),
             window_up: Gauge::default(),
             window_errors: Counter::default(),
             window_unchecked: Counter::default(),
@@ -118,7 +121,7 @@ impl Metrics {
         let families = [
             (
                 "kms_activations",
-                "Activations outside the dedup window, whether Slack took the message or not",
+                "Activations outside the dedup window, told to Slack or not: those too old to be told and those the server did not answer too",
                 &self.activations,
             ),
             (
@@ -231,6 +234,11 @@ impl Metrics {
                 "kms_checkpoint_failures",
                 "Checkpoints that could not be written",
                 &self.failed_checkpoints,
+            ),
+            (
+                "kms_echo_dropped",
+                "Events that --echo gave up, as nobody read them from stdout",
+                &self.echo_dropped,
             ),
             (
                 "kms_dedup_store_errors",

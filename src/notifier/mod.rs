@@ -1,10 +1,11 @@
 //! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain`: `vlmcsd`,
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
-//! Three threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, the
-//! keeper of a shared [`window`] asks and tells its server, and the runtime serves the metrics page and waits for the
+//! Threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, the
+//! keeper of a shared [`window`] asks and tells its server, two write what people read ([`aside`]), and the runtime serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
+pub mod aside;
 pub mod checkpoint;
 pub mod engine;
 pub mod generations;
@@ -17,11 +18,15 @@ pub mod sender;
 pub mod tail;
 pub mod window;
 
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::domain::decision::Rules;
@@ -30,6 +35,8 @@ use crate::domain::vlmcsd::Log;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
+use crate::terminal::clean;
+use aside::Aside;
 use checkpoint::{Checkpoint, Loaded, Store, StoreError, uptime};
 use engine::{Echo, Engine};
 use generations::Position;
@@ -39,46 +46,50 @@ use sender::Sender;
 use tail::Tail;
 use window::Keeper;
 
-/// Tells an operator something; both threads hold one.
-pub type Say = fn(&str);
+/// How long the loop may take to end: longer than its own deadlines, in case a disk stands still.
+const END: Duration = Duration::from_secs(20);
+/// How long lines for stdout and stderr may take to be read at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Tells an operator something; every thread holds one.
+type Say = Box<dyn Fn(&str) + Send>;
 
 /// Runs the notifier until SIGTERM or SIGINT.
-pub async fn run(
-    settings: &Notifier,
-    rules: Rules,
-    echo: Echo,
-    clock: Clock,
-    say: Say,
-) -> Result<()> {
-    let store = Store::open(&settings.state).map_err(|error| match error {
-        StoreError::Taken(_) => Failure::new(crate::error::Kind::Conflict, format!("{error}.")),
-        StoreError::Unusable(..) => Failure::usage(format!("{error}."))
-            .hint("notifier.state must name a directory on a writable volume of its own."),
-    })?;
-    let listener = page::listen(settings.listen).await.map_err(|error| {
-        Failure::usage(format!(
-            "The metrics page cannot listen on {}: {error}.",
-            settings.listen
-        ))
-    })?;
+pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) -> Result<()> {
+    let store = open(&settings.state)?;
+    let listener = listen(settings.listen).await?;
     let metrics = Arc::new(Metrics::new());
     let stop = Arc::new(AtomicBool::new(false));
     let outbox = Shared::default();
-    let engine = engine(
-        settings, rules, echo, clock, say, store, &metrics, &stop, &outbox,
-    );
-    let keeper = keeper(settings, &engine, say);
-    let sender = sender(settings, &engine, say);
-    let signals = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
+    let (stdout, stderr) = streams()?;
+    let say = || -> Say {
+        let stderr = stderr.clone();
+        Box::new(move |line| _ = stderr.line(&clean(line)))
     };
+    let engine = engine(
+        settings,
+        rules,
+        (echo, stdout.clone()),
+        clock,
+        say(),
+        store,
+        &metrics,
+        &stop,
+        &outbox,
+    );
+    let keeper = keeper(settings, &engine, say());
+    let sender = sender(settings, &engine, say());
     let (mut terminate, mut interrupt) = (
         signals(SignalKind::terminate())?,
         signals(SignalKind::interrupt())?,
     );
     let page = tokio::spawn(page::serve(listener, metrics));
-    let mut reading = tokio::task::spawn_blocking(move || engine.run());
+    let (done, mut reading) = tokio::sync::oneshot::channel();
+    // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
+    std::thread::spawn(move || {
+        engine.run();
+        let _ = done.send(());
+    });
     std::thread::spawn(move || sender.run());
     if let Some(keeper) = keeper {
         std::thread::spawn(move || keeper.run());
@@ -90,11 +101,52 @@ pub async fn run(
     };
     stop.store(true, Ordering::Relaxed);
     let ended = match ended {
-        Some(ended) => ended,
-        None => reading.await,
+        Some(ended) => Ok(ended),
+        None => tokio::time::timeout(END, reading).await,
     };
     page.abort();
-    ended.map_err(|error| Failure::failed("The loop that reads the log broke.").because(error))
+    stdout.flush(FLUSH);
+    stderr.flush(FLUSH);
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Failure::failed("The loop that reads the log broke.")),
+        Err(_) => Err(Failure::failed(
+            "The loop that reads the log did not end in time; its last checkpoint may be missing.",
+        )),
+    }
+}
+
+fn signals(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
+}
+
+fn open(folder: &Path) -> Result<Store> {
+    Store::open(folder).map_err(|error| match error {
+        StoreError::Taken(_) => Failure::new(crate::error::Kind::Conflict, format!("{error}.")),
+        StoreError::Unusable(..) => Failure::usage(format!("{error}."))
+            .hint("notifier.state must name a directory on a writable volume of its own."),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    page::listen(address).await.map_err(|error| {
+        Failure::usage(format!(
+            "The metrics page cannot listen on {address}: {error}."
+        ))
+    })
+}
+
+/// Makes the queues of stdout and stderr. Each has a descriptor of its own: whoever ends the process must not wait for
+/// a lock that a stalled writer holds.
+fn streams() -> Result<(Aside, Aside)> {
+    let own = |stream: std::io::Result<OwnedFd>| match stream {
+        Ok(stream) => Ok(Aside::start(std::fs::File::from(stream))),
+        Err(error) => Err(Failure::failed("The output cannot be written.").because(error)),
+    };
+    Ok((
+        own(std::io::stdout().as_fd().try_clone_to_owned())?,
+        own(std::io::stderr().as_fd().try_clone_to_owned())?,
+    ))
 }
 
 /// Builds the loop from what the checkpoint says.
@@ -105,7 +157,7 @@ pub async fn run(
 fn engine(
     settings: &Notifier,
     mut rules: Rules,
-    echo: Echo,
+    (echo, stdout): (Echo, Aside),
     clock: Clock,
     say: Say,
     store: Store,
@@ -166,7 +218,8 @@ fn engine(
         metrics: Arc::clone(metrics),
         clock,
         echo,
-        say: Box::new(say),
+        stdout,
+        say,
         stop: Arc::clone(stop),
         began: Instant::now(),
     }
@@ -203,7 +256,7 @@ fn sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
         digest_from: settings.digest_from,
     };
     let (outbox, metrics) = (engine.outbox.clone(), Arc::clone(&engine.metrics));
-    Sender::new(how, outbox, metrics, Box::new(say), random())
+    Sender::new(how, outbox, metrics, say, random())
 }
 
 /// Makes the keeper of a shared window, if one is named.
@@ -217,7 +270,7 @@ fn keeper(settings: &Notifier, engine: &Engine, say: Say) -> Option<Keeper> {
         lease_time: settings.dedup_lease,
         outbox: engine.outbox.clone(),
         metrics: Arc::clone(&engine.metrics),
-        say: Box::new(say),
+        say,
         began: engine.began,
         seed: random(),
     })

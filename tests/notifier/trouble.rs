@@ -312,7 +312,10 @@ fn the_webhook_is_read_again_and_never_printed() {
         count > 0.0
     });
     replace(&file, "http://hooks.slack.com/services/SECRET");
-    std::thread::sleep(Duration::from_millis(1_200));
+    // A try may be under way; the second from now has read the new file.
+    let errors = "kms_slack_posts_total{result=\"error\"}";
+    let before = running.metric(errors).unwrap_or_default();
+    running.wait_metric(errors, |count| count > before + 1.5);
     replace(&file, &first.url);
     first.wait_for(1);
     replace(&file, &format!("{}\n", second.url));
@@ -376,6 +379,59 @@ fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
     std::thread::sleep(Duration::from_millis(500));
     running.stop();
     assert_eq!(slack.taken().len(), 2, "nothing is repeated");
+}
+
+#[test]
+fn a_pipe_nobody_reads_stops_neither_messages_nor_the_end() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    for round in 0..2 {
+        let mut running = pod.start_quickly(pod.command(&["--echo=all"]));
+        let before = slack.told().len();
+        let mut text = String::new();
+        for number in 0..12_000_u32 {
+            let peer = format!("203.0.113.{}:{}", number % 250, 1_024 + number);
+            text += &format!(
+                "{0}IPv4 connection accepted: {peer}.\n{0}IPv4 connection closed: {peer}.\n",
+                stamp()
+            );
+        }
+        let mut log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(pod.log())
+            .expect("a log");
+        log.write_all(text.as_bytes()).expect("a log");
+        activate(&pod.log(), round);
+        // The pipe is full long before the activation is read.
+        slack.wait_for(before + 1);
+        running.wait_metric("kms_echo_dropped_total", |count| count > 0.0);
+        running.ask_to_stop();
+        assert!(eventually(|| running.has_ended()), "SIGTERM ends it");
+        assert_eq!(running.ended().0, Some(0));
+    }
+}
+
+#[test]
+fn the_demo_has_no_notifier_and_touches_nothing() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let mut running = pod.start_quickly(pod.command(&["--demo"]));
+    assert!(eventually(|| running.has_ended()));
+    let (code, _, err) = running.ended();
+    assert!(code == Some(2) && err.contains("notifier replay"), "{err}");
+    assert!(!pod.state().exists());
+}
+
+#[test]
+fn the_state_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    assert_eq!(pod.start().stop().0, Some(0));
+    let mode = |path: &Path| path.metadata().expect("it exists").permissions().mode() & 0o777;
+    assert_eq!(mode(&pod.state()), 0o700);
+    assert_eq!(mode(&pod.state().join("lock")), 0o600);
 }
 
 #[test]

@@ -320,11 +320,16 @@ impl Running {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    /// Asks it to stop and returns exit code, stdout and stderr.
-    pub fn stop(self) -> (Option<i32>, String, String) {
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
         let id = self.child.id().to_string();
         let asked = Command::new("kill").arg(id).status();
         assert!(asked.is_ok_and(|status| status.success()));
+    }
+
+    /// Asks it to stop and returns exit code, stdout and stderr.
+    pub fn stop(self) -> (Option<i32>, String, String) {
+        self.ask_to_stop();
         self.ended()
     }
 

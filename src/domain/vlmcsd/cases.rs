@@ -52,6 +52,66 @@ fn a_name_with_a_newline_makes_no_event() {
     }
 }
 
+/// A request whose name closes another's connection in a forged line, while it may be taken for that one's own.
+#[test]
+fn a_forged_end_takes_nobodys_activation_away() {
+    let request = |time: &'static str, name: &'static str| {
+        [
+            "<<< Incoming KMS request",
+            "Protocol version                : 6.0",
+            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            name,
+            "N count policy (minimum clients): 25",
+            ">>> Sending response, ePID source = x",
+        ]
+        .map(|text| (time, text))
+    };
+    for closes_first in [true, false] {
+        let forged = "Workstation name                : x\n2026-05-10 13:00:01: IPv4 connection closed: 192.0.2.1:7.";
+        let mut lines = vec![
+            ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+            ("13:00:00", "IPv4 connection accepted: 198.51.100.66:9."),
+        ];
+        lines.extend(request("13:00:01", forged));
+        if closes_first {
+            lines.push(("13:00:01", "IPv4 connection closed: 198.51.100.66:9."));
+        }
+        lines.extend(request(
+            "13:00:02",
+            "Workstation name                : VICTIM",
+        ));
+        lines.push(("13:00:02", "IPv4 connection closed: 192.0.2.1:7."));
+        if !closes_first {
+            lines.push(("13:00:09", "IPv4 connection closed: 198.51.100.66:9."));
+        }
+        let (events, log) = read(&stamped(&lines));
+        let victim = events.iter().find_map(|event| match event {
+            Event::Request(request) if request.workstation.as_deref() == Some("VICTIM") => {
+                Some(request)
+            }
+            _ => None,
+        });
+        let victim = victim.unwrap_or_else(|| panic!("nobody: {events:?}"));
+        if closes_first {
+            assert_eq!(victim.peer.to_string(), "192.0.2.1:7");
+        } else {
+            assert!(
+                victim.peer.to_string() == "192.0.2.1:7"
+                    || victim.attribution == Attribution::Ambiguous,
+                "{victim:?}"
+            );
+        }
+        let kinds = |wanted| {
+            let is =
+                |event: &&Event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted);
+            events.iter().filter(is).count()
+        };
+        assert_eq!(kinds(Anomaly::InsideRequest), 1, "{events:?}");
+        assert_eq!(kinds(Anomaly::ForgedClose), 1, "{events:?}");
+        assert_eq!(log.open_connections(), 0);
+    }
+}
+
 #[test]
 fn connections_that_never_close_are_bounded_and_forgotten() {
     let mut lines: Vec<(String, String)> = (1..=60_000)

@@ -11,7 +11,7 @@ use super::event::{Anomaly, Event, Outcome};
 use super::guess::Guesses;
 use super::line::{Reader, Text};
 use super::machines::Machines;
-use super::open::Open;
+use super::open::{Connection, Open};
 use super::peer::Peer;
 
 /// Seconds after which a silent connection is forgotten: the server's default idle time-out of 30 s and a
@@ -124,17 +124,15 @@ impl Log {
 
     fn accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
         if let Some(number) = self.open.number(&peer) {
-            let doubtful = self
-                .open
-                .get(number)
-                .is_some_and(|before| before.closing.is_some());
-            if !doubtful {
+            let before = self.open.get(number);
+            let closed = before.is_some_and(Connection::was_closed);
+            if before.is_some_and(|before| before.closing.is_none()) {
                 anomaly(at, Some(peer), Anomaly::AcceptedTwice, events);
             }
             if inside {
                 return;
             }
-            self.end(at, number, doubtful, events);
+            self.end(at, number, closed, events);
         }
         self.tally.connections += 1;
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
@@ -148,19 +146,18 @@ impl Log {
             anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
-        let own = self.gap.is_some_and(|gap| gap.connection == Some(number));
+        // Where several are open, whose request it is may be a guess; the only one closes nobody but itself.
+        let own =
+            self.open.len() == 1 && self.gap.is_some_and(|gap| gap.connection == Some(number));
         let Some(connection) = self.open.get_mut(number) else {
             return;
         };
         if connection.closing.is_some() && !inside {
             anomaly(at, Some(peer), Anomaly::ForgedClose, events);
         } else if inside && !own {
+            // Never final: the line may be forged, and later ones decide.
             anomaly(at, Some(peer), Anomaly::InsideRequest, events);
-            if connection.doubtful {
-                self.open.remove(number);
-            } else {
-                connection.closing.get_or_insert(at);
-            }
+            connection.closing.get_or_insert(at);
             return;
         }
         self.end(at, number, true, events);
@@ -208,11 +205,8 @@ impl Log {
     /// The server has started: whatever was open is gone.
     fn restarted(&mut self, at: i64, events: &mut Vec<Event>) {
         for number in self.open.find(|_| true) {
-            let doubtful = self
-                .open
-                .get(number)
-                .is_some_and(|connection| connection.closing.is_some());
-            self.end(at, number, doubtful, events);
+            let closed = self.open.get(number).is_some_and(Connection::was_closed);
+            self.end(at, number, closed, events);
         }
         self.blocks.clear();
         self.guesses = Guesses::default();
@@ -251,8 +245,8 @@ impl Log {
             let Some(connection) = self.open.get(number) else {
                 continue;
             };
-            let closed = connection.closing.is_some();
-            if !closed {
+            let closed = connection.was_closed();
+            if connection.closing.is_none() {
                 anomaly(at, Some(connection.peer), Anomaly::Expired, events);
             }
             self.end(at, number, closed, events);

@@ -37,6 +37,14 @@ pub struct Connection {
     pub closing: Option<i64>,
 }
 
+impl Connection {
+    /// Returns whether it was closed, as far as can be believed: where its begin may be forged as well as its end,
+    /// there may have been no such connection at all.
+    pub fn was_closed(&self) -> bool {
+        self.closing.is_some() && !self.doubtful
+    }
+}
+
 /// The set of open connections, in the order they were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Open {

@@ -1,0 +1,153 @@
+//! Lines that somebody else reads: each stream is written by a thread of its own behind a bounded queue, so that a
+//! pipe nobody empties stalls that thread and nothing else. Decides when a line is given up; knows nothing of lines.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most bytes that wait for a stream; as many again may be in its thread's hands.
+const MOST: usize = 1024 * 1024;
+/// How long a full queue may hold up the one who writes, once until it is empty again: a reader that is only slower
+/// than a log being caught up with loses nothing.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Default)]
+struct Inside {
+    text: String,
+    /// Lines were taken and are being written.
+    writing: bool,
+    /// The reader did not make room in time, and the queue was not empty since.
+    stalled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    inside: Mutex<Inside>,
+    changed: Condvar,
+}
+
+/// A stream's queue. Its thread lives as long as the process.
+#[derive(Clone, Debug)]
+pub struct Aside(Arc<Queue>);
+
+impl Aside {
+    /// Starts the thread that writes to `stream`. What it cannot write is lost: nobody reads.
+    pub fn start(mut stream: impl Write + Send + 'static) -> Self {
+        let aside = Self(Arc::default());
+        let queue = Self(Arc::clone(&aside.0));
+        std::thread::spawn(move || {
+            loop {
+                let text = queue.take();
+                let _ = stream
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stream.flush());
+                queue.written();
+            }
+        });
+        aside
+    }
+
+    /// Adds a line, which gets its newline here; tells whether there was room.
+    pub fn line(&self, line: &str) -> bool {
+        let mut inside = self.lock();
+        if inside.text.len() >= MOST && !inside.stalled {
+            inside = self.wait(inside, PATIENCE, |inside| inside.text.len() >= MOST);
+            inside.stalled = inside.text.len() >= MOST;
+        }
+        if inside.text.len() >= MOST {
+            return false;
+        }
+        inside.text.push_str(line);
+        inside.text.push('\n');
+        self.0.changed.notify_all();
+        true
+    }
+
+    /// Waits until everything is written, at most this long.
+    pub fn flush(&self, most: Duration) {
+        let waits = |inside: &Inside| inside.writing || !inside.text.is_empty();
+        drop(self.wait(self.lock(), most, waits));
+    }
+
+    fn take(&self) -> String {
+        let mut inside = self.lock();
+        while inside.text.is_empty() {
+            inside = self
+                .0
+                .changed
+                .wait(inside)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        inside.writing = true;
+        let text = std::mem::take(&mut inside.text);
+        self.0.changed.notify_all();
+        text
+    }
+
+    fn written(&self) {
+        let mut inside = self.lock();
+        inside.writing = false;
+        inside.stalled = false;
+        self.0.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        mut inside: MutexGuard<'a, Inside>,
+        most: Duration,
+        unready: impl Fn(&Inside) -> bool,
+    ) -> MutexGuard<'a, Inside> {
+        let end = Instant::now() + most;
+        while unready(&inside) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.0.changed.wait_timeout(inside, left);
+            inside = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Writes when it is allowed to.
+    struct Gate(Receiver<()>, Sender<String>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stream_nobody_reads_costs_lines_and_never_stops_the_writer() {
+        let (allow, gate) = channel();
+        let (sent, written) = channel();
+        let aside = Aside::start(Gate(gate, sent));
+        let line = "x".repeat(1023);
+        let kept = (0..3 * 1024).filter(|_| aside.line(&line)).count();
+        // The thread may have one batch in hand besides the full queue.
+        assert!((1024..=2 * 1024).contains(&kept), "{kept}");
+        aside.flush(Duration::from_millis(1));
+        drop(allow);
+        aside.flush(Duration::from_secs(60));
+        let text: String = written.try_iter().collect();
+        assert_eq!(text.len(), 1024 * kept);
+        assert!(aside.line("again"), "it takes lines again");
+    }
+}
