@@ -171,6 +171,12 @@ pub(super) fn done(
     }
     for_people(&mut view.human, plan, finish, &report, now);
     context.terminal.show(&view)?;
+    hints(context, plan, finish, &report);
+    Ok(())
+}
+
+/// Tells how to take the change back, and how to keep it.
+fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     match &report.undo {
         Some(command) => {
             if let Undo::Command(what) = &plan.change.undo {
@@ -191,7 +197,6 @@ pub(super) fn done(
             command(context, "keep", plan)
         ));
     }
-    Ok(())
 }
 
 fn report<'a>(

@@ -374,8 +374,7 @@ impl Verdict<'_> {
             matches!(self.plan.trouble, "pending" | "locked") && self.plan.fault == "nothing";
         let expected = match self.shown.code {
             Some(0) => !refused,
-            Some(6) => !calm && !link_only,
-            Some(7) => !calm && !link_only,
+            Some(6 | 7) => !calm && !link_only,
             // It is not known where nobody is left to ask, or the firewall has no room to make its answer final.
             Some(8) => {
                 matches!(self.plan.fault, "down" | "power")
