@@ -1,7 +1,7 @@
 //! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain`: `vlmcsd`,
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
-//! Three threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, the
+//! Three threads and one task: the loop ([`mod@engine`]) reads the log and writes the checkpoint, the sender posts, the
 //! keeper of a shared [`window`] asks and tells its server, and the runtime serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
