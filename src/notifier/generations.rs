@@ -65,7 +65,7 @@ pub struct Position {
     pub inode: u64,
     /// Nanoseconds between 1970 and the file's birth, where the file system tells.
     pub born: Option<u64>,
-    /// Nanoseconds between 1970 and the last known change.
+    /// Nanoseconds between 1970 and a change of this file before which nothing that is still to be read was changed.
     pub modified: u64,
     /// The file's first bytes.
     pub head: Head,

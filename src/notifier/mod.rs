@@ -1,8 +1,9 @@
 //! The side-car's shell around the pure core: files, clocks, sockets. The rules are in `domain`: `vlmcsd`,
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
-//! Threads and one task: the loop ([`engine`]) reads the log and writes the checkpoint, the sender posts, the
-//! keeper of a shared [`window`] asks and tells its server, two write what people read ([`aside`]), and the runtime serves the metrics page and waits for the
+//! Threads and one task: the loop ([`mod@engine`]) reads the log and writes the checkpoint, the sender posts, the
+//! keeper of a shared [`window`] asks and tells its server, two write what people read ([`aside`]), and the runtime
+//! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
 pub mod aside;

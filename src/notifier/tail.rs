@@ -146,7 +146,8 @@ impl Tail {
         let Some(opened) = &mut self.opened else {
             return Ok(Look::default());
         };
-        let size = opened.file.metadata()?.len();
+        let metadata = opened.file.metadata()?;
+        let size = metadata.len();
         if size < opened.position.offset || !opened.position.fits(&opened.file)? {
             return Ok(self.truncated());
         }
@@ -156,6 +157,10 @@ impl Tail {
             if !self.waiting.is_empty() {
                 self.opened = None;
                 return Ok(Rotation::Truncated.into());
+            }
+            // Whatever is still to be found is newer than this; later lines, which may be late, change nothing in that.
+            if let Some(opened) = &mut self.opened {
+                opened.position.modified = modified(&metadata);
             }
         }
         self.read(&mut each)
@@ -197,10 +202,6 @@ impl Tail {
                 Err(error) => return Err(error),
             };
         let metadata = opened.file.metadata()?;
-        // The time of an empty file is that of its last cut, and what was in it before may be in an older copy.
-        if !opened.position.head.is_empty() {
-            opened.position.modified = modified(&metadata);
-        }
         if !gone || metadata.len() != opened.position.offset {
             opened.leaving = None;
             return Ok(Look::default());

@@ -1,7 +1,6 @@
 //! Rotations of every kind, as the tail sees them.
 
 use super::*;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 struct Room {
@@ -19,14 +18,12 @@ impl Room {
         self.folder.path().join("vlmcsd.log")
     }
 
+    /// Adds text to a file, as a server would.
     fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .expect("a log");
-        file.write_all(text.as_bytes()).expect("a write");
+        let mut whole = fs::read(&path).unwrap_or_default();
+        whole.extend_from_slice(text.as_bytes());
+        fs::write(path, whole).expect("a write");
     }
 
     fn rename(&self, from: &str, to: &str) {

@@ -140,7 +140,8 @@ fn a_message_refused_for_good_gives_its_key_back() {
         return;
     };
     let slack = FakeSlack::start(&[Answer::Say(404, "", "no_service")]);
-    let place = pod(&slack, &redis.address());
+    let mut place = pod(&slack, &redis.address());
+    place.set("KMSCTL_NOTIFIER_DEDUP_LEASE", "1h");
     let running = place.start();
     activate(&place.log(), 1);
     assert!(eventually(|| slack.taken().len() == 1));

@@ -20,6 +20,7 @@ pub struct Saved {
     blocks: Vec<Block>,
     gap: Option<Gap>,
     last: Option<u64>,
+    swept: i64,
     tally: Tally,
 }
 
@@ -41,6 +42,7 @@ impl Log {
             blocks: self.blocks.clone(),
             gap: self.gap,
             last: self.last,
+            swept: self.swept,
             tally: self.tally,
         }
     }
@@ -58,6 +60,7 @@ impl Log {
             blocks: saved.blocks,
             gap: saved.gap,
             last: saved.last,
+            swept: saved.swept,
             tally: saved.tally,
             ..Self::default()
         }
