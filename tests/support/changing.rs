@@ -150,6 +150,16 @@ impl ChangingBox {
         self.text("conf/config.xml")
     }
 
+    /// Makes a file two hours old.
+    pub fn make_old(&self, name: &str) {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.file(name))
+            .expect("the file");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+        file.set_modified(then).expect("an age");
+    }
+
     /// Lets something go wrong: lines of the stand-in's file `trouble`.
     pub fn trouble(&self, lines: &str) {
         self.php.write("trouble", lines.as_bytes());

@@ -102,11 +102,13 @@ impl Ledger {
         let unknown = "no change of this name is kept here";
         Self {
             debris: vec![
+                file("/conf/.kmsctl-5f1e7c0d9a42.xml", "it was never finished"),
                 file("/conf/kmsctl/config-5f1e7c0d9a42.xml", unknown),
                 file(
                     "/conf/kmsctl/lock",
                     "the process of anna@desk that held it has ended",
                 ),
+                file("/conf/kmsctl/lost-5f1e7c0d9a42-damaged.xml", unknown),
                 file("/conf/kmsctl/revert-5f1e7c0d9a42.php", unknown),
                 file("/etc/cron.d/kmsctl-5f1e7c0d9a42", unknown),
             ],
