@@ -100,7 +100,7 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
 }
 
 /// Returns the risks that every change of the configuration has here.
-pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
+pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     let mut risks = Vec::new();
     for armed in &present.configured.armed {
         risks.push(Risk::new(
@@ -115,6 +115,13 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
                 "Loading the rules also activates what others saved and did not apply ({}).",
                 present.configured.dirty.join(", ")
             ),
+        ));
+    }
+    if terms.reverts_after.is_some() {
+        // Nobody is asked at that moment, so it is said now.
+        risks.push(Risk::new(
+            "revert-activates-pending",
+            "When the firewall takes it back by itself it loads the rules, and with them whatever others have saved in the GUI by then and not applied.",
         ));
     }
     if present.configured.ha_peer {
@@ -142,7 +149,7 @@ pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &
         differences: Vec::new(),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
         undo: Undo::Command("puts both rules back as they were".to_owned()),
-        risks: risks(present),
+        risks: risks(present, terms),
         confirm: Confirm::YesNo,
         seen: seen(present),
         operation: Operation::Configuration {

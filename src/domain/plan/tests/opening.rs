@@ -71,3 +71,28 @@ fn restore_enables_or_puts_back_or_builds() {
         "what is left of the pair is not overwritten"
     );
 }
+
+#[test]
+fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
+    let code = "revert-activates-pending";
+    for reverts_after in [None, Some(7200)] {
+        let terms = Terms {
+            with_pending: false,
+            reverts_after,
+        };
+        let wanted = Wanted {
+            caps: Caps::default(),
+            preset: None,
+        };
+        for planned in [
+            Box_::open().plan(|present| revoke(present, false, true, terms)),
+            Box_::closed().plan(|present| restore(present, None, default_caps(), terms)),
+            Box_::absent().plan(|present| apply(present, default_caps(), terms)),
+            Box_::open().plan(|present| ratelimit(present, &wanted, terms)),
+        ] {
+            let draft = draft(planned);
+            let told = codes(&draft).contains(&code);
+            assert_eq!(told, reverts_after.is_some(), "{}", draft.what);
+        }
+    }
+}
