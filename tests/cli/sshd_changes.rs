@@ -305,19 +305,32 @@ fn the_exposure_is_closed_opened_deleted_and_put_back() {
 }
 
 #[test]
-fn another_machine_builds_what_it_did_not_delete_and_says_so() {
+fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
     over_both(|live| {
-        done(live, &["expose", "revoke", "--delete"]);
+        let at_first = live.firewall.ours();
+        let deleted = done(live, &["expose", "revoke", "--delete"]);
         let other = TestEnvironment::new()
             .private_runtime()
             .variable("USER", "anna");
         other.write_config(&live.settings("russh"));
+        let restored = other.run(&["expose", "restore", "--yes", "-o", "json"]);
+        let what = restored.json()["data"]["what"].to_string();
+        let id = deleted["id"].as_str().expect("an id");
+        assert!(what.contains(&format!("{id} by tester@")), "{what}");
+        assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first));
+        let undone = live.environment.run(&["undo", "--yes"]).success();
+        assert!(undone.contains("what they were before"), "{undone}");
+
+        // Its record on the firewall has been tidied away.
+        let deleted = done(live, &["expose", "revoke", "--delete"]);
+        for id in [id, deleted["id"].as_str().expect("an id")] {
+            let record = live.firewall.file(&format!("conf/kmsctl/change-{id}.json"));
+            std::fs::remove_file(record).expect("a record");
+        }
         let restored = other.run(&["expose", "restore", "--yes"]);
         assert_eq!(restored.code, Some(0), "{restored}");
         assert!(
-            restored
-                .stderr
-                .contains("Nothing was saved that could be put back")
+            restored.stderr.contains("No saved records were found")
                 && restored.stderr.contains("built from"),
             "{restored}"
         );

@@ -497,9 +497,16 @@ fn disabled_and_enabled(firewall: &mut impl Firewall) {
 
 fn deleted_and_put_back(firewall: &mut impl Firewall) {
     let before = reading(firewall);
+    assert_eq!(before.deleted, None);
     let deleted = done(firewall, "d1", Change::Delete);
     assert_eq!(exposure(firewall), (None, None));
     assert_eq!((&deleted.after.nat, &deleted.after.filter), (&None, &None));
+    let told = reading(firewall).deleted.expect("what was deleted");
+    assert_eq!(
+        (told.id.as_str(), told.who.as_str()),
+        ("d1", "viktor@laptop")
+    );
+    assert_eq!(told.records, deleted.before, "whole, for whoever asks");
     assert!(
         reading(firewall).alias.is_some(),
         "the alias is not the pair's"
@@ -510,6 +517,7 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
     let after = reading(firewall);
     assert_eq!(after.fingerprint, before.fingerprint);
     assert_eq!((after.nat, after.filter), (before.nat, before.filter));
+    assert_eq!(after.deleted, None, "they are there again");
     let twice = apply(firewall, "d3", back(&deleted.before));
     assert_eq!(twice.result, Ending::NothingToDo);
 }

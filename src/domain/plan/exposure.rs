@@ -43,6 +43,8 @@ pub struct Terms {
 pub struct Saved {
     /// The change that deleted them.
     pub id: String,
+    /// Who made it, where that was another operator as far as is known here.
+    pub by: Option<String>,
     /// The records.
     pub records: Records,
 }
@@ -308,7 +310,7 @@ pub fn restore(
     let mut draft = build(present, &pair, caps, false, terms)?;
     draft.risks.push(Risk::new(
         "built-anew",
-        "Nothing was saved that could be put back, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
+        "No saved records were found, neither in the history here nor on the firewall, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
     ));
     Ok(opening(draft, pair.nat, pair.filter, state).into())
 }
@@ -355,9 +357,11 @@ fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
         records: Box::new(records),
         alias: false,
     };
+    let by = saved.by.as_ref().map(|who| format!(" by {who}"));
     let what = format!(
-        "Open the exposure: put back the rules that {} deleted.",
-        saved.id
+        "Open the exposure: put back the rules that {}{} deleted.",
+        saved.id,
+        by.unwrap_or_default()
     );
     let mut draft = draft(present, terms, change, &what);
     draft.differences = differences;

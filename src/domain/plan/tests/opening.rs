@@ -46,6 +46,7 @@ fn restore_enables_or_puts_back_or_builds() {
     assert!(nothing(restored(&Box_::open(), None)).contains("is open"));
     let saved = Saved {
         id: "abc".into(),
+        by: None,
         records: records("1688"),
     };
     let put_back = draft(restored(&Box_::absent(), Some(&saved)));

@@ -68,6 +68,7 @@ fn what_moved_is_named() {
 fn a_plan_with_records_keeps_the_order_of_their_elements() {
     let saved = Saved {
         id: "abc".into(),
+        by: None,
         records: records("1688"),
     };
     let plan = Plan::seal(
