@@ -305,6 +305,38 @@ fn the_exposure_is_closed_opened_deleted_and_put_back() {
 }
 
 #[test]
+fn an_opening_is_done_only_where_the_whole_path_lets_in() {
+    over_both(|live| {
+        let ways: [(&[&str], &[&str]); 3] = [
+            (&["expose", "revoke"], &["expose", "restore"]),
+            (&["expose", "revoke", "--delete"], &["expose", "restore"]),
+            (&["expose", "revoke"], &["undo"]),
+        ];
+        for (closing, opening) in ways {
+            done(live, closing);
+            // The agent proves its own two rules, and those are loaded.
+            let above = b"block drop in quick on vtnet0 inet proto tcp from any to any port = 1688 label \"no\" ridentifier 1700000002\n";
+            live.firewall.php().write("rules-above", above);
+            let outcome = live
+                .environment
+                .run(&[opening, &["--yes", "-o", "json"]].concat());
+            let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+            assert_eq!(
+                (outcome.code, &shown["data"]["outcome"]),
+                (Some(7), &Value::from("unverified")),
+                "{closing:?} {opening:?}: {outcome}"
+            );
+            assert!(
+                outcome.stderr.contains("written, but the service is"),
+                "{outcome}"
+            );
+            assert!(live.redirected() && live.loaded_caps().is_some());
+            std::fs::remove_file(live.firewall.file("rules-above")).expect("it was there");
+        }
+    });
+}
+
+#[test]
 fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
     over_both(|live| {
         let at_first = live.firewall.ours();

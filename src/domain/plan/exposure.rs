@@ -358,11 +358,8 @@ fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
         alias: false,
     };
     let by = saved.by.as_ref().map(|who| format!(" by {who}"));
-    let what = format!(
-        "Open the exposure: put back the rules that {}{} deleted.",
-        saved.id,
-        by.unwrap_or_default()
-    );
+    let whose = saved.id.clone() + &by.unwrap_or_default();
+    let what = format!("Open the exposure: put back the rules that {whose} deleted.");
     let mut draft = draft(present, terms, change, &what);
     draft.differences = differences;
     draft
