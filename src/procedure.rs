@@ -7,6 +7,7 @@
 mod carry;
 mod clean;
 mod configure;
+mod disproof;
 mod flags;
 mod keep;
 mod outside;

@@ -16,4 +16,4 @@ pub mod window;
 
 pub use environment::Environment;
 pub use layers::{Layers, Origin};
-pub use resolved::{Become, Settings};
+pub use resolved::Settings;

@@ -15,7 +15,7 @@ use crate::firewall::link::{Link, Secret, Target};
 use crate::firewall::script::{Nonce, Script, Word};
 use crate::firewall::shell::Shell;
 use crate::journal::Journal;
-use crate::settings::{Become, Environment, Layers, Settings};
+use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 use crate::terminal::{Terminal, View, prompt};
 
@@ -121,9 +121,10 @@ impl Context {
         } else {
             None
         };
-        let target = simulator
-            .as_ref()
-            .map_or_else(|| self.target(), |simulator| self.demo_target(simulator));
+        let target = simulator.as_ref().map_or_else(
+            || self.settings.firewall.target.clone(),
+            |simulator| self.demo_target(simulator),
+        );
         let link = self.link(&target).await?;
         Ok(Session {
             link,
@@ -187,7 +188,7 @@ impl Context {
         if self.demo {
             "demo"
         } else {
-            &self.settings.firewall.host
+            &self.settings.firewall.target.host
         }
     }
 
@@ -311,30 +312,6 @@ impl Context {
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
             () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
-        }
-    }
-
-    fn target(&self) -> Target {
-        let firewall = &self.settings.firewall;
-        Target {
-            host: firewall.host.clone(),
-            port: firewall.port,
-            user: firewall.user.clone(),
-            transport: firewall.transport,
-            identity: firewall.identity.clone(),
-            ssh_config: firewall.ssh_config.clone(),
-            known_hosts: firewall.known_hosts.clone(),
-            fingerprint: firewall.fingerprint.clone(),
-            connect_timeout: firewall.connect_timeout,
-            control_persist: firewall.control_persist,
-            runtime_directory: firewall.runtime_directory.clone(),
-            sudo: match &firewall.r#become {
-                Become::Sudo(sudo) => Some(sudo.clone()),
-                Become::No => None,
-            },
-            home: self.environment.home.clone(),
-            agent_socket: self.environment.agent_socket.clone(),
-            ssh_program: PathBuf::from("ssh"),
         }
     }
 }

@@ -21,7 +21,6 @@ use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Question, Reading};
 use crate::firewall::link::Link;
 use crate::procedure::{self, Flags};
-use crate::settings::Become;
 use crate::terminal::{Tone, View};
 
 mod cluster;
@@ -196,9 +195,9 @@ async fn visit(context: &Context) -> Visit {
 }
 
 fn told(context: &Context, link: &Link) -> Login {
-    let firewall = &context.settings.firewall;
+    let target = &context.settings.firewall.target;
     let system_ssh = matches!(link, Link::OpenSsh(_));
-    let user = firewall
+    let user = target
         .user
         .as_ref()
         .map(|user| format!("{user}@"))
@@ -207,13 +206,13 @@ fn told(context: &Context, link: &Link) -> Login {
         target: if context.demo {
             "admin@demo".to_owned()
         } else {
-            format!("{user}{}", firewall.host)
+            format!("{user}{}", target.host)
         },
         system_ssh,
         identity: if context.demo {
             Some(("the demo's own".to_owned(), None))
         } else {
-            firewall
+            target
                 .identity
                 .as_ref()
                 .map(|path| (path.display().to_string(), key_type(path)))
@@ -227,10 +226,10 @@ fn told(context: &Context, link: &Link) -> Login {
                 key.to_string()
             }
         }),
-        pinned: context.demo || firewall.fingerprint.is_some(),
-        kept_seconds: firewall.control_persist.as_secs(),
+        pinned: context.demo || target.fingerprint.is_some(),
+        kept_seconds: target.control_persist.as_secs(),
         reused: link.counts().connections == 0,
-        sudo: !context.demo && firewall.r#become != Become::No,
+        sudo: !context.demo && target.sudo.is_some(),
     }
 }
 

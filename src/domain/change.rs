@@ -277,6 +277,18 @@ pub struct Armed {
     pub who: String,
 }
 
+/// What the last [`Change::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deleted {
+    /// The change that deleted them.
+    pub id: ChangeId,
+    /// Who made it.
+    pub who: String,
+    /// The records as they were.
+    pub records: Records,
+}
+
 /// What became of the wish to keep a temporary change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kept", rename_all = "kebab-case", deny_unknown_fields)]

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Armed, Running};
+use super::change::{Armed, Deleted, Running};
 use super::leftovers::Leftover;
 
 /// Everything the agent reports in one read.
@@ -45,6 +45,9 @@ pub struct Configured {
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
     #[serde(default)]
     pub unfinished: Vec<Running>,
+    /// What the last deletion took away, where neither rule is there now.
+    #[serde(default)]
+    pub deleted: Option<Deleted>,
     /// Files of kmsctl's that have something to do, and those that are left over.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,

@@ -179,14 +179,6 @@ pub enum LinkError {
         /// What was found.
         what: String,
     },
-    /// The reply is larger than the caller takes.
-    #[error("The reply of {host} is larger than {limit} bytes.")]
-    TooLarge {
-        /// As configured.
-        host: String,
-        /// The limit in bytes.
-        limit: u64,
-    },
     /// The caller stopped reading; the shell cannot be used again.
     #[error("Reading from {host} was stopped before the reply was complete.")]
     Stopped {
@@ -230,7 +222,6 @@ impl LinkError {
             Self::BadTarget { .. } => Kind::Usage,
             Self::CutShort { .. }
             | Self::Garbled { .. }
-            | Self::TooLarge { .. }
             | Self::Stopped { .. }
             | Self::Directory { .. }
             | Self::Local { .. } => Kind::Failed,

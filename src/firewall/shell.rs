@@ -13,40 +13,6 @@ use crate::firewall::openssh::MuxPipes;
 use crate::firewall::russh::ChannelPipes;
 use crate::firewall::script::{Nonce, ROUND, Script};
 
-/// What one command answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
-    /// The exit status as the remote shell saw it: 0 to 255; 128 + n after signal n.
-    pub status: i32,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its standard error.
-    pub stderr: Vec<u8>,
-    /// Whether one of them was longer than the limit; the rest was thrown away.
-    pub truncated: bool,
-}
-
-/// How much of a round is kept in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of standard output kept of each command; what is beyond is thrown away and marked.
-    pub stdout: usize,
-    /// Bytes of standard error kept of each command.
-    pub stderr: usize,
-    /// Bytes of a whole round beyond which reading stops with [`LinkError::TooLarge`].
-    pub round: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            stdout: 64 << 20,
-            stderr: 64 << 10,
-            round: 1 << 30,
-        }
-    }
-}
-
 /// What is still to be written to the remote shell.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
@@ -183,46 +149,6 @@ impl Shell {
         }
         self.phase = Phase::Idle;
         Ok(self.demux.statuses().to_vec())
-    }
-
-    /// Runs every command once and keeps what they answer, within limits.
-    pub async fn round_collected(&mut self, limits: Limits) -> Result<Vec<Reply>, LinkError> {
-        let mut replies: Vec<Reply> = Vec::new();
-        let mut total: u64 = 0;
-        let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
-            total = total.saturating_add(bytes.len() as u64);
-            if total > limits.round {
-                return ControlFlow::Break(());
-            }
-            if replies.len() <= index {
-                replies.resize_with(index + 1, Reply::default);
-            }
-            if let Some(reply) = replies.get_mut(index) {
-                let (kept, limit) = match stream {
-                    Stream::Stdout => (&mut reply.stdout, limits.stdout),
-                    Stream::Stderr => (&mut reply.stderr, limits.stderr),
-                };
-                let room = limit.saturating_sub(kept.len());
-                kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-                reply.truncated |= bytes.len() > room;
-            }
-            ControlFlow::Continue(())
-        };
-        let outcome = self.round(&mut sink).await;
-        let statuses = match outcome {
-            Err(LinkError::Stopped { host }) if total > limits.round => {
-                return Err(LinkError::TooLarge {
-                    host,
-                    limit: limits.round,
-                });
-            }
-            other => other?,
-        };
-        replies.resize_with(statuses.len(), Reply::default);
-        for (reply, status) in replies.iter_mut().zip(statuses) {
-            reply.status = status;
-        }
-        Ok(replies)
     }
 
     /// Ends the shell and closes its channel.

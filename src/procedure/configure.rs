@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::carry::{Said, ask_again, errand};
-use super::{Carried, states};
+use super::{Carried, disproof, states};
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
 use crate::domain::configured::Configured;
@@ -13,7 +13,6 @@ use crate::domain::exposure::{self, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
 use crate::domain::plan::{Operation, Planned};
-use crate::domain::ratelimit::Caps;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
 use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
@@ -190,7 +189,11 @@ async fn judged(
     }
     let problem = carried.reading.as_ref().and_then(|reading| {
         let exposure = judge(context, reading)?;
-        disproof(wanted, &exposure)
+        disproof::of(
+            wanted.change,
+            wanted.plan.change.turns_exposure(),
+            &exposure,
+        )
     });
     if let Some(problem) = problem {
         carried.finish.ended = Ended::Unverified;
@@ -282,47 +285,6 @@ pub(super) fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
         loaded,
         &context.settings.service,
     ))
-}
-
-/// Says why pf, as it was read back, is not what the plan promised; the agent proves its own two rules, and here the
-/// whole path counts.
-fn disproof(wanted: &Wanted<'_>, exposure: &Exposure) -> Option<String> {
-    let why = exposure
-        .why
-        .first()
-        .map_or("", |finding| finding.message.as_str());
-    let state = exposure.state;
-    let promised = wanted.plan.change.turns_exposure();
-    let opens = match wanted.change {
-        Change::Disable | Change::Delete => Some(false),
-        Change::Enable | Change::Build { .. } => Some(true),
-        Change::PutBack { .. } | Change::Caps { .. } => {
-            promised.map(|(_, promised)| promised.lets_in())
-        }
-    };
-    match opens {
-        Some(true) if !state.lets_in() => {
-            return Some(format!(
-                "The rules are written, but the service is {state}: {why}"
-            ));
-        }
-        Some(false) if state.lets_in() => {
-            return Some(format!(
-                "The rules are gone, but the service is still {state}: {why}"
-            ));
-        }
-        _ => {}
-    }
-    let Change::Caps { max_src_conn, rate } = wanted.change else {
-        return None;
-    };
-    let caps = Caps {
-        max_src_conn: *max_src_conn,
-        rate: *rate,
-    };
-    let loaded = exposure.caps.loaded.unwrap_or_default();
-    (exposure.filter.loaded && loaded != caps)
-        .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
 }
 
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is

@@ -16,7 +16,7 @@ use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
 use crate::error::{Failure, Result};
-use crate::firewall::link::Transport;
+use crate::firewall::link::{Target, Transport};
 use crate::firewall::script::Word;
 use crate::terminal::{ColorChoice, Mode};
 
@@ -77,48 +77,17 @@ pub struct Verify {
     pub public_address: Option<IpAddr>,
 }
 
-/// The firewall and how to reach it.
+/// The firewall: how to reach it, and where things are there.
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    /// Address, name or ssh_config Host.
-    pub host: String,
-    /// Account; `None` leaves it to ssh_config.
-    pub user: Option<String>,
-    /// SSH port; `None`, when nobody set it, leaves it to ssh_config.
-    pub port: Option<u16>,
-    /// Which SSH.
-    pub transport: Transport,
-    /// Private key file.
-    pub identity: Option<PathBuf>,
-    /// Configuration of ssh.
-    pub ssh_config: Option<PathBuf>,
-    /// Known host keys.
-    pub known_hosts: Option<PathBuf>,
-    /// Pinned fingerprint.
-    pub fingerprint: Option<String>,
-    /// Deadline of connecting.
-    pub connect_timeout: Duration,
-    /// Idle life of an OpenSSH master.
-    pub control_persist: Duration,
-    /// Private directory of sockets.
-    pub runtime_directory: PathBuf,
-    /// How to become root there.
-    pub r#become: Become,
+    /// How to reach it.
+    pub target: Target,
     /// Path of the crontab there.
     pub crontab: Word,
     /// Path of pfctl there.
     pub pfctl: Word,
     /// Path of PHP there.
     pub php: Word,
-}
-
-/// How to become root on the firewall.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Become {
-    /// Already root.
-    No,
-    /// Through this sudo.
-    Sudo(Word),
 }
 
 /// Networks the operator named.
@@ -192,30 +161,35 @@ impl Firewall {
         let duration = |path: &str| {
             values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
         };
+        let target =
+            Target {
+                host: layers.text("firewall.host").to_owned(),
+                user: text("firewall.user").map(str::to_owned),
+                port: layers.text("firewall.port").parse().ok().filter(|_| {
+                    is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")
+                }),
+                transport: match layers.text("firewall.transport") {
+                    "openssh" => Transport::OpenSsh,
+                    "russh" => Transport::Russh,
+                    _ => Transport::Auto,
+                },
+                identity: file("firewall.identity"),
+                ssh_config: file("firewall.ssh_config"),
+                known_hosts: file("firewall.known_hosts"),
+                fingerprint: text("firewall.fingerprint").map(str::to_owned),
+                connect_timeout: duration("firewall.connect_timeout")?,
+                control_persist: duration("firewall.control_persist")?,
+                runtime_directory: environment.runtime_directory(),
+                sudo: match layers.text("firewall.become") {
+                    "sudo" => Some(program("firewall.paths.sudo")?),
+                    _ => None,
+                },
+                home: environment.home.clone(),
+                agent_socket: environment.agent_socket.clone(),
+                ssh_program: PathBuf::from("ssh"),
+            };
         Ok(Self {
-            host: layers.text("firewall.host").to_owned(),
-            user: text("firewall.user").map(str::to_owned),
-            port: layers
-                .text("firewall.port")
-                .parse()
-                .ok()
-                .filter(|_| is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")),
-            transport: match layers.text("firewall.transport") {
-                "openssh" => Transport::OpenSsh,
-                "russh" => Transport::Russh,
-                _ => Transport::Auto,
-            },
-            identity: file("firewall.identity"),
-            ssh_config: file("firewall.ssh_config"),
-            known_hosts: file("firewall.known_hosts"),
-            fingerprint: text("firewall.fingerprint").map(str::to_owned),
-            connect_timeout: duration("firewall.connect_timeout")?,
-            control_persist: duration("firewall.control_persist")?,
-            runtime_directory: environment.runtime_directory(),
-            r#become: match layers.text("firewall.become") {
-                "sudo" => Become::Sudo(program("firewall.paths.sudo")?),
-                _ => Become::No,
-            },
+            target,
             crontab: program("firewall.paths.crontab")?,
             pfctl: program("firewall.paths.pfctl")?,
             php: program("firewall.paths.php")?,

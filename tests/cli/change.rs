@@ -479,6 +479,37 @@ fn keep_takes_one_change_only() {
 }
 
 #[test]
+fn keep_refuses_a_beginning_that_several_changes_have() {
+    let environment = TestEnvironment::new();
+    let mut ids: Vec<String> = Vec::new();
+    // An id begins with one of sixteen digits, so at the latest the seventeenth shares its own.
+    for _ in 0..17 {
+        for command in [
+            &["ratelimit", "loosen", "--yes", "-o", "json"][..],
+            &["ratelimit", "tighten", "--for", "2h", "--yes", "-o", "json"],
+        ] {
+            let made = environment.demo(command).json();
+            ids.push(made["data"]["id"].as_str().expect("an id").to_owned());
+        }
+        let (armed, others) = ids.split_last().expect("ids");
+        let first = &armed[..1];
+        if !others.iter().any(|id| id.starts_with(first)) {
+            continue;
+        }
+        let told = environment.demo(&["keep", first, "--yes"]).fails_with(2);
+        assert!(told.contains("Several changes begin with"), "{told}");
+        assert!(told.contains(armed.as_str()), "{told}");
+        let list = environment.demo(&["history", "-o", "json"]).json();
+        assert_eq!(list["data"]["armed"][0]["id"], armed.as_str(), "{list:#}");
+        environment.demo(&["keep", &armed[..8], "--yes"]).success();
+        let list = environment.demo(&["history", "-o", "json"]).json();
+        assert_eq!(list["data"]["armed"], serde_json::json!([]));
+        return;
+    }
+    panic!("no two ids begin alike: {ids:?}");
+}
+
+#[test]
 fn taking_an_opening_back_is_asked_for_as_a_closing() {
     let environment = TestEnvironment::new();
     for command in [
@@ -523,6 +554,12 @@ fn choices_that_are_missing_are_all_named() {
 fn what_is_blocked_again_is_as_old_as_that() {
     let environment = TestEnvironment::new();
     environment.demo(&["virusprot", "flush", "--yes"]).success();
+    let planned = environment
+        .demo(&["undo", "--dry-run", "-o", "json"])
+        .json();
+    for entry in planned["data"]["entries"].as_array().expect("entries") {
+        assert!(entry["age_seconds"].is_null(), "not the old one: {entry}");
+    }
     let shown = environment.demo(&["undo", "--yes", "-o", "json"]).json();
     let entries = shown["data"]["entries"].as_array().expect("entries");
     assert!(!entries.is_empty());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::boxes::{Fixture, Version};
 use crate::support::campaign::{Campaign, Kind, Ran, Random, Wrong};
-use crate::support::changing::ChangingBox;
+use crate::support::changing::{ChangingBox, TABLE};
 use crate::support::environment::Outcome;
 use crate::support::php;
 
@@ -195,9 +195,8 @@ fn starts() -> Vec<Start> {
         .zip(COMMANDS)
     {
         let firewall = ChangingBox::new(version, Fixture::Editor);
-        firewall
-            .php()
-            .write("table", (ADDRESSES.join("\n") + "\n").as_bytes());
+        let blocked = ADDRESSES.map(|address| format!("{address}\tThu Oct  9 06:06:40 2025\n"));
+        firewall.php().write(TABLE, blocked.concat().as_bytes());
         site.face(&firewall, "");
         let mut id = String::new();
         for command in preparing {
@@ -262,8 +261,11 @@ fn copy_store(from: &ChangingBox, to: &ChangingBox) {
 
 fn state(firewall: &ChangingBox) -> State {
     let [ours, filter, nat] = firewall.exposure();
-    let mut table: Vec<String> = firewall.text("table").lines().map(str::to_owned).collect();
-    table.sort();
+    // Without their times: what is blocked again is as old as that.
+    let table = firewall.text(TABLE);
+    let addresses = table.lines().filter_map(|line| line.split('\t').next());
+    let mut table: Vec<&str> = addresses.collect();
+    table.sort_unstable();
     let armed = firewall
         .left_over()
         .iter()

@@ -116,6 +116,31 @@ fn delete_is_put_back_verbatim_by_restore_and_by_undo() {
 }
 
 #[test]
+fn what_another_operator_deleted_is_put_back_from_what_the_firewall_keeps() {
+    let environment = TestEnvironment::new();
+    done(&environment, &["ratelimit", "set", "--max-src-conn", "33"]);
+    let before = show(&environment);
+    let deleted = done(&environment, &["expose", "revoke", "--delete"]);
+    let id = deleted["id"].as_str().expect("an id");
+    let journal = environment
+        .home()
+        .join(".local/state/kmsctl/demo/journal.jsonl");
+    std::fs::remove_file(journal).expect("as on another operator's machine");
+    let planned = environment
+        .demo(&["expose", "restore", "--dry-run"])
+        .success();
+    let what = format!("put back the rules that {id} by tester@demo deleted");
+    assert!(planned.contains(&what), "{planned}");
+    assert_eq!(
+        done(&environment, &["expose", "restore"])["outcome"],
+        "done"
+    );
+    let after = show(&environment);
+    assert_eq!(after["caps"], before["caps"]);
+    assert_eq!(after["filter"]["tracker"], "1763000004");
+}
+
+#[test]
 fn rules_that_were_disabled_when_they_were_deleted_come_back_open() {
     let environment = TestEnvironment::new();
     done(&environment, &["expose", "revoke"]);

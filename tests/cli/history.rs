@@ -294,6 +294,8 @@ fn a_broken_chain_is_named_and_does_not_stop_anybody() {
     assert_eq!(verified.code, Some(3), "{verified}");
     let shown: Value = serde_json::from_str(&verified.stdout).expect("JSON");
     assert_eq!(shown["data"]["breaks"][0]["line"], 1, "{shown:#}");
+    let told = "The chain is broken in 1 place.";
+    assert!(verified.stderr.contains(told), "{verified}");
     assert!(
         environment
             .demo(&["history"])
@@ -308,6 +310,43 @@ fn a_broken_chain_is_named_and_does_not_stop_anybody() {
     std::fs::write(journal(&environment), without).expect("a history with a hole");
     environment.demo(&["history", "--verify"]).fails_with(3);
     done(&environment, &["ratelimit", "loosen"]);
+    let forged = text.replace("tester@demo", "nobody@demo");
+    std::fs::write(journal(&environment), forged).expect("a history forged twice");
+    let verified = environment.demo(&["history", "--verify", "-o", "json"]);
+    let shown: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    let count = shown["data"]["breaks"].as_array().map_or(0, Vec::len);
+    assert!(count > 1, "{shown:#}");
+    let told = format!("The chain is broken in {count} places.");
+    assert!(verified.stderr.contains(&told), "{verified}");
+}
+
+#[test]
+fn a_way_back_that_a_later_change_disarmed_is_told_as_superseded() {
+    let environment = TestEnvironment::new();
+    let first = done(&environment, &["expose", "revoke", "--for", "1m"]);
+    let warned = environment.demo(&["expose", "restore", "--yes"]);
+    let first = first["id"].as_str().expect("an id");
+    let warning = format!(
+        "The temporary change {first} is armed to revert; this change supersedes and disarms it."
+    );
+    assert!(warned.stderr.contains(&warning), "{warned}");
+    done(&environment, &["expose", "revoke"]);
+    let later = environment.variable("KMSCTL_DEMO_NOW", "2026-03-01T12:31:34Z");
+    let shown = later.demo(&["expose", "show", "-o", "json"]).json();
+    assert_eq!(
+        shown["data"]["state"], "closed",
+        "the first does not open it"
+    );
+    let list = later.demo(&["history", "-o", "json"]).json();
+    let entries = list["data"]["entries"].as_array().expect("entries");
+    assert_eq!(list["data"]["armed"], serde_json::json!([]));
+    assert_eq!(entries[2]["id"], first);
+    assert_eq!(entries[2]["superseded_by"], entries[1]["id"], "{list:#}");
+    let by = entries[1]["id"].as_str().expect("an id");
+    let told = later.demo(&["history"]).success();
+    assert!(told.contains(&format!("superseded by {by}")), "{told}");
+    let told = later.demo(&["history", first]).success();
+    assert!(told.contains(&format!("by {by}, so it is not")), "{told}");
 }
 
 #[test]

@@ -305,19 +305,64 @@ fn the_exposure_is_closed_opened_deleted_and_put_back() {
 }
 
 #[test]
-fn another_machine_builds_what_it_did_not_delete_and_says_so() {
+fn an_opening_is_done_only_where_the_whole_path_lets_in() {
     over_both(|live| {
-        done(live, &["expose", "revoke", "--delete"]);
+        let ways: [(&[&str], &[&str]); 3] = [
+            (&["expose", "revoke"], &["expose", "restore"]),
+            (&["expose", "revoke", "--delete"], &["expose", "restore"]),
+            (&["expose", "revoke"], &["undo"]),
+        ];
+        for (closing, opening) in ways {
+            done(live, closing);
+            // The agent proves its own two rules, and those are loaded.
+            let above = b"block drop in quick on vtnet0 inet proto tcp from any to any port = 1688 label \"no\" ridentifier 1700000002\n";
+            live.firewall.php().write("rules-above", above);
+            let outcome = live
+                .environment
+                .run(&[opening, &["--yes", "-o", "json"]].concat());
+            let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+            assert_eq!(
+                (outcome.code, &shown["data"]["outcome"]),
+                (Some(7), &Value::from("unverified")),
+                "{closing:?} {opening:?}: {outcome}"
+            );
+            assert!(
+                outcome.stderr.contains("written, but the service is"),
+                "{outcome}"
+            );
+            assert!(live.redirected() && live.loaded_caps().is_some());
+            std::fs::remove_file(live.firewall.file("rules-above")).expect("it was there");
+        }
+    });
+}
+
+#[test]
+fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
+    over_both(|live| {
+        let at_first = live.firewall.ours();
+        let deleted = done(live, &["expose", "revoke", "--delete"]);
         let other = TestEnvironment::new()
             .private_runtime()
             .variable("USER", "anna");
         other.write_config(&live.settings("russh"));
+        let restored = other.run(&["expose", "restore", "--yes", "-o", "json"]);
+        let what = restored.json()["data"]["what"].to_string();
+        let id = deleted["id"].as_str().expect("an id");
+        assert!(what.contains(&format!("{id} by tester@")), "{what}");
+        assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first));
+        let undone = live.environment.run(&["undo", "--yes"]).success();
+        assert!(undone.contains("what they were before"), "{undone}");
+
+        // Its record on the firewall has been tidied away.
+        let deleted = done(live, &["expose", "revoke", "--delete"]);
+        for id in [id, deleted["id"].as_str().expect("an id")] {
+            let record = live.firewall.file(&format!("conf/kmsctl/change-{id}.json"));
+            std::fs::remove_file(record).expect("a record");
+        }
         let restored = other.run(&["expose", "restore", "--yes"]);
         assert_eq!(restored.code, Some(0), "{restored}");
         assert!(
-            restored
-                .stderr
-                .contains("Nothing was saved that could be put back")
+            restored.stderr.contains("No saved records were found")
                 && restored.stderr.contains("built from"),
             "{restored}"
         );

@@ -15,6 +15,7 @@ use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::{nonce, php, request};
 use super::apply_foreign as foreign;
+use super::apply_trackers as trackers;
 
 /// What is held to the contract.
 pub trait Firewall {
@@ -57,8 +58,11 @@ impl Firewall for ChangingBox {
             format!("conf/kmsctl/config-{CRASHED}.xml"),
             format!("conf/kmsctl/revert-{CRASHED}.php"),
             format!("etc/cron.d/kmsctl-{CRASHED}"),
+            format!("conf/kmsctl/lost-{CRASHED}-damaged.xml"),
+            format!("conf/.kmsctl-{CRASHED}.xml"),
         ] {
             self.php().write(&name, b"#\n");
+            self.make_old(&name);
         }
         let lock = br#"{"id":"x1","who":"anna@desk","what":"caps","since":1,"pid":1}"#;
         self.php().write("conf/kmsctl/lock", lock);
@@ -70,7 +74,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 21] = [
+    let scenarios: [Case<F>; 23] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -84,8 +88,19 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         ("a temporary change is taken back", taken_back),
         ("a temporary change is kept", kept),
         ("a later change disarms an older way back", superseded),
-        ("a rule without a tracker is closed and opened", untracked),
-        ("a rule that shares its tracker is closed", shared_tracker),
+        (
+            "a rule without a tracker is closed and opened",
+            trackers::untracked,
+        ),
+        (
+            "a rule that shares its tracker is closed",
+            trackers::shared_tracker,
+        ),
+        (
+            "a rule that pf cannot tell from others is left alone",
+            trackers::indistinguishable,
+        ),
+        ("nor is one to anywhere touched", trackers::to_anywhere),
         ("what cannot work is refused", refused),
         ("leftovers are told and removed, and nothing else", cleaned),
         ("who may connect is left alone", foreign::sources_stay),
@@ -259,8 +274,10 @@ fn cleaned(firewall: &mut impl Firewall) {
     let armed = reading(firewall).armed;
     assert_eq!(armed.len(), 1);
     let crashed = [
+        format!(".kmsctl-{CRASHED}.xml"),
         format!("config-{CRASHED}.xml"),
         format!("kmsctl-{CRASHED}"),
+        format!("lost-{CRASHED}-damaged.xml"),
         format!("revert-{CRASHED}.php"),
     ];
     let told = leftovers(firewall, true);
@@ -282,7 +299,7 @@ fn cleaned(firewall: &mut impl Firewall) {
         panic!("locked");
     };
     let gone = removed.iter().filter(|path| path.contains(CRASHED)).count();
-    assert_eq!(gone, 3, "{removed:?} {kept:?}");
+    assert_eq!(gone, crashed.len(), "{removed:?} {kept:?}");
     assert_eq!(removed.len() + kept.len(), all);
     assert!(
         kept.iter().filter(|file| file.path.contains("t1")).count() >= 2,
@@ -314,7 +331,7 @@ fn cleaned(firewall: &mut impl Firewall) {
 
 /// The loaded rules of the exposure: filter rule, redirection.
 #[track_caller]
-fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
+pub fn exposure(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
     let (filter, nat) = firewall.loaded();
     let only = |text: &str| {
         let lines: Vec<&str> = text
@@ -480,9 +497,16 @@ fn disabled_and_enabled(firewall: &mut impl Firewall) {
 
 fn deleted_and_put_back(firewall: &mut impl Firewall) {
     let before = reading(firewall);
+    assert_eq!(before.deleted, None);
     let deleted = done(firewall, "d1", Change::Delete);
     assert_eq!(exposure(firewall), (None, None));
     assert_eq!((&deleted.after.nat, &deleted.after.filter), (&None, &None));
+    let told = reading(firewall).deleted.expect("what was deleted");
+    assert_eq!(
+        (told.id.as_str(), told.who.as_str()),
+        ("d1", "viktor@laptop")
+    );
+    assert_eq!(told.records, deleted.before, "whole, for whoever asks");
     assert!(
         reading(firewall).alias.is_some(),
         "the alias is not the pair's"
@@ -493,6 +517,7 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
     let after = reading(firewall);
     assert_eq!(after.fingerprint, before.fingerprint);
     assert_eq!((after.nat, after.filter), (before.nat, before.filter));
+    assert_eq!(after.deleted, None, "they are there again");
     let twice = apply(firewall, "d3", back(&deleted.before));
     assert_eq!(twice.result, Ending::NothingToDo);
 }
@@ -646,60 +671,6 @@ fn superseded(firewall: &mut impl Firewall) {
     let step = undone.steps.iter().find(|step| step.name == "supersede");
     assert_eq!(step.map(|step| step.detail.as_str()), Some("s4"));
     assert_eq!(reading(firewall).armed, vec![]);
-}
-
-/// The records with another tracker of the filter rule, or none.
-fn with_tracker(firewall: &mut impl Firewall, name: &str, tracker: Option<&str>) -> Records {
-    let outcome = apply(firewall, name, Change::Enable);
-    assert_eq!(outcome.result, Ending::NothingToDo);
-    let mut records = outcome.before;
-    let rule = &mut records.filter.as_mut().expect("a filter rule").record;
-    match tracker {
-        Some(tracker) => rule.set("tracker", tracker),
-        None => {
-            rule.remove("tracker");
-        }
-    }
-    records
-}
-
-fn untracked(firewall: &mut impl Firewall) {
-    let records = with_tracker(firewall, "n0", None);
-    done(firewall, "n1", back(&records));
-    open_with(firewall, CAPS);
-    done(firewall, "n2", caps(Some(20), Some((5, 30))));
-    done(firewall, "n3", Change::Disable);
-    assert_eq!(exposure(firewall), (None, None));
-    done(firewall, "n4", Change::Enable);
-    open_with(firewall, (Some(20), Some((5, 30))));
-    let deleted = done(firewall, "n5", Change::Delete);
-    assert_eq!(exposure(firewall), (None, None));
-    done(firewall, "n6", back(&deleted.before));
-    open_with(firewall, (Some(20), Some((5, 30))));
-}
-
-fn shared_tracker(firewall: &mut impl Firewall) {
-    let (loaded, _) = firewall.loaded();
-    let others = loaded
-        .lines()
-        .filter(|line| line.starts_with("pass") && !line.contains("<k8s_kms_lb>"));
-    let mut trackers = others.filter_map(|line| line.split_once(" ridentifier 17630000"));
-    let last = trackers.next().expect("another rule").1;
-    let tracker = format!("17630000{last}");
-    let records = with_tracker(firewall, "h0", Some(&tracker));
-    done(firewall, "h1", back(&records));
-    let (loaded, _) = firewall.loaded();
-    let number = format!(" ridentifier {tracker}");
-    let bearers = |text: &str| text.lines().filter(|line| line.contains(&number)).count();
-    assert_eq!(bearers(&loaded), 2, "{loaded}");
-    let outcome = apply(firewall, "h2", Change::Delete);
-    assert_eq!(outcome.result, Ending::Refused, "it could not come back");
-    done(firewall, "h3", Change::Disable);
-    assert_eq!(exposure(firewall), (None, None));
-    let (loaded, _) = firewall.loaded();
-    assert_eq!(bearers(&loaded), 1, "the other one stays: {loaded}");
-    done(firewall, "h4", Change::Enable);
-    open_with(firewall, CAPS);
 }
 
 fn refused(firewall: &mut impl Firewall) {

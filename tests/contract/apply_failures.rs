@@ -100,6 +100,14 @@ fn what_another_writer_loses_is_kept_and_named() {
     let (firewall, outcome) = with_trouble(Version::V272, "writer-before-write 1");
     assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
     let path = outcome.lost_update.expect("the other version");
+    let name = path.rsplit('/').next().expect("a name");
+    let time = name
+        .strip_prefix("lost-c1-")
+        .and_then(|rest| rest.strip_suffix(".xml"));
+    assert!(
+        time.is_some_and(|time| time.parse::<u64>().is_ok()),
+        "{path}"
+    );
     let other = std::fs::read_to_string(path).expect("it is there");
     assert!(other.contains("<hostname>renamed</hostname>"));
     assert!(other.contains("<max-src-conn>50</max-src-conn>"));
@@ -312,6 +320,20 @@ fn what_is_kept_on_the_firewall_is_private() {
     );
     for name in ["conf/kmsctl/change-c1.json", "conf/kmsctl/revert-c1.php"] {
         assert!(!firewall.text(name).contains("SECRET"), "{name}");
+    }
+    // cron's own has neither /sbin nor /usr/local/sbin, and pfSense's code calls programs there by name.
+    let line = firewall.text("etc/cron.d/kmsctl-c1");
+    let path = line.lines().find_map(|line| line.strip_prefix("PATH="));
+    let places: Vec<&str> = path.expect("a PATH").split(':').collect();
+    for place in [
+        "/bin",
+        "/sbin",
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+    ] {
+        assert!(places.contains(&place), "{line}");
     }
 }
 

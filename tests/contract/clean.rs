@@ -31,16 +31,6 @@ fn path(firewall: &ChangingBox, name: &str) -> String {
     firewall.file(name).display().to_string()
 }
 
-/// Makes a file an hour and more old.
-fn old(firewall: &ChangingBox, name: &str) {
-    let file = std::fs::File::options()
-        .write(true)
-        .open(firewall.file(name))
-        .expect("the file");
-    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
-    file.set_modified(then).expect("an age");
-}
-
 #[test]
 fn each_kind_of_leftover_is_told_with_its_reason() {
     if !php::available() {
@@ -64,13 +54,13 @@ fn each_kind_of_leftover_is_told_with_its_reason() {
         write("conf/kmsctl/lost-c0-damaged.xml", "<pfsense/>");
         for name in ["conf/.kmsctl-mend.xml", "conf/.kmsctl-c0.xml"] {
             write(name, "<pfsense/>");
-            old(&firewall, name);
+            firewall.make_old(name);
         }
         write("conf/kmsctl/change-c2.json", "{\"id\":");
         write("conf/kmsctl/revert-c2.php", "#");
         write("conf/kmsctl/.change-c3.json.new", "half");
         write("conf/kmsctl/.change-c4.json.new", "half");
-        old(&firewall, "conf/kmsctl/.change-c3.json.new");
+        firewall.make_old("conf/kmsctl/.change-c3.json.new");
         write("etc/cron.d/ntp", "# not ours");
         let files = reading(&mut firewall).leftovers;
         for (name, why) in [

@@ -10,7 +10,7 @@ use kmsctl::error::{Failure, Kind};
 use kmsctl::firewall::link::{Counts, Link, Secret, Target, Transport};
 use kmsctl::firewall::link_error::LinkError;
 use kmsctl::firewall::script::{Command, Script, Word};
-use kmsctl::firewall::shell::{Limits, Reply, Shell, Stream};
+use kmsctl::firewall::shell::{Shell, Stream};
 use tempfile::TempDir;
 
 use crate::support::delay_proxy::DelayProxy;
@@ -114,6 +114,36 @@ pub async fn connect(target: &Target) -> Result<Link, LinkError> {
     Link::connect(target, &nobody_asks).await
 }
 
+/// What one command answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    pub status: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// Runs every command once, and keeps what they answer.
+pub async fn collected(shell: &mut Shell) -> Result<Vec<Reply>, LinkError> {
+    let mut replies: Vec<Reply> = Vec::new();
+    let statuses = shell
+        .round(&mut |index, stream, bytes| {
+            if replies.len() <= index {
+                replies.resize_with(index + 1, Reply::default);
+            }
+            match stream {
+                Stream::Stdout => replies[index].stdout.extend_from_slice(bytes),
+                Stream::Stderr => replies[index].stderr.extend_from_slice(bytes),
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+    replies.resize_with(statuses.len(), Reply::default);
+    for (reply, status) in replies.iter_mut().zip(statuses) {
+        reply.status = status;
+    }
+    Ok(replies)
+}
+
 /// Connects, runs one round, closes.
 pub async fn ask(
     target: &Target,
@@ -121,7 +151,7 @@ pub async fn ask(
 ) -> Result<Vec<Reply>, LinkError> {
     let mut link = connect(target).await?;
     let mut shell = link.shell(&script(commands)).await?;
-    let replies = shell.round_collected(Limits::default()).await?;
+    let replies = collected(&mut shell).await?;
     shell.close().await;
     link.close().await;
     Ok(replies)
@@ -180,7 +210,7 @@ async fn right_key(transport: Transport) {
         sh("printf 'a\\000b\\377'"),
     ];
     let mut shell = link.shell(&script(commands)).await.unwrap();
-    let replies = shell.round_collected(Limits::default()).await.unwrap();
+    let replies = collected(&mut shell).await.unwrap();
     let outputs: Vec<&[u8]> = replies
         .iter()
         .map(|reply| reply.stdout.as_slice())
@@ -371,7 +401,7 @@ async fn one_channel_many_rounds(transport: Transport) {
         .await
         .unwrap();
     for _ in 0..20 {
-        let replies = shell.round_collected(Limits::default()).await.unwrap();
+        let replies = collected(&mut shell).await.unwrap();
         assert_eq!(
             (replies[0].stdout.as_slice(), replies[1].status),
             (&b"x\n"[..], 7)
@@ -407,10 +437,10 @@ async fn one_round_trip_a_round(transport: Transport) {
             .shell(&script([sh("echo one"), sh("echo two")]))
             .await
             .unwrap();
-        shell.round_collected(Limits::default()).await.unwrap();
+        collected(&mut shell).await.unwrap();
         opened = opened.min(start.elapsed());
         let start = Instant::now();
-        shell.round_collected(Limits::default()).await.unwrap();
+        collected(&mut shell).await.unwrap();
         asked = asked.min(start.elapsed());
     }
     // One for the channel, one for the shell (before that sshd takes no input), one for the script.

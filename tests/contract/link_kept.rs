@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use kmsctl::error::Kind;
 use kmsctl::firewall::link::{Counts, Link, Target, Transport};
 use kmsctl::firewall::link_error::LinkError;
-use kmsctl::firewall::shell::Limits;
 
-use super::link::{Bed, ask, bed, connect, nobody_asks, run, script, sh};
+use super::link::{Bed, ask, bed, collected, connect, nobody_asks, run, script, sh};
 use crate::support::processes;
 use crate::support::sshd::{self, Login};
 
@@ -27,7 +26,7 @@ fn kept() -> Option<Bed> {
 async fn echo(target: &Target) -> Counts {
     let mut link = connect(target).await.unwrap();
     let mut shell = link.shell(&script([sh("echo ok")])).await.unwrap();
-    let replies = shell.round_collected(Limits::default()).await.unwrap();
+    let replies = collected(&mut shell).await.unwrap();
     assert_eq!(replies[0].stdout, b"ok\n");
     shell.close().await;
     let counts = link.counts();
@@ -268,10 +267,7 @@ fn two_shells_share_the_connection() {
         let mut link = connect(&bed.target).await.unwrap();
         let mut one = link.shell(&script([sh("echo one")])).await.unwrap();
         let mut two = link.shell(&script([sh("echo two")])).await.unwrap();
-        let (one, two) = tokio::join!(
-            one.round_collected(Limits::default()),
-            two.round_collected(Limits::default())
-        );
+        let (one, two) = tokio::join!(collected(&mut one), collected(&mut two));
         assert_eq!(
             (
                 one.unwrap()[0].stdout.as_slice(),

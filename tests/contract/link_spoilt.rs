@@ -6,16 +6,15 @@ use std::time::Duration;
 use kmsctl::error::Kind;
 use kmsctl::firewall::link::Transport;
 use kmsctl::firewall::link_error::LinkError;
-use kmsctl::firewall::shell::Limits;
 
-use super::link::{ask, bed, both, connect, script, sh, told};
+use super::link::{ask, bed, both, collected, connect, script, sh, told};
 use crate::support::processes;
 use crate::support::sshd::Login;
 
 both!(
     killed_in_mid_reply,
     remote_shell_killed,
-    limits,
+    given_up,
     dropped_in_a_round,
 );
 
@@ -45,10 +44,7 @@ async fn killed_in_mid_reply(transport: Transport) {
         told(outcome.unwrap_err(), Kind::Failed),
         "The reply of 127.0.0.1 was cut short in command 1."
     );
-    assert!(
-        shell.round_collected(Limits::default()).await.is_err(),
-        "the shell is spoilt"
-    );
+    assert!(collected(&mut shell).await.is_err(), "the shell is spoilt");
 }
 
 async fn remote_shell_killed(transport: Transport) {
@@ -64,46 +60,32 @@ async fn remote_shell_killed(transport: Transport) {
     );
 }
 
-async fn limits(transport: Transport) {
+async fn given_up(transport: Transport) {
     let Some(bed) = bed(transport, Login::Sh) else {
         return;
     };
     let mut link = connect(&bed.target).await.unwrap();
     let commands = [
-        sh("head -c 100000 /dev/zero; head -c 5000 /dev/zero >&2"),
+        sh("head -c 100000 /dev/zero; echo talk >&2"),
         sh("echo small"),
     ];
     let mut shell = link.shell(&script(commands)).await.unwrap();
-    let limits = Limits {
-        stdout: 1000,
-        stderr: 10,
-        round: 1 << 20,
-    };
-    let replies = shell.round_collected(limits).await.unwrap();
-    assert_eq!(
-        (
-            replies[0].stdout.len(),
-            replies[0].stderr.len(),
-            replies[0].truncated
-        ),
-        (1000, 10, true)
-    );
-    assert_eq!(
-        (replies[1].stdout.as_slice(), replies[1].truncated),
-        (&b"small\n"[..], false)
-    );
-    let error = shell
-        .round_collected(Limits {
-            round: 50_000,
-            ..limits
+    let mut stopped = false;
+    let outcome = shell
+        .round(&mut |_, _, _| {
+            assert!(!stopped, "it was told to stop");
+            stopped = true;
+            ControlFlow::Break(())
         })
-        .await
-        .unwrap_err();
+        .await;
+    let error = outcome.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "The reply of 127.0.0.1 is larger than 50000 bytes."
+        "Reading from 127.0.0.1 was stopped before the reply was complete."
     );
     assert_eq!(error.kind(), Kind::Failed);
+    let error = collected(&mut shell).await.unwrap_err();
+    assert!(matches!(error, LinkError::Stopped { .. }), "{error:?}");
 }
 
 async fn dropped_in_a_round(transport: Transport) {
@@ -115,12 +97,9 @@ async fn dropped_in_a_round(transport: Transport) {
         .shell(&script([sh("echo one; sleep 3; echo two")]))
         .await
         .unwrap();
-    let round = tokio::time::timeout(
-        Duration::from_millis(700),
-        shell.round_collected(Limits::default()),
-    );
+    let round = tokio::time::timeout(Duration::from_millis(700), collected(&mut shell));
     assert!(round.await.is_err());
-    let error = shell.round_collected(Limits::default()).await.unwrap_err();
+    let error = collected(&mut shell).await.unwrap_err();
     assert!(
         matches!(error, LinkError::Stopped { .. }),
         "what arrives belongs to the old round: {error:?}"

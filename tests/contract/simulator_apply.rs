@@ -12,14 +12,13 @@ use kmsctl::firewall::agent::{self, Request};
 use kmsctl::firewall::link::{Link, Target, Transport};
 use kmsctl::firewall::link_error::LinkError;
 use kmsctl::firewall::script::{Command, Script, Word};
-use kmsctl::firewall::shell::{Limits, Reply};
 use kmsctl::simulator::{Options, Scenario, Simulator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::agent::nonce;
 use super::apply::{self, Firewall};
-use super::link::nobody_asks;
+use super::link::{Reply, collected, nobody_asks};
 
 /// A simulated firewall whose clock stands still until it is told to move.
 struct DemoBox {
@@ -92,7 +91,7 @@ impl DemoBox {
         let asked = async {
             let mut link = Link::connect(&target, &nobody_asks).await?;
             let mut shell = link.shell(&Script { commands }).await?;
-            let replies = shell.round_collected(Limits::default()).await;
+            let replies = collected(&mut shell).await;
             link.close().await;
             replies
         };

@@ -18,8 +18,15 @@ pub struct ChangingBox {
     instrumented: bool,
 }
 
-const PFCTL: &str = "#!/bin/sh\n# Stand-in for /sbin/pfctl: prints what the stand-in's pf has loaded.\n\
-    for word; do case $word in -sr) exec cat BOX/pf/sr ;; -sn) exec cat BOX/pf/sn ;; esac; done\nexit 1\n";
+/// The one stand-in for /sbin/pfctl, told which box it is on.
+const PFCTL: &str = concat!(
+    "#!/bin/sh\nBOX='@BOX@' exec /bin/sh '",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/support/pfsense/pfctl' \"$@\"\n"
+);
+
+/// The overload table: an address, a tab, and since when, as pfctl prints it.
+pub const TABLE: &str = "pf/virusprot";
 
 /// Writes the configuration once, so that it has the form in which pfSense writes it.
 const FIRST_WRITE: &[u8] = b"<?php require 'config.inc'; write_config('set up');";
@@ -70,9 +77,11 @@ impl ChangingBox {
             "tmp/rules.debug",
             "pf/sr",
             "pf/sn",
-            "table",
         ] {
             php.write(name, other.text(name).as_bytes());
+        }
+        if other.file(TABLE).exists() {
+            php.write(TABLE, other.text(TABLE).as_bytes());
         }
         php.write("conf/backup/.keep", b"");
         php.write("run/.keep", b"");
@@ -101,7 +110,7 @@ impl ChangingBox {
     /// The stand-in's programs, and the permission to write.
     fn furnish(&self) {
         self.php.write("may-write", b"");
-        let text = PFCTL.replace("BOX", self.php.path().to_str().expect("a plain path"));
+        let text = PFCTL.replace("@BOX@", self.php.path().to_str().expect("a plain path"));
         self.php.write("pfctl", text.as_bytes());
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(self.php.path().join("pfctl"), executable).expect("an executable");
@@ -109,23 +118,16 @@ impl ChangingBox {
     }
 
     /// Puts programs in place that the real tool can use through an sshd: PHP that knows its box and marks the moments in
-    /// whatever it is given, a pfctl with a table, and `cut`, which ends the connection under which it is run.
+    /// whatever it is given, and `cut`, which ends the connection under which it is run.
     pub fn serve(&self, listener: u32) {
         self.php.interpreter_for_all(&instrument::sed());
         let box_path = self.php.path().to_str().expect("a plain path");
-        let info = include_str!("../fixtures/pfctl/si-v.14.txt");
-        self.php.write("si", info.as_bytes());
-        for (name, text) in [
-            ("pfctl", include_str!("pfsense/pfctl.sh")),
-            ("cut", include_str!("pfsense/cut.sh")),
-        ] {
-            let text = text
-                .replace("@BOX@", box_path)
-                .replace("@LISTENER@", &listener.to_string());
-            self.php.write(name, text.as_bytes());
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(self.file(name), executable).expect("an executable");
-        }
+        let text = include_str!("pfsense/cut.sh")
+            .replace("@BOX@", box_path)
+            .replace("@LISTENER@", &listener.to_string());
+        self.php.write("cut", text.as_bytes());
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.file("cut"), executable).expect("an executable");
     }
 
     /// Marks moments in the script at which something can happen (see the stand-in's `shim_step`).
@@ -150,6 +152,16 @@ impl ChangingBox {
         self.text("conf/config.xml")
     }
 
+    /// Makes a file two hours old.
+    pub fn make_old(&self, name: &str) {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.file(name))
+            .expect("the file");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+        file.set_modified(then).expect("an age");
+    }
+
     /// Lets something go wrong: lines of the stand-in's file `trouble`.
     pub fn trouble(&self, lines: &str) {
         self.php.write("trouble", lines.as_bytes());
@@ -158,6 +170,8 @@ impl ChangingBox {
     /// Loads the ruleset from the configuration, and empties what does not survive. As pfSense does, it puts the newest
     /// backup in the place of a configuration that cannot be read.
     pub fn boot(&self) {
+        // A real table would be empty; here what a change did to it must still be told.
+        let table = std::fs::read(self.file(TABLE));
         for name in ["tmp", "run", "pf"] {
             let _ = std::fs::remove_dir_all(self.file(name));
         }
@@ -175,6 +189,9 @@ impl ChangingBox {
             (Some(0), ""),
             "the box does not start"
         );
+        if let Ok(table) = table {
+            self.php.write(TABLE, &table);
+        }
     }
 
     fn newest_backup(&self) -> Option<PathBuf> {

@@ -38,12 +38,6 @@ impl LiveBox {
             return None;
         }
         let firewall = ChangingBox::new(version, fixture);
-        let directory = firewall.php().path().display().to_string();
-        let pfctl = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/pfsense/pfctl");
-        program(
-            &firewall.file("pfctl"),
-            &format!("#!/bin/sh\nBOX='{directory}' exec /bin/sh '{pfctl}' \"$@\"\n"),
-        );
         let words = firewall.php().environment().into_iter();
         let words: String = words
             .map(|(name, value)| format!("{name}='{value}' "))

@@ -115,7 +115,7 @@ impl Context {
             ssh_config: None,
             sudo: None,
             agent_socket: None,
-            ..self.target()
+            ..self.settings.firewall.target.clone()
         }
     }
 }

@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 
 use super::{CHANGING, Gathered};
 use crate::commands::context::Context;
-use crate::domain::configured::FilterRule;
+use crate::domain::configured::{Configured, FilterRule};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
@@ -172,7 +172,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
-        let saved = saved(context)?;
+        let saved = saved(context, present.configured)?;
         Ok(plan::restore(
             &present,
             saved.as_ref(),
@@ -211,14 +211,24 @@ fn default_caps(context: &Context) -> Result<Caps> {
         .ok_or_else(|| Failure::usage("There is no preset `default`."))
 }
 
-/// Finds what the last `revoke --delete` on this firewall took away.
-fn saved(context: &Context) -> Result<Option<Saved>> {
+/// Finds what the last `revoke --delete` on this firewall took away. The firewall keeps that of every operator, but not
+/// for ever; the history here keeps its own.
+fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
     let entries = report::entries(context)?;
+    if let Some(deleted) = &configured.deleted {
+        let is_ours = entries.iter().any(|entry| entry.plan.id == deleted.id);
+        return Ok(Some(Saved {
+            id: deleted.id.to_string(),
+            by: Some(deleted.who.clone()).filter(|_| !is_ours),
+            records: deleted.records.clone(),
+        }));
+    }
     let entry = history::last_deleted(&entries, context.firewall_name());
     Ok(entry.and_then(|entry| {
         let outcome = entry.finish.as_ref()?.outcome.as_ref()?;
         Some(Saved {
             id: entry.plan.id.to_string(),
+            by: None,
             records: outcome.before.clone(),
         })
     }))

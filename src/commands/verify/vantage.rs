@@ -85,26 +85,18 @@ pub(super) async fn prepare(
 /// Vantages share the firewall's client and ssh_config, and nothing that is about the firewall itself. No connection
 /// to them is kept.
 fn target_of(context: &Context, ssh: &Ssh) -> Target {
-    let firewall = &context.settings.firewall;
+    let firewall = context.settings.firewall.target.clone();
     Target {
         host: ssh.host.clone(),
         port: ssh.port,
         user: ssh.user.clone(),
-        transport: firewall.transport,
         identity: ssh.identity.clone(),
-        ssh_config: firewall.ssh_config.clone(),
-        known_hosts: ssh
-            .known_hosts
-            .clone()
-            .or_else(|| firewall.known_hosts.clone()),
+        known_hosts: ssh.known_hosts.clone().or(firewall.known_hosts),
         fingerprint: None,
         connect_timeout: firewall.connect_timeout.min(LOGIN),
         control_persist: Duration::ZERO,
-        runtime_directory: firewall.runtime_directory.clone(),
         sudo: None,
-        home: context.environment.home.clone(),
-        agent_socket: context.environment.agent_socket.clone(),
-        ssh_program: "ssh".into(),
+        ..firewall
     }
 }
 

@@ -93,7 +93,7 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
         differences: differences(now, wanted.caps),
         checks: checks(filter, wanted.caps),
         undo: Undo::Command("puts the caps back that were there".to_owned()),
-        risks: risks(present, now, wanted.caps),
+        risks: risks(present, now, wanted.caps, terms),
         confirm: if wanted.caps.is_empty() {
             Confirm::Word("uncapped".to_owned())
         } else {
@@ -190,7 +190,7 @@ fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     checks
 }
 
-fn risks(present: &Present<'_>, now: Caps, wanted: Caps) -> Vec<Risk> {
+fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
     let mut risks = vec![Risk::new(
         "counters-restart",
         "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
@@ -226,7 +226,7 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps) -> Vec<Risk> {
             ),
         ));
     }
-    risks.extend(super::exposure::risks(present));
+    risks.extend(super::exposure::risks(present, terms));
     risks
 }
 

@@ -43,6 +43,8 @@ pub struct Terms {
 pub struct Saved {
     /// The change that deleted them.
     pub id: String,
+    /// Who made it, where that was another operator as far as is known here.
+    pub by: Option<String>,
     /// The records.
     pub records: Records,
 }
@@ -100,7 +102,7 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
 }
 
 /// Returns the risks that every change of the configuration has here.
-pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
+pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     let mut risks = Vec::new();
     for armed in &present.configured.armed {
         risks.push(Risk::new(
@@ -115,6 +117,13 @@ pub(crate) fn risks(present: &Present<'_>) -> Vec<Risk> {
                 "Loading the rules also activates what others saved and did not apply ({}).",
                 present.configured.dirty.join(", ")
             ),
+        ));
+    }
+    if terms.reverts_after.is_some() {
+        // Nobody is asked at that moment, so it is said now.
+        risks.push(Risk::new(
+            "revert-activates-pending",
+            "When the firewall takes it back by itself it loads the rules, and with them whatever others have saved in the GUI by then and not applied.",
         ));
     }
     if present.configured.ha_peer {
@@ -142,7 +151,7 @@ pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &
         differences: Vec::new(),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
         undo: Undo::Command("puts both rules back as they were".to_owned()),
-        risks: risks(present),
+        risks: risks(present, terms),
         confirm: Confirm::YesNo,
         seen: seen(present),
         operation: Operation::Configuration {
@@ -301,7 +310,7 @@ pub fn restore(
     let mut draft = build(present, &pair, caps, false, terms)?;
     draft.risks.push(Risk::new(
         "built-anew",
-        "Nothing was saved that could be put back, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
+        "No saved records were found, neither in the history here nor on the firewall, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
     ));
     Ok(opening(draft, pair.nat, pair.filter, state).into())
 }
@@ -348,10 +357,9 @@ fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
         records: Box::new(records),
         alias: false,
     };
-    let what = format!(
-        "Open the exposure: put back the rules that {} deleted.",
-        saved.id
-    );
+    let by = saved.by.as_ref().map(|who| format!(" by {who}"));
+    let whose = saved.id.clone() + &by.unwrap_or_default();
+    let what = format!("Open the exposure: put back the rules that {whose} deleted.");
     let mut draft = draft(present, terms, change, &what);
     draft.differences = differences;
     draft

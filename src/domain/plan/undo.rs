@@ -180,7 +180,7 @@ fn records(
             "pf runs them so.".to_owned(),
         ],
         undo: Undo::Command("makes the change once more".to_owned()),
-        risks: super::exposure::risks(present),
+        risks: super::exposure::risks(present, terms),
         confirm: Confirm::YesNo,
         seen: super::exposure::seen(present),
         operation: Operation::Configuration {

@@ -15,6 +15,7 @@ function kmsctl_nothing_stored($request) {
 		'id' => $action['id'],
 		'phase' => 'started',
 		'who' => $action['who'],
+		'kind' => $action['change']['kind'],
 		'what' => kmsctl_words($action['change']),
 		'since' => time(),
 		'service' => $request['service'],

@@ -250,6 +250,7 @@ function kmsctl_read($request) {
 		'fingerprint' => kmsctl_fingerprint($request),
 		'armed' => kmsctl_armed(),
 		'unfinished' => kmsctl_unfinished(),
+		'deleted' => kmsctl_deleted($request),
 		'leftovers' => kmsctl_leftovers(),
 		'missing' => kmsctl_missing(),
 		'history' => kmsctl_history(),

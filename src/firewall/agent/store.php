@@ -73,13 +73,31 @@ function kmsctl_armed() {
 	return $armed;
 }
 
-/* Those whose way back is about the same rules: of this port and interface. */
+/* Whether a change is about the same rules: of this port and interface. */
+function kmsctl_is_about($stored, $service) {
+	return $stored['service']['port'] === $service['port'] && $stored['service']['interface'] === $service['interface'];
+}
+
+/* Those whose way back is about the same rules. */
 function kmsctl_armed_on($service) {
 	return array_values(array_filter(kmsctl_all_stored(), function ($stored) use ($service) {
-		return $stored['phase'] === 'ended' && $stored['revert_at'] !== null
-		    && $stored['service']['port'] === $service['port']
-		    && $stored['service']['interface'] === $service['interface'];
+		return $stored['phase'] === 'ended' && $stored['revert_at'] !== null && kmsctl_is_about($stored, $service);
 	}));
+}
+
+/* What the last deletion of these rules took away; null while one of them is there. */
+function kmsctl_deleted($service) {
+	$pair = kmsctl_pair($service);
+	if ($pair['nat'] !== array() || $pair['filter'] !== array()) {
+		return null;
+	}
+	foreach (array_reverse(kmsctl_all_stored()) as $stored) {
+		if (isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
+		    && $stored['outcome']['result'] === 'done' && kmsctl_is_about($stored, $service)) {
+			return array('id' => $stored['id'], 'who' => $stored['who'], 'records' => $stored['before']);
+		}
+	}
+	return null;
 }
 
 /* Changes whose armed job has something left to do. Without a job nothing has been written yet. */

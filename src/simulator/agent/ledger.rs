@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::words;
-use crate::domain::change::{Armed, Change, ChangeId, Outcome, Reverted};
+use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Outcome, Reverted};
 use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
@@ -35,6 +35,9 @@ pub struct Stored {
     pub revert_at: Option<i64>,
     /// Whether the alias belongs to what it changed.
     pub with_alias: bool,
+    /// Whether it is a [`Change::Delete`].
+    #[serde(default)]
+    pub deletes: bool,
     /// Who made it.
     pub who: String,
     /// What it did, for people.
@@ -64,6 +67,7 @@ impl Stored {
             revert_at: outcome.reverts_at,
             outcome,
             with_alias,
+            deletes: request.change == Change::Delete,
             who: request.who.clone(),
             what: words::of(&request.change),
             service: Searched {
@@ -74,6 +78,11 @@ impl Stored {
                 table: service.table.as_str().to_owned(),
             },
         }
+    }
+
+    /// Says whether it is about the same rules: of this port and interface.
+    fn is_about(&self, service: &ReadRequest) -> bool {
+        self.service.port == service.port && self.service.interface == service.interface
     }
 
     /// Returns whose rules it changed.
@@ -102,11 +111,13 @@ impl Ledger {
         let unknown = "no change of this name is kept here";
         Self {
             debris: vec![
+                file("/conf/.kmsctl-5f1e7c0d9a42.xml", "it was never finished"),
                 file("/conf/kmsctl/config-5f1e7c0d9a42.xml", unknown),
                 file(
                     "/conf/kmsctl/lock",
                     "the process of anna@desk that held it has ended",
                 ),
+                file("/conf/kmsctl/lost-5f1e7c0d9a42-damaged.xml", unknown),
                 file("/conf/kmsctl/revert-5f1e7c0d9a42.php", unknown),
                 file("/etc/cron.d/kmsctl-5f1e7c0d9a42", unknown),
             ],
@@ -167,13 +178,22 @@ impl Ledger {
         armed.collect()
     }
 
-    /// Returns the changes whose armed ways back are about the same rules: of this port and interface.
-    pub fn armed_on(&self, service: &ReadRequest) -> Vec<ChangeId> {
-        let same = |stored: &&Stored| {
-            stored.revert_at.is_some()
-                && stored.service.port == service.port
-                && stored.service.interface == service.interface
+    /// Returns what the last deletion of these rules took away.
+    pub fn deleted(&self, service: &ReadRequest) -> Option<Deleted> {
+        let deletion = |stored: &&Stored| {
+            stored.deletes && stored.outcome.result == Ending::Done && stored.is_about(service)
         };
+        let stored = self.stored.iter().rev().find(deletion)?;
+        Some(Deleted {
+            id: stored.outcome.id.clone(),
+            who: stored.who.clone(),
+            records: stored.outcome.before.clone(),
+        })
+    }
+
+    /// Returns the changes whose armed ways back are about the same rules.
+    pub fn armed_on(&self, service: &ReadRequest) -> Vec<ChangeId> {
+        let same = |stored: &&Stored| stored.revert_at.is_some() && stored.is_about(service);
         let armed = self.stored.iter().filter(same);
         armed.map(|stored| stored.outcome.id.clone()).collect()
     }

@@ -55,7 +55,9 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
 /// Answers what the configuration says.
 pub fn read(world: &World, request: &ReadRequest) -> Configured {
     let pair = Pair::find(&world.configuration, request);
+    let is_gone = pair.nat.is_empty() && pair.filter.is_empty();
     Configured {
+        deleted: is_gone.then(|| world.ledger.deleted(request)).flatten(),
         fingerprint: pair.fingerprint(&world.configuration),
         armed: world.ledger.armed(),
         unfinished: apply::holder(world).into_iter().collect(),

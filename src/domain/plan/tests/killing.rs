@@ -1,0 +1,82 @@
+//! Plans that end connections: both halves of the service's own, and nobody else's.
+
+use super::*;
+
+fn killed(choice: &StatesChoice, rules: &[Rule]) -> Draft {
+    let tracker = Some(1_763_000_004);
+    let (states, service) = (states(), fixtures::service());
+    let live = Live::new(&states, &service, Some(&[]));
+    draft(kill(&live, labels(rules, tracker), choice))
+}
+
+#[test]
+fn both_halves_of_the_service_only_are_ended() {
+    let client: IpAddr = [198, 51, 100, 23].into();
+    let draft = killed(&StatesChoice::Clients(vec![client]), &[fixtures::pass()]);
+    let Operation::StatesKill { labels, states, .. } = &draft.operation else {
+        panic!("{draft:?}");
+    };
+    let ids: Vec<u64> = states.iter().map(|state| state.id).collect();
+    assert_eq!((labels.len(), ids), (0, vec![0xa1, 0xa2]));
+    assert_eq!(draft.confirm, Confirm::YesNo);
+    assert!(
+        draft.what.starts_with("End 1 connection of 1 source"),
+        "{}",
+        draft.what
+    );
+}
+
+#[test]
+fn all_go_by_the_label_where_the_rule_has_one() {
+    let draft = killed(&StatesChoice::All, &[fixtures::pass()]);
+    let Operation::StatesKill {
+        labels,
+        states: planned,
+        ..
+    } = &draft.operation
+    else {
+        panic!("{draft:?}");
+    };
+    assert_eq!(
+        (labels.as_slice(), planned.len()),
+        (&["id:1763000004".to_owned()][..], 3)
+    );
+    assert_eq!(draft.confirm, Confirm::Word("kill".into()));
+    let unlabelled = Rule {
+        labels: Vec::new(),
+        ..fixtures::pass()
+    };
+    let draft = killed(&StatesChoice::All, &[unlabelled]);
+    assert!(matches!(&draft.operation, Operation::StatesKill { labels, .. } if labels.is_empty()));
+    let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
+    let (states, service) = (states(), fixtures::service());
+    let live = Live::new(&states, &service, Some(&[]));
+    let told = nothing(kill(&live, Vec::new(), &stranger));
+    assert!(told.contains("has no connection to port 1688"), "{told}");
+}
+
+#[test]
+fn servers_that_the_alias_holds_are_ended_too_and_strangers_never() {
+    let text = "all tcp 10.0.20.203:1688 (192.168.1.2:1688) <- 198.51.100.23:50122       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 25\n   id: 00000000000000b1 creatorid: 0000001a\n\
+         all tcp 198.51.100.23:50122 -> 10.0.20.203:1688       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 26\n   id: 00000000000000b2 creatorid: 0000001a\n\
+         all tcp 10.0.20.9:1688 <- 10.0.10.5:40002       ESTABLISHED:ESTABLISHED\n   \
+         age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes, rule 27\n   id: 00000000000000b3 creatorid: 0000001a\n";
+    let (states, service) = (state::parse(text.as_bytes()).value, fixtures::service());
+    assert_eq!(states.len(), 3);
+    let ended = |members: Option<&[&str]>| {
+        let members = members.map(|members| connections::members(members.iter().copied()));
+        let live = Live::new(&states, &service, members.as_deref());
+        let chosen = live.chosen(&StatesChoice::All).into_iter();
+        let ids = chosen.filter_map(|state| state.identity.as_ref().map(|identity| identity.id));
+        ids.collect::<Vec<u64>>()
+    };
+    assert_eq!(ended(Some(&[])), Vec::<u64>::new());
+    assert_eq!(ended(Some(&["10.0.20.203"])), [0xb1, 0xb2]);
+    assert_eq!(
+        ended(None),
+        [0xb1, 0xb2],
+        "both halves of what is forwarded"
+    );
+}

@@ -1,0 +1,142 @@
+//! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
+//! path counts. Pure; the reading is `configure`'s work.
+
+use crate::domain::change::Change;
+use crate::domain::exposure::{Exposure, State};
+use crate::domain::ratelimit::Caps;
+
+/// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
+/// says that it turns.
+pub(super) fn of(
+    change: &Change,
+    promised: Option<(State, State)>,
+    exposure: &Exposure,
+) -> Option<String> {
+    let why = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
+    let state = exposure.state;
+    let opens = match change {
+        Change::Disable | Change::Delete => Some(false),
+        Change::Enable | Change::Build { .. } => Some(true),
+        Change::PutBack { .. } | Change::Caps { .. } => {
+            promised.map(|(_, promised)| promised.lets_in())
+        }
+    };
+    match opens {
+        Some(true) if !state.lets_in() => {
+            return Some(format!(
+                "The rules are written, but the service is {state}: {why}"
+            ));
+        }
+        Some(false) if state.lets_in() => {
+            return Some(format!(
+                "The rules are gone, but the service is still {state}: {why}"
+            ));
+        }
+        _ => {}
+    }
+    let Change::Caps { max_src_conn, rate } = change else {
+        return None;
+    };
+    let caps = Caps {
+        max_src_conn: *max_src_conn,
+        rate: *rate,
+    };
+    let loaded = exposure.caps.loaded.unwrap_or_default();
+    (exposure.filter.loaded && loaded != caps)
+        .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::Records;
+    use crate::domain::exposure::{self, Loaded, fixtures};
+    use crate::domain::pf::rule::{Rate, Rule};
+
+    /// What is judged of these rules of pf's.
+    fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
+        let loaded = Loaded {
+            filter,
+            nat,
+            enabled: true,
+        };
+        let configured = fixtures::configured();
+        exposure::judge(Some(&configured), loaded, &fixtures::service())
+    }
+
+    fn open() -> Exposure {
+        let filter = [
+            fixtures::block_table(),
+            fixtures::pass(),
+            fixtures::default_deny(),
+        ];
+        seen(&filter, &[fixtures::rdr()])
+    }
+
+    fn shut() -> Exposure {
+        seen(&[fixtures::block_table(), fixtures::default_deny()], &[])
+    }
+
+    fn put_back() -> Change {
+        Change::PutBack {
+            records: Box::new(Records::default()),
+            alias: false,
+        }
+    }
+
+    fn caps(max_src_conn: u32) -> Change {
+        Change::Caps {
+            max_src_conn: Some(max_src_conn),
+            rate: Some(Rate {
+                connections: 10,
+                seconds: 60,
+            }),
+        }
+    }
+
+    const OPENS: Option<(State, State)> = Some((State::Absent, State::Open));
+    const CLOSES: Option<(State, State)> = Some((State::Open, State::Closed));
+
+    #[test]
+    fn records_that_were_put_back_are_judged_by_what_the_plan_promised() {
+        assert_eq!(of(&put_back(), OPENS, &open()), None);
+        assert_eq!(of(&put_back(), CLOSES, &shut()), None);
+        let told = of(&put_back(), OPENS, &shut()).expect("it is not open");
+        assert!(told.contains("written, but the service is"), "{told}");
+        let told = of(&put_back(), CLOSES, &open()).expect("it is not closed");
+        assert!(told.contains("the service is still open"), "{told}");
+        // An undo of caps promises nothing about the exposure.
+        for exposure in [open(), shut()] {
+            assert_eq!(of(&put_back(), None, &exposure), None);
+        }
+    }
+
+    #[test]
+    fn what_opens_and_what_closes_is_judged_whatever_the_plan_says() {
+        let build = Change::Build {
+            description: String::new(),
+            max_src_conn: None,
+            rate: None,
+            alias: false,
+        };
+        for change in [Change::Enable, build] {
+            assert_eq!(of(&change, None, &open()), None, "{change:?}");
+            assert!(of(&change, None, &shut()).is_some(), "{change:?}");
+        }
+        for change in [Change::Disable, Change::Delete] {
+            assert_eq!(of(&change, None, &shut()), None, "{change:?}");
+            assert!(of(&change, None, &open()).is_some(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn caps_are_those_that_pf_runs() {
+        assert_eq!(of(&caps(50), None, &open()), None);
+        let told = of(&caps(20), None, &open()).expect("other caps");
+        assert!(told.contains("but pf runs max-src-conn 50"), "{told}");
+        assert_eq!(of(&caps(20), None, &shut()), None, "no rule carries any");
+    }
+}
