@@ -11,7 +11,7 @@ use crate::domain::findings::{Finding, Outcome};
 use crate::domain::hops::{self, Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan};
 use crate::domain::reach;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
+use crate::firewall::facts::{Fact, FactError, Question, Reading};
 use crate::terminal::{Human, Tone};
 
 pub mod external;
@@ -65,6 +65,7 @@ const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::Table,
     Question::Configured,
     Question::Interfaces,
 ];
@@ -99,7 +100,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         names: &context.settings.cluster.names,
         public_address: context.settings.verify.public_address,
         resolutions: &inside.resolutions,
-        exposure: exposure.as_ref().map_err(trouble),
+        exposure: exposure
+            .as_ref()
+            .map_err(|failure| unseen(&reading, failure)),
+        table: entries(&reading),
         wan: wan(&reading),
         cluster: inside.cluster.as_ref(),
         connection: &inside.connection,
@@ -176,6 +180,31 @@ pub fn trouble(failure: &Failure) -> Trouble {
     Trouble {
         why: failure.message.trim_end_matches('.').to_owned(),
         fix: failure.hints.first().cloned(),
+        fault: false,
+    }
+}
+
+/// Returns the fact, or the reason of a finding.
+pub fn known<T>(fact: &Fact<T>) -> Known<&T> {
+    fact.as_ref().map_err(|error| Trouble {
+        why: error.to_string(),
+        fix: Failure::from(error).hints.into_iter().next(),
+        fault: error.is_fault(),
+    })
+}
+
+/// Tells why the exposure cannot be judged.
+pub fn unseen(reading: &Reading, failure: &Failure) -> Trouble {
+    let rules = known(&reading.rules).map(drop);
+    let reason = rules.and_then(|()| known(&reading.translation).map(drop));
+    reason.err().unwrap_or_else(|| trouble(failure))
+}
+
+/// Counts the overload table; that it does not exist is an answer, too.
+pub fn entries(reading: &Reading) -> Known<Option<u64>> {
+    match &reading.table {
+        Err(FactError::NoTable { .. }) => Ok(None),
+        table => known(table).map(|entries| Some(entries.len() as u64)),
     }
 }
 

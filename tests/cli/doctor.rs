@@ -65,6 +65,7 @@ fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
 fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
         ("closed", &[]),
+        ("denied", &["pf"]),
         ("drifted", &["caps", "pending-changes"]),
         ("half", &["pair"]),
         ("half-filter", &["pair"]),
@@ -73,6 +74,7 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
         ("pass-association", &["association", "caps"]),
         ("pf-disabled", &["pf"]),
         ("php-missing", &["php"]),
+        ("table-missing", &["caps-loadable", "expiry", "table"]),
         ("uncapped", &["caps"]),
     ];
     for (scenario, wrong) in expected {

@@ -174,7 +174,20 @@ fn a_firewall_that_cannot_answer_leaves_no_verdict() {
     let outcome = denied.demo(&["verify", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     assert_eq!(verdict(&outcome), "inconclusive");
-    assert_eq!(results(&outcome, "hops")["nat"], "unknown", "{outcome}");
+    let hops = results(&outcome, "hops");
+    assert_eq!(hops["nat"], "unknown", "{outcome}");
+    // That pf may not be asked is proven, and says nothing about what it does.
+    assert_eq!(hops["pf"], "wrong", "{outcome}");
+    assert!(outcome.stdout.contains("Log in as admin"), "{outcome}");
+    for expect in ["open", "closed"] {
+        let outcome = denied.demo(&["verify", "--expect", expect]);
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+    }
+    let missing = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
+    let missing = missing.demo(&["verify", "-o", "json"]);
+    let hops = results(&missing, "hops");
+    assert_eq!(hops["table"], "wrong", "{missing}");
+    assert_eq!(verdict(&missing), "open", "{missing}");
     let away = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
         .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")

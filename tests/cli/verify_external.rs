@@ -110,6 +110,21 @@ fn the_demo_is_proven_by_both_ends_in_every_condition() {
 }
 
 #[test]
+fn a_missing_table_is_a_note_and_costs_no_verdict() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
+    let outcome = environment.demo(&["verify", "--external", "-o", "json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(json["data"]["verdict"], "open", "{outcome}");
+    let warnings = json["warnings"].as_array().unwrap();
+    let told = "Whether a vantage is blocked: unknown, as the table virusprot does not exist.";
+    assert!(
+        warnings.iter().any(|warning| warning["message"] == told),
+        "{outcome}"
+    );
+}
+
+#[test]
 fn a_blocked_vantage_of_the_demo_proves_nothing() {
     let environment = TestEnvironment::new();
     let state = environment

@@ -109,5 +109,6 @@ pub fn known<T>(answer: Result<T, KubectlError>) -> Known<T> {
     answer.map_err(|error| Trouble {
         why: error.to_string(),
         fix: Some(error.fix().to_owned()),
+        fault: false,
     })
 }

@@ -8,8 +8,8 @@ use crate::domain::configured::Configured;
 use crate::domain::expiry::Expiry;
 use crate::domain::exposure::Exposure;
 use crate::domain::freebsd::Carp;
-use crate::domain::hops::Known;
 use crate::domain::hops::reply::within;
+use crate::domain::hops::{Known, gate};
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::service::Service;
 
@@ -47,8 +47,8 @@ pub struct Facts<'a> {
     pub info: Known<&'a Info>,
     /// pf's limits.
     pub limits: Known<&'a Limits>,
-    /// Number of entries of the overload table.
-    pub entries: Known<u64>,
+    /// Number of entries of the overload table; `None` where it does not exist.
+    pub entries: Known<Option<u64>>,
     /// What ages them.
     pub expiry: Known<Expiry>,
     /// `net.pf.request_maxcount`.
@@ -128,13 +128,14 @@ fn php(facts: &Facts<'_>) -> Finding {
     let check = "php";
     let php = match &facts.configured {
         Ok(configured) => &configured.system.php,
-        Err(trouble) => {
+        Err(trouble) if trouble.fault => {
             return Finding::wrong(
                 check,
                 format!("The configuration cannot be read: {}.", trouble.why),
                 "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.",
             );
         }
+        Err(trouble) => return trouble.finding(check),
     };
     let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
     let told = format!("PHP {php} runs pfSense's own code and read config.xml.");
@@ -172,7 +173,7 @@ fn pf(facts: &Facts<'_>) -> Finding {
         .as_ref()
         .is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
-        Err(trouble) => trouble.finding("pf"),
+        Err(trouble) => trouble.finding_itself("pf", gate::UNREADABLE),
         Ok(info) if !info.enabled => Finding::wrong(
             "pf",
             "pf is disabled: nothing is filtered, and nothing is translated.",
@@ -188,14 +189,8 @@ fn pf(facts: &Facts<'_>) -> Finding {
 }
 
 fn table(facts: &Facts<'_>) -> Finding {
-    let name = facts.service.table.as_str();
-    match &facts.entries {
-        Err(trouble) => trouble.finding("table"),
-        Ok(count) => Finding::ok(
-            "table",
-            format!("The table {name} is there, with {count} entries."),
-        ),
-    }
+    let exposure = facts.exposure.as_ref().ok().copied();
+    gate::table(facts.service, &facts.entries, exposure)
 }
 
 fn expiry(facts: &Facts<'_>) -> Finding {
@@ -234,7 +229,10 @@ fn limits(facts: &Facts<'_>) -> Finding {
     let used = [
         ("states", info.states),
         ("src-nodes", info.source_nodes),
-        ("table-entries", facts.entries.as_ref().ok().copied()),
+        (
+            "table-entries",
+            facts.entries.as_ref().ok().copied().flatten(),
+        ),
     ];
     let (mut told, mut full) = (Vec::new(), Vec::new());
     for (name, used) in used {
@@ -264,7 +262,7 @@ fn limits(facts: &Facts<'_>) -> Finding {
 fn requests(facts: &Facts<'_>) -> Finding {
     let check = "request-limit";
     match (&facts.request_limit, &facts.entries) {
-        (Ok(limit), Ok(entries)) if entries >= limit => Finding::wrong(
+        (Ok(limit), Ok(Some(entries))) if entries >= limit => Finding::wrong(
             check,
             format!(
                 "The table has {entries} entries, but pf answers no request for more than {limit} (net.pf.request_maxcount)."

@@ -3,17 +3,20 @@
 
 use std::net::IpAddr;
 
-use super::{Evidence, Expected, Trouble};
+use super::{Evidence, Expected, Known, Trouble};
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::findings::Finding;
+use crate::domain::service::Service;
 
+/// How a pf that cannot be asked is told.
+pub const UNREADABLE: &str = "pf cannot be asked";
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
-/// Judges the hops `pf`, `nat`, `filter`, `caps` and `alias`. Without `expected` nobody knows what is to be.
+/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
 pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
-        Err(trouble) => return unread(trouble),
+        Err(trouble) => return unread(evidence, trouble),
     };
     vec![
         pf(exposure),
@@ -21,15 +24,20 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding
             .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
         filter(exposure, expected),
         caps(exposure),
+        table(evidence.service, &evidence.table, Some(exposure)),
         alias(evidence, exposure),
     ]
 }
 
-fn unread(trouble: &Trouble) -> Vec<Finding> {
-    ["pf", "nat", "filter", "caps", "alias"]
-        .into_iter()
-        .map(|check| trouble.finding(check))
-        .collect()
+fn unread(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
+    vec![
+        trouble.finding_itself("pf", UNREADABLE),
+        trouble.finding("nat"),
+        trouble.finding("filter"),
+        trouble.finding("caps"),
+        table(evidence.service, &evidence.table, None),
+        trouble.finding("alias"),
+    ]
 }
 
 /// The loaded redirection has the WAN address of its load time written into it: after a change of the address without
@@ -182,6 +190,38 @@ pub fn caps(exposure: &Exposure) -> Finding {
         State::Closed | State::Half | State::Absent => {
             Finding::skipped("caps", "Nothing gets in that could be capped.")
         }
+    }
+}
+
+/// Judges the overload table and the rule that blocks it; shared with `doctor`. Over a cap but not kept out, a source
+/// simply tries again.
+pub fn table(
+    service: &Service,
+    entries: &Known<Option<u64>>,
+    exposure: Option<&Exposure>,
+) -> Finding {
+    let (check, name) = ("table", service.table.as_str());
+    let reload = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
+    let entries = match entries {
+        Err(trouble) => return trouble.finding(check),
+        Ok(None) => {
+            let told =
+                format!("The table {name} does not exist, so nobody over a cap is kept out.");
+            return Finding::wrong(check, told, reload);
+        }
+        Ok(Some(1)) => "1 entry".to_owned(),
+        Ok(Some(more)) => format!("{more} entries"),
+    };
+    let told = format!("The table {name} is there, with {entries}");
+    let idle = exposure.and_then(|exposure| {
+        let codes = ["block-missing", "block-ineffective"];
+        let mut why = exposure.why.iter();
+        why.find(|finding| codes.contains(&finding.code))
+    });
+    match (exposure, idle) {
+        (_, Some(idle)) => Finding::wrong(check, format!("{told}. {}", idle.message), reload),
+        (Some(_), None) => Finding::ok(check, format!("{told}, and a loaded rule blocks it.")),
+        (None, None) => Finding::ok(check, format!("{told}.")),
     }
 }
 

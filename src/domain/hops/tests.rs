@@ -84,6 +84,7 @@ impl Case {
             public_address: self.public_address,
             resolutions: &self.resolutions,
             exposure: self.exposure.as_ref().map_err(Clone::clone),
+            table: Ok(Some(2)),
             wan: Ok(Wan {
                 device: "vtnet0".into(),
                 addresses: vec![address(self.wan)],

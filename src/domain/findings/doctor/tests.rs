@@ -42,10 +42,65 @@ fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
     for finding in judge(&facts(&service)) {
         let expected = match finding.check {
             "ssh-speed" | "clock" => Outcome::Ok,
-            // Without PHP there is no configuration, and no change: that is wrong, not merely unseen.
-            "php" => Outcome::Wrong,
             _ => Outcome::Unknown,
         };
+        assert_eq!(finding.result, expected, "{finding:?}");
+    }
+}
+
+#[test]
+fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
+    fn denied<T>() -> Known<T> {
+        Err(Trouble {
+            fix: Some("Log in as root.".into()),
+            fault: true,
+            ..Trouble::new("the account may not open /dev/pf")
+        })
+    }
+    let service = fixtures::service();
+    let facts = Facts {
+        configured: denied(),
+        exposure: denied(),
+        info: denied(),
+        limits: denied(),
+        entries: denied(),
+        ..facts(&service)
+    };
+    for finding in judge(&facts) {
+        let wrong = matches!(finding.check, "pf" | "php");
+        assert_eq!(finding.result == Outcome::Wrong, wrong, "{finding:?}");
+        assert!(!wrong || finding.fix.is_some(), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
+    let service = fixtures::service();
+    let judged = |filter: &[crate::domain::pf::rule::Rule]| {
+        let loaded = crate::domain::exposure::Loaded {
+            filter,
+            nat: &[fixtures::rdr()],
+            enabled: true,
+        };
+        crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
+    };
+    let kept = judged(&[
+        fixtures::default_deny(),
+        fixtures::block_table(),
+        fixtures::pass(),
+    ]);
+    let idle = judged(&[fixtures::default_deny(), fixtures::pass()]);
+    for (entries, exposure, expected) in [
+        (Some(1), &kept, Outcome::Ok),
+        (Some(1), &idle, Outcome::Wrong),
+        (None, &kept, Outcome::Wrong),
+    ] {
+        let facts = Facts {
+            entries: Ok(entries),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let finding = result(&facts, "table");
         assert_eq!(finding.result, expected, "{finding:?}");
     }
 }
@@ -116,7 +171,7 @@ fn what_is_nearly_full_is_named() {
         "{finding:?}"
     );
     let many = Facts {
-        entries: Ok(65_535),
+        entries: Ok(Some(65_535)),
         request_limit: Ok(65_535),
         ..facts(&service)
     };
@@ -169,10 +224,7 @@ fn what_is_armed_is_told_and_not_condemned() {
 
 #[test]
 fn no_login_leaves_one_fault_and_the_rest_unknown() {
-    let trouble = Trouble {
-        why: "10.0.20.1 did not answer".into(),
-        fix: None,
-    };
+    let trouble = Trouble::new("10.0.20.1 did not answer");
     let findings = login::judge(&Err(trouble));
     let wrong: Vec<&Finding> = findings
         .iter()
