@@ -197,11 +197,26 @@ fn a_missing_right_costs_its_own_check_alone() {
         );
         assert_eq!(results["kubectl-rights"], "wrong", "{denied}: {outcome}");
     }
-    let Some(cluster) = FakeCluster::start(&["--deny", "get:pods/log"]) else {
-        return;
-    };
-    let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
-    assert!(outcome.stdout.contains("get pods/log in kms"), "{outcome}");
+}
+
+#[test]
+fn every_right_is_asked_for_and_told_with_the_commands_that_need_it() {
+    for (denied, told, result) in [
+        ("get:pods/log", "get pods/log in kms", "wrong"),
+        ("get:pods/proxy", "`notifier metrics`", "wrong"),
+        ("get:pods", "get pods in kms", "wrong"),
+        ("list:events", "list events in kms", "wrong"),
+        // The manifest grants it on request alone.
+        ("create:pods/exec", "`notifier logs --server`", "ok"),
+    ] {
+        let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
+            return;
+        };
+        let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let results = results(&outcome, "findings");
+        assert_eq!(results["kubectl-rights"], result, "{denied}: {outcome}");
+        assert!(outcome.stdout.contains(told), "{denied}: {outcome}");
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use crate::commands::context::Context;
 use crate::commands::verify::inside::{self, known};
 use crate::domain::findings::Finding;
+use crate::domain::findings::doctor::rights::{self, RIGHTS};
 use crate::domain::hops::{Cluster, Known};
-use crate::kubectl::{Kubectl, KubectlError};
+use crate::kubectl::Kubectl;
+use crate::outside::all;
 
 /// What was found.
 pub struct Looked {
@@ -60,56 +62,19 @@ fn program(context: &Context, version: Known<String>) -> Finding {
     }
 }
 
-/// Asks for every right that a command needs. `pods/log` is a subresource, and asked for as one.
+/// Asks for every right that a command needs, all at once. `pods/log` is a subresource, and asked for as one.
 async fn rights(context: &Context, kubectl: &Kubectl) -> Finding {
     let cluster = &context.settings.cluster;
-    let (ours, metallb) = (
-        cluster.namespace.as_str(),
-        cluster.metallb_namespace.as_str(),
-    );
-    let needed = [
-        (ours, "get", "services", None),
-        (ours, "list", "pods", None),
-        (ours, "get", "pods", Some("log")),
-        (ours, "list", "endpointslices.discovery.k8s.io", None),
-        (metallb, "list", "servicel2statuses.metallb.io", None),
-    ];
-    let ask = |(namespace, verb, resource, sub)| kubectl.may(namespace, verb, resource, sub);
-    let [services, pods, logs, slices, announcements] = needed.map(ask);
-    let answers = tokio::join!(services, pods, logs, slices, announcements);
-    let answers = [answers.0, answers.1, answers.2, answers.3, answers.4];
-    judge(
-        &needed.map(|(namespace, verb, resource, sub)| {
-            let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
-            format!("{verb} {resource}{sub} in {namespace}")
-        }),
-        answers,
-    )
-}
-
-fn judge(names: &[String], answers: [Result<bool, KubectlError>; 5]) -> Finding {
-    let check = "kubectl-rights";
-    let mut missing = Vec::new();
-    let mut trouble = None;
-    for (name, answer) in names.iter().zip(answers) {
-        match answer {
-            Ok(true) => {}
-            Ok(false) => missing.push(name.as_str()),
-            Err(error) => trouble = Some(error),
-        }
-    }
-    match (missing.as_slice(), trouble) {
-        ([], None) => Finding::ok(
-            check,
-            "This login may read everything that kmsctl asks for.",
-        ),
-        ([], Some(error)) => Finding::unknown(check, format!("Unknown: {error}.")).fix(error.fix()),
-        (missing, _) => Finding::wrong(
-            check,
-            format!("This login may not: {}.", missing.join("; ")),
-            "Ask for these rights, or use a login that has them (cluster.context).",
-        ),
-    }
+    let asked = RIGHTS.map(|right| async move {
+        let namespace = if right.metallb {
+            cluster.metallb_namespace.as_str()
+        } else {
+            cluster.namespace.as_str()
+        };
+        let answer = kubectl.may(namespace, right.verb, right.resource, right.subresource);
+        (right, namespace, known(answer.await))
+    });
+    rights::judge(&all(asked.into()).await)
 }
 
 fn notifier(context: &Context, cluster: &Cluster) -> Finding {

@@ -15,6 +15,7 @@ use crate::domain::service::Service;
 
 mod left;
 pub mod login;
+pub mod rights;
 mod rules;
 #[cfg(test)]
 mod tests;
