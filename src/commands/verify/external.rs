@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::report;
-use super::vantage::{self, Prepared};
+use super::vantage::{self, Prepared, Times};
 use crate::commands::context::{Context, Session, interrupted, needed, wanted};
 use crate::commands::expose;
 use crate::domain::blocked::is_private;
@@ -161,8 +161,7 @@ pub async fn prove_over(
 struct Run<'a> {
     context: &'a Context,
     chosen: Vec<&'a Vantage>,
-    /// No attempt begins after this.
-    deadline: Instant,
+    times: Times,
 }
 
 /// The vantages, logged in to, and what this machine is told about the public name.
@@ -174,10 +173,14 @@ struct Far {
 
 impl<'a> Run<'a> {
     fn new(context: &'a Context, chosen: Vec<&'a Vantage>) -> Self {
+        let now = Instant::now();
         Self {
             context,
             chosen,
-            deadline: Instant::now() + WHOLE - TAIL,
+            times: Times {
+                deadline: now + WHOLE - TAIL,
+                end: now + WHOLE - READING,
+            },
         }
     }
 
@@ -202,7 +205,7 @@ impl<'a> Run<'a> {
     /// Asks what is configured; no longer than the vantages may try.
     async fn configured(&self, session: &mut Session) -> Fact<Configured> {
         let asked = self.context.ask_over(session, &[Question::Configured]);
-        match timeout_at(self.deadline + TAIL - READING, asked).await {
+        match timeout_at(self.times.end, asked).await {
             Ok(Ok(reading)) => reading.configured,
             Ok(Err(_)) | Err(_) => Err(FactError::NotAsked),
         }
@@ -227,7 +230,7 @@ impl<'a> Run<'a> {
             .iter()
             .zip(&far.prepared)
             .map(|(vantage, prepared)| {
-                vantage::try_out(context, vantage, prepared, &before, target, self.deadline)
+                vantage::try_out(context, vantage, prepared, &before, target, self.times)
             });
         let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
         let both = uninterrupted(both).await;
