@@ -288,6 +288,27 @@ fn nodes_that_fail_against_a_closed_firewall_prove_nothing() {
 }
 
 #[test]
+fn one_vantage_that_is_named_twice_tries_once() {
+    let outcome = TestEnvironment::new().demo(&[
+        "verify",
+        "--external",
+        "--from",
+        "vps",
+        "--from",
+        "vps",
+        "-o",
+        "json",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(
+        json["data"]["vantages"].as_array().map(Vec::len),
+        Some(1),
+        "{outcome}"
+    );
+    assert_eq!(json["data"]["quorum"]["open"], 1, "{outcome}");
+}
+
+#[test]
 fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     let served = Served::start("open");
     let (url, asked) = stub(|path| {
