@@ -59,7 +59,7 @@ struct Visit {
     login: Known<Login>,
     reading: Known<Reading>,
     round_trip: Duration,
-    /// The firewall's clock minus ours.
+    /// The firewall's clock minus ours, in seconds.
     clock_offset: i64,
 }
 
@@ -248,15 +248,13 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
     let service = &context.settings.service;
     let reading = match &visit.reading {
         Ok(reading) => reading,
-        Err(trouble) => {
-            return vec![trouble.finding("firewall")];
-        }
+        Err(trouble) => return doctor::judge(&Facts::unseen(service, trouble)),
     };
     let exposure = expose::assess(context, reading, &mut Vec::new());
     let facts = Facts {
         service,
-        clock_offset: visit.clock_offset,
-        round_trip: visit.round_trip,
+        clock_offset: Ok(visit.clock_offset),
+        round_trip: Ok(visit.round_trip),
         configured: known(&reading.configured),
         exposure: exposure
             .as_ref()

@@ -113,7 +113,6 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
     for (check, result) in [
         ("ssh-login", "wrong"),
         ("ssh-host-key", "unknown"),
-        ("firewall", "unknown"),
         ("alias", "unknown"),
         ("service", "ok"),
         ("address", "ok"),
@@ -126,6 +125,43 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
     ] {
         assert_eq!(results[check], result, "{check}: {outcome}");
     }
+}
+
+#[test]
+fn a_firewall_that_is_away_leaves_every_check_of_it_in_its_place() {
+    let healthy = TestEnvironment::new().demo(&["doctor", "-o", "json"]);
+    let away = without_firewall().run(&["doctor", "-o", "json"]);
+    let (healthy, checks) = (results(&healthy, "findings"), results(&away, "findings"));
+    let names = |results: &BTreeMap<String, String>| results.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&healthy), names(&checks), "{away}");
+    for check in [
+        "ssh-speed",
+        "pfsense-version",
+        "php",
+        "pf",
+        "table",
+        "expiry",
+        "limits",
+        "clock",
+        "free-space",
+        "ha",
+        "pair",
+        "caps",
+        "leftovers",
+        "wan",
+        "alias",
+    ] {
+        assert_eq!(checks[check], "unknown", "{check}: {away}");
+    }
+    let wrong: Vec<&String> = checks
+        .iter()
+        .filter(|(_, result)| *result == "wrong")
+        .map(|(check, _)| check)
+        .collect();
+    assert_eq!(wrong, ["ssh-login"], "{away}");
+    let shown: serde_json::Value = serde_json::from_str(&away.stdout).expect("JSON");
+    let at = shown["taken_at"].as_str().expect("a time");
+    assert_eq!(at.len(), "2026-03-01T12:21:34Z".len(), "{at}");
 }
 
 #[test]

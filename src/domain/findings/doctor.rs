@@ -9,7 +9,7 @@ use crate::domain::expiry::Expiry;
 use crate::domain::exposure::Exposure;
 use crate::domain::freebsd::Carp;
 use crate::domain::hops::reply::within;
-use crate::domain::hops::{Known, gate};
+use crate::domain::hops::{Known, Trouble, gate};
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::service::Service;
 
@@ -37,9 +37,9 @@ pub struct Facts<'a> {
     /// What is exposed.
     pub service: &'a Service,
     /// The firewall's clock minus this machine's, in seconds.
-    pub clock_offset: i64,
+    pub clock_offset: Known<i64>,
     /// How long the round trip with all questions took.
-    pub round_trip: Duration,
+    pub round_trip: Known<Duration>,
     /// What config.xml says.
     pub configured: Known<&'a Configured>,
     /// The exposure.
@@ -60,6 +60,30 @@ pub struct Facts<'a> {
     pub carp: &'a [Carp],
     /// Files of ours in /etc/cron.d.
     pub armed: Known<&'a [String]>,
+}
+
+impl<'a> Facts<'a> {
+    /// Makes the facts of a firewall that could not be asked at all.
+    pub fn unseen(service: &'a Service, trouble: &Trouble) -> Self {
+        fn none<T>(trouble: &Trouble) -> Known<T> {
+            Err(trouble.clone())
+        }
+        Self {
+            service,
+            clock_offset: none(trouble),
+            round_trip: none(trouble),
+            configured: none(trouble),
+            exposure: none(trouble),
+            info: none(trouble),
+            limits: none(trouble),
+            entries: none(trouble),
+            expiry: none(trouble),
+            request_limit: none(trouble),
+            free_space: none(trouble),
+            carp: &[],
+            armed: none(trouble),
+        }
+    }
 }
 
 /// Judges everything about the firewall itself.
@@ -85,11 +109,12 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 fn speed(facts: &Facts<'_>) -> Finding {
-    let told = format!(
-        "Every question in one round trip, within {}.",
-        within(facts.round_trip)
-    );
-    if facts.round_trip > Duration::from_secs(5) {
+    let took = match &facts.round_trip {
+        Ok(took) => *took,
+        Err(trouble) => return trouble.finding("ssh-speed"),
+    };
+    let told = format!("Every question in one round trip, within {}.", within(took));
+    if took > Duration::from_secs(5) {
         return Finding::wrong(
             "ssh-speed",
             told,
@@ -279,7 +304,10 @@ fn requests(facts: &Facts<'_>) -> Finding {
 }
 
 fn clock(facts: &Facts<'_>) -> Finding {
-    let offset = facts.clock_offset;
+    let offset = match &facts.clock_offset {
+        Ok(offset) => *offset,
+        Err(trouble) => return trouble.finding("clock"),
+    };
     let told = match offset {
         0 => "The clocks of the firewall and of this machine agree.".to_owned(),
         _ => format!(

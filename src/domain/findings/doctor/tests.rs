@@ -7,25 +7,11 @@ use crate::domain::exposure::fixtures;
 use crate::domain::findings::Outcome;
 use crate::domain::hops::Trouble;
 
-fn nothing<T>() -> Known<T> {
-    Err(Trouble::new("it was not asked"))
-}
-
 fn facts(service: &Service) -> Facts<'_> {
     Facts {
-        service,
-        clock_offset: 0,
-        round_trip: Duration::from_millis(50),
-        configured: nothing(),
-        exposure: nothing(),
-        info: nothing(),
-        limits: nothing(),
-        entries: nothing(),
-        expiry: nothing(),
-        request_limit: nothing(),
-        free_space: nothing(),
-        carp: &[],
-        armed: nothing(),
+        clock_offset: Ok(0),
+        round_trip: Ok(Duration::from_millis(50)),
+        ..Facts::unseen(service, &Trouble::new("it was not asked"))
     }
 }
 
@@ -115,7 +101,7 @@ fn clocks_may_differ_by_five_seconds() {
         (-3_600, Outcome::Wrong),
     ] {
         let facts = Facts {
-            clock_offset: offset,
+            clock_offset: Ok(offset),
             ..facts(&service)
         };
         assert_eq!(result(&facts, "clock").result, expected, "{offset}");
