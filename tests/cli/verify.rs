@@ -199,6 +199,47 @@ fn a_firewall_that_cannot_answer_leaves_no_verdict() {
 }
 
 #[test]
+fn a_firewall_that_is_away_hides_none_of_the_other_hops() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let service = Service::start(Manner::Ack);
+    let name = NameServer::start(Some(&["203.0.113.7"]));
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_PORT", service.port.to_string())
+        .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "203.0.113.7")
+        .variable("KMSCTL_VERIFY_RESOLVERS", name.address.to_string())
+        .variable(
+            "KMSCTL_CLUSTER_KUBECONFIG",
+            cluster.kubeconfig().display().to_string(),
+        )
+        .without("KMSCTL_DEMO_NOW");
+    let away = environment.run(&["verify", "-o", "json"]);
+    assert_eq!(away.code, Some(5), "{away}");
+    assert!(away.stderr.contains("127.0.0.1"), "{away}");
+    let hops = results(&away, "hops");
+    for check in [
+        "dns",
+        "dns-aaaa",
+        "announcement",
+        "endpoints",
+        "pod",
+        "connect",
+        "speaks",
+    ] {
+        assert_eq!(hops[check], "ok", "{check}: {away}");
+    }
+    for check in ["wan", "pf", "nat", "filter", "caps", "table", "alias"] {
+        assert_eq!(hops[check], "unknown", "{check}: {away}");
+    }
+    assert_eq!(verdict(&away), "inconclusive");
+}
+
+#[test]
 fn the_schema_has_its_keys() {
     let shown = TestEnvironment::new()
         .demo(&["verify", "-o", "json"])
