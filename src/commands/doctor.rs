@@ -108,7 +108,7 @@ async fn clean(context: &Context, flags: &Flags) -> Result<()> {
         let leftovers = &needed(&reading.configured)?.leftovers;
         Ok(plan::clean(leftovers, reading.clock.now))
     };
-    procedure::change(
+    procedure::change_if_needed(
         context,
         flags,
         "doctor --clean",
@@ -286,7 +286,7 @@ fn of_path(
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
-        public_address: context.settings.verify.public_address,
+        public_address: context.public_address(),
         resolutions,
         exposure: exposure.as_ref().map_err(Clone::clone),
         table: reading.map_err(Clone::clone).and_then(verify::entries),

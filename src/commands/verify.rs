@@ -104,7 +104,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
-        public_address: context.settings.verify.public_address,
+        public_address: context.public_address(),
         resolutions: &inside.resolutions,
         exposure: exposure.as_ref().map_err(Clone::clone),
         table: read.as_ref().map_err(trouble).and_then(entries),

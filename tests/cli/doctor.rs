@@ -169,13 +169,13 @@ fn each_fault_of_a_cluster_is_found_where_it_is() {
     let cases: &[(&str, &[&str])] = &[
         ("two-pods", &[]),
         ("no-pod", &["announcement", "endpoints", "notifier", "pod"]),
-        ("notready", &["announcement", "endpoints", "pod"]),
+        ("notready", &["announcement", "endpoints", "notifier", "pod"]),
         (
             "crashloop",
             &["announcement", "endpoints", "notifier", "pod"],
         ),
         ("no-endpoints", &["announcement", "endpoints"]),
-        ("etp-cluster", &["service"]),
+        ("etp-cluster", &["notifier", "service"]),
         ("wrong-lb-ip", &["address"]),
         ("no-lb-ip", &["address"]),
         ("other-node", &["announcement"]),
@@ -211,7 +211,7 @@ fn a_missing_right_costs_its_own_check_alone() {
         ("get:services", &["service", "address"]),
         ("list:endpointslices", &["endpoints"]),
         ("list:servicel2statuses", &["announcement"]),
-        ("list:pods", &["pod", "notifier"]),
+        ("list:pods", &["pod"]),
     ];
     for (denied, unknown) in cases {
         let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
@@ -228,7 +228,7 @@ fn a_missing_right_costs_its_own_check_alone() {
             assert_eq!(results[check], expected, "{denied}: {check}: {outcome}");
         }
         assert!(
-            outcome.stdout.contains("may not look at that"),
+            outcome.stdout.contains("this login may not "),
             "{denied}: {outcome}"
         );
         assert_eq!(results["kubectl-rights"], "wrong", "{denied}: {outcome}");
@@ -252,6 +252,24 @@ fn every_right_is_asked_for_and_told_with_the_commands_that_need_it() {
         let results = results(&outcome, "findings");
         assert_eq!(results["kubectl-rights"], result, "{denied}: {outcome}");
         assert!(outcome.stdout.contains(told), "{denied}: {outcome}");
+    }
+}
+
+#[test]
+fn the_notifier_is_judged_as_notifier_status_judges_it() {
+    for (arguments, code, result) in [
+        (["--scenario", "two-pods"], 0, "ok"),
+        (["--scenario", "metrics-down"], 3, "wrong"),
+        (["--deny", "get:pods/log"], 8, "unknown"),
+    ] {
+        let Some(cluster) = FakeCluster::start(&arguments) else {
+            return;
+        };
+        let status = with_cluster(&cluster).run(&["notifier", "status"]);
+        assert_eq!(status.code, Some(code), "{arguments:?}: {status}");
+        let doctor = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let results = results(&doctor, "findings");
+        assert_eq!(results["notifier"], result, "{arguments:?}: {doctor}");
     }
 }
 
@@ -377,6 +395,7 @@ fn leftovers_are_removed_through_the_procedure() {
         .clone();
     assert_eq!(done["outcome"], "done", "{done:#}");
     let entry = done["id"].as_str().expect("an id");
+    assert!(done["undo"].is_null(), "{done:#}");
     let told = environment.demo(&["history", entry]).success();
     assert!(told.contains("doctor --clean"), "{told}");
     let stale = environment.demo(&["apply", plan, "--yes"]).fails_with(6);
@@ -392,6 +411,9 @@ fn leftovers_are_removed_through_the_procedure() {
         .demo(&["doctor", "--clean", "--yes", "-o", "json"])
         .json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
+    // With nothing to do nobody is needed who confirms it.
+    let alone = environment.demo(&["doctor", "--clean"]).success();
+    assert!(alone.contains("Nothing to do"), "{alone}");
 }
 
 #[test]

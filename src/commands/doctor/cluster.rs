@@ -1,11 +1,13 @@
-//! What `doctor` asks the cluster: kubectl's version, the rights of this login, and the notifier's container, beside what
+//! What `doctor` asks the cluster: kubectl's version, the rights of this login, and how the notifier is, beside what
 //! `verify` asks as well.
 
 use crate::commands::context::Context;
+use crate::commands::notifier::gather::{self, Wish};
 use crate::commands::verify::inside::{self, known};
 use crate::domain::findings::Finding;
 use crate::domain::findings::doctor::rights::{self, RIGHTS};
 use crate::domain::hops::{Cluster, Known};
+use crate::domain::pipeline::judge;
 use crate::kubectl::Kubectl;
 use crate::outside::all;
 
@@ -30,15 +32,16 @@ pub async fn look(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
                 .collect(),
         };
     };
-    let (version, rights, cluster) = tokio::join!(
+    let (version, rights, cluster, notifier) = tokio::join!(
         kubectl.version(),
         rights(context, kubectl),
         inside::cluster(context, Some(kubectl)),
+        notifier(context, kubectl),
     );
-    let notifier = cluster.as_ref().map(|cluster| notifier(context, cluster));
-    let mut findings = vec![program(context, known(version)), rights];
-    findings.extend(notifier);
-    Looked { cluster, findings }
+    Looked {
+        cluster,
+        findings: vec![program(context, known(version)), rights, notifier],
+    }
 }
 
 fn program(context: &Context, version: Known<String>) -> Finding {
@@ -77,33 +80,12 @@ async fn rights(context: &Context, kubectl: &Kubectl) -> Finding {
     rights::judge(&all(asked.into()).await)
 }
 
-fn notifier(context: &Context, cluster: &Cluster) -> Finding {
-    let (check, name) = ("notifier", &context.settings.cluster.names.notifier);
-    let pods = match &cluster.pods {
-        Ok(pods) => &pods.items,
-        Err(trouble) => return trouble.finding(check),
-    };
-    let mut told = Vec::new();
-    let mut alive = false;
-    for pod in pods {
-        let container = pod.container(name);
-        alive |= container.is_some_and(|container| container.ready);
-        let standing = container.map_or_else(
-            || format!("no container {name}"),
-            |container| format!("{name} {}", container.standing()),
-        );
-        told.push(format!("{}: {standing}", pod.metadata.name));
-    }
-    match (told.is_empty(), alive) {
-        (true, _) => Finding::wrong(check, "There is no pod.", "Look at the hop `pod`."),
-        (false, true) => Finding::ok(check, told.join("; ") + "."),
-        (false, false) => Finding::wrong(
-            check,
-            told.join("; ") + ".",
-            format!(
-                "Look at `kubectl -n {} logs POD -c {name} --previous`.",
-                context.settings.cluster.namespace
-            ),
-        ),
+/// Judges the notifier as `notifier status` does.
+async fn notifier(context: &Context, kubectl: &Kubectl) -> Finding {
+    let check = "notifier";
+    let gathered = gather::gather(context, kubectl, Wish::EVERYTHING).await;
+    match known(gathered) {
+        Ok(gathered) => judge(&gathered.evidence(&context.settings.cluster.names)).finding(check),
+        Err(trouble) => trouble.finding(check),
     }
 }

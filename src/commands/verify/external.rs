@@ -287,14 +287,9 @@ fn names_of(
     prepared: &[Prepared],
 ) -> Names {
     let told = prepared.iter().flat_map(Prepared::told).cloned();
-    let configured = context
-        .settings
-        .verify
-        .public_address
-        .filter(|_| !context.demo);
     Names {
         host: context.settings.service.host.clone(),
-        expected: configured.or_else(|| outside_address(before)),
+        expected: context.public_address().or_else(|| outside_address(before)),
         resolved: resolved.into_iter().chain(told).collect(),
     }
 }

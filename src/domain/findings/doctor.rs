@@ -240,7 +240,10 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         Expiry::None => Finding::wrong(
             "expiry",
             told,
-            "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot",
+            format!(
+                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}",
+                facts.service.table.as_str()
+            ),
         ),
         Expiry::Unknown { .. } => Finding::unknown("expiry", told),
     }

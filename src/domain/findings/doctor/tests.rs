@@ -170,6 +170,18 @@ fn what_is_nearly_full_is_named() {
 }
 
 #[test]
+fn the_job_that_is_missing_is_told_for_the_configured_table() {
+    let mut service = fixtures::service();
+    service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
+    let facts = Facts {
+        expiry: Ok(Expiry::None),
+        ..facts(&service)
+    };
+    let fix = result(&facts, "expiry").fix.unwrap();
+    assert!(fix.ends_with(" -t 3600 abusers"), "{fix}");
+}
+
+#[test]
 fn a_backup_node_is_the_wrong_one_to_change() {
     let service = fixtures::service();
     let mut configured = fixtures::configured();
