@@ -240,6 +240,9 @@ fn sentence(judgement: &Judgement) -> String {
     };
     let expected = match (judgement.expected, judgement.as_expected) {
         (Some(expected), Some(true)) => format!("as expected ({})", expected.name()),
+        (Some(expected), Some(false)) if expected.name() == judgement.verdict.name() => {
+            format!("expected: {}, but a hop is wrong", expected.name())
+        }
         (Some(expected), Some(false)) => format!("not as expected ({})", expected.name()),
         (Some(expected), None) => format!("expected: {}", expected.name()),
         (None, _) => "nobody knows what to expect".to_owned(),

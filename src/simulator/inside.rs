@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Scenario;
 use crate::domain::hops::{Connection, Resolution};
 use crate::domain::rpc::{Answer, Listener};
 
@@ -29,8 +30,11 @@ pub fn resolutions(service: IpAddr) -> Vec<Resolution> {
     ]
 }
 
-/// Connects to the server and hears its answer.
-pub fn greet() -> (Connection, Option<Answer>) {
+/// Connects to the server and hears its answer, if there is one. Nobody has to wait for silence.
+pub fn greet(scenario: Scenario) -> (Connection, Option<Answer>) {
+    if scenario == Scenario::BackendDead {
+        return (Connection::Silent { seconds: 3 }, None);
+    }
     let took = Duration::from_millis(1);
     (
         Connection::Open { took },

@@ -64,8 +64,13 @@ fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
 #[test]
 fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
+        (
+            "backend-dead",
+            &["announcement", "endpoints", "notifier", "pod"],
+        ),
         ("closed", &[]),
         ("denied", &["pf"]),
+        ("disk-full", &["free-space"]),
         ("drifted", &["caps", "pending-changes"]),
         ("half", &["pair"]),
         ("half-filter", &["pair"]),
@@ -169,7 +174,10 @@ fn each_fault_of_a_cluster_is_found_where_it_is() {
     let cases: &[(&str, &[&str])] = &[
         ("two-pods", &[]),
         ("no-pod", &["announcement", "endpoints", "notifier", "pod"]),
-        ("notready", &["announcement", "endpoints", "notifier", "pod"]),
+        (
+            "notready",
+            &["announcement", "endpoints", "notifier", "pod"],
+        ),
         (
             "crashloop",
             &["announcement", "endpoints", "notifier", "pod"],

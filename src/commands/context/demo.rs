@@ -61,6 +61,12 @@ impl Context {
         Scenario::parse(name).map(Some).ok_or_else(unknown)
     }
 
+    /// Returns the condition that the simulated firewall is in, or will be once it is started.
+    pub fn demo_condition(&self) -> Scenario {
+        let named = self.demo_scenario().ok().flatten();
+        named.unwrap_or_else(|| simulator::saved_scenario(&self.demo_directory()))
+    }
+
     /// Returns the address that the public name should have, where that is known.
     pub fn public_address(&self) -> Option<IpAddr> {
         if self.demo {

@@ -334,7 +334,10 @@ fn space(facts: &Facts<'_>) -> Finding {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
-    let told = format!("{} MiB are free below /cf/conf.", free >> 20);
+    let told = match free >> 20 {
+        0 => format!("{} KiB are free below /cf/conf.", free >> 10),
+        mebibytes => format!("{mebibytes} MiB are free below /cf/conf."),
+    };
     if free >= FREE_SPACE {
         return Finding::ok("free-space", told);
     }

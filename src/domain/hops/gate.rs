@@ -10,6 +10,7 @@ use crate::domain::service::Service;
 
 /// How a pf that cannot be asked is told.
 pub const UNREADABLE: &str = "pf cannot be asked";
+const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
 /// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
@@ -105,6 +106,7 @@ fn rule(
         }
         Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
         Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
+        Some(Expected::Open) if exposure.elsewhere.loaded => Finding::wrong(check, standing, LEAD),
         Some(Expected::Open) => {
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
         }
@@ -152,7 +154,14 @@ fn odd(check: &str, exposure: &Exposure) -> String {
         .iter()
         .filter(|finding| codes.contains(&finding.code))
         .map(|finding| format!(" {}", finding.message))
+        .chain(instead(check, exposure))
         .collect()
+}
+
+/// Names the filter rule that decides where the port leads to another target.
+fn instead(check: &str, exposure: &Exposure) -> Option<String> {
+    let text = exposure.elsewhere_filter.text.as_deref()?;
+    (check == "filter").then(|| format!(" The rule that decides where the port leads: {text}."))
 }
 
 fn standing(what: &str, part: &Part) -> String {
@@ -174,6 +183,11 @@ pub fn caps(exposure: &Exposure) -> Finding {
         .map(|caps| caps.to_string())
         .unwrap_or_default();
     match exposure.state {
+        State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
+            "caps",
+            "Connections get in by a rule that leads the port elsewhere, and no cap per source is in force.",
+            LEAD,
+        ),
         State::Uncapped => Finding::wrong(
             "caps",
             "Connections get in, and no cap per source is in force.",
@@ -220,8 +234,10 @@ pub fn table(
     });
     match (exposure, idle) {
         (_, Some(idle)) => Finding::wrong(check, format!("{told}. {}", idle.message), reload),
-        (Some(_), None) => Finding::ok(check, format!("{told}, and a loaded rule blocks it.")),
-        (None, None) => Finding::ok(check, format!("{told}.")),
+        (Some(exposure), None) if exposure.filtering => {
+            Finding::ok(check, format!("{told}, and a loaded rule blocks it."))
+        }
+        (_, None) => Finding::ok(check, format!("{told}.")),
     }
 }
 

@@ -67,7 +67,9 @@ pub enum Saw {
 impl fmt::Display for End {
     /// Says what the firewall saw meanwhile.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = if self.lets_in {
+        let rules = if self.pf_off {
+            "pf is switched off, so its rules hold for nobody"
+        } else if self.lets_in {
             "its rules let in"
         } else {
             "its rules let nobody in"
