@@ -149,7 +149,8 @@ mod tests {
     fn each_missing_right_names_what_it_costs() {
         for right in RIGHTS {
             let finding = without(&|other| *other == right);
-            assert!(finding.evidence.contains(&right.told("kms")), "{finding:?}");
+            let told = format!("in kms (needed by {})", right.needed_by);
+            assert!(finding.evidence.contains(&told), "{finding:?}");
             let expected = if right.optional {
                 Outcome::Ok
             } else {

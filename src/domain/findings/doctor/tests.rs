@@ -62,20 +62,21 @@ fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
 #[test]
 fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
     let service = fixtures::service();
-    let judged = |filter: &[crate::domain::pf::rule::Rule]| {
+    let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
         let loaded = crate::domain::exposure::Loaded {
             filter,
             nat: &[fixtures::rdr()],
-            enabled: true,
+            enabled,
         };
         crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
     };
-    let kept = judged(&[
+    let rules = [
         fixtures::default_deny(),
         fixtures::block_table(),
         fixtures::pass(),
-    ]);
-    let idle = judged(&[fixtures::default_deny(), fixtures::pass()]);
+    ];
+    let (kept, off) = (judged(&rules, true), judged(&rules, false));
+    let idle = judged(&[fixtures::default_deny(), fixtures::pass()], true);
     for (entries, exposure, expected) in [
         (Some(1), &kept, Outcome::Ok),
         (Some(1), &idle, Outcome::Wrong),
@@ -88,6 +89,16 @@ fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
         };
         let finding = result(&facts, "table");
         assert_eq!(finding.result, expected, "{finding:?}");
+    }
+    // Nothing blocks where pf is off, whatever is loaded.
+    for (exposure, blocks) in [(&kept, true), (&off, false)] {
+        let facts = Facts {
+            entries: Ok(Some(1)),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let told = result(&facts, "table").evidence;
+        assert_eq!(told.contains("blocks it"), blocks, "{told}");
     }
 }
 
