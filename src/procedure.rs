@@ -125,6 +125,31 @@ pub async fn change_and_prove(
         command,
         outside,
     };
+    connected(context, how, questions, plan).await
+}
+
+/// Makes a change that most often has nothing to do: that nobody is there to confirm it matters only where it has.
+pub async fn change_if_needed(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let how = How {
+        flags,
+        command,
+        outside: None,
+    };
+    connected(context, how, questions, plan).await
+}
+
+async fn connected(
+    context: &Context,
+    how: How<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
     let mut session = context.connect().await?;
     let worked = Box::pin(from_reading(context, &mut session, how, questions, plan)).await;
     // Carrying a change out may have lost and made connections; the last one is closed here.
@@ -147,6 +172,7 @@ async fn from_reading(
             return nothing_to_do(context, session, how, &reading, &sentence).await;
         }
     };
+    flags.someone_can_confirm(context.terminal)?;
     draft.checks.extend(how.outside.map(Wanted::check));
     let author = Author {
         made_at: context.clock.now(),

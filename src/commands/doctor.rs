@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::context::{Context, interrupted, needed};
 use super::expose;
-use super::verify::{self, inside};
+use super::verify::{self, inside, known};
 use crate::clock::Clock;
 use crate::domain::expiry::Expiry;
 use crate::domain::findings::doctor::login::{self, Login};
@@ -18,7 +18,7 @@ use crate::domain::findings::{Finding, Outcome, count};
 use crate::domain::hops::{Evidence, Known, Resolution, Trouble, backend, gate, names};
 use crate::domain::plan;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Fact, Question, Reading};
+use crate::firewall::facts::{Question, Reading};
 use crate::firewall::link::Link;
 use crate::procedure::{self, Flags};
 use crate::terminal::{Tone, View};
@@ -58,7 +58,7 @@ struct Visit {
     login: Known<Login>,
     reading: Known<Reading>,
     round_trip: Duration,
-    /// The firewall's clock minus ours.
+    /// The firewall's clock minus ours, in seconds.
     clock_offset: i64,
 }
 
@@ -107,7 +107,7 @@ async fn clean(context: &Context, flags: &Flags) -> Result<()> {
         let leftovers = &needed(&reading.configured)?.leftovers;
         Ok(plan::clean(leftovers, reading.clock.now))
     };
-    procedure::change(
+    procedure::change_if_needed(
         context,
         flags,
         "doctor --clean",
@@ -247,20 +247,20 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
     let service = &context.settings.service;
     let reading = match &visit.reading {
         Ok(reading) => reading,
-        Err(trouble) => {
-            return vec![trouble.finding("firewall")];
-        }
+        Err(trouble) => return doctor::judge(&Facts::unseen(service, trouble)),
     };
     let exposure = expose::assess(context, reading, &mut Vec::new());
     let facts = Facts {
         service,
-        clock_offset: visit.clock_offset,
-        round_trip: visit.round_trip,
+        clock_offset: Ok(visit.clock_offset),
+        round_trip: Ok(visit.round_trip),
         configured: known(&reading.configured),
-        exposure: exposure.as_ref().map_err(verify::trouble),
+        exposure: exposure
+            .as_ref()
+            .map_err(|failure| verify::unseen(reading, failure)),
         info: known(&reading.info),
         limits: known(&reading.limits),
-        entries: known(&reading.table).map(|entries| entries.len() as u64),
+        entries: verify::entries(reading),
         expiry: known(&reading.crontab).map(|items| Expiry::find(items, &service.table)),
         request_limit: known(&reading.request_limit).copied(),
         free_space: known(&reading.free_space).copied(),
@@ -280,14 +280,15 @@ fn of_path(
     let reading = visit.reading.as_ref();
     let exposure = reading.map_err(Clone::clone).and_then(|reading| {
         expose::assess(context, reading, &mut Vec::new())
-            .map_err(|failure| verify::trouble(&failure))
+            .map_err(|failure| verify::unseen(reading, &failure))
     });
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
-        public_address: context.settings.verify.public_address,
+        public_address: context.public_address(),
         resolutions,
         exposure: exposure.as_ref().map_err(Clone::clone),
+        table: reading.map_err(Clone::clone).and_then(verify::entries),
         wan: reading.map_err(Clone::clone).and_then(verify::wan),
         cluster: cluster.cluster.as_ref(),
         connection: &crate::domain::hops::Connection::Refused,
@@ -321,14 +322,4 @@ fn journal(context: &Context) -> Finding {
             torn: contents.torn,
         }),
     }
-}
-
-fn known<T>(fact: &Fact<T>) -> Known<&T> {
-    fact.as_ref().map_err(|error| {
-        let failure = Failure::from(error);
-        Trouble {
-            why: error.to_string(),
-            fix: failure.hints.into_iter().next(),
-        }
-    })
 }

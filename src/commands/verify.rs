@@ -7,12 +7,14 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::expose;
+use crate::domain::exposure::Exposure;
 use crate::domain::findings::{Finding, Outcome};
 use crate::domain::hops::{self, Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan};
 use crate::domain::reach;
+use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::terminal::{Human, Tone};
+use crate::firewall::facts::{Fact, FactError, Question, Reading};
+use crate::terminal::{Human, Tone, View};
 
 pub mod external;
 pub mod inside;
@@ -65,6 +67,7 @@ const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::Table,
     Question::Configured,
     Question::Interfaces,
 ];
@@ -89,23 +92,46 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         };
         return Box::pin(external::external(context, &request)).await;
     }
-    // Without the firewall there is no verdict, so its failure ends the rest at once.
-    let here = async { Ok(inside::gather(context).await) };
-    let (reading, inside) = tokio::try_join!(context.read(QUESTIONS), here)?;
+    let (read, inside) = tokio::join!(context.read(QUESTIONS), inside::gather(context));
+    let read = match read {
+        Err(failure) if matches!(failure.kind, Kind::Interrupted | Kind::Usage) => {
+            return Err(failure);
+        }
+        read => read,
+    };
     let mut warnings = Vec::new();
-    let exposure = expose::assess(context, &reading, &mut warnings);
+    let exposure = of_exposure(context, &read, &mut warnings);
     let evidence = Evidence {
         service: &context.settings.service,
         names: &context.settings.cluster.names,
-        public_address: context.settings.verify.public_address,
+        public_address: context.public_address(),
         resolutions: &inside.resolutions,
-        exposure: exposure.as_ref().map_err(trouble),
-        wan: wan(&reading),
+        exposure: exposure.as_ref().map_err(Clone::clone),
+        table: read.as_ref().map_err(trouble).and_then(entries),
+        wan: read.as_ref().map_err(trouble).and_then(wan),
         cluster: inside.cluster.as_ref(),
         connection: &inside.connection,
         answer: inside.answer,
     };
     let judgement = hops::judge(&evidence, arguments.expect.map(Expected::from));
+    let mut view = view(context, &read, &judgement)?;
+    view.warnings.extend(warnings);
+    context.terminal.show(&view)?;
+    // The hops that need no firewall were worth showing; without it there is still no verdict.
+    read.map(drop)?;
+    conclude(&judgement)
+}
+
+fn of_exposure(
+    context: &Context,
+    read: &Result<Reading>,
+    warnings: &mut Vec<Warning>,
+) -> Known<Exposure> {
+    let reading = read.as_ref().map_err(trouble)?;
+    expose::assess(context, reading, warnings).map_err(|failure| unseen(reading, &failure))
+}
+
+fn view(context: &Context, read: &Result<Reading>, judgement: &Judgement) -> Result<View> {
     let data = Verified {
         verdict: judgement.verdict,
         expected: judgement.expected,
@@ -113,15 +139,17 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         hops: &judgement.hops,
         vantages: [],
     };
-    let mut view = context.view("verify", &reading, &data)?;
+    let mut view = match read {
+        Ok(reading) => context.view("verify", reading, &data)?,
+        Err(_) => View::new("verify", context.clock.now(), &data)?,
+    };
+    view.firewall = Some(context.firewall_name().to_owned());
     view.items = Some(("hops", COLUMNS));
-    view.warnings.extend(warnings);
     view.human
-        .field("Verdict", sentence(&judgement), tone(&judgement));
+        .field("Verdict", sentence(judgement), tone(judgement));
     view.human.gap();
     for_people(&mut view.human, &judgement.hops);
-    context.terminal.show(&view)?;
-    conclude(&judgement)
+    Ok(view)
 }
 
 /// Columns of findings in CSV.
@@ -176,6 +204,31 @@ pub fn trouble(failure: &Failure) -> Trouble {
     Trouble {
         why: failure.message.trim_end_matches('.').to_owned(),
         fix: failure.hints.first().cloned(),
+        fault: false,
+    }
+}
+
+/// Returns the fact, or the reason of a finding.
+pub fn known<T>(fact: &Fact<T>) -> Known<&T> {
+    fact.as_ref().map_err(|error| Trouble {
+        why: error.to_string(),
+        fix: Failure::from(error).hints.into_iter().next(),
+        fault: error.is_fault(),
+    })
+}
+
+/// Tells why the exposure cannot be judged.
+pub fn unseen(reading: &Reading, failure: &Failure) -> Trouble {
+    let rules = known(&reading.rules).map(drop);
+    let reason = rules.and_then(|()| known(&reading.translation).map(drop));
+    reason.err().unwrap_or_else(|| trouble(failure))
+}
+
+/// Counts the overload table; that it does not exist is an answer, too.
+pub fn entries(reading: &Reading) -> Known<Option<u64>> {
+    match &reading.table {
+        Err(FactError::NoTable { .. }) => Ok(None),
+        table => known(table).map(|entries| Some(entries.len() as u64)),
     }
 }
 
@@ -187,6 +240,9 @@ fn sentence(judgement: &Judgement) -> String {
     };
     let expected = match (judgement.expected, judgement.as_expected) {
         (Some(expected), Some(true)) => format!("as expected ({})", expected.name()),
+        (Some(expected), Some(false)) if expected.name() == judgement.verdict.name() => {
+            format!("expected: {}, but a hop is wrong", expected.name())
+        }
         (Some(expected), Some(false)) => format!("not as expected ({})", expected.name()),
         (Some(expected), None) => format!("expected: {}", expected.name()),
         (None, _) => "nobody knows what to expect".to_owned(),

@@ -112,6 +112,9 @@ pub struct Exposure {
     /// The redirection that takes the service's port to another target, where none leads to the service.
     #[serde(skip)]
     pub elsewhere: Part,
+    /// The filter rule that decides about those connections.
+    #[serde(skip)]
+    pub elsewhere_filter: Part,
     /// pf is enabled; without it nothing is redirected, and nothing is filtered.
     #[serde(skip)]
     pub filtering: bool,
@@ -246,6 +249,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         filter,
         block: loaded_part(&path.blocks),
         elsewhere: elsewhere_part(path.elsewhere),
+        elsewhere_filter: loaded_part(path.elsewhere.and_then(|other| other.decides).as_slice()),
         filtering: loaded.enabled,
         alias: alias(configured, service),
         caps,

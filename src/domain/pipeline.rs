@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::cluster::{ContainerStatus, Event, Names, Pod, Service};
 use super::decision::Probes;
 use super::echo::{Held, Last, Told};
-use super::findings::Finding;
+use super::findings::{Finding, Outcome};
 use super::hops::Known;
 
 mod around;
@@ -209,6 +209,53 @@ pub struct Report {
     pub last_hour: Option<Held>,
     /// What was looked at.
     pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Returns the checks in which something is wrong, each once.
+    pub fn faults(&self) -> Vec<&'static str> {
+        let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
+        let mut names: Vec<&str> = Vec::new();
+        for finding in self.findings.iter().filter(wrong) {
+            if !names.contains(&finding.check) {
+                names.push(finding.check);
+            }
+        }
+        names
+    }
+
+    /// Returns what it amounts to: the health first, then every finding.
+    pub fn outcome(&self) -> Outcome {
+        match self.health {
+            Health::Dead | Health::Behind => Outcome::Wrong,
+            _ if !self.faults().is_empty() => Outcome::Wrong,
+            Health::Unknown => Outcome::Unknown,
+            Health::Ok | Health::Idle => Outcome::Ok,
+        }
+    }
+
+    /// Returns the whole as one finding of `doctor`.
+    pub fn finding(&self, check: &'static str) -> Finding {
+        let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
+        let faults: String = self
+            .findings
+            .iter()
+            .filter(wrong)
+            .map(|finding| format!(" {}", finding.evidence))
+            .collect();
+        let told = format!(
+            "The notifier is {}: {}.{faults}",
+            self.health.name(),
+            self.why
+        );
+        let finding = Finding::new(check, self.outcome(), told);
+        match self.outcome() {
+            Outcome::Ok | Outcome::Skipped => finding,
+            Outcome::Wrong | Outcome::Unknown => {
+                finding.fix("`kmsctl notifier status` tells more, each with its fix.")
+            }
+        }
+    }
 }
 
 /// The log's side of `status` and `states`: who was here, by the notifier.

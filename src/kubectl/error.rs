@@ -54,9 +54,9 @@ pub enum KubectlError {
         said: String,
     },
     /// The login lacks the right (403).
-    #[error("this login may not look at that: {said}")]
+    #[error("this login may not {said}")]
     Forbidden {
-        /// kubectl's words.
+        /// What, such as `list pods in kms`.
         said: String,
     },
     /// There is no object of that name (404).
@@ -138,13 +138,15 @@ impl KubectlError {
         // Warnings and klog's lines (`E0822 …`, `W0822 …`) come first; the sentence that counts is the last.
         let said: String = lines()
             .next_back()
-            .unwrap_or("it said nothing")
+            .map_or("it said nothing", concrete)
             .chars()
             .take(300)
             .collect();
         let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
         if has(&["(Forbidden)", "is forbidden:"]) {
-            return Self::Forbidden { said };
+            return Self::Forbidden {
+                said: refused(&said).unwrap_or_else(|| format!("look at that: {said}")),
+            };
         }
         if has(&["error trying to reach service"]) {
             return Self::PodSilent { said };
@@ -186,6 +188,39 @@ impl KubectlError {
         }
         Self::Failed { status, said }
     }
+}
+
+/// Leaves out of kubectl's sentence what names no fact: who says it, and what it asks of its reader.
+fn concrete(sentence: &str) -> &str {
+    let mut words = sentence;
+    for start in [
+        "Error from server",
+        "error: ",
+        "Unable to connect to the server: ",
+    ] {
+        words = words.strip_prefix(start).unwrap_or(words).trim_start();
+    }
+    // `(Forbidden): …`, `(NotFound): …`, or `: …`.
+    let reason = words
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once("): "));
+    words = reason.map_or(words, |(_, rest)| rest);
+    words = words.strip_prefix(": ").unwrap_or(words);
+    words.split(" - did you specify").next().unwrap_or(words)
+}
+
+/// Reads what is refused out of the API server's sentence: `… cannot list resource "pods" in API group "" in the
+/// namespace "kms"`.
+fn refused(sentence: &str) -> Option<String> {
+    let (_, what) = sentence.split_once(" cannot ")?;
+    let (verb, what) = what.split_once(" resource \"")?;
+    let (resource, rest) = what.split_once('"')?;
+    let place = rest
+        .split_once("in the namespace \"")
+        .and_then(|(_, name)| name.split_once('"'))
+        .map(|(name, _)| format!(" in {name}"))
+        .unwrap_or_default();
+    Some(format!("{verb} {resource}{place}"))
 }
 
 impl From<KubectlError> for Failure {
@@ -242,6 +277,38 @@ mod tests {
                 said: "it said nothing".into()
             }
         );
+    }
+
+    #[test]
+    fn the_sentence_is_short_and_names_the_fact() {
+        for (words, told) in [
+            (
+                "Error from server (Forbidden): pods is forbidden: User \"tester\" cannot list resource \"pods\" in API group \"\" in the namespace \"kms\"",
+                "this login may not list pods in kms",
+            ),
+            (
+                "Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
+                "this login may not list nodes",
+            ),
+            (
+                "Error from server (Forbidden): admission says no: x is forbidden: nobody",
+                "this login may not look at that: admission says no: x is forbidden: nobody",
+            ),
+            (
+                "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
+                "the cluster cannot be reached: The connection to the server 127.0.0.1:1 was refused",
+            ),
+            (
+                "Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout",
+                "the cluster cannot be reached: dial tcp 10.0.0.1:6443: i/o timeout",
+            ),
+            (
+                "Error from server (NotFound): services \"x\" not found",
+                "it does not exist: services \"x\" not found",
+            ),
+        ] {
+            assert_eq!(KubectlError::of_words(1, words).to_string(), told);
+        }
     }
 
     #[test]

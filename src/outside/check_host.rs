@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Task;
 use super::probe::PAUSE;
+use super::{Task, all};
 use crate::domain::reach::{ATTEMPTS, Attempt, Control};
 
 /// Most bytes of an answer.
@@ -27,9 +27,12 @@ const POLL: Duration = Duration::from_millis(400);
 /// Why a check service is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    /// No connection, no answer in time, TLS trouble.
+    /// No connection, TLS trouble.
     #[error("the check service cannot be reached: {0}")]
     Unreachable(String),
+    /// No answer in time.
+    #[error("the check service did not answer in time")]
+    Late,
     /// Too many requests.
     #[error("the check service wants us to wait (too many requests)")]
     RateLimited,
@@ -55,50 +58,54 @@ pub struct Node {
 }
 
 /// Has nodes connect: once, and where one of them does not connect, three times in all, beside a control. The second
-/// value tells why there were fewer.
+/// value tells why there were fewer. All of it is over at the task's end, whatever the service does.
 pub async fn check(
     url: &str,
     nodes: usize,
     task: Task<'_>,
 ) -> Result<(Vec<Node>, Option<String>), CheckError> {
-    let place = |host: &str, port: u16| {
-        if host.contains(':') {
-            format!("%5B{host}%5D:{port}")
-        } else {
-            format!("{host}:{port}")
-        }
-    };
+    timeout_at(task.end, talk(url, nodes, task))
+        .await
+        .unwrap_or(Err(CheckError::Late))
+}
+
+async fn talk(
+    url: &str,
+    nodes: usize,
+    task: Task<'_>,
+) -> Result<(Vec<Node>, Option<String>), CheckError> {
+    let service = Service { url, end: task.end };
     let target = place(&task.target.ip().to_string(), task.target.port());
     if let Some(short) = task.permission() {
         return Ok((Vec::new(), Some(short)));
     }
-    let mut first = ask(url, &format!("host={target}&max_nodes={nodes}")).await?;
+    let first = service
+        .ask(&format!("host={target}&max_nodes={nodes}"))
+        .await?;
     // A service that takes more than it was asked for has them ignored: they have no budget of ours.
-    first.nodes = first.nodes.into_iter().take(nodes).collect();
-    let chosen: String = first
-        .nodes
-        .keys()
-        .map(|node| format!("&node={node}"))
-        .collect();
-    let mut requests = vec![first.request_id.clone()];
-    let mut answers = poll(url, &requests, task.deadline.min(Instant::now() + PAUSE)).await?;
+    let nodes: Nodes = first.nodes.into_iter().take(nodes).collect();
+    let chosen: String = nodes.keys().map(|node| format!("&node={node}")).collect();
+    let mut requests = vec![first.request_id];
+    let soon = Instant::now() + PAUSE;
+    let mut answers = service.poll(&nodes, &requests, soon).await?;
     let (mut short, mut controlled) = (task.only_one.map(str::to_owned), None);
-    if !first.nodes.keys().all(|node| connected(answers.get(node))) && short.is_none() {
+    if !nodes.keys().all(|node| connected(answers.get(node))) && short.is_none() {
         for _ in 1..ATTEMPTS {
             short = task.permission();
             if short.is_some() {
                 break;
             }
-            let again = ask(url, &format!("host={target}{chosen}")).await?;
+            let again = service.ask(&format!("host={target}{chosen}")).await?;
             requests.push(again.request_id);
             sleep(PAUSE).await;
         }
         if let Some((host, port)) = task.control {
             let query = format!("host={}{chosen}", place(host, *port));
-            controlled = Some(ask(url, &query).await?.request_id);
+            controlled = Some(service.ask(&query).await?.request_id);
         }
-        let all: Vec<String> = requests.iter().chain(&controlled).cloned().collect();
-        answers = poll(url, &all, task.deadline).await?;
+        requests.extend(controlled.clone());
+        let last = task.end.checked_sub(POLL).unwrap_or(task.end);
+        answers = service.poll(&nodes, &requests, last).await?;
     }
     let node = |(name, facts): (&String, &Vec<Value>)| {
         let mut attempts = answers.get(name).cloned().unwrap_or_default();
@@ -113,7 +120,15 @@ pub async fn check(
             },
         }
     };
-    Ok((first.nodes.iter().map(node).collect(), short))
+    Ok((nodes.iter().map(node).collect(), short))
+}
+
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("%5B{host}%5D:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn connected(attempts: Option<&Vec<Option<Attempt>>>) -> bool {
@@ -146,42 +161,78 @@ fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control 
     }
 }
 
+/// Names of nodes, and what the service tells about each.
+type Nodes = BTreeMap<String, Vec<Value>>;
+
 /// Per node, one entry a request: the attempt, or nothing while it is pending.
 type Answers = BTreeMap<String, Vec<Option<Attempt>>>;
-
-/// Looks at the results until none is pending, or the deadline.
-async fn poll(url: &str, requests: &[String], deadline: Instant) -> Result<Answers, CheckError> {
-    loop {
-        let mut answers = Answers::new();
-        for (index, request) in requests.iter().enumerate() {
-            let body = get(format!("{url}/check-result/{request}")).await?;
-            for (node, attempt) in results(&body)? {
-                let entry = answers.entry(node).or_default();
-                entry.resize(index, None);
-                entry.push(attempt);
-            }
-        }
-        for entry in answers.values_mut() {
-            entry.resize(requests.len(), None);
-        }
-        let pending = answers.is_empty() || answers.values().flatten().any(Option::is_none);
-        if !pending || Instant::now() + POLL > deadline {
-            return Ok(answers);
-        }
-        sleep_until(deadline.min(Instant::now() + POLL)).await;
-    }
-}
 
 /// The answer to a request for a check.
 #[derive(Debug, Deserialize)]
 struct Accepted {
     request_id: String,
-    nodes: BTreeMap<String, Vec<Value>>,
+    nodes: Nodes,
 }
 
-async fn ask(url: &str, query: &str) -> Result<Accepted, CheckError> {
-    let body = get(format!("{url}/check-tcp?{query}")).await?;
-    accepted(&body)
+/// The service, and until when it may answer.
+#[derive(Clone, Copy)]
+struct Service<'a> {
+    url: &'a str,
+    end: Instant,
+}
+
+impl Service<'_> {
+    async fn ask(self, query: &str) -> Result<Accepted, CheckError> {
+        accepted(&self.get(&format!("check-tcp?{query}")).await?)
+    }
+
+    /// Looks at the results of all requests at once, until none of these nodes is pending, or until `last`.
+    async fn poll(
+        self,
+        nodes: &Nodes,
+        requests: &[String],
+        last: Instant,
+    ) -> Result<Answers, CheckError> {
+        let mut seen = None;
+        loop {
+            let asked = requests.iter().map(|request| async move {
+                results(&self.get(&format!("check-result/{request}")).await?)
+            });
+            let told: Result<Vec<_>, _> = all(asked.collect()).await.into_iter().collect();
+            let told = match (told, seen) {
+                (Ok(told), _) => told,
+                // What was seen before is worth more than nothing.
+                (Err(CheckError::Late), Some(seen)) => return Ok(seen),
+                (Err(error), _) => return Err(error),
+            };
+            let of_node = |node: &String| {
+                let of_request =
+                    |told: &BTreeMap<String, Option<Attempt>>| told.get(node).cloned().flatten();
+                let attempts = told.iter().map(of_request);
+                (node.clone(), attempts.collect::<Vec<_>>())
+            };
+            let answers: Answers = nodes.keys().map(of_node).collect();
+            let pending = answers.values().flatten().any(Option::is_none);
+            if !pending || Instant::now() + POLL > last {
+                return Ok(answers);
+            }
+            seen = Some(answers);
+            sleep(POLL).await;
+        }
+    }
+
+    /// One request, on a thread of its own: the client blocks. It ends with the time that is left at the latest, so that
+    /// no thread outlives the run. Redirects are not followed, as they lead elsewhere.
+    async fn get(self, path: &str) -> Result<Vec<u8>, CheckError> {
+        let url = format!("{}/{path}", self.url);
+        let patience = self.end.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(CheckError::Late);
+        }
+        tokio::task::spawn_blocking(move || fetch(&url, patience.min(REQUEST)))
+            .await
+            .unwrap_or_else(|error| Err(CheckError::Unreachable(error.to_string())))
+    }
 }
 
 fn accepted(body: &[u8]) -> Result<Accepted, CheckError> {
@@ -245,37 +296,37 @@ fn attempt(value: &Value) -> Option<Attempt> {
     })
 }
 
-/// One request, on a thread of its own: the client blocks. Redirects are not followed, as they lead elsewhere.
-async fn get(url: String) -> Result<Vec<u8>, CheckError> {
-    let work = move || {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(REQUEST))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .user_agent(concat!("kmsctl/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        let unreachable = |error: ureq::Error| CheckError::Unreachable(error.to_string());
-        let mut response = agent
-            .get(&url)
-            .header("Accept", "application/json")
-            .call()
-            .map_err(unreachable)?;
-        match response.status().as_u16() {
-            200 => {}
-            429 => return Err(CheckError::RateLimited),
-            other => return Err(CheckError::Status(other)),
-        }
-        response
-            .body_mut()
-            .with_config()
-            .limit(LARGEST)
-            .read_to_vec()
-            .map_err(|error| CheckError::Garbled(error.to_string()))
+fn fetch(url: &str, patience: Duration) -> Result<Vec<u8>, CheckError> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .user_agent(concat!("kmsctl/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let failed = |error: ureq::Error| match error {
+        ureq::Error::Timeout(_) => CheckError::Late,
+        other => CheckError::Unreachable(other.to_string()),
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(CheckError::Unreachable(error.to_string())))
+    let mut response = agent
+        .get(url)
+        .header("Accept", "application/json")
+        .call()
+        .map_err(failed)?;
+    match response.status().as_u16() {
+        200 => {}
+        429 => return Err(CheckError::RateLimited),
+        other => return Err(CheckError::Status(other)),
+    }
+    response
+        .body_mut()
+        .with_config()
+        .limit(LARGEST)
+        .read_to_vec()
+        .map_err(|error| match error {
+            ureq::Error::Timeout(_) => CheckError::Late,
+            other => CheckError::Garbled(other.to_string()),
+        })
 }
 
 #[cfg(test)]

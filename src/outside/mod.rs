@@ -33,6 +33,8 @@ pub struct Task<'a> {
     pub control: Option<&'a (String, u16)>,
     /// No attempt begins after this.
     pub deadline: Instant,
+    /// Everything is over by then; what is not known is told as unknown.
+    pub end: Instant,
     /// One attempt is enough, for this reason: the vantage is known to be shut out.
     pub only_one: Option<&'a str>,
     /// What may be spent.

@@ -184,7 +184,11 @@ fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
             }
         }
         None if finish.ended == Ended::Done => {
-            if let Undo::Impossible(why) = &plan.change.undo {
+            // Nobody wants leftovers back.
+            let cleaned = matches!(plan.change.operation, Operation::Clean { .. });
+            if let Undo::Impossible(why) = &plan.change.undo
+                && !cleaned
+            {
                 context.terminal.hint(why);
             }
         }

@@ -2,6 +2,7 @@
 //! one moment always the same; anything that kmsctl would not ask is not answered.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 mod notifier;
 mod timeline;
@@ -13,13 +14,69 @@ const ANNOUNCEMENTS: &str = include_str!("cluster/servicel2statuses.json");
 const VERSION: &str = r#"{"clientVersion": {"gitVersion": "v1.33.2"}}"#;
 const NOTHING: &str = r#"{"items": []}"#;
 
+/// Seconds between two attempts of a container that crashes: kubelets wait five minutes at most.
+const BACK_OFF: i64 = 310;
+
 /// The moment that the documents have for everything that began.
 const BEGAN: &str = "2026-08-20T06:00:00Z";
 
 /// Returns what kubectl would print now.
 pub fn answers(words: &[&str], now: Timestamp) -> Option<String> {
+    tell(words, now, now)
+}
+
+/// Returns what kubectl would print now, were the server gone since [`timeline::crashed`].
+pub fn answers_without_server(words: &[&str], now: Timestamp) -> Option<String> {
+    let died = timeline::crashed(now);
+    let text = tell(words, now, died)?;
+    match words {
+        ["-n", _, "get", "pods", "-l", ..] => crashing(&text, now, died),
+        ["-n", _, "get", "endpointslices.discovery.k8s.io", ..] => changed(&text, |list| {
+            let conditions = list.pointer_mut("/items/0/endpoints/0/conditions")?;
+            *conditions = json!({"ready": false, "serving": false, "terminating": false});
+            Some(())
+        }),
+        // No node with a Ready endpoint, so nobody announces the address (externalTrafficPolicy Local).
+        ["-n", _, "get", "servicel2statuses.metallb.io", ..] => Some(NOTHING.to_owned()),
+        _ => Some(text),
+    }
+}
+
+/// Puts the server's container into a crash loop.
+fn crashing(pods: &str, now: Timestamp, died: Timestamp) -> Option<String> {
+    let since = now.duration_since(died).as_secs();
+    let last = now - SignedDuration::from_secs(since.rem_euclid(BACK_OFF));
+    changed(pods, |list| {
+        let status = list.pointer_mut("/items/0/status/containerStatuses/0")?;
+        let fields = status.as_object_mut()?;
+        fields.insert("ready".to_owned(), json!(false));
+        fields.insert("started".to_owned(), json!(false));
+        fields.insert("restartCount".to_owned(), json!(since / BACK_OFF));
+        let why = json!({"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container=windows-kms"});
+        fields.insert("state".to_owned(), json!({"waiting": why}));
+        let ended =
+            json!({"exitCode": 1, "reason": "Error", "startedAt": last, "finishedAt": last});
+        fields.insert("lastState".to_owned(), json!({"terminated": ended}));
+        let conditions = list.pointer_mut("/items/0/status/conditions")?;
+        for condition in conditions.as_array_mut()? {
+            let fields = condition.as_object_mut()?;
+            fields.insert("status".to_owned(), json!("False"));
+            fields.insert("lastTransitionTime".to_owned(), json!(died));
+        }
+        Some(())
+    })
+}
+
+fn changed(text: &str, change: impl FnOnce(&mut Value) -> Option<()>) -> Option<String> {
+    let mut list: Value = serde_json::from_str(text).ok()?;
+    change(&mut list)?;
+    serde_json::to_string(&list).ok()
+}
+
+/// Answers for a server at which nothing happens after `until`.
+fn tell(words: &[&str], now: Timestamp, until: Timestamp) -> Option<String> {
     if let ["-n", _, "logs", _, "-c", container, flags @ ..] = words {
-        return Some(output(container, flags, now));
+        return Some(output(container, flags, now, until));
     }
     let document = match words {
         ["version", "--client", "-o", "json"] => VERSION,
@@ -33,10 +90,10 @@ pub fn answers(words: &[&str], now: Timestamp) -> Option<String> {
             _ => return None,
         },
         ["get", "--raw", path] if path.ends_with(":9101/proxy/metrics") => {
-            return Some(notifier::page(now));
+            return Some(notifier::page(now, until));
         }
         ["-n", _, "exec", _, "-c", _, "--", "tail", "-n", lines, ..] => {
-            return Some(notifier::server_log(lines.parse().ok()?, now));
+            return Some(notifier::server_log(lines.parse().ok()?, until));
         }
         _ => return None,
     };
@@ -45,14 +102,14 @@ pub fn answers(words: &[&str], now: Timestamp) -> Option<String> {
 }
 
 /// Answers `kubectl logs`. The server prints nothing: it writes its log into a file.
-fn output(container: &str, flags: &[&str], now: Timestamp) -> String {
+fn output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> String {
     if container != "slack-notifier" || flags.contains(&"--previous") {
         return String::new();
     }
     let flag = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
     let since = flag("--since-time=").and_then(|text| text.parse().ok());
     let since = since.unwrap_or(now - SignedDuration::from_hours(24));
-    let text = notifier::output(since, now);
+    let text = notifier::output(since, now, until);
     let lines: Vec<&str> = text.lines().collect();
     let tail = flag("--tail=").and_then(|count| count.parse().ok());
     let skipped = lines.len().saturating_sub(tail.unwrap_or(lines.len()));

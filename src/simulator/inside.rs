@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Scenario;
 use crate::domain::hops::{Connection, Resolution};
 use crate::domain::rpc::{Answer, Listener};
 
@@ -16,16 +17,24 @@ pub(super) const BIND_ACK: &[u8] =
     \xd0\x16\xd0\x16\xc5\x1b\x00\x00\x05\x001688\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\
     \x04\x5d\x88\x8a\xeb\x1c\xc9\x11\x9f\xe8\x08\x00\x2b\x10\x48\x60\x02\x00\x00\x00";
 
+/// Returns the address that the router in front of the simulated firewall forwards.
+pub fn public_address() -> IpAddr {
+    IpAddr::from(PUBLIC)
+}
+
 /// Returns what the resolvers say: inside the service's own address, outside the public one.
 pub fn resolutions(service: IpAddr) -> Vec<Resolution> {
     vec![
         Resolution::new("the system's resolver", true, Ok(vec![service])),
-        Resolution::new("192.0.2.53", false, Ok(vec![IpAddr::from(PUBLIC)])),
+        Resolution::new("192.0.2.53", false, Ok(vec![public_address()])),
     ]
 }
 
-/// Connects to the server and hears its answer.
-pub fn greet() -> (Connection, Option<Answer>) {
+/// Connects to the server and hears its answer, if there is one. Nobody has to wait for silence.
+pub fn greet(scenario: Scenario) -> (Connection, Option<Answer>) {
+    if scenario == Scenario::BackendDead {
+        return (Connection::Silent { seconds: 3 }, None);
+    }
     let took = Duration::from_millis(1);
     (
         Connection::Open { took },

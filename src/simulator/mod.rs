@@ -308,6 +308,11 @@ pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
     store::reset(directory)
 }
 
+/// Returns the condition of the saved box, or that of a new one.
+pub fn saved_scenario(directory: &Path) -> Scenario {
+    store::saved_scenario(directory).unwrap_or_default()
+}
+
 /// Forgets a history that tells of another box than the one that would be started now: nothing in it ever happened to
 /// that one. Not while another run uses the directory.
 pub fn forget_stale_history(

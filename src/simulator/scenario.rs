@@ -21,7 +21,7 @@ pub const HTTPS6: u32 = 1_763_000_005;
 pub enum Scenario {
     /// Neither the NAT rule nor the filter rule exists.
     Absent,
-    /// As [`Scenario::Open`], but nobody listens behind the firewall.
+    /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nobody answers there.
     BackendDead,
     /// Both rules are disabled.
     Closed,

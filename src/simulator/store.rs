@@ -13,6 +13,7 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use serde::{Deserialize, Serialize};
 
 use super::SimulatorError;
+use super::scenario::Scenario;
 use super::world::World;
 use crate::journal::Journal;
 
@@ -201,6 +202,23 @@ impl Store {
         };
         write().map(drop).map_err(|why| at(&path, why))
     }
+}
+
+/// Reads the scenario of the saved world alone; `None` without one that can be read.
+pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
+    #[derive(Deserialize)]
+    struct Saved {
+        world: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        scenario: Scenario,
+    }
+    let mut text = Vec::new();
+    let file = File::open(directory.join(STATE)).ok()?;
+    file.take(LARGEST).read_to_end(&mut text).ok()?;
+    let saved: Saved = serde_json::from_slice(&text).ok()?;
+    Some(saved.world.scenario)
 }
 
 /// Forgets the state of the box in this directory, and keys that cannot be read. Says whether there was a state.

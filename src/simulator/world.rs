@@ -329,6 +329,10 @@ impl World {
         let Some(states) = self.pf.open(&passage, self.now) else {
             return false;
         };
+        if self.nobody_answers(service) {
+            // The states wait for an answer until pf forgets them.
+            return true;
+        }
         let interface = passage.interfaces.0.to_owned();
         let flow = states.0;
         self.flows.insert(
@@ -343,6 +347,11 @@ impl World {
         let delay = self.random.between(12, 90);
         self.schedule(delay, Event::Step(flow, Step::Handshake));
         true
+    }
+
+    /// Says whether the server behind the firewall is gone: no node announces its address then.
+    fn nobody_answers(&self, service: Service) -> bool {
+        self.scenario == Scenario::BackendDead && matches!(service, Service::Kms | Service::KmsLan)
     }
 
     fn step(&mut self, id: u64, step: Step) {

@@ -15,7 +15,7 @@ pub struct View {
     pub schema: &'static str,
     /// The firewall it is about; `None` for answers that need none.
     pub firewall: Option<String>,
-    /// The firewall's time of the reading.
+    /// The firewall's time of the reading, in whole seconds.
     pub taken_at: Timestamp,
     /// The data of the schema.
     pub data: Value,
@@ -38,7 +38,8 @@ impl View {
         Ok(Self {
             schema,
             firewall: None,
-            taken_at,
+            // The firewall's own clock tells no more, and where it is ours that stands here, none should.
+            taken_at: Timestamp::from_second(taken_at.as_second()).unwrap_or(taken_at),
             data,
             items: None,
             human: Human::default(),

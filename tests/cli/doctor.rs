@@ -64,7 +64,13 @@ fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
 #[test]
 fn each_scenario_breaks_its_own_checks_and_no_other() {
     let expected: &[(&str, &[&str])] = &[
+        (
+            "backend-dead",
+            &["announcement", "endpoints", "notifier", "pod"],
+        ),
         ("closed", &[]),
+        ("denied", &["pf"]),
+        ("disk-full", &["free-space"]),
         ("drifted", &["caps", "pending-changes"]),
         ("half", &["pair"]),
         ("half-filter", &["pair"]),
@@ -73,6 +79,7 @@ fn each_scenario_breaks_its_own_checks_and_no_other() {
         ("pass-association", &["association", "caps"]),
         ("pf-disabled", &["pf"]),
         ("php-missing", &["php"]),
+        ("table-missing", &["caps-loadable", "expiry", "table"]),
         ("uncapped", &["caps"]),
     ];
     for (scenario, wrong) in expected {
@@ -111,7 +118,6 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
     for (check, result) in [
         ("ssh-login", "wrong"),
         ("ssh-host-key", "unknown"),
-        ("firewall", "unknown"),
         ("alias", "unknown"),
         ("service", "ok"),
         ("address", "ok"),
@@ -127,17 +133,57 @@ fn a_firewall_that_is_away_hides_nothing_of_the_cluster() {
 }
 
 #[test]
+fn a_firewall_that_is_away_leaves_every_check_of_it_in_its_place() {
+    let healthy = TestEnvironment::new().demo(&["doctor", "-o", "json"]);
+    let away = without_firewall().run(&["doctor", "-o", "json"]);
+    let (healthy, checks) = (results(&healthy, "findings"), results(&away, "findings"));
+    let names = |results: &BTreeMap<String, String>| results.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&healthy), names(&checks), "{away}");
+    for check in [
+        "ssh-speed",
+        "pfsense-version",
+        "php",
+        "pf",
+        "table",
+        "expiry",
+        "limits",
+        "clock",
+        "free-space",
+        "ha",
+        "pair",
+        "caps",
+        "leftovers",
+        "wan",
+        "alias",
+    ] {
+        assert_eq!(checks[check], "unknown", "{check}: {away}");
+    }
+    let wrong: Vec<&String> = checks
+        .iter()
+        .filter(|(_, result)| *result == "wrong")
+        .map(|(check, _)| check)
+        .collect();
+    assert_eq!(wrong, ["ssh-login"], "{away}");
+    let shown: serde_json::Value = serde_json::from_str(&away.stdout).expect("JSON");
+    let at = shown["taken_at"].as_str().expect("a time");
+    assert_eq!(at.len(), "2026-03-01T12:21:34Z".len(), "{at}");
+}
+
+#[test]
 fn each_fault_of_a_cluster_is_found_where_it_is() {
     let cases: &[(&str, &[&str])] = &[
         ("two-pods", &[]),
         ("no-pod", &["announcement", "endpoints", "notifier", "pod"]),
-        ("notready", &["announcement", "endpoints", "pod"]),
+        (
+            "notready",
+            &["announcement", "endpoints", "notifier", "pod"],
+        ),
         (
             "crashloop",
             &["announcement", "endpoints", "notifier", "pod"],
         ),
         ("no-endpoints", &["announcement", "endpoints"]),
-        ("etp-cluster", &["service"]),
+        ("etp-cluster", &["notifier", "service"]),
         ("wrong-lb-ip", &["address"]),
         ("no-lb-ip", &["address"]),
         ("other-node", &["announcement"]),
@@ -173,7 +219,7 @@ fn a_missing_right_costs_its_own_check_alone() {
         ("get:services", &["service", "address"]),
         ("list:endpointslices", &["endpoints"]),
         ("list:servicel2statuses", &["announcement"]),
-        ("list:pods", &["pod", "notifier"]),
+        ("list:pods", &["pod"]),
     ];
     for (denied, unknown) in cases {
         let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
@@ -190,16 +236,49 @@ fn a_missing_right_costs_its_own_check_alone() {
             assert_eq!(results[check], expected, "{denied}: {check}: {outcome}");
         }
         assert!(
-            outcome.stdout.contains("may not look at that"),
+            outcome.stdout.contains("this login may not "),
             "{denied}: {outcome}"
         );
         assert_eq!(results["kubectl-rights"], "wrong", "{denied}: {outcome}");
     }
-    let Some(cluster) = FakeCluster::start(&["--deny", "get:pods/log"]) else {
-        return;
-    };
-    let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
-    assert!(outcome.stdout.contains("get pods/log in kms"), "{outcome}");
+}
+
+#[test]
+fn every_right_is_asked_for_and_told_with_the_commands_that_need_it() {
+    for (denied, told, result) in [
+        ("get:pods/log", "get pods/log in kms", "wrong"),
+        ("get:pods/proxy", "`notifier metrics`", "wrong"),
+        ("get:pods", "get pods in kms", "wrong"),
+        ("list:events", "list events in kms", "wrong"),
+        // The manifest grants it on request alone.
+        ("create:pods/exec", "`notifier logs --server`", "ok"),
+    ] {
+        let Some(cluster) = FakeCluster::start(&["--deny", denied]) else {
+            return;
+        };
+        let outcome = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let results = results(&outcome, "findings");
+        assert_eq!(results["kubectl-rights"], result, "{denied}: {outcome}");
+        assert!(outcome.stdout.contains(told), "{denied}: {outcome}");
+    }
+}
+
+#[test]
+fn the_notifier_is_judged_as_notifier_status_judges_it() {
+    for (arguments, code, result) in [
+        (["--scenario", "two-pods"], 0, "ok"),
+        (["--scenario", "metrics-down"], 3, "wrong"),
+        (["--deny", "get:pods/log"], 8, "unknown"),
+    ] {
+        let Some(cluster) = FakeCluster::start(&arguments) else {
+            return;
+        };
+        let status = with_cluster(&cluster).run(&["notifier", "status"]);
+        assert_eq!(status.code, Some(code), "{arguments:?}: {status}");
+        let doctor = with_cluster(&cluster).run(&["doctor", "-o", "json"]);
+        let results = results(&doctor, "findings");
+        assert_eq!(results["notifier"], result, "{arguments:?}: {doctor}");
+    }
 }
 
 #[test]
@@ -324,6 +403,7 @@ fn leftovers_are_removed_through_the_procedure() {
         .clone();
     assert_eq!(done["outcome"], "done", "{done:#}");
     let entry = done["id"].as_str().expect("an id");
+    assert!(done["undo"].is_null(), "{done:#}");
     let told = environment.demo(&["history", entry]).success();
     assert!(told.contains("doctor --clean"), "{told}");
     let stale = environment.demo(&["apply", plan, "--yes"]).fails_with(6);
@@ -339,6 +419,9 @@ fn leftovers_are_removed_through_the_procedure() {
         .demo(&["doctor", "--clean", "--yes", "-o", "json"])
         .json();
     assert_eq!(again["data"]["outcome"], "nothing-to-do");
+    // With nothing to do nobody is needed who confirms it.
+    let alone = environment.demo(&["doctor", "--clean"]).success();
+    assert!(alone.contains("Nothing to do"), "{alone}");
 }
 
 #[test]

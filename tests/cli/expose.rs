@@ -302,7 +302,8 @@ fn nothing_to_do_is_proven_as_well() {
     let outcome = environment.demo(&["expose", "restore", "--verify", "--yes"]);
     assert_eq!(outcome.code, Some(3), "{outcome}");
     assert!(
-        outcome.stdout.contains("Nothing to do") && outcome.stdout.contains("nobody listens"),
+        outcome.stdout.contains("Nothing to do")
+            && outcome.stdout.contains("nobody answers behind"),
         "{outcome}"
     );
 }

@@ -279,8 +279,12 @@ fn every_changing_command_hands_over_to_the_procedure() {
         let code = code(&text);
         let takes_flags = code.contains("flags: Flags") || code.contains("Flags {");
         if takes_flags {
-            let hands_over =
-                code.contains("procedure::change(") || code.contains("procedure::apply(");
+            let ways = [
+                "procedure::change(",
+                "procedure::change_if_needed(",
+                "procedure::apply(",
+            ];
+            let hands_over = ways.iter().any(|way| code.contains(way));
             assert!(hands_over, "{}", path.display());
         }
     }

@@ -134,7 +134,10 @@ fn what_cannot_be_read_is_said() {
     for (arguments, words) in [
         (["--deny", "get:pods/proxy"], "pods/proxy"),
         (["--scenario", "metrics-down"], "cannot reach the pod"),
-        (["--deny", "list:pods,list:endpointslices"], "may not look"),
+        (
+            ["--deny", "list:pods,list:endpointslices"],
+            "may not list pods in kms",
+        ),
     ] {
         let Some(cluster) = FakeCluster::start(&arguments) else {
             return;

@@ -168,13 +168,63 @@ fn the_exit_code_follows_the_expectation() {
     assert!(wrong.fails_with(2).contains("open"));
 }
 
+/// The demo's dead server is dead wherever one looks; from outside it is in tests/cli/verify_external.rs.
+#[test]
+fn a_dead_server_is_dead_on_every_hop_behind_the_firewall() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "backend-dead");
+    let outcome = environment.demo(&["verify", "-o", "json"]);
+    assert_eq!(outcome.code, Some(3), "{outcome}");
+    let hops = results(&outcome, "hops");
+    for check in ["pf", "nat", "filter", "caps", "service"] {
+        assert_eq!(hops[check], "ok", "{check}: {outcome}");
+    }
+    for check in ["announcement", "endpoints", "pod"] {
+        assert_eq!(hops[check], "wrong", "{check}: {outcome}");
+    }
+    assert_eq!(hops["connect"], "unknown", "{outcome}");
+    let status = environment.demo(&["status", "-o", "json"]).json();
+    let sources = status["data"]["states"]["sources"].as_array().unwrap();
+    assert!(!sources.is_empty(), "{status:#}");
+    assert!(
+        sources.iter().all(|source| source["established"] == 0),
+        "{status:#}"
+    );
+    // The condition is kept with the box, and so is the cluster's.
+    let kept = TestEnvironment::command(&environment, &["--demo", "verify", "-o", "json"])
+        .env_remove("KMSCTL_DEMO_SCENARIO")
+        .output()
+        .expect("kmsctl runs");
+    let shown: serde_json::Value = serde_json::from_slice(&kept.stdout).expect("JSON");
+    assert_eq!(
+        shown["data"]["hops"],
+        outcome_json(&outcome)["data"]["hops"]
+    );
+}
+
+fn outcome_json(outcome: &Outcome) -> serde_json::Value {
+    serde_json::from_str(&outcome.stdout).expect("JSON")
+}
+
 #[test]
 fn a_firewall_that_cannot_answer_leaves_no_verdict() {
     let denied = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "denied");
     let outcome = denied.demo(&["verify", "-o", "json"]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     assert_eq!(verdict(&outcome), "inconclusive");
-    assert_eq!(results(&outcome, "hops")["nat"], "unknown", "{outcome}");
+    let hops = results(&outcome, "hops");
+    assert_eq!(hops["nat"], "unknown", "{outcome}");
+    // That pf may not be asked is proven, and says nothing about what it does.
+    assert_eq!(hops["pf"], "wrong", "{outcome}");
+    assert!(outcome.stdout.contains("Log in as admin"), "{outcome}");
+    for expect in ["open", "closed"] {
+        let outcome = denied.demo(&["verify", "--expect", expect]);
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+    }
+    let missing = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
+    let missing = missing.demo(&["verify", "-o", "json"]);
+    let hops = results(&missing, "hops");
+    assert_eq!(hops["table"], "wrong", "{missing}");
+    assert_eq!(verdict(&missing), "open", "{missing}");
     let away = TestEnvironment::new()
         .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
         .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
@@ -183,6 +233,47 @@ fn a_firewall_that_cannot_answer_leaves_no_verdict() {
         .variable("KMSCTL_SERVICE_PORT", closed_port().to_string());
     let away = away.run(&["verify"]);
     assert_eq!(away.code, Some(5), "{away}");
+}
+
+#[test]
+fn a_firewall_that_is_away_hides_none_of_the_other_hops() {
+    let Some(cluster) = FakeCluster::start(&[]) else {
+        return;
+    };
+    let service = Service::start(Manner::Ack);
+    let name = NameServer::start(Some(&["203.0.113.7"]));
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_FIREWALL_PORT", closed_port().to_string())
+        .variable("KMSCTL_FIREWALL_TRANSPORT", "russh")
+        .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+        .variable("KMSCTL_SERVICE_PORT", service.port.to_string())
+        .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "203.0.113.7")
+        .variable("KMSCTL_VERIFY_RESOLVERS", name.address.to_string())
+        .variable(
+            "KMSCTL_CLUSTER_KUBECONFIG",
+            cluster.kubeconfig().display().to_string(),
+        )
+        .without("KMSCTL_DEMO_NOW");
+    let away = environment.run(&["verify", "-o", "json"]);
+    assert_eq!(away.code, Some(5), "{away}");
+    assert!(away.stderr.contains("There is no key"), "{away}");
+    let hops = results(&away, "hops");
+    for check in [
+        "dns",
+        "dns-aaaa",
+        "announcement",
+        "endpoints",
+        "pod",
+        "connect",
+        "speaks",
+    ] {
+        assert_eq!(hops[check], "ok", "{check}: {away}");
+    }
+    for check in ["wan", "pf", "nat", "filter", "caps", "table", "alias"] {
+        assert_eq!(hops[check], "unknown", "{check}: {away}");
+    }
+    assert_eq!(verdict(&away), "inconclusive");
 }
 
 #[test]

@@ -110,6 +110,21 @@ fn the_demo_is_proven_by_both_ends_in_every_condition() {
 }
 
 #[test]
+fn a_missing_table_is_a_note_and_costs_no_verdict() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "table-missing");
+    let outcome = environment.demo(&["verify", "--external", "-o", "json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(json["data"]["verdict"], "open", "{outcome}");
+    let warnings = json["warnings"].as_array().unwrap();
+    let told = "Whether a vantage is blocked: unknown, as the table virusprot does not exist.";
+    assert!(
+        warnings.iter().any(|warning| warning["message"] == told),
+        "{outcome}"
+    );
+}
+
+#[test]
 fn a_blocked_vantage_of_the_demo_proves_nothing() {
     let environment = TestEnvironment::new();
     let state = environment
@@ -186,6 +201,114 @@ fn nodes_that_connect_prove_nothing_the_firewall_did_not_see() {
 }
 
 #[test]
+fn nodes_beyond_the_wanted_number_are_cut() {
+    let served = Served::start("open");
+    let (url, asked) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            // The third never comes to an end: nobody waits for it.
+            let seen = r#"[{"time":0.03,"address":"192.0.2.1"}]"#;
+            let body = format!(
+                r#"{{"us1.node.check-host.net":null,"de1.node.check-host.net":{seen},"jp1.node.check-host.net":{seen}}}"#
+            );
+            (200, body)
+        }
+    });
+    let environment = with_service(&served, &url).variable("KMSCTL_VANTAGES_PUBLIC_NODES", "2");
+    let outcome = environment.run(&["verify", "--external", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let vantages = json["data"]["vantages"].as_array().unwrap();
+    let names: Vec<&str> = vantages
+        .iter()
+        .filter_map(|one| one["node"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["de1.node.check-host.net", "jp1.node.check-host.net"],
+        "{outcome}"
+    );
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked[0], "/check-tcp?host=192.0.2.1:1688&max_nodes=2");
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+/// A node with an address of the inside is a hairpin, whatever its neighbours are.
+#[test]
+fn each_node_is_where_its_own_address_is() {
+    let served = Served::start("open");
+    let (url, _) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted().replace("203.0.113.2", "10.0.10.7"))
+        } else {
+            (200, results(r#"[{"time":0.03,"address":"192.0.2.1"}]"#))
+        }
+    });
+    let outcome = with_service(&served, &url).run(&["verify", "--external", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let vantages = json["data"]["vantages"].as_array().unwrap();
+    for one in vantages {
+        let place = if one["node"] == "de1.node.check-host.net" {
+            "inside"
+        } else {
+            "outside"
+        };
+        assert_eq!(one["place"]["where"], place, "{one:#}");
+    }
+}
+
+/// The firewall drops what the Internet sends it all the time; that proves nothing about a check service's nodes.
+#[test]
+fn nodes_that_fail_against_a_closed_firewall_prove_nothing() {
+    let served = Served::start("closed");
+    let (url, asked) = stub(|path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            (200, results(r#"[{"error":"Connection timed out"}]"#))
+        }
+    });
+    for arguments in [
+        ["verify", "--external", "--expect", "closed", "-o", "json"].as_slice(),
+        &["verify", "--external", "-o", "json"],
+    ] {
+        let environment = with_service(&served, &url);
+        let outcome = environment.run(arguments);
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+        let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(json["data"]["verdict"], "inconclusive", "{outcome}");
+        assert_eq!(json["data"]["expected"], "closed", "{outcome}");
+        assert_eq!(json["data"]["quorum"]["inconclusive"], 1, "{outcome}");
+    }
+    let asked = asked.lock().unwrap();
+    assert!(
+        asked.iter().any(|path| path.contains("&node=")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn one_vantage_that_is_named_twice_tries_once() {
+    let outcome = TestEnvironment::new().demo(&[
+        "verify",
+        "--external",
+        "--from",
+        "vps",
+        "--from",
+        "vps",
+        "-o",
+        "json",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(
+        json["data"]["vantages"].as_array().map(Vec::len),
+        Some(1),
+        "{outcome}"
+    );
+    assert_eq!(json["data"]["quorum"]["open"], 1, "{outcome}");
+}
+
+#[test]
 fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
     let served = Served::start("open");
     let (url, asked) = stub(|path| {
@@ -234,7 +357,7 @@ fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
     let silence = format!("http://{}", mute.local_addr().unwrap());
     let mut services = vec![
         (nowhere, "cannot be reached"),
-        (silence, "cannot be reached"),
+        (silence, "did not answer in time"),
     ];
     for (status, body, told) in [
         (429, String::new(), "too many requests"),

@@ -1,5 +1,6 @@
 //! The simulated firewall of `--demo`, and what lies outside it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +59,20 @@ impl Context {
             .hint(format!("There are: {}.", names()))
         };
         Scenario::parse(name).map(Some).ok_or_else(unknown)
+    }
+
+    /// Returns the condition that the simulated firewall is in, or will be once it is started.
+    pub fn demo_condition(&self) -> Scenario {
+        let named = self.demo_scenario().ok().flatten();
+        named.unwrap_or_else(|| simulator::saved_scenario(&self.demo_directory()))
+    }
+
+    /// Returns the address that the public name should have, where that is known.
+    pub fn public_address(&self) -> Option<IpAddr> {
+        if self.demo {
+            return Some(simulator::inside::public_address());
+        }
+        self.settings.verify.public_address
     }
 
     /// Returns where the simulated firewall keeps its state.

@@ -1,11 +1,15 @@
-//! What `doctor` asks the cluster: kubectl's version, the rights of this login, and the notifier's container, beside what
+//! What `doctor` asks the cluster: kubectl's version, the rights of this login, and how the notifier is, beside what
 //! `verify` asks as well.
 
 use crate::commands::context::Context;
+use crate::commands::notifier::gather::{self, Wish};
 use crate::commands::verify::inside::{self, known};
 use crate::domain::findings::Finding;
+use crate::domain::findings::doctor::rights::{self, RIGHTS};
 use crate::domain::hops::{Cluster, Known};
-use crate::kubectl::{Kubectl, KubectlError};
+use crate::domain::pipeline::judge;
+use crate::kubectl::Kubectl;
+use crate::outside::all;
 
 /// What was found.
 pub struct Looked {
@@ -28,15 +32,16 @@ pub async fn look(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
                 .collect(),
         };
     };
-    let (version, rights, cluster) = tokio::join!(
+    let (version, rights, cluster, notifier) = tokio::join!(
         kubectl.version(),
         rights(context, kubectl),
         inside::cluster(context, Some(kubectl)),
+        notifier(context, kubectl),
     );
-    let notifier = cluster.as_ref().map(|cluster| notifier(context, cluster));
-    let mut findings = vec![program(context, known(version)), rights];
-    findings.extend(notifier);
-    Looked { cluster, findings }
+    Looked {
+        cluster,
+        findings: vec![program(context, known(version)), rights, notifier],
+    }
 }
 
 fn program(context: &Context, version: Known<String>) -> Finding {
@@ -60,85 +65,27 @@ fn program(context: &Context, version: Known<String>) -> Finding {
     }
 }
 
-/// Asks for every right that a command needs. `pods/log` is a subresource, and asked for as one.
+/// Asks for every right that a command needs, all at once. `pods/log` is a subresource, and asked for as one.
 async fn rights(context: &Context, kubectl: &Kubectl) -> Finding {
     let cluster = &context.settings.cluster;
-    let (ours, metallb) = (
-        cluster.namespace.as_str(),
-        cluster.metallb_namespace.as_str(),
-    );
-    let needed = [
-        (ours, "get", "services", None),
-        (ours, "list", "pods", None),
-        (ours, "get", "pods", Some("log")),
-        (ours, "list", "endpointslices.discovery.k8s.io", None),
-        (metallb, "list", "servicel2statuses.metallb.io", None),
-    ];
-    let ask = |(namespace, verb, resource, sub)| kubectl.may(namespace, verb, resource, sub);
-    let [services, pods, logs, slices, announcements] = needed.map(ask);
-    let answers = tokio::join!(services, pods, logs, slices, announcements);
-    let answers = [answers.0, answers.1, answers.2, answers.3, answers.4];
-    judge(
-        &needed.map(|(namespace, verb, resource, sub)| {
-            let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
-            format!("{verb} {resource}{sub} in {namespace}")
-        }),
-        answers,
-    )
+    let asked = RIGHTS.map(|right| async move {
+        let namespace = if right.metallb {
+            cluster.metallb_namespace.as_str()
+        } else {
+            cluster.namespace.as_str()
+        };
+        let answer = kubectl.may(namespace, right.verb, right.resource, right.subresource);
+        (right, namespace, known(answer.await))
+    });
+    rights::judge(&all(asked.into()).await)
 }
 
-fn judge(names: &[String], answers: [Result<bool, KubectlError>; 5]) -> Finding {
-    let check = "kubectl-rights";
-    let mut missing = Vec::new();
-    let mut trouble = None;
-    for (name, answer) in names.iter().zip(answers) {
-        match answer {
-            Ok(true) => {}
-            Ok(false) => missing.push(name.as_str()),
-            Err(error) => trouble = Some(error),
-        }
-    }
-    match (missing.as_slice(), trouble) {
-        ([], None) => Finding::ok(
-            check,
-            "This login may read everything that kmsctl asks for.",
-        ),
-        ([], Some(error)) => Finding::unknown(check, format!("Unknown: {error}.")).fix(error.fix()),
-        (missing, _) => Finding::wrong(
-            check,
-            format!("This login may not: {}.", missing.join("; ")),
-            "Ask for these rights, or use a login that has them (cluster.context).",
-        ),
-    }
-}
-
-fn notifier(context: &Context, cluster: &Cluster) -> Finding {
-    let (check, name) = ("notifier", &context.settings.cluster.names.notifier);
-    let pods = match &cluster.pods {
-        Ok(pods) => &pods.items,
-        Err(trouble) => return trouble.finding(check),
-    };
-    let mut told = Vec::new();
-    let mut alive = false;
-    for pod in pods {
-        let container = pod.container(name);
-        alive |= container.is_some_and(|container| container.ready);
-        let standing = container.map_or_else(
-            || format!("no container {name}"),
-            |container| format!("{name} {}", container.standing()),
-        );
-        told.push(format!("{}: {standing}", pod.metadata.name));
-    }
-    match (told.is_empty(), alive) {
-        (true, _) => Finding::wrong(check, "There is no pod.", "Look at the hop `pod`."),
-        (false, true) => Finding::ok(check, told.join("; ") + "."),
-        (false, false) => Finding::wrong(
-            check,
-            told.join("; ") + ".",
-            format!(
-                "Look at `kubectl -n {} logs POD -c {name} --previous`.",
-                context.settings.cluster.namespace
-            ),
-        ),
+/// Judges the notifier as `notifier status` does.
+async fn notifier(context: &Context, kubectl: &Kubectl) -> Finding {
+    let check = "notifier";
+    let gathered = gather::gather(context, kubectl, Wish::EVERYTHING).await;
+    match known(gathered) {
+        Ok(gathered) => judge(&gathered.evidence(&context.settings.cluster.names)).finding(check),
+        Err(trouble) => trouble.finding(check),
     }
 }

@@ -19,6 +19,8 @@ use crate::outside::all;
 
 /// Most pods that are asked: a deployment in a bad way can have very many.
 const MOST_PODS: usize = 8;
+/// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
+const LINES: usize = 10_000;
 /// Time between two looks at the numbers: more than a second, as they are whole seconds.
 const BETWEEN: Duration = Duration::from_millis(1_600);
 
@@ -29,6 +31,14 @@ pub struct Wish {
     pub lines: usize,
     /// Look at the numbers twice, and at what lies around.
     pub thorough: bool,
+}
+
+impl Wish {
+    /// All that can be known.
+    pub const EVERYTHING: Self = Self {
+        lines: LINES,
+        thorough: true,
+    };
 }
 
 /// What came back.

@@ -13,18 +13,11 @@ use crate::error::{Failure, Kind, Result};
 use crate::terminal::human::{bytes, count, span};
 use crate::terminal::{Human, Tone, View};
 
-/// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
-const LINES: usize = 10_000;
-
 /// Runs `kmsctl notifier status`. Fails with [`Kind::No`] when something is wrong, with [`Kind::Inconclusive`] when
 /// nobody can tell.
 pub async fn run(context: &Context) -> Result<()> {
     let kubectl = gather::cluster(context)?;
-    let wish = Wish {
-        lines: LINES,
-        thorough: true,
-    };
-    let asked = gather::gather(context, &kubectl, wish);
+    let asked = gather::gather(context, &kubectl, Wish::EVERYTHING);
     let gathered = Box::pin(gather::uninterrupted(context, asked)).await?;
     let now = gathered.now;
     let report = judge(&gathered.evidence(&context.settings.cluster.names));
@@ -49,30 +42,20 @@ pub async fn run(context: &Context) -> Result<()> {
 }
 
 fn conclude(report: &Report) -> Result<()> {
-    let wrong: Vec<&str> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.result == Outcome::Wrong)
-        .map(|finding| finding.check)
-        .collect();
-    match report.health {
-        Health::Dead | Health::Behind => Err(Failure::new(
+    match (report.outcome(), report.health) {
+        (_, Health::Dead | Health::Behind) => Err(Failure::new(
             Kind::No,
             format!("The notifier is {}: {}.", report.health.name(), report.why),
         )),
-        _ if !wrong.is_empty() => {
-            let mut names = wrong;
-            names.dedup();
-            Err(Failure::new(
-                Kind::No,
-                format!("Something is wrong: {}.", names.join(", ")),
-            ))
-        }
-        Health::Unknown => Err(Failure::new(
+        (Outcome::Wrong, _) => Err(Failure::new(
+            Kind::No,
+            format!("Something is wrong: {}.", report.faults().join(", ")),
+        )),
+        (_, Health::Unknown) => Err(Failure::new(
             Kind::Inconclusive,
             format!("Nobody can tell how the notifier is: {}.", report.why),
         )),
-        Health::Ok | Health::Idle => Ok(()),
+        (_, Health::Ok | Health::Idle) => Ok(()),
     }
 }
 

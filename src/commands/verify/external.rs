@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::report;
-use super::vantage::{self, Prepared};
-use crate::commands::context::{Context, Session, interrupted, needed};
+use super::vantage::{self, Prepared, Times};
+use crate::commands::context::{Context, Session, interrupted, needed, wanted};
 use crate::commands::expose;
 use crate::domain::blocked::is_private;
 use crate::domain::configured::Configured;
@@ -161,8 +161,7 @@ pub async fn prove_over(
 struct Run<'a> {
     context: &'a Context,
     chosen: Vec<&'a Vantage>,
-    /// No attempt begins after this.
-    deadline: Instant,
+    times: Times,
 }
 
 /// The vantages, logged in to, and what this machine is told about the public name.
@@ -174,10 +173,14 @@ struct Far {
 
 impl<'a> Run<'a> {
     fn new(context: &'a Context, chosen: Vec<&'a Vantage>) -> Self {
+        let now = Instant::now();
         Self {
             context,
             chosen,
-            deadline: Instant::now() + WHOLE - TAIL,
+            times: Times {
+                deadline: now + WHOLE - TAIL,
+                end: now + WHOLE - READING,
+            },
         }
     }
 
@@ -202,7 +205,7 @@ impl<'a> Run<'a> {
     /// Asks what is configured; no longer than the vantages may try.
     async fn configured(&self, session: &mut Session) -> Fact<Configured> {
         let asked = self.context.ask_over(session, &[Question::Configured]);
-        match timeout_at(self.deadline + TAIL - READING, asked).await {
+        match timeout_at(self.times.end, asked).await {
             Ok(Ok(reading)) => reading.configured,
             Ok(Err(_)) | Err(_) => Err(FactError::NotAsked),
         }
@@ -227,7 +230,7 @@ impl<'a> Run<'a> {
             .iter()
             .zip(&far.prepared)
             .map(|(vantage, prepared)| {
-                vantage::try_out(context, vantage, prepared, &before, target, self.deadline)
+                vantage::try_out(context, vantage, prepared, &before, target, self.times)
             });
         let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
         let both = uninterrupted(both).await;
@@ -245,6 +248,13 @@ impl<'a> Run<'a> {
         let exposure = expose::assess(context, &before, &mut Vec::new())?;
         reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
         let after = expose::assess(context, &reading, &mut warnings)?;
+        // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
+        // would shut out as well.
+        wanted(
+            &reading.table,
+            "Whether a vantage is blocked",
+            &mut warnings,
+        );
         let end = compare(context, (&before, &exposure), (&reading, &after))?;
         let expected = request
             .expect
@@ -277,14 +287,9 @@ fn names_of(
     prepared: &[Prepared],
 ) -> Names {
     let told = prepared.iter().flat_map(Prepared::told).cloned();
-    let configured = context
-        .settings
-        .verify
-        .public_address
-        .filter(|_| !context.demo);
     Names {
         host: context.settings.service.host.clone(),
-        expected: configured.or_else(|| outside_address(before)),
+        expected: context.public_address().or_else(|| outside_address(before)),
         resolved: resolved.into_iter().chain(told).collect(),
     }
 }
@@ -309,7 +314,7 @@ fn compare(
             exposure,
             filter: needed(&reading.rules)?,
             states: needed(&reading.states)?,
-            table: needed(&reading.table)?,
+            table: reading.table.as_deref().ok(),
         })
     }
     let before = side(before, exposure_before)?;

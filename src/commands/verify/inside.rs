@@ -6,7 +6,7 @@ use crate::domain::hops::{Cluster, Connection, Known, Resolution, Trouble};
 use crate::domain::rpc::Answer;
 use crate::inside::{resolver, service};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::simulator;
+use crate::simulator::{self, Scenario};
 
 /// Everything that is seen from inside.
 pub struct Inside {
@@ -40,10 +40,11 @@ pub async fn gather(context: &Context) -> Inside {
 pub fn kubectl(context: &Context) -> Option<Kubectl> {
     let cluster = &context.settings.cluster;
     if context.demo {
-        return Some(Kubectl::Simulated(
-            simulator::cluster::answers,
-            context.clock,
-        ));
+        let answers = match context.demo_condition() {
+            Scenario::BackendDead => simulator::cluster::answers_without_server,
+            _ => simulator::cluster::answers,
+        };
+        return Some(Kubectl::Simulated(answers, context.clock));
     }
     cluster.configured.then(|| Kubectl::new(cluster))
 }
@@ -79,7 +80,7 @@ const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
 
 async fn greet(context: &Context) -> (Connection, Option<Answer>) {
     if context.demo {
-        return simulator::inside::greet();
+        return simulator::inside::greet(context.demo_condition());
     }
     let target = &context.settings.service;
     service::greet((target.address, target.port).into()).await
@@ -109,5 +110,6 @@ pub fn known<T>(answer: Result<T, KubectlError>) -> Known<T> {
     answer.map_err(|error| Trouble {
         why: error.to_string(),
         fix: Some(error.fix().to_owned()),
+        fault: false,
     })
 }

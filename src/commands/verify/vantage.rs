@@ -24,6 +24,15 @@ use crate::terminal::prompt;
 /// How long a vantage's SSH server may take.
 const LOGIN: Duration = Duration::from_secs(6);
 
+/// Until when a run may do what.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// No attempt begins after this.
+    pub(super) deadline: Instant,
+    /// Every attempt is over by then.
+    pub(super) end: Instant,
+}
+
 /// A vantage that is ready, or what it lacks.
 pub(super) enum Prepared {
     /// Logged in, and what it was told about the public name.
@@ -107,7 +116,7 @@ pub(super) async fn try_out(
     prepared: &Prepared,
     before: &Reading,
     target: Option<SocketAddr>,
-    deadline: Instant,
+    times: Times,
 ) -> Vec<Observation> {
     let mut blank = blank(vantage);
     if let Prepared::Ssh(Err(error)) = prepared {
@@ -149,7 +158,8 @@ pub(super) async fn try_out(
         name: &vantage.name,
         target,
         control: vantage.control.as_ref(),
-        deadline,
+        deadline: times.deadline,
+        end: times.end,
         // One attempt shows what there is to see; more would take time and prove nothing.
         only_one: match blank.place {
             _ if blocked => Some("it is in the table of blocked addresses"),
@@ -161,7 +171,7 @@ pub(super) async fn try_out(
     };
     match (&vantage.kind, prepared) {
         (Kind::CheckHost { url, nodes }, _) => {
-            nodes_of(&blank, check_host::check(url, *nodes, task).await)
+            nodes_of(&blank, around, check_host::check(url, *nodes, task).await)
         }
         (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
         _ => vec![observed(blank, local::try_out(task).await)],
@@ -192,9 +202,10 @@ fn observed(blank: Observation, tried: Tried) -> Observation {
     }
 }
 
-/// Makes an observation of each node; a service that fails is trouble.
+/// Makes an observation of each node; a service that fails is trouble. Each node is where its own address is.
 fn nodes_of(
     blank: &Observation,
+    around: Surroundings<'_>,
     checked: std::result::Result<(Vec<check_host::Node>, Option<String>), check_host::CheckError>,
 ) -> Vec<Observation> {
     let (nodes, short) = match checked {
@@ -221,6 +232,7 @@ fn nodes_of(
                 .then(|| "the service had no result in time".to_owned());
             Observation {
                 node: Some(node.name),
+                place: place::by_address(node.address, around),
                 address: node.address,
                 attempts: node.attempts,
                 control: node.control,

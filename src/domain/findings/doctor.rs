@@ -8,13 +8,14 @@ use crate::domain::configured::Configured;
 use crate::domain::expiry::Expiry;
 use crate::domain::exposure::Exposure;
 use crate::domain::freebsd::Carp;
-use crate::domain::hops::Known;
 use crate::domain::hops::reply::within;
+use crate::domain::hops::{Known, Trouble, gate};
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::service::Service;
 
 mod left;
 pub mod login;
+pub mod rights;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -36,9 +37,9 @@ pub struct Facts<'a> {
     /// What is exposed.
     pub service: &'a Service,
     /// The firewall's clock minus this machine's, in seconds.
-    pub clock_offset: i64,
+    pub clock_offset: Known<i64>,
     /// How long the round trip with all questions took.
-    pub round_trip: Duration,
+    pub round_trip: Known<Duration>,
     /// What config.xml says.
     pub configured: Known<&'a Configured>,
     /// The exposure.
@@ -47,8 +48,8 @@ pub struct Facts<'a> {
     pub info: Known<&'a Info>,
     /// pf's limits.
     pub limits: Known<&'a Limits>,
-    /// Number of entries of the overload table.
-    pub entries: Known<u64>,
+    /// Number of entries of the overload table; `None` where it does not exist.
+    pub entries: Known<Option<u64>>,
     /// What ages them.
     pub expiry: Known<Expiry>,
     /// `net.pf.request_maxcount`.
@@ -59,6 +60,30 @@ pub struct Facts<'a> {
     pub carp: &'a [Carp],
     /// Files of ours in /etc/cron.d.
     pub armed: Known<&'a [String]>,
+}
+
+impl<'a> Facts<'a> {
+    /// Makes the facts of a firewall that could not be asked at all.
+    pub fn unseen(service: &'a Service, trouble: &Trouble) -> Self {
+        fn none<T>(trouble: &Trouble) -> Known<T> {
+            Err(trouble.clone())
+        }
+        Self {
+            service,
+            clock_offset: none(trouble),
+            round_trip: none(trouble),
+            configured: none(trouble),
+            exposure: none(trouble),
+            info: none(trouble),
+            limits: none(trouble),
+            entries: none(trouble),
+            expiry: none(trouble),
+            request_limit: none(trouble),
+            free_space: none(trouble),
+            carp: &[],
+            armed: none(trouble),
+        }
+    }
 }
 
 /// Judges everything about the firewall itself.
@@ -84,11 +109,12 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 fn speed(facts: &Facts<'_>) -> Finding {
-    let told = format!(
-        "Every question in one round trip, within {}.",
-        within(facts.round_trip)
-    );
-    if facts.round_trip > Duration::from_secs(5) {
+    let took = match &facts.round_trip {
+        Ok(took) => *took,
+        Err(trouble) => return trouble.finding("ssh-speed"),
+    };
+    let told = format!("Every question in one round trip, within {}.", within(took));
+    if took > Duration::from_secs(5) {
         return Finding::wrong(
             "ssh-speed",
             told,
@@ -128,13 +154,14 @@ fn php(facts: &Facts<'_>) -> Finding {
     let check = "php";
     let php = match &facts.configured {
         Ok(configured) => &configured.system.php,
-        Err(trouble) => {
+        Err(trouble) if trouble.fault => {
             return Finding::wrong(
                 check,
                 format!("The configuration cannot be read: {}.", trouble.why),
                 "Log in as admin or root (or set firewall.become), and let firewall.paths.php name PHP's path.",
             );
         }
+        Err(trouble) => return trouble.finding(check),
     };
     let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
     let told = format!("PHP {php} runs pfSense's own code and read config.xml.");
@@ -172,7 +199,7 @@ fn pf(facts: &Facts<'_>) -> Finding {
         .as_ref()
         .is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
-        Err(trouble) => trouble.finding("pf"),
+        Err(trouble) => trouble.finding_itself("pf", gate::UNREADABLE),
         Ok(info) if !info.enabled => Finding::wrong(
             "pf",
             "pf is disabled: nothing is filtered, and nothing is translated.",
@@ -188,14 +215,8 @@ fn pf(facts: &Facts<'_>) -> Finding {
 }
 
 fn table(facts: &Facts<'_>) -> Finding {
-    let name = facts.service.table.as_str();
-    match &facts.entries {
-        Err(trouble) => trouble.finding("table"),
-        Ok(count) => Finding::ok(
-            "table",
-            format!("The table {name} is there, with {count} entries."),
-        ),
-    }
+    let exposure = facts.exposure.as_ref().ok().copied();
+    gate::table(facts.service, &facts.entries, exposure)
 }
 
 fn expiry(facts: &Facts<'_>) -> Finding {
@@ -219,7 +240,10 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         Expiry::None => Finding::wrong(
             "expiry",
             told,
-            "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 virusprot",
+            format!(
+                "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}",
+                facts.service.table.as_str()
+            ),
         ),
         Expiry::Unknown { .. } => Finding::unknown("expiry", told),
     }
@@ -234,7 +258,10 @@ fn limits(facts: &Facts<'_>) -> Finding {
     let used = [
         ("states", info.states),
         ("src-nodes", info.source_nodes),
-        ("table-entries", facts.entries.as_ref().ok().copied()),
+        (
+            "table-entries",
+            facts.entries.as_ref().ok().copied().flatten(),
+        ),
     ];
     let (mut told, mut full) = (Vec::new(), Vec::new());
     for (name, used) in used {
@@ -264,7 +291,7 @@ fn limits(facts: &Facts<'_>) -> Finding {
 fn requests(facts: &Facts<'_>) -> Finding {
     let check = "request-limit";
     match (&facts.request_limit, &facts.entries) {
-        (Ok(limit), Ok(entries)) if entries >= limit => Finding::wrong(
+        (Ok(limit), Ok(Some(entries))) if entries >= limit => Finding::wrong(
             check,
             format!(
                 "The table has {entries} entries, but pf answers no request for more than {limit} (net.pf.request_maxcount)."
@@ -280,7 +307,10 @@ fn requests(facts: &Facts<'_>) -> Finding {
 }
 
 fn clock(facts: &Facts<'_>) -> Finding {
-    let offset = facts.clock_offset;
+    let offset = match &facts.clock_offset {
+        Ok(offset) => *offset,
+        Err(trouble) => return trouble.finding("clock"),
+    };
     let told = match offset {
         0 => "The clocks of the firewall and of this machine agree.".to_owned(),
         _ => format!(
@@ -304,7 +334,10 @@ fn space(facts: &Facts<'_>) -> Finding {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
-    let told = format!("{} MiB are free below /cf/conf.", free >> 20);
+    let told = match free >> 20 {
+        0 => format!("{} KiB are free below /cf/conf.", free >> 10),
+        mebibytes => format!("{mebibytes} MiB are free below /cf/conf."),
+    };
     if free >= FREE_SPACE {
         return Finding::ok("free-space", told);
     }

@@ -243,10 +243,10 @@ fn endpoints(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     if !ready.is_empty() {
         return Finding::ok("endpoints", format!("Ready: {}.", ready.join(", ")));
     }
-    let told = if all.is_empty() {
-        format!("The Service {name} has no endpoint.")
-    } else {
-        format!("None of the {} endpoints of {name} is Ready.", all.len())
+    let told = match all.len() {
+        0 => format!("The Service {name} has no endpoint."),
+        1 => format!("The only endpoint of {name} is not Ready."),
+        several => format!("None of the {several} endpoints of {name} is Ready."),
     };
     Finding::wrong(
         "endpoints",

@@ -3,17 +3,21 @@
 
 use std::net::IpAddr;
 
-use super::{Evidence, Expected, Trouble};
+use super::{Evidence, Expected, Known, Trouble};
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::findings::Finding;
+use crate::domain::service::Service;
 
+/// How a pf that cannot be asked is told.
+pub const UNREADABLE: &str = "pf cannot be asked";
+const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
-/// Judges the hops `pf`, `nat`, `filter`, `caps` and `alias`. Without `expected` nobody knows what is to be.
+/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
 pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
-        Err(trouble) => return unread(trouble),
+        Err(trouble) => return unread(evidence, trouble),
     };
     vec![
         pf(exposure),
@@ -21,15 +25,20 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding
             .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
         filter(exposure, expected),
         caps(exposure),
+        table(evidence.service, &evidence.table, Some(exposure)),
         alias(evidence, exposure),
     ]
 }
 
-fn unread(trouble: &Trouble) -> Vec<Finding> {
-    ["pf", "nat", "filter", "caps", "alias"]
-        .into_iter()
-        .map(|check| trouble.finding(check))
-        .collect()
+fn unread(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
+    vec![
+        trouble.finding_itself("pf", UNREADABLE),
+        trouble.finding("nat"),
+        trouble.finding("filter"),
+        trouble.finding("caps"),
+        table(evidence.service, &evidence.table, None),
+        trouble.finding("alias"),
+    ]
 }
 
 /// The loaded redirection has the WAN address of its load time written into it: after a change of the address without
@@ -97,6 +106,7 @@ fn rule(
         }
         Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
         Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
+        Some(Expected::Open) if exposure.elsewhere.loaded => Finding::wrong(check, standing, LEAD),
         Some(Expected::Open) => {
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
         }
@@ -144,7 +154,14 @@ fn odd(check: &str, exposure: &Exposure) -> String {
         .iter()
         .filter(|finding| codes.contains(&finding.code))
         .map(|finding| format!(" {}", finding.message))
+        .chain(instead(check, exposure))
         .collect()
+}
+
+/// Names the filter rule that decides where the port leads to another target.
+fn instead(check: &str, exposure: &Exposure) -> Option<String> {
+    let text = exposure.elsewhere_filter.text.as_deref()?;
+    (check == "filter").then(|| format!(" The rule that decides where the port leads: {text}."))
 }
 
 fn standing(what: &str, part: &Part) -> String {
@@ -166,6 +183,11 @@ pub fn caps(exposure: &Exposure) -> Finding {
         .map(|caps| caps.to_string())
         .unwrap_or_default();
     match exposure.state {
+        State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
+            "caps",
+            "Connections get in by a rule that leads the port elsewhere, and no cap per source is in force.",
+            LEAD,
+        ),
         State::Uncapped => Finding::wrong(
             "caps",
             "Connections get in, and no cap per source is in force.",
@@ -182,6 +204,40 @@ pub fn caps(exposure: &Exposure) -> Finding {
         State::Closed | State::Half | State::Absent => {
             Finding::skipped("caps", "Nothing gets in that could be capped.")
         }
+    }
+}
+
+/// Judges the overload table and the rule that blocks it; shared with `doctor`. Over a cap but not kept out, a source
+/// simply tries again.
+pub fn table(
+    service: &Service,
+    entries: &Known<Option<u64>>,
+    exposure: Option<&Exposure>,
+) -> Finding {
+    let (check, name) = ("table", service.table.as_str());
+    let reload = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
+    let entries = match entries {
+        Err(trouble) => return trouble.finding(check),
+        Ok(None) => {
+            let told =
+                format!("The table {name} does not exist, so nobody over a cap is kept out.");
+            return Finding::wrong(check, told, reload);
+        }
+        Ok(Some(1)) => "1 entry".to_owned(),
+        Ok(Some(more)) => format!("{more} entries"),
+    };
+    let told = format!("The table {name} is there, with {entries}");
+    let idle = exposure.and_then(|exposure| {
+        let codes = ["block-missing", "block-ineffective"];
+        let mut why = exposure.why.iter();
+        why.find(|finding| codes.contains(&finding.code))
+    });
+    match (exposure, idle) {
+        (_, Some(idle)) => Finding::wrong(check, format!("{told}. {}", idle.message), reload),
+        (Some(exposure), None) if exposure.filtering => {
+            Finding::ok(check, format!("{told}, and a loaded rule blocks it."))
+        }
+        (_, None) => Finding::ok(check, format!("{told}.")),
     }
 }
 

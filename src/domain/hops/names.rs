@@ -107,6 +107,12 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
         (true, _) => Finding::wrong("dns", told, fix(evidence)),
         (false, true) => Finding::unknown("dns", told)
             .fix("Ask again; `verify.resolvers` names the name servers that are asked."),
+        (false, false) if publics.is_empty() => {
+            Finding::unknown("dns", told).fix("Name servers outside in verify.resolvers.")
+        }
+        (false, false) if public(evidence).is_none() => Finding::unknown("dns", told).fix(
+            "Set service.public_address to the public address that is forwarded to the firewall.",
+        ),
         (false, false) => Finding::ok("dns", told),
     }
 }
@@ -115,13 +121,15 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
 fn notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
     let mut notes = String::new();
     notes.push_str(match publics {
-        [] if inside => " What the outside is told was not asked: name outside name servers in verify.resolvers.",
-        [_] if inside => " Split horizon: inside and outside are told different addresses, as is right here.",
+        [] if inside => " What the outside is told was not asked.",
+        [_] if inside => {
+            " Split horizon: inside and outside are told different addresses, as is right here."
+        }
         [] | [_] => "",
         _ => " They disagree.",
     });
     if !publics.is_empty() && public(evidence).is_none() {
-        notes.push_str(" Whether that leads to the firewall cannot be compared: its own address is not a public one, and service.public_address is not set.");
+        notes.push_str(" Whether that leads to the firewall is not known: its own address is not a public one, and service.public_address is not set.");
     }
     notes
 }

@@ -84,6 +84,7 @@ impl Case {
             public_address: self.public_address,
             resolutions: &self.resolutions,
             exposure: self.exposure.as_ref().map_err(Clone::clone),
+            table: Ok(Some(2)),
             wan: Ok(Wan {
                 device: "vtnet0".into(),
                 addresses: vec![address(self.wan)],
@@ -190,6 +191,15 @@ fn a_redirection_to_another_target_is_told_and_not_offered_to_be_revoked() {
     assert_eq!(nat.result, Outcome::Wrong);
     assert!(nat.evidence.contains("10.0.20.99"), "{nat:?}");
     assert!(!format!("{:?}", nat.fix).contains("revoke"), "{nat:?}");
+    let open = case.judge(Some(Expected::Open));
+    let fixes = format!("{:?}", open.hops);
+    assert!(
+        fixes.contains("expose apply") && !fixes.contains("expose restore"),
+        "{fixes}"
+    );
+    let mut hops = judged.hops.iter();
+    let filter = hops.find(|hop| hop.check == "filter").unwrap();
+    assert!(filter.evidence.contains("block drop in"), "{filter:?}");
 }
 
 #[test]
@@ -257,8 +267,20 @@ fn resolvers_that_disagree_are_wrong_and_one_that_is_silent_is_no_proof() {
     assert_eq!(case.hop("dns").result, Outcome::Unknown);
     case.resolutions = vec![Resolution::new("one", true, Ok(vec![case.service.address]))];
     let inside = case.hop("dns");
+    let mut outside = Case::new(true);
+    assert_eq!(
+        outside.hop("dns").result,
+        Outcome::Unknown,
+        "nothing to compare with"
+    );
+    outside.public_address = Some(address("203.0.113.7"));
+    assert_eq!(outside.hop("dns").result, Outcome::Ok);
     assert!(
-        inside.result == Outcome::Ok && inside.evidence.contains("verify.resolvers"),
+        inside.result == Outcome::Unknown
+            && inside
+                .fix
+                .as_ref()
+                .is_some_and(|fix| fix.contains("verify.resolvers")),
         "{inside:?}"
     );
 }

@@ -35,7 +35,7 @@ pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
             "None of these files is there any more.".to_owned(),
             format!("What is armed stays armed.{still}"),
         ],
-        undo: Undo::Impossible("What was removed had nothing to do any more.".to_owned()),
+        undo: Undo::Impossible("Nothing needs these files.".to_owned()),
         risks: Vec::new(),
         confirm: Confirm::YesNo,
         seen: Seen::of(facts(stale.iter().copied())),

@@ -24,8 +24,8 @@ pub struct Side<'a> {
     pub filter: &'a [Rule],
     /// States of the service.
     pub states: &'a [State],
-    /// The overload table.
-    pub table: &'a [Entry],
+    /// The overload table; `None` where it could not be read, or does not exist.
+    pub table: Option<&'a [Entry]>,
 }
 
 /// What the firewall saw while it was tried from outside.
@@ -67,7 +67,9 @@ pub enum Saw {
 impl fmt::Display for End {
     /// Says what the firewall saw meanwhile.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = if self.lets_in {
+        let rules = if self.pf_off {
+            "pf is switched off, so its rules hold for nobody"
+        } else if self.lets_in {
             "its rules let in"
         } else {
             "its rules let nobody in"
@@ -131,8 +133,9 @@ impl End {
             dropped_by: drops.and_then(|drops| drops.1).filter(|_| !changed),
             sources: new_sources(before.states, after, service),
             blocked: [before.table, after.table]
-                .concat()
-                .iter()
+                .into_iter()
+                .flatten()
+                .flatten()
                 .filter(|entry| !entry.negated)
                 .map(|entry| entry.net)
                 .collect(),

@@ -58,6 +58,22 @@ pub enum FactError {
     Agent(#[from] AgentError),
 }
 
+impl FactError {
+    /// Returns whether this is proven to be a fault of what was asked, and not only of the asking.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::ProgramMissing { .. }
+            | Self::Denied
+            | Self::NoPf
+            | Self::NoTable { .. }
+            | Self::Agent(_) => true,
+            Self::NotAsked | Self::Failed { .. } | Self::TooLarge { .. } | Self::Garbled { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// The answer to one question.
 pub type Fact<T> = Result<T, FactError>;
 

@@ -9,10 +9,10 @@ use crate::notifier::metrics::Metrics;
 /// Lines of a request and its answer.
 const BLOCK: usize = 11;
 
-/// Renders what the notifier printed after `from`, each line behind its stamp.
-pub fn output(from: Timestamp, now: Timestamp) -> String {
+/// Renders what the notifier printed after `from`, each line behind its stamp. Nothing happens after `until`.
+pub fn output(from: Timestamp, now: Timestamp, until: Timestamp) -> String {
     let from = from.max(started(now));
-    let lines = between(from.as_second(), now.as_second());
+    let lines = between(from.as_second(), until.as_second());
     lines.iter().map(line).collect()
 }
 
@@ -51,9 +51,9 @@ fn product_of(number: u16) -> (&'static str, &'static str) {
 }
 
 /// Renders the metrics page, by the notifier's own code.
-pub fn page(now: Timestamp) -> String {
+pub fn page(now: Timestamp, until: Timestamp) -> String {
     let metrics = Metrics::new();
-    let moments = between(started(now).as_second(), now.as_second());
+    let moments = between(started(now).as_second(), until.as_second());
     let mut lines = 2 * moments.len();
     for moment in &moments {
         match moment.what {

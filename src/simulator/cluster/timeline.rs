@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Seconds between two probes of the kubelet; a real one connects each 5 s.
 pub const PROBE_EVERY: i64 = 20;
@@ -121,6 +121,11 @@ fn mix(number: i64) -> i64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((bits ^ (bits >> 31)) >> 1) as i64
+}
+
+/// Returns when the simulated server began to crash, where it does: yesterday evening.
+pub fn crashed(now: Timestamp) -> Timestamp {
+    started(now) + SignedDuration::from_hours(36)
 }
 
 /// Returns when the simulated pod was started: two days before today.

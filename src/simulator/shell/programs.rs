@@ -1,6 +1,7 @@
 //! The small programs of the simulated box: what they print is fixed, but for the time.
 
 use crate::simulator::pfctl::Output;
+use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
 
 /// What `ifconfig -a` prints on the box.
@@ -13,6 +14,10 @@ const CONNECTION: &str = "10.0.10.5 51022 10.0.20.1 22\n";
 /// What `df -k /cf/conf` prints.
 const DF: &str = "Filesystem           1024-blocks   Used   Avail Capacity  Mounted on\n\
     pfSense/ROOT/default     9345672 812345 8533327     9%    /\n";
+
+/// The same where a change would not fit any more.
+const DF_FULL: &str = "Filesystem           1024-blocks    Used Avail Capacity  Mounted on\n\
+    pfSense/ROOT/default     9345672 9345652    20   100%    /\n";
 
 /// Where each program is.
 const PROGRAMS: [(&str, &str); 14] = [
@@ -59,6 +64,7 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
         }
         ("cat", ["/etc/crontab"]) => Output::data(crontab(world)),
         ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
+        ("df", ["-k", "/cf/conf"]) if world.scenario == Scenario::DiskFull => Output::data(DF_FULL),
         ("df", ["-k", "/cf/conf"]) => Output::data(DF),
         // The folder as the base system leaves it.
         ("ls", ["-1", "/etc/cron.d"]) => Output::data("at\n"),

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use super::World;
 use crate::simulator::pf::Handshake;
 use crate::simulator::pf::state::Level;
-use crate::simulator::scenario::Scenario;
 use crate::simulator::traffic::Service;
 
 /// What came of a try to connect.
@@ -39,10 +38,8 @@ impl World {
         let Some(states) = self.pf.open(&passage, self.now) else {
             return Reached::Silence;
         };
-        if service == Service::Kms && self.scenario == Scenario::BackendDead {
-            self.pf.transfer(states, (0, 1), (0, 40), self.now);
-            self.finish(states, Level::TimeWait);
-            return Reached::Reset;
+        if self.nobody_answers(service) {
+            return Reached::Silence;
         }
         match self.pf.handshake(states, self.now) {
             Handshake::Passed => Reached::Server(states),
@@ -75,6 +72,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::scenario::Scenario;
 
     const NOW: i64 = 1_772_367_694_000;
 
@@ -138,10 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_server_resets_what_the_firewall_forwards() {
+    fn a_dead_server_leaves_what_the_firewall_forwards_without_an_answer() {
         let mut world = World::fresh(Scenario::BackendDead, 7, NOW);
         let before = world.pf.states.len();
-        assert_eq!(world.reach(vantage(), 1688), Reached::Reset);
+        assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
         assert_eq!(world.pf.states.len(), before + 2);
+        // Nobody else is answered either, and nobody goes over a cap.
+        let established = |state: &crate::simulator::pf::state::State| {
+            state.left.port() == 1688 && state.peers().1 >= Level::Established
+        };
+        assert!(!world.pf.states.values().any(established));
+        assert!(matches!(world.reach(vantage(), 443), Reached::Server(_)));
     }
 }

@@ -112,7 +112,6 @@ fn rules(facts: &Facts<'_>) -> Finding {
         "other-pass",
         "shadowed",
         "group-pass",
-        "block-missing",
     ];
     of_codes(
         facts,

@@ -7,25 +7,11 @@ use crate::domain::exposure::fixtures;
 use crate::domain::findings::Outcome;
 use crate::domain::hops::Trouble;
 
-fn nothing<T>() -> Known<T> {
-    Err(Trouble::new("it was not asked"))
-}
-
 fn facts(service: &Service) -> Facts<'_> {
     Facts {
-        service,
-        clock_offset: 0,
-        round_trip: Duration::from_millis(50),
-        configured: nothing(),
-        exposure: nothing(),
-        info: nothing(),
-        limits: nothing(),
-        entries: nothing(),
-        expiry: nothing(),
-        request_limit: nothing(),
-        free_space: nothing(),
-        carp: &[],
-        armed: nothing(),
+        clock_offset: Ok(0),
+        round_trip: Ok(Duration::from_millis(50)),
+        ..Facts::unseen(service, &Trouble::new("it was not asked"))
     }
 }
 
@@ -42,11 +28,77 @@ fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
     for finding in judge(&facts(&service)) {
         let expected = match finding.check {
             "ssh-speed" | "clock" => Outcome::Ok,
-            // Without PHP there is no configuration, and no change: that is wrong, not merely unseen.
-            "php" => Outcome::Wrong,
             _ => Outcome::Unknown,
         };
         assert_eq!(finding.result, expected, "{finding:?}");
+    }
+}
+
+#[test]
+fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
+    fn denied<T>() -> Known<T> {
+        Err(Trouble {
+            fix: Some("Log in as root.".into()),
+            fault: true,
+            ..Trouble::new("the account may not open /dev/pf")
+        })
+    }
+    let service = fixtures::service();
+    let facts = Facts {
+        configured: denied(),
+        exposure: denied(),
+        info: denied(),
+        limits: denied(),
+        entries: denied(),
+        ..facts(&service)
+    };
+    for finding in judge(&facts) {
+        let wrong = matches!(finding.check, "pf" | "php");
+        assert_eq!(finding.result == Outcome::Wrong, wrong, "{finding:?}");
+        assert!(!wrong || finding.fix.is_some(), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
+    let service = fixtures::service();
+    let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
+        let loaded = crate::domain::exposure::Loaded {
+            filter,
+            nat: &[fixtures::rdr()],
+            enabled,
+        };
+        crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
+    };
+    let rules = [
+        fixtures::default_deny(),
+        fixtures::block_table(),
+        fixtures::pass(),
+    ];
+    let (kept, off) = (judged(&rules, true), judged(&rules, false));
+    let idle = judged(&[fixtures::default_deny(), fixtures::pass()], true);
+    for (entries, exposure, expected) in [
+        (Some(1), &kept, Outcome::Ok),
+        (Some(1), &idle, Outcome::Wrong),
+        (None, &kept, Outcome::Wrong),
+    ] {
+        let facts = Facts {
+            entries: Ok(entries),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let finding = result(&facts, "table");
+        assert_eq!(finding.result, expected, "{finding:?}");
+    }
+    // Nothing blocks where pf is off, whatever is loaded.
+    for (exposure, blocks) in [(&kept, true), (&off, false)] {
+        let facts = Facts {
+            entries: Ok(Some(1)),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let told = result(&facts, "table").evidence;
+        assert_eq!(told.contains("blocks it"), blocks, "{told}");
     }
 }
 
@@ -60,7 +112,7 @@ fn clocks_may_differ_by_five_seconds() {
         (-3_600, Outcome::Wrong),
     ] {
         let facts = Facts {
-            clock_offset: offset,
+            clock_offset: Ok(offset),
             ..facts(&service)
         };
         assert_eq!(result(&facts, "clock").result, expected, "{offset}");
@@ -116,7 +168,7 @@ fn what_is_nearly_full_is_named() {
         "{finding:?}"
     );
     let many = Facts {
-        entries: Ok(65_535),
+        entries: Ok(Some(65_535)),
         request_limit: Ok(65_535),
         ..facts(&service)
     };
@@ -126,6 +178,18 @@ fn what_is_nearly_full_is_named() {
         ..facts(&service)
     };
     assert_eq!(result(&small, "free-space").result, Outcome::Wrong);
+}
+
+#[test]
+fn the_job_that_is_missing_is_told_for_the_configured_table() {
+    let mut service = fixtures::service();
+    service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
+    let facts = Facts {
+        expiry: Ok(Expiry::None),
+        ..facts(&service)
+    };
+    let fix = result(&facts, "expiry").fix.unwrap();
+    assert!(fix.ends_with(" -t 3600 abusers"), "{fix}");
 }
 
 #[test]
@@ -169,10 +233,7 @@ fn what_is_armed_is_told_and_not_condemned() {
 
 #[test]
 fn no_login_leaves_one_fault_and_the_rest_unknown() {
-    let trouble = Trouble {
-        why: "10.0.20.1 did not answer".into(),
-        fix: None,
-    };
+    let trouble = Trouble::new("10.0.20.1 did not answer");
     let findings = login::judge(&Err(trouble));
     let wrong: Vec<&Finding> = findings
         .iter()
