@@ -17,6 +17,7 @@ pub mod replay;
 pub mod resp;
 pub mod sender;
 pub mod tail;
+pub mod trouble;
 pub mod window;
 
 use std::net::SocketAddr;

@@ -195,6 +195,11 @@ pub fn is(value: f64, wanted: impl Into<f64>) -> bool {
     (value - wanted.into()).abs() < 0.1
 }
 
+/// Tells whether a line of stderr only says that the log is not there yet, or is there.
+pub fn is_presence(line: &str) -> bool {
+    line.ends_with(" does not exist yet; waiting.") || line.ends_with(" is there now and is read.")
+}
+
 /// Returns a port that is free now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -74,10 +74,10 @@ fn container(wanted: &Wanted) -> Value {
         "ports": [
             {"name": "metrics", "containerPort": wanted.metrics_port, "protocol": "TCP"},
         ],
-        // Ready once the log is open, which holds up a roll-out that cannot read it. There is no readiness probe on
-        // purpose: a pod that is not ready loses its address, and a log that goes away later must not take the KMS
-        // server off the network.
-        "startupProbe": {"httpGet": page("/readyz"), "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 60},
+        // Whether the loop runs, not whether the log is there: a server that has not written yet is no reason to start
+        // the notifier again, which says itself that it waits. There is no readiness probe on purpose: a pod that is
+        // not ready loses its address, and a log that goes away must not take the KMS server off the network.
+        "startupProbe": {"httpGet": page("/healthz"), "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 60},
         "livenessProbe": {"httpGet": page("/healthz"), "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 6},
         "resources": {
             "requests": {"cpu": "10m", "memory": "32Mi"},
