@@ -7,6 +7,7 @@
 //! end. They meet in the [`outbox`].
 
 pub mod aside;
+pub mod cause;
 pub mod checkpoint;
 pub mod engine;
 pub mod generations;
