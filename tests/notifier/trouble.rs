@@ -414,3 +414,42 @@ fn the_state_is_nobody_elses_to_read() {
     assert_eq!(mode(&pod.state()), 0o700);
     assert_eq!(mode(&pod.state().join("lock")), 0o600);
 }
+
+#[test]
+fn a_wrong_variable_is_named_as_it_was_given() {
+    let slack = FakeSlack::start(&[]);
+    for (name, value, wanted) in [
+        (
+            "DEDUP_WINDOW_SECONDS",
+            "abc",
+            "`abc` is not a number of seconds",
+        ),
+        (
+            "DEDUP_WINDOW_SECONDS",
+            "1h",
+            "`1h` is not a number of seconds",
+        ),
+        (
+            "METRICS_PORT",
+            "99999",
+            "`99999` is not a port from 1 to 65535",
+        ),
+        ("METRICS_PORT", "0", "`0` is not a port from 1 to 65535"),
+        (
+            "KMSCTL_NOTIFIER_LISTEN",
+            "here",
+            "`here` is not an address and a port",
+        ),
+    ] {
+        let mut pod = Pod::new(&slack);
+        pod.unset("KMSCTL_NOTIFIER_LISTEN");
+        pod.set(name, value);
+        let mut running = pod.start_quickly(pod.command(&[]));
+        assert!(eventually(|| running.has_ended()), "{name}");
+        let (code, _, err) = running.ended();
+        assert!(
+            code == Some(2) && err.contains(name) && err.contains(wanted),
+            "{name}: {err}"
+        );
+    }
+}
