@@ -100,11 +100,13 @@ fn container(wanted: &Wanted) -> Value {
     })
 }
 
-/// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing.
+/// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
+/// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
+/// which the kubelet replaces the pod.
 fn volumes(wanted: &Wanted) -> Value {
     let file = &wanted.webhook.1;
     json!([
-        {"name": wanted.log_volume.0, "emptyDir": {}},
+        {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": "32Mi"}},
         {
             "name": WEBHOOK_VOLUME,
