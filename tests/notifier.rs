@@ -15,6 +15,8 @@
 mod campaign;
 #[path = "notifier/pipeline.rs"]
 mod pipeline;
+#[path = "notifier/slack.rs"]
+mod slack;
 mod support;
 #[path = "notifier/trouble.rs"]
 mod trouble;

@@ -15,6 +15,8 @@ use super::vlmcsd::{Attribution, Outcome, Request};
 const LONGEST: usize = 64;
 /// Most lines of a digest; the rest is a number.
 const DIGEST_LINES: usize = 20;
+/// Most characters of those lines: Slack takes 3,000 in one text object, and head and foot need some.
+const DIGEST_CHARACTERS: usize = 2_800;
 
 /// What is told about one activation. Small and complete, as it waits in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,36 +140,68 @@ fn single(notice: &Notice) -> String {
     )
 }
 
-fn digest(notices: &[Notice], dropped: u64) -> String {
-    let mut kinds: BTreeMap<(&str, &str, Source, bool), u64> = BTreeMap::new();
-    for notice in notices {
-        *kinds
-            .entry((
-                &notice.client,
-                &notice.product,
-                notice.source,
-                notice.refused.is_some(),
-            ))
-            .or_default() += 1;
-    }
-    let total = notices.len() as u64 + dropped;
-    let mut text = format!(":computer: KMS activation: {total} while messages were waiting");
-    for ((client, product, source, refused), count) in kinds.iter().take(DIGEST_LINES) {
-        let times = if *count > 1 {
+/// What is one line of a digest: repeated requests of one machine for one product.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind<'a> {
+    client: &'a str,
+    product: &'a str,
+    workstation: &'a str,
+    source: Source,
+    refused: bool,
+    uncertain: bool,
+}
+
+impl Kind<'_> {
+    fn line(&self, count: u64) -> String {
+        let doubt = if self.uncertain {
+            " — client uncertain"
+        } else {
+            ""
+        };
+        let times = if count > 1 {
             format!(" ×{count}")
         } else {
             String::new()
         };
-        let refused = if *refused { ", refused" } else { "" };
-        let _ = write!(
-            text,
-            "\n• `{}` ({}): `{}`{times}{refused}",
-            shown(client),
-            source.name(),
-            shown(product)
-        );
+        format!(
+            "\n• `{}` ({}){doubt}: `{}`, `{}`{times}{}",
+            shown(self.client),
+            self.source.name(),
+            shown(self.workstation),
+            shown(self.product),
+            if self.refused { ", refused" } else { "" },
+        )
     }
-    let more = kinds.len().saturating_sub(DIGEST_LINES);
+}
+
+fn digest(notices: &[Notice], dropped: u64) -> String {
+    let mut kinds: BTreeMap<Kind, u64> = BTreeMap::new();
+    for notice in notices {
+        let kind = Kind {
+            client: &notice.client,
+            product: &notice.product,
+            workstation: &notice.workstation,
+            source: notice.source,
+            refused: notice.refused.is_some(),
+            uncertain: notice.uncertain,
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let total = notices.len() as u64 + dropped;
+    let mut text = format!(":computer: KMS activation: {total} while messages were waiting");
+    let mut room = DIGEST_CHARACTERS;
+    let mut told = 0;
+    for (kind, count) in kinds.iter().take(DIGEST_LINES) {
+        let line = kind.line(*count);
+        // What a name's escapes take from the room, the lines behind it lack; they are counted all the same.
+        let Some(left) = room.checked_sub(line.chars().count()) else {
+            break;
+        };
+        room = left;
+        told += 1;
+        text.push_str(&line);
+    }
+    let more = kinds.len() - told;
     if more > 0 {
         let _ = write!(text, "\n• and {more} more clients and products");
     }
@@ -226,17 +260,49 @@ mod tests {
             })
             .collect();
         let text = digest(&many, 7);
+        let lines = text.matches(" ×3").count();
         assert!(
-            text.contains("307 while")
-                && text.contains("80 more")
+            lines > 5
+                && text.contains("307 while")
+                && text.contains(&format!("and {} more", 100 - lines))
                 && text.contains("7 that did not fit"),
             "{text}"
         );
         assert!(text.chars().count() < 3_000);
+        let short: Vec<Notice> = many
+            .iter()
+            .map(|one| Notice {
+                workstation: "PC".to_owned(),
+                ..one.clone()
+            })
+            .collect();
+        assert!(
+            digest(&short, 0).contains("and 80 more"),
+            "20 lines at most"
+        );
         assert_eq!(
             payload(&many[..1], 0, Some("#alerts"))["channel"],
             "#alerts"
         );
+    }
+
+    #[test]
+    fn a_digest_names_machines_and_doubts() {
+        let doubted = Notice {
+            uncertain: true,
+            ..notice("DESKTOP-2")
+        };
+        let refused = Notice {
+            refused: Some(0xC004_F042),
+            ..notice("")
+        };
+        let notices = [notice("DESKTOP-1"), doubted, refused, notice("DESKTOP-1")];
+        insta::assert_snapshot!(digest(&notices, 0), @r"
+        :computer: KMS activation: 4 while messages were waiting
+        • `203.0.113.9` (external): `?`, `Windows 10 Professional`, refused
+        • `203.0.113.9` (external): `DESKTOP-1`, `Windows 10 Professional` ×2
+        • `203.0.113.9` (external) — client uncertain: `DESKTOP-2`, `Windows 10 Professional`
+        ");
     }
 
     proptest! {
@@ -245,7 +311,10 @@ mod tests {
             let safe = shown(&name);
             prop_assert!(!safe.contains(['`', '<', '>', '\n', '\r']) && !safe.is_empty());
             prop_assert!(single(&notice(&name)).lines().count() == 5);
-            prop_assert!(digest(&[notice(&name), notice(&name)], 0).chars().count() < 3_000);
+            let many: Vec<Notice> = (0..30)
+                .map(|number| Notice { client: number.to_string(), ..notice(&name) })
+                .collect();
+            prop_assert!(digest(&many, u64::MAX / 2).chars().count() < 3_000);
         }
     }
 }

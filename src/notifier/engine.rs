@@ -10,7 +10,8 @@ use super::checkpoint::{Checkpoint, Store, uptime};
 use super::generations::Position;
 use super::metrics::Metrics;
 use super::outbox::{Owed, Shared};
-use super::tail::{Rotation, Tail};
+use super::tail::{Look, Rotation, Tail};
+use super::trouble::Trouble;
 use crate::clock::Clock;
 use crate::domain::decision::{Decision, Rules};
 use crate::domain::dedup::Dedup;
@@ -83,7 +84,8 @@ struct Round {
     saved: Instant,
     moved: bool,
     urgent: bool,
-    complaint: String,
+    reading: Trouble,
+    saving: Trouble,
     counted: (u64, u64, u64),
 }
 
@@ -96,7 +98,8 @@ impl Engine {
             saved: Instant::now(),
             moved: true,
             urgent: true,
-            complaint: String::new(),
+            reading: Trouble::default(),
+            saving: Trouble::default(),
             counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
         };
         if self.discarding {
@@ -128,10 +131,13 @@ impl Engine {
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
-                self.complain(round, format!("The log cannot be read: {error}."));
+                let name = self.tail.path().display();
+                let complaint = format!("The log {name} cannot be read: {error}.");
+                self.complain(&mut round.reading, &complaint);
                 return false;
             }
         };
+        self.tell_presence(&mut round.reading, look);
         if let Some(rotation) = look.rotation {
             if rotation != Rotation::Copied {
                 round.lines.reset();
@@ -267,7 +273,12 @@ impl Engine {
         let saved = self.store.save(&checkpoint);
         if let Err(error) = &saved {
             self.metrics.failed_checkpoints.inc();
-            self.complain(round, format!("The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."));
+            let complaint = format!(
+                "The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."
+            );
+            self.complain(&mut round.saving, &complaint);
+        } else if round.saving.ends() {
+            (self.say)("The checkpoint is written again.");
         }
         round.saved = Instant::now();
         round.moved = saved.is_err();
@@ -363,11 +374,25 @@ impl Engine {
         self.save(round);
     }
 
-    /// Says something once, until something else is to be said.
-    fn complain(&self, round: &mut Round, complaint: String) {
-        if round.complaint != complaint {
-            (self.say)(&complaint);
-            round.complaint = complaint;
+    /// Tells once that there is no log, and once that there is.
+    fn tell_presence(&self, reading: &mut Trouble, look: Look) {
+        let name = self.tail.path().display();
+        if self.tail.is_open() {
+            if reading.ends() {
+                (self.say)(&format!("The log {name} is there now and is read."));
+            }
+        } else if look == Look::default() {
+            self.complain(
+                reading,
+                &format!("The log {name} does not exist yet; waiting."),
+            );
+        }
+    }
+
+    /// Says something once, until the trouble is over.
+    fn complain(&self, trouble: &mut Trouble, complaint: &str) {
+        if trouble.is_news(complaint) {
+            (self.say)(complaint);
         }
     }
 }

@@ -13,8 +13,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// First bytes by which a file is told from another with the same inode.
-pub const HEAD: usize = 256;
+/// First bytes by which a file is told from another. A server's whole request is less, with its client's address and
+/// machine: fewer bytes may be the same in two generations that both begin in the middle of one.
+pub const HEAD: usize = 2_048;
+/// Last bytes before an offset by which it is known that the file was read up to there.
+const TAIL: usize = 256;
 /// Most files beside the log that are looked at.
 const MOST_FILES: usize = 4_096;
 /// Endings of packed generations; there is nothing to read in them.
@@ -134,10 +137,10 @@ impl Position {
     pub fn advance(&mut self, bytes: &[u8], recent: &mut Vec<u8>) {
         recent.extend_from_slice(
             bytes
-                .get(bytes.len().saturating_sub(HEAD)..)
+                .get(bytes.len().saturating_sub(TAIL)..)
                 .unwrap_or_default(),
         );
-        recent.drain(..recent.len().saturating_sub(HEAD));
+        recent.drain(..recent.len().saturating_sub(TAIL));
         self.offset += bytes.len() as u64;
         self.tail = Head::of(recent);
     }

@@ -7,6 +7,7 @@
 //! end. They meet in the [`outbox`].
 
 pub mod aside;
+pub mod cause;
 pub mod checkpoint;
 pub mod engine;
 pub mod generations;
@@ -17,6 +18,7 @@ pub mod replay;
 pub mod resp;
 pub mod sender;
 pub mod tail;
+pub mod trouble;
 pub mod window;
 
 use std::net::SocketAddr;

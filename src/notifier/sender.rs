@@ -2,21 +2,26 @@
 //! what Slack or the network do. Decides when to try again; what a message says is `domain::announce`.
 
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cause::{Cause, honoured, slacks_words};
 use super::metrics::Metrics;
-use super::outbox::{Claim, Ended, Message, Shared};
+use super::outbox::{Claim, Ended, Message, Shared, Waiting};
+use super::trouble::Trouble;
 use crate::domain::announce;
 use crate::settings::notifier::Webhook;
+use crate::terminal::human::span;
 
 /// Least time between two messages to anywhere but this machine (Slack allows about one a second).
 const PACE: Duration = Duration::from_secs(1);
 /// Deadline of one try.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// Longest wait that is taken from `Retry-After`, and longest back-off.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Longest wait that nobody asked for.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// How often a waiting sender looks whether the webhook's file is another.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest file of a webhook, in bytes.
 const LONGEST_URL: u64 = 4_096;
 /// Statuses below 500 that pass by themselves.
@@ -25,8 +30,8 @@ const PASSING: [u16; 3] = [408, 425, 429];
 /// What one try came to.
 enum Tried {
     Sent,
-    /// Not before this long; and why, if it is not Slack's fault.
-    Later(&'static str, Option<Duration>, Option<String>),
+    /// Not before this long, and why.
+    Later(&'static str, Option<Duration>, Cause),
     /// Never: Slack's own words.
     Refused(u16, String),
 }
@@ -39,7 +44,21 @@ pub struct Sender {
     metrics: Arc<Metrics>,
     say: Box<dyn Fn(&str) + Send>,
     seed: u64,
+    /// Tries in a row that failed.
+    failures: u32,
+    /// The next try waits for this; Slack, or a back-off, asks for it.
+    not_before: Instant,
+    /// No renewed webhook shortens the wait below this.
+    pace: Instant,
+    /// What was told since the first of the failures, and when that was.
+    trouble: Trouble,
+    since: Instant,
+    /// The webhook's file as it was when it was last read.
+    read: Option<Stamp>,
 }
+
+/// By what a file is known to be another, or to be written again: device, inode, time of change, size.
+type Stamp = (u64, u64, i64, i64, u64);
 
 /// How messages are sent.
 #[derive(Clone, Debug)]
@@ -76,50 +95,79 @@ impl Sender {
             metrics,
             say,
             seed,
+            failures: 0,
+            not_before: Instant::now(),
+            pace: Instant::now(),
+            trouble: Trouble::default(),
+            since: Instant::now(),
+            read: None,
         }
     }
 
     /// Sends until it is stopped.
     pub fn run(mut self) {
-        let mut failures = 0_u32;
-        let mut not_before = Instant::now();
-        let mut complained = String::new();
-        while let Some(message) = self.next(not_before) {
+        while let Some(message) = self.next() {
             let (tried, pace) = self.post(&message);
-            not_before = Instant::now() + pace;
+            self.pace = Instant::now() + pace;
+            self.not_before = self.pace;
             let ended = |sent| Ended {
                 posts: message.posts.clone(),
                 dropped: message.dropped,
                 sent,
             };
-            let (result, end, complaint) = match tried {
+            let (result, end) = match tried {
                 Tried::Sent => {
-                    failures = 0;
-                    ("ok", Some(ended(true)), String::new())
+                    self.failures = 0;
+                    self.tell_recovery(message.posts.len());
+                    ("ok", Some(ended(true)))
                 }
                 Tried::Refused(status, words) => {
                     let words = format!("Slack refuses messages for good: {status} {words}");
-                    ("rejected", Some(ended(false)), words)
+                    self.tell(&Cause::new(words), "; they are counted and not sent again.");
+                    ("rejected", Some(ended(false)))
                 }
-                Tried::Later(result, wait, why) => {
-                    failures = failures.saturating_add(1);
-                    not_before = Instant::now() + wait.unwrap_or_else(|| self.backoff(failures));
-                    let why =
-                        why.unwrap_or_else(|| "Slack cannot be reached or is busy".to_owned());
-                    (
-                        result,
-                        None,
-                        format!("{why}; messages wait and are tried again."),
-                    )
+                Tried::Later(result, wait, cause) => {
+                    self.failures = self.failures.saturating_add(1);
+                    let wait = wait.unwrap_or_else(|| self.backoff());
+                    self.not_before = self.pace.max(Instant::now() + wait);
+                    self.tell(&cause, "; messages wait and are tried again.");
+                    (result, None)
                 }
             };
             self.metrics.posted(result);
-            if !complaint.is_empty() && complaint != complained {
-                (self.say)(&complaint);
-            }
-            complained = complaint;
             self.end(end);
         }
+    }
+
+    /// Tells a trouble that is news.
+    fn tell(&mut self, cause: &Cause, rest: &str) {
+        let first = self.trouble.is_over();
+        if self.trouble.is_news(&cause.kind) {
+            (self.say)(&format!("{}{rest}", cause.words));
+        }
+        if first {
+            self.since = Instant::now();
+        }
+    }
+
+    /// Tells that Slack takes messages again, if it did not; `sent` posts were in the message it took.
+    fn tell_recovery(&mut self, sent: usize) {
+        if !self.trouble.ends() {
+            return;
+        }
+        let away = span(self.since.elapsed().as_secs());
+        let follows = |waiting: &&Waiting| {
+            let elsewhere = matches!(waiting.claim, Claim::Busy(_));
+            !waiting.flying && !elsewhere
+        };
+        let rest = self.outbox.lock().waiting.iter().filter(follows).count();
+        let waited = match sent + rest {
+            1 => "1 post that waited goes".to_owned(),
+            more => format!("{more} posts that waited go"),
+        };
+        (self.say)(&format!(
+            "Slack answers again after {away}; {waited} out now."
+        ));
     }
 
     /// Hands the end of a message to the loop; without one its posts wait on.
@@ -136,34 +184,58 @@ impl Sender {
     }
 
     /// Waits for the next message's turn and takes its posts; `None` says that there will be no more.
-    fn next(&self, not_before: Instant) -> Option<Message> {
-        let mut outbox = self.outbox.lock();
+    fn next(&mut self) -> Option<Message> {
+        let shared = self.outbox.clone();
+        let mut outbox = shared.lock();
         loop {
             if outbox.stop {
                 return None;
             }
             let now = Instant::now();
-            let early = not_before.saturating_duration_since(now);
-            if early.is_zero()
-                && outbox.ended.is_none()
-                && let Some(message) = outbox.take(self.settings.digest_from, now)
-            {
-                for waiting in outbox.waiting.iter_mut().filter(|waiting| waiting.flying) {
-                    self.unchecked(waiting);
+            let early = self.not_before.saturating_duration_since(now);
+            if early.is_zero() {
+                if outbox.ended.is_none()
+                    && let Some(message) = outbox.take(self.settings.digest_from, now)
+                {
+                    for waiting in outbox.waiting.iter_mut().filter(|waiting| waiting.flying) {
+                        self.unchecked(waiting);
+                    }
+                    return Some(message);
                 }
-                return Some(message);
+                outbox = shared.wait(outbox, LOOK);
+                continue;
             }
-            let most = if early.is_zero() {
-                Duration::from_secs(1)
-            } else {
-                early
-            };
-            outbox = self.outbox.wait(outbox, most);
+            // Nobody waits for a disk with the outbox in hand.
+            drop(outbox);
+            if self.pace < self.not_before && self.stamp() != self.read {
+                self.not_before = self.pace;
+                self.failures = 0;
+            }
+            outbox = shared.lock();
+            let early = self.not_before.saturating_duration_since(Instant::now());
+            if !early.is_zero() && !outbox.stop {
+                outbox = shared.wait(outbox, early.min(LOOK));
+            }
         }
     }
 
+    /// Returns by what the webhook's file is known now, if it is in one.
+    fn stamp(&self) -> Option<Stamp> {
+        let Webhook::File(path) = &self.settings.webhook else {
+            return None;
+        };
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((
+            metadata.dev(),
+            metadata.ino(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.len(),
+        ))
+    }
+
     /// Counts a post that goes without the shared window's answer.
-    fn unchecked(&self, waiting: &mut super::outbox::Waiting) {
+    fn unchecked(&self, waiting: &mut Waiting) {
         if !matches!(waiting.claim, Claim::Asked(_)) {
             return;
         }
@@ -179,13 +251,15 @@ impl Sender {
     }
 
     /// Tries once; returns what came of it, and how long to wait before the next message.
-    fn post(&self, message: &Message) -> (Tried, Duration) {
+    fn post(&mut self, message: &Message) -> (Tried, Duration) {
+        // Before it is read: what is written in between is found to be another.
+        self.read = self.stamp();
         let channel = self.settings.channel.as_deref();
         let payload = announce::payload(&message.notices, message.dropped, channel);
         match self.url() {
             Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
             Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),
-            Err(why) => (Tried::Later("error", None, Some(why)), PACE),
+            Err(why) => (Tried::Later("error", None, Cause::new(why)), PACE),
         }
     }
 
@@ -194,35 +268,36 @@ impl Sender {
             .agent
             .post(url)
             .header("Content-Type", "application/json");
-        // The error's text may hold the URL, which is a secret: it is not looked at.
-        let Ok(mut response) = request.send(payload.to_string()) else {
-            return Tried::Later("error", None, None);
+        let mut response = match request.send(payload.to_string()) {
+            Ok(response) => response,
+            Err(error) => return Tried::Later("error", None, Cause::unreached(&error)),
         };
         let status = response.status().as_u16();
-        let after = response
+        let asked = response
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(|seconds| Duration::from_secs(seconds).clamp(PACE, LONGEST_WAIT));
+            .map(Duration::from_secs);
+        let wait = asked.map(|asked| honoured(asked).max(PACE));
         let body = response
             .body_mut()
             .with_config()
             .limit(4_096)
             .read_to_string()
             .unwrap_or_default();
+        let cause = Cause::answered(status, asked);
         match status {
             // Some portal's or proxy's page is no `ok` of Slack's.
-            200..=299 if body.trim_start().starts_with('<') => Tried::Later(
-                "error",
-                None,
-                Some("A web page answers in Slack's place".to_owned()),
-            ),
-            200..=299 => Tried::Sent,
-            429 => Tried::Later("rate_limited", Some(after.unwrap_or(PACE * 30)), None),
-            400..=499 if !PASSING.contains(&status) => {
-                Tried::Refused(status, words(&body).to_owned())
+            200..=299 if body.trim_start().starts_with('<') => {
+                let words = "A web page answers in Slack's place".to_owned();
+                Tried::Later("error", None, Cause::new(words))
             }
-            _ => Tried::Later("error", after, None),
+            200..=299 => Tried::Sent,
+            429 => Tried::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
+            400..=499 if !PASSING.contains(&status) => {
+                Tried::Refused(status, slacks_words(&body).to_owned())
+            }
+            _ => Tried::Later("error", wait, cause),
         }
     }
 
@@ -256,44 +331,14 @@ impl Sender {
     }
 
     /// Returns 1 s, 2 s, 4 s … 60 s, each give or take a half, so that many notifiers do not return at once.
-    fn backoff(&mut self, failures: u32) -> Duration {
-        let base =
-            Duration::from_secs(1_u64 << (failures.saturating_sub(1)).min(6)).min(LONGEST_BACKOFF);
+    fn backoff(&mut self) -> Duration {
+        let doubled = 1_u64 << self.failures.saturating_sub(1).min(6);
+        let base = Duration::from_secs(doubled).min(LONGEST_BACKOFF);
         // xorshift64: quality does not matter here.
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         let percent = u32::try_from(self.seed % 100).unwrap_or_default();
         (base * (50 + percent) / 100).max(PACE / 2)
-    }
-}
-
-/// Returns Slack's own words, which are one word or a few. Anything else may repeat the address, which is a secret.
-fn words(body: &str) -> &str {
-    let plain = |character: char| character.is_ascii_lowercase() || "_ ".contains(character);
-    let body = body.trim();
-    if body.len() <= 80 && body.chars().all(plain) {
-        body
-    } else {
-        "(an answer that is not in Slack's words)"
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_that_may_repeat_the_address_is_not_shown() {
-        assert_eq!(words("no_service\n"), "no_service");
-        assert_eq!(words("channel_is_archived"), "channel_is_archived");
-        for other in [
-            "/services/T0/B0/XYZ was not found",
-            "T0B0",
-            "<html>",
-            "a\x1b[2J",
-        ] {
-            assert!(words(other).starts_with('('), "{other}");
-        }
     }
 }

@@ -108,6 +108,11 @@ impl Tail {
         tail
     }
 
+    /// Returns the log's name.
+    pub fn path(&self) -> &Path {
+        &self.place.0
+    }
+
     /// Returns where reading stands, once a file was opened.
     pub fn position(&self) -> Option<&Position> {
         let open = self.opened.as_ref().map(|opened| &opened.position);

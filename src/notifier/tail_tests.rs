@@ -236,7 +236,7 @@ fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_n
 #[test]
 fn a_copy_that_somebody_made_and_a_name_that_comes_back_are_not_read_twice() {
     let place = Room::new();
-    let long = format!("{}\n", "x".repeat(300));
+    let long = format!("{}\n", "x".repeat(super::super::generations::HEAD));
     place.write("vlmcsd.log", &long);
     let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
     assert_eq!(all(&mut tail), long);
@@ -267,6 +267,28 @@ fn generations_that_start_alike_are_all_read() {
     place.rename("vlmcsd.log", "vlmcsd.log.2");
     place.write("vlmcsd.log", "d\n");
     assert_eq!(all(&mut tail), format!("{head}c\nc\nd\n"));
+}
+
+/// As it was in a campaign of a thousand rotations: in the same second, cut at the same line of a request, of the same
+/// length up to the end of the older one.
+#[test]
+fn generations_cut_within_a_request_are_told_apart_by_what_is_behind_its_first_lines() {
+    let generation = |client: u32| {
+        let general = "2026-11-22 20:15:45: Licensing status                : 1 (Licensed)\n";
+        let machine = format!("2026-11-22 20:15:45: Client machine ID : {client:08}\n");
+        general.repeat(8) + &machine + &general.repeat(8) + &machine.repeat(40) + &general.repeat(8)
+    };
+    let place = Room::new();
+    place.write("vlmcsd.log", &generation(1));
+    let mut tail = Tail::new(&place.log(), Position::since(0), Vec::new());
+    assert_eq!(all(&mut tail), generation(1));
+    // The next one comes and goes between two looks.
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    let next = generation(2) + "more\n";
+    place.write("vlmcsd.log", &next);
+    place.rename("vlmcsd.log", "vlmcsd.log.2");
+    place.write("vlmcsd.log", "third\n");
+    assert_eq!(all(&mut tail), next + "third\n");
 }
 
 #[test]

@@ -267,7 +267,8 @@ fn unknown_name(name: &str) -> String {
     }
 }
 
-fn wrong(path: &str, origin: &Origin, problem: &str) -> Failure {
+/// Refuses a value by its key and the layer that gave it.
+pub(super) fn wrong(path: &str, origin: &Origin, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
         .hint("`kmsctl config show` tells every value and where it came from.")
 }

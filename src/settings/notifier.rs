@@ -1,12 +1,13 @@
 //! The notifier's settings. Honours the names the side-car had before kmsctl (see
 //! [`super::environment::ALIASES`]) where neither file nor `KMSCTL_*` nor flag says anything.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::layers::{Layers, Origin};
+use super::layers::{Layers, Origin, wrong};
 use super::values;
 use super::window::{Password, Window};
 use crate::error::{Failure, Result};
@@ -77,20 +78,16 @@ impl Notifier {
         let text = |path: &str, name: &str| {
             alias(path, name).unwrap_or_else(|| layers.text(path).to_owned())
         };
-        let broken = |name: &str, problem: String| {
-            Failure::usage(format!("Wrong value for `{name}`: {problem}."))
-        };
         let duration = |path: &str| {
-            values::duration(layers.text(path)).map_err(|problem| broken(path, problem))
+            values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
         };
         let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
-            Some(seconds) => values::duration(&format!("{seconds}s"))
-                .map_err(|problem| broken("DEDUP_WINDOW_SECONDS", problem))?,
+            Some(seconds) => whole_seconds(&seconds)?,
             None => duration("notifier.dedup_window")?,
         };
         let listen = match alias("notifier.listen", "METRICS_PORT") {
-            Some(port) => format!("[::]:{port}"),
-            None => layers.text("notifier.listen").to_owned(),
+            Some(port) => port_alone(&port)?,
+            None => listen(layers)?,
         };
         let file = layers.text("notifier.webhook_file");
         Ok(Self {
@@ -103,12 +100,7 @@ impl Notifier {
             },
             channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
                 .filter(|channel| !channel.is_empty()),
-            listen: listen.parse().map_err(|_| {
-                broken(
-                    "notifier.listen",
-                    format!("`{listen}` is not an address and a port, such as [::]:9101"),
-                )
-            })?,
+            listen,
             dedup_window,
             dedup: window(layers, environment)?,
             dedup_lease: duration("notifier.dedup_lease")?,
@@ -117,6 +109,37 @@ impl Notifier {
             too_old: duration("notifier.too_old")?,
         })
     }
+}
+
+fn broken(name: &str, problem: &str) -> Failure {
+    Failure::usage(format!("Wrong value for `{name}`: {problem}."))
+}
+
+fn whole_seconds(text: &str) -> Result<Duration> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = values::duration(&format!("{text}s")).ok();
+    seconds.filter(|_| digits).ok_or_else(|| {
+        let problem = format!("`{text}` is not a number of seconds, such as 3600");
+        broken("DEDUP_WINDOW_SECONDS", &problem)
+    })
+}
+
+fn port_alone(text: &str) -> Result<SocketAddr> {
+    let port: NonZeroU16 = text.parse().map_err(|_| {
+        let problem = format!("`{text}` is not a port from 1 to 65535");
+        broken("METRICS_PORT", &problem)
+    })?;
+    Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get())))
+}
+
+fn listen(layers: &Layers) -> Result<SocketAddr> {
+    let path = "notifier.listen";
+    let text = layers.text(path);
+    text.parse().map_err(|_| {
+        let problem = format!("`{text}` is not an address and a port, such as [::]:9101");
+        let origin = layers.values.get(path).map(|value| &value.origin);
+        wrong(path, origin.unwrap_or(&Origin::Default), &problem)
+    })
 }
 
 /// Reads where the window is remembered, with the password from its file or the environment.

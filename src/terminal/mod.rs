@@ -266,11 +266,6 @@ fn stderr_line(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Writes a line of a long-running command's log to stderr, whatever the mode.
-pub fn log(line: &str) {
-    stderr_line(&clean(line));
-}
-
 /// The screen taken for `--watch`; given back when dropped, also after an error.
 pub struct Screen(());
 

@@ -736,6 +736,8 @@ fn the_side_car_runs_as_printed_without_root_or_rights() {
     for probe in ["startupProbe", "livenessProbe"] {
         let page = &container[probe]["httpGet"];
         assert_eq!(page["port"], container["ports"][0]["name"]);
+        // The loop runs, whether or not the server has written its log.
+        assert_eq!(page["path"], "/healthz", "{probe}");
         assert_eq!(
             side_car.status(page["path"].as_str().expect("a path")),
             Some(200),

@@ -36,6 +36,7 @@ pub struct Taken {
 struct Inside {
     script: VecDeque<Answer>,
     then: Option<Answer>,
+    resetting: bool,
     taken: Vec<Taken>,
 }
 
@@ -74,8 +75,22 @@ impl FakeSlack {
         self.inside().then = Some(answer);
     }
 
+    /// Cuts every connection that says something, from now on or no longer; what was said is not taken.
+    pub fn reset(&self, resetting: bool) {
+        self.inside().resetting = resetting;
+    }
+
+    /// Tells whether a message that has begun to arrive is to be cut off. The kernel sends a reset where a connection
+    /// is closed with something unread.
+    fn cuts(&self, reader: &BufReader<TcpStream>) -> bool {
+        let _ = reader.get_ref().peek(&mut [0; 1]);
+        self.inside().resetting
+    }
+
     fn serve(&self, mut reader: BufReader<TcpStream>) {
-        while let Some(body) = read_message(&mut reader) {
+        while !self.cuts(&reader)
+            && let Some(body) = read_message(&mut reader)
+        {
             let json: serde_json::Value = serde_json::from_str(&body).expect("a message is JSON");
             let text = json["text"].as_str().expect("a text").to_owned();
             let answer = {
@@ -193,6 +208,11 @@ pub fn within(most: Duration, holds: &mut impl FnMut() -> bool) -> bool {
 /// Tells whether a metric is a whole number.
 pub fn is(value: f64, wanted: impl Into<f64>) -> bool {
     (value - wanted.into()).abs() < 0.1
+}
+
+/// Tells whether a line of stderr only says that the log is not there yet, or is there.
+pub fn is_presence(line: &str) -> bool {
+    line.ends_with(" does not exist yet; waiting.") || line.ends_with(" is there now and is read.")
 }
 
 /// Returns a port that is free now.

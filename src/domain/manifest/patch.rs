@@ -74,10 +74,10 @@ fn container(wanted: &Wanted) -> Value {
         "ports": [
             {"name": "metrics", "containerPort": wanted.metrics_port, "protocol": "TCP"},
         ],
-        // Ready once the log is open, which holds up a roll-out that cannot read it. There is no readiness probe on
-        // purpose: a pod that is not ready loses its address, and a log that goes away later must not take the KMS
-        // server off the network.
-        "startupProbe": {"httpGet": page("/readyz"), "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 60},
+        // Whether the loop runs, not whether the log is there: a server that has not written yet is no reason to start
+        // the notifier again, which says itself that it waits. There is no readiness probe on purpose: a pod that is
+        // not ready loses its address, and a log that goes away must not take the KMS server off the network.
+        "startupProbe": {"httpGet": page("/healthz"), "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 60},
         "livenessProbe": {"httpGet": page("/healthz"), "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 6},
         "resources": {
             "requests": {"cpu": "10m", "memory": "32Mi"},
@@ -100,11 +100,13 @@ fn container(wanted: &Wanted) -> Value {
     })
 }
 
-/// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing.
+/// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
+/// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
+/// which the kubelet replaces the pod.
 fn volumes(wanted: &Wanted) -> Value {
     let file = &wanted.webhook.1;
     json!([
-        {"name": wanted.log_volume.0, "emptyDir": {}},
+        {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": "32Mi"}},
         {
             "name": WEBHOOK_VOLUME,

@@ -1,0 +1,251 @@
+//! Slack, or the way to it, goes wrong: what is said about it, when it is tried again, and that nothing is lost.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::pods::{
+    Answer, FakeSlack, OK, Pod, activate, client, eventually, is, is_presence,
+};
+
+#[test]
+fn the_webhook_is_read_again_and_never_printed() {
+    let (first, second) = (FakeSlack::start(&[]), FakeSlack::start(&[]));
+    let mut pod = Pod::new(&first);
+    let file = pod.environment.home().join("webhook");
+    pod.unset("SLACK_WEBHOOK_URL");
+    pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
+        count > 0.0
+    });
+    replace(&file, "http://hooks.slack.com/services/SECRET");
+    // A try may be under way; the second from now has read the new file.
+    let errors = "kms_slack_posts_total{result=\"error\"}";
+    let before = running.metric(errors).unwrap_or_default();
+    running.wait_metric(errors, |count| count > before + 1.5);
+    replace(&file, &first.url);
+    first.wait_for(1);
+    replace(&file, &format!("{}\n", second.url));
+    activate(&pod.log(), 2);
+    second.wait_for(1);
+    let (code, out, err) = running.stop();
+    assert_eq!((code, first.told().len()), (Some(0), 1));
+    assert!(
+        err.contains("webhook's file") && err.contains("no https:// address"),
+        "{err}"
+    );
+    assert!(!(out + &err).contains("SECRET"));
+    // None at all: everything is counted, and that is said.
+    pod.unset("KMSCTL_NOTIFIER_WEBHOOK_FILE");
+    let running = pod.start();
+    activate(&pod.log(), 3);
+    running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
+        is(count, 1.0)
+    });
+    let (code, _, err) = running.stop();
+    assert!(
+        code == Some(0) && err.contains("There is no webhook"),
+        "{err}"
+    );
+}
+
+/// Replaces a file as a secret's volume does: never half.
+fn replace(file: &Path, text: &str) {
+    let aside = file.with_extension("new");
+    std::fs::write(&aside, text).expect("a file");
+    std::fs::rename(aside, file).expect("a rename");
+}
+
+#[test]
+fn less_than_a_second_between_messages_is_for_this_machine_only() {
+    let slack = FakeSlack::start(&[]);
+    let mut pod = Pod::new(&slack);
+    pod.set("KMSCTL_NOTIFIER_POST_INTERVAL", "2s");
+    let running = pod.start();
+    let began = Instant::now();
+    for number in 0..3 {
+        activate(&pod.log(), number);
+    }
+    slack.wait_for(3);
+    assert!(
+        began.elapsed() >= Duration::from_secs(4),
+        "two pauses of 2 s"
+    );
+    running.stop();
+}
+
+#[test]
+fn answers_that_are_not_slacks_are_not_believed() {
+    let slack = FakeSlack::start(&[
+        Answer::Say(200, "", "<html>log in first</html>"),
+        Answer::Say(302, "Location: http://127.0.0.1:1/\r\n", ""),
+        Answer::Say(503, "Retry-After: 1\r\n", ""),
+    ]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    assert!(
+        eventually(|| slack.taken().len() == 4),
+        "{:?}",
+        slack.taken()
+    );
+    running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| {
+        is(count, 1.0)
+    });
+    running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
+        is(count, 3.0)
+    });
+    let (_, _, err) = running.stop();
+    assert!(err.contains("web page answers in Slack's place"), "{err}");
+}
+
+/// Returns the lines of stderr, those about the log's being there left out.
+fn lines(err: &str) -> Vec<&str> {
+    err.lines().filter(|line| !is_presence(line)).collect()
+}
+
+#[test]
+fn an_outage_is_told_once_with_its_cause_and_so_is_its_end() {
+    const BUSY: Answer = Answer::Say(503, "Retry-After: 1\r\n", "");
+    let slack = FakeSlack::start(&[BUSY, BUSY, BUSY]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    for number in 1..8 {
+        activate(&pod.log(), number);
+    }
+    slack.wait_for(1);
+    running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+    // A second outage is told again.
+    slack.answer(BUSY);
+    activate(&pod.log(), 8);
+    let taken = slack.taken().len();
+    assert!(eventually(|| slack.taken().len() > taken + 1));
+    slack.answer(OK);
+    slack.wait_for(2);
+    running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+    let (code, _, err) = running.stop();
+    let told = lines(&err);
+    assert_eq!((code, told.len()), (Some(0), 4), "{err}");
+    let trouble =
+        "Slack answers with HTTP 503 and asks to wait 1s; messages wait and are tried again.";
+    assert_eq!([told[0], told[2]], [trouble; 2]);
+    for (line, end) in [
+        (told[1], "; 7 posts that waited go out now."),
+        (told[3], "; 1 post that waited goes out now."),
+    ] {
+        let right = line.starts_with("Slack answers again after ") && line.ends_with(end);
+        assert!(right, "{err}");
+    }
+}
+
+/// A server that answers a TLS client as a web server without TLS does.
+fn no_tls() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    format!("https://{address}/services/SECRET")
+}
+
+#[test]
+fn the_cause_is_named_and_the_address_is_not() {
+    let plain = FakeSlack::start(&[]);
+    let tls = no_tls();
+    for (url, cause) in [
+        (
+            "http://127.0.0.1:1/services/SECRET",
+            "the connection is refused",
+        ),
+        ("https://no-such-host.invalid/services/SECRET", "its name "),
+        (tls.as_str(), "TLS fails"),
+        ("https://[::1/services/SECRET", "no valid address"),
+    ] {
+        let mut pod = Pod::new(&plain);
+        pod.set("SLACK_WEBHOOK_URL", url);
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        running.wait_metric("kms_slack_posts_total{result=\"error\"}", |count| {
+            count > 1.5
+        });
+        let (out, err) = running.kill();
+        let told = lines(&err);
+        assert_eq!(told.len(), 1, "not one for each try: {err}");
+        assert!(
+            told[0].starts_with("Slack cannot be reached: ") && told[0].contains(cause),
+            "{err}"
+        );
+        assert!(!(out + &err).contains("SECRET"), "{err}");
+    }
+}
+
+#[test]
+fn a_new_webhook_ends_a_long_wait() {
+    let slow = FakeSlack::start(&[Answer::Say(429, "Retry-After: 10800\r\n", "rate_limited")]);
+    let other = FakeSlack::start(&[]);
+    let mut pod = Pod::new(&slow);
+    let file = pod.environment.home().join("webhook");
+    pod.unset("SLACK_WEBHOOK_URL");
+    pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
+    replace(&file, &slow.url);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    running.wait_metric("kms_slack_posts_total{result=\"rate_limited\"}", |count| {
+        is(count, 1.0)
+    });
+    // The same file again changes nothing: a wait of 10 minutes would be the old bound.
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!((slow.taken().len(), other.taken().len()), (1, 0));
+    replace(&file, &other.url);
+    other.wait_for(1);
+    let (code, _, err) = running.stop();
+    assert_eq!(code, Some(0));
+    assert!(
+        err.contains("HTTP 429 and asks to wait 3h, which is cut to 1h"),
+        "{err}"
+    );
+}
+
+#[test]
+fn connections_cut_for_a_while_lose_nothing_and_repeat_nothing() {
+    let slack = FakeSlack::start(&[]);
+    let mut pod = Pod::new(&slack);
+    pod.set("KMSCTL_NOTIFIER_DIGEST_FROM", "1000");
+    let running = pod.start();
+    activate(&pod.log(), 0);
+    // Also the connection that is kept open is cut.
+    slack.wait_for(1);
+    slack.reset(true);
+    for number in 1..15 {
+        activate(&pod.log(), number);
+    }
+    let errors = "kms_slack_posts_total{result=\"error\"}";
+    running.wait_metric(errors, |count| count > 1.5);
+    let (_, err) = running.kill();
+    assert!(err.contains("the connection is cut"), "{err}");
+    let running = pod.start();
+    for number in 15..30 {
+        activate(&pod.log(), number);
+    }
+    running.wait_metric(errors, |count| count > 1.5);
+    assert_eq!(slack.told().len(), 1);
+    slack.reset(false);
+    slack.wait_for(30);
+    running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+    let (code, _, err) = running.stop();
+    let told = lines(&err);
+    assert_eq!((code, told.len()), (Some(0), 2), "{err}");
+    assert!(
+        told[0].contains("the connection is cut") && told[1].contains("; 29 posts that waited go"),
+        "{err}"
+    );
+    let wanted: std::collections::BTreeMap<_, _> =
+        (0..30).map(|number| (client(number), 1)).collect();
+    assert_eq!(slack.clients(), wanted);
+}
