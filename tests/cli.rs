@@ -24,6 +24,8 @@ mod deploy;
 mod doctor;
 #[path = "cli/expose.rs"]
 mod expose;
+#[path = "cli/expose_saved.rs"]
+mod expose_saved;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/house.rs"]

@@ -20,6 +20,8 @@ mod apply_failures;
 mod apply_foreign;
 #[path = "contract/apply_records.rs"]
 mod apply_records;
+#[path = "contract/apply_saved.rs"]
+mod apply_saved;
 #[path = "contract/apply_trackers.rs"]
 mod apply_trackers;
 #[path = "contract/apply_way_back.rs"]

@@ -285,6 +285,9 @@ pub struct Deleted {
     pub id: ChangeId,
     /// Who made it.
     pub who: String,
+    /// Epoch seconds at which it began.
+    #[serde(default)]
+    pub since: Option<i64>,
     /// The records as they were.
     pub records: Records,
 }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::change::{Armed, Deleted, Running};
 use super::leftovers::Leftover;
 
+mod record;
+
 /// Everything the agent reports in one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

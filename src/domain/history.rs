@@ -267,25 +267,29 @@ pub fn last_undoable<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Ent
     entries.iter().rev().find(|entry| entry.undoable(firewall))
 }
 
-/// Finds the records that the last `revoke --delete` took away on a firewall, if they are not back yet.
-pub fn last_deleted<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entry> {
+/// Returns the deletions of rules on a firewall that hold what they took away, last first. Whether it was proven does not
+/// matter: where the rules are gone, it has happened.
+pub fn deletions<'a>(
+    entries: &'a [Entry],
+    firewall: &'a str,
+) -> impl Iterator<Item = (&'a Entry, &'a Outcome)> {
     use super::change::Change;
-    let deletes = |entry: &&Entry| {
-        entry.plan.firewall == firewall
-            && entry.took_effect()
-            && entry
-                .finish
-                .as_ref()
-                .is_some_and(|finish| finish.outcome.is_some())
-            && matches!(
-                &entry.plan.change.operation,
-                Operation::Configuration {
-                    change: Change::Delete,
-                    ..
-                }
-            )
+    let deletes = |entry: &Entry| {
+        matches!(
+            &entry.plan.change.operation,
+            Operation::Configuration {
+                change: Change::Delete,
+                ..
+            }
+        )
     };
-    entries.iter().rev().find(deletes)
+    let here = entries.iter().rev();
+    let here = here.filter(move |entry| entry.plan.firewall == firewall && deletes(entry));
+    here.filter_map(|entry| {
+        let outcome = entry.finish.as_ref()?.outcome.as_deref()?;
+        let written = matches!(outcome.result, Ending::Done | Ending::Unproven);
+        written.then_some((entry, outcome))
+    })
 }
 
 /// A change that pfSense's own configuration history tells of: this operator's or another's.

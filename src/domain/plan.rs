@@ -9,6 +9,7 @@ mod clean;
 mod entry;
 mod exposure;
 mod facts;
+mod opening;
 mod states;
 mod table;
 #[cfg(test)]
@@ -29,10 +30,11 @@ pub use build::apply;
 pub use caps::{Wanted, limits, rate_value, ratelimit};
 pub use clean::{clean, facts as clean_facts};
 pub use entry::{Address, PlannedEntry};
-pub use exposure::{Present, Saved, Terms, restore, revoke};
+pub use exposure::{Present, Terms, revoke};
 pub use facts::{
     configuration as configuration_facts, entries as entry_facts, states as state_facts,
 };
+pub use opening::{Saved, restore};
 pub use states::{Choice as StatesChoice, Live, PlannedState, kill, labels};
 pub use table::{Choice as TableChoice, free};
 pub use undo::{Past, keep, undo};

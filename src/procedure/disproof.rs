@@ -17,15 +17,15 @@ pub(super) fn of(
         .first()
         .map_or("", |finding| finding.message.as_str());
     let state = exposure.state;
+    let promised = promised.map(|(_, promised)| promised);
     let opens = match change {
         Change::Disable | Change::Delete => Some(false),
         Change::Enable | Change::Build { .. } => Some(true),
-        Change::PutBack { .. } | Change::Caps { .. } => {
-            promised.map(|(_, promised)| promised.lets_in())
-        }
+        Change::PutBack { .. } | Change::Caps { .. } => promised.map(State::lets_in),
     };
     match opens {
-        Some(true) if !state.lets_in() => {
+        // With caps and without are two states, and one was promised.
+        Some(true) if !state.lets_in() || promised.is_some_and(|promised| promised != state) => {
             return Some(format!(
                 "The rules are written, but the service is {state}: {why}"
             ));
@@ -111,6 +111,21 @@ mod tests {
         // An undo of caps promises nothing about the exposure.
         for exposure in [open(), shut()] {
             assert_eq!(of(&put_back(), None, &exposure), None);
+        }
+    }
+
+    #[test]
+    fn with_caps_and_without_are_two_promises() {
+        let uncapped = seen(
+            &[fixtures::pass_without_caps(), fixtures::default_deny()],
+            &[fixtures::rdr()],
+        );
+        let promised = |state| Some((State::Absent, state));
+        for change in [put_back(), Change::Enable] {
+            assert_eq!(of(&change, promised(State::Uncapped), &uncapped), None);
+            let told = of(&change, promised(State::Open), &uncapped).expect("it has no caps");
+            assert!(told.contains("the service is uncapped"), "{told}");
+            assert!(of(&change, promised(State::Uncapped), &open()).is_some());
         }
     }
 

@@ -147,6 +147,9 @@ pub(super) fn done(
             .unwrap_or_default();
         report.undo = report.undo.filter(|_| finish.took_effect());
     }
+    if let Some(reading) = read_back {
+        after::exposure(context, &mut report.after, reading);
+    }
     if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
         report.after.insert(field, blocked.into());
     }

@@ -129,8 +129,16 @@ fn what_another_operator_deleted_is_put_back_from_what_the_firewall_keeps() {
     let planned = environment
         .demo(&["expose", "restore", "--dry-run"])
         .success();
-    let what = format!("put back the rules that {id} by tester@demo deleted");
-    assert!(planned.contains(&what), "{planned}");
+    let what = format!("put back the rules that {id} by tester@demo deleted at 2026-03-01T12:21:");
+    for part in [
+        what.as_str(),
+        "none -> port 1688 to k8s_kms_lb from any, as it was",
+        "none -> pass to k8s_kms_lb port 1688 from any, as it was",
+        "none -> 33",
+        "absent -> open",
+    ] {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
     assert_eq!(
         done(&environment, &["expose", "restore"])["outcome"],
         "done"
@@ -147,7 +155,10 @@ fn rules_that_were_disabled_when_they_were_deleted_come_back_open() {
     done(&environment, &["expose", "revoke", "--delete"]);
     let restored = done(&environment, &["expose", "restore"]);
     assert_eq!(restored["outcome"], "done", "{restored:#}");
-    assert_eq!(restored["after"]["port_forward"], "as it was, but enabled");
+    assert_eq!(
+        restored["after"]["port_forward"],
+        "port 1688 to k8s_kms_lb from any, as it was, but enabled"
+    );
     let shown = show(&environment);
     assert_eq!(shown["state"], "open", "{shown:#}");
     assert_eq!(shown["filter"]["tracker"], "1763000004");

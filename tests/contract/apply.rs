@@ -15,6 +15,7 @@ use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::{nonce, php, request};
 use super::apply_foreign as foreign;
+use super::apply_saved as saved;
 use super::apply_trackers as trackers;
 
 /// What is held to the contract.
@@ -27,6 +28,8 @@ pub trait Firewall {
     fn deadline(&mut self, id: &ChangeId);
     /// Prints `pfctl -P -sr` and `pfctl -P -sn`.
     fn loaded(&mut self) -> (String, String);
+    /// Has noted that the ending of a change was not proven.
+    fn unprove(&mut self, id: &ChangeId);
     /// Becomes a firewall on which a crash has left kmsctl's files of [`CRASHED`] and a dead lock.
     fn crash(&mut self);
 }
@@ -53,6 +56,14 @@ impl Firewall for ChangingBox {
         (self.text("pf/sr"), self.text("pf/sn"))
     }
 
+    fn unprove(&mut self, id: &ChangeId) {
+        let name = format!("conf/kmsctl/change-{id}.json");
+        let noted = self.text(&name);
+        let unproven = noted.replacen(r#""result":"done""#, r#""result":"unproven""#, 1);
+        assert_ne!(unproven, noted);
+        self.php().write(&name, unproven.as_bytes());
+    }
+
     fn crash(&mut self) {
         for name in [
             format!("conf/kmsctl/config-{CRASHED}.xml"),
@@ -74,7 +85,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 23] = [
+    let scenarios: [Case<F>; 27] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -115,6 +126,22 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         (
             "filter rules to elsewhere are left alone",
             foreign::filter_rules_to_elsewhere_stay,
+        ),
+        (
+            "what another alias had is another service's",
+            saved::another_alias_is_another_service,
+        ),
+        (
+            "saved rules to elsewhere come where they were, and nowhere else",
+            saved::to_elsewhere_only_in_the_place_of_ours,
+        ),
+        (
+            "a forward that passes by itself is closed and opened",
+            saved::passing_by_itself,
+        ),
+        (
+            "a deletion that was not proven is found",
+            saved::an_unproven_deletion_is_found,
         ),
     ];
     for (name, scenario) in scenarios {
@@ -506,6 +533,7 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
         (told.id.as_str(), told.who.as_str()),
         ("d1", "viktor@laptop")
     );
+    assert!(told.since.is_some_and(|since| since > 1_700_000_000));
     assert_eq!(told.records, deleted.before, "whole, for whoever asks");
     assert!(
         reading(firewall).alias.is_some(),

@@ -65,8 +65,7 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
 /// Leaves, instead of the exposure, a port forward of its port from `destination` to 10.0.30.5, and the filter rule
 /// 1700000009; joined if `association` is not empty.
 fn somebody_elses(firewall: &mut impl Firewall, destination: &Element, association: &str) {
-    let deleted = done(firewall, "e0", Change::Delete);
-    let mut foreign = deleted.before.clone();
+    let mut foreign = apply(firewall, "e0", Change::Enable).before;
     for record in each(&mut foreign) {
         record.set("descr", "Theirs");
         record.set("associated-rule-id", association);

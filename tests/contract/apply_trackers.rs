@@ -68,7 +68,6 @@ fn record(placed: &mut Option<Placed>) -> &mut Element {
 /// Neither a tracker nor target and port tell the rule: whatever is done to it could not be proven, so nothing is.
 pub fn indistinguishable(firewall: &mut impl Firewall) {
     let mut records = with_tracker(firewall, "i0", None);
-    done(firewall, "i1", Change::Delete);
     let elsewhere = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
     record(&mut records.filter).set("destination", elsewhere);
     // Somebody's rule that is joined to no forward, and the exposure's own to the same target.

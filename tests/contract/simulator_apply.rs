@@ -134,6 +134,19 @@ impl Firewall for DemoBox {
         (text(&replies[0]), text(&replies[1]))
     }
 
+    fn unprove(&mut self, id: &ChangeId) {
+        if let Some(before) = self.simulator.take() {
+            self.runtime.block_on(before.stop()).unwrap();
+        }
+        let path = self.directory.path().join("demo/state.json");
+        let noted = std::fs::read_to_string(&path).unwrap();
+        let of = |result: &str| format!(r#""id":"{id}","result":"{result}""#);
+        let unproven = noted.replacen(&of("done"), &of("unproven"), 1);
+        assert_ne!(unproven, noted);
+        std::fs::write(&path, unproven).unwrap();
+        self.restart();
+    }
+
     fn crash(&mut self) {
         if self.scenario == Scenario::Leftovers {
             // Another box, and the same again.

@@ -211,25 +211,30 @@ fn default_caps(context: &Context) -> Result<Caps> {
         .ok_or_else(|| Failure::usage("There is no preset `default`."))
 }
 
-/// Finds what the last `revoke --delete` on this firewall took away. The firewall keeps that of every operator, but not
-/// for ever; the history here keeps its own.
+/// Finds what the last `revoke --delete` of this service took away, or else of another one. The firewall keeps that of
+/// every operator, but not for ever; the history here keeps its own.
 fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
     let entries = report::entries(context)?;
     if let Some(deleted) = &configured.deleted {
         let is_ours = entries.iter().any(|entry| entry.plan.id == deleted.id);
+        let at = deleted.since.map(jiff::Timestamp::from_second);
         return Ok(Some(Saved {
             id: deleted.id.to_string(),
             by: Some(deleted.who.clone()).filter(|_| !is_ours),
+            at: at.and_then(std::result::Result::ok),
             records: deleted.records.clone(),
         }));
     }
-    let entry = history::last_deleted(&entries, context.firewall_name());
-    Ok(entry.and_then(|entry| {
-        let outcome = entry.finish.as_ref()?.outcome.as_ref()?;
-        Some(Saved {
+    let deletions = history::deletions(&entries, context.firewall_name());
+    let found: Vec<Saved> = deletions
+        .map(|(entry, outcome)| Saved {
             id: entry.plan.id.to_string(),
             by: None,
+            at: Some(entry.at),
             records: outcome.before.clone(),
         })
-    }))
+        .collect();
+    let service = &context.settings.service;
+    let ours = found.iter().position(|saved| saved.is_of(service));
+    Ok(found.into_iter().nth(ours.unwrap_or_default()))
 }

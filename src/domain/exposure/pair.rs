@@ -178,6 +178,18 @@ impl<'a> Pair<'a> {
     }
 }
 
+/// Says whether rules that are not in the configuration would be the service's pair there: as the agent says it of saved
+/// records (`kmsctl_are_ours` of its `records.php`). The filter rule of the service's forward goes wherever it goes.
+pub fn is_pair_of(nat: Option<&NatRule>, filter: Option<&FilterRule>, service: &Service) -> bool {
+    let link = |id: Option<&String>| id.filter(|id| !matches!(id.as_str(), "" | "pass")).cloned();
+    let joined = nat.and_then(|rule| link(rule.association.as_ref()));
+    let is_joined =
+        |rule: &FilterRule| joined.is_some() && link(rule.association.as_ref()) == joined;
+    (nat.is_some() || filter.is_some())
+        && nat.is_none_or(|rule| on_port(rule, service) && is_ours(rule, service))
+        && filter.is_none_or(|rule| is_joined(rule) || passes_to_service(rule, service))
+}
+
 fn on_port(rule: &NatRule, service: &Service) -> bool {
     let outside = field_covers(rule.destination.port.as_deref(), service.port);
     // An alias of ports: the agent has looked into it; the inside port tells the rest.

@@ -3,7 +3,8 @@
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
 use super::armed::idle;
-use super::exposure::{Present, Terms, draft, opening, ready};
+use super::exposure::{Present, Terms, draft, ready};
+use super::opening::{of_caps, opening};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::change::Change;
 use crate::domain::configured::{Configured, FilterRule, NatRule, Side};
@@ -33,7 +34,7 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
             &format!("the firewall is what the configuration says.{words}"),
         );
     }
-    Ok(opening(draft, nat, filter, exposure.state).into())
+    Ok(opening(draft, nat, filter, exposure.state, of_caps(caps)).into())
 }
 
 /// Finds the rules that the agent would correct: `kmsctl_pair` of its `records.php`.
@@ -107,7 +108,7 @@ fn called(what: &str, description: Option<&String>) -> String {
 pub(super) fn limited(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Option<String> {
     let of_nat = nat.map(|rule| ("port forward", &rule.source));
     let of_filter = filter.map(|rule| ("filter rule", &rule.source));
-    let anybody = |side: &Side| !side.not && matches!(words(side).as_str(), "any" | "");
+    let anybody = |side: &Side| from(side) == "any";
     let said: Vec<String> = of_nat
         .into_iter()
         .chain(of_filter)
@@ -120,6 +121,13 @@ pub(super) fn limited(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Opt
             said.join(", ")
         )
     })
+}
+
+/// Says who may connect; a rule that does not say it means anybody.
+pub(super) fn from(source: &Side) -> String {
+    Some(words(source))
+        .filter(|words| !words.is_empty())
+        .unwrap_or_else(|| "any".to_owned())
 }
 
 fn words(side: &Side) -> String {

@@ -1,17 +1,16 @@
-//! Plans that close and open the exposure: the pair of port forward and filter rule as one thing. The alias is
-//! touched by `apply` alone.
+//! Plans that close the exposure, and what all plans about it share: the pair of port forward and filter rule is one
+//! thing.
 
 use super::armed::{held, idle};
-use super::build::{build, leads_elsewhere, limited};
+use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
-use crate::domain::change::{Change, Records};
-use crate::domain::configured::{Configured, FilterRule, NatRule};
+use crate::domain::change::Change;
+use crate::domain::configured::Configured;
 use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
-use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
 /// What was read, for plans about the configuration.
@@ -36,17 +35,6 @@ pub struct Terms {
     pub with_pending: bool,
     /// Seconds after which the firewall takes it back.
     pub reverts_after: Option<u64>,
-}
-
-/// Records that were saved when they were deleted.
-#[derive(Clone, Debug)]
-pub struct Saved {
-    /// The change that deleted them.
-    pub id: String,
-    /// Who made it, where that was another operator as far as is known here.
-    pub by: Option<String>,
-    /// The records.
-    pub records: Records,
 }
 
 /// Findings under which it is not clear which rules are meant.
@@ -164,7 +152,7 @@ pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &
     }
 }
 
-fn standing(disabled: bool) -> &'static str {
+pub(super) fn standing(disabled: bool) -> &'static str {
     if disabled { "disabled" } else { "enabled" }
 }
 
@@ -266,133 +254,14 @@ fn no_rules(present: &Present<'_>, terms: Terms) -> Result<Planned, Refusal> {
     if state == State::Absent || state == State::Closed {
         return idle(present, terms, "there are no such rules.");
     }
+    if let Some(other) = Pair::elsewhere(present.configured, present.service)
+        && !other.disabled
+    {
+        return Err(leads_elsewhere(other, present.service));
+    }
     Err(Refusal::new(
         RefusalKind::Impossible,
         format!("The configuration has no rules of the exposure, but pf runs some: it is {state}."),
     )
     .hint("Load the configured rules: Status > Filter Reload in pfSense; then look again."))
-}
-
-/// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
-pub fn restore(
-    present: &Present<'_>,
-    saved: Option<&Saved>,
-    caps: Caps,
-    terms: Terms,
-) -> Result<Planned, Refusal> {
-    let pair = ready(present, terms)?;
-    let state = present.exposure.state;
-    let complete = pair.nat.is_some() && (pair.filter.is_some() || pair.nat_passes());
-    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
-        && pair.filter.is_none_or(|rule| !rule.disabled);
-    if complete && enabled && state.lets_in() {
-        let uncapped = if state == State::Uncapped {
-            " No caps are in force, though: kmsctl expose apply"
-        } else {
-            ""
-        };
-        let why = format!("the exposure is {state}.{uncapped}");
-        return idle(present, terms, &why);
-    }
-    if complete {
-        let draft = enabling(present, &pair, terms);
-        return Ok(opening(draft, pair.nat, pair.filter, state).into());
-    }
-    if pair.nat.is_none()
-        && let Some(other) = Pair::elsewhere(present.configured, present.service)
-        && !other.disabled
-    {
-        return Err(leads_elsewhere(other, present.service));
-    }
-    if let (None, None, Some(saved)) = (pair.nat, pair.filter, saved) {
-        return Ok(opening(putting_back(present, saved, terms), None, None, state).into());
-    }
-    let mut draft = build(present, &pair, caps, false, terms)?;
-    draft.risks.push(Risk::new(
-        "built-anew",
-        "No saved records were found, neither in the history here nor on the firewall, so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists.",
-    ));
-    Ok(opening(draft, pair.nat, pair.filter, state).into())
-}
-
-fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
-    let what = "Open the exposure: enable the port forward and its filter rule.";
-    let mut draft = draft(present, terms, Change::Enable, what);
-    if let Some(nat) = pair.nat {
-        let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
-        draft.differences.push(difference);
-    }
-    if let Some(filter) = pair.filter {
-        let difference = Difference::new("filter rule", standing(filter.disabled), "enabled");
-        draft.differences.push(difference);
-        let (caps, _) = ratelimit::of_configured(filter);
-        draft
-            .checks
-            .push(format!("pf's loaded rule carries {caps}."));
-    }
-    draft
-}
-
-fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
-    let mut records = saved.records.clone();
-    let mut differences = Vec::new();
-    for (field, placed) in [
-        ("port forward", &mut records.nat),
-        ("filter rule", &mut records.filter),
-    ] {
-        // They may have been disabled when they were deleted; what opens puts them back enabled.
-        let enabled = placed
-            .as_mut()
-            .map(|placed| placed.record.remove("disabled"));
-        let after = enabled.map(|enabled| {
-            if enabled {
-                "as it was, but enabled"
-            } else {
-                "as it was"
-            }
-        });
-        differences.push(Difference::new(field, None::<&str>, after));
-    }
-    let change = Change::PutBack {
-        records: Box::new(records),
-        alias: false,
-    };
-    let by = saved.by.as_ref().map(|who| format!(" by {who}"));
-    let whose = saved.id.clone() + &by.unwrap_or_default();
-    let what = format!("Open the exposure: put back the rules that {whose} deleted.");
-    let mut draft = draft(present, terms, change, &what);
-    draft.differences = differences;
-    draft
-}
-
-/// Promises that the exposure is open then, unless its rules say who may connect: that is left as it is.
-pub(super) fn opening(
-    mut draft: Draft,
-    nat: Option<&NatRule>,
-    filter: Option<&FilterRule>,
-    state: State,
-) -> Draft {
-    if let Some(words) = limited(nat, filter) {
-        draft.risks.push(Risk::new("source-limited", words));
-    } else if !state.lets_in() {
-        draft.differences.push(Difference::new(
-            "exposure",
-            state.name(),
-            State::Open.name(),
-        ));
-        draft
-            .checks
-            .push("pf redirects the service's port and lets connections in.".to_owned());
-        if draft.reverts_after.is_some() {
-            draft.risks.push(Risk::new(
-                "connections-live-on",
-                "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: kmsctl states kill --all",
-            ));
-        }
-    }
-    if matches!(state, State::Closed | State::Absent) {
-        draft.undo =
-            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
-    }
-    draft
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::domain::change::{Element, Ending, Outcome, Placed, Records, Running};
-use crate::domain::configured::{Configured, Side};
+use crate::domain::configured::{CapFields, Configured, Side};
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::{self, Exposure, Loaded, fixtures};
 use crate::domain::history::{self, Ended, Entry, Event, Finish};
@@ -223,22 +223,42 @@ fn restored(on: &Box_, saved: Option<&Saved>) -> Result<Planned, Refusal> {
     on.plan(|present| restore(present, saved, default_caps(), Terms::default()))
 }
 
+/// The exposure's records, as they are saved.
 fn records(port: &str) -> Records {
-    let placed = |name: &str| {
-        Some(Placed {
-            index: 3,
-            record: Element::of_texts([
-                ("z", "1"),
-                ("tracker", "1763000004"),
-                ("port", port),
-                ("descr", name),
-            ]),
-        })
+    let to = |place: (&str, &str)| Element::of_texts([place, ("port", port)]);
+    let placed = |texts: &[(&str, &str)], to: Element| {
+        let mut record = Element::of_texts([
+            ("z", "1"),
+            ("tracker", "1763000004"),
+            ("interface", "wan"),
+            ("protocol", "tcp"),
+            ("associated-rule-id", "nat_1"),
+        ]);
+        for (name, text) in texts {
+            record.set(name, *text);
+        }
+        record.set("source", Element::of_texts([("any", "")]));
+        record.set("destination", to);
+        Some(Placed { index: 3, record })
     };
+    let caps = [
+        ("max-src-conn", "50"),
+        ("max-src-conn-rate", "10"),
+        ("max-src-conn-rates", "60"),
+    ];
     Records {
-        nat: placed("nat"),
-        filter: placed("filter"),
+        nat: placed(&[("target", "k8s_kms_lb")], to(("network", "wanip"))),
+        filter: placed(&caps, to(("address", "k8s_kms_lb"))),
         ..Records::default()
+    }
+}
+
+fn saved(records: Records) -> Saved {
+    Saved {
+        id: "abc".into(),
+        by: None,
+        at: Some(now()),
+        records,
     }
 }
 

@@ -26,7 +26,7 @@ function kmsctl_edited($service, $change, $who) {
 			$problem = kmsctl_edit_delete($edited, $pair);
 			break;
 		case 'put-back':
-			$problem = kmsctl_edit_put_back($edited, $pair, $change);
+			$problem = kmsctl_edit_put_back($edited, $pair, $change, $service);
 			break;
 		case 'build':
 			$problem = kmsctl_edit_build($edited, $pair, $service, $change, $who);
@@ -159,15 +159,22 @@ function kmsctl_edit_disable(&$config, $pair) {
 }
 
 function kmsctl_edit_enable(&$config, $pair) {
-	if ($pair['nat'] === array() || $pair['filter'] === array()) {
+	$nat = kmsctl_list('nat', 'rule');
+	/* A forward that passes by itself has no filter rule. */
+	$passes = $pair['nat'] !== array() && kmsctl_text($nat[$pair['nat'][0]], 'associated-rule-id') === 'pass';
+	if ($pair['nat'] === array() || ($pair['filter'] === array() && !$passes)) {
 		return 'one of the two rules is missing; the pair must be built or put back';
 	}
 	$problem = kmsctl_not_only_ours($pair);
-	if ($problem === null) {
-		unset($config['nat']['rule'][$pair['nat'][0]]['disabled']);
-		unset($config['filter']['rule'][$pair['filter'][0]]['disabled']);
+	if ($problem !== null) {
+		return $problem;
 	}
-	return $problem;
+	foreach (array('nat', 'filter') as $section) {
+		foreach ($pair[$section] as $index) {
+			unset($config[$section]['rule'][$index]['disabled']);
+		}
+	}
+	return null;
 }
 
 /* Where a rule's separators are counted, and how many rules of that place stand above this index. */
@@ -300,12 +307,17 @@ function kmsctl_replaced($pair, $wanted) {
 	return array($pair, kmsctl_ambiguity($pair));
 }
 
-function kmsctl_edit_put_back(&$config, $pair, $change) {
+function kmsctl_edit_put_back(&$config, $pair, $change, $service) {
 	$records = $change['records'];
 	list($pair, $problem) = kmsctl_replaced($pair, $records['nat']);
+	/* In the place of the service's rules may come what they had replaced; where there are none, only its own. */
+	$ours = kmsctl_are_ours($records, $service);
 	foreach (array('nat', 'filter') as $section) {
 		if ($problem === null) {
 			$index = $pair[$section] === array() ? null : $pair[$section][0];
+			if ($index === null && $records[$section] !== null && !$ours) {
+				return "the rules to put back are not those of {$service['alias']}";
+			}
 			$problem = kmsctl_put_rule_back($config, $section, $index, $records[$section],
 			    $records['separators'][$section]);
 		}

@@ -69,8 +69,7 @@ function kmsctl_forwards($service) {
 	$others = array();
 	foreach (kmsctl_list('nat', 'rule') as $index => $rule) {
 		$destination = kmsctl_side($rule, 'destination');
-		if (kmsctl_has($rule, 'nordr') || kmsctl_text($rule, 'interface') !== $service['interface']
-		    || !kmsctl_is_tcp($rule) || !kmsctl_covers($destination['port'], $service['port'])) {
+		if (!kmsctl_forwards_port($rule, $service)) {
 			continue;
 		}
 		if (kmsctl_ours(kmsctl_text($rule, 'target'), $service)) {
@@ -81,6 +80,26 @@ function kmsctl_forwards($service) {
 	}
 	return $ours === array() ? array('places' => $others, 'ours' => false)
 	    : array('places' => $ours, 'ours' => true);
+}
+
+function kmsctl_forwards_port($rule, $service) {
+	$destination = kmsctl_side($rule, 'destination');
+	return !kmsctl_has($rule, 'nordr') && kmsctl_text($rule, 'interface') === $service['interface']
+	    && kmsctl_is_tcp($rule) && kmsctl_covers($destination['port'], $service['port']);
+}
+
+/* Whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the service's
+ * traffic in. What another alias had on the same port is another service's. */
+function kmsctl_are_ours($records, $service) {
+	$nat = $records['nat'] === null ? null : $records['nat']['record'];
+	$filter = $records['filter'] === null ? null : $records['filter']['record'];
+	if ($nat !== null && (!kmsctl_forwards_port($nat, $service)
+	    || !kmsctl_ours(kmsctl_text($nat, 'target'), $service))) {
+		return false;
+	}
+	$joined = $nat !== null && $filter !== null && kmsctl_is_linked($nat)
+	    && kmsctl_text($nat, 'associated-rule-id') === kmsctl_text($filter, 'associated-rule-id');
+	return $filter === null ? $nat !== null : $joined || kmsctl_lets_in($filter, $service);
 }
 
 function kmsctl_is_tcp($rule) {

@@ -85,7 +85,8 @@ function kmsctl_armed_on($service) {
 	}));
 }
 
-/* What the last deletion of these rules took away; null while one of them is there. */
+/* What the last deletion of the service's rules took away; null while one of them is there. Whether it was proven does
+ * not matter where they are gone. */
 function kmsctl_deleted($service) {
 	$pair = kmsctl_pair($service);
 	if ($pair['nat'] !== array() || $pair['filter'] !== array()) {
@@ -93,8 +94,10 @@ function kmsctl_deleted($service) {
 	}
 	foreach (array_reverse(kmsctl_all_stored()) as $stored) {
 		if (isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
-		    && $stored['outcome']['result'] === 'done' && kmsctl_is_about($stored, $service)) {
-			return array('id' => $stored['id'], 'who' => $stored['who'], 'records' => $stored['before']);
+		    && in_array($stored['outcome']['result'], array('done', 'unproven'), true)
+		    && kmsctl_are_ours($stored['before'], $service)) {
+			return array('id' => $stored['id'], 'who' => $stored['who'], 'since' => $stored['since'],
+			    'records' => $stored['before']);
 		}
 	}
 	return null;

@@ -1,4 +1,5 @@
-//! What a report says of the time after a change that was not proven: what was read back, never what was planned.
+//! What a report says of the time after a change: of one that was not proven what was read back, never what was planned,
+//! and of every one the exposure that was read back.
 
 use serde_json::{Map, Value};
 
@@ -23,7 +24,8 @@ pub(super) fn known(
     let outcome = finish.outcome.as_ref();
     let written = outcome.is_some_and(|outcome| outcome.result == Ending::Done);
     let now = |field: &str, planned: Value| match field {
-        "exposure" => Some(exposure?.state.name().into()),
+        // The same for every ending: `exposure`.
+        "exposure" => Some(planned),
         "max_src_conn" => Some(caps?.max_src_conn.into()),
         "rate" => Some(rate_value(caps?).into()),
         "connections" => None,
@@ -33,4 +35,15 @@ pub(super) fn known(
     fields
         .filter_map(|(field, value)| Some((field.clone(), now(&field, value)?)))
         .collect()
+}
+
+/// Puts what the exposure is now in the place of what was planned; where it could not be read, it is not known.
+pub(super) fn exposure(context: &Context, after: &mut Map<String, Value>, reading: &Reading) {
+    let Some(planned) = after.get_mut("exposure") else {
+        return;
+    };
+    match judge(context, reading) {
+        Some(exposure) => *planned = exposure.state.name().into(),
+        None => drop(after.remove("exposure")),
+    }
 }

@@ -285,7 +285,10 @@ impl Course<'_> {
         outcome.after = pair.records(&world.configuration);
         outcome.fingerprints.1 = pair.fingerprint(&world.configuration);
         outcome.reverts_at = request.revert_at.filter(|_| result == Ending::Done);
-        world.ledger.keep(Stored::new(outcome.clone(), request));
+        let now = world.now.div_euclid(1000);
+        world
+            .ledger
+            .keep(Stored::new(outcome.clone(), request, now));
         outcome
     }
 }

@@ -2,7 +2,7 @@
 //! `change.php` does it. Whether it may be done now, and what follows from it, is `super::apply`'s work.
 
 use super::build;
-use super::pair::{Pair, association};
+use super::pair::{Pair, are_ours, association};
 use super::separators::{insert_rule, remove_rule};
 use crate::domain::change::{Change, Element, Placed, Records};
 use crate::domain::pf::rule::Rate;
@@ -54,7 +54,7 @@ pub fn edited(
         Change::Enable => enable(&mut configuration, &pair, context.service)?,
         Change::Delete => delete(&mut configuration, &pair, context.service)?,
         Change::PutBack { records, alias } => {
-            put_back(&mut configuration, &pair, records)?;
+            put_back(&mut configuration, &pair, records, context.service)?;
             if *alias {
                 put_alias_back(&mut configuration, &pair, records.alias.as_ref());
             }
@@ -199,7 +199,10 @@ fn enable(
     pair: &Pair,
     service: &ReadRequest,
 ) -> Result<(), Refusal> {
-    if pair.nat.is_empty() || pair.filter.is_empty() {
+    // A forward that passes by itself has no filter rule.
+    let forward = rule(configuration, "nat", &pair.nat);
+    let passes = forward.is_some_and(|rule| rule.text("associated-rule-id") == Some("pass"));
+    if pair.nat.is_empty() || (pair.filter.is_empty() && !passes) {
         return refuse("one of the two rules is missing; the pair must be built or put back");
     }
     only_ours(configuration, pair, service)?;
@@ -240,7 +243,9 @@ fn put_back(
     configuration: &mut Configuration,
     pair: &Pair,
     records: &Records,
+    service: &ReadRequest,
 ) -> Result<(), Refusal> {
+    let is_ours = are_ours(records, configuration, service);
     let kinds = [
         ("nat", &pair.nat, &records.nat, &records.separators.nat),
         (
@@ -265,6 +270,12 @@ fn put_back(
                 edit_rule(configuration, section, places, |rule| {
                     *rule = wanted.record.clone();
                 });
+            }
+            (None, Some(_)) if !is_ours => {
+                return refuse(format!(
+                    "the rules to put back are not those of {}",
+                    service.alias
+                ));
             }
             (None, Some(wanted)) => {
                 let tracker = wanted.record.text("tracker").unwrap_or_default();

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::pair::are_ours;
 use super::words;
 use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Outcome, Reverted};
 use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
+use crate::simulator::configuration::Configuration;
 
 /// How many outcomes stay of which nothing is armed.
 const KEPT: usize = 50;
@@ -42,6 +44,9 @@ pub struct Stored {
     pub who: String,
     /// What it did, for people.
     pub what: String,
+    /// When it began, in epoch seconds; `None` where an older kmsctl kept it.
+    #[serde(default)]
+    since: Option<i64>,
     service: Searched,
 }
 
@@ -56,8 +61,8 @@ struct Searched {
 }
 
 impl Stored {
-    /// Makes an entry.
-    pub fn new(outcome: Outcome, request: &ApplyRequest) -> Self {
+    /// Makes an entry; `now` in epoch seconds.
+    pub fn new(outcome: Outcome, request: &ApplyRequest, now: i64) -> Self {
         let service = &request.service;
         let with_alias = match &request.change {
             Change::PutBack { alias, .. } | Change::Build { alias, .. } => *alias,
@@ -70,6 +75,7 @@ impl Stored {
             deletes: request.change == Change::Delete,
             who: request.who.clone(),
             what: words::of(&request.change),
+            since: Some(now),
             service: Searched {
                 alias: service.alias.clone(),
                 address: service.address,
@@ -178,15 +184,19 @@ impl Ledger {
         armed.collect()
     }
 
-    /// Returns what the last deletion of these rules took away.
-    pub fn deleted(&self, service: &ReadRequest) -> Option<Deleted> {
+    /// Returns what the last deletion of the service's rules took away: what another alias had is another service's. Whether
+    /// it was proven does not matter where they are gone.
+    pub fn deleted(&self, configuration: &Configuration, service: &ReadRequest) -> Option<Deleted> {
         let deletion = |stored: &&Stored| {
-            stored.deletes && stored.outcome.result == Ending::Done && stored.is_about(service)
+            stored.deletes
+                && matches!(stored.outcome.result, Ending::Done | Ending::Unproven)
+                && are_ours(&stored.outcome.before, configuration, service)
         };
         let stored = self.stored.iter().rev().find(deletion)?;
         Some(Deleted {
             id: stored.outcome.id.clone(),
             who: stored.who.clone(),
+            since: stored.since,
             records: stored.outcome.before.clone(),
         })
     }

@@ -57,7 +57,9 @@ pub fn read(world: &World, request: &ReadRequest) -> Configured {
     let pair = Pair::find(&world.configuration, request);
     let is_gone = pair.nat.is_empty() && pair.filter.is_empty();
     Configured {
-        deleted: is_gone.then(|| world.ledger.deleted(request)).flatten(),
+        deleted: is_gone
+            .then(|| world.ledger.deleted(&world.configuration, request))
+            .flatten(),
         fingerprint: pair.fingerprint(&world.configuration),
         armed: world.ledger.armed(),
         unfinished: apply::holder(world).into_iter().collect(),

@@ -144,15 +144,38 @@ fn to_own_address(configuration: &Configuration, rule: &Element, interface: &str
         && (field("network") == format!("{interface}ip") || (own.is_some() && named == own))
 }
 
+fn is_forward_of_port(
+    configuration: &Configuration,
+    rule: &Element,
+    service: &ReadRequest,
+) -> bool {
+    !rule.has("nordr")
+        && rule.text("interface") == Some(service.interface.as_str())
+        && is_tcp(rule)
+        && configuration.covers(side_field(rule, "destination", "port"), service.port, 0)
+}
+
+/// Says whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the
+/// service's traffic in.
+pub fn are_ours(records: &Records, configuration: &Configuration, service: &ReadRequest) -> bool {
+    let record = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.record.clone());
+    let (nat, filter) = (record(&records.nat), record(&records.filter));
+    let joined = nat.as_ref().and_then(association);
+    let is_joined = |rule: &Element| joined.is_some() && association(rule) == joined;
+    let forwards = |rule: &Element| {
+        is_forward_of_port(configuration, rule, service) && ours(rule.text("target"), service)
+    };
+    (nat.is_some() || filter.is_some())
+        && nat.as_ref().is_none_or(forwards)
+        && filter
+            .as_ref()
+            .is_none_or(|rule| is_joined(rule) || lets_in(rule, service, None))
+}
+
 /// Port forwards of this port and interface: those to the service or, if there are none, those that lead the
 /// interface's own address elsewhere.
 fn forwards(configuration: &Configuration, service: &ReadRequest) -> (Vec<usize>, bool) {
-    let here = |rule: &Element| {
-        !rule.has("nordr")
-            && rule.text("interface") == Some(service.interface.as_str())
-            && is_tcp(rule)
-            && configuration.covers(side_field(rule, "destination", "port"), service.port, 0)
-    };
+    let here = |rule: &Element| is_forward_of_port(configuration, rule, service);
     let found = configuration.list("nat", "rule").iter().enumerate();
     let (mine, others): (Vec<_>, Vec<_>) = found
         .filter(|(_, rule)| here(rule))

@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use super::Configuration;
 use crate::domain::change::Element;
 use crate::domain::configured::{
-    Alias, CapFields, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, Side,
-    System,
+    Alias, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, System,
 };
 use crate::firewall::agent::ReadRequest;
 
@@ -64,7 +63,9 @@ impl Configuration {
                     || covers(rule.text("local-port"))
                     || ours(rule.text("target"), request)
             });
-        found.map(|(index, rule)| nat_rule(index, rule)).collect()
+        found
+            .map(|(index, rule)| NatRule::of_record(place(index), rule))
+            .collect()
     }
 
     fn filter_rules(&self, request: &ReadRequest, nat: &[NatRule]) -> Vec<FilterRule> {
@@ -85,7 +86,7 @@ impl Configuration {
                         && self.covers(side_field(rule, "destination", "port"), request.port, 0))
             });
         found
-            .map(|(index, rule)| filter_rule(index, rule))
+            .map(|(index, rule)| FilterRule::of_record(place(index), rule))
             .collect()
     }
 
@@ -183,65 +184,6 @@ fn owned(record: &Element, key: &str) -> Option<String> {
     record.text(key).map(str::to_owned)
 }
 
-fn side(rule: &Element, key: &str) -> Side {
-    let Some(side) = rule.get(key) else {
-        return Side::default();
-    };
-    Side {
-        any: side.has("any"),
-        network: owned(side, "network"),
-        address: owned(side, "address"),
-        port: owned(side, "port"),
-        not: side.has("not"),
-    }
-}
-
 fn place(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-fn nat_rule(index: usize, rule: &Element) -> NatRule {
-    NatRule {
-        index: place(index),
-        disabled: rule.has("disabled"),
-        nordr: rule.has("nordr"),
-        interface: owned(rule, "interface").unwrap_or_default(),
-        ipprotocol: owned(rule, "ipprotocol"),
-        protocol: owned(rule, "protocol"),
-        source: side(rule, "source"),
-        destination: side(rule, "destination"),
-        target: owned(rule, "target"),
-        local_port: owned(rule, "local-port"),
-        descr: owned(rule, "descr"),
-        association: owned(rule, "associated-rule-id"),
-        natreflection: owned(rule, "natreflection"),
-    }
-}
-
-fn filter_rule(index: usize, rule: &Element) -> FilterRule {
-    FilterRule {
-        index: place(index),
-        tracker: owned(rule, "tracker"),
-        kind: owned(rule, "type"),
-        disabled: rule.has("disabled"),
-        floating: rule.has("floating"),
-        interface: owned(rule, "interface"),
-        ipprotocol: owned(rule, "ipprotocol"),
-        protocol: owned(rule, "protocol"),
-        source: side(rule, "source"),
-        destination: side(rule, "destination"),
-        descr: owned(rule, "descr"),
-        association: owned(rule, "associated-rule-id"),
-        statetype: owned(rule, "statetype"),
-        sched: owned(rule, "sched"),
-        caps: CapFields {
-            max: owned(rule, "max"),
-            max_src_nodes: owned(rule, "max-src-nodes"),
-            max_src_conn: owned(rule, "max-src-conn"),
-            max_src_states: owned(rule, "max-src-states"),
-            max_src_conn_rate: owned(rule, "max-src-conn-rate"),
-            max_src_conn_rates: owned(rule, "max-src-conn-rates"),
-            statetimeout: owned(rule, "statetimeout"),
-        },
-    }
 }

@@ -190,11 +190,7 @@ fn a_forward_of_another_address_is_left_alone() {
 
 #[test]
 fn only_apply_takes_a_forward_to_elsewhere_over_and_says_so() {
-    let saved = Saved {
-        id: "abc".into(),
-        by: None,
-        records: records("1688"),
-    };
+    let saved = saved(records("1688"));
     let places = [
         Side {
             network: Some("wanip".into()),

@@ -35,6 +35,147 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     });
     let refusal = revoked(&drifted, false).unwrap_err();
     assert!(refusal.message.contains("but pf runs some"), "{refusal}");
+    // Nothing of it helps where somebody else's forward is meant.
+    let mut elsewhere = Box_::open().changed(|configured| {
+        configured.nat[0].target = Some("k8s_shared_lb".into());
+        configured.nat[0].descr = Some("Shared".into());
+        configured.filter.clear();
+    });
+    let refusal = revoked(&elsewhere, false).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Conflict);
+    assert!(
+        refusal
+            .message
+            .contains("\"Shared\" points to \"k8s_shared_lb\""),
+        "{refusal}"
+    );
+    elsewhere = elsewhere.changed(|configured| configured.nat[0].disabled = true);
+    let refusal = revoked(&elsewhere, false).unwrap_err();
+    assert!(refusal.message.contains("but pf runs some"), "{refusal}");
+}
+
+fn told(draft: &Draft) -> Vec<(&str, String)> {
+    let differences = draft.differences.iter();
+    differences
+        .map(|difference| (difference.field.as_str(), difference.after.to_string()))
+        .collect()
+}
+
+#[test]
+fn what_is_put_back_can_be_judged_before_it_is() {
+    let mut old = records("1688");
+    old.nat.as_mut().unwrap().record.set("disabled", "");
+    let plan = draft(restored(&Box_::absent(), Some(&saved(old.clone()))));
+    assert_eq!(
+        plan.what,
+        "Open the exposure: put back the rules that abc deleted at 2026-03-01T12:00:00Z."
+    );
+    assert_eq!(
+        told(&plan),
+        [
+            (
+                "port forward",
+                "\"port 1688 to k8s_kms_lb from any, as it was, but enabled\"".to_owned()
+            ),
+            (
+                "filter rule",
+                "\"pass to k8s_kms_lb port 1688 from any, as it was\"".to_owned()
+            ),
+            ("max_src_conn", "50".to_owned()),
+            ("rate", "\"10/60\"".to_owned()),
+            ("exposure", "\"open\"".to_owned()),
+        ]
+    );
+    let friends = Element::of_texts([("address", "10.99.0.0/16")]);
+    old.filter.as_mut().unwrap().record.set("source", friends);
+    let plan = draft(restored(&Box_::absent(), Some(&saved(old))));
+    let fields = told(&plan);
+    assert!(fields[1].1.contains("from 10.99.0.0/16"), "{fields:?}");
+    assert!(!fields.iter().any(|(field, _)| *field == "exposure"));
+    assert_eq!(codes(&plan), ["source-limited"]);
+}
+
+#[test]
+fn rules_without_caps_are_promised_as_what_they_are() {
+    let promised = |planned: Result<Planned, Refusal>| {
+        let plan = draft(planned);
+        let told = codes(&plan).contains(&"uncapped");
+        (plan.turns_exposure().map(|(_, after)| after.name()), told)
+    };
+    let uncapped = (Some("uncapped"), true);
+    let open = (Some("open"), false);
+    let back = |records: Records| restored(&Box_::absent(), Some(&saved(records)));
+    assert_eq!(promised(back(records("1688"))), open);
+    let mut bare = records("1688");
+    for cap in ["max-src-conn", "max-src-conn-rate"] {
+        bare.filter.as_mut().unwrap().record.remove(cap);
+    }
+    assert_eq!(promised(back(bare)), uncapped);
+    let mut passing = records("1688");
+    let nat = &mut passing.nat.as_mut().unwrap().record;
+    nat.set("associated-rule-id", "pass");
+    assert_eq!(promised(back(passing.clone())), uncapped);
+    passing.filter = None;
+    assert_eq!(promised(back(passing)), uncapped);
+
+    assert_eq!(promised(restored(&Box_::closed(), None)), open);
+    let bare =
+        Box_::closed().changed(|configured| configured.filter[0].caps = CapFields::default());
+    assert_eq!(promised(restored(&bare, None)), uncapped);
+    let passing = Box_::closed().changed(|configured| {
+        configured.nat[0].association = Some("pass".into());
+    });
+    assert_eq!(promised(restored(&passing, None)), uncapped);
+    assert_eq!(promised(restored(&Box_::absent(), None)), open);
+}
+
+#[test]
+fn what_another_service_had_is_not_put_back() {
+    let mut targets = vec![records("1689")];
+    for (kind, text) in [("target", "k8s_old_lb"), ("interface", "opt1")] {
+        let mut records = records("1688");
+        let nat = records.nat.as_mut().unwrap();
+        nat.record.set(kind, text);
+        targets.push(records);
+    }
+    // Not joined to the forward, and to elsewhere.
+    let mut loose = records("1688");
+    let filter = &mut loose.filter.as_mut().unwrap().record;
+    filter.set("associated-rule-id", "");
+    let to = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
+    filter.set("destination", to);
+    targets.push(Records {
+        nat: None,
+        ..loose.clone()
+    });
+    targets.push(loose);
+    targets.push(Records::default());
+    for records in targets {
+        let plan = draft(restored(&Box_::absent(), Some(&saved(records.clone()))));
+        assert!(
+            matches!(change_of(&plan), Change::Build { .. }),
+            "{records:#?}"
+        );
+    }
+    let mut other = records("1688");
+    other
+        .nat
+        .as_mut()
+        .unwrap()
+        .record
+        .set("target", "k8s_old_lb");
+    let planned = |on: &Box_| restored(on, Some(&saved(other.clone())));
+    let plan = draft(planned(&Box_::absent()));
+    let risk = plan.risks.iter().find(|risk| risk.code == "built-anew");
+    let words =
+        "what abc deleted at 2026-03-01T12:00:00Z leads to \"k8s_old_lb\" and is another service's";
+    assert!(risk.unwrap().message.contains(words), "{risk:?}");
+    let without = Box_::absent().changed(|configured| configured.alias = None);
+    let refusal = planned(&without).unwrap_err();
+    assert!(
+        refusal.message.contains("no alias k8s_kms_lb") && refusal.message.contains(words),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -44,11 +185,7 @@ fn restore_enables_or_puts_back_or_builds() {
         &Change::Enable
     );
     assert!(nothing(restored(&Box_::open(), None)).contains("is open"));
-    let saved = Saved {
-        id: "abc".into(),
-        by: None,
-        records: records("1688"),
-    };
+    let saved = saved(records("1688"));
     let put_back = draft(restored(&Box_::absent(), Some(&saved)));
     assert!(
         matches!(change_of(&put_back), Change::PutBack { alias: false, records: given } if **given == records("1688"))
@@ -96,4 +233,34 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
             assert_eq!(told, reverts_after.is_some(), "{}", draft.what);
         }
     }
+}
+
+#[test]
+fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
+    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
+    let found = |result: Ending, ended: Ended| {
+        let mut finish = Finish::new(ended, "So.");
+        finish.outcome = Some(Box::new(Outcome {
+            id: plan.id.clone(),
+            result,
+            message: "So.".into(),
+            before: records("1688"),
+            after: Records::default(),
+            fingerprints: (String::new(), String::new()),
+            steps: Vec::new(),
+            reverts_at: None,
+            lost_update: None,
+            holder: None,
+            reverted: None,
+        }));
+        let entries = [done(&plan, finish)];
+        let count = history::deletions(&entries, "demo").count();
+        assert_eq!(history::deletions(&entries, "other").count(), 0);
+        count
+    };
+    assert_eq!(found(Ending::Done, Ended::Done), 1);
+    assert_eq!(found(Ending::Done, Ended::Unverified), 1);
+    assert_eq!(found(Ending::Unproven, Ended::Unverified), 1);
+    assert_eq!(found(Ending::RolledBack, Ended::RolledBack), 0);
+    assert_eq!(found(Ending::Refused, Ended::Failed), 0);
 }

@@ -66,11 +66,7 @@ fn what_moved_is_named() {
 
 #[test]
 fn a_plan_with_records_keeps_the_order_of_their_elements() {
-    let saved = Saved {
-        id: "abc".into(),
-        by: None,
-        records: records("1688"),
-    };
+    let saved = saved(records("1688"));
     let plan = Plan::seal(
         draft(restored(&Box_::absent(), Some(&saved))),
         author(),

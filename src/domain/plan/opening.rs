@@ -1,0 +1,258 @@
+//! Plans that open the exposure again: enabled, put back from what a deletion saved, or built. The state they promise is
+//! that of the rules as they will be. The alias is touched by `apply` alone.
+
+use jiff::Timestamp;
+
+use super::armed::idle;
+use super::build::{build, from, leads_elsewhere, limited};
+use super::exposure::{Present, Terms, draft, ready, standing};
+use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, Undo, caps};
+use crate::domain::change::{Change, Records};
+use crate::domain::configured::{FilterRule, NatRule};
+use crate::domain::exposure::State;
+use crate::domain::exposure::pair::{Pair, is_pair_of};
+use crate::domain::ratelimit::{self, Caps};
+use crate::domain::service::Service;
+
+/// Records that were saved when they were deleted.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The change that deleted them.
+    pub id: String,
+    /// Who made it, where that was another operator as far as is known here.
+    pub by: Option<String>,
+    /// When it was made.
+    pub at: Option<Timestamp>,
+    /// The records.
+    pub records: Records,
+}
+
+impl Saved {
+    fn rules(&self) -> (Option<NatRule>, Option<FilterRule>) {
+        let Records { nat, filter, .. } = &self.records;
+        (
+            nat.as_ref()
+                .map(|placed| NatRule::of_record(placed.index, &placed.record)),
+            filter
+                .as_ref()
+                .map(|placed| FilterRule::of_record(placed.index, &placed.record)),
+        )
+    }
+
+    /// Returns whether these are rules of this service: what another alias or port had is another service's.
+    pub fn is_of(&self, service: &Service) -> bool {
+        let (nat, filter) = self.rules();
+        is_pair_of(nat.as_ref(), filter.as_ref(), service)
+    }
+
+    fn told(&self) -> String {
+        let by = self.by.as_ref().map(|who| format!(" by {who}"));
+        let at = self.at.map(|at| format!(" deleted at {at}"));
+        let at = at.unwrap_or_else(|| " deleted".to_owned());
+        format!("{}{}{at}", self.id, by.unwrap_or_default())
+    }
+
+    /// Says where rules lead that are not this service's.
+    fn elsewhere(&self) -> String {
+        let (nat, filter) = self.rules();
+        let to = nat.and_then(|rule| rule.target);
+        let to = to.or_else(|| filter.and_then(|rule| rule.destination.address));
+        format!(
+            "what {} leads to {:?} and is another service's",
+            self.told(),
+            to.unwrap_or_default()
+        )
+    }
+}
+
+/// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
+pub fn restore(
+    present: &Present<'_>,
+    saved: Option<&Saved>,
+    caps: Caps,
+    terms: Terms,
+) -> Result<Planned, Refusal> {
+    let pair = ready(present, terms)?;
+    let state = present.exposure.state;
+    let complete = pair.nat.is_some() && (pair.filter.is_some() || pair.nat_passes());
+    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
+        && pair.filter.is_none_or(|rule| !rule.disabled);
+    if complete && enabled && state.lets_in() {
+        let uncapped = if state == State::Uncapped {
+            " No caps are in force, though: kmsctl expose apply"
+        } else {
+            ""
+        };
+        let why = format!("the exposure is {state}.{uncapped}");
+        return idle(present, terms, &why);
+    }
+    if complete {
+        let draft = enabling(present, &pair, terms);
+        let promised = promised(pair.nat, pair.filter);
+        return Ok(opening(draft, pair.nat, pair.filter, state, promised).into());
+    }
+    if pair.nat.is_none()
+        && let Some(other) = Pair::elsewhere(present.configured, present.service)
+        && !other.disabled
+    {
+        return Err(leads_elsewhere(other, present.service));
+    }
+    let saved = saved.filter(|_| pair.nat.is_none() && pair.filter.is_none());
+    let (mine, foreign) = match saved {
+        Some(saved) if saved.is_of(present.service) => (Some(saved), None),
+        other => (None, other),
+    };
+    if let Some(saved) = mine {
+        return Ok(putting_back(present, saved, terms).into());
+    }
+    let foreign = foreign.map(Saved::elsewhere);
+    if present.configured.alias.is_none() {
+        return Err(no_alias(present.service, foreign));
+    }
+    let mut draft = build(present, &pair, caps, false, terms)?;
+    let none = "neither in the history here nor on the firewall".to_owned();
+    let none = foreign.unwrap_or(none);
+    draft.risks.push(Risk::new(
+        "built-anew",
+        format!("No saved records of this service were found ({none}), so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists."),
+    ));
+    Ok(opening(draft, pair.nat, pair.filter, state, of_caps(caps)).into())
+}
+
+fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
+    let foreign = foreign.map(|foreign| format!("; {foreign}"));
+    let message = format!(
+        "There is no alias {} on this firewall that rules could be built for{}.",
+        service.alias,
+        foreign.unwrap_or_default()
+    );
+    Refusal::new(RefusalKind::Impossible, message).hint(
+        "`kmsctl expose apply --dry-run` shows what it takes to make alias and rules; or correct service.alias.",
+    )
+}
+
+fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
+    let what = "Open the exposure: enable the port forward and its filter rule.";
+    let mut draft = draft(present, terms, Change::Enable, what);
+    if let Some(nat) = pair.nat {
+        let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
+        draft.differences.push(difference);
+    }
+    if let Some(filter) = pair.filter {
+        let difference = Difference::new("filter rule", standing(filter.disabled), "enabled");
+        draft.differences.push(difference);
+        draft.checks.push(carries(filter));
+    }
+    draft
+}
+
+fn carries(filter: &FilterRule) -> String {
+    let (caps, _) = ratelimit::of_configured(filter);
+    format!("pf's loaded rule carries {caps}.")
+}
+
+fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
+    let (nat, filter) = saved.rules();
+    let mut records = saved.records.clone();
+    // They may have been disabled when they were deleted; what opens puts them back enabled.
+    for placed in [&mut records.nat, &mut records.filter]
+        .into_iter()
+        .flatten()
+    {
+        placed.record.remove("disabled");
+    }
+    let change = Change::PutBack {
+        records: Box::new(records),
+        alias: false,
+    };
+    let what = format!(
+        "Open the exposure: put back the rules that {}.",
+        saved.told()
+    );
+    let mut draft = draft(present, terms, change, &what);
+    let but = |disabled: bool| if disabled { ", but enabled" } else { "" };
+    let port = |text: &Option<String>| text.clone().unwrap_or_default();
+    if let Some(nat) = &nat {
+        let target = nat.target.as_deref().unwrap_or_default();
+        let (port, from) = (port(&nat.destination.port), from(&nat.source));
+        let after = format!(
+            "port {port} to {target} from {from}, as it was{}",
+            but(nat.disabled)
+        );
+        let difference = Difference::new("port forward", None::<&str>, after);
+        draft.differences.push(difference);
+    }
+    if let Some(filter) = &filter {
+        let to = filter.destination.address.as_deref().unwrap_or("any");
+        let (port, from) = (port(&filter.destination.port), from(&filter.source));
+        let but = but(filter.disabled);
+        let after = format!("pass to {to} port {port} from {from}, as it was{but}");
+        let difference = Difference::new("filter rule", None::<&str>, after);
+        draft.differences.push(difference);
+        let (caps, _) = ratelimit::of_configured(filter);
+        let caps = caps::differences(Caps::default(), caps);
+        draft.differences.extend(caps);
+        draft.checks.push(carries(filter));
+    }
+    let (nat, filter) = (nat.as_ref(), filter.as_ref());
+    opening(
+        draft,
+        nat,
+        filter,
+        present.exposure.state,
+        promised(nat, filter),
+    )
+}
+
+/// Returns what the exposure is where these two are in force: a forward that passes by itself caps nobody, and a rule
+/// without caps neither.
+fn promised(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
+    let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
+    let filter = filter.filter(|_| !passes);
+    of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
+}
+
+/// Returns what an exposure with these caps is.
+pub(super) fn of_caps(caps: Caps) -> State {
+    if caps.is_empty() {
+        State::Uncapped
+    } else {
+        State::Open
+    }
+}
+
+/// Promises what the exposure is then, unless its rules say who may connect: that is left as it is.
+pub(super) fn opening(
+    mut draft: Draft,
+    nat: Option<&NatRule>,
+    filter: Option<&FilterRule>,
+    state: State,
+    promised: State,
+) -> Draft {
+    if let Some(words) = limited(nat, filter) {
+        draft.risks.push(Risk::new("source-limited", words));
+    } else if state != promised {
+        let difference = Difference::new("exposure", state.name(), promised.name());
+        draft.differences.push(difference);
+        draft
+            .checks
+            .push("pf redirects the service's port and lets connections in.".to_owned());
+    }
+    if !state.lets_in() && draft.reverts_after.is_some() {
+        draft.risks.push(Risk::new(
+            "connections-live-on",
+            "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: kmsctl states kill --all",
+        ));
+    }
+    if promised == State::Uncapped {
+        draft.risks.push(Risk::new(
+            "uncapped",
+            "No caps per source are in force then: kmsctl expose apply",
+        ));
+    }
+    if matches!(state, State::Closed | State::Absent) {
+        draft.undo =
+            Undo::Command("closes it again, and puts the rules back as they were".to_owned());
+    }
+    draft
+}
