@@ -16,6 +16,7 @@ use crate::domain::plan::{
 };
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
+use crate::plain_file;
 
 /// The largest plan, in bytes: a hundred thousand addresses are about ten million.
 const LARGEST: u64 = 64 << 20;
@@ -51,7 +52,7 @@ pub fn load(path: &Path) -> Result<Plan> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("{} cannot be read: {error}.", path.display()))
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
     let mut text = String::new();
     file.take(LARGEST + 1)
         .read_to_string(&mut text)
