@@ -90,12 +90,15 @@ pub fn states(plan: &Plan, live: &super::Live<'_>, labels: Vec<String>) -> Resul
     same(&plan.change, &derived)
 }
 
-/// Returns whose states are ended: all that tells them apart, but not their ages.
-fn ended(operation: &Operation) -> Option<(&[String], Vec<(u64, u32)>)> {
+/// States by id and creator.
+type Ids = Vec<(u64, u32)>;
+
+/// Returns which states are ended: all that tells them apart, but not their ages.
+fn ended(operation: &Operation) -> Option<(&[String], Ids)> {
     let Operation::StatesKill { labels, states, .. } = operation else {
         return None;
     };
-    let mut ids: Vec<(u64, u32)> = states.iter().map(|one| (one.id, one.creator)).collect();
+    let mut ids: Ids = states.iter().map(|one| (one.id, one.creator)).collect();
     ids.sort_unstable();
     Some((labels, ids))
 }
