@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::domain::history::Event;
 use crate::error::Failure;
+use crate::plain_file;
 pub use line::{LONGEST_LINE, Line};
 
 /// The most that is read of a history: some hundred thousand changes.
@@ -103,7 +104,7 @@ impl Journal {
 
     /// Reads and checks everything. A file that does not exist is an empty history.
     pub fn read(&self) -> Result<Contents, JournalError> {
-        let file = match File::open(&self.path) {
+        let file = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(check(b""));
@@ -119,13 +120,14 @@ impl Journal {
     /// writing, is taken out of the file first and recorded as such; the number of its bytes is returned.
     pub fn append(&self, now: Timestamp, event: &Event) -> Result<usize, JournalError> {
         self.make_directory()?;
-        let mut file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
-            .open(&self.path)
+            .mode(0o600);
+        let mut file = plain_file::open(&self.path, &mut options)
             .map_err(|error| self.io("Opening", error))?;
         file.lock().map_err(|error| self.io("Locking", error))?;
         self.make_private(&file)?;

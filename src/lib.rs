@@ -38,6 +38,7 @@ pub mod journal;
 pub mod kubectl;
 pub mod notifier;
 pub mod outside;
+mod plain_file;
 pub mod procedure;
 pub mod settings;
 pub mod simulator;

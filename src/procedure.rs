@@ -207,6 +207,12 @@ async fn nothing_to_do(
     reading: &Reading,
     sentence: &str,
 ) -> Result<()> {
+    if let Some(path) = &how.flags.plan_out {
+        context.terminal.say(&format!(
+            "No plan was saved: {} was not written.",
+            path.display()
+        ));
+    }
     let wanted = how.outside.filter(|_| !how.flags.shows_only());
     let Some(wanted) = wanted else {
         return report::nothing(context, reading, sentence, None);
@@ -236,6 +242,7 @@ async fn carry_out(
     let journal = context.journal();
     let started = Event::Started {
         plan: Box::new(plan.clone()),
+        by: Some(context.who()).filter(|who| *who != plan.who),
     };
     let torn = journal
         .append(context.clock.now(), &started)

@@ -46,6 +46,8 @@ mod notifier_page;
 mod notifier_status;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
+#[path = "cli/plans.rs"]
+mod plans;
 #[path = "cli/ratelimit.rs"]
 mod ratelimit;
 #[path = "cli/runbook.rs"]

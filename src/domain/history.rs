@@ -18,6 +18,9 @@ pub enum Event {
     Started {
         /// The whole plan.
         plan: Box<Plan>,
+        /// Who carries it out, `user@host`, where that is not who made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A change has ended, or what is known of it.
     Ended {
@@ -118,6 +121,8 @@ pub struct Entry {
     pub at: Timestamp,
     /// The plan.
     pub plan: Plan,
+    /// Who carried it out, where that is not who made the plan.
+    pub by: Option<String>,
     /// How it ended; `None` if that was never written.
     pub finish: Option<Finish>,
     /// The change that took it back.
@@ -129,6 +134,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns who carried it out: `user@host`.
+    pub fn who(&self) -> &str {
+        self.by.as_deref().unwrap_or(&self.plan.who)
+    }
+
     /// Returns how it ended, in a word.
     pub fn word(&self) -> &'static str {
         self.finish
@@ -168,9 +178,10 @@ pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec
     let mut entries: Vec<Entry> = Vec::new();
     for (at, event) in events {
         match event {
-            Event::Started { plan } => entries.push(Entry {
+            Event::Started { plan, by } => entries.push(Entry {
                 at,
                 plan: (**plan).clone(),
+                by: by.clone(),
                 finish: None,
                 undone_by: None,
                 kept_by: None,

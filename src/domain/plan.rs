@@ -14,6 +14,7 @@ mod states;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod told;
 mod undo;
 
 use std::collections::BTreeMap;
@@ -384,6 +385,17 @@ impl Plan {
         } else {
             Err(PlanError::Edited)
         }
+    }
+
+    /// Returns the same plan with what is told and asked corrected, sealed again.
+    #[must_use]
+    pub fn corrected(&self, change: Draft) -> Self {
+        let mut plan = Self {
+            change,
+            ..self.clone()
+        };
+        plan.digest = plan.computed_digest();
+        plan
     }
 
     fn computed_digest(&self) -> String {

@@ -23,7 +23,7 @@ pub(super) async fn carry(
     let request = CleanRequest {
         service: (&context.settings.service).into(),
         id: plan.id.clone(),
-        who: plan.who.clone(),
+        who: context.who(),
         paths: paths.to_vec(),
     };
     // Removing twice is the same as once, so a lost answer may simply be asked for again.

@@ -50,7 +50,7 @@ pub(super) async fn carry(
     let request = ApplyRequest {
         service: (&context.settings.service).into(),
         id: plan.id.clone(),
-        who: plan.who.clone(),
+        who: context.who(),
         reason: plan.reason.clone(),
         expect: plan.change.seen.fingerprint.clone(),
         change: wanted.change.clone(),

@@ -6,16 +6,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::outside::Wanted;
-use crate::domain::plan::Terms;
+use crate::domain::plan::{Terms, told};
 use crate::domain::reach::Expected;
 use crate::error::{Failure, Kind, Result};
 use crate::settings::values;
 use crate::terminal::Terminal;
 
-/// The shortest time after which a change may revert: the firewall looks at its clock once a minute.
-const SHORTEST: Duration = Duration::from_secs(60);
-/// The longest.
-const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+const SHORTEST: Duration = Duration::from_secs(told::SHORTEST);
+const LONGEST: Duration = Duration::from_secs(told::LONGEST);
 /// The longest reason, in bytes: it stands in pfSense's configuration history.
 const LONGEST_REASON: usize = 200;
 
@@ -135,7 +133,7 @@ impl Temporary {
     }
 }
 
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.len() > LONGEST_REASON {
         return Err(format!("it has more than {LONGEST_REASON} bytes"));
     }

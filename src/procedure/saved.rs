@@ -7,15 +7,17 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{Flags, carry_out};
+use super::{Flags, carry_out, configure, flags};
 use crate::commands::context::{Context, Session, needed};
 use crate::domain::configured::Configured;
+use crate::domain::connections::tally;
 use crate::domain::plan::{
-    self, Address, Live, Operation, Plan, StatesChoice, configuration_facts, entry_facts,
-    state_facts,
+    self, Address, Draft, Live, Operation, Plan, Present, StatesChoice, configuration_facts,
+    entry_facts, state_facts, told,
 };
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
+use crate::plain_file;
 
 /// The largest plan, in bytes: a hundred thousand addresses are about ten million.
 const LARGEST: u64 = 64 << 20;
@@ -51,7 +53,7 @@ pub fn load(path: &Path) -> Result<Plan> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("{} cannot be read: {error}.", path.display()))
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
     let mut text = String::new();
     file.take(LARGEST + 1)
         .read_to_string(&mut text)
@@ -118,10 +120,60 @@ async fn checked(
         )
         .hint("Make a new plan."));
     }
+    let plan = &plan.corrected(honest(context, plan, &reading)?);
     if flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
     }
     carry_out(context, session, flags, None, plan, reading).await
+}
+
+/// Refuses a plan that does not say what it does, or gives it the words that it leaves out.
+fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
+    told::itself(&plan.change)?;
+    if let Some(reason) = &plan.reason {
+        flags::reason(reason)
+            .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
+    }
+    let service = &context.settings.service;
+    let members = reading.configured.as_ref().ok().map(Configured::members);
+    let live = reading
+        .states
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    match &plan.change.operation {
+        Operation::TableDelete { .. } => {
+            let entries = needed(&reading.table)?.len();
+            Ok(told::emptying(plan.change.clone(), entries))
+        }
+        Operation::StatesKill { .. } => {
+            let exposure = configure::judge(context, reading);
+            let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
+            let rules = reading.rules.as_ref().map(Vec::as_slice);
+            let labels = plan::labels(rules.unwrap_or_default(), tracker);
+            let live = Live::new(live, service, members.as_deref());
+            told::states(plan, &live, labels)?;
+            Ok(plan.change.clone())
+        }
+        Operation::Configuration { .. } => {
+            let exposure = configure::judge(context, reading).ok_or_else(|| {
+                Failure::failed("The loaded rules could not be read; nothing was changed.")
+            })?;
+            let members = exposure.alias.members();
+            let sources = tally(live, service, members.as_deref(), &[], |_| false);
+            let present = Present {
+                configured: needed(&reading.configured)?,
+                exposure: &exposure,
+                service,
+                sources: &sources,
+                blocked: None,
+            };
+            Ok(told::configuration(plan, &present)?)
+        }
+        Operation::TableAdd { .. } | Operation::Keep { .. } | Operation::Clean { .. } => {
+            Ok(plan.change.clone())
+        }
+    }
 }
 
 /// The same name can lead to another box; host keys of different kinds do not compare.
@@ -143,10 +195,10 @@ fn questions(operation: &Operation) -> &'static [Question] {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             &[Question::Client, Question::Table]
         }
-        Operation::StatesKill { .. } => &[Question::States(None), Question::Configured],
-        Operation::Configuration { .. } | Operation::Keep { .. } | Operation::Clean { .. } => {
-            super::configure::PROOF
-        }
+        Operation::StatesKill { .. }
+        | Operation::Configuration { .. }
+        | Operation::Keep { .. }
+        | Operation::Clean { .. } => configure::PROOF,
     }
 }
 

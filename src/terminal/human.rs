@@ -111,7 +111,7 @@ impl Human {
     /// Adds a labelled value; consecutive fields share one column.
     pub fn field(&mut self, label: &str, value: impl AsRef<str>, tone: Tone) -> &mut Self {
         self.blocks.push(Block::Field {
-            label: label.to_owned(),
+            label: clean(label).into_owned(),
             value: clean(value.as_ref()).into_owned(),
             tone,
         });
@@ -390,7 +390,7 @@ mod tests {
         let mut human = Human::default();
         human
             .line("a\x1b[2J")
-            .field("label", "b\r\nc", Tone::Bad)
+            .field("la\x1b[8mbel", "b\r\nc", Tone::Bad)
             .table(vec![left("X")], vec![vec!["\x1b]0;t\x07".into()]]);
         assert!(!human.render(Some(80), false).contains('\x1b'));
     }

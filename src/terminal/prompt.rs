@@ -2,7 +2,7 @@
 
 use dialoguer::{Confirm, Input, Password};
 
-use super::Terminal;
+use super::{Terminal, clean};
 use crate::error::{Failure, Kind, Result};
 
 fn asked<T>(terminal: Terminal, answer: impl FnOnce() -> dialoguer::Result<T>) -> Result<T> {
@@ -50,7 +50,7 @@ pub fn confirm(terminal: Terminal, question: &str) -> Result<bool> {
 pub fn word(terminal: Terminal, question: &str, word: &str) -> Result<bool> {
     let typed = asked(terminal, || {
         Input::<String>::new()
-            .with_prompt(question)
+            .with_prompt(clean(question))
             .allow_empty(true)
             .interact_text()
     })?;

@@ -219,7 +219,7 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     let number = restore.and_then(|line| line.split(' ').next());
     let number: u64 = number.and_then(|text| text.parse().ok()).expect("a moment");
     // Between the good copy's return and the look at it.
-    let (mut firewall, outcome) = cut(&format!("{} writer", number + 7));
+    let (mut firewall, outcome) = cut(&format!("{} writer", number + 8));
     assert!(firewall.config().contains("<hostname>renamed<"));
     assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
     is_old(&mut firewall);
@@ -237,6 +237,64 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
     assert!(other.expect("it is there").contains("<hostname>renamed<"));
     is_old(&mut firewall);
+}
+
+/// A way back whose own write is cut on a full disk, with something happening at a moment; and, of an undisturbed one,
+/// the moment at which the mending begins, and how many it has.
+fn cut_way_back(at: &str) -> (ChangingBox, u64, u64) {
+    let (mut firewall, request) = for_a_while(Version::V272);
+    firewall.trouble("disk-full-4096 1");
+    firewall.php().write("at", at.as_bytes());
+    due(&mut firewall, &request);
+    let log = firewall.text("moments.log");
+    let mut lines = log.lines();
+    let number = |line: &str| line.split(' ').next().and_then(|text| text.parse().ok());
+    let begins = lines.find(|line| line.ends_with(" kmsctl_restore"));
+    let ends = lines.find(|line| line.ends_with(" kmsctl_load"));
+    let begins: u64 = begins.and_then(number).expect("the mending");
+    let ends: u64 = ends.and_then(number).unwrap_or(begins);
+    (firewall, begins, ends - begins)
+}
+
+#[test]
+fn a_writer_who_saves_what_the_way_back_cut_is_not_lost_without_a_word() {
+    if !php::available() {
+        return;
+    }
+    let (_, begins, _) = cut_way_back("0 nothing");
+    // From the cut file's rename, while he has to wait for pfSense's lock, to the beginning of the mending.
+    for moment in begins - 5..=begins {
+        let (mut firewall, _, _) = cut_way_back(&format!("{moment} writer"));
+        assert!(firewall.file("written-by-another").exists(), "{moment}");
+        firewall.tick();
+        is_taken_back(&mut firewall);
+        let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+            panic!("it has ended")
+        };
+        let kept = outcome.lost_update.map(std::fs::read_to_string);
+        let kept = kept.unwrap_or_else(|| panic!("{moment} of {begins}: it is named"));
+        assert!(kept.expect("it is there").contains("<hostname>renamed<"));
+    }
+}
+
+#[test]
+fn a_mending_that_is_ended_at_any_moment_leaves_nothing() {
+    if !php::available() {
+        return;
+    }
+    let (_, begins, moments) = cut_way_back("0 nothing");
+    assert!(moments > 5, "{moments}");
+    for moment in begins..begins + moments {
+        for end in ["die", "kill"] {
+            let (mut firewall, _, _) = cut_way_back(&format!("{moment} {end}"));
+            // What the job that mends leaves when it is killed between its own two steps.
+            let copy = firewall.file("conf/kmsctl/config-c1.xml");
+            let _ = std::fs::hard_link(copy, firewall.file("conf/.kmsctl-mend-c1.xml"));
+            let _ = std::fs::remove_file(firewall.file("at"));
+            firewall.tick();
+            is_taken_back(&mut firewall);
+        }
+    }
 }
 
 #[test]

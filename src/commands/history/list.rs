@@ -68,7 +68,7 @@ pub(super) fn row(entry: &Entry) -> Row {
     Row {
         at: Some(entry.at),
         id: entry.plan.id.to_string(),
-        who: entry.plan.who.clone(),
+        who: entry.who().to_owned(),
         firewall: entry.plan.firewall.clone(),
         command: Some(entry.plan.command.clone()),
         what: entry.plan.change.what.clone(),

@@ -56,7 +56,10 @@ fn for_people(view: &mut View, entry: &Entry) {
         format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
         Tone::Plain,
     );
-    human.field("Who", &plan.who, Tone::Plain);
+    human.field("Who", entry.who(), Tone::Plain);
+    if entry.by.is_some() {
+        human.field("Planned by", &plan.who, Tone::Plain);
+    }
     human.field("Command", &plan.command, Tone::Plain);
     if let Some(reason) = &plan.reason {
         human.field("Reason", reason, Tone::Plain);

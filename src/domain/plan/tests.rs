@@ -270,6 +270,7 @@ fn done(plan: &Plan, finish: Finish) -> Entry {
     let events = [
         Event::Started {
             plan: Box::new(plan.clone()),
+            by: None,
         },
         Event::Ended {
             id: plan.id.to_string(),

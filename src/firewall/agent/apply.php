@@ -321,7 +321,7 @@ function kmsctl_end($stored, $result, $message, $revert_at) {
 	} elseif ($revert_at === null) {
 		kmsctl_disarm($stored['id']);
 	} else {
-		@unlink(kmsctl_copy_path($stored['id']));
+		kmsctl_drop_copy($stored['id']);
 	}
 	kmsctl_prune();
 	return $stored['outcome'];

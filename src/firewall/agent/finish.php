@@ -28,8 +28,7 @@ function kmsctl_mend($id, $conf) {
 	$copy = @file_get_contents($source);
 	$cut = @file_get_contents("{$conf}/config.xml");
 	if (kmsctl_is_whole($copy) && !kmsctl_is_whole($cut)) {
-		if (preg_match('#<revision>.*?<description>(.*?)</description>#s', (string) $cut, $found)
-		    && strpos($found[1], "kmsctl {$id}: ") === false) {
+		if (kmsctl_is_another_writers($id, $cut)) {
 			$kept = kmsctl_keep_damaged($id, __DIR__, "{$conf}/config.xml");
 		}
 		/* If somebody wrote between our reading and our writing, his version is the one before the damage. */
@@ -37,9 +36,10 @@ function kmsctl_mend($id, $conf) {
 			$backup = "{$conf}/backup/config-{$found[1]}.xml";
 			$source = kmsctl_is_whole(@file_get_contents($backup)) ? $backup : $source;
 		}
-		@unlink("{$conf}/.kmsctl-mend.xml");
-		if (@link($source, "{$conf}/.kmsctl-mend.xml")) {
-			@rename("{$conf}/.kmsctl-mend.xml", "{$conf}/config.xml");
+		$hidden = kmsctl_hidden_path($conf, "mend-{$id}");
+		@unlink($hidden);
+		if (@link($source, $hidden)) {
+			@rename($hidden, "{$conf}/config.xml");
 		}
 		/* Read again under the lock: what was read before may be older than what the process before us has noted. */
 		$stored = isset($kept) ? kmsctl_read_stored(__DIR__ . "/change-{$id}.json") : null;

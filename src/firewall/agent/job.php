@@ -123,14 +123,23 @@ function kmsctl_arm($id, $php) {
 	return kmsctl_put_file($cron, $line);
 }
 
-/* The copy first, because it holds secrets; but as long as config.xml is damaged it is what mends it. The line before
- * the job: a job without a line is rubbish, a line without a job is an error each minute. */
+/* The copy first, because it holds secrets. The line before the job: a job without a line is rubbish, a line without a
+ * job is an error each minute. */
 function kmsctl_disarm($id) {
+	kmsctl_drop_copy($id);
+	@unlink(kmsctl_cron_path($id));
+	@unlink(kmsctl_job_path($id));
+}
+
+/* As long as config.xml is damaged the copy is what mends it. Its second names are what a process that was ended while
+ * it mended has left. */
+function kmsctl_drop_copy($id) {
+	$conf = kmsctl_path('conf_path', '/conf');
+	@unlink(kmsctl_hidden_path($conf, $id));
+	@unlink(kmsctl_hidden_path($conf, "mend-{$id}"));
 	if (kmsctl_is_whole(@file_get_contents(kmsctl_config_path()))) {
 		@unlink(kmsctl_copy_path($id));
 	}
-	@unlink(kmsctl_cron_path($id));
-	@unlink(kmsctl_job_path($id));
 }
 
 function kmsctl_copy_path($id) {

@@ -22,6 +22,11 @@ function kmsctl_job_path($id) {
 	return kmsctl_state_directory() . "/revert-{$id}.php";
 }
 
+/* The second name under which a good copy waits to take the place of a damaged config.xml; `mend-ID` for the job. */
+function kmsctl_hidden_path($conf, $name) {
+	return "{$conf}/.kmsctl-{$name}.xml";
+}
+
 function kmsctl_read_stored($path) {
 	$text = @file_get_contents($path);
 	$stored = $text === false ? null : json_decode($text, true);

@@ -67,6 +67,13 @@ function kmsctl_lost_update($id, $time, $raw) {
 	return kmsctl_put_file($kept, $saved) ? $kept : $backup;
 }
 
+/* Whether a configuration that cannot be parsed, as its end is missing, bears another writer's revision. Where the
+ * revision is what is missing nobody can tell. */
+function kmsctl_is_another_writers($id, $raw) {
+	return preg_match('#<revision>.*?<description>(.*?)</description>#s', (string) $raw, $found) === 1
+	    && strpos($found[1], "kmsctl {$id}: ") === false;
+}
+
 /* What another writer has made of a damaged config.xml; a link needs no space either. */
 function kmsctl_keep_damaged($id, $directory, $config) {
 	$kept = "{$directory}/lost-{$id}-damaged.xml";
@@ -122,7 +129,7 @@ function kmsctl_restore(&$stored, $lost, $mode, $damaged) {
 	$id = $stored['id'];
 	$source = $lost === null ? kmsctl_copy_path($id) : $lost;
 	$good = @file_get_contents($source);
-	$hidden = kmsctl_path('conf_path', '/conf') . "/.kmsctl-{$id}.xml";
+	$hidden = kmsctl_hidden_path(kmsctl_path('conf_path', '/conf'), $id);
 	@unlink($hidden);
 	if (!kmsctl_is_whole($good) || !@link($source, $hidden)) {
 		return array('damaged', "config.xml is damaged; a good copy is {$source}");
@@ -130,7 +137,8 @@ function kmsctl_restore(&$stored, $lost, $mode, $damaged) {
 	$lock = function_exists('lock') ? lock('config', LOCK_EX) : null;
 	$present = @file_get_contents(kmsctl_config_path());
 	$whole = kmsctl_is_whole($present);
-	if (!$whole && $present !== $damaged) {
+	/* He may have loaded and saved the damaged one before we had read it, or since. */
+	if (!$whole && ($present !== $damaged || kmsctl_is_another_writers($id, $present))) {
 		$stored['outcome']['lost_update'] = kmsctl_keep_damaged($id, kmsctl_state_directory(), kmsctl_config_path());
 	}
 	$renamed = $whole ? @unlink($hidden) : @rename($hidden, kmsctl_config_path());

@@ -107,6 +107,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     let second = Plan::seal(undoing, author(), "2").unwrap();
     let started = |plan: &Plan| Event::Started {
         plan: Box::new(plan.clone()),
+        by: None,
     };
     let ended = |plan: &Plan, how| Event::Ended {
         id: plan.id.to_string(),

@@ -1,0 +1,286 @@
+//! Plans in files, and what is taken for one: whose they are, and that they say what they do.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::environment::TestEnvironment;
+
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success());
+}
+
+/// Writes into a named pipe as soon as somebody reads it; never, if nobody does.
+fn feed(path: &Path, text: Vec<u8>) {
+    let path = path.to_owned();
+    std::thread::spawn(move || std::fs::write(path, text));
+}
+
+#[test]
+fn a_plan_in_a_named_pipe_is_refused_and_not_waited_for() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
+        .success();
+    let plan = std::fs::read(environment.home().join("plan.json")).expect("a plan");
+    let pipe = environment.home().join("pipe");
+    make_pipe(&pipe);
+    // Whoever waited for it would get a good one.
+    feed(&pipe, plan);
+    let told = environment.demo(&["apply", "pipe", "--yes"]).fails_with(2);
+    assert!(told.contains("it is not a plain file"), "{told}");
+}
+
+#[test]
+fn a_history_that_is_a_named_pipe_is_refused_and_not_waited_for() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .success();
+    let journal = environment
+        .home()
+        .join(".local/state/kmsctl/demo/journal.jsonl");
+    std::fs::remove_file(&journal).expect("a history");
+    make_pipe(&journal);
+    feed(&journal, Vec::new());
+    let told = environment.demo(&["history", "--local"]).fails_with(1);
+    assert!(told.contains("it is not a plain file"), "{told}");
+    let told = environment
+        .demo(&["ratelimit", "loosen", "--yes"])
+        .fails_with(1);
+    assert!(told.contains("it is not a plain file"), "{told}");
+}
+
+#[test]
+fn where_there_is_nothing_to_do_no_plan_is_saved_and_that_is_said() {
+    let environment = TestEnvironment::new();
+    let idle = environment.demo(&["expose", "apply", "--plan-out", "plan.json"]);
+    assert!(idle.stdout.contains("Nothing to do"), "{idle}");
+    assert!(
+        idle.stderr.contains("No plan was saved: plan.json"),
+        "{idle}"
+    );
+    assert_eq!(idle.code, Some(0));
+    assert!(!environment.home().join("plan.json").exists());
+}
+
+#[test]
+fn a_plan_is_carried_out_in_the_name_of_whoever_applies_it() {
+    let environment = TestEnvironment::new().variable("USER", "anna");
+    environment
+        .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
+        .success();
+    let environment = environment.variable("USER", "boris");
+    let done = environment
+        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
+        .json();
+    let id = done["data"]["id"].as_str().expect("an id");
+    let whole = environment.demo(&["history", id, "-o", "json"]).json();
+    assert_eq!(whole["data"]["who"], "boris@demo");
+    assert_eq!(whole["data"]["plan"]["who"], "anna@demo");
+    let told = environment.demo(&["history", id]).success();
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("Who boris@demo Planned by anna@demo"),
+        "{told}"
+    );
+    // What pfSense's own history says of it.
+    let journal = ".local/state/kmsctl/demo/journal.jsonl";
+    std::fs::remove_file(environment.home().join(journal)).expect("a history");
+    let listed = environment.demo(&["history", "-o", "json"]).json();
+    let entries = listed["data"]["entries"].as_array().expect("entries");
+    let ours = entries.iter().find(|entry| entry["id"] == id);
+    let who = ours.map(|entry| &entry["who"]);
+    assert_eq!(who, Some(&Value::from("boris@demo")), "{listed:#}");
+}
+
+/// Saves the plan of a command.
+fn saved(environment: &TestEnvironment, command: &[&str]) -> Value {
+    let path = environment.home().join("plan.json");
+    let _ = std::fs::remove_file(&path);
+    environment
+        .demo(&[command, &["--plan-out", "plan.json"][..]].concat())
+        .success();
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a plan")).expect("a plan")
+}
+
+/// Writes a plan that somebody has edited, with a digest that fits.
+fn forge(environment: &TestEnvironment, plan: &Value) {
+    use sha2::Digest as _;
+    let text = plan.to_string();
+    let mut plan: kmsctl::domain::plan::Plan = serde_json::from_str(&text).expect("a plan");
+    plan.digest.clear();
+    let digest = sha2::Sha256::digest(serde_json::to_vec(&plan).expect("a plan"));
+    plan.digest = kmsctl::domain::plan::hexadecimal(&digest);
+    let text = serde_json::to_vec(&plan).expect("a plan");
+    std::fs::write(environment.home().join("plan.json"), text).expect("a plan");
+}
+
+#[test]
+fn every_plan_that_nobody_edited_says_what_it_does() {
+    let environment = TestEnvironment::new();
+    let address = environment.demo(&["virusprot", "show", "-o", "csv"]);
+    let address = address.success();
+    let address = address
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').next());
+    let apply = |command: &[&str]| {
+        saved(&environment, command);
+        let applied = environment.demo(&["apply", "plan.json", "--yes"]);
+        assert_eq!(applied.code, Some(0), "{command:?}: {applied}");
+    };
+    for command in [
+        &["ratelimit", "tighten"][..],
+        &["undo"],
+        &[
+            "ratelimit",
+            "set",
+            "--max-src-conn",
+            "none",
+            "--rate",
+            "none",
+        ],
+        &["expose", "apply"],
+        &["virusprot", "delete", address.expect("an entry")],
+        &["undo"],
+        &["virusprot", "flush"],
+        &["states", "kill", "--all"],
+        &["expose", "revoke", "--for", "1h"],
+        &["undo"],
+        &["expose", "revoke"],
+        &["expose", "restore"],
+        &["undo"],
+        &["expose", "restore"],
+        &["expose", "revoke", "--delete", "--keep-states"],
+        &["expose", "restore"],
+        &["expose", "revoke", "--delete"],
+        &["undo"],
+    ] {
+        apply(command);
+    }
+    let kept = environment
+        .demo(&["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"])
+        .json();
+    apply(&["keep", kept["data"]["id"].as_str().expect("an id")]);
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
+    saved(&environment, &["doctor", "--clean"]);
+    environment.demo(&["apply", "plan.json", "--yes"]).success();
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "absent");
+    saved(&environment, &["expose", "restore"]);
+    environment.demo(&["apply", "plan.json", "--yes"]).success();
+}
+
+#[test]
+fn a_plan_that_says_other_than_it_does_is_refused() {
+    let environment = TestEnvironment::new();
+    let refused = |command: &[&str], pointer: &str, forged: Value, wanted: &str| {
+        let mut plan = saved(&environment, command);
+        let place = plan.pointer_mut(pointer).expect("a place");
+        assert_ne!(*place, forged, "{command:?} {pointer}");
+        *place = forged;
+        forge(&environment, &plan);
+        let told = environment
+            .demo(&["apply", "plan.json", "--yes"])
+            .fails_with(2);
+        assert!(told.contains(wanted), "{command:?} {pointer}: {told}");
+        assert!(told.contains("nothing was changed"), "{told}");
+    };
+    let no_word = || Value::from("yes-no");
+    let other = "not those of its operation";
+    let tighten = ["ratelimit", "tighten"];
+    refused(&tighten, "/change/differences/0/after", 49.into(), other);
+    refused(
+        &tighten,
+        "/change/operation/change/max_src_conn",
+        40_000.into(),
+        other,
+    );
+    refused(&tighten, "/change/differences", Value::Array(vec![]), other);
+    refused(
+        &tighten,
+        "/change/differences/0/field",
+        "\u{1b}[2J".into(),
+        other,
+    );
+    for seconds in [1, 31 * 86_400] {
+        refused(
+            &tighten,
+            "/change/reverts_after",
+            seconds.into(),
+            "less than 1m or more than 30d",
+        );
+    }
+    let uncapped = [
+        "ratelimit",
+        "set",
+        "--max-src-conn",
+        "none",
+        "--rate",
+        "none",
+    ];
+    refused(&uncapped, "/change/confirm", no_word(), "asks for less");
+    refused(
+        &["expose", "revoke"],
+        "/change/confirm",
+        no_word(),
+        "asks for less",
+    );
+    refused(
+        &["expose", "revoke"],
+        "/change/differences/2/after",
+        "open".into(),
+        other,
+    );
+    refused(
+        &["virusprot", "flush"],
+        "/change/differences/0/after",
+        1.into(),
+        other,
+    );
+    let flush = ["virusprot", "flush"];
+    refused(
+        &flush,
+        "/change/reverts_after",
+        3600.into(),
+        "does not revert by itself",
+    );
+    let kill = ["states", "kill", "--all"];
+    refused(&kill, "/change/confirm", no_word(), "asks for less");
+    refused(
+        &kill,
+        "/change/operation/states/0/id",
+        1.into(),
+        "ends others",
+    );
+    let labels = serde_json::json!(["id:1763000001"]);
+    refused(&kill, "/change/operation/labels", labels, "ends others");
+    environment.demo(&["expose", "revoke", "--yes"]).success();
+    environment.demo(&["expose", "restore", "--yes"]).success();
+    let last = "/change/differences/2/after";
+    refused(&["undo"], last, "open".into(), "open or close otherwise");
+}
+
+#[test]
+fn a_plan_that_leaves_out_a_risk_or_a_word_is_given_it() {
+    let environment = TestEnvironment::new();
+    let mut plan = saved(&environment, &["ratelimit", "tighten"]);
+    plan["change"]["risks"] = Value::Array(vec![]);
+    forge(&environment, &plan);
+    let done = environment
+        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
+        .json();
+    assert_eq!(done["data"]["risks"][0]["code"], "counters-restart");
+    let mut plan = saved(&environment, &["virusprot", "flush"]);
+    plan["change"]["confirm"] = "yes-no".into();
+    forge(&environment, &plan);
+    let done = environment
+        .demo(&["apply", "plan.json", "--yes", "-o", "json"])
+        .json();
+    let id = done["data"]["id"].as_str().expect("an id");
+    let whole = environment.demo(&["history", id, "-o", "json"]).json();
+    let asked = &whole["data"]["plan"]["change"]["confirm"];
+    assert_eq!(*asked, serde_json::json!({ "word": "flush" }));
+}
