@@ -65,3 +65,5 @@ mod verify;
 mod verify_external;
 #[path = "cli/virusprot.rs"]
 mod virusprot;
+#[path = "cli/ways_back.rs"]
+mod ways_back;

@@ -221,6 +221,7 @@ fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
             id: deleted.id.to_string(),
             by: Some(deleted.who.clone()).filter(|_| !is_ours),
             records: deleted.records.clone(),
+            broken: None,
         }));
     }
     let entry = history::last_deleted(&entries, context.firewall_name());
@@ -230,6 +231,7 @@ fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
             id: entry.plan.id.to_string(),
             by: None,
             records: outcome.before.clone(),
+            broken: entry.broken.line(),
         })
     }))
 }

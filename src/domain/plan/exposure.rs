@@ -1,7 +1,7 @@
 //! Plans that close and open the exposure: the pair of port forward and filter rule as one thing. The alias is
 //! touched by `apply` alone.
 
-use super::armed::{held, idle};
+use super::armed::{self, held, idle};
 use super::build::{build, leads_elsewhere, limited};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
@@ -47,6 +47,8 @@ pub struct Saved {
     pub by: Option<String>,
     /// The records.
     pub records: Records,
+    /// The line of the history here that tells of them and is not as it was written.
+    pub broken: Option<u64>,
 }
 
 /// Findings under which it is not clear which rules are meant.
@@ -75,7 +77,7 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
             "Packet filtering is disabled on this firewall (System > Advanced > Firewall & NAT), so no rule would be loaded.",
         ));
     }
-    if let (Some(armed), Some(_)) = (configured.armed.first(), terms.reverts_after) {
+    if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
         return Err(held(armed, "Two ways back would cross each other."));
     }
     let pair = Pair::find(configured, present.service);
@@ -104,7 +106,7 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
 /// Returns the risks that every change of the configuration has here.
 pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     let mut risks = Vec::new();
-    for armed in &present.configured.armed {
+    for armed in armed::on(present) {
         risks.push(Risk::new(
             "armed",
             format!("The temporary change {} is armed to revert; this change supersedes and disarms it.", armed.id),
@@ -305,6 +307,9 @@ pub fn restore(
         return Err(leads_elsewhere(other, present.service));
     }
     if let (None, None, Some(saved)) = (pair.nat, pair.filter, saved) {
+        if let Some(line) = saved.broken {
+            return Err(super::undo::broken(&saved.id, line));
+        }
         return Ok(opening(putting_back(present, saved, terms), None, None, state).into());
     }
     let mut draft = build(present, &pair, caps, false, terms)?;

@@ -256,5 +256,5 @@ fn done(plan: &Plan, finish: Finish) -> Entry {
             finish: Box::new(finish),
         },
     ];
-    history::fold(events.iter().map(|event| (now(), event))).remove(0)
+    history::fold(events.iter().map(|event| (now(), event, None))).remove(0)
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::words;
-use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Outcome, Reverted};
+use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Expired, Outcome, Reverted};
 use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
@@ -173,9 +173,22 @@ impl Ledger {
                 reverts_at: stored.revert_at?,
                 what: stored.what.clone(),
                 who: stored.who.clone(),
+                port: stored.service.port,
+                interface: stored.service.interface.clone(),
             })
         });
         armed.collect()
+    }
+
+    /// Returns the ways back that have fired, or that a later change has disarmed.
+    pub fn expired(&self) -> Vec<Expired> {
+        let expired = self.stored.iter().filter_map(|stored| {
+            Some(Expired {
+                id: stored.outcome.id.clone(),
+                reverted: stored.outcome.reverted.clone()?,
+            })
+        });
+        expired.collect()
     }
 
     /// Returns what the last deletion of these rules took away.

@@ -60,6 +60,7 @@ pub fn read(world: &World, request: &ReadRequest) -> Configured {
         deleted: is_gone.then(|| world.ledger.deleted(request)).flatten(),
         fingerprint: pair.fingerprint(&world.configuration),
         armed: world.ledger.armed(),
+        expired: world.ledger.expired(),
         unfinished: apply::holder(world).into_iter().collect(),
         leftovers: leftovers(world),
         ..world.configuration.read(request)

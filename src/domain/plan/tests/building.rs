@@ -194,6 +194,7 @@ fn only_apply_takes_a_forward_to_elsewhere_over_and_says_so() {
         id: "abc".into(),
         by: None,
         records: records("1688"),
+        broken: None,
     };
     let places = [
         Side {

@@ -48,6 +48,7 @@ fn restore_enables_or_puts_back_or_builds() {
         id: "abc".into(),
         by: None,
         records: records("1688"),
+        broken: None,
     };
     let put_back = draft(restored(&Box_::absent(), Some(&saved)));
     assert!(

@@ -70,6 +70,7 @@ fn a_plan_with_records_keeps_the_order_of_their_elements() {
         id: "abc".into(),
         by: None,
         records: records("1688"),
+        broken: None,
     };
     let plan = Plan::seal(
         draft(restored(&Box_::absent(), Some(&saved))),
