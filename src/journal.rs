@@ -9,6 +9,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::domain::history::Event;
+use crate::domain::history::{Event, Recorded};
 use crate::error::Failure;
 use crate::plain_file;
 pub use line::{LONGEST_LINE, Line};
@@ -68,6 +69,9 @@ pub struct Break {
     pub line: u64,
     /// One sentence without a full stop.
     pub what: String,
+    /// Its place among the events, if the line could be read at all.
+    #[serde(skip)]
+    pub event: Option<usize>,
 }
 
 /// Everything the file says.
@@ -81,6 +85,18 @@ pub struct Contents {
     pub torn: usize,
     // Hash of the last whole line while the chain is checked.
     head: String,
+}
+
+impl Contents {
+    /// Returns the events, each with its line where that is broken.
+    pub fn recorded(&self) -> impl Iterator<Item = Recorded<'_>> {
+        let lines = self.breaks.iter();
+        let lines: BTreeMap<usize, u64> = lines
+            .filter_map(|broken| Some((broken.event?, broken.line)))
+            .collect();
+        let events = self.events.iter().enumerate();
+        events.map(move |(place, (at, event))| (*at, event, lines.get(&place).copied()))
+    }
 }
 
 /// The history of one operator on one machine.
@@ -275,11 +291,19 @@ fn check(text: &[u8]) -> Contents {
         return contents;
     }
     for (number, bytes) in (1_u64..).zip(lines.split(|byte| *byte == b'\n')) {
-        let problem = |what: String| Break { line: number, what };
+        let place = contents.events.len();
+        let problem = |what: String| Break {
+            line: number,
+            what,
+            event: Some(place),
+        };
         let line = match Line::parse(bytes) {
             Ok(line) => line,
             Err(what) => {
-                contents.breaks.push(problem(what));
+                contents.breaks.push(Break {
+                    event: None,
+                    ..problem(what)
+                });
                 contents.head = line::claimed_hash(bytes).unwrap_or_else(|| line::hash(bytes));
                 continue;
             }

@@ -27,7 +27,7 @@ use crate::terminal::prompt;
 pub use flags::{Flags, FromOutside, Temporary};
 pub use outside::{Wanted, tell as tell_outside};
 pub use saved::{apply, load};
-pub use settle::settle;
+pub use settle::{note_expired, settle};
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {

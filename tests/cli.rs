@@ -69,3 +69,5 @@ mod verify;
 mod verify_external;
 #[path = "cli/virusprot.rs"]
 mod virusprot;
+#[path = "cli/ways_back.rs"]
+mod ways_back;

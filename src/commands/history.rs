@@ -55,13 +55,20 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     if let Some(id) = &arguments.id {
         return one::show(context, id, arguments.local).await;
     }
-    let entries = report::entries(context)?;
+    let mut entries = report::entries(context)?;
     let mut warnings = Vec::new();
     let reading = if arguments.local {
         None
     } else {
         firewalls_own(context, &mut warnings).await
     };
+    if let Some(reading) = &reading {
+        match procedure::note_expired(context, &entries, reading) {
+            Ok(true) => entries = report::entries(context)?,
+            Ok(false) => {}
+            Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
+        }
+    }
     let view = list::view(
         context,
         &entries,
@@ -96,6 +103,8 @@ pub struct ArmedRow {
     reverts_at: Option<Timestamp>,
     what: String,
     who: String,
+    port: u16,
+    interface: String,
 }
 
 impl From<&Armed> for ArmedRow {
@@ -105,6 +114,8 @@ impl From<&Armed> for ArmedRow {
             reverts_at: Timestamp::from_second(armed.reverts_at).ok(),
             what: armed.what.clone(),
             who: armed.who.clone(),
+            port: armed.port,
+            interface: armed.interface.clone(),
         }
     }
 }
@@ -125,8 +136,8 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
         |at| format!("in {}", span(age(now, at))),
     );
     format!(
-        "{} by {} reverts by itself {when}: {}",
-        armed.id, armed.who, armed.what
+        "{} by {} reverts by itself {when}: {} (port {} on {})",
+        armed.id, armed.who, armed.what, armed.port, armed.interface
     )
 }
 

@@ -25,17 +25,23 @@ pub struct Args {
 /// Runs `kmsctl keep`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
-    let entries = report::entries(context)?;
-    let here: Vec<ChangeId> = entries.into_iter().map(|entry| entry.plan.id).collect();
-    let given = history::only(&here, ChangeId::as_str, &arguments.id);
+    let firewall = context.firewall_name();
+    let mut entries = report::entries(context)?;
+    entries.retain(|entry| entry.plan.firewall == firewall);
+    let here = entries.iter().map(|entry| &entry.plan.id);
+    let here: Vec<&ChangeId> = here.collect();
+    let given = history::only(&here, |id| id.as_str(), &arguments.id);
     let command = format!(
         "keep {}",
-        given.map_or(arguments.id.as_str(), ChangeId::as_str)
+        given.map_or(arguments.id.as_str(), |id| id.as_str())
     );
     let plan = |reading: &Reading| {
+        procedure::note_expired(context, &entries, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
-        let armed = &needed(&reading.configured)?.armed;
-        let ids: BTreeSet<&ChangeId> = armed.iter().map(|armed| &armed.id).chain(&here).collect();
+        let configured = needed(&reading.configured)?;
+        let armed = configured.armed.iter().map(|armed| &armed.id);
+        let expired = configured.expired.iter().map(|expired| &expired.id);
+        let ids: BTreeSet<&ChangeId> = armed.chain(expired).chain(here).collect();
         let ids: Vec<&ChangeId> = ids.into_iter().collect();
         let found = history::only(&ids, |id| id.as_str(), &arguments.id);
         let id = found.map_err(|error| match error {
@@ -44,9 +50,11 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             )),
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
+        let known = entries.iter().find(|entry| entry.plan.id == **id);
         let gathered = Gathered::of(context, reading)?;
         Ok(plan::keep(
             id.as_str(),
+            known,
             &gathered.present(context, reading)?,
         )?)
     };

@@ -27,6 +27,12 @@ pub struct Args {
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
     let mut entry = choose(context, arguments.id.as_deref())?;
+    if arguments.id.is_none() && entry.may_be_reverted() {
+        // What was taken back by itself is not what is meant.
+        let reading = context.read(&[Question::Configured]).await?;
+        procedure::note_expired(context, &report::entries(context)?, &reading)?;
+        entry = choose(context, None)?;
+    }
     let id = entry.plan.id.to_string();
     if entry.is_unsettled() {
         settle(context, &entry).await?;

@@ -194,6 +194,13 @@ pub struct Reverted {
     pub message: String,
 }
 
+impl Reverted {
+    /// Returns whether the rules before the change were in force again.
+    pub fn is_back(&self) -> bool {
+        matches!(self.result, Ending::Done | Ending::NothingToDo)
+    }
+}
+
 /// A change that is being made, or whose making was interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,6 +282,20 @@ pub struct Armed {
     pub what: String,
     /// Who armed it.
     pub who: String,
+    /// The outside port whose rules it is about.
+    pub port: u16,
+    /// pfSense's name of the interface whose rules it is about.
+    pub interface: String,
+}
+
+/// A way back that is armed no more, without having been kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    /// The change it was to take back.
+    pub id: ChangeId,
+    /// How it ended.
+    pub reverted: Reverted,
 }
 
 /// What the last [`Change::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Armed, Deleted, Running};
+use super::change::{Armed, Deleted, Expired, Running};
 use super::leftovers::Leftover;
 
 mod record;
@@ -44,6 +44,9 @@ pub struct Configured {
     /// Ways back that are armed.
     #[serde(default)]
     pub armed: Vec<Armed>,
+    /// Ways back that have fired or were disarmed by a later change, as far as the firewall still keeps them.
+    #[serde(default)]
+    pub expired: Vec<Expired>,
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
     #[serde(default)]
     pub unfinished: Vec<Running>,

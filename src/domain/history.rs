@@ -6,7 +6,7 @@ mod outside;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::change::{Ending, Outcome};
+use super::change::{Ending, Expired, Outcome, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
 pub use outside::{Outside, Witness};
 
@@ -131,6 +131,22 @@ pub struct Entry {
     pub kept_by: Option<String>,
     /// The later change of the same rules that disarmed its way back.
     pub superseded_by: Option<String>,
+    /// Which of the lines that tell of it are not to be trusted.
+    pub broken: Broken,
+}
+
+/// Lines of the history that are not as they were written, or not where they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    started: Option<u64>,
+    ended: Option<u64>,
+}
+
+impl Broken {
+    /// Returns the first of them, counted from 1.
+    pub fn line(self) -> Option<u64> {
+        self.started.or(self.ended)
+    }
 }
 
 impl Entry {
@@ -163,20 +179,52 @@ impl Entry {
             && self.finish.as_ref().is_none_or(open)
     }
 
+    /// Returns what the agent says of it, if it is known here.
+    fn outcome(&self) -> Option<&Outcome> {
+        self.finish.as_ref()?.outcome.as_deref()
+    }
+
+    /// Returns whether the firewall may have taken it back by itself since, and it is not known here.
+    pub fn may_be_reverted(&self) -> bool {
+        let armed = |outcome: &Outcome| outcome.reverts_at.is_some() && outcome.reverted.is_none();
+        self.kept_by.is_none() && self.outcome().is_some_and(armed)
+    }
+
+    /// Returns the ending with what the firewall tells of its way back, where that is news. A line that is not as it was
+    /// written is not written anew.
+    pub fn learnt(&self, expired: &[Expired]) -> Option<Finish> {
+        let outcome = self.outcome()?;
+        if outcome.reverted.is_some() || self.broken.line().is_some() {
+            return None;
+        }
+        let told = expired.iter().find(|expired| expired.id == self.plan.id)?;
+        let mut finish = self.finish.clone()?;
+        finish.outcome = Some(Box::new(Outcome {
+            reverted: Some(told.reverted.clone()),
+            ..outcome.clone()
+        }));
+        Some(finish)
+    }
+
     /// Returns whether `undo` without an id may choose it.
     fn undoable(&self, firewall: &str) -> bool {
+        let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
         self.plan.firewall == firewall
             && self.took_effect()
             && self.undone_by.is_none()
+            && !reverted.is_some_and(Reverted::is_back)
             && self.plan.change.undoes.is_none()
             && matches!(self.plan.change.undo, Undo::Command(_))
     }
 }
 
+/// One event, when it was written, and its line where that is broken.
+pub type Recorded<'a> = (Timestamp, &'a Event, Option<u64>);
+
 /// Puts events together, in their order. A later ending of the same change replaces an earlier one.
-pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec<Entry> {
+pub fn fold<'a>(events: impl IntoIterator<Item = Recorded<'a>>) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    for (at, event) in events {
+    for (at, event, broken) in events {
         match event {
             Event::Started { plan, by } => entries.push(Entry {
                 at,
@@ -186,15 +234,19 @@ pub fn fold<'a>(events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Vec
                 undone_by: None,
                 kept_by: None,
                 superseded_by: None,
+                broken: Broken {
+                    started: broken,
+                    ended: None,
+                },
             }),
-            Event::Ended { id, finish } => settle(&mut entries, id, finish),
+            Event::Ended { id, finish } => settle(&mut entries, id, finish, broken),
             Event::Recovered { .. } => {}
         }
     }
     entries
 }
 
-fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
+fn settle(entries: &mut [Entry], id: &str, finish: &Finish, broken: Option<u64>) {
     let Some(entry) = entries
         .iter_mut()
         .rev()
@@ -203,6 +255,7 @@ fn settle(entries: &mut [Entry], id: &str, finish: &Finish) {
         return;
     };
     entry.finish = Some(finish.clone());
+    entry.broken.ended = broken;
     if !entry.took_effect() {
         return;
     }

@@ -27,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 use super::change::{Change, ChangeId};
 use super::pf::table::TableName;
 
+pub use armed::too_late;
 pub use build::apply;
 pub use caps::{Wanted, limits, rate_value, ratelimit};
 pub use clean::{clean, facts as clean_facts};

@@ -230,3 +230,15 @@ proptest::proptest! {
         let _ = tail(&bytes);
     }
 }
+
+#[test]
+fn an_event_knows_that_its_line_is_broken_also_behind_one_that_cannot_be_read() {
+    let (_home, journal) = with_events(3);
+    let text = fs::read_to_string(journal.path()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let altered = lines[2].replace(r#""seq":3"#, r#""seq":4"#);
+    assert_ne!(altered, lines[2]);
+    let contents = check(format!("nonsense\n{}\n{altered}\n", lines[1]).as_bytes());
+    let broken: Vec<Option<u64>> = contents.recorded().map(|(_, _, line)| line).collect();
+    assert_eq!(broken, [Some(2), Some(3)], "{:?}", contents.breaks);
+}

@@ -194,6 +194,7 @@ async fn judged(
             wanted.plan.change.turns_exposure(),
             &exposure,
         )
+        .or_else(|| disproof::of_caps(&wanted.plan.change, &exposure))
     });
     if let Some(problem) = problem {
         carried.finish.ended = Ended::Unverified;

@@ -1,8 +1,11 @@
 //! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
 //! path counts. Pure; the reading is `configure`'s work.
 
+use serde_json::Value;
+
 use crate::domain::change::Change;
 use crate::domain::exposure::{Exposure, State};
+use crate::domain::plan::{Draft, Operation, rate_value};
 use crate::domain::ratelimit::Caps;
 
 /// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
@@ -49,12 +52,38 @@ pub(super) fn of(
         .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
 }
 
+/// Says which of the caps that a plan to put records back names pf does not run: what is put back comes from a history,
+/// and the plan shows what the operator agreed to.
+pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
+    let puts_back = matches!(
+        &plan.operation,
+        Operation::Configuration { change, .. } if matches!(change, Change::PutBack { .. })
+    );
+    if !puts_back || !exposure.filter.loaded {
+        return None;
+    }
+    let loaded = exposure.caps.loaded.unwrap_or_default();
+    let runs = [
+        ("max_src_conn", Value::from(loaded.max_src_conn)),
+        ("rate", Value::from(rate_value(loaded))),
+    ];
+    let mut broken = plan.differences.iter().filter(|difference| {
+        let mut named = runs.iter().filter(|(field, _)| difference.field == *field);
+        named.any(|(_, runs)| difference.after != *runs)
+    });
+    let field = &broken.next()?.field;
+    Some(format!(
+        "The rules are written, but pf runs {loaded}: {field} is not what the plan says."
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::change::Records;
     use crate::domain::exposure::{self, Loaded, fixtures};
     use crate::domain::pf::rule::{Rate, Rule};
+    use crate::domain::plan::{Confirm, Difference, Seen, Undo};
 
     /// What is judged of these rules of pf's.
     fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
@@ -145,6 +174,36 @@ mod tests {
             assert_eq!(of(&change, None, &shut()), None, "{change:?}");
             assert!(of(&change, None, &open()).is_some(), "{change:?}");
         }
+    }
+
+    #[test]
+    fn a_put_back_carries_the_caps_that_its_plan_names() {
+        let plan = |change: Change, after: u32, rate: &str| Draft {
+            what: String::new(),
+            differences: vec![
+                Difference::new("max_src_conn", 10, after),
+                Difference::new("rate", "2/60", rate),
+            ],
+            checks: Vec::new(),
+            undo: Undo::Impossible(String::new()),
+            risks: Vec::new(),
+            confirm: Confirm::YesNo,
+            seen: Seen::default(),
+            operation: Operation::Configuration {
+                change,
+                with_pending: false,
+                end_connections: false,
+            },
+            reverts_after: None,
+            undoes: None,
+        };
+        assert_eq!(of_caps(&plan(put_back(), 50, "10/60"), &open()), None);
+        let told = of_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
+        assert!(told.contains("max_src_conn is not"), "{told}");
+        let told = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
+        assert!(told.contains("rate is not"), "{told}");
+        assert_eq!(of_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
+        assert_eq!(of_caps(&plan(Change::Enable, 9, "1/1"), &open()), None);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::Carried;
 use super::carry::ask_again;
-use super::configure::{PROOF, sentence};
+use super::configure::PROOF;
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{ChangeId, Kept};
 use crate::domain::history::{Ended, Finish};
+use crate::domain::plan::too_late;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
 use crate::firewall::agent::KeepRequest;
@@ -86,10 +87,7 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
         Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
         Kept::Reverted { reverted } => Carried::failed(Failure::new(
             Kind::Conflict,
-            format!(
-                "Too late: {id} was due already. {}",
-                sentence(&reverted.message)
-            ),
+            too_late(id.as_str(), &reverted),
         )),
         Kept::Locked { holder } => Carried::failed(
             Failure::new(

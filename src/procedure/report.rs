@@ -55,8 +55,7 @@ pub fn entries(context: &Context) -> Result<Vec<Entry>> {
             broken.line, broken.what
         ));
     }
-    let events = contents.events.iter().map(|(at, event)| (*at, event));
-    Ok(history::fold(events))
+    Ok(history::fold(contents.recorded()))
 }
 
 /// Says that there is nothing to do.

@@ -3,9 +3,10 @@
 
 use super::configure;
 use crate::commands::context::{Context, Session};
-use crate::domain::change::Answer;
+use crate::domain::change::{Answer, Expired};
 use crate::domain::history::{Ended, Entry, Event, Finish};
 use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::Reading;
 
 /// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
 pub async fn settle(
@@ -45,4 +46,28 @@ pub async fn settle(
     };
     context.journal().append(context.clock.now(), &ended)?;
     Ok(Some(finish))
+}
+
+/// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has
+/// disarmed: the firewall does not keep that for ever. Returns whether there was any.
+pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> Result<bool> {
+    let expired = reading.configured.iter().flat_map(|read| &read.expired);
+    let expired: Vec<Expired> = expired.cloned().collect();
+    let firewall = context.firewall_name();
+    let mut learnt = false;
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.plan.firewall == firewall)
+    {
+        let Some(finish) = entry.learnt(&expired) else {
+            continue;
+        };
+        let ended = Event::Ended {
+            id: entry.plan.id.to_string(),
+            finish: Box::new(finish),
+        };
+        context.journal().append(context.clock.now(), &ended)?;
+        learnt = true;
+    }
+    Ok(learnt)
 }

@@ -473,9 +473,9 @@ fn a_temporary_change_is_kept_or_comes_back_by_itself() {
             list.contains(&id) && list.contains("reverted by itself"),
             "{list}"
         );
-        let told = live.environment.run(&["keep", &id, "--yes"]);
-        assert_eq!(told.code, Some(0), "{told}");
-        assert!(told.stdout.contains("nothing is armed"), "{told}");
+        let keep = ["keep", &id, "--yes"];
+        let told = live.environment.run(&keep).fails_with(6);
+        assert!(told.contains("its time was over"), "{told}");
     });
 }
 

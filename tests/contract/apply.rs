@@ -85,7 +85,7 @@ type Case<F> = (&'static str, fn(&mut F));
 
 /// Runs every scenario.
 pub fn suite<F: Firewall>(open: impl Fn() -> F) {
-    let scenarios: [Case<F>; 27] = [
+    let scenarios: [Case<F>; 28] = [
         ("caps are set, loaded and told", caps_are_set),
         ("caps are removed by halves and whole", caps_are_removed),
         ("what is so already costs no revision", nothing_to_do),
@@ -142,6 +142,10 @@ pub fn suite<F: Firewall>(open: impl Fn() -> F) {
         (
             "a deletion that was not proven is found",
             saved::an_unproven_deletion_is_found,
+        ),
+        (
+            "another service's way back is told as such and disarmed by nobody",
+            foreign::another_services_way_back,
         ),
     ];
     for (name, scenario) in scenarios {
@@ -630,6 +634,7 @@ fn taken_back(firewall: &mut impl Firewall) {
         ("t1", deadline)
     );
     assert_eq!(armed[0].who, "viktor@laptop");
+    assert_eq!((armed[0].port, armed[0].interface.as_str()), (1688, "wan"));
     firewall.minute();
     open_with(firewall, (Some(5), Some((2, 60))));
     firewall.deadline(&id("t1"));
@@ -648,6 +653,15 @@ fn taken_back(firewall: &mut impl Firewall) {
     );
     firewall.minute();
     assert_eq!(reading(firewall).revision, after.revision, "once is enough");
+    assert_eq!(expired(firewall), [("t1".to_owned(), Ending::Done)]);
+}
+
+/// What the firewall tells of ways back that are armed no more.
+fn expired(firewall: &mut impl Firewall) -> Vec<(String, Ending)> {
+    let expired = reading(firewall).expired.into_iter();
+    expired
+        .map(|expired| (expired.id.to_string(), expired.reverted.result))
+        .collect()
 }
 
 fn kept(firewall: &mut impl Firewall) {
@@ -662,6 +676,7 @@ fn kept(firewall: &mut impl Firewall) {
     assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
     assert_eq!(reading(firewall).armed, vec![]);
     firewall.minute();
+    assert_eq!(expired(firewall), [], "kept is not taken back");
     assert_eq!(exposure(firewall), (None, None));
     let (_, _) = temporary(firewall, "k2", Change::Enable);
     firewall.deadline(&id("k2"));
@@ -675,6 +690,7 @@ fn superseded(firewall: &mut impl Firewall) {
     temporary(firewall, "s1", Change::Disable);
     done(firewall, "s2", Change::Enable);
     assert_eq!(reading(firewall).armed, vec![], "s2 stands in its place");
+    assert_eq!(expired(firewall), [("s1".to_owned(), Ending::Stale)]);
     // What the rules are now is what the first had made of them.
     done(firewall, "s3", Change::Disable);
     let Answer::Ended { outcome } = answer(firewall, "s1", false) else {

@@ -2,8 +2,10 @@
 //! part of the suite in `apply.rs`, which both the agent under real PHP and the simulator keep.
 
 use kmsctl::domain::change::{Change, Element, Ending, Outcome, Placed, Records};
+use kmsctl::firewall::agent::{self, ApplyRequest, ReadRequest, Request};
 
-use super::apply::{CAPS, Firewall, apply, back, build, done, open_with, reading};
+use super::agent::{nonce, request};
+use super::apply::{CAPS, Firewall, apply, asked, back, build, done, open_with, reading, send};
 
 fn texts(pairs: &[(&str, &str)]) -> Element {
     Element::of_texts(pairs.iter().copied())
@@ -158,4 +160,40 @@ pub fn filter_rules_to_elsewhere_stay(firewall: &mut impl Firewall) {
     assert_eq!(theirs(firewall).1, before.1);
     done(firewall, "e3", back(&applied.before));
     assert_eq!(theirs(firewall), before);
+}
+
+/// Two services on one firewall are two: neither's temporary change concerns the other's rules.
+pub fn another_services_way_back(firewall: &mut impl Firewall) {
+    let deadline = Some(4_000_000_000);
+    let own = ApplyRequest {
+        revert_at: deadline,
+        ..asked(firewall, "o1", Change::Disable)
+    };
+    assert_eq!(send(firewall, own).result, Ending::Done);
+    let service = ReadRequest {
+        alias: "web_lb".into(),
+        address: [10, 0, 20, 209].into(),
+        port: 8443,
+        ..request()
+    };
+    let stdout = firewall.ask(&Request::Read(service.clone()));
+    let read = agent::parse(&stdout, &nonce()).expect("a reading");
+    let mut change = build(20, (5, 60));
+    if let Change::Build { alias, .. } = &mut change {
+        *alias = true;
+    }
+    let other = ApplyRequest {
+        service,
+        expect: read.fingerprint,
+        revert_at: deadline,
+        ..asked(firewall, "o2", change)
+    };
+    let outcome = send(firewall, other);
+    assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
+    let armed = reading(firewall).armed;
+    let told: Vec<(&str, u16, &str)> = armed
+        .iter()
+        .map(|armed| (armed.id.as_str(), armed.port, armed.interface.as_str()))
+        .collect();
+    assert_eq!(told, [("o1", 1688, "wan"), ("o2", 8443, "wan")]);
 }

@@ -92,6 +92,13 @@ impl TestEnvironment {
         Outcome::new(&output, self.home())
     }
 
+    /// Runs the binary on the demo, with these variables for this run.
+    pub fn demo_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+        let mut command = self.command(&[&["--demo"], arguments].concat());
+        command.envs(variables.iter().copied());
+        Outcome::new(&command.output().expect("kmsctl runs"), self.home())
+    }
+
     /// Runs the binary on the demo.
     pub fn demo(&self, arguments: &[&str]) -> Outcome {
         self.run(&[&["--demo"], arguments].concat())

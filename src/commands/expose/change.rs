@@ -223,6 +223,7 @@ fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
             by: Some(deleted.who.clone()).filter(|_| !is_ours),
             at: at.and_then(std::result::Result::ok),
             records: deleted.records.clone(),
+            broken: None,
         }));
     }
     let deletions = history::deletions(&entries, context.firewall_name());
@@ -232,6 +233,7 @@ fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
             by: None,
             at: Some(entry.at),
             records: outcome.before.clone(),
+            broken: entry.broken.line(),
         })
         .collect();
     let service = &context.settings.service;

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{ArmedRow, armed_line};
 use crate::commands::context::{Context, wanted};
+use crate::domain::change::Reverted;
 use crate::domain::configured::Configured;
 use crate::domain::history::{self, Elsewhere, Entry};
 use crate::domain::warning::Warning;
@@ -79,7 +80,9 @@ pub(super) fn row(entry: &Entry) -> Row {
         kept_by: entry.kept_by.clone(),
         superseded_by: entry.superseded_by.clone(),
         reverts_at: reverts_at.and_then(|at| Timestamp::from_second(at).ok()),
-        reverted: None,
+        reverted: outcome
+            .and_then(|outcome| outcome.reverted.as_ref())
+            .map(Reverted::is_back),
         source: "here",
     }
 }
@@ -159,7 +162,7 @@ fn rows(entries: &[Entry], configured: Option<&Configured>, firewall: &str) -> V
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
             let mut told = ours.iter().filter(|told| told.id == row.id);
-            row.reverted = Some(told.any(Elsewhere::is_revert));
+            row.reverted = Some(row.reverted == Some(true) || told.any(Elsewhere::is_revert));
         }
     }
     rows.extend(

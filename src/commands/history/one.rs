@@ -1,5 +1,6 @@
 //! One change, whole: what was planned, how it ended, and what stood there before and after.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::list::{Row, row};
@@ -113,6 +114,11 @@ fn ending(view: &mut View, finish: &Finish) {
     let Some(outcome) = &finish.outcome else {
         return;
     };
+    if let Some(reverted) = &outcome.reverted {
+        let at = Timestamp::from_second(reverted.at);
+        let at = at.map_or_else(|_| String::new(), |at| format!("ended at {at}: "));
+        human.field("Way back", at + &reverted.message, Tone::Plain);
+    }
     for step in &outcome.steps {
         let tone = if step.ok { Tone::Plain } else { Tone::Bad };
         let mark = if step.ok { "" } else { "FAILED: " };

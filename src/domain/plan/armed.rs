@@ -2,12 +2,19 @@
 
 use super::exposure::{Present, Terms};
 use super::{Planned, Refusal, RefusalKind};
-use crate::domain::change::Armed;
+use crate::domain::change::{Armed, Reverted};
+
+/// Returns the ways back that are armed on the rules of this service: another's does not concern it.
+pub(super) fn on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
+    let service = present.service;
+    let armed = present.configured.armed.iter();
+    armed.filter(|armed| armed.port == service.port && armed.interface == service.interface)
+}
 
 /// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed way back takes
 /// away again is not done.
 pub(super) fn idle(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
-    if let Some(armed) = present.configured.armed.first() {
+    if let Some(armed) = on(present).next() {
         return Err(held(armed, "It is so now, but would not stay so."));
     }
     let unarmed = match terms.reverts_after {
@@ -17,6 +24,16 @@ pub(super) fn idle(present: &Present<'_>, terms: Terms, why: &str) -> Result<Pla
     Ok(Planned::NothingToDo(format!(
         "Nothing to do: {why}{unarmed}"
     )))
+}
+
+/// Tells why a change cannot be kept any more: its way back has fired, or a later change stands in its place.
+pub fn too_late(id: &str, reverted: &Reverted) -> String {
+    let at = jiff::Timestamp::from_second(reverted.at)
+        .map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string());
+    format!(
+        "Too late to keep {id}: its way back ended at {at}: {}.",
+        reverted.message
+    )
 }
 
 /// Refuses because a temporary change is armed.

@@ -1,7 +1,7 @@
 //! Plans that close the exposure, and what all plans about it share: the pair of port forward and filter rule is one
 //! thing.
 
-use super::armed::{held, idle};
+use super::armed::{self, held, idle};
 use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
@@ -63,7 +63,7 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
             "Packet filtering is disabled on this firewall (System > Advanced > Firewall & NAT), so no rule would be loaded.",
         ));
     }
-    if let (Some(armed), Some(_)) = (configured.armed.first(), terms.reverts_after) {
+    if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
         return Err(held(armed, "Two ways back would cross each other."));
     }
     let pair = Pair::find(configured, present.service);
@@ -92,7 +92,7 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
 /// Returns the risks that every change of the configuration has here.
 pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     let mut risks = Vec::new();
-    for armed in &present.configured.armed {
+    for armed in armed::on(present) {
         risks.push(Risk::new(
             "armed",
             format!("The temporary change {} is armed to revert; this change supersedes and disarms it.", armed.id),

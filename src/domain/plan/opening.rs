@@ -25,6 +25,8 @@ pub struct Saved {
     pub at: Option<Timestamp>,
     /// The records.
     pub records: Records,
+    /// The line of the history here that tells of them and is not as it was written.
+    pub broken: Option<u64>,
 }
 
 impl Saved {
@@ -103,6 +105,9 @@ pub fn restore(
         other => (None, other),
     };
     if let Some(saved) = mine {
+        if let Some(line) = saved.broken {
+            return Err(super::undo::broken(&saved.id, line));
+        }
         return Ok(putting_back(present, saved, terms).into());
     }
     let foreign = foreign.map(Saved::elsewhere);

@@ -259,6 +259,7 @@ fn saved(records: Records) -> Saved {
         by: None,
         at: Some(now()),
         records,
+        broken: None,
     }
 }
 
@@ -277,5 +278,5 @@ fn done(plan: &Plan, finish: Finish) -> Entry {
             finish: Box::new(finish),
         },
     ];
-    history::fold(events.iter().map(|event| (now(), event))).remove(0)
+    history::fold(events.iter().map(|event| (now(), event, None))).remove(0)
 }

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::armed::too_late;
 use super::exposure::{Present, Terms, ready};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
@@ -24,6 +25,9 @@ pub enum Past<'a> {
 /// Plans to take back a change of the history.
 pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
+    if let Some(line) = entry.broken.line() {
+        return Err(broken(id, line));
+    }
     if let Some(by) = &entry.undone_by {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -64,6 +68,17 @@ fn why_not(entry: &Entry) -> String {
         Undo::Impossible(why) => why.clone(),
         Undo::Command(_) => "the firewall was not read for it.".to_owned(),
     }
+}
+
+/// Refuses what an altered line tells: nobody knows what was there.
+pub(super) fn broken(id: &str, line: u64) -> Refusal {
+    Refusal::new(
+        RefusalKind::Conflict,
+        format!(
+            "Line {line} of the history, which tells of {id}, is not as it was written or not where it was, so what it says is not put back."
+        ),
+    )
+    .hint("See: kmsctl history --verify; and say what you want instead: kmsctl ratelimit set, kmsctl expose apply")
 }
 
 fn unsettled(id: &str) -> Refusal {
@@ -208,14 +223,11 @@ fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
     }
 }
 
-/// Plans to make a temporary change permanent.
-pub fn keep(id: &str, present: &Present<'_>) -> Result<Planned, Refusal> {
-    let Some(armed) = present
-        .configured
-        .armed
-        .iter()
-        .find(|armed| armed.id.as_str() == id)
-    else {
+/// Plans to make a temporary change permanent. `known` is what the history here tells of it.
+pub fn keep(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<Planned, Refusal> {
+    let mut armed = present.configured.armed.iter();
+    let Some(armed) = armed.find(|armed| armed.id.as_str() == id) else {
+        stands(id, known, present)?;
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: nothing is armed to take back {id}."
         )));
@@ -237,4 +249,54 @@ pub fn keep(id: &str, present: &Present<'_>) -> Result<Planned, Refusal> {
         undoes: None,
     }
     .into())
+}
+
+/// Refuses where a change of which nothing is armed is not in force any more: that is no success of `keep`.
+fn stands(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<(), Refusal> {
+    let refuse = |why: String| {
+        Err(Refusal::new(RefusalKind::Conflict, why).hint(format!(
+            "See what became of it: kmsctl history {id}; and what is in force: kmsctl status"
+        )))
+    };
+    let configured = present.configured;
+    if configured
+        .unfinished
+        .iter()
+        .any(|running| running.id.as_str() == id)
+    {
+        return refuse(format!("{id} is being made or taken back at this moment."));
+    }
+    let mut expired = configured.expired.iter();
+    let told = expired.find(|expired| expired.id.as_str() == id);
+    let finish = known.and_then(|entry| entry.finish.as_ref());
+    let outcome = finish.and_then(|finish| finish.outcome.as_ref());
+    let noted = outcome.and_then(|outcome| outcome.reverted.as_ref());
+    if let Some(reverted) = told.map(|expired| &expired.reverted).or(noted) {
+        return refuse(too_late(id, reverted));
+    }
+    let Some(entry) = known else {
+        return Ok(());
+    };
+    if let Some(by) = entry.undone_by.as_ref().or(entry.superseded_by.as_ref()) {
+        return refuse(format!(
+            "{by} stands in the place of {id}, so there is nothing to keep."
+        ));
+    }
+    if entry.is_unsettled() {
+        return refuse(format!("How {id} ended is not known here."));
+    }
+    if !entry.took_effect() {
+        return refuse(format!(
+            "There is nothing to keep: {id} ended as {}.",
+            entry.word()
+        ));
+    }
+    let moved = outcome.is_some_and(|outcome| outcome.fingerprints.1 != configured.fingerprint);
+    if moved {
+        return refuse(format!(
+            "Nothing is armed to take back {id}, but the rules of {} are not what it made of them.",
+            present.service.alias
+        ));
+    }
+    Ok(())
 }

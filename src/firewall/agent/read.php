@@ -249,6 +249,7 @@ function kmsctl_read($request) {
 		'filter_disabled' => kmsctl_has(kmsctl_section('system'), 'disablefilter'),
 		'fingerprint' => kmsctl_fingerprint($request),
 		'armed' => kmsctl_armed(),
+		'expired' => kmsctl_expired(),
 		'unfinished' => kmsctl_unfinished(),
 		'deleted' => kmsctl_deleted($request),
 		'leftovers' => kmsctl_leftovers(),

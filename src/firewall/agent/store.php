@@ -72,10 +72,23 @@ function kmsctl_armed() {
 				'reverts_at' => $stored['revert_at'],
 				'what' => $stored['what'],
 				'who' => $stored['who'],
+				'port' => $stored['service']['port'],
+				'interface' => $stored['service']['interface'],
 			);
 		}
 	}
 	return $armed;
+}
+
+/* Ways back that have fired, or that a later change has disarmed. */
+function kmsctl_expired() {
+	$expired = array();
+	foreach (kmsctl_all_stored() as $stored) {
+		if (isset($stored['outcome']['reverted'])) {
+			$expired[] = array('id' => $stored['id'], 'reverted' => $stored['outcome']['reverted']);
+		}
+	}
+	return $expired;
 }
 
 /* Whether a change is about the same rules: of this port and interface. */

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pair::are_ours;
 use super::words;
-use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Outcome, Reverted};
+use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Expired, Outcome, Reverted};
 use crate::domain::leftovers::Leftover;
 use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
@@ -179,9 +179,22 @@ impl Ledger {
                 reverts_at: stored.revert_at?,
                 what: stored.what.clone(),
                 who: stored.who.clone(),
+                port: stored.service.port,
+                interface: stored.service.interface.clone(),
             })
         });
         armed.collect()
+    }
+
+    /// Returns the ways back that have fired, or that a later change has disarmed.
+    pub fn expired(&self) -> Vec<Expired> {
+        let expired = self.stored.iter().filter_map(|stored| {
+            Some(Expired {
+                id: stored.outcome.id.clone(),
+                reverted: stored.outcome.reverted.clone()?,
+            })
+        });
+        expired.collect()
     }
 
     /// Returns what the last deletion of the service's rules took away: what another alias had is another service's. Whether

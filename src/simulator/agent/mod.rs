@@ -62,6 +62,7 @@ pub fn read(world: &World, request: &ReadRequest) -> Configured {
             .flatten(),
         fingerprint: pair.fingerprint(&world.configuration),
         armed: world.ledger.armed(),
+        expired: world.ledger.expired(),
         unfinished: apply::holder(world).into_iter().collect(),
         leftovers: leftovers(world),
         ..world.configuration.read(request)

@@ -1,6 +1,7 @@
 //! Plans that take changes back, the history they are chosen from, and keeping.
 
 use super::*;
+use crate::domain::change::{Armed, Expired, Reverted};
 
 fn flushed() -> Entry {
     let plan = sealed();
@@ -113,7 +114,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         id: plan.id.to_string(),
         finish: Box::new(Finish::new(how, "So.")),
     };
-    let fold = |events: &[Event]| history::fold(events.iter().map(|event| (now(), event)));
+    let fold = |events: &[Event]| history::fold(events.iter().map(|event| (now(), event, None)));
     let before = fold(&[started(&first), ended(&first, Ended::Done)]);
     assert_eq!(
         history::last_undoable(&before, "demo").map(|entry| &entry.plan.id),
@@ -175,20 +176,191 @@ fn the_firewalls_own_history_tells_of_other_operators() {
     );
 }
 
+fn expired(id: &str, result: Ending) -> Expired {
+    Expired {
+        id: ChangeId::new(id).unwrap(),
+        reverted: Reverted {
+            at: 1_795_350_619,
+            result,
+            message: "why".into(),
+        },
+    }
+}
+
+#[test]
+fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
+    let entry = |result| {
+        let mut entry = revoke_done(("older", "before"));
+        let outcome = entry
+            .finish
+            .as_mut()
+            .and_then(|finish| finish.outcome.as_mut());
+        outcome.expect("an outcome").reverts_at = Some(1_795_350_619);
+        assert!(entry.may_be_reverted());
+        let expired = expired(entry.plan.id.as_str(), result);
+        let other = self::expired("other", result);
+        assert_eq!(entry.learnt(std::slice::from_ref(&other)), None);
+        entry.finish = entry.learnt(&[other, expired.clone()]);
+        assert_eq!(entry.learnt(&[expired]), None, "once is enough");
+        entry
+    };
+    for (result, chosen) in [
+        (Ending::Done, false),
+        (Ending::NothingToDo, false),
+        (Ending::Stale, true),
+        (Ending::Unproven, true),
+    ] {
+        let entries = [entry(result)];
+        let found = history::last_undoable(&entries, "demo");
+        assert_eq!(found.is_some(), chosen, "{result:?}");
+        let id = entries[0].plan.id.as_str();
+        let refusal = Box_::absent()
+            .plan(|present| keep(id, entries.first(), present))
+            .unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Conflict);
+        for part in [id, "2026-11-22T", ": why."] {
+            assert!(refusal.message.contains(part), "{part}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
+    let entry = revoke_done(("older", "before"));
+    let events = |finish: &Finish| {
+        let id = entry.plan.id.to_string();
+        let finish = Box::new(finish.clone());
+        Event::Ended { id, finish }
+    };
+    let started = Event::Started {
+        by: None,
+        plan: Box::new(entry.plan.clone()),
+    };
+    let ended = events(entry.finish.as_ref().unwrap());
+    let folded = |lines: [Option<u64>; 3]| {
+        let events = [&started, &ended, &ended].into_iter().zip(lines);
+        history::fold(events.map(|(event, line)| (now(), event, line))).remove(0)
+    };
+    let undone = |entry: &Entry| {
+        Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, Terms::default())))
+    };
+    for (lines, named) in [
+        ([Some(3), None, None], "Line 3 "),
+        ([None, None, Some(5)], "Line 5 "),
+    ] {
+        let entry = folded(lines);
+        let refusal = undone(&entry).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Conflict);
+        assert!(refusal.message.starts_with(named), "{refusal}");
+        let expired = expired(entry.plan.id.as_str(), Ending::Done);
+        assert_eq!(entry.learnt(&[expired]), None);
+    }
+    let saved = Saved {
+        broken: Some(7),
+        ..saved(records("1688"))
+    };
+    let restored = |on: &Box_| {
+        on.plan(|present| restore(present, Some(&saved), default_caps(), Terms::default()))
+    };
+    let refusal = restored(&Box_::absent()).unwrap_err();
+    assert!(refusal.message.starts_with("Line 7 "), "{refusal}");
+    assert!(
+        restored(&Box_::closed()).is_ok(),
+        "they are not needed there"
+    );
+    // An ending that the firewall told anew stands in the place of the broken one.
+    assert!(undone(&folded([None, Some(4), None])).is_ok());
+}
+
+#[test]
+fn keep_has_nothing_to_do_only_where_the_change_stands() {
+    let entry = revoke_done(("older", "before"));
+    let id = entry.plan.id.as_str();
+    let kept = |entry: &Entry, on: &Box_| on.plan(|present| keep(id, Some(entry), present));
+    let absent = Box_::absent();
+    assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
+    let refused = |entry: &Entry, on: &Box_| kept(entry, on).unwrap_err().message;
+    let moved = Box_::absent().changed(|configured| configured.fingerprint = "later".into());
+    assert!(refused(&entry, &moved).contains("are not what it made of them"));
+    let running = Box_::absent().changed(|configured| {
+        configured.unfinished = vec![Running {
+            id: entry.plan.id.clone(),
+            who: "v@l".into(),
+            what: "caps".into(),
+            since: 1,
+        }];
+    });
+    assert!(refused(&entry, &running).contains("at this moment"));
+    let by = || Some("def".to_owned());
+    let undone = Entry {
+        undone_by: by(),
+        ..entry.clone()
+    };
+    assert!(refused(&undone, &absent).contains("def stands in the place"));
+    let superseded = Entry {
+        superseded_by: by(),
+        ..entry.clone()
+    };
+    assert!(refused(&superseded, &absent).contains("def stands in the place"));
+    let unknown = Entry {
+        finish: None,
+        ..entry.clone()
+    };
+    assert!(refused(&unknown, &absent).contains("not known"));
+    let failed = Entry {
+        finish: Some(Finish::new(Ended::Failed, "No.")),
+        ..entry.clone()
+    };
+    assert!(refused(&failed, &absent).contains("ended as failed"));
+}
+
 #[test]
 fn keep_disarms_only_what_is_armed() {
     let armed = Box_::open().changed(|configured| {
         let id = ChangeId::new("abc").unwrap();
-        configured.armed = vec![crate::domain::change::Armed {
+        configured.armed = vec![Armed {
             id,
             reverts_at: 1_795_350_619,
             what: "caps".into(),
             who: "v@l".into(),
+            port: 1688,
+            interface: "wan".into(),
         }];
     });
     assert!(matches!(
-        draft(armed.plan(|present| keep("abc", present))).operation,
+        draft(armed.plan(|present| keep("abc", None, present))).operation,
         Operation::Keep { .. }
     ));
-    assert!(nothing(armed.plan(|present| keep("def", present))).contains("nothing is armed"));
+    assert!(nothing(armed.plan(|present| keep("def", None, present))).contains("nothing is armed"));
+}
+
+#[test]
+fn the_way_back_of_another_service_concerns_nobody_else() {
+    for (port, interface, concerns) in [
+        (1688, "wan", true),
+        (8443, "wan", false),
+        (1688, "opt1", false),
+    ] {
+        let armed = Box_::open().changed(|configured| {
+            configured.armed = vec![Armed {
+                id: ChangeId::new("abc").unwrap(),
+                reverts_at: 1_795_350_619,
+                what: "caps".into(),
+                who: "v@l".into(),
+                port,
+                interface: interface.into(),
+            }];
+        });
+        let terms = Terms {
+            reverts_after: Some(60),
+            ..Terms::default()
+        };
+        let crossing = armed.plan(|present| revoke(present, false, false, terms));
+        assert_eq!(crossing.is_err(), concerns, "{port} {interface}");
+        let idle = armed.plan(|present| apply(present, default_caps(), Terms::default()));
+        assert_eq!(idle.is_err(), concerns, "{port} {interface}");
+        let disarming = draft(revoked(&armed, false));
+        let told = codes(&disarming).contains(&"armed");
+        assert_eq!(told, concerns, "{port} {interface}");
+    }
 }
