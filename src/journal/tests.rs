@@ -175,18 +175,6 @@ fn rubbish_in_the_middle_is_named_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_full_disk_is_an_error() {
-    let (_home, journal) = journal();
-    fs::create_dir_all(journal.path().parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink("/dev/full", journal.path()).unwrap();
-    let error = journal.append(now(), &event(0)).unwrap_err();
-    assert!(
-        matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
-        "{error}"
-    );
-}
-
-#[test]
 fn too_long_a_record_is_refused_and_nothing_is_written() {
     let (_home, journal) = with_events(1);
     let before = fs::read(journal.path()).unwrap();

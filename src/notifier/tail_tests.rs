@@ -31,20 +31,22 @@ impl Room {
     }
 }
 
-/// Looks until nothing has come for longer than a generation lingers.
+/// Looks until nothing has come for longer than a generation lingers: until a look that began that long after a quiet
+/// one was quiet too, however slow the machine is.
 fn all(tail: &mut Tail) -> String {
-    let (mut text, mut quiet) = (Vec::new(), Instant::now());
-    while quiet.elapsed() < LINGER + Duration::from_millis(100) {
+    let (mut text, mut quiet) = (Vec::new(), None);
+    loop {
+        let began = Instant::now();
         let look = tail
             .look(|bytes| text.extend_from_slice(bytes))
             .expect("a look");
         if look.bytes > 0 || look.rotation.is_some() {
-            quiet = Instant::now();
-        } else {
-            std::thread::sleep(Duration::from_millis(10));
+            quiet = None;
+        } else if began.duration_since(*quiet.get_or_insert_with(Instant::now)) > LINGER {
+            return String::from_utf8(text).expect("text");
         }
+        std::thread::sleep(Duration::from_millis(5));
     }
-    String::from_utf8(text).expect("text")
 }
 
 #[test]

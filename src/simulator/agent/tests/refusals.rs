@@ -32,7 +32,11 @@ fn refusals_change_nothing_and_leave_no_outcome() {
     refused(Scenario::Absent, caps(10, (3, 60)), Ending::Refused);
     refused(Scenario::Absent, Change::Disable, Ending::Refused);
     refused(Scenario::OldTarget, Change::Disable, Ending::Refused);
-    refused(Scenario::PassAssociation, Change::Enable, Ending::Refused);
+    refused(
+        Scenario::PassAssociation,
+        Change::Enable,
+        Ending::NothingToDo,
+    );
     refused(Scenario::Open, caps(0, (3, 60)), Ending::Refused);
     refused(Scenario::Open, caps(10, (3, 0)), Ending::Refused);
     refused(Scenario::Open, caps(10, (3, 256)), Ending::Refused);
