@@ -117,7 +117,7 @@ pub async fn change_and_prove(
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
     if let Some(wanted) = outside {
-        wanted.ready(context)?;
+        wanted.ready(context, flags.dry_run)?;
     }
     flags.someone_can_confirm(context.terminal)?;
     let how = How {

@@ -62,6 +62,12 @@ impl Session {
         }
     }
 
+    /// Returns whether the connection is known to go to the firewall itself: behind a jump host or a proxy, that is what
+    /// the firewall sees.
+    pub fn is_direct(&self) -> bool {
+        self.link.peer().is_some()
+    }
+
     /// Returns the host key that was verified, `ALGORITHM FINGERPRINT`.
     pub fn host_key(&self) -> Option<String> {
         let key = self.link.host_key()?;

@@ -237,17 +237,19 @@ impl Report {
     /// Returns the whole as one finding of `doctor`.
     pub fn finding(&self, check: &'static str) -> Finding {
         let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
-        let faults: String = self
+        let mut told: Vec<String> = self
             .findings
             .iter()
             .filter(wrong)
-            .map(|finding| format!(" {}", finding.evidence))
+            .map(|finding| finding.evidence.clone())
             .collect();
-        let told = format!(
-            "The notifier is {}: {}.{faults}",
-            self.health.name(),
-            self.why
-        );
+        let health = format!("The notifier is {}: {}.", self.health.name(), self.why);
+        // Whatever is worst stands first.
+        match self.health {
+            Health::Dead | Health::Behind => told.insert(0, health),
+            Health::Ok | Health::Idle | Health::Unknown => told.push(health),
+        }
+        let told = told.join(" ");
         let finding = Finding::new(check, self.outcome(), told);
         match self.outcome() {
             Outcome::Ok | Outcome::Skipped => finding,

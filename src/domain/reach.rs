@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::rpc::Answer;
 use super::warning::Warning;
 
-pub use end::{End, Saw, Side};
+pub use end::{End, Heard, Saw, Side};
 pub use names::{Names, Resolved};
 
 /// How many failed attempts make a "no"; one lost packet must not.
@@ -241,7 +241,8 @@ pub struct Seen {
     pub control: Control,
 }
 
-/// How many vantages say what. The nodes of one check service are one vantage, by majority.
+/// How many vantages say what. The nodes of one check service are one vantage: one node that proves it open is proof,
+/// closed takes more than half of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quorum {
     /// Vantages that prove it open.
@@ -321,7 +322,7 @@ pub fn judge(
     }
 }
 
-/// Counts vantages; of the nodes of one vantage more than half must say the same.
+/// Counts vantages. One node's proven connection is not outvoted; of "closed" more than half must speak.
 fn count(seen: &[Seen]) -> Quorum {
     let mut by_vantage: BTreeMap<&str, Vec<Verdict>> = BTreeMap::new();
     for one in seen {
@@ -332,17 +333,13 @@ fn count(seen: &[Seen]) -> Quorum {
     }
     let mut quorum = Quorum::default();
     for verdicts in by_vantage.values() {
-        let most = |wanted| {
-            verdicts
-                .iter()
-                .filter(|verdict| **verdict == wanted)
-                .count()
-                * 2
-                > verdicts.len()
-        };
-        if most(Verdict::Open) {
+        let closed = verdicts
+            .iter()
+            .filter(|verdict| **verdict == Verdict::Closed)
+            .count();
+        if verdicts.contains(&Verdict::Open) {
             quorum.open += 1;
-        } else if most(Verdict::Closed) {
+        } else if closed * 2 > verdicts.len() {
             quorum.closed += 1;
         } else {
             quorum.inconclusive += 1;
@@ -368,10 +365,13 @@ fn obstacle(
                 .or_else(|| other.map(|one| one.why.clone()))
                 .or_else(|| names.misleading())
         }
-        (Expected::Closed, Verdict::Closed) => end.lets_in.then(|| {
-            "the firewall still lets connections in; it is closed only because nobody answers behind it"
-                .to_owned()
-        }),
+        (Expected::Closed, Verdict::Closed) => end
+            .lets_in
+            .then(|| {
+                "the firewall still lets connections in; it is closed only because nobody answers behind it"
+                    .to_owned()
+            })
+            .or_else(|| names.other_family()),
         _ => None,
     }
 }

@@ -119,7 +119,9 @@ pub(super) async fn replace(target: &Target) -> Result<Master, LinkError> {
 async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
     place.clear().await;
     let launched = launch(target, &place.socket, target.control_persist).await?;
-    let text = format!("{}\n", launched.host_key);
+    // Whoever uses it later wants to know where it leads, too.
+    let peer = launched.peer.map(|peer| format!("{peer}\n"));
+    let text = format!("{}\n{}", launched.host_key, peer.unwrap_or_default());
     write_private(&place.verified, &text).map_err(|source| LinkError::Local {
         doing: "Writing the verified host key",
         source,
@@ -312,7 +314,9 @@ impl Place {
     /// Returns the master behind the socket, if it answers and its host key was verified.
     async fn alive(&self, target: &Target) -> Option<Master> {
         let text = fs::read_to_string(&self.verified).ok()?;
-        let (algorithm, fingerprint) = text.trim().split_once(' ')?;
+        let mut lines = text.lines();
+        let (algorithm, fingerprint) = lines.next()?.split_once(' ')?;
+        let peer = lines.next().and_then(|line| line.parse().ok());
         let host_key = HostKey {
             algorithm: algorithm.to_owned(),
             fingerprint: fingerprint.to_owned(),
@@ -331,7 +335,7 @@ impl Place {
             host_key: Some(host_key),
             reused: true,
             transient: false,
-            peer: None,
+            peer,
             log: None,
         })
     }

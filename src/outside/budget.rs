@@ -40,6 +40,24 @@ impl Budget {
         }
     }
 
+    /// Tells whether so many connections of a vantage may be made now, and counts none.
+    pub fn look(&self, vantage: &str, now: Timestamp, connections: usize) -> io::Result<Permit> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Permit::Granted),
+            Err(error) => return Err(error),
+        };
+        file.lock_shared()?;
+        let now = now.as_millisecond();
+        let mut times = read(&mut file)?.remove(vantage).unwrap_or_default();
+        times.retain(|time| (0..WINDOW).contains(&(now - time)));
+        times.sort_unstable();
+        // So many of the first must be forgotten before.
+        let over = (times.len() + connections).saturating_sub(MOST);
+        let last = over.checked_sub(1).and_then(|last| times.get(last));
+        Ok(last.map_or(Permit::Granted, |last| wait(*last, now)))
+    }
+
     /// Counts one connection of a vantage, if it may be made. Waits for another run that is counting, for the
     /// moment that takes.
     pub fn take(&self, vantage: &str, now: Timestamp) -> io::Result<Permit> {
@@ -67,13 +85,18 @@ impl Budget {
         let times = spent.entry(vantage.to_owned()).or_default();
         if times.len() >= MOST {
             let first = times.iter().min().copied().unwrap_or(now);
-            let wait = (first + WINDOW - now + 999) / 1000;
-            return Ok(Permit::Wait(u64::try_from(wait).unwrap_or_default()));
+            return Ok(wait(first, now));
         }
         times.push(now);
         write(&mut file, &spent)?;
         Ok(Permit::Granted)
     }
+}
+
+/// Returns for how long a connection made at `then` still counts.
+fn wait(then: i64, now: i64) -> Permit {
+    let seconds = (then + WINDOW - now + 999) / 1000;
+    Permit::Wait(u64::try_from(seconds).unwrap_or_default())
 }
 
 type Spent = BTreeMap<String, Vec<i64>>;
@@ -117,6 +140,23 @@ mod tests {
         assert_eq!(other.take("vps", at(60)).unwrap(), Permit::Wait(1));
         let mode = fs::metadata(&budget.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn looking_tells_how_long_so_many_take_and_costs_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let budget = Budget::new(&home.path().join("state"));
+        assert_eq!(budget.look("vps", at(0), 3).unwrap(), Permit::Granted);
+        for second in [0, 10, 20] {
+            assert_eq!(budget.take("vps", at(second)).unwrap(), Permit::Granted);
+        }
+        for _ in 0..9 {
+            assert_eq!(budget.look("vps", at(20), 2).unwrap(), Permit::Granted);
+            assert_eq!(budget.look("vps", at(20), 3).unwrap(), Permit::Wait(40));
+            assert_eq!(budget.look("vps", at(20), 4).unwrap(), Permit::Wait(50));
+            assert_eq!(budget.look("office", at(20), 5).unwrap(), Permit::Granted);
+        }
+        assert_eq!(budget.look("vps", at(60), 3).unwrap(), Permit::Granted);
     }
 
     #[test]

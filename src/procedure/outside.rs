@@ -26,9 +26,14 @@ impl Wanted {
         }
     }
 
-    /// Refuses what names no vantage, before anything is changed.
-    pub(super) fn ready(&self, context: &Context) -> Result<()> {
-        external::ready(context, &self.from)
+    /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
+    /// connects to none.
+    pub(super) fn ready(&self, context: &Context, dry_run: bool) -> Result<()> {
+        external::ready(context, &self.from)?;
+        if dry_run {
+            return Ok(());
+        }
+        external::affordable(context, &self.from, self.expected)
     }
 
     /// Says in one sentence what will be proven.
@@ -151,10 +156,14 @@ fn again(failure: Failure, wanted: &Wanted) -> Failure {
 fn what_to_do(failure: Failure, wanted: &Wanted, outside: &Outside, rows: &[Row]) -> Failure {
     match wanted.expected {
         Expected::Closed if outside.verdict == Verdict::Open => {
-            let through = outside
-                .firewall
-                .as_ref()
-                .and_then(|end| end.sources.keys().next());
+            let open = outside
+                .vantages
+                .iter()
+                .filter(|one| one.verdict == Verdict::Open);
+            let through = outside.firewall.as_ref().and_then(|end| {
+                open.filter_map(|one| one.address)
+                    .find(|address| end.sources.contains_key(address))
+            });
             let where_to_look = match through {
                 Some(source) => format!(
                     "The service is still OPEN: the firewall passed a connection of {source}. Which rule let it in: kmsctl states --source {source}; kmsctl expose show"
@@ -199,5 +208,44 @@ pub fn tell(human: &mut Human, outside: &Outside) {
     human.field("Outside", &outside.summary, tone);
     for (name, saw) in outside.lines() {
         human.field(&format!("  {name}"), saw, Tone::Plain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::history::Witness;
+    use crate::domain::reach::End;
+
+    #[test]
+    fn still_open_names_the_vantage_that_got_in() {
+        let witness = |address: &str, verdict| Witness {
+            name: address.to_owned(),
+            address: address.parse().ok(),
+            verdict,
+            port: None,
+            why: String::new(),
+        };
+        let sources = ["198.51.100.5", "198.51.100.10"]
+            .map(|address| (address.parse().unwrap(), "x".to_owned()));
+        let outside = Outside {
+            verdict: Verdict::Open,
+            expected: Expected::Closed,
+            as_expected: false,
+            summary: "open".to_owned(),
+            target: None,
+            vantages: vec![
+                witness("198.51.100.5", Verdict::Inconclusive),
+                witness("198.51.100.10", Verdict::Open),
+            ],
+            firewall: Some(End {
+                sources: sources.into(),
+                ..End::default()
+            }),
+        };
+        let wanted = Wanted::new(&[], Expected::Closed);
+        let failure = Failure::new(Kind::Unproven, "x");
+        let told = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
+        assert!(told.contains("states --source 198.51.100.10;"), "{told}");
     }
 }

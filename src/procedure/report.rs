@@ -135,6 +135,10 @@ pub(super) fn done(
         outside: finish.outside.as_deref(),
         ..report(context, plan, finish.ended.word(), Some(&finish.message))
     };
+    // What is not done is not proven either.
+    if finish.ended != Ended::Done {
+        report.checks = &[];
+    }
     if finish.ended == Ended::RolledBack || finish.ended == Ended::NothingToDo {
         report.after = report.before.clone();
         report.undo = None;

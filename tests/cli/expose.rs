@@ -281,18 +281,63 @@ fn an_opening_that_the_outside_does_not_see_is_not_done() {
     assert_eq!(show(&environment)["state"], "closed");
 }
 
+/// Puts the demo's vantage into the table of blocked addresses.
+fn block_the_vantage(environment: &TestEnvironment) {
+    let state = environment
+        .home()
+        .join(".local/state/kmsctl/demo/state.json");
+    let mut saved: Value = serde_json::from_str(&std::fs::read_to_string(&state).unwrap()).unwrap();
+    let tables = saved["world"]["pf"]["tables"].as_array_mut().unwrap();
+    let table = tables
+        .iter_mut()
+        .find(|table| table["name"] == "virusprot")
+        .unwrap();
+    table["entries"]["198.51.100.77/32"] = 1_772_367_000_000_i64.into();
+    std::fs::write(&state, saved.to_string()).unwrap();
+}
+
 #[test]
 fn no_proof_is_called_no_proof() {
     let environment = TestEnvironment::new();
-    done(&environment, &["expose", "revoke", "--verify"]);
+    let proven = done(&environment, &["expose", "revoke", "--verify"]);
+    assert!(
+        proven["checks"]
+            .as_array()
+            .is_some_and(|checks| checks.len() > 1),
+        "{proven:#}"
+    );
     done(&environment, &["expose", "restore"]);
-    // Three of the five connections of this minute are spent.
+    // Three of the five connections of this minute are spent: that no proof is possible is found out before the change.
+    let refused = environment.demo(&["expose", "revoke", "--verify", "--yes"]);
+    assert_eq!(refused.code, Some(6), "{refused}");
+    for part in [
+        "Nothing was changed",
+        "before 60 s are over",
+        "without --verify",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {refused}");
+    }
+    assert_eq!(show(&environment)["state"], "open");
+    let dry = environment.demo(&["expose", "revoke", "--verify", "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "a dry run connects to nobody: {dry}");
+    // One connection is enough for an opening.
+    done(&environment, &["expose", "revoke"]);
+    done(&environment, &["expose", "restore", "--verify"]);
+    // A vantage that is shut out cannot tell what others are.
+    std::fs::remove_file(
+        environment
+            .home()
+            .join(".local/state/kmsctl/demo/vantages.json"),
+    )
+    .unwrap();
+    block_the_vantage(&environment);
     let outcome = environment.demo(&[
         "expose", "revoke", "--delete", "--verify", "--for", "30m", "--yes", "-o", "json",
     ]);
     assert_eq!(outcome.code, Some(8), "{outcome}");
     let json: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     assert_eq!(json["data"]["outcome"], "unverified");
+    assert_eq!(json["data"]["checks"], serde_json::json!([]), "{json:#}");
     assert_eq!(json["data"]["outside"]["verdict"], "inconclusive");
     for part in [
         "is not proven",

@@ -159,6 +159,19 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
+fn a_reused_connection_still_tells_where_it_leads() {
+    let Some(bed) = kept() else { return };
+    run(async {
+        for connections in [1, 0] {
+            let link = connect(&bed.target).await.unwrap();
+            assert_eq!(link.counts().connections, connections);
+            assert_eq!(link.peer(), Some([127, 0, 0, 1].into()));
+            link.close().await;
+        }
+    });
+}
+
+#[test]
 fn a_socket_whose_host_key_nobody_verified_is_not_used() {
     let Some(bed) = kept() else { return };
     run(async {

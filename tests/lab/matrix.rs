@@ -1,5 +1,5 @@
 //! Every verdict from real packets, in both transports where that makes a difference. `KMSCTL_LAB_ROUNDS=20` runs the
-//! matrix that often, and `KMSCTL_LAB_ONLY=drop,open` these rows alone, one at a time, to be measured.
+//! matrix that often, and `KMSCTL_LAB_ONLY='drop;open'` these rows alone, one at a time, to be measured.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -21,6 +21,8 @@ struct Case {
     vantage: fn() -> String,
     /// Changes the lab before kmsctl runs.
     change: fn(&mut Lab),
+    /// Another client connects all the while.
+    busy: bool,
     /// Where kmsctl runs.
     place: &'static str,
     /// The configured public address.
@@ -54,6 +56,7 @@ fn base(name: &'static str) -> Case {
         dns: None,
         vantage: vps,
         change: |_| {},
+        busy: false,
         place: "op",
         known_address: true,
         verdict: "open",
@@ -84,6 +87,7 @@ fn cases() -> Vec<Case> {
         });
     }
     cases.extend(gates());
+    cases.extend(crowd());
     cases.extend(names());
     cases.extend(vantages());
     cases
@@ -180,20 +184,20 @@ fn gates() -> Vec<Case> {
             ..closed("backend dead")
         },
         Case {
-            change: |lab| {
-                lab.inside("out", "nft", &["add", "table", "ip", "x"]);
-                lab.inside(
-                    "out",
-                    "nft",
-                    &["add chain ip x o { type filter hook output priority 0; }"],
-                );
-                lab.inside("out", "nft", &["add rule ip x o tcp dport 1688 drop"]);
-            },
+            change: |lab| lost(lab, "output", "dport"),
             verdict: "inconclusive",
             row: Some("nothing-arrived"),
             code: 8,
             told: "nothing arrived",
             ..base("lost on the way")
+        },
+        Case {
+            change: |lab| lost(lab, "input", "sport"),
+            verdict: "inconclusive",
+            row: None,
+            code: 8,
+            told: "did not reach the vantage",
+            ..base("lost on the way back")
         },
         Case {
             rules: CLOSED,
@@ -216,6 +220,81 @@ fn gates() -> Vec<Case> {
             ..base("reset on the way, and closed")
         },
     ]
+}
+
+/// Somebody else connects meanwhile, as on every service that is used.
+fn crowd() -> Vec<Case> {
+    let busy = |name| Case {
+        busy: true,
+        ..base(name)
+    };
+    let nothing = |name| Case {
+        verdict: "inconclusive",
+        row: None,
+        code: 8,
+        ..busy(name)
+    };
+    vec![
+        busy("open, busy"),
+        Case {
+            transport: "openssh",
+            ..busy("open, busy, openssh")
+        },
+        Case {
+            backend: None,
+            verdict: "closed",
+            row: Some("nobody-listens"),
+            code: 3,
+            told: "reset",
+            ..busy("nobody listens, busy")
+        },
+        Case {
+            rules: CLOSED,
+            vantage: controlled,
+            change: control_listens,
+            verdict: "closed",
+            row: Some("closed-here"),
+            ..busy("drop, busy")
+        },
+        Case {
+            // What the vantage reaches is a KMS server, and not ours.
+            change: |lab| {
+                lab.serve("out", "ack", "127.0.0.1:1688", "");
+                lab.inside("out", "nft", &["add", "table", "ip", "x"]);
+                lab.inside(
+                    "out",
+                    "nft",
+                    &["add chain ip x o { type nat hook output priority -100; }"],
+                );
+                lab.inside(
+                    "out",
+                    "nft",
+                    &["add rule ip x o tcp dport 1688 dnat to 127.0.0.1:1688"],
+                );
+            },
+            told: "no new connection of 198.51.100.10",
+            ..nothing("answered by another, busy")
+        },
+        Case {
+            vantage: || ssh_vantage(OUTSIDE, "address = \"203.0.113.9\""),
+            told: "set vantages.vps.address",
+            ..nothing("vantage with a wrong address, busy")
+        },
+        Case {
+            change: |lab| lost(lab, "output", "dport"),
+            told: "cannot be told",
+            ..nothing("lost on the way, busy")
+        },
+    ]
+}
+
+/// Loses what the vantage sends to the service, or hears of it.
+fn lost(lab: &mut Lab, hook: &str, port: &str) {
+    lab.inside("out", "nft", &["add", "table", "ip", "x"]);
+    let chain = format!("add chain ip x o {{ type filter hook {hook} priority 0; }}");
+    lab.inside("out", "nft", &[&chain]);
+    let rule = format!("add rule ip x o tcp {port} 1688 drop");
+    lab.inside("out", "nft", &[&rule]);
 }
 
 /// What the name leads to.
@@ -318,6 +397,12 @@ fn vantages() -> Vec<Case> {
             ..base("local, outside")
         },
         Case {
+            vantage: || "[vantages.here]\nkind = \"local\"\naddress = \"203.0.113.9\"\n".to_owned(),
+            place: "out",
+            told: "the firewall sees it come from 198.51.100.10",
+            ..nothing("local, another address claimed")
+        },
+        Case {
             vantage: || "[vantages.here]\nkind = \"local\"\n".to_owned(),
             told: "not proven to be outside",
             ..nothing("local, no route out")
@@ -342,6 +427,9 @@ fn run(case: &Case) -> (String, Option<String>) {
     more.push_str(&(case.vantage)());
     lab.configure(case.transport, &more);
     (case.change)(&mut lab);
+    if case.busy {
+        lab.crowd();
+    }
     // The lab's firewall has no PHP that could tell the configuration, so what to expect is said.
     let expect = if case.rules.nat && case.rules.filter {
         "open"
@@ -393,7 +481,7 @@ fn every_verdict_from_real_packets() {
     let only = std::env::var("KMSCTL_LAB_ONLY").ok();
     let chosen = |case: &Case| {
         only.as_ref()
-            .is_none_or(|only| only.split(',').any(|name| name == case.name))
+            .is_none_or(|only| only.split(';').any(|name| name == case.name))
     };
     // Cases wait most of their time; more at once would make the machine, not the network, the clock.
     let workers = if only.is_some() { 1 } else { 3 };

@@ -235,12 +235,17 @@ impl Lab {
             "table ip lab {{\n\
              set bad {{ type ipv4_addr; {} }}\n\
              set seen {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 90s; }}\n\
+             set answered {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 90s; }}\n\
+             set denied {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 90s; }}\n\
              counter c_rdr {{ }}\ncounter c_pass {{ }}\ncounter c_deny {{ }}\ncounter c_block {{ }}\n\
              chain c_raw {{ type filter hook prerouting priority -310; policy accept;\nip saddr @bad counter name c_block drop\n}}\n\
              chain c_nat {{ type nat hook prerouting priority -100; policy accept;\n{}\n}}\n\
-             chain c_forward {{ type filter hook forward priority 0; policy drop;\nct state established,related accept\n{}\n\
+             chain c_forward {{ type filter hook forward priority 0; policy drop;\n\
+             iifname c1 tcp sport 1688 tcp flags & (syn | ack) == syn | ack add @answered {{ ip daddr . tcp dport }}\n\
+             iifname c1 tcp sport 1688 tcp flags & rst == rst add @denied {{ ip daddr . tcp dport }}\n\
+             ct state established,related accept\n{}\n\
              iifname c1 accept\ncounter name c_deny drop\n}}\n\
-             chain c_input {{ type filter hook input priority 0; policy accept;\niifname b2 tcp dport 1688 counter name c_deny {}\n}}\n}}\n",
+             chain c_input {{ type filter hook input priority 0; policy accept;\niifname {{ b2, e2 }} tcp dport 1688 counter name c_deny {}\n}}\n}}\n",
             when(blocked, "elements = { 198.51.100.10 }"),
             when(
                 nat,
@@ -331,6 +336,27 @@ impl Lab {
         command
     }
 
+    /// Makes one more namespace outside, in which another client connects to the service all the while.
+    pub fn crowd(&mut self) {
+        let at = self.at("oth");
+        must("ip", &["netns", "add", &at]);
+        self.link(("oth", "203.0.113.77/24"), ("rtr", "203.0.113.1/24"), "e");
+        self.inside(
+            "oth",
+            "ip",
+            &["route", "add", "default", "via", "203.0.113.1"],
+        );
+        let itself = std::env::current_exe().unwrap();
+        let child = self
+            .command("oth", &[])
+            .arg(itself)
+            .args(["serve::serve", "--exact", "--nocapture"])
+            .env(serve::VARIABLE, format!("client {WAN}:1688"))
+            .spawn()
+            .unwrap();
+        self.children.push(child);
+    }
+
     /// Starts this binary in a namespace as a server, and waits until it listens.
     pub fn serve(&mut self, place: &str, role: &str, address: &str, more: &str) {
         let itself = std::env::current_exe().unwrap();
@@ -409,7 +435,7 @@ impl Drop for Lab {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for place in ["op", "out", "rtr", "inn"] {
+        for place in ["op", "out", "rtr", "inn", "oth"] {
             let at = self.at(place);
             // What sshd started for a connection outlives it.
             let left = run("ip", &["netns", "pids", &at]);
@@ -460,9 +486,14 @@ case "$*" in
     ;;
 -vvss)
     # The kernel forgets a connection that was reset at once; pf keeps its state for 90 s (tcp.closed).
-    router nft list set ip lab seen | tr ',{}' '\n\n\n' | awk '
-        $2 == "." && $3 ~ /^[0-9]+$/ {
-            printf "vtnet0 tcp 10.0.20.202:1688 (198.51.100.1:1688) <- %s:%s       ESTABLISHED:ESTABLISHED\n", $1, $3
+    for set in denied answered seen; do router nft list set ip lab "$set"; done | tr ',{}' '\n\n\n' | awk '
+        $1 == "set" { set = $2 }
+        $2 == "." && $3 ~ /^[0-9]+$/ && set != "seen" { if (!(($1, $3) in level)) level[$1, $3] = set }
+        $2 == "." && $3 ~ /^[0-9]+$/ && set == "seen" {
+            levels = "CLOSED:SYN_SENT"
+            if (level[$1, $3] == "denied") levels = "TIME_WAIT:TIME_WAIT"
+            if (level[$1, $3] == "answered") levels = "ESTABLISHED:ESTABLISHED"
+            printf "vtnet0 tcp 10.0.20.202:1688 (198.51.100.1:1688) <- %s:%s       %s\n", $1, $3, levels
             printf "   age 00:00:01, expires in 00:01:00, 1:1 pkts, 40:40 bytes, rule 2\n"
         }'
     ;;

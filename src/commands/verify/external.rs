@@ -110,6 +110,20 @@ pub fn ready(context: &Context, from: &[String]) -> Result<()> {
     choose(&context.vantages(), from).map(drop)
 }
 
+/// Refuses a proof that no vantage has connections left for, before the change that it is meant for.
+pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Result<()> {
+    let vantages = context.vantages();
+    match vantage::wait(context, &choose(&vantages, from)?, expected) {
+        None => Ok(()),
+        Some(seconds) => Err(Failure::new(
+            Kind::Conflict,
+            format!("Nothing was changed: no vantage may connect as often as the proof takes before {seconds} s are over."),
+        )
+        .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
+        .hint("If it cannot wait, make the change without --verify, and prove it afterwards: kmsctl verify --external")),
+    }
+}
+
 /// Tries the service from outside and judges.
 pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
     ready(context, &request.from)?;
@@ -224,13 +238,19 @@ impl<'a> Run<'a> {
         let target = names
             .target()
             .map(|address| SocketAddr::new(address, context.settings.service.port));
+        let here = vantage::Here {
+            direct: session.is_direct(),
+            told_inside: names.told_inside(),
+        };
         let spinner = context.terminal.spinner("Trying from outside …");
         let trying = self
             .chosen
             .iter()
             .zip(&far.prepared)
             .map(|(vantage, prepared)| {
-                vantage::try_out(context, vantage, prepared, &before, target, self.times)
+                vantage::try_out(
+                    context, vantage, prepared, &before, target, here, self.times,
+                )
             });
         let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
         let both = uninterrupted(both).await;

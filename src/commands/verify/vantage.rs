@@ -1,19 +1,19 @@
 //! The vantages of `kmsctl verify --external`: log in, say what is known about where they are, let them try. Judging
 //! is the domain's, the order of things [`super::external`]'s.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::commands::context::Context;
-use crate::domain::reach::place::{self, Surroundings};
-use crate::domain::reach::{self, Attempt, Control, Observation, Place, Resolved};
+use crate::domain::reach::place::{self, Machine, Surroundings};
+use crate::domain::reach::{self, Attempt, Control, Expected, Observation, Place, Resolved};
 use crate::error::Failure;
 use crate::firewall::facts::Reading;
 use crate::firewall::link::{Secret, Target};
 use crate::firewall::link_error::LinkError;
-use crate::outside::budget::Budget;
+use crate::outside::budget::{Budget, Permit};
 use crate::outside::probe::Tried;
 use crate::outside::ssh::Station;
 use crate::outside::{Task, all, check_host, local, names};
@@ -109,6 +109,15 @@ fn target_of(context: &Context, ssh: &Ssh) -> Target {
     }
 }
 
+/// What is known about this machine, for the vantage that it may be.
+#[derive(Clone, Copy)]
+pub(super) struct Here {
+    /// The connection to the firewall goes through no jump host.
+    pub(super) direct: bool,
+    /// The private address that its resolver gives the public name.
+    pub(super) told_inside: Option<IpAddr>,
+}
+
 /// Tries from one vantage. A check service makes one observation a node.
 pub(super) async fn try_out(
     context: &Context,
@@ -116,6 +125,7 @@ pub(super) async fn try_out(
     prepared: &Prepared,
     before: &Reading,
     target: Option<SocketAddr>,
+    here: Here,
     times: Times,
 ) -> Vec<Observation> {
     let mut blank = blank(vantage);
@@ -138,22 +148,18 @@ pub(super) async fn try_out(
     }
     blank.place = place::by_address(blank.address, around);
     if vantage.kind == Kind::Local {
-        blank.address = blank.address.or(before.client);
-        let source = local::source(target).await;
-        blank.place = place::of_this_machine(blank.address, source, around);
+        let machine = Machine {
+            configured: vantage.address,
+            seen_by_firewall: before.client,
+            direct: here.direct,
+            source: local::source(target).await,
+            told_inside: here.told_inside,
+        };
+        blank.address = before.client.or(vantage.address);
+        blank.place = place::of_this_machine(machine, around);
     }
-    let budget = if context.demo {
-        Budget::new(&context.demo_directory())
-    } else {
-        Budget::new(&context.settings.state_directory)
-    };
-    let blocked = blank.address.is_some_and(|address| {
-        before.table.as_ref().is_ok_and(|entries| {
-            entries
-                .iter()
-                .any(|entry| !entry.negated && entry.net.contains(&address))
-        })
-    });
+    let budget = budget(context);
+    let blocked = blank.address.is_some_and(|address| blocks(before, address));
     let task = Task {
         name: &vantage.name,
         target,
@@ -176,6 +182,47 @@ pub(super) async fn try_out(
         (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
         _ => vec![observed(blank, local::try_out(task).await)],
     }
+}
+
+/// Tells whether an address is in the table of blocked ones.
+fn blocks(before: &Reading, address: IpAddr) -> bool {
+    before.table.as_ref().is_ok_and(|entries| {
+        entries
+            .iter()
+            .any(|entry| !entry.negated && entry.net.contains(&address))
+    })
+}
+
+fn budget(context: &Context) -> Budget {
+    if context.demo {
+        Budget::new(&context.demo_directory())
+    } else {
+        Budget::new(&context.settings.state_directory)
+    }
+}
+
+/// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
+/// where that cannot be told.
+pub(super) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -> Option<u64> {
+    let (budget, now) = (budget(context), context.clock.now());
+    let connections = match expected {
+        Expected::Open => 1,
+        Expected::Closed => reach::ATTEMPTS,
+    };
+    // A check service never proves "closed", so that it still may connect is no comfort.
+    let useful = |vantage: &&&Vantage| {
+        expected == Expected::Open || !matches!(vantage.kind, Kind::CheckHost { .. })
+    };
+    let mut soonest: Option<u64> = None;
+    for vantage in chosen.iter().filter(useful) {
+        match budget.look(&vantage.name, now, connections) {
+            Ok(Permit::Wait(seconds)) => {
+                soonest = Some(soonest.map_or(seconds, |other| other.min(seconds)));
+            }
+            Ok(Permit::Granted) | Err(_) => return None,
+        }
+    }
+    soonest
 }
 
 /// Makes an observation in which nothing was tried yet.

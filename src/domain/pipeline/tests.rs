@@ -132,6 +132,33 @@ fn idle_is_told_from_dead() {
 }
 
 #[test]
+fn what_is_wrong_stands_before_what_is_well() {
+    let report = judged(Ok(vec![healthy()]), "Cluster");
+    let finding = report.finding("notifier");
+    assert_eq!(
+        (report.health, finding.result),
+        (Health::Ok, Outcome::Wrong)
+    );
+    let (fault, well) = (report.faults()[0], "The notifier is ok");
+    assert_eq!(fault, "client-addresses");
+    let evidence = &finding.evidence;
+    assert!(
+        evidence.contains(well) && !evidence.starts_with(well),
+        "{evidence}"
+    );
+    let dead = judged(Ok(Vec::new()), "Local").finding("notifier");
+    assert!(
+        dead.evidence.starts_with("The notifier is dead"),
+        "{dead:?}"
+    );
+    let fine = judged(Ok(vec![healthy()]), "Local").finding("notifier");
+    assert_eq!(
+        fine.evidence,
+        "The notifier is ok: it reads the log, and nothing waits."
+    );
+}
+
+#[test]
 fn a_container_that_does_not_run_is_dead_whatever_else_is_known() {
     let mut crashing = healthy();
     let statuses = &mut crashing.pod.as_mut().unwrap().status.container_statuses;

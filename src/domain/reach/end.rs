@@ -46,7 +46,8 @@ pub struct End {
     pub dropped: Option<u64>,
     /// The rule that dropped most of those: its tracker.
     pub dropped_by: Option<u32>,
-    /// Sources with new states through the port forward, with the pair of levels of one of them.
+    /// Sources with new states through the port forward, with the pair of levels (the server's, the client's) of that one
+    /// of them in which the server said most.
     pub sources: BTreeMap<IpAddr, String>,
     /// What the table holds.
     #[serde(skip)]
@@ -62,6 +63,28 @@ pub enum Saw {
     No,
     /// States were made, and which of them are the vantage's cannot be told.
     Unknown,
+}
+
+/// What the firewall heard of the server in a connection that it forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heard {
+    /// Not a word: its side is CLOSED still.
+    Nothing,
+    /// A reset, which puts both sides into TIME_WAIT (FreeBSD pf source, `pf_tcp_track_full`).
+    Reset,
+    /// A SYN at least; or something that is not understood, which proves no silence.
+    Answer,
+}
+
+impl Heard {
+    /// Reads the pair of levels of an inbound state: the server's stands first.
+    pub fn of(levels: &str) -> Self {
+        match levels.split_once(':') {
+            Some(("CLOSED", "SYN_SENT")) => Self::Nothing,
+            Some(("TIME_WAIT", "TIME_WAIT")) => Self::Reset,
+            _ => Self::Answer,
+        }
+    }
 }
 
 impl fmt::Display for End {
@@ -199,11 +222,46 @@ fn new_sources(before: &[State], after: Side<'_>, service: &Service) -> BTreeMap
     let old: Vec<_> = before.iter().map(identity).collect();
     let members = after.exposure.alias.members();
     let through = Some(Half::Client { forwarded: true });
-    after
+    let new = after
         .states
         .iter()
         .filter(|state| connections::half(state, service, members.as_deref()) == through)
-        .filter(|state| !old.contains(&identity(state)))
-        .map(|state| (state.right.address, state.levels.clone()))
-        .collect()
+        .filter(|state| !old.contains(&identity(state)));
+    most_telling(new.map(|state| (state.right.address, state.levels.as_str())))
+}
+
+/// Keeps one pair of levels of each source: one answer tells more than any number of silences.
+fn most_telling<'a>(states: impl Iterator<Item = (IpAddr, &'a str)>) -> BTreeMap<IpAddr, String> {
+    let mut sources: BTreeMap<IpAddr, String> = BTreeMap::new();
+    for (address, levels) in states {
+        let kept = sources.entry(address).or_insert_with(|| levels.to_owned());
+        if Heard::of(levels) > Heard::of(kept) {
+            levels.clone_into(kept);
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_among_silences_is_kept_wherever_it_stands() {
+        let address: IpAddr = "198.51.100.10".parse().unwrap();
+        let [silent, reset, answer] = [
+            "CLOSED:SYN_SENT",
+            "TIME_WAIT:TIME_WAIT",
+            "SYN_SENT:ESTABLISHED",
+        ];
+        for (levels, wanted) in [
+            ([silent, answer, reset], answer),
+            ([answer, silent, silent], answer),
+            ([silent, silent, reset], reset),
+            ([silent; 3], silent),
+        ] {
+            let kept = most_telling(levels.into_iter().map(|levels| (address, levels)));
+            assert_eq!(kept[&address], wanted);
+        }
+    }
 }

@@ -54,10 +54,34 @@ impl Names {
         })
     }
 
+    /// Returns the private address that this machine's own resolver gives: the answer for the inside.
+    pub fn told_inside(&self) -> Option<IpAddr> {
+        let here = self.resolved.iter().filter(|told| !told.from_outside);
+        here.flat_map(|told| told.answer.iter().flatten())
+            .find(|address| is_private(address))
+            .copied()
+    }
+
     /// What is odd about the name.
     pub fn findings(&self) -> Vec<Warning> {
+        let mut findings = self.odd(|_| true);
+        let outside = |told: &Resolved| told.from_outside && told.answer.is_ok();
+        if !self.resolved.iter().any(outside) && self.host.parse::<IpAddr>().is_err() {
+            findings.push(Warning::new(
+                "name-not-checked",
+                format!(
+                    "Where {} leads was not checked from outside: name resolvers in verify.resolvers, which an ssh vantage asks.",
+                    self.host
+                ),
+            ));
+        }
+        findings
+    }
+
+    /// What is odd about these answers.
+    fn odd(&self, these: impl Fn(&Resolved) -> bool) -> Vec<Warning> {
         let mut findings = Vec::new();
-        for resolved in &self.resolved {
+        for resolved in self.resolved.iter().filter(|resolved| these(resolved)) {
             match &resolved.answer {
                 Err(why) => findings.push(Warning::new(
                     "name-unknown",
@@ -84,7 +108,11 @@ impl Names {
             .iter()
             .filter(|address| address.is_ipv4())
             .collect();
-        match (four.first(), self.expected) {
+        let elsewhere = self.target().and_then(|target| {
+            let other = |address: &&&IpAddr| ***address != target && !is_private(address);
+            four.iter().find(other).map(|address| (*address, target))
+        });
+        match (four.first(), elsewhere) {
             (None, _) => say(
                 "no-address",
                 format!("{by} knows no IPv4 address of {host}."),
@@ -95,32 +123,47 @@ impl Names {
                     "{by} gives {host} the private address {address}: that is the answer for the inside."
                 ),
             ),
-            (Some(address), Some(expected)) if !four.contains(&&expected) => say(
+            (_, Some((address, target))) => say(
                 "wrong-address",
-                format!(
-                    "{by} gives {host} the address {address}, but the firewall's outside is {expected}."
-                ),
+                match self.expected {
+                    Some(expected) => format!(
+                        "{by} gives {host} the address {address}, but the firewall's outside is {expected}."
+                    ),
+                    None => {
+                        format!("{by} gives {host} the address {address}, but {target} was tried.")
+                    }
+                },
             ),
             _ => {}
         }
     }
 
-    /// Tells why clients outside would not get there although the address answers.
+    /// Tells why clients outside would not get there although the address answers. What this machine is told counts
+    /// where it cannot be an answer for the inside alone.
     pub fn misleading(&self) -> Option<String> {
-        let outside = Self {
-            resolved: self
-                .resolved
-                .iter()
-                .filter(|resolved| resolved.from_outside)
-                .cloned()
-                .collect(),
-            ..self.clone()
+        let misleads = |from_outside: bool, codes: &[&str]| {
+            let odd = self.odd(|resolved| resolved.from_outside == from_outside);
+            odd.into_iter()
+                .find(|finding| codes.contains(&finding.code))
+                .map(|finding| finding.message.trim_end_matches('.').to_owned())
         };
-        let misleads = ["stray-aaaa", "wrong-address", "no-address", "split-horizon"];
-        outside
-            .findings()
-            .into_iter()
-            .find(|finding| misleads.contains(&finding.code))
-            .map(|finding| finding.message.trim_end_matches('.').to_owned())
+        let everything = ["stray-aaaa", "wrong-address", "no-address", "split-horizon"];
+        misleads(true, &everything).or_else(|| misleads(false, &["stray-aaaa", "wrong-address"]))
+    }
+
+    /// Tells why "closed" is half of the truth: the name has an IPv6 address that the outside can reach, and only IPv4 was
+    /// tried.
+    pub fn other_family(&self) -> Option<String> {
+        self.resolved.iter().find_map(|resolved| {
+            let six = resolved
+                .answer
+                .iter()
+                .flatten()
+                .find(|address| address.is_ipv6() && !is_private(address))?;
+            Some(format!(
+                "IPv4 only: IPv6 was not tried, and {} gives {} the address {six}",
+                resolved.by, self.host
+            ))
+        })
     }
 }

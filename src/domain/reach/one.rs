@@ -1,7 +1,7 @@
 //! One vantage and the firewall: the table of what both ends together mean.
 
 use super::{
-    ATTEMPTS, Attempt, Control, End, Observation, Place, PortState, Row, Saw, Seen, Verdict,
+    ATTEMPTS, Attempt, Control, End, Heard, Observation, Place, PortState, Row, Saw, Seen, Verdict,
 };
 use crate::domain::blocked::is_private;
 use crate::domain::rpc::Answer;
@@ -118,16 +118,31 @@ fn conclude_connected(observation: &Observation, end: &End, answer: Option<Answe
             None,
             "something answered, but the firewall saw nothing of it: a wrong address, or a proxy in between",
         ),
-        (_, Some(Answer::Kms)) => open(Some(Row::OpenKms), "a KMS server answers"),
+        // Somebody else's connection moves the firewall's counters as well: only the vantage's own is proof.
+        (Saw::Unknown, _) => inconclusive(None, whose(observation)),
+        (Saw::Yes, Some(Answer::Kms)) => open(Some(Row::OpenKms), "a KMS server answers"),
         (Saw::Yes, None) => open(
             None,
             "a connection opens; what answers was not asked, as a check service cannot",
         ),
         (Saw::Yes, Some(answer)) => open(Some(Row::OpenNotKms), not_kms(answer)),
-        (Saw::Unknown, _) => inconclusive(
-            None,
-            "something answered, and whether through the firewall cannot be told: the vantage's address is not known",
+    }
+}
+
+/// Says why an answer proves nothing while others connect as well, and what would help.
+fn whose(observation: &Observation) -> String {
+    let name = &observation.vantage;
+    match (observation.address, observation.kind) {
+        (Some(address), "ssh") => format!(
+            "something answered, but the firewall saw no new connection of {address}: if this vantage comes from another address, set vantages.{name}.address; if not, somebody else answered"
         ),
+        (Some(address), _) => format!(
+            "something answered, but the firewall saw no new connection of {address}: it came from another address, or somebody else answered"
+        ),
+        (None, "ssh") => format!(
+            "something answered, and whether through the firewall cannot be told: the vantage's address is not known; set vantages.{name}.address"
+        ),
+        (None, _) => "something answered, and whether through the firewall cannot be told: its address is not known".to_owned(),
     }
 }
 
@@ -205,6 +220,10 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
         }
     );
     match (end.lets_in, saw) {
+        (true, Saw::Yes) if !nobody_answered(end, observation, reset) => inconclusive(
+            None,
+            "the firewall forwards, and the server answered: its answer did not reach the vantage",
+        ),
         (true, Saw::Yes) if reset => closed(
             Row::NobodyListens,
             "the firewall forwards, and nobody listens behind it (reset)",
@@ -240,6 +259,19 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
             "no answer, and nothing arrived at the firewall: the provider, carrier NAT, a wrong address or name",
         ),
     }
+}
+
+/// Tells whether nobody behind the firewall said a word: the server's side of the vantage's states shows no SYN, or a
+/// reset that the vantage heard.
+fn nobody_answered(end: &End, observation: &Observation, reset: bool) -> bool {
+    let levels = observation
+        .address
+        .and_then(|address| end.sources.get(&address));
+    levels.is_some_and(|levels| match Heard::of(levels) {
+        Heard::Nothing => true,
+        Heard::Reset => reset,
+        Heard::Answer => false,
+    })
 }
 
 fn dropped_here(end: &End) -> String {

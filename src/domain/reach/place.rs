@@ -52,26 +52,50 @@ pub fn by_address(address: Option<IpAddr>, around: Surroundings<'_>) -> Place {
     }
 }
 
-/// Judges this machine: it counts only where the firewall sees it come from outside and a way there exists. `source`
-/// is the address that the system would send from.
-pub fn of_this_machine(
-    seen_by_firewall: Option<IpAddr>,
-    source: Option<IpAddr>,
-    around: Surroundings<'_>,
-) -> Place {
-    let Some(source) = source else {
+/// What is known about this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine {
+    /// The address that the configuration gives it: a claim, which proves nothing alone.
+    pub configured: Option<IpAddr>,
+    /// Where the firewall sees our SSH connection come from.
+    pub seen_by_firewall: Option<IpAddr>,
+    /// Our SSH connection goes to the firewall itself, not through a jump host, which is what it would see then.
+    pub direct: bool,
+    /// The address that the system would send from; `None` without a route.
+    pub source: Option<IpAddr>,
+    /// The private address that the system's resolver gives the public name.
+    pub told_inside: Option<IpAddr>,
+}
+
+/// Judges this machine: it counts only where the firewall sees it come from outside, a way there exists, and nothing
+/// speaks against it.
+pub fn of_this_machine(machine: Machine, around: Surroundings<'_>) -> Place {
+    let Some(source) = machine.source else {
         return Place::Unproven(format!("this machine has no route to {}", around.target));
     };
     if source == around.target {
         return Place::Inside("the address that was tried is this machine's own".to_owned());
     }
-    match (seen_by_firewall, by_address(seen_by_firewall, around)) {
-        (Some(_), place) => place,
-        (None, inside @ Place::Inside(_)) => inside,
-        (None, _) => Place::Unproven(
-            "the firewall does not tell from which address this machine comes".to_owned(),
-        ),
+    let known = [machine.seen_by_firewall, machine.configured];
+    for address in known {
+        let place = by_address(address, around);
+        if place != Place::Outside {
+            return place;
+        }
     }
+    let against = match (machine.seen_by_firewall, machine.configured) {
+        (None, _) => Some("the firewall does not tell from which address this machine comes".to_owned()),
+        _ if !machine.direct => Some(
+            "the firewall is reached through a jump host or proxy, and that is what it sees".to_owned(),
+        ),
+        (Some(seen), Some(configured)) if seen != configured => Some(format!(
+            "its configured address is {configured}, but the firewall sees it come from {seen}"
+        )),
+        _ => machine.told_inside.map(|address| {
+            format!("its resolver gives the public name the private address {address}, as the inside is told")
+        }),
+    };
+    against.map_or(Place::Outside, Place::Unproven)
 }
 
 #[cfg(test)]
@@ -125,8 +149,15 @@ mod tests {
             gateway: None,
         };
         let address = |text: &str| text.parse().ok();
-        let judged =
-            |seen: &str, source: &str| of_this_machine(address(seen), address(source), around);
+        let judged = |seen: &str, source: &str| {
+            let machine = Machine {
+                seen_by_firewall: address(seen),
+                direct: true,
+                source: address(source),
+                ..Machine::default()
+            };
+            of_this_machine(machine, around)
+        };
         assert_eq!(judged("198.51.100.10", "192.168.43.7"), Place::Outside);
         assert!(matches!(judged("10.0.10.7", "10.0.10.7"), Place::Inside(_)));
         assert!(matches!(judged("", "198.51.100.10"), Place::Unproven(_)));
@@ -135,5 +166,66 @@ mod tests {
             judged("198.51.100.10", "192.0.2.1"),
             Place::Inside(_)
         ));
+    }
+
+    #[test]
+    fn a_configured_address_is_a_claim_and_what_speaks_against_it_wins() {
+        let around = Surroundings {
+            target: "192.0.2.1".parse().unwrap(),
+            interfaces: &[],
+            gateway: None,
+        };
+        let address = |text: &str| text.parse().ok();
+        let outside = Machine {
+            configured: address("198.51.100.10"),
+            seen_by_firewall: address("198.51.100.10"),
+            direct: true,
+            source: address("192.168.43.7"),
+            told_inside: None,
+        };
+        assert_eq!(of_this_machine(outside, around), Place::Outside);
+        for seen in ["10.0.10.5", "192.0.2.1"] {
+            let inside = Machine {
+                seen_by_firewall: address(seen),
+                ..outside
+            };
+            let place = of_this_machine(inside, around);
+            assert!(matches!(place, Place::Inside(_)), "{seen}: {place:?}");
+        }
+        for (against, word) in [
+            (
+                Machine {
+                    seen_by_firewall: address("203.0.113.9"),
+                    ..outside
+                },
+                "203.0.113.9",
+            ),
+            (
+                Machine {
+                    seen_by_firewall: None,
+                    ..outside
+                },
+                "does not tell",
+            ),
+            (
+                Machine {
+                    direct: false,
+                    ..outside
+                },
+                "jump host",
+            ),
+            (
+                Machine {
+                    told_inside: address("10.0.20.202"),
+                    ..outside
+                },
+                "resolver",
+            ),
+        ] {
+            match of_this_machine(against, around) {
+                Place::Unproven(why) => assert!(why.contains(word), "{why}"),
+                other => panic!("{word}: {other:?}"),
+            }
+        }
     }
 }

@@ -62,11 +62,15 @@ prop_compose! {
         dropped in proptest::option::of(0_u64..9),
         dropped_by_table in proptest::option::of(0_u64..9),
         seen in any::<bool>(),
+        levels in prop_oneof![Just("CLOSED:SYN_SENT"), Just("TIME_WAIT:TIME_WAIT"), Just("ESTABLISHED:ESTABLISHED")],
+        foreign in any::<bool>(),
         blocked in proptest::bool::weighted(0.2),
     ) -> End {
         End {
             lets_in, pf_off, changed, forwarded, dropped, dropped_by_table, dropped_by: None,
-            sources: if seen { [(outside(), "x".to_owned())].into() } else { BTreeMap::new() },
+            sources: seen.then(|| (outside(), levels.to_owned())).into_iter()
+                .chain(foreign.then(|| ("203.0.113.77".parse().unwrap(), "CLOSED:SYN_SENT".to_owned())))
+                .collect(),
             blocked: if blocked { vec![outside().into()] } else { Vec::new() },
         }
     }
@@ -95,8 +99,12 @@ fn may_be_closed(observation: &Observation, end: &End) -> bool {
             ..
         }
     );
-    let forwarded_to_nobody =
-        end.lets_in && observation.address.is_some() && !end.sources.is_empty();
+    let forwarded_to_nobody = end.lets_in
+        && observation.address.is_some_and(|address| {
+            end.sources
+                .get(&address)
+                .is_some_and(|levels| levels != "ESTABLISHED:ESTABLISHED")
+        });
     let proven = forwarded_to_nobody || (!end.lets_in && same);
     usable && tried && controlled && !shut_out && !end.changed && !end.pf_off && proven
 }
@@ -105,13 +113,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn open_needs_a_completed_connection_that_the_firewall_may_have_seen(observation in observation("a"), end in end()) {
+    fn open_needs_a_completed_connection_that_the_firewall_saw(observation in observation("a"), end in end()) {
         let seen = super::one::judge(&observation, &end);
         if seen.verdict == Verdict::Open {
             prop_assert!(completed(&observation));
             prop_assert_eq!(&observation.place, &Place::Outside);
             prop_assert!(observation.trouble.is_none());
-            prop_assert!(end.forwarded != Some(0) || !end.sources.is_empty());
+            prop_assert!(observation.address.is_some_and(|address| end.sources.contains_key(&address)));
         }
     }
 

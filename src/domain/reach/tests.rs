@@ -62,6 +62,27 @@ fn forwarding() -> End {
     }
 }
 
+/// The firewall lets in, and somebody else connects all the while; nothing of the vantage is seen.
+fn busy() -> End {
+    End {
+        forwarded: Some(3),
+        sources: [(
+            "203.0.113.77".parse().unwrap(),
+            "ESTABLISHED:ESTABLISHED".to_owned(),
+        )]
+        .into(),
+        ..forwarding()
+    }
+}
+
+/// The firewall lets in, and the vantage's connection looks like this there.
+fn forwarded_as(levels: &str) -> End {
+    End {
+        sources: [(outside(), levels.to_owned())].into(),
+        ..forwarding()
+    }
+}
+
 /// The firewall lets in, and nothing of it moved.
 fn untouched(lets_in: bool) -> End {
     End {
@@ -210,19 +231,49 @@ fn row_4_nothing_arrived_is_inconclusive_whatever_the_rules_say() {
 
 #[test]
 fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
-    for attempts in [resets(), silence()] {
+    for (attempts, levels) in [
+        (resets(), "TIME_WAIT:TIME_WAIT"),
+        (resets(), "CLOSED:SYN_SENT"),
+        (silence(), "CLOSED:SYN_SENT"),
+    ] {
         let observation = vantage(attempts);
+        let end = forwarded_as(levels);
         assert_eq!(
-            told(&observation, &forwarding()),
+            told(&observation, &end),
             (Verdict::Closed, Some(Row::NobodyListens))
         );
-        let judgement = run(&[observation], &forwarding(), Expected::Closed);
+        let judgement = run(&[observation], &end, Expected::Closed);
         assert_eq!(judgement.verdict, Verdict::Closed);
         assert!(judgement.as_expected != Some(true));
         assert!(
             judgement.summary.contains("still lets"),
             "{}",
             judgement.summary
+        );
+    }
+}
+
+#[test]
+fn a_server_whose_answer_is_lost_on_the_way_is_not_nobody() {
+    for (attempts, levels) in [
+        (silence(), "SYN_SENT:ESTABLISHED"),
+        (silence(), "ESTABLISHED:ESTABLISHED"),
+        // A reset that the vantage did not hear is an answer that is lost, too.
+        (silence(), "TIME_WAIT:TIME_WAIT"),
+        (resets(), "ESTABLISHED:ESTABLISHED"),
+        (resets(), "FIN_WAIT_2:FIN_WAIT_2"),
+        (silence(), "something new"),
+    ] {
+        let seen = one(&vantage(attempts), &forwarded_as(levels));
+        assert_eq!(
+            (seen.verdict, seen.row),
+            (Verdict::Inconclusive, None),
+            "{levels}"
+        );
+        assert!(
+            seen.why.contains("did not reach the vantage"),
+            "{}",
+            seen.why
         );
     }
 }
@@ -267,14 +318,55 @@ fn something_that_answers_without_the_firewall_seeing_it_is_not_us() {
 }
 
 #[test]
-fn without_an_address_only_kms_counts_as_ours() {
+fn somebody_elses_connection_proves_nothing_about_ours() {
+    for answer in [Answer::Kms, Answer::NotRpc, Answer::Silent] {
+        let observation = vantage(connected(answer));
+        let seen = one(&observation, &busy());
+        assert_eq!(
+            (seen.verdict, seen.row),
+            (Verdict::Inconclusive, None),
+            "{answer}"
+        );
+        for part in [&outside().to_string(), "vantages.vps.address"] {
+            assert!(seen.why.contains(part), "{}", seen.why);
+        }
+        assert!(!seen.why.contains("not known"), "{}", seen.why);
+        // Ours is found among them.
+        let mut both = busy();
+        both.sources.extend(forwarding().sources);
+        assert_eq!(told(&observation, &both).0, Verdict::Open);
+    }
+    // Nor does mere movement of the counters.
+    let moved = End {
+        sources: BTreeMap::new(),
+        ..busy()
+    };
+    assert_eq!(
+        told(&vantage(connected(Answer::Kms)), &moved).0,
+        Verdict::Inconclusive
+    );
+    let judgement = run(&[vantage(connected(Answer::Kms))], &busy(), Expected::Open);
+    assert_eq!(judgement.as_expected, Some(false));
+    assert_eq!(told(&vantage(silence()), &busy()).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn without_an_address_nothing_counts_as_ours() {
+    for attempts in [connected(Answer::Kms), connected(Answer::NotRpc), silence()] {
+        let mut observation = vantage(attempts);
+        observation.address = None;
+        for end in [forwarding(), busy()] {
+            assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
+        }
+    }
     let mut observation = vantage(connected(Answer::Kms));
     observation.address = None;
-    assert_eq!(told(&observation, &forwarding()).0, Verdict::Open);
-    observation.attempts = connected(Answer::NotRpc);
-    assert_eq!(told(&observation, &forwarding()).0, Verdict::Inconclusive);
-    observation.attempts = silence();
-    assert_eq!(told(&observation, &forwarding()).0, Verdict::Inconclusive);
+    let why = one(&observation, &busy()).why;
+    assert!(why.contains("not known; set vantages.vps.address"), "{why}");
+    // A node's address is told by its service; nobody can set it.
+    observation.kind = "check-host";
+    let why = one(&observation, &busy()).why;
+    assert!(!why.contains("vantages."), "{why}");
 }
 
 #[test]
@@ -364,7 +456,7 @@ fn vantages_that_disagree_are_said_and_never_as_expected() {
 }
 
 #[test]
-fn nodes_of_a_check_service_count_once_and_by_majority() {
+fn nodes_of_a_check_service_count_once_and_one_proven_connection_is_not_outvoted() {
     let node = |name: &str, address: &str, attempts: Vec<Attempt>| Observation {
         node: Some(name.into()),
         kind: "check-host",
@@ -392,11 +484,23 @@ fn nodes_of_a_check_service_count_once_and_by_majority() {
         (1, 0)
     );
     assert!(judgement.as_expected == Some(true));
-    let judgement = run(&nodes[1..], &end, Expected::Open);
+    let more = ["d", "e"].map(|name| node(name, "203.0.113.3", silence()));
+    let judgement = run(&[&nodes[1..], &more].concat(), &end, Expected::Open);
+    assert_eq!(judgement.verdict, Verdict::Open, "1 of 4");
     assert_eq!(
-        judgement.verdict,
-        Verdict::Inconclusive,
-        "1 of 2 is no majority"
+        (judgement.quorum.open, judgement.quorum.inconclusive),
+        (1, 0)
+    );
+    // Closed takes more than half.
+    end.sources = [("203.0.113.2".parse().unwrap(), "CLOSED:SYN_SENT".to_owned())].into();
+    let failing = [node("b", "203.0.113.2", silence()), nodes[2].clone()];
+    assert_eq!(
+        run(&failing, &end, Expected::Closed).verdict,
+        Verdict::Inconclusive
+    );
+    assert_eq!(
+        run(&failing[..1], &end, Expected::Closed).verdict,
+        Verdict::Closed
     );
 }
 
@@ -436,17 +540,17 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
         );
         assert!(judgement.as_expected != Some(true), "{code}");
         assert_eq!(judgement.findings[0].code, code);
-        // Closed is closed, whatever the name says.
-        assert!(
-            judge(
-                &[controlled(silence())],
-                &dropping(),
-                &names,
-                Some(Expected::Closed)
-            )
-            .as_expected
-                == Some(true)
+        // Closed is closed, whatever the name says; but only IPv4 was tried.
+        let closed = judge(
+            &[controlled(silence())],
+            &dropping(),
+            &names,
+            Some(Expected::Closed),
         );
+        assert_eq!(closed.verdict, Verdict::Closed);
+        assert_eq!(closed.as_expected, Some(code != "stray-aaaa"), "{code}");
+        let told = closed.summary.contains("IPv4 only: IPv6 was not tried");
+        assert_eq!(told, code == "stray-aaaa", "{}", closed.summary);
     }
     let inside = names(Some(WAN), &[("this machine", false, &["10.0.20.202"])]);
     let judgement = judge(
@@ -460,6 +564,79 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
         "the inside may be told something else"
     );
     assert_eq!(judgement.findings[0].code, "split-horizon");
+    assert_eq!(inside.told_inside(), Some("10.0.20.202".parse().unwrap()));
+}
+
+#[test]
+fn what_this_machine_is_told_of_the_outside_counts_as_well() {
+    let here = |addresses: &[&str]| names(Some(WAN), &[("this machine", false, addresses)]);
+    for (addresses, code) in [
+        (&["192.0.2.7"][..], "wrong-address"),
+        // Half of the clients would go there.
+        (&["192.0.2.1", "192.0.2.7"], "wrong-address"),
+        (&["192.0.2.1", "2001:db8::1"], "stray-aaaa"),
+        (&["10.0.20.202", "fd00::1"], "stray-aaaa"),
+    ] {
+        let judgement = judge(
+            &[vantage(connected(Answer::Kms))],
+            &forwarding(),
+            &here(addresses),
+            Some(Expected::Open),
+        );
+        assert_eq!(judgement.verdict, Verdict::Open, "{addresses:?}");
+        assert_eq!(judgement.as_expected, Some(false), "{addresses:?}");
+        assert!(
+            judgement
+                .findings
+                .iter()
+                .any(|finding| finding.code == code),
+            "{addresses:?}"
+        );
+    }
+    for addresses in [&["192.0.2.1"][..], &["10.0.20.202"], &[]] {
+        assert_eq!(here(addresses).misleading(), None, "{addresses:?}");
+    }
+    // Nobody outside can reach an address of the inside.
+    assert_eq!(here(&["10.0.20.202", "fd00::1"]).other_family(), None);
+    // Where no address is known, what was tried is what others must agree with.
+    let answers: &[(&str, bool, &[&str])] = &[
+        ("this machine", false, &["192.0.2.7"]),
+        ("9.9.9.9 through vps", true, &[WAN]),
+    ];
+    let told = names(None, answers).misleading().unwrap();
+    assert!(
+        told.contains("192.0.2.7") && told.contains("192.0.2.1 was tried"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_name_that_nobody_asked_for_from_outside_is_a_note() {
+    let noted = |names: &Names| {
+        let judgement = judge(
+            &[vantage(connected(Answer::Kms))],
+            &forwarding(),
+            names,
+            Some(Expected::Open),
+        );
+        assert_eq!(judgement.as_expected, Some(true));
+        judgement
+            .findings
+            .iter()
+            .any(|finding| finding.code == "name-not-checked")
+    };
+    let here: (&str, bool, &[&str]) = ("this machine", false, &[WAN]);
+    assert!(noted(&names(Some(WAN), &[here])));
+    assert!(!noted(&names(
+        Some(WAN),
+        &[here, ("9.9.9.9", true, &[WAN])]
+    )));
+    let mut silent = names(Some(WAN), &[here, ("9.9.9.9", true, &[])]);
+    silent.resolved[1].answer = Err("it does not answer".into());
+    assert!(noted(&silent));
+    let mut address = names(Some(WAN), &[]);
+    address.host = WAN.into();
+    assert!(!noted(&address), "an address needs no resolver");
 }
 
 #[test]

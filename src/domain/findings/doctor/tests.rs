@@ -167,6 +167,22 @@ fn what_is_nearly_full_is_named() {
         finding.result == Outcome::Wrong && finding.evidence.ends_with("Nearly full: states."),
         "{finding:?}"
     );
+    // One table says nothing of the room that all of them share, unless it fills that alone.
+    let limits = Limits::from([("table-entries".into(), Some(1_000))]);
+    for (entries, wanted) in [(10, Outcome::Ok), (899, Outcome::Ok), (900, Outcome::Wrong)] {
+        let tables = Facts {
+            info: Ok(&info),
+            limits: Ok(&limits),
+            entries: Ok(Some(entries)),
+            ..facts(&service)
+        };
+        let finding = result(&tables, "limits");
+        assert_eq!(finding.result, wanted, "{finding:?}");
+        assert!(
+            finding.evidence.contains("table-entries unknown of 1000"),
+            "{finding:?}"
+        );
+    }
     let many = Facts {
         entries: Ok(Some(65_535)),
         request_limit: Ok(65_535),
