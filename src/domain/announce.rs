@@ -36,6 +36,9 @@ pub struct Notice {
     /// The refusal's code, if it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u32>,
+    /// The connection ended before the server had answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
     /// The client may be another.
     #[serde(default)]
     pub uncertain: bool,
@@ -58,6 +61,7 @@ impl Notice {
                 Outcome::Refused(code) => Some(code),
                 _ => None,
             },
+            unanswered: request.outcome == Outcome::Unanswered,
             uncertain: request.attribution == Attribution::Ambiguous,
         }
     }
@@ -123,6 +127,7 @@ pub fn payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value
 fn single(notice: &Notice) -> String {
     let title = match notice.refused {
         Some(code) => format!(":no_entry: KMS activation refused (0x{code:08X})"),
+        None if notice.unanswered => ":warning: KMS activation — not answered".to_owned(),
         None => ":computer: KMS activation".to_owned(),
     };
     let doubt = if notice.uncertain {
@@ -148,6 +153,7 @@ struct Kind<'a> {
     workstation: &'a str,
     source: Source,
     refused: bool,
+    unanswered: bool,
     uncertain: bool,
 }
 
@@ -169,7 +175,11 @@ impl Kind<'_> {
             self.source.name(),
             shown(self.workstation),
             shown(self.product),
-            if self.refused { ", refused" } else { "" },
+            match (self.refused, self.unanswered) {
+                (true, _) => ", refused",
+                (false, true) => " — not answered",
+                (false, false) => "",
+            },
         )
     }
 }
@@ -183,6 +193,7 @@ fn digest(notices: &[Notice], dropped: u64) -> String {
             workstation: &notice.workstation,
             source: notice.source,
             refused: notice.refused.is_some(),
+            unanswered: notice.unanswered,
             uncertain: notice.uncertain,
         };
         *kinds.entry(kind).or_default() += 1;
@@ -225,6 +236,7 @@ mod tests {
             product: "Windows 10 Professional".to_owned(),
             status: "Licensed".to_owned(),
             refused: None,
+            unanswered: false,
             uncertain: false,
         }
     }
@@ -238,6 +250,28 @@ mod tests {
         • Product: `Windows 10 Professional`
         • Status before: `Licensed`
         ");
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_told_as_one() {
+        let cut = Notice {
+            unanswered: true,
+            ..notice("DESKTOP-1")
+        };
+        let alone = single(&cut);
+        assert!(
+            alone.starts_with(":warning: KMS activation — not answered\n"),
+            "{alone}"
+        );
+        let many = digest(&[cut.clone(), notice("DESKTOP-1"), cut], 0);
+        assert!(
+            many.contains("`Windows 10 Professional`\n"),
+            "the answered one: {many}"
+        );
+        assert!(
+            many.ends_with("`Windows 10 Professional` ×2 — not answered"),
+            "{many}"
+        );
     }
 
     #[test]

@@ -113,6 +113,16 @@ impl Rules {
         (Decision::Post, Some(Post { notice, key }))
     }
 
+    /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
+    /// comes later misses nobody.
+    pub fn decide_unposted(&self, request: &Request) -> Decision {
+        if request.at < self.not_before {
+            Decision::TooOld
+        } else {
+            Decision::Count
+        }
+    }
+
     /// Says everything about an event that was decided on.
     pub fn describe(&self, event: &Event, decision: Decision) -> Decided {
         match event {

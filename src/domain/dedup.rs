@@ -7,16 +7,37 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::vlmcsd::{Guid, Request};
+use super::vlmcsd::{Attribution, Guid, Outcome, Request};
 
-/// What counts as the same activation: who, and which product. The GUID is the identity; a product without one
-/// goes by its name.
+/// What counts as the same activation: who, which product, what became of it, and whether the client is a guess. The
+/// GUID is the identity; a product without one goes by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
     /// The client's address.
     pub address: IpAddr,
     /// The product's GUID, or else its name.
     pub product: Product,
+    /// What became of the request: a refusal must not silence the activation behind it.
+    #[serde(default)]
+    pub result: Ending,
+    /// The client is a guess: another's request must not silence its own.
+    #[serde(default)]
+    pub guessed: bool,
+}
+
+/// What became of a request.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// It was answered.
+    #[default]
+    Answered,
+    /// It was refused, with whatever code.
+    Refused,
+    /// Neither was written.
+    Unanswered,
 }
 
 /// A product's identity.
@@ -44,19 +65,38 @@ impl Key {
             product: request
                 .product_id
                 .map_or_else(|| Product::Name(name()), Product::Id),
+            result: match request.outcome {
+                Outcome::Answered => Ending::Answered,
+                Outcome::Refused(_) => Ending::Refused,
+                Outcome::Unanswered => Ending::Unanswered,
+            },
+            guessed: request.attribution == Attribution::Ambiguous,
         }
     }
 
-    /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`. A name is cut after 100
-    /// characters, as a client may have forged it.
-    pub fn word(&self) -> String {
-        match &self.product {
-            Product::Id(id) => format!("{}|{id}", self.address),
-            Product::Name(name) => {
-                let name: String = name.chars().take(100).collect();
-                format!("{}|{name}", self.address)
-            }
+    /// Returns the key that a request takes whose client is known. A guess only looks whether it is taken.
+    #[must_use]
+    pub fn certain(&self) -> Self {
+        Self {
+            guessed: false,
+            ..self.clone()
         }
+    }
+
+    /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`, where `,refused` or `,unanswered`, and
+    /// `,guessed`, may follow the address. A name is cut after 100 characters, as a client may have forged it.
+    pub fn word(&self) -> String {
+        let result = match self.result {
+            Ending::Answered => "",
+            Ending::Refused => ",refused",
+            Ending::Unanswered => ",unanswered",
+        };
+        let guessed = if self.guessed { ",guessed" } else { "" };
+        let product = match &self.product {
+            Product::Id(id) => id.to_string(),
+            Product::Name(name) => name.chars().take(100).collect(),
+        };
+        format!("{}{result}{guessed}|{product}", self.address)
     }
 }
 
@@ -86,11 +126,13 @@ impl Dedup {
         }
     }
 
-    /// Takes a key for a post; `false` says that it was taken within the window already.
+    /// Takes a key for a post; `false` says that it was taken within the window already, or for a guess that the
+    /// client's own is.
     pub fn reserve(&mut self, key: &Key, now: u64) -> bool {
         self.forget_old(now);
         // Keys that were restored or held are not in order: one may be over while an older one is not.
-        if self.until.get(key).is_some_and(|until| *until > now) {
+        let taken = |key: &Key| self.until.get(key).is_some_and(|until| *until > now);
+        if taken(key) || (key.guessed && taken(&key.certain())) {
             return false;
         }
         self.put(key.clone(), now.saturating_add(self.window));
@@ -191,7 +233,46 @@ mod tests {
         Key {
             address: IpAddr::from([192, 0, 2, last]),
             product: Product::Name(product.to_owned()),
+            result: Ending::Answered,
+            guessed: false,
         }
+    }
+
+    #[test]
+    fn neither_a_refusal_nor_anothers_guess_silences_an_activation() {
+        let mut dedup = Dedup::new(3600, 10);
+        let plain = key(1, "a");
+        let of = |result, guessed| Key {
+            result,
+            guessed,
+            ..plain.clone()
+        };
+        let all = [
+            of(Ending::Refused, true),
+            of(Ending::Refused, false),
+            of(Ending::Unanswered, false),
+            of(Ending::Answered, true),
+            plain.clone(),
+        ];
+        for key in &all {
+            assert!(dedup.reserve(key, 0), "{key:?}");
+            assert!(!dedup.reserve(key, 1), "{key:?}");
+        }
+        let words: std::collections::BTreeSet<String> = all.iter().map(Key::word).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(words.contains("192.0.2.1|a"), "{words:?}");
+        // A guess is nothing new where the client itself was told.
+        let guess = of(Ending::Answered, true);
+        dedup.release(&guess);
+        assert!(!dedup.reserve(&guess, 2));
+        dedup.release(&plain);
+        assert!(dedup.reserve(&guess, 2));
+    }
+
+    #[test]
+    fn a_key_of_an_older_checkpoint_is_an_activations() {
+        let old = r#"{"address":"192.0.2.1","product":"a"}"#;
+        assert_eq!(serde_json::from_str::<Key>(old).unwrap(), key(1, "a"));
     }
 
     #[test]

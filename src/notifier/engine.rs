@@ -90,8 +90,8 @@ struct Round {
 }
 
 impl Engine {
-    /// Runs until it is told to stop; then drains the outbox for a few seconds and saves.
-    pub fn run(mut self) {
+    /// Runs until it is told to stop; then drains the outbox for a few seconds and saves. Tells whether that was written.
+    pub fn run(mut self) -> bool {
         let mut round = Round {
             lines: Lines::default(),
             events: Vec::new(),
@@ -117,7 +117,7 @@ impl Engine {
                 drop(self.outbox.wait(outbox, PAUSE));
             }
         }
-        self.drain(&mut round);
+        self.drain(&mut round)
     }
 
     /// Reads a piece of the log; tells whether there may be more at once.
@@ -160,10 +160,13 @@ impl Engine {
     fn event(&mut self, event: &Event) -> bool {
         let (decision, post) = match event {
             Event::Request(request) => {
-                let decided =
-                    self.rules
-                        .decide(request, &mut self.dedup, self.began.elapsed().as_secs());
-                let deferred = decided.1.is_some() && self.posting && self.outbox.lock().shared;
+                let now = self.began.elapsed().as_secs();
+                let decided = if self.posting {
+                    self.rules.decide(request, &mut self.dedup, now)
+                } else {
+                    (self.rules.decide_unposted(request), None)
+                };
+                let deferred = decided.1.is_some() && self.outbox.lock().shared;
                 self.count(request, decided.0, deferred);
                 decided
             }
@@ -180,7 +183,7 @@ impl Engine {
         if self.echo == Echo::All || (self.echo == Echo::Requests && !probe) {
             self.echo(event, decision);
         }
-        let Some(post) = post.filter(|_| self.posting) else {
+        let Some(post) = post else {
             return false;
         };
         let mut outbox = self.outbox.lock();
@@ -268,7 +271,8 @@ impl Engine {
         self.outbox.wake();
     }
 
-    fn save(&mut self, round: &mut Round) {
+    /// Writes a checkpoint; tells whether that went well.
+    fn save(&mut self, round: &mut Round) -> bool {
         let checkpoint = self.checkpoint(round);
         let saved = self.store.save(&checkpoint);
         if let Err(error) = &saved {
@@ -290,6 +294,7 @@ impl Engine {
         }
         drop(outbox);
         self.outbox.wake();
+        saved.is_ok()
     }
 
     fn checkpoint(&self, round: &Round) -> Checkpoint {
@@ -348,8 +353,9 @@ impl Engine {
             .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
     }
 
-    /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time.
-    fn drain(&mut self, round: &mut Round) {
+    /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time; tells whether
+    /// that went well.
+    fn drain(&mut self, round: &mut Round) -> bool {
         self.save(round);
         let end = Instant::now() + DRAIN;
         loop {
@@ -371,7 +377,7 @@ impl Engine {
             }
             drop(self.outbox.wait(outbox, PAUSE));
         }
-        self.save(round);
+        self.save(round)
     }
 
     /// Tells once that there is no log, and once that there is.

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub queue: Gauge,
     /// Unix seconds of the last message Slack took.
     pub last_success: Gauge,
+    /// 1 where there is a webhook.
+    pub configured: Gauge,
     /// Connections open in the log.
     pub open: Gauge,
     /// Lines read.
@@ -97,6 +99,7 @@ impl Metrics {
             lag: Gauge::default(),
             queue: Gauge::default(),
             last_success: Gauge::default(),
+            configured: Gauge::default(),
             open: Gauge::default(),
             lines: Counter::default(),
             unparsed: Counter::default(),

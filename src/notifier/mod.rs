@@ -90,8 +90,7 @@ pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) ->
     let (done, mut reading) = tokio::sync::oneshot::channel();
     // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
     std::thread::spawn(move || {
-        engine.run();
-        let _ = done.send(());
+        let _ = done.send(engine.run());
     });
     std::thread::spawn(move || sender.run());
     if let Some(keeper) = keeper {
@@ -110,8 +109,19 @@ pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) ->
     page.abort();
     stdout.flush(FLUSH);
     stderr.flush(FLUSH);
+    end(&ended)
+}
+
+/// Tells how the loop ended: whether its last checkpoint was written, that it broke, or that it did not end in time.
+fn end<Broke, Late>(
+    ended: &std::result::Result<std::result::Result<bool, Broke>, Late>,
+) -> Result<()> {
     match ended {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(Failure::failed(
+            "The last checkpoint was not written: the next start reads on from an older one, and messages may come twice.",
+        )
+        .hint("Look at the volume of notifier.state: it must be writable and have room.")),
         Ok(Err(_)) => Err(Failure::failed("The loop that reads the log broke.")),
         Err(_) => Err(Failure::failed(
             "The loop that reads the log did not end in time; its last checkpoint may be missing.",
@@ -192,6 +202,7 @@ fn engine(
         }
     };
     let posting = !matches!(settings.webhook, Webhook::None);
+    metrics.configured.set(i64::from(posting));
     if !posting {
         say(
             "There is no webhook: everything is counted and nothing is posted. Set notifier.webhook_file.",

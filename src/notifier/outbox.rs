@@ -244,6 +244,8 @@ mod tests {
             key: Key {
                 address: client.parse().expect("an address"),
                 product: Product::Name(number.to_string()),
+                result: crate::domain::dedup::Ending::Answered,
+                guessed: false,
             },
             notice: Notice {
                 at: 0,
@@ -253,6 +255,7 @@ mod tests {
                 product: number.to_string(),
                 status: String::new(),
                 refused: None,
+                unanswered: false,
                 uncertain: false,
             },
         }

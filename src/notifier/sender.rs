@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::outbox::{Claim, Ended, Message, Shared, Waiting};
 use super::trouble::Trouble;
 use crate::domain::announce;
-use crate::settings::notifier::Webhook;
+use crate::settings::notifier::{Webhook, is_local};
 use crate::terminal::human::span;
 
 /// Least time between two messages to anywhere but this machine (Slack allows about one a second).
@@ -287,12 +287,17 @@ impl Sender {
             .unwrap_or_default();
         let cause = Cause::answered(status, asked);
         match status {
-            // Some portal's or proxy's page is no `ok` of Slack's.
-            200..=299 if body.trim_start().starts_with('<') => {
-                let words = "A web page answers in Slack's place".to_owned();
+            200..=299 if body.trim() == "ok" => Tried::Sent,
+            // Some portal's or proxy's answer is no `ok` of Slack's.
+            200..=299 => {
+                let what = if body.trim_start().starts_with('<') {
+                    "A web page"
+                } else {
+                    "Something that does not say `ok`"
+                };
+                let words = format!("{what} answers in Slack's place");
                 Tried::Later("error", None, Cause::new(words))
             }
-            200..=299 => Tried::Sent,
             429 => Tried::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
             400..=499 if !PASSING.contains(&status) => {
                 Tried::Refused(status, slacks_words(&body).to_owned())
@@ -321,13 +326,10 @@ impl Sender {
             Webhook::None => return Err("There is no webhook".to_owned()),
         };
         let url = url.trim();
-        let local = ["http://127.0.0.1:", "http://[::1]:"]
-            .iter()
-            .any(|start| url.starts_with(start));
-        if local || url.starts_with("https://") {
-            return Ok((url.to_owned(), local));
+        match is_local(url) {
+            Ok(local) => Ok((url.to_owned(), local)),
+            Err(problem) => Err(format!("The webhook {problem}")),
         }
-        Err("The webhook is no https:// address".to_owned())
     }
 
     /// Returns 1 s, 2 s, 4 s … 60 s, each give or take a half, so that many notifiers do not return at once.

@@ -4,6 +4,8 @@
 //! A key is reserved with `SET … EX … NX` for a short lease, which is renewed while its post waits; it is committed
 //! for the whole window once Slack has the message, and given back when Slack refuses it for good. While the server
 //! is away, posts go without asking (rather twice than not at all) and what it should know is kept for its return.
+//!
+//! Where the client is a guess, the post has a key of its own and only looks whether the client's own was posted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -213,27 +215,32 @@ impl Keeper {
         if asks.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = asks.iter().map(|(_, key)| name(key)).collect();
+        let names: Vec<(String, String)> = asks
+            .iter()
+            .map(|(_, key)| (name(key), name(&key.certain())))
+            .collect();
         let lease = self.lease.as_bytes();
         let seconds = self.lease_time.as_secs().max(1).to_string();
         let seconds = seconds.as_bytes();
         let mut commands: Vec<Vec<&[u8]>> = Vec::new();
-        for key in &names {
-            let key = key.as_bytes();
+        for (key, certain) in &names {
+            let (key, certain) = (key.as_bytes(), certain.as_bytes());
+            commands.push(vec![b"GET", certain]);
+            commands.push(vec![b"PTTL", certain]);
             commands.push(vec![b"SET", key, lease, b"EX", seconds, b"NX"]);
             commands.push(vec![b"GET", key]);
             commands.push(vec![b"PTTL", key]);
         }
         let replies = open.call(&commands)?;
         let said: Result<Vec<Said>, Trouble> =
-            replies.chunks(3).map(|three| self.said(three)).collect();
+            replies.chunks(5).map(|five| self.said(five)).collect();
         let said = said?;
         let ours = names
             .iter()
             .zip(&said)
             .filter(|(_, said)| **said == Said::Ours);
         let renewals: Vec<Vec<&[u8]>> = ours
-            .map(|(key, _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
+            .map(|((key, _), _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
             .collect();
         if !renewals.is_empty() {
             refused(&open.call(&renewals)?)?;
@@ -244,9 +251,12 @@ impl Keeper {
     fn said(&self, replies: &[Reply]) -> Result<Said, Trouble> {
         refused(replies)?;
         match replies {
-            [Reply::Word(_), ..] => Ok(Said::Ours),
-            [Reply::Nil, Reply::Nil, _] => Ok(Said::Again),
-            [Reply::Nil, Reply::Bytes(value), Reply::Number(left)] => {
+            [Reply::Bytes(value), Reply::Number(left), ..] if value == SENT => {
+                Ok(Said::Posted(*left))
+            }
+            [_, _, Reply::Word(_), ..] => Ok(Said::Ours),
+            [_, _, Reply::Nil, Reply::Nil, _] => Ok(Said::Again),
+            [_, _, Reply::Nil, Reply::Bytes(value), Reply::Number(left)] => {
                 Ok(if value == self.lease.as_bytes() {
                     Said::Ours
                 } else if value == SENT {

@@ -23,6 +23,24 @@ pub enum Webhook {
     None,
 }
 
+/// Tells whether a webhook's URL leads to this machine; plain HTTP may go nowhere else.
+///
+/// # Errors
+///
+/// Says what is wrong with it, and never quotes it.
+pub fn is_local(url: &str) -> std::result::Result<bool, &'static str> {
+    let local = ["http://127.0.0.1:", "http://[::1]:"]
+        .iter()
+        .any(|start| url.starts_with(start));
+    if !local && !url.starts_with("https://") {
+        return Err("is no https:// address");
+    }
+    match url.parse::<ureq::http::Uri>() {
+        Ok(_) => Ok(local),
+        Err(_) => Err("is no valid address"),
+    }
+}
+
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -95,7 +113,7 @@ impl Notifier {
             state: environment.expand(layers.text("notifier.state")),
             webhook: match environment.variable("SLACK_WEBHOOK_URL") {
                 _ if !file.is_empty() => Webhook::File(environment.expand(file)),
-                Some(url) => Webhook::Url(url.to_owned()),
+                Some(url) => Webhook::Url(checked(url)?),
                 None => Webhook::None,
             },
             channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
@@ -113,6 +131,17 @@ impl Notifier {
 
 fn broken(name: &str, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{name}`: {problem}."))
+}
+
+/// Looks at the webhook of the environment at once: it cannot change while the notifier runs, unlike a file.
+fn checked(url: &str) -> Result<String> {
+    let url = url.trim();
+    let wrong = |problem| {
+        Failure::usage(format!("The webhook in `SLACK_WEBHOOK_URL` {problem}."))
+            .hint("Give the https:// address that Slack shows for the webhook.")
+    };
+    is_local(url).map_err(wrong)?;
+    Ok(url.to_owned())
 }
 
 fn whole_seconds(text: &str) -> Result<Duration> {

@@ -70,9 +70,10 @@ fn a_broken_checkpoint_gives_way_to_the_one_before_and_then_to_a_first_start() {
     running.wait_metric("kms_checkpoint_failures_total", |count| count > 0.0);
     let (code, _, err) = running.stop();
     assert!(
-        code == Some(0) && err.matches("cannot be written").count() == 1,
+        code == Some(1) && err.matches("cannot be written").count() == 1,
         "{err}"
     );
+    assert!(err.contains("The last checkpoint was not written"), "{err}");
 }
 
 /// Returns the notifier in mounts of its own, made by `script`.
@@ -440,6 +441,21 @@ fn a_wrong_variable_is_named_as_it_was_given() {
             "here",
             "`here` is not an address and a port",
         ),
+        (
+            "SLACK_WEBHOOK_URL",
+            "ftp://hooks.slack.com/services/SECRET",
+            "is no https:// address",
+        ),
+        (
+            "SLACK_WEBHOOK_URL",
+            "http://hooks.slack.com/services/SECRET",
+            "is no https:// address",
+        ),
+        (
+            "SLACK_WEBHOOK_URL",
+            "https://[::1/services/SECRET",
+            "is no valid address",
+        ),
     ] {
         let mut pod = Pod::new(&slack);
         pod.unset("KMSCTL_NOTIFIER_LISTEN");
@@ -451,5 +467,6 @@ fn a_wrong_variable_is_named_as_it_was_given() {
             code == Some(2) && err.contains(name) && err.contains(wanted),
             "{name}: {err}"
         );
+        assert!(!err.contains("SECRET"), "{err}");
     }
 }

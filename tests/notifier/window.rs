@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::support::environment::TestEnvironment;
-use crate::support::pods::{Answer, FakeSlack, OK, Pod, activate, client, eventually, is};
+use crate::support::pods::{
+    Answer, FakeSlack, OK, Pod, activate, activation, append, client, eventually, is,
+};
 use crate::support::redis::Redis;
 
 /// Returns a pod with a shared window; nothing is merged, so that each client can be counted.
@@ -153,6 +155,98 @@ fn a_message_refused_for_good_gives_its_key_back() {
     activate(&place.log(), 1);
     slack.wait_for(1);
     running.stop();
+}
+
+/// Appends a request that comes to another end than an answer: a refusal, or none at all.
+fn ask_in_vain(pod: &Pod, number: u32, refusal: Option<&str>) {
+    let lines = activation(number);
+    append(&pod.log(), &lines[..14]);
+    append(
+        &pod.log(),
+        &refusal.map_or(vec![], |line| vec![line.to_owned()]),
+    );
+    append(&pod.log(), &lines[23..]);
+}
+
+/// Appends an activation that may be a client's or another's, who is connected at the same time.
+fn ask_in_doubt(pod: &Pod, number: u32) {
+    let other = |word: &str| vec![format!("IPv4 connection {word}: 198.51.100.66:9.")];
+    let lines = activation(number);
+    append(&pod.log(), &lines[..1]);
+    append(&pod.log(), &other("accepted"));
+    append(&pod.log(), &lines[1..]);
+    append(&pod.log(), &other("closed"));
+}
+
+/// Returns how often a client was told: in all, as refused, as not answered, as a guess.
+fn told(slack: &FakeSlack, number: u32) -> [usize; 4] {
+    let client = format!("`{}`", client(number));
+    let all: Vec<String> = slack.told();
+    let of_client = all.iter().filter(|text| text.contains(&client));
+    let count = |word: &str| of_client.clone().filter(|text| text.contains(word)).count();
+    ["", "refused", "not answered", "client uncertain"].map(count)
+}
+
+#[test]
+fn an_activation_is_told_whatever_went_before_it() {
+    let Some(redis) = Redis::start(None) else {
+        return;
+    };
+    for store in ["memory", "file", &redis.address()] {
+        let slack = FakeSlack::start(&[]);
+        let place = pod(&slack, store);
+        let in_vain = || {
+            ask_in_vain(&place, 1, Some("Refusing (0xC004F042)"));
+            ask_in_vain(&place, 2, None);
+            ask_in_doubt(&place, 3);
+        };
+        let mut running = place.start();
+        in_vain();
+        slack.wait_for(3);
+        if store != "memory" {
+            assert_eq!(running.stop().0, Some(0));
+            running = place.start();
+        }
+        (1..=4).for_each(|number| activate(&place.log(), number));
+        slack.wait_for(7);
+        // The same again is nothing new, nor is a guess about one who was told.
+        in_vain();
+        ask_in_doubt(&place, 4);
+        (1..=4).for_each(|number| activate(&place.log(), number));
+        running.wait_metric(SKIPPED, |count| is(count, 7.0));
+        running.wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+        assert_eq!(running.stop().0, Some(0));
+        let books = [1, 2, 3, 4].map(|number| told(&slack, number));
+        let wanted = [[2, 1, 0, 0], [2, 0, 1, 0], [2, 0, 0, 1], [1, 0, 0, 0]];
+        assert_eq!(books, wanted, "{store}: {:?}", slack.told());
+    }
+}
+
+#[test]
+fn a_guess_of_one_notifier_silences_no_client_of_another() {
+    let Some(redis) = Redis::start(None) else {
+        return;
+    };
+    let slack = FakeSlack::start(&[]);
+    let pods = [pod(&slack, &redis.address()), pod(&slack, &redis.address())];
+    let running = pods.each_ref().map(Pod::start);
+    ask_in_doubt(&pods[0], 1);
+    activate(&pods[0].log(), 2);
+    slack.wait_for(2);
+    assert!(eventually(|| held(&redis, 2).contains("sent")));
+    assert!(held(&redis, 1).starts_with("$-1"), "{}", held(&redis, 1));
+    activate(&pods[1].log(), 1);
+    ask_in_doubt(&pods[1], 2);
+    running[1].wait_metric(SKIPPED, |count| is(count, 1.0));
+    running[1].wait_metric(ACTIVATIONS, |count| is(count, 1.0));
+    running[1].wait_metric("kms_slack_queue_length", |count| is(count, 0.0));
+    assert_eq!(
+        [1, 2].map(|number| told(&slack, number)),
+        [[2, 0, 0, 1], [1, 0, 0, 0]]
+    );
+    for one in running {
+        assert_eq!(one.stop().0, Some(0));
+    }
 }
 
 #[test]

@@ -46,9 +46,63 @@ fn a_name_with_a_newline_makes_no_event() {
                     .any(|event| matches!(event, Event::Probe { peer, .. } if peer.port == 5)),
                 "{line}: {events:?}"
             );
-            let left = usize::from(line.ends_with("8.8.8.8:5."));
+            // A stamp that no other line bears out opens nothing.
+            let left = usize::from(line.ends_with("8.8.8.8:5.") && time == "13:00:01");
             assert_eq!(log.open_connections(), left, "{line}");
         }
+    }
+}
+
+/// A client accepted where a forged line could stand, at another time than the request's: an invented one is counted
+/// and makes nobody uncertain, and a real one (the server's child died, and then the log was quiet; the clock was set)
+/// is there as soon as the next line is of that time too.
+#[test]
+fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
+    let forged = |time: &str, next: &'static str| {
+        let name = format!(
+            "Workstation name                : x\n2026-05-10 {time}: IPv4 connection accepted: 8.8.8.8:5."
+        );
+        let (events, log) = read(&stamped(&[
+            ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+            ("13:00:00", "<<< Incoming KMS request"),
+            (
+                "13:00:00",
+                "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            ),
+            ("13:00:00", &name),
+            (next, "N count policy (minimum clients): 25"),
+            (next, ">>> Sending response, ePID source = x"),
+            (next, "IPv4 connection closed: 192.0.2.1:7."),
+        ]));
+        let certain = events.iter().any(|event| {
+            matches!(event, Event::Request(request) if request.attribution == Attribution::Certain)
+        });
+        let told = |event: &&Event| {
+            matches!(
+                event,
+                Event::Anomaly {
+                    kind: Anomaly::InsideRequest,
+                    ..
+                }
+            )
+        };
+        let told = events.iter().filter(told).count();
+        (certain, told, log.open_connections())
+    };
+    for time in ["12:59:58", "11:00:00", "13:00:11", "23:59:59"] {
+        assert_eq!(forged(time, "13:00:00"), (true, 1, 0), "{time}");
+    }
+    // Of the request's own time it may be anybody's: believed as far as it goes, as ever.
+    for time in ["12:59:59", "13:00:00", "13:00:10"] {
+        assert_eq!(forged(time, "13:00:00").1, 0, "{time}");
+        assert_eq!(forged(time, "13:00:00").2, 1, "{time}");
+    }
+    for (time, next, open) in [
+        ("13:05:00", "13:05:01", 1),
+        ("13:05:00", "13:04:58", 0),
+        ("12:00:00", "12:00:03", 1),
+    ] {
+        assert_eq!(forged(time, next).2, open, "{time}, then {next}");
     }
 }
 

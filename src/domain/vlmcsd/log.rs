@@ -4,6 +4,8 @@
 //! A workstation name may bring a newline and a whole forged line. It then stands between `Workstation name` and
 //! `N count policy` of one request; lines there are believed only as far as later lines bear them out.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::block::Block;
@@ -23,6 +25,9 @@ const DOUBT_SECONDS: i64 = 60;
 const SWEEP_SECONDS: i64 = 10;
 /// Lines after which the place of a forged line has surely passed.
 const GAP_LINES: u8 = 64;
+/// Seconds by which the stamp of a line in such a place may be ahead: a child that is not given the processor comes
+/// late with its next line.
+const LATE_SECONDS: i64 = 10;
 
 /// The place after a `Workstation name` where a forged line could stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,29 @@ pub(super) struct Gap {
     pub(super) connection: Option<u64>,
     pub(super) at: i64,
     pub(super) lines: u8,
+    /// A client that was accepted at another time than the request's; opened once the next line is of that time too.
+    #[serde(default)]
+    pub(super) jumped: Option<(i64, Peer)>,
+}
+
+impl Gap {
+    /// Tells how a stamp jumps: back, or far ahead. One second back is the order in which two children come to write.
+    fn jump(&self, at: i64) -> Ordering {
+        if at < self.at - 1 {
+            Ordering::Less
+        } else if at > self.at + LATE_SECONDS {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    }
+
+    /// Returns the client whose stamp jumped, if this next line bears it out: the clock was set, or it was quiet.
+    fn borne_out(&mut self, at: i64) -> Option<(i64, Peer)> {
+        let (then, peer) = self.jumped.take()?;
+        let same = self.jump(at) == self.jump(then) && (then < self.at || at >= then - 1);
+        same.then_some((then, peer))
+    }
 }
 
 /// What the log said so far, as far as it matters for what comes.
@@ -75,6 +103,9 @@ impl Log {
             return;
         };
         let at = line.at;
+        if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
+            self.connect(then, peer, true, events);
+        }
         let inside = self.inside(at);
         if !inside {
             self.tally.last_line = at;
@@ -134,6 +165,18 @@ impl Log {
             }
             self.end(at, number, closed, events);
         }
+        // A forged stamp would keep an invented connection among those that may have sent what comes.
+        if let Some(gap) = self.gap.as_mut().filter(|_| inside)
+            && gap.jump(at) != Ordering::Equal
+        {
+            gap.jumped = Some((at, peer));
+            anomaly(at, Some(peer), Anomaly::InsideRequest, events);
+            return;
+        }
+        self.connect(at, peer, inside, events);
+    }
+
+    fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
         self.tally.connections += 1;
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
             anomaly(at, Some(connection.peer), Anomaly::Evicted, events);

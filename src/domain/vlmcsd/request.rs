@@ -64,6 +64,7 @@ impl Log {
                 connection: self.blocks.last().and_then(|block| block.connection),
                 at,
                 lines: 0,
+                jumped: None,
             });
         }
     }
@@ -119,6 +120,7 @@ impl Log {
                 connection,
                 at,
                 lines: 0,
+                jumped: None,
             });
         } else if label == Label::Policy && self.gap.is_some_and(|gap| gap.block == index) {
             self.gap = None;

@@ -23,7 +23,7 @@ impl Metrics {
         let families = [
             (
                 "kms_activations",
-                "Activations outside the dedup window, told to Slack or not: those too old to be told and those the server did not answer too",
+                "Activations outside the dedup window, told to Slack or not: those too old to be told and those the server did not answer too; without a webhook there is no window, and all count",
                 &self.activations,
             ),
             (
@@ -93,6 +93,11 @@ impl Metrics {
                 "kms_slack_last_success_timestamp_seconds",
                 "Time of the last message that Slack took, 0 before the first",
                 &self.last_success,
+            ),
+            (
+                "kms_slack_configured",
+                "1 where the notifier was started with a webhook; 0 where it only counts, so that nobody is told",
+                &self.configured,
             ),
             (
                 "kms_open_connections",

@@ -53,6 +53,7 @@ fn product_of(number: u16) -> (&'static str, &'static str) {
 /// Renders the metrics page, by the notifier's own code.
 pub fn page(now: Timestamp, until: Timestamp) -> String {
     let metrics = Metrics::new();
+    metrics.configured.set(1);
     let moments = between(started(now).as_second(), until.as_second());
     let mut lines = 2 * moments.len();
     for moment in &moments {
