@@ -195,6 +195,7 @@ impl Engine {
                 until: None,
             });
             self.metrics.posted("dropped");
+            self.metrics.last_dropped.set(self.clock.now().as_second());
         }
         true
     }
@@ -259,9 +260,7 @@ impl Engine {
             });
         }
         drop(outbox);
-        if ended.sent {
-            self.metrics.last_success.set(self.clock.now().as_second());
-        }
+        self.metrics.ended(ended.sent, self.clock.now().as_second());
         // Saved before the sender may go on: a kill repeats one message at most.
         self.save(round);
         self.outbox.lock().ended = None;

@@ -48,6 +48,10 @@ pub struct Metrics {
     pub queue: Gauge,
     /// Unix seconds of the last message Slack took.
     pub last_success: Gauge,
+    /// Unix seconds of the last message Slack refused for good.
+    pub last_rejected: Gauge,
+    /// Unix seconds at which the outbox had no room the last time.
+    pub last_dropped: Gauge,
     /// Connections open in the log.
     pub open: Gauge,
     /// Lines read.
@@ -97,6 +101,8 @@ impl Metrics {
             lag: Gauge::default(),
             queue: Gauge::default(),
             last_success: Gauge::default(),
+            last_rejected: Gauge::default(),
+            last_dropped: Gauge::default(),
             open: Gauge::default(),
             lines: Counter::default(),
             unparsed: Counter::default(),
@@ -155,6 +161,17 @@ impl Metrics {
         self.posts
             .get_or_create(&vec![("result", result.to_owned())])
             .inc();
+    }
+
+    /// Notes when a message ended: `sent`, or refused for good. Of the two times the later one is always that of the
+    /// later message, also within one second and when the clock steps back.
+    pub fn ended(&self, sent: bool, now: i64) {
+        if sent {
+            self.last_success.set(now.max(self.last_rejected.get()));
+        } else {
+            self.last_rejected
+                .set(now.max(self.last_success.get().saturating_add(1)));
+        }
     }
 
     /// Counts an anomaly.
@@ -265,6 +282,21 @@ mod tests {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }
         assert!(!page.contains("# EOF") && metrics.page(true).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn of_two_ends_the_later_has_the_later_time_whatever_the_clock_does() {
+        let metrics = Metrics::new();
+        let refused_last = || metrics.last_rejected.get() > metrics.last_success.get();
+        metrics.ended(true, 100);
+        metrics.ended(false, 100);
+        assert!(refused_last(), "within one second");
+        metrics.ended(true, 50);
+        assert!(!refused_last(), "the clock stepped back");
+        metrics.ended(false, 40);
+        assert!(refused_last());
+        metrics.ended(true, 200);
+        assert!(!refused_last() && metrics.last_success.get() == 200);
     }
 
     #[test]

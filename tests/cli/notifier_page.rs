@@ -24,7 +24,7 @@ const OLD: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// The names that came with it; others may join them.
-const NEW: [(&str, &str, &[&str]); 16] = [
+const NEW: [(&str, &str, &[&str]); 18] = [
     ("kms_attribution_ambiguous_total", "counter", &[]),
     ("kms_checkpoint_failures_total", "counter", &[]),
     ("kms_dedup_evicted_total", "counter", &[]),
@@ -38,6 +38,8 @@ const NEW: [(&str, &str, &[&str]); 16] = [
     ("kms_notifier_build_info", "gauge", &["version"]),
     ("kms_open_connections", "gauge", &[]),
     ("kms_requests_total", "counter", &["result"]),
+    ("kms_slack_last_dropped_timestamp_seconds", "gauge", &[]),
+    ("kms_slack_last_rejected_timestamp_seconds", "gauge", &[]),
     ("kms_slack_last_success_timestamp_seconds", "gauge", &[]),
     ("kms_slack_posts_total", "counter", &["result"]),
     ("kms_slack_queue_length", "gauge", &[]),

@@ -15,6 +15,8 @@ const LAG_BYTES: u64 = 1 << 20;
 const LAG_SECONDS: u64 = 60;
 /// How long a message may wait while Slack takes none.
 const WAITING: SignedDuration = SignedDuration::from_secs(120);
+/// How long a full outbox is told as something wrong; as long as its alert fires.
+const DROPPED: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
     match (numbers.lag_bytes?, numbers.last_line) {
@@ -79,26 +81,50 @@ pub(super) fn outbox(
     Some(format!("{waiting} messages wait for Slack"))
 }
 
-pub(super) fn posts(numbers: &Numbers, findings: &mut Vec<Finding>) {
+/// Judges what became of the messages: of what went wrong since the start only what is not over yet.
+pub(super) fn posts(latest: &Reading, findings: &mut Vec<Finding>) -> Option<String> {
+    let numbers = &latest.numbers;
     let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
+    let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
     if dropped > 0 {
-        findings.push(Finding::wrong(
-            "posts",
-            format!("{dropped} activations were never told, as the outbox was full."),
-            "`kmsctl notifier logs --activations` still names them.",
-        ));
-    } else if refused > 0 && taken == 0 {
-        findings.push(Finding::wrong(
-            "posts",
-            format!("Slack refused all of {refused} messages for good."),
-            "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer.",
-        ));
-    } else if refused > 0 {
+        let text = format!("{dropped} activations were never told, as the outbox was full");
+        // A notifier that does not tell when counts for ever.
+        let lasts = numbers
+            .last_drop
+            .is_none_or(|at| since_taken(at) || latest.at.duration_since(at) < DROPPED);
+        let when = numbers
+            .last_drop
+            .map(|at| format!(", the last time at {at}"));
+        let text = format!("{text}{}.", when.unwrap_or_default());
+        findings.push(if lasts {
+            let fix = "`kmsctl notifier logs --activations` still names them.";
+            Finding::wrong("posts", text, fix)
+        } else {
+            Finding::ok("posts", text)
+        });
+    }
+    if refused == 0 {
+        return None;
+    }
+    let refuses = numbers.last_refusal.map_or(taken == 0, since_taken);
+    if !refuses {
         findings.push(Finding::ok(
             "posts",
             format!("Slack took {taken} messages and refused {refused} for good."),
         ));
+        return None;
     }
+    let when = numbers.last_refusal.map(|at| format!(" at {at}"));
+    let times = if refused == 1 { "message" } else { "messages" };
+    findings.push(Finding::wrong(
+        "posts",
+        format!(
+            "Slack refused the last message{} for good, {refused} {times} since the start.",
+            when.unwrap_or_default()
+        ),
+        "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer. The messages are lost, the next one is tried.",
+    ));
+    Some("Slack refuses its messages".to_owned())
 }
 
 pub(super) fn unparsed(numbers: &Numbers, findings: &mut Vec<Finding>) {

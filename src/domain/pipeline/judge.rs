@@ -196,16 +196,17 @@ fn by_page(
         lag(&reading.numbers, latest, all.now, findings),
         outbox(&reading.numbers, latest, findings),
     ];
-    posts(numbers, findings);
+    let refused = posts(latest, findings);
     unparsed(numbers, findings);
     let silent = silence(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
         return (Health::Behind, why);
     }
-    silent.map_or_else(
-        || (Health::Ok, "it reads the log, and nothing waits".to_owned()),
-        |why| (Health::Idle, why),
-    )
+    if let Some(why) = silent {
+        return (Health::Idle, why);
+    }
+    let slack = refused.unwrap_or_else(|| "nothing waits".to_owned());
+    (Health::Ok, format!("it reads the log, and {slack}"))
 }
 
 /// Judges by its output alone, where the page cannot tell.

@@ -177,19 +177,47 @@ fn behind_the_log_and_behind_slack() {
         ),
     ];
     assert_eq!(with(&moving).health, Health::Ok);
-    let refused = with(&[
-        ("kms_slack_posts_total{result=\"ok\"}", 0),
-        ("kms_slack_posts_total{result=\"rejected\"}", 2),
-    ]);
-    assert_eq!(wrong(&refused), ["posts"]);
-    assert_eq!(
-        wrong(&with(&[("kms_slack_posts_total{result=\"dropped\"}", 1)])),
-        ["posts"]
-    );
     assert_eq!(
         wrong(&with(&[("kms_log_unparsed_lines_total", 900)])),
         ["unparsed"]
     );
+}
+
+#[test]
+fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
+    let ago = |seconds: i64| now().as_second() - seconds;
+    let told = |taken: i64, refused: i64, dropped: i64| {
+        with(&[
+            ("kms_slack_last_success_timestamp_seconds", taken),
+            ("kms_slack_last_rejected_timestamp_seconds", refused),
+            ("kms_slack_last_dropped_timestamp_seconds", dropped),
+            (
+                "kms_slack_posts_total{result=\"rejected\"}",
+                i64::from(refused > 0),
+            ),
+            (
+                "kms_slack_posts_total{result=\"dropped\"}",
+                i64::from(dropped > 0),
+            ),
+        ])
+    };
+    // Revoked after it had worked for long, and before anything was taken.
+    for taken in [ago(7_200), 0] {
+        let report = told(taken, ago(60), 0);
+        assert_eq!(wrong(&report), ["posts"]);
+        assert!(report.why.contains("Slack refuses"), "{}", report.why);
+    }
+    assert!(wrong(&told(ago(30), ago(60), 0)).is_empty(), "renewed");
+    assert_eq!(wrong(&told(ago(7_200), 0, ago(7_100))), ["posts"]);
+    assert_eq!(wrong(&told(ago(30), 0, ago(60))), ["posts"], "just now");
+    assert!(wrong(&told(ago(7_000), 0, ago(7_100))).is_empty(), "over");
+    // An older notifier has counters only.
+    let refused = ("kms_slack_posts_total{result=\"rejected\"}", 2);
+    assert!(wrong(&with(&[refused])).is_empty());
+    let none = ("kms_slack_posts_total{result=\"ok\"}", 0);
+    assert_eq!(wrong(&with(&[refused, none])), ["posts"]);
+    let dropped = ("kms_slack_posts_total{result=\"dropped\"}", 1);
+    assert_eq!(wrong(&with(&[dropped])), ["posts"]);
 }
 
 fn activation(source: Source, address: &str) -> Told {

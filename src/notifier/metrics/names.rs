@@ -95,6 +95,16 @@ impl Metrics {
                 &self.last_success,
             ),
             (
+                "kms_slack_last_rejected_timestamp_seconds",
+                "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since",
+                &self.last_rejected,
+            ),
+            (
+                "kms_slack_last_dropped_timestamp_seconds",
+                "Time at which the outbox last had no room for an activation, 0 before the first",
+                &self.last_dropped,
+            ),
+            (
                 "kms_open_connections",
                 "Connections that are open by the log",
                 &self.open,

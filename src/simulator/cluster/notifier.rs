@@ -72,7 +72,7 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
                 } else {
                     metrics.activation(name, "Licensed");
                     metrics.posted("ok");
-                    metrics.last_success.set(moment.at + 1);
+                    metrics.ended(true, moment.at + 1);
                 }
                 metrics.last_activation.set(moment.at);
             }
