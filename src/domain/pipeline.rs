@@ -8,7 +8,7 @@ use super::cluster::{ContainerStatus, Event, Names, Pod, Service};
 use super::decision::Probes;
 use super::echo::{Held, Last, Told};
 use super::findings::{Finding, Outcome};
-use super::hops::Known;
+use super::hops::{Known, Trouble};
 
 mod around;
 mod checks;
@@ -56,6 +56,8 @@ pub struct PodEvidence {
     pub name: String,
     /// What Kubernetes says about it; `None` where only its name is known.
     pub pod: Option<Pod>,
+    /// Whether it is ready, by itself or by the endpoints of the Service.
+    pub ready: Option<bool>,
     /// Its metrics page.
     pub first: Known<Reading>,
     /// Whether nobody listens where the page should be.
@@ -75,6 +77,8 @@ pub struct Evidence<'a> {
     pub now: Timestamp,
     /// The pods.
     pub pods: Known<Vec<PodEvidence>>,
+    /// Why they could not be listed, though their names are known.
+    pub unlisted: Option<Trouble>,
     /// The Service.
     pub service: Known<Service>,
     /// What Kubernetes tells about the pods.
@@ -144,7 +148,7 @@ pub struct PodReport {
     pub node: Option<String>,
     /// `Running`, `Pending`, ….
     pub phase: Option<String>,
-    /// All of its containers are.
+    /// All of its containers are; by the endpoints of the Service where pods may not be listed.
     pub ready: Option<bool>,
     /// The notifier.
     pub notifier: Option<ContainerReport>,

@@ -79,7 +79,7 @@ fn a_missing_right_hides_nothing_else() {
             .any(|finding| finding["check"] == check && finding["result"] == "unknown")
     };
     for (denied, check, exit, seen) in [
-        ("list:pods", "", 0, [false, true, true]),
+        ("list:pods", "pods", 0, [false, true, true]),
         ("get:pods/proxy", "metrics", 0, [true, false, true]),
         ("get:pods/log", "output", 8, [true, true, false]),
         ("get:services", "client-addresses", 0, [true, true, true]),
@@ -106,11 +106,26 @@ fn a_missing_right_hides_nothing_else() {
             seen,
             "{denied}: {shown:#}"
         );
-        assert!(
-            check.is_empty() || unknown(&shown, check),
-            "{denied}: {shown:#}"
-        );
+        assert!(unknown(&shown, check), "{denied}: {shown:#}");
         assert_eq!(code, Some(exit), "{denied}: {shown:#}");
+    }
+}
+
+#[test]
+fn a_crash_is_seen_without_the_right_to_list_pods() {
+    for scenario in ["notready", "crashloop"] {
+        let denied = ["--deny", "list:pods", "--scenario", scenario];
+        let Some(cluster) = FakeCluster::start(&denied) else {
+            return;
+        };
+        let (code, shown) = status(&cluster);
+        assert_eq!(code, Some(3), "{scenario}: {shown:#}");
+        assert_eq!(shown["data"]["pods"][0]["ready"], false, "{shown:#}");
+        let wrong = wrong(&shown);
+        assert!(
+            wrong.contains(&"container") && wrong.contains(&"events"),
+            "{scenario}: {shown:#}"
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::gather;
+use super::gather::{self, Found};
 use crate::commands::context::{Context, interrupted};
 use crate::domain::classify::Source;
 use crate::domain::echo::Filter;
@@ -182,7 +182,7 @@ async fn once(
     let mut warnings = Vec::new();
     let mut trouble: Option<Failure> = None;
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
-    for (name, pod) in &pods {
+    for Found { name, pod, .. } in &pods {
         let restarts = pod
             .as_ref()
             .and_then(|pod| pod.container(&followed.container))
@@ -223,7 +223,7 @@ async fn once(
     let cut = arguments.server && arguments.since.is_some();
     let full = cut && read.values().any(|count| *count >= MOST_LINES);
     warnings.extend(older(left_out, full));
-    let names: Vec<String> = pods.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
     let empty = nothing(&names, arguments, &context.settings.cluster.names.selector);
     printer.finish(&names, entries.into(), warnings, empty)
 }

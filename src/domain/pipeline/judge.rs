@@ -24,6 +24,9 @@ pub fn judge(evidence: &Evidence) -> Report {
             &[]
         }
     };
+    if let Some(trouble) = &evidence.unlisted {
+        findings.push(trouble.finding("pods"));
+    }
     let mut why = Vec::new();
     let reports: Vec<PodReport> = pods
         .iter()
@@ -111,7 +114,7 @@ fn report_of(evidence: &PodEvidence, all: &Evidence, health: Health) -> PodRepor
         name: evidence.name.clone(),
         node: pod.and_then(|pod| pod.spec.node_name.clone()),
         phase: pod.map(|pod| pod.status.phase.clone()),
-        ready: pod.map(super::Pod::is_ready),
+        ready: evidence.ready,
         notifier: container(&all.names.notifier),
         server: container(&all.names.server),
         version: evidence
@@ -234,7 +237,17 @@ fn containers(
     all: &Evidence,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
-    let pod = evidence.pod.as_ref()?;
+    let Some(pod) = evidence.pod.as_ref() else {
+        if evidence.ready == Some(false) {
+            let name = &evidence.name;
+            findings.push(Finding::wrong(
+                "container",
+                format!("{name} is not ready, by the endpoints of the Service."),
+                format!("Which container, and why: `kubectl describe pod {name}`, by somebody who may get pods."),
+            ));
+        }
+        return None;
+    };
     for name in [&all.names.server, &all.names.notifier] {
         let Some(status) = pod.container(name) else {
             continue;

@@ -63,6 +63,7 @@ fn healthy() -> PodEvidence {
     PodEvidence {
         name: "kms-1".into(),
         pod: Some(pod()),
+        ready: Some(true),
         first: Ok(page(0, &[])),
         silent: false,
         second: Some(page(2, &[])),
@@ -77,6 +78,7 @@ fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
         names: &names(),
         now: now() + jiff::SignedDuration::from_secs(2),
         pods,
+        unlisted: None,
         service: Ok(service),
         events: Ok(Vec::new()),
     })
@@ -271,6 +273,41 @@ fn one_thing_forbidden_hides_nothing_else() {
     let report = judged(Err(denied()), "Cluster");
     assert_eq!(report.health, Health::Unknown);
     assert_eq!(wrong(&report), ["client-addresses"]);
+}
+
+#[test]
+fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
+    let names = names();
+    let told = |ready: Option<bool>| {
+        let event = serde_json::json!({"type": "Warning", "reason": "BackOff", "message": "again",
+            "involvedObject": {"kind": "Pod", "name": "kms-1"}, "lastTimestamp": "2026-03-01T09:00:00Z"});
+        let pod = PodEvidence {
+            pod: None,
+            ready,
+            ..healthy()
+        };
+        let report = judge(&Evidence {
+            names: &names,
+            now: now(),
+            pods: Ok(vec![pod]),
+            unlisted: Some(Trouble::new("this login may not list pods in kms")),
+            service: Ok(Service::default()),
+            events: Ok(vec![serde_json::from_value(event).unwrap()]),
+        });
+        let of = |check: &str| {
+            let mut findings = report.findings.iter();
+            findings
+                .find(|finding| finding.check == check)
+                .map(|finding| finding.result)
+        };
+        assert_eq!(report.pods[0].ready, ready);
+        assert_eq!(of("pods"), Some(Outcome::Unknown), "the right is missing");
+        (of("container"), of("events"), report.outcome())
+    };
+    let (wrong, unknown) = (Some(Outcome::Wrong), Some(Outcome::Unknown));
+    assert_eq!(told(Some(false)), (wrong, wrong, Outcome::Wrong));
+    assert_eq!(told(None), (None, unknown, Outcome::Ok));
+    assert_eq!(told(Some(true)), (None, Some(Outcome::Ok), Outcome::Ok));
 }
 
 #[test]
