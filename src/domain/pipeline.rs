@@ -17,6 +17,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
+pub use checks::waits;
 pub use judge::judge;
 pub use numbers::{Numbers, Reading};
 
@@ -49,6 +50,17 @@ impl Health {
     }
 }
 
+/// Why a metrics page could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPage {
+    /// This login may not.
+    Forbidden,
+    /// Nobody listens where it should be.
+    Silent,
+    /// It was asked for, and no whole page came in time.
+    Unanswered,
+}
+
 /// Everything known about one pod.
 #[derive(Clone, Debug)]
 pub struct PodEvidence {
@@ -60,8 +72,8 @@ pub struct PodEvidence {
     pub ready: Option<bool>,
     /// Its metrics page.
     pub first: Known<Reading>,
-    /// Whether nobody listens where the page should be.
-    pub silent: bool,
+    /// Why that could not be read; `None` where it was.
+    pub no_page: Option<NoPage>,
     /// The page a moment later; `None` where it was not asked twice.
     pub second: Option<Reading>,
     /// What it printed.

@@ -127,7 +127,7 @@ impl Engine {
             .tail
             .look(|bytes| lines.feed(bytes, |line| log.line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics.beat(now, self.tail.is_open());
+        self.metrics.beat(now, self.tail.is_open(), looked.is_ok());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {

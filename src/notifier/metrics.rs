@@ -40,7 +40,9 @@ pub struct Metrics {
     pub last_activation: Gauge,
     /// Unix seconds of the last line's stamp.
     pub last_line: Gauge,
-    /// Unix seconds of the last look at the log.
+    /// 1 while the log is open and can be read.
+    pub log_open: Gauge,
+    /// Unix seconds of the last look at the log that did not fail.
     pub last_read: Gauge,
     /// Bytes of the log not read yet.
     pub lag: Gauge,
@@ -97,6 +99,7 @@ impl Metrics {
             rotations: Family::default(),
             last_activation: Gauge::default(),
             last_line: Gauge::default(),
+            log_open: Gauge::default(),
             last_read: Gauge::default(),
             lag: Gauge::default(),
             queue: Gauge::default(),
@@ -188,15 +191,18 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes that the loop is alive, and whether the log is open.
-    pub fn beat(&self, now: i64, ready: bool) {
+    /// Notes that the loop is alive, whether the log is open, and whether it could be looked at.
+    pub fn beat(&self, now: i64, ready: bool, looked: bool) {
         // By a clock that does not step, unlike the one of `now`.
         *self
             .heartbeat
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.ready.store(ready, Ordering::Relaxed);
-        self.last_read.set(now);
+        self.log_open.set(i64::from(ready && looked));
+        if looked {
+            self.last_read.set(now);
+        }
     }
 
     /// Tells whether the loop was alive within the last ten seconds.
@@ -297,6 +303,16 @@ mod tests {
         assert!(refused_last());
         metrics.ended(true, 200);
         assert!(!refused_last() && metrics.last_success.get() == 200);
+    }
+
+    #[test]
+    fn a_look_that_fails_is_no_read() {
+        let metrics = Metrics::new();
+        metrics.beat(100, true, true);
+        metrics.beat(200, true, false);
+        let numbers = (metrics.log_open.get(), metrics.last_read.get());
+        assert_eq!(numbers, (0, 100));
+        assert!(metrics.healthy(Instant::now()), "the loop itself is alive");
     }
 
     #[test]

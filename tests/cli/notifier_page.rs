@@ -24,7 +24,7 @@ const OLD: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// The names that came with it; others may join them.
-const NEW: [(&str, &str, &[&str]); 18] = [
+const NEW: [(&str, &str, &[&str]); 19] = [
     ("kms_attribution_ambiguous_total", "counter", &[]),
     ("kms_checkpoint_failures_total", "counter", &[]),
     ("kms_dedup_evicted_total", "counter", &[]),
@@ -32,6 +32,7 @@ const NEW: [(&str, &str, &[&str]); 18] = [
     ("kms_log_last_line_timestamp_seconds", "gauge", &[]),
     ("kms_log_last_read_timestamp_seconds", "gauge", &[]),
     ("kms_log_lines_total", "counter", &[]),
+    ("kms_log_open", "gauge", &[]),
     ("kms_log_read_lag_bytes", "gauge", &[]),
     ("kms_log_rotations_total", "counter", &["kind"]),
     ("kms_log_unparsed_lines_total", "counter", &[]),

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::pods::{
-    Answer, FakeSlack, Pod, activate, activation, append, eventually, is, is_presence, stamp,
+    Answer, FakeSlack, Pod, Running, activate, activation, append, eventually, is, is_presence,
+    stamp,
 };
 use crate::support::skip::skip;
 
@@ -215,6 +216,13 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
                 .get("/healthz")
                 .is_some_and(|page| page.starts_with("HTTP/1.1 200"))
         );
+        let open = |running: &Running| running.metric("kms_log_open");
+        assert_eq!(open(&running), Some(0.0));
+        assert_eq!(
+            running.metric("kms_log_last_read_timestamp_seconds"),
+            Some(0.0),
+            "a look that fails is none"
+        );
         if pipe {
             std::fs::remove_file(pod.log()).expect("a removal");
         } else {
@@ -223,6 +231,7 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
         let before = slack.told().len();
         activate(&pod.log(), 1);
         slack.wait_for(before + 1);
+        assert_eq!(open(&running), Some(1.0));
         let (code, _, err) = running.stop();
         assert_eq!(code, Some(0));
         assert_eq!(err.matches("not a regular file").count(), 1, "{err}");

@@ -11,7 +11,7 @@ use crate::commands::verify::inside::{self, known};
 use crate::domain::cluster::{Event, Names, Pod, Service};
 use crate::domain::echo::{Told, stamped};
 use crate::domain::hops::{Known, Trouble};
-use crate::domain::pipeline::{Evidence, PodEvidence, Reading};
+use crate::domain::pipeline::{Evidence, NoPage, PodEvidence, Reading};
 use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};
 use crate::kubectl::{Kubectl, KubectlError};
@@ -211,7 +211,11 @@ async fn one(context: &Context, kubectl: &Kubectl, found: Found, wish: Wish) -> 
     let (numbers, log) = tokio::join!(numbers, output(context, kubectl, &name, restarts, wish));
     PodEvidence {
         log: known(log),
-        silent: matches!(numbers.0, Err(KubectlError::PodSilent { .. })),
+        no_page: numbers.0.as_ref().err().map(|error| match error {
+            KubectlError::Forbidden { .. } => NoPage::Forbidden,
+            KubectlError::PodSilent { .. } => NoPage::Silent,
+            _ => NoPage::Unanswered,
+        }),
         first: known(numbers.0),
         second: numbers.1,
         pod,

@@ -3,9 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::around::{client_addresses, warnings};
-use super::checks::{SILENCE, lag, lag_seconds, outbox, posts, silence, unparsed};
+use super::checks::{
+    SILENCE, lag, lag_seconds, outbox, posts, silence, unparsed, unreadable, waits, webhook,
+};
 use super::{
-    Activations, ContainerReport, Evidence, Health, Numbers, PodEvidence, PodReport, Rates,
+    Activations, ContainerReport, Evidence, Health, NoPage, Numbers, PodEvidence, PodReport, Rates,
     Reading, Report,
 };
 use crate::domain::echo::Held;
@@ -146,15 +148,31 @@ fn health_of(
     let reading = match &evidence.first {
         Ok(reading) => reading,
         Err(trouble) => {
-            findings.push(if evidence.silent {
-                let text = format!(
-                    "The container runs, and nobody answers on its metrics port: {}.",
-                    trouble.why
-                );
-                Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
-            } else {
-                trouble.finding("metrics")
-            });
+            let name = &evidence.name;
+            let finding = match evidence.no_page {
+                Some(NoPage::Forbidden) => trouble.finding("metrics"),
+                Some(NoPage::Silent) => {
+                    let text = format!(
+                        "The container runs, and nobody answers on its metrics port: {}.",
+                        trouble.why
+                    );
+                    Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
+                }
+                // What it printed says nothing about now: a process that hangs had printed something, too.
+                Some(NoPage::Unanswered) | None => {
+                    let text = format!(
+                        "The metrics page of {name} does not answer: {}.",
+                        trouble.why
+                    );
+                    let fix = format!(
+                        "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {name}` starts it anew, and it goes on from its checkpoint."
+                    );
+                    findings.push(Finding::unknown("metrics", text).fix(fix));
+                    let why = "its metrics page does not answer";
+                    return (Health::Unknown, why.to_owned());
+                }
+            };
+            findings.push(finding);
             return by_output(heard, all.now, "its metrics page cannot be read");
         }
     };
@@ -171,6 +189,9 @@ fn by_page(
 ) -> (Health, String) {
     let latest = evidence.second.as_ref().unwrap_or(reading);
     let numbers = &latest.numbers;
+    if let Some(why) = unreadable(evidence, reading, findings) {
+        return (Health::Behind, why);
+    }
     let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
         let (health, why) = by_output(heard, all.now, "its metrics do not tell whether it reads");
         findings.push(Finding::unknown(
@@ -199,7 +220,7 @@ fn by_page(
         lag(&reading.numbers, latest, all.now, findings),
         outbox(&reading.numbers, latest, findings),
     ];
-    let refused = posts(latest, findings);
+    let unheard = [webhook(numbers, findings), posts(latest, findings)];
     unparsed(numbers, findings);
     let silent = silence(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
@@ -208,7 +229,10 @@ fn by_page(
     if let Some(why) = silent {
         return (Health::Idle, why);
     }
-    let slack = refused.unwrap_or_else(|| "nothing waits".to_owned());
+    let mut unheard = unheard.into_iter().flatten();
+    let slack = unheard
+        .next()
+        .unwrap_or_else(|| waits(numbers.outbox.unwrap_or_default()));
     (Health::Ok, format!("it reads the log, and {slack}"))
 }
 

@@ -35,12 +35,16 @@ pub struct Numbers {
     pub version: Option<String>,
     /// Bytes of the log not read.
     pub lag_bytes: Option<u64>,
+    /// Whether the log is open and can be read.
+    pub log_open: Option<bool>,
     /// When the loop looked at the log last.
     pub last_read: Option<Timestamp>,
     /// Stamp of the last line.
     pub last_line: Option<Timestamp>,
     /// Messages that wait.
     pub outbox: Option<u64>,
+    /// Whether there is a webhook at all.
+    pub configured: Option<bool>,
     /// When Slack took the last one.
     pub last_post: Option<Timestamp>,
     /// When Slack refused one for good the last time; later than `last_post` while it took none since.
@@ -89,9 +93,11 @@ impl Numbers {
                 .of("kms_notifier_build_info")
                 .find_map(|sample| sample.label("version").map(str::to_owned)),
             lag_bytes: count("kms_log_read_lag_bytes"),
+            log_open: count("kms_log_open").map(|one| one > 0),
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
             outbox: count("kms_slack_queue_length"),
+            configured: count("kms_slack_configured").map(|one| one > 0),
             last_post: time("kms_slack_last_success_timestamp_seconds"),
             last_refusal: time("kms_slack_last_rejected_timestamp_seconds"),
             last_drop: time("kms_slack_last_dropped_timestamp_seconds"),

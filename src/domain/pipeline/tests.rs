@@ -65,7 +65,7 @@ fn healthy() -> PodEvidence {
         pod: Some(pod()),
         ready: Some(true),
         first: Ok(page(0, &[])),
-        silent: false,
+        no_page: None,
         second: Some(page(2, &[])),
         log: Ok(Vec::new()),
     }
@@ -171,18 +171,34 @@ fn behind_the_log_and_behind_slack() {
         (stuck.health, wrong(&stuck)),
         (Health::Behind, vec!["outbox"])
     );
+    let one = [("kms_slack_queue_length", 1)];
+    assert_eq!(with(&one).why, "1 message waits for Slack");
     let moving = [
-        ("kms_slack_queue_length", 3),
+        ("kms_slack_queue_length", 1),
         (
             "kms_slack_last_success_timestamp_seconds",
             now().as_second() - 2,
         ),
     ];
-    assert_eq!(with(&moving).health, Health::Ok);
+    let moving = with(&moving);
+    assert_eq!(moving.health, Health::Ok);
+    assert_eq!(moving.why, "it reads the log, and 1 message waits");
     assert_eq!(
         wrong(&with(&[("kms_log_unparsed_lines_total", 900)])),
         ["unparsed"]
     );
+}
+
+#[test]
+fn a_notifier_without_a_webhook_is_not_well() {
+    let report = with(&[("kms_slack_configured", 0)]);
+    assert_eq!(
+        (report.health, wrong(&report)),
+        (Health::Ok, vec!["webhook"])
+    );
+    assert!(report.why.contains("no webhook"), "{}", report.why);
+    assert_eq!(report.outcome(), Outcome::Wrong);
+    assert!(wrong(&with(&[("kms_slack_configured", 1)])).is_empty());
 }
 
 #[test]
@@ -222,6 +238,55 @@ fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
     assert_eq!(wrong(&with(&[dropped])), ["posts"]);
 }
 
+#[test]
+fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
+    let note = |text: &str| Told {
+        at: Some(now()),
+        text: Some(text.into()),
+        ..Told::default()
+    };
+    let told = |first: i64, second: i64| {
+        let more = |last| {
+            [
+                ("kms_log_open", 0),
+                ("kms_log_last_read_timestamp_seconds", last),
+                ("kms_log_last_line_timestamp_seconds", 0),
+            ]
+        };
+        let pod = PodEvidence {
+            first: Ok(page(0, &more(first))),
+            second: Some(page(2, &more(second))),
+            log: Ok(vec![
+                note("The log /l cannot be read: it is not a regular file."),
+                note("Slack answers with HTTP 503."),
+            ]),
+            ..healthy()
+        };
+        judged(Ok(vec![pod]), "Local")
+    };
+    // Never read, and no longer read.
+    for last in [0, now().as_second() - 3] {
+        let report = told(last, last);
+        assert_eq!(
+            (report.health, wrong(&report)),
+            (Health::Behind, vec!["log"])
+        );
+        let finding = report
+            .findings
+            .iter()
+            .find(|finding| finding.check == "log");
+        assert_eq!(
+            finding.map(|finding| finding.evidence.as_str()),
+            Some("The log /l cannot be read: it is not a regular file.")
+        );
+    }
+    let report = told(now().as_second(), now().as_second() + 2);
+    assert_eq!(
+        (report.health, wrong(&report)),
+        (Health::Idle, vec!["lines"])
+    );
+}
+
 fn activation(source: Source, address: &str) -> Told {
     Told {
         event: Happening::Activation,
@@ -253,6 +318,7 @@ fn one_thing_forbidden_hides_nothing_else() {
     let denied = || Trouble::new("this login may not look at that");
     let mut blind = healthy();
     blind.first = Err(denied());
+    blind.no_page = Some(NoPage::Forbidden);
     blind.second = None;
     blind.log = Ok(vec![activation(Source::External, "203.0.113.9")]);
     let report = judged(Ok(vec![blind.clone()]), "Local");
@@ -261,12 +327,15 @@ fn one_thing_forbidden_hides_nothing_else() {
         report.last_hour.as_ref().map(|hour| hour.activations),
         Some(1)
     );
-    blind.silent = true;
+    blind.no_page = Some(NoPage::Silent);
     assert_eq!(
         wrong(&judged(Ok(vec![blind.clone()]), "Local")),
         ["metrics"]
     );
-    blind.silent = false;
+    blind.no_page = Some(NoPage::Unanswered);
+    let report = judged(Ok(vec![blind.clone()]), "Local");
+    assert_eq!((report.health, wrong(&report)), (Health::Unknown, vec![]));
+    blind.no_page = Some(NoPage::Forbidden);
     blind.log = Err(denied());
     let report = judged(Ok(vec![blind]), "Local");
     assert_eq!((report.health, wrong(&report)), (Health::Unknown, vec![]));

@@ -76,8 +76,13 @@ impl Metrics {
             ),
             (
                 "kms_log_last_read_timestamp_seconds",
-                "Time of the last look at the log, failed ones included",
+                "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
                 &self.last_read,
+            ),
+            (
+                "kms_log_open",
+                "1 while the log is open; 0 where it does not exist yet or cannot be read",
+                &self.log_open,
             ),
             (
                 "kms_log_read_lag_bytes",

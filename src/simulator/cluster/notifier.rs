@@ -80,7 +80,7 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
         metrics.last_line.set(moment.at);
     }
     metrics.lines.inc_by(lines as u64);
-    metrics.beat(now.as_second(), true);
+    metrics.beat(now.as_second(), true, true);
     metrics.page(false)
 }
 
