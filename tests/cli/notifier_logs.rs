@@ -303,6 +303,15 @@ fn a_pod_without_the_side_car_is_told_as_such() {
         told.contains("no container slack-notifier") && told.contains("cluster.notifier_container"),
         "{told}"
     );
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    let follower = Follower::start(&kubeconfig, &[]);
+    // The pods are looked at at once; there is nothing else to wait for.
+    std::thread::sleep(Duration::from_secs(3));
+    let (_, told) = follower.stop();
+    assert!(
+        told.contains("The pod has no container slack-notifier."),
+        "{told}"
+    );
 }
 
 #[test]

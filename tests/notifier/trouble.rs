@@ -340,6 +340,30 @@ fn a_flood_of_connections_is_counted_to_the_last() {
 }
 
 #[test]
+fn an_outbox_that_overflows_says_when() {
+    let slack = FakeSlack::start(&[]);
+    slack.answer(Answer::Say(503, "Retry-After: 3000\r\n", ""));
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    let began = jiff::Timestamp::now().as_second();
+    let lines: String = (0..1_005)
+        .flat_map(activation)
+        .map(|line| format!("{}{line}\n", stamp()))
+        .collect();
+    std::fs::write(pod.log(), lines).expect("the log");
+    running.wait_metric("kms_slack_posts_total{result=\"dropped\"}", |count| {
+        count > 3.5
+    });
+    let at = running.metric("kms_slack_last_dropped_timestamp_seconds");
+    let now = jiff::Timestamp::now().as_second();
+    assert!(
+        at.is_some_and(|at| (began..=now).any(|second| is(at, second as f64))),
+        "{at:?}"
+    );
+    running.kill();
+}
+
+#[test]
 fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
     let slack = FakeSlack::start(&[Answer::Slow(1_500)]);
     let pod = Pod::new(&slack);
