@@ -23,7 +23,7 @@ pub mod pods;
 mod stream;
 
 pub use error::KubectlError;
-pub use stream::Stream;
+pub use stream::{LeftOut, Stream};
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;

@@ -212,7 +212,7 @@ pub struct Held {
     pub activations_by_class: Probes,
     /// Clients among them.
     pub clients: u64,
-    /// Activations and refusals that were told.
+    /// Activations and refusals that were to be told; whether Slack took them, the numbers tell.
     pub posts: u64,
     /// Those that the window held back.
     pub duplicates: u64,

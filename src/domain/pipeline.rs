@@ -8,7 +8,7 @@ use super::cluster::{ContainerStatus, Event, Names, Pod, Service};
 use super::decision::Probes;
 use super::echo::{Held, Last, Told};
 use super::findings::{Finding, Outcome};
-use super::hops::Known;
+use super::hops::{Known, Trouble};
 
 mod around;
 mod checks;
@@ -17,6 +17,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
+pub use checks::waits;
 pub use judge::judge;
 pub use numbers::{Numbers, Reading};
 
@@ -49,6 +50,17 @@ impl Health {
     }
 }
 
+/// Why a metrics page could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPage {
+    /// This login may not.
+    Forbidden,
+    /// Nobody listens where it should be.
+    Silent,
+    /// It was asked for, and no whole page came in time.
+    Unanswered,
+}
+
 /// Everything known about one pod.
 #[derive(Clone, Debug)]
 pub struct PodEvidence {
@@ -56,10 +68,12 @@ pub struct PodEvidence {
     pub name: String,
     /// What Kubernetes says about it; `None` where only its name is known.
     pub pod: Option<Pod>,
+    /// Whether it is ready, by itself or by the endpoints of the Service.
+    pub ready: Option<bool>,
     /// Its metrics page.
     pub first: Known<Reading>,
-    /// Whether nobody listens where the page should be.
-    pub silent: bool,
+    /// Why that could not be read; `None` where it was.
+    pub no_page: Option<NoPage>,
     /// The page a moment later; `None` where it was not asked twice.
     pub second: Option<Reading>,
     /// What it printed.
@@ -75,6 +89,8 @@ pub struct Evidence<'a> {
     pub now: Timestamp,
     /// The pods.
     pub pods: Known<Vec<PodEvidence>>,
+    /// Why they could not be listed, though their names are known.
+    pub unlisted: Option<Trouble>,
     /// The Service.
     pub service: Known<Service>,
     /// What Kubernetes tells about the pods.
@@ -144,7 +160,7 @@ pub struct PodReport {
     pub node: Option<String>,
     /// `Running`, `Pending`, ….
     pub phase: Option<String>,
-    /// All of its containers are.
+    /// All of its containers are; by the endpoints of the Service where pods may not be listed.
     pub ready: Option<bool>,
     /// The notifier.
     pub notifier: Option<ContainerReport>,

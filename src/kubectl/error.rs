@@ -65,6 +65,12 @@ pub enum KubectlError {
         /// kubectl's words.
         said: String,
     },
+    /// The pod has no container of that name.
+    #[error("the pod has no such container: {said}")]
+    NoContainer {
+        /// kubectl's words.
+        said: String,
+    },
     /// The cluster does not know the kind of object: MetalLB is absent, old, or not in layer 2 mode.
     #[error("the cluster does not know such objects: {said}")]
     UnknownResource {
@@ -116,6 +122,9 @@ impl KubectlError {
             Self::NotFound { .. } => {
                 "Does cluster.namespace, and do the names below cluster, fit what is deployed?"
             }
+            Self::NoContainer { .. } => {
+                "Do cluster.notifier_container and cluster.server_container fit what is deployed?"
+            }
             Self::UnknownResource { .. } => "Is MetalLB installed, and 0.14 or newer?",
             Self::Configuration { .. } => {
                 "`kubectl config get-contexts` lists what cluster.context may name."
@@ -150,6 +159,10 @@ impl KubectlError {
         }
         if has(&["error trying to reach service"]) {
             return Self::PodSilent { said };
+        }
+        // Of the API server (logs), and of kubectl itself (exec).
+        if has(&["is not valid for pod", " not found in pod "]) {
+            return Self::NoContainer { said };
         }
         if has(&["(NotFound)"]) {
             return Self::NotFound { said };
@@ -252,6 +265,12 @@ mod tests {
             kind("error: the server doesn't have a resource type \"servicel2statuses\""),
             KubectlError::UnknownResource { .. }
         ));
+        for words in [
+            "Error from server (BadRequest): container slack-notifier is not valid for pod kms-1",
+            "error: container slack-notifier not found in pod kms-1",
+        ] {
+            assert!(matches!(kind(words), KubectlError::NoContainer { .. }));
+        }
         assert!(matches!(
             kind("Error in configuration: context was not found for specified context: x"),
             KubectlError::Configuration { .. }

@@ -37,6 +37,32 @@ struct Running {
     lines: Lines,
     piece: Vec<u8>,
     program: Program,
+    /// Lines that are noted as left out, of those that were too long.
+    noted: u64,
+    left_out: LeftOut,
+}
+
+/// Lines that were too long to be held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub lines: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl LeftOut {
+    /// Says it, if there is anything to say.
+    pub fn note(self) -> Option<String> {
+        match self.lines {
+            0 => None,
+            1 => Some(format!("a line of {} bytes was left out", self.bytes)),
+            more => Some(format!(
+                "{more} lines of {} bytes together were left out",
+                self.bytes
+            )),
+        }
+    }
 }
 
 /// The simulated cluster, asked again and again.
@@ -72,6 +98,8 @@ impl Stream {
                     lines: Lines::default(),
                     piece: vec![0; PIECE],
                     program: program.clone(),
+                    noted: 0,
+                    left_out: LeftOut::default(),
                 }))
             }
         };
@@ -79,6 +107,14 @@ impl Stream {
             ready: VecDeque::new(),
             end,
         })
+    }
+
+    /// Returns which lines were left out since this was asked the last time.
+    pub fn left_out(&mut self) -> LeftOut {
+        match &mut self.end {
+            End::Running(running) => std::mem::take(&mut running.left_out),
+            End::Simulated(_) => LeftOut::default(),
+        }
     }
 
     /// Returns the next whole line without its end; `None` when kubectl ended with success. Half a line at the end is
@@ -107,6 +143,12 @@ impl Running {
                 let piece = self.piece.get(..count).unwrap_or_default();
                 self.lines
                     .feed(piece, |line| ready.push_back(line.to_vec()));
+                // Of a piece so short one giant ends at most.
+                if self.lines.giants > self.noted && !self.lines.is_discarding() {
+                    self.noted = self.lines.giants;
+                    self.left_out.lines += 1;
+                    self.left_out.bytes += self.lines.giant;
+                }
                 return Ok(true);
             }
             self.stdout = None;

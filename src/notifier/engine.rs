@@ -127,7 +127,7 @@ impl Engine {
             .tail
             .look(|bytes| lines.feed(bytes, |line| log.line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics.beat(now, self.tail.is_open());
+        self.metrics.beat(now, self.tail.is_open(), looked.is_ok());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
@@ -198,6 +198,7 @@ impl Engine {
                 until: None,
             });
             self.metrics.posted("dropped");
+            self.metrics.last_dropped.set(self.clock.now().as_second());
         }
         true
     }
@@ -262,9 +263,7 @@ impl Engine {
             });
         }
         drop(outbox);
-        if ended.sent {
-            self.metrics.last_success.set(self.clock.now().as_second());
-        }
+        self.metrics.ended(ended.sent, self.clock.now().as_second());
         // Saved before the sender may go on: a kill repeats one message at most.
         self.save(round);
         self.outbox.lock().ended = None;

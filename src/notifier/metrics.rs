@@ -40,7 +40,9 @@ pub struct Metrics {
     pub last_activation: Gauge,
     /// Unix seconds of the last line's stamp.
     pub last_line: Gauge,
-    /// Unix seconds of the last look at the log.
+    /// 1 while the log is open and can be read.
+    pub log_open: Gauge,
+    /// Unix seconds of the last look at the log that did not fail.
     pub last_read: Gauge,
     /// Bytes of the log not read yet.
     pub lag: Gauge,
@@ -50,6 +52,10 @@ pub struct Metrics {
     pub last_success: Gauge,
     /// 1 where there is a webhook.
     pub configured: Gauge,
+    /// Unix seconds of the last message Slack refused for good.
+    pub last_rejected: Gauge,
+    /// Unix seconds at which the outbox had no room the last time.
+    pub last_dropped: Gauge,
     /// Connections open in the log.
     pub open: Gauge,
     /// Lines read.
@@ -95,11 +101,14 @@ impl Metrics {
             rotations: Family::default(),
             last_activation: Gauge::default(),
             last_line: Gauge::default(),
+            log_open: Gauge::default(),
             last_read: Gauge::default(),
             lag: Gauge::default(),
             queue: Gauge::default(),
             last_success: Gauge::default(),
             configured: Gauge::default(),
+            last_rejected: Gauge::default(),
+            last_dropped: Gauge::default(),
             open: Gauge::default(),
             lines: Counter::default(),
             unparsed: Counter::default(),
@@ -160,6 +169,17 @@ impl Metrics {
             .inc();
     }
 
+    /// Notes when a message ended: `sent`, or refused for good. Of the two times the later one is always that of the
+    /// later message, also within one second and when the clock steps back.
+    pub fn ended(&self, sent: bool, now: i64) {
+        if sent {
+            self.last_success.set(now.max(self.last_rejected.get()));
+        } else {
+            self.last_rejected
+                .set(now.max(self.last_success.get().saturating_add(1)));
+        }
+    }
+
     /// Counts an anomaly.
     pub fn anomaly(&self, kind: Anomaly) {
         self.anomalies
@@ -174,15 +194,18 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes that the loop is alive, and whether the log is open.
-    pub fn beat(&self, now: i64, ready: bool) {
+    /// Notes that the loop is alive, whether the log is open, and whether it could be looked at.
+    pub fn beat(&self, now: i64, ready: bool, looked: bool) {
         // By a clock that does not step, unlike the one of `now`.
         *self
             .heartbeat
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.ready.store(ready, Ordering::Relaxed);
-        self.last_read.set(now);
+        self.log_open.set(i64::from(ready && looked));
+        if looked {
+            self.last_read.set(now);
+        }
     }
 
     /// Tells whether the loop was alive within the last ten seconds.
@@ -268,6 +291,31 @@ mod tests {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }
         assert!(!page.contains("# EOF") && metrics.page(true).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn of_two_ends_the_later_has_the_later_time_whatever_the_clock_does() {
+        let metrics = Metrics::new();
+        let refused_last = || metrics.last_rejected.get() > metrics.last_success.get();
+        metrics.ended(true, 100);
+        metrics.ended(false, 100);
+        assert!(refused_last(), "within one second");
+        metrics.ended(true, 50);
+        assert!(!refused_last(), "the clock stepped back");
+        metrics.ended(false, 40);
+        assert!(refused_last());
+        metrics.ended(true, 200);
+        assert!(!refused_last() && metrics.last_success.get() == 200);
+    }
+
+    #[test]
+    fn a_look_that_fails_is_no_read() {
+        let metrics = Metrics::new();
+        metrics.beat(100, true, true);
+        metrics.beat(200, true, false);
+        let numbers = (metrics.log_open.get(), metrics.last_read.get());
+        assert_eq!(numbers, (0, 100));
+        assert!(metrics.healthy(Instant::now()), "the loop itself is alive");
     }
 
     #[test]

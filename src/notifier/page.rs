@@ -181,10 +181,10 @@ mod tests {
         let later = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(ask("/healthz", &metrics, later(60)), 503, "it never began");
         assert_eq!(ask("/readyz", &metrics, now), 503);
-        metrics.beat(1, false);
+        metrics.beat(1, false, true);
         assert_eq!(ask("/healthz", &metrics, later(5)), 200);
         assert_eq!(ask("/readyz", &metrics, now), 503, "no log");
-        metrics.beat(2, true);
+        metrics.beat(2, true, true);
         assert_eq!(ask("/readyz", &metrics, now), 200);
         assert_eq!(ask("/healthz", &metrics, later(60)), 503);
         assert_eq!(ask("/metrics?x=1", &metrics, later(60)), 200);
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn a_wall_clock_that_steps_harms_nobody() {
         let metrics = Metrics::new();
-        metrics.beat(4_000_000_000, true);
+        metrics.beat(4_000_000_000, true, true);
         assert!(metrics.healthy(Instant::now()));
-        metrics.beat(-4_000_000_000, true);
+        metrics.beat(-4_000_000_000, true, true);
         assert!(metrics.healthy(Instant::now()));
     }
 

@@ -259,6 +259,62 @@ fn filters_and_forms_also_of_the_script_that_runs_today() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_told_and_costs_itself_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("echo");
+    let text = format!("before\n{}\nbehind\n", "x".repeat(3_000_000));
+    std::fs::write(&log, text).expect("a log");
+    let log = log.display().to_string();
+    let Some(cluster) = FakeCluster::start(&["--notifier-log", &log]) else {
+        return;
+    };
+    let outcome = ask(&cluster, &["notifier", "logs", "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(outcome.code, Some(0), "{shown:#}");
+    let texts: Vec<&serde_json::Value> = shown["data"]["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|event| &event["text"])
+        .collect();
+    assert_eq!(texts, ["before", "behind"]);
+    let warnings = shown["warnings"].as_array().expect("warnings");
+    assert_eq!(warnings.len(), 1, "{shown:#}");
+    assert_eq!(warnings[0]["code"], "line-left-out");
+    // With the stamp of kubectl before it.
+    let told = warnings[0]["message"].as_str().expect("a message");
+    let bytes: Option<u64> = told
+        .split_once("a line of ")
+        .and_then(|(_, rest)| rest.split_once(" bytes was left out."))
+        .and_then(|(bytes, _)| bytes.parse().ok());
+    assert!(
+        bytes.is_some_and(|bytes| (3_000_000..3_000_064).contains(&bytes)),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_pod_without_the_side_car_is_told_as_such() {
+    let Some(cluster) = FakeCluster::start(&["--scenario", "no-sidecar"]) else {
+        return;
+    };
+    let told = ask(&cluster, &["notifier", "logs"]).fails_with(2);
+    assert!(
+        told.contains("no container slack-notifier") && told.contains("cluster.notifier_container"),
+        "{told}"
+    );
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    let follower = Follower::start(&kubeconfig, &[]);
+    // The pods are looked at at once; there is nothing else to wait for.
+    std::thread::sleep(Duration::from_secs(3));
+    let (_, told) = follower.stop();
+    assert!(
+        told.contains("The pod has no container slack-notifier."),
+        "{told}"
+    );
+}
+
+#[test]
 fn no_line_of_a_pod_acts_on_the_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let echo = folder.path().join("echo");

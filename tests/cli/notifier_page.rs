@@ -24,7 +24,7 @@ const OLD: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// The names that came with it; others may join them.
-const NEW: [(&str, &str, &[&str]); 16] = [
+const NEW: [(&str, &str, &[&str]); 19] = [
     ("kms_attribution_ambiguous_total", "counter", &[]),
     ("kms_checkpoint_failures_total", "counter", &[]),
     ("kms_dedup_evicted_total", "counter", &[]),
@@ -32,12 +32,15 @@ const NEW: [(&str, &str, &[&str]); 16] = [
     ("kms_log_last_line_timestamp_seconds", "gauge", &[]),
     ("kms_log_last_read_timestamp_seconds", "gauge", &[]),
     ("kms_log_lines_total", "counter", &[]),
+    ("kms_log_open", "gauge", &[]),
     ("kms_log_read_lag_bytes", "gauge", &[]),
     ("kms_log_rotations_total", "counter", &["kind"]),
     ("kms_log_unparsed_lines_total", "counter", &[]),
     ("kms_notifier_build_info", "gauge", &["version"]),
     ("kms_open_connections", "gauge", &[]),
     ("kms_requests_total", "counter", &["result"]),
+    ("kms_slack_last_dropped_timestamp_seconds", "gauge", &[]),
+    ("kms_slack_last_rejected_timestamp_seconds", "gauge", &[]),
     ("kms_slack_last_success_timestamp_seconds", "gauge", &[]),
     ("kms_slack_posts_total", "counter", &["result"]),
     ("kms_slack_queue_length", "gauge", &[]),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::over_sshd::Firewall;
 use crate::support::cluster::FakeCluster;
 use crate::support::environment::{Outcome, TestEnvironment};
+use crate::support::pods::{Answer, FakeSlack, activate, eventually, get};
 use crate::support::sshd::Login;
 
 /// Runs kmsctl on a stand-in for a cluster.
@@ -79,7 +80,7 @@ fn a_missing_right_hides_nothing_else() {
             .any(|finding| finding["check"] == check && finding["result"] == "unknown")
     };
     for (denied, check, exit, seen) in [
-        ("list:pods", "", 0, [false, true, true]),
+        ("list:pods", "pods", 0, [false, true, true]),
         ("get:pods/proxy", "metrics", 0, [true, false, true]),
         ("get:pods/log", "output", 8, [true, true, false]),
         ("get:services", "client-addresses", 0, [true, true, true]),
@@ -106,11 +107,26 @@ fn a_missing_right_hides_nothing_else() {
             seen,
             "{denied}: {shown:#}"
         );
-        assert!(
-            check.is_empty() || unknown(&shown, check),
-            "{denied}: {shown:#}"
-        );
+        assert!(unknown(&shown, check), "{denied}: {shown:#}");
         assert_eq!(code, Some(exit), "{denied}: {shown:#}");
+    }
+}
+
+#[test]
+fn a_crash_is_seen_without_the_right_to_list_pods() {
+    for scenario in ["notready", "crashloop"] {
+        let denied = ["--deny", "list:pods", "--scenario", scenario];
+        let Some(cluster) = FakeCluster::start(&denied) else {
+            return;
+        };
+        let (code, shown) = status(&cluster);
+        assert_eq!(code, Some(3), "{scenario}: {shown:#}");
+        assert_eq!(shown["data"]["pods"][0]["ready"], false, "{shown:#}");
+        let wrong = wrong(&shown);
+        assert!(
+            wrong.contains(&"container") && wrong.contains(&"events"),
+            "{scenario}: {shown:#}"
+        );
     }
 }
 
@@ -181,11 +197,13 @@ struct Notifier {
     child: Child,
     port: u16,
     home: tempfile::TempDir,
+    slack: FakeSlack,
 }
 
 impl Notifier {
     fn start() -> Self {
         let home = tempfile::tempdir().expect("a home");
+        let slack = FakeSlack::start(&[]);
         let port = crate::support::stubs::closed_port();
         let echo = std::fs::File::create(home.path().join("echo")).expect("a file");
         std::fs::write(home.path().join("vlmcsd.log"), "").expect("a log");
@@ -194,6 +212,7 @@ impl Notifier {
             .env_remove("KMSCTL_DEMO_NOW")
             .env("KMSCTL_NOTIFIER_LISTEN", format!("127.0.0.1:{port}"))
             .env("KMSCTL_NOTIFIER_STATE", home.path().join("state"))
+            .env("SLACK_WEBHOOK_URL", &slack.url)
             .env("VLMCSD_LOG", home.path().join("vlmcsd.log"))
             .current_dir(home.path())
             .stdout(echo)
@@ -205,7 +224,12 @@ impl Notifier {
             assert!(Instant::now() < end, "the notifier does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { child, port, home }
+        Self {
+            child,
+            port,
+            home,
+            slack,
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -285,6 +309,70 @@ fn a_real_notifier_is_seen_through_a_real_kubectl() {
         (&event["address"], &event["workstation"]),
         (&"203.0.113.9".into(), &"PC-1".into())
     );
+}
+
+#[test]
+fn a_webhook_that_is_revoked_and_a_log_that_is_no_file_are_seen() {
+    let notifier = Notifier::start();
+    let echo = notifier.path("echo");
+    let metrics = format!("http://127.0.0.1:{}/metrics", notifier.port);
+    let Some(cluster) = FakeCluster::start(&["--metrics-from", &metrics, "--notifier-log", &echo])
+    else {
+        return;
+    };
+    let log = notifier.home.path().join("vlmcsd.log");
+    let shows = |text: &str| {
+        eventually(|| get(notifier.port, "/metrics").is_some_and(|page| page.contains(text)))
+    };
+    // One message went out; the next is refused.
+    activate(&log, 1);
+    assert!(shows("{result=\"ok\"} 1"));
+    notifier.slack.answer(Answer::Say(404, "", "no_service"));
+    activate(&log, 2);
+    assert!(shows("{result=\"rejected\"} 1"));
+    let (code, shown) = status(&cluster);
+    assert_eq!((code, wrong(&shown)), (Some(3), vec!["posts"]), "{shown:#}");
+    std::fs::remove_file(&log).expect("a removal");
+    std::fs::create_dir(&log).expect("a folder");
+    assert!(shows("kms_log_open 0"));
+    let (code, shown) = status(&cluster);
+    assert_eq!(shown["data"]["health"], "behind", "{shown:#}");
+    assert_eq!((code, wrong(&shown)), (Some(3), vec!["log"]), "{shown:#}");
+}
+
+#[test]
+fn a_page_that_does_not_answer_leaves_the_health_unknown() {
+    // The kernel takes the connection, and nobody ever reads it: a process that is stopped.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let page = format!(
+        "http://{}/metrics",
+        frozen.local_addr().expect("an address")
+    );
+    let Some(cluster) = FakeCluster::start(&["--metrics-from", &page]) else {
+        return;
+    };
+    // kubectl gives up, or the API server does.
+    for patience in ["3s", "20s"] {
+        let outcome = TestEnvironment::new()
+            .without("KMSCTL_DEMO_NOW")
+            .variable("KMSCTL_CLUSTER_TIMEOUT", patience.to_owned())
+            .variable(
+                "KMSCTL_CLUSTER_KUBECONFIG",
+                cluster.kubeconfig().display().to_string(),
+            )
+            .run(&["notifier", "status", "-o", "json"]);
+        let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        assert_eq!(outcome.code, Some(8), "{patience}: {shown:#}");
+        assert_eq!(shown["data"]["health"], "unknown", "{shown:#}");
+        let finding = shown["data"]["findings"]
+            .as_array()
+            .expect("findings")
+            .iter()
+            .find(|finding| finding["check"] == "metrics")
+            .expect("a finding");
+        assert_eq!(finding["result"], "unknown", "{shown:#}");
+        assert!(!finding["fix"].to_string().contains("VPN"), "{shown:#}");
+    }
 }
 
 #[test]

@@ -362,7 +362,9 @@ fn another_machine_puts_back_what_the_firewall_keeps_or_builds_and_says_so() {
         let restored = other.run(&["expose", "restore", "--yes"]);
         assert_eq!(restored.code, Some(0), "{restored}");
         assert!(
-            restored.stderr.contains("No saved records were found")
+            restored
+                .stderr
+                .contains("No saved records of this service were found")
                 && restored.stderr.contains("built from"),
             "{restored}"
         );

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::pods::{
-    Answer, FakeSlack, Pod, activate, activation, append, eventually, is, is_presence, stamp,
+    Answer, FakeSlack, Pod, Running, activate, activation, append, eventually, is, is_presence,
+    stamp,
 };
 use crate::support::skip::skip;
 
@@ -216,6 +217,13 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
                 .get("/healthz")
                 .is_some_and(|page| page.starts_with("HTTP/1.1 200"))
         );
+        let open = |running: &Running| running.metric("kms_log_open");
+        assert_eq!(open(&running), Some(0.0));
+        assert_eq!(
+            running.metric("kms_log_last_read_timestamp_seconds"),
+            Some(0.0),
+            "a look that fails is none"
+        );
         if pipe {
             std::fs::remove_file(pod.log()).expect("a removal");
         } else {
@@ -224,6 +232,7 @@ fn a_log_that_is_no_file_is_told_and_never_opened() {
         let before = slack.told().len();
         activate(&pod.log(), 1);
         slack.wait_for(before + 1);
+        assert_eq!(open(&running), Some(1.0));
         let (code, _, err) = running.stop();
         assert_eq!(code, Some(0));
         assert_eq!(err.matches("not a regular file").count(), 1, "{err}");
@@ -329,6 +338,25 @@ fn a_flood_of_connections_is_counted_to_the_last() {
         is(count, 1_904.0)
     });
     running.stop();
+}
+
+#[test]
+fn an_outbox_that_overflows_says_when() {
+    let slack = FakeSlack::start(&[]);
+    slack.answer(Answer::Say(503, "Retry-After: 3000\r\n", ""));
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    let lines: String = (0..1_005)
+        .flat_map(activation)
+        .map(|line| format!("{}{line}\n", stamp()))
+        .collect();
+    std::fs::write(pod.log(), lines).expect("the log");
+    running.wait_metric("kms_slack_posts_total{result=\"dropped\"}", |count| {
+        count > 3.5
+    });
+    let at = running.metric("kms_slack_last_dropped_timestamp_seconds");
+    assert!(at.is_some_and(|at| at > 1.7e9), "{at:?}");
+    running.kill();
 }
 
 #[test]

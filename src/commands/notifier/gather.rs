@@ -10,8 +10,8 @@ use crate::commands::context::{Context, interrupted};
 use crate::commands::verify::inside::{self, known};
 use crate::domain::cluster::{Event, Names, Pod, Service};
 use crate::domain::echo::{Told, stamped};
-use crate::domain::hops::Known;
-use crate::domain::pipeline::{Evidence, PodEvidence, Reading};
+use crate::domain::hops::{Known, Trouble};
+use crate::domain::pipeline::{Evidence, NoPage, PodEvidence, Reading};
 use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};
 use crate::kubectl::{Kubectl, KubectlError};
@@ -41,12 +41,25 @@ impl Wish {
     };
 }
 
+/// A pod that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// What Kubernetes says about it; `None` where only endpoints tell of it.
+    pub pod: Option<Pod>,
+    /// Whether it is ready.
+    pub ready: Option<bool>,
+}
+
 /// What came back.
 pub struct Gathered {
     /// When.
     pub now: Timestamp,
     /// The pods.
     pub pods: Known<Vec<PodEvidence>>,
+    /// Why they could not be listed, where endpoints told their names.
+    pub unlisted: Option<Trouble>,
     /// The Service.
     pub service: Known<Service>,
     /// Events about pods.
@@ -60,6 +73,7 @@ impl Gathered {
             names,
             now: self.now,
             pods: self.pods,
+            unlisted: self.unlisted,
             service: self.service,
             events: self.events,
         }
@@ -89,11 +103,12 @@ pub async fn uninterrupted<T>(
     answered
 }
 
-/// Lists the pods; where that is forbidden, their names may still be read from the endpoints of the Service.
+/// Lists the pods; where that is forbidden, their names, and whether they are ready, may still be read from the endpoints
+/// of the Service.
 pub async fn pods(
     context: &Context,
     kubectl: &Kubectl,
-) -> Result<(Vec<(String, Option<Pod>)>, Option<KubectlError>), KubectlError> {
+) -> Result<(Vec<Found>, Option<KubectlError>), KubectlError> {
     let (namespace, names) = (
         context.settings.cluster.namespace.as_str(),
         &context.settings.cluster.names,
@@ -101,7 +116,11 @@ pub async fn pods(
     let denied = match kubectl.pods(namespace, names).await {
         Ok(list) => {
             let pods = list.items.into_iter();
-            let named = pods.map(|pod| (pod.metadata.name.clone(), Some(pod)));
+            let named = pods.map(|pod| Found {
+                name: pod.metadata.name.clone(),
+                ready: Some(pod.is_ready()),
+                pod: Some(pod),
+            });
             return Ok((named.take(MOST_PODS).collect(), None));
         }
         Err(error @ KubectlError::Forbidden { .. }) => error,
@@ -109,14 +128,18 @@ pub async fn pods(
     };
     let slices = kubectl.endpoints(namespace, names).await;
     let slices = slices.map(|list| list.items).unwrap_or_default();
-    let mut found: Vec<(String, Option<Pod>)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let endpoints = slices.into_iter().filter_map(|slice| slice.endpoints);
     for endpoint in endpoints.flatten() {
         if let Some(target) = endpoint.target_ref.filter(|target| target.kind == "Pod")
             && found.len() < MOST_PODS
-            && !found.iter().any(|(name, _)| *name == target.name)
+            && !found.iter().any(|pod| pod.name == target.name)
         {
-            found.push((target.name, None));
+            found.push(Found {
+                name: target.name,
+                pod: None,
+                ready: endpoint.conditions.ready,
+            });
         }
     }
     Ok((found, Some(denied)))
@@ -145,30 +168,28 @@ pub async fn gather(
         let (pods, denied) = pods(context, kubectl).await?;
         let asked = pods
             .into_iter()
-            .map(|(name, pod)| one(context, kubectl, name, pod, wish));
+            .map(|found| one(context, kubectl, found, wish));
         let pods = all(asked.collect()).await;
-        Ok(match denied {
-            Some(error) if pods.is_empty() => known(Err(error)),
-            _ => Ok(pods),
+        let unlisted = known(denied.map_or(Ok(()), Err)).err();
+        Ok(match unlisted {
+            Some(trouble) if pods.is_empty() => (Err(trouble), None),
+            unlisted => (Ok(pods), unlisted),
         })
     };
-    let (pods, (service, events)) = tokio::join!(inside, around);
+    let (inside, (service, events)) = tokio::join!(inside, around);
+    let (pods, unlisted) = inside?;
     Ok(Gathered {
         now: context.clock.now(),
-        pods: pods?,
+        pods,
+        unlisted,
         service,
         events,
     })
 }
 
 /// Asks one pod.
-async fn one(
-    context: &Context,
-    kubectl: &Kubectl,
-    name: String,
-    pod: Option<Pod>,
-    wish: Wish,
-) -> PodEvidence {
+async fn one(context: &Context, kubectl: &Kubectl, found: Found, wish: Wish) -> PodEvidence {
+    let Found { name, pod, ready } = found;
     let cluster = &context.settings.cluster;
     let port = pod.as_ref().map_or_else(
         || Pod::default().metrics_port(""),
@@ -190,10 +211,15 @@ async fn one(
     let (numbers, log) = tokio::join!(numbers, output(context, kubectl, &name, restarts, wish));
     PodEvidence {
         log: known(log),
-        silent: matches!(numbers.0, Err(KubectlError::PodSilent { .. })),
+        no_page: numbers.0.as_ref().err().map(|error| match error {
+            KubectlError::Forbidden { .. } => NoPage::Forbidden,
+            KubectlError::PodSilent { .. } => NoPage::Silent,
+            _ => NoPage::Unanswered,
+        }),
         first: known(numbers.0),
         second: numbers.1,
         pod,
+        ready,
         name,
     }
 }

@@ -10,14 +10,14 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::gather;
+use super::gather::{self, Found};
 use crate::commands::context::{Context, interrupted};
 use crate::domain::classify::Source;
 use crate::domain::echo::Filter;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};
-use crate::kubectl::{Kubectl, KubectlError, Stream};
+use crate::kubectl::{Kubectl, KubectlError, LeftOut, Stream};
 use crate::settings::notifier::Notifier;
 use crate::settings::values;
 use crate::terminal::Mode;
@@ -179,10 +179,10 @@ async fn once(
         gather::uninterrupted(context, gather::pods(context, &followed.kubectl)).await?;
     let mut entries: VecDeque<Entry> = VecDeque::new();
     let mut left_out = 0_u64;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut long) = (Vec::new(), Vec::new());
     let mut trouble: Option<Failure> = None;
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
-    for (name, pod) in &pods {
+    for Found { name, pod, .. } in &pods {
         let restarts = pod
             .as_ref()
             .and_then(|pod| pod.container(&followed.container))
@@ -205,15 +205,15 @@ async fn once(
             };
             let work = drain(context, followed, name, *previous, take);
             // What ran before a restart may be gone.
-            if let Err(error) = gather::uninterrupted(context, async { Ok(work.await) }).await?
-                && !previous
-            {
-                let failure = explain(error, arguments.server);
-                warnings.push(Warning::new(
-                    "pod-unread",
-                    format!("{name}: {}", failure.message),
-                ));
-                trouble.get_or_insert(failure);
+            match gather::uninterrupted(context, async { Ok(work.await) }).await? {
+                Ok(left_out) => long.extend(too_long(name, left_out)),
+                Err(error) if !previous => {
+                    let failure = explain(error, followed);
+                    let text = format!("{name}: {}", failure.message);
+                    warnings.push(Warning::new("pod-unread", text));
+                    trouble.get_or_insert(failure);
+                }
+                Err(_) => {}
             }
         }
     }
@@ -222,10 +222,17 @@ async fn once(
     }
     let cut = arguments.server && arguments.since.is_some();
     let full = cut && read.values().any(|count| *count >= MOST_LINES);
+    warnings.extend(long);
     warnings.extend(older(left_out, full));
-    let names: Vec<String> = pods.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
     let empty = nothing(&names, arguments, &context.settings.cluster.names.selector);
     printer.finish(&names, entries.into(), warnings, empty)
+}
+
+/// Tells of lines of a pod that were too long to be held.
+fn too_long(pod: &str, left_out: LeftOut) -> Option<Warning> {
+    let note = left_out.note()?;
+    Some(Warning::new("line-left-out", format!("{pod}: {note}.")))
 }
 
 /// Tells what is older than what is shown.
@@ -260,21 +267,21 @@ fn nothing(pods: &[String], arguments: &Args, selector: &str) -> String {
     format!("There is nothing of that kind.{hint}")
 }
 
-/// Reads one container to the end of what there is.
+/// Reads one container to the end of what there is; returns what was too long to be read.
 async fn drain(
     context: &Context,
     followed: &Followed,
     pod: &str,
     previous: bool,
     mut take: impl FnMut(&[u8]),
-) -> std::result::Result<(), KubectlError> {
+) -> std::result::Result<LeftOut, KubectlError> {
     let mut stream = open(&followed.kubectl, followed, pod, previous)?;
     let patience = context.settings.cluster.timeout;
     loop {
         match tokio::time::timeout(patience, stream.next()).await {
             Ok(line) => match line? {
                 Some(line) => take(&line),
-                None => return Ok(()),
+                None => return Ok(stream.left_out()),
             },
             Err(_) => {
                 return Err(KubectlError::TimedOut {
@@ -307,8 +314,12 @@ fn open(
     kubectl.stream_output(&place, part, false)
 }
 
-/// Turns kubectl's error into a failure that says which right is missing.
-fn explain(error: KubectlError, server: bool) -> Failure {
+/// Turns kubectl's error into a failure that says which right is missing, or which container.
+fn explain(error: KubectlError, followed: &Followed) -> Failure {
+    let server = followed.file.is_some();
+    if matches!(error, KubectlError::NoContainer { .. }) {
+        return followed.without_container();
+    }
     let forbidden = matches!(error, KubectlError::Forbidden { .. });
     let failure = Failure::from(error);
     match (forbidden, server) {

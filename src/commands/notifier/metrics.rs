@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::gather;
+use super::gather::{self, Found};
 use crate::commands::context::Context;
 use crate::commands::watch::{self, Watch};
 use crate::domain::blocked::age;
@@ -84,9 +84,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         .show(&build(context, &look, before.as_ref())?)
 }
 
-async fn look(context: &Context, kubectl: &Kubectl, pods: &[(String, Option<Pod>)]) -> Look {
+async fn look(context: &Context, kubectl: &Kubectl, pods: &[Found]) -> Look {
     let notifier = &context.settings.cluster.names.notifier;
-    let asked = pods.iter().map(|(name, pod)| async move {
+    let asked = pods.iter().map(|found| async move {
+        let Found { name, pod, .. } = found;
         let port = pod.as_ref().map_or_else(
             || Pod::default().metrics_port(""),
             |pod| pod.metrics_port(notifier),

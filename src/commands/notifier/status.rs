@@ -8,7 +8,7 @@ use crate::commands::verify;
 use crate::domain::blocked::age;
 use crate::domain::echo::Held;
 use crate::domain::findings::Outcome;
-use crate::domain::pipeline::{ContainerReport, Health, PodReport, Report, judge};
+use crate::domain::pipeline::{ContainerReport, Health, PodReport, Report, judge, waits};
 use crate::error::{Failure, Kind, Result};
 use crate::terminal::human::{bytes, count, span};
 use crate::terminal::{Human, Tone, View};
@@ -180,11 +180,7 @@ fn slack_line(human: &mut Human, report: &Report, now: Timestamp) {
     let Some(waiting) = report.outbox else {
         return;
     };
-    let waits = match waiting {
-        0 => "nothing waits".to_owned(),
-        1 => "1 message waits".to_owned(),
-        count => format!("{count} messages wait"),
-    };
+    let waits = waits(waiting);
     let last = match report.last_post {
         Some(at) => format!("last message {}", ago(at, now)),
         None => "no message yet".to_owned(),
@@ -278,7 +274,7 @@ pub fn held_text(held: &Held) -> String {
         .map(|(times, of)| format!("{} {of}", count(times)))
         .collect();
     let mut text = format!(
-        "{} activations ({}) by {} {clients}; {} told, {} held back as repeats",
+        "{} activations ({}) by {} {clients}; {} for Slack, {} held back as repeats",
         count(held.activations),
         classes.join(", "),
         count(held.clients),

@@ -100,25 +100,20 @@ pub(super) fn warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
         .filter(|event| event.kind == "Warning" && ours(&event.involved_object.name))
         .collect();
     told.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp));
-    let suffering = |name: &str| {
-        let pods = evidence
-            .pods
-            .as_ref()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let pod = pods.iter().find(|pod| pod.name == name);
-        pod.and_then(|pod| pod.pod.as_ref())
-            .is_some_and(|pod| !pod.is_ready())
+    let ready = |name: &str| {
+        let pods = evidence.pods.as_ref().ok()?;
+        pods.iter().find(|pod| pod.name == name)?.ready
     };
     for event in told.into_iter().take(MOST) {
         // What a pod went through before it became ready is of no interest any more.
         let fresh = event
             .last_timestamp
             .is_some_and(|at| evidence.now.duration_since(at) < FRESH);
-        let outcome = if fresh || suffering(&event.involved_object.name) {
-            Outcome::Wrong
-        } else {
-            Outcome::Ok
+        let outcome = match ready(&event.involved_object.name) {
+            _ if fresh => Outcome::Wrong,
+            Some(true) => Outcome::Ok,
+            Some(false) => Outcome::Wrong,
+            None => Outcome::Unknown,
         };
         let at = event
             .last_timestamp

@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Evidence, Numbers, PodEvidence, Reading};
+use crate::domain::echo::Happening;
 use crate::domain::findings::Finding;
 use crate::domain::vlmcsd::log::IDLE_SECONDS;
 
@@ -15,6 +16,8 @@ const LAG_BYTES: u64 = 1 << 20;
 const LAG_SECONDS: u64 = 60;
 /// How long a message may wait while Slack takes none.
 const WAITING: SignedDuration = SignedDuration::from_secs(120);
+/// How long a full outbox is told as something wrong; as long as its alert fires.
+const DROPPED: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
     match (numbers.lag_bytes?, numbers.last_line) {
@@ -22,6 +25,45 @@ pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
         (_, Some(line)) => u64::try_from(now.duration_since(line).as_secs()).ok(),
         (_, None) => None,
     }
+}
+
+/// Judges a log that cannot be read; returns the words for it. One that does not exist yet is looked at and is silent.
+pub(super) fn unreadable(
+    evidence: &PodEvidence,
+    reading: &Reading,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let latest = evidence.second.as_ref().unwrap_or(reading);
+    if latest.numbers.log_open != Some(false) {
+        return None;
+    }
+    let looks = latest.numbers.last_read.is_some_and(|last| {
+        if evidence.second.is_some() {
+            Some(last) > reading.numbers.last_read
+        } else {
+            latest.at.duration_since(last) <= SILENCE
+        }
+    });
+    if looks {
+        return None;
+    }
+    // The notifier's own words, said once when it began.
+    let told = evidence.log.iter().flatten();
+    let words = told.filter_map(|told| {
+        let text = told
+            .text
+            .as_deref()
+            .filter(|_| told.event == Happening::Note)?;
+        let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
+        own.then_some((told.at, text))
+    });
+    let words = words.max_by_key(|(at, _)| *at);
+    findings.push(Finding::wrong(
+        "log",
+        words.map_or("The notifier cannot read the log.", |(_, text)| text),
+        "notifier.log must name the server's log, a file that the notifier's account may read on a volume that both containers mount. `kmsctl notifier logs` has the notifier's words.",
+    ));
+    Some("it runs, and cannot read the log".to_owned())
 }
 
 pub(super) fn lag(
@@ -54,16 +96,14 @@ pub(super) fn outbox(
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     let waiting = latest.numbers.outbox?;
+    let words = waits(waiting);
     let stays = waiting > 0 && before.outbox.is_some_and(|before| before > 0);
     let old = latest
         .numbers
         .last_post
         .is_none_or(|at| latest.at.duration_since(at) > WAITING);
     if !(stays && old) {
-        let text = match waiting {
-            0 => "Nothing waits for Slack.".to_owned(),
-            count => format!("{count} messages wait for Slack."),
-        };
+        let text = format!("For Slack {words}.");
         findings.push(Finding::ok("outbox", text));
         return None;
     }
@@ -73,32 +113,79 @@ pub(super) fn outbox(
     );
     findings.push(Finding::wrong(
         "outbox",
-        format!("{waiting} messages wait, and Slack takes none ({since})."),
+        format!("{words}, and Slack takes none ({since})."),
         "`kmsctl notifier logs` tells what Slack answers; can the pod reach hooks.slack.com? They are kept, also through a restart.",
     ));
-    Some(format!("{waiting} messages wait for Slack"))
+    Some(format!("{words} for Slack"))
 }
 
-pub(super) fn posts(numbers: &Numbers, findings: &mut Vec<Finding>) {
+/// Renders how many messages wait.
+pub fn waits(count: u64) -> String {
+    match count {
+        0 => "nothing waits".to_owned(),
+        1 => "1 message waits".to_owned(),
+        count => format!("{count} messages wait"),
+    }
+}
+
+/// Judges whether there is anybody to tell; returns the words for it.
+pub(super) fn webhook(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<String> {
+    // A notifier that does not tell may have one.
+    if numbers.configured != Some(false) {
+        return None;
+    }
+    findings.push(Finding::wrong(
+        "webhook",
+        "The notifier has no webhook: it counts, and tells nobody.",
+        "Give it notifier.webhook_file or SLACK_WEBHOOK_URL; `kmsctl notifier manifest` has the Secret and where it is mounted.",
+    ));
+    Some("nobody is told, as there is no webhook".to_owned())
+}
+
+/// Judges what became of the messages: of what went wrong since the start only what is not over yet.
+pub(super) fn posts(latest: &Reading, findings: &mut Vec<Finding>) -> Option<String> {
+    let numbers = &latest.numbers;
     let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
+    let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
     if dropped > 0 {
-        findings.push(Finding::wrong(
-            "posts",
-            format!("{dropped} activations were never told, as the outbox was full."),
-            "`kmsctl notifier logs --activations` still names them.",
-        ));
-    } else if refused > 0 && taken == 0 {
-        findings.push(Finding::wrong(
-            "posts",
-            format!("Slack refused all of {refused} messages for good."),
-            "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer.",
-        ));
-    } else if refused > 0 {
+        let text = format!("{dropped} activations were never told, as the outbox was full");
+        // A notifier that does not tell when counts for ever.
+        let lasts = numbers
+            .last_drop
+            .is_none_or(|at| since_taken(at) || latest.at.duration_since(at) < DROPPED);
+        let when = numbers
+            .last_drop
+            .map(|at| format!(", the last time at {at}"));
+        let text = format!("{text}{}.", when.unwrap_or_default());
+        findings.push(if lasts {
+            let fix = "`kmsctl notifier logs --activations` still names them.";
+            Finding::wrong("posts", text, fix)
+        } else {
+            Finding::ok("posts", text)
+        });
+    }
+    if refused == 0 {
+        return None;
+    }
+    let refuses = numbers.last_refusal.map_or(taken == 0, since_taken);
+    if !refuses {
         findings.push(Finding::ok(
             "posts",
             format!("Slack took {taken} messages and refused {refused} for good."),
         ));
+        return None;
     }
+    let when = numbers.last_refusal.map(|at| format!(" at {at}"));
+    let times = if refused == 1 { "message" } else { "messages" };
+    findings.push(Finding::wrong(
+        "posts",
+        format!(
+            "Slack refused the last message{} for good, {refused} {times} since the start.",
+            when.unwrap_or_default()
+        ),
+        "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer. The messages are lost, the next one is tried.",
+    ));
+    Some("Slack refuses its messages".to_owned())
 }
 
 pub(super) fn unparsed(numbers: &Numbers, findings: &mut Vec<Finding>) {

@@ -3,9 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::around::{client_addresses, warnings};
-use super::checks::{SILENCE, lag, lag_seconds, outbox, posts, silence, unparsed};
+use super::checks::{
+    SILENCE, lag, lag_seconds, outbox, posts, silence, unparsed, unreadable, waits, webhook,
+};
 use super::{
-    Activations, ContainerReport, Evidence, Health, Numbers, PodEvidence, PodReport, Rates,
+    Activations, ContainerReport, Evidence, Health, NoPage, Numbers, PodEvidence, PodReport, Rates,
     Reading, Report,
 };
 use crate::domain::echo::Held;
@@ -24,6 +26,9 @@ pub fn judge(evidence: &Evidence) -> Report {
             &[]
         }
     };
+    if let Some(trouble) = &evidence.unlisted {
+        findings.push(trouble.finding("pods"));
+    }
     let mut why = Vec::new();
     let reports: Vec<PodReport> = pods
         .iter()
@@ -111,7 +116,7 @@ fn report_of(evidence: &PodEvidence, all: &Evidence, health: Health) -> PodRepor
         name: evidence.name.clone(),
         node: pod.and_then(|pod| pod.spec.node_name.clone()),
         phase: pod.map(|pod| pod.status.phase.clone()),
-        ready: pod.map(super::Pod::is_ready),
+        ready: evidence.ready,
         notifier: container(&all.names.notifier),
         server: container(&all.names.server),
         version: evidence
@@ -143,15 +148,31 @@ fn health_of(
     let reading = match &evidence.first {
         Ok(reading) => reading,
         Err(trouble) => {
-            findings.push(if evidence.silent {
-                let text = format!(
-                    "The container runs, and nobody answers on its metrics port: {}.",
-                    trouble.why
-                );
-                Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
-            } else {
-                trouble.finding("metrics")
-            });
+            let name = &evidence.name;
+            let finding = match evidence.no_page {
+                Some(NoPage::Forbidden) => trouble.finding("metrics"),
+                Some(NoPage::Silent) => {
+                    let text = format!(
+                        "The container runs, and nobody answers on its metrics port: {}.",
+                        trouble.why
+                    );
+                    Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
+                }
+                // What it printed says nothing about now: a process that hangs had printed something, too.
+                Some(NoPage::Unanswered) | None => {
+                    let text = format!(
+                        "The metrics page of {name} does not answer: {}.",
+                        trouble.why
+                    );
+                    let fix = format!(
+                        "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {name}` starts it anew, and it goes on from its checkpoint."
+                    );
+                    findings.push(Finding::unknown("metrics", text).fix(fix));
+                    let why = "its metrics page does not answer";
+                    return (Health::Unknown, why.to_owned());
+                }
+            };
+            findings.push(finding);
             return by_output(heard, all.now, "its metrics page cannot be read");
         }
     };
@@ -168,6 +189,9 @@ fn by_page(
 ) -> (Health, String) {
     let latest = evidence.second.as_ref().unwrap_or(reading);
     let numbers = &latest.numbers;
+    if let Some(why) = unreadable(evidence, reading, findings) {
+        return (Health::Behind, why);
+    }
     let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
         let (health, why) = by_output(heard, all.now, "its metrics do not tell whether it reads");
         findings.push(Finding::unknown(
@@ -196,16 +220,20 @@ fn by_page(
         lag(&reading.numbers, latest, all.now, findings),
         outbox(&reading.numbers, latest, findings),
     ];
-    posts(numbers, findings);
+    let unheard = [webhook(numbers, findings), posts(latest, findings)];
     unparsed(numbers, findings);
     let silent = silence(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
         return (Health::Behind, why);
     }
-    silent.map_or_else(
-        || (Health::Ok, "it reads the log, and nothing waits".to_owned()),
-        |why| (Health::Idle, why),
-    )
+    if let Some(why) = silent {
+        return (Health::Idle, why);
+    }
+    let mut unheard = unheard.into_iter().flatten();
+    let slack = unheard
+        .next()
+        .unwrap_or_else(|| waits(numbers.outbox.unwrap_or_default()));
+    (Health::Ok, format!("it reads the log, and {slack}"))
 }
 
 /// Judges by its output alone, where the page cannot tell.
@@ -233,7 +261,17 @@ fn containers(
     all: &Evidence,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
-    let pod = evidence.pod.as_ref()?;
+    let Some(pod) = evidence.pod.as_ref() else {
+        if evidence.ready == Some(false) {
+            let name = &evidence.name;
+            findings.push(Finding::wrong(
+                "container",
+                format!("{name} is not ready, by the endpoints of the Service."),
+                format!("Which container, and why: `kubectl describe pod {name}`, by somebody who may get pods."),
+            ));
+        }
+        return None;
+    };
     for name in [&all.names.server, &all.names.notifier] {
         let Some(status) = pod.container(name) else {
             continue;

@@ -35,14 +35,22 @@ pub struct Numbers {
     pub version: Option<String>,
     /// Bytes of the log not read.
     pub lag_bytes: Option<u64>,
+    /// Whether the log is open and can be read.
+    pub log_open: Option<bool>,
     /// When the loop looked at the log last.
     pub last_read: Option<Timestamp>,
     /// Stamp of the last line.
     pub last_line: Option<Timestamp>,
     /// Messages that wait.
     pub outbox: Option<u64>,
+    /// Whether there is a webhook at all.
+    pub configured: Option<bool>,
     /// When Slack took the last one.
     pub last_post: Option<Timestamp>,
+    /// When Slack refused one for good the last time; later than `last_post` while it took none since.
+    pub last_refusal: Option<Timestamp>,
+    /// When the outbox had no room the last time.
+    pub last_drop: Option<Timestamp>,
     /// Tries to post by what became of them.
     pub posts: BTreeMap<String, u64>,
     /// Activations outside the window.
@@ -85,10 +93,14 @@ impl Numbers {
                 .of("kms_notifier_build_info")
                 .find_map(|sample| sample.label("version").map(str::to_owned)),
             lag_bytes: count("kms_log_read_lag_bytes"),
+            log_open: count("kms_log_open").map(|one| one > 0),
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
             outbox: count("kms_slack_queue_length"),
+            configured: count("kms_slack_configured").map(|one| one > 0),
             last_post: time("kms_slack_last_success_timestamp_seconds"),
+            last_refusal: time("kms_slack_last_rejected_timestamp_seconds"),
+            last_drop: time("kms_slack_last_dropped_timestamp_seconds"),
             posts: labelled("kms_slack_posts_total", "result"),
             activations: or_none(count("kms_activations_total")),
             held_back: or_none(count("kms_activations_dedup_skipped_total")),
@@ -126,6 +138,8 @@ impl Numbers {
             total.last_read = total.last_read.max(one.last_read);
             total.last_line = total.last_line.max(one.last_line);
             total.last_post = total.last_post.max(one.last_post);
+            total.last_refusal = total.last_refusal.max(one.last_refusal);
+            total.last_drop = total.last_drop.max(one.last_drop);
             total.last_activation = total.last_activation.max(one.last_activation);
             total.version = total.version.or_else(|| one.version.clone());
             for (result, count) in &one.posts {

@@ -63,8 +63,9 @@ fn healthy() -> PodEvidence {
     PodEvidence {
         name: "kms-1".into(),
         pod: Some(pod()),
+        ready: Some(true),
         first: Ok(page(0, &[])),
-        silent: false,
+        no_page: None,
         second: Some(page(2, &[])),
         log: Ok(Vec::new()),
     }
@@ -77,6 +78,7 @@ fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
         names: &names(),
         now: now() + jiff::SignedDuration::from_secs(2),
         pods,
+        unlisted: None,
         service: Ok(service),
         events: Ok(Vec::new()),
     })
@@ -196,26 +198,119 @@ fn behind_the_log_and_behind_slack() {
         (stuck.health, wrong(&stuck)),
         (Health::Behind, vec!["outbox"])
     );
+    let one = [("kms_slack_queue_length", 1)];
+    assert_eq!(with(&one).why, "1 message waits for Slack");
     let moving = [
-        ("kms_slack_queue_length", 3),
+        ("kms_slack_queue_length", 1),
         (
             "kms_slack_last_success_timestamp_seconds",
             now().as_second() - 2,
         ),
     ];
-    assert_eq!(with(&moving).health, Health::Ok);
-    let refused = with(&[
-        ("kms_slack_posts_total{result=\"ok\"}", 0),
-        ("kms_slack_posts_total{result=\"rejected\"}", 2),
-    ]);
-    assert_eq!(wrong(&refused), ["posts"]);
-    assert_eq!(
-        wrong(&with(&[("kms_slack_posts_total{result=\"dropped\"}", 1)])),
-        ["posts"]
-    );
+    let moving = with(&moving);
+    assert_eq!(moving.health, Health::Ok);
+    assert_eq!(moving.why, "it reads the log, and 1 message waits");
     assert_eq!(
         wrong(&with(&[("kms_log_unparsed_lines_total", 900)])),
         ["unparsed"]
+    );
+}
+
+#[test]
+fn a_notifier_without_a_webhook_is_not_well() {
+    let report = with(&[("kms_slack_configured", 0)]);
+    assert_eq!(
+        (report.health, wrong(&report)),
+        (Health::Ok, vec!["webhook"])
+    );
+    assert!(report.why.contains("no webhook"), "{}", report.why);
+    assert_eq!(report.outcome(), Outcome::Wrong);
+    assert!(wrong(&with(&[("kms_slack_configured", 1)])).is_empty());
+}
+
+#[test]
+fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
+    let ago = |seconds: i64| now().as_second() - seconds;
+    let told = |taken: i64, refused: i64, dropped: i64| {
+        with(&[
+            ("kms_slack_last_success_timestamp_seconds", taken),
+            ("kms_slack_last_rejected_timestamp_seconds", refused),
+            ("kms_slack_last_dropped_timestamp_seconds", dropped),
+            (
+                "kms_slack_posts_total{result=\"rejected\"}",
+                i64::from(refused > 0),
+            ),
+            (
+                "kms_slack_posts_total{result=\"dropped\"}",
+                i64::from(dropped > 0),
+            ),
+        ])
+    };
+    // Revoked after it had worked for long, and before anything was taken.
+    for taken in [ago(7_200), 0] {
+        let report = told(taken, ago(60), 0);
+        assert_eq!(wrong(&report), ["posts"]);
+        assert!(report.why.contains("Slack refuses"), "{}", report.why);
+    }
+    assert!(wrong(&told(ago(30), ago(60), 0)).is_empty(), "renewed");
+    assert_eq!(wrong(&told(ago(7_200), 0, ago(7_100))), ["posts"]);
+    assert_eq!(wrong(&told(ago(30), 0, ago(60))), ["posts"], "just now");
+    assert!(wrong(&told(ago(7_000), 0, ago(7_100))).is_empty(), "over");
+    // An older notifier has counters only.
+    let refused = ("kms_slack_posts_total{result=\"rejected\"}", 2);
+    assert!(wrong(&with(&[refused])).is_empty());
+    let none = ("kms_slack_posts_total{result=\"ok\"}", 0);
+    assert_eq!(wrong(&with(&[refused, none])), ["posts"]);
+    let dropped = ("kms_slack_posts_total{result=\"dropped\"}", 1);
+    assert_eq!(wrong(&with(&[dropped])), ["posts"]);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
+    let note = |text: &str| Told {
+        at: Some(now()),
+        text: Some(text.into()),
+        ..Told::default()
+    };
+    let told = |first: i64, second: i64| {
+        let more = |last| {
+            [
+                ("kms_log_open", 0),
+                ("kms_log_last_read_timestamp_seconds", last),
+                ("kms_log_last_line_timestamp_seconds", 0),
+            ]
+        };
+        let pod = PodEvidence {
+            first: Ok(page(0, &more(first))),
+            second: Some(page(2, &more(second))),
+            log: Ok(vec![
+                note("The log /l cannot be read: it is not a regular file."),
+                note("Slack answers with HTTP 503."),
+            ]),
+            ..healthy()
+        };
+        judged(Ok(vec![pod]), "Local")
+    };
+    // Never read, and no longer read.
+    for last in [0, now().as_second() - 3] {
+        let report = told(last, last);
+        assert_eq!(
+            (report.health, wrong(&report)),
+            (Health::Behind, vec!["log"])
+        );
+        let finding = report
+            .findings
+            .iter()
+            .find(|finding| finding.check == "log");
+        assert_eq!(
+            finding.map(|finding| finding.evidence.as_str()),
+            Some("The log /l cannot be read: it is not a regular file.")
+        );
+    }
+    let report = told(now().as_second(), now().as_second() + 2);
+    assert_eq!(
+        (report.health, wrong(&report)),
+        (Health::Idle, vec!["lines"])
     );
 }
 
@@ -250,6 +345,7 @@ fn one_thing_forbidden_hides_nothing_else() {
     let denied = || Trouble::new("this login may not look at that");
     let mut blind = healthy();
     blind.first = Err(denied());
+    blind.no_page = Some(NoPage::Forbidden);
     blind.second = None;
     blind.log = Ok(vec![activation(Source::External, "203.0.113.9")]);
     let report = judged(Ok(vec![blind.clone()]), "Local");
@@ -258,18 +354,56 @@ fn one_thing_forbidden_hides_nothing_else() {
         report.last_hour.as_ref().map(|hour| hour.activations),
         Some(1)
     );
-    blind.silent = true;
+    blind.no_page = Some(NoPage::Silent);
     assert_eq!(
         wrong(&judged(Ok(vec![blind.clone()]), "Local")),
         ["metrics"]
     );
-    blind.silent = false;
+    blind.no_page = Some(NoPage::Unanswered);
+    let report = judged(Ok(vec![blind.clone()]), "Local");
+    assert_eq!((report.health, wrong(&report)), (Health::Unknown, vec![]));
+    blind.no_page = Some(NoPage::Forbidden);
     blind.log = Err(denied());
     let report = judged(Ok(vec![blind]), "Local");
     assert_eq!((report.health, wrong(&report)), (Health::Unknown, vec![]));
     let report = judged(Err(denied()), "Cluster");
     assert_eq!(report.health, Health::Unknown);
     assert_eq!(wrong(&report), ["client-addresses"]);
+}
+
+#[test]
+fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
+    let names = names();
+    let told = |ready: Option<bool>| {
+        let event = serde_json::json!({"type": "Warning", "reason": "BackOff", "message": "again",
+            "involvedObject": {"kind": "Pod", "name": "kms-1"}, "lastTimestamp": "2026-03-01T09:00:00Z"});
+        let pod = PodEvidence {
+            pod: None,
+            ready,
+            ..healthy()
+        };
+        let report = judge(&Evidence {
+            names: &names,
+            now: now(),
+            pods: Ok(vec![pod]),
+            unlisted: Some(Trouble::new("this login may not list pods in kms")),
+            service: Ok(Service::default()),
+            events: Ok(vec![serde_json::from_value(event).unwrap()]),
+        });
+        let of = |check: &str| {
+            let mut findings = report.findings.iter();
+            findings
+                .find(|finding| finding.check == check)
+                .map(|finding| finding.result)
+        };
+        assert_eq!(report.pods[0].ready, ready);
+        assert_eq!(of("pods"), Some(Outcome::Unknown), "the right is missing");
+        (of("container"), of("events"), report.outcome())
+    };
+    let (wrong, unknown) = (Some(Outcome::Wrong), Some(Outcome::Unknown));
+    assert_eq!(told(Some(false)), (wrong, wrong, Outcome::Wrong));
+    assert_eq!(told(None), (None, unknown, Outcome::Ok));
+    assert_eq!(told(Some(true)), (None, Some(Outcome::Ok), Outcome::Ok));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub struct Lines {
     discarding: bool,
     /// Lines thrown away for their length.
     pub giants: u64,
+    /// Bytes of the last of them, as far as they came.
+    pub giant: u64,
 }
 
 impl Lines {
@@ -23,6 +25,7 @@ impl Lines {
             start = end + 1;
             if self.discarding {
                 self.discarding = false;
+                self.giant += piece.len() as u64;
             } else if self.partial.is_empty() && piece.len() <= LONGEST {
                 each(piece);
             } else if self.partial.len() + piece.len() <= LONGEST {
@@ -30,6 +33,7 @@ impl Lines {
                 each(&self.partial);
             } else {
                 self.giants += 1;
+                self.giant = (self.partial.len() + piece.len()) as u64;
             }
             self.partial.clear();
         }
@@ -58,11 +62,13 @@ impl Lines {
     }
 
     fn keep(&mut self, rest: &[u8]) {
-        if self.discarding || rest.is_empty() {
+        if self.discarding {
+            self.giant += rest.len() as u64;
             return;
         }
         if self.partial.len() + rest.len() > LONGEST {
             self.giants += 1;
+            self.giant = (self.partial.len() + rest.len()) as u64;
             self.discarding = true;
             self.partial = Vec::new();
         } else {
@@ -93,6 +99,23 @@ mod tests {
         let mut whole = giant.clone();
         whole.extend_from_slice(b"\nb\n");
         assert_eq!(split(&[&whole]), (vec![b"b".to_vec()], 1));
+    }
+
+    #[test]
+    fn the_length_of_a_giant_is_known_however_it_comes() {
+        let mut giant = vec![b'x'; 3 * LONGEST];
+        giant.push(b'\n');
+        for cut in [1_000, LONGEST, LONGEST + 1, giant.len()] {
+            let mut lines = Lines::default();
+            for piece in [&b"a\n"[..], &giant, b"b\n"].concat().chunks(cut) {
+                lines.feed(piece, |_| {});
+            }
+            assert_eq!(
+                (lines.giants, lines.giant),
+                (1, 3 * LONGEST as u64),
+                "{cut}"
+            );
+        }
     }
 
     proptest! {

@@ -14,6 +14,7 @@ impl Metrics {
     pub(super) fn register(&mut self) {
         self.register_families();
         self.register_gauges();
+        self.register_gauges_of_slack();
         self.register_counters();
         self.register_constants();
         self.create();
@@ -76,14 +77,37 @@ impl Metrics {
             ),
             (
                 "kms_log_last_read_timestamp_seconds",
-                "Time of the last look at the log, failed ones included",
+                "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
                 &self.last_read,
+            ),
+            (
+                "kms_log_open",
+                "1 while the log is open; 0 where it does not exist yet or cannot be read",
+                &self.log_open,
             ),
             (
                 "kms_log_read_lag_bytes",
                 "Bytes of the log that are not read yet",
                 &self.lag,
             ),
+            (
+                "kms_open_connections",
+                "Connections that are open by the log",
+                &self.open,
+            ),
+            (
+                "kms_dedup_store_up",
+                "1 while the shared dedup window answers; 1 always where none is shared",
+                &self.window_up,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            self.registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn register_gauges_of_slack(&mut self) {
+        let gauges = [
             (
                 "kms_slack_queue_length",
                 "Activations that Slack was not told yet",
@@ -100,14 +124,14 @@ impl Metrics {
                 &self.configured,
             ),
             (
-                "kms_open_connections",
-                "Connections that are open by the log",
-                &self.open,
+                "kms_slack_last_rejected_timestamp_seconds",
+                "Time of the last message that Slack refused for good, 0 before the first; later than the last success while no message was taken since",
+                &self.last_rejected,
             ),
             (
-                "kms_dedup_store_up",
-                "1 while the shared dedup window answers; 1 always where none is shared",
-                &self.window_up,
+                "kms_slack_last_dropped_timestamp_seconds",
+                "Time at which the outbox last had no room for an activation, 0 before the first",
+                &self.last_dropped,
             ),
         ];
         for (name, help, gauge) in gauges {

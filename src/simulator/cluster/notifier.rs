@@ -73,7 +73,7 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
                 } else {
                     metrics.activation(name, "Licensed");
                     metrics.posted("ok");
-                    metrics.last_success.set(moment.at + 1);
+                    metrics.ended(true, moment.at + 1);
                 }
                 metrics.last_activation.set(moment.at);
             }
@@ -81,7 +81,7 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
         metrics.last_line.set(moment.at);
     }
     metrics.lines.inc_by(lines as u64);
-    metrics.beat(now.as_second(), true);
+    metrics.beat(now.as_second(), true, true);
     metrics.page(false)
 }
 

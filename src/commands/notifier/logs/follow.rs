@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Item;
-use crate::domain::cluster::Names;
+use crate::domain::cluster::{Container, Names};
 use crate::error::Failure;
 use crate::kubectl::{Kubectl, KubectlError};
 
@@ -36,6 +36,18 @@ pub(super) struct Followed {
     pub file: Option<(String, usize)>,
 }
 
+impl Followed {
+    /// Says that a pod lacks the container that is read.
+    pub(super) fn without_container(&self) -> Failure {
+        let key = match self.file {
+            Some(_) => "cluster.server_container",
+            None => "cluster.notifier_container",
+        };
+        let message = format!("The pod has no container {}.", self.container);
+        Failure::usage(message).hint(format!("Does {key} fit what is deployed?"))
+    }
+}
+
 /// Follows every pod until nobody listens any more.
 pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
@@ -57,6 +69,12 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
                 }
                 for pod in list.items {
                     let name = pod.metadata.name.clone();
+                    let wanted = |wanted: &Container| wanted.name == followed.container;
+                    if first && !pod.spec.containers.iter().any(wanted) {
+                        let failure = followed.without_container();
+                        let hint = failure.hints.join(" ");
+                        say(&listeners, &format!("{name}: {} {hint}", failure.message)).await;
+                    }
                     if pod.container(&followed.container).is_none() || !known.insert(name.clone()) {
                         continue;
                     }

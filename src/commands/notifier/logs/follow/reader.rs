@@ -172,6 +172,9 @@ impl Reader {
                 }
                 Err(_) => return Ok(false),
             };
+            if let Some(note) = stream.left_out().note() {
+                say(&self.listeners, &format!("{}: {note}.", self.name)).await;
+            }
             let Some(line) = line else { return Ok(true) };
             self.tries = 0;
             if !self.take(&line).await {
@@ -305,7 +308,7 @@ impl Reader {
     }
 
     fn explain(&self, error: KubectlError) -> Failure {
-        explain(error, self.followed.file.is_some())
+        explain(error, &self.followed)
     }
 }
 
