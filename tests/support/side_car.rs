@@ -1,4 +1,4 @@
-//! `kmsctl notifier run` as a process of its own, without a webhook, for tests of its pages.
+//! `kmsctl notifier run` as a process of its own, with a Slack that is never there, for tests of its pages.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,7 +35,9 @@ impl SideCar {
             .env_remove("KMSCTL_DEMO_NOW")
             .env("KMSCTL_NOTIFIER_LISTEN", address.to_string())
             .env("KMSCTL_NOTIFIER_STATE", home.join("state"))
-            .env("KMSCTL_NOTIFIER_LOG", &log);
+            .env("KMSCTL_NOTIFIER_LOG", &log)
+            // Nobody listens there. Without any webhook there would be no window.
+            .env("SLACK_WEBHOOK_URL", "http://127.0.0.1:1/hook");
         Self::spawn(command, address, &log)
     }
 
