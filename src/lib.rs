@@ -1,7 +1,7 @@
 //! kmsctl: the map of the house.
 //!
 //! ```text
-//! main → cli → commands → { firewall, inside, kubectl, simulator, terminal, settings }
+//! main → cli → commands → { procedure, firewall, inside, outside, kubectl, simulator, journal, terminal, settings }
 //!                   everything → domain → (std, serde, jiff, ipnet only)
 //! ```
 //!
@@ -9,6 +9,8 @@
 //! * [`settings`] — defaults < file < environment < flags; each value remembers where it came from.
 //! * [`commands`] — one file a group, its arguments beside its code. A read command lists its questions
 //!   ([`firewall::facts::Question`]), gets one reading for them, hands it to the domain and shows one view.
+//! * [`procedure`] — the one way in which anything is changed: read, plan, show, confirm, journal, apply, prove, report.
+//! * [`journal`] — the history on this machine: chained lines, on the disk before the firewall is touched.
 //! * [`domain`] — pure: pf's text ↔ values (`pf`), what config.xml says (`configured`), and every judgement:
 //!   `exposure`, `ratelimit`, `expiry`, `blocked`, `connections`, `overload`. No file, process, network or clock.
 //! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
@@ -21,6 +23,7 @@
 //! * [`terminal`] — streams, modes, tables, prompts, YAML; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
 //! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
+//! * [`plain_file`] — opens files of the operator's, and never waits for a pipe.
 //! * [`clock`] — the only place that asks for the time.
 //!
 //! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
