@@ -153,13 +153,15 @@ fn latency(url: &str, messages: &Receiver<Instant>) {
             .strftime("%Y-%m-%d %H:%M:%S")
             .to_string();
         let mut text = String::new();
+        // Closed, and of a machine of its own: one that stays open could as well have asked again.
         for line in [
             format!("IPv4 connection accepted: 203.0.113.{number}:50001."),
             "<<< Incoming KMS request".to_owned(),
             "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (W)".to_owned(),
-            "Workstation name                : PC".to_owned(),
+            format!("Workstation name                : PC-{number}"),
             "N count policy (minimum clients): 25".to_owned(),
             ">>> Sending response, ePID source = x".to_owned(),
+            format!("IPv4 connection closed: 203.0.113.{number}:50001."),
         ] {
             writeln!(text, "{stamp}: {line}").unwrap();
         }
