@@ -56,6 +56,8 @@ mod runbook;
 mod sshd_changes;
 #[path = "cli/sshd_faults.rs"]
 mod sshd_faults;
+#[path = "cli/sshd_proof.rs"]
+mod sshd_proof;
 #[path = "cli/states.rs"]
 mod states;
 #[path = "cli/status.rs"]

@@ -18,6 +18,8 @@ mod apply;
 mod apply_failures;
 #[path = "contract/apply_foreign.rs"]
 mod apply_foreign;
+#[path = "contract/apply_proof.rs"]
+mod apply_proof;
 #[path = "contract/apply_records.rs"]
 mod apply_records;
 #[path = "contract/apply_saved.rs"]

@@ -48,6 +48,8 @@ pub enum Question {
     Table,
     /// Which of these the overload table holds.
     Test(Vec<IpAddr>),
+    /// What pf's table of the service's alias holds.
+    AliasTable,
     /// Loaded filter rules with counters.
     Rules,
     /// Loaded translation rules with counters.
@@ -87,6 +89,8 @@ pub struct Reading {
     pub crontab: Fact<Vec<CronItem>>,
     /// The overload table.
     pub table: Fact<Vec<Entry>>,
+    /// What pf's table of the service's alias holds.
+    pub alias_table: Fact<Vec<Entry>>,
     /// The answers to [`Question::Test`].
     pub tested: Fact<Vec<Marked>>,
     /// Loaded filter rules.
@@ -244,7 +248,7 @@ impl Survey {
             unread: &mut reading.unread,
             more: &mut reading.more_unread,
         };
-        let table = &self.service.table;
+        let table = self.service.table.as_str();
         let checked = |reply: &Gathered, fine: &[i32]| check(reply, status, fine, program, table);
         match question {
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
@@ -257,6 +261,11 @@ impl Survey {
             Question::Table => {
                 reading.table =
                     checked(&reply, &[0]).and_then(|()| unread.kept(table::parse(&reply.stdout)));
+            }
+            Question::AliasTable => {
+                let alias = &self.service.alias;
+                reading.alias_table = check(&reply, status, &[0], program, alias)
+                    .and_then(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::Test(_) => {
                 reading.tested = checked(&reply, &[0, 2])
@@ -434,6 +443,7 @@ impl Reading {
             gateway: None,
             crontab: Err(FactError::NotAsked),
             table: Err(FactError::NotAsked),
+            alias_table: Err(FactError::NotAsked),
             tested: Err(FactError::NotAsked),
             rules: Err(FactError::NotAsked),
             translation: Err(FactError::NotAsked),

@@ -9,7 +9,7 @@ use super::{Carried, disproof, states};
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
 use crate::domain::configured::Configured;
-use crate::domain::exposure::{self, Exposure, Loaded};
+use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
 use crate::domain::plan::{Operation, Planned};
@@ -23,6 +23,7 @@ pub(super) const PROOF: &[Question] = &[
     Question::Rules,
     Question::Translation,
     Question::Info,
+    Question::AliasTable,
     Question::States(None),
     Question::Configured,
 ];
@@ -187,16 +188,7 @@ async fn judged(
     if !in_force {
         return carried;
     }
-    let problem = carried.reading.as_ref().and_then(|reading| {
-        let exposure = judge(context, reading)?;
-        disproof::of(
-            wanted.change,
-            wanted.plan.change.turns_exposure(),
-            &exposure,
-        )
-        .or_else(|| disproof::of_caps(&wanted.plan.change, &exposure))
-    });
-    if let Some(problem) = problem {
+    if let Some(problem) = disproved(context, wanted, carried.reading.as_ref()) {
         carried.finish.ended = Ended::Unverified;
         carried.finish.message = problem.clone();
         carried.failure = Some(
@@ -207,6 +199,27 @@ async fn judged(
         end_connections(context, session, before, &mut carried).await;
     }
     carried
+}
+
+/// Says what speaks against the change, and what could not be read that would: neither is proven.
+fn disproved(context: &Context, wanted: &Wanted<'_>, reading: Option<&Reading>) -> Option<String> {
+    let exposure = match reading.map(|reading| judge(context, reading)) {
+        Some(Ok(exposure)) => exposure,
+        Some(Err(why)) => return Some(unread(&why)),
+        None => return Some(unread("nothing was read afterwards.")),
+    };
+    let members = reading.map(|reading| &reading.alias_table);
+    disproof::of(
+        wanted.change,
+        wanted.plan.change.turns_exposure(),
+        &exposure,
+    )
+    .or_else(|| disproof::of_caps(&wanted.plan.change, &exposure))
+    .or_else(|| disproof::of_alias(&exposure, members?))
+}
+
+fn unread(why: &str) -> String {
+    format!("The firewall says that it is done, but what pf runs could not be read back: {why}")
 }
 
 /// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
@@ -247,7 +260,7 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
                 Failure::new(Kind::Unproven, &message)
                     .hint("See what is in force: kmsctl expose show")
                     .hint(format!(
-                        "The firewall goes on with it; ask it how it ended: kmsctl history {}",
+                        "Where the firewall goes on with it, ask it how it ended: kmsctl history {}",
                         outcome.id
                     )),
             ),
@@ -275,14 +288,29 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
     }
 }
 
-pub(super) fn judge(context: &Context, reading: &Reading) -> Option<Exposure> {
+/// Judges what was read after a change, no laxer than the look before it: where the rules, pf's status or the
+/// configuration were not read, or not whole, it says why nothing is known.
+pub(super) fn judge(context: &Context, reading: &Reading) -> std::result::Result<Exposure, String> {
+    let sentence = |error: &FactError| format!("{error}.");
+    let filter = reading.rules.as_ref().map_err(sentence)?;
+    match Completeness::of(filter) {
+        Completeness::Complete | Completeness::Foreign => {}
+        Completeness::Empty => return Err("pf shows no rule at all.".to_owned()),
+        Completeness::Cut | Completeness::Gap => {
+            return Err("the list of rules is cut short or has gaps.".to_owned());
+        }
+    }
     let loaded = Loaded {
-        filter: reading.rules.as_ref().ok()?,
-        nat: reading.translation.as_ref().ok()?,
-        enabled: reading.info.as_ref().is_ok_and(|info| info.enabled),
+        filter,
+        nat: reading.translation.as_ref().map_err(sentence)?,
+        enabled: reading.info.as_ref().map_err(sentence)?.enabled,
     };
-    Some(exposure::judge(
-        reading.configured.as_ref().ok(),
+    if !loaded.enabled {
+        return Err("pf is switched off on this firewall.".to_owned());
+    }
+    let configured = reading.configured.as_ref().map_err(sentence)?;
+    Ok(exposure::judge(
+        Some(configured),
         loaded,
         &context.settings.service,
     ))
@@ -345,12 +373,19 @@ fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
     plan_labels(rules.unwrap_or_default(), tracker)
 }
 
+/// Says that connections are left. That something else is not proven either stays in the first place.
 fn unended(carried: &mut Carried, why: &str) {
-    let message = format!("The exposure is closed, but not all connections were ended: {why}");
+    const NEXT: &str = "End them: kmsctl states kill --all";
+    carried.failure = Some(match carried.failure.take() {
+        Some(failure) => failure.hint(format!("Not all connections were ended: {why} {NEXT}")),
+        None => {
+            let message =
+                format!("The exposure is closed, but not all connections were ended: {why}");
+            carried.finish.message = message.clone();
+            Failure::new(Kind::Unproven, message).hint(NEXT)
+        }
+    });
     carried.finish.ended = Ended::Unverified;
-    carried.finish.message = message.clone();
-    carried.failure =
-        Some(Failure::new(Kind::Unproven, message).hint("End them: kmsctl states kill --all"));
 }
 
 #[cfg(test)]

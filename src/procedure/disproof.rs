@@ -1,12 +1,17 @@
 //! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
 //! path counts. Pure; the reading is `configure`'s work.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::domain::change::Change;
 use crate::domain::exposure::{Exposure, State};
+use crate::domain::pf::table::Entry;
 use crate::domain::plan::{Draft, Operation, rate_value};
 use crate::domain::ratelimit::Caps;
+use crate::firewall::facts::{Fact, FactError};
 
 /// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
 /// says that it turns.
@@ -75,6 +80,59 @@ pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
     Some(format!(
         "The rules are written, but pf runs {loaded}: {field} is not what the plan says."
     ))
+}
+
+/// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
+/// table else. Members that are names, ranges or other aliases are pfSense's to make addresses of.
+pub(super) fn of_alias(exposure: &Exposure, table: &Fact<Vec<Entry>>) -> Option<String> {
+    let alias = &exposure.alias;
+    if !exposure.nat.loaded && !exposure.filter.loaded {
+        return None;
+    }
+    let name = &alias.name;
+    let entries = match table {
+        Ok(entries) => entries,
+        // The rules name the address itself.
+        Err(FactError::NoTable { .. }) => return None,
+        Err(error) => {
+            return Some(format!(
+                "The rules are loaded, but pf's table of the alias {name} could not be read: {error}."
+            ));
+        }
+    };
+    let members: Vec<Option<IpNet>> = alias
+        .addresses
+        .iter()
+        .map(|member| network(member))
+        .collect();
+    let there = |net: &IpNet| {
+        entries
+            .iter()
+            .any(|entry| !entry.negated && entry.net == *net)
+    };
+    let missing = members.iter().flatten().find(|member| !there(member));
+    let more = entries
+        .iter()
+        .find(|entry| !members.contains(&Some(entry.net)));
+    let more = more.filter(|_| members.iter().all(Option::is_some));
+    match (missing, more) {
+        (Some(missing), _) => Some(format!(
+            "The rules are loaded, but pf's table of the alias {name} lacks {missing}."
+        )),
+        (None, Some(more)) => Some(format!(
+            "The rules are loaded, but pf's table of the alias {name} holds {}, which the configuration does not name.",
+            more.net
+        )),
+        (None, None) => None,
+    }
+}
+
+fn network(member: &str) -> Option<IpNet> {
+    let address = member.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| member.parse())
+        .ok()
+        .map(|net: IpNet| net.trunc())
 }
 
 #[cfg(test)]

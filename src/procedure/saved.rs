@@ -147,7 +147,7 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
             Ok(told::emptying(plan.change.clone(), entries))
         }
         Operation::StatesKill { .. } => {
-            let exposure = configure::judge(context, reading);
+            let exposure = configure::judge(context, reading).ok();
             let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
             let rules = reading.rules.as_ref().map(Vec::as_slice);
             let labels = plan::labels(rules.unwrap_or_default(), tracker);
@@ -156,8 +156,10 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
             Ok(plan.change.clone())
         }
         Operation::Configuration { .. } => {
-            let exposure = configure::judge(context, reading).ok_or_else(|| {
-                Failure::failed("The loaded rules could not be read; nothing was changed.")
+            let exposure = configure::judge(context, reading).map_err(|why| {
+                Failure::failed(format!(
+                    "What the firewall runs could not be read, so nothing was changed: {why}"
+                ))
             })?;
             let members = exposure.alias.members();
             let sources = tally(live, service, members.as_deref(), &[], |_| false);

@@ -77,8 +77,11 @@ impl ChangingBox {
             "tmp/rules.debug",
             "pf/sr",
             "pf/sn",
+            "pf/table-k8s_kms_lb",
         ] {
-            php.write(name, other.text(name).as_bytes());
+            if other.file(name).exists() {
+                php.write(name, other.text(name).as_bytes());
+            }
         }
         if other.file(TABLE).exists() {
             php.write(TABLE, other.text(TABLE).as_bytes());

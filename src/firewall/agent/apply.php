@@ -197,10 +197,14 @@ function kmsctl_apply_locked($request, $lock) {
 	if ($problem !== null) {
 		return kmsctl_outcome($request, 'refused', $problem);
 	}
-	if (kmsctl_rest($edited) === kmsctl_rest($config)) {
+	/* Where the configuration is so already, and pf is not, the ruleset is loaded: a toggle that was not applied, drift. */
+	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
+	$records = kmsctl_records($request['service']);
+	if ($only_loads && kmsctl_prove($request['service'], $records, $records) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
 	}
 	$stored = kmsctl_nothing_stored($request);
+	$stored['only_loads'] = $only_loads;
 	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
 	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
 	$stored += kmsctl_intended($request['service'], $edited, $stored['with_alias']);
@@ -237,6 +241,9 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	}
 	kmsctl_step($stored, 'arm', true, kmsctl_cron_path($stored['id']));
 	kmsctl_save($stored);
+	if ($stored['only_loads']) {
+		return kmsctl_load_and_prove($stored);
+	}
 	$reason = (string) $stored['reason'] === '' ? '' : ": {$stored['reason']}";
 	$description = "kmsctl {$stored['id']}: {$stored['what']}{$reason}";
 	list($how, $detail) = kmsctl_write($stored, $edited, $raw, $description);
@@ -260,23 +267,34 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 
 function kmsctl_load_and_prove($stored) {
 	$problem = kmsctl_reload();
-	kmsctl_step($stored, 'reload', $problem === null, (string) $problem);
-	if ($problem === null) {
+	$loads = $problem === null;
+	kmsctl_step($stored, 'reload', $loads, $loads ? '' : $problem[1]);
+	if ($loads) {
 		$problem = kmsctl_prove($stored['service'], $stored['after'], $stored['before']);
-		kmsctl_step($stored, 'prove', $problem === null, (string) $problem);
+		kmsctl_step($stored, 'prove', $problem === null, $problem === null ? '' : $problem[1]);
 	}
+	$written = empty($stored['only_loads']) ? 'written' : 'the configuration was so already';
+	/* What was not written has nothing to take back. */
+	$revert_at = empty($stored['only_loads']) ? $stored['revert_at'] : null;
 	if ($problem === null) {
 		kmsctl_supersede($stored);
 		$lost = $stored['outcome']['lost_update'];
-		$message = $lost === null ? 'written, loaded and proven'
-		    : "written, loaded and proven; another writer's change was replaced, his version is {$lost}";
-		return kmsctl_end($stored, 'done', $message, $stored['revert_at']);
+		$message = "{$written}, loaded and proven"
+		    . ($lost === null ? '' : "; another writer's change was replaced, his version is {$lost}");
+		return kmsctl_end($stored, 'done', $message, $revert_at);
+	}
+	$stays = !empty($stored['only_loads']) || ($loads && kmsctl_closes($stored['after']));
+	if ($problem[0] === 'unread' || $stays) {
+		/* It stays, and so does what takes a temporary one back: only what contradicts it takes it back now, and of a
+		 * closing only a ruleset that does not load. */
+		kmsctl_supersede($stored);
+		return kmsctl_end($stored, 'unproven', "{$written}, but not proven: {$problem[1]}", $revert_at);
 	}
 	/* The job does it: pfSense's development branch cannot load its ruleset twice in one process. */
 	$stored['phase'] = 'backing-out';
-	$stored['why'] = $problem;
+	$stored['why'] = $problem[1];
 	$stored['outcome']['result'] = 'unproven';
-	$stored['outcome']['message'] = "{$problem}; taking it back is under way";
+	$stored['outcome']['message'] = "{$problem[1]}; taking it back is under way";
 	kmsctl_save($stored);
 	return kmsctl_after_job($stored['id']);
 }

@@ -119,7 +119,9 @@ function kmsctl_notice($stored, $message) {
 function kmsctl_resume($stored) {
 	kmsctl_step($stored, 'resume', true, 'the process that made this change was interrupted');
 	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
-	if ($object === $stored['object_before']) {
+	if (!empty($stored['only_loads'])) {
+		kmsctl_load_and_prove($stored);
+	} elseif ($object === $stored['object_before']) {
 		$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], false);
 		kmsctl_end($stored, $problem === null ? 'failed' : 'unproven', $problem === null
 		    ? 'it was interrupted before it had written; the old rules are in force' : $problem, null);
@@ -148,8 +150,7 @@ function kmsctl_find_lost(&$stored) {
 /* Loads these records if they have just been written, or if pf does not run them. What speaks against them being in
  * force, or null. */
 function kmsctl_in_force(&$stored, $records, $others, $wrote) {
-	$problem = kmsctl_prove($stored['service'], $records, $others);
-	if ($problem === null && !$wrote) {
+	if (!$wrote && kmsctl_prove($stored['service'], $records, $others) === null) {
 		return null;
 	}
 	$dirty = kmsctl_dirty();
@@ -158,11 +159,11 @@ function kmsctl_in_force(&$stored, $records, $others, $wrote) {
 		$stored['activated'] = implode(', ', $dirty);
 	}
 	$reload = kmsctl_reload();
-	kmsctl_step($stored, 'reload', $reload === null, (string) $reload);
+	kmsctl_step($stored, 'reload', $reload === null, $reload === null ? '' : $reload[1]);
 	/* pfSense falls back to the last good ruleset; what counts here is what pf runs. */
 	$problem = kmsctl_prove($stored['service'], $records, $others);
-	kmsctl_step($stored, 'prove', $problem === null, (string) $problem);
-	return $problem;
+	kmsctl_step($stored, 'prove', $problem === null, $problem === null ? '' : $problem[1]);
+	return $problem === null ? null : $problem[1];
 }
 
 /* Puts the old records back: because the new ones could not be proven, or because their time is over. */

@@ -221,7 +221,7 @@ function kmsctl_dirty() {
 /* What kmsctl calls and this PHP, or pfSense's code as far as a read loads it, does not have. */
 function kmsctl_missing() {
 	$needed = array('escapeshellarg', 'exec', 'flock', 'fsync', 'is_subsystem_dirty', 'json_encode', 'link', 'preg_match',
-	    'write_config');
+	    'proc_open', 'write_config');
 	/* PHP has it since 8.1; before, a power cut can cost a file of ours. */
 	$needed = array_diff($needed, PHP_VERSION_ID < 80100 ? array('fsync') : array());
 	return array_values(array_filter($needed, function ($name) {

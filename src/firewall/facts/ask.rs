@@ -1,6 +1,7 @@
 //! Which command answers which question.
 
 use super::Question;
+use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 use crate::firewall::agent::{self, ReadRequest};
 use crate::firewall::script::{Command, Filter, Nonce, Word};
@@ -56,6 +57,15 @@ pub(super) fn command(
         Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
         Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
         Question::Table => of_table(&["-T", "show", "-v"]),
+        Question::AliasTable => {
+            let mut command = pfctl(&["-t"]);
+            // What is no name of a table is none of an alias; pfctl refuses the empty one.
+            let alias = TableName::new(&service.alias);
+            let name = alias.map_or_else(|| Word::fixed(""), |alias| Word::table(&alias));
+            command.words.push(name);
+            command.words.extend(["-T", "show"].map(Word::fixed));
+            command
+        }
         Question::Test(addresses) => {
             let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
             command.input = addresses

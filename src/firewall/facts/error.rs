@@ -1,7 +1,6 @@
 //! Why a question has no answer: what pfctl's exit codes and messages mean.
 
 use super::gather::{Gathered, MOST_BYTES};
-use crate::domain::pf::table::TableName;
 use crate::error::{Failure, Kind};
 use crate::firewall::agent::AgentError;
 
@@ -97,7 +96,7 @@ pub(super) fn check(
     status: i32,
     fine: &[i32],
     program: &str,
-    table: &TableName,
+    table: &str,
 ) -> Fact<()> {
     let talk = String::from_utf8_lossy(&reply.stderr);
     let program = || program.to_owned();
@@ -121,7 +120,7 @@ pub(super) fn check(
     }
     if talk.contains("Table does not exist") {
         return Err(FactError::NoTable {
-            table: table.as_str().to_owned(),
+            table: table.to_owned(),
         });
     }
     let message = talk

@@ -18,7 +18,7 @@ pub(super) fn known(
     planned: Map<String, Value>,
     reading: &Reading,
 ) -> Map<String, Value> {
-    let exposure = judge(context, reading);
+    let exposure = judge(context, reading).ok();
     let exposure = exposure.as_ref();
     let caps = exposure.and_then(|exposure| exposure.caps.loaded);
     let outcome = finish.outcome.as_ref();
@@ -43,7 +43,7 @@ pub(super) fn exposure(context: &Context, after: &mut Map<String, Value>, readin
         return;
     };
     match judge(context, reading) {
-        Some(exposure) => *planned = exposure.state.name().into(),
-        None => drop(after.remove("exposure")),
+        Ok(exposure) => *planned = exposure.state.name().into(),
+        Err(_) => drop(after.remove("exposure")),
     }
 }

@@ -78,7 +78,7 @@ fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
     match edited(&world.configuration, &request.change, &context) {
         Err(Refusal(why)) => course.end(Ending::Refused, &why),
         Ok(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
-            course.end(Ending::NothingToDo, "it is so already")
+            course.load(world)
         }
         Ok(wanted) => course.make(world, wanted),
     }
@@ -187,6 +187,25 @@ impl Course<'_> {
         }
     }
 
+    /// Loads what is written already, unless pf runs it. There is nothing to take back.
+    fn load(mut self, world: &mut World) -> Outcome {
+        let runs = generate::ruleset(&world.configuration).is_ok_and(|rules| world.pf.runs(&rules));
+        if runs {
+            return self.end(Ending::NothingToDo, "it is so already");
+        }
+        let (result, message) = match reload(world, Load::New) {
+            Ok(()) if world.pf.enabled => (Ending::Done, "loaded and proven".to_owned()),
+            Ok(()) => {
+                let why = "but not proven: pf is switched off on this firewall";
+                (Ending::Unproven, why.to_owned())
+            }
+            Err(why) => (Ending::Unproven, format!("but not proven: {why}")),
+        };
+        self.supersede(world);
+        let message = format!("the configuration was so already, {message}");
+        self.keep(world, result, &message)
+    }
+
     /// Writes, loads and proves; on failure brings the old state back.
     fn make(mut self, world: &mut World, wanted: Configuration) -> Outcome {
         self.step("arm", true, "");
@@ -284,7 +303,10 @@ impl Course<'_> {
         let mut outcome = self.end(result, message);
         outcome.after = pair.records(&world.configuration);
         outcome.fingerprints.1 = pair.fingerprint(&world.configuration);
-        outcome.reverts_at = request.revert_at.filter(|_| result == Ending::Done);
+        let changed = outcome.before != outcome.after;
+        outcome.reverts_at = request
+            .revert_at
+            .filter(|_| result == Ending::Done && changed);
         let now = world.now.div_euclid(1000);
         world
             .ledger

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Pf;
 use super::rule::LoadedRule;
 use super::table::{Table, net};
-use crate::simulator::configuration::generate::Ruleset;
+use crate::simulator::configuration::generate::{DefinedTable, Ruleset};
 
 /// A rule object: which load brought it, and the number it had then, which pfctl goes on printing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,25 @@ impl Pf {
         self.nat = successors(&ruleset.nat, std::mem::take(&mut self.nat));
         self.rdr = successors(&ruleset.rdr, std::mem::take(&mut self.rdr));
         self.define_tables(ruleset, now);
+    }
+
+    /// Says whether pf runs these rules, and has these entries in the tables that have any.
+    pub fn runs(&self, ruleset: &Ruleset) -> bool {
+        let same = |loaded: &[LoadedRule], wanted: &[String]| {
+            loaded.len() == wanted.len()
+                && std::iter::zip(loaded, wanted).all(|(rule, text)| rule.text == *text)
+        };
+        let filled = |defined: &DefinedTable| {
+            let entries: Vec<&str> = defined.entries.iter().map(String::as_str).collect();
+            let wanted = Table::new(&defined.name, defined.flags, &entries, self.since);
+            let table = self.table(&defined.name);
+            entries.is_empty()
+                || table.is_some_and(|table| table.entries.keys().eq(wanted.entries.keys()))
+        };
+        self.enabled
+            && same(&self.filter, &ruleset.filter)
+            && same(&self.rdr, &ruleset.rdr)
+            && ruleset.tables.iter().all(filled)
     }
 
     fn define_tables(&mut self, ruleset: &Ruleset, now: i64) {

@@ -1,0 +1,113 @@
+//! What kmsctl reads back after a change, over OpenSSH's own sshd: what is unread is not proven, and said as that.
+
+use crate::support::live::LiveBox;
+
+/// What kmsctl itself asks of pf after a change.
+const READ_BACK: [(&str, &[&str]); 3] = [
+    ("-vvPsr", &["fail", "cut", "none"]),
+    ("-vvPsn", &["fail"]),
+    ("-vsi", &["fail"]),
+];
+
+/// Runs a change behind whose load an answer of pf is spoilt; it must be called unproven.
+#[track_caller]
+fn unproven(line: &str, command: &[&str]) -> Option<LiveBox> {
+    let live = LiveBox::start("russh")?;
+    live.firewall
+        .php()
+        .write("pfctl-trouble-after-load", line.as_bytes());
+    let run = live
+        .environment
+        .run(&[command, &["--yes", "-o", "json"]].concat());
+    assert_eq!(run.code, Some(7), "{line}: {run}");
+    let shown: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(shown["data"]["outcome"], "unverified", "{line}: {shown:#}");
+    assert!(
+        shown["data"]["after"].get("exposure").is_none(),
+        "{line}: what was not read is not told: {shown:#}"
+    );
+    Some(live)
+}
+
+#[test]
+fn what_is_not_read_back_is_not_proven() {
+    for (what, kinds) in READ_BACK {
+        for kind in kinds {
+            let line = format!("{kind}|{what}");
+            let Some(live) = unproven(&line, &["expose", "revoke"]) else {
+                return;
+            };
+            assert!(!live.redirected(), "{line}: it stays closed");
+        }
+    }
+}
+
+#[test]
+fn caps_that_are_not_read_back_stay() {
+    for (what, kinds) in READ_BACK {
+        let line = format!("{}|{what}", kinds[0]);
+        let Some(live) = unproven(&line, &["ratelimit", "tighten"]) else {
+            return;
+        };
+        assert_eq!(
+            live.loaded_caps().as_deref(),
+            Some("max-src-conn 10, max-src-conn-rate 3/60"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_table_of_the_alias_is_told() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    // Its members change in the configuration, and nothing loads them: the caps are loaded, and the table with them.
+    let config = live.firewall.config().replace(
+        "<address>10.0.20.202</address>",
+        "<address>10.0.20.202 10.0.20.203</address>",
+    );
+    live.firewall
+        .php()
+        .write("conf/config.xml", config.as_bytes());
+    live.environment
+        .run(&["ratelimit", "tighten", "--yes"])
+        .success();
+    let members = live.firewall.text("pf/table-k8s_kms_lb");
+    assert_eq!(members, "10.0.20.202\n10.0.20.203\n");
+    // Somebody empties pf's own.
+    live.firewall
+        .php()
+        .write("pfctl-trouble-after-load", b"none|-t k8s_kms_lb -T show");
+    let run = live.environment.run(&["ratelimit", "loosen", "--yes"]);
+    let said = run.fails_with(7);
+    assert!(said.contains("lacks 10.0.20.202"), "{said}");
+}
+
+#[test]
+fn a_toggle_that_waits_is_loaded_by_revoke() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    let config = live.firewall.config();
+    let disabled: Vec<String> = config
+        .split("</rule>")
+        .map(|piece| {
+            if piece.contains("k8s_kms_lb") {
+                piece.replacen("<rule>", "<rule><disabled></disabled>", 1)
+            } else {
+                piece.to_owned()
+            }
+        })
+        .collect();
+    let disabled = disabled.join("</rule>");
+    live.firewall
+        .php()
+        .write("conf/config.xml", disabled.as_bytes());
+    assert!(live.redirected(), "not loaded yet");
+    live.environment
+        .run(&["expose", "revoke", "--yes"])
+        .success();
+    assert!(!live.redirected(), "loaded");
+    assert_eq!(live.firewall.config(), disabled, "nothing is written");
+}

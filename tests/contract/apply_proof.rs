@@ -1,0 +1,347 @@
+//! The proof of a change asks no less than the look before it: what cannot be read proves nothing and takes nothing back,
+//! and an alias is proven in pf's own table.
+
+use kmsctl::domain::change::{Change, Element, Ending, Records};
+use kmsctl::firewall::agent::ApplyRequest;
+
+use super::agent::boxes::{Fixture, Version};
+use super::agent::changing::ChangingBox;
+use super::agent::php;
+use super::apply::{asked, done, reading, send};
+use super::apply_failures::{NEW, OLD, open, wanted};
+
+const TABLE: &str = "pf/table-k8s_kms_lb";
+
+/// The records of the exposure, with these members in the alias.
+fn with_members(firewall: &mut ChangingBox, members: &str) -> Change {
+    let outcome = done(firewall, "look", wanted());
+    let mut records: Records = outcome.after;
+    let alias = records.alias.as_mut().expect("an alias");
+    let Element::Map(fields) = &mut alias.record else {
+        panic!("a record");
+    };
+    for (name, value) in fields {
+        if name == "address" {
+            *value = Element::Text(members.to_owned());
+        }
+    }
+    Change::PutBack {
+        records: Box::new(records),
+        alias: true,
+    }
+}
+
+#[test]
+fn a_changed_alias_is_in_pf() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for members in [
+            "10.0.20.203",
+            "10.0.20.202 10.0.20.204",
+            "10.0.20.0/24",
+            "",
+            "k8s_shared_lb 10.0.20.9",
+        ] {
+            let mut firewall = ChangingBox::new(version, Fixture::Editor);
+            assert_eq!(firewall.text(TABLE), "10.0.20.202\n");
+            let change = with_members(&mut firewall, members);
+            let outcome = done(&mut firewall, "c1", change);
+            let loaded = firewall.text(TABLE);
+            let mut loaded: Vec<&str> = loaded.lines().collect();
+            let mut wanted: Vec<&str> = members
+                .split(' ')
+                .filter(|member| !member.is_empty())
+                .collect();
+            for name in &mut wanted {
+                if *name == "k8s_shared_lb" {
+                    *name = "10.0.20.200";
+                }
+            }
+            loaded.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(loaded, wanted, "{version:?} {members}: {outcome:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_way_back_refreshes_the_alias_too() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        let mut firewall = ChangingBox::new(version, Fixture::Editor);
+        let change = with_members(&mut firewall, "10.0.20.203");
+        let request = ApplyRequest {
+            revert_at: Some(4_000_000_000),
+            ..asked(&mut firewall, "c1", change)
+        };
+        assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
+        assert_eq!(firewall.text(TABLE), "10.0.20.203\n", "{version:?}");
+        firewall.make_due(&request.id);
+        firewall.tick();
+        assert_eq!(firewall.text(TABLE), "10.0.20.202\n", "{version:?}");
+        assert_eq!(firewall.left_over(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn another_alias_table_is_not_proven() {
+    if !php::available() {
+        return;
+    }
+    // Somebody takes the member out of pf's table, or puts one in, as the ruleset is loaded.
+    for line in [
+        "none|-t k8s_kms_lb -T show",
+        "fail|-t k8s_kms_lb -T show",
+        "busy|-t k8s_kms_lb -T show",
+    ] {
+        let mut firewall = open();
+        let request = asked(&mut firewall, "c1", wanted());
+        firewall
+            .php()
+            .write("pfctl-trouble-after-load", line.as_bytes());
+        let outcome = send(&mut firewall, request);
+        assert_eq!(outcome.result, Ending::Unproven, "{line}: {outcome:#?}");
+        assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
+    }
+}
+
+/// What the agent asks of pf.
+const ASKED: [&str; 4] = ["-P -sr", "-P -sn", "-si", "-t k8s_kms_lb -T show"];
+
+#[test]
+fn what_is_unread_takes_nothing_back() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for what in ASKED {
+            for kind in ["fail", "cut", "busy", "none"] {
+                if what == "-si" && kind == "cut" {
+                    continue; // Its first line is all that is asked.
+                }
+                let line = format!("{kind}|{what}");
+                let mut firewall = ChangingBox::new(version, Fixture::Editor);
+                let request = ApplyRequest {
+                    revert_at: Some(4_000_000_000),
+                    ..asked(&mut firewall, "c1", wanted())
+                };
+                firewall
+                    .php()
+                    .write("pfctl-trouble-after-load", line.as_bytes());
+                let outcome = send(&mut firewall, request.clone());
+                assert_eq!(
+                    outcome.result,
+                    Ending::Unproven,
+                    "{version:?} {line}: {outcome:#?}"
+                );
+                assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
+                assert_eq!(outcome.reverts_at, Some(4_000_000_000), "{line}");
+                assert_eq!(
+                    reading(&mut firewall).armed.len(),
+                    1,
+                    "{line}: its way back stays"
+                );
+                assert_eq!(reading(&mut firewall).unfinished, vec![]);
+                let _ = std::fs::remove_file(firewall.file("pfctl-trouble"));
+                firewall.make_due(&request.id);
+                firewall.tick();
+                assert!(firewall.text("pf/sr").contains(OLD), "{line}: taken back");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_closing_that_pf_contradicts_stays_closed() {
+    if !php::available() {
+        return;
+    }
+    for change in [Change::Disable, Change::Delete] {
+        let mut firewall = open();
+        let request = asked(&mut firewall, "c1", change);
+        let other = "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin\n";
+        firewall.php().write("nat-above", other.as_bytes());
+        let outcome = send(&mut firewall, request);
+        assert_eq!(outcome.result, Ending::Unproven, "{outcome:#?}");
+        assert!(
+            outcome.message.contains("pf still runs the"),
+            "{}",
+            outcome.message
+        );
+        assert!(
+            !firewall.text("pf/sn").contains("k8s_kms_lb"),
+            "ours is gone"
+        );
+        assert_eq!(firewall.left_over(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_closing_that_cannot_be_read_back_stays_closed() {
+    if !php::available() {
+        return;
+    }
+    for what in ["-P -sr", "-P -sn", "-si"] {
+        for kind in ["fail", "cut", "busy", "none"] {
+            if what == "-si" && kind == "cut" {
+                continue;
+            }
+            let mut firewall = open();
+            let request = asked(&mut firewall, "c1", Change::Disable);
+            let line = format!("{kind}|{what}");
+            firewall
+                .php()
+                .write("pfctl-trouble-after-load", line.as_bytes());
+            let outcome = send(&mut firewall, request);
+            assert_eq!(outcome.result, Ending::Unproven, "{line}: {outcome:#?}");
+            assert!(
+                !firewall.text("pf/sn").contains("k8s_kms_lb"),
+                "{line}: closed"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_race_that_ends_is_waited_for() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    let request = asked(&mut firewall, "c1", wanted());
+    firewall
+        .php()
+        .write("pfctl-trouble-after-load", b"busy|-P -sr|2");
+    assert_eq!(send(&mut firewall, request).result, Ending::Done);
+}
+
+/// Disables or enables both rules in the configuration alone, as a GUI toggle that was not applied.
+fn toggle(firewall: &ChangingBox, disabled: bool) {
+    let config = firewall.config();
+    let (from, to) = if disabled {
+        ("<rule>", "<rule><disabled></disabled>")
+    } else {
+        ("<disabled></disabled>", "")
+    };
+    let pieces: Vec<String> = config
+        .split("</rule>")
+        .map(|piece| {
+            let ours = piece.contains("k8s_kms_lb");
+            if ours {
+                piece.replacen(from, to, 1)
+            } else {
+                piece.to_owned()
+            }
+        })
+        .collect();
+    firewall
+        .php()
+        .write("conf/config.xml", pieces.join("</rule>").as_bytes());
+}
+
+#[test]
+fn nothing_to_do_needs_pf_to_agree() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for pending in [&["filter", "natconf"][..], &["natconf"], &["aliases"], &[]] {
+            let mut firewall = ChangingBox::new(version, Fixture::Editor);
+            toggle(&firewall, true);
+            for name in pending {
+                firewall.php().write(&format!("run/{name}.dirty"), b"");
+            }
+            let request = asked(&mut firewall, "c1", Change::Disable);
+            assert!(
+                firewall.text("pf/sn").contains("k8s_kms_lb"),
+                "still loaded"
+            );
+            if !pending.is_empty() {
+                let refused = send(&mut firewall, request.clone());
+                assert_eq!(refused.result, Ending::Pending, "{pending:?}");
+            }
+            let config = firewall.config();
+            let outcome = send(
+                &mut firewall,
+                ApplyRequest {
+                    with_pending: true,
+                    ..request
+                },
+            );
+            assert_eq!(
+                outcome.result,
+                Ending::Done,
+                "{version:?} {pending:?}: {outcome:#?}"
+            );
+            assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
+            assert!(!firewall.text("pf/sr").contains("k8s_kms_lb"), "closed");
+            assert_eq!(firewall.config(), config, "nothing is written");
+            assert_eq!(firewall.left_over(), Vec::<String>::new());
+            let again = asked(&mut firewall, "c2", Change::Disable);
+            assert_eq!(send(&mut firewall, again).result, Ending::NothingToDo);
+            toggle(&firewall, false);
+            assert_eq!(done(&mut firewall, "c3", Change::Enable).reverts_at, None);
+            assert!(firewall.text("pf/sn").contains("k8s_kms_lb"), "open");
+        }
+    }
+}
+
+#[test]
+fn a_drifted_alias_is_loaded_again() {
+    if !php::available() {
+        return;
+    }
+    for members in ["", "10.0.20.9\n", "10.0.20.202\n10.0.20.9\n"] {
+        let mut firewall = open();
+        firewall.php().write(TABLE, members.as_bytes());
+        done(&mut firewall, "c1", Change::Enable);
+        assert_eq!(firewall.text(TABLE), "10.0.20.202\n", "{members}");
+    }
+}
+
+#[test]
+fn loading_what_is_written_takes_nothing_back() {
+    if !php::available() {
+        return;
+    }
+    for trouble in ["load-silent", "load-error", "rule-lost", "load-throws"] {
+        let mut firewall = open();
+        toggle(&firewall, true);
+        let config = firewall.config();
+        let request = asked(&mut firewall, "c1", Change::Disable);
+        firewall.trouble(trouble);
+        let outcome = send(&mut firewall, request);
+        let wanted = if trouble == "rule-lost" {
+            Ending::Done
+        } else {
+            Ending::Unproven
+        };
+        assert_eq!(outcome.result, wanted, "{trouble}: {outcome:#?}");
+        assert_eq!(firewall.config(), config, "{trouble}");
+    }
+}
+
+#[test]
+fn a_killed_load_is_loaded_by_the_job() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open().with_moments();
+    toggle(&firewall, true);
+    let request = asked(&mut firewall, "c1", Change::Disable);
+    firewall
+        .php()
+        .write("at", b"filter_configure_sync: called kill");
+    firewall.ask(&kmsctl::firewall::agent::Request::Apply(Box::new(request)));
+    assert!(
+        firewall.text("pf/sn").contains("k8s_kms_lb"),
+        "still loaded"
+    );
+    firewall.tick();
+    assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
