@@ -376,15 +376,14 @@ fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
 /// Says that connections are left. That something else is not proven either stays in the first place.
 fn unended(carried: &mut Carried, why: &str) {
     const NEXT: &str = "End them: kmsctl states kill --all";
-    carried.failure = Some(match carried.failure.take() {
-        Some(failure) => failure.hint(format!("Not all connections were ended: {why} {NEXT}")),
-        None => {
-            let message =
-                format!("The exposure is closed, but not all connections were ended: {why}");
-            carried.finish.message = message.clone();
-            Failure::new(Kind::Unproven, message).hint(NEXT)
-        }
-    });
+    let failure = if let Some(failure) = carried.failure.take() {
+        failure.hint(format!("Not all connections were ended: {why} {NEXT}"))
+    } else {
+        let message = format!("The exposure is closed, but not all connections were ended: {why}");
+        carried.finish.message.clone_from(&message);
+        Failure::new(Kind::Unproven, message).hint(NEXT)
+    };
+    carried.failure = Some(failure);
     carried.finish.ended = Ended::Unverified;
 }
 

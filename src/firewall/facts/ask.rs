@@ -40,9 +40,9 @@ pub(super) fn command(
             std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
         )
     };
-    let of_table = |words: &[&'static str]| {
+    let of_table = |table: Word, words: &[&'static str]| {
         let mut command = pfctl(&["-t"]);
-        command.words.push(Word::table(&service.table));
+        command.words.push(table);
         command
             .words
             .extend(words.iter().map(|word| Word::fixed(word)));
@@ -56,18 +56,13 @@ pub(super) fn command(
         Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
         Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
         Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
-        Question::Table => of_table(&["-T", "show", "-v"]),
-        Question::AliasTable => {
-            let mut command = pfctl(&["-t"]);
-            // What is no name of a table is none of an alias; pfctl refuses the empty one.
-            let alias = TableName::new(&service.alias);
-            let name = alias.map_or_else(|| Word::fixed(""), |alias| Word::table(&alias));
-            command.words.push(name);
-            command.words.extend(["-T", "show"].map(Word::fixed));
-            command
-        }
+        Question::Table => of_table(Word::table(&service.table), &["-T", "show", "-v"]),
+        Question::AliasTable => of_table(alias_table(service), &["-T", "show"]),
         Question::Test(addresses) => {
-            let mut command = of_table(&["-T", "test", "-vv", "-f", "-"]);
+            let mut command = of_table(
+                Word::table(&service.table),
+                &["-T", "test", "-vv", "-f", "-"],
+            );
             command.input = addresses
                 .iter()
                 .flat_map(|address| format!("{address}\n").into_bytes())
@@ -101,4 +96,10 @@ pub(super) fn command(
             agent::command(&request, &paths.php, agent_nonce)
         }
     }
+}
+
+/// What is no name of a table is none of an alias; pfctl refuses the empty one.
+fn alias_table(service: &Service) -> Word {
+    let name = TableName::new(&service.alias);
+    name.map_or_else(|| Word::fixed(""), |name| Word::table(&name))
 }
