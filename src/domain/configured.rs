@@ -1,5 +1,5 @@
-//! What config.xml says, as `agent.php` reports it: whitelisted fields only, values raw. Judging them is
-//! [`super::exposure`]'s work; this module only gives them shape.
+//! What config.xml says, in the shape that the judgements use; [`super::pfsense::config`] makes it of the raw sections
+//! that the firewall reports. Judging is [`super::exposure`]'s work.
 //!
 //! Presence and emptiness differ in config.xml (an empty `<disabled/>` disables, an empty
 //! `<max-src-conn/>` sets no cap), so optional texts are `None` when the element is absent and
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Armed, Deleted, Expired, Running};
 use super::leftovers::Leftover;
+use super::pfsense::config::Sections;
 
 mod record;
 
@@ -20,23 +21,50 @@ pub struct Configured {
     pub system: System,
     /// The configuration's revision.
     pub revision: Revision,
+    /// The raw sections, of which the fields marked `skip` are made.
+    #[serde(default)]
+    pub sections: Sections,
+    /// Every port forward, on every interface, in order.
+    #[serde(skip)]
+    pub all_nat: Vec<NatRule>,
+    /// Every filter rule, floating ones and those of interface groups too, in order.
+    #[serde(skip)]
+    pub all_filter: Vec<FilterRule>,
+    /// 1:1 NAT, in order.
+    #[serde(skip)]
+    pub one_to_one: Vec<OneToOne>,
+    /// Every alias, nested ones and those of ports too.
+    #[serde(skip)]
+    pub aliases: Vec<Alias>,
+    /// Every interface.
+    #[serde(skip)]
+    pub interfaces: Vec<InterfaceConfig>,
+    /// Interface groups.
+    #[serde(skip)]
+    pub interface_groups: Vec<InterfaceGroup>,
     /// NAT port forwards that touch the service: destination port or local port is ours, or the target is
     /// the alias or its address.
+    #[serde(skip)]
     pub nat: Vec<NatRule>,
     /// Filter rules joined to one of those by association, or whose destination is the alias, its address
     /// or the service's port on the interface.
+    #[serde(skip)]
     pub filter: Vec<FilterRule>,
     /// The alias of the configured name, if it exists.
+    #[serde(skip)]
     pub alias: Option<Alias>,
     /// Cron items whose command names the table.
+    #[serde(skip)]
     pub cron: Vec<CronItem>,
     /// The configured interface (`wan`), if it exists.
+    #[serde(skip)]
     pub interface: Option<InterfaceConfig>,
     /// GUI subsystems with saved but unapplied changes, of `filter`, `natconf`, `aliases`.
     pub dirty: Vec<String>,
     /// A sync peer is configured (this node pushes its rules to another).
     pub ha_peer: bool,
     /// pf is switched off in the configuration (`system/disablefilter`).
+    #[serde(skip)]
     pub filter_disabled: bool,
     /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
     #[serde(default)]
@@ -91,8 +119,7 @@ pub struct Revision {
 }
 
 /// One side of a configured rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Side {
     /// `<any/>` is present.
     pub any: bool,
@@ -107,8 +134,7 @@ pub struct Side {
 }
 
 /// A `<nat><rule>`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NatRule {
     /// Position in the list, from 0. Not an identity: the list is re-sorted on saves.
     pub index: u32,
@@ -139,21 +165,23 @@ pub struct NatRule {
 }
 
 /// A `<filter><rule>`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterRule {
     /// Position in the list, from 0. Not an identity.
     pub index: u32,
     /// Epoch second of creation as text; pf's `ridentifier`. Leading zeros count.
     pub tracker: Option<String>,
     /// `pass`, `block`, `reject`; absent means pass.
-    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// `<disabled>` is present.
     pub disabled: bool,
     /// `<floating>` is present.
     pub floating: bool,
-    /// `wan`, `opt1`, …, comma separated on floating rules.
+    /// `<quick>` is present; rules that are not floating always are.
+    pub quick: bool,
+    /// `in`, `out`, `any`; only floating rules have it.
+    pub direction: Option<String>,
+    /// `wan`, `opt1`, a group, …, comma separated on floating rules.
     pub interface: Option<String>,
     /// `inet`, `inet6`, `inet46`.
     pub ipprotocol: Option<String>,
@@ -171,14 +199,19 @@ pub struct FilterRule {
     pub statetype: Option<String>,
     /// The schedule outside of which pfSense does not load the rule.
     pub sched: Option<String>,
+    /// The gateway or gateway group the traffic is sent to.
+    pub gateway: Option<String>,
+    /// The operating system the client must look like.
+    pub os: Option<String>,
+    /// The mark a packet must bear.
+    pub tagged: Option<String>,
     /// The cap fields as typed.
     pub caps: CapFields,
 }
 
 /// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no
 /// cap, and the rate counts only when both of its halves are set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapFields {
     /// States of the rule.
     pub max: Option<String>,
@@ -197,13 +230,11 @@ pub struct CapFields {
 }
 
 /// An alias.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alias {
     /// Its name.
     pub name: String,
     /// `host`, `network`, `port`, `url`, ….
-    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Its members, space separated.
     pub address: Option<String>,
@@ -239,11 +270,12 @@ pub struct CronItem {
 }
 
 /// `interfaces/NAME`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceConfig {
     /// `wan`, `opt1`.
     pub name: String,
+    /// `<enable>` is present.
+    pub enabled: bool,
     /// The system's name, such as `vtnet0`.
     pub device: Option<String>,
     /// The administrator's name for it.
@@ -252,4 +284,58 @@ pub struct InterfaceConfig {
     pub ipaddr: Option<String>,
     /// Prefix length.
     pub subnet: Option<String>,
+    /// An IPv6 address, or `dhcp6`, `track6`, ….
+    pub ipaddr_v6: Option<String>,
+    /// Prefix length of it.
+    pub subnet_v6: Option<String>,
+    /// Its gateway's name: who has one leads outside.
+    pub gateway: Option<String>,
+    /// Its IPv6 gateway's name.
+    pub gateway_v6: Option<String>,
+}
+
+impl InterfaceConfig {
+    /// Returns whether config.xml gives it a gateway; an address by DHCP or PPPoE brings its own.
+    pub fn has_gateway(&self) -> bool {
+        let named = |gateway: &Option<String>| {
+            gateway
+                .as_deref()
+                .is_some_and(|name| !name.is_empty() && name != "none")
+        };
+        let dynamic = matches!(
+            self.ipaddr.as_deref(),
+            Some("dhcp" | "pppoe" | "pptp" | "l2tp" | "ppp")
+        ) || matches!(self.ipaddr_v6.as_deref(), Some("dhcp6" | "slaac"));
+        named(&self.gateway) || named(&self.gateway_v6) || dynamic
+    }
+}
+
+/// An interface group: rules on it count on all of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceGroup {
+    /// Its name, which a rule's `interface` names.
+    pub name: String,
+    /// `wan`, `opt1`, ….
+    pub members: Vec<String>,
+}
+
+/// A `<nat><onetoone>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneToOne {
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<nobinat>` is present: an exception.
+    pub exception: bool,
+    /// `wan`, `opt1`, ….
+    pub interface: String,
+    /// `inet`, `inet6`.
+    pub ipprotocol: Option<String>,
+    /// The outside address, or `wanip`: with the network's size of `source` it is a network.
+    pub external: Option<String>,
+    /// The inside.
+    pub source: Side,
+    /// With whom.
+    pub destination: Side,
+    /// Description.
+    pub descr: Option<String>,
 }

@@ -24,6 +24,7 @@ pub mod leftovers;
 pub mod manifest;
 pub mod overload;
 pub mod pf;
+pub mod pfsense;
 pub mod pipeline;
 pub mod plan;
 pub mod products;

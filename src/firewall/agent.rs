@@ -18,7 +18,7 @@ mod request;
 
 pub use request::{ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request};
 
-/// A longer answer is not one of ours: a hundred rules are about 60 kB.
+/// A longer answer is not one of ours: a hundred rules are about 90 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
 
 /// Why there is no configuration to judge.
@@ -93,9 +93,14 @@ pub fn command(request: &ReadRequest, php: &Word, nonce: &Nonce) -> Command {
     Request::Read(request.clone()).command(php, nonce)
 }
 
-/// Reads the answer out of everything PHP printed.
-pub fn parse(stdout: &[u8], nonce: &Nonce) -> Result<Configured, AgentError> {
-    read_answer(stdout, nonce)
+/// Reads the answer to this request out of everything PHP printed.
+pub fn parse(
+    stdout: &[u8],
+    nonce: &Nonce,
+    request: &ReadRequest,
+) -> Result<Configured, AgentError> {
+    let answer: Configured = read_answer(stdout, nonce)?;
+    Ok(answer.shaped_for(request))
 }
 
 /// Reads what became of an [`ApplyRequest`].
@@ -196,6 +201,16 @@ mod tests {
         Nonce::new(*b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
     }
 
+    fn request() -> ReadRequest {
+        ReadRequest {
+            alias: "k8s_kms_lb".into(),
+            address: std::net::IpAddr::from([10, 0, 20, 202]),
+            port: 1688,
+            interface: "wan".into(),
+            table: crate::domain::pf::table::TableName::new("virusprot").unwrap(),
+        }
+    }
+
     #[test]
     fn no_line_of_an_answer_can_be_taken_for_a_marker() {
         let reply = encode_reply(&Configured::default(), &nonce());
@@ -215,27 +230,34 @@ mod tests {
         let mut stdout = b">>> Launching rc.local in background...\nPHP Warning: x".to_vec();
         stdout.extend(encode_reply(&configured, &nonce()));
         stdout.extend_from_slice(b"goodbye");
-        assert_eq!(parse(&stdout, &nonce()), Ok(configured));
+        assert_eq!(parse(&stdout, &nonce(), &request()), Ok(configured));
     }
 
     #[test]
     fn every_way_to_fail_has_its_name() {
         let nonce = nonce();
-        assert_eq!(parse(b"", &nonce), Err(AgentError::NoAnswer { said: None }));
+        assert_eq!(
+            parse(b"", &nonce, &request()),
+            Err(AgentError::NoAnswer { said: None })
+        );
         let said = Some("/usr/local/bin/php: not found".to_owned());
         assert_eq!(
-            parse(b"/usr/local/bin/php: not found\n\n", &nonce),
+            parse(b"/usr/local/bin/php: not found\n\n", &nonce, &request()),
             Err(AgentError::NoAnswer { said })
         );
         let whole = encode_reply(&Configured::default(), &nonce);
-        let cut = parse(&whole[..whole.len() - 10], &nonce);
+        let cut = parse(&whole[..whole.len() - 10], &nonce, &request());
         assert!(matches!(cut, Err(AgentError::Truncated { .. })), "{cut:?}");
-        let garbled = parse(&frame(b"{\"nat\": 3}", &nonce), &nonce);
+        let garbled = parse(&frame(b"{\"sections\": true}", &nonce), &nonce, &request());
         assert!(
             matches!(garbled, Err(AgentError::Garbled { .. })),
             "{garbled:?}"
         );
-        let refused = parse(&encode_refusal("fatal", "Out of memory", &nonce), &nonce);
+        let refused = parse(
+            &encode_refusal("fatal", "Out of memory", &nonce),
+            &nonce,
+            &request(),
+        );
         assert_eq!(
             refused,
             Err(AgentError::Refused {
@@ -243,7 +265,7 @@ mod tests {
                 message: "Out of memory".into()
             })
         );
-        let another = parse(&whole, &Nonce::new([7; 16]));
+        let another = parse(&whole, &Nonce::new([7; 16]), &request());
         assert!(
             matches!(another, Err(AgentError::NoAnswer { .. })),
             "another run's answer: {another:?}"
@@ -263,8 +285,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn parse_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _ = parse(&bytes, &nonce());
-            let _ = parse(&frame(&bytes, &nonce()), &nonce());
+            let _ = parse(&bytes, &nonce(), &request());
+            let _ = parse(&frame(&bytes, &nonce()), &nonce(), &request());
             let _ = parse_outcome(&frame(&bytes, &nonce()), &nonce());
             let _ = parse_answer(&frame(&bytes, &nonce()), &nonce());
         }

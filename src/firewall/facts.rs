@@ -13,7 +13,7 @@ mod gather;
 pub use ask::Paths;
 pub use error::{Fact, FactError};
 
-use super::agent;
+use super::agent::{self, ReadRequest};
 use super::script::{Nonce, Script};
 use super::shell::Shell;
 use crate::domain::configured::{Configured, CronItem};
@@ -297,7 +297,9 @@ impl Survey {
                     .and_then(|()| unread.kept(info::parse_limits(&reply.stdout)));
             }
             Question::Configured => {
-                reading.configured = configured(&reply, status, program, &self.agent_nonce);
+                let request = ReadRequest::from(&self.service);
+                let nonce = &self.agent_nonce;
+                reading.configured = configured(&reply, status, program, nonce, &request);
             }
             Question::FreeSpace | Question::RequestLimit | Question::Armed => {
                 small(
@@ -360,7 +362,13 @@ fn read<T>(value: Option<T>, program: &str) -> Fact<T> {
     })
 }
 
-fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fact<Configured> {
+fn configured(
+    reply: &Gathered,
+    status: i32,
+    program: &str,
+    nonce: &Nonce,
+    request: &ReadRequest,
+) -> Fact<Configured> {
     if status == 127 || status == 126 {
         return Err(FactError::ProgramMissing {
             program: program.to_owned(),
@@ -372,7 +380,7 @@ fn configured(reply: &Gathered, status: i32, program: &str, nonce: &Nonce) -> Fa
             mebibytes: MOST_BYTES >> 20,
         });
     }
-    Ok(agent::parse(&reply.stdout, nonce)?)
+    Ok(agent::parse(&reply.stdout, nonce, request)?)
 }
 
 /// Passes parsers' unread lines on to the reading.

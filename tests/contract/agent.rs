@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use kmsctl::domain::configured::Configured;
 use kmsctl::domain::pf::table::TableName;
+use kmsctl::domain::pfsense::config::Sections;
 use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
 use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
 
@@ -39,13 +40,19 @@ pub fn suite(read: impl Fn(&ReadRequest, Fixture) -> Result<Configured, AgentErr
         // These are the contract of changes.
         configured.fingerprint.clear();
         configured.history.clear();
+        // The records that the rest is made of are compared by `sections_hold_everything_that_leads_in`.
+        configured.sections = Sections::default();
+        configured.all_nat.clear();
+        configured.all_filter.clear();
+        configured.aliases.clear();
+        configured.interfaces.clear();
         assert_eq!(configured, fixture.expected(), "{fixture:?}");
     }
 }
 
 fn read(set_up: &PhpBox, request: &ReadRequest) -> (Result<Configured, AgentError>, Run) {
     let run = set_up.read(&script(request));
-    (agent::parse(&run.stdout, &nonce()), run)
+    (agent::parse(&run.stdout, &nonce(), request), run)
 }
 
 #[track_caller]
@@ -97,19 +104,77 @@ fn the_answer_comes_through_the_shells_framing() {
         run.stderr
     );
     for round in rounds.iter().take(2) {
-        let configured = agent::parse(round.as_bytes(), &nonce()).expect("an answer");
+        let configured = agent::parse(round.as_bytes(), &nonce(), &request()).expect("an answer");
         assert_eq!(configured.nat, Fixture::Editor.expected().nat);
     }
 }
 
-/// The other half of the module: what the simulator prints is what the client reads.
+/// The other half of the module: what a stand-in prints of its sections is what the client reads.
 #[test]
-fn a_stand_in_that_answers_with_the_librarys_own_words_keeps_the_contract() {
+fn a_stand_in_keeps_the_contract() {
+    if !php::available() {
+        return;
+    }
     suite(|request, fixture| {
+        let (configured, _) = read(&PhpBox::new(Version::V272, fixture), request);
         let (heard, nonce) = Request::decode(&script(request)).expect("our own script");
         assert_eq!(heard, Request::Read(request.clone()));
-        agent::parse(&agent::encode_reply(&fixture.expected(), &nonce), &nonce)
+        let reply = agent::encode_reply(&configured?, &nonce);
+        agent::parse(&reply, &nonce, request)
     });
+}
+
+#[test]
+fn sections_hold_everything_that_leads_in() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        let set_up = PhpBox::new(version, Fixture::Elsewhere);
+        let xml = String::from_utf8(Fixture::Elsewhere.xml(version)).expect("text");
+        let more = "<onetoone><external>192.168.1.5</external><source><address>10.0.20.202</address></source>\
+            <destination><any/></destination><interface>wan</interface></onetoone></nat>";
+        let groups = "<ifgroups><ifgroupentry><ifname>outside</ifname><members>wan lan</members></ifgroupentry></ifgroups>\
+            <gateways><gateway_item><interface>wan</interface><gateway>192.168.1.1</gateway><name>WANGW</name>\
+            <monitor>SECRETmonitor</monitor></gateway_item></gateways>\
+            <virtualip><vip><mode>carp</mode><interface>wan</interface><password>SECRETcarp</password>\
+            <subnet>192.168.1.9</subnet></vip></virtualip></pfsense>";
+        let url = "<alias><name>blocklist</name><type>url</type><url>https://user:SECRET@lists.example/x</url>\
+            <address>203.0.113.0/24</address></alias></aliases>";
+        let xml = xml
+            .replace("</nat>", more)
+            .replace("</pfsense>", groups)
+            .replace("</aliases>", url);
+        set_up.write("conf/config.xml", xml.as_bytes());
+        let configured = read(&set_up, &request()).0.expect("an answer");
+        assert_eq!((configured.all_nat.len(), configured.nat.len()), (4, 3));
+        assert_eq!(
+            (configured.all_filter.len(), configured.filter.len()),
+            (5, 2)
+        );
+        assert_eq!(
+            configured.one_to_one[0].external.as_deref(),
+            Some("192.168.1.5")
+        );
+        let names: Vec<&str> = configured
+            .aliases
+            .iter()
+            .map(|alias| alias.name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            ["k8s_shared_lb", "k8s_kms_lb", "kms_ports", "blocklist"]
+        );
+        let wan = configured.interface.expect("wan");
+        assert!(wan.has_gateway() && wan.enabled && !configured.interfaces[1].has_gateway());
+        assert_eq!(configured.interface_groups[0].members, ["wan", "lan"]);
+        let list = |section, tag| configured.sections.list(section, tag);
+        assert_eq!(list("gateways", "gateway_item")[0].text("monitor"), None);
+        assert_eq!(
+            list("virtualip", "vip")[0].text("subnet"),
+            Some("192.168.1.9")
+        );
+    }
 }
 
 #[test]

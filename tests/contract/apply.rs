@@ -200,7 +200,7 @@ pub fn back(records: &Records) -> Change {
 
 pub fn reading(firewall: &mut impl Firewall) -> Configured {
     let stdout = firewall.ask(&Request::Read(request()));
-    agent::parse(&stdout, &nonce()).expect("a reading")
+    agent::parse(&stdout, &nonce(), &request()).expect("a reading")
 }
 
 /// A request with the fingerprint of now.

@@ -177,7 +177,7 @@ pub fn another_services_way_back(firewall: &mut impl Firewall) {
         ..request()
     };
     let stdout = firewall.ask(&Request::Read(service.clone()));
-    let read = agent::parse(&stdout, &nonce()).expect("a reading");
+    let read = agent::parse(&stdout, &nonce(), &service).expect("a reading");
     let mut change = build(20, (5, 60));
     if let Change::Build { alias, .. } = &mut change {
         *alias = true;

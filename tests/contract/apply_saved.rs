@@ -20,14 +20,14 @@ fn another() -> ReadRequest {
 
 fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Deleted> {
     let stdout = firewall.ask(&Request::Read(service.clone()));
-    let read = agent::parse(&stdout, &nonce()).expect("a reading");
+    let read = agent::parse(&stdout, &nonce(), service).expect("a reading");
     read.deleted
 }
 
 /// Sends a change of the other service.
 fn theirs(firewall: &mut impl Firewall, name: &str, change: Change) -> (Ending, String) {
     let stdout = firewall.ask(&Request::Read(another()));
-    let read = agent::parse(&stdout, &nonce()).expect("a reading");
+    let read = agent::parse(&stdout, &nonce(), &another()).expect("a reading");
     let change = ApplyRequest {
         service: another(),
         expect: read.fingerprint,

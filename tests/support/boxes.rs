@@ -256,6 +256,9 @@ impl Fixture {
                 descr: some("WAN"),
                 ipaddr: some("192.168.1.2"),
                 subnet: some("24"),
+                enabled: true,
+                gateway: some("WANGW"),
+                ..InterfaceConfig::default()
             }),
             dirty: Vec::new(),
             ha_peer: false,
@@ -273,6 +276,7 @@ impl Fixture {
             Self::NatPage => {
                 (filter[0].kind, filter[0].statetype, filter[0].caps) =
                     (None, None, CapFields::default());
+                (filter[0].os, filter[0].tagged) = (None, None);
             }
             Self::PassAssociation => {
                 nat[0].association = some("pass");
@@ -429,6 +433,8 @@ fn filter_rule() -> FilterRule {
             max_src_conn_rates: some("60"),
             statetimeout: some(""),
         },
+        os: some(""),
+        tagged: some(""),
         ..FilterRule::default()
     }
 }
@@ -465,6 +471,8 @@ fn elsewhere_nat() -> [NatRule; 2] {
 fn elsewhere_filter() -> [FilterRule; 1] {
     [FilterRule {
         index: 3,
+        quick: true,
+        direction: some("in"),
         tracker: some("7"),
         kind: some("block"),
         floating: true,

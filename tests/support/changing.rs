@@ -238,7 +238,10 @@ impl ChangingBox {
     }
 
     pub fn read(&self, request: &Request) -> Result<Configured, AgentError> {
-        agent::parse(&self.ask(request).stdout, &nonce())
+        let Request::Read(service) = request else {
+            panic!("this is no question: {request:?}");
+        };
+        agent::parse(&self.ask(request).stdout, &nonce(), service)
     }
 
     /// One minute of cron: every line of `/etc/cron.d` that is run each minute by root.

@@ -1,7 +1,7 @@
-//! Rules read from raw records, field by field as the agent's `read.php` reports them: what was saved can then be judged
+//! Rules read from raw records, field by field: what was saved can then be judged
 //! like what is configured.
 
-use super::{CapFields, FilterRule, NatRule, Side};
+use super::{Alias, CapFields, FilterRule, NatRule, OneToOne, Side};
 use crate::domain::change::Element;
 
 impl NatRule {
@@ -34,6 +34,8 @@ impl FilterRule {
             kind: owned(rule, "type"),
             disabled: rule.has("disabled"),
             floating: rule.has("floating"),
+            quick: rule.has("quick"),
+            direction: owned(rule, "direction"),
             interface: owned(rule, "interface"),
             ipprotocol: owned(rule, "ipprotocol"),
             protocol: owned(rule, "protocol"),
@@ -43,6 +45,9 @@ impl FilterRule {
             association: owned(rule, "associated-rule-id"),
             statetype: owned(rule, "statetype"),
             sched: owned(rule, "sched"),
+            gateway: owned(rule, "gateway"),
+            os: owned(rule, "os"),
+            tagged: owned(rule, "tagged"),
             caps: CapFields {
                 max: owned(rule, "max"),
                 max_src_nodes: owned(rule, "max-src-nodes"),
@@ -52,6 +57,33 @@ impl FilterRule {
                 max_src_conn_rates: owned(rule, "max-src-conn-rates"),
                 statetimeout: owned(rule, "statetimeout"),
             },
+        }
+    }
+}
+
+impl Alias {
+    /// Reads a record of `aliases/alias`.
+    pub fn of_record(record: &Element) -> Self {
+        Self {
+            name: owned(record, "name").unwrap_or_default(),
+            kind: owned(record, "type"),
+            address: owned(record, "address"),
+        }
+    }
+}
+
+impl OneToOne {
+    /// Reads a record of `nat/onetoone`.
+    pub fn of_record(record: &Element) -> Self {
+        Self {
+            disabled: record.has("disabled"),
+            exception: record.has("nobinat"),
+            interface: owned(record, "interface").unwrap_or_default(),
+            ipprotocol: owned(record, "ipprotocol"),
+            external: owned(record, "external"),
+            source: side(record, "source"),
+            destination: side(record, "destination"),
+            descr: owned(record, "descr"),
         }
     }
 }

@@ -1,6 +1,7 @@
 <?php
 /*
- * What config.xml says about the service: fields named one by one, values raw. Changes nothing.
+ * The sections of config.xml that say who comes in, as they stand there: records in their order, values raw. Which of
+ * them are the service's is decided by src/domain/pfsense/config.rs. Changes nothing.
  */
 
 /* A section's list of records; an empty section is the string '', not an array. */
@@ -73,109 +74,73 @@ function kmsctl_ours($field, $request) {
 	return $bytes !== false && $bytes === @inet_pton($request['address']);
 }
 
-function kmsctl_nat_rule($index, $rule) {
-	return array(
-		'index' => $index,
-		'disabled' => kmsctl_has($rule, 'disabled'),
-		'nordr' => kmsctl_has($rule, 'nordr'),
-		'interface' => (string) kmsctl_text($rule, 'interface'),
-		'ipprotocol' => kmsctl_text($rule, 'ipprotocol'),
-		'protocol' => kmsctl_text($rule, 'protocol'),
-		'source' => kmsctl_side($rule, 'source'),
-		'destination' => kmsctl_side($rule, 'destination'),
-		'target' => kmsctl_text($rule, 'target'),
-		'local_port' => kmsctl_text($rule, 'local-port'),
-		'descr' => kmsctl_text($rule, 'descr'),
-		'association' => kmsctl_text($rule, 'associated-rule-id'),
-		'natreflection' => kmsctl_text($rule, 'natreflection'),
-	);
+/* Of each record these fields only; the others may hold what nobody else may see (PPPoE's and CARP's passwords). */
+function kmsctl_fields($record, $keys) {
+	return array_intersect_key($record, array_flip($keys));
 }
 
-function kmsctl_filter_rule($index, $rule) {
-	$caps = array();
-	foreach (array('max', 'max-src-nodes', 'max-src-conn', 'max-src-states', 'max-src-conn-rate',
-	    'max-src-conn-rates', 'statetimeout') as $key) {
-		$caps[$key] = kmsctl_text($rule, $key);
+/* A list's records, as they will be after the next write and parse. */
+function kmsctl_raw_list($section, $tag, $keys = null) {
+	$records = array();
+	foreach (kmsctl_list($section, $tag) as $record) {
+		$records[] = kmsctl_normal($keys === null ? $record : kmsctl_fields($record, $keys));
 	}
-	return array(
-		'index' => $index,
-		'tracker' => kmsctl_text($rule, 'tracker'),
-		'type' => kmsctl_text($rule, 'type'),
-		'disabled' => kmsctl_has($rule, 'disabled'),
-		'floating' => kmsctl_has($rule, 'floating'),
-		'interface' => kmsctl_text($rule, 'interface'),
-		'ipprotocol' => kmsctl_text($rule, 'ipprotocol'),
-		'protocol' => kmsctl_text($rule, 'protocol'),
-		'source' => kmsctl_side($rule, 'source'),
-		'destination' => kmsctl_side($rule, 'destination'),
-		'descr' => kmsctl_text($rule, 'descr'),
-		'association' => kmsctl_text($rule, 'associated-rule-id'),
-		'statetype' => kmsctl_text($rule, 'statetype'),
-		'sched' => kmsctl_text($rule, 'sched'),
-		'caps' => $caps,
-	);
+	return $records;
 }
 
-/* Port forwards that touch the service, by outside port, inside port or target. */
-function kmsctl_nat($request) {
-	$found = array();
-	foreach (kmsctl_list('nat', 'rule') as $index => $rule) {
-		$destination = kmsctl_side($rule, 'destination');
-		if (kmsctl_covers($destination['port'], $request['port'])
-		    || kmsctl_covers(kmsctl_text($rule, 'local-port'), $request['port'])
-		    || kmsctl_ours(kmsctl_text($rule, 'target'), $request)) {
-			$found[] = kmsctl_nat_rule((int) $index, $rule);
+/* The rule lists whole; elements that are absent stay absent. */
+function kmsctl_rule_sections() {
+	$sections = array();
+	foreach (array('nat' => array('rule', 'onetoone'), 'filter' => array('rule')) as $name => $tags) {
+		$sections[$name] = array('separator' => kmsctl_normal(kmsctl_has(kmsctl_section($name), 'separator')
+		    ? kmsctl_section($name)['separator'] : ''));
+		foreach ($tags as $tag) {
+			$sections[$name][$tag] = kmsctl_raw_list($name, $tag);
 		}
 	}
-	return $found;
+	return $sections;
 }
 
-/* Filter rules joined to one of those, or towards the service by address, or by port on its interface. */
-function kmsctl_filter($request, $nat) {
-	$joined = array();
-	foreach ($nat as $rule) {
-		if ((string) $rule['association'] !== '' && $rule['association'] !== 'pass') {
-			$joined[] = $rule['association'];
-		}
-	}
-	$found = array();
-	foreach (kmsctl_list('filter', 'rule') as $index => $rule) {
-		$destination = kmsctl_side($rule, 'destination');
-		$interfaces = array_filter(explode(',', (string) kmsctl_text($rule, 'interface')), 'strlen');
-		$here = in_array($request['interface'], $interfaces, true)
-		    || (kmsctl_has($rule, 'floating') && ($interfaces === array() || $interfaces === array('any')));
-		if (in_array(kmsctl_text($rule, 'associated-rule-id'), $joined, true)
-		    || kmsctl_ours($destination['address'], $request)
-		    || ($here && kmsctl_covers($destination['port'], $request['port']))) {
-			$found[] = kmsctl_filter_rule((int) $index, $rule);
-		}
-	}
-	return $found;
-}
-
-function kmsctl_alias($name) {
+/* The service's alias whole: it is what a change may touch. A URL of another one can hold a password. */
+function kmsctl_alias_records($name) {
+	$records = array();
 	foreach (kmsctl_list('aliases', 'alias') as $alias) {
-		if (kmsctl_text($alias, 'name') === $name) {
-			return array(
-				'name' => $name,
-				'type' => kmsctl_text($alias, 'type'),
-				'address' => kmsctl_text($alias, 'address'),
-			);
-		}
+		$own = kmsctl_text($alias, 'name') === $name;
+		$records[] = kmsctl_normal($own ? $alias : kmsctl_fields($alias, array('name', 'type', 'address')));
 	}
-	return null;
+	return $records;
 }
 
+function kmsctl_sections($request) {
+	$interfaces = array();
+	foreach (kmsctl_section('interfaces') as $name => $interface) {
+		if (is_array($interface)) {
+			$interfaces[$name] = kmsctl_normal(kmsctl_fields($interface, array('enable', 'if', 'descr', 'ipaddr', 'subnet',
+			    'ipaddrv6', 'subnetv6', 'gateway', 'gatewayv6')));
+		}
+	}
+	$flags = array('disablefilter', 'disablenatreflection', 'enablenatreflectionpurenat', 'enablebinatreflection',
+	    'enablenatreflectionhelper', 'disablescrub', 'maximumstates', 'ipv6allow');
+	return kmsctl_rule_sections() + array(
+		'aliases' => array('alias' => kmsctl_alias_records($request['alias'])),
+		'interfaces' => kmsctl_normal($interfaces),
+		'gateways' => array('gateway_item' => kmsctl_raw_list('gateways', 'gateway_item',
+		    array('name', 'interface', 'gateway', 'ipprotocol', 'defaultgw', 'disabled'))),
+		'ifgroups' => array('ifgroupentry' => kmsctl_raw_list('ifgroups', 'ifgroupentry', array('ifname', 'members'))),
+		'virtualip' => array('vip' => kmsctl_raw_list('virtualip', 'vip',
+		    array('mode', 'interface', 'type', 'subnet', 'subnet_bits', 'descr', 'uniqid'))),
+		'system' => kmsctl_normal(kmsctl_fields(kmsctl_section('system'), $flags)),
+		'cron' => array('item' => kmsctl_cron($request['table'])),
+	);
+}
+
+/* Jobs that name the table; other commands can hold passwords. */
 function kmsctl_cron($table) {
 	$found = array();
 	foreach (kmsctl_list('cron', 'item') as $item) {
 		$words = preg_split('/\s+/', (string) kmsctl_text($item, 'command'));
 		if (in_array($table, $words, true)) {
-			$record = array();
-			foreach (array('minute', 'hour', 'mday', 'month', 'wday', 'who', 'command') as $key) {
-				$record[$key] = (string) kmsctl_text($item, $key);
-			}
-			$found[] = $record;
+			$found[] = kmsctl_normal(kmsctl_fields($item, array('minute', 'hour', 'mday', 'month', 'wday', 'who', 'command')));
 		}
 	}
 	return $found;
@@ -183,16 +148,8 @@ function kmsctl_cron($table) {
 
 function kmsctl_interface($name) {
 	$interfaces = kmsctl_section('interfaces');
-	if (!isset($interfaces[$name]) || !is_array($interfaces[$name])) {
-		return null;
-	}
-	return array(
-		'name' => $name,
-		'device' => kmsctl_text($interfaces[$name], 'if'),
-		'descr' => kmsctl_text($interfaces[$name], 'descr'),
-		'ipaddr' => kmsctl_text($interfaces[$name], 'ipaddr'),
-		'subnet' => kmsctl_text($interfaces[$name], 'subnet'),
-	);
+	return isset($interfaces[$name]) && is_array($interfaces[$name])
+	    ? array('device' => kmsctl_text($interfaces[$name], 'if'), 'ipaddr' => kmsctl_text($interfaces[$name], 'ipaddr')) : null;
 }
 
 function kmsctl_system() {
@@ -230,7 +187,6 @@ function kmsctl_missing() {
 }
 
 function kmsctl_read($request) {
-	$nat = kmsctl_nat($request);
 	$revision = kmsctl_section('revision');
 	return array(
 		'system' => kmsctl_system(),
@@ -239,14 +195,9 @@ function kmsctl_read($request) {
 			'description' => kmsctl_text($revision, 'description'),
 			'username' => kmsctl_text($revision, 'username'),
 		),
-		'nat' => $nat,
-		'filter' => kmsctl_filter($request, $nat),
-		'alias' => kmsctl_alias($request['alias']),
-		'cron' => kmsctl_cron($request['table']),
-		'interface' => kmsctl_interface($request['interface']),
+		'sections' => kmsctl_sections($request),
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
-		'filter_disabled' => kmsctl_has(kmsctl_section('system'), 'disablefilter'),
 		'fingerprint' => kmsctl_fingerprint($request),
 		'armed' => kmsctl_armed(),
 		'expired' => kmsctl_expired(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::change::{Change, ChangeId};
 use crate::domain::pf::table::TableName;
-use crate::domain::service::Service;
+pub use crate::domain::pfsense::config::ReadRequest;
 use crate::firewall::script::{Command, Nonce, Word};
 
 /// The script of questions that read; [`REQUEST`] stands where the question goes.
@@ -48,33 +48,6 @@ const REQUEST: &str = "@REQUEST@";
 
 /// Replaced by base64 of the script in which neither placeholder is replaced.
 const ITSELF: &str = "@ITSELF@";
-
-/// What to look for in config.xml.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadRequest {
-    /// The alias that the rules point to.
-    pub alias: String,
-    /// The address the alias should hold.
-    pub address: IpAddr,
-    /// The service's port.
-    pub port: u16,
-    /// pfSense's name of the outside interface (`wan`).
-    pub interface: String,
-    /// The overload table, for its cron item.
-    pub table: TableName,
-}
-
-impl From<&Service> for ReadRequest {
-    fn from(service: &Service) -> Self {
-        Self {
-            alias: service.alias.clone(),
-            address: service.address,
-            port: service.port,
-            interface: service.interface.clone(),
-            table: service.table.clone(),
-        }
-    }
-}
 
 /// Make a change.
 #[derive(Clone, Debug, PartialEq, Eq)]

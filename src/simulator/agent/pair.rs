@@ -152,7 +152,7 @@ fn is_forward_of_port(
     !rule.has("nordr")
         && rule.text("interface") == Some(service.interface.as_str())
         && is_tcp(rule)
-        && configuration.covers(side_field(rule, "destination", "port"), service.port, 0)
+        && configuration.covers(side_field(rule, "destination", "port"), service.port)
 }
 
 /// Says whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the

@@ -41,7 +41,7 @@ fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::
 
 fn read(scenario: Scenario) -> Configured {
     let output = asked(scenario, &request());
-    agent::parse(&output.stdout, &Nonce::new([7; 16])).unwrap()
+    agent::parse(&output.stdout, &Nonce::new([7; 16]), &request()).unwrap()
 }
 
 #[test]
@@ -70,8 +70,12 @@ fn leaves_out_what_another_service_did_not_ask_for() {
         port: 8443,
         ..request()
     };
-    let configured =
-        agent::parse(&asked(Scenario::Open, &other).stdout, &Nonce::new([7; 16])).unwrap();
+    let configured = agent::parse(
+        &asked(Scenario::Open, &other).stdout,
+        &Nonce::new([7; 16]),
+        &other,
+    )
+    .unwrap();
     assert_eq!(
         (
             configured.nat.len(),
@@ -128,8 +132,6 @@ fn configured_rule() -> FilterRule {
         index: 3,
         tracker: Some(KMS.to_string()),
         kind: Some("pass".to_owned()),
-        disabled: false,
-        floating: false,
         interface: Some("wan".to_owned()),
         ipprotocol: Some("inet".to_owned()),
         protocol: Some("tcp".to_owned()),
@@ -145,7 +147,9 @@ fn configured_rule() -> FilterRule {
         descr: Some(format!("NAT {DESCRIPTION}")),
         association: Some(ASSOCIATION.to_owned()),
         statetype: Some("keep state".to_owned()),
-        sched: None,
+        os: empty(),
+        tagged: empty(),
         caps,
+        ..FilterRule::default()
     }
 }

@@ -1,48 +1,69 @@
-//! What the agent's `read` reports of the configuration: the same records and fields that `agent.php` picks, by
-//! the same rules. The contract suite holds both to it.
+//! What the agent's `read` reports of the configuration: the same sections, records and fields as `read.php` picks. The
+//! contract suite holds both to it.
 
 use std::net::IpAddr;
 
 use super::Configuration;
 use crate::domain::change::Element;
-use crate::domain::configured::{
-    Alias, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, System,
-};
+use crate::domain::configured::{Alias, Configured, Revision, System};
+use crate::domain::pfsense::config::{Sections, port_field_covers};
 use crate::firewall::agent::ReadRequest;
 
 /// How many entries of the configuration history are told.
 const HISTORY: usize = 30;
-/// How deep port aliases may nest.
-const DEPTH: u8 = 4;
 
 impl Configuration {
     /// Returns what a read request is answered with.
     pub fn read(&self, request: &ReadRequest) -> Configured {
-        let nat = self.nat_rules(request);
-        let filter = self.filter_rules(request, &nat);
-        let system = self.section("system");
-        Configured {
+        let answer = Configured {
             system: System {
                 version: Some("2.7.2-RELEASE".to_owned()),
                 config_version: owned(&self.tree, "version"),
                 php: "8.2.11".to_owned(),
-                timezone: owned(system, "timezone"),
+                timezone: owned(self.section("system"), "timezone"),
             },
             revision: revision_of(self.section("revision")),
-            nat,
-            filter,
-            alias: self.alias(&request.alias),
-            cron: self.cron_items(request.table.as_str()),
-            interface: self.interface(&request.interface),
+            sections: self.sections(request),
             dirty: self.dirty.clone(),
             ha_peer: self
                 .section("hasync")
                 .text("synchronizetoip")
                 .is_some_and(|peer| !peer.is_empty()),
-            filter_disabled: system.has("disablefilter"),
             history: self.revisions(),
             ..Configured::default()
+        };
+        answer.shaped_for(request)
+    }
+
+    /// Returns the sections that travel.
+    pub fn sections(&self, request: &ReadRequest) -> Sections {
+        let mut sections = Element::Map(Vec::new());
+        for section in ["nat", "filter"] {
+            let found = self.section(section).get("separator");
+            let mut child = Element::Map(Vec::new());
+            child.set("separator", found.cloned().unwrap_or_default());
+            sections.set(section, child);
         }
+        for (section, tag, keys) in LISTS {
+            let records = self.list(section, tag).iter();
+            let picked = records.filter_map(|record| match (tag, record.text("name")) {
+                ("alias", Some(name)) if name == request.alias => Some(record.clone()),
+                ("item", _) if !names_table(record, request) => None,
+                _ if keys.is_empty() => Some(record.clone()),
+                _ => Some(fields(record, keys)),
+            });
+            let mut child = sections.get(section).cloned().unwrap_or_default();
+            child.set(tag, Element::List(picked.collect()));
+            sections.set(section, child);
+        }
+        if let Element::Map(interfaces) = self.section("interfaces") {
+            let picked =
+                |(name, record): &(String, Element)| (name.clone(), fields(record, &INTERFACE));
+            let interfaces = interfaces.iter().map(picked).collect();
+            sections.set("interfaces", Element::Map(interfaces));
+        }
+        sections.set("system", fields(self.section("system"), &FLAGS));
+        Sections(sections)
     }
 
     /// Returns the revision in force and older ones, newest first.
@@ -52,119 +73,101 @@ impl Configuration {
         all.map(revision_of).collect()
     }
 
-    fn nat_rules(&self, request: &ReadRequest) -> Vec<NatRule> {
-        let found = self
-            .list("nat", "rule")
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| {
-                let covers = |field| self.covers(field, request.port, 0);
-                covers(side_field(rule, "destination", "port"))
-                    || covers(rule.text("local-port"))
-                    || ours(rule.text("target"), request)
-            });
-        found
-            .map(|(index, rule)| NatRule::of_record(place(index), rule))
-            .collect()
-    }
-
-    fn filter_rules(&self, request: &ReadRequest, nat: &[NatRule]) -> Vec<FilterRule> {
-        let joined = |rule: &Element| {
-            let id = rule.text("associated-rule-id").unwrap_or_default();
-            !id.is_empty()
-                && id != "pass"
-                && nat.iter().any(|nat| nat.association.as_deref() == Some(id))
-        };
-        let found = self
-            .list("filter", "rule")
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| {
-                joined(rule)
-                    || ours(side_field(rule, "destination", "address"), request)
-                    || (is_on(rule, &request.interface)
-                        && self.covers(side_field(rule, "destination", "port"), request.port, 0))
-            });
-        found
-            .map(|(index, rule)| FilterRule::of_record(place(index), rule))
-            .collect()
-    }
-
     /// Says whether a port field covers the port: a number, a range, or an alias of those.
-    pub fn covers(&self, field: Option<&str>, port: u16, depth: u8) -> bool {
-        let field = field.unwrap_or_default().trim();
-        if let Ok(number) = field.parse::<u16>() {
-            return number == port;
-        }
-        if let Some((low, high)) = field.split_once(['-', ':'])
-            && let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>())
-        {
-            return (low..=high).contains(&port);
-        }
-        let aliases = self.list("aliases", "alias").iter().filter(|alias| {
-            alias.text("name") == Some(field) && alias.text("type") == Some("port")
-        });
-        !field.is_empty()
-            && depth <= DEPTH
-            && aliases
-                .flat_map(|alias| alias.text("address").unwrap_or_default().split_whitespace())
-                .any(|member| self.covers(Some(member), port, depth + 1))
-    }
-
-    fn alias(&self, name: &str) -> Option<Alias> {
-        let aliases = self.list("aliases", "alias");
-        let found = aliases
+    pub fn covers(&self, field: Option<&str>, port: u16) -> bool {
+        let aliases: Vec<Alias> = self
+            .list("aliases", "alias")
             .iter()
-            .find(|alias| alias.text("name") == Some(name))?;
-        Some(Alias {
-            name: name.to_owned(),
-            kind: owned(found, "type"),
-            address: owned(found, "address"),
-        })
+            .map(Alias::of_record)
+            .collect();
+        port_field_covers(&aliases, field, port, 0)
     }
+}
 
-    fn cron_items(&self, table: &str) -> Vec<CronItem> {
-        let items = self.list("cron", "item").iter().filter(|item| {
-            let command = item.text("command").unwrap_or_default();
-            command.split_whitespace().any(|word| word == table)
-        });
-        let field = |item: &Element, key: &str| item.text(key).unwrap_or_default().to_owned();
-        items
-            .map(|item| CronItem {
-                minute: field(item, "minute"),
-                hour: field(item, "hour"),
-                mday: field(item, "mday"),
-                month: field(item, "month"),
-                wday: field(item, "wday"),
-                who: field(item, "who"),
-                command: field(item, "command"),
-            })
-            .collect()
-    }
+/// What is read of an interface.
+const INTERFACE: [&str; 9] = [
+    "enable",
+    "if",
+    "descr",
+    "ipaddr",
+    "subnet",
+    "ipaddrv6",
+    "subnetv6",
+    "gateway",
+    "gatewayv6",
+];
+/// The lists that are read, and what of each record; nothing named is everything.
+const LISTS: [(&str, &str, &[&str]); 8] = [
+    ("nat", "rule", &[]),
+    ("nat", "onetoone", &[]),
+    ("filter", "rule", &[]),
+    ("aliases", "alias", &["name", "type", "address"]),
+    (
+        "gateways",
+        "gateway_item",
+        &[
+            "name",
+            "interface",
+            "gateway",
+            "ipprotocol",
+            "defaultgw",
+            "disabled",
+        ],
+    ),
+    ("ifgroups", "ifgroupentry", &["ifname", "members"]),
+    (
+        "virtualip",
+        "vip",
+        &[
+            "mode",
+            "interface",
+            "type",
+            "subnet",
+            "subnet_bits",
+            "descr",
+            "uniqid",
+        ],
+    ),
+    ("cron", "item", &[]),
+];
+/// What is read of `system`.
+const FLAGS: [&str; 8] = [
+    "disablefilter",
+    "disablenatreflection",
+    "enablenatreflectionpurenat",
+    "enablebinatreflection",
+    "enablenatreflectionhelper",
+    "disablescrub",
+    "maximumstates",
+    "ipv6allow",
+];
 
-    fn interface(&self, name: &str) -> Option<InterfaceConfig> {
-        let found = self.section("interfaces").get(name)?;
-        Some(InterfaceConfig {
-            name: name.to_owned(),
-            device: owned(found, "if"),
-            descr: owned(found, "descr"),
-            ipaddr: owned(found, "ipaddr"),
-            subnet: owned(found, "subnet"),
-        })
+/// Picks elements of a record.
+fn fields(record: &Element, keys: &[&str]) -> Element {
+    match record {
+        Element::Map(pairs) => Element::Map(
+            pairs
+                .iter()
+                .filter(|(name, _)| keys.contains(&name.as_str()))
+                .cloned()
+                .collect(),
+        ),
+        other => other.clone(),
     }
+}
+
+/// Says whether a cron job's command names the table; others can hold passwords.
+fn names_table(item: &Element, request: &ReadRequest) -> bool {
+    let command = item.text("command").unwrap_or_default();
+    command
+        .split_whitespace()
+        .any(|word| word == request.table.as_str())
 }
 
 /// Says whether a field names the service: its alias, or its address in any spelling.
 pub fn ours(field: Option<&str>, request: &ReadRequest) -> bool {
     let field = field.unwrap_or_default().trim();
     field == request.alias || field.parse::<IpAddr>() == Ok(request.address)
-}
-
-/// Says whether a filter rule looks at this interface.
-pub fn is_on(rule: &Element, interface: &str) -> bool {
-    let names = rule.text("interface").unwrap_or_default();
-    names.split(',').any(|name| name == interface)
-        || (rule.has("floating") && matches!(names, "" | "any"))
 }
 
 /// Returns a text of a rule's `source` or `destination`.
@@ -182,8 +185,4 @@ fn revision_of(revision: &Element) -> Revision {
 
 fn owned(record: &Element, key: &str) -> Option<String> {
     record.text(key).map(str::to_owned)
-}
-
-fn place(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }

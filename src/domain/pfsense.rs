@@ -1,0 +1,5 @@
+//! pfSense's configuration as raw records: what is read of config.xml and how it becomes what the judgements use. Not for
+//! pf's own rules (`super::pf`), and not for asking the firewall (`crate::firewall`).
+
+pub mod config;
+pub mod managed;

@@ -1,0 +1,282 @@
+//! The sections of config.xml that the firewall reports, as raw records in their order, and the one place that gives them
+//! the shape the judgements use ([`Configured`]). The firewall chooses sections, never records: which of them are the
+//! service's is decided here.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::change::Element;
+use crate::domain::configured::{
+    Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
+};
+use crate::domain::pf::table::TableName;
+use crate::domain::service::Service;
+
+/// How deep aliases are followed into aliases.
+const ALIAS_DEPTH: u8 = 4;
+
+/// The service, as it is looked for in config.xml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The alias that the rules point to.
+    pub alias: String,
+    /// The address the alias should hold.
+    pub address: IpAddr,
+    /// The service's port.
+    pub port: u16,
+    /// pfSense's name of the outside interface (`wan`).
+    pub interface: String,
+    /// The overload table, for its cron item.
+    pub table: TableName,
+}
+
+impl From<&Service> for ReadRequest {
+    fn from(service: &Service) -> Self {
+        Self {
+            alias: service.alias.clone(),
+            address: service.address,
+            port: service.port,
+            interface: service.interface.clone(),
+            table: service.table.clone(),
+        }
+    }
+}
+
+impl ReadRequest {
+    /// Returns whether a field names the service: its alias, or its address in any spelling.
+    pub fn is_named_by(&self, field: Option<&str>) -> bool {
+        let field = field.unwrap_or_default().trim();
+        let network = || field.parse::<ipnet::IpNet>().ok();
+        field == self.alias
+            || field.parse::<IpAddr>() == Ok(self.address)
+            || network() == Some(ipnet::IpNet::from(self.address))
+    }
+}
+
+/// Sections of config.xml, raw: `nat/{rule,separator,onetoone}`, `filter/{rule,separator}`, `aliases/alias`,
+/// `interfaces`, `gateways/gateway_item`, `ifgroups/ifgroupentry`, `virtualip/vip`, `cron/item` of the table, and the flags of
+/// `system`. An element that is absent there is absent here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sections(pub Element);
+
+/// An empty element.
+static EMPTY: Element = Element::Text(String::new());
+
+impl Sections {
+    /// Returns a section; one that is absent looks like an empty one.
+    pub fn section(&self, name: &str) -> &Element {
+        self.0.get(name).unwrap_or(&EMPTY)
+    }
+
+    /// Returns the records of a list such as `nat/rule`; an empty section is a text, not a list.
+    pub fn list(&self, section: &str, tag: &str) -> &[Element] {
+        match self.section(section).get(tag) {
+            Some(Element::List(records)) => records,
+            _ => &[],
+        }
+    }
+}
+
+/// Returns whether a port field covers the port: a number, a range, or one of these aliases that holds it.
+pub fn port_field_covers(aliases: &[Alias], field: Option<&str>, port: u16, depth: u8) -> bool {
+    ports_of(aliases, field.unwrap_or_default(), depth).is_some_and(|ranges| {
+        ranges
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&port))
+    })
+}
+
+/// Returns whether a port field is this port and no other one, as a number or as an alias that holds nothing else.
+pub fn port_field_is(aliases: &[Alias], field: Option<&str>, port: u16) -> bool {
+    let ranges = ports_of(aliases, field.unwrap_or_default(), 0);
+    ranges.is_some_and(|ranges| {
+        !ranges.is_empty() && ranges.iter().all(|range| *range == (port, port))
+    })
+}
+
+/// Returns the ranges of ports that a field names; `None` if a part of it is not understood and none is.
+fn ports_of(aliases: &[Alias], field: &str, depth: u8) -> Option<Vec<(u16, u16)>> {
+    let field = field.trim();
+    if let Ok(number) = field.parse::<u16>() {
+        return Some(vec![(number, number)]);
+    }
+    if let Some((low, high)) = field.split_once(['-', ':'])
+        && let (Ok(low), Ok(high)) = (low.parse::<u16>(), high.parse::<u16>())
+    {
+        return Some(vec![(low, high)]);
+    }
+    let alias = aliases
+        .iter()
+        .find(|alias| alias.name == field && alias.kind.as_deref() == Some("port"))
+        .filter(|_| !field.is_empty() && depth <= ALIAS_DEPTH)?;
+    let members = alias.address.as_deref().unwrap_or_default();
+    let mut ranges = Vec::new();
+    for member in members.split_whitespace() {
+        // What is not understood covers no port that is known, and makes the field more than one port.
+        ranges.extend(ports_of(aliases, member, depth + 1).unwrap_or_else(|| vec![(0, 0)]));
+    }
+    Some(ranges)
+}
+
+/// Returns the addresses and networks that an alias holds, nested ones too; `None` if a member is not understood.
+pub fn members_of_alias(aliases: &[Alias], name: &str, depth: u8) -> Option<Vec<ipnet::IpNet>> {
+    let alias = aliases
+        .iter()
+        .find(|alias| alias.name == name)
+        .filter(|_| depth <= ALIAS_DEPTH)?;
+    let text = alias.address.as_deref().unwrap_or_default();
+    let mut members = Vec::new();
+    for member in text.split_whitespace() {
+        if let Ok(address) = member.parse::<IpAddr>() {
+            members.push(ipnet::IpNet::from(address));
+        } else if let Ok(network) = member.parse::<ipnet::IpNet>() {
+            members.push(network);
+        } else {
+            members.extend(members_of_alias(aliases, member, depth + 1)?);
+        }
+    }
+    Some(members)
+}
+
+impl Configured {
+    /// Fills everything that is made of the raw sections.
+    #[must_use]
+    pub fn shaped_for(mut self, request: &ReadRequest) -> Self {
+        let sections = &self.sections;
+        let rules = |section| sections.list(section, "rule").iter().enumerate();
+        self.all_nat = rules("nat")
+            .map(|(place, rule)| NatRule::of_record(index_of(place), rule))
+            .collect();
+        self.all_filter = rules("filter")
+            .map(|(place, rule)| FilterRule::of_record(index_of(place), rule))
+            .collect();
+        self.aliases = sections
+            .list("aliases", "alias")
+            .iter()
+            .map(Alias::of_record)
+            .collect();
+        self.nat = self
+            .all_nat
+            .iter()
+            .filter(|rule| touches_service(&self.aliases, rule, request))
+            .cloned()
+            .collect();
+        self.filter = self
+            .all_filter
+            .iter()
+            .filter(|rule| concerns_service(&self.aliases, rule, &self.nat, request))
+            .cloned()
+            .collect();
+        let alias = self
+            .aliases
+            .iter()
+            .find(|alias| alias.name == request.alias);
+        self.alias = alias.cloned();
+        self.one_to_one = sections
+            .list("nat", "onetoone")
+            .iter()
+            .map(OneToOne::of_record)
+            .collect();
+        self.interfaces = interfaces(sections);
+        let named = |interface: &&InterfaceConfig| interface.name == request.interface;
+        self.interface = self.interfaces.iter().find(named).cloned();
+        self.interface_groups = sections
+            .list("ifgroups", "ifgroupentry")
+            .iter()
+            .map(|group| InterfaceGroup {
+                name: field(group, "ifname"),
+                members: words(group.text("members")),
+            })
+            .collect();
+        self.cron = sections
+            .list("cron", "item")
+            .iter()
+            .map(cron_item)
+            .collect();
+        self.filter_disabled = sections.section("system").has("disablefilter");
+        self
+    }
+}
+
+/// A port forward touches the service by its outside port, its inside port or its target.
+fn touches_service(aliases: &[Alias], rule: &NatRule, request: &ReadRequest) -> bool {
+    let covers = |field: Option<&String>| {
+        port_field_covers(aliases, field.map(String::as_str), request.port, 0)
+    };
+    covers(rule.destination.port.as_ref())
+        || covers(rule.local_port.as_ref())
+        || request.is_named_by(rule.target.as_deref())
+}
+
+/// A filter rule concerns the service if it is joined to one of these forwards, leads to its address, or is for its port
+/// on its interface.
+fn concerns_service(
+    aliases: &[Alias],
+    rule: &FilterRule,
+    forwards: &[NatRule],
+    request: &ReadRequest,
+) -> bool {
+    let id = rule.association.as_deref().unwrap_or_default();
+    let joined = !matches!(id, "" | "pass")
+        && forwards
+            .iter()
+            .any(|forward| forward.association.as_deref() == Some(id));
+    joined
+        || request.is_named_by(rule.destination.address.as_deref())
+        || (is_on_interface(rule, &request.interface)
+            && port_field_covers(aliases, rule.destination.port.as_deref(), request.port, 0))
+}
+
+fn is_on_interface(rule: &FilterRule, interface: &str) -> bool {
+    let names = rule.interface.as_deref().unwrap_or_default();
+    names.split(',').any(|name| name == interface) || (rule.floating && matches!(names, "" | "any"))
+}
+
+fn interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
+    let Element::Map(interfaces) = sections.section("interfaces") else {
+        return Vec::new();
+    };
+    let owned = |record: &Element, key| record.text(key).map(str::to_owned);
+    interfaces
+        .iter()
+        .map(|(name, record)| InterfaceConfig {
+            name: name.clone(),
+            enabled: record.has("enable"),
+            device: owned(record, "if"),
+            descr: owned(record, "descr"),
+            ipaddr: owned(record, "ipaddr"),
+            subnet: owned(record, "subnet"),
+            ipaddr_v6: owned(record, "ipaddrv6"),
+            subnet_v6: owned(record, "subnetv6"),
+            gateway: owned(record, "gateway"),
+            gateway_v6: owned(record, "gatewayv6"),
+        })
+        .collect()
+}
+
+fn cron_item(item: &Element) -> CronItem {
+    CronItem {
+        minute: field(item, "minute"),
+        hour: field(item, "hour"),
+        mday: field(item, "mday"),
+        month: field(item, "month"),
+        wday: field(item, "wday"),
+        who: field(item, "who"),
+        command: field(item, "command"),
+    }
+}
+
+fn field(record: &Element, key: &str) -> String {
+    record.text(key).unwrap_or_default().to_owned()
+}
+
+fn words(text: Option<&str>) -> Vec<String> {
+    let words = text.unwrap_or_default().split_whitespace();
+    words.map(str::to_owned).collect()
+}
+
+fn index_of(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,210 @@
+//! Which records of config.xml are the service's: the one finder, for the screen and for every edit. By port, interface,
+//! target and association; never by description or position. A filter rule that others need too is named, not taken.
+
+use super::config::{ReadRequest, port_field_covers, port_field_is};
+use crate::domain::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
+
+/// The service's records.
+#[derive(Clone, Debug, Default)]
+pub struct ManagedPair<'a> {
+    /// Port forwards of the service's port; more than one is not clear.
+    pub forwards: Vec<&'a NatRule>,
+    /// Whether these lead to the service; if not, they hold its port on the interface's own address for another target.
+    pub is_ours: bool,
+    /// The filter rules that let the service's traffic in, and nothing of others: more than one is not clear.
+    pub passes: Vec<&'a FilterRule>,
+    /// Why the filter rule that is joined to the forward is not among them.
+    pub foreign: Option<ForeignRule<'a>>,
+}
+
+/// A filter rule that is joined to the service's forward and is not the service's alone.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignRule<'a> {
+    /// The rule.
+    pub rule: &'a FilterRule,
+    /// Another port forward that carries the same association.
+    pub shared_with: Option<&'a NatRule>,
+    /// It is not for the service's interface, protocol, port or address.
+    pub is_for_others: bool,
+    /// More filter rules carry the association.
+    pub is_one_of: usize,
+}
+
+impl ForeignRule<'_> {
+    /// Returns the clause that names rule and forward.
+    pub fn clause(&self) -> String {
+        let way = |side: &Side, address: Option<&String>| {
+            let host = address
+                .or(side.address.as_ref())
+                .or(side.network.as_ref())
+                .map_or("any", String::as_str);
+            format!("{host}:{}", side.port.as_deref().unwrap_or("any"))
+        };
+        let rule = format!(
+            "the filter rule {:?} that is joined to the port forward",
+            self.rule.descr.as_deref().unwrap_or_default()
+        );
+        let mut clauses = Vec::new();
+        if self.is_for_others {
+            clauses.push(format!("is for {}", way(&self.rule.destination, None)));
+        }
+        if let Some(forward) = self.shared_with {
+            clauses.push(format!(
+                "belongs to another port forward as well: {:?} (port {} of {})",
+                forward.descr.as_deref().unwrap_or_default(),
+                forward.destination.port.as_deref().unwrap_or("any"),
+                forward.interface
+            ));
+        }
+        if self.is_one_of > 1 {
+            clauses.push(format!(
+                "is one of {} with the same association",
+                self.is_one_of
+            ));
+        }
+        format!("{rule} {}", clauses.join(", and "))
+    }
+}
+
+/// Returns the association that joins a forward to a filter rule.
+pub fn association_of(id: Option<&String>) -> Option<&str> {
+    id.map(String::as_str)
+        .filter(|id| !matches!(*id, "" | "pass"))
+}
+
+impl<'a> ManagedPair<'a> {
+    /// Finds the records among what [`Configured`] has of the service.
+    pub fn find(configured: &'a Configured, service: &ReadRequest) -> Self {
+        let aliases = configured.aliases.as_slice();
+        let (mine, others): (Vec<&NatRule>, Vec<&NatRule>) = configured
+            .nat
+            .iter()
+            .filter(|rule| is_forward_of_port(rule, aliases, service))
+            .partition(|rule| service.is_named_by(rule.target.as_deref()));
+        let is_ours = !mine.is_empty();
+        let interface = configured.interface.as_ref();
+        let forwards = if is_ours {
+            mine
+        } else {
+            let own = |rule: &&NatRule| is_own_address(&rule.destination, interface, service);
+            others.into_iter().filter(own).collect()
+        };
+        let mut pair = Self {
+            forwards,
+            is_ours,
+            ..Self::default()
+        };
+        pair.find_passes(configured, service);
+        pair
+    }
+
+    fn find_passes(&mut self, configured: &'a Configured, service: &ReadRequest) {
+        let ids: Vec<&str> = self
+            .forwards
+            .iter()
+            .filter_map(|rule| association_of(rule.association.as_ref()))
+            .collect();
+        let joined = |rule: &&FilterRule| {
+            association_of(rule.association.as_ref()).is_some_and(|id| ids.contains(&id))
+        };
+        let linked: Vec<&FilterRule> = configured.filter.iter().filter(joined).collect();
+        if linked.is_empty() {
+            let aliases = configured.aliases.as_slice();
+            let lets_in = |rule: &&FilterRule| passes_to_service(rule, aliases, service);
+            self.passes = configured.filter.iter().filter(lets_in).collect();
+            return;
+        }
+        if let [forward] = self.forwards.as_slice() {
+            self.foreign = find_foreign(configured, forward, &linked, service);
+        }
+        if self.foreign.is_none() {
+            self.passes = linked;
+        }
+    }
+
+    /// Returns whether the forward lets traffic in by itself, without a filter rule and its caps.
+    pub fn forward_passes(&self) -> bool {
+        let passes = |rule: &&NatRule| rule.association.as_deref() == Some("pass");
+        self.forwards.first().is_some_and(passes)
+    }
+}
+
+/// Says why the rules that are joined to a forward are not its own alone.
+fn find_foreign<'a>(
+    configured: &'a Configured,
+    forward: &NatRule,
+    linked: &[&'a FilterRule],
+    service: &ReadRequest,
+) -> Option<ForeignRule<'a>> {
+    let id = association_of(forward.association.as_ref())?;
+    let all = if configured.all_nat.is_empty() {
+        &configured.nat
+    } else {
+        &configured.all_nat
+    };
+    let shared_with = all.iter().find(|other| {
+        other.index != forward.index && association_of(other.association.as_ref()) == Some(id)
+    });
+    let aliases = configured.aliases.as_slice();
+    let inside = forward.local_port.as_deref();
+    let for_others = |rule: &&&FilterRule| !could_carry(rule, inside, aliases, service);
+    let stranger = linked.iter().find(for_others);
+    let rule = stranger.or(linked.first())?;
+    let unclear = linked.len() > 1 && (stranger.is_some() || shared_with.is_some());
+    (shared_with.is_some() || stranger.is_some() || unclear).then_some(ForeignRule {
+        rule,
+        shared_with,
+        is_for_others: stranger.is_some(),
+        is_one_of: linked.len(),
+    })
+}
+
+/// Says whether a rule that is joined to the service's forward can be its filter rule, as it is or once it is repaired.
+fn could_carry(
+    rule: &FilterRule,
+    inside: Option<&str>,
+    aliases: &[Alias],
+    service: &ReadRequest,
+) -> bool {
+    let port = rule.destination.port.as_deref();
+    let same_port = port.unwrap_or_default().trim() == inside.unwrap_or_default().trim();
+    !rule.floating
+        && rule.interface.as_deref() == Some(service.interface.as_str())
+        && (same_port || port_field_covers(aliases, port, service.port, 0))
+}
+
+fn is_tcp(protocol: Option<&String>) -> bool {
+    matches!(protocol.map(String::as_str), Some("tcp" | "tcp/udp"))
+}
+
+fn is_forward_of_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    !rule.nordr
+        && rule.interface == service.interface
+        && is_tcp(rule.protocol.as_ref())
+        && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
+}
+
+/// Says whether a filter rule lets the service's traffic in, and no other port's.
+pub fn passes_to_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    service.is_named_by(rule.destination.address.as_deref())
+        && passes_port_of_service(rule, aliases, service)
+}
+
+/// The same, wherever it leads.
+pub fn passes_port_of_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+        && !rule.floating
+        && is_tcp(rule.protocol.as_ref())
+        && rule.interface.as_deref() == Some(service.interface.as_str())
+        && !rule.destination.not
+        && port_field_is(aliases, rule.destination.port.as_deref(), service.port)
+}
+
+/// Says whether a destination is the interface's own address: a virtual address and its port are another service's.
+fn is_own_address(side: &Side, interface: Option<&InterfaceConfig>, service: &ReadRequest) -> bool {
+    let address = |text: Option<&String>| text?.trim().parse::<std::net::IpAddr>().ok();
+    let own = interface.and_then(|interface| address(interface.ipaddr.as_ref()));
+    !side.not
+        && (side.network.as_deref() == Some(format!("{}ip", service.interface).as_str())
+            || (own.is_some() && address(side.address.as_ref()) == own))
+}
