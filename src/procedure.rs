@@ -17,8 +17,11 @@ mod settle;
 mod states;
 mod table;
 
+use std::time::{Duration, Instant};
+
 use crate::commands::context::{Context, Session};
 use crate::domain::history::{Ended, Event, Finish};
+use crate::domain::leftovers::lock_is_held;
 use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
@@ -85,14 +88,22 @@ impl Carried {
     }
 }
 
+/// What a command wants of the procedure beside its change.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Prove it from outside as well.
+    pub outside: Option<&'a Wanted>,
+    /// Wait, as long as the time-out allows, for another operator who is making a change.
+    pub waits: bool,
+}
+
 /// How a change is made.
 #[derive(Clone, Copy)]
 struct How<'a> {
     flags: &'a Flags,
     /// The command line in words, for the history.
     command: &'a str,
-    /// Prove it from outside as well.
-    outside: Option<&'a Wanted>,
+    options: Options<'a>,
 }
 
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
@@ -103,27 +114,27 @@ pub async fn change(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    change_and_prove(context, flags, command, None, questions, plan).await
+    change_with(context, flags, command, Options::default(), questions, plan).await
 }
 
 /// Makes a change, and proves it from outside where that is wanted. That no vantage can do so is found out before
 /// anything is changed.
-pub async fn change_and_prove(
+pub async fn change_with(
     context: &Context,
     flags: &Flags,
     command: &str,
-    outside: Option<&Wanted>,
+    options: Options<'_>,
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    if let Some(wanted) = outside {
+    if let Some(wanted) = options.outside {
         wanted.ready(context, flags.dry_run)?;
     }
     flags.someone_can_confirm(context.terminal)?;
     let how = How {
         flags,
         command,
-        outside,
+        options,
     };
     connected(context, how, questions, plan).await
 }
@@ -139,7 +150,7 @@ pub async fn change_if_needed(
     let how = How {
         flags,
         command,
-        outside: None,
+        options: Options::default(),
     };
     connected(context, how, questions, plan).await
 }
@@ -165,7 +176,7 @@ async fn from_reading(
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
     let flags = how.flags;
-    let reading = context.ask_over(session, questions).await?;
+    let reading = read(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
         Planned::Change(draft) => *draft,
         Planned::NothingToDo(sentence) => {
@@ -173,7 +184,7 @@ async fn from_reading(
         }
     };
     flags.someone_can_confirm(context.terminal)?;
-    draft.checks.extend(how.outside.map(Wanted::check));
+    draft.checks.extend(how.options.outside.map(Wanted::check));
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
@@ -196,7 +207,35 @@ async fn from_reading(
         }
         return report::plan_only(context, &plan, &reading, flags.plan_out.is_some());
     }
-    carry_out(context, session, flags, how.outside, &plan, reading).await
+    carry_out(context, session, flags, how.options.outside, &plan, reading).await
+}
+
+/// Reads what the plan is made from; where the command waits for another operator, as it is when he has ended or the time
+/// is over.
+async fn read(
+    context: &Context,
+    session: &mut Session,
+    how: How<'_>,
+    questions: &[Question],
+) -> Result<Reading> {
+    const BETWEEN: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        let reading = context.ask_over(session, questions).await?;
+        let held = (reading.configured.as_ref())
+            .is_ok_and(|configured| lock_is_held(&configured.leftovers));
+        let over = begun.elapsed() + BETWEEN >= context.settings.timeout;
+        if !how.options.waits || !held || over {
+            return Ok(reading);
+        }
+        if !said {
+            let terminal = context.terminal;
+            terminal.say("Another change is being made on the firewall; waiting for its end …");
+            said = true;
+        }
+        context.pause(BETWEEN).await?;
+    }
 }
 
 /// Says that there is nothing to do; what the outside sees may still be another matter.
@@ -213,7 +252,7 @@ async fn nothing_to_do(
             path.display()
         ));
     }
-    let wanted = how.outside.filter(|_| !how.flags.shows_only());
+    let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
     let Some(wanted) = wanted else {
         return report::nothing(context, reading, sentence, None);
     };

@@ -38,6 +38,7 @@ pub const CHANGING: &[Question] = &[
     Question::Translation,
     Question::Info,
     Question::Table,
+    Question::AliasTable,
     Question::States(None),
     Question::Configured,
 ];

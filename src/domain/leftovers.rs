@@ -19,6 +19,12 @@ pub struct Leftover {
     pub why: String,
 }
 
+/// Returns whether a living process holds kmsctl's lock on the firewall: what is unfinished then is being made.
+pub fn lock_is_held(files: &[Leftover]) -> bool {
+    let mut files = files.iter();
+    files.any(|file| !file.stale && file.path.ends_with("/kmsctl/lock"))
+}
+
 /// A file that was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

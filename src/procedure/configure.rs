@@ -184,6 +184,11 @@ async fn judged(
     reading: Option<Reading>,
 ) -> Carried {
     let mut carried = of_outcome(outcome, reading);
+    if closes(wanted.change)
+        && let Some(failure) = carried.failure.take()
+    {
+        carried.failure = Some(failure.hint(by_hand(context)));
+    }
     let in_force = matches!(carried.finish.ended, Ended::Done | Ended::NothingToDo);
     if !in_force {
         return carried;
@@ -199,6 +204,21 @@ async fn judged(
         end_connections(context, session, before, &mut carried).await;
     }
     carried
+}
+
+/// Returns whether a change does nothing but close.
+fn closes(change: &Change) -> bool {
+    matches!(change, Change::Disable | Change::Delete)
+}
+
+/// Says how the exposure is closed where kmsctl cannot do it.
+fn by_hand(context: &Context) -> String {
+    let service = &context.settings.service;
+    format!(
+        "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable the forward of port {} on {}, and Apply Changes.",
+        service.port,
+        service.interface.to_uppercase()
+    )
 }
 
 /// Says what speaks against the change, and what could not be read that would: neither is proven.

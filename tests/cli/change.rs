@@ -180,7 +180,6 @@ fn what_the_firewall_could_not_do_is_told_as_it_is() {
         ("disk-full", 1, "free", "failed"),
         ("write-fails", 1, "did not write", "failed"),
         ("locked", 6, "anna@desk", ""),
-        ("drifted", 6, "wait to be applied", ""),
         ("php-missing", 1, "php is not on the firewall", ""),
         ("pf-disabled", 1, "disabled", ""),
         ("denied", 5, "/dev/pf", ""),
@@ -189,9 +188,12 @@ fn what_the_firewall_could_not_do_is_told_as_it_is() {
         for command in CHANGES {
             let environment = scenario(name);
             let told = environment
-                .demo(&[command, &["--yes"][..]].concat())
+                .demo(&[command, &["--yes", "--timeout", "3s"][..]].concat())
                 .fails_with(code);
             assert!(told.contains(wanted), "{name} {command:?}: {told}");
+            let by_hand = told.contains("Firewall > NAT > Port Forward");
+            let shuts = command[0] == "expose" && !outcome.is_empty();
+            assert!(by_hand || !shuts, "{name} {command:?}: {told}");
             let list = environment
                 .demo(&["history", "--local", "-o", "json"])
                 .json();
@@ -396,12 +398,11 @@ fn a_reason_is_kept_and_control_characters_are_refused() {
 
 #[test]
 fn what_an_armed_way_back_would_take_away_is_not_called_done() {
-    for command in [
-        &["ratelimit", "loosen"][..],
-        &["expose", "revoke"],
-        &["expose", "revoke", "--delete"],
-    ] {
+    for command in [&["ratelimit", "loosen"][..], &["expose", "restore"]] {
         let environment = TestEnvironment::new();
+        if command[0] == "expose" {
+            environment.demo(&["expose", "revoke", "--yes"]).success();
+        }
         let run = |more: &[&str]| environment.demo(&[command, more, &["--yes"]].concat());
         let armed = run(&["--for", "2h", "-o", "json"]).json();
         let id = armed["data"]["id"].as_str().expect("an id");
@@ -428,6 +429,56 @@ fn what_an_armed_way_back_would_take_away_is_not_called_done() {
             told.contains("No way back was armed"),
             "{command:?}: {told}"
         );
+    }
+}
+
+#[test]
+fn a_closing_for_a_while_is_made_one_for_good() {
+    for command in [&["expose", "revoke"][..], &["expose", "revoke", "--delete"]] {
+        for again in [&[][..], &["--for", "30m"]] {
+            let environment = TestEnvironment::new();
+            let run = |more: &[&str]| environment.demo(&[command, more, &["--yes"]].concat());
+            run(&["--for", "2h"]).success();
+            let outcome = run(again);
+            let told = outcome.stderr.contains("--for is left out");
+            assert_eq!(told, !again.is_empty(), "{command:?} {again:?}: {outcome}");
+            outcome.success();
+            let status = environment.demo(&["status", "-o", "json"]);
+            assert!(!status.stdout.contains("reverts_at\":\"2"), "{status}");
+            let told = run(&[]).success();
+            assert!(told.contains("Nothing to do"), "{command:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_closing_ends_a_temporary_opening_for_good() {
+    let environment = TestEnvironment::new();
+    environment.demo(&["expose", "revoke", "--yes"]).success();
+    let open = &["expose", "restore", "--for", "4h", "--yes"];
+    environment.demo(open).success();
+    let shut = environment
+        .demo(&["expose", "revoke", "--for", "1h", "--yes", "-o", "json"])
+        .json();
+    assert_eq!(shut["data"]["outcome"], "done");
+    assert!(shut["data"]["reverts_at"].is_null(), "{shut:#}");
+}
+
+#[test]
+fn what_is_urgent_does_not_wait_for_the_gui() {
+    for command in CHANGES {
+        let outcome = scenario("drifted").demo(&[command, &["--yes"][..]].concat());
+        let first = outcome.stderr.lines().next().unwrap_or_default().to_owned();
+        assert!(first.contains("did not apply (filter)"), "{outcome}");
+        outcome.success();
+    }
+    for command in [
+        &["ratelimit", "loosen"][..],
+        &["ratelimit", "set", "--max-src-conn", "9"],
+        &["expose", "apply"],
+    ] {
+        let told = scenario("drifted").demo(&[command, &["--yes"]].concat());
+        assert!(told.fails_with(6).contains("wait to be applied"));
     }
 }
 

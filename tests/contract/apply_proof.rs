@@ -1,13 +1,13 @@
 //! The proof of a change asks no less than the look before it: what cannot be read proves nothing and takes nothing back,
 //! and an alias is proven in pf's own table.
 
-use kmsctl::domain::change::{Change, Element, Ending, Records};
-use kmsctl::firewall::agent::ApplyRequest;
+use kmsctl::domain::change::{Answer, Change, Element, Ending, Records};
+use kmsctl::firewall::agent::{ApplyRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{asked, done, reading, send};
+use super::apply::{answer, asked, done, reading, send};
 use super::apply_failures::{NEW, OLD, open, wanted};
 
 const TABLE: &str = "pf/table-k8s_kms_lb";
@@ -336,7 +336,7 @@ fn a_killed_load_is_loaded_by_the_job() {
     firewall
         .php()
         .write("at", b"filter_configure_sync: called kill");
-    firewall.ask(&kmsctl::firewall::agent::Request::Apply(Box::new(request)));
+    firewall.ask(&Request::Apply(Box::new(request)));
     assert!(
         firewall.text("pf/sn").contains("k8s_kms_lb"),
         "still loaded"
@@ -344,4 +344,111 @@ fn a_killed_load_is_loaded_by_the_job() {
     firewall.tick();
     assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
     assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+/// A firewall on which a change of the caps was interrupted, by `at` or because pfSense's code throws as it loads.
+fn unsettled(version: Version, at: Option<&str>) -> ChangingBox {
+    let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
+    let request = asked(&mut firewall, "c1", wanted());
+    match at {
+        Some(at) => firewall.php().write("at", at.as_bytes()),
+        None => firewall.trouble("load-throws"),
+    }
+    firewall.ask(&Request::Apply(Box::new(request)));
+    firewall.trouble("");
+    let _ = std::fs::remove_file(firewall.file("at"));
+    firewall
+}
+
+#[test]
+fn a_closing_takes_over_what_is_unfinished() {
+    if !php::available() {
+        return;
+    }
+    for version in Version::ALL {
+        for at in [
+            None,
+            Some("kmsctl_claim kill"),
+            Some("kmsctl_arm kill"),
+            Some("kmsctl_write kill"),
+            Some("filter_configure_sync: called kill"),
+            Some("kmsctl_prove kill"),
+        ] {
+            let changes: &[Change] = if version == Version::V272 {
+                &[Change::Disable, Change::Delete]
+            } else {
+                &[Change::Delete]
+            };
+            for change in changes {
+                let mut firewall = unsettled(version, at);
+                let unfinished = reading(&mut firewall).unfinished.len();
+                assert_eq!(
+                    unfinished,
+                    usize::from(at != Some("kmsctl_claim kill") && at != Some("kmsctl_arm kill")),
+                    "{at:?}"
+                );
+                let outcome = done(&mut firewall, "c2", change.clone());
+                let told = outcome.steps.iter().any(|step| step.name == "take-over");
+                assert_eq!(
+                    told,
+                    at != Some("kmsctl_claim kill"),
+                    "{at:?}: {outcome:#?}"
+                );
+                assert!(
+                    !firewall.text("pf/sn").contains("k8s_kms_lb"),
+                    "{at:?}: closed"
+                );
+                assert_eq!(firewall.left_over(), Vec::<String>::new(), "{at:?}");
+                firewall.tick();
+                assert!(
+                    !firewall.text("pf/sn").contains("k8s_kms_lb"),
+                    "{at:?}: it stays closed"
+                );
+                if let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) {
+                    assert_ne!(outcome.result, Ending::Done, "{at:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_closing_disarms_what_would_open_again() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = open();
+    done(&mut firewall, "c0", Change::Disable);
+    let opened = ApplyRequest {
+        revert_at: Some(4_000_000_000),
+        ..asked(&mut firewall, "c1", Change::Enable)
+    };
+    assert_eq!(send(&mut firewall, opened.clone()).result, Ending::Done);
+    done(&mut firewall, "c2", Change::Delete);
+    assert_eq!(reading(&mut firewall).armed, vec![]);
+    assert_eq!(firewall.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn half_written_files_are_seen_at_once() {
+    if !php::available() {
+        return;
+    }
+    let mut firewall = unsettled(Version::V272, Some("kmsctl_claim kill"));
+    // A process that is dead, and this one, which is not.
+    firewall.php().write("conf/kmsctl/.claim-4194303", b"{}");
+    let alive = format!("conf/kmsctl/.claim-{}", std::process::id());
+    firewall.php().write(&alive, b"{}");
+    let files = reading(&mut firewall).leftovers;
+    let mut stale = files.iter().filter(|file| file.stale);
+    assert!(
+        stale.any(|file| file.path.ends_with("/.claim-4194303")),
+        "{files:#?}"
+    );
+    assert!(
+        !files
+            .iter()
+            .any(|file| alive.ends_with(&file.path) || file.path.ends_with(&alive)),
+        "{files:#?}"
+    );
 }

@@ -14,7 +14,7 @@ use crate::domain::ratelimit::Caps;
 use crate::domain::reach::Expected;
 use crate::error::{Failure, Result};
 use crate::firewall::facts::Reading;
-use crate::procedure::{self, Flags, FromOutside, Temporary, report};
+use crate::procedure::{self, Flags, FromOutside, Options, Temporary, report};
 
 /// Arguments of `kmsctl expose revoke`.
 #[derive(Debug, ClapArgs)]
@@ -109,6 +109,10 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
     let command = arguments.temporary.told(&command);
     let command = arguments.from_outside.told(&command);
     let outside = arguments.from_outside.wanted(Expected::Closed);
+    let options = Options {
+        outside: outside.as_ref(),
+        waits: true,
+    };
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
@@ -121,15 +125,7 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
             planned => Ok(planned),
         }
     };
-    procedure::change_and_prove(
-        context,
-        &arguments.flags,
-        &command,
-        outside.as_ref(),
-        CHANGING,
-        plan,
-    )
-    .await
+    procedure::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
 }
 
 fn connections_only(
@@ -169,6 +165,10 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
     let command = arguments.temporary.told("expose restore");
     let command = arguments.from_outside.told(&command);
     let outside = arguments.from_outside.wanted(Expected::Open);
+    let options = Options {
+        outside: outside.as_ref(),
+        waits: false,
+    };
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
@@ -180,15 +180,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
             terms,
         )?)
     };
-    procedure::change_and_prove(
-        context,
-        &arguments.flags,
-        &command,
-        outside.as_ref(),
-        CHANGING,
-        plan,
-    )
-    .await
+    procedure::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
 }
 
 /// Runs `kmsctl expose apply`.

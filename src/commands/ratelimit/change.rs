@@ -83,11 +83,13 @@ fn rate(text: &str) -> Result<Value<Rate>, String> {
 pub(super) async fn preset(context: &Context, name: &str, arguments: &Preset) -> Result<()> {
     let caps = find(context, name)?;
     let command = format!("ratelimit {name}");
+    let (flags, temporary) = (&arguments.flags, &arguments.temporary);
     change(
         context,
-        &arguments.flags,
-        &arguments.temporary,
+        flags,
+        temporary,
         &command,
+        name == "tighten",
         |_| caps,
     )
     .await
@@ -105,7 +107,7 @@ pub(super) async fn set(context: &Context, arguments: &Set) -> Result<()> {
     if let Some(name) = preset {
         let caps = find(context, name)?;
         let command = format!("ratelimit set --preset {name}");
-        return change(context, flags, temporary, &command, |_| caps).await;
+        return change(context, flags, temporary, &command, false, |_| caps).await;
     }
     let mut command = "ratelimit set".to_owned();
     if let Some(value) = max_src_conn {
@@ -132,7 +134,7 @@ pub(super) async fn set(context: &Context, arguments: &Set) -> Result<()> {
         max_src_conn: Value::or(*max_src_conn, now.max_src_conn),
         rate: Value::or(*rate, now.rate),
     };
-    change(context, flags, temporary, &command, wanted).await
+    change(context, flags, temporary, &command, false, wanted).await
 }
 
 fn find(context: &Context, name: &str) -> Result<Caps> {
@@ -147,15 +149,18 @@ fn find(context: &Context, name: &str) -> Result<Caps> {
     })
 }
 
-/// Plans the caps that `wanted` makes of the configured ones.
+/// Plans the caps that `wanted` makes of the configured ones. What is urgent does not wait for what others have left in
+/// the GUI: it is the first risk that is told.
 async fn change(
     context: &Context,
     flags: &Flags,
     temporary: &Temporary,
     command: &str,
+    urgent: bool,
     wanted: impl Fn(Caps) -> Caps,
 ) -> Result<()> {
-    let terms = temporary.terms()?;
+    let mut terms = temporary.terms()?;
+    terms.with_pending |= urgent;
     let command = temporary.told(command);
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;

@@ -191,10 +191,11 @@ fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
 }
 
 fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
-    let mut risks = vec![Risk::new(
+    let mut risks = super::exposure::risks(present, terms);
+    risks.push(Risk::new(
         "counters-restart",
         "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
-    )];
+    ));
     if let Some(limit) = wanted.max_src_conn {
         risks.extend(impact(present, limit));
         if limit > NEVER_BITES {
@@ -226,7 +227,6 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Ri
             ),
         ));
     }
-    risks.extend(super::exposure::risks(present, terms));
     risks
 }
 

@@ -6,11 +6,12 @@ use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
-use crate::domain::change::Change;
+use crate::domain::change::{Armed, Change, Running};
 use crate::domain::configured::Configured;
 use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
+use crate::domain::leftovers::lock_is_held;
 use crate::domain::service::Service;
 
 /// What was read, for plans about the configuration.
@@ -44,11 +45,7 @@ const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-as
 pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>, Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first() {
-        return Err(Refusal::new(
-            RefusalKind::Conflict,
-            format!("Another change is being made: {} by {} ({}).", running.id, running.who, running.what),
-        )
-        .hint("Wait a minute and try again; an interrupted change is brought to an end by the firewall itself."));
+        return Err(unfinished(running));
     }
     if !configured.dirty.is_empty() && !terms.with_pending {
         return Err(Refusal::new(
@@ -57,16 +54,51 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
         )
         .hint("Apply or undo them in the GUI, or go on and activate them with --with-pending."));
     }
+    if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
+        return Err(held(armed, "Two ways back would cross each other."));
+    }
+    filtering(configured)?;
+    clear_pair(present)
+}
+
+/// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
+/// what waits in the GUI and what is armed keep nobody from closing.
+fn ready_to_close<'a>(present: &Present<'a>) -> Result<Pair<'a>, Refusal> {
+    let configured = present.configured;
+    if let Some(running) = configured.unfinished.first()
+        && lock_is_held(&configured.leftovers)
+    {
+        return Err(unfinished(running));
+    }
+    filtering(configured).map_err(|refusal| {
+        refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
+    })?;
+    clear_pair(present)
+}
+
+fn unfinished(running: &Running) -> Refusal {
+    Refusal::new(
+        RefusalKind::Conflict,
+        format!(
+            "Another change is being made: {} by {} ({}).",
+            running.id, running.who, running.what
+        ),
+    )
+    .hint("Wait a minute and try again; an interrupted change is brought to an end by the firewall itself.")
+}
+
+fn filtering(configured: &Configured) -> Result<(), Refusal> {
     if configured.filter_disabled {
         return Err(Refusal::new(
             RefusalKind::Impossible,
             "Packet filtering is disabled on this firewall (System > Advanced > Firewall & NAT), so no rule would be loaded.",
         ));
     }
-    if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
-        return Err(held(armed, "Two ways back would cross each other."));
-    }
-    let pair = Pair::find(configured, present.service);
+    Ok(())
+}
+
+fn clear_pair<'a>(present: &Present<'a>) -> Result<Pair<'a>, Refusal> {
+    let pair = Pair::find(present.configured, present.service);
     let doubt = pair
         .findings
         .iter()
@@ -91,20 +123,12 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
 
 /// Returns the risks that every change of the configuration has here.
 pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
-    let mut risks = Vec::new();
+    // What else is put in force comes first.
+    let mut risks = pending(present);
     for armed in armed::on(present) {
         risks.push(Risk::new(
             "armed",
             format!("The temporary change {} is armed to revert; this change supersedes and disarms it.", armed.id),
-        ));
-    }
-    if !present.configured.dirty.is_empty() {
-        risks.push(Risk::new(
-            "activates-pending",
-            format!(
-                "Loading the rules also activates what others saved and did not apply ({}).",
-                present.configured.dirty.join(", ")
-            ),
         ));
     }
     if terms.reverts_after.is_some() {
@@ -121,6 +145,17 @@ pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
         ));
     }
     risks
+}
+
+/// Returns the risk that loading the rules loads more than the change.
+pub(super) fn pending(present: &Present<'_>) -> Vec<Risk> {
+    let dirty = &present.configured.dirty;
+    let waits = format!(
+        "Loading the rules also activates what others saved and did not apply ({}).",
+        dirty.join(", ")
+    );
+    let risk = Risk::new("activates-pending", waits);
+    Vec::from_iter((!dirty.is_empty()).then_some(risk))
 }
 
 impl Draft {
@@ -163,19 +198,34 @@ pub fn revoke(
     end_connections: bool,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
-    let pair = ready(present, terms)?;
+    let pair = ready_to_close(present)?;
     let state = present.exposure.state;
+    let asked = terms;
+    // A way back would lead to what an armed one was to end.
+    let crossed = armed::on(present)
+        .next()
+        .filter(|_| asked.reverts_after.is_some());
+    let terms = Terms {
+        with_pending: true,
+        reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
+    };
     if pair.nat.is_none() && pair.filter.is_none() {
-        return no_rules(present, terms);
+        return match no_rules(present, asked)? {
+            Some(planned) => Ok(planned),
+            None => Ok(unloading(present, end_connections, terms).into()),
+        };
     }
     let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
         || pair.filter.is_some_and(|rule| !rule.disabled);
     let loaded = present.exposure.nat.loaded || present.exposure.filter.loaded;
     if !delete && !enabled && !loaded {
         let why = format!("both rules are disabled already, and the exposure is {state}.");
-        return idle(present, terms, &why);
+        return closed_already(present, asked, &why);
     }
     let mut draft = closing(present, &pair, delete, terms);
+    let taken_over = present.configured.unfinished.iter().map(taken_over);
+    draft.risks.extend(taken_over);
+    draft.risks.extend(crossed.map(for_good));
     connections(&mut draft, present, end_connections);
     Ok(draft.into())
 }
@@ -249,19 +299,77 @@ fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     }
 }
 
-fn no_rules(present: &Present<'_>, terms: Terms) -> Result<Planned, Refusal> {
+fn taken_over(running: &Running) -> Risk {
+    Risk::new(
+        "takes-over",
+        format!(
+            "The change {} by {} ({}) was interrupted and has not come to an end; the closing takes it over, and the firewall does not go on with it.",
+            running.id, running.who, running.what
+        ),
+    )
+}
+
+/// Says that a closing for a while lasts, as another temporary change would end in the middle of it.
+fn for_good(armed: &Armed) -> Risk {
+    Risk::new(
+        "for-left-out",
+        format!(
+            "--for is left out: the temporary change {} is disarmed, and its rules must not come back by themselves. It stays closed until `kmsctl expose restore`.",
+            armed.id
+        ),
+    )
+}
+
+/// What is closed for a while only is closed for good: what would open it again is disarmed.
+fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
+    let Some(armed) = armed::on(present).next() else {
+        return idle(present, terms, why);
+    };
+    let planned = super::undo::keep(armed.id.as_str(), None, present)?;
+    Ok(match planned {
+        Planned::Change(mut draft) => {
+            draft.what = format!(
+                "Keep the exposure closed: disarm what takes back {} ({}).",
+                armed.id, armed.what
+            );
+            draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
+            draft
+                .risks
+                .extend(terms.reverts_after.map(|_| for_good(armed)));
+            Planned::Change(draft)
+        }
+        planned @ Planned::NothingToDo(_) => planned,
+    })
+}
+
+/// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
+fn unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
+    let change = Change::PutBack {
+        records: Box::default(),
+        alias: false,
+    };
+    let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
+    let mut draft = draft(present, terms, change, what);
+    let now = present.exposure.state.name();
+    draft
+        .differences
+        .push(Difference::new("exposure", now, State::Absent.name()));
+    draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
+    draft.confirm = Confirm::Word("revoke".to_owned());
+    connections(&mut draft, present, ends);
+    draft
+}
+
+/// Plans where the configuration has no rules of the exposure; `None` where pf still runs some.
+fn no_rules(present: &Present<'_>, terms: Terms) -> Result<Option<Planned>, Refusal> {
     let state = present.exposure.state;
     if state == State::Absent || state == State::Closed {
-        return idle(present, terms, "there are no such rules.");
+        return closed_already(present, terms, "there are no such rules.").map(Some);
     }
     if let Some(other) = Pair::elsewhere(present.configured, present.service)
         && !other.disabled
     {
         return Err(leads_elsewhere(other, present.service));
     }
-    Err(Refusal::new(
-        RefusalKind::Impossible,
-        format!("The configuration has no rules of the exposure, but pf runs some: it is {state}."),
-    )
-    .hint("Load the configured rules: Status > Filter Reload in pfSense; then look again."))
+    Ok(None)
 }

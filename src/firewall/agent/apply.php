@@ -75,17 +75,26 @@ function kmsctl_apply($request) {
 	if ($known !== null) {
 		return $known;
 	}
-	foreach (kmsctl_unfinished() as $other) {
+	/* An emergency does not depend on what another change still has to do, unless that is to mend config.xml. */
+	$closes = in_array($request['action']['change']['kind'], array('disable', 'delete'), true)
+	    && kmsctl_is_whole(@file_get_contents(kmsctl_config_path()));
+	foreach ($closes ? array() : kmsctl_unfinished() as $other) {
 		kmsctl_run_job($other['id']);
 	}
 	$running = array('id' => $id, 'who' => $request['action']['who'],
 	    'what' => kmsctl_words($request['action']['change']), 'since' => time());
 	$lock = kmsctl_lock($running);
+	/* The armed job of another change looks each minute, for a moment. */
+	for ($try = 0; $closes && $lock === null && $try < 20; $try++) {
+		usleep(500000);
+		$lock = kmsctl_lock($running);
+	}
 	if ($lock === null) {
 		return kmsctl_locked($request, kmsctl_holder());
 	}
-	$left = kmsctl_unfinished();
-	$outcome = $left === array() ? kmsctl_apply_locked($request, $lock) : kmsctl_locked($request, $left[0]);
+	$taken = $closes ? kmsctl_take_over($request) : array();
+	$left = $closes ? array() : kmsctl_unfinished();
+	$outcome = $left === array() ? kmsctl_apply_locked($request, $lock, $taken) : kmsctl_locked($request, $left[0]);
 	kmsctl_unlock($lock);
 	return $outcome;
 }
@@ -185,7 +194,7 @@ function kmsctl_is_secondary() {
 	return $backups > 0;
 }
 
-function kmsctl_apply_locked($request, $lock) {
+function kmsctl_apply_locked($request, $lock, $taken) {
 	global $config, $kmsctl_making, $kmsctl_held;
 	$action = $request['action'];
 	$raw = kmsctl_load_to_write();
@@ -205,6 +214,9 @@ function kmsctl_apply_locked($request, $lock) {
 	}
 	$stored = kmsctl_nothing_stored($request);
 	$stored['only_loads'] = $only_loads;
+	foreach ($taken as $id) {
+		kmsctl_step($stored, 'take-over', true, "{$id} had not come to an end, and its process is dead");
+	}
 	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
 	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
 	$stored += kmsctl_intended($request['service'], $edited, $stored['with_alias']);

@@ -293,6 +293,28 @@ function kmsctl_supersede(&$stored) {
 	}
 }
 
+/* Ends what dead processes have left unfinished of these rules: having the lock, nobody else is at it. What they wrote
+ * stays as it is. Returns whose it was. */
+function kmsctl_take_over($request) {
+	$taken = array();
+	kmsctl_load();
+	foreach (kmsctl_all_stored() as $stored) {
+		if ($stored['phase'] === 'ended' || !kmsctl_is_about($stored, $request['service'])) {
+			continue;
+		}
+		$message = "it had not come to an end, and {$request['action']['id']} has taken it over";
+		if ($stored['phase'] === 'reverting') {
+			kmsctl_reverted($stored, 'stale', $message);
+		} else {
+			kmsctl_end($stored, 'unproven', $message, null);
+		}
+		/* Also where a full disk kept that from being noted. */
+		kmsctl_disarm($stored['id']);
+		$taken[] = $stored['id'];
+	}
+	return $taken;
+}
+
 /* Brings an interrupted change to an end as far as it can be done now. */
 function kmsctl_finish_by_job($id) {
 	if (is_file(kmsctl_job_path($id))) {

@@ -36,10 +36,21 @@ function kmsctl_is_old($stored) {
 	return $stored['phase'] === 'ended' && $stored['revert_at'] === null && $stored['since'] < time() - 604800;
 }
 
+/* Whether a process may still be writing a half-written file: the one that its name tells, or whoever holds the lock. */
+function kmsctl_is_written($path, $name) {
+	$age = time() - (int) @filemtime($path);
+	if (preg_match('/^\.claim-([0-9]+)$/', $name, $process)) {
+		exec("/bin/kill -0 {$process[1]} 2>/dev/null", $said, $status);
+		return $status === 0 && $age < 3600;
+	}
+	$held = kmsctl_lock_standing();
+	return $held !== null && !$held[0] ? $age < 3600 : $age < 10;
+}
+
 /* array(whether it is left over, why), or null for a file that is where it belongs. */
 function kmsctl_standing($path, $kind, $id) {
 	if ($kind === 'half') {
-		return (int) @filemtime($path) < time() - 3600 ? array(true, 'it was never finished') : null;
+		return kmsctl_is_written($path, $id) ? null : array(true, 'it was never finished');
 	}
 	$stored = kmsctl_stored($id);
 	if ($stored === null) {

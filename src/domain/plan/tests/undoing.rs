@@ -355,8 +355,14 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
             reverts_after: Some(60),
             ..Terms::default()
         };
-        let crossing = armed.plan(|present| revoke(present, false, false, terms));
-        assert_eq!(crossing.is_err(), concerns, "{port} {interface}");
+        // No closing is refused because of a timer: it lasts, and says so.
+        let crossing = draft(armed.plan(|present| revoke(present, false, false, terms)));
+        assert_eq!(
+            crossing.reverts_after.is_none(),
+            concerns,
+            "{port} {interface}"
+        );
+        assert_eq!(codes(&crossing).contains(&"for-left-out"), concerns);
         let idle = armed.plan(|present| apply(present, default_caps(), Terms::default()));
         assert_eq!(idle.is_err(), concerns, "{port} {interface}");
         let disarming = draft(revoked(&armed, false));
