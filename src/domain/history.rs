@@ -52,6 +52,8 @@ pub enum Ended {
     Unverified,
     /// It failed or was refused; nothing changed.
     Failed,
+    /// It was to be taken back, and was not: another writer has changed the rules since.
+    KeptByOthers,
 }
 
 impl Ended {
@@ -63,6 +65,7 @@ impl Ended {
             Self::RolledBack => "rolled-back",
             Self::Unverified => "unverified",
             Self::Failed => "failed",
+            Self::KeptByOthers => "kept-by-others",
         }
     }
 }
@@ -157,9 +160,20 @@ impl Entry {
 
     /// Returns how it ended, in a word.
     pub fn word(&self) -> &'static str {
-        self.finish
-            .as_ref()
-            .map_or("unknown", |finish| finish.ended.word())
+        self.ended().map_or("unknown", Ended::word)
+    }
+
+    /// Returns how it ended, its rollback included: one that another writer's change kept from firing is no plain `done`.
+    pub fn ended(&self) -> Option<Ended> {
+        let finish = self.finish.as_ref()?;
+        let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
+        let stale = reverted.is_some_and(|reverted| reverted.result == Ending::Stale);
+        let others = finish.ended == Ended::Done && stale && self.superseded_by.is_none();
+        Some(if others {
+            Ended::KeptByOthers
+        } else {
+            finish.ended
+        })
     }
 
     /// Returns whether it is known to have taken effect.

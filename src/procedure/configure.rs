@@ -9,6 +9,7 @@ use super::{Carried, disproof, states};
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
 use crate::domain::configured::Configured;
+use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
@@ -200,10 +201,29 @@ async fn judged(
             Failure::new(Kind::Unproven, problem).hint("See what is in force: kmsctl expose show"),
         );
     }
+    if carried.finish.ended == Ended::Done
+        && matches!(wanted.change, Change::Caps { .. })
+        && carried
+            .reading
+            .as_ref()
+            .is_some_and(|reading| is_disabled(context, reading))
+    {
+        "Written; the caps count once the rules are enabled."
+            .clone_into(&mut carried.finish.message);
+    }
     if wanted.end_connections {
         end_connections(context, session, before, &mut carried).await;
     }
     carried
+}
+
+/// Returns whether the filter rule is there and disabled.
+fn is_disabled(context: &Context, reading: &Reading) -> bool {
+    let configured = reading.configured.as_ref();
+    configured.is_ok_and(|configured| {
+        let pair = Pair::find(configured, &context.settings.service);
+        pair.filter.is_some_and(|filter| filter.disabled)
+    })
 }
 
 /// Returns whether a change does nothing but close.
@@ -260,6 +280,11 @@ pub(super) fn sentence(clause: &str) -> String {
     }
 }
 
+/// Returns whether the firewall was to take it back, and did not, as another writer has changed the rules.
+fn left_alone(outcome: &Outcome) -> bool {
+    outcome.steps.iter().any(|step| step.name == "left-alone")
+}
+
 /// Turns what the agent says into an ending.
 pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Carried {
     let message = sentence(&outcome.message);
@@ -273,6 +298,13 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
                 Kind::Unproven,
                 format!("Rolled back: {message}"),
             )),
+        ),
+        Ending::Unproven if left_alone(&outcome) => (
+            Ended::KeptByOthers,
+            Some(
+                Failure::new(Kind::Unproven, &message)
+                    .hint("See what is in force: kmsctl expose show"),
+            ),
         ),
         Ending::Unproven => (
             Ended::Unverified,

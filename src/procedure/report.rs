@@ -143,7 +143,7 @@ pub(super) fn done(
         report.after = report.before.clone();
         report.undo = None;
     }
-    if finish.ended == Ended::Unverified {
+    if matches!(finish.ended, Ended::Unverified | Ended::KeptByOthers) {
         let planned = std::mem::take(&mut report.after);
         report.after = read_back
             .map(|reading| after::known(context, finish, planned, reading))
@@ -307,6 +307,7 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         Ended::RolledBack => ("Rolled back", Tone::Bad),
         Ended::Unverified => ("NOT proven", Tone::Bad),
         Ended::Failed => ("Failed", Tone::Bad),
+        Ended::KeptByOthers => ("Kept by others", Tone::Bad),
     };
     human.field(word, &finish.message, tone);
     for difference in &plan.change.differences {
@@ -355,15 +356,16 @@ fn table(human: &mut Human, rows: &[Row]) {
 
 /// Renders how a change of the history stands, in a word and its tone.
 pub fn standing(entry: &Entry) -> (&'static str, Tone) {
-    match (&entry.undone_by, &entry.finish) {
+    match (&entry.undone_by, entry.ended()) {
         (Some(_), _) => ("undone", Tone::Plain),
         (None, None) => ("unknown", Tone::Bad),
-        (None, Some(finish)) => match finish.ended {
+        (None, Some(ended)) => match ended {
             Ended::Done => ("done", Tone::Good),
             Ended::NothingToDo => ("nothing-to-do", Tone::Plain),
             Ended::RolledBack => ("rolled-back", Tone::Warning),
             Ended::Unverified => ("unverified", Tone::Bad),
             Ended::Failed => ("failed", Tone::Warning),
+            Ended::KeptByOthers => ("kept-by-others", Tone::Warning),
         },
     }
 }

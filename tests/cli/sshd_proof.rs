@@ -111,3 +111,43 @@ fn a_toggle_that_waits_is_loaded_by_revoke() {
     assert!(!live.redirected(), "loaded");
     assert_eq!(live.firewall.config(), disabled, "nothing is written");
 }
+
+#[test]
+fn a_rollback_that_others_kept_is_told() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let tightened = ["ratelimit", "tighten", "--for", "1h", "--yes", "-o", "json"];
+    let change = live.environment.run(&tightened).json();
+    let id = change["data"]["id"].as_str().expect("an id");
+    // An administrator makes them others.
+    let config = live.firewall.config();
+    let config = config.replace("<max-src-conn>10<", "<max-src-conn>12<");
+    live.firewall
+        .php()
+        .write("conf/config.xml", config.as_bytes());
+    let named = kmsctl::domain::change::ChangeId::new(id).expect("an id");
+    live.firewall.make_due(&named);
+    live.firewall.tick();
+    let list = live.environment.run(&["history", "-o", "json"]).json();
+    let entry = &list["data"]["entries"][0];
+    assert_eq!(entry["outcome"], "kept-by-others", "{list:#}");
+    assert!(entry["reverts_at"].is_null(), "{list:#}");
+    let told = live.environment.run(&["history", id]).success();
+    assert!(told.contains("kept-by-others"), "{told}");
+}
+
+#[test]
+fn caps_of_a_disabled_pair_are_written_only() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.environment
+        .run(&["expose", "revoke", "--yes"])
+        .success();
+    let told = live
+        .environment
+        .run(&["ratelimit", "tighten", "--yes"])
+        .success();
+    assert!(told.contains("count once the rules are enabled"), "{told}");
+}

@@ -65,7 +65,8 @@ pub(super) fn row(entry: &Entry) -> Row {
         .finish
         .as_ref()
         .and_then(|finish| finish.outcome.as_ref());
-    let reverts_at = outcome.and_then(|outcome| outcome.reverts_at);
+    let armed = outcome.filter(|outcome| outcome.reverted.is_none());
+    let reverts_at = armed.and_then(|outcome| outcome.reverts_at);
     Row {
         at: Some(entry.at),
         id: entry.plan.id.to_string(),

@@ -214,6 +214,11 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	$stored = kmsctl_nothing_stored($request);
 	$stored['only_loads'] = $only_loads;
+	$lost = $only_loads ? null : kmsctl_not_read_back($edited, $stored['who'], kmsctl_description($stored));
+	if ($lost !== null) {
+		return kmsctl_outcome($request, 'refused', "pfSense's parser does not read back what pfSense writes in the section {$lost},"
+		    . ' such as a long text with umlauts; no other writer was there, and nothing was written. Shorten it in the GUI');
+	}
 	foreach ($taken as $id) {
 		kmsctl_step($stored, 'take-over', true, "{$id} had not come to an end, and its process is dead");
 	}
@@ -256,9 +261,7 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	if ($stored['only_loads']) {
 		return kmsctl_load_and_prove($stored);
 	}
-	$reason = (string) $stored['reason'] === '' ? '' : ": {$stored['reason']}";
-	$description = "kmsctl {$stored['id']}: {$stored['what']}{$reason}";
-	list($how, $detail) = kmsctl_write($stored, $edited, $raw, $description);
+	list($how, $detail) = kmsctl_write($stored, $edited, $raw, kmsctl_description($stored));
 	kmsctl_step($stored, 'write', $how === 'written', $detail);
 	kmsctl_save($stored);
 	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);

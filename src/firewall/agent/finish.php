@@ -266,6 +266,7 @@ function kmsctl_left_alone($stored) {
 	if ($stored['phase'] === 'reverting') {
 		kmsctl_reverted($stored, 'stale', $message);
 	} else {
+		kmsctl_step($stored, 'left-alone', true, $message);
 		kmsctl_end($stored, 'unproven', "{$stored['why']}; {$message}", null);
 	}
 }

@@ -18,6 +18,7 @@ function kmsctl_files() {
 		array(dirname($state) . '/.kmsctl-*.xml', '#/(\.kmsctl-[^/]+)$#', 'half'),
 		array("{$state}/.*.new", '#/(\.[^/]+)$#', 'half'),
 		array("{$state}/.claim-*", '#/(\.[^/]+)$#', 'half'),
+		array("{$state}/.trial-*", '#/(\.[^/]+)$#', 'half'),
 		array("{$cron}/.kmsctl-*.new", '#/(\.[^/]+)$#', 'half'),
 	) as $kind) {
 		$paths = glob($kind[0]);
@@ -39,7 +40,7 @@ function kmsctl_is_old($stored) {
 /* Whether a process may still be writing a half-written file: the one that its name tells, or whoever holds the lock. */
 function kmsctl_is_written($path, $name) {
 	$age = time() - (int) @filemtime($path);
-	if (preg_match('/^\.claim-([0-9]+)$/', $name, $process)) {
+	if (preg_match('/^\.(?:claim|trial)-([0-9]+)$/', $name, $process)) {
 		exec("/bin/kill -0 {$process[1]} 2>/dev/null", $said, $status);
 		return $status === 0 && $age < 3600;
 	}

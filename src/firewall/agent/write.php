@@ -81,6 +81,50 @@ function kmsctl_keep_damaged($id, $directory, $config) {
 	return @link($config, $kept) ? $kept : null;
 }
 
+/* What pfSense records of a write of ours. */
+function kmsctl_description($stored) {
+	$reason = (string) $stored['reason'] === '' ? '' : ": {$stored['reason']}";
+	return "kmsctl {$stored['id']}: {$stored['what']}{$reason}";
+}
+
+/* Sections that pfSense's parser does not read back as its writer writes them, or null: it reads 4096 bytes at a time, and a
+ * long text that straddles such a place can come back otherwise. Tried on a copy, twice, with the revision that the write
+ * will have, as that moves everything behind it. */
+function kmsctl_not_read_back($edited, $who, $description) {
+	global $g;
+	if (!function_exists('dump_xml_config') || !function_exists('parse_xml_config')) {
+		return null;
+	}
+	$root = isset($g['xml_rootobj']) ? $g['xml_rootobj'] : 'pfsense';
+	$path = kmsctl_state_directory() . '/.trial-' . getmypid();
+	$user = "kmsctl ({$who})";
+	$edited['revision'] = array('time' => (string) time(), 'description' => "{$user}: {$description}",
+	    'username' => $user);
+	$present = $edited;
+	for ($round = 0; $round < 2; $round++) {
+		if (!kmsctl_put_file($path, dump_xml_config($present, $root))) {
+			/* A disk that has no room for it is told by the write. */
+			return null;
+		}
+		$present = parse_xml_config($path, $root);
+		@unlink($path);
+		$differ = kmsctl_differing($edited, is_array($present) ? $present : array());
+		if ($differ !== array()) {
+			return implode(', ', array_slice($differ, 0, 5));
+		}
+	}
+	return null;
+}
+
+function kmsctl_differing($one, $other) {
+	$of = function ($config, $name) {
+		return isset($config[$name]) ? kmsctl_canonical(kmsctl_normal($config[$name])) : '""';
+	};
+	return array_values(array_filter(array_keys($one + $other), function ($name) use ($one, $other, $of) {
+		return $of($one, $name) !== $of($other, $name);
+	}));
+}
+
 /*
  * Writes the edited configuration. Returns how it stands on disk now, and a sentence:
  *   written      what was meant, to the letter
