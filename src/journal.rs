@@ -4,26 +4,34 @@
 //! A line is `{"hash":"H","previous":"P","seq":N,"at":"…","event":{…}}`, where H is the SHA-256 of every byte after
 //! `"hash":"H",` and P is the hash of the line before. So every byte is covered, and a line can be checked without
 //! printing it again.
+//!
+//! A file that would grow past [`FULL`] is closed as `journal.NNNNNN.jsonl`, and the chain goes on in a new one. Where
+//! another process keeps the lock, a record is written into a file of its own (`aside-….jsonl`), which the next writer
+//! that has the lock takes in: a lock never stops a change.
 
+mod aside;
 mod line;
+mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::domain::history::{Event, Recorded};
-use crate::error::Failure;
-use crate::plain_file;
+use crate::domain::history::Event;
+use crate::error::{Failure, Kind};
+use crate::{own_files, plain_file};
 pub use line::{LONGEST_LINE, Line};
 
-/// The most that is read of a history: some hundred thousand changes.
-const LONGEST: u64 = 1 << 30;
+/// A file is closed before it grows larger than this; some thousands of changes.
+pub const FULL: u64 = 32 << 20;
+/// How often a lock that another process holds is tried.
+const POLL: Duration = Duration::from_millis(20);
 /// How much of a torn line is kept, in bytes.
 const TORN_KEPT: usize = 200;
 /// What stands before the first line.
@@ -45,12 +53,6 @@ pub enum JournalError {
     /// An event is longer than a line may be.
     #[error("the record would have {0} bytes, and {LONGEST_LINE} is the most")]
     TooLong(usize),
-    /// The file is longer than is ever read.
-    #[error("{} is larger than {} MiB", path.display(), LONGEST >> 20)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
     /// The event cannot be put into JSON.
     #[error("the record cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -58,7 +60,12 @@ pub enum JournalError {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::failed(format!("The history cannot be kept: {error}.")).because(error)
+        let foreign = match &error {
+            JournalError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        };
+        let kind = if foreign { Kind::Usage } else { Kind::Failed };
+        Self::new(kind, format!("The history cannot be kept: {error}.")).because(error)
     }
 }
 
@@ -69,40 +76,50 @@ pub struct Break {
     pub line: u64,
     /// One sentence without a full stop.
     pub what: String,
-    /// Its place among the events, if the line could be read at all.
-    #[serde(skip)]
-    pub event: Option<usize>,
 }
 
-/// Everything the file says.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// The events with their times, in order.
-    pub events: Vec<(Timestamp, Event)>,
+/// How the lines hold together.
+#[derive(Debug)]
+pub struct Chain {
+    /// How many records could be read.
+    pub records: usize,
     /// Where the chain does not hold.
     pub breaks: Vec<Break>,
     /// Bytes of a torn last line.
     pub torn: usize,
-    // Hash of the last whole line while the chain is checked.
+    // Lines so far, the number of the last one, and its hash.
+    lines: u64,
+    seq: u64,
     head: String,
 }
 
-impl Contents {
-    /// Returns the events, each with its line where that is broken.
-    pub fn recorded(&self) -> impl Iterator<Item = Recorded<'_>> {
-        let lines = self.breaks.iter();
-        let lines: BTreeMap<usize, u64> = lines
-            .filter_map(|broken| Some((broken.event?, broken.line)))
-            .collect();
-        let events = self.events.iter().enumerate();
-        events.map(move |(place, (at, event))| (*at, event, lines.get(&place).copied()))
+impl Default for Chain {
+    fn default() -> Self {
+        Self {
+            records: 0,
+            breaks: Vec::new(),
+            torn: 0,
+            lines: 0,
+            seq: 0,
+            head: BEGINNING.to_owned(),
+        }
     }
+}
+
+/// What became of a record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Bytes of a torn last line, left by a machine that died while writing, that were taken out of the file and recorded.
+    pub torn: usize,
+    /// The file of its own that the record is in, as another process kept the lock.
+    pub aside: Option<PathBuf>,
 }
 
 /// The history of one operator on one machine.
 #[derive(Clone, Debug)]
 pub struct Journal {
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Journal {
@@ -110,7 +127,14 @@ impl Journal {
     pub fn at(directory: &Path) -> Self {
         Self {
             path: directory.join("journal.jsonl"),
+            patience: Duration::from_secs(2),
         }
+    }
+
+    /// Waits at most so long for a lock that another process holds.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Returns the file's path.
@@ -118,24 +142,100 @@ impl Journal {
         &self.path
     }
 
-    /// Reads and checks everything. A file that does not exist is an empty history.
-    pub fn read(&self) -> Result<Contents, JournalError> {
-        let file = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(check(b""));
+    /// Removes the history, with every file of it: for the simulated firewall, whose changes are gone with it.
+    pub fn forget(&self) -> Result<(), JournalError> {
+        let removed = |path: &Path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("Removing", error))
             }
-            Err(error) => return Err(self.io("Opening", error)),
+            _ => Ok(()),
         };
-        file.lock_shared()
-            .map_err(|error| self.io("Locking", error))?;
-        Ok(check(&self.bytes(&file)?))
+        for waiting in aside::all(self.directory()).map_err(|error| self.io("Reading", error))? {
+            waiting.remove();
+        }
+        for path in self.closed_files()? {
+            removed(&path)?;
+        }
+        removed(&self.path)
     }
 
-    /// Appends one event and returns when it is on the disk. A torn last line, left by a machine that died while
-    /// writing, is taken out of the file first and recorded as such; the number of its bytes is returned.
-    pub fn append(&self, now: Timestamp, event: &Event) -> Result<usize, JournalError> {
-        self.make_directory()?;
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Reads and checks everything, line by line; what does not exist is an empty history. Each event is handed on with its time, and with its line where that is
+    /// broken. Where another process keeps the lock, it is read as it stands.
+    pub fn scan(
+        &self,
+        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+    ) -> Result<Chain, JournalError> {
+        let mut chain = Chain::default();
+        let current = match self.open_current(OpenOptions::new().read(true), Lock::Shared) {
+            Ok((file, _)) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(self.io("Opening", error)),
+        };
+        for path in self.closed_files()? {
+            let file = plain_file::open(&path, OpenOptions::new().read(true))
+                .map_err(|error| self.io("Opening", error))?;
+            self.scan_file(&file, &mut chain, each)?;
+            if std::mem::take(&mut chain.torn) > 0 {
+                chain.add_break("the file before it is torn at its end".to_owned());
+            }
+        }
+        if let Some(file) = &current {
+            self.scan_file(file, &mut chain, each)?;
+        }
+        for waiting in aside::all(self.directory()).map_err(|error| self.io("Reading", error))? {
+            match waiting.read() {
+                Ok(line) => {
+                    let broken = (!line.whole).then_some(chain.lines + 1);
+                    if broken.is_some() {
+                        let what = "it waits in a file of its own, and was altered".to_owned();
+                        chain.lines += 1;
+                        chain.add_break(what);
+                    }
+                    chain.records += 1;
+                    each(line.at, line.event, broken);
+                }
+                Err(what) => {
+                    chain.add_break(format!("a record that waits in a file of its own: {what}"));
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    fn scan_file(
+        &self,
+        file: &File,
+        chain: &mut Chain,
+        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+    ) -> Result<(), JournalError> {
+        chain
+            .scan(&mut BufReader::with_capacity(1 << 16, file), each)
+            .map_err(|error| self.io("Reading", error))
+    }
+
+    /// Returns how many lines there are, those that wait to be taken in too.
+    pub fn count(&self) -> Result<u64, JournalError> {
+        let waiting = aside::all(self.directory()).map_err(|error| self.io("Reading", error))?;
+        let before = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
+            Ok(file) => self.last_line(&file)?.seq,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(self.io("Opening", error)),
+        };
+        Ok(before + waiting.len() as u64)
+    }
+
+    /// Appends one event and returns when it is on the disk: in the history, or in a file of its own where another process
+    /// keeps the lock. A torn last line is taken out of the file first and recorded as such.
+    pub fn append(&self, now: Timestamp, event: &Event) -> Result<Appended, JournalError> {
+        own_files::make_private_directory(self.directory()).map_err(|source| JournalError::Io {
+            doing: "Making",
+            path: self.directory().to_owned(),
+            source,
+        })?;
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -143,33 +243,199 @@ impl Journal {
             .create(true)
             .truncate(false)
             .mode(0o600);
-        let mut file = plain_file::open(&self.path, &mut options)
+        let (mut file, locked) = self
+            .open_current(&mut options, Lock::Exclusive)
             .map_err(|error| self.io("Opening", error))?;
-        file.lock().map_err(|error| self.io("Locking", error))?;
+        if !locked {
+            let path = aside::write(self.directory(), now, event)?;
+            return Ok(Appended {
+                torn: 0,
+                aside: Some(path),
+            });
+        }
         self.make_private(&file)?;
-        let bytes = self.bytes(&file)?;
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        let (kept, torn) = bytes.split_at_checked(whole).unwrap_or((&bytes, &[]));
-        let (mut seq, mut head) = tail(kept);
+        let last = self.last_line(&file)?;
+        let (mut seq, mut head) = (last.seq + 1, last.head);
         let mut text = Vec::new();
-        if !torn.is_empty() {
-            let shown = torn.get(..torn.len().min(TORN_KEPT)).unwrap_or_default();
+        if last.torn > 0 {
             let recovered = Event::Recovered {
-                bytes: torn.len() as u64,
-                text: String::from_utf8_lossy(shown).into_owned(),
+                bytes: last.torn,
+                text: last.torn_text,
             };
             head = line::push(&mut text, seq, &head, now, &recovered)?;
             seq += 1;
         }
+        let waiting = self.waiting()?;
+        for (_, found) in &waiting {
+            if let Some((at, event)) = found {
+                head = line::push(&mut text, seq, &head, *at, event)?;
+                seq += 1;
+            }
+        }
         line::push(&mut text, seq, &head, now, event)?;
-        self.write(&mut file, kept.len() as u64, &text)?;
-        if bytes.is_empty() {
+        let mut end = last.end;
+        if end > 0 && end + text.len() as u64 > FULL {
+            file = self.close_and_begin(&file, end, &mut options)?;
+            end = 0;
+        }
+        self.write(&mut file, end, &text)?;
+        if end == 0 || !waiting.is_empty() {
             self.sync_directory()?;
         }
-        Ok(torn.len())
+        for (file, _) in waiting {
+            file.remove();
+        }
+        Ok(Appended {
+            torn: usize::try_from(last.torn).unwrap_or(usize::MAX),
+            aside: None,
+        })
+    }
+
+    /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and one that cannot be
+    /// read is noted as torn: neither is taken in again.
+    fn waiting(&self) -> Result<Vec<Waiting>, JournalError> {
+        let files = aside::all(self.directory()).map_err(|error| self.io("Reading", error))?;
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut waiting: Vec<Waiting> = files
+            .into_iter()
+            .map(|file| {
+                let found = match file.read() {
+                    Ok(line) => (line.at, line.event),
+                    Err(why) => (
+                        Timestamp::UNIX_EPOCH,
+                        Event::Recovered {
+                            bytes: 0,
+                            text: why,
+                        },
+                    ),
+                };
+                (file, Some(found))
+            })
+            .collect();
+        let mut chain = Chain::default();
+        for path in self.closed_files()?.iter().chain([&self.path]) {
+            let file = plain_file::open(path, OpenOptions::new().read(true))
+                .map_err(|error| self.io("Opening", error))?;
+            self.scan_file(&file, &mut chain, &mut |at, event, _| {
+                for (_, found) in &mut waiting {
+                    let same = found
+                        .as_ref()
+                        .is_some_and(|found| found.0 == at && found.1 == event);
+                    if same {
+                        *found = None;
+                    }
+                }
+            })?;
+        }
+        Ok(waiting)
+    }
+
+    /// Opens the file that is written to, and takes its lock if that is to be had in time. Another process may close the
+    /// file between the two.
+    fn open_current(&self, options: &mut OpenOptions, lock: Lock) -> io::Result<(File, bool)> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let file = plain_file::open(&self.path, options)?;
+            let taken = match lock {
+                Lock::Shared => file.try_lock_shared(),
+                Lock::Exclusive => file.try_lock(),
+            };
+            let locked = match taken {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => false,
+                // Where files cannot be locked there is no other process to wait for.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    true
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            };
+            let found = file.metadata()?;
+            let same = fs::metadata(&self.path)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()));
+            if (locked && same) || Instant::now() >= deadline {
+                return Ok((file, locked && same));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Returns the closed files, oldest first.
+    fn closed_files(&self) -> Result<Vec<PathBuf>, JournalError> {
+        let names = match fs::read_dir(self.directory()) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.io("Listing the directory of", error)),
+        };
+        let mut files: Vec<PathBuf> = names
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| closed_number(path).is_some())
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+
+    /// Closes a full file and begins another, whose lock is taken before it is there.
+    fn close_and_begin(
+        &self,
+        file: &File,
+        end: u64,
+        options: &mut OpenOptions,
+    ) -> Result<File, JournalError> {
+        // A torn line is in the new file as a record.
+        file.set_len(end)
+            .map_err(|error| self.io("Writing", error))?;
+        let last = self
+            .closed_files()?
+            .last()
+            .and_then(|path| closed_number(path));
+        let name = format!("journal.{:06}.jsonl", last.unwrap_or_default() + 1);
+        fs::rename(&self.path, self.directory().join(name))
+            .map_err(|error| self.io("Closing", error))?;
+        let begun =
+            plain_file::open(&self.path, options).map_err(|error| self.io("Opening", error))?;
+        begun.lock().map_err(|error| self.io("Locking", error))?;
+        Ok(begun)
+    }
+
+    /// Finds the last whole line, in this file or in the last closed one. A last line that cannot be read does not stop a
+    /// change in an emergency: the chain goes on from what it claims, and `--verify` names it.
+    fn last_line(&self, file: &File) -> Result<LastLine, JournalError> {
+        let reading = |error| self.io("Reading", error);
+        let mut tail = tail::find(file).map_err(reading)?;
+        let closed = self.closed_files()?;
+        if tail.last.is_none()
+            && tail.end == 0
+            && let Some(path) = closed.last()
+        {
+            let before = plain_file::open(path, OpenOptions::new().read(true)).map_err(reading)?;
+            tail.last = tail::find(&before).map_err(reading)?.last;
+        }
+        let seq = match tail.last.as_deref().map(line::claimed_seq) {
+            None if tail.end == 0 => 0,
+            Some(Some(seq)) => seq,
+            _ => {
+                let mut lines = tail::count_lines(file).map_err(reading)?;
+                for path in &closed {
+                    let file =
+                        plain_file::open(path, OpenOptions::new().read(true)).map_err(reading)?;
+                    lines += tail::count_lines(&file).map_err(reading)?;
+                }
+                lines
+            }
+        };
+        let head = tail.last.as_deref().map_or_else(
+            || BEGINNING.to_owned(),
+            |last| line::claimed_hash(last).unwrap_or_else(|| line::hash(last)),
+        );
+        Ok(LastLine {
+            end: tail.end,
+            torn: tail.torn,
+            torn_text: String::from_utf8_lossy(&tail.torn_beginning).into_owned(),
+            seq,
+            head,
+        })
     }
 
     /// Writes at the end of the whole lines. What could not be written whole is cut off again, so that a full disk
@@ -186,48 +452,6 @@ impl Journal {
         })
     }
 
-    fn bytes(&self, file: &File) -> Result<Vec<u8>, JournalError> {
-        let length = file
-            .metadata()
-            .map_err(|error| self.io("Reading", error))?
-            .len();
-        if length > LONGEST {
-            return Err(JournalError::TooLarge {
-                path: self.path.clone(),
-            });
-        }
-        let mut bytes = Vec::new();
-        file.take(length)
-            .read_to_end(&mut bytes)
-            .map_err(|error| self.io("Reading", error))?;
-        Ok(bytes)
-    }
-
-    fn make_directory(&self) -> Result<(), JournalError> {
-        let Some(directory) = self.path.parent() else {
-            return Ok(());
-        };
-        let failed = |doing: &'static str, source: io::Error| JournalError::Io {
-            doing,
-            path: directory.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| failed("Making", error))?;
-        let mode = fs::metadata(directory)
-            .map_err(|error| failed("Reading", error))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-                .map_err(|error| failed("Closing to others", error))?;
-        }
-        Ok(())
-    }
-
     fn make_private(&self, file: &File) -> Result<(), JournalError> {
         let metadata = file.metadata().map_err(|error| self.io("Reading", error))?;
         if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
@@ -239,12 +463,7 @@ impl Journal {
 
     /// A new file is not there after a crash until its directory is on the disk too.
     fn sync_directory(&self) -> Result<(), JournalError> {
-        let Some(directory) = self.path.parent() else {
-            return Ok(());
-        };
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| self.io("Writing the directory of", error))
+        sync(self.directory()).map_err(|error| self.io("Writing the directory of", error))
     }
 
     fn io(&self, doing: &'static str, source: io::Error) -> JournalError {
@@ -256,74 +475,120 @@ impl Journal {
     }
 }
 
-/// Returns the number and the previous hash of the next line, from the last whole line. A last line that cannot be
-/// read does not stop a change in an emergency: the chain goes on from what it claims, and `--verify` names it.
-fn tail(text: &[u8]) -> (u64, String) {
-    let count = memchr::memchr_iter(b'\n', text).count() as u64;
-    let last = text.strip_suffix(b"\n").unwrap_or(text);
-    let last = last
-        .rsplit(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    if last.is_empty() {
-        return (count + 1, BEGINNING.to_owned());
-    }
-    (
-        count + 1,
-        line::claimed_hash(last).unwrap_or_else(|| line::hash(last)),
-    )
+/// A record that waits, and what is to be taken in of it.
+type Waiting = (aside::Aside, Option<(Timestamp, Event)>);
+
+#[derive(Clone, Copy)]
+enum Lock {
+    Shared,
+    Exclusive,
 }
 
-/// Reads and checks the whole text.
-fn check(text: &[u8]) -> Contents {
-    let mut contents = Contents {
-        head: BEGINNING.to_owned(),
-        ..Contents::default()
-    };
-    let whole = text
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |end| end + 1);
-    let (kept, torn) = text.split_at_checked(whole).unwrap_or((text, &[]));
-    contents.torn = torn.len();
-    let lines = kept.strip_suffix(b"\n").unwrap_or(kept);
-    if lines.is_empty() {
-        return contents;
-    }
-    for (number, bytes) in (1_u64..).zip(lines.split(|byte| *byte == b'\n')) {
-        let place = contents.events.len();
-        let problem = |what: String| Break {
-            line: number,
+/// The end of the history.
+struct LastLine {
+    /// Where the whole lines of the current file end.
+    end: u64,
+    /// Bytes behind that.
+    torn: u64,
+    /// Their beginning.
+    torn_text: String,
+    /// The number of the last whole line.
+    seq: u64,
+    /// Its hash.
+    head: String,
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory).and_then(|directory| directory.sync_all())
+}
+
+/// Returns the number of a closed file: `journal.000001.jsonl`.
+fn closed_number(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_prefix("journal.")?.strip_suffix(".jsonl")?;
+    (digits.len() == 6).then(|| digits.parse().ok())?
+}
+
+impl Chain {
+    fn add_break(&mut self, what: String) {
+        self.breaks.push(Break {
+            line: self.lines,
             what,
-            event: Some(place),
-        };
+        });
+    }
+
+    /// Reads and checks lines, of which one at a time is in memory.
+    fn scan(
+        &mut self,
+        text: &mut impl BufRead,
+        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let count = text
+                .by_ref()
+                .take(LONGEST_LINE as u64 + 1)
+                .read_until(b'\n', &mut bytes)?;
+            if count == 0 {
+                return Ok(());
+            }
+            if let Some(line) = bytes.strip_suffix(b"\n") {
+                self.line(line, each);
+            } else if count <= LONGEST_LINE {
+                self.torn = count;
+                return Ok(());
+            } else {
+                // What follows of it is passed over, and not kept.
+                while !text.fill_buf()?.is_empty() {
+                    let (length, ends) = {
+                        let rest = text.fill_buf()?;
+                        let end = memchr::memchr(b'\n', rest);
+                        (end.map_or(rest.len(), |end| end + 1), end.is_some())
+                    };
+                    text.consume(length);
+                    if ends {
+                        break;
+                    }
+                }
+                self.line(&bytes, each);
+            }
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8], each: &mut dyn FnMut(Timestamp, Event, Option<u64>)) {
+        self.lines += 1;
+        self.seq += 1;
         let line = match Line::parse(bytes) {
             Ok(line) => line,
             Err(what) => {
-                contents.breaks.push(Break {
-                    event: None,
-                    ..problem(what)
-                });
-                contents.head = line::claimed_hash(bytes).unwrap_or_else(|| line::hash(bytes));
-                continue;
+                self.add_break(what);
+                self.head = line::claimed_hash(bytes).unwrap_or_else(|| line::hash(bytes));
+                return;
             }
         };
-        if !line.whole {
-            contents
-                .breaks
-                .push(problem("it was altered: its hash does not fit".to_owned()));
-        } else if line.previous != contents.head {
-            contents.breaks.push(problem(
+        let problem = if !line.whole {
+            Some("it was altered: its hash does not fit".to_owned())
+        } else if line.previous != self.head {
+            Some(
                 "it does not follow the line before: something was removed, inserted or reordered"
                     .to_owned(),
-            ));
-        } else if line.seq != number {
-            contents
-                .breaks
-                .push(problem(format!("its number is {}, not {number}", line.seq)));
+            )
+        } else if line.seq != self.seq {
+            Some(format!("its number is {}, not {}", line.seq, self.seq))
+        } else {
+            None
+        };
+        if line.whole {
+            // What follows a gap is whole in itself.
+            self.seq = line.seq;
         }
-        contents.head = line.hash;
-        contents.events.push((line.at, line.event));
+        let broken = problem.is_some().then_some(self.lines);
+        if let Some(what) = problem {
+            self.add_break(what);
+        }
+        self.head = line.hash;
+        self.records += 1;
+        each(line.at, line.event, broken);
     }
-    contents
 }

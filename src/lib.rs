@@ -23,7 +23,7 @@
 //! * [`terminal`] — streams, modes, tables, prompts, YAML; foreign text is cleaned here.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
 //! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
-//! * [`plain_file`] — opens files of the operator's, and never waits for a pipe.
+//! * [`plain_file`] — opens files of the operator's, and never waits for a pipe; [`own_files`] — refuses what is another user's.
 //! * [`clock`] — the only place that asks for the time.
 //!
 //! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
@@ -41,6 +41,7 @@ pub mod journal;
 pub mod kubectl;
 pub mod notifier;
 pub mod outside;
+mod own_files;
 mod plain_file;
 pub mod procedure;
 pub mod settings;
@@ -115,10 +116,53 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
         terminal.fail(&Failure::usage(message).hint("Run the command with --help."));
         return Kind::Usage.exit_code();
     }
-    match error.print() {
-        _ if help => 0,
-        Ok(()) | Err(_) => Kind::Usage.exit_code(),
+    if help {
+        let mut stdout = anstream::stdout();
+        let written = write!(stdout, "{}", error.render().ansi()).and_then(|()| stdout.flush());
+        return match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
+                let failure = Failure::failed(format!("The output cannot be written: {error}."));
+                terminal.fail(&failure);
+                failure.kind.exit_code()
+            }
+            Ok(()) | Err(_) => 0,
+        };
     }
+    if words.iter().any(|word| word.chars().any(terminal::acts)) {
+        let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
+    } else {
+        let _ = error.print();
+    }
+    Kind::Usage.exit_code()
+}
+
+/// Renders a usage error in which no word of the command line acts on the terminal, or looks like a line of its own.
+fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
+    let mut text = error.render().to_string();
+    // The renderer takes what looks like colours out of the words, too.
+    let plain = |part: &str| anstream::adapter::strip_str(part).to_string();
+    let mut parts: Vec<String> = words
+        .iter()
+        .flat_map(|word| {
+            [
+                Some(word.as_str()),
+                word.split_once('=').map(|(_, value)| value),
+                word.get(2..),
+            ]
+        })
+        .flatten()
+        .flat_map(|part| [part.to_owned(), plain(part)])
+        .filter(|part| part.contains('\n'))
+        .collect();
+    // The longest come first: one word may be part of another.
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    for part in parts {
+        text = text.replace(&part, &terminal::clean(&part));
+    }
+    text.lines()
+        .map(|line| format!("{}\n", terminal::clean(line)))
+        .collect()
 }
 
 /// Decides everything that can be decided before any connection. The terminal comes back with a failure, so that
@@ -176,6 +220,7 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
         environment,
         clock,
         config_named: global.config.clone(),
+        seen: std::sync::OnceLock::new(),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::domain::leftovers::lock_is_held;
 use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
+use crate::journal::Appended;
 use crate::terminal::prompt;
 
 pub use flags::{Flags, FromOutside, Temporary};
@@ -128,7 +129,7 @@ pub async fn change_with(
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
     if let Some(wanted) = options.outside {
-        wanted.ready(context, flags.dry_run)?;
+        wanted.ready(context)?;
     }
     flags.someone_can_confirm(context.terminal)?;
     let how = How {
@@ -161,11 +162,40 @@ async fn connected(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    let mut session = context.connect().await?;
+    // Found out before the firewall is asked anything: without a history nothing is changed.
+    context.journal()?;
+    let session = context.connect().await?;
+    over_session(context, session, how, questions, plan).await
+}
+
+async fn over_session(
+    context: &Context,
+    mut session: Session,
+    how: How<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
     let worked = Box::pin(from_reading(context, &mut session, how, questions, plan)).await;
     // Carrying a change out may have lost and made connections; the last one is closed here.
     let closed = session.close().await;
     worked.and(closed)
+}
+
+/// Makes a change over a connection that a command has made to find out which change is meant.
+pub async fn change_over(
+    context: &Context,
+    session: Session,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let how = How {
+        flags,
+        command,
+        options: Options::default(),
+    };
+    over_session(context, session, how, questions, plan).await
 }
 
 async fn from_reading(
@@ -176,6 +206,9 @@ async fn from_reading(
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
     let flags = how.flags;
+    if let Some(wanted) = how.options.outside.filter(|_| !flags.dry_run) {
+        wanted.affordable(context)?;
+    }
     let reading = read(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
         Planned::Change(draft) => *draft,
@@ -188,13 +221,13 @@ async fn from_reading(
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
-        host_key: session.host_key(),
+        identity: session.identity(),
         who: context.who(),
         command: how.command.to_owned(),
         reason: flags.reason.clone(),
     };
     // Two plans of one moment differ by what the history held before them.
-    let salt = context.journal().read()?.events.len().to_string();
+    let salt = context.journal()?.count()?.to_string();
     let plan = Plan::seal(draft, author, &salt)
         .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
     if flags.shows_only() {
@@ -254,10 +287,11 @@ async fn nothing_to_do(
     }
     let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
     let Some(wanted) = wanted else {
-        return report::nothing(context, reading, sentence, None);
+        report::nothing(context, reading, sentence, None);
+        return Ok(());
     };
     let (seen, failure) = outside::prove_nothing_to_do(context, session, wanted).await;
-    report::nothing(context, reading, sentence, Some(&seen))?;
+    report::nothing(context, reading, sentence, Some(&seen));
     failure.map_or(Ok(()), Err)
 }
 
@@ -278,20 +312,22 @@ async fn carry_out(
         .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
     }
     confirm(context, flags, plan, &reading)?;
-    let journal = context.journal();
+    let journal = context.journal()?;
     let started = Event::Started {
         plan: Box::new(plan.clone()),
         by: Some(context.who()).filter(|who| *who != plan.who),
     };
-    let torn = journal
+    let appended = journal
         .append(context.clock.now(), &started)
         .map_err(|error| {
             Failure::from(error)
                 .hint("Nothing was changed: without a history the firewall is not touched.")
         })?;
-    if torn > 0 {
+    say_aside(context, &appended);
+    if appended.torn > 0 {
         context.terminal.caution(&format!(
-            "The history ended in a torn record of {torn} bytes, from a machine that went down while writing; it was taken out and noted."
+            "The history ended in a torn record of {} bytes, from a machine that went down while writing; it was taken out and noted.",
+            appended.torn
         ));
     }
     let mut carried = Box::pin(carry::out(context, session, plan, &reading)).await;
@@ -301,7 +337,13 @@ async fn carry_out(
         note(context, plan, &carried);
     }
     let read_back = carried.reading.as_ref();
-    report::done(context, plan, &carried.finish, &reading, read_back)?;
+    let shown = report::done(context, plan, &carried.finish, &reading, read_back);
+    if let Err(failure) = shown
+        && failure.kind != Kind::ReaderGone
+    {
+        report::in_spite(context, plan, &carried.finish, &failure);
+    }
+    // Whether the report could be read changes nothing about what was done.
     match carried.failure {
         Some(failure) => Err(failure),
         None => Ok(()),
@@ -314,10 +356,24 @@ fn note(context: &Context, plan: &Plan, carried: &Carried) {
         id: plan.id.to_string(),
         finish: Box::new(carried.finish.clone()),
     };
-    if let Err(error) = context.journal().append(context.clock.now(), &ended) {
+    let noted = context
+        .journal()
+        .and_then(|journal| Ok(journal.append(context.clock.now(), &ended)?));
+    match noted {
+        Ok(appended) => say_aside(context, &appended),
+        Err(failure) => context.terminal.caution(&format!(
+            "What follows is not in the history: {} The firewall knows: kmsctl history {}",
+            failure.message, plan.id
+        )),
+    }
+}
+
+/// Says where a record is that could not go into the history yet.
+fn say_aside(context: &Context, appended: &Appended) {
+    if let Some(path) = &appended.aside {
         context.terminal.caution(&format!(
-            "What follows is not in the history: {error}. The firewall knows: kmsctl history {}",
-            plan.id
+            "Another process keeps the history locked. The record is in {}; the next change takes it in.",
+            path.display()
         ));
     }
 }

@@ -26,6 +26,8 @@ mod doctor;
 mod expose;
 #[path = "cli/expose_saved.rs"]
 mod expose_saved;
+#[path = "cli/foreign_files.rs"]
+mod foreign_files;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/house.rs"]
@@ -44,6 +46,10 @@ mod notifier_metrics;
 mod notifier_page;
 #[path = "cli/notifier_status.rs"]
 mod notifier_status;
+#[path = "cli/other_firewall.rs"]
+mod other_firewall;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
 #[path = "cli/plans.rs"]

@@ -32,8 +32,12 @@ mod apply_way_back;
 mod campaign;
 #[path = "contract/clean.rs"]
 mod clean;
+#[path = "contract/every_parser.rs"]
+mod every_parser;
 #[path = "contract/link.rs"]
 mod link;
+#[path = "contract/link_identity.rs"]
+mod link_identity;
 #[path = "contract/link_kept.rs"]
 mod link_kept;
 #[path = "contract/link_keys.rs"]

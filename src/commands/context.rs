@@ -4,10 +4,13 @@ mod demo;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::blocked::Surroundings;
+use crate::domain::firewall_identity::FirewallIdentity;
+use crate::domain::plan::Plan;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Fact, Paths, Question, Reading, Survey};
@@ -18,6 +21,9 @@ use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 use crate::terminal::{Terminal, View, prompt};
+
+/// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything a command works with; all of it decided before any connection.
 pub struct Context {
@@ -37,6 +43,8 @@ pub struct Context {
     pub demo: bool,
     /// The file named by `--config`.
     pub config_named: Option<PathBuf>,
+    /// Which box was connected to; empty before.
+    pub seen: OnceLock<FirewallIdentity>,
 }
 
 /// A connection, on which any number of shells can be opened one after the other.
@@ -68,10 +76,9 @@ impl Session {
         self.link.peer().is_some()
     }
 
-    /// Returns the host key that was verified, `ALGORITHM FINGERPRINT`.
-    pub fn host_key(&self) -> Option<String> {
-        let key = self.link.host_key()?;
-        Some(format!("{} {}", key.algorithm, key.fingerprint))
+    /// Returns which box this is.
+    pub fn identity(&self) -> FirewallIdentity {
+        self.link.identity()
     }
 }
 
@@ -132,6 +139,10 @@ impl Context {
             |simulator| self.demo_target(simulator),
         );
         let link = self.link(&target).await?;
+        if let Err(failure) = self.note_identity(&link) {
+            link.close().await;
+            return Err(failure);
+        }
         Ok(Session {
             link,
             target,
@@ -142,7 +153,7 @@ impl Context {
     /// Connects once more where a connection was lost.
     pub async fn reconnect(&self, session: &mut Session) -> Result<()> {
         session.link = self.link(&session.target).await?;
-        Ok(())
+        self.note_identity(&session.link)
     }
 
     async fn link(&self, target: &Target) -> Result<Link> {
@@ -157,7 +168,66 @@ impl Context {
             .within_time(Box::pin(Link::connect(target, &ask)))
             .await;
         spinner.finish_and_clear();
-        link
+        let link = link?;
+        if let Some(notice) = link.notice() {
+            self.terminal.caution(notice);
+        }
+        Ok(link)
+    }
+
+    /// Notes which box was reached. All of one run is about one box: a name that leads elsewhere the second time is not
+    /// asked what the first one did.
+    fn note_identity(&self, link: &Link) -> Result<()> {
+        let identity = link.identity();
+        let first = self.seen.get_or_init(|| identity.clone());
+        let known: Vec<String> = [vec![first.host_key.clone()], first.other_keys()].concat();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if identity.is_recorded_in(&known) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "{} leads to another firewall now: it showed the host key {} before, and shows {}.",
+                self.firewall_name(),
+                first.host_key,
+                identity.host_key
+            ),
+        ))
+    }
+
+    /// Returns whether a plan, or a change of the history, is of the box that was connected to.
+    pub fn is_of_this_firewall(&self, plan: &Plan) -> bool {
+        let seen = self.seen.get();
+        seen.is_some_and(|seen| seen.is_recorded_in(&plan.recorded_keys()))
+    }
+
+    /// Refuses a plan, or a change of the history, that is not of the box that was connected to. The name and address that
+    /// lead there are shown, and decide nothing.
+    pub fn check_firewall(&self, plan: &Plan) -> Result<()> {
+        if self.is_of_this_firewall(plan) {
+            return Ok(());
+        }
+        let Some(seen) = self.seen.get() else {
+            return Err(Failure::failed("There is no connection to a firewall."));
+        };
+        let (id, planned) = (&plan.id, &plan.firewall);
+        let here = format!("{} (host key {})", self.firewall_name(), seen.host_key);
+        let failure = match &plan.host_key {
+            Some(key) => Failure::new(
+                Kind::Conflict,
+                format!(
+                    "{id} is of another firewall: of {planned} (host key {key}), and this is {here}; nothing was changed."
+                ),
+            ),
+            None => Failure::new(
+                Kind::Conflict,
+                format!(
+                    "{id} does not say which firewall it is of: it names {planned} without a host key, and this is {here}; nothing was changed."
+                ),
+            ),
+        };
+        Err(failure.hint("If it is the same box with a key of another kind, list both keys for it in known_hosts."))
     }
 
     /// Asks the questions over a connection, in a shell of their own, within the time-out.
@@ -240,12 +310,21 @@ impl Context {
     }
 
     /// Returns the history: the demo has its own.
-    pub fn journal(&self) -> Journal {
+    pub fn journal(&self) -> Result<Journal> {
+        let patience = self.settings.timeout.min(LOCK_PATIENCE);
+        Ok(Journal::at(&self.memory_directory()?).with_patience(patience))
+    }
+
+    /// Returns the directory of the history and the vantages' budgets: the demo has its own. In a directory that all users
+    /// share another user could have written them.
+    pub fn memory_directory(&self) -> Result<PathBuf> {
         if self.demo {
-            Journal::at(&self.demo_directory())
-        } else {
-            Journal::at(&self.settings.state_directory)
+            return Ok(self.demo_directory());
         }
+        self.settings.state_directory.clone().ok_or_else(|| {
+            Failure::usage("There is no place for the history: neither HOME nor XDG_STATE_HOME is set to an absolute path, and kmsctl keeps none in /tmp, which all users share.")
+                .hint("Set XDG_STATE_HOME to a directory that is yours alone.")
+        })
     }
 
     /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.

@@ -218,14 +218,12 @@ fn told(context: &Context, link: &Link) -> Login {
                 .map(|path| (path.display().to_string(), key_type(path)))
         },
         agent: context.environment.agent_socket.is_some(),
-        host_key: link.host_key().map(|key| {
-            if context.demo {
-                // The demo makes its key anew in every home.
-                key.algorithm.clone()
-            } else {
-                key.to_string()
-            }
-        }),
+        host_key: if context.demo {
+            // The demo makes its key anew in every home.
+            link.host_key().algorithm.clone()
+        } else {
+            link.host_key().to_string()
+        },
         pinned: context.demo || target.fingerprint.is_some(),
         kept_seconds: target.control_persist.as_secs(),
         reused: link.counts().connections == 0,
@@ -306,20 +304,22 @@ fn of_path(
 /// Looks whether the history is whole: every line is chained to the one before.
 fn journal(context: &Context) -> Finding {
     let check = "journal";
-    let journal = context.journal();
-    match journal.read() {
-        Err(error) => Finding::wrong(
+    let read = context
+        .journal()
+        .and_then(|journal| Ok(journal.scan(&mut |_, _, _| {})?));
+    match read {
+        Err(failure) => Finding::wrong(
             check,
-            format!("The history cannot be read: {error}."),
+            failure.message,
             "Without a history nothing is changed: look at the file and its rights.",
         ),
-        Ok(contents) => doctor::journal(&doctor::Chain {
-            events: contents.events.len(),
-            broken: contents
+        Ok(chain) => doctor::journal(&doctor::Chain {
+            events: chain.records,
+            broken: chain
                 .breaks
                 .first()
                 .map(|found| (found.line, found.what.as_str())),
-            torn: contents.torn,
+            torn: chain.torn,
         }),
     }
 }

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     if let Some(id) = &arguments.id {
         return one::show(context, id, arguments.local).await;
     }
-    let mut entries = report::entries(context)?;
+    let mut entries = report::last_entries(context, arguments.limit)?;
     let mut warnings = Vec::new();
     let reading = if arguments.local {
         None
@@ -64,7 +64,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     };
     if let Some(reading) = &reading {
         match procedure::note_expired(context, &entries, reading) {
-            Ok(true) => entries = report::entries(context)?,
+            Ok(true) => entries = report::last_entries(context, arguments.limit)?,
             Ok(false) => {}
             Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
         }
@@ -158,33 +158,31 @@ fn verify(context: &Context) -> Result<()> {
         torn_bytes: usize,
         breaks: &'a [crate::journal::Break],
     }
-    let journal = context.journal();
-    let contents = journal.read()?;
+    let journal = context.journal()?;
+    let chain = journal.scan(&mut |_, _, _| {})?;
     let data = Verified {
         path: journal.path().display().to_string(),
-        records: contents.events.len(),
-        torn_bytes: contents.torn,
-        breaks: &contents.breaks,
+        records: chain.records,
+        torn_bytes: chain.torn,
+        breaks: &chain.breaks,
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
-    for broken in &contents.breaks {
+    for broken in &chain.breaks {
         view.human
             .field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
     }
-    if contents.torn > 0 {
+    if chain.torn > 0 {
         view.warnings.push(Warning::new(
             "torn-record",
-            format!("The last record is torn ({} bytes): the machine went down while writing. The next change takes it out and notes it.", contents.torn),
+            format!("The last record is torn ({} bytes): the machine went down while writing. The next change takes it out and notes it.", chain.torn),
         ));
     }
-    if contents.breaks.is_empty() {
-        view.human.line(format!(
-            "The chain of {} records holds.",
-            contents.events.len()
-        ));
+    if chain.breaks.is_empty() {
+        view.human
+            .line(format!("The chain of {} records holds.", chain.records));
     }
     context.terminal.show(&view)?;
-    match contents.breaks.len() {
+    match chain.breaks.len() {
         0 => Ok(()),
         count => Err(Failure::new(
             Kind::No,

@@ -25,9 +25,9 @@ pub struct Args {
 /// Runs `kmsctl keep`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
-    let firewall = context.firewall_name();
+    let session = context.connect().await?;
     let mut entries = report::entries(context)?;
-    entries.retain(|entry| entry.plan.firewall == firewall);
+    entries.retain(|entry| context.is_of_this_firewall(&entry.plan));
     let here = entries.iter().map(|entry| &entry.plan.id);
     let here: Vec<&ChangeId> = here.collect();
     let given = history::only(&here, |id| id.as_str(), &arguments.id);
@@ -58,5 +58,5 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             &gathered.present(context, reading)?,
         )?)
     };
-    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+    procedure::change_over(context, session, &arguments.flags, &command, CHANGING, plan).await
 }

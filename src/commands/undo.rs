@@ -2,9 +2,8 @@
 
 use clap::Args as ClapArgs;
 
-use super::context::{Context, needed};
+use super::context::{Context, Session, needed};
 use super::expose::{CHANGING, Gathered};
-use super::history::settle;
 use crate::domain::history::{self, Entry};
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, Kind, Result};
@@ -26,52 +25,79 @@ pub struct Args {
 /// Runs `kmsctl undo`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     arguments.flags.someone_can_confirm(context.terminal)?;
-    let mut entry = choose(context, arguments.id.as_deref())?;
-    if arguments.id.is_none() && entry.may_be_reverted() {
-        // What was taken back by itself is not what is meant.
-        let reading = context.read(&[Question::Configured]).await?;
-        procedure::note_expired(context, &report::entries(context)?, &reading)?;
-        entry = choose(context, None)?;
+    if let Some(id) = &arguments.id {
+        let entries = report::entries(context)?;
+        let entry = history::find(&entries, id)?;
+        if !entry.is_unsettled() {
+            takes_effect(entry)?;
+        }
     }
-    let id = entry.plan.id.to_string();
-    if entry.is_unsettled() {
-        settle(context, &entry).await?;
-        entry = choose(context, Some(&id))?;
-    }
-    takes_effect(&entry)?;
+    // Which changes are this firewall's is known by its host key alone.
+    let mut session = context.connect().await?;
+    let entry = match Box::pin(chosen(context, &mut session, arguments.id.as_deref())).await {
+        Ok(entry) => entry,
+        Err(failure) => {
+            let _ = session.close().await;
+            return Err(failure);
+        }
+    };
     let terms = Terms {
         with_pending: arguments.with_pending,
         reverts_after: None,
     };
-    let command = format!("undo {id}");
+    let command = format!("undo {}", entry.plan.id);
     let plan = |reading: &Reading| planned(context, &entry, reading, terms);
     let questions = match entry.plan.change.operation {
         Operation::Configuration { .. } => CHANGING,
         _ => &[Question::Client, Question::Table],
     };
-    procedure::change(context, &arguments.flags, &command, questions, plan).await
+    procedure::change_over(
+        context,
+        session,
+        &arguments.flags,
+        &command,
+        questions,
+        plan,
+    )
+    .await
+}
+
+/// Finds the change that is meant, as it stands by what the firewall says.
+async fn chosen(context: &Context, session: &mut Session, id: Option<&str>) -> Result<Entry> {
+    let mut entry = choose(context, id)?;
+    if id.is_none() && entry.may_be_reverted() {
+        // What was taken back by itself is not what is meant.
+        let reading = context.ask_over(session, &[Question::Configured]).await?;
+        procedure::note_expired(context, &report::entries(context)?, &reading)?;
+        entry = choose(context, None)?;
+    }
+    if entry.is_unsettled() {
+        procedure::settle(context, session, &entry).await?;
+        entry = choose(context, Some(entry.plan.id.as_str()))?;
+    }
+    takes_effect(&entry)?;
+    Ok(entry)
 }
 
 fn choose(context: &Context, id: Option<&str>) -> Result<Entry> {
     let entries = report::entries(context)?;
-    let firewall = context.firewall_name();
-    let entry = match id {
-        Some(id) => history::find(&entries, id)?,
-        None => history::last_undoable(&entries, firewall).ok_or_else(|| {
+    let entry = if let Some(id) = id {
+        history::find(&entries, id)?
+    } else {
+        let here = entries
+            .iter()
+            .filter(|entry| context.is_of_this_firewall(&entry.plan));
+        history::last_undoable(here).ok_or_else(|| {
+            let firewall = context.firewall_name();
             Failure::new(Kind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
                 .hint("kmsctl history lists what was changed.")
-        })?,
+        })?
     };
-    if entry.plan.firewall != firewall {
-        return Err(Failure::usage(format!(
-            "{} was made on {}, and kmsctl would connect to {firewall}.",
-            entry.plan.id, entry.plan.firewall
-        )));
-    }
+    context.check_firewall(&entry.plan)?;
     Ok(entry.clone())
 }
 
-/// Says before any connection what cannot be taken back.
+/// Says what cannot be taken back.
 fn takes_effect(entry: &Entry) -> Result<()> {
     let id = &entry.plan.id;
     if let Some(by) = &entry.undone_by {

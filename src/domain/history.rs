@@ -3,6 +3,8 @@
 
 mod outside;
 
+use std::collections::VecDeque;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -221,10 +223,9 @@ impl Entry {
     }
 
     /// Returns whether `undo` without an id may choose it.
-    fn undoable(&self, firewall: &str) -> bool {
+    fn undoable(&self) -> bool {
         let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
-        self.plan.firewall == firewall
-            && self.took_effect()
+        self.took_effect()
             && self.undone_by.is_none()
             && !reverted.is_some_and(Reverted::is_back)
             && self.plan.change.undoes.is_none()
@@ -232,35 +233,56 @@ impl Entry {
     }
 }
 
-/// One event, when it was written, and its line where that is broken.
-pub type Recorded<'a> = (Timestamp, &'a Event, Option<u64>);
+/// Puts events together as they are read. A later ending of the same change replaces an earlier one.
+#[derive(Debug, Default)]
+pub struct Folder {
+    entries: VecDeque<Entry>,
+    /// Only so many of the last changes are kept.
+    last: Option<usize>,
+}
 
-/// Puts events together, in their order. A later ending of the same change replaces an earlier one.
-pub fn fold<'a>(events: impl IntoIterator<Item = Recorded<'a>>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for (at, event, broken) in events {
+impl Folder {
+    /// Keeps the last changes only, so many.
+    pub fn of_last(count: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            last: Some(count),
+        }
+    }
+
+    /// Takes the next event, with its line where that is broken.
+    pub fn push(&mut self, at: Timestamp, event: Event, broken: Option<u64>) {
         match event {
-            Event::Started { plan, by } => entries.push(Entry {
-                at,
-                plan: (**plan).clone(),
-                by: by.clone(),
-                finish: None,
-                undone_by: None,
-                kept_by: None,
-                superseded_by: None,
-                broken: Broken {
-                    started: broken,
-                    ended: None,
-                },
-            }),
-            Event::Ended { id, finish } => settle(&mut entries, id, finish, broken),
+            Event::Started { plan, by } => {
+                self.entries.push_back(Entry {
+                    at,
+                    plan: *plan,
+                    by,
+                    finish: None,
+                    undone_by: None,
+                    kept_by: None,
+                    superseded_by: None,
+                    broken: Broken {
+                        started: broken,
+                        ended: None,
+                    },
+                });
+                if self.last.is_some_and(|last| self.entries.len() > last) {
+                    self.entries.pop_front();
+                }
+            }
+            Event::Ended { id, finish } => settle(&mut self.entries, &id, &finish, broken),
             Event::Recovered { .. } => {}
         }
     }
-    entries
+
+    /// Returns the changes in their order.
+    pub fn entries(self) -> Vec<Entry> {
+        self.entries.into()
+    }
 }
 
-fn settle(entries: &mut [Entry], id: &str, finish: &Finish, broken: Option<u64>) {
+fn settle(entries: &mut VecDeque<Entry>, id: &str, finish: &Finish, broken: Option<u64>) {
     let Some(entry) = entries
         .iter_mut()
         .rev()
@@ -339,18 +361,15 @@ pub fn only<'a, T>(
     }
 }
 
-/// Finds the last change on a firewall that can be taken back and was not: what `undo` without an id means. Undoing
-/// an undo must be asked for by its id, so that `undo` twice never goes back and forth.
-pub fn last_undoable<'a>(entries: &'a [Entry], firewall: &str) -> Option<&'a Entry> {
-    entries.iter().rev().find(|entry| entry.undoable(firewall))
+/// Finds the last change among those of one firewall that can be taken back and was not: what `undo` without an id means.
+/// Undoing an undo must be asked for by its id, so that `undo` twice never goes back and forth.
+pub fn last_undoable<'a>(entries: impl DoubleEndedIterator<Item = &'a Entry>) -> Option<&'a Entry> {
+    entries.rev().find(|entry| entry.undoable())
 }
 
-/// Returns the deletions of rules on a firewall that hold what they took away, last first. Whether it was proven does not
+/// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
 /// matter: where the rules are gone, it has happened.
-pub fn deletions<'a>(
-    entries: &'a [Entry],
-    firewall: &'a str,
-) -> impl Iterator<Item = (&'a Entry, &'a Outcome)> {
+pub fn deletions(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Outcome)> {
     use super::change::Change;
     let deletes = |entry: &Entry| {
         matches!(
@@ -361,9 +380,8 @@ pub fn deletions<'a>(
             }
         )
     };
-    let here = entries.iter().rev();
-    let here = here.filter(move |entry| entry.plan.firewall == firewall && deletes(entry));
-    here.filter_map(|entry| {
+    let last_first = entries.iter().rev().filter(move |entry| deletes(entry));
+    last_first.filter_map(|entry| {
         let outcome = entry.finish.as_ref()?.outcome.as_deref()?;
         let written = matches!(outcome.result, Ending::Done | Ending::Unproven);
         written.then_some((entry, outcome))

@@ -17,6 +17,7 @@ pub mod expiry;
 pub mod exposition;
 pub mod exposure;
 pub mod findings;
+pub mod firewall_identity;
 pub mod freebsd;
 pub mod history;
 pub mod hops;

@@ -25,6 +25,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::change::{Change, ChangeId};
+use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
 
 pub use armed::too_late;
@@ -58,6 +59,9 @@ pub struct Plan {
     pub firewall: String,
     /// The host key that the firewall presented, `ALGORITHM FINGERPRINT`, if the link told it.
     pub host_key: Option<String>,
+    /// What else the firewall is known by: its authority, and the keys of other kinds that known_hosts has for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
     /// Who made it: `user@host`.
     pub who: String,
     /// The command line in words, without the program's name and without secrets.
@@ -305,8 +309,8 @@ pub struct Author {
     pub made_at: Timestamp,
     /// The firewall's name.
     pub firewall: String,
-    /// Its host key, if known.
-    pub host_key: Option<String>,
+    /// Which box it is.
+    pub identity: FirewallIdentity,
     /// `user@host`.
     pub who: String,
     /// The command line.
@@ -348,7 +352,8 @@ impl Plan {
             id: ChangeId::new(&id)?,
             made_at: author.made_at,
             firewall: author.firewall,
-            host_key: author.host_key,
+            host_keys: author.identity.other_keys(),
+            host_key: Some(author.identity.host_key),
             who: author.who,
             command: author.command,
             reason: author.reason,
@@ -397,6 +402,12 @@ impl Plan {
         };
         plan.digest = plan.computed_digest();
         plan
+    }
+
+    /// Returns the keys that say which firewall it is of.
+    pub fn recorded_keys(&self) -> Vec<&str> {
+        let keys = self.host_key.iter().chain(&self.host_keys);
+        keys.map(String::as_str).collect()
     }
 
     fn computed_digest(&self) -> String {

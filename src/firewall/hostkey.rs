@@ -1,12 +1,15 @@
 //! Host keys for the built-in client: which keys known_hosts records for a host, and the verdict on the key it
 //! presents. Strict: a key that is not recorded is refused, and nothing is ever added. The format is that of
-//! sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". The system's `ssh` does its own checking; of it only
-//! [`recorded_in_line`] takes part, to tell both fingerprints. Certificates of hosts are not used.
+//! sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". The system's `ssh` does its own checking; for it [`recorded_in_line`] finds
+//! the other fingerprint of a changed key, and [`KnownHosts::tied_to`] the other keys of the same box.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ::russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, parse_public_key_base64};
+use ::russh::keys::ssh_key::certificate::CertType;
+use ::russh::keys::{
+    Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, parse_public_key_base64,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -24,6 +27,13 @@ pub struct HostKey {
 impl fmt::Display for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.algorithm, self.fingerprint)
+    }
+}
+
+impl HostKey {
+    /// Names a box by the authority with this key, and by the name in its certificate.
+    pub(super) fn vouching_for(&self, principal: &str) -> String {
+        format!("@cert-authority {self} {}", principal.to_ascii_lowercase())
     }
 }
 
@@ -80,8 +90,18 @@ pub enum Verdict {
 struct Entry {
     path: PathBuf,
     line: usize,
-    revoked: bool,
+    marker: Marker,
+    /// It names the host itself, by a plain or hashed name and not by a pattern.
+    exact: bool,
     key: PublicKey,
+}
+
+/// What a line says about its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marker {
+    HostKey,
+    Authority,
+    Revoked,
 }
 
 /// The entries of known_hosts files that concern one host.
@@ -106,32 +126,118 @@ impl KnownHosts {
 
     fn add(&mut self, path: &Path, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
-            let Some((revoked, hosts, key)) = fields(line) else {
+            let Some((marker, hosts, key)) = fields(line) else {
                 continue;
             };
-            if !names_host(hosts, name) {
+            // An authority that is trusted for a host is trusted for each of its ports, as with `ssh`.
+            let bare = portless_name(name);
+            let named = names_host(hosts, name)
+                .or_else(|| names_host(hosts, bare).filter(|_| marker == Marker::Authority));
+            let Some(exact) = named else {
                 continue;
-            }
+            };
             if let Ok(key) = parse_public_key_base64(key) {
                 self.entries.push(Entry {
                     path: path.to_owned(),
                     line: number + 1,
-                    revoked,
+                    marker,
+                    exact,
                     key,
                 });
             }
         }
     }
 
+    fn with_marker(&self, marker: Marker) -> impl Iterator<Item = &Entry> + Clone {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.marker == marker)
+    }
+
+    /// Returns the keys that known_hosts has for the same host beside one of this algorithm. Of a kind that is listed
+    /// twice none is returned: the name leads to more than one box. Patterns name many boxes and tie none.
+    pub fn tied_to(&self, algorithm: &str) -> Vec<HostKey> {
+        let mut keys: Vec<HostKey> = Vec::new();
+        for entry in self
+            .with_marker(Marker::HostKey)
+            .filter(|entry| entry.exact)
+        {
+            let key = HostKey::from(&entry.key);
+            if key.algorithm != algorithm && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let alone = |key: &&HostKey| {
+            let same_kind = keys.iter().filter(|other| other.algorithm == key.algorithm);
+            same_kind.count() == 1
+        };
+        keys.iter().filter(alone).cloned().collect()
+    }
+
+    /// Returns whether known_hosts trusts an authority for this host.
+    pub fn has_authority(&self) -> bool {
+        self.with_marker(Marker::Authority).next().is_some()
+    }
+
+    /// Judges a certificate at a time in seconds: returns the authority's key where known_hosts trusts it for this host,
+    /// else why it does not count. Stricter than `ssh` in one thing: a certificate must name its hosts.
+    pub fn judge_certificate(
+        &self,
+        certificate: &Certificate,
+        name: &str,
+        now: u64,
+    ) -> Result<HostKey, String> {
+        let signer = certificate.signature_key();
+        let authority = HostKey::from(&PublicKey::from(signer.clone()));
+        let same = |entry: &&Entry| entry.key.key_data() == signer;
+        let revoked =
+            |entry: &&Entry| same(entry) || entry.key.key_data() == certificate.public_key();
+        if self
+            .with_marker(Marker::Revoked)
+            .any(|entry| revoked(&entry))
+        {
+            return Err("known_hosts has its authority or its key as revoked".to_owned());
+        }
+        if !self
+            .with_marker(Marker::Authority)
+            .any(|entry| same(&entry))
+        {
+            return Err(format!(
+                "known_hosts does not trust its authority {authority} for {name}"
+            ));
+        }
+        if matches!(signer.algorithm(), Algorithm::Rsa { .. }) {
+            return Err(
+                "its authority has an RSA key, which the built-in SSH client cannot check"
+                    .to_owned(),
+            );
+        }
+        if certificate.cert_type() != CertType::Host {
+            return Err("it is not a certificate for a host".to_owned());
+        }
+        let principal = portless_name(name);
+        let named = |host: &String| host.eq_ignore_ascii_case(principal);
+        if !certificate.valid_principals().iter().any(named) {
+            return Err(format!("it does not name {principal}"));
+        }
+        if certificate.critical_options().iter().next().is_some() {
+            return Err("it has critical options, of which hosts have none".to_owned());
+        }
+        certificate
+            .validate_at(now, &[signer.fingerprint(HashAlg::Sha256)])
+            .map_err(|_| "its signature is wrong, or this is not its time".to_owned())?;
+        Ok(authority)
+    }
+
     /// Judges a presented key.
     pub fn judge(&self, presented: &PublicKey) -> Verdict {
         let same = |entry: &&Entry| entry.key.key_data() == presented.key_data();
-        if let Some(entry) = self.entries.iter().filter(|entry| entry.revoked).find(same) {
+        if let Some(entry) = self.with_marker(Marker::Revoked).find(same) {
             return Verdict::Revoked {
                 path: entry.path.clone(),
             };
         }
-        let mut recorded = self.entries.iter().filter(|entry| !entry.revoked);
+        let mut recorded = self.with_marker(Marker::HostKey);
         if recorded.clone().any(|entry| same(&entry)) {
             return Verdict::Known;
         }
@@ -160,9 +266,8 @@ impl KnownHosts {
             },
         ];
         let recorded = |algorithm: &Algorithm| {
-            self.entries
-                .iter()
-                .any(|entry| !entry.revoked && entry.key.algorithm() == *algorithm)
+            self.with_marker(Marker::HostKey)
+                .any(|entry| entry.key.algorithm() == *algorithm)
         };
         let (mut known, other): (Vec<_>, Vec<_>) = all.into_iter().partition(recorded);
         known.extend(other);
@@ -171,11 +276,18 @@ impl KnownHosts {
 
     /// Returns the file whose only word on this host is an RSA key, which the built-in client cannot check.
     pub fn only_rsa(&self) -> Option<&Path> {
-        let first = self.entries.iter().find(|entry| !entry.revoked)?;
-        let rsa =
-            |entry: &Entry| entry.revoked || matches!(entry.key.algorithm(), Algorithm::Rsa { .. });
-        self.entries.iter().all(rsa).then_some(first.path.as_path())
+        let mut keys = self.with_marker(Marker::HostKey);
+        let first = keys.clone().next()?;
+        let rsa = |entry: &Entry| matches!(entry.key.algorithm(), Algorithm::Rsa { .. });
+        (keys.all(rsa) && !self.has_authority()).then_some(first.path.as_path())
     }
+}
+
+/// Returns a listed name without brackets and port.
+pub fn portless_name(name: &str) -> &str {
+    name.strip_prefix('[')
+        .and_then(|rest| rest.rsplit_once("]:"))
+        .map_or(name, |(host, _)| host)
 }
 
 /// Returns the name under which known_hosts lists a host.
@@ -198,38 +310,42 @@ pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
         .map(HostKey::from)
 }
 
-/// Splits a line into: revoked, host patterns, base64 key. Authorities of certificates are not keys of hosts.
-fn fields(line: &str) -> Option<(bool, &str, &str)> {
+/// Splits a line into: marker, host patterns, base64 key.
+fn fields(line: &str) -> Option<(Marker, &str, &str)> {
     let line = line.trim();
     if line.starts_with('#') {
         return None;
     }
     let mut words = line.split_ascii_whitespace();
     let first = words.next()?;
-    let (revoked, hosts) = match first {
-        "@revoked" => (true, words.next()?),
+    let (marker, hosts) = match first {
+        "@revoked" => (Marker::Revoked, words.next()?),
+        "@cert-authority" => (Marker::Authority, words.next()?),
         marker if marker.starts_with('@') => return None,
-        hosts => (false, hosts),
+        hosts => (Marker::HostKey, hosts),
     };
     let _algorithm = words.next()?;
-    Some((revoked, hosts, words.next()?))
+    Some((marker, hosts, words.next()?))
 }
 
-/// Tells whether a list of patterns names a host: `*` and `?` match, `!` excludes, `|1|salt|hash` is a hashed name.
-fn names_host(patterns: &str, name: &str) -> bool {
-    let mut named = false;
+/// Returns whether a list of patterns names a host exactly, or nothing where it does not name it: `*` and `?` match, `!`
+/// excludes, `|1|salt|hash` is a hashed name.
+fn names_host(patterns: &str, name: &str) -> Option<bool> {
+    let (mut named, mut exact) = (false, false);
     for pattern in patterns.split(',') {
         if let Some(hashed) = pattern.strip_prefix("|1|") {
-            named |= hash_matches(hashed, name).unwrap_or(false);
+            exact |= hash_matches(hashed, name).unwrap_or(false);
         } else if let Some(excluded) = pattern.strip_prefix('!') {
             if glob(excluded.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
-                return false;
+                return None;
             }
         } else {
-            named |= glob(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes());
+            let pattern = pattern.to_ascii_lowercase();
+            exact |= pattern == name;
+            named |= glob(pattern.as_bytes(), name.as_bytes());
         }
     }
-    named
+    (named || exact).then_some(exact)
 }
 
 fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
@@ -372,6 +488,37 @@ mod tests {
             judge(&format!("@cert-authority fw {ONE}"), "fw", ONE),
             Verdict::Unknown
         );
+    }
+
+    #[test]
+    fn keys_of_one_name_are_tied() {
+        let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
+        let tied = |text: String, algorithm: &str| {
+            let mut known = KnownHosts::default();
+            known.add(Path::new("known_hosts"), &text, "fw");
+            let keys = known.tied_to(algorithm);
+            keys.into_iter()
+                .map(|key| key.algorithm)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            tied(format!("fw {ecdsa}\nfw {ONE}"), "ssh-ed25519"),
+            ["ecdsa-sha2-nistp256"]
+        );
+        assert_eq!(
+            tied(format!("x,fw {ecdsa}\nfw {ONE}"), "ecdsa-sha2-nistp256"),
+            ["ssh-ed25519"]
+        );
+        for nothing in [
+            format!("* {ONE}\nfw {ecdsa}"),
+            format!("fw {ONE}\nfw {TWO}\nfw {ecdsa}"),
+            format!("@revoked fw {ONE}\nfw {ecdsa}"),
+            format!("@cert-authority fw {ONE}\nfw {ecdsa}"),
+            format!("other {ONE}\nfw {ecdsa}"),
+        ] {
+            let found = tied(nothing.clone(), "ecdsa-sha2-nistp256");
+            assert!(found.is_empty(), "{nothing}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn choose(
     if let Some(path) = default {
         return from_file(&path, &mut agent, ask_passphrase);
     }
-    let Agent { client, keys } = agent;
+    let Agent { client, keys, .. } = agent;
     let usable = keys.iter().find(|key| !is_rsa(key)).cloned();
     match (client, usable, keys.is_empty()) {
         (Some(client), Some(key), _) => Ok(Identity::Agent(Box::new(client), key)),
@@ -60,16 +60,20 @@ pub(super) async fn choose(
 }
 
 /// The agent as far as it answers; without one, keys come from files only.
-struct Agent {
+pub(super) struct Agent {
     client: Option<AgentClient<UnixStream>>,
-    keys: Vec<PublicKey>,
+    /// Its plain keys.
+    pub keys: Vec<PublicKey>,
+    /// How many it holds, certificates too.
+    pub held: usize,
 }
 
 impl Agent {
-    async fn connect(socket: Option<&Path>) -> Self {
+    pub(super) async fn connect(socket: Option<&Path>) -> Self {
         let none = Self {
             client: None,
             keys: Vec::new(),
+            held: 0,
         };
         let Some(socket) = socket else { return none };
         let Ok(mut client) = AgentClient::connect_uds(socket).await else {
@@ -78,6 +82,7 @@ impl Agent {
         let Ok(identities) = client.request_identities().await else {
             return none;
         };
+        let held = identities.len();
         // Certificates would need the host's trust in their authority; only plain keys are used.
         let keys = identities
             .into_iter()
@@ -89,6 +94,7 @@ impl Agent {
         Self {
             client: Some(client),
             keys,
+            held,
         }
     }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::firewall_identity::FirewallIdentity;
 use crate::firewall::hostkey::{HostKey, is_fingerprint};
 use crate::firewall::link_error::LinkError;
 use crate::firewall::openssh::OpenSsh;
@@ -224,10 +225,26 @@ impl Link {
     }
 
     /// Returns the host key that was verified when the connection was made.
-    pub fn host_key(&self) -> Option<&HostKey> {
+    pub fn host_key(&self) -> &HostKey {
         match self {
             Self::OpenSsh(link) => link.host_key(),
-            Self::Russh(link) => Some(link.host_key()),
+            Self::Russh(link) => link.host_key(),
+        }
+    }
+
+    /// Returns which box this is: the verified key, and what known_hosts has for it beside.
+    pub fn identity(&self) -> FirewallIdentity {
+        match self {
+            Self::OpenSsh(link) => link.identity(),
+            Self::Russh(link) => link.identity(),
+        }
+    }
+
+    /// Returns what the operator should know about how the connection was made.
+    pub fn notice(&self) -> Option<&str> {
+        match self {
+            Self::OpenSsh(link) => link.notice(),
+            Self::Russh(_) => None,
         }
     }
 

@@ -117,6 +117,16 @@ pub enum LinkError {
         /// The file that was searched first.
         known_hosts: PathBuf,
     },
+    /// The host's certificate does not count, and its key is not in known_hosts.
+    #[error("The certificate of {host} for its key {} {} is not accepted: {reason}.", presented.algorithm, presented.fingerprint)]
+    CertificateRefused {
+        /// As looked up.
+        host: String,
+        /// The key in the certificate.
+        presented: HostKey,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The host's key differs from the one in known_hosts.
     #[error("The host key of {host} has changed: it presents {} {}, but {}:{line} says {}.", presented.algorithm, presented.fingerprint, known_hosts.display(), recorded.as_ref().map_or_else(|| "another key".to_owned(), ToString::to_string))]
     HostKeyChanged {
@@ -219,11 +229,10 @@ impl LinkError {
     /// Returns the kind, and with it the exit code: connection matters are 5, a spoilt reply is 1.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::BadTarget { .. } => Kind::Usage,
+            Self::BadTarget { .. } | Self::Directory { .. } => Kind::Usage,
             Self::CutShort { .. }
             | Self::Garbled { .. }
             | Self::Stopped { .. }
-            | Self::Directory { .. }
             | Self::Local { .. } => Kind::Failed,
             _ => Kind::Unreachable,
         }
@@ -264,6 +273,9 @@ impl LinkError {
             Self::CutShort { .. } => {
                 &["The connection or the remote shell ended early; run it again."]
             }
+            Self::Directory { .. } => {
+                &["Remove it, or set XDG_RUNTIME_DIR to a directory that is yours alone."]
+            }
             Self::SshMissing { .. } => {
                 &["Install the OpenSSH client, or use transport = \"russh\"."]
             }
@@ -293,6 +305,9 @@ impl LinkError {
             Self::HostKeyUnknown { .. } => &[
                 "Compare the fingerprint with the firewall's own (console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).",
                 "If it is the same, connect once with ssh and accept it, or add the key to known_hosts.",
+            ],
+            Self::CertificateRefused { .. } => &[
+                "Use transport = \"openssh\", or add the firewall's key to known_hosts after comparing it.",
             ],
             Self::HostKeyChanged { .. } | Self::HostKeyRevoked { .. } => &[
                 "Somebody may stand in between, or the firewall was reinstalled: compare with its console before anything else.",

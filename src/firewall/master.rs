@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,11 +23,15 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::firewall::hostkey::{HostKey, matches_pin};
+use crate::domain::firewall_identity::FirewallIdentity;
+use crate::firewall::agent_key;
+use crate::firewall::hostkey::{HostKey, KnownHosts, matches_pin, portless_name};
 use crate::firewall::link::Target;
 use crate::firewall::link_error::LinkError;
-use crate::firewall::ssh_arguments::{arguments, forward_arguments};
-use crate::firewall::ssh_log::{self, Context};
+use crate::firewall::log_pipe::LogPipe;
+use crate::firewall::ssh_arguments::{arguments, configuration_arguments, forward_arguments};
+use crate::firewall::ssh_log::{self, Context, Recorded};
+use crate::own_files;
 
 /// How long a master may take to answer on its local socket.
 const ALIVE: Duration = Duration::from_secs(2);
@@ -39,21 +43,90 @@ const POLL: Duration = Duration::from_millis(20);
 /// dot and 16 characters.
 const LONGEST_PATH: usize = 86;
 
-/// The most of a log that is read; a whole connection is some 10 KiB at DEBUG1.
-const LOG_READ: u64 = 256 << 10;
+/// How long to wait for what a launched ssh has written last; it is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_millis(5);
 
 /// A live master.
 pub(super) struct Master {
     pub session: Arc<Session>,
-    pub host_key: Option<HostKey>,
+    pub verified: Verified,
     /// Whether an earlier run has started it.
     pub reused: bool,
     /// Whether it ends with this run.
     transient: bool,
+    /// What it goes on logging, while this run is there to read it; a kept one that is left logs nowhere.
+    log: Option<LogPipe>,
+    /// What the operator should know about how it was made.
+    pub notice: Option<String>,
+}
+
+/// Which box a master is connected to, and how ssh checked that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verified {
+    pub host_key: HostKey,
     /// The address it is connected to, as far as it said.
     pub peer: Option<IpAddr>,
-    /// What it goes on logging; of a kept one nobody would remove the file.
-    log: Option<NamedTempFile>,
+    recorded: Option<Recorded>,
+}
+
+impl Verified {
+    /// Returns which box it is, by what known_hosts says now.
+    pub(super) fn identity(&self, target: &Target) -> FirewallIdentity {
+        let recorded = self.recorded.as_ref();
+        let tied = recorded.map_or_else(Vec::new, |recorded| {
+            let mut files = target.known_hosts_files();
+            if !files.contains(&recorded.file) {
+                files.insert(0, recorded.file.clone());
+            }
+            KnownHosts::read(&files, &recorded.name).tied_to(&self.host_key.algorithm)
+        });
+        let authority = recorded.and_then(|recorded| {
+            let principal = portless_name(&recorded.name);
+            Some(recorded.authority.as_ref()?.vouching_for(principal))
+        });
+        FirewallIdentity {
+            host_key: self.host_key.to_string(),
+            authority,
+            tied: tied.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Prints it for the next run, a fact a line.
+    fn to_text(&self) -> String {
+        let mut text = format!("{}\n", self.host_key);
+        if let Some(peer) = self.peer {
+            text += &format!("peer {peer}\n");
+        }
+        if let Some(recorded) = &self.recorded {
+            text += &format!("name {}\nfile {}\n", recorded.name, recorded.file.display());
+            if let Some(authority) = &recorded.authority {
+                text += &format!("authority {authority}\n");
+            }
+        }
+        text
+    }
+
+    /// Reads what an earlier run has printed.
+    fn of_text(text: &str) -> Option<Self> {
+        let key = |words: &str| {
+            let (algorithm, fingerprint) = words.split_once(' ')?;
+            Some(HostKey {
+                algorithm: algorithm.to_owned(),
+                fingerprint: fingerprint.to_owned(),
+            })
+        };
+        let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        let recorded = fact("name ").zip(fact("file "));
+        Some(Self {
+            host_key: key(text.lines().next()?)?,
+            peer: fact("peer ").and_then(|peer| peer.parse().ok()),
+            recorded: recorded.map(|(name, file)| Recorded {
+                name: name.to_owned(),
+                file: PathBuf::from(file),
+                authority: fact("authority ").and_then(key),
+            }),
+        })
+    }
 }
 
 impl Master {
@@ -77,8 +150,17 @@ impl Master {
     }
 
     /// Returns the server's words about the last connection it could not make, if they were logged.
-    pub(super) fn last_refusal(&self) -> Option<String> {
-        ssh_log::last_refusal(&read_some(self.log.as_ref()?.path()))
+    pub(super) async fn last_refusal(&self) -> Option<String> {
+        let log = self.log.as_ref()?;
+        // ssh writes them before it refuses; they may still be in the pipe.
+        for _ in 0..20 {
+            let words = ssh_log::last_refusal(&log.latest());
+            if words.is_some() {
+                return words;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        None
     }
 
     /// Leaves a kept master to the next run; ends one that is not kept.
@@ -119,9 +201,7 @@ pub(super) async fn replace(target: &Target) -> Result<Master, LinkError> {
 async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
     place.clear().await;
     let launched = launch(target, &place.socket, target.control_persist).await?;
-    // Whoever uses it later wants to know where it leads, too.
-    let peer = launched.peer.map(|peer| format!("{peer}\n"));
-    let text = format!("{}\n{}", launched.host_key, peer.unwrap_or_default());
+    let text = launched.verified.to_text();
     write_private(&place.verified, &text).map_err(|source| LinkError::Local {
         doing: "Writing the verified host key",
         source,
@@ -129,11 +209,11 @@ async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError>
     let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
     Ok(Master {
         session: Arc::new(session),
-        host_key: Some(launched.host_key),
+        verified: launched.verified,
         reused: false,
         transient: false,
-        peer: launched.peer,
         log: None,
+        notice: launched.notice,
     })
 }
 
@@ -150,54 +230,56 @@ async fn start_transient(target: &Target) -> Result<Master, LinkError> {
     let launched = launch(target, &socket, Duration::from_secs(30)).await?;
     Ok(Master {
         session: Arc::new(Session::new_native_mux(directory)),
-        host_key: Some(launched.host_key),
+        verified: launched.verified,
         reused: false,
         transient: true,
-        peer: launched.peer,
         log: Some(launched.log),
+        notice: launched.notice,
     })
 }
 
 /// What a master that has just started said.
 struct Launched {
-    host_key: HostKey,
-    peer: Option<IpAddr>,
-    log: NamedTempFile,
+    verified: Verified,
+    log: LogPipe,
+    notice: Option<String>,
 }
 
-/// Runs ssh until it has authenticated and gone to the background, and checks the pin.
+/// Runs ssh until it has authenticated and gone to the background, and checks the pin. Its log and its talk come through
+/// pipes, of which a bounded part is kept: a server can make both endless. When the log's pipe is closed, ssh goes on
+/// without a log.
 async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Launched, LinkError> {
-    let directory = &target.runtime_directory;
-    let log = temporary(directory)?;
-    let talk = temporary(directory)?;
-    let stderr = talk.reopen().map_err(|source| LinkError::Local {
-        doing: "Opening a log",
+    let chosen = agent_key::choose(target).await?;
+    let arguments = arguments(target, socket, persist, chosen.file())?;
+    let local = |source| LinkError::Local {
+        doing: "Starting ssh",
         source,
-    })?;
-    let arguments = arguments(target, socket, log.path(), persist)?;
-    let status = command(target, arguments, stderr.into())
-        .status()
-        .await
+    };
+    let mut child = command(target, arguments, Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => LinkError::SshMissing {
                 program: target.ssh_program.clone(),
             },
-            _ => LinkError::Local {
-                doing: "Starting ssh",
-                source,
-            },
+            _ => local(source),
         })?;
-    let said = read_some(log.path());
+    let pipes = child.stdout.take().zip(child.stderr.take());
+    let (log, talk) = pipes.ok_or_else(|| local(io::Error::other("it has no pipes")))?;
+    let (log, talk) = (LogPipe::drain(log), LogPipe::drain(talk));
+    let status = child.wait().await.map_err(local)?;
+    sleep(LAST_WORDS).await;
+    let said = log.beginning();
     if !status.success() {
         return Err(ssh_log::explain(
-            &said,
-            &read_some(talk.path()),
+            &log.whole(),
+            &talk.whole(),
             &context(target),
         ));
     }
     let checked = match (ssh_log::presented(&said), &target.fingerprint) {
         (None, _) => Err(LinkError::SshFailed {
-            said: "it did not tell the host key".to_owned(),
+            said: "it did not show the host key".to_owned(),
         }),
         (Some(key), Some(pin)) if !matches_pin(&key.fingerprint, pin) => {
             Err(LinkError::PinMismatch {
@@ -212,9 +294,13 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Lau
         stop(socket).await;
     }
     checked.map(|host_key| Launched {
-        host_key,
-        peer: ssh_log::peer(&said),
+        verified: Verified {
+            host_key,
+            peer: ssh_log::peer(&said),
+            recorded: ssh_log::recorded(&said),
+        },
         log,
+        notice: chosen.notice(),
     })
 }
 
@@ -233,6 +319,15 @@ fn command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command 
         None => command.env_remove("SSH_AUTH_SOCK"),
     };
     command
+}
+
+/// Has ssh print what its own configuration says about a target (`-G`): nothing, where it cannot.
+pub(super) async fn printed_configuration(target: &Target) -> String {
+    let output = command(target, configuration_arguments(target), Stdio::null())
+        .stdout(Stdio::piped())
+        .output();
+    let printed = output.await.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&printed).into_owned()
 }
 
 fn context(target: &Target) -> Context<'_> {
@@ -313,18 +408,11 @@ impl Place {
 
     /// Returns the master behind the socket, if it answers and its host key was verified.
     async fn alive(&self, target: &Target) -> Option<Master> {
-        let text = fs::read_to_string(&self.verified).ok()?;
-        let mut lines = text.lines();
-        let (algorithm, fingerprint) = lines.next()?.split_once(' ')?;
-        let peer = lines.next().and_then(|line| line.parse().ok());
-        let host_key = HostKey {
-            algorithm: algorithm.to_owned(),
-            fingerprint: fingerprint.to_owned(),
-        };
+        let verified = Verified::of_text(&fs::read_to_string(&self.verified).ok()?)?;
         if target
             .fingerprint
             .as_ref()
-            .is_some_and(|pin| !matches_pin(&host_key.fingerprint, pin))
+            .is_some_and(|pin| !matches_pin(&verified.host_key.fingerprint, pin))
         {
             return None;
         }
@@ -332,11 +420,11 @@ impl Place {
         timeout(ALIVE, session.check()).await.ok()?.ok()?;
         Some(Master {
             session: Arc::new(session),
-            host_key: Some(host_key),
+            verified,
             reused: true,
             transient: false,
-            peer,
             log: None,
+            notice: None,
         })
     }
 
@@ -389,20 +477,13 @@ fn prepare_directory(path: &Path) -> Result<(), LinkError> {
     if !found.is_dir() {
         return Err(bad("it is not a directory".to_owned()));
     }
+    // Its owner owns the sockets in it; root too would use what another user has planted.
+    own_files::check_own_directory(path).map_err(|error| bad(error.to_string()))?;
     if found.mode() & 0o077 != 0 {
         return Err(bad(format!(
             "others have access to it (mode {:o}); make it 700",
             found.mode() & 0o777
         )));
-    }
-    // Whoever owns the directory owns the sockets in it. A file of ours tells who we are.
-    let ours = temporary(path)?
-        .as_file()
-        .metadata()
-        .map_err(|error| bad(error.to_string()))?
-        .uid();
-    if found.uid() != ours && ours != 0 {
-        return Err(bad("it belongs to somebody else".to_owned()));
     }
     Ok(())
 }
@@ -425,22 +506,9 @@ fn check_length(socket: &Path) -> Result<(), LinkError> {
     }
 }
 
-/// Makes a file of mode 0600 that is removed when dropped.
-fn temporary(directory: &Path) -> Result<NamedTempFile, LinkError> {
-    NamedTempFile::new_in(directory).map_err(|error| directory_error(directory, error.to_string()))
-}
-
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let mut file = NamedTempFile::new_in(directory)?;
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.persist(path).map(drop).map_err(|error| error.error)
-}
-
-fn read_some(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let _ = file.take(LOG_READ).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

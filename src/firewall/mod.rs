@@ -3,12 +3,14 @@
 
 pub mod act;
 pub mod agent;
+mod agent_key;
 pub mod demux;
 pub mod facts;
 pub mod hostkey;
 mod identity;
 pub mod link;
 pub mod link_error;
+mod log_pipe;
 mod master;
 pub mod openssh;
 pub mod russh;

@@ -13,6 +13,7 @@ use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 
+use crate::domain::firewall_identity::FirewallIdentity;
 use crate::firewall::demux::Stream;
 use crate::firewall::hostkey::HostKey;
 use crate::firewall::link::{Counts, Target};
@@ -118,7 +119,8 @@ impl OpenSsh {
             }
             said = line;
         }
-        Err(match self.master.last_refusal() {
+        let refusal = self.master.last_refusal().await;
+        Err(match refusal {
             _ if !said.contains("refused by peer") => TunnelError::Broken(said),
             Some(words) => TunnelError::of_words(&words),
             None => TunnelError::Unclear(said),
@@ -126,7 +128,15 @@ impl OpenSsh {
     }
 
     pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.master.peer
+        self.master.verified.peer
+    }
+
+    pub(super) fn notice(&self) -> Option<&str> {
+        self.master.notice.as_deref()
+    }
+
+    pub(super) fn identity(&self) -> FirewallIdentity {
+        self.master.verified.identity(&self.target)
     }
 
     fn refused(&self, error: &openssh::Error) -> LinkError {
@@ -141,8 +151,8 @@ impl OpenSsh {
         }
     }
 
-    pub(super) fn host_key(&self) -> Option<&HostKey> {
-        self.master.host_key.as_ref()
+    pub(super) fn host_key(&self) -> &HostKey {
+        &self.master.verified.host_key
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::russh::client::{self, AuthResult, Handle};
-use ::russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use ::russh::client::{self, AuthResult, DisconnectReason, Handle};
+use ::russh::keys::{PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use ::russh::{
     ChannelId, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Disconnect,
     Error as SshError, Preferred,
@@ -20,8 +20,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{error::Elapsed, timeout, timeout_at};
 
+use crate::clock::Clock;
+use crate::domain::firewall_identity::FirewallIdentity;
 use crate::firewall::demux::Stream;
-use crate::firewall::hostkey::{HostKey, KnownHosts, Verdict, listed_name, matches_pin};
+use crate::firewall::hostkey::{
+    HostKey, KnownHosts, Verdict, listed_name, matches_pin, portless_name,
+};
 use crate::firewall::identity::{self, Identity};
 use crate::firewall::link::{Counts, Secret, Target};
 use crate::firewall::link_error::LinkError;
@@ -43,9 +47,11 @@ pub struct Russh {
     target: Target,
     handle: Handle<Checker>,
     host_key: HostKey,
+    identity: FirewallIdentity,
     counts: Counts,
     peer: Option<IpAddr>,
     refusal_words: Refusal,
+    last_words: LastWords,
 }
 
 impl Russh {
@@ -65,6 +71,7 @@ impl Russh {
         let identity = identity::choose(target, ask_passphrase).await?;
 
         let findings = Arc::clone(&checker.findings);
+        let last_words = checker.last_words.clone();
         let refusal_words = Arc::clone(&checker.refusal_words);
         let deadline = tokio::time::Instant::now() + target.connect_timeout;
         let timed_out = |_: Elapsed| LinkError::TimedOut {
@@ -79,21 +86,26 @@ impl Russh {
         let outcome = timeout_at(deadline, client::connect_stream(config, socket, checker))
             .await
             .map_err(timed_out)?;
-        let (host_key, refusal) = findings
+        let found = findings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .unzip();
-        if let Some(refusal) = refusal.flatten() {
-            return Err(refusal);
-        }
-        let handle = outcome.map_err(|error| handshake_error(target, port, error))?;
-        let host_key = host_key.ok_or_else(|| closed(target, "the handshake", &SshError::Kex))?;
+            .take();
+        let accepted = match found {
+            Some(Err(refusal)) => return Err(refusal),
+            Some(Ok(accepted)) => Some(accepted),
+            None => None,
+        };
+        let said = || last_words.take();
+        let handle = outcome.map_err(|error| handshake_error(target, port, error, said()))?;
+        let (host_key, shown) =
+            accepted.ok_or_else(|| closed(target, "the handshake", &SshError::Kex, None))?;
 
         let mut link = Self {
             target: target.clone(),
             handle,
             host_key,
+            identity: shown,
+            last_words,
             counts: Counts {
                 connections: 1,
                 channels: 0,
@@ -121,7 +133,14 @@ impl Russh {
                 .handle
                 .authenticate_publickey(user.clone(), PrivateKeyWithHashAlg::new(key, None))
                 .await
-                .map_err(|error| closed(&self.target, "authentication", &error))?,
+                .map_err(|error| {
+                    closed(
+                        &self.target,
+                        "authentication",
+                        &error,
+                        self.last_words.take(),
+                    )
+                })?,
             Identity::Agent(mut agent, key) => self
                 .handle
                 .authenticate_publickey_with(user.clone(), key, None, agent.as_mut())
@@ -139,7 +158,10 @@ impl Russh {
                 Err(refused(if partial_success {
                     format!("the key was accepted, but it also asks for {names}")
                 } else if names.is_empty() {
-                    "it hung up".to_owned()
+                    match self.last_words.take() {
+                        Some(words) => format!("it hung up: {words}"),
+                        None => "it hung up".to_owned(),
+                    }
                 } else {
                     format!("the key was not accepted (it takes {names})")
                 }))
@@ -219,6 +241,10 @@ impl Russh {
         &self.host_key
     }
 
+    pub(super) fn identity(&self) -> FirewallIdentity {
+        self.identity.clone()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
@@ -274,6 +300,12 @@ fn configuration(known: &KnownHosts) -> client::Config {
     client::Config {
         preferred: Preferred {
             key: Cow::Owned(known.algorithms()),
+            // A server that is asked for a certificate shows it in its plain key's place.
+            host_key_certificates: Cow::Owned(if known.has_authority() {
+                known.algorithms()
+            } else {
+                Vec::new()
+            }),
             ..Preferred::DEFAULT
         },
         keepalive_interval: Some(KEEPALIVE),
@@ -283,15 +315,25 @@ fn configuration(known: &KnownHosts) -> client::Config {
     }
 }
 
-fn closed(target: &Target, stage: &'static str, error: &SshError) -> LinkError {
+fn closed(
+    target: &Target,
+    stage: &'static str,
+    error: &SshError,
+    words: Option<String>,
+) -> LinkError {
     LinkError::Closed {
         host: target.host.clone(),
         stage,
-        reason: error.to_string(),
+        reason: words.unwrap_or_else(|| error.to_string()),
     }
 }
 
-fn handshake_error(target: &Target, port: u16, error: SshError) -> LinkError {
+fn handshake_error(
+    target: &Target,
+    port: u16,
+    error: SshError,
+    words: Option<String>,
+) -> LinkError {
     let host = target.host.clone();
     match error {
         SshError::NoCommonAlgo { kind, theirs, .. } => LinkError::NoCommonAlgorithm {
@@ -305,12 +347,28 @@ fn handshake_error(target: &Target, port: u16, error: SshError) -> LinkError {
                 port: port.to_string(),
             }
         }
-        error => closed(target, "the handshake", &error),
+        error => closed(target, "the handshake", &error, words),
     }
 }
 
-/// What the check of the host key found: the key, and why it is refused.
-type Findings = Arc<Mutex<Option<(HostKey, Option<LinkError>)>>>;
+/// What the check of the host key found: the key and whose it is, or why it is refused.
+type Findings = Arc<Mutex<Option<Result<(HostKey, FirewallIdentity), LinkError>>>>;
+
+/// What the server said when it hung up.
+#[derive(Clone, Default)]
+struct LastWords(Arc<Mutex<Option<String>>>);
+
+impl LastWords {
+    fn note(&self, words: &str) {
+        let words: String = words.chars().take(200).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(words).filter(|words| !words.is_empty());
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 /// The server's words about the last channel it refused.
 type Refusal = Arc<Mutex<Option<String>>>;
@@ -324,6 +382,7 @@ struct Checker {
     pin: Option<String>,
     findings: Findings,
     refusal_words: Refusal,
+    last_words: LastWords,
 }
 
 impl Checker {
@@ -339,24 +398,59 @@ impl Checker {
             pin: target.fingerprint.clone(),
             findings: Findings::default(),
             refusal_words: Refusal::default(),
+            last_words: LastWords::default(),
         }
     }
 
-    fn refusal(&self, key: &PublicKeyOrCertificate, presented: &HostKey) -> Option<LinkError> {
-        let (host, presented) = (self.name.clone(), presented.clone());
-        match self.known.judge(&key.public_key()) {
-            Verdict::Known => {
-                let pinned = self
-                    .pin
-                    .clone()
-                    .filter(|pin| !matches_pin(&presented.fingerprint, pin))?;
-                Some(LinkError::PinMismatch {
-                    host: self.host.clone(),
-                    presented,
-                    pinned,
-                })
+    /// Judges what the server showed. A certificate that does not count leaves its plain key to be judged, as with `ssh`.
+    fn judge(
+        &self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<(HostKey, FirewallIdentity), LinkError> {
+        let key = shown.public_key();
+        let host_key = HostKey::from(&key);
+        let judged = shown.certificate().map(|certificate| {
+            let now = Clock::System.now().as_second();
+            let now = u64::try_from(now).unwrap_or_default();
+            self.known.judge_certificate(certificate, &self.name, now)
+        });
+        let authority = match judged {
+            Some(Ok(authority)) => Some(authority.vouching_for(portless_name(&self.name))),
+            Some(Err(why)) if self.known.judge(&key) == Verdict::Unknown => {
+                return Err(LinkError::CertificateRefused {
+                    host: self.name.clone(),
+                    presented: host_key,
+                    reason: why,
+                });
             }
-            Verdict::Unknown => Some(LinkError::HostKeyUnknown {
+            _ => None,
+        };
+        if authority.is_none() {
+            self.judge_key(&key, &host_key)?;
+        }
+        if let Some(pinned) = self.pin.clone()
+            && !matches_pin(&host_key.fingerprint, &pinned)
+        {
+            return Err(LinkError::PinMismatch {
+                host: self.host.clone(),
+                presented: host_key,
+                pinned,
+            });
+        }
+        let tied = self.known.tied_to(&host_key.algorithm);
+        let identity = FirewallIdentity {
+            host_key: host_key.to_string(),
+            authority,
+            tied: tied.iter().map(ToString::to_string).collect(),
+        };
+        Ok((host_key, identity))
+    }
+
+    fn judge_key(&self, key: &PublicKey, presented: &HostKey) -> Result<(), LinkError> {
+        let (host, presented) = (self.name.clone(), presented.clone());
+        match self.known.judge(key) {
+            Verdict::Known => Ok(()),
+            Verdict::Unknown => Err(LinkError::HostKeyUnknown {
                 host,
                 presented,
                 known_hosts: self.searched_first.clone(),
@@ -365,14 +459,14 @@ impl Checker {
                 path,
                 line,
                 recorded,
-            } => Some(LinkError::HostKeyChanged {
+            } => Err(LinkError::HostKeyChanged {
                 host,
                 presented,
                 recorded: Some(Box::new(recorded)),
                 known_hosts: path,
                 line,
             }),
-            Verdict::Revoked { path } => Some(LinkError::HostKeyRevoked {
+            Verdict::Revoked { path } => Err(LinkError::HostKeyRevoked {
                 host,
                 presented,
                 known_hosts: path,
@@ -385,12 +479,21 @@ impl client::Handler for Checker {
     type Error = SshError;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, SshError> {
-        let presented = HostKey::from(&key.public_key());
-        let refusal = self.refusal(key, &presented);
-        let accepted = refusal.is_none() && key.certificate().is_none();
+        let judged = self.judge(key);
+        let accepted = judged.is_ok();
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
-        *findings = Some((presented, refusal));
+        *findings = Some(judged);
         Ok(accepted)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<SshError>) -> Result<(), SshError> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(said) => {
+                self.last_words.note(&said.message);
+                Ok(())
+            }
+            DisconnectReason::Error(error) => Err(error),
+        }
     }
 
     async fn channel_open_failure(

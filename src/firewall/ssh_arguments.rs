@@ -46,12 +46,13 @@ const FIXED: [&str; 24] = [
 pub(super) fn arguments(
     target: &Target,
     socket: &Path,
-    log: &Path,
     persist: Duration,
+    agent_key: Option<&Path>,
 ) -> Result<Vec<OsString>, LinkError> {
-    let mut words: Vec<OsString> = ["-N", "-f", "-E"].map(OsString::from).into();
-    words.push(log.into());
-    words.push("-S".into());
+    // The log has a stream of its own: on stderr a server's banner and jump hosts speak, too.
+    let mut words: Vec<OsString> = ["-N", "-f", "-E", "/dev/stdout", "-S"]
+        .map(OsString::from)
+        .into();
     words.push(unexpanded(socket)?.into());
     if let Some(config) = &target.ssh_config {
         words.push("-F".into());
@@ -73,10 +74,11 @@ pub(super) fn arguments(
         ));
         option("GlobalKnownHostsFile=/dev/null".to_owned());
     }
-    if target.identity.is_some() {
+    let identity = target.identity.as_deref().or(agent_key);
+    if identity.is_some() {
         option("IdentitiesOnly=yes".to_owned());
     }
-    if let Some(identity) = &target.identity {
+    if let Some(identity) = identity {
         words.push("-i".into());
         words.push(unexpanded(identity)?.into());
     }
@@ -89,6 +91,22 @@ pub(super) fn arguments(
     words.push("--".into());
     words.push(OsString::from(&target.host));
     Ok(words)
+}
+
+/// Builds the argument vector that has ssh print its own configuration for a target, and connect nowhere.
+pub(super) fn configuration_arguments(target: &Target) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["-G".into()];
+    if let Some(config) = &target.ssh_config {
+        words.extend(["-F".into(), config.into()]);
+    }
+    if let Some(user) = &target.user {
+        words.extend(["-l".into(), OsString::from(user)]);
+    }
+    if let Some(port) = target.port {
+        words.extend(["-p".into(), OsString::from(port.to_string())]);
+    }
+    words.extend(["--".into(), OsString::from(&target.host)]);
+    words
 }
 
 /// Builds the argument vector of a client that only asks the master behind a socket for a connection to a host and

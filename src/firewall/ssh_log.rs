@@ -17,18 +17,76 @@ pub(super) struct Context<'a> {
     pub known_hosts: PathBuf,
 }
 
-/// Returns the host key that was shown. Only the first one counts: what a server can put into later lines is
-/// not the client's word. Names and versions the server sends are escaped by ssh, so it cannot forge a line.
+/// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
+/// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
+/// cannot forge a line.
 pub(super) fn presented(log: &str) -> Option<HostKey> {
-    let words = log
-        .lines()
-        .find_map(|line| line.trim_end().strip_prefix("debug1: Server host key: "))?;
-    let (algorithm, fingerprint) = words.split_once(' ')?;
+    let words = before_login(log).find_map(|line| {
+        line.strip_prefix("debug1: Server host key: ")
+            .or_else(|| line.strip_prefix("debug1: Server host certificate: "))
+    })?;
+    let (algorithm, rest) = words.split_once(' ')?;
+    let fingerprint = rest.split([',', ' ']).next()?;
     Some(HostKey {
-        algorithm: algorithm.to_owned(),
+        algorithm: algorithm
+            .replace("-cert-v01@", "@")
+            .replace("@openssh.com", ""),
         fingerprint: fingerprint.to_owned(),
     })
 }
+
+/// How ssh found the key that was shown in known_hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Recorded {
+    /// The name it looked for: `[host]:port` unless port 22.
+    pub name: String,
+    /// The file it found it in.
+    pub file: PathBuf,
+    /// The authority of the certificate that was accepted in the key's place.
+    pub authority: Option<HostKey>,
+}
+
+/// Returns where ssh found the key, once it has accepted it.
+pub(super) fn recorded(log: &str) -> Option<Recorded> {
+    let mut lines = before_login(log);
+    let known = lines.find_map(|line| {
+        let rest = line.strip_prefix("debug1: Host '")?;
+        rest.split_once("' is known and matches the ")
+    });
+    let (name, kind) = known?;
+    let file = lines.find_map(|line| {
+        let rest = line.strip_prefix("debug1: Found ")?;
+        let (_, place) = rest.split_once("key in ")?;
+        Some(PathBuf::from(place.rsplit_once(':')?.0))
+    })?;
+    let vouched = kind.ends_with("host certificate.");
+    Some(Recorded {
+        name: name.to_owned(),
+        file,
+        authority: if vouched { Some(authority(log)?) } else { None },
+    })
+}
+
+/// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts.
+fn authority(log: &str) -> Option<HostKey> {
+    let words = before_login(log)
+        .find_map(|line| line.strip_prefix("debug1: Server host certificate: "))?;
+    let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
+    Some(HostKey {
+        algorithm: words.next()?.to_owned(),
+        fingerprint: words.next()?.to_owned(),
+    })
+}
+
+/// Lines until keys are in use: from then on a server can have the log say what it likes (its login banner, its messages).
+fn before_login(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .map(str::trim_end)
+        .take_while(|line| !line.starts_with(NEWKEYS))
+}
+
+/// What ssh logs when keys are in use.
+const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
 
 /// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
 pub(super) fn peer(log: &str) -> Option<IpAddr> {
@@ -63,18 +121,24 @@ pub(super) fn explain(log: &str, talk: &str, context: &Context<'_>) -> LinkError
 
 fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
     let presented = presented(log)?;
-    if log.contains("REVOKED HOST KEY DETECTED") {
+    // A server can write into debugging lines, and after the key exchange everywhere.
+    let lines = || {
+        before_login(log)
+            .map(str::trim)
+            .filter(|line| !is_debug(line))
+    };
+    if lines().any(|line| line.contains("REVOKED HOST KEY DETECTED")) {
         return Some(LinkError::HostKeyRevoked {
             host: context.host.to_owned(),
             presented,
             known_hosts: context.known_hosts.clone(),
         });
     }
-    if let Some(offending) = lines(log).find(|line| line.starts_with("Offending ")) {
+    if let Some(offending) = lines().find(|line| line.starts_with("Offending ")) {
         let (_, place) = offending.split_once(" key in ")?;
         let (path, line) = place.rsplit_once(':')?;
         let (path, line) = (PathBuf::from(path), line.parse().ok()?);
-        let host = lines(log)
+        let host = lines()
             .find_map(|line| {
                 line.strip_prefix("Host key for ")?
                     .split_once(" has changed")
@@ -90,7 +154,7 @@ fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
             line,
         });
     }
-    let unknown = lines(log).find_map(|line| {
+    let unknown = lines().find_map(|line| {
         let (_, rest) = line
             .strip_prefix("No ")?
             .split_once(" host key is known for ")?;
@@ -101,7 +165,8 @@ fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
         )
     });
     let unknown = unknown.or_else(|| {
-        log.contains("Host key verification failed")
+        lines()
+            .any(|line| line.starts_with("Host key verification failed"))
             .then(|| context.host.to_owned())
     });
     unknown.map(|host| LinkError::HostKeyUnknown {
@@ -111,8 +176,18 @@ fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
     })
 }
 
+/// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.
 fn connection_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
-    lines(log).find_map(|line| recognise(line, log, context))
+    let mut found = lines(log).filter_map(|line| recognise(line, log, context));
+    if logs_in(log) {
+        found.last()
+    } else {
+        found.next()
+    }
+}
+
+fn logs_in(log: &str) -> bool {
+    log.lines().any(|line| line.starts_with(NEWKEYS))
 }
 
 fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> {
@@ -160,7 +235,7 @@ fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> 
     let hung_up = hung_up.iter().any(|start| line.starts_with(start));
     hung_up.then(|| LinkError::Closed {
         host,
-        stage: if log.contains("SSH2_MSG_NEWKEYS received") {
+        stage: if logs_in(log) {
             "authentication"
         } else {
             "the handshake"
@@ -195,7 +270,11 @@ fn user_in(line: &str) -> String {
 fn lines(log: &str) -> impl Iterator<Item = &str> {
     log.lines()
         .map(str::trim)
-        .filter(|line| !line.starts_with("debug") && !line.is_empty())
+        .filter(|line| !is_debug(line) && !line.is_empty())
+}
+
+fn is_debug(line: &str) -> bool {
+    line.starts_with("debug")
 }
 
 fn last_words(log: &str) -> Option<String> {
@@ -323,6 +402,50 @@ mod tests {
         assert_eq!((host.as_str(), line), ("[h]:2", 2));
         assert_eq!(presented.fingerprint, "SHA256:abc");
         assert!(recorded.fingerprint.starts_with("SHA256:"));
+    }
+
+    #[test]
+    fn a_server_cannot_plant_host_key_trouble() {
+        const REFUSED: &str = "op@fw: Permission denied (publickey).\r\n";
+        for planted in [
+            "debug1: Remote protocol version 2.0, remote software version REVOKED HOST KEY DETECTED\r\n",
+            "debug1: kex_exchange_identification: banner line 0: Host key verification failed\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nREVOKED HOST KEY DETECTED\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nOffending ED25519 key in /etc/passwd:1\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nNo ED25519 host key is known for fw\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nHost key verification failed.\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nssh: Could not resolve hostname fw: no\r\n",
+        ] {
+            let log = format!("{SHOWN}{planted}{REFUSED}");
+            assert_eq!(
+                told(&log),
+                "fw refused op: Permission denied (publickey).",
+                "{planted}"
+            );
+        }
+        let revoked = format!("{SHOWN}@ WARNING: REVOKED HOST KEY DETECTED! @\r\n");
+        assert!(told(&revoked).contains("is revoked"));
+    }
+
+    #[test]
+    fn a_host_certificate_shows_key_and_authority() {
+        let log = "debug1: Server host certificate: ssh-ed25519-cert-v01@openssh.com SHA256:abc, serial 0 ID \"x\" CA ssh-rsa SHA256:forged\" CA ssh-ed25519 SHA256:ca valid forever\r\ndebug1: Host '[127.0.0.1]:2222' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/known:hosts:1\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n";
+        let key = |algorithm: &str, fingerprint: &str| HostKey {
+            algorithm: algorithm.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+        };
+        assert_eq!(presented(log), Some(key("ssh-ed25519", "SHA256:abc")));
+        assert_eq!(
+            recorded(log),
+            Some(Recorded {
+                name: "[127.0.0.1]:2222".to_owned(),
+                file: PathBuf::from("/k/known:hosts"),
+                authority: Some(key("ssh-ed25519", "SHA256:ca")),
+            })
+        );
+        let plain = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\ndebug1: Host 'fw' is known and matches the ED25519 host key.\r\ndebug1: Found key in /k:3\r\n";
+        assert_eq!(recorded(plain).unwrap().authority, None);
+        assert_eq!(recorded(SHOWN), None);
     }
 
     #[test]

@@ -90,6 +90,16 @@ pub(super) fn claimed_hash(line: &[u8]) -> Option<String> {
     split(line).map(|(hash, _)| hash)
 }
 
+/// Returns the number a line claims to have.
+pub(super) fn claimed_seq(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: u64,
+    }
+    let numbered: Numbered = serde_json::from_slice(line).ok()?;
+    Some(numbered.seq)
+}
+
 fn split(line: &[u8]) -> Option<(String, &[u8])> {
     let rest = line.strip_prefix(OPENING)?;
     let (hash, rest) = rest.split_at_checked(HASH_LENGTH)?;

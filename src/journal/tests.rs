@@ -22,10 +22,42 @@ fn journal() -> (tempfile::TempDir, Journal) {
     (home, journal)
 }
 
+/// Everything the history says.
+struct Contents {
+    events: Vec<(Timestamp, Event)>,
+    broken: Vec<Option<u64>>,
+    chain: Chain,
+}
+
+fn collect(scan: impl FnOnce(&mut dyn FnMut(Timestamp, Event, Option<u64>)) -> Chain) -> Contents {
+    let (mut events, mut broken) = (Vec::new(), Vec::new());
+    let chain = scan(&mut |at, event, line| {
+        events.push((at, event));
+        broken.push(line);
+    });
+    Contents {
+        events,
+        broken,
+        chain,
+    }
+}
+
+fn read(journal: &Journal) -> Contents {
+    collect(|each| journal.scan(each).unwrap())
+}
+
+fn check(text: &[u8]) -> Contents {
+    collect(|each| {
+        let mut chain = Chain::default();
+        chain.scan(&mut &*text, each).unwrap();
+        chain
+    })
+}
+
 fn with_events(count: u32) -> (tempfile::TempDir, Journal) {
     let (home, journal) = journal();
     for number in 0..count {
-        assert_eq!(journal.append(now(), &event(number)).unwrap(), 0);
+        assert_eq!(journal.append(now(), &event(number)).unwrap().torn, 0);
     }
     (home, journal)
 }
@@ -33,8 +65,11 @@ fn with_events(count: u32) -> (tempfile::TempDir, Journal) {
 #[test]
 fn events_come_back_in_order_and_the_chain_holds() {
     let (_home, journal) = with_events(3);
-    let contents = journal.read().unwrap();
-    assert_eq!((contents.breaks.as_slice(), contents.torn), (&[][..], 0));
+    let contents = read(&journal);
+    assert_eq!(
+        (contents.chain.breaks.as_slice(), contents.chain.torn),
+        (&[][..], 0)
+    );
     let events: Vec<Event> = contents
         .events
         .into_iter()
@@ -58,9 +93,9 @@ fn directory_and_file_are_private_also_where_they_were_not() {
 #[test]
 fn no_history_is_an_empty_one() {
     let (_home, journal) = journal();
-    let contents = journal.read().unwrap();
+    let contents = read(&journal);
     assert_eq!(
-        (contents.events.len(), contents.head.as_str()),
+        (contents.events.len(), contents.chain.head.as_str()),
         (0, BEGINNING)
     );
 }
@@ -79,14 +114,21 @@ fn a_torn_last_line_is_reported_taken_out_and_recorded() {
         + 1;
     for cut in [1, 40, text.len() - second - 1] {
         fs::write(journal.path(), &text[..second + cut]).unwrap();
-        let contents = journal.read().unwrap();
+        let contents = read(&journal);
         assert_eq!(
-            (contents.torn, contents.breaks.len(), contents.events.len()),
+            (
+                contents.chain.torn,
+                contents.chain.breaks.len(),
+                contents.events.len()
+            ),
             (cut, 0, 2)
         );
-        assert_eq!(journal.append(now(), &event(9)).unwrap(), cut);
-        let contents = journal.read().unwrap();
-        assert_eq!((contents.torn, contents.breaks.as_slice()), (0, &[][..]));
+        assert_eq!(journal.append(now(), &event(9)).unwrap().torn, cut);
+        let contents = read(&journal);
+        assert_eq!(
+            (contents.chain.torn, contents.chain.breaks.as_slice()),
+            (0, &[][..])
+        );
         assert!(
             matches!(&contents.events[2].1, Event::Recovered { bytes, .. } if *bytes == cut as u64)
         );
@@ -103,7 +145,7 @@ fn every_edit_of_one_byte_is_found() {
         edited[place] ^= 1;
         let contents = check(&edited);
         assert!(
-            !contents.breaks.is_empty() || contents.torn > 0,
+            !contents.chain.breaks.is_empty() || contents.chain.torn > 0,
             "byte {place}"
         );
     }
@@ -120,6 +162,7 @@ fn removed_repeated_and_swapped_lines_are_named() {
             .map(|number| format!("{}\n", lines[*number]))
             .collect();
         check(text.as_bytes())
+            .chain
             .breaks
             .first()
             .map(|broken| broken.line)
@@ -141,6 +184,7 @@ fn a_record_forged_with_a_fitting_hash_breaks_the_next_link() {
     line::push(&mut forged, 2, &first, now(), &event(7)).unwrap();
     forged.extend_from_slice(lines[2]);
     let breaks: Vec<u64> = check(&forged)
+        .chain
         .breaks
         .iter()
         .map(|broken| broken.line)
@@ -156,8 +200,13 @@ fn a_broken_chain_does_not_stop_an_emergency_and_stays_named() {
         .replace("id1", "id7");
     fs::write(journal.path(), text).unwrap();
     journal.append(now(), &event(2)).unwrap();
-    let contents = journal.read().unwrap();
-    let lines: Vec<u64> = contents.breaks.iter().map(|broken| broken.line).collect();
+    let contents = read(&journal);
+    let lines: Vec<u64> = contents
+        .chain
+        .breaks
+        .iter()
+        .map(|broken| broken.line)
+        .collect();
     assert_eq!(lines, [2]);
     assert_eq!(contents.events.len(), 3);
 }
@@ -169,9 +218,13 @@ fn rubbish_in_the_middle_is_named_and_the_rest_is_read() {
     text.extend_from_slice(b"\xff\xfe rubbish\n\n{}\n");
     fs::write(journal.path(), &text).unwrap();
     journal.append(now(), &event(1)).unwrap();
-    let contents = journal.read().unwrap();
+    let contents = read(&journal);
     assert_eq!(contents.events.len(), 2);
-    assert!(contents.breaks.len() >= 3, "{:?}", contents.breaks);
+    assert!(
+        contents.chain.breaks.len() >= 3,
+        "{:?}",
+        contents.chain.breaks
+    );
 }
 
 #[test]
@@ -204,9 +257,9 @@ fn two_writers_never_tear_each_others_lines() {
             });
         }
     });
-    let contents = journal.read().unwrap();
+    let contents = read(&journal);
     assert_eq!(
-        (contents.events.len(), contents.breaks.as_slice()),
+        (contents.events.len(), contents.chain.breaks.as_slice()),
         (100, &[][..])
     );
 }
@@ -215,7 +268,13 @@ proptest::proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
         let _ = check(&bytes);
-        let _ = tail(&bytes);
+        let (_home, journal) = journal();
+        fs::create_dir_all(journal.path().parent().unwrap()).unwrap();
+        fs::write(journal.path(), &bytes).unwrap();
+        journal.append(now(), &event(1)).unwrap();
+        let contents = read(&journal);
+        proptest::prop_assert_eq!(contents.chain.torn, 0);
+        proptest::prop_assert_eq!(&contents.events.last().unwrap().1, &event(1));
     }
 }
 
@@ -227,6 +286,105 @@ fn an_event_knows_that_its_line_is_broken_also_behind_one_that_cannot_be_read() 
     let altered = lines[2].replace(r#""seq":3"#, r#""seq":4"#);
     assert_ne!(altered, lines[2]);
     let contents = check(format!("nonsense\n{}\n{altered}\n", lines[1]).as_bytes());
-    let broken: Vec<Option<u64>> = contents.recorded().map(|(_, _, line)| line).collect();
-    assert_eq!(broken, [Some(2), Some(3)], "{:?}", contents.breaks);
+    assert_eq!(
+        contents.broken,
+        [Some(2), Some(3)],
+        "{:?}",
+        contents.chain.breaks
+    );
+}
+
+#[test]
+fn a_held_lock_stops_no_record() {
+    let (_home, journal) = with_events(2);
+    let journal = journal.with_patience(Duration::from_millis(50));
+    let holder = File::open(journal.path()).unwrap();
+    holder.lock().unwrap();
+    for number in [2, 3] {
+        let aside = journal
+            .append(now(), &event(number))
+            .unwrap()
+            .aside
+            .unwrap();
+        let mode = aside.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let waiting = read(&journal);
+    assert_eq!((waiting.events.len(), journal.count().unwrap()), (4, 4));
+    drop(holder);
+    assert_eq!(
+        journal.append(now(), &event(4)).unwrap(),
+        Appended::default()
+    );
+    let contents = read(&journal);
+    let events: Vec<&Event> = contents.events.iter().map(|(_, event)| event).collect();
+    let wanted: Vec<Event> = (0..5).map(event).collect();
+    assert_eq!(events, wanted.iter().collect::<Vec<_>>());
+    assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
+    let left = fs::read_dir(journal.path().parent().unwrap()).unwrap();
+    assert_eq!(left.count(), 1, "what was taken in is gone");
+}
+
+#[test]
+fn what_was_taken_in_is_not_taken_twice() {
+    let (_home, journal) = with_events(1);
+    aside::write(journal.path().parent().unwrap(), now(), &event(0)).unwrap();
+    fs::write(journal.path().with_file_name("aside-x.jsonl"), "rubbish").unwrap();
+    journal.append(now(), &event(1)).unwrap();
+    let contents = read(&journal);
+    let same = contents
+        .events
+        .iter()
+        .filter(|(_, found)| *found == event(0));
+    assert_eq!((same.count(), contents.events.len()), (1, 3));
+    assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
+}
+
+#[test]
+fn a_full_file_is_closed_and_the_chain_goes_on() {
+    let (_home, journal) = journal();
+    let long = |number: u64| Event::Recovered {
+        bytes: number,
+        text: "x".repeat(12 << 20),
+    };
+    for number in 0..7 {
+        journal.append(now(), &long(number)).unwrap();
+    }
+    let closed = journal.closed_files().unwrap();
+    assert_eq!(closed.len(), 3);
+    for path in closed.iter().map(PathBuf::as_path).chain([journal.path()]) {
+        let found = path.metadata().unwrap();
+        assert!(found.len() <= FULL);
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+    let mut seen = Vec::new();
+    let chain = journal
+        .scan(&mut |_, event, broken| {
+            if let Event::Recovered { bytes, .. } = event {
+                seen.push((bytes, broken));
+            }
+        })
+        .unwrap();
+    assert_eq!(
+        seen,
+        (0..7).map(|number| (number, None)).collect::<Vec<_>>()
+    );
+    assert!(chain.breaks.is_empty(), "{chain:?}");
+    assert_eq!(journal.count().unwrap(), 7);
+    fs::remove_file(&closed[1]).unwrap();
+    assert_eq!(journal.scan(&mut |_, _, _| {}).unwrap().breaks.len(), 1);
+}
+
+#[test]
+fn another_users_directory_is_refused() {
+    if own_files::own_user() != 0 {
+        eprintln!("SKIPPED: another user's directory needs root");
+        return;
+    }
+    let (_home, journal) = with_events(1);
+    let directory = journal.path().parent().unwrap();
+    std::os::unix::fs::chown(directory, Some(65534), None).unwrap();
+    let error = journal.append(now(), &event(1)).unwrap_err();
+    assert!(error.to_string().contains("another user"), "{error}");
+    assert_eq!(Failure::from(error).kind, Kind::Usage);
 }

@@ -3,12 +3,14 @@
 //! and written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+
+use crate::{own_files, plain_file};
 
 /// Connections within [`WINDOW`].
 pub const MOST: usize = 5;
@@ -42,7 +44,7 @@ impl Budget {
 
     /// Tells whether so many connections of a vantage may be made now, and counts none.
     pub fn look(&self, vantage: &str, now: Timestamp, connections: usize) -> io::Result<Permit> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Permit::Granted),
             Err(error) => return Err(error),
@@ -62,18 +64,16 @@ impl Budget {
     /// moment that takes.
     pub fn take(&self, vantage: &str, now: Timestamp) -> io::Result<Permit> {
         if let Some(directory) = self.path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
+            own_files::make_private_directory(directory)?;
         }
-        let mut file = OpenOptions::new()
+        let mut options = OpenOptions::new();
+        options
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .mode(0o600)
-            .open(&self.path)?;
+            .mode(0o600);
+        let mut file = plain_file::open(&self.path, &mut options)?;
         file.lock()?;
         let now = now.as_millisecond();
         let mut spent = read(&mut file)?;
@@ -118,6 +118,7 @@ fn write(file: &mut File, spent: &Spent) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn at(seconds: i64) -> Timestamp {

@@ -22,7 +22,7 @@ const LARGEST: u64 = 64 << 10;
 /// One request.
 const REQUEST: Duration = Duration::from_secs(4);
 /// Between two looks at the results.
-const POLL: Duration = Duration::from_millis(400);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Why a check service is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -25,8 +25,8 @@ use crate::clock::Clock;
 /// One run of attempts from one vantage.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    /// The vantage's name.
-    pub name: &'a str,
+    /// Whose budget the connections are taken from.
+    pub spender: &'a str,
     /// Where to connect.
     pub target: SocketAddr,
     /// Host and port that are known to be open.
@@ -49,7 +49,7 @@ impl Task<'_> {
         if Instant::now() > self.deadline {
             return Some("the time of the whole run is over".to_owned());
         }
-        match self.budget.take(self.name, self.clock.now()) {
+        match self.budget.take(self.spender, self.clock.now()) {
             Ok(Permit::Granted) => None,
             Ok(Permit::Wait(seconds)) => Some(format!(
                 "a vantage connects at most {} times a minute, lest the caps block it; the next may in {seconds} s",

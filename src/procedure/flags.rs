@@ -10,7 +10,7 @@ use crate::domain::plan::{Terms, told};
 use crate::domain::reach::Expected;
 use crate::error::{Failure, Kind, Result};
 use crate::settings::values;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, acts};
 
 const SHORTEST: Duration = Duration::from_secs(told::SHORTEST);
 const LONGEST: Duration = Duration::from_secs(told::LONGEST);
@@ -137,8 +137,10 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.len() > LONGEST_REASON {
         return Err(format!("it has more than {LONGEST_REASON} bytes"));
     }
-    if text.chars().any(char::is_control) {
-        return Err("it holds a control character".to_owned());
+    if text.chars().any(acts) {
+        return Err(
+            "it holds a control character, or one that changes the direction of text".to_owned(),
+        );
     }
     Ok(text.to_owned())
 }

@@ -28,11 +28,12 @@ impl Wanted {
 
     /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
     /// connects to none.
-    pub(super) fn ready(&self, context: &Context, dry_run: bool) -> Result<()> {
-        external::ready(context, &self.from)?;
-        if dry_run {
-            return Ok(());
-        }
+    pub(super) fn ready(&self, context: &Context) -> Result<()> {
+        external::ready(context, &self.from)
+    }
+
+    /// Refuses a proof that no vantage has connections left for, once it is known to which box they would be made.
+    pub(super) fn affordable(&self, context: &Context) -> Result<()> {
         external::affordable(context, &self.from, self.expected)
     }
 

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::configure::sentence;
 use crate::commands::context::Context;
 use crate::domain::blocked::age;
-use crate::domain::history::{self, Ended, Entry, Finish, Outside};
+use crate::domain::history::{Ended, Entry, Finish, Folder, Outside};
 use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
 use crate::domain::warning::Warning;
-use crate::error::Result;
+use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::Reading;
 use crate::terminal::human::{left, right, span};
 use crate::terminal::{Human, Tone};
@@ -47,19 +47,45 @@ const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"]
 
 /// Reads the history, and says where it is damaged.
 pub fn entries(context: &Context) -> Result<Vec<Entry>> {
+    folded(context, Folder::default())
+}
+
+/// Reads the last changes of the history, so many; the rest takes no memory.
+pub fn last_entries(context: &Context, count: usize) -> Result<Vec<Entry>> {
+    folded(context, Folder::of_last(count))
+}
+
+fn folded(context: &Context, mut folder: Folder) -> Result<Vec<Entry>> {
     context.forget_stale_history()?;
-    let contents = context.journal().read()?;
-    if let Some(broken) = contents.breaks.first() {
+    let mut each = |at, event, broken| folder.push(at, event, broken);
+    let chain = context.journal()?.scan(&mut each)?;
+    if let Some(broken) = chain.breaks.first() {
         context.terminal.caution(&format!(
             "The history's chain is broken at line {}: {}. See: kmsctl history --verify",
             broken.line, broken.what
         ));
     }
-    Ok(history::fold(contents.recorded()))
+    Ok(folder.entries())
 }
 
-/// Says that there is nothing to do.
+/// Says that there is nothing to do; on the other stream where it cannot be written, as that is no failure of the change.
 pub(super) fn nothing(
+    context: &Context,
+    reading: &Reading,
+    sentence: &str,
+    outside: Option<&Outside>,
+) {
+    if let Err(failure) = show_nothing(context, reading, sentence, outside)
+        && failure.kind != Kind::ReaderGone
+    {
+        let mut human = Human::default();
+        human.field("Output", &failure.message, Tone::Bad);
+        human.field("Nothing to do", sentence, Tone::Plain);
+        context.terminal.present(&human);
+    }
+}
+
+fn show_nothing(
     context: &Context,
     reading: &Reading,
     sentence: &str,
@@ -181,6 +207,19 @@ pub(super) fn done(
     Ok(())
 }
 
+/// Says on the other stream, also when quiet, what a change has come to whose report could not be written.
+pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure: &Failure) {
+    let mut human = Human::default();
+    human.field("Output", &failure.message, Tone::Bad);
+    let (word, tone) = ending(finish.ended);
+    human.field(word, &finish.message, tone);
+    human.field("Change", plan.id.as_str(), Tone::Plain);
+    if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
+        human.field("Undo", command(context, "undo", plan), Tone::Plain);
+    }
+    context.terminal.present(&human);
+}
+
 /// Tells how to take the change back, and how to keep it.
 fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     match &report.undo {
@@ -300,15 +339,19 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
-    let (word, tone) = match finish.ended {
+fn ending(ended: Ended) -> (&'static str, Tone) {
+    match ended {
         Ended::Done => ("Done", Tone::Good),
         Ended::NothingToDo => ("Nothing to do", Tone::Plain),
         Ended::RolledBack => ("Rolled back", Tone::Bad),
         Ended::Unverified => ("NOT proven", Tone::Bad),
         Ended::Failed => ("Failed", Tone::Bad),
         Ended::KeptByOthers => ("Kept by others", Tone::Bad),
-    };
+    }
+}
+
+fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
+    let (word, tone) = ending(finish.ended);
     human.field(word, &finish.message, tone);
     for difference in &plan.change.differences {
         let name = key(&difference.field);

@@ -73,13 +73,6 @@ pub fn load(path: &Path) -> Result<Plan> {
 /// Applies a saved plan, if nothing moved since it was made.
 pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> {
     flags.someone_can_confirm(context.terminal)?;
-    if plan.firewall != context.firewall_name() {
-        return Err(Failure::usage(format!(
-            "This plan is for {}, and kmsctl would connect to {}.",
-            plan.firewall,
-            context.firewall_name()
-        )));
-    }
     let entries = super::report::entries(context)?;
     if entries.iter().any(|entry| entry.plan.id == plan.id) {
         return Err(Failure::new(
@@ -100,7 +93,7 @@ async fn checked(
     flags: &Flags,
     plan: &Plan,
 ) -> Result<()> {
-    same_box(plan, session)?;
+    context.check_firewall(plan)?;
     let reading = context
         .ask_over(session, questions(&plan.change.operation))
         .await?;
@@ -176,20 +169,6 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
             Ok(plan.change.clone())
         }
     }
-}
-
-/// The same name can lead to another box; host keys of different kinds do not compare.
-fn same_box(plan: &Plan, session: &Session) -> Result<()> {
-    let (Some(planned), Some(present)) = (plan.host_key.as_deref(), session.host_key()) else {
-        return Ok(());
-    };
-    let kind = |key: &str| key.split(' ').next().unwrap_or_default().to_owned();
-    if kind(planned) == kind(&present) && planned != present {
-        return Err(Failure::usage(format!(
-            "This plan is for another firewall: it showed the host key {planned}, and this one shows {present}."
-        )));
-    }
-    Ok(())
 }
 
 fn questions(operation: &Operation) -> &'static [Question] {

@@ -5,7 +5,7 @@ use super::configure;
 use crate::commands::context::{Context, Session};
 use crate::domain::change::{Answer, Expired};
 use crate::domain::history::{Ended, Entry, Event, Finish};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, Result};
 use crate::firewall::facts::Reading;
 
 /// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
@@ -17,17 +17,7 @@ pub async fn settle(
     if !entry.is_unsettled() {
         return Ok(None);
     }
-    if entry.plan.firewall != context.firewall_name() {
-        return Err(Failure::new(
-            Kind::Usage,
-            format!(
-                "{} was made on {}, not on {}.",
-                entry.plan.id,
-                entry.plan.firewall,
-                context.firewall_name()
-            ),
-        ));
-    }
+    context.check_firewall(&entry.plan)?;
     let (answer, reading) = configure::outcome_of(context, session, &entry.plan.id).await?;
     let finish = match answer.map_err(|error| Failure::from(&error))? {
         Answer::Ended { outcome } => configure::of_outcome(outcome, Some(reading)).finish,
@@ -44,7 +34,7 @@ pub async fn settle(
         id: entry.plan.id.to_string(),
         finish: Box::new(finish.clone()),
     };
-    context.journal().append(context.clock.now(), &ended)?;
+    context.journal()?.append(context.clock.now(), &ended)?;
     Ok(Some(finish))
 }
 
@@ -53,11 +43,10 @@ pub async fn settle(
 pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> Result<bool> {
     let expired = reading.configured.iter().flat_map(|read| &read.expired);
     let expired: Vec<Expired> = expired.cloned().collect();
-    let firewall = context.firewall_name();
     let mut learnt = false;
     for entry in entries
         .iter()
-        .filter(|entry| entry.plan.firewall == firewall)
+        .filter(|entry| context.is_of_this_firewall(&entry.plan))
     {
         let Some(finish) = entry.learnt(&expired) else {
             continue;
@@ -66,7 +55,7 @@ pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> 
             id: entry.plan.id.to_string(),
             finish: Box::new(finish),
         };
-        context.journal().append(context.clock.now(), &ended)?;
+        context.journal()?.append(context.clock.now(), &ended)?;
         learnt = true;
     }
     Ok(learnt)

@@ -1,8 +1,10 @@
 //! The process environment and the directories that follow from it, read once. Holds no settings.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use crate::own_files::own_user;
 
 /// Names the side-car had before kmsctl, and where secrets of its pod come from; `notifier run` honours them where
 /// nothing else is set.
@@ -35,7 +37,8 @@ pub struct Environment {
     config_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime: Option<PathBuf>,
-    uid: Option<u32>,
+    /// The first `KMSCTL_` variable that is no text.
+    pub not_text: Option<String>,
 }
 
 impl Environment {
@@ -47,10 +50,12 @@ impl Environment {
     pub fn of_process() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let path = |name: &str| {
-            text(name)
+            std::env::var_os(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
         };
+        let ours = |name: &OsStr| name.as_encoded_bytes().starts_with(b"KMSCTL_");
+        let is_text = |name: &OsStr, value: &OsStr| name.to_str().and(value.to_str()).is_some();
         Self {
             variables: std::env::vars_os()
                 .filter_map(|(name, value)| {
@@ -72,9 +77,9 @@ impl Environment {
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
-            uid: std::fs::metadata("/proc/self")
-                .ok()
-                .map(|metadata| metadata.uid()),
+            not_text: std::env::vars_os()
+                .find(|(name, value)| ours(name) && !is_text(name, value))
+                .map(|(name, _)| name.to_string_lossy().into_owned()),
         }
     }
 
@@ -92,13 +97,20 @@ impl Environment {
         Some(base.join("kmsctl/config.toml"))
     }
 
-    /// Returns the directory of what kmsctl remembers: the demo's state and, later, the history.
-    pub fn state_directory(&self) -> PathBuf {
+    /// Returns the directory of what kmsctl remembers: the history and the vantages' budgets; `None` without a home, as
+    /// in a directory that all users share they could be planted.
+    pub fn state_directory(&self) -> Option<PathBuf> {
         let base = self
             .state_home
             .clone()
             .or_else(|| Some(self.home.as_ref()?.join(".local/state")));
-        base.map_or_else(|| self.scratch(), |base| base.join("kmsctl"))
+        base.map(|base| base.join("kmsctl"))
+    }
+
+    /// Returns the directory of the simulated firewall's state.
+    pub fn demo_directory(&self) -> PathBuf {
+        let base = self.state_directory().unwrap_or_else(Self::scratch);
+        base.join("demo")
     }
 
     /// Returns the directory of sockets: `$XDG_RUNTIME_DIR/kmsctl`, or one in /tmp when that is unset or too
@@ -110,7 +122,7 @@ impl Environment {
             .as_ref()
             .map(|runtime| runtime.join("kmsctl"))
             .filter(short)
-            .unwrap_or_else(|| self.scratch())
+            .unwrap_or_else(Self::scratch)
     }
 
     /// Replaces a leading `~/` by the home directory.
@@ -121,8 +133,8 @@ impl Environment {
         }
     }
 
-    fn scratch(&self) -> PathBuf {
-        PathBuf::from(format!("/tmp/kmsctl-{}", self.uid.unwrap_or_default()))
+    fn scratch() -> PathBuf {
+        PathBuf::from(format!("/tmp/kmsctl-{}", own_user()))
     }
 }
 

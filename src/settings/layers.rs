@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::keys::{self, KEYS, Kind};
 use super::values;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
+use crate::{own_files, plain_file};
 
 /// A configuration file larger than this is refused.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -88,8 +90,13 @@ impl Layers {
             .or_else(|| variable().map(|path| environment.expand(path)));
         match (named, environment.config_file()) {
             (Some(path), _) => self.add_file(&path)?,
-            (None, Some(path)) if path.exists() => self.add_file(&path)?,
+            (None, Some(path)) if may_be_there(&path) => self.add_file(&path)?,
             _ => {}
+        }
+        if let Some(name) = &environment.not_text {
+            return Err(Failure::usage(format!(
+                "The environment name {name} or its value is not UTF-8 text."
+            )));
         }
         self.add_environment(environment)?;
         for (path, flag, text) in flags {
@@ -125,12 +132,23 @@ impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<()> {
         let shown = path.display();
         let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
-            .map_err(|error| {
-                Failure::usage(format!("The configuration file {shown} cannot be read: {error}."))
-                    .hint("Write one with `kmsctl config init`, or leave out --config to use the built-in values.")
-            })?;
+        let unreadable = |error: std::io::Error| {
+            Failure::usage(format!(
+                "The configuration file {shown} cannot be read: {error}."
+            ))
+            .hint("Write one with `kmsctl config init`, or leave out --config to use the built-in values.")
+        };
+        let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        if let Some(problem) = own_files::configuration_problem(&found) {
+            return Err(Failure::usage(format!(
+                "The configuration file {shown} is refused: {problem}."
+            ))
+            .hint("What it says decides where kmsctl connects, and which programs it runs."));
+        }
+        file.take(LARGEST_FILE + 1)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
         if text.len() as u64 > LARGEST_FILE {
             return Err(Failure::usage(format!(
                 "The configuration file {shown} is larger than 1 MiB."
@@ -217,6 +235,20 @@ impl Layers {
         }
         self.values.insert(path.to_owned(), Value { text, origin });
         Ok(())
+    }
+}
+
+/// Returns whether something is at a path, or may be for all that can be seen: a dangling link, or a directory that may not
+/// be searched, is no missing configuration.
+fn may_be_there(path: &Path) -> bool {
+    let missing = |error: &std::io::Error| {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        matches!(error.kind(), NotFound | NotADirectory)
+    };
+    let dangles = |path: &Path| path.is_symlink() && std::fs::metadata(path).is_err();
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => !missing(&error) || path.ancestors().any(dangles),
     }
 }
 

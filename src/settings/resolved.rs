@@ -43,8 +43,8 @@ pub struct Settings {
     pub verify: Verify,
     /// Places outside to try from, by name.
     pub vantages: Vec<Vantage>,
-    /// Where kmsctl keeps its state.
-    pub state_directory: PathBuf,
+    /// Where kmsctl keeps its state; `None` where the environment names no place.
+    pub state_directory: Option<PathBuf>,
 }
 
 /// The cluster and the names of what is looked at in it.

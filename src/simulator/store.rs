@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::SimulatorError;
 use super::scenario::Scenario;
 use super::world::World;
 use crate::journal::Journal;
+use crate::own_files;
 
 /// The form of the state file; raised when an older kmsctl could not read it.
 const VERSION: u32 = 2;
@@ -58,19 +59,7 @@ struct Versioned {
 impl Store {
     /// Opens the directory, making it if need be (0700), and waits up to two seconds for another run to end.
     pub async fn open(directory: &Path) -> Result<Self, SimulatorError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|why| at(directory, why))?;
-        let mode = fs::metadata(directory)
-            .map_err(|why| at(directory, why))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-                .map_err(|why| at(directory, why))?;
-        }
+        own_files::make_private_directory(directory).map_err(|why| at(directory, why))?;
         let mut lock = take_lock(directory)?;
         for _ in 0..PATIENCE.0 {
             if lock.is_some() {
@@ -256,10 +245,8 @@ pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
 
 fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
     let journal = Journal::at(directory);
-    match fs::remove_file(journal.path()) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(at(journal.path(), why)),
-        _ => Ok(()),
-    }
+    let forgotten = journal.forget();
+    forgotten.map_err(|why| at(journal.path(), std::io::Error::other(why)))
 }
 
 /// Takes the lock if nobody has it.
@@ -269,6 +256,7 @@ fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|why| at(&path, why))?;
     match file.try_lock() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use clean::clean;
+pub use clean::{acts, clean};
 pub use human::{Human, Tone};
 pub use view::View;
 

@@ -281,6 +281,7 @@ fn every_changing_command_hands_over_to_the_procedure() {
         if takes_flags {
             let ways = [
                 "procedure::change(",
+                "procedure::change_over(",
                 "procedure::change_if_needed(",
                 "procedure::apply(",
             ];

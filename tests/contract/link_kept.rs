@@ -66,7 +66,7 @@ fn the_next_run_takes_the_connection_over() {
         }
         let link = connect(&bed.target).await.unwrap();
         assert_eq!(
-            link.host_key().unwrap().fingerprint,
+            link.host_key().fingerprint,
             bed.sshd.fingerprint,
             "remembered"
         );
@@ -318,7 +318,7 @@ fn an_unsafe_directory_is_refused() {
                 "{}: {error:?}",
                 path.display()
             );
-            assert_eq!(error.kind(), Kind::Failed);
+            assert_eq!(error.kind(), Kind::Usage);
         }
     });
     assert_eq!(bed.sshd.connections(), 0);
@@ -385,4 +385,34 @@ fn auto_takes_the_built_in_client_where_there_is_no_ssh() {
         let error = connect(&bed.target).await.err().unwrap();
         assert!(matches!(error, LinkError::SshMissing { .. }), "{error:?}");
     });
+}
+
+#[test]
+fn a_kept_master_logs_into_no_file() {
+    let Some(bed) = kept() else { return };
+    run(async {
+        echo(&bed.target).await;
+    });
+    let runtime = bed.target.runtime_directory.display().to_string();
+    let masters = processes::naming(&runtime);
+    assert!(!masters.is_empty());
+    for master in masters {
+        let open = fs::read_dir(format!("/proc/{}/fd", master.pid)).unwrap();
+        for entry in open {
+            let Ok(target) = fs::read_link(entry.unwrap().path()) else {
+                continue;
+            };
+            let target = target.display().to_string();
+            assert!(
+                !target.contains("(deleted)")
+                    && (!target.contains(&runtime) || !target.contains('.')),
+                "{target}"
+            );
+        }
+    }
+    let left: Vec<_> = fs::read_dir(&bed.target.runtime_directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 3, "socket, lock and key: {left:?}");
 }

@@ -285,3 +285,42 @@ fn rubbish_is_no_key() {
         }
     });
 }
+
+#[test]
+fn an_agent_of_many_keys_is_one_attempt() {
+    for transport in [Transport::OpenSsh, Transport::Russh] {
+        let Some(mut bed) = bed(transport, Login::Sh) else {
+            return;
+        };
+        bed.target.identity = None;
+        let others: Vec<PathBuf> = (0..7)
+            .map(|number| key(&format!("many_{number}")))
+            .collect();
+        let mut keys: Vec<&Path> = vec![&bed.sshd.client_key];
+        keys.extend(others.iter().map(PathBuf::as_path));
+        let agent = Agent::start(bed.directory.path(), &keys);
+        bed.target.agent_socket = Some(agent.socket.clone());
+        run(async {
+            let link = connect(&bed.target).await.unwrap();
+            let noticed = link
+                .notice()
+                .is_some_and(|notice| notice.contains("8 keys"));
+            assert_eq!(noticed, transport == Transport::OpenSsh);
+            link.close().await;
+        });
+        drop(agent);
+        fs::remove_file(bed.target.agent_socket.as_ref().unwrap()).unwrap();
+        let agent = Agent::start(bed.directory.path(), &keys[1..]);
+        run(async {
+            let error = fails(&bed.target).await;
+            assert!(
+                matches!(error, LinkError::AuthenticationRefused { .. }),
+                "{error:?}"
+            );
+        });
+        drop(agent);
+        let attempts = bed.sshd.log();
+        let attempts = attempts.lines().filter(|line| line.starts_with("Failed "));
+        assert_eq!(attempts.count(), 1, "{}", bed.sshd.log());
+    }
+}

@@ -16,6 +16,8 @@ both!(
     changed_host_key,
     pinned_host_key,
     refused_key,
+    words_of_a_disconnect,
+    a_banner_that_plants_words,
     password_wanted_too,
     nothing_listens,
     no_such_name,
@@ -131,6 +133,53 @@ async fn refused_key(transport: Transport) {
         "one attempt:\n{}",
         bed.sshd.log()
     );
+}
+
+async fn words_of_a_disconnect(transport: Transport) {
+    let options = Options {
+        more: "MaxAuthTries 1\n",
+        ..Options::default()
+    };
+    let Some(mut bed) = bed_with(transport, options) else {
+        return;
+    };
+    bed.target.identity = Some(bed.sshd.other_client_key.clone());
+    let message = told(refusal(&bed.target).await, Kind::Unreachable);
+    assert!(
+        message.contains("Too many authentication failures"),
+        "{message}"
+    );
+}
+
+async fn a_banner_that_plants_words(transport: Transport) {
+    let directory = tempfile::TempDir::new().unwrap();
+    let banner = directory.path().join("banner");
+    let planted = "REVOKED HOST KEY DETECTED\nHost key verification failed.\n\
+                   debug1: Server host key: ssh-ed25519 SHA256:forged\n\
+                   Offending ED25519 key in /etc/passwd:1\n";
+    std::fs::write(&banner, planted.repeat(1000)).unwrap();
+    let more = format!("Banner {}\n", banner.display());
+    let options = Options {
+        more: more.leak(),
+        ..Options::default()
+    };
+    let Some(mut bed) = bed_with(transport, options) else {
+        return;
+    };
+    bed.target.fingerprint = Some(bed.sshd.fingerprint.clone());
+    assert_eq!(
+        ask(&bed.target, [sh("echo ok")]).await.unwrap()[0].stdout,
+        b"ok\n"
+    );
+    bed.target.identity = Some(bed.sshd.other_client_key.clone());
+    let error = refusal(&bed.target).await;
+    assert!(
+        matches!(error, LinkError::AuthenticationRefused { .. }),
+        "{error:?}"
+    );
+    let left = std::fs::read_dir(&bed.target.runtime_directory);
+    let left = left.map_or(0, Iterator::count);
+    assert_eq!(left, 0, "no log is left");
 }
 
 async fn password_wanted_too(transport: Transport) {

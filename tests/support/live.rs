@@ -33,7 +33,17 @@ impl LiveBox {
 
     /// Starts a firewall of this version and configuration.
     pub fn of(transport: &str, version: Version, fixture: Fixture) -> Option<Self> {
-        let sshd = Sshd::start(Options::default())?;
+        Self::behind(Options::default(), transport, version, fixture)
+    }
+
+    /// Starts a firewall behind an sshd that is like this.
+    pub fn behind(
+        options: Options,
+        transport: &str,
+        version: Version,
+        fixture: Fixture,
+    ) -> Option<Self> {
+        let sshd = Sshd::start(options)?;
         if !php::available() {
             return None;
         }

@@ -34,6 +34,12 @@ pub struct Options {
     pub login: Login,
     /// Whether a key is not enough: pfSense's "require both".
     pub password_too: bool,
+    /// The host key beside the RSA one, by the name of its file.
+    pub host_key: &'static str,
+    /// Whether an authority vouches for it; known_hosts then lists the authority alone.
+    pub certified: bool,
+    /// More lines of its configuration.
+    pub more: &'static str,
 }
 
 impl Default for Options {
@@ -41,6 +47,9 @@ impl Default for Options {
         Self {
             login: Login::Sh,
             password_too: false,
+            host_key: "host_ed25519",
+            certified: false,
+            more: "",
         }
     }
 }
@@ -96,7 +105,7 @@ impl Sshd {
             .local_addr()
             .unwrap()
             .port();
-        let (ed25519, rsa, client_key) = (key("host_ed25519"), key("host_rsa"), key("client"));
+        let (ed25519, rsa, client_key) = (key(options.host_key), key("host_rsa"), key("client"));
         let at = |name: &str| directory.path().join(name);
         // As root, sshd wants this directory for the part of it that has no privileges.
         let _ = fs::create_dir_all("/run/sshd");
@@ -120,6 +129,11 @@ impl Sshd {
         if options.password_too {
             config.push_str("AuthenticationMethods publickey,password\n");
         }
+        config.push_str(options.more);
+        if options.certified {
+            let certificate = certify(&ed25519, &at("host_key.pub"), "127.0.0.1,localhost");
+            writeln!(config, "HostCertificate {}", certificate.display()).unwrap();
+        }
         fs::write(at("config"), config).unwrap();
         let known_hosts = at("known_hosts");
         let line = |path: &Path| {
@@ -128,7 +142,12 @@ impl Sshd {
                 fs::read_to_string(public(path)).unwrap()
             )
         };
-        fs::write(&known_hosts, line(&rsa) + &line(&ed25519)).unwrap();
+        let text = if options.certified {
+            format!("@cert-authority {}", line(&key("authority_ed25519")))
+        } else {
+            line(&rsa) + &line(&ed25519)
+        };
+        fs::write(&known_hosts, text).unwrap();
         let process = Command::new(sshd)
             .args(["-D", "-E"])
             .arg(at("log"))
@@ -317,6 +336,28 @@ pub fn key(name: &str) -> PathBuf {
 
 /// Opens the keys whose name says `encrypted`.
 pub const PASSPHRASE: &str = "correct horse";
+
+/// Has the authority of the tests vouch for a host key; returns the certificate's file.
+pub fn certify(host_key: &Path, copy: &Path, principals: &str) -> PathBuf {
+    fs::copy(public(host_key), copy).unwrap();
+    let output = Command::new("ssh-keygen")
+        .arg("-q")
+        .arg("-s")
+        .arg(key("authority_ed25519"))
+        .args([
+            "-I",
+            "a box\" CA ssh-ed25519 SHA256:forged",
+            "-h",
+            "-n",
+            principals,
+        ])
+        .arg(copy)
+        .output()
+        .expect("ssh-keygen comes with ssh");
+    assert!(output.status.success(), "{output:?}");
+    let text = copy.to_str().unwrap().trim_end_matches(".pub");
+    PathBuf::from(format!("{text}-cert.pub"))
+}
 
 /// Returns the file with the public half.
 pub fn public(key: &Path) -> PathBuf {

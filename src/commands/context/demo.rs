@@ -77,7 +77,7 @@ impl Context {
 
     /// Returns where the simulated firewall keeps its state.
     pub fn demo_directory(&self) -> PathBuf {
-        self.settings.state_directory.join("demo")
+        self.environment.demo_directory()
     }
 
     /// Returns the vantages: those that are configured, or the simulated firewall's own. On the demo no other is used,

@@ -8,7 +8,7 @@ use crate::domain::configured::{Configured, FilterRule};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
-use crate::domain::history;
+use crate::domain::history::{self, Entry};
 use crate::domain::plan::{self, Confirm, Planned, Present, Saved, StatesChoice};
 use crate::domain::ratelimit::Caps;
 use crate::domain::reach::Expected;
@@ -218,7 +218,11 @@ fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
             broken: None,
         }));
     }
-    let deletions = history::deletions(&entries, context.firewall_name());
+    let here: Vec<Entry> = entries
+        .into_iter()
+        .filter(|entry| context.is_of_this_firewall(&entry.plan))
+        .collect();
+    let deletions = history::deletions(&here);
     let found: Vec<Saved> = deletions
         .map(|(entry, outcome)| Saved {
             id: entry.plan.id.to_string(),

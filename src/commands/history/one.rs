@@ -27,7 +27,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
     let mut entries = report::entries(context)?;
     let mut warnings = Vec::new();
     let entry = history::find(&entries, id)?;
-    if !local && entry.is_unsettled() && entry.plan.firewall == context.firewall_name() {
+    if !local && entry.is_unsettled() {
         match settle(context, entry).await {
             Ok(()) => entries = report::entries(context)?,
             Err(failure) => warnings.push(Warning::new(

@@ -158,10 +158,15 @@ pub(super) async fn try_out(
         blank.address = before.client.or(vantage.address);
         blank.place = place::of_this_machine(machine, around);
     }
-    let budget = budget(context);
+    let Ok(budget) = budget(context) else {
+        blank.trouble =
+            Some("neither HOME nor XDG_STATE_HOME is set, so nothing can be counted".into());
+        return vec![blank];
+    };
+    let spender = spender(context, vantage, blank.address);
     let blocked = blank.address.is_some_and(|address| blocks(before, address));
     let task = Task {
-        name: &vantage.name,
+        spender: &spender,
         target,
         control: vantage.control.as_ref(),
         deadline: times.deadline,
@@ -193,18 +198,30 @@ fn blocks(before: &Reading, address: IpAddr) -> bool {
     })
 }
 
-fn budget(context: &Context) -> Budget {
-    if context.demo {
-        Budget::new(&context.demo_directory())
-    } else {
-        Budget::new(&context.settings.state_directory)
-    }
+fn budget(context: &Context) -> crate::error::Result<Budget> {
+    Ok(Budget::new(&context.memory_directory()?))
+}
+
+/// Names what a budget is for: connections from one address through one firewall, by any name of the vantage. A
+/// check service's nodes are its own choice, so it has one budget as a whole.
+fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
+    let host = match &vantage.kind {
+        Kind::Ssh(ssh) => ssh.host.parse().ok(),
+        Kind::CheckHost { .. } | Kind::Local => None,
+    };
+    let from = match (&vantage.kind, address.or(vantage.address).or(host)) {
+        (Kind::CheckHost { url, .. }, _) => url.clone(),
+        (_, Some(address)) => address.to_canonical().to_string(),
+        (_, None) => vantage.name.clone(),
+    };
+    let seen = context.seen.get();
+    format!("{from} {}", seen.map_or("", |seen| seen.host_key.as_str()))
 }
 
 /// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
 /// where that cannot be told.
 pub(super) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -> Option<u64> {
-    let (budget, now) = (budget(context), context.clock.now());
+    let (budget, now) = (budget(context).ok()?, context.clock.now());
     let connections = match expected {
         Expected::Open => 1,
         Expected::Closed => reach::ATTEMPTS,
@@ -215,7 +232,7 @@ pub(super) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -
     };
     let mut soonest: Option<u64> = None;
     for vantage in chosen.iter().filter(useful) {
-        match budget.look(&vantage.name, now, connections) {
+        match budget.look(&spender(context, vantage, None), now, connections) {
             Ok(Permit::Wait(seconds)) => {
                 soonest = Some(soonest.map_or(seconds, |other| other.min(seconds)));
             }

@@ -15,6 +15,7 @@ use crate::domain::change::{Element, Ending, Outcome, Placed, Records, Running};
 use crate::domain::configured::{CapFields, Configured, Side};
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::{self, Exposure, Loaded, fixtures};
+use crate::domain::firewall_identity::FirewallIdentity;
 use crate::domain::history::{self, Ended, Entry, Event, Finish};
 use crate::domain::pf::rule::{Rate, Rule};
 use crate::domain::pf::state::{self, State};
@@ -74,7 +75,11 @@ fn author() -> Author {
     Author {
         made_at: now(),
         firewall: "demo".into(),
-        host_key: None,
+        identity: FirewallIdentity {
+            host_key: "ssh-ed25519 SHA256:demo".into(),
+            authority: None,
+            tied: Vec::new(),
+        },
         who: "viktor@laptop".into(),
         command: "virusprot flush".into(),
         reason: None,
@@ -278,5 +283,14 @@ fn done(plan: &Plan, finish: Finish) -> Entry {
             finish: Box::new(finish),
         },
     ];
-    history::fold(events.iter().map(|event| (now(), event, None))).remove(0)
+    fold(events.iter().map(|event| (event, None))).remove(0)
+}
+
+/// Puts events of a history together, each with its line where that is broken.
+fn fold<'a>(events: impl Iterator<Item = (&'a Event, Option<u64>)>) -> Vec<Entry> {
+    let mut folder = history::Folder::default();
+    for (event, line) in events {
+        folder.push(now(), event.clone(), line);
+    }
+    folder.entries()
 }

@@ -225,6 +225,9 @@ fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
 
 /// Plans to make a temporary change permanent. `known` is what the history here tells of it.
 pub fn keep(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<Planned, Refusal> {
+    if let Some(line) = known.and_then(|entry| entry.broken.line()) {
+        return Err(broken(id, line));
+    }
     let mut armed = present.configured.armed.iter();
     let Some(armed) = armed.find(|armed| armed.id.as_str() == id) else {
         stands(id, known, present)?;

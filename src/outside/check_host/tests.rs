@@ -80,7 +80,7 @@ async fn checked(
     let budget = crate::outside::budget::Budget::new(home.path());
     let now = Instant::now();
     let task = Task {
-        name: "public",
+        spender: "public",
         target: "192.0.2.1:1688".parse().unwrap(),
         control: None,
         deadline: now + left,

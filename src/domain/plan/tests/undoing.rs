@@ -114,13 +114,12 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         id: plan.id.to_string(),
         finish: Box::new(Finish::new(how, "So.")),
     };
-    let fold = |events: &[Event]| history::fold(events.iter().map(|event| (now(), event, None)));
+    let fold = |events: &[Event]| super::fold(events.iter().map(|event| (event, None)));
     let before = fold(&[started(&first), ended(&first, Ended::Done)]);
     assert_eq!(
-        history::last_undoable(&before, "demo").map(|entry| &entry.plan.id),
+        history::last_undoable(before.iter()).map(|entry| &entry.plan.id),
         Some(&first.id)
     );
-    assert_eq!(history::last_undoable(&before, "other"), None);
     let failed = fold(&[
         started(&first),
         ended(&first, Ended::Done),
@@ -128,7 +127,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         ended(&second, Ended::Failed),
     ]);
     assert_eq!(
-        history::last_undoable(&failed, "demo").map(|entry| &entry.plan.id),
+        history::last_undoable(failed.iter()).map(|entry| &entry.plan.id),
         Some(&first.id),
         "an undo that failed undid nothing"
     );
@@ -138,7 +137,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         started(&second),
         ended(&second, Ended::Done),
     ]);
-    assert_eq!(history::last_undoable(&after, "demo"), None);
+    assert_eq!(history::last_undoable(after.iter()), None);
     assert_eq!(after[0].undone_by.as_deref(), Some(second.id.as_str()));
     assert!(history::find(&after, &second.id.as_str()[..6]).is_ok());
     assert!(matches!(
@@ -211,7 +210,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         (Ending::Unproven, true),
     ] {
         let entries = [entry(result)];
-        let found = history::last_undoable(&entries, "demo");
+        let found = history::last_undoable(entries.iter());
         assert_eq!(found.is_some(), chosen, "{result:?}");
         let id = entries[0].plan.id.as_str();
         let refusal = Box_::absent()
@@ -239,7 +238,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
     let ended = events(entry.finish.as_ref().unwrap());
     let folded = |lines: [Option<u64>; 3]| {
         let events = [&started, &ended, &ended].into_iter().zip(lines);
-        history::fold(events.map(|(event, line)| (now(), event, line))).remove(0)
+        super::fold(events).remove(0)
     };
     let undone = |entry: &Entry| {
         Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, Terms::default())))
@@ -254,6 +253,9 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         assert!(refusal.message.starts_with(named), "{refusal}");
         let expired = expired(entry.plan.id.as_str(), Ending::Done);
         assert_eq!(entry.learnt(&[expired]), None);
+        let id = entry.plan.id.as_str();
+        let kept = Box_::closed().plan(|present| keep(id, Some(&entry), present));
+        assert!(kept.unwrap_err().message.starts_with(named));
     }
     let saved = Saved {
         broken: Some(7),

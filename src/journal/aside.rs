@@ -1,0 +1,98 @@
+//! Records in files of their own, written where another process keeps the history's lock, and taken in later.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+
+use super::{BEGINNING, JournalError, LONGEST_LINE, Line, line, sync};
+use crate::domain::history::Event;
+use crate::plain_file;
+
+/// As many are looked at; the rest waits for the next run.
+const MOST: usize = 1000;
+
+/// How many this process has written, so that they keep their order.
+static WRITTEN: AtomicU32 = AtomicU32::new(0);
+
+/// One such file.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Aside(PathBuf);
+
+impl Aside {
+    /// Reads the record; the error is a sentence without a full stop.
+    pub(super) fn read(&self) -> Result<Line, String> {
+        let mut bytes = Vec::new();
+        plain_file::open(&self.0, OpenOptions::new().read(true))
+            .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
+            .map_err(|error| format!("it cannot be read: {error}"))?;
+        Line::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
+    }
+
+    /// Removes the file of a record that is in the history.
+    pub(super) fn remove(self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+/// Returns all that wait, oldest first.
+pub(super) fn all(directory: &Path) -> io::Result<Vec<Aside>> {
+    let names = match fs::read_dir(directory) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let waits = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("aside-"))
+    };
+    let mut found: Vec<Aside> = names
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(waits)
+        .map(Aside)
+        .collect();
+    found.sort();
+    found.truncate(MOST);
+    Ok(found)
+}
+
+/// Writes one record and returns its path when it is on the disk.
+pub(super) fn write(
+    directory: &Path,
+    now: Timestamp,
+    event: &Event,
+) -> Result<PathBuf, JournalError> {
+    let mut text = Vec::new();
+    line::push(&mut text, 1, BEGINNING, now, event)?;
+    let name = format!(
+        "aside-{:020}-{:010}-{:06}.jsonl",
+        now.as_nanosecond(),
+        std::process::id(),
+        WRITTEN.fetch_add(1, Ordering::Relaxed)
+    );
+    let path = directory.join(name);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        })
+        .and_then(|()| sync(directory));
+    match written {
+        Ok(()) => Ok(path),
+        Err(source) => {
+            let _ = fs::remove_file(&path);
+            Err(JournalError::Io {
+                doing: "Writing",
+                path,
+                source,
+            })
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Directories and files that must be this user's: their owner decides what kmsctl believes (sockets whose host key
+//! was checked, the history, the configuration). Root is no exception, as it would believe what another user planted.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// Returns the id of the user that this process acts as.
+pub fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Makes a directory of mode 0700 where there is none, and closes one to others that is open to them. A link to one is
+/// fine where this user or root has made it.
+///
+/// # Errors
+/// Those of the operating system; `PermissionDenied` with a sentence where it is another user's.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    check_own_directory(path)?;
+    let mode = fs::metadata(path)?.mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is another user's, or a link to one that another user has made.
+///
+/// # Errors
+/// Those of the operating system; `PermissionDenied` with a sentence where it is another user's.
+pub fn check_own_directory(path: &Path) -> io::Result<()> {
+    let link = fs::symlink_metadata(path)?;
+    if link.is_symlink() && link.uid() != own_user() && link.uid() != 0 {
+        return Err(foreign(&link));
+    }
+    let found = fs::metadata(path)?;
+    if found.uid() == own_user() {
+        Ok(())
+    } else {
+        Err(foreign(&found))
+    }
+}
+
+/// Says why a configuration is not to be believed: another user owns it or may write it.
+pub fn configuration_problem(found: &Metadata) -> Option<String> {
+    if found.uid() != own_user() && found.uid() != 0 {
+        return Some(format!(
+            "it belongs to another user (id {}), neither to this one nor to root",
+            found.uid()
+        ));
+    }
+    (found.mode() & 0o022 != 0).then(|| {
+        format!(
+            "others may write it (mode {:o}); close it with chmod go-w",
+            found.mode() & 0o777
+        )
+    })
+}
+
+fn foreign(found: &Metadata) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "it belongs to another user (id {}), and this is id {}",
+            found.uid(),
+            own_user()
+        ),
+    )
+}

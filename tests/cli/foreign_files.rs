@@ -1,0 +1,272 @@
+//! Files and directories that are not this user's, not readable, or not files: none of them is believed, and none is taken
+//! for "there is no configuration". Other users' files need root, and are skipped aloud without.
+
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::environment::TestEnvironment;
+
+const ANOTHER: u32 = 65534;
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id");
+    let root = id.stdout == b"0\n";
+    if !root {
+        eprintln!("SKIPPED: files of another user need root");
+    }
+    root
+}
+
+fn refused(environment: &TestEnvironment, arguments: &[&str], wanted: &str) {
+    let said = environment.run(arguments).fails_with(2);
+    assert!(said.contains(wanted), "{arguments:?}: {said}");
+}
+
+const READ: &[&str] = &["config", "check"];
+
+#[test]
+fn a_configuration_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    environment.write_config("[service]\nport = 1688\n");
+    environment.run(READ).success();
+    chown(environment.config_file(), Some(ANOTHER), None).expect("root may");
+    refused(&environment, READ, "another user");
+    refused(&environment, &["status"], "another user");
+    // A link is judged by its target.
+    let real = environment.home().join("real.toml");
+    std::fs::rename(environment.config_file(), &real).expect("a rename");
+    symlink(&real, environment.config_file()).expect("a link");
+    refused(&environment, READ, "another user");
+    chown(&real, Some(0), None).expect("root may");
+    environment.run(READ).success();
+}
+
+#[test]
+fn a_configuration_that_others_may_write_is_refused() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[service]\nport = 1688\n");
+    for mode in [0o664, 0o646, 0o666] {
+        std::fs::set_permissions(
+            environment.config_file(),
+            std::fs::Permissions::from_mode(mode),
+        )
+        .expect("it is ours");
+        refused(&environment, READ, "others may write it");
+    }
+    std::fs::set_permissions(
+        environment.config_file(),
+        std::fs::Permissions::from_mode(0o640),
+    )
+    .expect("it is ours");
+    environment.run(READ).success();
+}
+
+#[test]
+fn a_mounted_config_map_is_read() {
+    let environment = TestEnvironment::new();
+    let mount = environment.home().join("mount");
+    let data = mount.join("..2026_03_01");
+    std::fs::create_dir_all(&data).expect("a directory");
+    std::fs::set_permissions(&mount, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    std::fs::write(data.join("config.toml"), "[service]\nport = 1689\n").expect("a file");
+    symlink("..2026_03_01", mount.join("..data")).expect("a link");
+    symlink("..data/config.toml", mount.join("config.toml")).expect("a link");
+    let shown = environment
+        .run(&["--config", "mount/config.toml", "config", "show"])
+        .success();
+    assert!(shown.contains("1689"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_missing() {
+    let environment = TestEnvironment::new();
+    let file = environment.config_file();
+    let directory = file.parent().expect("a directory").to_owned();
+    std::fs::create_dir_all(directory.parent().expect("a directory")).expect("a directory");
+    environment.run(READ).success();
+    // Dangling links: the file, then its directory.
+    std::fs::create_dir(&directory).expect("a directory");
+    symlink("nowhere", &file).expect("a link");
+    refused(&environment, READ, "cannot be read");
+    std::fs::remove_dir_all(&directory).expect("it is ours");
+    symlink("nowhere", &directory).expect("a link");
+    refused(&environment, READ, "cannot be read");
+    std::fs::remove_file(&directory).expect("it is ours");
+    // A directory in the file's place, and a link that leads to itself.
+    std::fs::create_dir_all(&file).expect("a directory");
+    refused(&environment, READ, "cannot be read");
+    std::fs::remove_dir(&file).expect("it is ours");
+    symlink(&file, &file).expect("a link");
+    refused(&environment, READ, "cannot be read");
+}
+
+#[test]
+fn an_unreadable_directory_is_no_missing_file() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    environment.write_config("[service]\nport = 1688\n");
+    let directory = environment.config_file();
+    let directory = directory.parent().expect("a directory");
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o000)).expect("ours");
+    std::fs::set_permissions(environment.home(), std::fs::Permissions::from_mode(0o755))
+        .expect("ours");
+    // Root reads everything, so an account without rights looks.
+    let binary = environment.home().join("kmsctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_kmsctl"), &binary).expect("a copy");
+    let output = environment
+        .command(READ)
+        .get_envs()
+        .fold(Command::new("setpriv"), |mut command, (name, value)| {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+            command
+        })
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&binary)
+        .args(READ)
+        .output()
+        .expect("setpriv is there");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn a_pipe_as_configuration_never_waits() {
+    let environment = TestEnvironment::new();
+    let pipe = environment.home().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    for arguments in [
+        &["--config", "pipe", "config", "check"][..],
+        &["--config", "pipe", "status"],
+    ] {
+        let start = Instant::now();
+        let mut child = environment
+            .command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kmsctl runs");
+        let patience = Duration::from_secs(20);
+        while start.elapsed() < patience && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let waited = start.elapsed();
+        let _ = child.kill();
+        let status = child.wait().expect("a child");
+        assert!(waited < patience, "it waits");
+        assert_eq!(status.code(), Some(2));
+    }
+}
+
+#[test]
+fn variables_that_are_no_text_are_refused() {
+    let environment = TestEnvironment::new();
+    for name in [
+        "KMSCTL_CONFIG",
+        "KMSCTL_DEMO",
+        "KMSCTL_SERVICE_PORT",
+        "KMSCTL_ODD",
+    ] {
+        let value = std::ffi::OsString::from_vec(b"\xff".to_vec());
+        let output = environment
+            .command(&["status"])
+            .env(name, value)
+            .output()
+            .expect("kmsctl runs");
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(name), "{said}");
+    }
+}
+
+#[test]
+fn without_a_home_no_history_is_kept() {
+    let environment = TestEnvironment::new();
+    for arguments in [
+        &["history", "--local"][..],
+        &["virusprot", "flush", "--yes"],
+        &["expose", "revoke", "--yes"],
+    ] {
+        let output = environment
+            .command(arguments)
+            .env_remove("HOME")
+            .output()
+            .expect("kmsctl runs");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("XDG_STATE_HOME"), "{said}");
+    }
+}
+
+#[test]
+fn planted_directories_are_refused_for_root_too() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new().private_runtime();
+    for planted in ["r/kmsctl", ".local/state/kmsctl"] {
+        let path = environment.home().join(planted);
+        std::fs::create_dir_all(&path).expect("a directory");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("ours");
+        chown(&path, Some(ANOTHER), None).expect("root may");
+        let arguments: &[&str] = match planted {
+            "r/kmsctl" => &["status"],
+            _ => &["--demo", "expose", "revoke", "--yes"],
+        };
+        let path_of_demo = path.join("demo");
+        if planted != "r/kmsctl" {
+            std::fs::create_dir_all(&path_of_demo).expect("a directory");
+            chown(&path_of_demo, Some(ANOTHER), None).expect("root may");
+        }
+        let outcome = environment.run(arguments);
+        assert!(
+            outcome.stderr.contains("another user"),
+            "{planted}: {outcome}"
+        );
+        assert_ne!(outcome.code, Some(0));
+        chown(&path, Some(0), None).expect("root may");
+    }
+}
+
+/// `/tmp/kmsctl-0`, planted before root came: in a mount namespace of its own, as the real one is everybody's.
+#[test]
+fn planted_sockets_in_tmp_are_refused() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_kmsctl"));
+    if binary.starts_with("/tmp") {
+        eprintln!("SKIPPED: the binary is below /tmp");
+        return;
+    }
+    let script = format!(
+        "mount -t tmpfs tmpfs /tmp && chmod 1777 /tmp && mkdir -m 700 /tmp/kmsctl-0 && chown {ANOTHER} /tmp/kmsctl-0 && cd / && \
+         exec env -i PATH=\"$PATH\" HOME=/nonexistent KMSCTL_FIREWALL_HOST=127.0.0.1 KMSCTL_FIREWALL_PORT=1 {} status",
+        binary.display()
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .current_dir(environment.home())
+        .output()
+        .expect("unshare is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("mount:") || said.contains("unshare:") {
+        eprintln!("SKIPPED: no mount namespace here: {said}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("/tmp/kmsctl-0") && said.contains("another user"),
+        "{said}"
+    );
+}

@@ -1,0 +1,154 @@
+//! What is written where it cannot be written, and what a command line says back: the truth of a change never depends on
+//! the report, and no word of a command line acts on the terminal.
+
+use std::fs::File;
+use std::process::Output;
+
+use crate::support::environment::TestEnvironment;
+
+/// What a terminal would act on, with a line that looks like an error of its own.
+const ODD: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\u{9b}31m\u{200b}\r\nerror: fine";
+
+fn into_a_full_device(environment: &TestEnvironment, arguments: &[&str]) -> Output {
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a full device");
+    environment
+        .command(arguments)
+        .stdout(full)
+        .output()
+        .expect("kmsctl runs")
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_change_is_done_without_its_report() {
+    let environment = TestEnvironment::new();
+    for more in [&[][..], &["-q"], &["-o", "json"]] {
+        let arguments = [&["--demo", "ratelimit", "tighten", "--yes"], more].concat();
+        let output = into_a_full_device(&environment, &arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = stderr_of(&output);
+        assert!(
+            said.contains("cannot be written") && said.contains("Done"),
+            "{said}"
+        );
+        let history = environment
+            .demo(&["history", "--local", "-o", "json"])
+            .json();
+        let id = history["data"]["entries"][0]["id"].as_str().expect("an id");
+        assert!(said.contains(&format!("kmsctl --demo undo {id}")), "{said}");
+        environment.demo(&["undo", "--yes"]).success();
+    }
+    let again = environment.demo(&["ratelimit", "default", "--yes", "-q"]);
+    assert_eq!(again.code, Some(0));
+    let output = into_a_full_device(&environment, &["--demo", "ratelimit", "default", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stderr_of(&output).contains("Nothing to do"), "{output:?}");
+}
+
+#[test]
+fn a_read_that_cannot_be_written_fails() {
+    let environment = TestEnvironment::new();
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["expose", "--help"],
+        &["help"],
+        &["--demo", "status"],
+        &["--demo", "ratelimit", "tighten", "--dry-run"],
+        &["util", "completions", "bash"],
+    ] {
+        let output = into_a_full_device(&environment, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        assert!(
+            stderr_of(&output).contains("cannot be written"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn usage_errors_quote_nothing_that_acts() {
+    let environment = TestEnvironment::new();
+    let joined = [
+        format!("--output={ODD}"),
+        format!("-o{ODD}"),
+        format!("--{ODD}"),
+        format!("--timeout={ODD}"),
+        format!("--max-src-conn={ODD}"),
+        format!("--reason={ODD}"),
+        format!("--rate={ODD}"),
+        format!("--for={ODD}"),
+    ];
+    let [output, short, flag, timeout, number, reason, rate, time] = &joined;
+    for arguments in [
+        &[ODD][..],
+        &[output, "status"],
+        &[short, "status"],
+        &[flag],
+        &[timeout, "--demo", "status"],
+        &["status", ODD],
+        &["help", ODD],
+        &["virusprot", ODD],
+        &["virusprot", "test", ODD],
+        &["virusprot", "delete", ODD, "--yes"],
+        &["ratelimit", "set", number],
+        &["ratelimit", "set", rate],
+        &["ratelimit", "tighten", time],
+        &["ratelimit", "tighten", reason],
+        &["expose", "revoke", "--from", ODD],
+        &["undo", ODD, "--yes"],
+        &["keep", ODD, "--yes"],
+        &["history", ODD],
+        &["apply", ODD],
+        &["runbook", ODD],
+        &["util", "completions", ODD],
+        &["verify", "--expect", ODD],
+        &["verify", "--from", ODD],
+        &["--config", ODD, "status"],
+    ] {
+        let run = environment
+            .command(&[&["--demo"], arguments].concat())
+            .output()
+            .expect("kmsctl runs");
+        assert_ne!(run.status.code(), Some(0), "{arguments:?}");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned()
+            + &String::from_utf8_lossy(&run.stdout);
+        let acts = said
+            .chars()
+            .find(|character| *character != '\n' && kmsctl::terminal::acts(*character));
+        assert_eq!(acts, None, "{arguments:?}: {said:?}");
+        assert!(!said.contains("\nerror: fine"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_reason_takes_nothing_that_acts() {
+    let environment = TestEnvironment::new();
+    for reason in [
+        "a\u{202e}b",
+        "a\u{2066}b",
+        "a\u{1b}[1m",
+        "a\tb",
+        "a\u{9b}b",
+        "a\u{200f}b",
+    ] {
+        environment
+            .demo(&["ratelimit", "tighten", "--dry-run", "--reason", reason])
+            .fails_with(2);
+    }
+    environment
+        .demo(&[
+            "ratelimit",
+            "tighten",
+            "--dry-run",
+            "--reason",
+            "Überlast – ok",
+        ])
+        .success();
+}
