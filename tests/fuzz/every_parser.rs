@@ -1,0 +1,80 @@
+//! Every parser of text that comes from outside: the firewall, the cluster, DNS, the service, the log, files that others
+//! may have edited. None may panic. Used by the fuzzer, and by a test that keeps the list in step.
+
+use std::ops::ControlFlow;
+
+use kmsctl::domain::pf::state::StateParser;
+use kmsctl::domain::pf::table::TableName;
+use kmsctl::domain::pf::{info, message, rule, source, state, table};
+use kmsctl::domain::pfsense::config::ReadRequest;
+use kmsctl::domain::plan::Plan;
+use kmsctl::domain::{dns, expiry, exposition, rpc, vlmcsd};
+use kmsctl::firewall::agent;
+use kmsctl::firewall::demux::{Demux, Stream};
+use kmsctl::firewall::script::Nonce;
+use kmsctl::terminal::clean;
+
+/// Feeds all of them.
+pub fn feed(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = rule::parse(bytes);
+    let _ = rule::parse_one(&text);
+    let _ = state::parse(bytes);
+    let _ = table::parse(bytes);
+    let _ = table::parse_test(bytes);
+    let _ = table::parse_changes(bytes);
+    let _ = table::parse_list(bytes);
+    let _ = info::parse(bytes);
+    let _ = info::parse_limits(bytes);
+    let _ = message::parse(bytes);
+    let _ = source::parse(bytes);
+    in_pieces(bytes);
+    let items = expiry::crontab_items(bytes);
+    if let Some(name) = TableName::new("virusprot") {
+        let _ = expiry::Expiry::find(&items, &name);
+    }
+    let nonce = Nonce::new([7; 16]);
+    if let Some(request) = request() {
+        let _ = agent::parse(bytes, &nonce, &request);
+    }
+    let _ = agent::parse_outcome(bytes, &nonce);
+    let _ = agent::parse_answer(bytes, &nonce);
+    let _ = agent::parse_kept(bytes, &nonce);
+    let _ = agent::parse_cleaned(bytes, &nonce);
+    let _ = Plan::read(&text);
+    let _ = rpc::read(bytes);
+    let _ = exposition::Page::parse(&text);
+    let (mut log, mut events) = (vlmcsd::Log::default(), Vec::new());
+    bytes
+        .split(|byte| *byte == b'\n')
+        .for_each(|line| log.line(line, &mut events));
+    if let Ok(question) = dns::question(7, "kms.example.net", dns::Family::A) {
+        let _ = dns::answer(bytes, &question, dns::Family::A);
+    }
+    assert!(!clean(&text).chars().any(kmsctl::terminal::acts));
+}
+
+/// Returns what the configuration is asked for.
+pub fn request() -> Option<ReadRequest> {
+    Some(ReadRequest {
+        alias: "k8s_kms_lb".to_owned(),
+        address: [10, 0, 20, 202].into(),
+        port: 1688,
+        interface: "wan".to_owned(),
+        table: TableName::new("virusprot")?,
+    })
+}
+
+/// What arrives piece by piece, cut where the first byte says.
+fn in_pieces(bytes: &[u8]) {
+    let size = bytes.first().map_or(1, |first| usize::from(*first) + 1);
+    let mut states = StateParser::new();
+    let mut framing = Demux::new(&Nonce::new([7; 16]), 2);
+    framing.begin();
+    for chunk in bytes.chunks(size) {
+        states.push(chunk, &mut |_| {});
+        let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
+        let _ = framing.feed(Stream::Stdout, chunk, &mut sink);
+    }
+    let _ = states.finish(&mut |_| {});
+}
