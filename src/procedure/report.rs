@@ -366,7 +366,11 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         .killed
         .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
     {
-        human.field("Connections", format!("{killed} states ended"), Tone::Plain);
+        human.field(
+            "pf states",
+            format!("{killed} ended (a connection has two)"),
+            Tone::Plain,
+        );
     }
     if let Some(outside) = &finish.outside {
         super::outside::tell(human, outside);

@@ -72,7 +72,7 @@ fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
     } else {
         String::new()
     };
-    let mut finish = Finish::new(Ended::Done, format!("{killed} states ended.{again}"));
+    let mut finish = Finish::new(Ended::Done, format!("{killed} pf states ended.{again}"));
     finish.killed = Some(killed);
     let failure = match (left, trouble) {
         (0, _) => None,

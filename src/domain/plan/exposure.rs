@@ -6,6 +6,7 @@ use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
+use crate::domain::blocked::is_private;
 use crate::domain::change::{Armed, Change, Running};
 use crate::domain::configured::Configured;
 use crate::domain::connections::Source;
@@ -279,6 +280,19 @@ pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
     })
 }
 
+/// Names those who are not outside: their connections end too.
+fn from_inside(present: &Present<'_>, all: u64) -> Option<Risk> {
+    let inside = present.sources.iter();
+    let inside = inside.filter(|source| is_private(&source.address));
+    let inside: u64 = inside.map(|source| source.states).sum();
+    (inside > 0).then(|| {
+        Risk::new(
+            "ends-inside",
+            format!("{inside} of the {all} connections that are ended are from inside (private addresses)."),
+        )
+    })
+}
+
 /// Says what becomes of live connections.
 fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
@@ -288,6 +302,7 @@ fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
         draft
             .checks
             .push("No connection to the service is left in pf.".to_owned());
+        draft.risks.extend(from_inside(present, connections));
     } else {
         draft.risks.extend(live_on(present));
     }
