@@ -211,7 +211,7 @@ async fn from_reading(
     }
     let reading = read(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
-        Planned::Change(draft) => *draft,
+        Planned::Change(draft) => configure::checked_edit(context, &reading, *draft)?,
         Planned::NothingToDo(sentence) => {
             return nothing_to_do(context, session, how, &reading, &sentence).await;
         }

@@ -93,6 +93,38 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Says what it does, for the lock's holder and for pfSense's configuration history.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Caps { max_src_conn, rate } => {
+                format!("caps per source: {}", words_of_caps(*max_src_conn, *rate))
+            }
+            Self::Disable => "exposure disabled".to_owned(),
+            Self::Enable => "exposure enabled".to_owned(),
+            Self::Delete => "exposure deleted".to_owned(),
+            Self::PutBack { .. } => "exposure put back".to_owned(),
+            Self::Build {
+                max_src_conn, rate, ..
+            } => format!(
+                "exposure built, caps per source: {}",
+                words_of_caps(*max_src_conn, *rate)
+            ),
+        }
+    }
+}
+
+fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
+    let connections = connections.map(|connections| format!("{connections} connections"));
+    let rate = rate.map(|rate| format!("{} in {} s", rate.connections, rate.seconds));
+    let words: Vec<String> = connections.into_iter().chain(rate).collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
+}
+
 /// The raw records of the exposure, whole, as pfSense's own parser reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +137,19 @@ pub struct Records {
     pub alias: Option<Placed>,
     /// `nat/separator` and `filter/separator`, whole.
     pub separators: Separators,
+}
+
+/// What a change makes of the records, computed by the client: the firewall finds `before`, puts `after` in its place, and
+/// knows nothing else of it. Its way back is the inverse.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// The records as they were read. What is in neither is not touched.
+    pub before: Records,
+    /// The records as they become.
+    pub after: Records,
+    /// The alias belongs to it.
+    pub alias: bool,
 }
 
 /// A record and where it stands in its list.

@@ -67,7 +67,7 @@ pub struct Configured {
     #[serde(skip)]
     pub filter_disabled: bool,
     /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
-    #[serde(default)]
+    #[serde(skip)]
     pub fingerprint: String,
     /// Ways back that are armed.
     #[serde(default)]
@@ -78,8 +78,11 @@ pub struct Configured {
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
     #[serde(default)]
     pub unfinished: Vec<Running>,
-    /// What the last deletion took away, where neither rule is there now.
+    /// What deletions of rules of this port and interface took away, newest first.
     #[serde(default)]
+    pub deletions: Vec<Deleted>,
+    /// What the last deletion of the service's rules took away, where neither rule is there now.
+    #[serde(skip)]
     pub deleted: Option<Deleted>,
     /// Files of kmsctl's that have something to do, and those that are left over.
     #[serde(default)]

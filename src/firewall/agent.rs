@@ -226,7 +226,8 @@ mod tests {
         let configured = Configured {
             ha_peer: true,
             ..Configured::default()
-        };
+        }
+        .shaped_for(&request());
         let mut stdout = b">>> Launching rc.local in background...\nPHP Warning: x".to_vec();
         stdout.extend(encode_reply(&configured, &nonce()));
         stdout.extend_from_slice(b"goodbye");

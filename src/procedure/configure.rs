@@ -4,16 +4,20 @@
 
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::carry::{Said, ask_again, errand};
 use super::{Carried, disproof, states};
 use crate::commands::context::{Context, Session};
-use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome, Placed, Swap};
 use crate::domain::configured::Configured;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{Ended, Finish};
+use crate::domain::pfsense::edit::{EditIds, EditRefusal, RefusalCode, make_swap};
+use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::plan::{Difference, Draft, Operation, Planned, Risk};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
-use crate::domain::plan::{Operation, Planned};
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::act::{Action, Done};
 use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
@@ -49,13 +53,22 @@ pub(super) async fn carry(
     before: &Reading,
 ) -> Carried {
     let plan = wanted.plan;
+    let configured = match &before.configured {
+        Ok(configured) => configured,
+        Err(error) => return Carried::failed(Failure::from(error)),
+    };
+    let swap = match swap_of(context, configured, wanted.change, before, &plan.id) {
+        Ok(swap) => swap,
+        Err(failure) => return Carried::failed(failure),
+    };
     let request = ApplyRequest {
         service: (&context.settings.service).into(),
         id: plan.id.clone(),
         who: context.who(),
         reason: plan.reason.clone(),
-        expect: plan.change.seen.fingerprint.clone(),
-        change: wanted.change.clone(),
+        expect: configured.digest_of_rules(),
+        what: wanted.change.words(),
+        swap,
         with_pending: wanted.with_pending,
         revert_at: plan
             .change
@@ -89,6 +102,101 @@ pub(super) async fn carry(
         Ok((outcome, reading)) => judged(context, session, wanted, before, outcome, reading).await,
         Err(carried) => *carried,
     }
+}
+
+/// Computes the records before and after a change. New records are stamped by the firewall's clock, and named after the
+/// change's id in the form of PHP's `uniqid`.
+fn swap_of(
+    context: &Context,
+    configured: &Configured,
+    change: &Change,
+    before: &Reading,
+    id: &ChangeId,
+) -> Result<Swap> {
+    let now = before.clock.now.as_second();
+    let salt = Sha256::digest(id.as_str());
+    let number = |bytes: &[u8], most: u64| {
+        bytes
+            .iter()
+            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
+            % most
+    };
+    let (fraction, digits) = salt.split_at(16);
+    let association = format!(
+        "nat_{now:08x}{:05x}{}.{:08}",
+        number(fraction, 1_000_000),
+        number(digits, 9) + 1,
+        number(fraction, 100_000_000)
+    );
+    let ids = EditIds {
+        who: &context.who(),
+        now,
+        association: &association,
+    };
+    let service = (&context.settings.service).into();
+    make_swap(configured, change, &service, &ids).map_err(|refusal| refused_edit(&refusal))
+}
+
+fn refused_edit(refusal: &EditRefusal) -> Failure {
+    let kind = match refusal.code {
+        RefusalCode::Ambiguous
+        | RefusalCode::Elsewhere
+        | RefusalCode::FloatingDecides
+        | RefusalCode::OtherInsidePort
+        | RefusalCode::PortTaken
+        | RefusalCode::SharedRule
+        | RefusalCode::TrackerTaken
+        | RefusalCode::Untellable
+        | RefusalCode::WiderPort => Kind::Conflict,
+        RefusalCode::BadCaps
+        | RefusalCode::HalfMissing
+        | RefusalCode::NoAlias
+        | RefusalCode::NoRuleForCaps
+        | RefusalCode::NoRules
+        | RefusalCode::NotOfService => Kind::Failed,
+    };
+    let sentence = sentence(&refusal.clause);
+    Failure::new(kind, format!("Nothing was changed. {sentence}"))
+        .hint("See what is there: kmsctl expose show")
+}
+
+/// Refuses a change that cannot be made of what is there, and corrects what the plan says where the edit spares a filter
+/// rule that is not the service's alone.
+pub(super) fn checked_edit(context: &Context, before: &Reading, mut draft: Draft) -> Result<Draft> {
+    let (Operation::Configuration { change, .. }, Ok(configured)) =
+        (&draft.operation, &before.configured)
+    else {
+        return Ok(draft);
+    };
+    let closes = *change == Change::Disable;
+    let id = ChangeId::new("planned").ok_or_else(|| Failure::failed("There is no id."))?;
+    let swap = swap_of(context, configured, change, before, &id)?;
+    let spared = closes && swap.before.filter == swap.after.filter && swap.before.nat.is_some();
+    let is_open = |placed: &Placed| !placed.record.has("disabled");
+    let planned = |difference: &Difference| {
+        difference.field == "filter rule" && difference.before != difference.after
+    };
+    if !spared
+        || swap
+            .before
+            .filter
+            .as_ref()
+            .is_some_and(|placed| !is_open(placed))
+        || !draft.differences.iter().any(planned)
+    {
+        return Ok(draft);
+    }
+    let service = (&context.settings.service).into();
+    let foreign = ManagedPair::find(configured, &service).foreign;
+    let why = foreign.map_or_else(
+        || "the filter rule that lets the service in is not its own".to_owned(),
+        |foreign| foreign.clause(),
+    );
+    draft.differences.retain(|difference| !planned(difference));
+    draft.what = "Close the exposure: disable the port forward; the filter rule stays.".to_owned();
+    let message = format!("Only the port forward is disabled: {why}.");
+    draft.risks.insert(0, Risk::new("shared-rule", message));
+    Ok(draft)
 }
 
 /// The firewall's clock decides; what passed since it was read is measured here.

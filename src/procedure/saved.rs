@@ -113,7 +113,8 @@ async fn checked(
         )
         .hint("Make a new plan."));
     }
-    let plan = &plan.corrected(honest(context, plan, &reading)?);
+    let draft = configure::checked_edit(context, &reading, honest(context, plan, &reading)?)?;
+    let plan = &plan.corrected(draft);
     if flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
     }

@@ -7,8 +7,9 @@ use kmsctl::domain::change::{
 use kmsctl::domain::configured::Configured;
 use kmsctl::domain::leftovers::Cleaned;
 use kmsctl::domain::pf::rule::Rate;
+use kmsctl::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
 use kmsctl::firewall::agent::{
-    self, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, Request,
+    self, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request,
 };
 
 use super::agent::boxes::{Fixture, Version};
@@ -203,17 +204,57 @@ pub fn reading(firewall: &mut impl Firewall) -> Configured {
     agent::parse(&stdout, &nonce(), &request()).expect("a reading")
 }
 
-/// A request with the fingerprint of now.
+/// A request for what a change makes of the records of now.
+#[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
 pub fn asked(firewall: &mut impl Firewall, name: &str, change: Change) -> ApplyRequest {
-    ApplyRequest {
-        service: request(),
+    let configured = reading(firewall);
+    asked_of(&configured, request(), name, &change)
+        .unwrap_or_else(|refusal| panic!("{change:?}: {refusal:?}"))
+}
+
+/// The same of this reading; or why the change cannot be made of it.
+pub fn asked_of(
+    configured: &Configured,
+    service: ReadRequest,
+    name: &str,
+    change: &Change,
+) -> Result<ApplyRequest, EditRefusal> {
+    let ids = EditIds {
+        who: "viktor@laptop",
+        now: 1_795_400_000,
+        association: "nat_65f0c0de1a2b3.12345678",
+    };
+    Ok(ApplyRequest {
         id: id(name),
         who: "viktor@laptop".into(),
         reason: Some("too many, says the log".into()),
-        expect: reading(firewall).fingerprint,
-        change,
+        expect: configured.digest_of_rules(),
+        what: change.words(),
+        swap: make_swap(configured, change, &service, &ids)?,
         with_pending: false,
         revert_at: None,
+        service,
+    })
+}
+
+/// What the client says of a change that it does not even send.
+pub fn unsent(name: &str, refusal: EditRefusal) -> Outcome {
+    Outcome {
+        id: id(name),
+        result: Ending::Refused,
+        message: refusal.clause,
+        before: Records::default(),
+        after: Records::default(),
+        fingerprints: (String::new(), String::new()),
+        steps: Vec::new(),
+        reverts_at: None,
+        lost_update: None,
+        holder: None,
+        reverted: None,
     }
 }
 
@@ -225,9 +266,16 @@ pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> Outcome {
 }
 
 #[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
 pub fn apply(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcome {
-    let asked = asked(firewall, name, change);
-    send(firewall, asked)
+    let configured = reading(firewall);
+    match asked_of(&configured, request(), name, &change) {
+        Ok(asked) => send(firewall, asked),
+        Err(refusal) => unsent(name, refusal),
+    }
 }
 
 #[track_caller]
@@ -492,11 +540,13 @@ fn stale(firewall: &mut impl Firewall) {
         Answer::Unknown,
         "a refusal is no change"
     );
-    let again = ApplyRequest {
-        expect: reading(firewall).fingerprint,
+    let unseen = ApplyRequest {
+        expect: reading(firewall).digest_of_rules(),
         ..old
     };
-    assert_eq!(send(firewall, again).result, Ending::Done);
+    let outcome = send(firewall, unseen);
+    assert_eq!(outcome.result, Ending::Stale, "its records are not there");
+    done(firewall, "s1", caps(Some(20), None));
 }
 
 fn applied_once(firewall: &mut impl Firewall) {

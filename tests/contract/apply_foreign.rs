@@ -5,7 +5,9 @@ use kmsctl::domain::change::{Change, Element, Ending, Outcome, Placed, Records};
 use kmsctl::firewall::agent::{self, ApplyRequest, ReadRequest, Request};
 
 use super::agent::{nonce, request};
-use super::apply::{CAPS, Firewall, apply, asked, back, build, done, open_with, reading, send};
+use super::apply::{
+    CAPS, Firewall, apply, asked, asked_of, back, build, done, open_with, reading, send,
+};
 
 fn texts(pairs: &[(&str, &str)]) -> Element {
     Element::of_texts(pairs.iter().copied())
@@ -183,10 +185,8 @@ pub fn another_services_way_back(firewall: &mut impl Firewall) {
         *alias = true;
     }
     let other = ApplyRequest {
-        service,
-        expect: read.fingerprint,
         revert_at: deadline,
-        ..asked(firewall, "o2", change)
+        ..asked_of(&read, service, "o2", &change).expect("an edit")
     };
     let outcome = send(firewall, other);
     assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");

@@ -2,11 +2,11 @@
 //! agent under real PHP and the simulator keep.
 
 use kmsctl::domain::change::{Change, Deleted, Element, Ending, Records};
-use kmsctl::firewall::agent::{self, ApplyRequest, ReadRequest, Request};
+use kmsctl::firewall::agent::{self, ReadRequest, Request};
 
 use super::agent::{nonce, request};
 use super::apply::{
-    CAPS, Firewall, apply, asked, back, done, exposure, id, open_with, reading, send,
+    CAPS, Firewall, apply, asked_of, back, done, exposure, id, open_with, reading, send, unsent,
 };
 
 /// Another service on the same port of the same interface.
@@ -25,15 +25,17 @@ fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Delete
 }
 
 /// Sends a change of the other service.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
 fn theirs(firewall: &mut impl Firewall, name: &str, change: Change) -> (Ending, String) {
     let stdout = firewall.ask(&Request::Read(another()));
     let read = agent::parse(&stdout, &nonce(), &another()).expect("a reading");
-    let change = ApplyRequest {
-        service: another(),
-        expect: read.fingerprint,
-        ..asked(firewall, name, change)
+    let outcome = match asked_of(&read, another(), name, &change) {
+        Ok(asked) => send(firewall, asked),
+        Err(refusal) => unsent(name, refusal),
     };
-    let outcome = send(firewall, change);
     (outcome.result, outcome.message)
 }
 

@@ -178,8 +178,8 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Says whether rules that are not in the configuration would be the service's pair there: as the agent says it of saved
-/// records (`kmsctl_are_ours` of its `records.php`). The filter rule of the service's forward goes wherever it goes.
+/// Says whether rules that are not in the configuration would be the service's pair there: as the edit says it of saved
+/// records. The filter rule of the service's forward goes wherever it goes.
 pub fn is_pair_of(nat: Option<&NatRule>, filter: Option<&FilterRule>, service: &Service) -> bool {
     let link = |id: Option<&String>| id.filter(|id| !matches!(id.as_str(), "" | "pass")).cloned();
     let joined = nat.and_then(|rule| link(rule.association.as_ref()));

@@ -5,8 +5,12 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::domain::change::Element;
+use super::edit::are_of_service;
+use super::managed::ManagedPair;
+use super::separators::separators_of;
+use crate::domain::change::{Deleted, Element};
 use crate::domain::configured::{
     Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
 };
@@ -76,6 +80,26 @@ impl Sections {
             Some(Element::List(records)) => records,
             _ => &[],
         }
+    }
+
+    /// Gives a list such as `nat/rule` to `edit`; the list is made if it is not there.
+    pub fn edit_list<T>(
+        &mut self,
+        section: &str,
+        tag: &str,
+        edit: impl FnOnce(&mut Vec<Element>) -> T,
+    ) -> T {
+        let mut records = self.list(section, tag).to_vec();
+        let result = edit(&mut records);
+        self.set_child(section, tag, Element::List(records));
+        result
+    }
+
+    /// Sets a child of a section.
+    pub fn set_child(&mut self, section: &str, tag: &str, child: Element) {
+        let mut holder = self.section(section).clone();
+        holder.set(tag, child);
+        self.0.set(section, holder);
     }
 }
 
@@ -196,7 +220,62 @@ impl Configured {
             .map(cron_item)
             .collect();
         self.filter_disabled = sections.section("system").has("disablefilter");
+        self.fingerprint = self.fingerprint_of_pair(request);
+        self.deleted = self.last_deletion(request);
         self
+    }
+}
+
+impl Configured {
+    /// Returns the fingerprint of the service's records, the alias and the separators: what a plan names.
+    fn fingerprint_of_pair(&self, request: &ReadRequest) -> String {
+        let pair = ManagedPair::find(self, request);
+        let records = |section, tag, places: &[u32]| {
+            let list = self.sections.list(section, tag);
+            let record = |place: &u32| list.get(usize::try_from(*place).ok()?).cloned();
+            Element::List(places.iter().filter_map(record).collect())
+        };
+        let forwards: Vec<u32> = pair.forwards.iter().map(|rule| rule.index).collect();
+        let passes: Vec<u32> = pair.passes.iter().map(|rule| rule.index).collect();
+        let named = |alias: &&Element| alias.text("name") == Some(request.alias.as_str());
+        let alias = self.sections.list("aliases", "alias").iter().find(named);
+        let whole = Element::Map(vec![
+            (
+                "alias".to_owned(),
+                Element::List(alias.cloned().into_iter().collect()),
+            ),
+            ("filter".to_owned(), records("filter", "rule", &passes)),
+            ("nat".to_owned(), records("nat", "rule", &forwards)),
+            (
+                "separators".to_owned(),
+                Element::Map(vec![
+                    ("filter".to_owned(), separators_of(&self.sections, "filter")),
+                    ("nat".to_owned(), separators_of(&self.sections, "nat")),
+                ]),
+            ),
+        ]);
+        format!("{:x}", Sha256::digest(whole.canonical()))
+    }
+
+    /// What another alias had is another service's. While a rule of the service is there nothing is to be put back.
+    fn last_deletion(&self, request: &ReadRequest) -> Option<Deleted> {
+        let pair = ManagedPair::find(self, request);
+        let is_gone = pair.forwards.is_empty() && pair.passes.is_empty();
+        let is_ours = |deleted: &&Deleted| are_of_service(&deleted.records, &self.aliases, request);
+        self.deletions
+            .iter()
+            .find(is_ours)
+            .filter(|_| is_gone)
+            .cloned()
+    }
+
+    /// Returns the digest of every rule, the aliases and the separators: what a swap names, so that nothing that it was
+    /// judged by has changed since.
+    pub fn digest_of_rules(&self) -> String {
+        let sections = ["aliases", "filter", "nat"];
+        let named = |name: &str| (name.to_owned(), self.sections.section(name).clone());
+        let whole = Element::Map(sections.map(named).into());
+        format!("{:x}", Sha256::digest(whole.canonical()))
     }
 }
 

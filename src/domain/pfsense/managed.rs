@@ -146,8 +146,7 @@ fn find_foreign<'a>(
         other.index != forward.index && association_of(other.association.as_ref()) == Some(id)
     });
     let aliases = configured.aliases.as_slice();
-    let inside = forward.local_port.as_deref();
-    let for_others = |rule: &&&FilterRule| !could_carry(rule, inside, aliases, service);
+    let for_others = |rule: &&&FilterRule| !could_carry(rule, forward, aliases, service);
     let stranger = linked.iter().find(for_others);
     let rule = stranger.or(linked.first())?;
     let unclear = linked.len() > 1 && (stranger.is_some() || shared_with.is_some());
@@ -159,18 +158,21 @@ fn find_foreign<'a>(
     })
 }
 
-/// Says whether a rule that is joined to the service's forward can be its filter rule, as it is or once it is repaired.
+/// Says whether a rule that is joined to the service's forward can be its filter rule, as it is or once it is repaired: it
+/// leads to the service, to where the forward leads, or to its port.
 fn could_carry(
     rule: &FilterRule,
-    inside: Option<&str>,
+    forward: &NatRule,
     aliases: &[Alias],
     service: &ReadRequest,
 ) -> bool {
-    let port = rule.destination.port.as_deref();
-    let same_port = port.unwrap_or_default().trim() == inside.unwrap_or_default().trim();
-    !rule.floating
-        && rule.interface.as_deref() == Some(service.interface.as_str())
-        && (same_port || port_field_covers(aliases, port, service.port, 0))
+    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().trim().to_owned();
+    let (port, address) = (&rule.destination.port, &rule.destination.address);
+    let leads_there = service.is_named_by(address.as_deref())
+        || (!text(address).is_empty() && text(address) == text(&forward.target))
+        || text(port) == text(&forward.local_port)
+        || port_field_covers(aliases, port.as_deref(), service.port, 0);
+    !rule.floating && rule.interface.as_deref() == Some(service.interface.as_str()) && leads_there
 }
 
 fn is_tcp(protocol: Option<&String>) -> bool {

@@ -1,5 +1,5 @@
 //! Plans that make the exposure what kmsctl's configuration says, from whatever is there: only what differs is named,
-//! and only that is changed. The differences are those of the agent's `build.php`, field by field. Who may connect is
+//! and only that is changed. The differences are those of `pfsense::edit`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
 use super::armed::idle;
@@ -37,7 +37,7 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
     Ok(opening(draft, nat, filter, exposure.state, of_caps(caps)).into())
 }
 
-/// Finds the rules that the agent would correct: `kmsctl_pair` of its `records.php`.
+/// Finds the rules that the edit would correct.
 fn rules<'a>(
     present: &Present<'a>,
     pair: &Pair<'a>,
@@ -275,7 +275,7 @@ fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Diffe
     }
 }
 
-/// Names what changes so that the two rules are joined: `kmsctl_association` of the agent's `build.php`.
+/// Names what changes so that the two rules are joined, as `pfsense::edit` joins them.
 fn link_differences(
     nat: Option<&NatRule>,
     filter: Option<&FilterRule>,

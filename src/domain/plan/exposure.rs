@@ -13,6 +13,8 @@ use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::leftovers::lock_is_held;
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 
 /// What was read, for plans about the configuration.
@@ -59,12 +61,12 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
         return Err(held(armed, "Two ways back would cross each other."));
     }
     filtering(configured)?;
-    clear_pair(present)
+    clear_pair(present, false)
 }
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
 /// what waits in the GUI and what is armed keep nobody from closing.
-fn ready_to_close<'a>(present: &Present<'a>) -> Result<Pair<'a>, Refusal> {
+fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<Pair<'a>, Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first()
         && lock_is_held(&configured.leftovers)
@@ -74,7 +76,7 @@ fn ready_to_close<'a>(present: &Present<'a>) -> Result<Pair<'a>, Refusal> {
     filtering(configured).map_err(|refusal| {
         refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
     })?;
-    clear_pair(present)
+    clear_pair(present, !delete)
 }
 
 fn unfinished(running: &Running) -> Refusal {
@@ -98,12 +100,19 @@ fn filtering(configured: &Configured) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn clear_pair<'a>(present: &Present<'a>) -> Result<Pair<'a>, Refusal> {
+/// Finds the pair where it is clear which rules are meant. To close is to disable the forward, whatever its filter rules
+/// are.
+fn clear_pair<'a>(present: &Present<'a>, closes: bool) -> Result<Pair<'a>, Refusal> {
     let pair = Pair::find(present.configured, present.service);
-    let doubt = pair
-        .findings
-        .iter()
-        .find(|finding| AMBIGUOUS.contains(&finding.code));
+    let managed = ManagedPair::find(present.configured, &ReadRequest::from(present.service));
+    if let (Some(foreign), false) = (&managed.foreign, closes) {
+        let message = format!("Nothing but closing is possible: {}.", foreign.clause());
+        return Err(Refusal::new(RefusalKind::Conflict, message)
+            .hint("Give each of them a rule of its own in the GUI; `kmsctl expose revoke` disables the port forward alone."));
+    }
+    let doubt = pair.findings.iter().find(|finding| {
+        AMBIGUOUS.contains(&finding.code) && (!closes || finding.code == "duplicate-nat")
+    });
     if let Some(doubt) = doubt {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -199,7 +208,7 @@ pub fn revoke(
     end_connections: bool,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
-    let pair = ready_to_close(present)?;
+    let pair = ready_to_close(present, delete)?;
     let state = present.exposure.state;
     let asked = terms;
     // A way back would lead to what an armed one was to end.

@@ -9,18 +9,17 @@ $kmsctl_making = null;
 $kmsctl_held = null;
 
 function kmsctl_nothing_stored($request) {
-	global $config;
 	$action = $request['action'];
 	return array(
 		'id' => $action['id'],
 		'phase' => 'started',
 		'who' => $action['who'],
-		'kind' => $action['change']['kind'],
-		'what' => kmsctl_words($action['change']),
+		'kind' => kmsctl_is_deletion($action['swap']) ? 'delete' : 'swap',
+		'what' => $action['what'],
 		'since' => time(),
 		'service' => $request['service'],
 		'reason' => $action['reason'],
-		'with_alias' => !empty($action['change']['alias']),
+		'with_alias' => $action['swap']['alias'],
 		'revert_at' => $action['revert_at'],
 		'attempts' => 0,
 		/* When the last attempt was counted. */
@@ -31,8 +30,8 @@ function kmsctl_nothing_stored($request) {
 }
 
 function kmsctl_outcome($request, $result, $message) {
-	$records = kmsctl_records($request['service']);
-	$fingerprint = kmsctl_fingerprint($request['service']);
+	$records = kmsctl_present($request['action']['swap']);
+	$fingerprint = kmsctl_fingerprint($records);
 	return array(
 		'id' => $request['action']['id'],
 		'result' => $result,
@@ -76,13 +75,13 @@ function kmsctl_apply($request) {
 		return $known;
 	}
 	/* An emergency does not depend on what another change still has to do, unless that is to mend config.xml. */
-	$closes = in_array($request['action']['change']['kind'], array('disable', 'delete'), true)
+	$closes = kmsctl_is_closing($request['action']['swap'])
 	    && kmsctl_is_whole(@file_get_contents(kmsctl_config_path()));
 	foreach ($closes ? array() : kmsctl_unfinished() as $other) {
 		kmsctl_run_job($other['id']);
 	}
 	$running = array('id' => $id, 'who' => $request['action']['who'],
-	    'what' => kmsctl_words($request['action']['change']), 'since' => time());
+	    'what' => $request['action']['what'], 'since' => time());
 	$lock = kmsctl_lock($running);
 	/* The armed job of another change looks each minute, for a moment. */
 	for ($try = 0; $closes && $lock === null && $try < 20; $try++) {
@@ -104,7 +103,7 @@ function kmsctl_bad_request($request) {
 	if (!preg_match('#^/[A-Za-z0-9/._+-]+$#D', $request['php'])) {
 		return 'the path of PHP is not a plain one';
 	}
-	$words = $action['who'] . $action['reason'];
+	$words = $action['who'] . $action['reason'] . $action['what'];
 	if (strlen($words) > 1000 || preg_match('/[\x00-\x1f\x7f]/', $words)) {
 		return 'a name and a reason are one line of text, not longer than 1000 bytes';
 	}
@@ -142,8 +141,8 @@ function kmsctl_locked($request, $holder) {
 /* Everything that is refused before a byte is written; [result, sentence] or null. */
 function kmsctl_preflight($request) {
 	global $config;
-	if (kmsctl_fingerprint($request['service']) !== $request['action']['expect']) {
-		return array('stale', 'the rules, the alias or the separators have changed since they were shown');
+	if (kmsctl_digest($request['service']) !== $request['action']['expect']) {
+		return array('stale', 'the rules, the aliases or the separators have changed since they were shown');
 	}
 	$armed = kmsctl_armed_on($request['service']);
 	if ($request['action']['revert_at'] !== null && $armed !== array()) {
@@ -160,10 +159,6 @@ function kmsctl_preflight($request) {
 	}
 	if (kmsctl_interface($request['service']['interface']) === null) {
 		return array('refused', "there is no interface {$request['service']['interface']}");
-	}
-	$unprovable = kmsctl_unprovable($request['service']);
-	if ($unprovable !== null) {
-		return array('refused', $unprovable);
 	}
 	if (kmsctl_is_secondary()) {
 		return array('refused', 'this node is a CARP backup; its rules come from the primary');
@@ -202,14 +197,14 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	if ($refused !== null) {
 		return kmsctl_outcome($request, $refused[0], $refused[1]);
 	}
-	list($edited, $problem) = kmsctl_edited($request['service'], $action['change'], $action['who']);
-	if ($problem !== null) {
-		return kmsctl_outcome($request, 'refused', $problem);
+	$swap = $action['swap'];
+	$edited = kmsctl_swapped($swap['before'], $swap['after'], $swap['alias']);
+	if ($edited === null) {
+		return kmsctl_outcome($request, 'stale', 'a record that was shown is not there, or twice');
 	}
 	/* Where the configuration is so already, and pf is not, the ruleset is loaded: a toggle that was not applied, drift. */
 	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
-	$records = kmsctl_records($request['service']);
-	if ($only_loads && kmsctl_prove($request['service'], $records, $records) === null) {
+	if ($only_loads && kmsctl_prove($request['service'], $swap['before'], $swap['before']) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
 	}
 	$stored = kmsctl_nothing_stored($request);
@@ -224,7 +219,9 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
 	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
-	$stored += kmsctl_intended($request['service'], $edited, $stored['with_alias']);
+	$stored += array('before' => $swap['before'], 'after' => $swap['after'],
+	    'object_before' => kmsctl_object($swap['before'], $swap['alias']),
+	    'object_after' => kmsctl_object($swap['after'], $swap['alias']));
 	$claimed = kmsctl_claim($stored);
 	if ($claimed !== true) {
 		return $claimed === false ? kmsctl_settled($request)
@@ -235,18 +232,6 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	$outcome = kmsctl_make($request, $stored, $edited, $raw);
 	$kmsctl_making = null;
 	return $outcome;
-}
-
-/* The records as the edit makes them, normal, and what they are compared by. */
-function kmsctl_intended($service, $edited, $with_alias) {
-	global $config;
-	$present = $config;
-	$before = kmsctl_records($service);
-	$config = kmsctl_normal($edited);
-	$after = kmsctl_records($service);
-	$config = $present;
-	return array('before' => $before, 'after' => $after, 'object_before' => kmsctl_object($before, $with_alias),
-	    'object_after' => kmsctl_object($after, $with_alias));
 }
 
 /* Copy, arm, write: in this order, so that a crash leaves nothing armed and nothing written, or armed. */
@@ -264,7 +249,7 @@ function kmsctl_make($request, $stored, $edited, $raw) {
 	list($how, $detail) = kmsctl_write($stored, $edited, $raw, kmsctl_description($stored));
 	kmsctl_step($stored, 'write', $how === 'written', $detail);
 	kmsctl_save($stored);
-	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
 	if ($how === 'old' || ($how === 'replaced' && $object === $stored['object_before'])) {
 		return kmsctl_end($stored, 'failed', "{$detail}; the old rules are in force", null);
 	}
@@ -298,7 +283,7 @@ function kmsctl_load_and_prove($stored) {
 		    . ($lost === null ? '' : "; another writer's change was replaced, his version is {$lost}");
 		return kmsctl_end($stored, 'done', $message, $revert_at);
 	}
-	$stays = !empty($stored['only_loads']) || ($loads && kmsctl_closes($stored['after']));
+	$stays = !empty($stored['only_loads']) || ($loads && kmsctl_closes($stored['after'], $stored['before']));
 	if ($problem[0] === 'unread' || $stays) {
 		/* It stays, and so does what takes a temporary one back: only what contradicts it takes it back now, and of a
 		 * closing only a ruleset that does not load. */
@@ -340,13 +325,13 @@ function kmsctl_after_job($id) {
 
 /* Ends the change: first the fact, then what is no longer needed. */
 function kmsctl_end($stored, $result, $message, $revert_at) {
-	$present = kmsctl_records($stored['service']);
+	$present = kmsctl_present($stored);
 	$stored['phase'] = 'ended';
 	$stored['revert_at'] = $revert_at;
 	$stored['outcome']['result'] = $result;
 	$stored['outcome']['message'] = $message;
 	$stored['outcome']['after'] = $present;
-	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($stored['service']);
+	$stored['outcome']['fingerprints'][1] = kmsctl_fingerprint($present);
 	$stored['outcome']['reverts_at'] = $revert_at;
 	if (!kmsctl_save($stored)) {
 		/* On a full disk the job stays armed, and comes to the same end when there is space again. */

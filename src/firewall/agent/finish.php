@@ -118,7 +118,7 @@ function kmsctl_notice($stored, $message) {
 /* An apply that was killed. What stands on disk decides: written means that the operator's wish goes on. */
 function kmsctl_resume($stored) {
 	kmsctl_step($stored, 'resume', true, 'the process that made this change was interrupted');
-	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
 	if (!empty($stored['only_loads'])) {
 		kmsctl_load_and_prove($stored);
 	} elseif ($object === $stored['object_before']) {
@@ -168,7 +168,7 @@ function kmsctl_in_force(&$stored, $records, $others, $wrote) {
 
 /* Puts the old records back: because the new ones could not be proven, or because their time is over. */
 function kmsctl_back_out($stored) {
-	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
 	$wrote = false;
 	if ($object === $stored['object_after']) {
 		$problem = kmsctl_write_back($stored);
@@ -224,10 +224,9 @@ function kmsctl_wrote_back($stored) {
 
 function kmsctl_write_back(&$stored) {
 	$raw = kmsctl_load_to_write();
-	$change = array('kind' => 'put-back', 'records' => $stored['before'], 'alias' => $stored['with_alias']);
-	list($edited, $problem) = kmsctl_edited($stored['service'], $change, $stored['who']);
-	if ($problem !== null) {
-		return $problem;
+	$edited = kmsctl_swapped($stored['after'], $stored['before'], $stored['with_alias']);
+	if ($edited === null) {
+		return 'a record that it has made is not there, or twice';
 	}
 	if (!kmsctl_put_file(kmsctl_copy_path($stored['id']), $raw)) {
 		return 'no file can be written: ' . kmsctl_last_error();
@@ -236,7 +235,7 @@ function kmsctl_write_back(&$stored) {
 	list($how, $detail) = kmsctl_write($stored, $edited, $raw, "kmsctl {$stored['id']}: taken back, {$why}");
 	kmsctl_step($stored, 'roll-back', $how === 'written', $detail);
 	kmsctl_save($stored);
-	$object = kmsctl_object(kmsctl_records($stored['service']), $stored['with_alias']);
+	$object = kmsctl_object(kmsctl_present($stored), $stored['with_alias']);
 	return $object === $stored['object_before'] ? null : $detail;
 }
 
@@ -359,12 +358,12 @@ function kmsctl_tell($request) {
 
 /* Takes the id, so that a request which still travels finds it taken. Returns what another has stored meanwhile. */
 function kmsctl_call_off($request) {
-	$action = array('who' => '', 'reason' => null, 'revert_at' => null, 'change' => array('kind' => 'call-off'));
+	$action = array('who' => '', 'reason' => null, 'revert_at' => null, 'what' => 'nothing',
+	    'swap' => array('before' => kmsctl_no_records(), 'after' => kmsctl_no_records(), 'alias' => false));
 	$request['action'] += $action;
 	$stored = kmsctl_nothing_stored($request);
 	$stored['phase'] = 'ended';
 	$stored['settled'] = true;
-	$stored['what'] = 'nothing';
 	$stored['outcome']['result'] = 'refused';
 	$stored['outcome']['message'] = 'it was called off before it arrived';
 	$problem = kmsctl_make_directory();

@@ -181,7 +181,9 @@ function kmsctl_prune() {
 		kmsctl_disarm($stored['id']);
 	}
 	foreach (array_slice($ended, 0, max(0, count($ended) - 50)) as $stored) {
-		@unlink(kmsctl_stored_path($stored['id']));
+		if (!kmsctl_is_needed($stored)) {
+			@unlink(kmsctl_stored_path($stored['id']));
+		}
 	}
 }
 

@@ -34,7 +34,8 @@ function kmsctl_files() {
 
 /* An outcome stays for a week, to be asked about. */
 function kmsctl_is_old($stored) {
-	return $stored['phase'] === 'ended' && $stored['revert_at'] === null && $stored['since'] < time() - 604800;
+	return $stored['phase'] === 'ended' && $stored['revert_at'] === null && $stored['since'] < time() - 604800
+	    && !kmsctl_is_needed($stored);
 }
 
 /* Whether a process may still be writing a half-written file: the one that its name tells, or whoever holds the lock. */

@@ -27,7 +27,7 @@ function kmsctl_do($request) {
 	switch ($request['action']['name']) {
 	case 'read':
 		return kmsctl_read($request['service']);
-	case 'apply':
+	case 'swap':
 		return kmsctl_apply($request);
 	case 'outcome':
 		return kmsctl_tell($request);

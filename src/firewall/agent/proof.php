@@ -116,14 +116,13 @@ function kmsctl_reload() {
 	    : array('against', 'the ruleset that pfSense wrote is not the one it loaded');
 }
 
+function kmsctl_is_out($placed) {
+	return $placed === null || kmsctl_has($placed['record'], 'disabled');
+}
+
 /* Whether records let nobody in by themselves. What closes is never taken back because pf contradicts it. */
-function kmsctl_closes($records) {
-	foreach (array('nat', 'filter') as $section) {
-		if ($records[$section] !== null && !kmsctl_has($records[$section]['record'], 'disabled')) {
-			return false;
-		}
-	}
-	return true;
+function kmsctl_closes($records, $before) {
+	return kmsctl_is_out($records['nat']) && (kmsctl_is_out($records['filter']) || $records['filter'] === $before['filter']);
 }
 
 /* What speaks against pf running these records and not those before, as kmsctl_reload() says it. */
@@ -135,6 +134,10 @@ function kmsctl_prove($service, $records, $before) {
 		if ($why !== null) {
 			return array('unread', "pf's {$what} could not be read: {$why}");
 		}
+	}
+	$service['swapped'] = array();
+	foreach (array($records['filter'], $before['filter']) as $placed) {
+		$service['swapped'][] = $placed === null ? '' : kmsctl_canonical($placed['record']);
 	}
 	$problem = kmsctl_prove_pass($filter, $records, $before, $service);
 	if ($problem === null) {
@@ -216,11 +219,11 @@ function kmsctl_with_tracker($lines, $rule) {
 
 /* Other filter rules of the configuration that bear this rule's tracker, or none as it does. */
 function kmsctl_others_with_tracker($rule, $service) {
-	$pair = kmsctl_pair($service);
 	$tracker = (int) kmsctl_text($rule, 'tracker');
-	return array_filter(kmsctl_list('filter', 'rule'), function ($other, $index) use ($pair, $tracker) {
-		return !in_array($index, $pair['filter'], true) && (int) kmsctl_text($other, 'tracker') === $tracker;
-	}, ARRAY_FILTER_USE_BOTH);
+	return array_filter(kmsctl_list('filter', 'rule'), function ($other) use ($service, $tracker) {
+		return (int) kmsctl_text($other, 'tracker') === $tracker
+		    && !in_array(kmsctl_canonical(kmsctl_normal($other)), $service['swapped'], true);
+	});
 }
 
 /* Whether the tracker alone tells this rule from all others. */
@@ -251,32 +254,13 @@ function kmsctl_lines_of($lines, $rule, $service) {
 	return array_values(preg_grep("/^pass .*\\bon {$device} .*proto tcp .* to {$to} port = {$service['port']} /", $found));
 }
 
-/* Why pf could not be asked about the filter rule, or null: it has no tracker of its own, and another rule of its
- * target and port has none that differs, or it does not name the service as its target. */
-function kmsctl_unprovable($service) {
-	$pair = kmsctl_pair($service);
-	$list = kmsctl_list('filter', 'rule');
-	if (count($pair['filter']) !== 1 || kmsctl_has_own_tracker($list[$pair['filter'][0]], $service)) {
-		return null;
-	}
-	$rule = $list[$pair['filter'][0]];
-	$destination = kmsctl_side($rule, 'destination');
-	$target = (string) $destination['address'];
-	$advice = 'open it in the GUI and save it as a new rule with a tracker of its own';
-	if (!kmsctl_lets_in($rule, $service, $target) || $target === '') {
-		return "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {$advice}";
-	}
-	foreach (kmsctl_others_with_tracker($rule, $service) as $other) {
-		if (!kmsctl_has($other, 'disabled') && kmsctl_lets_in($other, $service, $target)) {
-			return "the filter rule has no tracker of its own, and another rule has its target and port; {$advice}";
-		}
-	}
-	return null;
-}
-
 function kmsctl_prove_pass($lines, $records, $before, $service) {
 	$was = $before['filter'] === null ? null : $before['filter']['record'];
 	$now = $records['filter'] === null ? null : $records['filter']['record'];
+	if ($was === $now && kmsctl_is_out($records['nat']) && $before !== $records) {
+		/* The forward was closed alone: its filter rule belongs to others too. */
+		return null;
+	}
 	$problem = $now === null ? null : kmsctl_prove_rule($lines, $now, $service);
 	if ($problem === null && $was !== null && ($now === null || kmsctl_is_another($was, $now, $service))
 	    && kmsctl_lines_of($lines, $was, $service) !== array()) {

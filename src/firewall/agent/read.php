@@ -40,40 +40,6 @@ function kmsctl_side($rule, $key) {
 	);
 }
 
-/* Whether a port field covers the port: a number, a range a-b or a:b, or an alias of those. */
-function kmsctl_covers($field, $port, $depth = 0) {
-	$field = trim((string) $field);
-	if (preg_match('/^[0-9]+$/', $field)) {
-		return (int) $field === $port;
-	}
-	if (preg_match('/^([0-9]+)[-:]([0-9]+)$/', $field, $range)) {
-		return (int) $range[1] <= $port && $port <= (int) $range[2];
-	}
-	if ($field === '' || $depth > 4) {
-		return false;
-	}
-	foreach (kmsctl_list('aliases', 'alias') as $alias) {
-		if (kmsctl_text($alias, 'name') === $field && kmsctl_text($alias, 'type') === 'port') {
-			foreach (preg_split('/\s+/', (string) kmsctl_text($alias, 'address')) as $member) {
-				if (kmsctl_covers($member, $port, $depth + 1)) {
-					return true;
-				}
-			}
-		}
-	}
-	return false;
-}
-
-/* Whether an address field is the request's alias, or its address in any spelling. */
-function kmsctl_ours($field, $request) {
-	$field = trim((string) $field);
-	if ($field === '' || $field === $request['alias']) {
-		return $field !== '';
-	}
-	$bytes = @inet_pton($field);
-	return $bytes !== false && $bytes === @inet_pton($request['address']);
-}
-
 /* Of each record these fields only; the others may hold what nobody else may see (PPPoE's and CARP's passwords). */
 function kmsctl_fields($record, $keys) {
 	return array_intersect_key($record, array_flip($keys));
@@ -198,11 +164,10 @@ function kmsctl_read($request) {
 		'sections' => kmsctl_sections($request),
 		'dirty' => kmsctl_dirty(),
 		'ha_peer' => (string) kmsctl_text(kmsctl_section('hasync'), 'synchronizetoip') !== '',
-		'fingerprint' => kmsctl_fingerprint($request),
 		'armed' => kmsctl_armed(),
 		'expired' => kmsctl_expired(),
 		'unfinished' => kmsctl_unfinished(),
-		'deleted' => kmsctl_deleted($request),
+		'deletions' => kmsctl_deletions($request),
 		'leftovers' => kmsctl_leftovers(),
 		'missing' => kmsctl_missing(),
 		'history' => kmsctl_history(),

@@ -1,9 +1,7 @@
 <?php
 /*
- * The raw records of the exposure: which they are, what they are worth comparing by. Changes nothing.
- *
- * Which rules are the service's is decided here as src/domain/exposure/pair.rs decides it for the screen: by port,
- * interface, target and association; never by description or position.
+ * Raw records: finding them again, and what they are worth comparing by. Which of them are the service's is decided by
+ * src/domain/pfsense/managed.rs. Changes nothing.
  */
 
 /* A value as it will be after the next write and parse: texts and arrays, nothing else (pfSense's xmlparse.inc drops
@@ -49,113 +47,13 @@ function kmsctl_rest($config) {
 	return hash('sha256', kmsctl_canonical(kmsctl_normal($config)));
 }
 
-function kmsctl_is_linked($rule) {
-	$association = (string) kmsctl_text($rule, 'associated-rule-id');
-	return $association !== '' && $association !== 'pass';
-}
-
-/* Whether a destination is the interface's own address: a virtual address and its port are somebody else's. */
-function kmsctl_is_own_address($destination, $interface) {
-	$present = kmsctl_interface($interface);
-	$own = $present === null ? false : @inet_pton((string) $present['ipaddr']);
-	return !$destination['not'] && ((string) $destination['network'] === "{$interface}ip"
-	    || ($own !== false && @inet_pton((string) $destination['address']) === $own));
-}
-
-/* Port forwards of this port and interface: those to the service, or if there are none, those that lead the
- * interface's own address elsewhere, of which `build` may make one ours. Places in the list. */
-function kmsctl_forwards($service) {
-	$ours = array();
-	$others = array();
-	foreach (kmsctl_list('nat', 'rule') as $index => $rule) {
-		$destination = kmsctl_side($rule, 'destination');
-		if (!kmsctl_forwards_port($rule, $service)) {
-			continue;
-		}
-		if (kmsctl_ours(kmsctl_text($rule, 'target'), $service)) {
-			$ours[] = $index;
-		} elseif (kmsctl_is_own_address($destination, $service['interface'])) {
-			$others[] = $index;
-		}
-	}
-	return $ours === array() ? array('places' => $others, 'ours' => false)
-	    : array('places' => $ours, 'ours' => true);
-}
-
-function kmsctl_forwards_port($rule, $service) {
-	$destination = kmsctl_side($rule, 'destination');
-	return !kmsctl_has($rule, 'nordr') && kmsctl_text($rule, 'interface') === $service['interface']
-	    && kmsctl_is_tcp($rule) && kmsctl_covers($destination['port'], $service['port']);
-}
-
-/* Whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the service's
- * traffic in. What another alias had on the same port is another service's. */
-function kmsctl_are_ours($records, $service) {
-	$nat = $records['nat'] === null ? null : $records['nat']['record'];
-	$filter = $records['filter'] === null ? null : $records['filter']['record'];
-	if ($nat !== null && (!kmsctl_forwards_port($nat, $service)
-	    || !kmsctl_ours(kmsctl_text($nat, 'target'), $service))) {
-		return false;
-	}
-	$joined = $nat !== null && $filter !== null && kmsctl_is_linked($nat)
-	    && kmsctl_text($nat, 'associated-rule-id') === kmsctl_text($filter, 'associated-rule-id');
-	return $filter === null ? $nat !== null : $joined || kmsctl_lets_in($filter, $service);
-}
-
 function kmsctl_is_tcp($rule) {
 	return in_array((string) kmsctl_text($rule, 'protocol'), array('tcp', 'tcp/udp'), true);
 }
 
-/* Whether a filter rule lets the service's traffic in; with a target, also what is forwarded there. */
-function kmsctl_lets_in($rule, $service, $target = null) {
-	$destination = kmsctl_side($rule, 'destination');
-	$type = (string) kmsctl_text($rule, 'type');
-	return ($type === '' || $type === 'pass') && !kmsctl_has($rule, 'floating') && kmsctl_is_tcp($rule)
-	    && kmsctl_text($rule, 'interface') === $service['interface'] && !$destination['not']
-	    && trim((string) $destination['port']) === (string) $service['port']
-	    && (kmsctl_ours($destination['address'], $service) || ($target !== null && $destination['address'] === $target));
-}
-
-/* The filter rules joined to the port forwards, or else those that let the service's traffic in; those to elsewhere
- * may let in what other port forwards bring. Places in the list. */
-function kmsctl_passes($service, $forwards) {
-	$nat = kmsctl_list('nat', 'rule');
-	$joined = array();
-	foreach ($forwards as $index) {
-		if (kmsctl_is_linked($nat[$index])) {
-			$joined[] = kmsctl_text($nat[$index], 'associated-rule-id');
-		}
-	}
-	$linked = array();
-	$matching = array();
-	foreach (kmsctl_list('filter', 'rule') as $index => $rule) {
-		if (in_array(kmsctl_text($rule, 'associated-rule-id'), $joined, true)) {
-			$linked[] = $index;
-		} elseif (kmsctl_lets_in($rule, $service)) {
-			$matching[] = $index;
-		}
-	}
-	return $linked === array() ? $matching : $linked;
-}
-
-function kmsctl_alias_place($name) {
-	foreach (kmsctl_list('aliases', 'alias') as $index => $alias) {
-		if (kmsctl_text($alias, 'name') === $name) {
-			return $index;
-		}
-	}
-	return null;
-}
-
-/* Where everything stands in the configuration that is in memory. */
-function kmsctl_pair($service) {
-	$forwards = kmsctl_forwards($service);
-	return array(
-		'nat' => $forwards['places'],
-		'ours' => $forwards['ours'],
-		'filter' => kmsctl_passes($service, $forwards['places']),
-		'alias' => kmsctl_alias_place($service['alias']),
-	);
+/* Where each kind of record stands. */
+function kmsctl_kinds() {
+	return array('nat' => array('nat', 'rule'), 'filter' => array('filter', 'rule'), 'alias' => array('aliases', 'alias'));
 }
 
 function kmsctl_separators() {
@@ -167,42 +65,73 @@ function kmsctl_separators() {
 	);
 }
 
-function kmsctl_placed($section, $tag, $index) {
-	if ($index === null) {
-		return null;
+/* Places in a list of the records that are this one: pfSense sorts its lists, so an index is a hint only. */
+function kmsctl_places($list, $record) {
+	$wanted = kmsctl_canonical($record);
+	$found = array();
+	foreach ($list as $index => $present) {
+		if (is_array($present) && kmsctl_canonical(kmsctl_normal($present)) === $wanted) {
+			$found[] = $index;
+		}
 	}
-	$list = kmsctl_list($section, $tag);
-	return array('index' => $index, 'record' => kmsctl_normal($list[$index]));
+	return $found;
 }
 
-/* The records as they travel: the first of each kind; more than one are refused before anything is done to them. */
-function kmsctl_records($service) {
-	$pair = kmsctl_pair($service);
-	return array(
-		'nat' => kmsctl_placed('nat', 'rule', $pair['nat'] === array() ? null : $pair['nat'][0]),
-		'filter' => kmsctl_placed('filter', 'rule', $pair['filter'] === array() ? null : $pair['filter'][0]),
-		'alias' => kmsctl_placed('aliases', 'alias', $pair['alias']),
-		'separators' => kmsctl_separators(),
-	);
+/* Whether a record that differs from this one is what another writer has made of it. */
+function kmsctl_is_same_object($kind, $record, $other) {
+	$same = function ($key) use ($record, $other) {
+		$text = (string) kmsctl_text($record, $key);
+		return $text !== '' && $text === (string) kmsctl_text($other, $key);
+	};
+	if ($kind === 'alias') {
+		return $same('name');
+	}
+	if ($kind === 'filter' && $same('tracker')) {
+		return true;
+	}
+	return kmsctl_text($record, 'associated-rule-id') === 'pass' ? $same('target')
+	    && kmsctl_side($record, 'destination') === kmsctl_side($other, 'destination') : $same('associated-rule-id');
 }
 
-function kmsctl_all($section, $tag, $places) {
-	$list = kmsctl_list($section, $tag);
-	$records = array();
-	foreach ($places as $index) {
-		$records[] = kmsctl_normal($list[$index]);
+/* What stands in the place of records that are swapped: those after, those before, or what others have made of them. */
+function kmsctl_present($swap) {
+	$records = array('nat' => null, 'filter' => null, 'alias' => null, 'separators' => kmsctl_separators());
+	foreach (kmsctl_kinds() as $kind => $place) {
+		$list = array_values(kmsctl_list($place[0], $place[1]));
+		$places = array();
+		foreach (array($swap['after'][$kind], $swap['before'][$kind]) as $placed) {
+			$places = $places === array() && $placed !== null ? kmsctl_places($list, $placed['record']) : $places;
+		}
+		foreach ($list as $index => $record) {
+			foreach (array($swap['after'][$kind], $swap['before'][$kind]) as $placed) {
+				if ($places === array() && $placed !== null && kmsctl_is_same_object($kind, $record, $placed['record'])) {
+					$places = array($index);
+				}
+			}
+		}
+		if ($places !== array()) {
+			$records[$kind] = array('index' => $places[0], 'record' => kmsctl_normal($list[$places[0]]));
+		}
 	}
 	return $records;
 }
 
-/* What a plan names: has anything that it shows or relies on changed since? */
-function kmsctl_fingerprint($service) {
-	$pair = kmsctl_pair($service);
-	return hash('sha256', kmsctl_canonical(array(
-		'alias' => kmsctl_all('aliases', 'alias', $pair['alias'] === null ? array() : array($pair['alias'])),
-		'filter' => kmsctl_all('filter', 'rule', $pair['filter']),
-		'nat' => kmsctl_all('nat', 'rule', $pair['nat']),
-		'separators' => kmsctl_separators(),
-	)));
+function kmsctl_no_records() {
+	return array('nat' => null, 'filter' => null, 'alias' => null, 'separators' => array('nat' => '', 'filter' => ''));
+}
+
+/* What names records: their content, wherever they stand. */
+function kmsctl_fingerprint($records) {
+	$of = function ($placed) {
+		return $placed === null ? array() : array($placed['record']);
+	};
+	return hash('sha256', kmsctl_canonical(array('alias' => $of($records['alias']), 'filter' => $of($records['filter']),
+	    'nat' => $of($records['nat']), 'separators' => $records['separators'])));
+}
+
+/* What a swap was judged by: every rule, the aliases and the separators, as they were reported. */
+function kmsctl_digest($service) {
+	return hash('sha256', kmsctl_canonical(kmsctl_rule_sections()
+	    + array('aliases' => array('alias' => kmsctl_alias_records($service['alias'])))));
 }
 ?>

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::change::{Change, ChangeId};
+use crate::domain::change::{ChangeId, Swap};
 use crate::domain::pf::table::TableName;
 pub use crate::domain::pfsense::config::ReadRequest;
 use crate::firewall::script::{Command, Nonce, Word};
@@ -32,8 +32,7 @@ const CHANGING: &str = concat!(
     include_str!("records.php"),
     include_str!("store.php"),
     include_str!("leftovers.php"),
-    include_str!("change.php"),
-    include_str!("build.php"),
+    include_str!("swap.php"),
     include_str!("job.php"),
     include_str!("proof.php"),
     include_str!("write.php"),
@@ -60,10 +59,14 @@ pub struct ApplyRequest {
     pub who: String,
     /// Why, in the operator's words; stands there too.
     pub reason: Option<String>,
-    /// Fingerprint of the records which the operator was shown.
+    /// Digest of the rules that the change was judged by: [`Configured::digest_of_rules`].
+    ///
+    /// [`Configured::digest_of_rules`]: crate::domain::configured::Configured::digest_of_rules
     pub expect: String,
-    /// The change.
-    pub change: Change,
+    /// What it does, for people.
+    pub what: String,
+    /// The records before and after.
+    pub swap: Swap,
     /// Go on although changes saved in the GUI wait to be applied: the reload applies them.
     pub with_pending: bool,
     /// Epoch seconds, by the firewall's clock, at which the firewall takes the change back by itself.
@@ -143,12 +146,13 @@ struct Searched {
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 enum Action {
     Read,
-    Apply {
+    Swap {
         id: ChangeId,
         who: String,
         reason: Option<String>,
         expect: String,
-        change: Change,
+        what: String,
+        swap: Box<Swap>,
         with_pending: bool,
         revert_at: Option<i64>,
     },
@@ -180,12 +184,13 @@ impl Request {
     fn action(&self) -> Action {
         match self {
             Self::Read(_) => Action::Read,
-            Self::Apply(request) => Action::Apply {
+            Self::Apply(request) => Action::Swap {
                 id: request.id.clone(),
                 who: request.who.clone(),
                 reason: request.reason.clone(),
                 expect: request.expect.clone(),
-                change: request.change.clone(),
+                what: request.what.clone(),
+                swap: Box::new(request.swap.clone()),
                 with_pending: request.with_pending,
                 revert_at: request.revert_at,
             },
@@ -257,12 +262,13 @@ impl Request {
 fn of_action(action: Action, service: ReadRequest) -> Request {
     match action {
         Action::Read => Request::Read(service),
-        Action::Apply {
+        Action::Swap {
             id,
             who,
             reason,
             expect,
-            change,
+            what,
+            swap,
             with_pending,
             revert_at,
         } => Request::Apply(Box::new(ApplyRequest {
@@ -271,7 +277,8 @@ fn of_action(action: Action, service: ReadRequest) -> Request {
             who,
             reason,
             expect,
-            change,
+            what,
+            swap: *swap,
             with_pending,
             revert_at,
         })),
@@ -308,8 +315,7 @@ fn read_nonce(text: &str) -> Option<Nonce> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::change::Records;
-    use crate::domain::pf::rule::Rate;
+    use crate::domain::change::{Element, Placed};
 
     fn service() -> ReadRequest {
         ReadRequest {
@@ -321,42 +327,32 @@ mod tests {
         }
     }
 
-    fn apply(change: Change) -> Request {
+    fn apply(swap: Swap) -> Request {
         Request::Apply(Box::new(ApplyRequest {
             service: service(),
             id: ChangeId::new("20261122-1").unwrap(),
             who: "viktor@laptop".into(),
             reason: Some("'); system('id'); ('".into()),
             expect: "ab".into(),
-            change,
+            what: "exposure disabled".into(),
+            swap,
             with_pending: false,
             revert_at: Some(1_795_350_619),
         }))
     }
 
+    fn hostile_swap() -> Swap {
+        let record = Element::of_texts([("descr", "'); system('id'); ('")]);
+        let mut swap = Swap::default();
+        swap.after.nat = Some(Placed { index: 1, record });
+        swap
+    }
+
     fn requests() -> Vec<Request> {
         let id = ChangeId::new("20261122-1").unwrap();
-        let rate = Some(Rate {
-            connections: 10,
-            seconds: 60,
-        });
         vec![
             Request::Read(service()),
-            apply(Change::Caps {
-                max_src_conn: Some(50),
-                rate,
-            }),
-            apply(Change::Disable),
-            apply(Change::PutBack {
-                records: Box::new(Records::default()),
-                alias: true,
-            }),
-            apply(Change::Build {
-                description: "KMS — public".into(),
-                max_src_conn: None,
-                rate: None,
-                alias: false,
-            }),
+            apply(hostile_swap()),
             Request::Outcome(OutcomeRequest {
                 service: service(),
                 id: id.clone(),
@@ -418,7 +414,7 @@ mod tests {
             alias: "'); system('id'); ('".into(),
             ..service()
         };
-        for request in [Request::Read(hostile), apply(Change::Enable)] {
+        for request in [Request::Read(hostile), apply(hostile_swap())] {
             let input = input(&request);
             assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);
             assert_eq!(Request::decode(&input), Some((request, nonce())));

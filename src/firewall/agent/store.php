@@ -103,22 +103,36 @@ function kmsctl_armed_on($service) {
 	}));
 }
 
-/* What the last deletion of the service's rules took away; null while one of them is there. Whether it was proven does
- * not matter where they are gone. */
-function kmsctl_deleted($service) {
-	$pair = kmsctl_pair($service);
-	if ($pair['nat'] !== array() || $pair['filter'] !== array()) {
-		return null;
-	}
+function kmsctl_is_deletion_in_force($stored) {
+	return isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
+	    && in_array($stored['outcome']['result'], array('done', 'unproven'), true);
+}
+
+/* What deletions of these rules took away, newest first; the client knows which of them is the service's. Whether one was
+ * proven does not matter where the rules are gone. */
+function kmsctl_deletions($service) {
+	$found = array();
 	foreach (array_reverse(kmsctl_all_stored()) as $stored) {
-		if (isset($stored['kind']) && $stored['kind'] === 'delete' && $stored['phase'] === 'ended'
-		    && in_array($stored['outcome']['result'], array('done', 'unproven'), true)
-		    && kmsctl_are_ours($stored['before'], $service)) {
-			return array('id' => $stored['id'], 'who' => $stored['who'], 'since' => $stored['since'],
+		if (kmsctl_is_deletion_in_force($stored) && kmsctl_is_about($stored, $service) && count($found) < 5) {
+			$found[] = array('id' => $stored['id'], 'who' => $stored['who'], 'since' => $stored['since'],
 			    'records' => $stored['before']);
 		}
 	}
-	return null;
+	return $found;
+}
+
+/* The only place that has what a deletion took away: kept, whatever its age, until a later change of the rules is in force. */
+function kmsctl_is_needed($stored) {
+	if (!kmsctl_is_deletion_in_force($stored)) {
+		return false;
+	}
+	foreach (kmsctl_all_stored() as $other) {
+		if ($other['service']['alias'] === $stored['service']['alias'] && kmsctl_is_about($other, $stored['service'])
+		    && $other['since'] > $stored['since'] && $other['outcome']['result'] === 'done') {
+			return false;
+		}
+	}
+	return true;
 }
 
 /* Changes whose armed job has something left to do. Without a job nothing has been written yet. */

@@ -2,14 +2,12 @@
 //! Nothing here can be interrupted, so what the real agent does about that has no counterpart; the scenarios
 //! say what goes wrong.
 
-use super::edit::{Context, Refusal, edited};
 use super::ledger::Stored;
-use super::pair::Pair;
-use super::words;
+use super::swap::{present, swapped};
 use crate::domain::change::{
-    Change, ChangeId, Ending, Outcome, Placed, Records, Reverted, Running, Step,
+    ChangeId, Ending, Outcome, Placed, Records, Reverted, Running, Step, Swap,
 };
-use crate::firewall::agent::{ApplyRequest, ReadRequest};
+use crate::firewall::agent::ApplyRequest;
 use crate::simulator::configuration::{Configuration, generate};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::{Cut, World};
@@ -30,7 +28,6 @@ enum Load {
 struct Course<'a> {
     request: &'a ApplyRequest,
     before: Records,
-    fingerprint: String,
     steps: Vec<Step>,
     lost_update: Option<String>,
 }
@@ -57,30 +54,26 @@ pub fn apply(world: &mut World, request: &ApplyRequest) -> Outcome {
 }
 
 fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
-    let pair = Pair::find(&world.configuration, &request.service);
     let course = Course {
         request,
-        before: pair.records(&world.configuration),
-        fingerprint: pair.fingerprint(&world.configuration),
+        before: present(&world.configuration, &request.swap),
         steps: Vec::new(),
         lost_update: None,
     };
-    if let Some((result, why)) = obstacle(world, request, &course.fingerprint) {
+    if let Some((result, why)) = obstacle(world, request) {
         let mut outcome = course.end(result, &why);
         outcome.holder = holder(world).filter(|_| result == Ending::Locked);
         return outcome;
     }
-    let context = Context {
-        service: &request.service,
-        who: &request.who,
-        now: world.now.div_euclid(1000),
-    };
-    match edited(&world.configuration, &request.change, &context) {
-        Err(Refusal(why)) => course.end(Ending::Refused, &why),
-        Ok(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
+    match swapped(&world.configuration, &request.swap) {
+        None => course.end(
+            Ending::Stale,
+            "a record that was shown is not there, or twice",
+        ),
+        Some(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
             course.load(world)
         }
-        Ok(wanted) => course.make(world, wanted),
+        Some(wanted) => course.make(world, wanted),
     }
 }
 
@@ -98,7 +91,7 @@ pub fn holder(world: &World) -> Option<Running> {
 }
 
 /// Returns why a change is refused before anything is written.
-fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<(Ending, String)> {
+fn obstacle(world: &World, request: &ApplyRequest) -> Option<(Ending, String)> {
     let refused = |why: &str| Some((Ending::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
     let reason = request.reason.as_deref().unwrap_or_default();
@@ -127,8 +120,8 @@ fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<
         );
         return Some((Ending::Locked, why));
     }
-    if request.expect != fingerprint {
-        let why = "the rules, the alias or the separators have changed since they were shown";
+    if request.expect != world.configuration.read(&request.service).digest_of_rules() {
+        let why = "the rules, the aliases or the separators have changed since they were shown";
         return Some((Ending::Stale, why.to_owned()));
     }
     let armed = world.ledger.armed_on(&request.service);
@@ -151,10 +144,6 @@ fn obstacle(world: &World, request: &ApplyRequest, fingerprint: &str) -> Option<
     if !world.configuration.section("interfaces").has(interface) {
         return refused(&format!("there is no interface {interface}"));
     }
-    let pair = Pair::find(&world.configuration, &request.service);
-    if let Some(why) = pair.unprovable(&world.configuration, &request.service) {
-        return refused(&why);
-    }
     if world.scenario == Scenario::DiskFull {
         return refused("less than ten times the configuration is free on its disk: 20480 bytes");
     }
@@ -176,9 +165,9 @@ impl Course<'_> {
             id: self.request.id.clone(),
             result,
             message: message.to_owned(),
+            fingerprints: (self.before.fingerprint(), self.before.fingerprint()),
             after: self.before.clone(),
             before: self.before,
-            fingerprints: (self.fingerprint.clone(), self.fingerprint),
             steps: self.steps,
             reverts_at: None,
             lost_update: self.lost_update,
@@ -265,7 +254,7 @@ impl Course<'_> {
             self.lost_update = Some(format!("/conf/kmsctl/lost-{id}-{time}.xml"));
         }
         world.configuration.replace(wanted);
-        let description = words::description(self.request);
+        let description = described(self.request);
         let username = format!("kmsctl ({})", self.request.who);
         let revision = world.configuration.revise(now, &description, &username);
         self.step("write", true, format!("revision {revision}"));
@@ -299,10 +288,9 @@ impl Course<'_> {
 
     fn keep(self, world: &mut World, result: Ending, message: &str) -> Outcome {
         let request = self.request;
-        let pair = Pair::find(&world.configuration, &request.service);
         let mut outcome = self.end(result, message);
-        outcome.after = pair.records(&world.configuration);
-        outcome.fingerprints.1 = pair.fingerprint(&world.configuration);
+        outcome.after = present(&world.configuration, &request.swap);
+        outcome.fingerprints.1 = outcome.after.fingerprint();
         let changed = outcome.before != outcome.after;
         outcome.reverts_at = request
             .revert_at
@@ -313,6 +301,15 @@ impl Course<'_> {
             .keep(Stored::new(outcome.clone(), request, now));
         outcome
     }
+}
+
+/// Returns what stands in pfSense's configuration history.
+fn described(request: &ApplyRequest) -> String {
+    let reason = request.reason.as_deref();
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(": {reason}"));
+    let (id, what) = (&request.id, &request.what);
+    format!("kmsctl {id}: {what}{}", reason.unwrap_or_default())
 }
 
 /// Loads what the configuration says, or says why pf goes on with the rules it has.
@@ -338,13 +335,7 @@ pub fn revert(world: &mut World, id: &ChangeId) {
     let Some(stored) = world.ledger.get(id).cloned() else {
         return;
     };
-    let (result, message) = match stored.service() {
-        Some(service) => take_back(world, &stored, &service),
-        None => (
-            Ending::Unproven,
-            "its record on the firewall is damaged".to_owned(),
-        ),
-    };
+    let (result, message) = take_back(world, &stored);
     let at = world.now.div_euclid(1000);
     let reverted = Reverted {
         at,
@@ -354,9 +345,9 @@ pub fn revert(world: &mut World, id: &ChangeId) {
     world.ledger.end_way_back(id, reverted);
 }
 
-fn take_back(world: &mut World, stored: &Stored, service: &ReadRequest) -> (Ending, String) {
+fn take_back(world: &mut World, stored: &Stored) -> (Ending, String) {
     let outcome = &stored.outcome;
-    let present = Pair::find(&world.configuration, service).records(&world.configuration);
+    let present = present(&world.configuration, &stored.swap());
     let is = |records: &Records| {
         object(records, stored.with_alias) == object(&present, stored.with_alias)
     };
@@ -369,18 +360,15 @@ fn take_back(world: &mut World, stored: &Stored, service: &ReadRequest) -> (Endi
             (Ending::Stale, alone.to_owned())
         };
     }
-    let change = Change::PutBack {
-        records: Box::new(outcome.before.clone()),
-        alias: stored.with_alias,
+    let made = stored.swap();
+    let back = Swap {
+        before: made.after,
+        after: made.before,
+        alias: made.alias,
     };
-    let context = Context {
-        service,
-        who: &stored.who,
-        now: world.now.div_euclid(1000),
-    };
-    let wanted = match edited(&world.configuration, &change, &context) {
-        Ok(wanted) => wanted,
-        Err(Refusal(why)) => return (Ending::Unproven, why),
+    let Some(wanted) = swapped(&world.configuration, &back) else {
+        let why = "a record that it has made is not there, or twice";
+        return (Ending::Unproven, why.to_owned());
     };
     world.configuration.replace(wanted);
     let description = format!("kmsctl {}: taken back, its time is over", outcome.id);

@@ -5,13 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::pair::are_ours;
-use super::words;
-use crate::domain::change::{Armed, Change, ChangeId, Deleted, Ending, Expired, Outcome, Reverted};
+use crate::domain::change::{Armed, ChangeId, Deleted, Ending, Expired, Outcome, Reverted, Swap};
 use crate::domain::leftovers::Leftover;
-use crate::domain::pf::table::TableName;
 use crate::firewall::agent::{ApplyRequest, ReadRequest};
-use crate::simulator::configuration::Configuration;
 
 /// How many outcomes stay of which nothing is armed.
 const KEPT: usize = 50;
@@ -64,17 +60,16 @@ impl Stored {
     /// Makes an entry; `now` in epoch seconds.
     pub fn new(outcome: Outcome, request: &ApplyRequest, now: i64) -> Self {
         let service = &request.service;
-        let with_alias = match &request.change {
-            Change::PutBack { alias, .. } | Change::Build { alias, .. } => *alias,
-            Change::Caps { .. } | Change::Disable | Change::Enable | Change::Delete => false,
-        };
+        let swap = &request.swap;
+        let are_there = |nat: bool, filter: bool| nat || filter;
         Self {
             revert_at: outcome.reverts_at,
             outcome,
-            with_alias,
-            deletes: request.change == Change::Delete,
+            with_alias: swap.alias,
+            deletes: are_there(swap.before.nat.is_some(), swap.before.filter.is_some())
+                && !are_there(swap.after.nat.is_some(), swap.after.filter.is_some()),
             who: request.who.clone(),
-            what: words::of(&request.change),
+            what: request.what.clone(),
             since: Some(now),
             service: Searched {
                 alias: service.alias.clone(),
@@ -91,16 +86,13 @@ impl Stored {
         self.service.port == service.port && self.service.interface == service.interface
     }
 
-    /// Returns whose rules it changed.
-    pub fn service(&self) -> Option<ReadRequest> {
-        let service = self.service.clone();
-        Some(ReadRequest {
-            alias: service.alias,
-            address: service.address,
-            port: service.port,
-            interface: service.interface,
-            table: TableName::new(&service.table)?,
-        })
+    /// Returns what it has swapped.
+    pub fn swap(&self) -> Swap {
+        Swap {
+            before: self.outcome.before.clone(),
+            after: self.outcome.after.clone(),
+            alias: self.with_alias,
+        }
     }
 }
 
@@ -197,21 +189,22 @@ impl Ledger {
         expired.collect()
     }
 
-    /// Returns what the last deletion of the service's rules took away: what another alias had is another service's. Whether
-    /// it was proven does not matter where they are gone.
-    pub fn deleted(&self, configuration: &Configuration, service: &ReadRequest) -> Option<Deleted> {
+    /// Returns what deletions of these rules took away, newest first. Whether one was proven does not matter where they are
+    /// gone.
+    pub fn deletions(&self, service: &ReadRequest) -> Vec<Deleted> {
         let deletion = |stored: &&Stored| {
             stored.deletes
                 && matches!(stored.outcome.result, Ending::Done | Ending::Unproven)
-                && are_ours(&stored.outcome.before, configuration, service)
+                && stored.is_about(service)
         };
-        let stored = self.stored.iter().rev().find(deletion)?;
-        Some(Deleted {
+        let found = self.stored.iter().rev().filter(deletion).take(5);
+        let deleted = |stored: &Stored| Deleted {
             id: stored.outcome.id.clone(),
             who: stored.who.clone(),
             since: stored.since,
             records: stored.outcome.before.clone(),
-        })
+        };
+        found.map(deleted).collect()
     }
 
     /// Returns the changes whose armed ways back are about the same rules.

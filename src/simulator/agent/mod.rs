@@ -1,14 +1,10 @@
 //! PHP on the simulated box: it runs kmsctl's agent script and nothing else. The script is recognised to the byte, so
-//! a changed script fails here first. `pair` finds the service's records, `edit` and `build` change them, `apply`
-//! makes a change as the real agent does, `ledger` is what it keeps.
+//! a changed script fails here first. `swap` exchanges records, `apply` makes a change as the real agent does, `ledger` is
+//! what it keeps.
 
 mod apply;
-mod build;
-mod edit;
 pub mod ledger;
-mod pair;
-mod separators;
-mod words;
+mod swap;
 
 use super::pfctl::Output;
 use super::scenario::Scenario;
@@ -20,7 +16,6 @@ use crate::firewall::agent::{
     CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request, encode_reply,
 };
 pub use apply::{apply, revert};
-use pair::Pair;
 
 /// Runs `php` with these arguments and this script on its standard input.
 pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
@@ -54,19 +49,15 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
 
 /// Answers what the configuration says.
 pub fn read(world: &World, request: &ReadRequest) -> Configured {
-    let pair = Pair::find(&world.configuration, request);
-    let is_gone = pair.nat.is_empty() && pair.filter.is_empty();
-    Configured {
-        deleted: is_gone
-            .then(|| world.ledger.deleted(&world.configuration, request))
-            .flatten(),
-        fingerprint: pair.fingerprint(&world.configuration),
+    let answer = Configured {
+        deletions: world.ledger.deletions(request),
         armed: world.ledger.armed(),
         expired: world.ledger.expired(),
         unfinished: apply::holder(world).into_iter().collect(),
         leftovers: leftovers(world),
         ..world.configuration.read(request)
-    }
+    };
+    answer.shaped_for(request)
 }
 
 /// Answers what became of a change.

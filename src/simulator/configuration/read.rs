@@ -1,12 +1,10 @@
 //! What the agent's `read` reports of the configuration: the same sections, records and fields as `read.php` picks. The
 //! contract suite holds both to it.
 
-use std::net::IpAddr;
-
 use super::Configuration;
 use crate::domain::change::Element;
-use crate::domain::configured::{Alias, Configured, Revision, System};
-use crate::domain::pfsense::config::{Sections, port_field_covers};
+use crate::domain::configured::{Configured, Revision, System};
+use crate::domain::pfsense::config::Sections;
 use crate::firewall::agent::ReadRequest;
 
 /// How many entries of the configuration history are told.
@@ -71,16 +69,6 @@ impl Configuration {
         let present = std::iter::once(self.section("revision"));
         let all = present.chain(&self.history).take(HISTORY);
         all.map(revision_of).collect()
-    }
-
-    /// Says whether a port field covers the port: a number, a range, or an alias of those.
-    pub fn covers(&self, field: Option<&str>, port: u16) -> bool {
-        let aliases: Vec<Alias> = self
-            .list("aliases", "alias")
-            .iter()
-            .map(Alias::of_record)
-            .collect();
-        port_field_covers(&aliases, field, port, 0)
     }
 }
 
@@ -162,12 +150,6 @@ fn names_table(item: &Element, request: &ReadRequest) -> bool {
     command
         .split_whitespace()
         .any(|word| word == request.table.as_str())
-}
-
-/// Says whether a field names the service: its alias, or its address in any spelling.
-pub fn ours(field: Option<&str>, request: &ReadRequest) -> bool {
-    let field = field.unwrap_or_default().trim();
-    field == request.alias || field.parse::<IpAddr>() == Ok(request.address)
 }
 
 /// Returns a text of a rule's `source` or `destination`.

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{NOW, request};
-use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome};
+use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome, Records};
 use crate::domain::configured::Configured;
 use crate::domain::pf::rule::Rate;
+use crate::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
 use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
 use crate::simulator::agent::{apply, outcome, read};
 use crate::simulator::configuration::Configuration;
@@ -31,22 +32,56 @@ pub fn id(text: &str) -> ChangeId {
 }
 
 /// A change planned on what is there now.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
 pub fn planned(world: &World, name: &str, change: Change) -> ApplyRequest {
-    ApplyRequest {
+    asked(world, name, &change).unwrap()
+}
+
+fn asked(world: &World, name: &str, change: &Change) -> Result<ApplyRequest, EditRefusal> {
+    let configured = told(world);
+    let ids = EditIds {
+        who: "viktor@laptop",
+        now: NOW.div_euclid(1000),
+        association: "nat_65f0c0de1a2b3.12345678",
+    };
+    Ok(ApplyRequest {
         service: request(),
         id: id(name),
         who: "viktor@laptop".to_owned(),
         reason: Some("night".to_owned()),
-        expect: read(world, &request()).fingerprint,
-        change,
+        expect: configured.digest_of_rules(),
+        what: change.words(),
+        swap: make_swap(&configured, change, &request(), &ids)?,
         with_pending: false,
         revert_at: None,
-    }
+    })
 }
 
+/// Makes a change; one that cannot be made of what is there is not even sent.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
 pub fn make(world: &mut World, name: &str, change: Change) -> Outcome {
-    let request = planned(world, name, change);
-    apply(world, &request)
+    match asked(world, name, &change) {
+        Ok(request) => apply(world, &request),
+        Err(refusal) => Outcome {
+            id: id(name),
+            result: Ending::Refused,
+            message: refusal.clause,
+            before: Records::default(),
+            after: Records::default(),
+            fingerprints: (String::new(), String::new()),
+            steps: Vec::new(),
+            reverts_at: None,
+            lost_update: None,
+            holder: None,
+            reverted: None,
+        },
+    }
 }
 
 pub fn caps(connections: u32, rate: (u32, u32)) -> Change {

@@ -63,7 +63,13 @@ fn a_plan_of_something_else_is_stale() {
         Ending::Done
     );
     assert_eq!(apply(&mut world, &late).result, Ending::Stale);
-    late.expect = told(&world).fingerprint;
+    late.expect = told(&world).digest_of_rules();
+    assert_eq!(
+        apply(&mut world, &late).result,
+        Ending::Stale,
+        "its records are not there"
+    );
+    late = planned(&world, "c2", Change::Disable);
     assert_eq!(
         apply(&mut world, &late).result,
         Ending::Done,

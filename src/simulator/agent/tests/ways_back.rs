@@ -4,8 +4,6 @@ use super::changes::{caps, id, planned, world};
 use super::{NOW, request};
 use crate::domain::change::{Change, Element, Ending, Kept};
 use crate::firewall::agent::KeepRequest;
-use crate::simulator::agent::edit::edit_rule;
-use crate::simulator::agent::pair::Pair;
 use crate::simulator::agent::{apply, keep, read};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
@@ -136,9 +134,8 @@ fn in_steps_or_at_once_is_the_same() {
 fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
-    let places = Pair::find(&world.configuration, &request()).filter;
-    let somebody = |rule: &mut Element| rule.set("max-src-conn", "20");
-    edit_rule(&mut world.configuration, "filter", &places, somebody);
+    let somebody = |rules: &mut Vec<Element>| rules[3].set("max-src-conn", "20");
+    world.configuration.edit("filter", "rule", somebody);
     world.advance(NOW + 700_000);
     assert_eq!(ended(&world, "c1").0, Ending::Stale);
     assert_eq!(max_src_conn(&world), "20");

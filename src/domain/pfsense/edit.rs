@@ -1,0 +1,538 @@
+//! What each [`Change`] does to the raw records: the only place that knows how an edit looks. Pure: who, when and the name of
+//! a new association are handed in. The firewall only compares and swaps what comes out; it is byte for byte what
+//! pfSense's own pages make (the recorded results of its PHP are the test). Building is in `build`.
+
+mod build;
+mod put_back;
+
+pub use put_back::are_of_service;
+
+use super::config::{ReadRequest, Sections, port_field_covers, port_field_is};
+use super::managed::{ManagedPair, passes_port_of_service};
+use super::separators::{remove_rule, separators_of};
+use crate::domain::change::{Change, Element, Placed, Records, Separators, Swap};
+use crate::domain::configured::{Configured, FilterRule, NatRule};
+use crate::domain::pf::rule::Rate;
+
+/// The longest rate period the rule editor takes, in seconds.
+const LONGEST_PERIOD: u32 = 255;
+/// pf keeps the rate times 1000 in 32 bits.
+const MOST_CONNECTIONS: u32 = 4_294_966;
+
+/// Who changes what and when, and what new records are called.
+#[derive(Clone, Copy, Debug)]
+pub struct EditIds<'a> {
+    /// Who, such as `viktor@laptop`.
+    pub who: &'a str,
+    /// Epoch seconds on the firewall's clock; a new filter rule's tracker.
+    pub now: i64,
+    /// The association of a new pair, `nat_…`.
+    pub association: &'a str,
+}
+
+impl EditIds<'_> {
+    /// Returns a `created` or `updated` element.
+    fn stamp(&self) -> Element {
+        let (time, username) = (self.now.to_string(), format!("kmsctl ({})", self.who));
+        Element::of_texts([("time", time.as_str()), ("username", username.as_str())])
+    }
+}
+
+/// Why a change is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCode {
+    /// More than one rule could be meant.
+    Ambiguous,
+    /// The filter rule that is joined to the forward is not the service's alone.
+    SharedRule,
+    /// There is nothing to change.
+    NoRules,
+    /// One of the two rules is missing.
+    HalfMissing,
+    /// The port leads to another target.
+    Elsewhere,
+    /// The forward is for more ports.
+    WiderPort,
+    /// The forward leads to another inside port.
+    OtherInsidePort,
+    /// No filter rule could carry caps, or they have no meaning on it.
+    NoRuleForCaps,
+    /// The GUI would refuse these caps.
+    BadCaps,
+    /// Another rule has the tracker.
+    TrackerTaken,
+    /// Another forward uses the port.
+    PortTaken,
+    /// The records to put back are another service's.
+    NotOfService,
+    /// The alias is missing.
+    NoAlias,
+    /// pf could not be asked about the filter rule.
+    Untellable,
+    /// A floating rule lets the service in before any rule of the interface.
+    FloatingDecides,
+}
+
+/// A refusal: its code, and one clause for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditRefusal {
+    /// The code.
+    pub code: RefusalCode,
+    /// The clause, without a full stop.
+    pub clause: String,
+}
+
+fn refuse<T>(code: RefusalCode, clause: impl Into<String>) -> Result<T, EditRefusal> {
+    Err(EditRefusal {
+        code,
+        clause: clause.into(),
+    })
+}
+
+/// The sections as they become, and where the service's records stand in them.
+struct Draft<'a> {
+    sections: Sections,
+    pair: ManagedPair<'a>,
+    configured: &'a Configured,
+    service: &'a ReadRequest,
+    ids: &'a EditIds<'a>,
+    nat: Option<usize>,
+    filter: Option<usize>,
+    alias: Option<usize>,
+}
+
+/// Returns the records before and after the change.
+pub fn make_swap(
+    configured: &Configured,
+    change: &Change,
+    service: &ReadRequest,
+    ids: &EditIds<'_>,
+) -> Result<Swap, EditRefusal> {
+    edit_sections(configured, change, service, ids).map(|(swap, _)| swap)
+}
+
+/// Returns them, and the sections as they become.
+fn edit_sections(
+    configured: &Configured,
+    change: &Change,
+    service: &ReadRequest,
+    ids: &EditIds<'_>,
+) -> Result<(Swap, Sections), EditRefusal> {
+    let pair = ManagedPair::find(configured, service);
+    let named = |alias: &Element| alias.text("name") == Some(service.alias.as_str());
+    let aliases = configured.sections.list("aliases", "alias");
+    let mut draft = Draft {
+        sections: configured.sections.clone(),
+        nat: pair.forwards.first().map(|rule| place(rule.index)),
+        filter: pair.passes.first().map(|rule| place(rule.index)),
+        alias: aliases.iter().position(named),
+        pair,
+        configured,
+        service,
+        ids,
+    };
+    draft.check_ambiguity(change)?;
+    let before = draft.records();
+    let touches_alias = match change {
+        Change::Caps { max_src_conn, rate } => {
+            draft.set_caps(*max_src_conn, *rate)?;
+            false
+        }
+        Change::Disable => {
+            draft.disable()?;
+            false
+        }
+        Change::Enable => {
+            draft.enable()?;
+            false
+        }
+        Change::Delete => {
+            draft.delete()?;
+            false
+        }
+        Change::PutBack { records, alias } => {
+            draft.put_back(records, *alias)?;
+            *alias
+        }
+        Change::Build {
+            description,
+            max_src_conn,
+            rate,
+            alias,
+        } => {
+            check_caps(*max_src_conn, *rate)?;
+            draft.build(description, (*max_src_conn, *rate), *alias)?;
+            *alias
+        }
+    };
+    let after = draft.records();
+    let swap = Swap {
+        before,
+        after,
+        alias: touches_alias,
+    };
+    Ok((swap, draft.sections))
+}
+
+fn place(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+impl Draft<'_> {
+    fn records(&self) -> Records {
+        let placed = |section, tag, place: Option<usize>| {
+            let record = self.sections.list(section, tag).get(place?)?.clone();
+            let index = u32::try_from(place?).unwrap_or(u32::MAX);
+            Some(Placed { index, record })
+        };
+        Records {
+            nat: placed("nat", "rule", self.nat),
+            filter: placed("filter", "rule", self.filter),
+            alias: placed("aliases", "alias", self.alias),
+            separators: Separators {
+                nat: separators_of(&self.sections, "nat"),
+                filter: separators_of(&self.sections, "filter"),
+            },
+        }
+    }
+
+    fn rule(&self, section: &str, place: Option<usize>) -> Option<&Element> {
+        self.sections.list(section, "rule").get(place?)
+    }
+
+    fn edit_rule<T>(
+        &mut self,
+        section: &str,
+        place: Option<usize>,
+        edit: impl FnOnce(&mut Element) -> T,
+    ) -> Option<T> {
+        let place = place?;
+        self.sections
+            .edit_list(section, "rule", |rules| rules.get_mut(place).map(edit))
+    }
+
+    fn forward(&self) -> Option<&NatRule> {
+        self.pair.forwards.first().copied()
+    }
+
+    fn pass(&self) -> Option<&FilterRule> {
+        self.pair.passes.first().copied()
+    }
+
+    /// Refuses what is not clear, and rules that are not the service's alone. To close is to disable the forward, whatever
+    /// its filter rules are.
+    fn check_ambiguity(&self, change: &Change) -> Result<(), EditRefusal> {
+        let closes = *change == Change::Disable;
+        let puts_back = matches!(change, Change::PutBack { .. });
+        let unclear = |count: usize, what: &str| {
+            let clause = format!("{count} {what} match; it is not clear which is meant");
+            refuse(RefusalCode::Ambiguous, clause)
+        };
+        if self.pair.forwards.len() > 1 {
+            return unclear(self.pair.forwards.len(), "port forwards");
+        }
+        let count = self.pair.passes.len();
+        if count > 1 && (!closes || self.forward().is_none()) {
+            return unclear(count, "filter rules");
+        }
+        if let Some(foreign) = &self.pair.foreign
+            && !closes
+            && !puts_back
+        {
+            return refuse(RefusalCode::SharedRule, foreign.clause());
+        }
+        if count == 1 {
+            self.check_tellable()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a filter rule that pf could not be asked about: it has no tracker of its own, and cannot be told by target
+    /// and port.
+    fn check_tellable(&self) -> Result<(), EditRefusal> {
+        let (Some(own), aliases) = (self.pass(), self.configured.aliases.as_slice()) else {
+            return Ok(());
+        };
+        let number = |rule: &FilterRule| {
+            let digits = rule.tracker.as_deref().unwrap_or_default();
+            digits.parse::<u64>().unwrap_or(0)
+        };
+        let all = self.configured.sections.list("filter", "rule").iter();
+        let others: Vec<FilterRule> = all
+            .enumerate()
+            .map(|(place, rule)| {
+                FilterRule::of_record(u32::try_from(place).unwrap_or(u32::MAX), rule)
+            })
+            .filter(|rule| rule.index != own.index && number(rule) == number(own))
+            .collect();
+        if number(own) != 0 && others.is_empty() {
+            return Ok(());
+        }
+        let advice = "open it in the GUI and save it as a new rule with a tracker of its own";
+        let target = own.destination.address.as_deref().unwrap_or_default();
+        let like_ours = |rule: &FilterRule| {
+            passes_port_of_service(rule, aliases, self.service)
+                && (self
+                    .service
+                    .is_named_by(rule.destination.address.as_deref())
+                    || rule.destination.address.as_deref() == Some(target))
+        };
+        if target.is_empty() || !like_ours(own) {
+            let clause = format!(
+                "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {advice}"
+            );
+            return refuse(RefusalCode::Untellable, clause);
+        }
+        if others
+            .iter()
+            .any(|other| !other.disabled && like_ours(other))
+        {
+            let clause = format!(
+                "the filter rule has no tracker of its own, and another rule has its target and port; {advice}"
+            );
+            return refuse(RefusalCode::Untellable, clause);
+        }
+        Ok(())
+    }
+
+    /// Refuses rules of more than the service: to end one port would end others too.
+    fn check_only_ours(&self) -> Result<(), EditRefusal> {
+        let Some(forward) = self.forward() else {
+            return Ok(());
+        };
+        if !self.pair.is_ours {
+            let target = forward.target.as_deref().unwrap_or_default();
+            let clause = format!("the port forward of this port leads elsewhere ({target})");
+            return refuse(RefusalCode::Elsewhere, clause);
+        }
+        self.check_one_port(forward, true)
+    }
+
+    fn check_one_port(&self, forward: &NatRule, says_which: bool) -> Result<(), EditRefusal> {
+        let (port, field) = (self.service.port, forward.destination.port.as_deref());
+        if port_field_is(&self.configured.aliases, field, port) {
+            return Ok(());
+        }
+        let which = format!(" ({})", field.unwrap_or_default());
+        let which = if says_which { which.as_str() } else { "" };
+        let clause = format!("the port forward is for more than port {port}{which}");
+        refuse(RefusalCode::WiderPort, clause)
+    }
+
+    /// Refuses a forward whose inside port is another one: what it leads to is not the service as it is configured.
+    fn check_inside_port(&self) -> Result<(), EditRefusal> {
+        let inside = self.forward().and_then(|rule| rule.local_port.as_deref());
+        let inside = inside.map(str::trim).filter(|port| !port.is_empty());
+        let is_ours =
+            |port: &&str| port_field_is(&self.configured.aliases, Some(port), self.service.port);
+        match inside.filter(|port| self.pair.is_ours && !is_ours(port)) {
+            None => Ok(()),
+            Some(port) => {
+                let clause = format!(
+                    "the inside port of the port forward is {port}, not {}; change one of them in the GUI",
+                    self.service.port
+                );
+                refuse(RefusalCode::OtherInsidePort, clause)
+            }
+        }
+    }
+
+    /// Returns where the joined filter rule leads if that is neither the service nor what the forward leads to.
+    fn leads_astray(&self) -> Option<String> {
+        let (forward, pass) = (self.forward()?, self.pass()?);
+        let to = &pass.destination;
+        let address = to.address.as_deref().map(str::trim).unwrap_or_default();
+        let network = to.network.as_deref().map(str::trim).unwrap_or_default();
+        let ours = self.service.is_named_by(Some(address))
+            || Some(address) == forward.target.as_deref().map(str::trim)
+            || (address.is_empty() && network.is_empty());
+        (!ours).then(|| format!("{address}{network}:{}", to.port.as_deref().unwrap_or("any")))
+    }
+
+    fn check_not_astray(&self) -> Result<(), EditRefusal> {
+        match self.leads_astray() {
+            None => Ok(()),
+            Some(to) => {
+                let clause = format!(
+                    "the filter rule that is joined to the port forward is for {to}; `kmsctl expose apply` repairs it"
+                );
+                refuse(RefusalCode::SharedRule, clause)
+            }
+        }
+    }
+
+    fn set_caps(
+        &mut self,
+        connections: Option<u32>,
+        rate: Option<Rate>,
+    ) -> Result<(), EditRefusal> {
+        let refuse = |clause: &str| refuse(RefusalCode::NoRuleForCaps, clause);
+        if self.pair.forward_passes() {
+            return refuse(
+                "the port forward passes traffic by itself (association \"Pass\"), so there is no rule for caps",
+            );
+        }
+        self.check_only_ours()?;
+        self.check_inside_port()?;
+        let Some(pass) = self.rule("filter", self.filter) else {
+            return refuse("there is no filter rule that could carry caps");
+        };
+        if !matches!(pass.text("type"), None | Some("" | "pass")) {
+            return refuse("the filter rule does not pass traffic, so caps have no meaning on it");
+        }
+        if !matches!(pass.text("protocol"), Some("tcp" | "tcp/udp")) {
+            return refuse("the filter rule is not for TCP; pfSense ignores caps on others");
+        }
+        if pass.text("statetype") == Some("none") {
+            return refuse("the filter rule keeps no state; pfSense ignores caps on such");
+        }
+        self.check_not_astray()?;
+        check_caps(connections, rate)?;
+        let stamp = self.ids.stamp();
+        self.edit_rule("filter", self.filter, |rule| {
+            if write_caps(rule, connections, rate) {
+                rule.set("updated", stamp);
+            }
+        });
+        Ok(())
+    }
+
+    /// Disables the forward, and its filter rule where that is the service's alone.
+    fn disable(&mut self) -> Result<(), EditRefusal> {
+        if self.nat.is_none() && self.filter.is_none() {
+            return refuse(RefusalCode::NoRules, "there are no such rules");
+        }
+        self.check_only_ours()?;
+        let only_forward = self.nat.is_some()
+            && (self.pair.passes.len() > 1
+                || self.leads_astray().is_some()
+                || self.check_inside_port().is_err());
+        let filter = self.filter.filter(|_| !only_forward);
+        for (section, place) in [("nat", self.nat), ("filter", filter)] {
+            self.edit_rule(section, place, |rule| {
+                if !rule.has("disabled") {
+                    rule.set("disabled", "");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self) -> Result<(), EditRefusal> {
+        let alone = self.pair.forward_passes() || self.floating_rule_that_passes().is_some();
+        if self.nat.is_none() || (self.filter.is_none() && !alone) {
+            let clause = "one of the two rules is missing; the pair must be built or put back";
+            return refuse(RefusalCode::HalfMissing, clause);
+        }
+        self.check_only_ours()?;
+        self.check_inside_port()?;
+        self.check_not_astray()?;
+        for (section, place) in [("nat", self.nat), ("filter", self.filter)] {
+            self.edit_rule(section, place, |rule| rule.remove("disabled"));
+        }
+        Ok(())
+    }
+
+    /// Finds an enabled floating rule that lets the service in: it decides before any rule of the interface.
+    fn floating_rule_that_passes(&self) -> Option<&FilterRule> {
+        let interfaces = |rule: &FilterRule| {
+            let names = rule.interface.as_deref().unwrap_or_default();
+            matches!(names, "" | "any")
+                || names.split(',').any(|name| name == self.service.interface)
+        };
+        let aliases = self.configured.aliases.as_slice();
+        self.configured.filter.iter().find(|rule| {
+            rule.floating
+                && !rule.disabled
+                && rule.direction.as_deref() != Some("out")
+                && matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+                && matches!(
+                    rule.protocol.as_deref(),
+                    None | Some("" | "tcp" | "tcp/udp")
+                )
+                && interfaces(rule)
+                && !rule.destination.not
+                && (rule.destination.any
+                    || self
+                        .service
+                        .is_named_by(rule.destination.address.as_deref()))
+                && rule.destination.port.as_deref().is_none_or(|port| {
+                    port.is_empty() || port_field_covers(aliases, Some(port), self.service.port, 0)
+                })
+        })
+    }
+
+    fn delete(&mut self) -> Result<(), EditRefusal> {
+        if self.nat.is_none() && self.filter.is_none() {
+            return refuse(RefusalCode::NoRules, "there are no such rules");
+        }
+        self.check_only_ours()?;
+        self.check_not_astray()?;
+        let record = self.rule("filter", self.filter);
+        let tracker = record.and_then(|record| record.text("tracker"));
+        let tracker = tracker.unwrap_or_default().to_owned();
+        for (section, place) in [("nat", self.nat.take()), ("filter", self.filter.take())] {
+            if let Some(place) = place {
+                remove_rule(&mut self.sections, section, place);
+            }
+        }
+        if self.is_tracker_taken(&tracker) {
+            let clause = "another rule has the tracker of the filter rule, so it could not be put back; disable it instead";
+            return refuse(RefusalCode::TrackerTaken, clause);
+        }
+        Ok(())
+    }
+
+    fn is_tracker_taken(&self, tracker: &str) -> bool {
+        let mut rules = self.sections.list("filter", "rule").iter();
+        !tracker.is_empty() && rules.any(|rule| rule.text("tracker") == Some(tracker))
+    }
+}
+
+fn check_caps(connections: Option<u32>, rate: Option<Rate>) -> Result<(), EditRefusal> {
+    if connections == Some(0) {
+        return refuse(
+            RefusalCode::BadCaps,
+            "the cap on connections must be 1 or more",
+        );
+    }
+    let bad = |rate: Rate| {
+        !(1..=MOST_CONNECTIONS).contains(&rate.connections)
+            || !(1..=LONGEST_PERIOD).contains(&rate.seconds)
+    };
+    if rate.is_some_and(bad) {
+        let clause = "the rate must be 1 or more connections within 1 to 255 seconds";
+        return refuse(RefusalCode::BadCaps, clause);
+    }
+    Ok(())
+}
+
+/// Sets a text, or removes the element; an empty and an absent one mean the same. Says whether it differed.
+fn write_text(record: &mut Element, key: &str, value: Option<&str>) -> bool {
+    if record.text(key).unwrap_or_default() == value.unwrap_or_default() {
+        return false;
+    }
+    match value {
+        Some(value) => record.set(key, value),
+        None => drop(record.remove(key)),
+    }
+    true
+}
+
+/// Writes both halves of the rate or removes both: one alone makes pfSense 2.7.2 write a ruleset that does not load.
+fn write_caps(rule: &mut Element, connections: Option<u32>, rate: Option<Rate>) -> bool {
+    let values = [
+        ("max-src-conn", connections),
+        ("max-src-conn-rate", rate.map(|rate| rate.connections)),
+        ("max-src-conn-rates", rate.map(|rate| rate.seconds)),
+    ];
+    let mut differed = false;
+    for (key, value) in values {
+        let value = value.map(|value| value.to_string());
+        differed |= write_text(rule, key, value.as_deref());
+    }
+    differed
+}
+
+#[cfg(test)]
+mod tests;

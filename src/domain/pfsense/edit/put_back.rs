@@ -1,0 +1,148 @@
+//! Makes the pair what saved records say: undo, revert and restore. A record that is there stays where it stands; one
+//! that is gone comes back at its index.
+
+use super::{Draft, EditRefusal, RefusalCode, place, refuse};
+use crate::domain::change::{Element, Placed, Records};
+use crate::domain::configured::{Alias, FilterRule, NatRule};
+use crate::domain::pfsense::config::{ReadRequest, port_field_covers};
+use crate::domain::pfsense::managed::{association_of, passes_to_service};
+use crate::domain::pfsense::separators::{insert_rule, remove_rule};
+
+/// Returns whether saved records are the service's: its forward, and the filter rule that is joined to it or lets the
+/// service's traffic in. What another alias had on the same port is another service's.
+pub fn are_of_service(records: &Records, aliases: &[Alias], service: &ReadRequest) -> bool {
+    let nat = records.nat.as_ref();
+    let nat = nat.map(|placed| NatRule::of_record(placed.index, &placed.record));
+    let filter = records.filter.as_ref();
+    let filter = filter.map(|placed| FilterRule::of_record(placed.index, &placed.record));
+    let joined = nat
+        .as_ref()
+        .and_then(|rule| association_of(rule.association.as_ref()));
+    let is_joined =
+        |rule: &FilterRule| joined.is_some() && association_of(rule.association.as_ref()) == joined;
+    let forwards = |rule: &NatRule| {
+        !rule.nordr
+            && rule.interface == service.interface
+            && matches!(rule.protocol.as_deref(), Some("tcp" | "tcp/udp"))
+            && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
+            && service.is_named_by(rule.target.as_deref())
+    };
+    (nat.is_some() || filter.is_some())
+        && nat.as_ref().is_none_or(forwards)
+        && filter
+            .as_ref()
+            .is_none_or(|rule| is_joined(rule) || passes_to_service(rule, aliases, service))
+}
+
+impl Draft<'_> {
+    pub(super) fn put_back(&mut self, records: &Records, alias: bool) -> Result<(), EditRefusal> {
+        self.let_others_stand(records.nat.as_ref())?;
+        let is_ours = are_of_service(records, &self.configured.aliases, self.service);
+        let bars = &records.separators;
+        self.nat = self.put_rule_back("nat", self.nat, records.nat.as_ref(), &bars.nat, is_ours)?;
+        let wanted = records.filter.as_ref();
+        self.filter = self.put_rule_back("filter", self.filter, wanted, &bars.filter, is_ours)?;
+        if alias {
+            self.put_alias_back(records.alias.as_ref());
+        }
+        Ok(())
+    }
+
+    /// A forward of the port to elsewhere is not ours to replace, unless it bears the association of the one that comes
+    /// back; it may stand beside it, unless both are for the same address.
+    fn let_others_stand(&mut self, wanted: Option<&Placed>) -> Result<(), EditRefusal> {
+        let Some(present) = self.forward().filter(|_| !self.pair.is_ours) else {
+            return Ok(());
+        };
+        if let Some(wanted) = wanted {
+            let wanted = NatRule::of_record(wanted.index, &wanted.record);
+            let id = association_of(present.association.as_ref());
+            if id.is_some() && id == association_of(wanted.association.as_ref()) {
+                return Ok(());
+            }
+            if present.destination == wanted.destination && !present.disabled {
+                let clause = "another port forward uses this port";
+                return refuse(RefusalCode::PortTaken, clause);
+            }
+        }
+        let aliases = self.configured.aliases.as_slice();
+        let all = self.configured.filter.iter();
+        let passes: Vec<&FilterRule> = all
+            .filter(|rule| passes_to_service(rule, aliases, self.service))
+            .collect();
+        if passes.len() > 1 {
+            let count = passes.len();
+            let clause = format!("{count} filter rules match; it is not clear which is meant");
+            return refuse(RefusalCode::Ambiguous, clause);
+        }
+        self.nat = None;
+        self.filter = passes.first().map(|rule| place(rule.index));
+        Ok(())
+    }
+
+    fn put_rule_back(
+        &mut self,
+        section: &str,
+        present: Option<usize>,
+        wanted: Option<&Placed>,
+        bars: &Element,
+        is_ours: bool,
+    ) -> Result<Option<usize>, EditRefusal> {
+        match (present, wanted) {
+            (None, None) => Ok(None),
+            (Some(place), None) => {
+                remove_rule(&mut self.sections, section, place);
+                Ok(None)
+            }
+            (Some(_), Some(wanted)) => {
+                let record = wanted.record.clone();
+                self.edit_rule(section, present, |rule| *rule = record);
+                Ok(present)
+            }
+            // In the place of the service's rules may come what they had replaced; where there are none, only its own.
+            (None, Some(_)) if !is_ours => {
+                let clause = format!(
+                    "the rules to put back are not those of {}",
+                    self.service.alias
+                );
+                refuse(RefusalCode::NotOfService, clause)
+            }
+            (None, Some(wanted)) => {
+                let tracker = wanted.record.text("tracker").unwrap_or_default();
+                if section == "filter" && self.is_tracker_taken(tracker) {
+                    return refuse(
+                        RefusalCode::TrackerTaken,
+                        "another rule has its tracker now",
+                    );
+                }
+                let (index, record) = (place(wanted.index), wanted.record.clone());
+                let sections = &mut self.sections;
+                Ok(Some(insert_rule(sections, section, index, record, bars)))
+            }
+        }
+    }
+
+    fn put_alias_back(&mut self, wanted: Option<&Placed>) {
+        let present = self.alias;
+        self.alias =
+            self.sections
+                .edit_list("aliases", "alias", |aliases| match (present, wanted) {
+                    (Some(place), None) => {
+                        aliases.remove(place);
+                        None
+                    }
+                    (Some(place), Some(wanted)) => {
+                        if let Some(alias) = aliases.get_mut(place) {
+                            *alias = wanted.record.clone();
+                        }
+                        present
+                    }
+                    (None, Some(wanted)) => {
+                        let place = place(wanted.index).min(aliases.len());
+                        aliases.insert(place, wanted.record.clone());
+                        Some(place)
+                    }
+                    (None, None) => None,
+                });
+    }
+}

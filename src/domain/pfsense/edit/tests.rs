@@ -1,0 +1,369 @@
+//! Every edit gives what pfSense's own PHP made of it: the results of the agent that edited on the firewall, whose
+//! changes were byte for byte those of the GUI, are recorded in `tests/fixtures/edit`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::change::Records;
+use crate::domain::pf::table::TableName;
+
+const CONFIGURATIONS: &str = include_str!("../../../../tests/fixtures/edit/configurations.json");
+const RECORDS: &str = include_str!("../../../../tests/fixtures/edit/records.json");
+const RECORDED: &str = include_str!("../../../../tests/fixtures/edit/php.ndjson");
+
+#[derive(Deserialize)]
+struct Recorded {
+    config: String,
+    change: Value,
+    #[serde(default)]
+    after: Option<BTreeMap<String, Element>>,
+    #[serde(default)]
+    refused: Option<String>,
+    fingerprint: String,
+}
+
+fn service() -> ReadRequest {
+    ReadRequest {
+        alias: "k8s_kms_lb".into(),
+        address: [10, 0, 20, 202].into(),
+        port: 1688,
+        interface: "wan".into(),
+        table: TableName::new("virusprot").unwrap(),
+    }
+}
+
+const IDS: EditIds<'static> = EditIds {
+    who: "viktor@laptop",
+    now: 1_795_400_000,
+    association: "nat_65f0c0de1a2b3.12345678",
+};
+
+fn configured(sections: Element) -> Configured {
+    let configured = Configured {
+        sections: Sections(sections),
+        ..Configured::default()
+    };
+    configured.shaped_for(&service())
+}
+
+fn change_of(recorded: &Value, records: &BTreeMap<String, Records>) -> Change {
+    let mut change = recorded.clone();
+    if let Some(name) = change["records"].as_str() {
+        change["records"] = serde_json::to_value(&records[name]).unwrap();
+    }
+    serde_json::from_value(change).unwrap()
+}
+
+/// Puts the records that did not change where only their place is recorded.
+fn whole(after: &Element, before: &[Element]) -> Vec<Element> {
+    let Element::List(records) = after else {
+        return Vec::new();
+    };
+    let record = |record: &Element| match record {
+        Element::Text(place) => before[place.parse::<usize>().unwrap()].clone(),
+        record => record.clone(),
+    };
+    records.iter().map(record).collect()
+}
+
+/// Where it may now close by the forward alone what the PHP refused.
+fn closes_now(recorded: &Recorded) -> bool {
+    recorded.config == "duplicate-filter" && recorded.change["kind"] == "disable"
+}
+
+#[test]
+fn edits_are_those_of_pfsenses_php() {
+    let configurations: BTreeMap<String, Element> = serde_json::from_str(CONFIGURATIONS).unwrap();
+    let records: BTreeMap<String, Records> = serde_json::from_str(RECORDS).unwrap();
+    let mut count = 0;
+    for line in RECORDED.lines() {
+        let recorded: Recorded = serde_json::from_str(line).unwrap();
+        let change = change_of(&recorded.change, &records);
+        let present = configured(configurations[&recorded.config].clone());
+        let context = format!("{}: {}", recorded.config, recorded.change);
+        assert_eq!(present.fingerprint, recorded.fingerprint, "{context}");
+        count += 1;
+        let result = edit_sections(&present, &change, &service(), &IDS);
+        let (swap, sections) = match (result, &recorded.refused) {
+            (Err(refusal), Some(clause)) => {
+                assert_eq!(&refusal.clause, clause, "{context}");
+                continue;
+            }
+            (Ok(_), Some(_)) if closes_now(&recorded) => continue,
+            (Ok(made), None) => made,
+            (result, _) => panic!("{context}: {result:?} instead of {:?}", recorded.refused),
+        };
+        let after = recorded.after.as_ref().unwrap();
+        for (section, tag) in [("nat", "rule"), ("filter", "rule"), ("aliases", "alias")] {
+            let before = present.sections.list(section, tag);
+            let wanted = match after.get(section) {
+                None => before.to_vec(),
+                Some(after) => after
+                    .get(tag)
+                    .map_or(Vec::new(), |list| whole(list, before)),
+            };
+            assert_eq!(sections.list(section, tag), wanted, "{context}: {section}");
+        }
+        for section in ["nat", "filter"] {
+            let before = separators_of(&present.sections, section);
+            let wanted = match after.get(section).and_then(|after| after.get("separator")) {
+                Some(Element::Text(same)) if same == "same" => before,
+                Some(wanted) => wanted.clone(),
+                None if after.get(section).is_some() => Element::default(),
+                None => before,
+            };
+            assert_eq!(separators_of(&sections, section), wanted, "{context}");
+        }
+        let is_same = |records: &Records, sections: &Sections| {
+            records.nat.as_ref().is_none_or(|placed| {
+                sections.list("nat", "rule")[place(placed.index)] == placed.record
+            })
+        };
+        assert!(is_same(&swap.before, &present.sections) && is_same(&swap.after, &sections));
+    }
+    assert_eq!(count, 711);
+}
+
+fn forward(change: impl FnOnce(&mut Value)) -> Value {
+    let mut rule = json!({
+        "source": {"any": ""}, "destination": {"network": "wanip", "port": "1688"}, "protocol": "tcp",
+        "target": "k8s_kms_lb", "local-port": "1688", "interface": "wan", "descr": "KMS",
+        "associated-rule-id": "nat_1",
+    });
+    change(&mut rule);
+    rule
+}
+
+fn pass(change: impl FnOnce(&mut Value)) -> Value {
+    let mut rule = json!({
+        "type": "pass", "source": {"any": ""}, "interface": "wan", "protocol": "tcp", "tracker": "1763000004",
+        "destination": {"address": "k8s_kms_lb", "port": "1688"}, "descr": "NAT KMS",
+        "associated-rule-id": "nat_1", "max-src-conn": "50",
+    });
+    change(&mut rule);
+    rule
+}
+
+fn alias(kind: &str, name: &str, address: &str) -> Value {
+    json!({"name": name, "type": kind, "address": address})
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a change is named where it is made"
+)]
+fn of_lists(nat: Vec<Value>, filter: Vec<Value>, aliases: Vec<Value>) -> Configured {
+    let sections = json!({
+        "nat": {"rule": nat, "separator": ""}, "filter": {"rule": filter, "separator": ""},
+        "aliases": {"alias": aliases},
+        "interfaces": {"wan": {"if": "vtnet0", "ipaddr": "192.168.1.2"}},
+    });
+    configured(serde_json::from_value(sections).unwrap())
+}
+
+fn ours() -> Vec<Value> {
+    vec![alias("host", "k8s_kms_lb", "10.0.20.202")]
+}
+
+fn caps() -> Change {
+    Change::Caps {
+        max_src_conn: Some(3),
+        rate: None,
+    }
+}
+
+fn build(alias: bool) -> Change {
+    Change::Build {
+        description: "KMS".into(),
+        max_src_conn: Some(50),
+        rate: None,
+        alias,
+    }
+}
+
+fn swap_of(configured: &Configured, change: &Change) -> Result<Swap, RefusalCode> {
+    make_swap(configured, change, &service(), &IDS).map_err(|refusal| refusal.code)
+}
+
+/// Nothing but the forward is closed, and nothing else is done at all.
+#[track_caller]
+fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
+    let (swap, sections) =
+        edit_sections(configured, &Change::Disable, &service(), &IDS).expect("it closes");
+    assert_eq!(
+        sections.list("filter", "rule"),
+        configured.sections.list("filter", "rule")
+    );
+    assert!(swap.after.nat.as_ref().unwrap().record.has("disabled"));
+    for change in [
+        caps(),
+        Change::Enable,
+        Change::Delete,
+        build(false),
+        build(true),
+    ] {
+        assert_eq!(swap_of(configured, &change), Err(code), "{change:?}");
+    }
+    // The way back is the identity.
+    let closed = Configured {
+        sections,
+        ..Configured::default()
+    }
+    .shaped_for(&service());
+    let back = Change::PutBack {
+        records: Box::new(swap.before),
+        alias: false,
+    };
+    let (_, again) = edit_sections(&closed, &back, &service(), &IDS).expect("undo");
+    assert_eq!(again, configured.sections);
+}
+
+#[test]
+fn shared_rules_close_by_the_forward() {
+    let other = |to: Value| {
+        pass(|rule| {
+            rule["destination"] = to;
+            rule["descr"] = json!("HTTPS");
+        })
+    };
+    let web = || json!({"address": "10.0.20.50", "port": "8443"});
+    let web_forward = || {
+        forward(|rule| {
+            rule["destination"]["port"] = json!("8443");
+            rule["target"] = json!("10.0.20.50");
+            rule["local-port"] = json!("8443");
+        })
+    };
+    let own = || forward(|_| {});
+    for (nat, filter) in [
+        (vec![own(), web_forward()], vec![other(web())]),
+        (vec![own(), web_forward()], vec![pass(|_| {})]),
+        (vec![own(), web_forward()], vec![pass(|_| {}), other(web())]),
+        (vec![own()], vec![pass(|_| {}), other(web())]),
+        (vec![own()], vec![other(web())]),
+        (
+            vec![own()],
+            vec![pass(|rule| rule["interface"] = json!("opt1"))],
+        ),
+        (
+            vec![own()],
+            vec![pass(|rule| rule["floating"] = json!("yes"))],
+        ),
+        (
+            vec![own(), forward(|rule| rule["interface"] = json!("opt1"))],
+            vec![pass(|_| {})],
+        ),
+    ] {
+        let configured = of_lists(nat, filter, ours());
+        closes_by_the_forward_alone(&configured, RefusalCode::SharedRule);
+    }
+}
+
+#[test]
+fn another_inside_port_closes_by_forward() {
+    for (inside, to) in [("21688", "1688"), ("21688", "21688"), ("1680-1690", "1688")] {
+        let configured = of_lists(
+            vec![forward(|rule| rule["local-port"] = json!(inside))],
+            vec![pass(|rule| rule["destination"]["port"] = json!(to))],
+            ours(),
+        );
+        let (swap, sections) =
+            edit_sections(&configured, &Change::Disable, &service(), &IDS).unwrap();
+        assert!(swap.after.nat.unwrap().record.has("disabled"));
+        assert_eq!(
+            sections.list("filter", "rule"),
+            configured.sections.list("filter", "rule")
+        );
+        for change in [caps(), Change::Enable, build(false), build(true)] {
+            let refused = swap_of(&configured, &change);
+            assert_eq!(refused, Err(RefusalCode::OtherInsidePort), "{change:?}");
+        }
+    }
+}
+
+#[test]
+fn aliases_of_the_port_are_the_port() {
+    let nat = || {
+        vec![forward(|rule| {
+            rule["destination"]["port"] = json!("KMS_port");
+        })]
+    };
+    let filter = || vec![pass(|rule| rule["destination"]["port"] = json!("KMS_port"))];
+    for members in ["1688", "inner", "1688 inner", "1688:1688"] {
+        let mut aliases = ours();
+        aliases.push(alias("port", "KMS_port", members));
+        aliases.push(alias("port", "inner", "1688"));
+        let configured = of_lists(nat(), filter(), aliases);
+        for change in [caps(), Change::Disable, Change::Delete, build(true)] {
+            let swap = swap_of(&configured, &change);
+            let swap = swap.unwrap_or_else(|code| panic!("{members} {change:?}: {code:?}"));
+            for placed in [swap.after.nat, swap.after.filter].into_iter().flatten() {
+                let port = placed.record.get("destination").unwrap().text("port");
+                assert_eq!(port, Some("KMS_port"));
+            }
+        }
+    }
+    for members in ["1688 1689", "1688:1690", "1688 nowhere", ""] {
+        let mut aliases = ours();
+        aliases.push(alias("port", "KMS_port", members));
+        let configured = of_lists(nat(), filter(), aliases);
+        assert!(swap_of(&configured, &caps()).is_err(), "{members}");
+    }
+}
+
+#[test]
+fn nested_aliases_are_looked_into() {
+    let nat = || vec![forward(|_| {})];
+    let filter = || vec![pass(|rule| drop(rule["max-src-conn"].take()))];
+    let aliases = vec![
+        alias("host", "k8s_kms_lb", "kms_real"),
+        alias("host", "kms_real", "10.0.20.202/32"),
+    ];
+    let configured = of_lists(nat(), filter(), aliases);
+    let swap = swap_of(&configured, &build(true)).unwrap();
+    assert_eq!(swap.before.alias, swap.after.alias);
+    let aliases = vec![
+        alias("host", "k8s_kms_lb", "kms_real"),
+        alias("host", "kms_real", "10.0.20.202 10.0.20.203"),
+    ];
+    let configured = of_lists(nat(), filter(), aliases);
+    let swap = swap_of(&configured, &build(true)).unwrap();
+    assert_ne!(swap.before.alias, swap.after.alias);
+}
+
+#[test]
+fn floating_rules_are_foreign() {
+    let unlinked = |rule: &mut Value| drop(rule["associated-rule-id"].take());
+    let floating = pass(|rule| {
+        unlinked(rule);
+        rule["floating"] = json!("yes");
+        rule["quick"] = json!("yes");
+    });
+    let configured = of_lists(vec![forward(unlinked)], vec![floating.clone()], ours());
+    assert_eq!(
+        swap_of(&configured, &build(true)),
+        Err(RefusalCode::FloatingDecides)
+    );
+    assert_eq!(
+        swap_of(&configured, &caps()),
+        Err(RefusalCode::NoRuleForCaps)
+    );
+    let (_, closed) = edit_sections(&configured, &Change::Disable, &service(), &IDS).unwrap();
+    assert_eq!(
+        closed.list("filter", "rule"),
+        configured.sections.list("filter", "rule")
+    );
+    let closed = Configured {
+        sections: closed,
+        ..Configured::default()
+    }
+    .shaped_for(&service());
+    let (_, opened) = edit_sections(&closed, &Change::Enable, &service(), &IDS).unwrap();
+    assert_eq!(opened, configured.sections);
+    // Beside a rule of its own it is in no edit's way.
+    let configured = of_lists(vec![forward(|_| {})], vec![floating, pass(|_| {})], ours());
+    assert!(swap_of(&configured, &Change::Disable).is_ok());
+}

@@ -1,0 +1,78 @@
+<?php
+/*
+ * Putting computed records in the place of those that were read. What they mean is the client's to know
+ * (src/domain/pfsense/edit.rs); the way back is the same with the two exchanged. Nothing is written here.
+ */
+
+/* The configuration in memory with `to` in the place of `from`, or null where `from` is not there, or twice. */
+function kmsctl_swapped($from, $to, $with_alias) {
+	global $config;
+	$edited = $config;
+	foreach (kmsctl_kinds() as $kind => list($section, $tag)) {
+		if (($kind === 'alias' && !$with_alias) || $from[$kind] === $to[$kind]) {
+			continue;
+		}
+		$list = isset($edited[$section][$tag]) && is_array($edited[$section][$tag])
+		    ? array_values($edited[$section][$tag]) : array();
+		if ($from[$kind] === null) {
+			array_splice($list, min($to[$kind]['index'], count($list)), 0, array($to[$kind]['record']));
+		} else {
+			$places = kmsctl_places($list, $from[$kind]['record']);
+			if (count($places) !== 1) {
+				return null;
+			}
+			array_splice($list, $places[0], 1, $to[$kind] === null ? array()
+			    : array(kmsctl_merged($list[$places[0]], $to[$kind]['record'])));
+		}
+		if (!isset($edited[$section]) || !is_array($edited[$section])) {
+			$edited[$section] = array();
+		}
+		$edited[$section][$tag] = $list;
+		if ($list === array()) {
+			unset($edited[$section][$tag]);
+		}
+	}
+	kmsctl_swap_separators($edited, $from['separators'], $to['separators']);
+	return $edited;
+}
+
+/* Bars that were moved meanwhile stay where they are. */
+function kmsctl_swap_separators(&$edited, $from, $to) {
+	$present = kmsctl_separators();
+	foreach (array('nat', 'filter') as $section) {
+		if ($from[$section] !== $to[$section]
+		    && kmsctl_canonical($present[$section]) === kmsctl_canonical($from[$section])) {
+			$edited[$section]['separator'] = $to[$section];
+		}
+	}
+}
+
+/* A value that does not change keeps its bytes, also where JSON could not carry them. */
+function kmsctl_merged($present, $record) {
+	foreach ($record as $key => $value) {
+		if (array_key_exists($key, $present)
+		    && kmsctl_canonical(kmsctl_normal($present[$key])) === kmsctl_canonical($value)) {
+			$record[$key] = $present[$key];
+		}
+	}
+	return $record;
+}
+
+/* Whether a change does nothing but close; one that is so already counts as well. */
+function kmsctl_is_closing($swap) {
+	foreach (array('nat', 'filter') as $kind) {
+		$before = $swap['before'][$kind];
+		$after = $swap['after'][$kind];
+		if ($before !== $after && (!kmsctl_is_out($after) || ($after !== null && kmsctl_is_out($before)))) {
+			return false;
+		}
+	}
+	return kmsctl_closes($swap['after'], $swap['before']);
+}
+
+/* Whether a change takes the rules away: what it took is kept until they are back. */
+function kmsctl_is_deletion($swap) {
+	return $swap['after']['nat'] === null && $swap['after']['filter'] === null
+	    && ($swap['before']['nat'] !== null || $swap['before']['filter'] !== null);
+}
+?>

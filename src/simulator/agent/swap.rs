@@ -1,0 +1,128 @@
+//! Puts computed records in the place of those that were read, as the agent's `swap.php` does it: a record is found by its
+//! content, as pfSense sorts its lists. What a record means is not known here.
+
+use crate::domain::change::{Element, Placed, Records, Separators, Swap};
+use crate::simulator::configuration::Configuration;
+
+/// Where each kind of record stands.
+const KINDS: [(&str, &str); 3] = [("nat", "rule"), ("filter", "rule"), ("aliases", "alias")];
+
+fn kinds(records: &Records) -> [Option<&Placed>; 3] {
+    [&records.nat, &records.filter, &records.alias].map(Option::as_ref)
+}
+
+/// Returns the configuration with the records swapped; `None` where those before are not there, or twice.
+pub fn swapped(configuration: &Configuration, swap: &Swap) -> Option<Configuration> {
+    let mut edited = configuration.clone();
+    let pairs = kinds(&swap.before).into_iter().zip(kinds(&swap.after));
+    for ((from, to), (section, tag)) in pairs.zip(KINDS) {
+        if from == to || (section == "aliases" && !swap.alias) {
+            continue;
+        }
+        let found = match from {
+            None => None,
+            Some(from) => match places(configuration.list(section, tag), &from.record)[..] {
+                [place] => Some(place),
+                _ => return None,
+            },
+        };
+        edited.edit(section, tag, |records| match (found, to) {
+            (Some(place), None) => drop(records.remove(place)),
+            (Some(place), Some(to)) => {
+                if let Some(record) = records.get_mut(place) {
+                    *record = to.record.clone();
+                }
+            }
+            (None, Some(to)) => {
+                let place = usize::try_from(to.index).unwrap_or(usize::MAX);
+                records.insert(place.min(records.len()), to.record.clone());
+            }
+            (None, None) => {}
+        });
+    }
+    let bars = [
+        (
+            "nat",
+            &swap.before.separators.nat,
+            &swap.after.separators.nat,
+        ),
+        (
+            "filter",
+            &swap.before.separators.filter,
+            &swap.after.separators.filter,
+        ),
+    ];
+    let present = separators(configuration);
+    for ((section, from, to), now) in bars.into_iter().zip([&present.nat, &present.filter]) {
+        // Bars that were moved meanwhile stay where they are.
+        if from != to && now.canonical() == from.canonical() {
+            edited.set(section, "separator", to.clone());
+        }
+    }
+    Some(edited)
+}
+
+fn places(list: &[Element], record: &Element) -> Vec<usize> {
+    let wanted = record.canonical();
+    let same = list.iter().enumerate();
+    let same = same.filter(|(_, present)| present.canonical() == wanted);
+    same.map(|(place, _)| place).collect()
+}
+
+/// Returns the separators of both lists.
+fn separators(configuration: &Configuration) -> Separators {
+    let of = |section| {
+        let found = configuration.section(section).get("separator");
+        found.cloned().unwrap_or_default()
+    };
+    Separators {
+        nat: of("nat"),
+        filter: of("filter"),
+    }
+}
+
+/// Says whether a record that differs from this one is what another writer has made of it.
+fn is_same_object(section: &str, record: &Element, other: &Element) -> bool {
+    let same = |key: &str| {
+        let text = record.text(key).unwrap_or_default();
+        !text.is_empty() && other.text(key) == Some(text)
+    };
+    match section {
+        "aliases" => same("name"),
+        "filter" if same("tracker") => true,
+        _ if record.text("associated-rule-id") == Some("pass") => {
+            same("target") && record.get("destination") == other.get("destination")
+        }
+        _ => same("associated-rule-id"),
+    }
+}
+
+/// Returns what stands in the place of records that are swapped: those after, those before, or what others have made of
+/// them.
+pub fn present(configuration: &Configuration, swap: &Swap) -> Records {
+    let pairs = kinds(&swap.after).into_iter().zip(kinds(&swap.before));
+    let mut found = pairs.zip(KINDS).map(|((after, before), (section, tag))| {
+        let list = configuration.list(section, tag);
+        let known = [after, before].into_iter().flatten();
+        let exact = known
+            .clone()
+            .find_map(|placed| places(list, &placed.record).first().copied());
+        let place = exact.or_else(|| {
+            list.iter().position(|record| {
+                known
+                    .clone()
+                    .any(|placed| is_same_object(section, record, &placed.record))
+            })
+        })?;
+        Some(Placed {
+            index: u32::try_from(place).unwrap_or(u32::MAX),
+            record: list.get(place)?.clone(),
+        })
+    });
+    Records {
+        nat: found.next().flatten(),
+        filter: found.next().flatten(),
+        alias: found.next().flatten(),
+        separators: separators(configuration),
+    }
+}
