@@ -56,6 +56,8 @@ mod over_sshd;
 mod plans;
 #[path = "cli/ratelimit.rs"]
 mod ratelimit;
+#[path = "cli/reads.rs"]
+mod reads;
 #[path = "cli/runbook.rs"]
 mod runbook;
 #[path = "cli/sshd_changes.rs"]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use super::context::{Context, interrupted, needed};
 use super::expose;
 use super::verify::{self, inside, known};
 use crate::clock::Clock;
-use crate::domain::expiry::Expiry;
+use crate::domain::expiry::{Expiry, Judged};
 use crate::domain::findings::doctor::login::{self, Login};
 use crate::domain::findings::doctor::{self, Facts};
 use crate::domain::findings::{Finding, Outcome, count};
@@ -171,14 +172,14 @@ async fn visit(context: &Context) -> Visit {
         Err(failure) => return nobody(&failure),
     };
     let login = told(context, opened.link());
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), context.clock.now());
     let reading = context.ask(&mut opened).await;
     let round_trip = match context.clock {
         Clock::System => started.elapsed(),
         // Where time stands still nothing takes any.
         Clock::Fixed(_) => Duration::ZERO,
     };
-    let now = context.clock.now();
+    let after = context.clock.now();
     // The reading is whole by now; a good-bye that fails spoils nothing.
     let _ = opened.close().await;
     let reading = match reading {
@@ -188,10 +189,16 @@ async fn visit(context: &Context) -> Visit {
     };
     Visit {
         login: Ok(login),
-        clock_offset: reading.clock.now.as_second() - now.as_second(),
+        clock_offset: offset(reading.clock.now, before, after),
         reading: Ok(reading),
         round_trip,
     }
+}
+
+/// Returns by how many seconds the firewall's clock is certainly off: it was read some time between two moments of ours.
+fn offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
+    let (there, before, after) = (there.as_second(), before.as_second(), after.as_second());
+    there - there.clamp(before, after.max(before))
 }
 
 fn told(context: &Context, link: &Link) -> Login {
@@ -259,7 +266,15 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         info: known(&reading.info),
         limits: known(&reading.limits),
         entries: verify::entries(reading),
-        expiry: known(&reading.crontab).map(|items| Expiry::find(items, &service.table)),
+        expiry: known(&reading.crontab).map(|items| {
+            let entries = reading
+                .table
+                .as_ref()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let expiry = Expiry::find(items, &service.table);
+            Judged::of(expiry, entries, reading.clock.now, &reading.clock.zone)
+        }),
         request_limit: known(&reading.request_limit).copied(),
         free_space: known(&reading.free_space).copied(),
         carp: &reading.carp,
@@ -321,5 +336,25 @@ fn journal(context: &Context) -> Finding {
                 .map(|found| (found.line, found.what.as_str())),
             torn: chain.torn,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_round_trip_moves_no_clock() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (there, before, after, off) in [
+            (100, 100, 130, 0),
+            (115, 100, 130, 0),
+            (130, 100, 130, 0),
+            (131, 100, 130, 1),
+            (90, 100, 130, -10),
+            (50, 100, 40, -50),
+        ] {
+            assert_eq!(offset(at(there), at(before), at(after)), off, "{there}");
+        }
     }
 }

@@ -85,6 +85,12 @@ pub fn assess(
         .hint("Run the command again; if it stays so, compare with `pfctl -vvPsr` on the firewall."));
     }
     let nat = needed(&reading.translation)?;
+    if !exposure::looks_complete_translation(nat) {
+        return Err(Failure::failed(
+            "The firewall's list of translation rules is cut short or has gaps, so nothing is said about what it lets in.",
+        )
+        .hint("Run the command again; if it stays so, compare with `pfctl -vvPsn` on the firewall."));
+    }
     let info = wanted(&reading.info, "Whether pf is enabled", warnings);
     let configured = wanted(&reading.configured, "What is configured", warnings);
     let enabled = info.is_none_or(|info| info.enabled);

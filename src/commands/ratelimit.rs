@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::{expose, states};
+use crate::domain::connections::Source;
 use crate::domain::exposure::Exposure;
 use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
 use crate::domain::warning::Warning;
@@ -81,14 +82,16 @@ pub fn assess(
     let sources = states
         .map(|states| states.sources.as_slice())
         .unwrap_or_default();
-    // What pf counts is the truth; established connections stand in for sources without a node.
+    // What pf counts is the truth: connections of before a reload count nothing. Where it was not read, established
+    // connections stand in.
+    let known = states.is_some_and(|states| states.counted);
+    let count = |source: &Source| match source.counted {
+        Some(counted) => u64::from(counted),
+        None if known => 0,
+        None => source.established,
+    };
     let near = ratelimit::pressed(
-        sources.iter().map(|source| {
-            (
-                source.address,
-                source.counted.map_or(source.established, u64::from),
-            )
-        }),
+        sources.iter().map(|source| (source.address, count(source))),
         cap,
     );
     Ratelimit { standing, near }

@@ -11,11 +11,12 @@ use serde::Serialize;
 use super::context::{Context, needed, wanted};
 use super::log_side::{self, Heard};
 use super::watch::{self, Watch};
+use crate::domain::address::canonical;
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
-use crate::domain::pf::state::State;
+use crate::domain::pf::state::{Host, State};
 use crate::domain::pipeline::LogSide;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
@@ -74,6 +75,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 pub struct States {
     /// The cap on connections per source, as loaded.
     pub cap: Option<u32>,
+    /// What pf counts against it was read.
+    #[serde(skip)]
+    pub counted: bool,
     /// Busiest first.
     pub sources: Vec<Source>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,15 +113,6 @@ pub fn assess(
     warnings: &mut Vec<Warning>,
 ) -> Result<States> {
     let states = needed(&reading.states)?;
-    if reading.states_cut {
-        warnings.push(Warning::new(
-            "states-cut",
-            format!(
-                "The service has more states than kmsctl keeps; the first {} are counted.",
-                states.len()
-            ),
-        ));
-    }
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
     let tracker = exposure
         .filter
@@ -130,14 +125,14 @@ pub fn assess(
         .map(Vec::as_slice)
         .unwrap_or_default();
     let of_filter = |rule: &&Rule| tracker.is_some() && rule.ridentifier == tracker;
-    let numbers: Vec<u32> = rules
+    let numbers: Vec<(u32, u64)> = rules
         .iter()
         .filter(of_filter)
-        .filter_map(|rule| rule.number)
+        .filter_map(|rule| Some((rule.number?, rule.counters.as_ref()?.states)))
         .collect();
-    let ours = |node: &&SourceNode| matches!(&node.rule, Some((kind, number)) if kind == "filter" && numbers.contains(number));
-    let nodes: Vec<SourceNode> = wanted(&reading.sources, "What pf counts per source", warnings)
-        .map(|nodes| nodes.iter().filter(ours).cloned().collect())
+    let sources = wanted(&reading.sources, "What pf counts per source", warnings);
+    let nodes: Vec<SourceNode> = sources
+        .map(|nodes| connections::counting_nodes(nodes, &numbers))
         .unwrap_or_default();
     let blocked = wanted(&reading.table, "Whether they are blocked", warnings)
         .map(Vec::as_slice)
@@ -149,6 +144,7 @@ pub fn assess(
     };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
+        counted: sources.is_some(),
         sources: connections::tally(
             states,
             &context.settings.service,
@@ -173,21 +169,17 @@ fn build(
     let mut data = assess(context, reading, &exposure, &mut warnings)?;
     data.notifier.clone_from(&heard.side);
     if let Some(source) = arguments.source {
-        data.sources.retain(|row| row.address == source);
+        data.sources.retain(|row| row.address == canonical(source));
     }
     let (service, members) = (&context.settings.service, exposure.alias.members());
     let states: Vec<&State> = needed(&reading.states)?
         .iter()
         .filter(|state| connections::half(state, service, members.as_deref()).is_some())
         .filter(|state| {
-            arguments.source.is_none_or(|source| {
-                state.right.address == source
-                    || state.left.address == source
-                    || state
-                        .left_inside
-                        .as_ref()
-                        .is_some_and(|host| host.address == source)
-            })
+            let client = canonical(client(state).address);
+            arguments
+                .source
+                .is_none_or(|source| client == canonical(source))
         })
         .collect();
     if arguments.all {
@@ -197,7 +189,7 @@ fn build(
     view.warnings.extend(warnings);
     if arguments.all {
         view.items = Some(("states", STATE_COLUMNS));
-        all_for_people(&mut view, data.states.as_deref().unwrap_or_default());
+        all_for_people(&mut view, &data);
     } else {
         view.items = Some(("sources", SOURCE_COLUMNS));
         let before =
@@ -247,11 +239,22 @@ const STATE_COLUMNS: &[&str] = &[
     "id",
 ];
 
+/// Returns who made the connection of which this state is a half; where the firewall translates the source as well, that
+/// stands in brackets.
+fn client(state: &State) -> &Host {
+    use crate::domain::pf::rule::Direction;
+    match state.direction {
+        Direction::In => &state.right,
+        Direction::Out => state.left_inside.as_ref().unwrap_or(&state.left),
+    }
+}
+
 fn row(state: &State) -> Row {
     use crate::domain::pf::rule::Direction;
-    let (client, server) = match state.direction {
-        Direction::In => (&state.right, &state.left),
-        Direction::Out => (&state.left, &state.right),
+    let client = client(state);
+    let server = match state.direction {
+        Direction::In => &state.left,
+        Direction::Out => &state.right,
     };
     let detail = state.detail.as_ref();
     Row {
@@ -278,7 +281,19 @@ fn unknown() -> String {
     "-".to_owned()
 }
 
-fn all_for_people(view: &mut View, rows: &[Row]) {
+fn all_for_people(view: &mut View, data: &States) {
+    let rows = data.states.as_deref().unwrap_or_default();
+    if rows.is_empty() {
+        return;
+    }
+    let connections: u64 = data.sources.iter().map(|source| source.states).sum();
+    view.human
+        .line(format!(
+            "{} pf states of {} connections: a forwarded one has a state on each side.",
+            rows.len(),
+            count(connections)
+        ))
+        .gap();
     let columns = vec![
         left("IF").droppable(2),
         left("DIR"),

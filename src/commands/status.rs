@@ -215,17 +215,18 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &Pf) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
-    let dropped = exposure
-        .block
-        .counters
-        .map(|block| format!("; the block rule dropped {} packets", count(block.packets)));
+    let dropped = exposure.block.counters.map(|block| {
+        let packets = count(block.packets);
+        format!(", {packets} packets dropped by the block rule")
+    });
     let overloads = pf
         .overload_insertions
         .map(|insertions| format!(", {} overloads", count(insertions)));
+    // A reload starts the count of connections from zero; pfSense has pf keep the rest.
     human.field(
         "Since load",
         format!(
-            "{} connections, {} through the filter rule{}{}",
+            "{} connections; over reloads {} through the filter rule{}{}",
             count(filter.state_creations),
             bytes(filter.bytes),
             dropped.unwrap_or_default(),

@@ -16,7 +16,7 @@ use crate::domain::address::canonical;
 use crate::domain::blocked::{self, Blocked};
 use crate::domain::configured::Configured;
 use crate::domain::connections::{Half, half};
-use crate::domain::expiry::Expiry;
+use crate::domain::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::firewall::facts::{Question, Reading};
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 pub struct Table {
     table: String,
     /// What lets entries go.
-    pub expiry: Expiry,
+    pub expiry: Judged,
     /// The entries.
     pub entries: Vec<Blocked>,
 }
@@ -136,16 +136,11 @@ pub fn assess(
                 .sum()
         }
     };
+    let (now, zone) = (reading.clock.now, &reading.clock.zone);
+    let expiry = Judged::of(expiry, entries, now, zone);
     let around = context.surroundings(reading);
     warnings.extend(Context::surroundings_unknown(&around));
-    let mut judged = blocked::judge(
-        entries,
-        &expiry,
-        reading.clock.now,
-        &reading.clock.zone,
-        &around,
-        live,
-    );
+    let mut judged = blocked::judge(entries, &expiry, now, zone, &around, live);
     blocked::mark_customers(&mut judged, &heard.clients);
     warnings.extend(blocked::warnings(&judged, &expiry, table));
     Ok(Table {

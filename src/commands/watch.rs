@@ -159,7 +159,17 @@ async fn ticks(
     loop {
         clock.tick().await;
         let reading = context.ask(opened).await?;
-        let view = build(&reading, before.as_ref())?;
+        let view = match build(&reading, before.as_ref()) {
+            Ok(view) => view,
+            // What a reload raced is read at the next tick; what was never read is no reason to go on.
+            Err(failure) if before.is_some() || reading.is_raced() => {
+                let at = reading.clock.now;
+                let message = &failure.message;
+                context.terminal.caution(&format!("{at}: {message}"));
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         draw(context, &view, interval, reading.clock.now)?;
         before = Some(reading);
     }

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::address::{canonical, canonical_net};
-use super::expiry::Expiry;
+use super::expiry::Judged;
 use super::freebsd::InterfaceAddress;
 use super::pf::table::{Entry, TableName};
 use super::warning::Warning;
@@ -117,7 +117,7 @@ pub struct Blocked {
 /// it is given in its IPv4 form where it has one; the entry itself stays as the table has it.
 pub fn judge(
     entries: &[Entry],
-    expiry: &Expiry,
+    expiry: &Judged,
     now: Timestamp,
     zone: &TimeZone,
     around: &Surroundings,
@@ -165,7 +165,7 @@ fn shown(entry: &Entry) -> String {
 }
 
 /// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
-pub fn warnings(blocked: &[Blocked], expiry: &Expiry, table: &TableName) -> Vec<Warning> {
+pub fn warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |flag: Flag, code: &'static str, text: &str| {
         let hit: Vec<&str> = blocked
@@ -254,6 +254,14 @@ fn is_link_local(address: &IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::expiry::Expiry;
+
+    fn no_expiry() -> Judged {
+        Judged {
+            expiry: Expiry::None,
+            overdue: None,
+        }
+    }
 
     #[test]
     fn a_mapped_entry_is_judged_as_the_ipv4_one_and_printed_as_it_is() {
@@ -270,7 +278,7 @@ mod tests {
         };
         let now = Timestamp::UNIX_EPOCH;
         let asked = |net: &IpNet| u64::from(net.to_string() == "198.51.100.7/32");
-        let judged = judge(&[entry], &Expiry::None, now, &TimeZone::UTC, &around, asked);
+        let judged = judge(&[entry], &no_expiry(), now, &TimeZone::UTC, &around, asked);
         assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
         assert_eq!(judged[0].states, 1);
         assert_eq!(judged[0].address, "::ffff:198.51.100.7");
@@ -288,7 +296,7 @@ mod tests {
             })
             .collect();
         let (now, around) = (Timestamp::UNIX_EPOCH, Surroundings::default());
-        let mut judged = judge(&entries, &Expiry::None, now, &TimeZone::UTC, &around, |_| 0);
+        let mut judged = judge(&entries, &no_expiry(), now, &TimeZone::UTC, &around, |_| 0);
         let at = |second| Timestamp::from_second(second).unwrap();
         let clients = BTreeMap::from([
             ("198.51.100.7".parse().unwrap(), at(5)),

@@ -107,6 +107,31 @@ pub struct Source {
     pub blocked: bool,
 }
 
+/// Returns the nodes that count against the caps of loaded rules, given by number and present states. A reload leaves
+/// the nodes of the rule before in place, under the same number; what they hold counts no more. Those of the loaded
+/// rule are younger than the load, and their states are the rule's own. Source: pf on FreeBSD 14, measured.
+pub fn counting_nodes(nodes: &[SourceNode], rules: &[(u32, u64)]) -> Vec<SourceNode> {
+    let mut counting = Vec::new();
+    for (number, present) in rules {
+        let of_rule = |node: &&SourceNode| matches!(&node.rule, Some((kind, rule)) if kind == "filter" && rule == number);
+        let mut own: Vec<&SourceNode> = nodes.iter().filter(of_rule).collect();
+        own.sort_by_key(|node| node.age_seconds.unwrap_or(u64::MAX));
+        let mut seen = std::collections::BTreeSet::new();
+        own.retain(|node| seen.insert(canonical(node.address)));
+        // The lists are not of one moment, so the sums need not meet.
+        let (mut sum, mut best, mut kept) = (0, *present, 0);
+        for (place, node) in own.iter().enumerate() {
+            sum += u64::from(node.states);
+            let distance = present.abs_diff(sum);
+            if distance <= best {
+                (best, kept) = (distance, place + 1);
+            }
+        }
+        counting.extend(own.into_iter().take(kept).cloned());
+    }
+    counting
+}
+
 /// Tallies the client halves by source, busiest first. The alias holds `members`, as in [`half`]; `nodes` are the source
 /// nodes of the exposure's filter rule.
 pub fn tally<'a>(
@@ -191,6 +216,46 @@ mod tests {
         assert!(tally(&states, &service, Some(&[]), &[], |_| false).is_empty());
         assert_eq!(servers(&states, &service, Some(&held)), held);
         assert_eq!(servers(&states, &service, None), members(["10.0.20.203"]));
+    }
+
+    fn counted(text: &[u8], present: u64) -> Vec<(String, u32)> {
+        let nodes = crate::domain::pf::source::parse(text).value;
+        let counting = counting_nodes(&nodes, &[(77, present)]);
+        let pairs = counting
+            .iter()
+            .map(|node| (node.address.to_string(), node.connections));
+        pairs.collect()
+    }
+
+    #[test]
+    fn nodes_from_before_a_reload_count_nothing() {
+        let before = include_bytes!("../../tests/fixtures/pfctl-kernel/reload-before-sS.txt");
+        let held = |counts: Vec<(String, u32)>| -> Vec<(String, u32)> {
+            counts.into_iter().filter(|(_, count)| *count > 0).collect()
+        };
+        let of = |address: &str, count: u32| (address.to_owned(), count);
+        let two = include_bytes!("../../tests/fixtures/pfctl-kernel/reload-two-nodes-sS.txt");
+        assert_eq!(
+            held(counted(two, 9)),
+            [of("198.18.7.70", 9)],
+            "the new node"
+        );
+        assert_eq!(
+            held(counted(two, 8)),
+            [of("198.18.7.70", 9)],
+            "read a moment later"
+        );
+        let after = include_bytes!("../../tests/fixtures/pfctl-kernel/reload-after-sS.txt");
+        for text in [&before[..], &after[..]] {
+            assert_eq!(held(counted(text, 0)), [], "all are older than the load");
+        }
+        let text = "192.0.2.1 -> 0.0.0.0 ( states 2, connections 2, rate 0.0/60s )\n   age 00:00:05, 1 pkts, 1 bytes, filter rule 77\n\
+                    192.0.2.2 -> 0.0.0.0 ( states 3, connections 1, rate 0.0/60s )\n   age 00:00:50, 1 pkts, 1 bytes, filter rule 77\n\
+                    192.0.2.3 -> 0.0.0.0 ( states 8, connections 8, rate 0.0/60s )\n   age 00:05:00, 1 pkts, 1 bytes, filter rule 77\n\
+                    192.0.2.4 -> 0.0.0.0 ( states 4, connections 4, rate 0.0/60s )\n   age 00:00:01, 1 pkts, 1 bytes, filter rule 12\n";
+        for (present, count) in [(0, 0), (2, 1), (5, 2), (6, 2), (13, 3), (14, 3)] {
+            assert_eq!(counted(text.as_bytes(), present).len(), count, "{present}");
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! pfSense's default item is `*/60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600
 //! virusprot`; it lives in config.xml and can be changed or missing, so it is read, never assumed.
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::configured::CronItem;
-use super::pf::table::TableName;
+use super::pf::table::{Entry, TableName};
 use super::warning::Warning;
 
 mod command;
@@ -72,21 +73,117 @@ impl Job {
     }
 }
 
-impl Serialize for Expiry {
+/// What lets entries go, held against the entries that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What is configured.
+    pub expiry: Expiry,
+    /// Entries that should have been let go and are still there.
+    pub overdue: Option<Overdue>,
+}
+
+/// Entries that no run has let go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// The one that should have gone first.
+    pub first: IpNet,
+    /// How long ago that was, in seconds.
+    pub late_seconds: u64,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// A run at its minute takes some time, and the clock of a box can be corrected.
+const GRACE_SECONDS: u64 = 15 * 60;
+
+impl Judged {
+    /// Looks for entries that should have been let go. `zone` is the firewall's own time zone.
+    pub fn of(expiry: Expiry, entries: &[Entry], now: Timestamp, zone: &TimeZone) -> Self {
+        let mut overdue: Option<Overdue> = None;
+        for entry in entries.iter().filter(|entry| !entry.negated) {
+            let due = entry.since.and_then(|since| expiry.due_at(since, zone));
+            let late = due.map(|due| now.duration_since(due).as_secs());
+            let late = late.and_then(|late| u64::try_from(late).ok());
+            let Some(late_seconds) = late.filter(|late| *late > GRACE_SECONDS) else {
+                continue;
+            };
+            let found = overdue.get_or_insert(Overdue {
+                first: entry.net,
+                late_seconds,
+                count: 0,
+            });
+            found.count += 1;
+            if late_seconds > found.late_seconds {
+                (found.first, found.late_seconds) = (entry.net, late_seconds);
+            }
+        }
+        Self { expiry, overdue }
+    }
+
+    /// Returns whether the job works, as far as the entries show it; `None` where there is no job, or it is not known.
+    pub fn working(&self) -> Option<bool> {
+        let job = matches!(self.expiry, Expiry::Cron { .. });
+        job.then_some(self.overdue.is_none())
+    }
+
+    /// Returns the first run that will let an entry go that was added at `since`. `None` means never, or not known: what
+    /// a job should do that does not work is no promise.
+    pub fn release_at(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+        zone: &TimeZone,
+    ) -> Option<Timestamp> {
+        if self.overdue.is_some() {
+            return None;
+        }
+        self.expiry.release_at(since, now, zone)
+    }
+
+    /// Warns where entries are not let go by themselves.
+    pub fn warning(&self, table: &TableName) -> Option<Warning> {
+        match self.not_working() {
+            Some(sentence) => Some(Warning::new("expiry-not-working", sentence)),
+            None => self.expiry.warning(table),
+        }
+    }
+
+    /// Says by which entries the job is known not to work.
+    pub fn not_working(&self) -> Option<String> {
+        let overdue = self.overdue.as_ref()?;
+        let address = if overdue.first.prefix_len() == overdue.first.max_prefix_len() {
+            overdue.first.addr().to_string()
+        } else {
+            overdue.first.to_string()
+        };
+        let more = match overdue.count {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let (hours, minutes) = (overdue.late_seconds / 3600, overdue.late_seconds / 60 % 60);
+        Some(format!(
+            "{address}{more} should have been freed {hours}h {minutes}m ago and is still blocked: the cron job does not work."
+        ))
+    }
+}
+
+/// The keys of the schema `virusprot.show`.
+impl Serialize for Judged {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (kind, older_than, schedule) = match self {
-            Self::Cron {
+        let (kind, older_than, schedule) = match &self.expiry {
+            Expiry::Cron {
                 older_than_seconds,
                 schedule,
                 ..
             } => ("cron", Some(older_than_seconds), Some(schedule.to_string())),
-            Self::None => ("none", None, None),
-            Self::Unknown { .. } => ("unknown", None, None),
+            Expiry::None => ("none", None, None),
+            Expiry::Unknown { .. } => ("unknown", None, None),
         };
-        let mut object = serializer.serialize_struct("Expiry", 3)?;
+        let mut object = serializer.serialize_struct("Expiry", 4)?;
         object.serialize_field("kind", kind)?;
         object.serialize_field("older_than_seconds", &older_than)?;
         object.serialize_field("schedule", &schedule)?;
+        object.serialize_field("working", &self.working())?;
         object.end()
     }
 }
@@ -147,6 +244,17 @@ impl Expiry {
         now: Timestamp,
         zone: &TimeZone,
     ) -> Option<Timestamp> {
+        let runs = self.jobs().into_iter();
+        runs.filter_map(|job| job.release_at(since, now, zone))
+            .min()
+    }
+
+    /// Returns the run at which an entry that was added at `since` was, or will be, old enough.
+    fn due_at(&self, since: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        self.release_at(since, since, zone)
+    }
+
+    fn jobs(&self) -> Vec<Job> {
         let Self::Cron {
             older_than_seconds,
             schedule,
@@ -154,16 +262,15 @@ impl Expiry {
             ..
         } = self
         else {
-            return None;
+            return Vec::new();
         };
         let first = Job {
             older_than_seconds: *older_than_seconds,
             schedule: schedule.clone(),
         };
-        std::iter::once(&first)
-            .chain(others)
-            .filter_map(|job| job.release_at(since, now, zone))
-            .min()
+        std::iter::once(first)
+            .chain(others.iter().cloned())
+            .collect()
     }
 
     /// Warns where entries are not let go by themselves.

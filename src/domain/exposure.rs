@@ -24,7 +24,7 @@ pub mod path;
 #[cfg(test)]
 mod tests;
 
-pub use complete::{Completeness, looks_complete};
+pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use pair::Pair;
 use path::{Path, Query};
 
@@ -147,7 +147,8 @@ pub struct Part {
     pub text: Option<String>,
 }
 
-/// Counters of a rule, summed where it was expanded into several.
+/// Counters of a rule, summed where it was expanded into several. A reload starts states and their creations from zero;
+/// the others go on (`set keepcounters`, which pfSense writes), also where the rule's caps changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Looks at the rule.
@@ -156,9 +157,9 @@ pub struct Counters {
     pub packets: u64,
     /// Bytes, likewise.
     pub bytes: u64,
-    /// Present states.
+    /// Present states that the rule made since it was loaded last.
     pub states: u64,
-    /// States made since it was loaded.
+    /// States made since it was loaded last, half-open ones too.
     pub state_creations: u64,
 }
 

@@ -81,8 +81,17 @@ pub struct FirewallClock {
 
 /// Reads `date '+%s %z'`.
 pub fn clock(text: &[u8]) -> Option<FirewallClock> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (seconds, offset) = text.trim().split_once(' ')?;
+    // What the box says at a login can stand beside it.
+    String::from_utf8_lossy(text).lines().find_map(clock_line)
+}
+
+fn clock_line(line: &str) -> Option<FirewallClock> {
+    let (seconds, offset) = line.trim().split_once(' ')?;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let signed = offset.strip_prefix(['+', '-']);
+    if !plain(seconds) || !signed.is_some_and(|digits| digits.len() == 4 && plain(digits)) {
+        return None;
+    }
     let now = Timestamp::from_second(seconds.parse().ok()?).ok()?;
     let (sign, digits) = (offset.get(..1)?, offset.get(1..)?);
     let (hours, minutes): (i32, i32) = (
@@ -98,13 +107,14 @@ pub fn clock(text: &[u8]) -> Option<FirewallClock> {
 
 /// Reads the client's address of `SSH_CONNECTION` (`CLIENT PORT SERVER PORT`), as the firewall sees it.
 pub fn ssh_client(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.split_ascii_whitespace()
-        .next()?
-        .split('%')
-        .next()?
-        .parse()
-        .ok()
+    String::from_utf8_lossy(text).lines().find_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [client, port, _, _] = words.as_slice() else {
+            return None;
+        };
+        port.parse::<u16>().ok()?;
+        client.split('%').next()?.parse().ok()
+    })
 }
 
 /// The role of this node for one CARP address group.
@@ -145,7 +155,9 @@ pub fn free_space(text: &[u8]) -> Option<u64> {
 
 /// Reads the one number that `sysctl -n` prints.
 pub fn sysctl(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok()
+    String::from_utf8_lossy(text)
+        .lines()
+        .find_map(|line| line.trim().parse().ok())
 }
 
 /// Reads the names of our files out of `ls -1 /etc/cron.d`.

@@ -21,6 +21,8 @@ const HEADER: usize = 16;
 const CALL: u32 = 1;
 
 const BIND_ACK: u8 = 12;
+/// What a server says to a bind: fault, bind_ack, bind_nak. Anything else is no server's word: an echo sends our bind back.
+const FROM_SERVER: [u8; 3] = [3, BIND_ACK, 13];
 /// First and last fragment: an answer to a bind is never in pieces.
 const WHOLE: u8 = 3;
 
@@ -111,6 +113,9 @@ impl Listener {
 /// Reads an answer from its first byte on; `None` means that more is needed.
 pub fn read(bytes: &[u8]) -> Option<Answer> {
     if bytes.first().is_some_and(|version| *version != 5) {
+        return Some(Answer::NotRpc);
+    }
+    if bytes.get(2).is_some_and(|kind| !FROM_SERVER.contains(kind)) {
         return Some(Answer::NotRpc);
     }
     let header = Fields::new(bytes)?;
@@ -267,6 +272,13 @@ mod tests {
         assert_eq!(hear(&bind_nak()), Some(Answer::RpcNotKms));
         assert_eq!(hear(b"SSH-2.0-OpenSSH_9.2\r\n"), Some(Answer::NotRpc));
         assert_eq!(hear(b"H"), Some(Answer::NotRpc));
+        assert_eq!(hear(&BIND), Some(Answer::NotRpc), "an echo");
+        for kind in [0, 1, 2, 11, 14, 16, 255] {
+            let mut request = BIND;
+            request[2] = kind;
+            assert_eq!(hear(&request), Some(Answer::NotRpc), "{kind}");
+            assert_eq!(hear(&request[..3]), Some(Answer::NotRpc), "{kind}");
+        }
         assert_eq!(hear(b""), None);
     }
 

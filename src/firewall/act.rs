@@ -123,8 +123,10 @@ impl Errand {
             Action::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
             Action::Add(table, _) => {
                 if reply.status == NOT_RUN {
-                    let looked = replies.first().unwrap_or(reply);
-                    return Err(trouble(looked, table.as_str(), pfctl));
+                    replies
+                        .first()
+                        .unwrap_or(reply)
+                        .check(table.as_str(), pfctl)?;
                 }
                 changed(reply, table, Mark::Added, pfctl)
             }
@@ -207,9 +209,7 @@ fn lines(addresses: &[Address]) -> Vec<u8> {
 
 /// Reads what `-T delete|add -v` printed: one line for each entry that was really changed.
 fn changed(reply: &Told, table: &TableName, mark: Mark, pfctl: &str) -> Result<Done, FactError> {
-    if reply.status != 0 {
-        return Err(trouble(reply, table.as_str(), pfctl));
-    }
+    reply.check(table.as_str(), pfctl)?;
     let marked = table::parse_changes(&reply.stdout).value;
     let addresses = marked
         .into_iter()
@@ -222,44 +222,13 @@ fn changed(reply: &Told, table: &TableName, mark: Mark, pfctl: &str) -> Result<D
 }
 
 fn killed(reply: &Told, pfctl: &str) -> Result<Done, FactError> {
-    if reply.status != 0 {
-        return Err(trouble(reply, "", pfctl));
-    }
+    reply.check("", pfctl)?;
     let counts = message::parse(&reply.stderr).value.into_iter();
     let counts = counts.filter_map(|message| match message {
         Message::Killed { count, .. } => Some(count),
         _ => None,
     });
     Ok(Done::Killed(counts.sum()))
-}
-
-fn trouble(reply: &Told, table: &str, program: &str) -> FactError {
-    let talk = String::from_utf8_lossy(&reply.stderr);
-    let program = program.to_owned();
-    if matches!(reply.status, 126 | 127) {
-        return FactError::ProgramMissing { program };
-    }
-    if talk.contains("/dev/pf: Permission denied") {
-        return FactError::Denied;
-    }
-    if talk.contains("/dev/pf: No such file or directory") {
-        return FactError::NoPf;
-    }
-    if talk.contains("Table does not exist") {
-        return FactError::NoTable {
-            table: table.to_owned(),
-        };
-    }
-    let said = talk.lines().find(|line| !line.trim().is_empty());
-    FactError::Failed {
-        program,
-        status: reply.status,
-        message: said
-            .unwrap_or("it said nothing")
-            .chars()
-            .take(200)
-            .collect(),
-    }
 }
 
 fn asked<T>(

@@ -93,6 +93,19 @@ pub fn command(request: &ReadRequest, php: &Word, nonce: &Nonce) -> Command {
     Request::Read(request.clone()).command(php, nonce)
 }
 
+/// Says whether this looks like an answer as the agent prints it: one line between two markers. The markers' nonce, which
+/// is compared when the answer is read, is not looked at.
+pub fn is_whole(stdout: &[u8]) -> bool {
+    let text = stdout.trim_ascii_end();
+    let mut lines = text.rsplit(|byte| *byte == b'\n');
+    let marker = |line: Option<&[u8]>, word: &[u8]| {
+        line.is_some_and(|line| line.starts_with(b"agent ") && line.ends_with(word))
+    };
+    marker(lines.next(), b" end")
+        && lines.next().is_some_and(|line| line.ends_with(b"}"))
+        && marker(lines.next(), b" begin")
+}
+
 /// Reads the answer to this request out of everything PHP printed.
 pub fn parse(
     stdout: &[u8],

@@ -30,6 +30,10 @@ const MARKER_REST: usize = 64;
 
 /// How much of what is said before the first marker is kept for error messages, in bytes a stream.
 const NOISE_KEPT: usize = 2048;
+/// How much of its end is kept, for its last line.
+const NOISE_END_KEPT: usize = 512;
+/// More than this is said by no login before its first command runs, in bytes.
+const MOST_NOISE: usize = 1 << 20;
 
 /// The two streams of one shell.
 #[derive(Debug)]
@@ -39,18 +43,18 @@ pub struct Demux {
 }
 
 impl Demux {
-    /// Expects rounds of so many commands, marked with this nonce.
-    pub fn new(nonce: &Nonce, commands: usize) -> Self {
+    /// Expects rounds that are marked with this nonce.
+    pub fn new(nonce: &Nonce) -> Self {
         Self {
-            stdout: Framing::new(nonce, commands),
-            stderr: Framing::new(nonce, commands),
+            stdout: Framing::new(nonce),
+            stderr: Framing::new(nonce),
         }
     }
 
-    /// Expects a new round from its first marker on.
-    pub fn begin(&mut self) {
-        self.stdout.begin();
-        self.stderr.begin();
+    /// Expects a new round of these commands, in order, from its first marker on.
+    pub fn begin(&mut self, commands: &[usize]) {
+        self.stdout.begin(commands);
+        self.stderr.begin(commands);
     }
 
     /// Takes the next bytes of one stream and hands on the commands' share of them.
@@ -80,6 +84,16 @@ impl Demux {
     /// Tells whether any marker has arrived since the shell was opened.
     pub fn started(&self) -> bool {
         self.stdout.started || self.stderr.started
+    }
+
+    /// Returns the last line that was said outside the commands, on either stream; `None` where nothing was.
+    pub fn last_noise(&self) -> Option<String> {
+        let last = |framing: &Framing| {
+            let end = String::from_utf8_lossy(&framing.noise_end).into_owned();
+            let line = end.lines().rev().find(|line| !line.trim().is_empty())?;
+            Some(line.trim().to_owned())
+        };
+        last(&self.stdout).or_else(|| last(&self.stderr))
     }
 
     /// Returns the command whose output is arriving.
@@ -119,29 +133,35 @@ enum Place {
 struct Framing {
     /// Newline, nonce, blank: what every marker starts with.
     needle: Vec<u8>,
-    commands: usize,
+    /// The commands of the round, by their position in the script.
+    commands: Vec<usize>,
     place: Place,
     statuses: Vec<i32>,
     /// The end of the last bytes, where it may be the start of a marker.
     carry: Vec<u8>,
     noise: Vec<u8>,
+    noise_end: Vec<u8>,
+    noise_bytes: usize,
     started: bool,
 }
 
 impl Framing {
-    fn new(nonce: &Nonce, commands: usize) -> Self {
+    fn new(nonce: &Nonce) -> Self {
         Self {
             needle: format!("\n{} ", nonce.as_str()).into_bytes(),
-            commands,
+            commands: Vec::new(),
             place: Place::Outside,
             statuses: Vec::new(),
             carry: Vec::new(),
             noise: Vec::new(),
+            noise_end: Vec::new(),
+            noise_bytes: 0,
             started: false,
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, commands: &[usize]) {
+        self.commands = commands.to_vec();
         self.place = Place::Outside;
         self.statuses.clear();
         self.carry.clear();
@@ -170,7 +190,14 @@ impl Framing {
             let Some(at) = memmem::find(bytes, &self.needle) else {
                 let (output, held) = bytes.split_at(self.possible_marker(bytes));
                 self.carry.extend_from_slice(held);
-                return Ok(self.hand_on(output, deliver));
+                let flow = self.hand_on(output, deliver);
+                if self.noise_bytes > MOST_NOISE {
+                    let mebibytes = MOST_NOISE >> 20;
+                    return Err(Garbled(format!(
+                        "more than {mebibytes} MiB came that belong to no command"
+                    )));
+                }
+                return Ok(flow);
             };
             let (output, marker) = bytes.split_at(at);
             if self.hand_on(output, deliver).is_break() {
@@ -214,6 +241,11 @@ impl Framing {
             Place::Outside => {
                 let room = NOISE_KEPT.saturating_sub(self.noise.len());
                 self.noise.extend(output.iter().take(room));
+                self.noise_bytes = self.noise_bytes.saturating_add(output.len());
+                let end = output.len().saturating_sub(NOISE_END_KEPT);
+                self.noise_end.extend(output.iter().skip(end));
+                let over = self.noise_end.len().saturating_sub(NOISE_END_KEPT);
+                self.noise_end.drain(..over);
                 ControlFlow::Continue(())
             }
             Place::Inside(_) | Place::Done => ControlFlow::Continue(()),
@@ -227,16 +259,16 @@ impl Framing {
         let kind = words.next().unwrap_or_default();
         let index = words.next().and_then(|word| word.parse::<usize>().ok());
         let status = words.next().and_then(|word| word.parse::<i32>().ok());
-        let next = self.statuses.len();
+        let next = self.commands.get(self.statuses.len()).copied();
         match (kind, index, status, self.place) {
-            ("b", Some(index), None, Place::Outside) if index == next && next < self.commands => {
+            ("b", Some(index), None, Place::Outside) if next == Some(index) => {
                 self.place = Place::Inside(index);
             }
             ("e", Some(index), Some(status), Place::Inside(current)) if index == current => {
                 self.statuses.push(status);
                 self.place = Place::Outside;
             }
-            ("d", None, None, Place::Outside) if next == self.commands => self.place = Place::Done,
+            ("d", None, None, Place::Outside) if next.is_none() => self.place = Place::Done,
             // What a missing awk looks like: its pipe ate the end marker.
             ("b" | "d", _, _, Place::Inside(current)) => {
                 return Err(Garbled(format!(
@@ -280,8 +312,8 @@ mod tests {
 
     /// Feeds stdout in the given pieces and stderr whole.
     fn run(pieces: &[&[u8]]) -> Result<Round, Garbled> {
-        let mut demux = Demux::new(&nonce(), COMMANDS);
-        demux.begin();
+        let mut demux = Demux::new(&nonce());
+        demux.begin(&[0, 1]);
         let mut outputs = vec![Vec::new(); COMMANDS];
         let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
             assert_eq!(stream, Stream::Stdout);
@@ -318,8 +350,8 @@ mod tests {
 
     #[test]
     fn keeps_noise_for_the_error_message_but_not_all_of_it() {
-        let mut demux = Demux::new(&nonce(), 1);
-        demux.begin();
+        let mut demux = Demux::new(&nonce());
+        demux.begin(&[0]);
         let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
         let _ = demux.feed(Stream::Stderr, b"sudo: a password is required\n", &mut sink);
         let _ = demux.feed(Stream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
@@ -333,9 +365,24 @@ mod tests {
     }
 
     #[test]
+    fn the_last_line_of_noise_is_known() {
+        let mut demux = Demux::new(&nonce());
+        demux.begin(&[0]);
+        assert_eq!(demux.last_noise(), None);
+        let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
+        for _ in 0..2000 {
+            let _ = demux.feed(Stream::Stdout, b"\nInvalid option\n", &mut sink);
+        }
+        let _ = demux.feed(Stream::Stdout, b"\n Enter an option: ", &mut sink);
+        assert_eq!(demux.last_noise().as_deref(), Some("Enter an option:"));
+        let endless = vec![b'x'; MOST_NOISE];
+        assert!(demux.feed(Stream::Stdout, &endless, &mut sink).is_err());
+    }
+
+    #[test]
     fn holds_back_no_more_than_a_marker() {
-        let mut demux = Demux::new(&nonce(), 1);
-        demux.begin();
+        let mut demux = Demux::new(&nonce());
+        demux.begin(&[0]);
         let mut taken = 0;
         let mut sink = |_: usize, _: Stream, bytes: &[u8]| {
             taken += bytes.len();
@@ -355,8 +402,8 @@ mod tests {
 
     #[test]
     fn a_break_stops_at_once() {
-        let mut demux = Demux::new(&nonce(), 1);
-        demux.begin();
+        let mut demux = Demux::new(&nonce());
+        demux.begin(&[0]);
         let mut calls = 0;
         let mut sink = |_: usize, _: Stream, _: &[u8]| {
             calls += 1;
@@ -395,6 +442,29 @@ mod tests {
     }
 
     #[test]
+    fn a_round_of_some_commands_keeps_their_numbers() {
+        let mut demux = Demux::new(&nonce());
+        let reply = marked("\n@ b 1\none\n@ e 1 0\n\n@ b 4\nfour\n@ e 4 7\n\n@ d\n");
+        let mut seen = Vec::new();
+        let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
+            seen.extend((stream == Stream::Stdout).then(|| (index, bytes.to_vec())));
+            ControlFlow::Continue(())
+        };
+        demux.begin(&[1, 4]);
+        let _ = demux.feed(Stream::Stdout, &reply, &mut sink).unwrap();
+        let _ = demux.feed(Stream::Stderr, &reply, &mut sink).unwrap();
+        assert!(demux.complete());
+        assert_eq!(demux.statuses(), [0, 7]);
+        assert_eq!(seen, [(1, b"one".to_vec()), (4, b"four".to_vec())]);
+        for other in [&[0, 4][..], &[1], &[4, 1], &[1, 4, 5], &[]] {
+            demux.begin(other);
+            let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
+            let read = demux.feed(Stream::Stdout, &reply, &mut sink);
+            assert!(read.is_err() || !demux.complete(), "{other:?}");
+        }
+    }
+
+    #[test]
     fn an_unfinished_round_is_not_complete() {
         let reply = marked("\n@ b 0\none\n@ e 0 0\n\n@ b 1\ntw");
         let (outputs, statuses, complete) = run(&[&reply]).unwrap();
@@ -423,7 +493,7 @@ mod tests {
         ) {
             // A nonce followed by a blank cannot be forged (it is random), so it is not generated either.
             let outputs: Vec<Vec<u8>> = outputs.iter().map(|parts| parts.concat()).collect();
-            let needle = Framing::new(&nonce(), 0).needle;
+            let needle = Framing::new(&nonce()).needle;
             prop_assume!(outputs.iter().all(|output| {
                 memmem::find(&[b"\n", output.as_slice(), b"\n"].concat(), &needle).is_none()
             }));

@@ -4,17 +4,21 @@
 //! One answer failing never hides the others: each is a [`Fact`] of its own.
 
 use std::net::IpAddr;
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
 mod ask;
 mod error;
 mod gather;
+mod race;
+mod round;
+#[cfg(test)]
+mod tests;
 
 pub use ask::Paths;
 pub use error::{Fact, FactError};
 
 use super::agent::{self, ReadRequest};
-use super::script::{Nonce, Script};
+use super::script::{NOT_RUN, Nonce, Script};
 use super::shell::Shell;
 use crate::domain::configured::{Configured, CronItem};
 use crate::domain::expiry;
@@ -27,9 +31,9 @@ use crate::domain::pf::table::{self, Entry, Marked};
 use crate::domain::pf::{Parsed, Unread};
 use crate::domain::service::Service;
 use crate::error::Failure;
-use ask::{command, with_clock};
-use error::check;
-use gather::{Gathered, MOST_BYTES};
+use ask::{command, in_order};
+use error::{came, check};
+use gather::Gathered;
 
 /// Something to ask the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +46,10 @@ pub enum Question {
     Interfaces,
     /// Its default gateway.
     Gateway,
-    /// What cron runs.
+    /// What cron runs out of the system's crontab; the folder beside it is asked with it.
     Crontab,
+    /// What cron runs out of the folder cron.d.
+    CronFolder,
     /// The overload table with times.
     Table,
     /// Which of these the overload table holds.
@@ -117,13 +123,16 @@ pub struct Reading {
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
     pub more_unread: usize,
-    /// The service has more states than are kept; the first ones are.
-    pub states_cut: bool,
 }
 
 /// One remote shell that answers the same questions as often as it is asked.
 pub struct Survey {
     shell: Shell,
+    asked: Arc<Asked>,
+}
+
+/// What was asked of whom; what the answers mean depends on it.
+struct Asked {
     service: Service,
     paths: Paths,
     questions: Vec<Question>,
@@ -138,7 +147,7 @@ impl Survey {
         paths: &Paths,
         agent_nonce: &Nonce,
     ) -> Script {
-        let questions = with_clock(questions);
+        let questions = in_order(questions);
         let commands = questions
             .iter()
             .map(|question| command(question, service, paths, agent_nonce));
@@ -155,16 +164,19 @@ impl Survey {
         paths: Paths,
         agent_nonce: Nonce,
     ) -> Self {
-        Self {
-            shell,
+        let asked = Asked {
             service,
             paths,
-            questions: with_clock(questions),
+            questions: in_order(questions),
             agent_nonce,
+        };
+        Self {
+            shell,
+            asked: Arc::new(asked),
         }
     }
 
-    /// Asks every question once: one round trip.
+    /// Asks every question once: one round trip, and some more where a reload of the ruleset races with it.
     pub async fn read(&mut self) -> Result<Reading, Failure> {
         let (_, reading) = self.read_after(0).await?;
         Ok(reading)
@@ -175,54 +187,48 @@ impl Survey {
         &mut self,
         before: usize,
     ) -> Result<(Vec<Told>, Reading), Failure> {
-        let asked = self
-            .questions
-            .iter()
-            .map(|question| Gathered::new(question, &self.service));
-        let mut replies: Vec<Gathered> = (0..before)
-            .map(|_| Gathered::plain())
-            .chain(asked)
-            .collect();
-        let statuses = self
-            .shell
-            .round(&mut |index, stream, bytes| {
-                if let Some(reply) = replies.get_mut(index) {
-                    reply.take(stream, bytes);
-                }
-                ControlFlow::Continue(())
-            })
-            .await?;
+        let mut replies = round::ask(&mut self.shell, &self.asked, before).await?;
         let asked = replies.split_off(before.min(replies.len()));
-        let mut statuses = statuses.into_iter();
-        let told = replies
-            .into_iter()
-            .zip(statuses.by_ref())
-            .map(|(reply, status)| Told {
-                status,
-                stdout: reply.stdout,
-                stderr: reply.stderr,
-            });
+        let told = replies.into_iter().map(|reply| Told {
+            status: reply.status.unwrap_or(NOT_RUN),
+            stdout: reply.stdout,
+            stderr: reply.stderr,
+        });
         let told = told.collect();
-        let mut reading = Reading::empty(clock(asked.first())?);
-        for ((question, reply), status) in self.questions.iter().zip(asked).zip(statuses) {
-            self.answer(&mut reading, question, reply, status);
-        }
-        Ok((told, reading))
+        // Reading megabytes takes its time, in which Ctrl-C and the time-out must be heard.
+        let meant = Arc::clone(&self.asked);
+        let reading = tokio::task::spawn_blocking(move || meant.reading(asked)).await;
+        let reading = reading.map_err(|error| {
+            Failure::failed("The firewall's answers could not be taken apart.").because(error)
+        })?;
+        Ok((told, reading?))
     }
 
     /// Returns the nonce that the agent's answers carry.
     pub(super) fn agent_nonce(&self) -> &Nonce {
-        &self.agent_nonce
+        &self.asked.agent_nonce
     }
 
     /// Returns where things are on the firewall.
     pub(super) fn paths(&self) -> &Paths {
-        &self.paths
+        &self.asked.paths
     }
 
     /// Ends the shell.
     pub async fn close(self) {
         self.shell.close().await;
+    }
+}
+
+impl Asked {
+    /// Takes every answer apart, one after the other: what a big one held is gone before the next one.
+    fn reading(&self, replies: Vec<Gathered>) -> Result<Reading, Failure> {
+        let mut reading = Reading::empty(clock(replies.first())?);
+        for (question, reply) in self.questions.iter().zip(replies) {
+            self.answer(&mut reading, question, reply);
+        }
+        reading.distrust_empty_lists();
+        Ok(reading)
     }
 
     /// Returns what a question's error names.
@@ -230,6 +236,7 @@ impl Survey {
         match question {
             Question::Configured => self.paths.php.as_str(),
             Question::Crontab => self.paths.crontab.as_str(),
+            Question::CronFolder => "/usr/bin/find",
             Question::FreeSpace => "/bin/df",
             Question::RequestLimit => "/sbin/sysctl",
             Question::Armed => "/bin/ls",
@@ -241,7 +248,7 @@ impl Survey {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm a question")]
-    fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered, status: i32) {
+    fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered) {
         let program = self.program(question);
         let mut unread = Unreads {
             program,
@@ -249,7 +256,7 @@ impl Survey {
             more: &mut reading.more_unread,
         };
         let table = self.service.table.as_str();
-        let checked = |reply: &Gathered, fine: &[i32]| check(reply, status, fine, program, table);
+        let checked = |reply: &Gathered, fine: &[i32]| check(reply, fine, program, table);
         match question {
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
                 of_base_tool(reading, question, &reply.stdout);
@@ -258,13 +265,20 @@ impl Survey {
                 reading.crontab =
                     checked(&reply, &[0]).map(|()| expiry::crontab_items(&reply.stdout));
             }
+            Question::CronFolder => {
+                // Boxes without the folder run nothing out of it.
+                let missing = memchr::memmem::find(&reply.stderr, b": No such file or directory");
+                let fine: &[i32] = if missing.is_some() { &[0, 1] } else { &[0] };
+                let more = checked(&reply, fine).map(|()| expiry::crontab_items(&reply.stdout));
+                add_items(&mut reading.crontab, more);
+            }
             Question::Table => {
                 reading.table =
                     checked(&reply, &[0]).and_then(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
-                reading.alias_table = check(&reply, status, &[0], program, alias)
+                reading.alias_table = check(&reply, &[0], program, alias)
                     .and_then(|()| unread.kept(table::parse(&reply.stdout)));
             }
             Question::Test(_) => {
@@ -280,7 +294,6 @@ impl Survey {
                     checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
             }
             Question::States(_) => {
-                reading.states_cut = reply.states_cut();
                 reading.states =
                     checked(&reply, &[0]).and_then(|()| unread.kept(reply.into_states()));
             }
@@ -289,8 +302,9 @@ impl Survey {
                     checked(&reply, &[0]).and_then(|()| unread.kept(source::parse(&reply.stdout)));
             }
             Question::Info => {
-                reading.info =
-                    checked(&reply, &[0]).and_then(|()| unread.kept(info::parse(&reply.stdout)));
+                reading.info = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(info::parse(&reply.stdout)))
+                    .and_then(|info| whole(info, program));
             }
             Question::Limits => {
                 reading.limits = checked(&reply, &[0])
@@ -299,7 +313,7 @@ impl Survey {
             Question::Configured => {
                 let request = ReadRequest::from(&self.service);
                 let nonce = &self.agent_nonce;
-                reading.configured = configured(&reply, status, program, nonce, &request);
+                reading.configured = configured(&reply, program, nonce, &request);
             }
             Question::FreeSpace | Question::RequestLimit | Question::Armed => {
                 small(
@@ -311,6 +325,15 @@ impl Survey {
                 );
             }
         }
+    }
+}
+
+/// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
+fn add_items(crontab: &mut Fact<Vec<CronItem>>, more: Fact<Vec<CronItem>>) {
+    match (crontab.as_mut(), more) {
+        (Ok(items), Ok(more)) => items.extend(more),
+        (Ok(_), Err(error)) => *crontab = Err(error),
+        (Err(_), _) => {}
     }
 }
 
@@ -364,23 +387,20 @@ fn read<T>(value: Option<T>, program: &str) -> Fact<T> {
 
 fn configured(
     reply: &Gathered,
-    status: i32,
     program: &str,
     nonce: &Nonce,
     request: &ReadRequest,
 ) -> Fact<Configured> {
-    if status == 127 || status == 126 {
-        return Err(FactError::ProgramMissing {
-            program: program.to_owned(),
-        });
-    }
-    if reply.cut {
-        return Err(FactError::TooLarge {
-            program: program.to_owned(),
-            mebibytes: MOST_BYTES >> 20,
-        });
-    }
+    came(reply, program)?;
     Ok(agent::parse(&reply.stdout, nonce, request)?)
+}
+
+fn distrust<T>(fact: &mut Fact<Vec<T>>, program: &str) {
+    if fact.as_ref().is_ok_and(Vec::is_empty) {
+        *fact = Err(FactError::Unprivileged {
+            program: program.to_owned(),
+        });
+    }
 }
 
 /// Passes parsers' unread lines on to the reading.
@@ -393,6 +413,12 @@ struct Unreads<'a> {
 impl Unreads<'_> {
     /// Returns what was understood. Nothing understood of something printed is no empty answer.
     fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Fact<T> {
+        if let Some(most) = parsed.too_many {
+            return Err(FactError::TooMany {
+                program: self.program.to_owned(),
+                most,
+            });
+        }
         if parsed.value.is_nothing() && !parsed.unread.is_empty() {
             return Err(FactError::Garbled {
                 program: self.program.to_owned(),
@@ -441,7 +467,46 @@ pub(super) struct Told {
     pub(super) stderr: Vec<u8>,
 }
 
+impl Told {
+    /// Turns its exit code and stderr into a typed error.
+    pub(super) fn check(&self, table: &str, program: &str) -> Fact<()> {
+        error::trouble(&self.stderr, self.status, &[0], program, table)
+    }
+}
+
+/// Returns pf's status, if it came whole. A pfctl that may not ask the kernel can print a status that it made up, and
+/// exit with 0.
+fn whole(info: Info, program: &str) -> Fact<Info> {
+    let nothing_counted = info.state_table.is_none() && info.counters.is_empty();
+    if info.host_id.is_none() && info.checksum.is_none() && nothing_counted {
+        return Err(FactError::Unprivileged {
+            program: program.to_owned(),
+        });
+    }
+    Ok(info)
+}
+
 impl Reading {
+    /// Returns whether the ruleset was being loaded each time that it was asked.
+    pub fn is_raced(&self) -> bool {
+        let busy = |error: Option<&FactError>| matches!(error, Some(FactError::Busy { .. }));
+        busy(self.rules.as_ref().err()) || busy(self.translation.as_ref().err())
+    }
+
+    /// Where pfctl may not even ask for pf's status, lists that it printed empty are not empty.
+    fn distrust_empty_lists(&mut self) {
+        let Err(FactError::Unprivileged { program }) = &self.info else {
+            return;
+        };
+        distrust(&mut self.rules, program);
+        distrust(&mut self.translation, program);
+        distrust(&mut self.states, program);
+        distrust(&mut self.sources, program);
+        distrust(&mut self.table, program);
+        distrust(&mut self.alias_table, program);
+        distrust(&mut self.tested, program);
+    }
+
     fn empty(clock: FirewallClock) -> Self {
         Self {
             clock,
@@ -465,7 +530,6 @@ impl Reading {
             armed: Err(FactError::NotAsked),
             unread: Vec::new(),
             more_unread: 0,
-            states_cut: false,
         }
     }
 }

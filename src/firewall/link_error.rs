@@ -173,6 +173,16 @@ pub enum LinkError {
         /// Whether sudo stood in between.
         sudo: bool,
     },
+    /// The login shell talks to a person: our script went to a menu, or to nothing.
+    #[error(
+        "The login shell of {host} shows a menu and ran no command; the last line that it printed: {said:?}."
+    )]
+    Menu {
+        /// As configured.
+        host: String,
+        /// The last line that it printed.
+        said: String,
+    },
     /// The reply ended before its end marker.
     #[error("The reply of {host} was cut short{}.", command.map(|index| format!(" in command {index}")).unwrap_or_default())]
     CutShort {
@@ -263,6 +273,9 @@ impl LinkError {
             }
             Self::ShellRefused { sudo: true, .. } => &[
                 "The sudo package must be installed and allow this user /usr/bin/env without a password.",
+            ],
+            Self::Menu { .. } => &[
+                "kmsctl needs a login shell that runs what ssh asks for: log in as admin or root, or give the user /bin/sh or /bin/tcsh.",
             ],
             Self::ShellRefused { .. } => &[
                 "The user needs a login shell: the privilege \"User - System: Shell account access\".",

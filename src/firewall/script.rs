@@ -3,7 +3,8 @@
 //!
 //! The remote command line is a constant ([`REMOTE_SHELL`]). The script defines `t()`, whose body runs
 //! every command of a [`Script`] in turn; each line `t` runs them once, so `--watch` asks again over the
-//! same shell. Around each command the functions `b` and `e` print a marker on stdout *and* on stderr:
+//! same shell. A line `t 3 5` runs these two alone: what a reload of the ruleset raced is asked again. Around
+//! each command the functions `b` and `e` print a marker on stdout *and* on stderr:
 //!
 //! ```text
 //! \nNONCE b INDEX\n … output of the command … \nNONCE e INDEX STATUS\n
@@ -159,7 +160,7 @@ impl Script {
         let mut text = Vec::new();
         let preamble = PREAMBLE.replace("NONCE", nonce);
         text.extend_from_slice(preamble.as_bytes());
-        text.extend_from_slice(b"t() {\n");
+        text.extend_from_slice(b"t() {\no=\" $* \"\n");
         for (index, command) in self.commands.iter().enumerate() {
             render_command(&mut text, index, command, nonce);
         }
@@ -171,15 +172,27 @@ impl Script {
 /// Runs every command of the script once.
 pub const ROUND: &[u8] = b"t\n";
 
-/// The functions behind the markers. `e` remembers each exit status for [`Command::only_after`]; `d` ends a round.
+/// Returns the line that runs only these commands, which are at least one.
+pub fn round_of(commands: &[usize]) -> Vec<u8> {
+    let mut line = String::from("t");
+    for index in commands {
+        let _ = write!(line, " {index}");
+    }
+    line.push('\n');
+    line.into_bytes()
+}
+
+/// The functions behind the markers. `w` says whether a command is wanted in this round, which is one of all commands
+/// where none is named; `e` remembers each exit status for [`Command::only_after`]; `d` ends a round.
 pub const PREAMBLE: &str = "n=NONCE\n\
+    w() { case \"$o\" in '  '|*\" $1 \"*) return 0;; esac; return 1; }\n\
     m() { printf '\\n%s %s\\n' \"$n\" \"$*\"; printf '\\n%s %s\\n' \"$n\" \"$*\" >&2; }\n\
     b() { m b \"$1\"; }\n\
     e() { eval \"s$1=$2\"; m e \"$1\" \"$2\"; }\n\
     d() { m d; }\n";
 
 fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &str) {
-    let mut line = format!("b {index}; ");
+    let mut line = format!("w {index} && {{ b {index}; ");
     if command.filter.is_some() {
         line.push_str("{ ");
     }
@@ -216,6 +229,7 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &s
             filter.port
         );
     }
+    line.push_str("; }");
     text.extend_from_slice(line.as_bytes());
     text.push(b'\n');
     if !command.input.is_empty() {

@@ -5,13 +5,18 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::firewall::demux::Demux;
 pub use crate::firewall::demux::{Sink, Stream};
 use crate::firewall::link_error::LinkError;
 use crate::firewall::openssh::MuxPipes;
 use crate::firewall::russh::ChannelPipes;
-use crate::firewall::script::{Nonce, ROUND, Script};
+use crate::firewall::script::{Nonce, ROUND, Script, round_of};
+
+/// A login that says something and then nothing for so long waits for an answer of its own: it shows a menu. A shell
+/// that has read our script prints the first marker at once.
+const MENU_SILENCE: Duration = Duration::from_secs(4);
 
 /// What is still to be written to the remote shell.
 #[derive(Debug, Default)]
@@ -85,6 +90,8 @@ pub struct Shell {
     sudo: bool,
     pipes: Pipes,
     demux: Demux,
+    /// How many commands the script has.
+    commands: usize,
     outgoing: Outgoing,
     phase: Phase,
 }
@@ -107,7 +114,8 @@ impl Shell {
             host: host.to_owned(),
             sudo,
             pipes,
-            demux: Demux::new(&nonce, script.commands.len()),
+            demux: Demux::new(&nonce),
+            commands: script.commands.len(),
             outgoing: Outgoing {
                 bytes: script.render(&nonce),
                 sent: 0,
@@ -119,16 +127,41 @@ impl Shell {
     /// Runs every command once; hands on each piece of output as it arrives and returns the exit statuses in
     /// order. After an error, or when dropped half-way, the shell cannot be used again.
     pub async fn round(&mut self, sink: &mut Sink<'_>) -> Result<Vec<i32>, LinkError> {
+        let all: Vec<usize> = (0..self.commands).collect();
+        self.round_of(&all, sink).await
+    }
+
+    /// Runs these commands alone, in the order of the script; the rest is as with [`Shell::round`].
+    pub async fn round_of(
+        &mut self,
+        commands: &[usize],
+        sink: &mut Sink<'_>,
+    ) -> Result<Vec<i32>, LinkError> {
+        let line = if commands.len() == self.commands {
+            ROUND.to_vec()
+        } else {
+            round_of(commands)
+        };
         if self.phase == Phase::Busy {
             return Err(LinkError::Stopped {
                 host: self.host.clone(),
             });
         }
         self.phase = Phase::Busy;
-        self.demux.begin();
-        self.outgoing.bytes.extend_from_slice(ROUND);
+        self.demux.begin(commands);
+        self.outgoing.bytes.extend_from_slice(&line);
         while !self.demux.complete() {
-            match self.pipes.next(&mut self.outgoing).await {
+            let arrived = match self.silence() {
+                None => self.pipes.next(&mut self.outgoing).await,
+                Some(patience) => {
+                    let next = self.pipes.next(&mut self.outgoing);
+                    match tokio::time::timeout(patience, next).await {
+                        Ok(arrived) => arrived,
+                        Err(_) => return Err(self.menu()),
+                    }
+                }
+            };
+            match arrived {
                 Ok(Arrived::Bytes(stream, bytes)) => match self.demux.feed(stream, bytes, sink) {
                     Ok(ControlFlow::Continue(())) => {}
                     Ok(ControlFlow::Break(())) => {
@@ -151,9 +184,28 @@ impl Shell {
         Ok(self.demux.statuses().to_vec())
     }
 
+    /// Returns the exit statuses of the commands that have ended in the last round, in order.
+    pub fn statuses(&self) -> &[i32] {
+        self.demux.statuses()
+    }
+
     /// Ends the shell and closes its channel.
     pub async fn close(self) {
         self.pipes.close().await;
+    }
+
+    /// Returns how long a login that has talked and not run our shell may stay silent: for ever as long as the script is
+    /// being sent, or nothing was said.
+    fn silence(&self) -> Option<Duration> {
+        let talks = !self.demux.started() && self.demux.last_noise().is_some();
+        (talks && self.outgoing.rest().is_empty()).then_some(MENU_SILENCE)
+    }
+
+    fn menu(&self) -> LinkError {
+        LinkError::Menu {
+            host: self.host.clone(),
+            said: self.demux.last_noise().unwrap_or_default(),
+        }
     }
 
     fn cut_short(&self) -> LinkError {

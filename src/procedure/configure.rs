@@ -460,9 +460,13 @@ pub(super) fn judge(context: &Context, reading: &Reading) -> std::result::Result
             return Err("the list of rules is cut short or has gaps.".to_owned());
         }
     }
+    let nat = reading.translation.as_ref().map_err(sentence)?;
+    if !exposure::looks_complete_translation(nat) {
+        return Err("the list of translation rules is cut short or has gaps.".to_owned());
+    }
     let loaded = Loaded {
         filter,
-        nat: reading.translation.as_ref().map_err(sentence)?,
+        nat,
         enabled: reading.info.as_ref().map_err(sentence)?.enabled,
     };
     if !loaded.enabled {

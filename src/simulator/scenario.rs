@@ -62,6 +62,8 @@ pub enum Scenario {
     PfDisabled,
     /// PHP cannot be run.
     PhpMissing,
+    /// As [`Scenario::Open`], but the ruleset is loaded again and again: lists that are read meanwhile are cut.
+    Reloading,
     /// The overload table does not exist.
     TableMissing,
     /// Open, without caps.
@@ -74,7 +76,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario, in alphabetical order of [`Scenario::name`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Absent,
         Self::BackendDead,
         Self::Closed,
@@ -96,6 +98,7 @@ impl Scenario {
         Self::PassAssociation,
         Self::PfDisabled,
         Self::PhpMissing,
+        Self::Reloading,
         Self::TableMissing,
         Self::Uncapped,
         Self::Unproven,
@@ -126,6 +129,7 @@ impl Scenario {
             Self::PassAssociation => "pass-association",
             Self::PfDisabled => "pf-disabled",
             Self::PhpMissing => "php-missing",
+            Self::Reloading => "reloading",
             Self::TableMissing => "table-missing",
             Self::Uncapped => "uncapped",
             Self::Unproven => "unproven",

@@ -44,6 +44,9 @@ pub struct World {
     /// How the connection that is being answered will break.
     #[serde(skip)]
     pub cut: Option<Cut>,
+    /// How many lists of rules were read while the ruleset was being loaded.
+    #[serde(default)]
+    pub raced: u64,
     random: Random,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
@@ -118,6 +121,7 @@ impl World {
             configuration: scenario.configuration(),
             ledger: scenario.ledger(now),
             cut: None,
+            raced: 0,
             random: Random::new(seed),
             queue: BinaryHeap::new(),
             sequence: 0,

@@ -57,6 +57,7 @@ fn the_service_is_judged_by_what_it_answers() {
     for (manner, speaks, told) in [
         (Manner::Ack, "ok", "open"),
         (Manner::Nak, "wrong", "inconclusive"),
+        (Manner::Echo, "wrong", "inconclusive"),
         (Manner::Rubbish, "wrong", "inconclusive"),
         (Manner::Hangup, "wrong", "inconclusive"),
         (Manner::Silent, "wrong", "inconclusive"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
 use kmsctl::firewall::demux::{Demux, Stream};
-use kmsctl::firewall::script::{AWK_FILTER, Command, Filter, Nonce, ROUND, Script, Word};
+use kmsctl::firewall::script::{AWK_FILTER, Command, Filter, Nonce, ROUND, Script, Word, round_of};
 
 use crate::support::skip;
 
@@ -74,7 +74,8 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
         let from = if rounds > 1 { ends[rounds - 2] } else { 0 };
         bytes[from..].to_vec()
     };
-    let mut demux = Demux::new(&nonce, script.commands.len());
+    let all: Vec<usize> = (0..script.commands.len()).collect();
+    let mut demux = Demux::new(&nonce);
     let mut answers = vec![Answer::default(); script.commands.len()];
     let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
         let (_, output, errors) = &mut answers[index];
@@ -86,7 +87,7 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
         into.extend_from_slice(bytes);
         ControlFlow::Continue(())
     };
-    demux.begin();
+    demux.begin(&all);
     let _ = demux
         .feed(Stream::Stdout, &last(&output), &mut sink)
         .unwrap();
@@ -146,6 +147,45 @@ fn statuses_and_streams_are_kept_apart() {
     );
     assert!(String::from_utf8_lossy(&answers[3].2).contains("/nonexistent/pfctl"));
     assert_eq!(answers[4].2, b"pfctl: Table does not exist.\n");
+}
+
+#[test]
+fn some_commands_are_run_once_more_alone() {
+    let nonce = Nonce::new(*b"\x00\x01fedcba98765432");
+    let word = |text| Command::new([Word::fixed("/bin/echo"), Word::fixed(text)]);
+    let input = Command {
+        input: b"its own\n".to_vec(),
+        ..Command::new([Word::fixed("/bin/cat")])
+    };
+    let filtered = Command {
+        filter: Some(Filter {
+            port: 1688,
+            address: None,
+        }),
+        ..word("all tcp 10.0.0.1:1688 <- 10.0.0.2:1  X")
+    };
+    let script = Script {
+        commands: vec![word("zero"), input, word("two"), filtered, word("four")],
+    };
+    for shell in ["/bin/sh", "/bin/dash", "/bin/bash"]
+        .into_iter()
+        .filter(|shell| Path::new(shell).exists())
+    {
+        let mut text = script.render(&nonce);
+        text.extend(round_of(&[1, 3]));
+        text.extend(round_of(&[4]));
+        let (output, errors) = feed(shell, text);
+        let mark = nonce.as_str();
+        let expected = format!(
+            "\n{mark} b 1\nits own\n\n{mark} e 1 0\n\n{mark} b 3\nall tcp 10.0.0.1:1688 <- 10.0.0.2:1  X\n\n{mark} e 3 0\n\n{mark} d\n\n{mark} b 4\nfour\n\n{mark} e 4 0\n\n{mark} d\n"
+        );
+        assert_eq!(String::from_utf8(output).unwrap(), expected, "{shell}");
+        assert_eq!(
+            String::from_utf8(errors).unwrap().matches(" e ").count(),
+            3,
+            "{shell}"
+        );
+    }
 }
 
 #[test]

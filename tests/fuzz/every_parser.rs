@@ -69,8 +69,8 @@ pub fn request() -> Option<ReadRequest> {
 fn in_pieces(bytes: &[u8]) {
     let size = bytes.first().map_or(1, |first| usize::from(*first) + 1);
     let mut states = StateParser::new();
-    let mut framing = Demux::new(&Nonce::new([7; 16]), 2);
-    framing.begin();
+    let mut framing = Demux::new(&Nonce::new([7; 16]));
+    framing.begin(&[0, 1]);
     for chunk in bytes.chunks(size) {
         states.push(chunk, &mut |_| {});
         let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());

@@ -69,6 +69,27 @@ impl LiveBox {
         Some(live)
     }
 
+    /// Has pfctl answer as this script says instead: `$*` is what is asked, `$PFCTL` the stand-in, `$BOX`
+    /// its folder.
+    pub fn answer_pfctl(&self, transport: &str, cases: &str) {
+        let path = self.firewall.file("pfctl-instead");
+        let pfctl = self.firewall.file("pfctl");
+        program(
+            &path,
+            &format!(
+                "#!/bin/sh\nPFCTL='{}' BOX='{}'\ncase \"$*\" in\n{cases}\n*) exec \"$PFCTL\" \"$@\" ;;\nesac\n",
+                pfctl.display(),
+                self.firewall.file("").display()
+            ),
+        );
+        let settings = self.settings(transport);
+        let named = format!("pfctl = \"{}\"", pfctl.display());
+        assert!(settings.contains(&named));
+        let instead = format!("pfctl = \"{}\"", path.display());
+        self.environment
+            .write_config(&settings.replace(&named, &instead));
+    }
+
     /// A configuration that leads to this firewall.
     pub fn settings(&self, transport: &str) -> String {
         let at = |name: &str| self.firewall.file(name).display().to_string();

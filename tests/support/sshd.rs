@@ -25,6 +25,10 @@ pub enum Login {
     RcInitial,
     /// `nologin`, as users without shell access.
     Nologin,
+    /// A shell that shows its menu whatever ssh asks for, and takes lines of standard input for choices.
+    Menu,
+    /// `/bin/sh`, while what a login started in the background goes on printing for a while.
+    Chatty,
 }
 
 /// How the server shall be.
@@ -275,6 +279,13 @@ fn login_script(login: Login) -> String {
             "echo '>>> Launching rc.local in background...'\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\""
         }
         Login::Nologin => "echo 'This account is currently not available.'\nexit 1",
+        Login::Menu => {
+            "printf '\\n*** Welcome to pfSense 2.7.2-RELEASE (amd64) on fw ***\\n\\n 0) Logout (SSH only)\\n 5) Reboot system\\n 8) Shell\\n\\nEnter an option: '\n\
+             while IFS= read -r choice; do\ncase $choice in 0) exit 0;; [0-9]|1[0-6]) exit 9;; *) printf 'Invalid option\\n\\nEnter an option: ';; esac\ndone"
+        }
+        Login::Chatty => {
+            "(for line in 1 2 3 4 5 6 7 8; do echo \"rc.local: started service $line\"; sleep 0.01; done) &\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\""
+        }
     };
     format!("#!/bin/sh\n{run}\n")
 }

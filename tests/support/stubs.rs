@@ -81,6 +81,8 @@ pub enum Manner {
     Ack,
     /// It refuses the bind.
     Nak,
+    /// It sends back what it is sent.
+    Echo,
     /// It speaks HTTP.
     Rubbish,
     /// It ends the connection.
@@ -110,6 +112,7 @@ impl Service {
                 let answer: &[u8] = match manner {
                     Manner::Ack => ACK,
                     Manner::Nak => NAK,
+                    Manner::Echo => &bind.clone(),
                     Manner::Rubbish => b"HTTP/1.1 400 Bad Request\r\n\r\n",
                     Manner::Hangup => b"",
                     Manner::Silent => {

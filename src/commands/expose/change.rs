@@ -9,10 +9,10 @@ use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::history::{self, Entry};
-use crate::domain::plan::{self, Confirm, Planned, Present, Saved, StatesChoice};
+use crate::domain::plan::{self, Confirm, Draft, Planned, Present, Risk, Saved, StatesChoice};
 use crate::domain::ratelimit::Caps;
 use crate::domain::reach::Expected;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::Reading;
 use crate::procedure::{self, Flags, FromOutside, Options, Temporary, report};
 
@@ -122,10 +122,25 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
             Planned::NothingToDo(sentence) if end => {
                 connections_only(context, reading, &gathered.exposure, sentence)
             }
+            Planned::Change(draft) if end => Ok(without_unread(draft, reading)),
             planned => Ok(planned),
         }
     };
     procedure::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
+}
+
+/// Takes out of the plan a number of connections that was not read: closing does not wait for it.
+fn without_unread(mut draft: Box<Draft>, reading: &Reading) -> Planned {
+    if let Err(error) = &reading.states {
+        draft
+            .differences
+            .retain(|difference| difference.field != "connections");
+        let message = format!(
+            "Connections: not read, as {error}. They are read again and ended once it is closed."
+        );
+        draft.risks.push(Risk::new("connections-unread", message));
+    }
+    Planned::Change(draft)
 }
 
 fn connections_only(
@@ -134,8 +149,13 @@ fn connections_only(
     exposure: &Exposure,
     sentence: String,
 ) -> Result<Planned> {
-    let Ok(states) = &reading.states else {
-        return Ok(Planned::NothingToDo(sentence));
+    let states = match &reading.states {
+        Ok(states) => states,
+        Err(error) => {
+            let message = format!("{sentence} Connections: not read, as {error}.");
+            let failure = Failure::new(Kind::Unproven, message);
+            return Err(failure.hint("See who is still connected: kmsctl states"));
+        }
     };
     let rules = reading
         .rules

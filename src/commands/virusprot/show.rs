@@ -7,7 +7,7 @@ use crate::commands::context::Context;
 use crate::commands::log_side::{self, Heard};
 use crate::commands::watch::{self, Watch};
 use crate::domain::blocked::{self, Blocked};
-use crate::domain::expiry::Expiry;
+use crate::domain::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::firewall::facts::Reading;
@@ -129,8 +129,11 @@ fn show(
 }
 
 /// Tells what lets entries go, and when it does next.
-pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
-    match expiry {
+pub fn releases(expiry: &Judged, reading: &Reading) -> String {
+    if let Some(sentence) = expiry.not_working() {
+        return sentence;
+    }
+    match &expiry.expiry {
         Expiry::Cron {
             older_than_seconds,
             schedule,
@@ -158,7 +161,7 @@ pub fn releases(expiry: &Expiry, reading: &Reading) -> String {
 }
 
 /// Adds the table of entries for people.
-pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Expiry) {
+pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Judged) {
     let now = reading.clock.now;
     let rows = entries.iter().map(|entry| {
         let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
@@ -171,7 +174,7 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
             entry.age_seconds.map_or_else(|| "-".to_owned(), span),
             entry.release_at.map_or_else(
                 || {
-                    if *expiry == Expiry::None {
+                    if expiry.expiry == Expiry::None {
                         "never"
                     } else {
                         "unknown"
@@ -189,7 +192,7 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
         left("SINCE (UTC)").droppable(2),
         right("AGE"),
         left("RELEASED"),
-        right("STATES").droppable(1),
+        right("CONNECTIONS").droppable(1),
         left("FLAGS"),
     ];
     view.human.table(columns, rows.collect());

@@ -186,20 +186,95 @@ fn only_a_known_expiry_goes_without_warning() {
     );
 }
 
+fn entries(text: &str) -> Vec<Entry> {
+    crate::domain::pf::table::parse(text.as_bytes()).value
+}
+
+/// Judges the job with entries at 12:26:30.
+fn judged(expiry: Expiry, text: &str) -> Judged {
+    let now = "2026-11-28T12:26:30Z".parse().unwrap();
+    Judged::of(expiry, &entries(text), now, &TimeZone::UTC)
+}
+
+const FRESH: &str = "   203.0.113.201\n\tCleared:     Sat Nov 28 12:01:02 2026\n";
+
 #[test]
-fn json_has_the_three_keys_in_every_kind() {
-    let json = |expiry: &Expiry| serde_json::to_string(expiry).unwrap();
+fn json_has_the_four_keys_in_every_kind() {
+    let json = |expiry: Expiry| serde_json::to_string(&judged(expiry, FRESH)).unwrap();
     assert_eq!(
-        json(&find(DEFAULT)),
-        r#"{"kind":"cron","older_than_seconds":3600,"schedule":"*/60 * * * *"}"#
+        json(find(DEFAULT)),
+        r#"{"kind":"cron","older_than_seconds":3600,"schedule":"*/60 * * * *","working":true}"#
     );
     assert_eq!(
-        json(&Expiry::None),
-        r#"{"kind":"none","older_than_seconds":null,"schedule":null}"#
+        json(Expiry::None),
+        r#"{"kind":"none","older_than_seconds":null,"schedule":null,"working":null}"#
     );
     assert_eq!(
-        json(&Expiry::unread()),
-        r#"{"kind":"unknown","older_than_seconds":null,"schedule":null}"#
+        json(Expiry::unread()),
+        r#"{"kind":"unknown","older_than_seconds":null,"schedule":null,"working":null}"#
+    );
+}
+
+#[test]
+fn an_overdue_entry_proves_a_dead_job() {
+    let old = "   203.0.113.200\n\tCleared:     Fri Nov 27 22:01:02 2026\n";
+    let dead = judged(find(DEFAULT), &format!("{FRESH}{old}"));
+    assert_eq!(dead.working(), Some(false));
+    let overdue = dead.overdue.as_ref().unwrap();
+    assert_eq!(overdue.first.to_string(), "203.0.113.200/32");
+    assert_eq!(
+        (overdue.late_seconds, overdue.count),
+        (12 * 3600 + 26 * 60 + 30, 1)
+    );
+    let since = "2026-11-28T12:01:02Z".parse().unwrap();
+    let now = "2026-11-28T12:26:30Z".parse().unwrap();
+    assert_eq!(
+        dead.release_at(since, now, &TimeZone::UTC),
+        None,
+        "no promise"
+    );
+    assert_eq!(dead.warning(&table()).unwrap().code, "expiry-not-working");
+
+    for (text, working) in [
+        // Ripe at 12:00:00, so it goes at the next full hour.
+        (
+            "   192.0.2.1\n\tCleared:     Sat Nov 28 11:00:00 2026\n",
+            true,
+        ),
+        // It should have gone at 12:00:00.
+        (
+            "   192.0.2.1\n\tCleared:     Sat Nov 28 10:59:58 2026\n",
+            false,
+        ),
+        (
+            "   2001:db8::/32\n\tCleared:     Sat Nov 28 02:00:00 2026\n",
+            false,
+        ),
+        // Its age is not known, and an excluded address blocks nothing.
+        ("   192.0.2.1\n", true),
+        (
+            "  !192.0.2.1\n\tCleared:     Sat Nov 28 02:00:00 2026\n",
+            true,
+        ),
+        ("", true),
+    ] {
+        assert_eq!(
+            judged(find(DEFAULT), text).working(),
+            Some(working),
+            "{text}"
+        );
+    }
+    let daily = Expiry::find(&[item("0", "pfctl -t virusprot -T expire 3600")], &table());
+    assert_eq!(judged(daily, old).working(), Some(false));
+    let yearly = CronItem {
+        month: "1".into(),
+        mday: "1".into(),
+        hour: "0".into(),
+        ..item("0", DEFAULT)
+    };
+    assert_eq!(
+        judged(Expiry::find(&[yearly], &table()), old).working(),
+        Some(true)
     );
 }
 

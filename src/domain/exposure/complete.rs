@@ -43,6 +43,36 @@ impl Completeness {
     }
 }
 
+/// Returns whether nothing shows that the list of translation rules was cut short: pfSense writes
+/// `rdr-anchor "tftp-proxy/*"` behind every rule for outbound NAT, pfctl numbers each kind from 0 on, and prints counters
+/// below every rule. A cut between two port forwards shows nothing of all that; pfctl's stderr does.
+pub fn looks_complete_translation(nat: &[Rule]) -> bool {
+    let main = || nat.iter().filter(|rule| rule.depth == 0);
+    let kinds = ["nat", "rdr", "binat"];
+    let numbered = kinds
+        .iter()
+        .all(|kind| contiguous(main().filter(|rule| translates(rule) == *kind)));
+    let counted = |rule: &Rule| rule.counters.is_some();
+    let first = "no nat proto carp";
+    let begun = main()
+        .any(|rule| is_anchor(rule, &["natearly/*", "natrules/*"]) || rule.text.starts_with(first));
+    let ended = main().any(|rule| is_anchor(rule, &["tftp-proxy/*"]));
+    let half_printed = nat.iter().any(counted) && !nat.last().is_some_and(counted);
+    numbered && (ended || !begun) && !half_printed
+}
+
+/// The kind of a translation rule, by which pfctl numbers it.
+fn translates(rule: &Rule) -> &str {
+    match &rule.action {
+        Action::Nat => "nat",
+        Action::Rdr { .. } => "rdr",
+        Action::Binat => "binat",
+        Action::No(kind) => kind,
+        Action::Anchor { kind, .. } => kind.strip_suffix("-anchor").unwrap_or(kind),
+        _ => "",
+    }
+}
+
 /// Returns whether nothing shows that rules are missing from the list, so that it can be judged.
 ///
 /// An empty or foreign list is whole in itself, and is judged with findings of its own.
@@ -114,6 +144,26 @@ mod tests {
             rest.remove(gone);
             assert!(!looks_complete(&rest), "without rule {gone}");
         }
+    }
+
+    #[test]
+    fn a_cut_list_of_translation_rules_is_seen() {
+        let text = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt");
+        let judge = |text: &str| looks_complete_translation(&parse(text.as_bytes()).value);
+        assert!(judge(text) && judge(""));
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let ends = lines
+            .iter()
+            .position(|line| line.contains("tftp-proxy"))
+            .unwrap();
+        for kept in 1..lines.len() {
+            // Where a rule begins right behind the cut, and the last mark stands before it, nothing can be seen.
+            let unseen = kept > ends && !lines[kept - 1].starts_with('@');
+            assert_eq!(judge(&lines[..kept].concat()), unseen, "{kept} lines");
+        }
+        let mut rules = parse(text.as_bytes()).value;
+        rules.remove(3);
+        assert!(!looks_complete_translation(&rules));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::domain::configured::Configured;
-use crate::domain::expiry::Expiry;
+use crate::domain::expiry::{Expiry, Judged};
 use crate::domain::exposure::Exposure;
 use crate::domain::freebsd::Carp;
 use crate::domain::hops::reply::within;
@@ -51,7 +51,7 @@ pub struct Facts<'a> {
     /// Number of entries of the overload table; `None` where it does not exist.
     pub entries: Known<Option<u64>>,
     /// What ages them.
-    pub expiry: Known<Expiry>,
+    pub expiry: Known<Judged>,
     /// `net.pf.request_maxcount`.
     pub request_limit: Known<u64>,
     /// Free bytes below /cf/conf.
@@ -220,10 +220,18 @@ fn table(facts: &Facts<'_>) -> Finding {
 }
 
 fn expiry(facts: &Facts<'_>) -> Finding {
-    let expiry = match &facts.expiry {
-        Ok(expiry) => expiry,
+    let judged = match &facts.expiry {
+        Ok(judged) => judged,
         Err(trouble) => return trouble.finding("expiry"),
     };
+    if let Some(sentence) = judged.not_working() {
+        return Finding::wrong(
+            "expiry",
+            sentence,
+            "Look whether /usr/local/sbin/expiretable is there and cron runs it (Status > System Logs); free them until then: kmsctl virusprot expire",
+        );
+    }
+    let expiry = &judged.expiry;
     let told = expiry
         .warning(&facts.service.table)
         .map(|warning| warning.message)

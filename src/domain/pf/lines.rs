@@ -13,6 +13,8 @@ pub struct Parsed<T> {
     pub unread: Vec<Unread>,
     /// How many more lines were not understood than `unread` holds.
     pub more_unread: usize,
+    /// There was more than so many of what was understood; then the value is not all of it.
+    pub too_many: Option<usize>,
 }
 
 impl<T> Parsed<T> {
@@ -22,6 +24,7 @@ impl<T> Parsed<T> {
             value: change(self.value),
             unread: self.unread,
             more_unread: self.more_unread,
+            too_many: self.too_many,
         }
     }
 
@@ -78,7 +81,56 @@ impl Gathered {
             value,
             unread: self.unread,
             more_unread: self.more,
+            too_many: None,
         }
+    }
+
+    /// The same, of a list of which no more than `most` were kept.
+    pub(super) fn with_list<T>(self, list: Bounded<T>) -> Parsed<Vec<T>> {
+        let too_many = list.over.then_some(list.most);
+        Parsed {
+            too_many,
+            ..self.with(list.items)
+        }
+    }
+}
+
+/// A list that grows to a bound, so that no text can fill the memory.
+#[derive(Debug)]
+pub(super) struct Bounded<T> {
+    items: Vec<T>,
+    most: usize,
+    over: bool,
+}
+
+impl<T> Bounded<T> {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            items: Vec::new(),
+            most,
+            over: false,
+        }
+    }
+
+    /// Returns whether it is full; what is then offered is dropped, and the list is known not to be whole.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.over |= self.items.len() >= self.most;
+        self.over
+    }
+
+    /// Returns whether something was dropped.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn push(&mut self, item: T) {
+        if !self.is_full() {
+            self.items.push(item);
+        }
+    }
+
+    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
+        self.items.last_mut()
     }
 }
 

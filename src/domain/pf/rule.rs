@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use parse::{parse, parse_one};
+pub use parse::{Loader, loader, parse, parse_one};
 pub use print::{DisplayRule, print};
 
 use super::Verbosity;
@@ -267,7 +267,7 @@ pub struct RuleCounters {
     pub bytes: u64,
     /// Present states.
     pub states: u64,
-    /// States made since the rule was loaded (0 with `-g`, which does not print it).
+    /// States made since the rule was loaded last (0 with `-g`, which does not print it).
     pub state_creations: u64,
     /// Who loaded it.
     pub inserted: Option<Inserted>,

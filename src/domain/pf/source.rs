@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Verbosity;
-use super::lines::{self, Parsed};
+use super::lines::{self, Bounded, Parsed};
 use super::table::Traffic;
 use super::text::{Clock, clock, digits, number};
 
@@ -42,20 +42,28 @@ pub struct PrintedRate {
     pub seconds: u32,
 }
 
+/// More nodes than this are not looked at; pfSense keeps no more than its limit of states.
+const MOST_NODES: usize = 100_000;
+
 /// Parses `-sS`, with `-v` or `-vv` or without.
 pub fn parse(text: &[u8]) -> Parsed<Vec<SourceNode>> {
-    let mut nodes: Vec<SourceNode> = Vec::new();
+    let mut nodes: Bounded<SourceNode> = Bounded::new(MOST_NODES);
     let gathered = lines::read(text, |line| {
         if line.starts_with([' ', '\t']) {
+            if nodes.is_over() {
+                return true;
+            }
             let node = nodes.last_mut().filter(|node| node.age_seconds.is_none());
             return node.is_some_and(|node| detail(node, line.trim_start()).is_some());
         }
         let node = head(line);
         let understood = node.is_some();
-        nodes.extend(node);
+        if let Some(node) = node {
+            nodes.push(node);
+        }
         understood
     });
-    gathered.with(nodes)
+    gathered.with_list(nodes)
 }
 
 /// Reads `198.51.100.23 -> 0.0.0.0 ( states 3, connections 2, rate 9.8/60s )`.

@@ -123,6 +123,17 @@ fn put_back(
             ),
         ));
     }
+    if let (Some(entry), []) = (own.first(), rest.as_slice()) {
+        let others = if freed.len() > own.len() {
+            format!(" What else was freed is in {name} again already.")
+        } else {
+            String::new()
+        };
+        return Planned::NothingToDo(format!(
+            "Nothing to do: {} is where you work from, and is left out, as blocking it would lock you out.{others}",
+            entry.address
+        ));
+    }
     if rest.is_empty() {
         return Planned::NothingToDo(format!(
             "Nothing to do: what was freed is in {name} again already."

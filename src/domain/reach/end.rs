@@ -185,8 +185,11 @@ fn same_rules(before: &[Rule], after: &[Rule]) -> bool {
     before.len() == after.len()
         && before.iter().zip(after).all(|(before, after)| {
             let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
-            // A reload that changes nothing starts the counters afresh.
-            before.text == after.text && packets(before) <= packets(after)
+            let loader = |rule: &Rule| rule.counters.as_ref()?.inserted;
+            // A reload that changes nothing starts some counters from zero and keeps others; another process made it.
+            before.text == after.text
+                && packets(before) <= packets(after)
+                && loader(before) == loader(after)
         })
 }
 

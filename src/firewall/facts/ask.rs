@@ -6,16 +6,28 @@ use crate::domain::service::Service;
 use crate::firewall::agent::{self, ReadRequest};
 use crate::firewall::script::{Command, Filter, Nonce, Word};
 
-/// Every reading tells its time, so the clock is always the first question.
-pub(super) fn with_clock(questions: &[Question]) -> Vec<Question> {
-    std::iter::once(&Question::Clock)
-        .chain(
-            questions
-                .iter()
-                .filter(|question| **question != Question::Clock),
-        )
+/// Every reading has its time, so the clock is always the first question. The lists of rules stand side by side, so that a
+/// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.
+pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
+    let place = |question: &Question| match question {
+        Question::Rules => 1,
+        Question::Translation => 2,
+        Question::Table | Question::Test(_) => 3,
+        Question::Sources => 4,
+        Question::States(_) => 5,
+        _ => 0,
+    };
+    let mut others: Vec<Question> = questions
+        .iter()
+        .filter(|question| **question != Question::Clock)
         .cloned()
-        .collect()
+        .collect();
+    others.sort_by_key(place);
+    if let Some(place) = others.iter().position(|asked| *asked == Question::Crontab) {
+        others.insert(place + 1, Question::CronFolder);
+    }
+    others.insert(0, Question::Clock);
+    others
 }
 
 /// Where things are on the firewall.
@@ -29,6 +41,14 @@ pub struct Paths {
     pub php: Word,
 }
 
+/// Returns the folder `cron.d` beside the system's crontab.
+fn cron_folder(crontab: &Word) -> Word {
+    let parent = crontab.as_str().rsplit_once('/').map(|(parent, _)| parent);
+    let folder = parent.and_then(|parent| Word::path(&format!("{parent}/cron.d")));
+    folder.unwrap_or_else(|| Word::fixed("/etc/cron.d"))
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm a question")]
 pub(super) fn command(
     question: &Question,
     service: &Service,
@@ -56,6 +76,14 @@ pub(super) fn command(
         Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
         Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
         Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
+        Question::CronFolder => {
+            let mut command = plain(&["/usr/bin/find"]);
+            command.words.push(cron_folder(&paths.crontab));
+            command
+                .words
+                .extend(["-type", "f", "-exec", "/bin/cat", "{}", "+"].map(Word::fixed));
+            command
+        }
         Question::Table => of_table(Word::table(&service.table), &["-T", "show", "-v"]),
         Question::AliasTable => of_table(alias_table(service), &["-T", "show"]),
         Question::Test(addresses) => {

@@ -1,6 +1,6 @@
 //! Why a question has no answer: what pfctl's exit codes and messages mean.
 
-use super::gather::{Gathered, MOST_BYTES};
+use super::gather::{Gathered, MOST_ARRIVED};
 use crate::error::{Failure, Kind};
 use crate::firewall::agent::AgentError;
 
@@ -46,6 +46,47 @@ pub enum FactError {
         /// The bound.
         mebibytes: usize,
     },
+    /// More than is waited for.
+    #[error("more than {mebibytes} MiB came as the answer of {program}, and no end")]
+    Endless {
+        /// Its path.
+        program: String,
+        /// The bound.
+        mebibytes: usize,
+    },
+    /// An answer before it had no end.
+    #[error("it was not asked any more, as an answer before it had no end")]
+    NotReached,
+    /// More lines than are taken apart.
+    #[error("{program} printed more than {most} of them")]
+    TooMany {
+        /// Its path.
+        program: String,
+        /// The bound.
+        most: usize,
+    },
+    /// `Device busy`: the list was cut by a reload, whatever the exit code.
+    #[error("the ruleset was being loaded each time that {program} was asked")]
+    Busy {
+        /// Its path.
+        program: String,
+    },
+    /// It succeeded and complained.
+    #[error("{program} complained: {message}")]
+    Complained {
+        /// Its path.
+        program: String,
+        /// Its words.
+        message: String,
+    },
+    /// A status without anything that only the kernel knows.
+    #[error(
+        "{program} printed a status without any counter, as it does where it may not ask the kernel"
+    )]
+    Unprivileged {
+        /// Its path.
+        program: String,
+    },
     /// The text has another form than expected.
     #[error("{program} answered in a form kmsctl does not know")]
     Garbled {
@@ -60,59 +101,98 @@ pub enum FactError {
 impl FactError {
     /// Returns whether this is proven to be a fault of what was asked, and not only of the asking.
     pub fn is_fault(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::ProgramMissing { .. }
-            | Self::Denied
-            | Self::NoPf
-            | Self::NoTable { .. }
-            | Self::Agent(_) => true,
-            Self::NotAsked | Self::Failed { .. } | Self::TooLarge { .. } | Self::Garbled { .. } => {
-                false
-            }
-        }
+                | Self::Denied
+                | Self::NoPf
+                | Self::NoTable { .. }
+                | Self::Agent(_)
+        )
     }
 }
 
 /// The answer to one question.
 pub type Fact<T> = Result<T, FactError>;
 
+const ROOT: &str =
+    "Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package).";
+
 impl From<&FactError> for Failure {
     fn from(error: &FactError) -> Self {
         let message = format!("The firewall cannot answer: {error}.");
         match error {
-            FactError::Denied => Self::new(Kind::Unreachable, message).hint("Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package)."),
+            FactError::Denied => Self::new(Kind::Unreachable, message).hint(ROOT),
+            FactError::Unprivileged { .. } => Self::new(Kind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
+            FactError::Busy { .. } => Self::failed(message).hint("Run the command again when the reload is over (Status > Filter Reload in pfSense)."),
             FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
             FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
             FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.paths.* names the paths."),
-            FactError::Failed { .. } | FactError::TooLarge { .. } | FactError::Garbled { .. } | FactError::Agent(_) | FactError::NotAsked => Self::failed(message),
+            _ => Self::failed(message),
         }
     }
 }
 
-/// Turns an exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
+/// Says whether a reload of the ruleset cut this answer; the exit code does not.
+pub(super) fn is_busy(reply: &Gathered) -> bool {
+    let lines = String::from_utf8_lossy(&reply.stderr);
+    lines.lines().any(|line| line.ends_with(": Device busy"))
+}
+
+/// Checks that the answer came whole.
+pub(super) fn came(reply: &Gathered, program: &str) -> Fact<i32> {
+    let program = program.to_owned();
+    match reply.status {
+        None if reply.cut => Err(FactError::Endless {
+            program,
+            mebibytes: MOST_ARRIVED >> 20,
+        }),
+        None => Err(FactError::NotReached),
+        Some(_) if reply.cut => Err(FactError::TooLarge {
+            program,
+            mebibytes: reply.mebibytes(),
+        }),
+        Some(126 | 127) => Err(FactError::ProgramMissing { program }),
+        Some(status) => Ok(status),
+    }
+}
+
+/// Turns exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
 /// code for table errors and never means a lost connection here.
-pub(super) fn check(
-    reply: &Gathered,
+pub(super) fn check(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Fact<()> {
+    let status = came(reply, program)?;
+    if reply.raced || is_busy(reply) {
+        return Err(FactError::Busy {
+            program: program.to_owned(),
+        });
+    }
+    trouble(&reply.stderr, status, fine, program, table)
+}
+
+/// The same of what is known only by its exit code and stderr. With an exit code of success, a line in pfctl's own name
+/// is trouble all the same: its lists end early, and it exits with 0.
+pub(in crate::firewall) fn trouble(
+    stderr: &[u8],
     status: i32,
     fine: &[i32],
     program: &str,
     table: &str,
 ) -> Fact<()> {
-    let talk = String::from_utf8_lossy(&reply.stderr);
-    let program = || program.to_owned();
-    if reply.cut {
-        return Err(FactError::TooLarge {
-            program: program(),
-            mebibytes: MOST_BYTES >> 20,
-        });
-    }
-    if fine.contains(&status) {
+    let talk = String::from_utf8_lossy(stderr);
+    let complaint = talk.lines().find(|line| line.starts_with("pfctl: "));
+    let fine = fine.contains(&status);
+    if fine && complaint.is_none() {
         return Ok(());
     }
-    if status == 127 || status == 126 {
-        return Err(FactError::ProgramMissing { program: program() });
+    if matches!(status, 126 | 127) {
+        return Err(FactError::ProgramMissing {
+            program: program.to_owned(),
+        });
     }
-    if talk.contains("/dev/pf: Permission denied") {
+    let denied = |line: &str| {
+        line.ends_with(": Permission denied") || line.ends_with(": Operation not permitted")
+    };
+    if complaint.is_some_and(denied) {
         return Err(FactError::Denied);
     }
     if talk.contains("/dev/pf: No such file or directory") {
@@ -123,16 +203,18 @@ pub(super) fn check(
             table: table.to_owned(),
         });
     }
-    let message = talk
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing")
-        .chars()
-        .take(200)
-        .collect();
+    let program = program.to_owned();
+    let words = |line: &str| line.chars().take(200).collect();
+    if let Some(line) = complaint.filter(|_| fine) {
+        return Err(FactError::Complained {
+            program,
+            message: words(line),
+        });
+    }
+    let first = talk.lines().find(|line| !line.trim().is_empty());
     Err(FactError::Failed {
-        program: program(),
+        program,
         status,
-        message,
+        message: words(first.unwrap_or("it said nothing")),
     })
 }

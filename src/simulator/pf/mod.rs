@@ -28,6 +28,9 @@ use table::Table;
 pub const OVERLOAD_BLOCK: u32 = 1_000_000_400;
 /// pfSense's default deny rules, inbound, IPv4 and IPv6.
 const DEFAULT_DENY: (u32, u32) = (1_000_000_103, 1_000_000_105);
+/// The process that loaded the first ruleset.
+const FIRST_LOADER: u32 = 41_237;
+
 /// Everything pf keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pf {
@@ -49,6 +52,9 @@ pub struct Pf {
     retired: Vec<(RuleRef, LoadedRule)>,
     /// How often rules were loaded before these.
     loads: u32,
+    /// How often the same rules were loaded again, which changes nothing but the process that did.
+    #[serde(default)]
+    reloads: u32,
     /// NAT rules.
     pub nat: Vec<LoadedRule>,
     /// Redirections.
@@ -107,6 +113,7 @@ impl Pf {
             filter: Vec::new(),
             retired: Vec::new(),
             loads: 0,
+            reloads: 0,
             nat: Vec::new(),
             rdr: Vec::new(),
             states: BTreeMap::new(),
@@ -114,6 +121,18 @@ impl Pf {
             totals: Totals::default(),
             next_state: passage::FIRST_STATE,
         }
+    }
+
+    /// Returns the process that loaded the rules: each load is one of its own.
+    pub fn loader(&self) -> u32 {
+        FIRST_LOADER
+            .wrapping_add(self.loads)
+            .wrapping_add(self.reloads)
+    }
+
+    /// The same rules are loaded again while they are being read.
+    pub fn load_meanwhile(&mut self) {
+        self.reloads += 1;
     }
 
     /// Returns a table by name.

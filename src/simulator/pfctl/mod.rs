@@ -8,6 +8,7 @@ mod show;
 mod tables;
 
 use super::pf::Pf;
+use super::random::scramble;
 use super::scenario::Scenario;
 use super::world::World;
 
@@ -97,6 +98,9 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
     let mut output = Output::default();
     if let Some(word) = options.show.filter(|_| !options.dry_run) {
         output = output.then(show::show(&world.pf, word, &options, now));
+        if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
+            output = race(world, output);
+        }
     }
     if let Some(word) = options.clear {
         output = output.then(kill::clear(&mut world.pf, word, &options, now));
@@ -111,6 +115,38 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
         output = output.then(tables::command(&mut world.pf, &options, input, now));
     }
     output
+}
+
+/// Lets a load of the ruleset race with a list that is being printed: every second one is cut, anywhere, and some others are
+/// the last of the old ruleset. pfctl says so on stderr, and exits with 0.
+fn race(world: &mut World, whole: Output) -> Output {
+    world.raced += 1;
+    let chance = scramble(world.raced);
+    if chance.is_multiple_of(5) {
+        world.pf.load_meanwhile();
+    }
+    if chance.is_multiple_of(2) {
+        return whole;
+    }
+    world.pf.load_meanwhile();
+    let ends = whole.stdout.iter().enumerate();
+    let ends: Vec<usize> = ends
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(|(at, _)| at + 1)
+        .collect();
+    let lines = usize::try_from(chance >> 32).unwrap_or_default() % ends.len().max(1);
+    let kept = lines.checked_sub(1).and_then(|last| ends.get(last));
+    let request = if lines == 0 {
+        "DIOCGETRULES"
+    } else {
+        "DIOCGETRULE"
+    };
+    let mut stdout = whole.stdout;
+    stdout.truncate(kept.copied().unwrap_or_default());
+    Output {
+        stdout,
+        ..Output::failure(0, &format!("pfctl: {request}: Device busy"))
+    }
 }
 
 /// Prints a moment as C's `ctime` does, in UTC, which is the simulated box's time zone.

@@ -18,8 +18,6 @@ use crate::simulator::pf::state::{Chain, Protocol, State, Tracked};
 use crate::simulator::pf::{Pf, count};
 use crate::simulator::random::scramble;
 
-/// The process that loaded the ruleset.
-const LOADER: u32 = 41_237;
 /// Names of the ports in the simulated rules, as FreeBSD's services(5) has them; shown without `-P`.
 const PORTS: [(&str, &str); 6] = [
     ("22", "ssh"),
@@ -171,7 +169,7 @@ fn print_rule(
         state_creations: rule.creations,
         inserted: Some(Inserted {
             uid: Some(0),
-            pid: LOADER,
+            pid: pf.loader(),
         }),
         source_nodes: None,
         last_active: Some(last.map_or(LastActive::Never, LastActive::At)),

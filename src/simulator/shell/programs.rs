@@ -20,12 +20,13 @@ const DF_FULL: &str = "Filesystem           1024-blocks    Used Avail Capacity  
     pfSense/ROOT/default     9345672 9345652    20   100%    /\n";
 
 /// Where each program is.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("cat", "/bin/cat"),
     ("date", "/bin/date"),
     ("df", "/bin/df"),
     ("echo", "/bin/echo"),
     ("env", "/usr/bin/env"),
+    ("find", "/usr/bin/find"),
     ("ifconfig", "/sbin/ifconfig"),
     ("ls", "/bin/ls"),
     ("pfctl", "/sbin/pfctl"),
@@ -63,6 +64,10 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
             Output::data(format!("{} +0000\n", world.now.div_euclid(1000)))
         }
         ("cat", ["/etc/crontab"]) => Output::data(crontab(world)),
+        // The folder as the base system leaves it.
+        ("find", ["/etc/cron.d", "-type", "f", "-exec", "/bin/cat", "{}", "+"]) => Output::data(
+            "PATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\n*/5\t*\t*\t*\t*\troot\t/usr/libexec/atrun\n",
+        ),
         ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
         ("df", ["-k", "/cf/conf"]) if world.scenario == Scenario::DiskFull => Output::data(DF_FULL),
         ("df", ["-k", "/cf/conf"]) => Output::data(DF),

@@ -7,6 +7,9 @@ use crate::simulator::world::World;
 use super::{LONGEST_INPUT, Reply, filter, run, unsupported};
 use crate::simulator::pfctl::Output;
 
+/// A line `t` that names every command of a script of kmsctl is shorter, in bytes.
+const LONGEST_ROUND_LINE: usize = 256;
+
 /// The shell's state while it reads.
 #[derive(Debug, Default)]
 pub struct ScriptReader {
@@ -60,8 +63,10 @@ impl ScriptReader {
             .strip_suffix(b"\n")
             .map(|whole| whole.split(|byte| *byte == b'\n'));
         for line in lines.into_iter().flatten() {
-            if self.place == Place::Rounds && line == b"t" {
-                self.round(world, &mut reply);
+            if self.place == Place::Rounds
+                && let Some(wanted) = self.wanted(line)
+            {
+                self.round(world, &wanted, &mut reply);
             } else if self.line(line).is_none() {
                 let refusal = unsupported();
                 reply.stderr.extend(refusal.stderr);
@@ -69,7 +74,7 @@ impl ScriptReader {
                 return reply;
             }
         }
-        if self.place == Place::Rounds && self.partial.len() > 64 {
+        if self.place == Place::Rounds && self.partial.len() > LONGEST_ROUND_LINE {
             return unsupported();
         }
         reply
@@ -127,17 +132,19 @@ impl ScriptReader {
             return (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .then_some(());
         }
-        let wanted = PREAMBLE.replace("NONCE", &self.nonce) + "t() {\n";
+        let wanted = PREAMBLE.replace("NONCE", &self.nonce) + "t() {\no=\" $* \"\n";
         if text == wanted {
             self.place = Place::Body;
         }
         wanted.starts_with(&text).then_some(())
     }
 
-    /// Reads `b I; 'word' … </dev/null; e I $?`, with the variants for input and filter.
+    /// Reads `w I && { b I; 'word' … </dev/null; e I $?; }`, with the variants for input and filter.
     fn command_line(&mut self, line: &str) -> Option<()> {
         let index = self.commands.len();
-        let mut rest = line.strip_prefix(&format!("b {index}; "))?;
+        let mut rest = line
+            .strip_prefix(&format!("w {index} && {{ b {index}; "))?
+            .strip_suffix("; }")?;
         let filtered = rest.strip_prefix("{ ");
         rest = filtered.unwrap_or(rest);
         let mut only_after = None;
@@ -184,14 +191,28 @@ impl ScriptReader {
         Some(())
     }
 
-    fn round(&self, world: &mut World, reply: &mut Reply) {
+    /// Reads `t` or `t I J …`: the commands of the round, in the order of the script.
+    fn wanted(&self, line: &[u8]) -> Option<Vec<usize>> {
+        let all = 0..self.commands.len();
+        if line == b"t" {
+            return Some(all.collect());
+        }
+        let named = std::str::from_utf8(line).ok()?.strip_prefix("t ")?;
+        let named: Option<Vec<usize>> = named.split(' ').map(|word| word.parse().ok()).collect();
+        named
+            .filter(|named| named.is_sorted_by(|one, next| one < next))
+            .filter(|named| named.iter().all(|index| all.contains(index)))
+    }
+
+    fn round(&self, world: &mut World, wanted: &[usize], reply: &mut Reply) {
         let nonce = &self.nonce;
-        let mut statuses = Vec::new();
-        for (index, step) in self.commands.iter().enumerate() {
+        let mut statuses = std::collections::BTreeMap::new();
+        let commands = self.commands.iter().enumerate();
+        for (index, step) in commands.filter(|(index, _)| wanted.contains(index)) {
             mark(reply, &format!("\n{nonce} b {index}\n"));
             let runs = step
                 .only_after
-                .is_none_or(|first| statuses.get(first) == Some(&0));
+                .is_none_or(|first| statuses.get(&first) == Some(&0));
             let output = if runs {
                 run(world, &step.words, &step.input)
             } else {
@@ -200,7 +221,7 @@ impl ScriptReader {
                     ..Output::default()
                 }
             };
-            statuses.push(output.status);
+            statuses.insert(index, output.status);
             let end = format!("\n{nonce} e {index} {}\n", output.status);
             let mut stdout = output.stdout;
             stdout.extend_from_slice(end.as_bytes());

@@ -90,6 +90,7 @@ fn a_line_of_another_hand_ends_the_shell() {
     let text = String::from_utf8(script().render(&nonce())).unwrap();
     for (from, to) in [
         ("b 0; ", "b 7; "),
+        ("w 0 ", "w 7 "),
         ("'/bin/date'", "/bin/date"),
         ("d\n}\n", "d\n}\nid\n"),
         ("{ keep = 0;", "{ keep = 1;"),

@@ -25,7 +25,11 @@ fn text(world: &World) -> String {
 
 fn pfctl(world: &mut World, command: &str) -> Vec<u8> {
     let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
-    let output = pfctl::run(world, &arguments, b"");
+    let mut output = pfctl::run(world, &arguments, b"");
+    // As kmsctl does where a load of the ruleset races with it.
+    while output.stderr.ends_with(b": Device busy\n") {
+        output = pfctl::run(world, &arguments, b"");
+    }
     assert_eq!((output.status, output.stderr), (0, Vec::new()), "{command}");
     output.stdout
 }

@@ -201,7 +201,10 @@ fn the_job_that_is_missing_is_told_for_the_configured_table() {
     let mut service = fixtures::service();
     service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
     let facts = Facts {
-        expiry: Ok(Expiry::None),
+        expiry: Ok(Judged {
+            expiry: Expiry::None,
+            overdue: None,
+        }),
         ..facts(&service)
     };
     let fix = result(&facts, "expiry").fix.unwrap();

@@ -222,6 +222,9 @@ fn pool(words: &mut Tokens<'_>) -> bool {
     }
 }
 
+/// pf knows some thirty options of a state.
+const MOST_OPTIONS: usize = 64;
+
 /// Reads the list in the brackets of `keep state (…)`.
 fn options(options: &mut StateOptions, list: &str) -> bool {
     let mut understood = true;
@@ -233,6 +236,7 @@ fn options(options: &mut StateOptions, list: &str) -> bool {
             "max-src-states" => set(&mut options.max_src_states, number(value)),
             "max-src-nodes" => set(&mut options.max_src_nodes, number(value)),
             "overload" => set(&mut options.overload, overload(value)),
+            _ if options.other.len() >= MOST_OPTIONS => false,
             _ => {
                 options.other.push(option.to_owned());
                 !option.is_empty()

@@ -1,6 +1,6 @@
 //! `-sr` and `-sn` in all their verbosities → rules. Lines: rules, `[ … ]` lines below them, closing braces.
 
-use super::super::lines::{self, Parsed};
+use super::super::lines::{self, Bounded, Parsed};
 use super::super::text::{closes, ctime, digits, labelled, number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
@@ -8,11 +8,14 @@ use super::{
     Action, Endpoint, Inserted, LastActive, NodeCounts, Rule, RuleCounters, StateOptions, body,
 };
 
+/// More rules than this are not looked at: pfSense takes minutes to load as many.
+const MOST_RULES: usize = 10_000;
+
 /// Parses `-sr` or `-sn` with any of `-v`, `-vv`, `-g`, `-P` and `-a '*'`.
 ///
 /// A rule with a word unknown to us is in the value, and its line is among the unread.
 pub fn parse(text: &[u8]) -> Parsed<Vec<Rule>> {
-    let mut rules: Vec<Rule> = Vec::new();
+    let mut rules = Bounded::new(MOST_RULES);
     let mut depth = 0_u32;
     let gathered = lines::read(text, |line| {
         let trimmed = line.trim_start_matches(' ');
@@ -25,6 +28,9 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<Rule>> {
             depth = depth.saturating_sub(1);
             return open;
         }
+        if rules.is_full() {
+            return true;
+        }
         let Some((rule, understood)) = rule_line(trimmed, depth) else {
             return false;
         };
@@ -32,7 +38,46 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<Rule>> {
         rules.push(rule);
         understood
     });
-    gathered.with(rules)
+    gathered.with_list(rules)
+}
+
+/// Who loaded a list of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// There is no rule.
+    NoRule,
+    /// Not one process, or none is printed.
+    Unknown,
+    /// One process: the number of `Inserted: uid 0 pid N`.
+    Process(u32),
+}
+
+/// Returns who loaded the rules of `-vvPsr` or `-vvPsn`, without reading more of them. pf's rulesets are replaced as a
+/// whole, so two lists of one moment are of one process.
+pub fn loader(text: &[u8]) -> Loader {
+    let mut found = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (line, after) = lines::split_line(rest);
+        rest = after;
+        let line = line.trim_ascii_start();
+        let Some(words) = line.strip_prefix(b"[ Inserted: ") else {
+            continue;
+        };
+        let words = std::str::from_utf8(words).unwrap_or_default();
+        let Some((Inserted { pid, .. }, _)) = inserted(words) else {
+            return Loader::Unknown;
+        };
+        if found.is_some_and(|found| found != pid) {
+            return Loader::Unknown;
+        }
+        found = Some(pid);
+    }
+    match found {
+        Some(pid) => Loader::Process(pid),
+        None if text.trim_ascii().is_empty() => Loader::NoRule,
+        None => Loader::Unknown,
+    }
 }
 
 /// Parses one rule as `-sr` prints it; `None` if it does not begin with an action.

@@ -212,6 +212,7 @@ fn parse_in_pieces(text: &[u8], cuts: &[usize]) -> Parsed<Vec<State>> {
         value: states,
         unread: end.unread,
         more_unread: end.more_unread,
+        too_many: end.too_many,
     }
 }
 

@@ -2,13 +2,16 @@
 
 use ipnet::IpNet;
 
-use super::super::lines::{self, Parsed};
+use super::super::lines::{self, Bounded, Parsed};
 use super::super::text::{self, closes, ctime, labelled};
 use super::{Entry, EntryCounters, Found, Mark, Marked, Traffic};
 
+/// More entries than this are not looked at: pfSense's own limit is 400,000, for all tables together.
+const MOST_ENTRIES: usize = 400_000;
+
 /// Parses `-T show`, with `-v` or without.
 pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Bounded<Entry> = Bounded::new(MOST_ENTRIES);
     let gathered = lines::read(text, |line| match line.strip_prefix('\t') {
         Some(about) => entries
             .last_mut()
@@ -26,18 +29,20 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
             _ => false,
         },
     });
-    gathered.with(entries)
+    gathered.with_list(entries)
 }
 
 /// Parses the stdout of `-T test -v` (only what is in the table) or `-vv` (every address asked about).
 pub fn parse_test(text: &[u8]) -> Parsed<Vec<Marked>> {
-    let mut all = Vec::new();
+    let mut all = Bounded::new(MOST_ENTRIES);
     let gathered = lines::read(text, |line| {
         let marked = marked(line);
-        all.extend(marked);
+        if let Some(marked) = marked {
+            all.push(marked);
+        }
         marked.is_some()
     });
-    gathered.with(all)
+    gathered.with_list(all)
 }
 
 /// Parses the stdout of `-T add|delete|expire|replace -v`: the addresses that were changed.

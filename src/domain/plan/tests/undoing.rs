@@ -31,6 +31,21 @@ fn undo_of_a_flush_blocks_again_what_was_freed_but_not_the_operator() {
 }
 
 #[test]
+fn undo_says_that_the_operator_is_left_out() {
+    let operator: IpAddr = [203, 0, 113, 9].into();
+    let others: Vec<_> = super::entries()
+        .into_iter()
+        .filter(|there| !there.net.contains(&operator))
+        .collect();
+    let said = nothing(undo(&flushed(), &Past::Table(&others, Some(operator))));
+    assert!(said.contains("is where you work from"), "{said}");
+    assert!(
+        said.contains("What else was freed is in virusprot again"),
+        "{said}"
+    );
+}
+
+#[test]
 fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
     let entry = Entry {
         undone_by: Some("def".into()),

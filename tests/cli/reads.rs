@@ -1,0 +1,315 @@
+//! What is read of a firewall that is not at rest, or not friendly: beside reloads of its ruleset, by an account that may
+//! not ask, after a login that talks, and in floods. An answer is right or it is called unread.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::boxes::{Fixture, Version};
+use crate::support::environment::TestEnvironment;
+use crate::support::live::{LiveBox, until};
+use crate::support::sshd::{Login, Options};
+
+const TRANSPORTS: [&str; 2] = ["openssh", "russh"];
+
+#[test]
+fn sixty_looks_beside_reloads_are_right() {
+    let looks = |_: usize| {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "reloading");
+        for _ in 0..20 {
+            let run = environment.demo(&["expose", "show", "-o", "json"]);
+            assert_eq!(run.code, Some(0), "{run}");
+            let shown: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            assert_eq!(shown["data"]["state"], "open", "{shown:#}");
+            assert_eq!(shown["warnings"], serde_json::json!([]), "{shown:#}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for place in 0..3 {
+            scope.spawn(move || looks(place));
+        }
+    });
+}
+
+#[test]
+fn one_race_fails_no_look() {
+    for transport in TRANSPORTS {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        for asked in ["-vvPsr", "-vvPsn", "-vsi"] {
+            live.firewall
+                .php()
+                .write("pfctl-trouble", format!("busy|{asked}|2\n").as_bytes());
+            let shown = live.environment.run(&["expose", "show", "-o", "json"]);
+            assert_eq!(shown.json()["data"]["state"], "open", "{asked}");
+        }
+    }
+}
+
+#[test]
+fn an_endless_race_is_called_unread() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    for asked in ["-vvPsr", "-vvPsn"] {
+        live.firewall
+            .php()
+            .write("pfctl-trouble", format!("busy|{asked}\n").as_bytes());
+        let began = Instant::now();
+        let run = live.environment.run(&["expose", "show", "-o", "json"]);
+        let said = run.fails_with(1);
+        assert!(said.contains("the ruleset was being loaded"), "{said}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{asked}");
+    }
+}
+
+#[test]
+fn a_watch_outlives_a_race() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.answer_pfctl(
+        "russh",
+        "-vvPsr) n=$(cat \"$BOX/asked\" 2>/dev/null || echo 0); echo $((n + 1)) >\"$BOX/asked\"\n\
+         [ $n -ge 1 ] && [ $n -lt 120 ] && { echo 'pfctl: DIOCGETRULE: Device busy' >&2; exit 0; }\n\
+         exec \"$PFCTL\" \"$@\" ;;",
+    );
+    let (data, talk) = (live.firewall.file("data"), live.firewall.file("talk"));
+    let file = |path| std::fs::File::create(path).expect("a file");
+    let mut child = live
+        .environment
+        .command(&["rule", "show", "--watch=1s", "-o", "ndjson"])
+        .stdout(file(&data))
+        .stderr(file(&talk))
+        .spawn()
+        .expect("kmsctl");
+    until("the race is called unread", || {
+        live.firewall
+            .text("talk")
+            .contains("the ruleset was being loaded")
+    });
+    let seen = live.firewall.text("data").lines().count();
+    until("the watch goes on", || {
+        live.firewall.text("data").lines().count() > seen
+    });
+    interrupt(child.id());
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn a_status_without_counters_needs_root() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let sample = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/pfctl/si-unprivileged.15.txt"
+    );
+    live.answer_pfctl(
+        "russh",
+        &format!("-vsi) exec cat '{sample}' ;;\n*) exit 0 ;;"),
+    );
+    for command in [
+        &["expose", "show"][..],
+        &["rule", "show"],
+        &["states"],
+        &["ratelimit", "show"],
+    ] {
+        let said = live.environment.run(command).fails_with(5);
+        assert!(said.contains("root"), "{said}");
+        assert!(
+            !said.contains("DISABLED") && !said.contains("disabled"),
+            "{said}"
+        );
+    }
+    let status = live.environment.run(&["status"]);
+    assert!(!status.stdout.contains("DISABLED"), "{status}");
+    assert!(!status.stdout.contains("closed"), "{status}");
+}
+
+#[test]
+fn a_dead_expiry_job_promises_nothing() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.firewall.php().write(
+        "pf/virusprot",
+        b"203.0.113.200\tFri Nov 20 22:01:02 2026\n203.0.113.201\tFri Nov 20 21:01:02 2026\n",
+    );
+    let shown = live
+        .environment
+        .run(&["virusprot", "show", "-o", "json"])
+        .json();
+    assert_eq!(shown["data"]["expiry"]["working"], false, "{shown:#}");
+    assert_eq!(shown["data"]["entries"][0]["release_at"], Value::Null);
+    let codes = shown["warnings"].to_string();
+    assert!(codes.contains("expiry-not-working"), "{codes}");
+    let status = live.environment.run(&["status"]).success();
+    assert!(status.contains("the cron job does not work"), "{status}");
+    let doctor = live.environment.run(&["doctor", "-o", "json"]);
+    let findings: Value = serde_json::from_str(&doctor.stdout).expect("JSON");
+    let expiry = findings["data"]["findings"].as_array().expect("findings");
+    let expiry = expiry.iter().find(|one| one["check"] == "expiry");
+    assert_eq!(
+        expiry.expect("the check")["result"],
+        "wrong",
+        "{findings:#}"
+    );
+}
+
+#[test]
+fn a_job_in_the_cron_folder_is_seen() {
+    let Some(live) = LiveBox::start("openssh") else {
+        return;
+    };
+    live.firewall.php().write("crontab", b"SHELL=/bin/sh\n");
+    std::fs::create_dir(live.firewall.file("cron.d")).expect("a folder");
+    live.firewall.php().write(
+        "cron.d/expire",
+        b"*/5 * * * * root /sbin/pfctl -q -t virusprot -T expire 7200\n",
+    );
+    let shown = live
+        .environment
+        .run(&["virusprot", "show", "-o", "json"])
+        .json();
+    assert_eq!(shown["data"]["expiry"]["kind"], "cron", "{shown:#}");
+    assert_eq!(shown["data"]["expiry"]["older_than_seconds"], 7200);
+}
+
+#[test]
+fn a_menu_is_named_quickly() {
+    for transport in TRANSPORTS {
+        let options = Options {
+            login: Login::Menu,
+            ..Options::default()
+        };
+        let Some(live) = LiveBox::behind(options, transport, Version::V272, Fixture::Editor) else {
+            return;
+        };
+        for command in [&["virusprot", "show"][..], &["expose", "show"]] {
+            let began = Instant::now();
+            let said = live.environment.run(command).fails_with(5);
+            assert!(said.contains("shows a menu"), "{said}");
+            assert!(said.contains("Enter an option"), "{said}");
+            assert!(began.elapsed() < Duration::from_secs(15), "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_login_prints_late_is_no_data() {
+    let options = Options {
+        login: Login::Chatty,
+        ..Options::default()
+    };
+    let Some(live) = LiveBox::behind(options, "russh", Version::V272, Fixture::Editor) else {
+        return;
+    };
+    for _ in 0..16 {
+        let shown = live
+            .environment
+            .run(&["expose", "show", "-o", "json"])
+            .json();
+        assert_eq!(shown["data"]["state"], "open", "{shown:#}");
+    }
+}
+
+fn interrupt(process: u32) {
+    let sent = Command::new("kill")
+        .args(["-INT", &process.to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
+}
+
+/// Runs a command, and returns how it ended, what it said, and its greatest resident memory in MiB.
+fn measured(live: &LiveBox, arguments: &[&str]) -> (Option<i32>, String, u64) {
+    let mut child = live
+        .environment
+        .command(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kmsctl");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let code = loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(kibibytes.unwrap_or_default() / 1024);
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let output = child.wait_with_output().expect("it ended");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (code, said, peak)
+}
+
+const MOST_MEBIBYTES: u64 = 256;
+
+#[test]
+fn a_flood_is_unread_and_fills_no_memory() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    let words = "keep state (a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a)";
+    for (asked, line) in [
+        ("-vvPsr", "pass"),
+        ("-vvPsr", &format!("pass {words}")),
+        ("-vvPsn", "nat all"),
+        ("-vvPsr", "rubbish"),
+    ] {
+        live.answer_pfctl(
+            "russh",
+            &format!("{asked}) yes '{line}' | head -c 32505856 ;;"),
+        );
+        let (code, said, peak) = measured(&live, &["expose", "show", "--timeout", "120s"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(peak <= MOST_MEBIBYTES, "{line}: {peak} MiB");
+    }
+    live.answer_pfctl(
+        "russh",
+        "'-t virusprot -T show -v') yes '   ::' | head -c 32505856 ;;",
+    );
+    let (code, said, peak) = measured(&live, &["virusprot", "show", "--timeout", "120s"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(peak <= MOST_MEBIBYTES, "the table: {peak} MiB");
+}
+
+#[test]
+fn an_answer_without_end_is_called_that() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.answer_pfctl("russh", "-vvPsr) exec yes pass ;;");
+    let (code, said, peak) = measured(&live, &["expose", "show", "--timeout", "120s"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("more than 64 MiB came"), "{said}");
+    assert!(peak <= MOST_MEBIBYTES, "{peak} MiB");
+}
+
+#[test]
+fn revoke_does_not_wait_for_states() {
+    let Some(live) = LiveBox::start("russh") else {
+        return;
+    };
+    live.answer_pfctl(
+        "russh",
+        "-vvss) exec yes 'all tcp 10.0.20.202:1688 <- 192.0.2.1:50000       ESTABLISHED:ESTABLISHED' ;;",
+    );
+    let said = live
+        .environment
+        .run(&["expose", "revoke", "--yes", "--timeout", "120s"])
+        .fails_with(7);
+    assert!(said.contains("more than 64 MiB came"), "{said}");
+    assert!(!live.redirected(), "it is closed");
+    let again = live
+        .environment
+        .run(&["expose", "revoke", "--yes", "--timeout", "120s"])
+        .fails_with(7);
+    assert!(again.contains("Connections: not read"), "{again}");
+}
