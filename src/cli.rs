@@ -1,19 +1,27 @@
 //! The root parser: global flags and the list of groups. Each group's arguments sit beside its code in
 //! `commands`; parsing touches nothing.
 
+mod complete;
+mod examples;
+mod tree;
+
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     apply, config, demo, doctor, expose, history, keep, notifier, ratelimit, rule, runbook, states,
     status, undo, util, verify, virusprot,
 };
 use crate::settings::keys;
+use crate::simulator::Scenario;
 
-const AFTER_HELP: &str = "\
-Exit codes:
-    0  done, nothing to do, or as expected
+pub use complete::{answer_shell, registration_script};
+pub use examples::examples_of;
+pub use tree::{nearest_command, tree};
+
+/// The table of exit codes, for the help and the man pages.
+pub const EXIT_STATUS: &str = "    0  done, nothing to do, or as expected
     1  the operation failed; nothing is half done
     2  usage or configuration
     3  the answer is no
@@ -22,13 +30,16 @@ Exit codes:
     6  conflict: changed meanwhile, or locked; nothing changed
     7  written but not proven in force, or rolled back
     8  inconclusive
-  130  interrupted
-
-Try it without a firewall: kmsctl --demo status";
+  130  interrupted";
 
 /// Manage the public exposure of a KMS service behind pfSense: see, cap, revoke, prove
 #[derive(Debug, Parser)]
-#[command(name = "kmsctl", version, after_help = AFTER_HELP, max_term_width = 100, disable_help_subcommand = false)]
+#[command(
+    name = "kmsctl",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = false
+)]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -45,9 +56,10 @@ pub struct Global {
     /// Read this configuration file [env: KMSCTL_CONFIG]
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Use the embedded simulated firewall; it keeps its state between runs [env: KMSCTL_DEMO]
-    #[arg(long, global = true)]
-    pub demo: bool,
+    /// Use the embedded simulated firewall; it keeps its state between runs, reads no configuration, and starts anew in
+    /// another SCENARIO (see `kmsctl demo scenarios`) [env: KMSCTL_DEMO]
+    #[arg(long, global = true, value_name = "SCENARIO", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = demo_scenario)]
+    pub demo: Option<String>,
     /// Print data as table, json, ndjson or csv [env: KMSCTL_OUTPUT]
     #[arg(short, long, global = true, value_name = "FORM", value_parser = keys::OUTPUTS.to_vec(), hide_possible_values = true)]
     pub output: Option<String>,
@@ -60,9 +72,27 @@ pub struct Global {
     /// Tell the causes of errors and what happens on the way [env: KMSCTL_VERBOSE]
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// Write what is longer than the screen without a pager ($PAGER, else less)
+    #[arg(long, global = true)]
+    pub no_pager: bool,
     /// Give up after this long, such as 30s or 2m [env: KMSCTL_TIMEOUT]
     #[arg(long, global = true, value_name = "DURATION")]
     pub timeout: Option<String>,
+}
+
+/// Accepts the name of a scenario, or nothing for the one that there is.
+fn demo_scenario(name: &str) -> Result<String, String> {
+    if name.is_empty() || Scenario::parse(name).is_some() {
+        return Ok(name.to_owned());
+    }
+    let near = |scenario: &Scenario| strsim::jaro_winkler(name, scenario.name());
+    let nearest = Scenario::ALL
+        .into_iter()
+        .max_by(|one, other| near(one).total_cmp(&near(other)));
+    let nearest = nearest.map_or("open", Scenario::name);
+    Err(format!(
+        "there is no such scenario; did you mean `{nearest}`? See: kmsctl demo scenarios"
+    ))
 }
 
 impl Global {
@@ -85,6 +115,9 @@ impl Global {
 pub enum Command {
     /// Apply a plan saved with --plan-out, if nothing moved since
     Apply(apply::Args),
+    /// Print the completion script of a shell
+    #[command(hide = true)]
+    Completion(util::Completions),
     /// Write, show and check the configuration
     Config(config::Args),
     /// Run the simulated firewall as an SSH server of its own, or forget its state
@@ -115,6 +148,9 @@ pub enum Command {
     Util(util::Args),
     /// Follow the path of a connection hop by hop, and tell what is wrong with it
     Verify(verify::Args),
+    /// Print the version
+    #[command(hide = true)]
+    Version,
     /// Show, test and free the addresses that pf has blocked
     Virusprot(virusprot::Args),
 }
@@ -123,19 +159,21 @@ impl Command {
     /// Returns whether a command works without a sound configuration: those that help to mend one, and those that have
     /// nothing to do with it.
     pub fn does_without_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Runbook(_) | Self::Util(_))
+        matches!(
+            self,
+            Self::Completion(_)
+                | Self::Config(_)
+                | Self::Runbook(_)
+                | Self::Util(_)
+                | Self::Version
+        )
     }
 }
 
-/// Returns the whole command tree, for completions, man pages and tests.
-pub fn tree() -> clap::Command {
-    Cli::command()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_command_tree_is_sound() {
-        super::tree().debug_assert();
+impl Cli {
+    /// Parses the command line of this process.
+    pub fn parse_process() -> Result<Self, clap::Error> {
+        let mut matches = tree().try_get_matches()?;
+        Self::from_arg_matches_mut(&mut matches)
     }
 }

@@ -132,6 +132,14 @@ impl Kubectl {
         Ok(versions.client_version.git_version)
     }
 
+    /// Lists the contexts of kubectl's configuration; the cluster is not asked.
+    pub async fn contexts(&self) -> Result<Vec<String>, KubectlError> {
+        let words = ["config", "get-contexts", "-o", "name"];
+        let output = self.run(&words).await.map_err(|(_, error)| error)?;
+        let names = String::from_utf8_lossy(&output.stdout);
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
     /// Asks whether this login has a right. `subresource` is asked for as such: `pods/log` would be a pod named log.
     pub async fn may(
         &self,

@@ -29,6 +29,7 @@
 //! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
 //! One word, five places: command `virusprot` ⇔ `src/commands/virusprot.rs` ⇔ `runbooks/virusprot.md` ⇔
 //! `tests/cli/virusprot.rs`, its thinking in `src/domain`.
+#![doc = include_str!("design.md")]
 
 pub mod cli;
 pub mod clock;
@@ -55,7 +56,7 @@ use clock::Clock;
 use commands::context::Context;
 use error::{Failure, Kind, Result};
 use settings::{Environment, Layers, Settings};
-use terminal::{ColorChoice, Mode, Terminal};
+use terminal::{Carried, ColorChoice, Mode, Pager, Terminal};
 
 /// Runs a parsed command line and returns the exit code.
 pub fn run(cli: &Cli) -> u8 {
@@ -113,7 +114,11 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
             .unwrap_or_default()
             .trim_start_matches("error: ");
         let terminal = Terminal::new(mode, ColorChoice::Never, true, false, false);
-        terminal.fail(&Failure::usage(message).hint("Run the command with --help."));
+        let failure = match nearest(error) {
+            Some(command) => Failure::usage(message).hint(did_you_mean(&command)),
+            None => Failure::usage(message),
+        };
+        terminal.fail(&failure.hint("Run the command with --help."));
         return Kind::Usage.exit_code();
     }
     if help {
@@ -133,6 +138,12 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
         let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
     } else {
         let _ = error.print();
+    }
+    // clap knows the commands of one place only.
+    let suggested = error.get(clap::error::ContextKind::SuggestedSubcommand);
+    if let Some(command) = nearest(error).filter(|_| suggested.is_none()) {
+        Terminal::new(mode, ColorChoice::Auto, environment.no_color, false, false)
+            .hint(&did_you_mean(&command));
     }
     Kind::Usage.exit_code()
 }
@@ -165,9 +176,25 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
         .collect()
 }
 
+/// Returns the command that a wrong one most likely means.
+fn nearest(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    match error.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(word) => cli::nearest_command(word),
+        _ => None,
+    }
+}
+
+fn did_you_mean(command: &str) -> String {
+    format!("Did you mean `kmsctl {command}`?")
+}
+
 /// Decides everything that can be decided before any connection. The terminal comes back with a failure, so that
 /// the failure is told in the form that was asked for.
-fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (Terminal, Failure)> {
+fn build(
+    cli: &Cli,
+    mut environment: Environment,
+) -> std::result::Result<Context, (Terminal, Failure)> {
     let global = &cli.global;
     let no_color = environment.no_color || environment.dumb_terminal;
     let word = global
@@ -186,9 +213,10 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
     };
     let quiet = switched(global.quiet, "KMSCTL_QUIET")?;
     let verbose = switched(global.verbose, "KMSCTL_VERBOSE")?;
-    let demo = switched(global.demo, "KMSCTL_DEMO")?;
-    let (layers, mut problem) =
-        Layers::read(&environment, global.config.as_deref(), &global.layers());
+    let demo = switched(global.demo.is_some(), "KMSCTL_DEMO")?;
+    choose_scenario(global, &mut environment);
+    let early = early.carrying(carried(global, &environment, demo));
+    let (layers, mut problem) = read_layers(global, &environment, demo);
     let settings = match Settings::resolve(&layers, &environment) {
         Ok(settings) => settings,
         Err(failure) => {
@@ -203,6 +231,9 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
     } else {
         Terminal::new(settings.output, settings.color, no_color, quiet, verbose)
     };
+    let terminal = terminal
+        .carrying(carried(global, &environment, demo))
+        .paging(pager(global, &environment));
     if let Some(failure) = problem
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
@@ -222,6 +253,63 @@ fn build(cli: &Cli, environment: Environment) -> std::result::Result<Context, (T
         config_named: global.config.clone(),
         seen: std::sync::OnceLock::new(),
     })
+}
+
+/// Starts the demo in the scenario that `--demo=SCENARIO` names.
+fn choose_scenario(global: &cli::Global, environment: &mut Environment) {
+    let named = global.demo.as_deref().filter(|name| !name.is_empty());
+    if let Some(scenario) = named {
+        let name = "KMSCTL_DEMO_SCENARIO".to_owned();
+        environment.variables.insert(name, scenario.to_owned());
+    }
+}
+
+/// Reads the layers. The demo stands alone: of files it reads only one that its own command line names.
+fn read_layers(
+    global: &cli::Global,
+    environment: &Environment,
+    demo: bool,
+) -> (Layers, Option<Failure>) {
+    let alone = demo.then(|| environment.without_configuration());
+    let read_by = alone.as_ref().unwrap_or(environment);
+    Layers::read(read_by, global.config.as_deref(), &global.layers())
+}
+
+/// Returns the flags of this run that the commands it prints must carry.
+fn carried(
+    global: &cli::Global,
+    environment: &Environment,
+    demo: bool,
+) -> Option<&'static Carried> {
+    let named = global.config.as_ref().map(|path| path.to_string_lossy());
+    let variable = environment.variable("KMSCTL_CONFIG").filter(|_| !demo);
+    let config = named.as_deref().or(variable);
+    let mut flags = Vec::new();
+    flags.extend(config.map(|path| ("--config", Some(path))));
+    let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
+    let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
+    flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
+    if flags.is_empty() {
+        return None;
+    }
+    let tree = cli::tree();
+    let commands = tree
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned());
+    // One for the whole run, as the run itself is one.
+    Carried::new(&flags, commands.collect()).map(|carried| &*Box::leak(Box::new(carried)))
+}
+
+/// Returns the operator's pager, unless it is not wanted.
+fn pager(global: &cli::Global, environment: &Environment) -> Option<&'static Pager> {
+    if global.no_pager || environment.dumb_terminal {
+        return None;
+    }
+    let named = environment.pager.clone();
+    Some(Box::leak(Box::new(Pager {
+        command: named.unwrap_or_else(|| "less".to_owned()),
+        has_less_options: environment.has_less_options,
+    })))
 }
 
 /// Returns whether a switch is on, by its flag or its environment name; a word that is neither yes nor no is refused,

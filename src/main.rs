@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use kmsctl::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match kmsctl::cli::answer_shell() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return ExitCode::from(kmsctl::refuse(&error, &[])),
+    }
+    match Cli::parse_process() {
         Ok(cli) => ExitCode::from(kmsctl::run(&cli)),
         Err(error) => {
             let words: Vec<String> = std::env::args_os()

@@ -128,6 +128,7 @@ pub async fn change_with(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
+    context.require_configuration()?;
     if let Some(wanted) = options.outside {
         wanted.ready(context)?;
     }
@@ -162,6 +163,7 @@ async fn connected(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
+    context.require_configuration()?;
     // Found out before the firewall is asked anything: without a history nothing is changed.
     context.journal()?;
     let session = context.connect().await?;

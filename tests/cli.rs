@@ -14,8 +14,12 @@
 mod change;
 #[path = "cli/client_campaign.rs"]
 mod client_campaign;
+#[path = "cli/completions.rs"]
+mod completions;
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/config_init.rs"]
+mod config_init;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/deploy.rs"]
@@ -32,6 +36,8 @@ mod foreign_files;
 mod history;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/live_view.rs"]
+mod live_view;
 #[path = "cli/local_disk.rs"]
 mod local_disk;
 #[path = "cli/notifier.rs"]
@@ -52,14 +58,22 @@ mod other_firewall;
 mod output;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
+#[path = "cli/pager.rs"]
+mod pager;
+#[path = "cli/pasted.rs"]
+mod pasted;
 #[path = "cli/plans.rs"]
 mod plans;
+#[path = "cli/prompts.rs"]
+mod prompts;
 #[path = "cli/ratelimit.rs"]
 mod ratelimit;
 #[path = "cli/reads.rs"]
 mod reads;
 #[path = "cli/runbook.rs"]
 mod runbook;
+#[path = "cli/screenshots.rs"]
+mod screenshots;
 #[path = "cli/sshd_changes.rs"]
 mod sshd_changes;
 #[path = "cli/sshd_faults.rs"]
@@ -71,6 +85,8 @@ mod states;
 #[path = "cli/status.rs"]
 mod status;
 mod support;
+#[path = "cli/unconfigured.rs"]
+mod unconfigured;
 #[path = "cli/util.rs"]
 mod util;
 #[path = "cli/verify.rs"]
@@ -81,3 +97,5 @@ mod verify_external;
 mod virusprot;
 #[path = "cli/ways_back.rs"]
 mod ways_back;
+#[path = "cli/widths.rs"]
+mod widths;

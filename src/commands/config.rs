@@ -1,17 +1,17 @@
-//! `kmsctl config`: write one by questions, show every value with where it came from, check without connecting.
+//! `kmsctl config`: log in and write one, show every value with where it came from, check without connecting.
 
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod init;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::context::Context;
-use crate::error::{Failure, Kind, Result};
-use crate::settings::{Layers, keys, values};
+use crate::error::{Failure, Result};
+use crate::settings::{keys, values};
+use crate::terminal::View;
 use crate::terminal::human::left;
-use crate::terminal::{View, prompt};
 
 /// Arguments of `kmsctl config`.
 #[derive(Debug, ClapArgs)]
@@ -24,8 +24,8 @@ pub struct Args {
 enum Command {
     /// Check the configuration without connecting
     Check,
-    /// Write a configuration file by questions; never overwrites one
-    Init,
+    /// Log in, look, and write a configuration file; never overwrites one
+    Init(Box<init::Args>),
     /// Print where the configuration file is looked for
     Path,
     /// Show every value and where it came from
@@ -33,10 +33,10 @@ enum Command {
 }
 
 /// Runs `kmsctl config …`.
-pub fn run(context: &Context, arguments: &Args) -> Result<()> {
-    match arguments.command {
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    match &arguments.command {
         Command::Check => check(context),
-        Command::Init => init(context),
+        Command::Init(arguments) => Box::pin(init::run(context, arguments)).await,
         Command::Path => path(context),
         Command::Show => show(context),
     }
@@ -151,54 +151,6 @@ fn target(context: &Context) -> Result<PathBuf> {
         })
 }
 
-/// What `config init` asks for, in order; everything else keeps its default.
-const ASKED: &[(&str, &str)] = &[
-    ("firewall.host", "pfSense box (address, name or ssh Host)"),
-    (
-        "firewall.user",
-        "Account on it (a dash leaves it to ssh_config)",
-    ),
-    ("firewall.port", "SSH port"),
-    (
-        "firewall.identity",
-        "Private key file (a dash: agent and usual names)",
-    ),
-    ("service.alias", "Alias of the service in pfSense"),
-    ("service.address", "Address behind the alias"),
-    ("service.port", "TCP port of the service"),
-    ("service.host", "Public name of the service"),
-];
-
-fn init(context: &Context) -> Result<()> {
-    let path = target(context)?;
-    refuse_existing(&path)?;
-    let mut answers = Vec::new();
-    for (key, question) in ASKED {
-        let kind = keys::find(key).map_or(keys::Kind::Text, |key| key.kind);
-        let answer = prompt::text(
-            context.terminal,
-            question,
-            context.layers.text(key),
-            |text| values::check(kind, none_of(text)),
-        )?;
-        answers.push((*key, none_of(&answer).to_owned()));
-    }
-    if !prompt::confirm(context.terminal, &format!("Write {}?", path.display()))? {
-        return Err(Failure::new(Kind::NotConfirmed, "Nothing was written."));
-    }
-    write_new(&path, &document(&answers, &Layers::built_in()?))?;
-    context.terminal.say(&format!("Wrote {}.", path.display()));
-    context
-        .terminal
-        .hint("`kmsctl config show` shows every value; `kmsctl status` tries them.");
-    Ok(())
-}
-
-/// A prompt with a default cannot be answered with nothing; a dash is nothing.
-fn none_of(answer: &str) -> &str {
-    if answer == "-" { "" } else { answer }
-}
-
 fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(Failure::usage(format!(
@@ -208,57 +160,4 @@ fn refuse_existing(path: &Path) -> Result<()> {
         .hint("Edit it, or name another file with --config FILE."));
     }
     Ok(())
-}
-
-/// Renders the answers that differ from the built-in values as a TOML document.
-fn document(answers: &[(&str, String)], built_in: &Layers) -> String {
-    let mut text =
-        String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
-    let mut table = "";
-    for (path, answer) in answers {
-        let Some(key) = keys::find(path) else {
-            continue;
-        };
-        // A key that is not written is left to ssh_config or to the built-in value.
-        if built_in.text(path) == answer {
-            continue;
-        }
-        let literal = match key.kind {
-            keys::Kind::Number(..) => answer.clone(),
-            _ => toml::Value::String(answer.clone()).to_string(),
-        };
-        let (section, name) = key.split();
-        if section != table {
-            text.push_str(&format!("\n[{section}]\n"));
-            table = section;
-        }
-        text.push_str(&format!("{name} = {literal}\n"));
-    }
-    text
-}
-
-/// Creates the file 0600 and its directory 0700; never follows or replaces what is there.
-fn write_new(path: &Path, text: &str) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!("{} cannot be written: {error}.", path.display()))
-    };
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed)?;
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
 }

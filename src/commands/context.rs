@@ -1,6 +1,7 @@
 //! What every command is handed, and the one way to the firewall: connect, open one shell, ask.
 
 mod demo;
+mod last_reading;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,7 +21,9 @@ use crate::firewall::shell::Shell;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
+pub use crate::terminal::interrupted;
 use crate::terminal::{Terminal, View, prompt};
+pub use last_reading::blocked_at_last_reading;
 
 /// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -108,6 +111,7 @@ impl Context {
         let reading = self.ask(&mut opened).await;
         let closed = opened.close().await;
         let reading = reading?;
+        self.remember_blocked(&reading);
         // What was read is worth showing, also where the simulated firewall could not keep its state.
         if let Err(failure) = closed {
             self.terminal.caution(&failure.message);
@@ -127,8 +131,38 @@ impl Context {
         }
     }
 
+    /// Refuses a change of a firewall that the operator never named.
+    pub fn require_configuration(&self) -> Result<()> {
+        if self.demo || self.layers.name_a_firewall() {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            "There is no configuration that names your firewall, so nothing is changed.",
+        )
+        .hint("Write one: kmsctl config init")
+        .hint("Or try it without a firewall: add --demo."))
+    }
+
+    /// Says once a run that the firewall is the built-in one.
+    fn say_where_built_in(&self) {
+        static SAID: std::sync::Once = std::sync::Once::new();
+        if self.demo || self.layers.name_a_firewall() {
+            return;
+        }
+        let target = &self.settings.firewall.target;
+        let user = target.user.as_deref().map(|user| format!("{user}@"));
+        SAID.call_once(|| {
+            self.terminal.say(&format!(
+                "There is no configuration, so this is the built-in {}{}. Write one: kmsctl config init; or try it without a firewall: kmsctl --demo status",
+                user.unwrap_or_default(),
+                target.host
+            ));
+        });
+    }
+
     /// Connects, within the time-out.
     pub async fn connect(&self) -> Result<Session> {
+        self.say_where_built_in();
         let simulator = if self.demo {
             Some(self.start_demo().await?)
         } else {
@@ -427,21 +461,4 @@ fn random_nonce() -> Result<Nonce> {
         Failure::failed(format!("This machine gives no random numbers: {error}."))
     })?;
     Ok(Nonce::new(bytes))
-}
-
-/// Waits for Ctrl-C, or to be told to end (SIGTERM, SIGHUP); for ever, where signals cannot be waited for.
-pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
-    }
 }

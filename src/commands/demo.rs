@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::context::{Context, interrupted};
 use crate::error::{Failure, Kind, Result};
-use crate::simulator;
+use crate::simulator::{self, Scenario};
 use crate::terminal::View;
+use crate::terminal::human::left;
 
 /// Arguments of `kmsctl demo`.
 #[derive(Debug, ClapArgs)]
@@ -21,6 +22,8 @@ pub struct Args {
 enum Command {
     /// Forget the state of the simulated firewall, and its history
     Reset,
+    /// List the conditions that the simulated firewall can be in
+    Scenarios,
     /// Serve the simulated firewall over SSH on loopback until interrupted
     Serve {
         /// Loopback address and port; port 0 takes a free one
@@ -33,6 +36,7 @@ enum Command {
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Reset => reset(context),
+        Command::Scenarios => scenarios(context),
         Command::Serve { listen } => serve(context, *listen).await,
     }
 }
@@ -50,6 +54,29 @@ fn reset(context: &Context) -> Result<()> {
         "The simulated firewall had no state."
     });
     context.terminal.show(&view)
+}
+
+fn scenarios(context: &Context) -> Result<()> {
+    #[derive(Serialize)]
+    struct Row {
+        name: &'static str,
+        about: &'static str,
+    }
+    let rows = Scenario::ALL.map(|scenario| Row {
+        name: scenario.name(),
+        about: scenario.about(),
+    });
+    let data = serde_json::json!({ "scenarios": rows });
+    let mut view = View::new("demo.scenarios", context.clock.now(), &data)?;
+    view.items = Some(("scenarios", &["name", "about"]));
+    let cells = rows.map(|row| vec![row.name.to_owned(), row.about.to_owned()]);
+    view.human
+        .table(vec![left("SCENARIO"), left("ABOUT")], cells.to_vec());
+    context.terminal.show(&view)?;
+    context
+        .terminal
+        .hint("Start in one of them: kmsctl --demo=half status");
+    Ok(())
 }
 
 async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {

@@ -32,8 +32,15 @@ pub struct Args {
     #[arg(long)]
     local: bool,
     /// How many changes to list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with_all = ["id", "verify"])]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with_all = ["id", "verify"], value_parser = listed_count)]
     limit: usize,
+}
+
+fn listed_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("it wants a whole number from 1".to_owned()),
+    }
 }
 
 impl From<FindError> for Failure {

@@ -24,6 +24,7 @@ pub struct Args {
 
 /// Runs `kmsctl keep`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
     let mut entries = report::entries(context)?;

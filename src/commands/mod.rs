@@ -30,7 +30,8 @@ use context::Context;
 pub async fn run(context: &Context, command: &Command) -> Result<()> {
     match command {
         Command::Apply(arguments) => apply::run(context, arguments).await,
-        Command::Config(arguments) => config::run(context, arguments),
+        Command::Completion(wanted) => context.terminal.write(&util::completions(wanted.shell)),
+        Command::Config(arguments) => config::run(context, arguments).await,
         Command::Demo(arguments) => demo::run(context, arguments).await,
         Command::Doctor(arguments) => Box::pin(doctor::run(context, arguments)).await,
         Command::Expose(arguments) => expose::run(context, arguments).await,
@@ -45,6 +46,10 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Undo(arguments) => undo::run(context, arguments).await,
         Command::Util(arguments) => util::run(context, arguments),
         Command::Verify(arguments) => Box::pin(verify::run(context, arguments)).await,
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            context.terminal.write(&format!("kmsctl {version}\n"))
+        }
         Command::Virusprot(arguments) => virusprot::run(context, arguments).await,
     }
 }

@@ -1,12 +1,13 @@
-//! `kmsctl runbook`: the procedures that come with the program, as they are on disk.
+//! `kmsctl runbook`: the procedures that come with the program, rendered for a terminal and as they are on disk for a
+//! pipe, with an index by what one sees.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::context::Context;
 use crate::error::{Failure, Result};
-use crate::terminal::View;
 use crate::terminal::human::left;
+use crate::terminal::{Mode, View, render_markdown};
 
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
@@ -23,6 +24,29 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("virusprot", include_str!("../../runbooks/virusprot.md")),
 ];
 
+/// Longer lines are hard to read.
+const WIDEST: u16 = 100;
+
+/// What an operator sees, hears or is asked, and the runbook for it.
+const SYMPTOMS: &[(&str, &str)] = &[
+    ("Customers say that activation stopped", "status"),
+    ("A customer is blocked", "virusprot"),
+    ("Somebody hammers the port", "ratelimit"),
+    ("Who is connected right now?", "states"),
+    ("Take it down now", "expose"),
+    ("Is the port really closed?", "verify"),
+    ("It is open, and nobody gets an answer", "verify"),
+    ("Somebody changed the firewall", "history"),
+    ("A change went wrong, take it back", "history"),
+    ("Do the rules count anything?", "rule"),
+    (
+        "Slack is silent, or an alert of the notifier fires",
+        "notifier",
+    ),
+    ("Who activated, and when?", "logs"),
+    ("Is everything set up right?", "doctor"),
+];
+
 /// Arguments of `kmsctl runbook`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -31,57 +55,72 @@ pub struct Args {
     name: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Runbook<'a> {
+    name: &'a str,
+    title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
+fn title(text: &'static str) -> &'static str {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches(['#', ' '])
+}
+
 /// Runs `kmsctl runbook`.
 pub fn run(context: &Context, arguments: &Args) -> Result<()> {
-    #[derive(Serialize)]
-    struct Runbook<'a> {
-        name: &'a str,
-        title: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<&'a str>,
-    }
-    let title = |text: &'static str| {
-        text.lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches(['#', ' '])
-    };
     let Some(wanted) = &arguments.name else {
-        let list: Vec<Runbook> = RUNBOOKS
-            .iter()
-            .map(|(name, text)| Runbook {
-                name,
-                title: title(text),
-                text: None,
-            })
-            .collect();
-        let mut view = View::new(
-            "runbook.list",
-            context.clock.now(),
-            &serde_json::json!({ "runbooks": list }),
-        )?;
-        view.items = Some(("runbooks", &["name", "title"]));
-        let rows = list
-            .iter()
-            .map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
-        view.human
-            .table(vec![left("RUNBOOK"), left("ABOUT")], rows.collect());
-        return context.terminal.show(&view);
+        return show_index(context);
     };
     let Some((name, text)) = RUNBOOKS.iter().find(|(name, _)| name == wanted) else {
         return Err(Failure::usage(format!("There is no runbook `{wanted}`.")));
     };
-    let mut view = View::new(
-        "runbook",
-        context.clock.now(),
-        &Runbook {
-            name,
-            title: title(text),
-            text: Some(text),
-        },
-    )?;
+    let terminal = context.terminal;
+    if let (Mode::Table, Some(width)) = (terminal.mode, terminal.width) {
+        let page = render_markdown(text, width.min(WIDEST), terminal.colors());
+        return terminal.write_page(&page);
+    }
+    let runbook = Runbook {
+        name,
+        title: title(text),
+        text: Some(text),
+    };
+    let mut view = View::new("runbook", context.clock.now(), &runbook)?;
     text.lines().for_each(|line| {
         view.human.verbatim(line);
     });
+    terminal.show(&view)
+}
+
+/// Lists the runbooks, and which one is for what one sees.
+fn show_index(context: &Context) -> Result<()> {
+    let runbooks = RUNBOOKS.iter().map(|(name, text)| Runbook {
+        name,
+        title: title(text),
+        text: None,
+    });
+    let runbooks: Vec<Runbook> = runbooks.collect();
+    let symptoms = SYMPTOMS
+        .iter()
+        .map(|(symptom, name)| serde_json::json!({ "symptom": symptom, "runbook": name }));
+    let symptoms: Vec<serde_json::Value> = symptoms.collect();
+    let data = serde_json::json!({ "runbooks": runbooks, "symptoms": symptoms });
+    let mut view = View::new("runbook.list", context.clock.now(), &data)?;
+    view.items = Some(("runbooks", &["name", "title"]));
+    let rows = runbooks
+        .iter()
+        .map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
+    view.human
+        .table(vec![left("RUNBOOK"), left("ABOUT")], rows.collect());
+    let symptoms = SYMPTOMS
+        .iter()
+        .map(|(symptom, name)| vec![(*symptom).to_owned(), (*name).to_owned()]);
+    view.human.gap().table(
+        vec![left("WHAT YOU SEE"), left("RUNBOOK")],
+        symptoms.collect(),
+    );
     context.terminal.show(&view)
 }

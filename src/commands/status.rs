@@ -18,7 +18,7 @@ use crate::terminal::human::{bytes, count, left, right, span};
 use crate::terminal::{Human, Tone, View};
 
 /// Arguments of `kmsctl status`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Default, ClapArgs)]
 pub struct Args {
     #[command(flatten)]
     watch: Watch,

@@ -24,6 +24,7 @@ pub struct Args {
 
 /// Runs `kmsctl undo`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     if let Some(id) = &arguments.id {
         let entries = report::entries(context)?;

@@ -1,12 +1,20 @@
 //! `kmsctl util`: generated files. Nothing here reads the configuration or connects.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use clap_complete::Shell;
 
 use super::context::Context;
+use crate::cli::EXIT_STATUS;
 use crate::error::{Failure, Result};
+
+/// What kmsctl keeps on this machine, for the man pages.
+const FILES: &str = "\
+~/.config/kmsctl/config.toml   the configuration ($XDG_CONFIG_HOME; --config FILE)
+~/.local/state/kmsctl/         the history and the demo's state ($XDG_STATE_HOME)
+~/.ssh/known_hosts             host keys, always checked";
 
 /// Arguments of `kmsctl util`.
 #[derive(Debug, ClapArgs)]
@@ -18,10 +26,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the completion script of a shell
-    Completions {
-        /// Which shell
-        shell: Shell,
-    },
+    Completions(Completions),
     /// Print the example configuration: every key with its default, meaning and environment name
     ExampleConfig,
     /// Write the man pages into a directory
@@ -32,10 +37,17 @@ enum Command {
     },
 }
 
+/// Arguments of `kmsctl util completions`.
+#[derive(Debug, ClapArgs)]
+pub struct Completions {
+    /// Which shell
+    pub shell: Shell,
+}
+
 /// Runs `kmsctl util …`.
 pub fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Completions { shell } => context.terminal.write(&completions(*shell)),
+        Command::Completions(wanted) => context.terminal.write(&completions(wanted.shell)),
         Command::ExampleConfig => context.terminal.write(&crate::settings::keys::example()),
         Command::Man { directory } => {
             let count = man(directory)?;
@@ -48,39 +60,69 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
-/// Returns the completion script of a shell.
+/// Returns the completion script of a shell: it asks kmsctl itself, which knows values as well.
 pub fn completions(shell: Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut crate::cli::tree(), "kmsctl", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    crate::cli::registration_script(&shell.to_string()).unwrap_or_default()
 }
 
 /// Writes a man page for every command and returns how many.
 pub fn man(directory: &Path) -> Result<usize> {
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!(
-            "The man pages cannot be written into {}: {error}.",
-            directory.display()
-        ))
-    };
     // A page for every `help` of every group would be most of the pages.
     let mut tree = without_help(crate::cli::tree());
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
-    clap_mangen::generate_to(tree.clone(), directory).map_err(failed)?;
-    Ok(pages(&tree))
+    write_man_pages(&tree, "", directory).map_err(|error| {
+        Failure::failed(format!(
+            "The man pages cannot be written into {}: {error}.",
+            directory.display()
+        ))
+    })
+}
+
+fn write_man_pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<usize> {
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut text)?;
+    }
+    text.extend(man_section("EXIT STATUS", EXIT_STATUS.lines()).bytes());
+    text.extend(man_section("FILES", FILES.lines()).bytes());
+    let examples = crate::cli::examples_of(path).iter();
+    let examples: Vec<String> = examples
+        .map(|example| format!("kmsctl {example}"))
+        .collect();
+    let examples = examples.iter().map(String::as_str);
+    text.extend(man_section("EXAMPLES", examples).bytes());
+    std::fs::write(directory.join(page.get_filename()), text)?;
+    let mut count = 1;
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set())
+    {
+        let below = format!("{path} {}", inner.get_name());
+        count += write_man_pages(inner, below.trim_start(), directory)?;
+    }
+    Ok(count)
+}
+
+/// Renders lines as they are: none of them is filled.
+fn man_section<'a>(title: &str, lines: impl Iterator<Item = &'a str>) -> String {
+    let escaped = lines.map(|line| {
+        line.replace('\\', "\\e")
+            .replace('-', "\\-")
+            .replace('\'', "\\(aq")
+    });
+    let lines: String = escaped.map(|line| format!("\\&{line}\n")).collect();
+    format!(".SH \"{title}\"\n.nf\n{lines}.fi\n")
 }
 
 fn without_help(command: clap::Command) -> clap::Command {
     command
         .disable_help_subcommand(true)
         .mut_subcommands(without_help)
-}
-
-fn pages(command: &clap::Command) -> usize {
-    1 + command
-        .get_subcommands()
-        .filter(|inner| !inner.is_hide_set())
-        .map(pages)
-        .sum::<usize>()
 }

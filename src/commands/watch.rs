@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::context::{Context, Opened};
 use crate::error::{Failure, Kind, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::settings::values;
+use crate::terminal::keys::{Key, read_keys};
 use crate::terminal::{Mode, View};
 
 /// How often what stands beside the firewall's answers is asked again.
@@ -16,7 +21,7 @@ const BESIDE: Duration = Duration::from_secs(30);
 /// `--watch[=2s]`.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Watch {
-    /// Show it again and again; into a pipe, one JSON object a tick
+    /// Show it again and again: arrows and page keys scroll, q ends; into a pipe, one JSON object a tick
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
     watch: Option<String>,
 }
@@ -118,12 +123,14 @@ pub async fn repeat(
         .redraws()
         .then(|| context.terminal.take_screen());
     let work = async {
-        let mut clock = tokio::time::interval(interval);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut live = Live::new(context, interval);
         loop {
-            clock.tick().await;
+            let then = Instant::now() + interval;
             let view = look().await?;
-            draw(context, &view, interval, view.taken_at)?;
+            live.show(&view, view.taken_at)?;
+            if !live.rest_until(then).await? {
+                return Ok(());
+            }
         }
     };
     let result = tokio::select! {
@@ -134,16 +141,95 @@ pub async fn repeat(
     result
 }
 
-/// Shows one tick.
-fn draw(context: &Context, view: &View, interval: Duration, at: jiff::Timestamp) -> Result<()> {
-    if context.terminal.redraws() {
-        let seconds = interval.as_secs();
-        let footer = format!("{at}  every {seconds} s, Ctrl-C ends");
-        context.terminal.redraw(view, &footer)
-    } else if context.terminal.mode == Mode::Ndjson {
-        context.terminal.write(&view.ndjson()?)
-    } else {
-        context.terminal.write(&view.tick()?)
+/// A live view on a terminal, or ticks into a pipe.
+struct Live<'a> {
+    context: &'a Context,
+    interval: Duration,
+    keys: Option<mpsc::Receiver<Key>>,
+    resized: Option<Signal>,
+    /// The line that the screen begins with.
+    first: usize,
+    shown: Option<(View, Timestamp)>,
+}
+
+impl<'a> Live<'a> {
+    fn new(context: &'a Context, interval: Duration) -> Self {
+        let redraws = context.terminal.redraws();
+        Self {
+            context,
+            interval,
+            keys: redraws.then(read_keys).flatten(),
+            resized: redraws
+                .then(|| signal(SignalKind::window_change()).ok())
+                .flatten(),
+            first: 0,
+            shown: None,
+        }
+    }
+
+    /// Shows one tick.
+    fn show(&mut self, view: &View, at: Timestamp) -> Result<()> {
+        let terminal = self.context.terminal;
+        let view = terminal.pasted_view(view).into_owned();
+        if terminal.redraws() {
+            self.shown = Some((view, at));
+            return self.redraw(None);
+        }
+        match terminal.mode {
+            Mode::Ndjson => terminal.write(&view.stamped_ndjson()?),
+            Mode::Table if self.context.layers.names("output") => {
+                terminal.write(&format!("{at}\n{}\n", view.human.render(None, false)))
+            }
+            _ => terminal.write(&view.tick()?),
+        }
+    }
+
+    fn redraw(&mut self, key: Option<Key>) -> Result<()> {
+        let Some((view, at)) = &self.shown else {
+            return Ok(());
+        };
+        let footer = format!("{at}  every {} s, q ends", self.interval.as_secs());
+        self.first = self
+            .context
+            .terminal
+            .redraw(view, &footer, self.first, key)?;
+        Ok(())
+    }
+
+    /// Waits until then, and follows keys and the window's size meanwhile. Returns false where the operator ends it.
+    async fn rest_until(&mut self, then: Instant) -> Result<bool> {
+        loop {
+            let key = tokio::select! {
+                () = tokio::time::sleep_until(then) => return Ok(true),
+                key = next_key(&mut self.keys) => key,
+                () = next_resize(&mut self.resized) => None,
+            };
+            if key == Some(Key::Quit) {
+                return Ok(false);
+            }
+            self.redraw(key)?;
+        }
+    }
+}
+
+/// Waits for a key; for ever where there are none.
+async fn next_key(keys: &mut Option<mpsc::Receiver<Key>>) -> Option<Key> {
+    let pressed = match keys {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    };
+    if pressed.is_none() {
+        *keys = None;
+    }
+    pressed
+}
+
+async fn next_resize(resized: &mut Option<Signal>) {
+    match resized {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -154,10 +240,9 @@ async fn ticks(
     build: impl Fn(&Reading, Option<&Reading>) -> Result<View>,
 ) -> Result<()> {
     let mut before: Option<Reading> = None;
-    let mut clock = tokio::time::interval(interval);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut live = Live::new(context, interval);
     loop {
-        clock.tick().await;
+        let then = Instant::now() + interval;
         let reading = context.ask(opened).await?;
         let view = match build(&reading, before.as_ref()) {
             Ok(view) => view,
@@ -166,11 +251,17 @@ async fn ticks(
                 let at = reading.clock.now;
                 let message = &failure.message;
                 context.terminal.caution(&format!("{at}: {message}"));
-                continue;
+                if live.rest_until(then).await? {
+                    continue;
+                }
+                return Ok(());
             }
             Err(failure) => return Err(failure),
         };
-        draw(context, &view, interval, reading.clock.now)?;
+        live.show(&view, reading.clock.now)?;
         before = Some(reading);
+        if !live.rest_until(then).await? {
+            return Ok(());
+        }
     }
 }

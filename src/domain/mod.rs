@@ -21,6 +21,7 @@ pub mod firewall_identity;
 pub mod freebsd;
 pub mod history;
 pub mod hops;
+pub mod json_difference;
 pub mod leftovers;
 pub mod manifest;
 pub mod overload;

@@ -12,6 +12,7 @@ pub mod link;
 pub mod link_error;
 mod log_pipe;
 mod master;
+pub mod new_box;
 pub mod openssh;
 pub mod russh;
 pub mod script;

@@ -262,7 +262,7 @@ impl Russh {
 }
 
 /// Resolves and connects; all addresses of a name are tried in order.
-async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
+pub(super) async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
     let host = &target.host;
     let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port))
         .await
@@ -296,7 +296,7 @@ async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
 
 /// russh's own defaults agree with pfSense's sshd: curve25519-sha256@libssh.org, chacha20-poly1305 and AES-GCM/CTR,
 /// HMAC-SHA2. SHA-1 is in none of its default lists.
-fn configuration(known: &KnownHosts) -> client::Config {
+pub(super) fn configuration(known: &KnownHosts) -> client::Config {
     client::Config {
         preferred: Preferred {
             key: Cow::Owned(known.algorithms()),
@@ -328,7 +328,7 @@ fn closed(
     }
 }
 
-fn handshake_error(
+pub(super) fn handshake_error(
     target: &Target,
     port: u16,
     error: SshError,

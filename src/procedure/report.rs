@@ -126,7 +126,7 @@ pub(super) fn plan_only(
     let rows = planned_rows(plan, reading.clock.now);
     let mut report = Report {
         entries: rows,
-        ..report(context, plan, "dry-run", None)
+        ..report(plan, "dry-run", None)
     };
     report.undo = report.undo.filter(|_| in_file);
     let mut view = context.view("change", reading, &report)?;
@@ -159,7 +159,7 @@ pub(super) fn done(
         entries: rows,
         states_ended: finish.killed,
         outside: finish.outside.as_deref(),
-        ..report(context, plan, finish.ended.word(), Some(&finish.message))
+        ..report(plan, finish.ended.word(), Some(&finish.message))
     };
     // What is not done is not proven either.
     if finish.ended != Ended::Done {
@@ -215,7 +215,7 @@ pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure:
     human.field(word, &finish.message, tone);
     human.field("Change", plan.id.as_str(), Tone::Plain);
     if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
-        human.field("Undo", command(context, "undo", plan), Tone::Plain);
+        human.field("Undo", command("undo", plan), Tone::Plain);
     }
     context.terminal.present(&human);
 }
@@ -241,19 +241,13 @@ fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     }
     // What is not proven should not be made permanent; the failure says that it reverts.
     if report.reverts_at.is_some() && finish.ended == Ended::Done {
-        context.terminal.hint(&format!(
-            "{} makes it permanent",
-            command(context, "keep", plan)
-        ));
+        context
+            .terminal
+            .hint(&format!("{} makes it permanent", command("keep", plan)));
     }
 }
 
-fn report<'a>(
-    context: &Context,
-    plan: &'a Plan,
-    outcome: &'a str,
-    message: Option<&'a str>,
-) -> Report<'a> {
+fn report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Report<'a> {
     let side = |pick: fn(&Difference) -> &Value| {
         let pairs = plan.change.differences.iter();
         pairs
@@ -267,7 +261,7 @@ fn report<'a>(
         message,
         before: side(|difference| &difference.before),
         after: side(|difference| &difference.after),
-        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command(context, "undo", plan)),
+        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command("undo", plan)),
         reverts_at: None,
         entries: None,
         states_ended: None,
@@ -282,9 +276,8 @@ fn key(field: &str) -> String {
     field.replace(' ', "_")
 }
 
-fn command(context: &Context, verb: &str, plan: &Plan) -> String {
-    let demo = if context.demo { "--demo " } else { "" };
-    format!("kmsctl {demo}{verb} {}", plan.id)
+fn command(verb: &str, plan: &Plan) -> String {
+    format!("kmsctl {verb} {}", plan.id)
 }
 
 /// Renders a plan for people: a short difference that can be judged.
@@ -311,7 +304,7 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
     match &plan.change.undo {
         Undo::Command(what) if named => human.field(
             "Undo",
-            format!("{}: {what}", command(context, "undo", plan)),
+            format!("{}: {what}", command("undo", plan)),
             Tone::Plain,
         ),
         Undo::Command(what) => human.field("Undo", sentence(what), Tone::Plain),

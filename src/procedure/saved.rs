@@ -72,6 +72,7 @@ pub fn load(path: &Path) -> Result<Plan> {
 
 /// Applies a saved plan, if nothing moved since it was made.
 pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> {
+    context.require_configuration()?;
     flags.someone_can_confirm(context.terminal)?;
     let entries = super::report::entries(context)?;
     if entries.iter().any(|entry| entry.plan.id == plan.id) {

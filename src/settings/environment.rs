@@ -30,6 +30,10 @@ pub struct Environment {
     pub no_color: bool,
     /// `TERM=dumb`.
     pub dumb_terminal: bool,
+    /// `PAGER`.
+    pub pager: Option<String>,
+    /// `LESS` is set: the operator has options of their own.
+    pub has_less_options: bool,
     /// Who runs kmsctl (`USER` or `LOGNAME`).
     pub user: Option<String>,
     /// The name of this machine, for the history.
@@ -70,6 +74,8 @@ impl Environment {
             agent_socket: path("SSH_AUTH_SOCK"),
             no_color: text("NO_COLOR").is_some(),
             dumb_terminal: text("TERM").as_deref() == Some("dumb"),
+            pager: text("PAGER"),
+            has_less_options: text("LESS").is_some(),
             user: text("USER").or_else(|| text("LOGNAME")),
             host: host_name()
                 .or_else(|| text("HOSTNAME"))
@@ -95,6 +101,16 @@ impl Environment {
             .clone()
             .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
         Some(base.join("kmsctl/config.toml"))
+    }
+
+    /// Returns the environment without the operator's configuration file: the demo stands alone.
+    #[must_use]
+    pub fn without_configuration(&self) -> Self {
+        let mut environment = self.clone();
+        environment.variables.remove("KMSCTL_CONFIG");
+        environment.config_home = None;
+        environment.home = None;
+        environment
     }
 
     /// Returns the directory of what kmsctl remembers: the history and the vantages' budgets; `None` without a home, as

@@ -105,11 +105,31 @@ impl Layers {
         Ok(())
     }
 
+    /// Returns whether something else than the built-in default gives a key.
+    pub fn names(&self, path: &str) -> bool {
+        let value = self.values.get(path);
+        value.is_some_and(|value| value.origin != Origin::Default)
+    }
+
     /// Returns the value of a key; every key of the table has one.
     pub fn text(&self, path: &str) -> &str {
         self.values
             .get(path)
             .map_or("", |value| value.text.as_str())
+    }
+
+    /// Returns whether a file, the environment or a flag says which firewall is meant. A file counts whole: it was
+    /// written for one.
+    pub fn name_a_firewall(&self) -> bool {
+        self.file.is_some() || self.names("firewall.host")
+    }
+
+    /// Sets values that were answered to `config init`.
+    pub fn answer(&mut self, answers: &[(String, String)]) -> Result<()> {
+        for (path, text) in answers {
+            self.set(path, text.clone(), Origin::Flag("config init"))?;
+        }
+        Ok(())
     }
 
     /// Returns the built-in layer alone.

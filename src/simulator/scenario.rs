@@ -137,6 +137,50 @@ impl Scenario {
         }
     }
 
+    /// Returns what is the matter there, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Absent => "There is neither the port forward nor the filter rule.",
+            Self::BackendDead => {
+                "The port is open, and the server behind the firewall does not answer."
+            }
+            Self::Closed => "Both rules are disabled.",
+            Self::CutAfterApply => {
+                "A change is made, and the connection ends right after its answer."
+            }
+            Self::CutBeforeAnswer => "A change is made, and the connection ends before its answer.",
+            Self::Denied => "This account may not open pf.",
+            Self::DiskFull => "There is less free space than a change asks for.",
+            Self::Drifted => {
+                "The configuration says 10/60, pf still runs 30/60; a change waits to be applied."
+            }
+            Self::HaPeer => "pfSense pushes the rules to a second firewall.",
+            Self::Half => "The port forward is in force, the filter rule is disabled.",
+            Self::HalfFilter => "The filter rule is in force, the port forward is disabled.",
+            Self::Leftovers => "An earlier crash of kmsctl has left its files behind.",
+            Self::LoadFails => "A ruleset that a change makes does not load; the one before does.",
+            Self::Locked => "Another operator is making a change that does not end.",
+            Self::LostUpdate => {
+                "Another writer saves the configuration in the moment before a change does."
+            }
+            Self::NoCron => "Nothing releases blocked addresses.",
+            Self::OldTarget => {
+                "The rules still point to the shared load balancer of old, without caps; there is no alias."
+            }
+            Self::Open => "The port is open, with caps 50 and 10/60. The usual one.",
+            Self::PassAssociation => {
+                "The port forward passes by itself: open, without a filter rule and caps."
+            }
+            Self::PfDisabled => "pf is switched off.",
+            Self::PhpMissing => "PHP cannot be run, so the configuration cannot be read.",
+            Self::Reloading => "The filter reloads in the midst of every reading.",
+            Self::TableMissing => "The overload table does not exist.",
+            Self::Uncapped => "The port is open, without caps.",
+            Self::Unproven => "After a change neither the new ruleset nor the old one loads.",
+            Self::WriteFails => "The configuration cannot be written.",
+        }
+    }
+
     /// Returns the scenario of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL

@@ -1,9 +1,11 @@
 //! The form for people: headed lines and tables, fitted to the terminal's width. Everything is cleaned here.
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use unicode_width::UnicodeWidthStr;
 
 use super::clean;
+use super::pasted::Carried;
 
 /// What a word means; colour repeats the meaning and never carries it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,10 +146,19 @@ impl Human {
         self
     }
 
+    /// Puts flags into every command of lines and fields. Tables hold what came from elsewhere, and no commands.
+    pub fn carry(&mut self, carried: &Carried) {
+        for block in &mut self.blocks {
+            if let Block::Line(text) | Block::Field { value: text, .. } = block {
+                *text = carried.put_into_text(text).into_owned();
+            }
+        }
+    }
+
     /// Renders for the given width (`None`: no cutting), with or without colour. Ends with a newline unless empty.
     pub fn render(&self, width: Option<u16>, color: bool) -> String {
         let label_width = self.blocks.iter().map(|block| match block {
-            Block::Field { label, .. } => label.chars().count() + 2,
+            Block::Field { label, .. } => label.width() + 2,
             _ => 0,
         });
         let label_width = label_width.max().unwrap_or_default();
@@ -187,7 +198,7 @@ pub(super) fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
     let mut wrapped = String::new();
     let mut used = 0;
     for word in text.split(' ') {
-        let length = word.chars().count();
+        let length = word.width();
         if used > 0 && used + 1 + length > room {
             wrapped.push('\n');
             used = 0;
@@ -205,38 +216,50 @@ pub(super) fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
 /// Blanks between two columns.
 const BETWEEN: usize = 2;
 
-/// Lays a table out. Columns are left out before any cell is broken, so that an address stays whole; only the last
-/// column wraps.
+/// A text column is not made narrower than this, as a word a line cannot be read.
+const NARROWEST: usize = 14;
+
+/// A column's place and its width.
+type Fitted = (usize, usize);
+
+/// Lays a table out. No word is ever broken, as addresses and ids are pasted: columns that may go are left out first,
+/// then text is wrapped at its blanks; where that does not do, each row becomes a block of lines.
 fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
-    let shown = fitting(columns, rows, width);
+    let Some(shown) = fit_columns(columns, rows, width.map(usize::from)) else {
+        return render_stacked(columns, rows, width);
+    };
     let pick = |row: &[String]| -> Vec<String> {
         shown
             .iter()
-            .map(|index| row.get(*index).cloned().unwrap_or_default())
+            .map(|(index, _)| row.get(*index).cloned().unwrap_or_default())
             .collect()
     };
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(
-        shown
-            .iter()
-            .filter_map(|index| columns.get(*index))
-            .map(|column| column.title),
-    );
-    match width {
-        Some(width) => table
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(
+            shown
+                .iter()
+                .filter_map(|(index, _)| columns.get(*index))
+                .map(|column| column.title),
+        );
+    if let Some(width) = width {
+        table
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+            .set_width(width);
+    }
     table.add_rows(rows.iter().map(|row| pick(row)));
     let last = shown.len().saturating_sub(1);
-    for (place, (column, index)) in table.column_iter_mut().zip(&shown).enumerate() {
-        column.set_padding((0, if place == last { 0 } else { 2 }));
+    for (place, (column, (index, fitted))) in table.column_iter_mut().zip(&shown).enumerate() {
+        let padding = if place == last { 0 } else { BETWEEN };
+        column.set_padding((0, u16::try_from(padding).unwrap_or_default()));
         if columns.get(*index).is_some_and(|shape| shape.right) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        if place < last {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+        if width.is_some() {
+            let whole = u16::try_from(fitted + padding).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(whole)));
         }
     }
     table
@@ -245,38 +268,77 @@ fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) ->
         .collect()
 }
 
-/// Returns the columns that fit, by position; those that may be left out go in their order.
-fn fitting(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Vec<usize> {
-    let needs = |index: usize| {
-        let title = columns
-            .get(index)
-            .map_or(0, |column| column.title.chars().count());
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(index))
-            .map(|cell| cell.chars().count());
-        cells.max().unwrap_or_default().max(title)
-    };
-    let mut shown: Vec<usize> = (0..columns.len()).collect();
-    let Some(width) = width.map(usize::from) else {
-        return shown;
-    };
-    while shown
-        .iter()
-        .map(|index| needs(*index) + BETWEEN)
-        .sum::<usize>()
-        > width + BETWEEN
-    {
-        let order = |index: &usize| columns.get(*index).map_or(0, |column| column.dropped);
-        let Some(most) = shown.iter().map(order).max().filter(|most| *most > 0) else {
-            break;
-        };
-        shown.retain(|index| order(index) != most);
+/// Renders each row as a block of labelled lines, for tables that do not fit.
+fn render_stacked(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
+    let label_width = columns.iter().map(|column| column.title.width() + BETWEEN);
+    let label_width = label_width.max().unwrap_or_default();
+    let mut text = String::new();
+    for (place, row) in rows.iter().enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+            let mut label = column.title;
+            for line in wrap(cell, width, label_width).lines() {
+                text.push_str(format!("{label:label_width$}{line}").trim_end());
+                text.push('\n');
+                label = "";
+            }
+        }
     }
-    shown
+    text
 }
 
-/// Renders a span of seconds with its two largest units: `45s`, `12m 05s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
+/// Returns the columns that fit with their widths; `None` where the table cannot be shown without breaking a word.
+fn fit_columns(
+    columns: &[Column],
+    rows: &[Vec<String>],
+    width: Option<usize>,
+) -> Option<Vec<Fitted>> {
+    let cells = |index: usize| rows.iter().filter_map(move |row| row.get(index));
+    let title = |index: usize| columns.get(index).map_or(0, |column| column.title.width());
+    let natural = |index: usize| {
+        let widest = cells(index).map(|cell| cell.width()).max();
+        widest.unwrap_or_default().max(title(index))
+    };
+    let narrowest = |index: usize| {
+        let whole = natural(index);
+        if columns.get(index).is_none_or(|column| column.right) {
+            return whole;
+        }
+        let words = cells(index).flat_map(|cell| cell.split(' '));
+        let longest = words.map(UnicodeWidthStr::width).max().unwrap_or_default();
+        longest.max(title(index)).max(whole.min(NARROWEST))
+    };
+    let mut shown: Vec<Fitted> = (0..columns.len())
+        .map(|index| (index, natural(index)))
+        .collect();
+    let Some(width) = width else {
+        return Some(shown);
+    };
+    let total = |shown: &[Fitted]| {
+        let widths: usize = shown.iter().map(|(_, width)| width + BETWEEN).sum();
+        widths.saturating_sub(BETWEEN)
+    };
+    let order = |index: usize| columns.get(index).map_or(0, |column| column.dropped);
+    while total(&shown) > width {
+        let most = shown.iter().map(|(index, _)| order(*index)).max();
+        let Some(most) = most.filter(|most| *most > 0) else {
+            break;
+        };
+        shown.retain(|(index, _)| order(*index) != most);
+    }
+    while total(&shown) > width {
+        let wide = shown
+            .iter_mut()
+            .filter(|(index, width)| *width > narrowest(*index))
+            .max_by_key(|(_, width)| *width)?;
+        wide.1 -= 1;
+    }
+    Some(shown)
+}
+
+/// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes, rest) = (
         seconds / 86_400,
@@ -287,9 +349,9 @@ pub fn span(seconds: u64) -> String {
     match (days, hours, minutes, rest) {
         (0, 0, 0, _) => format!("{rest}s"),
         (0, 0, _, 0) => format!("{minutes}m"),
-        (0, 0, _, _) => format!("{minutes}m {rest:02}s"),
+        (0, 0, _, _) => format!("{minutes}m {rest}s"),
         (0, _, 0, _) => format!("{hours}h"),
-        (0, _, _, _) => format!("{hours}h {minutes:02}m"),
+        (0, _, _, _) => format!("{hours}h {minutes}m"),
         (_, 0, _, _) => format!("{days}d"),
         _ => format!("{days}d {hours}h"),
     }
@@ -316,17 +378,9 @@ pub fn bytes(count: u64) -> String {
     )
 }
 
-/// Renders a count with thin grouping for people: `1 445 985`.
+/// Renders a count for people: plain digits, which can be pasted and compared.
 pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
+    number.to_string()
 }
 
 #[cfg(test)]
@@ -337,13 +391,13 @@ mod tests {
     fn spans_and_bytes_are_short() {
         assert_eq!(
             [span(5), span(725), span(3_600), span(12_000), span(190_000)],
-            ["5s", "12m 05s", "1h", "3h 20m", "2d 4h"]
+            ["5s", "12m 5s", "1h", "3h 20m", "2d 4h"]
         );
         assert_eq!(
             [bytes(12), bytes(1_434), bytes(3 << 20), bytes(u64::MAX)],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
-        assert_eq!([count(7), count(1_445_985)], ["7", "1 445 985"]);
+        assert_eq!([count(7), count(1_445_985)], ["7", "1445985"]);
     }
 
     #[test]
@@ -383,6 +437,64 @@ mod tests {
             "ADDRESS           AGE\n2001:db8:bad::20   5m\n"
         );
         assert_eq!(human.render(Some(18), false), "ADDRESS\n2001:db8:bad::20\n");
+    }
+
+    /// Returns the words of a text.
+    fn words(text: &str) -> std::collections::BTreeSet<&str> {
+        text.split_whitespace().collect()
+    }
+
+    #[test]
+    fn no_table_breaks_a_word() {
+        let longest = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let rows = vec![
+            row([
+                "2026-03-01T12:21:34Z",
+                "20260301T122134Z-abcdef",
+                "a.rather.long.name@a-machine.with-a-long-name.example.net",
+                "ratelimit set --max-src-conn 4294967295 --rate 4294967295/86400 --for 24h",
+                "superseded by 20260301T122134Z-abcdef",
+            ]),
+            row([
+                "",
+                longest,
+                "x",
+                "规则 规则 规则 规则 规则 规则 规则",
+                "failed",
+            ]),
+        ];
+        let mut human = Human::default();
+        human.table(
+            ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(left).to_vec(),
+            rows,
+        );
+        let whole = human.render(None, false);
+        for width in [20, 40, 60, 80, 100, 140, 200] {
+            let shown = human.render(Some(width), false);
+            assert!(words(&shown).is_subset(&words(&whole)), "{width}:\n{shown}");
+            assert!(words(&whole).is_subset(&words(&shown)), "{width}:\n{shown}");
+            for line in shown
+                .lines()
+                .filter(|line| line.width() > usize::from(width))
+            {
+                let last = line.split_whitespace().next_back().unwrap_or_default();
+                assert!(last.width() + 9 > usize::from(width), "{width}: {line}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_table_keeps_its_words(
+            rows in proptest::collection::vec(proptest::collection::vec("[a-z0-9.: ]{0,50}", 4), 1..5),
+            width in 20_u16..150,
+        ) {
+            let mut human = Human::default();
+            human.table(vec![left("A"), right("B"), left("C"), left("D")], rows);
+            let (whole, shown) = (human.render(None, false), human.render(Some(width), false));
+            proptest::prop_assert!(words(&shown).is_subset(&words(&whole)), "{}", shown);
+        }
     }
 
     #[test]

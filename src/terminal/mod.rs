@@ -3,10 +3,16 @@
 
 mod clean;
 pub mod human;
+mod interrupt;
+pub mod keys;
+mod markdown;
+mod pager;
+pub mod pasted;
 pub mod prompt;
 pub mod view;
 pub mod yaml;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
@@ -14,6 +20,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use clean::{acts, clean};
 pub use human::{Human, Tone};
+pub use interrupt::interrupted;
+pub use markdown::render_markdown;
+pub use pager::Pager;
+pub use pasted::Carried;
 pub use view::View;
 
 use crate::domain::warning::Warning;
@@ -85,6 +95,10 @@ pub struct Terminal {
     stderr_color: bool,
     /// Width that talk is wrapped to; `None` into a pipe.
     talk_width: Option<u16>,
+    /// What printed commands carry. One a process, so that the terminal stays a plain value.
+    carried: Option<&'static Carried>,
+    /// Shows what is longer than the screen; likewise.
+    pager: Option<&'static Pager>,
 }
 
 impl Terminal {
@@ -112,18 +126,75 @@ impl Terminal {
                 .map(|(width, _)| width.0.max(20)),
             stdout_color: colored(stdout),
             stderr_color: colored(stderr),
+            carried: None,
+            pager: None,
         }
+    }
+
+    /// Sends what is longer than the screen through a pager, where there is a person at a terminal.
+    #[must_use]
+    pub fn paging(mut self, pager: Option<&'static Pager>) -> Self {
+        self.pager = pager.filter(|_| self.interactive && self.width.is_some());
+        self
+    }
+
+    /// Returns whether text goes to a terminal in colour.
+    pub fn colors(&self) -> bool {
+        self.stdout_color
+    }
+
+    /// Writes text for reading, through the pager where it is longer than the screen.
+    pub fn write_page(&self, text: &str) -> Result<()> {
+        let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
+        let long = text.lines().count() >= height.max(4);
+        match self.pager.filter(|_| long) {
+            Some(pager) if pager::show_through(pager, text) => Ok(()),
+            _ => self.write(text),
+        }
+    }
+
+    /// Makes every printed command carry these flags.
+    #[must_use]
+    pub fn carrying(mut self, carried: Option<&'static Carried>) -> Self {
+        self.carried = carried;
+        self
+    }
+
+    /// Returns a sentence whose commands can be pasted.
+    fn pasted<'a>(&self, sentence: &'a str) -> Cow<'a, str> {
+        self.carried.map_or(Cow::Borrowed(sentence), |carried| {
+            carried.put_into_text(sentence)
+        })
+    }
+
+    /// Returns a view whose commands can be pasted.
+    pub fn pasted_view<'a>(&self, view: &'a View) -> Cow<'a, View> {
+        let Some(carried) = self.carried else {
+            return Cow::Borrowed(view);
+        };
+        let mut pasted = view.clone();
+        pasted.human.carry(carried);
+        carried.put_into_data(&mut pasted.data);
+        for warning in &mut pasted.warnings {
+            warning.message = carried.put_into_text(&warning.message).into_owned();
+        }
+        Cow::Owned(pasted)
     }
 
     /// Prints a view in the chosen mode: data on stdout, its warnings and its empty sentence on stderr.
     pub fn show(&self, view: &View) -> Result<()> {
+        let view = &*self.pasted_view(view);
         let text = match self.mode {
             Mode::Table => view.human.render(self.width, self.stdout_color),
             Mode::Json => view.json()?,
             Mode::Ndjson => view.ndjson()?,
             Mode::Csv => view.csv()?,
         };
-        self.write(&text)?;
+        if view.is_for_reading && self.mode == Mode::Table {
+            self.write_page(&text)?;
+        } else {
+            self.write(&text)?;
+        }
         if self.mode == Mode::Table
             && let Some(sentence) = &view.empty
         {
@@ -158,8 +229,17 @@ impl Terminal {
 
     /// Shows people something on stderr that they are about to be asked about, also when quiet.
     pub fn present(&self, human: &Human) {
+        let mut human = human.clone();
+        if let Some(carried) = self.carried {
+            human.carry(carried);
+        }
         let text = human.render(self.talk_width, self.stderr_color);
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Shows one line of the same kind.
+    pub fn present_line(&self, sentence: &str) {
+        self.talk(Tone::Plain, "", sentence);
     }
 
     /// Tells warnings on stderr, unless quiet.
@@ -182,9 +262,14 @@ impl Terminal {
     /// Prints a failure on stderr: in JSON mode as one object, otherwise as a sentence with its hints.
     pub fn fail(&self, failure: &Failure) {
         if matches!(self.mode, Mode::Json | Mode::Ndjson) {
+            let hints = failure.hints.iter().map(|hint| self.pasted(hint));
             let error = serde_json::json!({
                 "schema": "kmsctl/error/v1",
-                "error": { "kind": failure.kind.name(), "message": failure.message, "hints": failure.hints },
+                "error": {
+                    "kind": failure.kind.name(),
+                    "message": self.pasted(&failure.message),
+                    "hints": hints.collect::<Vec<_>>(),
+                },
             });
             stderr_line(&view::escape_json(&error.to_string()));
             return;
@@ -204,9 +289,15 @@ impl Terminal {
         }
     }
 
-    /// Redraws a view in place for `--watch`: from the top, each line cleared to its end, so that nothing flickers.
-    /// Warnings stand above the data, where a small screen shows them.
-    pub fn redraw(&self, view: &View, footer: &str) -> Result<()> {
+    /// Redraws a view in place for `--watch`: each line cleared to its end, so that nothing flickers. Warnings stand above
+    /// the data, where a small screen shows them. Begins at the line that `first` and the key lead to, and returns it.
+    pub fn redraw(
+        &self,
+        view: &View,
+        footer: &str,
+        first: usize,
+        key: Option<keys::Key>,
+    ) -> Result<usize> {
         let (width, height) = terminal_size::terminal_size().map_or((80, 24), |(width, height)| {
             (width.0.max(20), usize::from(height.0.max(4)))
         });
@@ -225,20 +316,27 @@ impl Terminal {
         let room = height - 1;
         let mut frame = String::from("\x1b[H");
         let lines: Vec<&str> = text.lines().collect();
-        for line in lines.iter().take(room) {
+        let first = keys::scrolled(first, key.unwrap_or(keys::Key::Lines(0)), lines.len(), room);
+        for line in lines.iter().skip(first).take(room) {
             frame.push_str(line);
             frame.push_str("\x1b[K\r\n");
         }
         let more = match lines.len().saturating_sub(room) {
             0 => String::new(),
-            hidden => format!("({hidden} more lines) "),
+            _ => format!(
+                "lines {}-{} of {}  ",
+                first + 1,
+                lines.len().min(first + room),
+                lines.len()
+            ),
         };
         let footer: String = format!("{more}{footer}")
             .chars()
             .take(usize::from(width) - 1)
             .collect();
         frame.push_str(&format!("{footer}\x1b[K\x1b[J"));
-        self.write(&frame)
+        self.write(&frame)?;
+        Ok(first)
     }
 
     /// Returns whether `--watch` can redraw: data for people on a terminal.
@@ -254,7 +352,8 @@ impl Terminal {
 
     /// Writes a labelled sentence to stderr, cleaned and wrapped to its width.
     fn talk(&self, tone: Tone, label: &str, sentence: &str) {
-        let text = human::wrap(&format!("{label}{}", clean(sentence)), self.talk_width, 0);
+        let sentence = self.pasted(sentence);
+        let text = human::wrap(&format!("{label}{}", clean(&sentence)), self.talk_width, 0);
         let rest = text.strip_prefix(label.trim_end()).unwrap_or(&text);
         let label = tone.paint(label.trim_end(), self.stderr_color && !label.is_empty());
         stderr_line(&format!("{label}{}", rest.trim_end_matches('\n')));
@@ -267,7 +366,9 @@ fn stderr_line(line: &str) {
 }
 
 /// The screen taken for `--watch`; given back when dropped, also after an error.
-pub struct Screen(());
+pub struct Screen(
+    #[expect(dead_code, reason = "held for its end, which gives the keys back")] keys::KeyMode,
+);
 
 impl Drop for Screen {
     fn drop(&mut self) {
@@ -285,7 +386,7 @@ impl Terminal {
         let _ = stdout
             .write_all(b"\x1b[?1049h\x1b[?25l\x1b[2J")
             .and_then(|()| stdout.flush());
-        Screen(())
+        Screen(keys::KeyMode::start())
     }
 
     /// Starts a spinner on stderr, if stderr is a terminal and talk is wanted; it shows only after 400 ms, so that quick

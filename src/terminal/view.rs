@@ -27,6 +27,8 @@ pub struct View {
     pub warnings: Vec<Warning>,
     /// Said on stderr when there is nothing to show.
     pub empty: Option<String>,
+    /// Goes through the pager where it is longer than the screen.
+    pub is_for_reading: bool,
 }
 
 impl View {
@@ -45,6 +47,7 @@ impl View {
             human: Human::default(),
             warnings: Vec::new(),
             empty: None,
+            is_for_reading: false,
         })
     }
 
@@ -62,6 +65,21 @@ impl View {
         let mut text = String::new();
         for item in self.list() {
             text.push_str(&escape_json(&serde_json::to_string(item).map_err(broken)?));
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// Returns one line an item, each with the time of the reading, for `--watch` into a pipe.
+    pub fn stamped_ndjson(&self) -> Result<String> {
+        let mut text = String::new();
+        for item in self.list() {
+            let mut item = item.clone();
+            if let Value::Object(fields) = &mut item {
+                let taken_at = self.taken_at.to_string();
+                fields.entry("taken_at").or_insert(taken_at.into());
+            }
+            text.push_str(&escape_json(&serde_json::to_string(&item).map_err(broken)?));
             text.push('\n');
         }
         Ok(text)

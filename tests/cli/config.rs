@@ -1,7 +1,5 @@
 //! `kmsctl config …` and the layers behind it.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::support::environment::TestEnvironment;
 
 #[test]
@@ -161,42 +159,4 @@ fn without_a_terminal_init_asks_nothing_and_writes_nothing() {
     let told = environment.run(&["config", "init"]).fails_with(4);
     assert!(told.contains("no terminal"), "{told}");
     assert!(!environment.config_file().exists());
-}
-
-#[test]
-fn init_asks_writes_0600_and_never_overwrites() {
-    let environment = TestEnvironment::new();
-    let mut command = environment.command(&["config", "init"]);
-    command.stdin(std::process::Stdio::inherit());
-    let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).expect("a pty");
-    terminal
-        .exp_string("pfSense box")
-        .expect("the first question");
-    terminal.send_line("10.9.8.7").expect("an answer");
-    for question in [
-        "Account",
-        "SSH port",
-        "Private key",
-        "Alias",
-        "Address behind",
-        "TCP port",
-        "Public name",
-    ] {
-        terminal.exp_string(question).expect(question);
-        terminal.send_line("").expect("the default");
-    }
-    terminal.exp_string("Write").expect("the confirmation");
-    terminal.send("y").expect("yes");
-    terminal.flush().expect("sent");
-    terminal.exp_eof().expect("the end");
-    let path = environment.config_file();
-    let text = std::fs::read_to_string(&path).expect("the file");
-    assert!(text.contains("host = \"10.9.8.7\""), "{text}");
-    assert_eq!(
-        path.metadata().expect("metadata").permissions().mode() & 0o777,
-        0o600
-    );
-    environment.run(&["config", "check"]).success();
-    let told = environment.run(&["config", "init"]).fails_with(2);
-    assert!(told.contains("exists already"), "{told}");
 }

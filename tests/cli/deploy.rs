@@ -294,3 +294,19 @@ fn the_containerfile_copies_what_the_build_needs() {
         }
     }
 }
+
+#[test]
+fn every_alert_names_its_runbook() {
+    let alerts = read("deploy/alerts.yaml");
+    let count = alerts.matches("- alert:").count();
+    let urls: Vec<&str> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("runbook_url: "))
+        .collect();
+    assert_eq!(urls.len(), count);
+    for url in urls {
+        let (_, file) = url.split_once("/blob/main/").expect(url);
+        let file = file.split('#').next().expect("a path");
+        assert!(root().join(file).is_file(), "{url}");
+    }
+}

@@ -20,7 +20,9 @@ fn what_another_service_had_on_the_port_stays_away() {
     let environment = TestEnvironment::new();
     let deleted = data(&environment, &["expose", "revoke", "--delete"]);
     let id = deleted["id"].as_str().expect("an id");
-    environment.write_config("[service]\nalias = \"k8s_new_lb\"\naddress = \"10.0.20.203\"\n");
+    let environment = environment
+        .variable("KMSCTL_SERVICE_ALIAS", "k8s_new_lb")
+        .variable("KMSCTL_SERVICE_ADDRESS", "10.0.20.203");
     let foreign = format!("what {id} deleted at 2026-03-01T12:21:34Z leads to \"k8s_kms_lb\"");
     let told = environment
         .demo(&["expose", "restore", "--yes"])
@@ -31,7 +33,9 @@ fn what_another_service_had_on_the_port_stays_away() {
     );
     assert_eq!(state(&environment), "absent");
     // Its plan was made before; the firewall itself does not put them back for another service.
-    environment.write_config("[service]\nalias = \"k8s_shared_lb\"\naddress = \"10.0.20.200\"\n");
+    let environment = environment
+        .variable("KMSCTL_SERVICE_ALIAS", "k8s_shared_lb")
+        .variable("KMSCTL_SERVICE_ADDRESS", "10.0.20.200");
     let planned = environment
         .demo(&["expose", "restore", "--dry-run"])
         .success();
@@ -48,7 +52,9 @@ fn what_another_service_had_on_the_port_stays_away() {
     assert_eq!(data(&environment, &["expose", "revoke"])["outcome"], "done");
     // The first service's rules are still its own.
     data(&environment, &["expose", "revoke", "--delete"]);
-    environment.write_config("");
+    let environment = environment
+        .without("KMSCTL_SERVICE_ALIAS")
+        .without("KMSCTL_SERVICE_ADDRESS");
     let planned = environment
         .demo(&["expose", "restore", "--dry-run"])
         .success();
@@ -72,7 +78,7 @@ fn without_caps_it_is_uncapped_and_not_open() {
             assert_eq!(restored["outcome"], "done", "{what}");
             assert_eq!(restored["after"]["exposure"], "uncapped", "{what}");
             let risks = restored["risks"].to_string();
-            let told = risks.contains("kmsctl expose apply");
+            let told = risks.contains("kmsctl --demo expose apply");
             assert_eq!(told, way.len() == 2, "{what}");
             assert_eq!(state(&environment), "uncapped", "{what}");
         }

@@ -78,10 +78,9 @@ fn the_list_says_what_by_whom_and_how_it_stands() {
     for wanted in [
         "undone",
         "50 -> 10",
-        "Before:",
-        "After:",
-        "\"max-src-conn\": \"50\"",
-        "\"max-src-conn\": \"10\"",
+        "What differed on the firewall:",
+        "max-src-conn: \"50\"",
+        "max-src-conn: \"10\"",
     ] {
         assert!(whole.contains(wanted), "{wanted}: {whole}");
     }

@@ -23,8 +23,11 @@ fn caps(environment: &TestEnvironment) -> Value {
 
 #[test]
 fn presets_come_from_the_configuration_and_both_sides_follow() {
-    let environment = TestEnvironment::new();
-    environment.write_config("[presets.night]\nmax_src_conn = 5\nrate = \"2/30\"\n[presets.loosen]\nmax_src_conn = 60\nrate = \"31/61\"\n");
+    let environment = TestEnvironment::new()
+        .variable("KMSCTL_PRESETS_NIGHT_MAX_SRC_CONN", "5")
+        .variable("KMSCTL_PRESETS_NIGHT_RATE", "2/30")
+        .variable("KMSCTL_PRESETS_LOOSEN_MAX_SRC_CONN", "60")
+        .variable("KMSCTL_PRESETS_LOOSEN_RATE", "31/61");
     let cases: [(&[&str], Value); 4] = [
         (&["tighten"], serde_json::json!([10, 3, 60, "tighten"])),
         (
@@ -117,7 +120,7 @@ fn caps_are_refused_with_the_reason_where_they_cannot_work() {
             .demo(&["ratelimit", "tighten", "--yes"])
             .fails_with(1);
         assert!(
-            told.contains(reason) && told.contains("kmsctl expose apply"),
+            told.contains(reason) && told.contains("kmsctl --demo expose apply"),
             "{scenario}: {told}"
         );
     }

@@ -36,6 +36,9 @@ fn runbooks_show_what_the_commands_print() {
     let mut total = 0;
     for entry in std::fs::read_dir(&folder).expect("runbooks") {
         let path = entry.expect("a runbook").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).expect("a runbook");
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO", "1");
         let (fresh, commands) = replay(&text, |arguments| {

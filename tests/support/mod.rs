@@ -14,6 +14,7 @@ pub mod php;
 pub mod pods;
 pub mod processes;
 pub mod redis;
+pub mod screen;
 pub mod served;
 pub mod side_car;
 pub mod skip;

@@ -136,14 +136,17 @@ pub(super) fn view(
     let now = reading.map_or_else(|| context.clock.now(), |reading| reading.clock.now);
     let mut view = View::new("history", now, &data)?;
     view.items = Some(("entries", COLUMNS));
+    view.is_for_reading = true;
     view.warnings.extend(warnings);
     if data.entries.is_empty() {
         view.empty = Some("Nothing was changed yet.".to_owned());
     }
-    let columns = ["AT (UTC)", "ID", "WHO", "WHAT", "OUTCOME"];
+    let reasons = data.entries.iter().any(|row| row.reason.is_some());
+    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(left).into_iter();
+    let columns = columns.chain(reasons.then(|| left("REASON")));
     view.human.table(
-        columns.map(left).to_vec(),
-        data.entries.iter().map(cells).collect(),
+        columns.collect(),
+        data.entries.iter().map(|row| cells(row, reasons)).collect(),
     );
     for armed in &data.armed {
         view.human
@@ -174,9 +177,9 @@ fn rows(entries: &[Entry], configured: Option<&Configured>, firewall: &str) -> V
     rows
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    let at = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-    vec![
+fn cells(row: &Row, reasons: bool) -> Vec<String> {
+    let at = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut cells = vec![
         row.at.map_or_else(String::new, at),
         row.id.clone(),
         row.who.clone(),
@@ -187,5 +190,7 @@ fn cells(row: &Row) -> Vec<String> {
             _ if row.reverted == Some(true) => "reverted by itself".to_owned(),
             (None, None, outcome) => outcome.unwrap_or("see pfSense's history").to_owned(),
         },
-    ]
+    ];
+    cells.extend(reasons.then(|| row.reason.clone().unwrap_or_default()));
+    cells
 }

@@ -1,4 +1,4 @@
-//! One change, whole: what was planned, how it ended, and what stood there before and after.
+//! One change: what was planned, how it ended, and what differed. JSON has the records before and after, whole.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,6 +7,7 @@ use super::list::{Row, row};
 use super::settle;
 use crate::commands::context::Context;
 use crate::domain::history::{self, Entry, Finish};
+use crate::domain::json_difference::differing_lines;
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
 use crate::error::Result;
@@ -44,6 +45,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
     };
     let mut view = View::new("history.entry", context.clock.now(), &data)?;
     view.warnings = warnings;
+    view.is_for_reading = true;
     for_people(&mut view, entry);
     context.terminal.show(&view)
 }
@@ -97,7 +99,7 @@ fn for_people(view: &mut View, entry: &Entry) {
     }
 }
 
-/// Adds what was really changed, step by step, and the records before and after.
+/// Adds what was really changed, step by step, and what differs between the records before and after.
 fn ending(view: &mut View, finish: &Finish) {
     let human = &mut view.human;
     let names: Vec<String> = finish
@@ -128,11 +130,12 @@ fn ending(view: &mut View, finish: &Finish) {
             tone,
         );
     }
-    for (title, records) in [("Before", &outcome.before), ("After", &outcome.after)] {
-        let text = serde_json::to_string_pretty(records).unwrap_or_default();
-        human.gap().line(format!("{title}:"));
-        text.lines().for_each(|line| {
-            human.verbatim(line);
-        });
+    let records = |records| serde_json::to_value(records).unwrap_or_default();
+    let lines = differing_lines(&records(&outcome.before), &records(&outcome.after));
+    if !lines.is_empty() {
+        human.gap().line("What differed on the firewall:");
+    }
+    for line in lines {
+        human.verbatim(&format!("  {line}"));
     }
 }

@@ -1,0 +1,201 @@
+//! Values that a shell's Tab key offers: ids of the history, presets, vantages, scenarios, and the addresses that were
+//! blocked at the last reading. Only files of this machine are read; nothing connects, and what cannot be read offers
+//! nothing.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use super::tree::tree;
+use crate::commands::context::blocked_at_last_reading;
+use crate::domain::history::Folder;
+use crate::journal::Journal;
+use crate::settings::{Environment, Layers, Settings};
+use crate::simulator::Scenario;
+
+/// The variable by which a shell asks.
+const VARIABLE: &str = "COMPLETE";
+
+type Values = fn() -> Vec<CompletionCandidate>;
+
+/// Which arguments have values to offer: (command, argument, values).
+const OFFERED: &[(&str, &str, Values)] = &[
+    ("", "demo", scenarios),
+    ("expose restore", "from", vantages),
+    ("expose revoke", "from", vantages),
+    ("history", "id", changes),
+    ("keep", "id", changes),
+    ("ratelimit preview", "preset", presets),
+    ("ratelimit set", "preset", presets),
+    ("undo", "id", changes),
+    ("verify", "from", vantages),
+    ("virusprot delete", "addresses", blocked),
+    ("virusprot test", "addresses", blocked),
+];
+
+/// Answers a shell that asks for completions, and returns whether one did.
+pub fn answer_shell() -> Result<bool, clap::Error> {
+    let arguments = std::env::args_os();
+    let directory = std::env::current_dir().ok();
+    CompleteEnv::with_factory(tree)
+        .var(VARIABLE)
+        .bin("kmsctl")
+        .completer("kmsctl")
+        .try_complete(arguments, directory.as_deref())
+}
+
+/// Returns the script that makes a shell ask; it names the commands for people who read it.
+pub fn registration_script(shell: &str) -> Option<String> {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    shells
+        .completer(shell)?
+        .write_registration(VARIABLE, "kmsctl", "kmsctl", "kmsctl", &mut script)
+        .ok()?;
+    let tree = tree();
+    let commands = tree
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let names: Vec<&str> = commands.map(Command::get_name).collect();
+    let script = String::from_utf8_lossy(&script).trim_end().to_owned();
+    Some(format!("{script}\n# Completes: {}\n", names.join(" ")))
+}
+
+/// Adds the values to the tree.
+pub(super) fn with_values(command: Command, path: &str) -> Command {
+    let mut command = command.mut_subcommands(|inner| {
+        let below = format!("{path} {}", inner.get_name());
+        with_values(inner, below.trim_start())
+    });
+    for (_, argument, values) in OFFERED.iter().filter(|(known, _, _)| *known == path) {
+        let found = command
+            .get_arguments()
+            .any(|known| known.get_id() == argument);
+        if found {
+            command = command.mut_arg(argument, |known| {
+                known.add(ArgValueCandidates::new(*values))
+            });
+        }
+    }
+    command
+}
+
+/// What the command line that is being completed would work with.
+struct Here {
+    settings: Settings,
+    demo: bool,
+    demo_directory: std::path::PathBuf,
+}
+
+impl Here {
+    fn read() -> Option<Self> {
+        let environment = Environment::of_process();
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let named = words.windows(2).find_map(|pair| match pair {
+            [flag, file] if flag == "--config" => Some(Path::new(file)),
+            _ => None,
+        });
+        let joined = words.iter().filter_map(|word| word.to_str());
+        let mut joined = joined.filter_map(|word| word.strip_prefix("--config=").map(Path::new));
+        let named = named.or(joined.next_back());
+        let variable = environment.variable("KMSCTL_DEMO").map(str::to_lowercase);
+        let demo = matches!(variable.as_deref(), Some("1" | "true" | "yes" | "on"))
+            || words
+                .iter()
+                .filter_map(|word| word.to_str())
+                .any(|word| word == "--demo" || word.starts_with("--demo="));
+        let read_by = if demo {
+            environment.without_configuration()
+        } else {
+            environment.clone()
+        };
+        let (layers, problem) = Layers::read(&read_by, named, &[]);
+        if problem.is_some() {
+            return None;
+        }
+        let settings = Settings::resolve(&layers, &environment).ok()?;
+        Some(Self {
+            settings,
+            demo,
+            demo_directory: environment.demo_directory(),
+        })
+    }
+
+    fn directory(&self) -> Option<std::path::PathBuf> {
+        if self.demo {
+            Some(self.demo_directory.clone())
+        } else {
+            self.settings.state_directory.clone()
+        }
+    }
+}
+
+fn candidates<T: Into<OsString>>(values: impl IntoIterator<Item = T>) -> Vec<CompletionCandidate> {
+    values.into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn changes() -> Vec<CompletionCandidate> {
+    const MOST: usize = 100;
+    let Some(directory) = Here::read().and_then(|here| here.directory()) else {
+        return Vec::new();
+    };
+    let mut folder = Folder::of_last(MOST);
+    let mut each = |at, event, broken| folder.push(at, event, broken);
+    if Journal::at(&directory).scan(&mut each).is_err() {
+        return Vec::new();
+    }
+    let entries = folder.entries();
+    let newest_first = entries.iter().rev().enumerate();
+    newest_first
+        .map(|(place, entry)| {
+            CompletionCandidate::new(entry.plan.id.as_str())
+                .help(Some(entry.plan.command.clone().into()))
+                .display_order(Some(place))
+        })
+        .collect()
+}
+
+fn presets() -> Vec<CompletionCandidate> {
+    let presets = Here::read().map(|here| here.settings.presets);
+    candidates(presets.into_iter().flatten().map(|preset| preset.name))
+}
+
+fn vantages() -> Vec<CompletionCandidate> {
+    match Here::read() {
+        Some(here) if here.demo => candidates(["vps"]),
+        Some(here) => candidates(
+            here.settings
+                .vantages
+                .into_iter()
+                .map(|vantage| vantage.name),
+        ),
+        None => Vec::new(),
+    }
+}
+
+fn scenarios() -> Vec<CompletionCandidate> {
+    let scenarios = Scenario::ALL.iter();
+    scenarios
+        .map(|scenario| {
+            CompletionCandidate::new(scenario.name()).help(Some(scenario.about().into()))
+        })
+        .collect()
+}
+
+fn blocked() -> Vec<CompletionCandidate> {
+    let Some(here) = Here::read() else {
+        return Vec::new();
+    };
+    let firewall = if here.demo {
+        "demo"
+    } else {
+        &here.settings.firewall.target.host
+    };
+    match here.directory() {
+        Some(directory) => candidates(blocked_at_last_reading(&directory, firewall)),
+        None => Vec::new(),
+    }
+}

@@ -1,0 +1,655 @@
+//! `kmsctl config init`: from nothing to a configuration that works. It finds or makes a key, has the host key compared
+//! by its fingerprint, logs in once, reads the port forwards off the box, and writes the file. What was answered is kept
+//! beside it until then, so that an interrupted run goes on where it was.
+
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use clap::Args as ClapArgs;
+
+use super::super::context::Context;
+use super::{refuse_existing, target};
+use crate::commands::status;
+use crate::domain::configured::Configured;
+use crate::domain::pf::rule::Rule;
+use crate::error::{Failure, Kind, Result};
+use crate::firewall::facts::{Question, Reading};
+use crate::firewall::hostkey::{Verdict, is_fingerprint, matches_pin};
+use crate::firewall::link::Target;
+use crate::firewall::new_box::{self, Presented};
+use crate::kubectl::Kubectl;
+use crate::settings::{Layers, Settings, keys, values};
+use crate::terminal::prompt;
+
+/// What the questions ask, for scripts.
+#[derive(Debug, Default, ClapArgs)]
+pub struct Args {
+    /// pfSense box: address, name or Host of your ssh_config
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Account on it
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Port of its SSH server
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// Private key file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    identity: Option<String>,
+    /// The host key's fingerprint, compared instead of asking
+    #[arg(long, value_name = "SHA256:…", value_parser = fingerprint)]
+    fingerprint: Option<String>,
+    /// Alias of the service in pfSense
+    #[arg(long, value_name = "NAME")]
+    alias: Option<String>,
+    /// Address behind the alias
+    #[arg(long, value_name = "ADDR")]
+    address: Option<String>,
+    /// TCP port of the service
+    #[arg(long, value_name = "PORT")]
+    service_port: Option<String>,
+    /// pfSense's name of the outside interface
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Public name of the service
+    #[arg(long, value_name = "NAME")]
+    service_host: Option<String>,
+    /// kubectl context of the cluster behind the service
+    #[arg(long, value_name = "CONTEXT")]
+    cluster_context: Option<String>,
+    /// A host outside that you can log in to, to test the service from
+    #[arg(long, value_name = "USER@HOST")]
+    vantage: Option<String>,
+    /// Write without asking; what is not given keeps its default
+    #[arg(short, long)]
+    yes: bool,
+}
+
+fn fingerprint(text: &str) -> Result<String, String> {
+    if is_fingerprint(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a fingerprint is SHA256: and 43 characters of base64".to_owned())
+    }
+}
+
+impl Args {
+    fn given(&self, key: &str) -> Option<&String> {
+        match key {
+            "firewall.host" => self.host.as_ref(),
+            "firewall.user" => self.user.as_ref(),
+            "firewall.port" => self.port.as_ref(),
+            "firewall.identity" => self.identity.as_ref(),
+            "service.alias" => self.alias.as_ref(),
+            "service.address" => self.address.as_ref(),
+            "service.port" => self.service_port.as_ref(),
+            "service.interface" => self.interface.as_ref(),
+            "service.host" => self.service_host.as_ref(),
+            "cluster.context" => self.cluster_context.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// A run of the wizard.
+struct Wizard<'a> {
+    context: &'a Context,
+    arguments: &'a Args,
+    /// Someone is asked.
+    asks: bool,
+    path: PathBuf,
+    answers: Vec<(String, String)>,
+    /// Defaults, with what an interrupted run has answered.
+    defaults: Layers,
+}
+
+/// Runs `kmsctl config init`.
+pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+    let path = target(context)?;
+    refuse_existing(&path)?;
+    let asks = context.terminal.interactive && !arguments.yes;
+    if !asks {
+        require_flags(context, arguments)?;
+    }
+    let mut wizard = Wizard {
+        context,
+        arguments,
+        asks,
+        defaults: context.layers.clone(),
+        answers: Vec::new(),
+        path,
+    };
+    wizard.take_up_draft();
+    wizard.ask("firewall.host", "pfSense box (address, name or ssh Host)")?;
+    wizard.ask("firewall.port", "Port of its SSH server")?;
+    wizard.ask(
+        "firewall.user",
+        "Account on it (a dash leaves it to ssh_config)",
+    )?;
+    wizard.check_host_key().await?;
+    wizard.choose_login_key()?;
+    let reading = wizard.log_in().await?;
+    wizard.choose_forward(&reading)?;
+    wizard.ask("service.host", "Public name of the service")?;
+    wizard.choose_cluster().await?;
+    wizard.choose_vantage()?;
+    wizard.write()?;
+    context
+        .terminal
+        .say(&format!("Wrote {}.", wizard.path.display()));
+    let ready = wizard.configured_context()?;
+    status::run(&ready, &status::Args::default()).await?;
+    context
+        .terminal
+        .hint("`kmsctl doctor` checks every assumption; `kmsctl runbook` has the procedures.");
+    Ok(())
+}
+
+/// Without questions the box and its key must be named; nothing about them is guessed.
+fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
+    if arguments.host.is_none() {
+        let message = if context.terminal.interactive {
+            "With --yes the pfSense box must be named."
+        } else {
+            "This asks questions, and there is no terminal to ask on."
+        };
+        return Err(Failure::new(Kind::NotConfirmed, message)
+            .hint("Answer by flags: kmsctl config init --host HOST --fingerprint SHA256:…"));
+    }
+    if arguments.fingerprint.is_none() {
+        return Err(Failure::usage(
+            "Without questions the host key must be named: --fingerprint SHA256:…",
+        )
+        .hint("On pfSense's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"));
+    }
+    Ok(())
+}
+
+impl Wizard<'_> {
+    fn say(&self, sentence: &str) {
+        self.context.terminal.say(sentence);
+    }
+
+    fn default(&self, key: &str) -> String {
+        self.defaults.text(key).to_owned()
+    }
+
+    /// Answers a key by its flag, by a question, or by its default.
+    fn ask(&mut self, key: &'static str, question: &str) -> Result<()> {
+        let kind = keys::find(key).map_or(keys::Kind::Text, |key| key.kind);
+        let answer = match self.arguments.given(key) {
+            Some(given) => {
+                values::check(kind, given)
+                    .map_err(|problem| Failure::usage(format!("{key}: {problem}.")))?;
+                given.clone()
+            }
+            None if self.asks => {
+                let check = |text: &str| values::check(kind, none_of(text));
+                let typed =
+                    prompt::text(self.context.terminal, question, &self.default(key), check)?;
+                none_of(&typed).to_owned()
+            }
+            None => self.default(key),
+        };
+        self.set(key, answer)
+    }
+
+    fn set(&mut self, key: &str, answer: String) -> Result<()> {
+        self.answers.retain(|(known, _)| known != key);
+        self.answers.push((key.to_owned(), answer));
+        self.keep_draft()
+    }
+
+    fn draft_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".draft");
+        name.into()
+    }
+
+    /// Keeps what was answered, so that an interrupted run goes on.
+    fn keep_draft(&self) -> Result<()> {
+        let path = self.draft_path();
+        make_directory_of(&path)?;
+        let text = document(&self.answers, &Layers::built_in()?);
+        let write = || {
+            use std::io::Write as _;
+            let directory = path.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            file.write_all(text.as_bytes())?;
+            file.persist(&path).map_err(io::Error::from)
+        };
+        write()
+            .map(drop)
+            .map_err(|error| not_written(&path, &error))
+    }
+
+    fn take_up_draft(&mut self) {
+        let path = self.draft_path();
+        if !path.is_file() {
+            return;
+        }
+        let nothing = self.context.environment.without_configuration();
+        let (layers, problem) = Layers::read(&nothing, Some(&path), &[]);
+        if problem.is_none() {
+            self.say("An earlier run was interrupted; its answers are the defaults now.");
+            self.defaults = layers;
+        }
+    }
+
+    /// Returns the context that the answers make.
+    fn configured_context(&self) -> Result<Context> {
+        let environment = self.context.environment.clone();
+        let mut layers = Layers::built_in()?;
+        layers.answer(&self.answers)?;
+        layers.file = Some(self.path.clone());
+        Ok(Context {
+            terminal: self.context.terminal,
+            settings: Settings::resolve(&layers, &environment)?,
+            layers,
+            problem: None,
+            environment,
+            clock: self.context.clock,
+            demo: false,
+            config_named: Some(self.path.clone()),
+            seen: std::sync::OnceLock::new(),
+        })
+    }
+
+    fn login_target(&self) -> Result<Target> {
+        Ok(self.configured_context()?.settings.firewall.target)
+    }
+
+    /// Has the host key compared where it is not known yet, and keeps it beside the configuration. A box behind a jump
+    /// host is not reached from here: then ssh's own known_hosts must have its key already.
+    async fn check_host_key(&mut self) -> Result<()> {
+        let known_hosts = self.path.with_file_name("known_hosts");
+        if known_hosts.is_file() {
+            self.set("firewall.known_hosts", known_hosts.display().to_string())?;
+        }
+        let target = self.login_target()?;
+        let fetched = self
+            .context
+            .within_time(new_box::fetch_host_key(&target))
+            .await;
+        let presented = match fetched {
+            Ok(presented) => presented,
+            Err(failure) if failure.kind == Kind::Unreachable && self.asks => {
+                self.context.terminal.caution(&failure.message);
+                self.say("It is not reached directly. If ssh reaches it another way, go on; its host key must be known to ssh.");
+                return if prompt::confirm(self.context.terminal, "Go on?")? {
+                    Ok(())
+                } else {
+                    Err(Failure::new(Kind::Unreachable, failure.message))
+                };
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.judge_host_key(&presented, &known_hosts)
+    }
+
+    fn judge_host_key(&mut self, presented: &Presented, known_hosts: &Path) -> Result<()> {
+        let pinned = self.arguments.fingerprint.as_deref();
+        if pinned.is_some_and(|pin| !matches_pin(&presented.key.fingerprint, pin)) {
+            return Err(Failure::unreachable(format!(
+                "The box presents another host key: {}. Nothing was kept.",
+                presented.key
+            ))
+            .hint(
+                "Compare it on pfSense's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+            ));
+        }
+        match &presented.verdict {
+            Verdict::Known => return Ok(()),
+            Verdict::Unknown => {}
+            Verdict::Changed { path, line, .. } => {
+                return Err(Failure::unreachable(format!(
+                    "The host key is not the one in {} line {line}: {}.",
+                    path.display(),
+                    presented.key
+                ))
+                .hint("Find out why before you go on; somebody may stand in between."));
+            }
+            Verdict::Revoked { path } => {
+                return Err(Failure::unreachable(format!(
+                    "The host key is marked as revoked in {}.",
+                    path.display()
+                )));
+            }
+        }
+        if pinned.is_none() {
+            self.say(&format!(
+                "The box presents this host key: {}",
+                presented.key
+            ));
+            self.say("Compare it on pfSense's console (option 8), or under Diagnostics > Command Prompt:");
+            self.say("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
+            if !prompt::confirm(self.context.terminal, "Is it the same?")? {
+                return Err(Failure::new(
+                    Kind::NotConfirmed,
+                    "The host key was not confirmed; nothing was kept, and nobody logged in.",
+                ));
+            }
+        }
+        make_directory_of(known_hosts)?;
+        presented
+            .remember(known_hosts)
+            .map_err(|error| not_written(known_hosts, &error))?;
+        self.set("firewall.known_hosts", known_hosts.display().to_string())
+    }
+
+    /// Finds a key to log in with, or makes one.
+    fn choose_login_key(&mut self) -> Result<()> {
+        if self.arguments.identity.is_some() || !self.asks {
+            return self.ask("firewall.identity", "");
+        }
+        let home = self.context.environment.home.clone().unwrap_or_default();
+        let ssh = home.join(".ssh");
+        let usual = ["id_ed25519", "id_ecdsa"].map(|name| ssh.join(name));
+        let own = ssh.join("id_kmsctl");
+        let found = usual.iter().chain([&own]).find(|path| path.is_file());
+        let default = match found {
+            Some(found) => found.display().to_string(),
+            None if self.context.environment.agent_socket.is_some() => "-".to_owned(),
+            None => "new".to_owned(),
+        };
+        let check = |text: &str| {
+            let path = self.context.environment.expand(text);
+            if matches!(text, "-" | "new") || path.is_file() {
+                Ok(())
+            } else {
+                Err(format!("There is no file {}", path.display()))
+            }
+        };
+        let answer = prompt::text(
+            self.context.terminal,
+            "Private key file (a dash: ssh's agent; new: make one)",
+            &default,
+            check,
+        )?;
+        let path = match answer.as_str() {
+            "-" => return self.set("firewall.identity", String::new()),
+            "new" => own,
+            typed => self.context.environment.expand(typed),
+        };
+        if !path.is_file() {
+            make_directory_of(&path)?;
+            new_box::make_login_key(&path).map_err(|error| not_written(&path, &error))?;
+            self.say(&format!(
+                "Made {} (Ed25519, no passphrase).",
+                path.display()
+            ));
+        }
+        if let Ok(public) = fs::read_to_string(path.with_extension("pub")) {
+            self.say("Unless pfSense has it already, paste this line under System > User Manager > Edit > Authorized SSH Keys, and see that System > Advanced > Admin Access has Secure Shell enabled:");
+            self.context
+                .terminal
+                .write(&format!("{}\n", public.trim()))?;
+            prompt::pause(self.context.terminal, "Press Enter when it is there.")?;
+        }
+        self.set("firewall.identity", path.display().to_string())
+    }
+
+    /// Logs in once and reads what the rest is chosen from.
+    async fn log_in(&self) -> Result<Reading> {
+        let context = self.configured_context()?;
+        let questions = [
+            Question::Interfaces,
+            Question::Translation,
+            Question::Configured,
+        ];
+        let reading = context.read(&questions).await.map_err(|failure| {
+            failure
+                .hint("Your answers are kept; run `kmsctl config init` again when this is mended.")
+        })?;
+        if let Ok(configured) = &reading.configured {
+            let version = configured.system.version.as_deref().unwrap_or("?");
+            self.say(&format!("Logged in: pfSense {version}."));
+        }
+        Ok(reading)
+    }
+
+    /// Lets one of the loaded port forwards be chosen.
+    fn choose_forward(&mut self, reading: &Reading) -> Result<()> {
+        let forwards: Vec<Forward> = reading
+            .translation
+            .iter()
+            .flatten()
+            .filter_map(|rule| Forward::of(rule, reading))
+            .take(MOST_FORWARDS)
+            .collect();
+        let wanted = self.default("service.port");
+        let named = self.arguments.alias.is_some() || self.arguments.service_port.is_some();
+        if self.asks && !named && !forwards.is_empty() {
+            self.say("Port forwards that pf has loaded:");
+            for (number, forward) in (1..).zip(&forwards) {
+                self.say(&format!("  {number}  {forward}"));
+            }
+            let usual = forwards.iter().position(|forward| forward.port == wanted);
+            let usual = usual.map_or_else(|| "0".to_owned(), |place| (place + 1).to_string());
+            let most = forwards.len();
+            let check = |text: &str| match text.parse::<usize>() {
+                Ok(number) if number <= most => Ok(()),
+                _ => Err(format!("It wants a number from 0 to {most}")),
+            };
+            let question = "Which one is the service? (0: none of them)";
+            let answer = prompt::text(self.context.terminal, question, &usual, check)?;
+            let number: usize = answer.parse().unwrap_or_default();
+            if let Some(forward) = number.checked_sub(1).and_then(|place| forwards.get(place)) {
+                return self.take_forward(forward, reading);
+            }
+        }
+        self.ask("service.alias", "Alias of the service in pfSense")?;
+        self.ask("service.address", "Address behind the alias")?;
+        self.ask("service.port", "TCP port of the service")?;
+        self.ask(
+            "service.interface",
+            "pfSense's name of the outside interface",
+        )
+    }
+
+    fn take_forward(&mut self, forward: &Forward, reading: &Reading) -> Result<()> {
+        let members = reading.configured.as_ref().map(Configured::members);
+        let alias = reading
+            .configured
+            .iter()
+            .find_map(|configured| configured.alias.as_ref());
+        self.set("service.port", forward.port.clone())?;
+        let inner = forward.target.strip_prefix('<');
+        if let Some(table) = inner.and_then(|rest| rest.strip_suffix('>')) {
+            self.set("service.alias", table.to_owned())?;
+            let only = members
+                .ok()
+                .filter(|_| alias.is_some_and(|alias| alias.name == table));
+            match only.as_deref() {
+                Some([member]) => self.set("service.address", member.addr().to_string())?,
+                _ => self.ask("service.address", "Address behind the alias")?,
+            }
+        } else {
+            self.set("service.address", forward.target.clone())?;
+            self.ask("service.alias", "Alias of the service in pfSense")?;
+        }
+        match &forward.interface {
+            Some(name) => self.set("service.interface", name.clone()),
+            None => self.ask(
+                "service.interface",
+                "pfSense's name of the outside interface",
+            ),
+        }
+    }
+
+    /// Offers the contexts of kubectl.
+    async fn choose_cluster(&mut self) -> Result<()> {
+        if self.arguments.cluster_context.is_some() || !self.asks {
+            return self.ask("cluster.context", "");
+        }
+        let kubectl = Kubectl::new(&self.context.settings.cluster);
+        let Ok(names) = kubectl.contexts().await else {
+            return Ok(());
+        };
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.say(&format!("Contexts of kubectl: {}.", names.join(", ")));
+        let known = |text: &str| {
+            if text == "-" || names.iter().any(|name| name == text) {
+                Ok(())
+            } else {
+                Err("There is no such context".to_owned())
+            }
+        };
+        let question = "Context of the cluster behind the service (a dash: none)";
+        let answer = prompt::text(self.context.terminal, question, "-", known)?;
+        self.set("cluster.context", none_of(&answer).to_owned())
+    }
+
+    /// Asks for one place outside.
+    fn choose_vantage(&mut self) -> Result<()> {
+        let answer = match &self.arguments.vantage {
+            Some(given) => given.clone(),
+            None if self.asks => prompt::text(
+                self.context.terminal,
+                "A host outside that you can log in to, to test from (USER@HOST; a dash: none)",
+                "-",
+                |_| Ok(()),
+            )?,
+            None => return Ok(()),
+        };
+        let answer = none_of(&answer);
+        if answer.is_empty() {
+            return Ok(());
+        }
+        let (user, host) = answer.split_once('@').unwrap_or(("", answer));
+        self.set("vantages.outside.host", host.to_owned())?;
+        if user.is_empty() {
+            return Ok(());
+        }
+        self.set("vantages.outside.user", user.to_owned())
+    }
+
+    fn write(&self) -> Result<()> {
+        // What does not go together is found before anything is written.
+        self.configured_context()?;
+        let question = format!("Write {}?", self.path.display());
+        if self.asks && !prompt::confirm_default_yes(self.context.terminal, &question)? {
+            return Err(Failure::new(Kind::NotConfirmed, "Nothing was written.")
+                .hint("Your answers are kept; `kmsctl config init` goes on with them."));
+        }
+        write_new(&self.path, &document(&self.answers, &Layers::built_in()?))?;
+        let _ = fs::remove_file(self.draft_path());
+        Ok(())
+    }
+}
+
+/// More port forwards are not offered.
+const MOST_FORWARDS: usize = 40;
+
+/// A loaded port forward.
+struct Forward {
+    port: String,
+    target: String,
+    device: String,
+    /// pfSense's name of the interface, where it is known.
+    interface: Option<String>,
+}
+
+impl Forward {
+    fn of(rule: &Rule, reading: &Reading) -> Option<Self> {
+        let tcp = rule.protocol.as_deref().is_none_or(|name| name == "tcp");
+        if !rule.text.starts_with("rdr ") || !tcp || rule.depth > 0 {
+            return None;
+        }
+        let port = rule.to.port.as_deref()?.strip_prefix("= ")?;
+        let port = port.parse::<u16>().ok()?.to_string();
+        let target = (*rule.target_hosts().first()?).to_owned();
+        let device = rule.interface.as_ref()?.name.clone();
+        let configured = reading.configured.as_ref().ok();
+        let interface = configured.and_then(|configured| configured.interface.as_ref());
+        let interface = interface.filter(|known| known.device.as_deref() == Some(&*device));
+        Some(Self {
+            port,
+            target,
+            interface: interface.map(|known| known.name.clone()),
+            device,
+        })
+    }
+}
+
+impl std::fmt::Display for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let interface = self.interface.as_ref().unwrap_or(&self.device);
+        write!(f, "{interface} port {} -> {}", self.port, self.target)
+    }
+}
+
+/// A question with a default cannot be answered with nothing; a dash is nothing.
+fn none_of(answer: &str) -> &str {
+    if answer == "-" { "" } else { answer }
+}
+
+/// Renders the answers that differ from the built-in values as a TOML document; the box is always named.
+fn document(answers: &[(String, String)], built_in: &Layers) -> String {
+    let mut text =
+        String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
+    let mut sections: Vec<&str> = Vec::new();
+    let told = |path: &str, answer: &str| path == "firewall.host" || built_in.text(path) != answer;
+    let answers: Vec<(&str, &str, &str)> = answers
+        .iter()
+        .filter(|(path, answer)| told(path, answer))
+        .filter_map(|(path, answer)| {
+            let (section, name) = path.rsplit_once('.')?;
+            Some((section, name, answer.as_str()))
+        })
+        .collect();
+    for (section, _, _) in &answers {
+        if !sections.contains(section) {
+            sections.push(section);
+        }
+    }
+    for section in sections {
+        text.push_str(&format!("\n[{section}]\n"));
+        for (_, name, answer) in answers.iter().filter(|(other, _, _)| *other == section) {
+            let key = keys::find(&format!("{section}.{name}"));
+            let literal = match key.map(|key| key.kind) {
+                Some(keys::Kind::Number(..)) => (*answer).to_owned(),
+                _ => toml::Value::String((*answer).to_owned()).to_string(),
+            };
+            text.push_str(&format!("{name} = {literal}\n"));
+        }
+    }
+    text
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("{} cannot be written: {error}.", path.display()))
+}
+
+/// Makes the directory that a file goes into, for its owner only.
+fn make_directory_of(path: &Path) -> Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    directory.map_or(Ok(()), |directory| {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| not_written(directory, &error))
+    })
+}
+
+/// Creates the file 0600; never follows or replaces what is there.
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    make_directory_of(path)?;
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| not_written(path, &error))
+}

@@ -1,0 +1,42 @@
+//! What is longer than the screen goes through the operator's pager. Without one, or where it does not start, the text
+//! is written as it is.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// The pager.
+#[derive(Clone, Debug)]
+pub struct Pager {
+    /// The program with its arguments, split at blanks.
+    pub command: String,
+    /// The operator has options of their own for less.
+    pub has_less_options: bool,
+}
+
+/// Shows text through a pager. Returns whether that was done.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pager is the operator's own program"
+)]
+pub(super) fn show_through(pager: &Pager, text: &str) -> bool {
+    let mut words = pager.command.split_whitespace();
+    let Some(program) = words.next() else {
+        return false;
+    };
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::piped());
+    // As git does: colours pass, and a text that fits after all is left on the screen.
+    if !pager.has_less_options {
+        command.env("LESS", "FRX");
+    }
+    // Ctrl-C is the pager's while it runs.
+    let _kept = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+    let Ok(mut child) = command.spawn() else {
+        return false;
+    };
+    if let Some(mut input) = child.stdin.take() {
+        // Leaving the pager early closes the pipe; that is no trouble.
+        let _ = input.write_all(text.as_bytes());
+    }
+    child.wait().is_ok()
+}

@@ -1,0 +1,231 @@
+//! `kmsctl config init` against the served demo, at a terminal and by flags: from nothing to a working `status`.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rexpect::session::PtySession;
+
+use crate::support::environment::TestEnvironment;
+
+/// The simulated firewall as an SSH server; ends when dropped.
+struct Served {
+    child: Child,
+    port: String,
+    fingerprint: String,
+    _home: TestEnvironment,
+}
+
+impl Served {
+    fn start() -> Self {
+        let home = TestEnvironment::new();
+        let arguments = ["demo", "serve", "--listen", "127.0.0.1:0", "-o", "ndjson"];
+        let mut child = home
+            .command(&arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kmsctl serves");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout"))
+            .read_line(&mut line)
+            .expect("a line");
+        let serving: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let text = |name: &str| serving[name].as_str().expect(name).to_owned();
+        Self {
+            child,
+            port: text("address")
+                .rsplit(':')
+                .next()
+                .expect("a port")
+                .to_owned(),
+            fingerprint: text("host_key"),
+            _home: home,
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A home without any configuration, where kmsctl's own SSH client is used.
+fn fresh() -> TestEnvironment {
+    // No kubectl and no ssh: what a machine of a new user may well look like.
+    let environment = TestEnvironment::new();
+    let programs = environment.home().join("bin");
+    environment
+        .without("KMSCTL_FIREWALL_HOST")
+        .without("KMSCTL_DEMO_NOW")
+        .variable("PATH", programs.display().to_string())
+        .private_runtime()
+}
+
+fn spawn(environment: &TestEnvironment) -> PtySession {
+    let mut command = environment.command(&["--color", "never", "config", "init"]);
+    command.stdin(Stdio::inherit());
+    rexpect::session::spawn_command(command, Some(60_000)).expect("a pty")
+}
+
+fn answer(terminal: &mut PtySession, question: &str, answer: &str) {
+    terminal.exp_string(question).expect(question);
+    terminal.send_line(answer).expect("an answer");
+}
+
+/// Answers everything from the first question to the confirmation of the host key.
+fn reach_the_host_key(terminal: &mut PtySession, served: &Served) {
+    answer(terminal, "pfSense box", "127.0.0.1");
+    answer(terminal, "Port of its SSH server", &served.port);
+    answer(terminal, "Account on it", "");
+    terminal
+        .exp_string(&served.fingerprint)
+        .expect("the fingerprint");
+}
+
+fn code(terminal: &mut PtySession) -> (String, Option<i32>) {
+    let rest = terminal.exp_eof().expect("the end");
+    let status = format!("{:?}", terminal.process().wait().expect("a status"));
+    let code = status
+        .strip_suffix(')')
+        .and_then(|text| text.rsplit(", ").next()?.parse().ok());
+    (rest, code)
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    path.metadata().expect("metadata").permissions().mode() & 0o777
+}
+
+#[test]
+fn a_new_user_reaches_status_within_minutes() {
+    let served = Served::start();
+    let environment = fresh();
+    let started = Instant::now();
+    let mut terminal = spawn(&environment);
+    reach_the_host_key(&mut terminal, &served);
+    answer(&mut terminal, "Is it the same?", "yes");
+    answer(&mut terminal, "Private key file", "");
+    terminal
+        .exp_string("ssh-ed25519 ")
+        .expect("the line to paste");
+    answer(&mut terminal, "Press Enter", "");
+    terminal
+        .exp_string("Logged in: pfSense")
+        .expect("the login");
+    terminal.exp_string("1688").expect("the port forward");
+    answer(&mut terminal, "Which one is the service?", "");
+    answer(&mut terminal, "Public name", "kms.example.net");
+    answer(&mut terminal, "A host outside", "-");
+    answer(&mut terminal, "Write", "");
+    let (shown, code) = code(&mut terminal);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("open"), "{shown}");
+    assert!(started.elapsed() < Duration::from_secs(120));
+    let path = environment.config_file();
+    let text = std::fs::read_to_string(&path).expect("the file");
+    for wanted in [
+        "host = \"127.0.0.1\"",
+        "host = \"kms.example.net\"",
+        &served.port,
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&path.with_file_name("known_hosts")), 0o600);
+    assert_eq!(mode(&environment.home().join(".ssh/id_kmsctl")), 0o600);
+    assert!(!path.with_extension("toml.draft").exists());
+    environment.run(&["status"]).success();
+    let refused = environment.run(&["config", "init"]).fails_with(2);
+    assert!(refused.contains("exists already"), "{refused}");
+}
+
+#[test]
+fn an_unconfirmed_host_key_is_not_kept() {
+    let served = Served::start();
+    let environment = fresh();
+    for typed in ["", "n", "yep", "SHA256"] {
+        let mut terminal = spawn(&environment);
+        reach_the_host_key(&mut terminal, &served);
+        answer(&mut terminal, "Is it the same?", typed);
+        let (shown, code) = code(&mut terminal);
+        assert_eq!(code, Some(4), "{typed:?}: {shown}");
+        assert!(
+            !environment
+                .config_file()
+                .with_file_name("known_hosts")
+                .exists()
+        );
+        assert!(!environment.config_file().exists());
+    }
+}
+
+#[test]
+fn an_interrupted_run_goes_on_with_its_answers() {
+    let served = Served::start();
+    let environment = fresh();
+    let mut terminal = spawn(&environment);
+    reach_the_host_key(&mut terminal, &served);
+    terminal
+        .exp_string("Is it the same?")
+        .expect("the question");
+    terminal.send_control('c').expect("Ctrl-C");
+    let (shown, ended) = code(&mut terminal);
+    assert_eq!(ended, Some(130), "{shown}");
+    let draft = environment.config_file().with_extension("toml.draft");
+    assert_eq!(mode(&draft), 0o600);
+    let mut terminal = spawn(&environment);
+    terminal
+        .exp_string("[127.0.0.1]")
+        .expect("the host of before");
+    terminal.send_line("").expect("the default");
+    terminal
+        .exp_string(&format!("[{}]", served.port))
+        .expect("the port of before");
+    terminal.send_control('c').expect("Ctrl-C");
+    assert_eq!(code(&mut terminal).1, Some(130));
+}
+
+#[test]
+fn flags_answer_instead_of_a_person() {
+    let served = Served::start();
+    let environment = fresh();
+    let key = environment.home().join("key");
+    let made = kmsctl::firewall::new_box::make_login_key(&key).expect("a key");
+    assert!(made.starts_with("ssh-ed25519 "), "{made}");
+    let key = key.display().to_string();
+    let flags = [
+        "config",
+        "init",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &served.port,
+        "--identity",
+        &key,
+    ];
+    let unnamed = environment.run(&flags).fails_with(2);
+    assert!(unnamed.contains("--fingerprint SHA256:"), "{unnamed}");
+    let wrong = format!("SHA256:{}", "A".repeat(43));
+    let other = environment.run(&[&flags[..], &["--fingerprint", &wrong]].concat());
+    let other = other.fails_with(5);
+    assert!(other.contains(&served.fingerprint), "{other}");
+    assert!(!environment.config_file().exists());
+    assert!(
+        !environment
+            .config_file()
+            .with_file_name("known_hosts")
+            .exists()
+    );
+    environment
+        .run(&[&flags[..], &["--fingerprint", "MD5:x"]].concat())
+        .fails_with(2);
+    let done = environment.run(&[&flags[..], &["--fingerprint", &served.fingerprint]].concat());
+    assert_eq!(done.code, Some(0), "{done}");
+    environment.run(&["expose", "show", "--quiet"]).success();
+    assert_eq!(mode(&environment.config_file()), 0o600);
+}

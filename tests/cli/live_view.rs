@@ -1,0 +1,86 @@
+//! Live views at a terminal: keys scroll and end them, and what goes into a pipe has a time in every tick.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use rexpect::session::PtySession;
+
+use crate::support::environment::TestEnvironment;
+
+fn watch_status(environment: &TestEnvironment) -> PtySession {
+    let like = environment.command(&[]);
+    let mut command = std::process::Command::new("/bin/sh");
+    let kmsctl = env!("CARGO_BIN_EXE_kmsctl");
+    command.arg("-c").arg(format!(
+        "stty cols 80 rows 12; '{kmsctl}' --demo status --watch=1s; echo ended $?; stty -a"
+    ));
+    command.env_clear().stdin(Stdio::inherit());
+    command.envs(
+        like.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    rexpect::session::spawn_command(command, Some(20_000)).expect("a pty")
+}
+
+fn press(terminal: &mut PtySession, keys: &str) {
+    terminal.send(keys).expect("a key");
+    terminal.flush().expect("sent");
+}
+
+#[test]
+fn keys_scroll_and_end_a_live_view() {
+    let environment = TestEnvironment::new();
+    let mut terminal = watch_status(&environment);
+    terminal.exp_string("lines 1-11 of").expect("the top");
+    press(&mut terminal, "\u{1b}[B");
+    terminal.exp_string("lines 2-12 of").expect("a line down");
+    press(&mut terminal, "\u{1b}[6~");
+    terminal.exp_string("lines 12-22 of").expect("a page down");
+    press(&mut terminal, "\u{1b}[H");
+    terminal.exp_string("lines 1-11 of").expect("the top again");
+    press(&mut terminal, "q");
+    terminal.exp_string("ended 0").expect("the end");
+    let modes = terminal.exp_eof().expect("the modes");
+    assert!(modes.contains(" icanon"), "{modes}");
+}
+
+#[test]
+fn ctrl_c_gives_the_terminal_back() {
+    let environment = TestEnvironment::new();
+    let mut terminal = watch_status(&environment);
+    terminal.exp_string("lines 1-11 of").expect("the top");
+    terminal.send_control('c').expect("Ctrl-C");
+    // The shell may end by the same signal; what counts is that the view left the screen.
+    terminal
+        .exp_string("\u{1b}[?1049l")
+        .expect("the screen of before");
+}
+
+#[test]
+fn every_tick_into_a_pipe_has_a_time() {
+    for (arguments, wanted) in [
+        (
+            &["-o", "ndjson", "virusprot", "show", "--watch=1s"][..],
+            "\"taken_at\":\"20",
+        ),
+        (
+            &["-o", "json", "virusprot", "show", "--watch=1s"],
+            "\"taken_at\":\"20",
+        ),
+        (&["virusprot", "show", "--watch=1s"], "\"taken_at\":\"20"),
+        (&["-o", "table", "virusprot", "show", "--watch=1s"], "20"),
+    ] {
+        let environment = TestEnvironment::new();
+        let mut command = environment.command(&[&["--demo"], arguments].concat());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kmsctl runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        let _ = child.kill().and_then(|()| child.wait());
+        assert!(first.contains(wanted), "{arguments:?}: {first}");
+        assert_eq!(first.starts_with('{'), arguments[1] != "table", "{first}");
+    }
+}

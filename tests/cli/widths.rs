@@ -1,0 +1,95 @@
+//! Every view at four widths: no line is wider than the terminal, and no word, address or id is broken.
+
+use std::collections::BTreeSet;
+
+use crate::support::environment::TestEnvironment;
+use crate::support::screen::at_terminal;
+
+const VIEWS: &[&str] = &[
+    "status",
+    "virusprot show",
+    "rule show",
+    "states",
+    "states --all",
+    "ratelimit show",
+    "expose show",
+    "history",
+    "verify",
+    "doctor",
+    "notifier status",
+    "notifier metrics",
+    "config show",
+    "demo scenarios",
+    "runbook",
+];
+
+fn at_width(environment: &TestEnvironment, width: u16, words: &str) -> String {
+    let words = format!("--demo --no-pager --color never {words} 2>/dev/null");
+    at_terminal(environment, width, 24, &words)
+}
+
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split_whitespace().collect()
+}
+
+#[test]
+fn no_view_breaks_a_word() {
+    let environment = TestEnvironment::new().variable("USER", "a-rather-long-name-of-an-operator");
+    let reason = "somebody from 2001:db8:ffff:ffff:ffff:ffff:ffff:ffff hammered the port all night, ticket 4711";
+    for change in [
+        &["ratelimit", "tighten", "--for", "2h", "--reason", reason][..],
+        &[
+            "ratelimit",
+            "set",
+            "--max-src-conn",
+            "4294967295",
+            "--rate",
+            "100000/255",
+            "--reason",
+            reason,
+        ],
+        &["undo"],
+        &["virusprot", "delete", "203.0.113.65"],
+    ] {
+        environment.demo(&[change, &["--yes"]].concat()).success();
+    }
+    for view in VIEWS {
+        let whole = environment
+            .demo(&[&["--color", "never"], &*view.split(' ').collect::<Vec<_>>()].concat());
+        for width in [60, 80, 100, 140] {
+            let shown = at_width(&environment, width, view);
+            assert!(!shown.is_empty(), "{view}");
+            let broken: Vec<&str> = words(&shown)
+                .difference(&words(&whole.stdout))
+                .copied()
+                .collect();
+            assert!(broken.is_empty(), "{view} at {width}: {broken:?}\n{shown}");
+            for line in shown
+                .lines()
+                .filter(|line| line.chars().count() > usize::from(width))
+            {
+                let longest = line.split(' ').map(|word| word.chars().count()).max();
+                assert!(
+                    longest.is_some_and(|longest| longest + 20 > usize::from(width)),
+                    "{view} at {width}: {line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_terminals_are_no_trouble() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["ratelimit", "tighten", "--yes"])
+        .success();
+    for width in [0, 1, 20] {
+        for view in ["status", "history", "doctor", "runbook expose"] {
+            assert!(
+                !at_width(&environment, width, view).is_empty(),
+                "{view} at {width}"
+            );
+        }
+    }
+}
