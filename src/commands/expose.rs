@@ -114,6 +114,7 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
     headline(&mut view.human, &exposure, context);
     view.human.gap();
     parts(&mut view.human, &exposure);
+    paths(&mut view.human, &exposure);
     let others = exposure.why.get(1..).unwrap_or_default();
     if !others.is_empty() {
         view.human.gap().line("Findings:");
@@ -159,6 +160,22 @@ fn parts(human: &mut Human, exposure: &Exposure) {
     human.field("Alias", format!("{} = {members}", alias.name), Tone::Plain);
 }
 
+/// Adds every path into the service, where one is beside the managed pair.
+fn paths(human: &mut Human, exposure: &Exposure) {
+    if exposure.foreign_paths().next().is_none() {
+        return;
+    }
+    human.gap().line("Paths into the service:");
+    for path in &exposure.paths {
+        let who = if path.managed {
+            "managed"
+        } else {
+            "NOT managed"
+        };
+        human.line(format!("  {who}: {}", path.clause()));
+    }
+}
+
 /// Renders one rule's standing: `configured, enabled, loaded (tracker 1763000004)`.
 pub fn part(part: &Part) -> String {
     let mut words = vec![match (part.configured, part.enabled) {
@@ -195,7 +212,7 @@ pub fn tone(state: State) -> Tone {
     match state {
         State::Open => Tone::Good,
         State::Closed | State::Absent => Tone::Plain,
-        State::Half => Tone::Warning,
+        State::Half | State::Unknown => Tone::Warning,
         State::Uncapped => Tone::Bad,
     }
 }

@@ -21,12 +21,14 @@ pub(crate) mod fixtures;
 pub mod matching;
 pub mod pair;
 pub mod path;
+pub mod paths;
 #[cfg(test)]
 mod tests;
 
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use pair::Pair;
 use path::{Path, Query};
+use paths::{PathIn, Surroundings, Walk};
 
 /// One reason or oddity: a stable code and a sentence.
 pub type Finding = Warning;
@@ -45,6 +47,8 @@ pub enum State {
     Uncapped,
     /// There are no such rules, neither configured nor loaded, and nothing else redirects the port.
     Absent,
+    /// The pair lets nothing in, and the rules alone do not say whether something else does.
+    Unknown,
 }
 
 impl State {
@@ -56,6 +60,7 @@ impl State {
             Self::Half => "half",
             Self::Uncapped => "uncapped",
             Self::Absent => "absent",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -67,6 +72,7 @@ impl State {
             Self::Half,
             Self::Uncapped,
             Self::Absent,
+            Self::Unknown,
         ]
         .into_iter()
         .find(|state| state.name() == name)
@@ -122,6 +128,34 @@ pub struct Exposure {
     pub alias: AliasView,
     /// The caps, configured and loaded.
     pub caps: CapsView,
+    /// Every way into the service that is loaded, the managed pair's first.
+    pub paths: Vec<PathIn>,
+    /// The ways that are left, or appear, once the pair is disabled.
+    #[serde(skip)]
+    pub left_open: Vec<PathIn>,
+}
+
+impl Exposure {
+    /// Says whether anyone outside gets in, by the pair or by another path; `None` where the rules alone do not say.
+    pub fn lets_in(&self) -> Option<bool> {
+        let mut others = self.foreign_paths().peekable();
+        match (self.state.lets_in(), others.peek().is_some()) {
+            (true, _) => Some(true),
+            (false, true) => others.any(|path| path.certain).then_some(true),
+            (false, false) => (self.state != State::Unknown).then_some(false),
+        }
+    }
+
+    /// Lists the paths that kmsctl does not manage, in one sentence.
+    pub fn told_paths(&self) -> String {
+        let clauses: Vec<String> = self.foreign_paths().map(PathIn::clause).collect();
+        format!("{}.", clauses.join("; "))
+    }
+
+    /// Returns the paths that kmsctl does not manage.
+    pub fn foreign_paths(&self) -> impl Iterator<Item = &PathIn> {
+        self.paths.iter().filter(|path| !path.managed)
+    }
 }
 
 /// One rule of the exposure. The serialised keys are those of the schema `rule.show`.
@@ -194,6 +228,10 @@ pub struct CapsView {
     pub loaded: Option<Caps>,
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the order of the findings is the thought"
+)]
 /// Judges the exposure. Without `configured` (PHP failed) it judges from the loaded rules alone, and says so.
 pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Service) -> Exposure {
     let pair = configured.map(|configured| Pair::find(configured, service));
@@ -204,11 +242,21 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         outside: configured
             .and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref())
             .and_then(|address| address.parse().ok()),
+        inside_port: service.port,
         tracker: filter_rule
             .and_then(|rule| rule.tracker.as_deref())
             .filter(|tracker| !tracker.is_empty()),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
+    let around = Surroundings::new(configured, service, path.device);
+    let managed = managed_redirection(pair.as_ref(), &path, configured);
+    let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
+    let (paths, left_open) = if loaded.enabled {
+        let keeps_filter = pair.as_ref().is_some_and(|pair| pair.foreign.is_some());
+        (walk.find_paths(), walk.find_left_open(keeps_filter))
+    } else {
+        Default::default()
+    };
     let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
     let caps = CapsView {
         configured: configured_caps,
@@ -219,14 +267,15 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         || pair
             .as_ref()
             .is_none_or(|pair| pair.nat.is_some() || pair.filter.is_some());
-    let state = if known {
+    let alone = if known {
         state(&path, loaded.enabled, caps)
     } else {
         state_elsewhere(&path, loaded.enabled)
     };
-    let mut why = vec![differences::reason(
-        state, known, &path, loaded, caps, service,
-    )];
+    let state = beside_others(alone, &paths);
+    let reason = differences::reason(alone, known, &path, loaded, caps, service);
+    let mut why = differences::other_paths(alone, state, reason, &paths);
+    why.extend(differences::other_inside_port(&path, service));
     if loaded.enabled {
         why.extend(differences::default_pass(&path, loaded.filter));
         let other = path.elsewhere.filter(|_| known);
@@ -242,6 +291,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let filter = filter_part(pair.as_ref(), &path, configured_caps);
     why.extend(pair.map(|pair| pair.findings).unwrap_or_default());
     why.extend(path.findings);
+    why.extend(differences::reflections(walk.count_reflections()));
     remove_repeats(&mut why);
     Exposure {
         state,
@@ -254,6 +304,47 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         filtering: loaded.enabled,
         alias: alias(configured, service),
         caps,
+        paths,
+        left_open,
+    }
+}
+
+/// Returns the loaded redirection that the configured port forward has become: of several to the service on its device
+/// the first one for its own address.
+fn managed_redirection<'a>(
+    pair: Option<&Pair<'_>>,
+    path: &Path<'a>,
+    configured: Option<&Configured>,
+) -> Option<&'a Rule> {
+    let destination = pair.and_then(|pair| pair.nat).map(|rule| &rule.destination);
+    let own = configured.and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref());
+    let wanted: Option<std::net::IpAddr> = destination.and_then(|side| {
+        let text = match side.network.as_deref() {
+            Some(network) if network.ends_with("ip") => own,
+            _ => side.address.as_deref(),
+        };
+        text?.trim().parse().ok()
+    });
+    let here = |rule: &&&Rule| {
+        let loaded: Option<std::net::IpAddr> = rule.to.host.parse().ok();
+        wanted.is_none() || loaded.is_none() || wanted == loaded
+    };
+    let general = |rule: &&&Rule| here(rule) && matching::from_anywhere(rule);
+    let mut redirections = path.redirections.iter();
+    let found = redirections.clone().find(general);
+    found.or_else(|| redirections.find(here)).copied()
+}
+
+/// Corrects what the pair alone says where other paths lead in: closed means that none does, and open that the pair does.
+fn beside_others(alone: State, paths: &[PathIn]) -> State {
+    let managed = paths.iter().any(|path| path.managed);
+    let others = || paths.iter().filter(|path| !path.managed);
+    let certain = others().any(|path| path.certain);
+    match alone {
+        State::Open | State::Uncapped if managed || !certain => alone,
+        _ if certain => State::Half,
+        State::Closed | State::Absent if others().next().is_some() => State::Unknown,
+        _ => alone,
     }
 }
 

@@ -249,7 +249,7 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
         .exposure
         .as_ref()
         .ok()
-        .map(|exposure| (exposure.state.lets_in(), exposure.filtering));
+        .map(|exposure| (exposure.lets_in(), exposure.filtering));
     let verdict = verdict(state, &hops);
     Judgement {
         as_expected: as_expected(expected, state, verdict, &hops),
@@ -260,15 +260,15 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
 }
 
 /// `state` is whether connections are let in, and whether pf filters at all.
-fn verdict(state: Option<(bool, bool)>, hops: &[Finding]) -> Verdict {
+fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
     let fine = |check: &str| {
         hops.iter()
             .any(|hop| hop.check == check && hop.result == Outcome::Ok)
     };
     match state {
         Some((_, false)) => Verdict::Inconclusive,
-        Some((false, true)) => Verdict::Closed,
-        Some(_) if fine("connect") && fine("speaks") => Verdict::Open,
+        Some((Some(false), true)) => Verdict::Closed,
+        Some((Some(true), _)) if fine("connect") && fine("speaks") => Verdict::Open,
         _ => Verdict::Inconclusive,
     }
 }
@@ -277,7 +277,7 @@ fn verdict(state: Option<(bool, bool)>, hops: &[Finding]) -> Verdict {
 /// closed is judged by pf alone, as a sick server behind a closed door is no open door.
 fn as_expected(
     expected: Option<Expected>,
-    state: Option<(bool, bool)>,
+    state: Option<(Option<bool>, bool)>,
     verdict: Verdict,
     hops: &[Finding],
 ) -> Option<bool> {
@@ -292,6 +292,9 @@ fn as_expected(
         (Expected::Open, _) if wrong => Some(false),
         (Expected::Open, Verdict::Open) => Some(true),
         (Expected::Open, Verdict::Inconclusive) => None,
-        (Expected::Closed, _) => state.map(|(lets_in, filtering)| filtering && !lets_in),
+        (Expected::Closed, _) => match state? {
+            (_, false) => Some(false),
+            (lets_in, true) => lets_in.map(|lets_in| !lets_in),
+        },
     }
 }

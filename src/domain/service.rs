@@ -15,6 +15,8 @@ pub struct Service {
     pub port: u16,
     /// pfSense's name of the outside interface (`wan`).
     pub interface: String,
+    /// Further interfaces, by pfSense's name or the device's, whose other side is the outside: VPNs that have to be named.
+    pub outside: Vec<String>,
     /// Description of the rules, for people; rules are never matched by it.
     pub description: String,
     /// The public name.

@@ -38,6 +38,13 @@ pub(super) fn of(
                 "The rules are written, but the service is {state}: {why}"
             ));
         }
+        // A path of others is left as it is, and what it leaves open is not closed.
+        Some(false) if !state.lets_in() && exposure.lets_in() != Some(false) => {
+            return Some(format!(
+                "The pair is disabled, but the service is not closed: {}",
+                exposure.told_paths()
+            ));
+        }
         Some(false) if state.lets_in() => {
             return Some(format!(
                 "The rules are gone, but the service is still {state}: {why}"

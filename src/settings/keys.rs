@@ -28,6 +28,8 @@ pub enum Kind {
     OptionalAddress,
     /// A list of name servers, each `ADDRESS` or `ADDRESS:PORT`; in the environment, separated by commas.
     Resolvers,
+    /// A list of pfSense's interface names; in the environment, separated by commas.
+    Names,
     /// A list of networks in CIDR notation; in the environment, separated by commas.
     Networks,
     /// A file path; `~/` is the home directory.
@@ -172,6 +174,12 @@ pub const KEYS: &[Key] = &[
         Kind::Word(&["", "sudo"]),
         r#""""#,
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
+    ),
+    key(
+        "firewall.outside",
+        Kind::Names,
+        "[]",
+        "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.",
     ),
     key(
         "firewall.paths.crontab",

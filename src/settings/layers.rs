@@ -330,13 +330,13 @@ fn text_of(kind: Kind, value: &toml::Value) -> Result<String, String> {
     match (kind, value) {
         (Kind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
         (Kind::Number(..), other) => Err(format!("it wants a number, not a {}", other.type_str())),
-        (Kind::Networks | Kind::Resolvers, toml::Value::Array(items)) => {
+        (Kind::Names | Kind::Networks | Kind::Resolvers, toml::Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             texts
                 .map(|texts| texts.join(","))
                 .ok_or_else(|| "it wants a list of texts".to_owned())
         }
-        (Kind::Networks | Kind::Resolvers, other) => {
+        (Kind::Names | Kind::Networks | Kind::Resolvers, other) => {
             Err(format!("it wants a list, not a {}", other.type_str()))
         }
         (_, toml::Value::String(text)) => Ok(text.clone()),

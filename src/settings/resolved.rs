@@ -130,6 +130,7 @@ impl Settings {
                     .map_err(|problem| broken("service.address", problem))?,
                 port: port("service.port")?,
                 interface: layers.text("service.interface").to_owned(),
+                outside: names(layers, "firewall.outside"),
                 description: layers.text("service.description").to_owned(),
                 host: layers.text("service.host").to_owned(),
                 table,
@@ -251,6 +252,12 @@ fn is_set(layers: &Layers, path: &str) -> bool {
         .values
         .get(path)
         .is_some_and(|value| value.origin != super::layers::Origin::Default)
+}
+
+fn names(layers: &Layers, path: &str) -> Vec<String> {
+    let parts = layers.text(path).split(',').map(str::trim);
+    let names = parts.filter(|part| !part.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 fn networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {

@@ -167,6 +167,10 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| resolver(part.trim()).map(drop)),
+        Kind::Names => text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .try_for_each(|part| name(part.trim())),
         Kind::Networks => text
             .split(',')
             .filter(|part| !part.is_empty())

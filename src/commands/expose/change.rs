@@ -118,6 +118,14 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
         let present = gathered.present(context, reading)?;
         let end = !arguments.keep_states;
         match plan::revoke(&present, arguments.delete, end, terms)? {
+            // Nothing of the pair is left to close, and the service is not closed.
+            Planned::NothingToDo(sentence) if gathered.exposure.lets_in() != Some(false) => {
+                Err(Failure::new(
+                    Kind::Unproven,
+                    format!("{sentence} The service is not closed: {}", gathered.exposure.told_paths()),
+                )
+                .hint("kmsctl does not manage these paths: switch them off in pfSense (Firewall > NAT and Firewall > Rules)."))
+            }
             // Closed already; connections from before may still be alive.
             Planned::NothingToDo(sentence) if end => {
                 connections_only(context, reading, &gathered.exposure, sentence)

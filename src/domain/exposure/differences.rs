@@ -3,12 +3,16 @@
 use super::matching::from_anywhere;
 use super::pair::Pair;
 use super::path::{Elsewhere, Path};
+use super::paths::PathIn;
 use super::{CapsView, Loaded, State, alias};
 use crate::domain::configured::{Configured, NatRule};
 use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
+
+/// Most paths that are named one by one.
+const NAMED: usize = 8;
 
 /// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
 ///
@@ -46,9 +50,80 @@ pub(super) fn reason(
         ),
         State::Closed if !loaded.enabled => ("pf-disabled", "pf is switched off: nothing is redirected, and nothing is filtered.".into()),
         State::Closed => ("not-loaded", "Neither the port forward nor the filter rule is in force.".into()),
+        State::Unknown => ("path-unknown", "The rules alone do not say whether something leads to the service.".into()),
         State::Absent => ("no-rules", "No port forward and no filter rule for the service exist.".into()),
     };
     Warning::new(code, message)
+}
+
+/// Puts the paths that kmsctl does not manage beside the reason: before it where the pair alone would be called shut.
+pub(super) fn other_paths(
+    alone: State,
+    state: State,
+    reason: Warning,
+    paths: &[PathIn],
+) -> Vec<Warning> {
+    let mut others: Vec<Warning> = paths
+        .iter()
+        .filter(|path| !path.managed)
+        .take(NAMED)
+        .map(|path| {
+            let code = if path.certain {
+                "other-path"
+            } else {
+                "path-unknown"
+            };
+            let clause = path.clause();
+            let caps = match path.caps {
+                Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
+                _ => ", and no source is capped".to_owned(),
+            };
+            Warning::new(
+                code,
+                format!(
+                    "A path that kmsctl does not manage: {clause}{caps}. The rule: {}.",
+                    path.rule
+                ),
+            )
+        })
+        .collect();
+    let more = paths
+        .iter()
+        .filter(|path| !path.managed)
+        .count()
+        .saturating_sub(NAMED);
+    if more > 0 {
+        others.push(Warning::new(
+            "other-path",
+            format!("{more} more paths that kmsctl does not manage lead to the service."),
+        ));
+    }
+    let place = if alone == state { 0 } else { others.len() };
+    // What lets in is then another path, and the pair's own reason would claim it.
+    if alone == state || !alone.lets_in() {
+        others.insert(place, reason);
+    }
+    others
+}
+
+/// Counts redirections on inside interfaces.
+pub(super) fn reflections(count: usize) -> Option<Warning> {
+    (count > 0).then(|| Warning::new(
+        "reflection",
+        format!("{count} more redirections to the service are loaded on inside interfaces (NAT reflection); the caps do not apply there."),
+    ))
+}
+
+/// Names a port forward that leads to another port inside.
+pub(super) fn other_inside_port(path: &Path<'_>, service: &Service) -> Option<Warning> {
+    let inside = path.inside_port?;
+    Some(Warning::new(
+        "other-inside-port",
+        format!(
+            "The loaded port forward leads port {} to port {inside} of {}.",
+            service.port, service.alias
+        ),
+    ))
 }
 
 /// Says where the port leads instead of to the service.

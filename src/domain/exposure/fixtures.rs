@@ -24,6 +24,7 @@ pub fn service() -> Service {
         address: IpAddr::from([10, 0, 20, 202]),
         port: 1688,
         interface: "wan".into(),
+        outside: Vec::new(),
         description: "KMS public — kms.viktorbarzin.me".into(),
         host: "kms.viktorbarzin.me".into(),
         table: TableName::new("virusprot").unwrap(),

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use super::matching::{field_covers, names_service, protocol_has_tcp, side_is_service};
 use crate::domain::configured::{Configured, FilterRule, NatRule};
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::managed::{ForeignRule, ManagedPair};
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 
@@ -15,6 +17,8 @@ pub struct Pair<'a> {
     pub nat: Option<&'a NatRule>,
     /// The rule that lets its traffic in.
     pub filter: Option<&'a FilterRule>,
+    /// The rule that is joined to the port forward and that others need too: it is named, and never changed.
+    pub foreign: Option<ForeignRule<'a>>,
     /// What is odd about them.
     pub findings: Vec<Warning>,
 }
@@ -24,7 +28,17 @@ impl<'a> Pair<'a> {
     pub fn find(configured: &'a Configured, service: &Service) -> Self {
         let mut pair = Self::default();
         pair.find_nat(configured, service);
-        pair.find_filter(configured, service);
+        let managed = ManagedPair::find(configured, &ReadRequest::from(service));
+        pair.foreign = managed.foreign.filter(|_| managed.is_ours);
+        if let Some(foreign) = &pair.foreign {
+            let clause = foreign.clause();
+            pair.findings.push(Warning::new(
+                "foreign-association",
+                format!("No filter rule is the exposure's own: {clause}."),
+            ));
+        } else {
+            pair.find_filter(configured, service);
+        }
         pair.look_at_tracker(configured);
         pair
     }

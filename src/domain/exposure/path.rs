@@ -34,6 +34,10 @@ pub struct Path<'a> {
     pub blocks: Vec<&'a Rule>,
     /// What is odd about them.
     pub findings: Vec<Warning>,
+    /// The outside device.
+    pub device: Option<&'a str>,
+    /// The port inside that the first redirection to the service leads to, where that is another one.
+    pub inside_port: Option<u16>,
 }
 
 /// What to look for.
@@ -45,6 +49,8 @@ pub struct Query<'a> {
     pub device: Option<&'a str>,
     /// The first address of that device, where the configuration tells it.
     pub outside: Option<IpAddr>,
+    /// The port that connections have when the filter rules see them.
+    pub inside_port: u16,
     /// The tracker of the configured filter rule.
     pub tracker: Option<&'a str>,
 }
@@ -54,10 +60,20 @@ impl<'a> Path<'a> {
     pub fn find(filter: &'a [Rule], nat: &'a [Rule], query: Query<'a>) -> Self {
         let mut path = Self::default();
         let device = path.find_redirections(nat, query);
-        path.find_passes(filter, Query { device, ..query });
+        let first = path.redirections.first();
+        path.inside_port = first
+            .and_then(|rule| super::paths::inside_port(rule, query.service.port))
+            .filter(|port| *port != query.service.port);
+        let query = Query {
+            device,
+            inside_port: path.inside_port.unwrap_or(query.inside_port),
+            ..query
+        };
+        path.find_passes(filter, query);
         let own = path.passes.first().and_then(|rule| rule.interface.as_ref());
         let device = device.or(own.map(|interface| interface.name.as_str()));
         let query = Query { device, ..query };
+        path.device = device;
         path.find_deciding(filter, query);
         path.find_blocks(filter, query);
         if path.redirections.is_empty() {
@@ -136,7 +152,7 @@ impl<'a> Path<'a> {
             rule.action == Action::Pass
                 && sees_inbound_tcp(rule, query.service)
                 && on(rule, query.device) == On::Group
-                && port_included(rule.to.port.as_deref(), query.service.port)
+                && port_included(rule.to.port.as_deref(), query.inside_port)
                 && includes_service(&rule.to, query.service)
         };
         if let Some(rule) = filter.iter().find(passes) {
@@ -152,7 +168,7 @@ fn looks_at(rule: &Rule, query: Query<'_>) -> bool {
         // What is printed inside an anchor's braces belongs to the anchor, which has conditions of its own.
         && rule.depth == 0
         && on(rule, query.device) == On::Device
-        && port_included(rule.to.port.as_deref(), query.service.port)
+        && port_included(rule.to.port.as_deref(), query.inside_port)
 }
 
 /// Renders whom a rule is for: `! <friends>`, `203.0.113.7`, `any port = 53`.

@@ -3,6 +3,7 @@
 
 mod findings;
 mod hostile;
+mod paths;
 
 use super::fixtures::*;
 use super::*;
@@ -292,7 +293,10 @@ fn json_is_what_the_contract_says() {
     };
     let mut top = keys(&json);
     top.sort();
-    assert_eq!(top, ["alias", "caps", "filter", "nat", "state", "why"]);
+    assert_eq!(
+        top,
+        ["alias", "caps", "filter", "nat", "paths", "state", "why"]
+    );
     let mut part = keys(&json["filter"]);
     part.sort();
     assert_eq!(

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::{Evidence, Expected, Known, Trouble};
+use crate::domain::exposure::paths::PathIn;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::findings::Finding;
 use crate::domain::service::Service;
@@ -19,7 +20,7 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding
         Ok(exposure) => *exposure,
         Err(trouble) => return unread(evidence, trouble),
     };
-    vec![
+    let mut hops = vec![
         pf(exposure),
         stale(evidence, exposure)
             .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
@@ -27,7 +28,21 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding
         caps(exposure),
         table(evidence.service, &evidence.table, Some(exposure)),
         alias(evidence, exposure),
-    ]
+    ];
+    hops.extend(other_paths(exposure));
+    hops
+}
+
+/// Names the paths that kmsctl does not manage, where there are any; shared with `doctor`.
+pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
+    let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::clause).collect();
+    let told = format!("Beside the managed pair: {}.", clauses.join("; "));
+    let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
+    if exposure.foreign_paths().any(|path| path.certain) {
+        Some(Finding::wrong("paths", told, fix))
+    } else {
+        (!clauses.is_empty()).then(|| Finding::unknown("paths", told))
+    }
 }
 
 fn unread(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
@@ -201,6 +216,10 @@ pub fn caps(exposure: &Exposure) -> Finding {
             ),
             _ => Finding::ok("caps", format!("In force per source: {loaded}.")),
         },
+        State::Unknown => Finding::unknown(
+            "caps",
+            "Unknown: it is not clear whether connections get in.",
+        ),
         State::Closed | State::Half | State::Absent => {
             Finding::skipped("caps", "Nothing gets in that could be capped.")
         }

@@ -265,15 +265,30 @@ fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -
     if let Some(filter) = pair.filter {
         say("filter rule", filter.disabled);
     }
-    let closed = if delete { State::Absent } else { State::Closed };
+    let left = &present.exposure.left_open;
+    let closed = match (left.iter().any(|path| path.certain), left.is_empty()) {
+        (true, _) => State::Half,
+        (false, false) => State::Unknown,
+        (false, true) if delete => State::Absent,
+        (false, true) => State::Closed,
+    };
+    for path in left {
+        let clause = path.clause();
+        draft.risks.push(Risk::new(
+            "other-path",
+            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
+        ));
+    }
     let now = present.exposure.state.name();
     draft
         .differences
         .push(Difference::new("exposure", now, closed.name()));
-    draft.checks.push(
+    let check = if left.is_empty() {
         "pf has neither the redirection nor the pass rule any more, and lets nothing in."
-            .to_owned(),
-    );
+    } else {
+        "pf has neither the redirection nor the pass rule any more; the paths named as risks stay."
+    };
+    draft.checks.push(check.to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
     draft
 }

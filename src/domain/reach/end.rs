@@ -146,7 +146,7 @@ impl End {
         let drops = drops(before.filter, after.filter, after.exposure);
         let known = |value: Option<u64>| value.filter(|_| !changed);
         Self {
-            lets_in: after.exposure.state.lets_in(),
+            lets_in: after.exposure.lets_in() != Some(false),
             pf_off: !before.exposure.filtering || !after.exposure.filtering,
             changed,
             // Without a loaded redirection nothing can be forwarded by it.

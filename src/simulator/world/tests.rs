@@ -305,6 +305,7 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         address: "10.0.20.202".parse().unwrap(),
         port: 1688,
         interface: "wan".into(),
+        outside: Vec::new(),
         description: String::new(),
         host: "kms.viktorbarzin.me".into(),
         table: TableName::new("virusprot").unwrap(),

@@ -43,6 +43,7 @@ impl<'a> Elsewhere<'a> {
             .map(|interface| interface.name.as_str()));
         let query = Query {
             service: &there,
+            inside_port: there.port,
             device,
             ..query
         };

@@ -45,16 +45,6 @@ impl<'a> Path<'a> {
         // Without a redirection of ours, where the port leads instead is [`super::Elsewhere`]'s to tell.
         self.redirects = own.is_some_and(|own| !self.look_at_earlier(&before, own, query));
         self.look_at_redirected_sources();
-        let elsewhere = candidates
-            .iter()
-            .filter(|rule| to_service(rule) && on(rule, device) != On::Device)
-            .count();
-        if elsewhere > 0 {
-            self.say(
-                "reflection",
-                format!("{elsewhere} more redirections to the service are loaded on other interfaces (NAT reflection); the caps do not apply there."),
-            );
-        }
         device
     }
 

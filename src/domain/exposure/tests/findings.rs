@@ -162,8 +162,10 @@ fn the_port_still_leads_to_the_old_target() {
         );
         filter[2].to = host("<k8s_shared_lb>", Some("= 1688"));
     });
+    // What the table holds is not configured here: perhaps the service.
     let expected = [
         "other-target",
+        "path-unknown",
         "nat-missing",
         "filter-missing",
         "other-target",
@@ -353,6 +355,7 @@ fn a_udp_forward_is_another_service() {
         configured.nat.push(NatRule {
             index: 8,
             protocol: text("udp"),
+            association: text("nat_of_udp"),
             destination: side,
             ..nat_rule()
         });

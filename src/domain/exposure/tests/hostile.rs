@@ -187,7 +187,7 @@ fn a_forward_for_some_sources() {
     });
     expect(&both, State::Open, &["in-force", "source-limited"]);
     let general_behind = judged(|_, _, nat| nat.insert(0, printed(limited)));
-    expect(&general_behind, State::Open, &["in-force"]);
+    expect(&general_behind, State::Open, &["in-force", "other-path"]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use crate::domain::hops::gate;
 
 /// Judges everything about the rules.
 pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
-    vec![
+    let paths = facts.exposure.as_ref().ok();
+    let paths = paths.and_then(|exposure| gate::other_paths(exposure));
+    let findings = vec![
         states(facts),
         pair(facts),
         rules(facts),
@@ -16,7 +18,8 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         loadable(facts),
         capped(facts),
         reflection(facts),
-    ]
+    ];
+    findings.into_iter().chain(paths).collect()
 }
 
 fn states(facts: &Facts<'_>) -> Finding {
@@ -106,6 +109,9 @@ fn pair(facts: &Facts<'_>) -> Finding {
 
 fn rules(facts: &Facts<'_>) -> Finding {
     let codes = [
+        "earlier-block",
+        "earlier-pass",
+        "other-inside-port",
         "other-target",
         "no-rdr-exception",
         "source-limited",
@@ -129,6 +135,16 @@ fn association(facts: &Facts<'_>) -> Finding {
         Err(trouble) => return trouble.finding(check),
     };
     let pair = Pair::find(configured, facts.service);
+    if let Some(foreign) = &pair.foreign {
+        return Finding::wrong(
+            check,
+            format!(
+                "No filter rule is the exposure's own: {}.",
+                foreign.clause()
+            ),
+            "Give the port forward a filter rule of its own (Firewall > NAT).",
+        );
+    }
     let fix = "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`.";
     match pair
         .nat
@@ -186,6 +202,13 @@ fn reflection(facts: &Facts<'_>) -> Finding {
     let Some(nat) = Pair::find(configured, facts.service).nat else {
         return Finding::skipped(check, "There is no port forward to the service.");
     };
+    let reflected = facts.exposure.as_ref().ok().and_then(|exposure| {
+        let mut why = exposure.why.iter();
+        why.find(|finding| finding.code == "reflection")
+    });
+    if let Some(finding) = reflected {
+        return Finding::ok(check, finding.message.clone());
+    }
     Finding::ok(
         check,
         match nat.natreflection.as_deref() {

@@ -1,0 +1,298 @@
+//! Every way in beside the managed pair is named, and never called closed.
+
+use super::super::fixtures::*;
+use super::super::paths::PathKind;
+use super::super::*;
+use super::{codes, judged};
+use crate::domain::configured::{Alias, InterfaceConfig, InterfaceGroup};
+
+/// The user's box with a second WAN and a network inside.
+fn with_networks(configured: &mut Configured) {
+    let interface = |name: &str, device: &str, address: &str, bits: &str, gateway: Option<&str>| {
+        InterfaceConfig {
+            name: name.into(),
+            enabled: true,
+            device: text(device),
+            ipaddr: text(address),
+            subnet: text(bits),
+            gateway: gateway.map(Into::into),
+            ..InterfaceConfig::default()
+        }
+    };
+    configured.interfaces = vec![
+        interface("wan", "vtnet0", "192.168.1.2", "24", Some("WANGW")),
+        interface("lan", "vtnet1", "10.0.10.1", "24", None),
+        interface("opt1", "vtnet2", "203.0.113.2", "29", Some("WAN2GW")),
+        interface("opt2", "ovpnc1", "10.8.0.2", "24", Some("VPNGW")),
+        interface("opt3", "vtnet3", "10.0.20.1", "24", None),
+    ];
+    configured.interface = configured.interfaces.first().cloned();
+    configured.interface_groups = vec![InterfaceGroup {
+        name: "Uplinks".into(),
+        members: vec!["wan".into(), "opt1".into()],
+    }];
+    let alias = |name: &str, address: &str| Alias {
+        name: name.into(),
+        kind: text("host"),
+        address: text(address),
+    };
+    configured.aliases = vec![
+        alias("k8s_kms_lb", "10.0.20.202"),
+        alias("outer", "inner 10.0.20.9"),
+        alias("inner", "10.0.20.202"),
+        alias("others", "10.0.20.50"),
+    ];
+}
+
+/// Judges the box with its pair switched off and these rules beside it.
+fn beside(nat_rules: &[&str], filter_rules: &[&str]) -> Exposure {
+    judged(|configured, filter, nat| {
+        with_networks(configured);
+        configured.nat[0].disabled = true;
+        configured.filter[0].disabled = true;
+        filter.pop();
+        nat.clear();
+        filter.extend(filter_rules.iter().map(|rule| printed(rule)));
+        nat.extend(nat_rules.iter().map(|rule| printed(rule)));
+    })
+}
+
+const PASS_ANY: &str =
+    "pass in quick inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state";
+
+#[test]
+fn a_path_beside_the_closed_pair_is_named() {
+    for (rdr, interface) in [
+        (
+            "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 1688 -> <k8s_kms_lb> round-robin",
+            "opt1",
+        ),
+        (
+            "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 8443 -> 10.0.20.202 port 1688",
+            "opt1",
+        ),
+        (
+            "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 11688 -> <outer> port 1688 round-robin",
+            "wan",
+        ),
+        (
+            "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port 1600:1700 -> <inner> round-robin",
+            "wan",
+        ),
+        (
+            "rdr on vtnet0 inet proto tcp from any to 192.168.1.9 port 2600:2700 -> 10.0.20.200/29 port 1600:1700 bitmask",
+            "wan",
+        ),
+        (
+            "rdr on Uplinks inet proto tcp from any to any port = 1688 -> 10.0.20.202",
+            "wan",
+        ),
+        (
+            "rdr pass on vtnet0 inet proto tcp from any to 192.168.1.7 port = 1688 -> <k8s_kms_lb> round-robin",
+            "wan",
+        ),
+    ] {
+        let exposure = beside(&[rdr], &[PASS_ANY]);
+        let path = exposure.paths.first().unwrap_or_else(|| panic!("{rdr}"));
+        assert_eq!(
+            (path.interface.as_str(), path.certain),
+            (interface, true),
+            "{rdr}"
+        );
+        assert!(!exposure.state.lets_in(), "{rdr}");
+        assert_eq!(exposure.lets_in(), Some(true), "{rdr}");
+        assert_ne!(exposure.state, State::Closed, "{rdr}");
+    }
+}
+
+#[test]
+fn what_leads_elsewhere_is_no_path() {
+    for rdr in [
+        "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 1688 -> <others> round-robin",
+        "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 8443 -> 10.0.20.202 port 8443",
+        "rdr on vtnet2 inet proto udp from any to 203.0.113.2 port = 1688 -> 10.0.20.202",
+        "rdr on vtnet1 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin",
+        "rdr on ovpnc1 inet proto tcp from any to 10.8.0.2 port = 1688 -> 10.0.20.202",
+    ] {
+        let exposure = beside(&[rdr], &[PASS_ANY]);
+        assert_eq!(exposure.paths, [], "{rdr}");
+        assert_eq!(exposure.lets_in(), Some(false), "{rdr}");
+    }
+}
+
+#[test]
+fn a_forward_needs_a_rule_that_admits() {
+    let rdr = "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 1688 -> <k8s_kms_lb> round-robin";
+    for (pass, lets_in) in [
+        (
+            "pass in quick on vtnet0 inet proto tcp from any to 10.0.20.202 port = 1688 flags S/SA keep state",
+            false,
+        ),
+        (
+            "pass in on vtnet2 inet proto tcp from any to any flags S/SA keep state",
+            true,
+        ),
+        (
+            "pass in quick on Uplinks inet from any to 10.0.20.0/24 flags S/SA keep state",
+            true,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from 198.51.100.7 to 10.0.20.202 port = 1688 flags S/SA keep state",
+            true,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from any to 10.0.20.202 port = 443 flags S/SA keep state",
+            false,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from any to 10.0.20.202 port = 1688 flags A/A keep state",
+            false,
+        ),
+    ] {
+        let exposure = beside(&[rdr], &[pass]);
+        assert_eq!(exposure.lets_in(), Some(lets_in), "{pass}");
+    }
+    let exposure = beside(
+        &[rdr],
+        &["pass in quick on vtnet2 proto tcp from any to any flags S/SA tagged kms keep state"],
+    );
+    assert_eq!((exposure.state, exposure.lets_in()), (State::Unknown, None));
+    let last = [
+        "pass in on vtnet2 inet proto tcp from any to any flags S/SA keep state",
+        "block drop in on vtnet2 inet all",
+    ];
+    assert_eq!(
+        beside(&[rdr], &last).lets_in(),
+        Some(false),
+        "the last match wins"
+    );
+}
+
+#[test]
+fn one_to_one_nat_is_a_path() {
+    for (binat, enters) in [
+        (
+            "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5",
+            "203.0.113.5:1688",
+        ),
+        (
+            "binat on vtnet0 inet from 10.0.20.0/24 to any -> 198.51.100.0/24",
+            "198.51.100.202:1688",
+        ),
+    ] {
+        let exposure = beside(&[binat], &[PASS_ANY]);
+        let path = &exposure.paths[0];
+        assert_eq!(
+            (path.kind, path.enters.as_str()),
+            (PathKind::OneToOne, enters)
+        );
+        assert_eq!(exposure.lets_in(), Some(true));
+        let shadow = "rdr on vtnet2 inet proto tcp from any to 203.0.113.5 port = 1688 -> <others> round-robin";
+        if enters.starts_with("203") {
+            assert_eq!(
+                beside(&[binat, shadow], &[PASS_ANY]).paths,
+                [],
+                "a redirection goes first"
+            );
+        }
+    }
+    let other = "binat on vtnet2 inet from 10.0.20.201 to any -> 203.0.113.5";
+    assert_eq!(beside(&[other], &[PASS_ANY]).paths, []);
+}
+
+#[test]
+fn a_pass_rule_alone_is_no_path() {
+    let exposure = beside(&[], &[PASS_ANY]);
+    assert_eq!((exposure.paths.len(), exposure.lets_in()), (0, Some(false)));
+}
+
+#[test]
+fn the_open_pair_names_the_second_wan() {
+    let exposure = judged(|configured, filter, nat| {
+        with_networks(configured);
+        nat.push(printed("rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 1688 -> <k8s_kms_lb> round-robin"));
+        filter.push(printed("pass in quick on vtnet2 inet proto tcp from any to <k8s_kms_lb> port = 1688 flags S/SA keep state ridentifier 1763000005"));
+    });
+    assert_eq!(exposure.state, State::Open);
+    assert!(
+        codes(&exposure).contains(&"other-path"),
+        "{:#?}",
+        exposure.why
+    );
+    assert!(!codes(&exposure).contains(&"reflection"));
+    assert_eq!(
+        exposure
+            .paths
+            .iter()
+            .map(|path| path.managed)
+            .collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(exposure.left_open.len(), 1, "{:#?}", exposure.left_open);
+}
+
+#[test]
+fn another_inside_port_is_open() {
+    for inside in ["21688", "443"] {
+        let exposure = judged(|configured, filter, nat| {
+            with_networks(configured);
+            configured.nat[0].local_port = text(inside);
+            configured.filter[0].destination.port = text(inside);
+            nat[0] = printed(&format!(
+                "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> port {inside} round-robin"
+            ));
+            filter[2].to.port = text(&format!("= {inside}"));
+        });
+        assert_eq!(exposure.state, State::Open, "{:#?}", exposure.why);
+        assert!(codes(&exposure).contains(&"other-inside-port"));
+    }
+}
+
+#[test]
+fn a_shadowed_second_forward_appears_afterwards() {
+    let exposure = judged(|configured, _, nat| {
+        with_networks(configured);
+        nat.push(rdr());
+    });
+    assert_eq!(
+        exposure.left_open.len(),
+        0,
+        "its pass rule goes with the pair"
+    );
+    let exposure = judged(|configured, filter, nat| {
+        with_networks(configured);
+        nat.push(rdr());
+        filter.push(printed(PASS_ANY));
+    });
+    assert_eq!((exposure.paths.len(), exposure.left_open.len()), (1, 1));
+}
+
+#[test]
+fn a_public_address_needs_no_translation() {
+    let public = Service {
+        address: "203.0.113.77".parse().unwrap(),
+        ..service()
+    };
+    let pass = |to: &str| {
+        printed(&format!(
+            "pass in quick on vtnet0 inet proto tcp from any to {to} port = 1688 flags S/SA keep state"
+        ))
+    };
+    for (to, paths) in [
+        ("203.0.113.77", 1),
+        ("203.0.113.64/27", 1),
+        ("203.0.113.78", 0),
+    ] {
+        let filter = [default_deny(), block_table(), pass(to)];
+        let mut configured = configured();
+        configured.nat.clear();
+        configured.filter.clear();
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &[],
+            enabled: true,
+        };
+        let exposure = judge(Some(&configured), loaded, &public);
+        assert_eq!(exposure.paths.len(), paths, "{to}");
+    }
+}
