@@ -123,10 +123,12 @@ fn measure(name: &str, bytes: &[u8]) {
         let rules = Rules {
             pods: vec!["10.10.0.0/16".parse().unwrap()],
             nodes: vec!["10.0.20.0/24".parse().unwrap()],
-            not_before: i64::MIN,
         };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
-        black_box(replay::<std::io::Error>(bytes, &rules, &mut dedup, |_, _| Ok(())).unwrap());
+        black_box(
+            replay::<std::io::Error>(bytes, &rules, (2026, None), &mut dedup, |_, _| Ok(()))
+                .unwrap(),
+        );
     });
     others(lines, bytes);
 }

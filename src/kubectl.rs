@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -196,18 +197,25 @@ struct Output {
 impl Program {
     /// Runs it within the deadline; dropping the future kills it. With an error comes what was printed, if it ran.
     async fn run(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
-        match tokio::time::timeout(self.deadline, self.answer(words)).await {
+        // Outlives the deadline: a login helper has said by then what it waits for.
+        let talk = Arc::new(Mutex::new(Vec::new()));
+        match tokio::time::timeout(self.deadline, self.answer(words, &talk)).await {
             Ok(answer) => answer,
             Err(_) => Err((
                 None,
                 KubectlError::TimedOut {
                     seconds: self.deadline.as_secs(),
+                    said: error::last_words(&talk.lock().unwrap_or_else(PoisonError::into_inner)),
                 },
             )),
         }
     }
 
-    async fn answer(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
+    async fn answer(
+        &self,
+        words: &[&str],
+        talk: &Mutex<Vec<u8>>,
+    ) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
         let not_started = |error: &std::io::Error| self.not_started(error);
         let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
         let patience = format!("--request-timeout={own}s");
@@ -218,7 +226,7 @@ impl Program {
             .map_err(|error| (None, not_started(&error)))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Both at once: either pipe, once full, would block kubectl for ever.
-        let (stdout, stderr) = tokio::join!(bounded(out, MOST_BYTES), bounded(err, MOST_TALK));
+        let (stdout, ()) = tokio::join!(bounded(out, MOST_BYTES), listened(err, talk));
         if stdout.len() as u64 > MOST_BYTES {
             return Err((None, KubectlError::TooLarge));
         }
@@ -229,8 +237,9 @@ impl Program {
         if status.success() {
             return Ok(Output { stdout });
         }
-        let talk = String::from_utf8_lossy(&stderr);
-        let error = KubectlError::of_words(status.code().unwrap_or(-1), &talk);
+        let stderr = std::mem::take(&mut *talk.lock().unwrap_or_else(PoisonError::into_inner));
+        let stderr = String::from_utf8_lossy(&stderr);
+        let error = KubectlError::of_words(status.code().unwrap_or(-1), &stderr);
         Err((Some(stdout), error))
     }
 
@@ -263,6 +272,19 @@ impl Program {
             .env("LC_ALL", "C")
             .kill_on_drop(true);
         command
+    }
+}
+
+/// Reads to the end, and keeps the first of it where others can see it.
+async fn listened(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut piece = vec![0; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut piece).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = usize::try_from(MOST_TALK)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(kept.len());
+        kept.extend_from_slice(piece.get(..count.min(room)).unwrap_or_default());
     }
 }
 

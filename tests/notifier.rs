@@ -13,6 +13,8 @@
 
 #[path = "notifier/campaign.rs"]
 mod campaign;
+#[path = "notifier/clock.rs"]
+mod clock;
 #[path = "notifier/pipeline.rs"]
 mod pipeline;
 #[path = "notifier/slack.rs"]

@@ -59,6 +59,9 @@ enum Command {
         /// Show probes in the table as well; other forms always hold them
         #[arg(long)]
         probes: bool,
+        /// Judge the log as one that was there before the notifier first looked: what is older than notifier.too_old is counted only
+        #[arg(long)]
+        as_first_read: bool,
     },
     /// Read the server's log as it grows, tell Slack, serve metrics; until SIGTERM
     Run {
@@ -81,7 +84,15 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             file,
             summary,
             probes,
-        } => replay::run(context, file, *summary, *probes),
+            as_first_read,
+        } => {
+            let choice = replay::Choice {
+                summary_only: *summary,
+                probes: *probes,
+                as_first_read: *as_first_read,
+            };
+            replay::run(context, file, choice)
+        }
         Command::Run { .. } if context.demo => Err(Failure::usage(
             "`notifier run` has no demo: it follows a real log and posts to a real Slack.",
         )
@@ -92,7 +103,6 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             let rules = Rules {
                 pods: networks.pods.clone(),
                 nodes: networks.nodes.clone(),
-                not_before: i64::MIN,
             };
             let echo = match echo.as_deref() {
                 None => Echo::No,

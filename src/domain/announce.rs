@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::classify::Source;
 use super::products;
-use super::vlmcsd::{Attribution, Outcome, Request};
+use super::vlmcsd::{Guid, Outcome, Request};
 
 /// Most characters shown of a name.
 const LONGEST: usize = 64;
@@ -31,6 +32,9 @@ pub struct Notice {
     pub workstation: String,
     /// The product's name.
     pub product: String,
+    /// The product's GUID, where neither server nor kmsctl has a name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<Guid>,
     /// The status before.
     pub status: String,
     /// The refusal's code, if it was refused.
@@ -53,6 +57,7 @@ impl Notice {
             source,
             workstation: request.workstation.clone().unwrap_or_default(),
             product: products::display(request).to_owned(),
+            unnamed: products::unnamed(request),
             status: request
                 .status
                 .map_or("unknown", super::vlmcsd::Status::word)
@@ -62,7 +67,7 @@ impl Notice {
                 _ => None,
             },
             unanswered: request.outcome == Outcome::Unanswered,
-            uncertain: request.attribution == Attribution::Ambiguous,
+            uncertain: !request.address_sure,
         }
     }
 }
@@ -136,20 +141,44 @@ fn single(notice: &Notice) -> String {
         ""
     };
     format!(
-        "{title}\n• Client: `{}` ({}){doubt}\n• Workstation: `{}`\n• Product: `{}`\n• Status before: `{}`",
+        "{title} at {}\n• *Client:* `{}` ({}){doubt}\n• *Workstation:* `{}`\n• *Product:* `{}`\n• *Status before:* `{}`",
+        time(notice.at),
         shown(&notice.client),
         notice.source.name(),
         shown(&notice.workstation),
-        shown(&notice.product),
+        product(&notice.product, notice.unnamed),
         shown(&notice.status),
     )
+}
+
+/// Names a product; one without a name by its GUID.
+fn product(name: &str, unnamed: Option<Guid>) -> String {
+    match unnamed {
+        Some(id) => format!("{} {id}", shown(name)),
+        None => shown(name),
+    }
+}
+
+/// Writes a time that Slack shows by the reader's own clock; UTC where it cannot.
+fn time(at: i64) -> String {
+    let utc = jiff::Timestamp::from_second(at).unwrap_or_default();
+    let utc = utc.strftime("%Y-%m-%d %H:%M:%S UTC");
+    format!("<!date^{at}^{{date_num}} {{time_secs}}|{utc}>")
+}
+
+/// Writes a number with the word for what it counts.
+fn count_of(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// What is one line of a digest: repeated requests of one machine for one product.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind<'a> {
+    /// As a number: by its text 192.0.2.10 would come before 192.0.2.9.
+    address: Option<IpAddr>,
     client: &'a str,
     product: &'a str,
+    unnamed: Option<Guid>,
     workstation: &'a str,
     source: Source,
     refused: bool,
@@ -174,7 +203,7 @@ impl Kind<'_> {
             shown(self.client),
             self.source.name(),
             shown(self.workstation),
-            shown(self.product),
+            product(self.product, self.unnamed),
             match (self.refused, self.unanswered) {
                 (true, _) => ", refused",
                 (false, true) => " — not answered",
@@ -188,8 +217,10 @@ fn digest(notices: &[Notice], dropped: u64) -> String {
     let mut kinds: BTreeMap<Kind, u64> = BTreeMap::new();
     for notice in notices {
         let kind = Kind {
+            address: notice.client.parse().ok(),
             client: &notice.client,
             product: &notice.product,
+            unnamed: notice.unnamed,
             workstation: &notice.workstation,
             source: notice.source,
             refused: notice.refused.is_some(),
@@ -199,7 +230,12 @@ fn digest(notices: &[Notice], dropped: u64) -> String {
         *kinds.entry(kind).or_default() += 1;
     }
     let total = notices.len() as u64 + dropped;
-    let mut text = format!(":computer: KMS activation: {total} while messages were waiting");
+    let total = count_of(total, "activation", "activations");
+    let mut text = format!(":computer: KMS: {total} while messages were waiting");
+    let times = || notices.iter().map(|notice| notice.at);
+    if let (Some(first), Some(last)) = (times().min(), times().max()) {
+        let _ = write!(text, ", {} to {}", time(first), time(last));
+    }
     let mut room = DIGEST_CHARACTERS;
     let mut told = 0;
     for (kind, count) in kinds.iter().take(DIGEST_LINES) {
@@ -214,7 +250,12 @@ fn digest(notices: &[Notice], dropped: u64) -> String {
     }
     let more = kinds.len() - told;
     if more > 0 {
-        let _ = write!(text, "\n• and {more} more clients and products");
+        let more = count_of(
+            more as u64,
+            "more client or product",
+            "more clients and products",
+        );
+        let _ = write!(text, "\n• and {more}");
     }
     if dropped > 0 {
         let _ = write!(text, "\n• and {dropped} that did not fit into the outbox");
@@ -234,6 +275,7 @@ mod tests {
             source: Source::External,
             workstation: workstation.to_owned(),
             product: "Windows 10 Professional".to_owned(),
+            unnamed: None,
             status: "Licensed".to_owned(),
             refused: None,
             unanswered: false,
@@ -244,11 +286,11 @@ mod tests {
     #[test]
     fn the_words_of_today_stay() {
         insta::assert_snapshot!(single(&notice("DESKTOP-1")), @r"
-        :computer: KMS activation
-        • Client: `203.0.113.9` (external)
-        • Workstation: `DESKTOP-1`
-        • Product: `Windows 10 Professional`
-        • Status before: `Licensed`
+        :computer: KMS activation at <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
+        • *Client:* `203.0.113.9` (external)
+        • *Workstation:* `DESKTOP-1`
+        • *Product:* `Windows 10 Professional`
+        • *Status before:* `Licensed`
         ");
     }
 
@@ -260,7 +302,7 @@ mod tests {
         };
         let alone = single(&cut);
         assert!(
-            alone.starts_with(":warning: KMS activation — not answered\n"),
+            alone.starts_with(":warning: KMS activation — not answered at "),
             "{alone}"
         );
         let many = digest(&[cut.clone(), notice("DESKTOP-1"), cut], 0);
@@ -297,7 +339,7 @@ mod tests {
         let lines = text.matches(" ×3").count();
         assert!(
             lines > 5
-                && text.contains("307 while")
+                && text.contains("307 activations while")
                 && text.contains(&format!("and {} more", 100 - lines))
                 && text.contains("7 that did not fit"),
             "{text}"
@@ -332,11 +374,35 @@ mod tests {
         };
         let notices = [notice("DESKTOP-1"), doubted, refused, notice("DESKTOP-1")];
         insta::assert_snapshot!(digest(&notices, 0), @r"
-        :computer: KMS activation: 4 while messages were waiting
+        :computer: KMS: 4 activations while messages were waiting, <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC> to <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
         • `203.0.113.9` (external): `?`, `Windows 10 Professional`, refused
         • `203.0.113.9` (external): `DESKTOP-1`, `Windows 10 Professional` ×2
         • `203.0.113.9` (external) — client uncertain: `DESKTOP-2`, `Windows 10 Professional`
         ");
+    }
+
+    #[test]
+    fn a_digest_is_sorted_by_address_and_counts_in_words() {
+        let at = |client: &str| Notice {
+            client: client.to_owned(),
+            ..notice("PC")
+        };
+        let text = digest(&[at("192.0.2.10"), at("192.0.2.9"), at("2001:db8::1")], 0);
+        let places = ["192.0.2.9`", "192.0.2.10`", "2001:db8::1`"].map(|client| text.find(client));
+        assert!(places.is_sorted() && places[0].is_some(), "{text}");
+        assert!(digest(&[], 1).contains("KMS: 1 activation while"));
+    }
+
+    #[test]
+    fn a_product_without_a_name_is_its_guid() {
+        let unknown = Notice {
+            product: "Windows".to_owned(),
+            unnamed: Guid::parse(b"00000000-0000-4000-8000-00000000cafe"),
+            ..notice("PC")
+        };
+        let named = "`Windows 00000000-0000-4000-8000-00000000cafe`";
+        assert!(single(&unknown).contains(named));
+        assert!(digest(&[unknown.clone(), unknown], 0).contains(named));
     }
 
     proptest! {

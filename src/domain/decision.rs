@@ -10,6 +10,7 @@ use super::announce::Notice;
 use super::classify::{Source, classify_source};
 use super::dedup::{Dedup, Key};
 use super::products;
+use super::vlmcsd::wrapper::Wrapping;
 use super::vlmcsd::{Attribution, Event, Outcome, Request, Status};
 
 /// What is done about an event.
@@ -77,15 +78,13 @@ pub struct Post {
     pub key: Key,
 }
 
-/// The rules: networks, window, and how old a post may be.
+/// The rules: who is where, and what is posted.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Networks of pods.
     pub pods: Vec<IpNet>,
     /// Networks of nodes.
     pub nodes: Vec<IpNet>,
-    /// Nothing that happened before this is posted, Unix seconds.
-    pub not_before: i64,
 }
 
 impl Rules {
@@ -95,14 +94,16 @@ impl Rules {
     }
 
     /// Decides about a request; `now` is the dedup store's clock in seconds. A refused request is counted and posted
-    /// like an activation: an operator wants to know both.
+    /// like an activation: an operator wants to know both. `not_before` holds for what was in the log before anything
+    /// was read of it: what is read as it is written is posted whatever its stamp, as the server's clock may be wrong.
     pub fn decide(
         &self,
         request: &Request,
+        not_before: Option<i64>,
         dedup: &mut Dedup,
         now: u64,
     ) -> (Decision, Option<Post>) {
-        if request.at < self.not_before {
+        if is_too_old(request, not_before) {
             return (Decision::TooOld, None);
         }
         let key = Key::of(request);
@@ -115,8 +116,8 @@ impl Rules {
 
     /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
     /// comes later misses nobody.
-    pub fn decide_unposted(&self, request: &Request) -> Decision {
-        if request.at < self.not_before {
+    pub fn decide_unposted(request: &Request, not_before: Option<i64>) -> Decision {
+        if is_too_old(request, not_before) {
             Decision::TooOld
         } else {
             Decision::Count
@@ -164,6 +165,10 @@ impl Rules {
     }
 }
 
+fn is_too_old(request: &Request, not_before: Option<i64>) -> bool {
+    not_before.is_some_and(|not_before| request.at < not_before)
+}
+
 impl Decided {
     fn bare(event: &'static str, at: i64, decision: Decision) -> Self {
         Self {
@@ -198,6 +203,12 @@ pub struct Summary {
     pub lines: u64,
     /// Lines that no known server writes.
     pub unparsed: u64,
+    /// What is wrapped around the server's lines, if anything.
+    #[serde(skip)]
+    pub wrapped: Option<Wrapping>,
+    /// What the file seems to be, of which no line is understood.
+    #[serde(skip)]
+    pub seems: Option<&'static str>,
     /// Connections accepted.
     pub connections: u64,
     /// Requests that were answered or cut short.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::vlmcsd::{Attribution, Guid, Outcome, Request};
+use super::vlmcsd::{Guid, Outcome, Request};
 
 /// What counts as the same activation: who, which product, what became of it, and whether the client is a guess. The
 /// GUID is the identity; a product without one goes by its name.
@@ -70,7 +70,7 @@ impl Key {
                 Outcome::Refused(_) => Ending::Refused,
                 Outcome::Unanswered => Ending::Unanswered,
             },
-            guessed: request.attribution == Attribution::Ambiguous,
+            guessed: !request.address_sure,
         }
     }
 

@@ -17,7 +17,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
-pub use checks::waits;
+pub use checks::{CLOCKS_AGREE, clocks_differ, waits};
 pub use judge::judge;
 pub use numbers::{Numbers, Reading};
 

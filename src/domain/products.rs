@@ -130,6 +130,13 @@ pub fn display(request: &Request) -> &str {
         .unwrap_or("unknown")
 }
 
+/// Returns the GUID of a product that neither the server nor this table has a name for.
+pub fn unnamed(request: &Request) -> Option<Guid> {
+    request
+        .product_id
+        .filter(|id| request.product.is_none() && name(*id).is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,10 +30,12 @@ pub enum KubectlError {
         reason: String,
     },
     /// No answer in time.
-    #[error("kubectl did not answer within {seconds} s")]
+    #[error("kubectl did not answer within {seconds} s{}", said_so_far(said))]
     TimedOut {
         /// The deadline.
         seconds: u64,
+        /// What it printed until then, empty for nothing.
+        said: String,
     },
     /// The API server cannot be reached.
     #[error("the cluster cannot be reached: {said}")]
@@ -109,6 +111,9 @@ impl KubectlError {
             Self::Missing { .. } | Self::NotStarted { .. } => {
                 "Install kubectl, or name it in cluster.kubectl."
             }
+            Self::TimedOut { said, .. } if !said.is_empty() => {
+                "Does a login helper wait for you? Run `kubectl get pods` by hand, then this again."
+            }
             Self::TimedOut { .. } | Self::Unreachable { .. } => {
                 "Is the VPN up? Try `kubectl cluster-info`; cluster.context and cluster.kubeconfig choose the cluster."
             }
@@ -136,6 +141,7 @@ impl KubectlError {
     }
 
     /// Tells the failure apart by kubectl's words; those of 1.32 and 1.37 are the same.
+    #[expect(clippy::too_many_lines, reason = "one table of kubectl's words")]
     pub(super) fn of_words(status: i32, stderr: &str) -> Self {
         let lines = || {
             stderr
@@ -152,6 +158,9 @@ impl KubectlError {
             .take(300)
             .collect();
         let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
+        if let Some(said) = credential_trouble(stderr) {
+            return Self::Unauthorized { said };
+        }
         if has(&["(Forbidden)", "is forbidden:"]) {
             return Self::Forbidden {
                 said: refused(&said).unwrap_or_else(|| format!("look at that: {said}")),
@@ -203,6 +212,31 @@ impl KubectlError {
     }
 }
 
+/// Says what kubectl printed before it was given up.
+fn said_so_far(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!("; it printed: {said}")
+    }
+}
+
+/// Returns why kubectl got no credentials, such as `exec: executable aws not found`; advice and a web address follow it.
+fn credential_trouble(stderr: &str) -> Option<String> {
+    let (_, behind) = stderr.rsplit_once("getting credentials: ")?;
+    let end = behind.find(['\n', '"']).unwrap_or(behind.len());
+    let end = behind.find("\\n").map_or(end, |escaped| escaped.min(end));
+    let said: String = behind.get(..end)?.trim().chars().take(300).collect();
+    (!said.is_empty()).then_some(said)
+}
+
+/// Returns the last line of what was printed, bounded.
+pub(super) fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    last.unwrap_or_default().chars().take(300).collect()
+}
+
 /// Leaves out of kubectl's sentence what names no fact: who says it, and what it asks of its reader.
 fn concrete(sentence: &str) -> &str {
     let mut words = sentence;
@@ -249,6 +283,18 @@ impl From<KubectlError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_credential_plugin_is_named() {
+        for stderr in [
+            "Unable to connect to the server: getting credentials: exec: executable aws not found\n\nIt looks like you are trying\n\nTo learn more\n      https://kubernetes.io/docs/",
+            "E1128 memcache.go:265] \"Unhandled Error\" err=\"Get \\\"https://10.0.20.100\\\": getting credentials: exec: executable aws not found\\n\\nIt looks\"",
+        ] {
+            let error = KubectlError::of_words(1, stderr);
+            let said = "exec: executable aws not found".to_owned();
+            assert_eq!(error, KubectlError::Unauthorized { said }, "{stderr}");
+        }
+    }
 
     #[test]
     fn every_way_to_fail_is_told_apart_by_kubectls_words() {

@@ -79,6 +79,7 @@ impl Kubectl {
         pod: &str,
         port: u16,
     ) -> Result<String, KubectlError> {
+        check_pod_name(pod)?;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
         let output = self.run(&["get", "--raw", &path]).await;
         let output = output.map_err(|(_, error)| error)?;
@@ -87,6 +88,7 @@ impl Kubectl {
 
     /// Reads what a container printed, each line behind its stamp.
     pub async fn output(&self, place: &Place<'_>, part: Part) -> Result<String, KubectlError> {
+        check_pod_name(place.pod)?;
         let words = place.logs(part);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
@@ -100,6 +102,7 @@ impl Kubectl {
         part: Part,
         follow: bool,
     ) -> Result<Stream, KubectlError> {
+        check_pod_name(place.pod)?;
         let mut words = place.logs(part);
         words.extend(follow.then(|| "--follow".to_owned()));
         Stream::start(self, words)
@@ -113,6 +116,7 @@ impl Kubectl {
         lines: usize,
         follow: bool,
     ) -> Result<Stream, KubectlError> {
+        check_pod_name(place.pod)?;
         Stream::start(self, place.tail(file, lines, follow))
     }
 
@@ -135,6 +139,51 @@ impl Kubectl {
         match self {
             Self::Program(_) => clock.now(),
             Self::Simulated(_, own) => own.now(),
+        }
+    }
+}
+
+/// Refuses a name that no pod can have (a DNS subdomain, RFC 1123): it came from outside, and becomes an argument.
+fn check_pod_name(name: &str) -> Result<(), KubectlError> {
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty()
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() <= 253 && name.split('.').all(label) {
+        Ok(())
+    } else {
+        Err(KubectlError::Garbled {
+            reason: "the name of a pod is none that a pod can have".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dns_name_becomes_an_argument() {
+        for good in ["kms-7d9f-x2", "a", "kms.0"] {
+            assert!(check_pod_name(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(254);
+        for bad in [
+            "",
+            "--all",
+            "-c",
+            "a b",
+            "../x",
+            "a/../b",
+            "KMS",
+            "a..b",
+            "é",
+            long.as_str(),
+        ] {
+            assert!(check_pod_name(bad).is_err(), "{bad}");
         }
     }
 }

@@ -20,6 +20,12 @@ struct Inside {
     stalled: bool,
 }
 
+impl Inside {
+    fn is_behind(&self) -> bool {
+        self.writing || !self.text.is_empty()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     inside: Mutex<Inside>,
@@ -65,8 +71,16 @@ impl Aside {
 
     /// Waits until everything is written, at most this long.
     pub fn flush(&self, most: Duration) {
-        let waits = |inside: &Inside| inside.writing || !inside.text.is_empty();
-        drop(self.wait(self.lock(), most, waits));
+        drop(self.wait(self.lock(), most, Inside::is_behind));
+    }
+
+    /// Waits until everything is written; as patient as [`Self::line`], and not at all while the reader is stalled.
+    pub fn catch_up(&self) {
+        let inside = self.lock();
+        if !inside.stalled {
+            let mut inside = self.wait(inside, PATIENCE, Inside::is_behind);
+            inside.stalled = inside.is_behind();
+        }
     }
 
     fn take(&self) -> String {
@@ -144,6 +158,12 @@ mod tests {
         // The thread may have one batch in hand besides the full queue.
         assert!((1024..=2 * 1024).contains(&kept), "{kept}");
         aside.flush(Duration::from_millis(1));
+        let began = Instant::now();
+        (0..100).for_each(|_| aside.catch_up());
+        assert!(
+            began.elapsed() < PATIENCE * 10,
+            "a stalled reader is waited for once"
+        );
         drop(allow);
         aside.flush(Duration::from_secs(60));
         let text: String = written.try_iter().collect();

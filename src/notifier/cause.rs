@@ -40,6 +40,20 @@ impl Cause {
         Self::new(format!("Slack cannot be reached: {}", category(error)))
     }
 
+    /// Names an answer that is not Slack's, but a portal's or a proxy's.
+    pub fn foreign(status: u16, body: &str) -> Self {
+        let what = if body.trim_start().starts_with('<') {
+            "A web page"
+        } else if (200..300).contains(&status) {
+            "Something that does not say `ok`"
+        } else {
+            "Something that is not Slack"
+        };
+        Self::new(format!(
+            "{what} answers in Slack's place with HTTP {status}"
+        ))
+    }
+
     /// Names an answer that takes no message now; `asked` is how long it asks to wait.
     pub fn answered(status: u16, asked: Option<Duration>) -> Self {
         let (long, words) = match asked {
@@ -111,15 +125,31 @@ fn io_category(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Returns Slack's own words, which are one word or a few. Anything else may repeat the address, which is a secret.
-pub fn slacks_words(body: &str) -> &str {
-    let plain = |character: char| character.is_ascii_lowercase() || "_ ".contains(character);
-    let body = body.trim();
-    if body.len() <= 80 && body.chars().all(plain) {
-        body
-    } else {
-        "(an answer that is not in Slack's words)"
-    }
+/// Words with which Slack refuses a message for good (Slack's "Error handling for incoming webhooks", and what its
+/// webhooks were seen to answer beyond that). Nothing else is final: a portal or a proxy may answer with any status.
+const FINAL: [&str; 17] = [
+    "action_prohibited",
+    "channel_is_archived",
+    "channel_not_found",
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "invalid_payload",
+    "invalid_token",
+    "missing_text_or_fallback_or_attachments",
+    "no_active_hooks",
+    "no_service",
+    "no_service_id",
+    "no_team",
+    "no_text",
+    "posting_to_general_channel_denied",
+    "team_disabled",
+    "too_many_attachments",
+    "user_not_found",
+];
+
+/// Returns the word with which Slack refuses a message for good, if that is what the answer is.
+pub fn final_word(body: &str) -> Option<&'static str> {
+    FINAL.into_iter().find(|word| *word == body.trim())
 }
 
 #[cfg(test)]
@@ -128,16 +158,21 @@ mod tests {
     use std::io;
 
     #[test]
-    fn an_answer_that_may_repeat_the_address_is_not_shown() {
-        assert_eq!(slacks_words("no_service\n"), "no_service");
-        assert_eq!(slacks_words("channel_is_archived"), "channel_is_archived");
+    fn only_slacks_own_words_are_final() {
+        assert_eq!(final_word("no_service\n"), Some("no_service"));
+        assert_eq!(
+            final_word("channel_is_archived"),
+            Some("channel_is_archived")
+        );
         for other in [
-            "/services/T0/B0/XYZ was not found",
-            "T0B0",
-            "<html>",
-            "a\x1b[2J",
+            "",
+            "ok",
+            "not found",
+            "access_denied",
+            "<html>no_service</html>",
+            "no_service SECRET",
         ] {
-            assert!(slacks_words(other).starts_with('('), "{other}");
+            assert_eq!(final_word(other), None, "{other}");
         }
     }
 

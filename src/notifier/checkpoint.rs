@@ -24,6 +24,9 @@ pub struct Checkpoint {
     /// Generations that were read, oldest first.
     #[serde(default)]
     pub seen: Vec<Position>,
+    /// What was there before the first look and is not read yet: a file, and how many bytes of it.
+    #[serde(default)]
+    pub already: Vec<(Position, u64)>,
     /// The line at hand is thrown away up to its end.
     #[serde(default)]
     pub discarding: bool,
@@ -38,7 +41,7 @@ pub struct Checkpoint {
     pub uptime: Option<(String, u64)>,
     /// When this was written, Unix seconds.
     pub saved_at: i64,
-    /// Nothing that happened before this is posted, Unix seconds.
+    /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
     pub not_before: i64,
     /// The parser's state.
     pub log: Saved,

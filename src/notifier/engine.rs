@@ -15,14 +15,21 @@ use super::trouble::Trouble;
 use crate::clock::Clock;
 use crate::domain::decision::{Decision, Rules};
 use crate::domain::dedup::Dedup;
+use crate::domain::pipeline::{CLOCKS_AGREE, clocks_differ};
 use crate::domain::products;
 use crate::domain::vlmcsd::lines::Lines;
+use crate::domain::vlmcsd::wrapper::{Unwrapper, Wrapping};
 use crate::domain::vlmcsd::{Attribution, Event, Log, Outcome, Request, Status};
 
 /// Time between two looks at the log.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Time between checkpoints while only the position moves, and before one that failed is tried again.
 const QUIET_SAVE: Duration = Duration::from_secs(1);
+/// Lines that are not understood, before any that is, of which the log is said to be strange; or one for so long.
+const PUZZLING: u64 = 5;
+const PUZZLED: Duration = Duration::from_secs(20);
+/// How long ago the last look must have found nothing, for a line to have been written since.
+const FRESH: Duration = Duration::from_secs(2);
 /// How long a shared window may still be told what it is owed when the notifier is told to stop.
 const PAY: Duration = Duration::from_secs(2);
 /// How long the sender may finish when the notifier is told to stop.
@@ -45,6 +52,10 @@ pub struct Engine {
     pub tail: Tail,
     /// The rules.
     pub rules: Rules,
+    /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
+    pub not_before: i64,
+    /// By how many seconds the server's stamps are ahead of the clock here, where that is more than a minute.
+    pub skew: i64,
     /// The window.
     pub dedup: Dedup,
     /// The window survives a restart.
@@ -86,6 +97,12 @@ struct Round {
     urgent: bool,
     reading: Trouble,
     saving: Trouble,
+    stamps: Trouble,
+    wrapped: Trouble,
+    puzzled: Option<Instant>,
+    strange: Trouble,
+    /// When the last look found nothing new to read.
+    caught_up: Option<Instant>,
     counted: (u64, u64, u64),
 }
 
@@ -100,8 +117,14 @@ impl Engine {
             urgent: true,
             reading: Trouble::default(),
             saving: Trouble::default(),
+            stamps: Trouble::default(),
+            wrapped: Trouble::default(),
+            puzzled: None,
+            strange: Trouble::default(),
+            caught_up: None,
             counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
         };
+        self.note_year();
         if self.discarding {
             round.lines.discard();
         }
@@ -122,6 +145,8 @@ impl Engine {
 
     /// Reads a piece of the log; tells whether there may be more at once.
     fn look(&mut self, round: &mut Round) -> bool {
+        let stamp = self.log.tally.last_line;
+        let wrapping = self.log.wrapper.wrapping;
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
         let looked = self
             .tail
@@ -142,29 +167,118 @@ impl Engine {
             if rotation != Rotation::Copied {
                 round.lines.reset();
             }
-            self.metrics.rotation(match rotation {
-                Rotation::Renamed => "renamed",
-                Rotation::Truncated | Rotation::Copied => "truncated",
-                Rotation::Missing => "missing",
-            });
+            if !matches!(rotation, Rotation::Copied) {
+                self.log.wrapper = Unwrapper::default();
+                self.note_year();
+            }
+            let kind = match rotation {
+                Rotation::Renamed => Some("renamed"),
+                Rotation::Truncated | Rotation::Copied => Some("truncated"),
+                Rotation::Missing => Some("missing"),
+                Rotation::CopyRead => None,
+            };
+            if let Some(kind) = kind {
+                self.metrics.rotation(kind);
+            }
         }
+        if !look.first_read && self.log.tally.last_line != stamp {
+            self.compare_clocks(round, now);
+        }
+        if self.log.wrapper.wrapping != wrapping {
+            self.tell_wrapping(round);
+        }
+        self.tell_strange(round);
+        round.caught_up = (look == Look::default()).then(Instant::now);
         round.moved |= look.bytes > 0 || look.rotation.is_some();
         let events = std::mem::take(&mut round.events);
         for event in &events {
-            round.urgent |= self.event(event);
+            round.urgent |= self.event(event, look.first_read);
         }
         look.bytes > 0 || look.rotation.is_some()
     }
 
+    /// Notes the year for syslog's lines.
+    fn note_year(&mut self) {
+        let now = self.clock.now().to_zoned(jiff::tz::TimeZone::UTC);
+        self.log.wrapper.in_year(now.year());
+    }
+
+    /// Tells once what is wrapped around the server's lines.
+    fn tell_wrapping(&self, round: &mut Round) {
+        let wrapping = self.log.wrapper.wrapping;
+        if let Some(wrapping) = wrapping.filter(|wrapping| *wrapping != Wrapping::Bare)
+            && round.wrapped.is_news(wrapping.words())
+        {
+            (self.say)(&format!(
+                "Each line of the log carries {}; it is taken off.",
+                wrapping.words()
+            ));
+        }
+    }
+
+    /// Tells once that the log is none of this server's: lines come, and none is understood.
+    fn tell_strange(&self, round: &mut Round) {
+        let name = self.tail.path().display();
+        if self.log.wrapper.wrapping.is_some() {
+            round.puzzled = None;
+            self.metrics.understood.set(1);
+            if round.strange.ends() {
+                (self.say)(&format!("The lines of the log {name} are understood now."));
+            }
+            return;
+        }
+        let unread = self.log.wrapper.unread;
+        if unread == 0 {
+            return;
+        }
+        // One line may be half of one: the log was cut.
+        let since = *round.puzzled.get_or_insert_with(Instant::now);
+        let seems = self.log.wrapper.seems();
+        if unread >= PUZZLING || seems.is_some() || since.elapsed() >= PUZZLED {
+            let seems = seems.map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
+            let complaint = format!("No line of the log {name} is the KMS server's.{seems}");
+            if round.strange.is_news("strange") {
+                (self.say)(&complaint);
+            }
+        }
+        self.metrics
+            .understood
+            .set(i64::from(round.strange.is_over()));
+    }
+
+    /// Compares the stamp of a line that was just written with the clock here. A line that may have waited says nothing.
+    fn compare_clocks(&mut self, round: &mut Round, now: i64) {
+        if round.caught_up.is_none_or(|then| then.elapsed() >= FRESH) {
+            return;
+        }
+        let skew = self.log.tally.last_line - now;
+        self.metrics.clock_skew.set(skew);
+        if skew.abs() <= CLOCKS_AGREE {
+            self.skew = 0;
+            if round.stamps.ends() {
+                (self.say)("The server's clock agrees with this one again.");
+            }
+            return;
+        }
+        self.skew = skew;
+        if round
+            .stamps
+            .is_news(if skew < 0 { "behind" } else { "ahead" })
+        {
+            (self.say)(&clocks_differ(skew));
+        }
+    }
+
     /// Decides about one event; tells whether the outbox changed.
-    fn event(&mut self, event: &Event) -> bool {
+    fn event(&mut self, event: &Event, first_read: bool) -> bool {
+        let not_before = first_read.then_some(self.not_before);
         let (decision, post) = match event {
             Event::Request(request) => {
                 let now = self.began.elapsed().as_secs();
                 let decided = if self.posting {
-                    self.rules.decide(request, &mut self.dedup, now)
+                    self.rules.decide(request, not_before, &mut self.dedup, now)
                 } else {
-                    (self.rules.decide_unposted(request), None)
+                    (Rules::decide_unposted(request, not_before), None)
                 };
                 let deferred = decided.1.is_some() && self.outbox.lock().shared;
                 self.count(request, decided.0, deferred);
@@ -183,9 +297,10 @@ impl Engine {
         if self.echo == Echo::All || (self.echo == Echo::Requests && !probe) {
             self.echo(event, decision);
         }
-        let Some(post) = post else {
+        let Some(mut post) = post else {
             return false;
         };
+        post.notice.at -= self.skew;
         let mut outbox = self.outbox.lock();
         if let Some(gone) = outbox.push(post, Instant::now()) {
             let notice = &gone.post.notice;
@@ -218,9 +333,10 @@ impl Engine {
         if matches!(request.outcome, Outcome::Refused(_)) {
             return;
         }
+        let at = request.at - self.skew;
         self.metrics
             .last_activation
-            .set(request.at.max(self.metrics.last_activation.get()));
+            .set(at.max(self.metrics.last_activation.get()));
         match decision {
             _ if deferred => {}
             Decision::Duplicate => self.metrics.skipped(product),
@@ -272,6 +388,10 @@ impl Engine {
 
     /// Writes a checkpoint; tells whether that went well.
     fn save(&mut self, round: &mut Round) -> bool {
+        // What was echoed is with its reader before the position moves beyond it: a kill doubles lines and loses none.
+        if self.echo != Echo::No {
+            self.stdout.catch_up();
+        }
         let checkpoint = self.checkpoint(round);
         let saved = self.store.save(&checkpoint);
         if let Err(error) = &saved {
@@ -314,7 +434,8 @@ impl Engine {
             identity: self.identity.clone(),
             uptime: uptime(),
             saved_at: self.clock.now().as_second(),
-            not_before: self.rules.not_before,
+            already: self.tail.already().to_vec(),
+            not_before: self.not_before,
             log: self.log.save(),
             window: if self.dedup_survives {
                 self.dedup.remaining(now)
@@ -340,7 +461,7 @@ impl Engine {
             .evicted
             .inc_by(self.dedup.evicted.saturating_sub(round.counted.2));
         round.counted = (tally.lines, unparsed, self.dedup.evicted);
-        self.metrics.last_line.set(tally.last_line);
+        self.metrics.last_line.set(tally.last_line - self.skew);
         self.metrics
             .open
             .set(i64::try_from(self.log.open_connections()).unwrap_or_default());
@@ -387,10 +508,16 @@ impl Engine {
                 (self.say)(&format!("The log {name} is there now and is read."));
             }
         } else if look == Look::default() {
-            self.complain(
-                reading,
-                &format!("The log {name} does not exist yet; waiting."),
-            );
+            let words = if self
+                .tail
+                .position()
+                .is_some_and(|position| !position.is_nowhere())
+            {
+                "is gone; waiting for it"
+            } else {
+                "does not exist yet; waiting"
+            };
+            self.complain(reading, &format!("The log {name} {words}."));
         }
     }
 

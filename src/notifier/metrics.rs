@@ -40,6 +40,10 @@ pub struct Metrics {
     pub last_activation: Gauge,
     /// Unix seconds of the last line's stamp.
     pub last_line: Gauge,
+    /// Seconds by which the server's stamps are ahead of the clock here.
+    pub clock_skew: Gauge,
+    /// 0 while lines come and none of them is the server's.
+    pub understood: Gauge,
     /// 1 while the log is open and can be read.
     pub log_open: Gauge,
     /// Unix seconds of the last look at the log that did not fail.
@@ -101,6 +105,8 @@ impl Metrics {
             rotations: Family::default(),
             last_activation: Gauge::default(),
             last_line: Gauge::default(),
+            clock_skew: Gauge::default(),
+            understood: Gauge::default(),
             log_open: Gauge::default(),
             last_read: Gauge::default(),
             lag: Gauge::default(),

@@ -165,11 +165,12 @@ fn streams() -> Result<(Aside, Aside)> {
 /// Builds the loop from what the checkpoint says.
 #[expect(
     clippy::too_many_arguments,
+    clippy::too_many_lines,
     reason = "everything the loop is made of, once"
 )]
 fn engine(
     settings: &Notifier,
-    mut rules: Rules,
+    rules: Rules,
     (echo, stdout): (Echo, Aside),
     clock: Clock,
     say: Say,
@@ -179,13 +180,15 @@ fn engine(
     outbox: &Shared,
 ) -> Engine {
     let now = clock.now().as_second();
-    let too_old = i64::try_from(settings.too_old.as_secs()).unwrap_or(i64::MAX);
     let first = Checkpoint {
         saved_at: now,
-        not_before: now.saturating_sub(too_old),
+        not_before: settings.not_before(now),
         ..Checkpoint::default()
     };
-    let checkpoint = match store.load() {
+    let loaded = store.load();
+    let fresh = matches!(loaded, Loaded::None);
+    let mut first_start = matches!(loaded, Loaded::None | Loaded::Broken);
+    let mut checkpoint = match loaded {
         Loaded::Newest(checkpoint) => *checkpoint,
         Loaded::Previous(checkpoint) => {
             say(
@@ -196,7 +199,7 @@ fn engine(
         Loaded::None => first,
         Loaded::Broken => {
             say(
-                "Both checkpoints are broken; the log is read from its start, and nothing older than notifier.too_old is posted.",
+                "Both checkpoints are broken; the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
             );
             first
         }
@@ -208,15 +211,35 @@ fn engine(
             "There is no webhook: everything is counted and nothing is posted. Set notifier.webhook_file.",
         );
     }
-    rules.not_before = checkpoint.not_before;
     let dedup = restore(settings, &checkpoint, clock, outbox);
     // A first start, or one before the log's first line: what was rotated away lately is read as well.
     let from = checkpoint
         .position
+        .take()
         .unwrap_or_else(|| Position::since(checkpoint.not_before));
+    let mut tail = Tail::new(&settings.log, from, std::mem::take(&mut checkpoint.seen));
+    if tail.lost_place() {
+        say(
+            "The file that the checkpoint names is gone; the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
+        );
+        first_start = true;
+        checkpoint.not_before = settings.not_before(now);
+    }
+    if first_start {
+        tail.begin_first_read();
+        if fresh && !tail.already().is_empty() {
+            say(
+                "There is no checkpoint: the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
+            );
+        }
+    } else {
+        tail.restore_already(std::mem::take(&mut checkpoint.already));
+    }
     Engine {
-        tail: Tail::new(&settings.log, from, checkpoint.seen),
+        tail,
         rules,
+        not_before: checkpoint.not_before,
+        skew: 0,
         dedup,
         dedup_survives: settings.dedup != Window::Memory,
         log: Log::restore(checkpoint.log),

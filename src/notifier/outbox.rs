@@ -253,6 +253,7 @@ mod tests {
                 source: Source::External,
                 workstation: String::new(),
                 product: number.to_string(),
+                unnamed: None,
                 status: String::new(),
                 refused: None,
                 unanswered: false,

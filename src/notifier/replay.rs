@@ -6,21 +6,24 @@ use std::io::Read;
 use crate::domain::decision::{Decision, Rules, Summary};
 use crate::domain::dedup::Dedup;
 use crate::domain::vlmcsd::lines::Lines;
+use crate::domain::vlmcsd::wrapper::Wrapping;
 use crate::domain::vlmcsd::{Event, Log};
 
 const CHUNK: usize = 256 * 1024;
 
 /// Replays a log; `each` is handed every event in the log's order and may stop it with an error. The window runs by
-/// the log's own clock.
+/// the log's own clock; `year` is what syslog leaves out, `not_before` makes it the first read of a log that was there already.
 pub fn replay<E: From<std::io::Error>>(
     mut input: impl Read,
     rules: &Rules,
+    (year, not_before): (i16, Option<i64>),
     dedup: &mut Dedup,
     mut each: impl FnMut(&Event, Decision) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let mut chunk = vec![0; CHUNK];
     let mut lines = Lines::default();
     let mut log = Log::default();
+    log.wrapper.in_year(year);
     let mut events = Vec::new();
     let mut summary = Summary::default();
     loop {
@@ -37,7 +40,7 @@ pub fn replay<E: From<std::io::Error>>(
             let decision = match &event {
                 Event::Request(request) => {
                     let now = u64::try_from(request.at).unwrap_or_default();
-                    rules.decide(request, dedup, now).0
+                    rules.decide(request, not_before, dedup, now).0
                 }
                 _ => Decision::Count,
             };
@@ -47,6 +50,11 @@ pub fn replay<E: From<std::io::Error>>(
     }
     summary.lines = log.tally.lines + lines.giants;
     summary.unparsed = log.tally.unparsed + lines.giants;
+    summary.wrapped = log
+        .wrapper
+        .wrapping
+        .filter(|wrapping| *wrapping != Wrapping::Bare);
+    summary.seems = log.wrapper.seems();
     summary.connections = log.tally.connections;
     Ok(summary)
 }
@@ -64,15 +72,15 @@ mod tests {
         let rules = Rules {
             pods: vec![],
             nodes: vec![],
-            not_before: i64::MIN,
         };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         let mut posts = 0;
-        let summary = replay::<std::io::Error>(log, &rules, &mut dedup, |_, decision| {
-            posts += u64::from(decision == Decision::Post);
-            Ok(())
-        })
-        .expect("memory can be read");
+        let summary =
+            replay::<std::io::Error>(log, &rules, (2026, None), &mut dedup, |_, decision| {
+                posts += u64::from(decision == Decision::Post);
+                Ok(())
+            })
+            .expect("memory can be read");
         assert_eq!(summary.lines, 6203);
         assert_eq!(summary.activations + summary.refusals, 226);
         assert_eq!(summary.posts + summary.duplicates, 226);

@@ -1,12 +1,12 @@
 //! The one sender: a thread that posts what waits in the outbox, at most one message a second, and never exits for
 //! what Slack or the network do. Decides when to try again; what a message says is `domain::announce`.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cause::{Cause, honoured, slacks_words};
+use super::cause::{Cause, final_word, honoured};
 use super::metrics::Metrics;
 use super::outbox::{Claim, Ended, Message, Shared, Waiting};
 use super::trouble::Trouble;
@@ -24,6 +24,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest file of a webhook, in bytes.
 const LONGEST_URL: u64 = 4_096;
+/// Most bytes read of an answer.
+const LONGEST_ANSWER: u64 = 4_096;
 /// Statuses below 500 that pass by themselves.
 const PASSING: [u16; 3] = [408, 425, 429];
 
@@ -33,7 +35,7 @@ enum Tried {
     /// Not before this long, and why.
     Later(&'static str, Option<Duration>, Cause),
     /// Never: Slack's own words.
-    Refused(u16, String),
+    Refused(u16, &'static str),
 }
 
 /// The thread's state.
@@ -106,6 +108,12 @@ impl Sender {
 
     /// Sends until it is stopped.
     pub fn run(mut self) {
+        // Said before there is anything to post.
+        if let Webhook::File(_) = self.settings.webhook
+            && let Err(why) = self.url()
+        {
+            self.tell(&Cause::new(why), "; messages wait and are tried again.");
+        }
         while let Some(message) = self.next() {
             let (tried, pace) = self.post(&message);
             self.pace = Instant::now() + pace;
@@ -279,29 +287,22 @@ impl Sender {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
         let wait = asked.map(|asked| honoured(asked).max(PACE));
-        let body = response
+        let mut body = Vec::new();
+        let _ = response
             .body_mut()
-            .with_config()
-            .limit(4_096)
-            .read_to_string()
-            .unwrap_or_default();
+            .as_reader()
+            .take(LONGEST_ANSWER)
+            .read_to_end(&mut body);
+        let body = String::from_utf8_lossy(&body);
         let cause = Cause::answered(status, asked);
         match status {
             200..=299 if body.trim() == "ok" => Tried::Sent,
-            // Some portal's or proxy's answer is no `ok` of Slack's.
-            200..=299 => {
-                let what = if body.trim_start().starts_with('<') {
-                    "A web page"
-                } else {
-                    "Something that does not say `ok`"
-                };
-                let words = format!("{what} answers in Slack's place");
-                Tried::Later("error", None, Cause::new(words))
-            }
+            200..=299 => Tried::Later("error", None, Cause::foreign(status, &body)),
             429 => Tried::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
-            400..=499 if !PASSING.contains(&status) => {
-                Tried::Refused(status, slacks_words(&body).to_owned())
-            }
+            400..=499 if !PASSING.contains(&status) => match final_word(&body) {
+                Some(word) => Tried::Refused(status, word),
+                None => Tried::Later("error", wait, Cause::foreign(status, &body)),
+            },
             _ => Tried::Later("error", wait, cause),
         }
     }
@@ -312,14 +313,23 @@ impl Sender {
         let url = match &self.settings.webhook {
             Webhook::File(path) => {
                 let mut text = String::new();
+                let name = path.display();
                 std::fs::File::open(path)
                     .and_then(|file| file.take(LONGEST_URL).read_to_string(&mut text))
-                    .map_err(|error| {
-                        format!(
-                            "The webhook's file {} cannot be read: {error}",
-                            path.display()
-                        )
+                    .map_err(|error| match error.kind() {
+                        ErrorKind::NotFound => format!("The webhook's file {name} does not exist"),
+                        ErrorKind::PermissionDenied => {
+                            format!("The webhook's file {name} may not be read by this account")
+                        }
+                        ErrorKind::IsADirectory => {
+                            format!("The webhook's file {name} is a directory")
+                        }
+                        ErrorKind::InvalidData => format!("The webhook's file {name} is no text"),
+                        _ => format!("The webhook's file {name} cannot be read: {error}"),
                     })?;
+                if text.trim().is_empty() {
+                    return Err(format!("The webhook's file {name} is empty"));
+                }
                 text
             }
             Webhook::Url(url) => url.clone(),

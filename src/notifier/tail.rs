@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub enum Rotation {
     Copied,
     /// It is gone, and was not read to its end as far as anybody knows.
     Missing,
+    /// The copy in which reading went on is read to its end: the end of a rotation that was seen already.
+    CopyRead,
 }
 
 /// What one look brought.
@@ -42,13 +44,15 @@ pub struct Look {
     pub bytes: usize,
     /// The generation that ended before the next look.
     pub rotation: Option<Rotation>,
+    /// The bytes were there before the notifier first looked.
+    pub first_read: bool,
 }
 
 impl From<Rotation> for Look {
     fn from(rotation: Rotation) -> Self {
         Self {
-            bytes: 0,
             rotation: Some(rotation),
+            ..Self::default()
         }
     }
 }
@@ -89,6 +93,12 @@ pub struct Tail {
     last: Option<Position>,
     /// Generations that were gone before they were read, and not told yet.
     missing: usize,
+    /// The copy in which reading goes on.
+    copy: Option<Position>,
+    /// What was there before the first look: a file, and how many bytes of it.
+    already: Vec<(Position, u64)>,
+    /// Neither the file of the position to start from nor a copy of it was found.
+    lost_place: bool,
     buffer: Vec<u8>,
 }
 
@@ -102,6 +112,9 @@ impl Tail {
             seen: seen.into_iter().take(SEEN).collect(),
             last: None,
             missing: 0,
+            copy: None,
+            already: Vec::new(),
+            lost_place: false,
             buffer: vec![0; CHUNK],
         };
         tail.resume(from);
@@ -122,6 +135,34 @@ impl Tail {
     /// Returns the generations that were read, for a checkpoint.
     pub fn seen(&self) -> Vec<Position> {
         self.seen.iter().cloned().collect()
+    }
+
+    /// Returns whether reading could not go on where it was to start from.
+    pub fn lost_place(&self) -> bool {
+        self.lost_place
+    }
+
+    /// Takes all that is there now for what was written before the notifier first looked.
+    pub fn begin_first_read(&mut self) {
+        self.already = self
+            .place
+            .siblings()
+            .into_iter()
+            .map(|found| (found.position, found.size))
+            .collect();
+        if let Ok(metadata) = fs::metadata(&self.place.0) {
+            self.already.push((Position::of(&metadata), metadata.len()));
+        }
+    }
+
+    /// Returns what is left of the first read, for a checkpoint.
+    pub fn already(&self) -> &[(Position, u64)] {
+        &self.already
+    }
+
+    /// Goes on with a first read.
+    pub fn restore_already(&mut self, already: Vec<(Position, u64)>) {
+        self.already = already;
     }
 
     /// Returns whether the log, or what is left of its last generations, is open.
@@ -175,9 +216,20 @@ impl Tail {
         let Some(opened) = &mut self.opened else {
             return Ok(Look::default());
         };
-        let count = opened
-            .file
-            .read_at(&mut self.buffer, opened.position.offset)?;
+        let offset = opened.position.offset;
+        let known = self
+            .already
+            .iter()
+            .find(|(known, _)| known.is_same_file(&opened.position));
+        let left = known.map_or(0, |(_, size)| size.saturating_sub(offset));
+        let first_read = left > 0;
+        let most = usize::try_from(left)
+            .ok()
+            .filter(|_| first_read)
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
+        let buffer = self.buffer.get_mut(..most).unwrap_or_default();
+        let count = opened.file.read_at(buffer, offset)?;
         // Cut and grown again between the two: these bytes are from the middle of something else.
         if count > 0 && !opened.position.fits(&opened.file)? {
             return Ok(self.truncated());
@@ -193,6 +245,7 @@ impl Tail {
         Ok(Look {
             bytes: count,
             rotation: None,
+            first_read,
         })
     }
 
@@ -203,7 +256,11 @@ impl Tail {
         let gone = opened.aside
             || match fs::metadata(&self.place.0) {
                 Ok(metadata) => !opened.position.is(&metadata),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Deleted, not renamed: there is nothing more to come of it.
+                    let metadata = opened.file.metadata()?;
+                    metadata.nlink() == 0
+                }
                 Err(error) => return Err(error),
             };
         let metadata = opened.file.metadata()?;
@@ -224,9 +281,15 @@ impl Tail {
 
     /// Leaves a generation that was read to its end for the next.
     fn leave(&mut self) -> io::Result<Look> {
+        let opened = self.opened.as_ref().map(|opened| &opened.position);
+        let copy = self
+            .copy
+            .take_if(|copy| opened.is_some_and(|opened| copy.is_same_file(opened)));
         // The log is opened before anybody looks for what was missed: whatever takes its name after that is newer.
         let current = self.open_log()?;
         if let Some(opened) = self.opened.take() {
+            self.already
+                .retain(|(known, _)| !known.is_same_file(&opened.position));
             self.remember(opened.position.clone());
             self.last = Some(opened.position);
         }
@@ -234,7 +297,11 @@ impl Tail {
         if self.waiting.is_empty() {
             self.opened = current;
         }
-        Ok(Rotation::Renamed.into())
+        Ok(if copy.is_some() {
+            Rotation::CopyRead.into()
+        } else {
+            Rotation::Renamed.into()
+        })
     }
 
     /// The open file was cut. What was appended before the cut may be in a copy beside it.
@@ -244,6 +311,8 @@ impl Tail {
         };
         let before = opened.position;
         let copied = self.go_on_in_copy(&before);
+        self.already
+            .retain(|(known, _)| !known.is_same_file(&before));
         self.last = Some(before);
         if copied {
             Rotation::Copied.into()
@@ -267,6 +336,14 @@ impl Tail {
         copy.position.offset = before.offset;
         copy.position.unfinished = before.unfinished;
         copy.position.go_back();
+        let known = self
+            .already
+            .iter()
+            .find(|(known, _)| known.is_same_file(before));
+        if let Some((_, size)) = known {
+            self.already.push((copy.position.clone(), *size));
+        }
+        self.copy = Some(copy.position.clone());
         self.waiting.push_front(copy);
         true
     }
@@ -327,6 +404,7 @@ impl Tail {
         // Cut or gone while nobody looked; what is newer is found once something is opened.
         if !position.is_nowhere() && !self.go_on_in_copy(&position) {
             self.missing += 1;
+            self.lost_place = true;
         }
     }
 

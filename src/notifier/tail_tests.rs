@@ -331,3 +331,70 @@ fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
             .is_err()
     );
 }
+
+#[test]
+fn a_first_read_ends_where_the_log_ended() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "old\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    tail.begin_first_read();
+    // Killed before it read anything, and grown meanwhile.
+    let (already, from) = (tail.already().to_vec(), Position::since(0));
+    place.write("vlmcsd.log", "new\n");
+    let mut tail = Tail::new(&place.log(), from, vec![]);
+    tail.restore_already(already);
+    let mut looks = Vec::new();
+    for _ in 0..2 {
+        let mut text = Vec::new();
+        let look = tail
+            .look(|bytes| text.extend_from_slice(bytes))
+            .expect("a look");
+        looks.push((String::from_utf8(text).expect("text"), look.first_read));
+    }
+    assert_eq!(
+        looks,
+        [("old\n".to_owned(), true), ("new\n".to_owned(), false)]
+    );
+    // Another file under its name is none of what was there.
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    place.write("vlmcsd.log", "x\n");
+    assert_eq!(all(&mut tail), "x\n");
+    assert!(tail.already().is_empty());
+}
+
+#[test]
+fn a_deleted_log_is_not_open_and_is_found_again() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "one\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "one\n");
+    assert!(tail.is_open());
+    fs::remove_file(place.log()).expect("a removal");
+    assert_eq!(all(&mut tail), "");
+    assert!(!tail.is_open());
+    place.write("vlmcsd.log", "two\n");
+    assert_eq!(all(&mut tail), "two\n");
+    assert!(tail.is_open());
+    // Renamed away, with nothing in its place yet: the server writes a new one with its next line.
+    place.rename("vlmcsd.log", "vlmcsd.log.1");
+    assert_eq!(all(&mut tail), "");
+    assert!(tail.is_open());
+}
+
+#[test]
+fn a_copy_and_cut_is_one_rotation() {
+    let place = Room::new();
+    place.write("vlmcsd.log", "one\n");
+    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    assert_eq!(all(&mut tail), "one\n");
+    place.write("vlmcsd.log", "two\n");
+    fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
+    fs::write(place.log(), "").expect("a cut");
+    let mut rotations = Vec::new();
+    let end = Instant::now() + LINGER * 8;
+    while Instant::now() < end {
+        rotations.extend(tail.look(|_| {}).expect("a look").rotation);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(rotations, [Rotation::Copied, Rotation::CopyRead]);
+}

@@ -74,7 +74,7 @@ pub struct Notifier {
     pub post_interval: Duration,
     /// From so many waiting activations on they become one message.
     pub digest_from: usize,
-    /// A first start posts nothing older than this.
+    /// A first start posts nothing older than this of what the log holds already.
     pub too_old: Duration,
 }
 
@@ -126,6 +126,11 @@ impl Notifier {
             digest_from: layers.text("notifier.digest_from").parse().unwrap_or(4),
             too_old: duration("notifier.too_old")?,
         })
+    }
+
+    /// Returns the Unix second before which a first read at `now` posts nothing.
+    pub fn not_before(&self, now: i64) -> i64 {
+        now.saturating_sub(i64::try_from(self.too_old.as_secs()).unwrap_or(i64::MAX))
     }
 }
 

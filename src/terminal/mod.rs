@@ -91,7 +91,8 @@ pub struct Terminal {
     pub width: Option<u16>,
     /// Someone can be asked: stdin and stderr are terminals.
     pub interactive: bool,
-    stdout_color: bool,
+    /// Standard output is coloured.
+    pub stdout_color: bool,
     stderr_color: bool,
     /// Width that talk is wrapped to; `None` into a pipe.
     talk_width: Option<u16>,

@@ -127,6 +127,8 @@ fn the_dashboard_shows_metrics_that_exist_in_expressions_that_parse() {
         for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |row| (column, row))) {
             assert!(cells.insert(cell), "{} covers another", panel["title"]);
         }
+        // Two scrapes at least, where one comes each two minutes.
+        assert_eq!(panel["interval"], "4m", "{}", panel["title"]);
         assert_eq!(
             panel["datasource"]["uid"], "${datasource}",
             "{}",

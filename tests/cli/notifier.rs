@@ -425,7 +425,7 @@ fn count_told(body: &str) -> usize {
     let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
     let text = body["text"].as_str().expect("a text");
     let digest = text
-        .strip_prefix(":computer: KMS activation: ")
+        .strip_prefix(":computer: KMS: ")
         .and_then(|rest| rest.split(' ').next()?.parse().ok());
     digest.unwrap_or(1)
 }
@@ -444,4 +444,60 @@ fn run_refuses_what_it_cannot_work_with() {
     let environment = environment.variable("KMSCTL_NOTIFIER_LISTEN", "nonsense");
     let told = environment.run(&["notifier", "run"]).fails_with(2);
     assert!(told.contains("not an address and a port"), "{told}");
+}
+
+#[test]
+fn wrapped_logs_are_read_and_strange_ones_named() {
+    let environment = TestEnvironment::new();
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/wrapped"]
+        .iter()
+        .collect();
+    let replayed = |path: &Path| {
+        let path = path.display().to_string();
+        environment.run(&["notifier", "replay", &path, "-o", "json"])
+    };
+    let summary = |path: &Path| {
+        let json: serde_json::Value =
+            serde_json::from_str(&replayed(path).success()).expect("JSON");
+        let count = |name: &str| json["data"]["summary"][name].as_u64().expect("a number");
+        (count("activations"), count("unparsed"), count("anomalies"))
+    };
+    for name in [
+        "bom",
+        "compose",
+        "crlf",
+        "docker-json",
+        "kubectl-timestamps",
+    ] {
+        let path = folder.join(format!("{name}.log"));
+        assert_eq!(summary(&path), (2, 0, 0), "{name}");
+        // The same, packed.
+        let packed = environment.home().join("packed.gz");
+        let file = std::fs::File::create(&packed).expect("a file");
+        let status = std::process::Command::new("gzip")
+            .arg("-c")
+            .arg(&path)
+            .stdout(file)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "gzip");
+        assert_eq!(summary(&packed), (2, 0, 0), "{name} packed");
+    }
+    for (name, unparsed) in [("v4", 0), ("v4-compose", 0)] {
+        assert_eq!(
+            summary(&folder.join(format!("{name}.log"))).1,
+            unparsed,
+            "{name}"
+        );
+    }
+    let run = replayed(&folder.join("no-sending-line.log"));
+    let json: serde_json::Value = serde_json::from_str(&run.success()).expect("JSON");
+    assert_eq!(json["data"]["summary"]["anomalies"], 0);
+    assert_eq!(
+        json["data"]["events"][0]["kind"],
+        serde_json::Value::Null,
+        "answered"
+    );
+    let strange = replayed(&folder.join("py-kms.log"));
+    assert_eq!(strange.code, Some(8));
+    assert!(strange.stdout.contains("py-kms") && strange.stdout.contains("not-understood"));
 }

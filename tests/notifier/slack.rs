@@ -109,11 +109,36 @@ fn answers_that_are_not_slacks_are_not_believed() {
         is(count, 5.0)
     });
     let (_, _, err) = running.stop();
-    assert!(
-        err.contains("A web page answers in Slack's place")
-            && err.contains("Something that does not say `ok` answers in Slack's place"),
-        "{err}"
-    );
+    for words in [
+        "A web page answers in Slack's place with HTTP 200; messages wait",
+        "Something that does not say `ok` answers in Slack's place with HTTP 200; messages wait",
+    ] {
+        assert!(err.contains(words), "{words} in {err}");
+    }
+}
+
+#[test]
+fn a_webhook_file_without_an_address_is_named() {
+    for (text, words) in [
+        (Some("\n"), "is empty; messages wait"),
+        (None, "does not exist; messages wait"),
+    ] {
+        let slack = FakeSlack::start(&[]);
+        let mut pod = Pod::new(&slack);
+        let file = pod.environment.home().join("webhook");
+        if let Some(text) = text {
+            std::fs::write(&file, text).expect("a file");
+        }
+        pod.unset("SLACK_WEBHOOK_URL");
+        pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        running.wait_metric("kms_slack_queue_length", |count| is(count, 1));
+        replace(&file, &slack.url);
+        slack.wait_for(1);
+        let (_, _, err) = running.stop();
+        assert_eq!(err.matches(words).count(), 1, "{err}");
+    }
 }
 
 /// Returns the lines of stderr, those about the log's being there left out.
@@ -261,4 +286,31 @@ fn connections_cut_for_a_while_lose_nothing_and_repeat_nothing() {
     let wanted: std::collections::BTreeMap<_, _> =
         (0..30).map(|number| (client(number), 1)).collect();
     assert_eq!(slack.clients(), wanted);
+}
+
+#[test]
+fn only_slacks_own_words_end_a_message() {
+    const SOON: &str = "Retry-After: 1\r\n";
+    let slack = FakeSlack::start(&[
+        Answer::Say(401, SOON, "<!DOCTYPE html><title>log in</title>"),
+        Answer::Say(403, SOON, "access_denied"),
+        Answer::Say(404, SOON, ""),
+        Answer::Say(407, SOON, r#"{"error":"no_service"}"#),
+    ]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    slack.wait_for(1);
+    running.wait_metric("kms_slack_posts_total{result=\"ok\"}", |count| is(count, 1));
+    assert_eq!(
+        running.metric("kms_slack_posts_total{result=\"rejected\"}"),
+        Some(0.0)
+    );
+    let (_, _, err) = running.stop();
+    for words in [
+        "A web page answers in Slack's place with HTTP 401; messages wait",
+        "Something that is not Slack answers in Slack's place with HTTP 404; messages wait",
+    ] {
+        assert!(err.contains(words), "{words} in {err}");
+    }
 }

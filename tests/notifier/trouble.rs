@@ -374,7 +374,7 @@ fn a_stop_waits_for_what_is_in_hand_and_repeats_nothing() {
     assert_eq!(code, Some(0));
     let told = slack.told();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[1].contains("KMS activation: 10 while"), "{told:?}");
+    assert!(told[1].contains("KMS: 10 activations while"), "{told:?}");
     let events: Vec<serde_json::Value> = out
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -496,5 +496,77 @@ fn a_wrong_variable_is_named_as_it_was_given() {
             "{name}: {err}"
         );
         assert!(!err.contains("SECRET"), "{err}");
+    }
+}
+
+/// Kills follow each other at any moment; each activation is in what was printed, once or more.
+#[test]
+fn a_kill_loses_no_echoed_line() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let (mut printed, mut random) = (String::new(), crate::support::pods::Random(7));
+    let mut number = 0;
+    for _ in 0..25 {
+        let running = pod.start_quickly(pod.command(&["--echo"]));
+        running.wait_metric("kms_slack_notifier_up", |up| is(up, 1));
+        for _ in 0..=random.below(4) {
+            number += 1;
+            activate(&pod.log(), number);
+        }
+        std::thread::sleep(Duration::from_millis(random.below(150)));
+        printed += &running.kill().0;
+    }
+    let running = pod.start_quickly(pod.command(&["--echo"]));
+    running.wait_metric("kms_log_read_lag_bytes", |lag| is(lag, 0));
+    printed += &running.stop().1;
+    let missing = (1..=number).filter(|number| !printed.contains(&format!("PC-{number}\"")));
+    assert_eq!(missing.count(), 0);
+}
+
+#[test]
+fn a_deleted_log_is_told_and_found_again() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    let running = pod.start();
+    activate(&pod.log(), 1);
+    running.wait_metric("kms_log_open", |open| is(open, 1));
+    slack.wait_for(1);
+    std::fs::remove_file(pod.log()).expect("a removal");
+    running.wait_metric("kms_log_open", |open| is(open, 0));
+    assert!(
+        running
+            .get("/readyz")
+            .is_some_and(|page| page.starts_with("HTTP/1.1 503"))
+    );
+    activate(&pod.log(), 2);
+    slack.wait_for(2);
+    running.wait_metric("kms_log_open", |open| is(open, 1));
+    let (_, _, err) = running.stop();
+    assert!(
+        err.contains("is gone; waiting for it.") && err.contains("is there now and is read."),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_log_of_another_server_is_named() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    std::fs::write(pod.log(), include_str!("../fixtures/wrapped/py-kms.log")).expect("a log");
+    let running = pod.start();
+    running.wait_metric("kms_log_understood", |understood| is(understood, 0));
+    // The server's own lines, in Docker's JSON.
+    let wrapped = |line: String| format!("{{\"log\":\"{}{line}\\n\"}}\n", stamp());
+    let lines: String = activation(1).into_iter().map(wrapped).collect();
+    std::fs::write(pod.log(), lines).expect("a log");
+    slack.wait_for(1);
+    running.wait_metric("kms_log_understood", |understood| is(understood, 1));
+    let (_, _, err) = running.stop();
+    for words in [
+        "It seems to be a log of py-kms",
+        "are understood now",
+        "carries Docker's JSON",
+    ] {
+        assert_eq!(err.matches(words).count(), 1, "{words} in {err}");
     }
 }

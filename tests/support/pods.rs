@@ -153,7 +153,7 @@ impl FakeSlack {
         let mut clients = BTreeMap::new();
         for text in self.told() {
             let client = text.lines().find_map(|line| {
-                line.strip_prefix("• Client: `")?
+                line.strip_prefix("• *Client:* `")?
                     .split('`')
                     .next()?
                     .parse()

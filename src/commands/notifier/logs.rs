@@ -1,10 +1,10 @@
 //! `kmsctl notifier logs`: what the notifier echoes, or the server's own file, now or as it grows.
 
+mod choice;
 mod follow;
 mod print;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
@@ -19,8 +19,8 @@ use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};
 use crate::kubectl::{Kubectl, KubectlError, LeftOut, Stream};
 use crate::settings::notifier::Notifier;
-use crate::settings::values;
 use crate::terminal::Mode;
+use choice::Choice;
 use follow::Followed;
 use print::{Entry, Printer, Shape};
 
@@ -42,9 +42,24 @@ pub struct Args {
     /// Go on as it grows, through restarts and cuts, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Only what is younger than this, such as 2h [default: 24h; with --follow 10m; with --server the last lines]
-    #[arg(long, value_name = "DURATION")]
+    /// Only what is younger than this, such as 2h, or a time [default: 24h; with --follow 10m; with --server the last lines]
+    #[arg(long, value_name = "WHEN")]
     since: Option<String>,
+    /// Only what is older than this, such as 30m, or a time
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    until: Option<String>,
+    /// Only the last so many lines
+    #[arg(long, value_name = "N")]
+    tail: Option<usize>,
+    /// Only lines that match this, as they are printed; may be given several times
+    #[arg(long, value_name = "REGEX")]
+    include: Vec<String>,
+    /// No lines that match this; may be given several times
+    #[arg(long, value_name = "REGEX")]
+    exclude: Vec<String>,
+    /// Mark what matches this, where colour is on
+    #[arg(long, value_name = "REGEX")]
+    highlight: Vec<String>,
     /// Only clients of this class
     #[arg(long, value_name = "CLASS", value_parser = ["external", "cluster_node", "internal_pod"])]
     source: Option<String>,
@@ -67,9 +82,23 @@ enum Item {
 }
 
 /// Runs `kmsctl notifier logs`.
+#[expect(
+    clippy::too_many_lines,
+    reason = "what was typed becomes what is read, from top to bottom"
+)]
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let since = arguments.since.as_deref().map(values::duration).transpose();
-    let since = since.map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
+    let now = context.clock.now();
+    let moment = |flag: &str, text: Option<&str>| {
+        text.map(|text| choice::moment(flag, text, now)).transpose()
+    };
+    let since = moment("--since", arguments.since.as_deref())?;
+    let until = moment("--until", arguments.until.as_deref())?;
+    let choice = Choice::new(
+        &arguments.include,
+        &arguments.exclude,
+        &arguments.highlight,
+        until,
+    )?;
     if arguments.follow && context.terminal.mode == Mode::Json {
         return Err(Failure::usage(
             "--follow never ends, so it prints no JSON object; use -o ndjson.",
@@ -89,23 +118,20 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         (true, true) => Shape::ServerEvents,
         (false, _) => Shape::Events,
     };
-    let span = |span: Duration| SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
     let default = match (arguments.server, arguments.follow) {
         (true, _) => SignedDuration::MAX,
         (false, true) => SignedDuration::from_mins(10),
         (false, false) => SignedDuration::from_hours(24),
     };
-    let back = since.map_or(default, span);
-    let since_time = context
-        .clock
-        .now()
-        .checked_sub(back)
-        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let since_time =
+        since.unwrap_or_else(|| now.checked_sub(default).unwrap_or(Timestamp::UNIX_EPOCH));
     let file = arguments.server.then(|| server_file(context)).transpose()?;
+    let chosen = choice.reads_text() || until.is_some();
     let lines = match (since, arguments.follow) {
         (Some(_), _) => MOST_LINES,
-        (None, true) => 20,
-        (None, false) => LAST_LINES,
+        (None, true) => arguments.tail.unwrap_or(20),
+        (None, false) if chosen => MOST_LINES,
+        (None, false) => arguments.tail.unwrap_or(LAST_LINES).max(LAST_LINES),
     };
     let cluster = &context.settings.cluster;
     let followed = Followed {
@@ -120,7 +146,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         since: since_time,
         file: file.map(|file| (file, lines)),
     };
-    let printer = Printer::new(context, shape, filter, since_time);
+    let printer = Printer::new(context, shape, filter, since_time, choice);
     if arguments.follow {
         Box::pin(stream(context, followed, printer)).await
     } else {
@@ -197,9 +223,9 @@ async fn once(
                 *read.entry(name.clone()).or_default() += 1;
                 for entry in printer.read(name, line) {
                     entries.push_back(entry);
-                    if entries.len() > MOST {
+                    if entries.len() > arguments.tail.unwrap_or(MOST).min(MOST) {
                         entries.pop_front();
-                        left_out += 1;
+                        left_out += u64::from(arguments.tail.is_none());
                     }
                 }
             };
@@ -286,6 +312,7 @@ async fn drain(
             Err(_) => {
                 return Err(KubectlError::TimedOut {
                     seconds: patience.as_secs(),
+                    said: String::new(),
                 });
             }
         }

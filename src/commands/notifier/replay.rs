@@ -9,6 +9,7 @@ use crate::commands::context::Context;
 use crate::domain::decision::{Decided, Decision, Rules, Summary};
 use crate::domain::dedup::Dedup;
 use crate::domain::vlmcsd::{Attribution, Event};
+use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::notifier::replay::replay;
 use crate::settings::notifier::Notifier;
@@ -43,32 +44,53 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// What is shown of a replay, and how it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    /// The totals only.
+    pub summary_only: bool,
+    /// Probes in the table as well.
+    pub probes: bool,
+    /// As what was there before the notifier first looked.
+    pub as_first_read: bool,
+}
+
 /// Replays a file, or stdin for `-`.
-pub fn run(context: &Context, file: &Path, summary_only: bool, probes: bool) -> Result<()> {
+#[expect(
+    clippy::too_many_lines,
+    reason = "a replay from its file to its totals"
+)]
+pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> {
+    let summary_only = choice.summary_only;
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(open(file)?)
     };
+    let input = unpacked(input).map_err(|error| cannot_read(file, &error))?;
     let rules = Rules {
         pods: context.settings.networks.pods.clone(),
         nodes: context.settings.networks.nodes.clone(),
-        not_before: i64::MIN,
     };
     let settings = Notifier::resolve(&context.layers, &context.environment)?;
+    let not_before = choice
+        .as_first_read
+        .then(|| settings.not_before(context.clock.now().as_second()));
+    let year = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).year();
+    let first = (year, not_before);
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
     let mut printer = Printer {
         mode: context.terminal.mode,
         output: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
         events: 0,
-        probes,
+        probes: choice.probes,
         layout: Layout::new(context.terminal.width),
     };
     let replayed = if summary_only {
-        replay(input, &rules, &mut dedup, |_, _| Ok(()))
+        replay(input, &rules, first, &mut dedup, |_, _| Ok(()))
     } else {
         printer.open(context).and_then(|()| {
-            replay(input, &rules, &mut dedup, |event, decision| {
+            replay(input, &rules, first, &mut dedup, |event, decision| {
                 printer.event(&rules, event, decision)
             })
         })
@@ -82,16 +104,62 @@ pub fn run(context: &Context, file: &Path, summary_only: bool, probes: bool) -> 
     });
     drop(printer);
     let summary = finished.map_err(|stop| match stop {
-        Stop::Read(error) => {
-            Failure::failed(format!("{} cannot be read: {error}.", file.display()))
-        }
+        Stop::Read(error) => cannot_read(file, &error),
         Stop::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
         }
         Stop::Write(error) => Failure::failed(format!("The output cannot be written: {error}.")),
         Stop::Form(failure) => failure,
     })?;
-    show_summary(context, &summary, summary_only)
+    let warnings = warnings(&summary);
+    if !(context.terminal.mode == Mode::Table && summary_only) {
+        context.terminal.warn(&warnings);
+    }
+    show_summary(context, &summary, summary_only, warnings)?;
+    if summary.lines > 0 && summary.unparsed == summary.lines {
+        return Err(Failure::new(
+            Kind::Inconclusive,
+            format!("No line of {} is the KMS server's.", file.display()),
+        )
+        .hint("Give it the file that vlmcsd writes with `-l`, or what `kubectl logs` and `docker logs` print of it."));
+    }
+    Ok(())
+}
+
+fn cannot_read(file: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("{} cannot be read: {error}.", file.display()))
+}
+
+/// Unpacks what gzip has packed; everything else is handed on as it is.
+fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+    let mut start = Vec::new();
+    input.by_ref().take(2).read_to_end(&mut start)?;
+    let packed = start == b"\x1f\x8b";
+    let whole = io::Cursor::new(start).chain(input);
+    Ok(if packed {
+        Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(whole)))
+    } else {
+        Box::new(whole)
+    })
+}
+
+/// Says what is strange about a log.
+fn warnings(summary: &Summary) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(wrapped) = summary.wrapped {
+        warnings.push(Warning::new(
+            "wrapped",
+            format!("Each line carries {}; it was taken off.", wrapped.words()),
+        ));
+    }
+    if summary.lines > 0 && summary.unparsed == summary.lines {
+        let seems = summary
+            .seems
+            .map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
+        let text = format!("None of {} lines is vlmcsd's.{seems}", summary.lines);
+        warnings.push(Warning::new("not-understood", text));
+    }
+    warnings
 }
 
 fn open(file: &Path) -> Result<File> {
@@ -220,17 +288,25 @@ impl<W: Write> Printer<W> {
         let text = serde_json::to_string(summary).map_err(|error| {
             Stop::Form(Failure::failed("The totals cannot be put into JSON.").because(error))
         })?;
+        let warnings = serde_json::to_string(&warnings(summary)).map_err(|error| {
+            Stop::Form(Failure::failed("The warnings cannot be put into JSON.").because(error))
+        })?;
         let end = if self.events > 0 { "\n    " } else { "" };
         writeln!(
             self.output,
-            "{end}],\n    \"summary\": {text}\n  }},\n  \"warnings\": []\n}}"
+            "{end}],\n    \"summary\": {text}\n  }},\n  \"warnings\": {warnings}\n}}"
         )
         .map_err(Stop::Write)
     }
 }
 
 /// Shows the totals: under the table, or alone where only they were asked for.
-fn show_summary(context: &Context, summary: &Summary, only: bool) -> Result<()> {
+fn show_summary(
+    context: &Context,
+    summary: &Summary,
+    only: bool,
+    warnings: Vec<Warning>,
+) -> Result<()> {
     if !only && context.terminal.mode != Mode::Table {
         return Ok(());
     }
@@ -239,6 +315,7 @@ fn show_summary(context: &Context, summary: &Summary, only: bool) -> Result<()> 
         context.clock.now(),
         &serde_json::json!({ "summary": summary }),
     )?;
+    view.warnings = warnings;
     if !only {
         view.human.gap();
     }

@@ -14,6 +14,8 @@ pub(super) const SILENCE: SignedDuration = SignedDuration::from_secs(IDLE_SECOND
 const LAG_BYTES: u64 = 1 << 20;
 /// How old the last line read may be while there are unread ones, in seconds.
 const LAG_SECONDS: u64 = 60;
+/// Most seconds between a stamp and the notifier's clock that need no word.
+pub const CLOCKS_AGREE: i64 = 60;
 /// How long a message may wait while Slack takes none.
 const WAITING: SignedDuration = SignedDuration::from_secs(120);
 /// How long a full outbox is told as something wrong; as long as its alert fires.
@@ -199,6 +201,26 @@ pub(super) fn unparsed(numbers: &Numbers, findings: &mut Vec<Finding>) {
             "The server's image may have changed: `kmsctl notifier logs --server` shows its lines.",
         ));
     }
+}
+
+/// Judges the server's clock.
+pub(super) fn clock(numbers: &Numbers, findings: &mut Vec<Finding>) {
+    let Some(skew) = numbers.clock_skew.filter(|skew| skew.abs() > CLOCKS_AGREE) else {
+        return;
+    };
+    findings.push(Finding::wrong(
+        "clock",
+        clocks_differ(skew),
+        "Does the server's container have a time zone (TZ) other than UTC, or a clock of its own? Activations are posted all the same.",
+    ));
+}
+
+/// Says by how much the server's clock is off; `skew` is positive where it is ahead.
+pub fn clocks_differ(skew: i64) -> String {
+    let side = if skew < 0 { "behind" } else { "ahead" };
+    // By the minute: seconds are the time that the line took.
+    let off = SignedDuration::from_mins((skew.abs() + 30) / 60);
+    format!("The server's clock is {off:#} {side}; its stamps are not used.")
 }
 
 /// Judges a log in which nothing happens; returns the words for it.

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::around::{client_addresses, warnings};
 use super::checks::{
-    SILENCE, lag, lag_seconds, outbox, posts, silence, unparsed, unreadable, waits, webhook,
+    SILENCE, clock as server_clock, lag, lag_seconds, outbox, posts, silence, unparsed, unreadable,
+    waits, webhook,
 };
 use super::{
     Activations, ContainerReport, Evidence, Health, NoPage, Numbers, PodEvidence, PodReport, Rates,
@@ -222,6 +223,7 @@ fn by_page(
     ];
     let unheard = [webhook(numbers, findings), posts(latest, findings)];
     unparsed(numbers, findings);
+    server_clock(numbers, findings);
     let silent = silence(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
         return (Health::Behind, why);

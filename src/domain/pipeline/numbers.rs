@@ -41,6 +41,8 @@ pub struct Numbers {
     pub last_read: Option<Timestamp>,
     /// Stamp of the last line.
     pub last_line: Option<Timestamp>,
+    /// Seconds by which the server's stamps are ahead of the notifier's clock.
+    pub clock_skew: Option<i64>,
     /// Messages that wait.
     pub outbox: Option<u64>,
     /// Whether there is a webhook at all.
@@ -96,6 +98,10 @@ impl Numbers {
             log_open: count("kms_log_open").map(|one| one > 0),
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
+            clock_skew: page.sum("kms_log_clock_skew_seconds").and_then(|skew| {
+                let size = i64::try_from(whole(skew.abs())?).ok()?;
+                Some(if skew < 0.0 { -size } else { size })
+            }),
             outbox: count("kms_slack_queue_length"),
             configured: count("kms_slack_configured").map(|one| one > 0),
             last_post: time("kms_slack_last_success_timestamp_seconds"),

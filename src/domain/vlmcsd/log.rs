@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::block::Block;
 use super::event::{Anomaly, Event, Outcome};
-use super::guess::Guesses;
+use super::guess::{Guesses, Lost};
 use super::line::{Reader, Text};
 use super::machines::Machines;
 use super::open::{Connection, Open};
 use super::peer::Peer;
+use super::wrapper::Unwrapper;
 
 /// Seconds after which a silent connection is forgotten: the server's default idle time-out of 30 s and a
 /// wide margin for one that was set longer.
@@ -65,9 +66,12 @@ impl Gap {
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     pub(super) reader: Reader,
+    /// Takes lines out of what is wrapped around them.
+    pub wrapper: Unwrapper,
     pub(super) open: Open,
     pub(super) machines: Machines,
     pub(super) guesses: Guesses,
+    pub(super) lost: Lost,
     pub(super) blocks: Vec<Block>,
     pub(super) gap: Option<Gap>,
     pub(super) last: Option<u64>,
@@ -98,7 +102,8 @@ impl Log {
     /// Reads one line without its newline and appends what it tells to `events`.
     pub fn line(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
         self.tally.lines += 1;
-        let Some(line) = self.reader.read(bytes) else {
+        let inner = self.wrapper.unwrap(bytes);
+        let Some(line) = inner.as_deref().and_then(|inner| self.reader.read(inner)) else {
             self.tally.unparsed += 1;
             return;
         };
@@ -211,10 +216,9 @@ impl Log {
         let Some(connection) = self.open.remove(number) else {
             return;
         };
-        if !self.guesses.is_empty() {
-            let open = &self.open;
-            self.guesses.retain(|number| open.get(number).is_some());
-        }
+        let open = &self.open;
+        self.guesses
+            .close(number, |other| open.get(other).is_some());
         let requested = self.release(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
             events.push(Event::Probe {

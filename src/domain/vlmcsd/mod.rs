@@ -17,6 +17,7 @@ pub mod open;
 pub mod peer;
 pub mod request;
 pub mod saved;
+pub mod wrapper;
 
 pub use event::{Anomaly, Attribution, Event, Outcome, Request, Status};
 pub use guid::Guid;

@@ -1,9 +1,11 @@
 //! The connections that are open. Bounded. Decides nothing about requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::block::Block;
 use super::guid::Guid;
 use super::peer::Peer;
 
@@ -51,6 +53,12 @@ pub struct Open {
     connections: BTreeMap<u64, Connection>,
     numbers: HashMap<Peer, u64>,
     newest: u64,
+    /// Which are at an address.
+    at: HashMap<IpAddr, BTreeSet<u64>>,
+    /// Which speak for a machine, or gave a name.
+    speakers: HashMap<Guid, BTreeSet<u64>>,
+    /// Which have asked for something.
+    asked: BTreeSet<u64>,
 }
 
 impl Open {
@@ -62,9 +70,8 @@ impl Open {
             ..Self::default()
         };
         for (number, connection) in connections.into_iter().take(MOST) {
-            open.numbers.insert(connection.peer, number);
             open.newest = open.newest.max(number);
-            open.connections.insert(number, connection);
+            open.add(number, connection);
         }
         open
     }
@@ -81,7 +88,6 @@ impl Open {
             None
         };
         self.newest += 1;
-        self.numbers.insert(peer, self.newest);
         let connection = Connection {
             peer,
             opened: at,
@@ -95,15 +101,102 @@ impl Open {
             doubtful,
             closing: None,
         };
-        self.connections.insert(self.newest, connection);
+        self.add(self.newest, connection);
         evicted
+    }
+
+    fn add(&mut self, number: u64, connection: Connection) {
+        self.numbers.insert(connection.peer, number);
+        self.at
+            .entry(connection.peer.address)
+            .or_default()
+            .insert(number);
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            self.speakers.entry(word).or_default().insert(number);
+        }
+        if connection.requests > 0 {
+            self.asked.insert(number);
+        }
+        self.connections.insert(number, connection);
     }
 
     /// Removes a connection.
     pub fn remove(&mut self, number: u64) -> Option<Connection> {
         let connection = self.connections.remove(&number)?;
         self.numbers.remove(&connection.peer);
+        forget(&mut self.at, connection.peer.address, number);
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            forget(&mut self.speakers, word, number);
+        }
+        self.asked.remove(&number);
         Some(connection)
+    }
+
+    /// Notes a request of a connection.
+    pub fn asks(&mut self, number: u64, block: &Block) {
+        self.speaks(number, block);
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.requests += 1;
+            self.asked.insert(number);
+        }
+    }
+
+    /// Notes for which machine a connection spoke, and with which name, where a request said so.
+    fn speaks(&mut self, number: u64, block: &Block) {
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        for (before, now) in [
+            (&mut connection.machine, block.identity()),
+            (&mut connection.name, block.name),
+        ] {
+            if now.is_none() || *before == now {
+                continue;
+            }
+            if let Some(before) = *before {
+                forget(&mut self.speakers, before, number);
+            }
+            *before = now;
+        }
+        // Whichever of the two the other has replaced is still known by its own.
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            self.speakers.entry(word).or_default().insert(number);
+        }
+    }
+
+    /// Notes for certain whose a connection is; returns its address.
+    pub fn settle(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
+        let block = Block {
+            machine: Some(machine),
+            ..Block::default()
+        };
+        self.speaks(number, &block);
+        let connection = self.connections.get_mut(&number)?;
+        connection.sure = true;
+        Some(connection.peer.address)
+    }
+
+    /// Walks the connections at an address, oldest first.
+    pub fn at(&self, address: IpAddr) -> impl DoubleEndedIterator<Item = u64> {
+        self.at.get(&address).into_iter().flatten().copied()
+    }
+
+    /// Walks the connections that speak for the machine of a request or gave its name.
+    pub fn kin(&self, block: &Block) -> impl Iterator<Item = u64> {
+        let words = [block.identity(), block.name].into_iter().flatten();
+        words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
+    }
+
+    /// Walks the connections that have asked for something.
+    pub fn asked(&self) -> impl Iterator<Item = u64> {
+        self.asked.iter().copied()
+    }
+
+    /// Returns the number of the oldest that is open.
+    pub fn oldest(&self) -> Option<u64> {
+        self.connections
+            .first_key_value()
+            .map(|(number, _)| *number)
     }
 
     /// Returns the number of the connection with this client.
@@ -149,5 +242,18 @@ impl Open {
             .filter(|(_, connection)| wanted(connection))
             .map(|(number, _)| number)
             .collect()
+    }
+}
+
+fn forget<Key: Eq + std::hash::Hash>(
+    index: &mut HashMap<Key, BTreeSet<u64>>,
+    key: Key,
+    number: u64,
+) {
+    if let std::collections::hash_map::Entry::Occupied(mut entry) = index.entry(key) {
+        entry.get_mut().remove(&number);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
     }
 }

@@ -77,6 +77,20 @@ impl Log {
         inside: bool,
         events: &mut Vec<Event>,
     ) {
+        // An answer whose first line is missing: no server prints its own ID without answering.
+        let waiting = self
+            .blocks
+            .iter()
+            .any(|block| block.awaits_answer() && block.is_live(at));
+        let answers = self
+            .blocks
+            .iter()
+            .any(|block| block.place_of(label, value).is_some());
+        if label == Label::HostPid && waiting && !answers && !inside {
+            self.finish(at, Outcome::Answered, false, events);
+        } else if label == Label::Protocol && waiting && !answers && !inside {
+            return;
+        }
         let Some(index) = self.expecting(at, |block| block.place_of(label, value), inside) else {
             const OPENING: [Label; 6] = [
                 Label::Virtual,
@@ -191,12 +205,10 @@ impl Log {
             return;
         };
         connection.active = at;
-        connection.requests += 1;
         connection.busy = false;
-        connection.machine = block.identity().or(connection.machine);
-        connection.name = block.name.or(connection.name);
         let peer = connection.peer;
-        let attribution = possible.attribution;
+        self.open.asks(number, &block);
+        let sure = (possible.attribution, possible.address_sure);
         self.conclude(&block, number, possible);
         self.last = Some(number);
         if outcome == Outcome::Answered
@@ -206,7 +218,7 @@ impl Log {
         } else {
             self.drop_block(index);
         }
-        events.push(report(block, at, peer, attribution, outcome));
+        events.push(report(block, at, peer, sure, outcome));
     }
 
     /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
@@ -261,13 +273,13 @@ impl Log {
                 continue;
             }
             requested = true;
-            let attribution = self.possible(block, number, gone.peer.address).attribution;
+            let possible = self.possible(block, number, gone.peer.address);
             if block.is_request() {
                 events.push(report(
                     block.clone(),
                     at,
                     gone.peer,
-                    attribution,
+                    (possible.attribution, possible.address_sure),
                     Outcome::Unanswered,
                 ));
             }
@@ -320,20 +332,14 @@ impl Log {
         let Some(address) = self.open.get(number).map(|one| one.peer.address) else {
             return;
         };
-        let attribution = self.possible(&block, number, address).attribution;
-        if let Some(connection) = self.open.get_mut(number) {
-            connection.requests += 1;
-            connection.machine = block.identity().or(connection.machine);
-            connection.name = block.name.or(connection.name);
-            if block.is_request() {
-                events.push(report(
-                    block,
-                    at,
-                    connection.peer,
-                    attribution,
-                    Outcome::Unanswered,
-                ));
-            }
+        let possible = self.possible(&block, number, address);
+        self.open.asks(number, &block);
+        if let Some(connection) = self.open.get(number)
+            && block.is_request()
+        {
+            let sure = (possible.attribution, possible.address_sure);
+            let peer = connection.peer;
+            events.push(report(block, at, peer, sure, Outcome::Unanswered));
         }
     }
 
@@ -359,11 +365,18 @@ impl Log {
     }
 }
 
-fn report(block: Block, at: i64, peer: Peer, attribution: Attribution, outcome: Outcome) -> Event {
+fn report(
+    block: Block,
+    at: i64,
+    peer: Peer,
+    (attribution, address_sure): (Attribution, bool),
+    outcome: Outcome,
+) -> Event {
     Event::Request(Box::new(Request {
         at,
         peer,
         attribution,
+        address_sure,
         outcome,
         protocol: block.protocol,
         status: block.status,

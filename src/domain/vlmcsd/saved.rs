@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::block::Block;
-use super::guess::Guesses;
+use super::guess::{Guesses, Lost};
 use super::guid::Guid;
 use super::log::{Gap, Log, Tally};
 use super::machines::Machines;
 use super::open::{Connection, Open};
+use super::wrapper::Unwrapper;
 
 /// What a checkpoint keeps of a [`Log`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -17,11 +18,15 @@ pub struct Saved {
     open: Vec<(u64, Connection)>,
     machines: Vec<(Guid, Vec<IpAddr>)>,
     guesses: Guesses,
+    #[serde(default)]
+    lost: Lost,
     blocks: Vec<Block>,
     gap: Option<Gap>,
     last: Option<u64>,
     swept: i64,
     tally: Tally,
+    #[serde(default)]
+    wrapper: Unwrapper,
 }
 
 impl Log {
@@ -39,11 +44,13 @@ impl Log {
                 .map(|(machine, addresses)| (machine, addresses.to_vec()))
                 .collect(),
             guesses: self.guesses.clone(),
+            lost: self.lost.clone(),
             blocks: self.blocks.clone(),
             gap: self.gap,
             last: self.last,
             swept: self.swept,
             tally: self.tally,
+            wrapper: self.wrapper.clone(),
         }
     }
 
@@ -57,11 +64,13 @@ impl Log {
             open: Open::restore(saved.open, saved.tally.connections),
             machines,
             guesses: saved.guesses,
+            lost: saved.lost,
             blocks: saved.blocks,
             gap: saved.gap,
             last: saved.last,
             swept: saved.swept,
             tally: saved.tally,
+            wrapper: saved.wrapper,
             ..Self::default()
         }
     }

@@ -1,6 +1,6 @@
 //! How well a log was read, by the truth beside it. For tests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::*;
 
@@ -24,7 +24,7 @@ pub struct Score {
     pub requests: usize,
     /// Of those, how many of an uncertain client.
     pub ambiguous: usize,
-    /// Of the others, how many are not that address's.
+    /// Of the others, how many are not that connection's.
     pub falsely_certain: usize,
     /// True requests that were told of nobody.
     pub vanished: usize,
@@ -56,12 +56,6 @@ pub fn first_line(name: &str) -> String {
     name.split('\n').next().unwrap_or_default().to_owned()
 }
 
-fn address(peer: &str) -> String {
-    peer.rsplit_once(':')
-        .map_or(peer, |(address, _)| address)
-        .to_owned()
-}
-
 /// Compares what was told with what was true.
 pub fn score(
     want: &HashMap<String, Did>,
@@ -70,11 +64,9 @@ pub fn score(
 ) -> Score {
     let mut score = Score::default();
     let mut got: HashMap<String, Did> = HashMap::new();
-    let mut at_address: HashMap<String, HashSet<&Vec<String>>> = HashMap::new();
     let mut left: HashMap<&Vec<String>, isize> = HashMap::new();
-    for (peer, did) in want {
+    for did in want.values() {
         for request in &did.requests {
-            at_address.entry(address(peer)).or_default().insert(request);
             *left.entry(request).or_default() += 1;
         }
     }
@@ -85,9 +77,9 @@ pub fn score(
                 score.requests += 1;
                 if request.attribution == Attribution::Ambiguous {
                     score.ambiguous += 1;
-                } else if !at_address
-                    .get(&address(&peer))
-                    .is_some_and(|own| own.contains(&told))
+                } else if !want
+                    .get(&peer)
+                    .is_some_and(|own| own.requests.contains(&told))
                 {
                     println!("  certain, and false: {peer} {told:?}");
                     score.falsely_certain += 1;

@@ -72,13 +72,23 @@ impl Metrics {
             ),
             (
                 "kms_log_last_line_timestamp_seconds",
-                "Time stamp of the last line of the log, taken as UTC; 0 before the first",
+                "Time of the last line of the log: its stamp taken as UTC, less what the server's clock is off by; 0 before the first",
                 &self.last_line,
+            ),
+            (
+                "kms_log_clock_skew_seconds",
+                "By how much the stamps of lines that were just written are ahead of the notifier's clock; negative where they are behind",
+                &self.clock_skew,
             ),
             (
                 "kms_log_last_read_timestamp_seconds",
                 "Time of the last look at the log that did not fail, 0 before the first; one that finds no log yet is no failure",
                 &self.last_read,
+            ),
+            (
+                "kms_log_understood",
+                "0 while lines come and none of them is the KMS server's",
+                &self.understood,
             ),
             (
                 "kms_log_open",
@@ -224,5 +234,6 @@ impl Metrics {
             &["renamed", "truncated", "missing"],
         );
         self.window_up.set(1);
+        self.understood.set(1);
     }
 }

@@ -19,6 +19,9 @@ use crate::kubectl::{Kubectl, KubectlError};
 /// How often it is looked for new pods; their output waits for us.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How often in a row a refusal is taken for an API server that has just started, once it had answered.
+const PATIENT: u32 = 5;
+
 /// What is followed.
 #[derive(Clone)]
 pub(super) struct Followed {
@@ -49,11 +52,16 @@ impl Followed {
 }
 
 /// Follows every pod until nobody listens any more.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one round of looking, from top to bottom"
+)]
 pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut tasks = JoinSet::new();
     let mut first = true;
     let mut told = false;
+    let mut refusals = 0;
     loop {
         match followed
             .kubectl
@@ -62,6 +70,7 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
         {
             Ok(list) => {
                 told = false;
+                refusals = 0;
                 // A name that is still listed is not followed twice, though its task may have ended.
                 known.retain(|name| list.items.iter().any(|pod| pod.metadata.name == *name));
                 if list.items.is_empty() && first {
@@ -83,6 +92,9 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
                     }
                     tasks.spawn(reader::one(followed.clone(), pod, listeners.clone()));
                 }
+            }
+            Err(error) if !first && refusals < PATIENT && is_refusal(&error) => {
+                refusals += 1;
             }
             Err(error) if first || is_final(&error) => {
                 let _ = listeners.send(Item::Fail(Failure::from(error))).await;
@@ -109,6 +121,14 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
 
 async fn say(listeners: &Sender<Item>, sentence: &str) {
     let _ = listeners.send(Item::Say(sentence.to_owned())).await;
+}
+
+/// Tells whether the cluster refuses what it may have granted before.
+fn is_refusal(error: &KubectlError) -> bool {
+    matches!(
+        error,
+        KubectlError::Forbidden { .. } | KubectlError::Unauthorized { .. }
+    )
 }
 
 /// Tells whether trying again is pointless.

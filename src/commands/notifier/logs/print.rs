@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::choice::Choice;
 use crate::commands::context::Context;
 use crate::commands::notifier::rows::Layout;
 use crate::domain::decision::{Decision, Rules};
@@ -66,7 +67,10 @@ pub(super) struct Printer<'a> {
     shape: Shape,
     filter: Filter,
     since: Timestamp,
+    choice: Choice,
     layout: Layout,
+    /// Uncut, for what patterns are held against.
+    whole: Layout,
     rules: Rules,
     /// What the server's log of each pod said so far.
     logs: BTreeMap<String, Log>,
@@ -80,6 +84,7 @@ impl<'a> Printer<'a> {
         shape: Shape,
         filter: Filter,
         since: Timestamp,
+        choice: Choice,
     ) -> Self {
         let networks = &context.settings.networks;
         Self {
@@ -87,11 +92,12 @@ impl<'a> Printer<'a> {
             shape,
             filter,
             since,
+            choice,
             layout: Layout::new(context.terminal.width),
+            whole: Layout::new(None),
             rules: Rules {
                 pods: networks.pods.clone(),
                 nodes: networks.nodes.clone(),
-                not_before: i64::MIN,
             },
             logs: BTreeMap::new(),
             young: true,
@@ -100,6 +106,17 @@ impl<'a> Printer<'a> {
 
     /// Reads one line of a pod.
     pub(super) fn read(&mut self, pod: &str, line: &[u8]) -> Vec<Entry> {
+        let mut entries = self.understand(pod, line);
+        if self.choice.reads_text() {
+            entries.retain(|entry| match &entry.what {
+                What::Event(told) => self.choice.wants(&self.whole.event(told)),
+                What::Line { line } => self.choice.wants(line),
+            });
+        }
+        entries
+    }
+
+    fn understand(&mut self, pod: &str, line: &[u8]) -> Vec<Entry> {
         let entry = |what: What| Entry {
             pod: pod.to_owned(),
             what,
@@ -108,7 +125,7 @@ impl<'a> Printer<'a> {
             Shape::Lines => {
                 let line = String::from_utf8_lossy(line).into_owned();
                 if let Some(at) = written(&line) {
-                    self.young = at >= self.since;
+                    self.young = self.is_within(at);
                 }
                 let young = self.young.then(|| entry(What::Line { line }));
                 young.into_iter().collect()
@@ -136,7 +153,11 @@ impl<'a> Printer<'a> {
     }
 
     fn wants(&self, told: &Told) -> bool {
-        self.filter.lets(told) && told.at.is_none_or(|at| at >= self.since)
+        self.filter.lets(told) && told.at.is_none_or(|at| self.is_within(at))
+    }
+
+    fn is_within(&self, at: Timestamp) -> bool {
+        at >= self.since && self.choice.until.is_none_or(|until| at <= until)
     }
 
     /// Prints what stands above the first entry of a stream.
@@ -218,10 +239,11 @@ impl<'a> Printer<'a> {
     }
 
     fn text(&self, entry: &Entry) -> String {
-        match &entry.what {
+        let text = match &entry.what {
             What::Event(told) => self.layout.event(told),
             What::Line { line } => self.layout.fit(&clean(line)),
-        }
+        };
+        self.choice.mark(&text, self.context.terminal.stdout_color)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
-use super::{Followed, is_final, say};
+use super::{Followed, PATIENT, is_final, is_refusal, say};
 use crate::commands::notifier::logs::{Item, explain};
 use crate::domain::cluster::Pod;
 use crate::domain::echo::stamped;
@@ -49,6 +49,8 @@ pub(super) async fn one(followed: Followed, pod: Pod, listeners: Sender<Item>) {
         cut: None,
         tries: 0,
         opened: false,
+        heard: false,
+        refusals: 0,
         followed,
         listeners,
     };
@@ -70,6 +72,10 @@ struct Reader {
     cut: Option<String>,
     tries: usize,
     opened: bool,
+    /// It brought lines.
+    heard: bool,
+    /// How often in a row it was refused.
+    refusals: u32,
 }
 
 impl Reader {
@@ -85,7 +91,15 @@ impl Reader {
         let why = match end {
             // Silent: opened anew without a word.
             Ok(false) => return true,
-            Ok(true) => "the stream ended".to_owned(),
+            Ok(true) => {
+                self.refusals = 0;
+                "the stream ended".to_owned()
+            }
+            // An API server that has just started refuses everybody until it knows the rights again.
+            Err(error) if self.heard && self.refusals < PATIENT && is_refusal(&error) => {
+                self.refusals += 1;
+                error.to_string()
+            }
             Err(error) if is_final(&error) => {
                 let _ = self.listeners.send(Item::Fail(self.explain(error))).await;
                 return false;
@@ -177,6 +191,7 @@ impl Reader {
             }
             let Some(line) = line else { return Ok(true) };
             self.tries = 0;
+            self.heard = true;
             if !self.take(&line).await {
                 return Ok(true);
             }

@@ -1,0 +1,158 @@
+//! Which of the printed lines an operator wants, by regular expressions and time, and what is marked in them.
+
+use jiff::{SignedDuration, Timestamp};
+use regex::{Regex, RegexSet};
+
+use crate::error::{Failure, Result};
+use crate::settings::values;
+use crate::terminal::{Tone, clean};
+
+/// Which lines are wanted.
+#[derive(Debug)]
+pub(super) struct Choice {
+    include: RegexSet,
+    exclude: RegexSet,
+    highlight: Vec<Regex>,
+    /// Nothing after this.
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Choice {
+    /// Reads the patterns: one of `include` must match where there are any, and none of `exclude`.
+    pub(super) fn new(
+        include: &[String],
+        exclude: &[String],
+        highlight: &[String],
+        until: Option<Timestamp>,
+    ) -> Result<Self> {
+        let each = |flag: &str, patterns: &[String]| -> Result<Vec<Regex>> {
+            patterns
+                .iter()
+                .map(|pattern| compiled(flag, pattern))
+                .collect()
+        };
+        each("--include", include)?;
+        each("--exclude", exclude)?;
+        let set = |patterns: &[String]| {
+            RegexSet::new(patterns).map_err(|error| {
+                Failure::usage("The patterns are too large together.").because(error)
+            })
+        };
+        Ok(Self {
+            include: set(include)?,
+            exclude: set(exclude)?,
+            highlight: each("--highlight", highlight)?,
+            until,
+        })
+    }
+
+    /// Returns whether a line as it is printed is wanted.
+    pub(super) fn wants(&self, text: &str) -> bool {
+        (self.include.is_empty() || self.include.is_match(text)) && !self.exclude.is_match(text)
+    }
+
+    /// Returns whether lines are judged by their text at all.
+    pub(super) fn reads_text(&self) -> bool {
+        !self.include.is_empty() || !self.exclude.is_empty()
+    }
+
+    /// Marks what the patterns match, where colour is wanted.
+    pub(super) fn mark(&self, text: &str, color: bool) -> String {
+        let mut marked = vec![false; text.len()];
+        for found in self
+            .highlight
+            .iter()
+            .flat_map(|pattern| pattern.find_iter(text))
+        {
+            if let Some(bytes) = marked.get_mut(found.range()) {
+                bytes.fill(true);
+            }
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut at = 0;
+        while let Some(is_marked) = marked.get(at).copied() {
+            let same = marked
+                .iter()
+                .skip(at)
+                .take_while(|byte| **byte == is_marked)
+                .count();
+            let (piece, behind) = rest.split_at_checked(same).unwrap_or((rest, ""));
+            out += &if is_marked {
+                Tone::Warning.paint(piece, color)
+            } else {
+                piece.to_owned()
+            };
+            rest = behind;
+            at += same;
+        }
+        out
+    }
+}
+
+/// Reads one pattern. A wrong one is shown with a caret under the fault, by the library that reads it.
+fn compiled(flag: &str, pattern: &str) -> Result<Regex> {
+    Regex::new(pattern).map_err(|error| {
+        let failure = Failure::usage(format!(
+            "{flag}: `{}` is no regular expression.",
+            clean(pattern)
+        ));
+        let text = error.to_string();
+        let lines = text.lines().filter(|line| *line != "regex parse error:");
+        lines.fold(failure, |failure, line| failure.hint(line.to_owned()))
+    })
+}
+
+/// Reads a time: RFC 3339, or how long ago.
+pub(super) fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago =
+        values::duration(text).map_err(|problem| Failure::usage(format!("{flag}: {problem}.")))?;
+    let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
+    Ok(now.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(include: &[&str], exclude: &[&str], highlight: &[&str]) -> Result<Choice> {
+        let [include, exclude, highlight] = [include, exclude, highlight].map(|list| {
+            list.iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        });
+        Choice::new(&include, &exclude, &highlight, None)
+    }
+
+    #[test]
+    fn patterns_choose_and_mark() {
+        let both = choice(
+            &["activation", "probe"],
+            &["10\\.10\\."],
+            &["PC-\\d", "C-1"],
+        )
+        .expect("patterns");
+        assert!(both.wants("activation 192.0.2.1") && !both.wants("activation 10.10.0.1"));
+        assert!(!both.wants("refusal"));
+        assert_eq!(both.mark("é PC-1 x", false), "é PC-1 x");
+        let marked = both.mark("é PC-1 x", true);
+        assert_eq!(marked, format!("é {} x", Tone::Warning.paint("PC-1", true)));
+    }
+
+    #[test]
+    fn a_wrong_pattern_has_a_caret() {
+        for wrong in ["a(", "[z-a]", "x{2,1}", "\\p{Nothing}"] {
+            let failure = choice(&[wrong], &[], &[]).expect_err(wrong);
+            assert!(
+                failure
+                    .hints
+                    .iter()
+                    .any(|hint| hint.trim() == "^" || hint.contains("^^")),
+                "{failure:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What is wrapped around the server's lines: a container's or a collector's prefix, JSON around each line, a byte order
+//! mark, carriage returns. The wrapping is recognised by the first line that makes sense; from then on a line that is
+//! not wrapped that way is no line of the server, so that a forged one gains nothing by it.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::line::{Reader, Text};
+
+/// Longest start of a line that is looked at for what a file seems to be, in bytes.
+const GLANCE: usize = 512;
+
+/// How the server's lines are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wrapping {
+    /// Not at all.
+    Bare,
+    /// `docker logs` of Compose: `kms-1  | …`.
+    Compose,
+    /// `kubectl logs --prefix`: `[pod/NAME/CONTAINER] …`.
+    Prefix,
+    /// A container's time stamp: `kubectl logs --timestamps`, `docker logs -t`.
+    Stamped,
+    /// A kubelet's file: `STAMP stdout F …`.
+    Cri,
+    /// Docker's file: `{"log": …}`.
+    JsonFile,
+    /// `journalctl -o json`.
+    JsonJournal,
+    /// Lines of syslog or of the journal.
+    Syslog,
+}
+
+impl Wrapping {
+    /// Names it for an operator.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Bare => "nothing",
+            Self::Compose => "the prefix of docker compose",
+            Self::Prefix => "the prefix of `kubectl logs --prefix`",
+            Self::Stamped => "a container's time stamp",
+            Self::Cri => "the container runtime's prefix (CRI)",
+            Self::JsonFile => "Docker's JSON",
+            Self::JsonJournal => "the journal's JSON",
+            Self::Syslog => "the prefix of syslog or the journal",
+        }
+    }
+}
+
+static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?x-u)^
+        (?P<pod>\[pod/[^\]\ ]{1,300}\]\ )?
+        (?P<compose>[A-Za-z0-9][A-Za-z0-9_.-]{0,100}\ *\|\ )?
+        (?:(?P<time>\d{4}-\d\d-\d\d[T\ ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\ )?
+        (?P<cri>(?:stdout|stderr)\ [FP]\ )?",
+    )
+    .ok()
+});
+
+static SYSLOG: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?x-u)^(?:<\d{1,3}>)?(?:1\ )?
+        (?:(?P<month>[A-Z][a-z]{2})\ (?P<day>[\ \d]\d)\ (?P<clock>\d\d:\d\d:\d\d)
+          |(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)))
+        \ [^\ ]{1,255}\ [^\ :\[]{1,100}(?:\[\d{1,10}\])?:?\ ",
+    )
+    .ok()
+});
+
+/// Takes lines out of their wrapping.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Unwrapper {
+    /// How lines are wrapped, once one made sense.
+    pub wrapping: Option<Wrapping>,
+    /// Lines end with a carriage return.
+    crlf: bool,
+    /// The year that syslog leaves out.
+    #[serde(default)]
+    year: i16,
+    begun: bool,
+    /// What the file seems to be, by the first line that made no sense and says so.
+    #[serde(skip)]
+    seems: Option<&'static str>,
+    /// Lines before the first that made sense.
+    #[serde(default)]
+    pub unread: u64,
+}
+
+impl Unwrapper {
+    /// Sets the year of the last line of syslog, which has none.
+    pub fn in_year(&mut self, year: i16) {
+        self.year = year;
+    }
+
+    /// Returns what a file of which nothing is understood seems to be.
+    pub fn seems(&self) -> Option<&'static str> {
+        self.seems.filter(|_| self.wrapping.is_none())
+    }
+
+    /// Returns the server's line inside another.
+    pub fn unwrap<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        const KINDS: [Wrapping; 4] = [
+            Wrapping::Bare,
+            Wrapping::JsonFile,
+            Wrapping::Stamped,
+            Wrapping::Syslog,
+        ];
+        if self.wrapping == Some(Wrapping::Bare) && !self.crlf {
+            return Some(Cow::Borrowed(line));
+        }
+        let mut line = line;
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
+        if let Some(wrapping) = self.wrapping {
+            let line = if self.crlf { bare(line) } else { line };
+            return self.take(wrapping, line).map(|(inner, _)| inner);
+        }
+        // What a client chose may end with a carriage return of its own; then the next line decides.
+        let ends = bare(line);
+        for kind in KINDS {
+            let Some((inner, wrapping)) = self.take(kind, ends) else {
+                continue;
+            };
+            let known = Reader::default().read(&inner).map(|line| line.text);
+            let own_stamp = kind != Wrapping::Syslog;
+            if known.is_some_and(|text| own_stamp || text != Text::Unknown) {
+                self.wrapping = Some(wrapping);
+                self.crlf = ends.len() < line.len();
+                return Some(inner);
+            }
+        }
+        self.unread += 1;
+        if self.seems.is_none() {
+            self.seems = seems_to_be(line);
+        }
+        None
+    }
+
+    /// Takes a line out of one kind of wrapping; returns which it is exactly.
+    fn take<'a>(&self, kind: Wrapping, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+        match kind {
+            Wrapping::Bare => Some((Cow::Borrowed(line), kind)),
+            Wrapping::JsonFile | Wrapping::JsonJournal => json(line),
+            Wrapping::Syslog => self.syslog(line),
+            Wrapping::Compose | Wrapping::Prefix | Wrapping::Stamped | Wrapping::Cri => {
+                let found = PREFIX.as_ref()?.captures(line)?;
+                let end = found.get(0)?.end();
+                let wrapping = if found.name("cri").is_some() {
+                    Wrapping::Cri
+                } else if found.name("pod").is_some() {
+                    Wrapping::Prefix
+                } else if found.name("compose").is_some() {
+                    Wrapping::Compose
+                } else {
+                    Wrapping::Stamped
+                };
+                (end > 0).then_some((Cow::Borrowed(line.get(end..)?), wrapping))
+            }
+        }
+    }
+
+    /// Takes a line out of syslog's; the server prints no time of its own there.
+    fn syslog<'a>(&self, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+        let found = SYSLOG.as_ref()?.captures(line)?;
+        let inner = line.get(found.get(0)?.end()..)?;
+        if Reader::default().read(inner).is_some() {
+            return Some((Cow::Borrowed(inner), Wrapping::Syslog));
+        }
+        let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
+        let stamp = if let Some(time) = text("time") {
+            let time: jiff::Timestamp = time.replace(',', ".").parse().ok()?;
+            time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        } else {
+            const MONTHS: [&str; 12] = [
+                "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+            ];
+            let name = text("month")?;
+            let month = MONTHS.iter().position(|month| *month == name)? + 1;
+            let day: u8 = text("day")?.trim().parse().ok()?;
+            format!("{:04}-{month:02}-{day:02} {}", self.year, text("clock")?)
+        };
+        let whole = [stamp.as_bytes(), b": ", inner].concat();
+        Some((Cow::Owned(whole), Wrapping::Syslog))
+    }
+}
+
+/// Returns a line without the carriage return at its end.
+fn bare(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Takes a line out of the JSON of Docker or of the journal.
+fn json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping)> {
+    #[derive(Deserialize)]
+    struct Around {
+        log: Option<String>,
+        #[serde(rename = "MESSAGE")]
+        message: Option<String>,
+    }
+    if line.first() != Some(&b'{') {
+        return None;
+    }
+    let around: Around = serde_json::from_slice(line).ok()?;
+    let (text, wrapping) = match (around.log, around.message) {
+        (Some(log), _) => (log, Wrapping::JsonFile),
+        (None, Some(message)) => (message, Wrapping::JsonJournal),
+        (None, None) => return None,
+    };
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Some((Cow::Owned(text.as_bytes().to_vec()), wrapping))
+}
+
+/// Returns what a line that makes no sense says of its file.
+fn seems_to_be(line: &[u8]) -> Option<&'static str> {
+    let start = line.get(..GLANCE).unwrap_or(line);
+    let has = |text: &[u8]| memchr::memmem::find(start, text).is_some();
+    if start.starts_with(b"\x1f\x8b") {
+        Some("a file packed by gzip")
+    } else if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") || has(b"\0") {
+        Some("UTF-16 text or no text at all; save it as UTF-8")
+    } else if has(b"Received V") || has(b"TCP server listening at") || has(b"HWID: ") {
+        Some("a log of py-kms, which is another server")
+    } else if has(b" connection accepted: ") || has(b"<<< Incoming KMS request") {
+        Some("a log of this server without its time stamps, or with another form of them")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "2026-05-10 13:12:17: IPv4 connection accepted: 192.0.2.1:7.";
+
+    fn inner(line: &str) -> Option<(String, Wrapping)> {
+        let mut unwrapper = Unwrapper::default();
+        unwrapper.in_year(2026);
+        let inner = unwrapper.unwrap(line.as_bytes())?;
+        let text = String::from_utf8(inner.into_owned()).expect("text");
+        Some((text, unwrapper.wrapping?))
+    }
+
+    #[test]
+    fn every_wrapping_is_taken_off() {
+        let bare = "IPv4 connection accepted: 192.0.2.1:7.";
+        for (line, wrapping) in [
+            (LINE.to_owned(), Wrapping::Bare),
+            (format!("{LINE}\r"), Wrapping::Bare),
+            (format!("\u{feff}{LINE}\r"), Wrapping::Bare),
+            (format!("kms-1  | {LINE}"), Wrapping::Compose),
+            (
+                format!("kms-1  | 2026-05-10T13:12:17.5Z {LINE}"),
+                Wrapping::Compose,
+            ),
+            (format!("[pod/kms-1/windows-kms] {LINE}"), Wrapping::Prefix),
+            (
+                format!("[pod/kms-1/windows-kms] 2026-05-10T13:12:17.5Z {LINE}"),
+                Wrapping::Prefix,
+            ),
+            (
+                format!("2026-05-10T13:12:17.123456789Z {LINE}"),
+                Wrapping::Stamped,
+            ),
+            (
+                format!("2026-05-10T15:12:17+02:00 {LINE}"),
+                Wrapping::Stamped,
+            ),
+            (
+                format!("2026-05-10T13:12:17.123456789Z stdout F {LINE}"),
+                Wrapping::Cri,
+            ),
+            (
+                format!("{{\"log\":\"{LINE}\\n\",\"stream\":\"stdout\"}}"),
+                Wrapping::JsonFile,
+            ),
+            (
+                format!("{{\"MESSAGE\":\"{LINE}\",\"_PID\":\"1\"}}"),
+                Wrapping::JsonJournal,
+            ),
+            (
+                format!("May 10 13:12:17 kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("<14>May 10 13:12:17 kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("May 10 13:12:17 node docker[77]: {LINE}"),
+                Wrapping::Syslog,
+            ),
+            (
+                format!("2026-05-10T15:12:17+0200 kms vlmcsd[77]: {bare}"),
+                Wrapping::Syslog,
+            ),
+        ] {
+            assert_eq!(inner(&line), Some((LINE.to_owned(), wrapping)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrapping_stays_what_it_was() {
+        let mut unwrapper = Unwrapper::default();
+        assert!(
+            unwrapper
+                .unwrap(format!("kms-1  | {LINE}").as_bytes())
+                .is_some()
+        );
+        assert!(unwrapper.unwrap(LINE.as_bytes()).is_none());
+        let mut unwrapper = Unwrapper::default();
+        assert!(unwrapper.unwrap(LINE.as_bytes()).is_some());
+        let name = b"2026-05-10 13:12:17: Workstation name                : x\r";
+        assert_eq!(unwrapper.unwrap(name).as_deref(), Some(&name[..]));
+    }
+
+    #[test]
+    fn what_is_no_log_is_named() {
+        for (line, words) in [
+            (&b"Mon, 17 Nov 2025 22:14:09 INFO     Received V6 request on Mon Nov 17 22:14:09 2025."[..], "py-kms"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"\xff\xfe2\0", "UTF-16"),
+            (b"05/10/2026 01:12:17 PM: IPv4 connection accepted: 192.0.2.1:7.", "time stamps"),
+        ] {
+            let mut unwrapper = Unwrapper::default();
+            assert!(unwrapper.unwrap(line).is_none());
+            assert!(unwrapper.seems().is_some_and(|seems| seems.contains(words)), "{words}");
+        }
+    }
+}

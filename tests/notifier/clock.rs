@@ -1,0 +1,119 @@
+//! The server's clock is another one: what is read as it is written is posted all the same, and the clock is named.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::support::pods::{FakeSlack, Pod, activate, activation, is};
+
+/// Appends one whole activation in one write, stamped so many seconds from now.
+fn activate_at(log: &Path, number: u32, seconds: i64) {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let stamp = at.strftime("%Y-%m-%d %H:%M:%S: ").to_string();
+    let lines = activation(number).into_iter();
+    let text: String = lines.map(|line| format!("{stamp}{line}\n")).collect();
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log);
+    file.expect("the log")
+        .write_all(text.as_bytes())
+        .expect("lines");
+}
+
+#[test]
+fn a_wrong_server_clock_stops_no_post() {
+    for (off, words) in [
+        (
+            -661_i32,
+            "The server's clock is 11m behind; its stamps are not used.",
+        ),
+        (
+            -7_200,
+            "The server's clock is 2h behind; its stamps are not used.",
+        ),
+        (
+            20_700,
+            "The server's clock is 5h 45m ahead; its stamps are not used.",
+        ),
+    ] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        std::fs::write(pod.log(), "").expect("a log");
+        let running = pod.start();
+        running.wait_metric("kms_log_open", |open| is(open, 1));
+        activate_at(&pod.log(), 1, off.into());
+        slack.wait_for(1);
+        activate_at(&pod.log(), 2, off.into());
+        slack.wait_for(2);
+        running.wait_metric("kms_log_clock_skew_seconds", |skew| {
+            (skew - f64::from(off)).abs() < 9.0
+        });
+        let (_, _, err) = running.stop();
+        assert_eq!(err.matches(words).count(), 1, "{err}");
+        // While the notifier is away, and after the log was renamed.
+        activate_at(&pod.log(), 3, off.into());
+        let running = pod.start();
+        slack.wait_for(3);
+        std::fs::rename(pod.log(), pod.log().with_extension("log.1")).expect("a rename");
+        activate_at(&pod.log(), 4, off.into());
+        slack.wait_for(4);
+        assert_eq!(running.stop().0, Some(0));
+    }
+}
+
+#[test]
+fn a_lost_checkpoint_is_a_first_start() {
+    for gone in ["checkpoint", "log"] {
+        let slack = FakeSlack::start(&[]);
+        let pod = Pod::new(&slack);
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        slack.wait_for(1);
+        assert_eq!(running.stop().0, Some(0));
+        let words = if gone == "checkpoint" {
+            std::fs::remove_dir_all(pod.state()).expect("a removal");
+            "There is no checkpoint"
+        } else {
+            "The file that the checkpoint names is gone"
+        };
+        std::fs::remove_file(pod.log()).expect("a removal");
+        activate_at(&pod.log(), 2, -3_600);
+        activate_at(&pod.log(), 3, -5);
+        let running = pod.start();
+        slack.wait_for(2);
+        // What comes after the first look is live.
+        activate_at(&pod.log(), 4, -3_600);
+        slack.wait_for(3);
+        running.wait_metric("kms_requests_total{result=\"answered\"}", |count| {
+            is(count, 3)
+        });
+        let (_, _, err) = running.stop();
+        assert!(err.contains(words), "{err}");
+        assert!(
+            slack.told().iter().all(|text| !text.contains("PC-2")),
+            "{:?}",
+            slack.told()
+        );
+    }
+}
+
+#[test]
+fn replay_judges_as_if_followed_live() {
+    let slack = FakeSlack::start(&[]);
+    let pod = Pod::new(&slack);
+    activate_at(&pod.log(), 1, -3_600);
+    activate_at(&pod.log(), 2, -5);
+    let log = pod.log().display().to_string();
+    let decided = |more: &[&str]| {
+        let run = pod
+            .environment
+            .run(&[&["notifier", "replay", &log, "-o", "csv"], more].concat());
+        let text = run.success();
+        [
+            text.matches(",post,").count(),
+            text.matches(",too-old,").count(),
+        ]
+    };
+    assert_eq!(decided(&[]), [2, 0]);
+    assert_eq!(decided(&["--as-first-read"]), [1, 1]);
+}
