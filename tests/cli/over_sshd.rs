@@ -104,7 +104,8 @@ const PFCTL: &str = concat!(
     "case \"$*\" in\n",
     "'-t virusprot -T show -v') cat pfctl/T-show-v.14.txt ;;\n",
     "'-t virusprot -T test -vv -f -') while read -r a; do printf 'M  %s\\t %s\\n' \"$a\" \"$a\"; done; echo '1/1 addresses match.' >&2 ;;\n",
-    "-vvPsr) cat pfsense-2.7.2/vvPsr.txt ;;\n",
+    // The rule's own states are those of its source nodes below.
+    "-vvPsr) awk '/^@75 / { own = 1 } own && sub(/States: 0 /, \"States: 25\") { own = 0 } { print }' pfsense-2.7.2/vvPsr.txt ;;\n",
     "-vvPsn) cat pfsense-2.7.2/vvPsn.txt ;;\n",
     "-vvss) sed 's/192[.]168[.]1[.]20:1688/10.0.20.202:1688/' pfctl/ss-vv-floating.14.txt ;;\n",
     "-vsS) cat pfctl/sn-v.14.txt >/dev/null; sed 's/rule 25/rule 75/' pfctl/sS-v.14.txt ;;\n",

@@ -411,7 +411,7 @@ fn what_the_firewall_refuses_leaves_it_as_it_was() {
         live.firewall.trouble("");
         live.firewall.php().write("run/natconf.dirty", b"");
         assert!(
-            run(&["ratelimit", "tighten"])
+            run(&["ratelimit", "loosen"])
                 .fails_with(6)
                 .contains("wait to be applied")
         );

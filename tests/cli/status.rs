@@ -175,7 +175,7 @@ fn the_schemas_have_their_keys() {
     );
     assert_eq!(
         keys(&["expose", "show"], "/data"),
-        ["alias", "caps", "filter", "nat", "state", "why"]
+        ["alias", "caps", "filter", "nat", "paths", "state", "why"]
     );
     assert_eq!(
         keys(&["status"], "/data"),

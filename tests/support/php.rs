@@ -203,6 +203,9 @@ impl PhpBox {
             "display_errors=1",
             "-d",
             "html_errors=0",
+            // pfSense's PHP has it built in; Debian's loads it by php.ini.
+            "-d",
+            "extension=posix",
             // The stand-in brings its own.
             "-d",
             "disable_functions=disk_free_space,time,usleep",
