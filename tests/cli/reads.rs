@@ -105,7 +105,7 @@ fn a_status_without_counters_needs_root() {
     };
     let sample = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/pfctl/si-unprivileged.15.txt"
+        "/tests/fixtures/cases/pfctl-si-unprivileged.15.txt"
     );
     live.answer_pfctl(
         "russh",

@@ -90,7 +90,7 @@ fn the_other_complaints_keep_their_meaning() {
 
 #[test]
 fn a_status_without_counters_is_unknown() {
-    let sample = include_str!("../../../tests/fixtures/pfctl/si-unprivileged.15.txt");
+    let sample = include_str!("../../../tests/fixtures/cases/pfctl-si-unprivileged.15.txt");
     for status in [
         sample,
         "Status: Enabled for 1 days 00:00:00           Debug: Urgent\n",
