@@ -33,7 +33,7 @@ pub struct Stored {
     pub revert_at: Option<i64>,
     /// Whether the alias belongs to what it changed.
     pub with_alias: bool,
-    /// Whether it is a [`Change::Delete`].
+    /// Whether it is a [`Change::Delete`](crate::domain::change::Change::Delete).
     #[serde(default)]
     pub deletes: bool,
     /// Who made it.
