@@ -68,7 +68,8 @@ pub fn completions(shell: Shell) -> String {
 /// Writes a man page for every command and returns how many.
 pub fn man(directory: &Path) -> Result<usize> {
     // A page for every `help` of every group would be most of the pages.
-    let mut tree = without_help(crate::cli::tree());
+    // The version alone: the pages are the same whichever commit they were built from.
+    let mut tree = without_help(crate::cli::tree()).version(env!("CARGO_PKG_VERSION"));
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
     write_man_pages(&tree, "", directory).map_err(|error| {

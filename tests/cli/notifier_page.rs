@@ -48,7 +48,16 @@ const NEW: [(&str, &str, &[&str]); 19] = [
 
 /// Label names that may be on the page. Addresses, workstations, namespaces, pods and nodes may not: the scrape adds the
 /// latter, and the others would be a series each.
-const LABELS: [&str; 6] = ["product", "status", "source", "result", "kind", "version"];
+const LABELS: [&str; 8] = [
+    "product",
+    "status",
+    "source",
+    "result",
+    "kind",
+    "version",
+    "commit",
+    "commit_date",
+];
 
 /// Samples of a page in text form: name and labels, and the value.
 fn samples(page: &str) -> BTreeMap<String, f64> {

@@ -204,10 +204,17 @@ impl Metrics {
             .register("kms_slack_notifier_up", "1 while the notifier runs", up);
         let build = Family::<Labels, Gauge>::default();
         build
-            .get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())])
+            .get_or_create(&build_labels(
+                env!("CARGO_PKG_VERSION"),
+                env!("KMSCTL_COMMIT"),
+                env!("KMSCTL_COMMIT_DATE"),
+            ))
             .set(1);
-        self.registry
-            .register("kms_notifier_build_info", "Version of the notifier", build);
+        self.registry.register(
+            "kms_notifier_build_info",
+            "Version of the notifier, and the commit it was built from",
+            build,
+        );
     }
 
     fn create(&self) {
@@ -235,5 +242,37 @@ impl Metrics {
         );
         self.window_up.set(1);
         self.understood.set(1);
+    }
+}
+
+/// Labels of the build; what is not known has no label, as an empty one says no more.
+fn build_labels(version: &str, commit: &str, commit_date: &str) -> Labels {
+    [
+        ("version", version),
+        ("commit", commit),
+        ("commit_date", commit_date),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name, value.to_owned()))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build_labels;
+
+    #[test]
+    fn build_labels_say_what_is_known() {
+        let names = |commit, date| -> Vec<&str> {
+            let labels = build_labels("0.1.0", commit, date);
+            labels.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names("", ""), ["version"]);
+        assert_eq!(names("0123456789", ""), ["version", "commit"]);
+        assert_eq!(
+            names("0123456789", "2026-11-28"),
+            ["version", "commit", "commit_date"]
+        );
     }
 }
