@@ -1,5 +1,6 @@
 //! `kmsctl config`: log in and write one, show every value with where it came from, check without connecting.
 
+mod completion;
 mod init;
 
 use std::path::{Path, PathBuf};

@@ -38,7 +38,10 @@ pub struct Environment {
     pub user: Option<String>,
     /// The name of this machine, for the history.
     pub host: Option<String>,
+    /// `SHELL`, if set and absolute.
+    pub login_shell: Option<PathBuf>,
     config_home: Option<PathBuf>,
+    data_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime: Option<PathBuf>,
     /// The first `KMSCTL_` variable that is no text.
@@ -80,7 +83,9 @@ impl Environment {
             host: host_name()
                 .or_else(|| text("HOSTNAME"))
                 .or_else(|| text("HOST")),
+            login_shell: path("SHELL"),
             config_home: path("XDG_CONFIG_HOME"),
+            data_home: path("XDG_DATA_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
             not_text: std::env::vars_os()
@@ -96,11 +101,21 @@ impl Environment {
 
     /// Returns where the configuration file is looked for, or `None` without a home.
     pub fn config_file(&self) -> Option<PathBuf> {
-        let base = self
-            .config_home
+        Some(self.config_directory()?.join("kmsctl/config.toml"))
+    }
+
+    /// Returns the directory of every program's configuration, or `None` without a home.
+    pub fn config_directory(&self) -> Option<PathBuf> {
+        self.config_home
             .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
-        Some(base.join("kmsctl/config.toml"))
+            .or_else(|| Some(self.home.as_ref()?.join(".config")))
+    }
+
+    /// Returns the directory of the operator's own data, such as completions of shells, or `None` without a home.
+    pub fn data_directory(&self) -> Option<PathBuf> {
+        self.data_home
+            .clone()
+            .or_else(|| Some(self.home.as_ref()?.join(".local/share")))
     }
 
     /// Returns the environment without the operator's configuration file: the demo stands alone.

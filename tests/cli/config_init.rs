@@ -101,27 +101,32 @@ fn mode(path: &std::path::Path) -> u32 {
     path.metadata().expect("metadata").permissions().mode() & 0o777
 }
 
+/// Answers the wizard up to the file's own confirmation, and that too.
+fn reach_the_written_file(terminal: &mut PtySession, served: &Served) {
+    reach_the_host_key(terminal, served);
+    answer(terminal, "Is it the same?", "yes");
+    answer(terminal, "Private key file", "");
+    terminal
+        .exp_string("ssh-ed25519 ")
+        .expect("the line to paste");
+    answer(terminal, "Press Enter", "");
+    terminal
+        .exp_string("Logged in: pfSense")
+        .expect("the login");
+    terminal.exp_string("1688").expect("the port forward");
+    answer(terminal, "Which one is the service?", "");
+    answer(terminal, "Public name", "kms.example.net");
+    answer(terminal, "A host outside", "-");
+    answer(terminal, "Write", "");
+}
+
 #[test]
 fn a_new_user_reaches_status_within_minutes() {
     let served = Served::start();
     let environment = fresh();
     let started = Instant::now();
     let mut terminal = spawn(&environment);
-    reach_the_host_key(&mut terminal, &served);
-    answer(&mut terminal, "Is it the same?", "yes");
-    answer(&mut terminal, "Private key file", "");
-    terminal
-        .exp_string("ssh-ed25519 ")
-        .expect("the line to paste");
-    answer(&mut terminal, "Press Enter", "");
-    terminal
-        .exp_string("Logged in: pfSense")
-        .expect("the login");
-    terminal.exp_string("1688").expect("the port forward");
-    answer(&mut terminal, "Which one is the service?", "");
-    answer(&mut terminal, "Public name", "kms.example.net");
-    answer(&mut terminal, "A host outside", "-");
-    answer(&mut terminal, "Write", "");
+    reach_the_written_file(&mut terminal, &served);
     let (shown, code) = code(&mut terminal);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("open"), "{shown}");
@@ -228,4 +233,67 @@ fn flags_answer_instead_of_a_person() {
     assert_eq!(done.code, Some(0), "{done}");
     environment.run(&["expose", "show", "--quiet"]).success();
     assert_eq!(mode(&environment.config_file()), 0o600);
+}
+
+#[test]
+fn init_installs_the_completion_where_asked() {
+    let generated = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("completions");
+    let served = Served::start();
+    for (shell, place, file) in [
+        (
+            "/bin/bash",
+            ".local/share/bash-completion/completions/kmsctl",
+            "kmsctl.bash",
+        ),
+        (
+            "/usr/bin/fish",
+            ".config/fish/completions/kmsctl.fish",
+            "kmsctl.fish",
+        ),
+        (
+            "/usr/local/bin/zsh",
+            ".local/share/zsh/site-functions/_kmsctl",
+            "_kmsctl",
+        ),
+    ] {
+        let environment = fresh().variable("SHELL", shell);
+        let mut terminal = spawn(&environment);
+        reach_the_written_file(&mut terminal, &served);
+        answer(&mut terminal, "Install the completion", "y");
+        let (rest, code) = code(&mut terminal);
+        assert_eq!(code, Some(0), "{rest}");
+        assert_eq!(rest.contains("fpath=("), shell.ends_with("zsh"), "{rest}");
+        let written = std::fs::read_to_string(environment.home().join(place)).expect(place);
+        let wanted = std::fs::read_to_string(generated.join(file)).expect(file);
+        assert!(wanted.starts_with(written.trim_end()), "{place}: {written}");
+    }
+}
+
+#[test]
+fn init_keeps_a_completion_and_a_no() {
+    let place = ".local/share/bash-completion/completions/kmsctl";
+    let served = Served::start();
+    let declined = fresh().variable("SHELL", "/bin/bash");
+    let mut terminal = spawn(&declined);
+    reach_the_written_file(&mut terminal, &served);
+    answer(&mut terminal, "Install the completion", "n");
+    let (rest, declined_code) = code(&mut terminal);
+    assert_eq!(declined_code, Some(0), "{rest}");
+    assert!(rest.contains("kmsctl doctor"), "{rest}");
+    assert!(declined.config_file().exists());
+    assert!(!declined.home().join(place).exists());
+
+    let present = fresh().variable("SHELL", "/bin/bash");
+    let kept = present.home().join(place);
+    std::fs::create_dir_all(kept.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&kept, "# of another version\n").expect("a completion");
+    let mut terminal = spawn(&present);
+    reach_the_written_file(&mut terminal, &served);
+    let (rest, kept_code) = code(&mut terminal);
+    assert_eq!(kept_code, Some(0), "{rest}");
+    assert!(!rest.contains("Install the completion"), "{rest}");
+    assert_eq!(
+        std::fs::read_to_string(kept).expect("a completion"),
+        "# of another version\n"
+    );
 }

@@ -9,6 +9,7 @@ use std::{fs, io};
 use clap::Args as ClapArgs;
 
 use super::super::context::Context;
+use super::completion::offer_completion;
 use super::{refuse_existing, target};
 use crate::commands::status;
 use crate::domain::configured::Configured;
@@ -140,6 +141,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         .say(&format!("Wrote {}.", wizard.path.display()));
     let ready = wizard.configured_context()?;
     status::run(&ready, &status::Args::default()).await?;
+    if wizard.asks {
+        offer_completion(context)?;
+    }
     context
         .terminal
         .hint("`kmsctl doctor` checks every assumption; `kmsctl runbook` has the procedures.");
@@ -639,7 +643,7 @@ fn make_directory_of(path: &Path) -> Result<()> {
 }
 
 /// Creates the file 0600; never follows or replaces what is there.
-fn write_new(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write_new(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     make_directory_of(path)?;
     let write = || {
