@@ -58,6 +58,8 @@ mod other_firewall;
 mod output;
 #[path = "cli/over_sshd.rs"]
 mod over_sshd;
+#[path = "cli/packaging.rs"]
+mod packaging;
 #[path = "cli/pager.rs"]
 mod pager;
 #[path = "cli/pasted.rs"]

@@ -190,7 +190,7 @@ impl Records {
             ("nat".to_owned(), list(&self.nat)),
             ("separators".to_owned(), separators),
         ]);
-        format!("{:x}", Sha256::digest(whole.canonical()))
+        super::plan::hexadecimal(&Sha256::digest(whole.canonical()))
     }
 }
 

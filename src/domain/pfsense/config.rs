@@ -254,7 +254,7 @@ impl Configured {
                 ]),
             ),
         ]);
-        format!("{:x}", Sha256::digest(whole.canonical()))
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
     }
 
     /// What another alias had is another service's. While a rule of the service is there nothing is to be put back.
@@ -275,7 +275,7 @@ impl Configured {
         let sections = ["aliases", "filter", "nat"];
         let named = |name: &str| (name.to_owned(), self.sections.section(name).clone());
         let whole = Element::Map(sections.map(named).into());
-        format!("{:x}", Sha256::digest(whole.canonical()))
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
     }
 }
 
