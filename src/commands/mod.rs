@@ -47,7 +47,7 @@ pub async fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Util(arguments) => util::run(context, arguments),
         Command::Verify(arguments) => Box::pin(verify::run(context, arguments)).await,
         Command::Version => {
-            let version = env!("CARGO_PKG_VERSION");
+            let version = env!("KMSCTL_VERSION");
             context.terminal.write(&format!("kmsctl {version}\n"))
         }
         Command::Virusprot(arguments) => virusprot::run(context, arguments).await,
