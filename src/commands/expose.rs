@@ -13,6 +13,8 @@ use crate::error::{Failure, Result};
 use crate::firewall::facts::{Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
+pub use change::saved_records;
+
 /// Arguments of `kmsctl expose`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {

@@ -9,8 +9,10 @@ use std::path::Path;
 
 use super::{Flags, carry_out, configure, flags};
 use crate::commands::context::{Context, Session, needed};
+use crate::commands::expose::saved_records;
 use crate::domain::configured::Configured;
 use crate::domain::connections::tally;
+use crate::domain::history::Entry;
 use crate::domain::plan::{
     self, Address, Draft, Live, Operation, Plan, Present, StatesChoice, configuration_facts,
     entry_facts, state_facts, told,
@@ -83,7 +85,7 @@ pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> 
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
-    let worked = Box::pin(checked(context, &mut session, flags, plan)).await;
+    let worked = Box::pin(checked(context, &mut session, flags, plan, &entries)).await;
     let closed = session.close().await;
     worked.and(closed)
 }
@@ -93,6 +95,7 @@ async fn checked(
     session: &mut Session,
     flags: &Flags,
     plan: &Plan,
+    entries: &[Entry],
 ) -> Result<()> {
     context.check_firewall(plan)?;
     let reading = context
@@ -114,7 +117,8 @@ async fn checked(
         )
         .hint("Make a new plan."));
     }
-    let draft = configure::checked_edit(context, &reading, honest(context, plan, &reading)?)?;
+    let draft =
+        configure::checked_edit(context, &reading, honest(context, plan, &reading, entries)?)?;
     let plan = &plan.corrected(draft);
     if flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
@@ -122,8 +126,8 @@ async fn checked(
     carry_out(context, session, flags, None, plan, reading).await
 }
 
-/// Refuses a plan that does not say what it does, or gives it the words that it leaves out.
-fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
+/// Refuses a plan that does not say what it does, or gives it the words of what it does. `entries` is the history here.
+fn honest(context: &Context, plan: &Plan, reading: &Reading, entries: &[Entry]) -> Result<Draft> {
     told::itself(&plan.change)?;
     if let Some(reason) = &plan.reason {
         flags::reason(reason)
@@ -136,10 +140,19 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
         .as_ref()
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let named = |entry: &&Entry| plan.change.undoes.as_deref() == Some(entry.plan.id.as_str());
+    let undone = entries.iter().find(named);
+    if let Some(entry) = undone {
+        context.check_firewall(&entry.plan)?;
+    }
+    let origins = told::Origins {
+        undone,
+        saved: None,
+    };
     match &plan.change.operation {
-        Operation::TableDelete { .. } => {
-            let entries = needed(&reading.table)?.len();
-            Ok(told::emptying(plan.change.clone(), entries))
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
+            let now = (needed(&reading.table)?.as_slice(), reading.client);
+            Ok(told::entries(plan, now, service, origins)?)
         }
         Operation::StatesKill { .. } => {
             let exposure = configure::judge(context, reading).ok();
@@ -147,8 +160,7 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
             let rules = reading.rules.as_ref().map(Vec::as_slice);
             let labels = plan::labels(rules.unwrap_or_default(), tracker);
             let live = Live::new(live, service, members.as_deref());
-            told::states(plan, &live, labels)?;
-            Ok(plan.change.clone())
+            Ok(told::states(plan, &live, labels)?)
         }
         Operation::Configuration { .. } => {
             let exposure = configure::judge(context, reading).map_err(|why| {
@@ -165,11 +177,14 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading) -> Result<Draft> {
                 sources: &sources,
                 blocked: None,
             };
-            Ok(told::configuration(plan, &present)?)
+            let saved = saved_records(context, present.configured)?;
+            let origins = told::Origins {
+                saved: saved.as_ref(),
+                ..origins
+            };
+            Ok(told::configuration(plan, &present, origins)?)
         }
-        Operation::TableAdd { .. } | Operation::Keep { .. } | Operation::Clean { .. } => {
-            Ok(plan.change.clone())
-        }
+        Operation::Keep { .. } | Operation::Clean { .. } => Ok(plan.change.clone()),
     }
 }
 

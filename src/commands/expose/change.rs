@@ -200,7 +200,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
     let plan = |reading: &Reading| {
         let gathered = Gathered::of(context, reading)?;
         let present = gathered.present(context, reading)?;
-        let saved = saved(context, present.configured)?;
+        let saved = saved_records(context, present.configured)?;
         Ok(plan::restore(
             &present,
             saved.as_ref(),
@@ -233,7 +233,7 @@ fn default_caps(context: &Context) -> Result<Caps> {
 
 /// Finds what the last `revoke --delete` of this service took away, or else of another one. The firewall keeps that of
 /// every operator, but not for ever; the history here keeps its own.
-fn saved(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
+pub fn saved_records(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
     let entries = report::entries(context)?;
     if let Some(deleted) = &configured.deleted {
         let is_ours = entries.iter().any(|entry| entry.plan.id == deleted.id);

@@ -2,10 +2,13 @@
 //! the operator, and asks of him, is compared with what its operation comes to on this firewall, planned once more.
 
 use super::{
-    Confirm, Difference, Draft, Operation, Plan, Planned, Present, Refusal, RefusalKind, Risk,
-    StatesChoice, Terms, apply, kill, ratelimit, restore, revoke,
+    Address, Confirm, Difference, Draft, Operation, Past, Plan, Planned, PlannedEntry, Present,
+    Refusal, RefusalKind, Saved, StatesChoice, TableChoice, Terms, apply, free, kill, ratelimit,
+    restore, revoke, undo,
 };
-use crate::domain::change::{Change, Placed, Records};
+use crate::domain::change::{Change, Records};
+use crate::domain::history::Entry;
+use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::ratelimit::Caps;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.
@@ -13,9 +16,22 @@ pub const SHORTEST: u64 = 60;
 /// The longest.
 pub const LONGEST: u64 = 30 * 86_400;
 
+/// Where the records and addresses of a plan may come from: never from the plan's file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origins<'a> {
+    /// The change that the plan takes back, as the history has it.
+    pub undone: Option<&'a Entry>,
+    /// What the last deletion of the service's rules took away.
+    pub saved: Option<&'a Saved>,
+}
+
 /// Compares what a plan tells with what its operation changes in the configuration. Returns the plan as it is to be
-/// shown and asked: with the risks that it leaves out, and the word that it should have asked for.
-pub fn configuration(plan: &Plan, present: &Present<'_>) -> Result<Draft, Refusal> {
+/// shown and asked: in the words of the operation, and with the risks that it leaves out.
+pub fn configuration(
+    plan: &Plan,
+    present: &Present<'_>,
+    origins: Origins<'_>,
+) -> Result<Draft, Refusal> {
     let draft = &plan.change;
     let Operation::Configuration {
         change,
@@ -56,7 +72,11 @@ pub fn configuration(plan: &Plan, present: &Present<'_>) -> Result<Draft, Refusa
                 restore(present, None, caps, terms)
             }
         }
-        Change::PutBack { records, .. } => return put_back(draft, records, present),
+        Change::PutBack { records, .. } => match &draft.undoes {
+            Some(id) => undo(known(id, origins)?, &Past::Configuration(*present, terms)),
+            None if **records == Records::default() => revoke(present, false, *ends, terms),
+            None => restore(present, origins.saved, Caps::default(), terms),
+        },
     };
     match derived? {
         Planned::NothingToDo(sentence) => Err(stale(&sentence)),
@@ -65,15 +85,92 @@ pub fn configuration(plan: &Plan, present: &Present<'_>) -> Result<Draft, Refusa
         }
         Planned::Change(derived) => {
             same(draft, &derived)?;
-            Ok(with_risks(draft.clone(), &derived.risks))
+            Ok(in_words_of(draft.clone(), *derived))
         }
     }
 }
 
+/// Returns the change that a plan takes back. What this history does not have cannot be compared with the plan.
+fn known<'a>(id: &str, origins: Origins<'a>) -> Result<&'a Entry, Refusal> {
+    origins.undone.ok_or_else(|| {
+        Refusal::new(
+            RefusalKind::Conflict,
+            format!(
+                "The plan takes back {id:?}, which is not in the history here; nothing was changed."
+            ),
+        )
+        .hint("Make the plan where the history has it: kmsctl undo ID --plan-out FILE")
+    })
+}
+
+/// Compares what a plan tells with the entries of the table that it frees or blocks: only those of the service's table,
+/// and only what a change of the history freed is blocked again.
+pub fn entries(
+    plan: &Plan,
+    (now, operator): (&[TableEntry], Option<std::net::IpAddr>),
+    service: &crate::domain::service::Service,
+    origins: Origins<'_>,
+) -> Result<Draft, Refusal> {
+    let draft = &plan.change;
+    let Some((table, planned)) = table_of(&draft.operation) else {
+        return Ok(draft.clone());
+    };
+    if *table != service.table {
+        return Err(foreign(&format!(
+            "is of another table than {}",
+            service.table.as_str()
+        )));
+    }
+    let (adds, wanted) = (
+        matches!(draft.operation, Operation::TableAdd { .. }),
+        addresses(planned),
+    );
+    let derived = match &draft.undoes {
+        Some(id) => undo(known(id, origins)?, &Past::Table(now, operator))?,
+        None if adds => return Err(foreign("blocks what a change of the history did not free")),
+        None => {
+            let choice = TableChoice::Addresses(wanted.clone());
+            free(now, &choice, table, plan.made_at)?
+        }
+    };
+    let derived = match derived {
+        Planned::NothingToDo(sentence) => return Err(stale(&sentence)),
+        Planned::Change(derived) => *derived,
+    };
+    let found = table_of(&derived.operation);
+    let same_kind = matches!(derived.operation, Operation::TableAdd { .. }) == adds;
+    if !same_kind || found.is_none_or(|(_, found)| addresses(found) != wanted) {
+        let why = if adds {
+            "blocks other addresses than those that it may block again: it names what the change did not free, or leaves some out"
+        } else {
+            "frees other addresses than those of the table"
+        };
+        return Err(foreign(why));
+    }
+    Ok(emptying(in_words_of(draft.clone(), derived), now.len()))
+}
+
+fn table_of(
+    operation: &Operation,
+) -> Option<(&crate::domain::pf::table::TableName, &[PlannedEntry])> {
+    match operation {
+        Operation::TableDelete { table, entries } | Operation::TableAdd { table, entries } => {
+            Some((table, entries))
+        }
+        _ => None,
+    }
+}
+
+fn addresses(entries: &[PlannedEntry]) -> Vec<Address> {
+    let mut addresses: Vec<Address> = entries.iter().map(|entry| entry.address).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
 /// Compares what a plan tells with the states that it ends. `labels` are those of the exposure's loaded rule.
-pub fn states(plan: &Plan, live: &super::Live<'_>, labels: Vec<String>) -> Result<(), Refusal> {
+pub fn states(plan: &Plan, live: &super::Live<'_>, labels: Vec<String>) -> Result<Draft, Refusal> {
     let Operation::StatesKill { clients, .. } = &plan.change.operation else {
-        return Ok(());
+        return Ok(plan.change.clone());
     };
     let choice = if clients.is_empty() {
         StatesChoice::All
@@ -87,7 +184,8 @@ pub fn states(plan: &Plan, live: &super::Live<'_>, labels: Vec<String>) -> Resul
     if ended(&plan.change.operation) != ended(&derived.operation) {
         return Err(untrue("it ends others than those states"));
     }
-    same(&plan.change, &derived)
+    same(&plan.change, &derived)?;
+    Ok(in_words_of(plan.change.clone(), derived))
 }
 
 /// States by id and creator.
@@ -153,7 +251,7 @@ pub fn itself(draft: &Draft) -> Result<(), Refusal> {
 }
 
 /// Asks for the word where every entry of the table goes, however the plan came to be.
-pub fn emptying(mut draft: Draft, entries: usize) -> Draft {
+fn emptying(mut draft: Draft, entries: usize) -> Draft {
     if let Operation::TableDelete { entries: gone, .. } = &draft.operation
         && gone.len() == entries
         && entries > 1
@@ -161,27 +259,6 @@ pub fn emptying(mut draft: Draft, entries: usize) -> Draft {
         draft.confirm = Confirm::Word("flush".to_owned());
     }
     draft
-}
-
-/// Records that come back say themselves whether they open the exposure.
-fn put_back(draft: &Draft, records: &Records, present: &Present<'_>) -> Result<Draft, Refusal> {
-    let opens = open(records);
-    let turned = draft.turns_exposure();
-    if turned.is_some_and(|(_, after)| after.lets_in() != opens) {
-        return Err(untrue("the records it puts back open or close otherwise"));
-    }
-    let mut draft = draft.clone();
-    if present.exposure.state.lets_in() && !opens {
-        draft.confirm = Confirm::Word("revoke".to_owned());
-    }
-    Ok(draft)
-}
-
-fn open(records: &Records) -> bool {
-    let enabled = |placed: &Placed| !placed.record.has("disabled");
-    let passes = |nat: &Placed| nat.record.text("associated-rule-id") == Some("pass");
-    let nat = records.nat.as_ref().filter(|nat| enabled(nat));
-    nat.is_some_and(|nat| passes(nat) || records.filter.as_ref().is_some_and(enabled))
 }
 
 fn same(plan: &Draft, derived: &Draft) -> Result<(), Refusal> {
@@ -211,13 +288,27 @@ fn same(plan: &Draft, derived: &Draft) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn with_risks(mut draft: Draft, derived: &[Risk]) -> Draft {
-    for risk in derived {
+/// Gives a plan the words of its operation, and the risks that it leaves out. The words of its file are not shown.
+fn in_words_of(mut draft: Draft, derived: Draft) -> Draft {
+    for risk in derived.risks {
         if draft.risks.iter().all(|known| known.code != risk.code) {
-            draft.risks.push(risk.clone());
+            draft.risks.push(risk);
         }
     }
-    draft
+    Draft {
+        what: derived.what,
+        checks: derived.checks,
+        undo: derived.undo,
+        ..draft
+    }
+}
+
+fn foreign(why: &str) -> Refusal {
+    Refusal::new(
+        RefusalKind::Conflict,
+        format!("The plan {why}; nothing was changed."),
+    )
+    .hint("Make a new plan with --plan-out.")
 }
 
 fn untrue(why: &str) -> Refusal {
