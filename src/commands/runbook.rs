@@ -124,3 +124,21 @@ fn show_index(context: &Context) -> Result<()> {
     );
     context.terminal.show(&view)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runbook_keeps_its_words() {
+        for (name, text) in RUNBOOKS {
+            let shown = render_markdown(text, 60, false);
+            let words = |text: &str| text.matches("kmsctl").count();
+            assert_eq!(words(&shown), words(text), "{name}:\n{shown}");
+            assert!(
+                !shown.contains("```") && !shown.contains("\n#"),
+                "{name}:\n{shown}"
+            );
+        }
+    }
+}

@@ -152,19 +152,6 @@ mod tests {
     }
 
     #[test]
-    fn every_runbook_keeps_its_words() {
-        for (name, text) in crate::commands::runbook::RUNBOOKS {
-            let shown = render_markdown(text, 60, false);
-            let words = |text: &str| text.matches("kmsctl ").count();
-            assert_eq!(words(&shown), words(text), "{name}:\n{shown}");
-            assert!(
-                !shown.contains("```") && !shown.contains("\n#"),
-                "{name}:\n{shown}"
-            );
-        }
-    }
-
-    #[test]
     fn headings_stand_out_and_controls_do_not() {
         let shown = render_markdown("# A\u{1b}[2J\n", 40, true);
         assert_eq!(shown, "\u{1b}[1mA\\x1b[2J\u{1b}[0m\n\n");

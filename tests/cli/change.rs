@@ -75,7 +75,8 @@ fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
                 .get_arguments()
                 .any(|argument| argument.get_long() == Some(name))
         };
-        if has("yes") {
+        // The wizard writes this machine's configuration; nothing on a firewall.
+        if has("yes") && *path != ["config", "init"] {
             assert!(has("dry-run"), "{path:?}");
             found.push(path.clone());
         }
@@ -406,8 +407,8 @@ fn what_an_armed_way_back_would_take_away_is_not_called_done() {
             let told = run(again).fails_with(6);
             for part in [
                 id.to_owned(),
-                format!("kmsctl keep {id}"),
-                format!("kmsctl undo {id}"),
+                format!("kmsctl --demo keep {id}"),
+                format!("kmsctl --demo undo {id}"),
                 "2026-03-01T14:21:34Z".to_owned(),
             ] {
                 assert!(told.contains(&part), "{command:?} {again:?} {part}: {told}");
