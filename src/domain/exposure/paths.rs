@@ -603,6 +603,26 @@ impl<'a, 'r> Walk<'a, 'r> {
                 }
             }
         }
+        // A rule for all but some leaves those to the rules after it: they are clients of their own.
+        let excluded = self
+            .rules_of(self.nat)
+            .chain(self.rules_of(self.filter))
+            .filter(|rule| rule.from.negated);
+        for rule in excluded {
+            let from = Endpoint {
+                negated: false,
+                ..rule.from.clone()
+            };
+            for address in self.known_points(&from) {
+                let client = Client::Listed {
+                    from: from.clone(),
+                    address: Some(address),
+                };
+                if !clients.contains(&client) && clients.len() < TRIED {
+                    clients.push(client);
+                }
+            }
+        }
         clients
     }
 

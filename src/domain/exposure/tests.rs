@@ -4,6 +4,7 @@
 mod findings;
 mod hostile;
 mod paths;
+mod walk;
 
 use super::fixtures::*;
 use super::*;

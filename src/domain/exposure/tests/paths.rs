@@ -7,7 +7,7 @@ use super::{codes, judged};
 use crate::domain::configured::{Alias, InterfaceConfig, InterfaceGroup};
 
 /// The user's box with a second WAN and a network inside.
-fn with_networks(configured: &mut Configured) {
+pub fn with_networks(configured: &mut Configured) {
     let interface = |name: &str, device: &str, address: &str, bits: &str, gateway: Option<&str>| {
         InterfaceConfig {
             name: name.into(),
@@ -294,5 +294,21 @@ fn a_public_address_needs_no_translation() {
         };
         let exposure = judge(Some(&configured), loaded, &public);
         assert_eq!(exposure.paths.len(), paths, "{to}");
+    }
+}
+
+#[test]
+fn sources_that_rules_leave_out_are_tried() {
+    let leaves_out =
+        "rdr on vtnet2 inet proto tcp from ! 198.51.100.7 to any -> <others> round-robin";
+    let leads_in = "rdr on vtnet2 inet proto tcp from any to any -> <k8s_kms_lb> round-robin";
+    let blocks = "block drop in quick inet proto tcp from ! 198.51.100.7 to any";
+    for (nat, filter) in [
+        (vec![leaves_out, leads_in], vec![PASS_ANY]),
+        (vec![leads_in], vec![blocks, PASS_ANY]),
+    ] {
+        let exposure = beside(&nat, &filter);
+        assert_eq!(exposure.lets_in(), Some(true), "{nat:?} {filter:?}");
+        assert_ne!(exposure.state, State::Closed, "{nat:?} {filter:?}");
     }
 }
