@@ -78,37 +78,6 @@ fn packages_name_files_that_exist() {
 }
 
 #[test]
-fn no_package_starts_the_exporter() {
-    let metadata = metadata();
-    let units = &metadata["deb"]["systemd-units"];
-    assert_eq!(units["enable"].as_bool(), Some(false));
-    assert_eq!(units["start"].as_bool(), Some(false));
-    let folder = metadata["deb"]["maintainer-scripts"]
-        .as_str()
-        .expect("a folder");
-    let unit = read(&format!(
-        "{folder}/{}.service",
-        units["unit-name"].as_str().expect("a name")
-    ));
-    let command = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("ExecStart="))
-        .expect("a command");
-    assert!(
-        unit.contains(&format!("ExecCondition={command} --help\n")),
-        "{unit}"
-    );
-    assert!(unit.contains("DynamicUser=yes\n") && unit.contains("ProtectSystem=strict\n"));
-    // No package runs anything by scripts of its own.
-    assert_eq!(
-        std::fs::read_dir(root().join(folder))
-            .expect(folder)
-            .count(),
-        1
-    );
-}
-
-#[test]
 fn the_formula_knows_the_archives_that_are_built() {
     let formula = read("packaging/kmsctl.rb");
     let release = read("tests/release");
