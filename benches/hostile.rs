@@ -13,10 +13,10 @@
 use std::hint::black_box;
 use std::process::Command;
 
-use kmsctl::domain::expiry;
 use kmsctl::domain::pf::{info, message, rule, source, state, table};
-use kmsctl::firewall::agent;
-use kmsctl::firewall::script::Nonce;
+use kmsctl::domain::virusprot::expiry;
+use kmsctl::pfsense::agent;
+use kmsctl::ssh::script::Nonce;
 
 /// The longest reply that is read.
 const LONGEST: usize = 32 << 20;

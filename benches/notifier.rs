@@ -21,10 +21,10 @@ use std::process::{Command, Stdio};
 #[path = "../tests/support/kms_log/mod.rs"]
 mod kms_log;
 
-use kmsctl::domain::decision::Rules;
-use kmsctl::domain::dedup::Dedup;
-use kmsctl::domain::vlmcsd::Log;
-use kmsctl::domain::vlmcsd::lines::Lines;
+use kmsctl::domain::kms_log::Log;
+use kmsctl::domain::kms_log::lines::Lines;
+use kmsctl::domain::notifier::decide::Rules;
+use kmsctl::domain::notifier::dedup::Dedup;
 use kmsctl::notifier::replay::replay;
 
 const LINES: usize = 2_000_000;

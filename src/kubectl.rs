@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use super::domain::cluster::objects::{Announcement, EndpointSlice, List, Names, Pod, Service};
 use crate::clock::Clock;
-use crate::domain::cluster::{Announcement, EndpointSlice, List, Names, Pod, Service};
 use crate::settings::resolved;
 
 mod error;

@@ -1,59 +1,61 @@
 //! kmsctl: the map of the house.
 //!
 //! ```text
-//! main → cli → commands → { procedure, firewall, inside, outside, kubectl, simulator, journal, terminal, settings }
-//!                   everything → domain → (std, serde, jiff, ipnet only)
+//! main → cli → commands → change → vantage → app → { pfsense, kubectl, notifier, simulator } → ssh → domain
+//!                              settings, terminal and journal stand beside ssh; everything → domain → (std, serde, jiff, ipnet …)
 //! ```
 //!
+//! Arrows run downward only; `tests/cli/house.rs` holds one table of what each room may name.
+//!
 //! * [`cli`] — the root parser: global flags and the list of groups.
-//! * [`settings`] — defaults < file < environment < flags; each value remembers where it came from.
 //! * [`commands`] — one file a group, its arguments beside its code. A read command lists its questions
-//!   ([`firewall::facts::Question`]), gets one reading for them, hands it to the domain and shows one view.
-//! * [`procedure`] — the one way in which anything is changed: read, plan, show, confirm, journal, apply, prove, report.
-//! * [`journal`] — the history on this machine: chained lines, on the disk before the firewall is touched.
-//! * [`domain`] — pure: pf's text ↔ values (`pf`), what config.xml says (`configured`), and every judgement:
-//!   `exposure`, `ratelimit`, `expiry`, `blocked`, `connections`, `overload`. No file, process, network or clock.
-//! * [`firewall`] — the pfSense edge. `link` connects (system ssh or built in), `script` and `demux` frame one
-//!   remote shell, `facts` turns replies into typed answers, `agent` has
-//!   pfSense's own PHP read and change config.xml (`agent/*.php`, one process for one question).
-//! * [`inside`] — what this machine sees of the service: name servers, a connection, the first word of the protocol.
+//!   ([`pfsense::questions::Question`]), gets one reading for them, hands it to the domain and shows one view.
+//! * [`change`] — the one way in which anything is changed: read, plan, show, confirm, journal, apply, prove, report.
+//! * [`vantage`] — reachability from inside and outside: name servers, a connection, the first word of the protocol;
+//!   vantages are SSH servers, check services or this machine.
+//! * [`app`] — what every command is given (settings, terminal, clock, connections), and the exposure of a reading, judged once.
+//! * [`pfsense`] — the platform: `questions` turns replies into typed answers, `actions` changes tables and states, `agent` has
+//!   pfSense's own PHP read config.xml and swap records in it (`agent/*.php`, one process for one question).
 //! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
-//! * [`outside`] — vantages: the service tried from outside, through SSH servers, check services or this machine.
+//! * [`notifier`] — the side-car around the pure log core (`domain::kms_log`, `domain::notifier`).
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
+//! * [`ssh`] — one remote shell: the system's ssh or the built-in client, known hosts, framing. It knows nothing of pfSense.
+//! * [`settings`] — defaults < file < environment < flags; each value remembers where it came from.
+//! * [`journal`] — the history on this machine: chained lines, on the disk before the firewall is touched.
 //! * [`terminal`] — streams, modes, tables, prompts, YAML; foreign text is cleaned here.
+//! * [`domain`] — pure: pf's text ↔ values (`pf`), config.xml and its edits (`pfsense`), and every judgement:
+//!   `exposure`, `ratelimit`, `virusprot`, `connections`, `reachability`. No file, process, network or clock.
 //! * [`error`] — one [`error::Failure`] with kind and hints, and the table from kind to exit code.
-//! * [`notifier`] — the side-car around the pure log core (`domain::vlmcsd`, `decision`, `dedup`, `announce`).
-//! * [`plain_file`] — opens files of the operator's, and never waits for a pipe; [`own_files`] — refuses what is another user's.
 //! * [`clock`] — the only place that asks for the time.
 //!
-//! `firewall` and `terminal` never import each other; `domain` imports none of the others (a test holds both).
 //! One word, five places: command `virusprot` ⇔ `src/commands/virusprot.rs` ⇔ `runbooks/virusprot.md` ⇔
 //! `tests/cli/virusprot.rs`, its thinking in `src/domain`.
 #![doc = include_str!("design.md")]
 
+pub mod app;
+pub mod change;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod domain;
 pub mod error;
-pub mod firewall;
-pub mod inside;
 pub mod journal;
 pub mod kubectl;
 pub mod notifier;
-pub mod outside;
 mod own_files;
+pub mod pfsense;
 mod plain_file;
-pub mod procedure;
 pub mod settings;
 pub mod simulator;
+pub mod ssh;
 pub mod terminal;
+pub mod vantage;
 
 use std::io::Write as _;
 
+use crate::app::Context;
 use cli::Cli;
 use clock::Clock;
-use commands::context::Context;
 use error::{Failure, Kind, Result};
 use settings::{Environment, Layers, Settings};
 use terminal::{Carried, ColorChoice, Mode, Pager, Terminal};

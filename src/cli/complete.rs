@@ -10,7 +10,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::tree::tree;
-use crate::commands::context::blocked_at_last_reading;
+use crate::app::blocked_at_last_reading;
 use crate::domain::history::Folder;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::context::Context;
+use crate::app::Context;
+use crate::change;
+use crate::change::Flags;
 use crate::error::Result;
-use crate::procedure::{self, Flags};
 
 /// Arguments of `kmsctl apply`.
 #[derive(Debug, ClapArgs)]
@@ -30,6 +31,6 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         ..Flags::default()
     };
     flags.someone_can_confirm(context.terminal)?;
-    let plan = procedure::load(&arguments.plan)?;
-    procedure::apply(context, &flags, &plan).await
+    let plan = change::load(&arguments.plan)?;
+    change::apply(context, &flags, &plan).await
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::Context;
+use crate::app::Context;
 use crate::error::{Failure, Result};
 use crate::settings::{keys, values};
 use crate::terminal::View;

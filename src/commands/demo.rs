@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::{Context, interrupted};
+use crate::app::{Context, interrupted};
 use crate::error::{Failure, Kind, Result};
 use crate::simulator::{self, Scenario};
 use crate::terminal::View;

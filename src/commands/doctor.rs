@@ -8,21 +8,28 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::context::{Context, interrupted, needed};
 use super::expose;
-use super::verify::{self, inside, known};
+use super::verify;
+use super::verify::known;
+use crate::app::{Context, interrupted, needed};
+use crate::change;
+use crate::change::Flags;
 use crate::clock::Clock;
-use crate::domain::expiry::{Expiry, Judged};
-use crate::domain::findings::doctor::login::{self, Login};
-use crate::domain::findings::doctor::{self, Facts};
-use crate::domain::findings::{Finding, Outcome, count};
-use crate::domain::hops::{Evidence, Known, Resolution, Trouble, backend, gate, names};
 use crate::domain::plan;
+use crate::domain::reachability::doctor;
+use crate::domain::reachability::doctor::Facts;
+use crate::domain::reachability::doctor::login;
+use crate::domain::reachability::doctor::login::Login;
+use crate::domain::reachability::finding::{Finding, Outcome, count};
+use crate::domain::reachability::path::{
+    Evidence, Known, Resolution, Trouble, backend, gate, names,
+};
+use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::firewall::link::Link;
-use crate::procedure::{self, Flags};
+use crate::pfsense::questions::{Question, Reading};
+use crate::ssh::target::Link;
 use crate::terminal::{Tone, View};
+use crate::vantage::inside;
 
 mod cluster;
 
@@ -108,7 +115,7 @@ async fn clean(context: &Context, flags: &Flags) -> Result<()> {
         let leftovers = &needed(&reading.configured)?.leftovers;
         Ok(plan::clean(leftovers, reading.clock.now))
     };
-    procedure::change_if_needed(
+    change::change_if_needed(
         context,
         flags,
         "doctor --clean",
@@ -304,7 +311,7 @@ fn of_path(
         table: reading.map_err(Clone::clone).and_then(verify::entries),
         wan: reading.map_err(Clone::clone).and_then(verify::wan),
         cluster: cluster.cluster.as_ref(),
-        connection: &crate::domain::hops::Connection::Refused,
+        connection: &crate::domain::reachability::path::Connection::Refused,
         answer: None,
     };
     let mut findings = names::judge(&evidence);

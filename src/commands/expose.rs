@@ -1,16 +1,16 @@
 //! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why; and closing and
 //! opening it.
 
+pub use crate::app::exposure::{QUESTIONS, assess};
 mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::context::{Context, needed, wanted};
+use crate::app::Context;
 use crate::domain::connections::Source;
-use crate::domain::exposure::{self, Exposure, Loaded, Part, State};
-use crate::domain::warning::Warning;
-use crate::error::{Failure, Result};
-use crate::firewall::facts::{Question, Reading};
+use crate::domain::exposure::{Exposure, Part, State};
+use crate::error::Result;
+use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
 pub use change::saved_records;
@@ -51,14 +51,6 @@ pub struct Gathered {
     sources: Vec<Source>,
 }
 
-/// The questions whose answers [`assess`] needs.
-pub const QUESTIONS: &[Question] = &[
-    Question::Rules,
-    Question::Translation,
-    Question::Info,
-    Question::Configured,
-];
-
 /// Runs `kmsctl expose …`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
@@ -70,42 +62,6 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             context.terminal.show(&show(context, &reading)?)
         }
     }
-}
-
-/// Judges the exposure of a reading. The loaded rules are needed; without the configuration, or pf's status, the
-/// judgement rests on what is left and a warning says so.
-pub fn assess(
-    context: &Context,
-    reading: &Reading,
-    warnings: &mut Vec<Warning>,
-) -> Result<Exposure> {
-    let filter = needed(&reading.rules)?;
-    if !exposure::complete::looks_complete(filter) {
-        return Err(Failure::failed(
-            "The firewall's list of rules is cut short or has gaps, so nothing is said about what it lets in.",
-        )
-        .hint("Run the command again; if it stays so, compare with `pfctl -vvPsr` on the firewall."));
-    }
-    let nat = needed(&reading.translation)?;
-    if !exposure::looks_complete_translation(nat) {
-        return Err(Failure::failed(
-            "The firewall's list of translation rules is cut short or has gaps, so nothing is said about what it lets in.",
-        )
-        .hint("Run the command again; if it stays so, compare with `pfctl -vvPsn` on the firewall."));
-    }
-    let info = wanted(&reading.info, "Whether pf is enabled", warnings);
-    let configured = wanted(&reading.configured, "What is configured", warnings);
-    let enabled = info.is_none_or(|info| info.enabled);
-    let loaded = Loaded {
-        filter,
-        nat,
-        enabled,
-    };
-    Ok(exposure::judge(
-        configured,
-        loaded,
-        &context.settings.service,
-    ))
 }
 
 fn show(context: &Context, reading: &Reading) -> Result<View> {

@@ -8,14 +8,15 @@ use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::context::Context;
-use crate::domain::blocked::age;
-use crate::domain::change::Armed;
+use crate::app::Context;
+use crate::change;
+use crate::change::report;
 use crate::domain::history::{Entry, FindError};
+use crate::domain::pfsense::change::Armed;
+use crate::domain::virusprot::entries::age;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::procedure::{self, report};
+use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::span;
 use crate::terminal::{Tone, View};
 
@@ -70,7 +71,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         firewalls_own(context, &mut warnings).await
     };
     if let Some(reading) = &reading {
-        match procedure::note_expired(context, &entries, reading) {
+        match change::note_expired(context, &entries, reading) {
             Ok(true) => entries = report::last_entries(context, arguments.limit)?,
             Ok(false) => {}
             Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
@@ -151,7 +152,7 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
 /// Asks the firewall how a change ended, and notes it.
 pub(super) async fn settle(context: &Context, entry: &Entry) -> Result<()> {
     let mut session = context.connect().await?;
-    let settled = procedure::settle(context, &mut session, entry).await;
+    let settled = change::settle(context, &mut session, entry).await;
     let closed = session.close().await;
     settled?;
     closed

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
 
-use super::context::{Context, needed};
 use super::expose::{CHANGING, Gathered};
-use crate::domain::change::ChangeId;
+use crate::app::{Context, needed};
+use crate::change;
+use crate::change::{Flags, report};
 use crate::domain::history::{self, FindError};
+use crate::domain::pfsense::change::ChangeId;
 use crate::domain::plan;
 use crate::error::{Failure, Result};
-use crate::firewall::facts::Reading;
-use crate::procedure::{self, Flags, report};
+use crate::pfsense::questions::Reading;
 
 /// Arguments of `kmsctl keep`.
 #[derive(Debug, ClapArgs)]
@@ -37,7 +38,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         given.map_or(arguments.id.as_str(), |id| id.as_str())
     );
     let plan = |reading: &Reading| {
-        procedure::note_expired(context, &entries, reading)?;
+        change::note_expired(context, &entries, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
         let configured = needed(&reading.configured)?;
         let armed = configured.armed.iter().map(|armed| &armed.id);
@@ -59,5 +60,5 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             &gathered.present(context, reading)?,
         )?)
     };
-    procedure::change_over(context, session, &arguments.flags, &command, CHANGING, plan).await
+    change::change_over(context, session, &arguments.flags, &command, CHANGING, plan).await
 }

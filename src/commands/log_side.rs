@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::context::Context;
 use super::notifier::gather::{self, Wish};
 use super::notifier::status::{held_text, probes_text};
-use super::verify::inside;
+use crate::app::Context;
 use crate::domain::address::canonical;
-use crate::domain::blocked::age;
-use crate::domain::echo::{Happening, Told};
-use crate::domain::hops::Known;
-use crate::domain::pipeline::{LogSide, PodEvidence};
+use crate::domain::notifier::event_log::{Happening, Told};
+use crate::domain::notifier::health::{LogSide, PodEvidence};
+use crate::domain::reachability::path::Known;
+use crate::domain::virusprot::entries::age;
 use crate::terminal::human::{count, span};
 use crate::terminal::{Human, Tone};
+use crate::vantage::inside;
 
 /// How long the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub async fn hear(context: &Context) -> Heard {
         Err(_) => {
             let seconds = patience.as_secs();
             let why = format!("the cluster did not answer within {seconds} s");
-            Err(crate::domain::hops::Trouble::new(why))
+            Err(crate::domain::reachability::path::Trouble::new(why))
         }
     };
     match pods {

@@ -3,7 +3,6 @@
 
 pub mod apply;
 pub mod config;
-pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod expose;
@@ -20,11 +19,10 @@ pub mod undo;
 pub mod util;
 pub mod verify;
 pub mod virusprot;
-pub mod watch;
 
+use crate::app::Context;
 use crate::cli::Command;
 use crate::error::Result;
-use context::Context;
 
 /// Runs one command.
 pub async fn run(context: &Context, command: &Command) -> Result<()> {

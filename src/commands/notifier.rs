@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::context::Context;
-use crate::domain::decision::Rules;
-use crate::domain::manifest::Part;
+use crate::app::Context;
+use crate::domain::cluster::manifest::Part;
+use crate::domain::notifier::decide::Rules;
 use crate::error::{Failure, Result};
 use crate::notifier::{self, engine::Echo};
 use crate::settings::notifier::Notifier;

@@ -5,14 +5,14 @@ mod change;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::Context;
 use super::{expose, states};
+use crate::app::Context;
 use crate::domain::connections::Source;
 use crate::domain::exposure::Exposure;
 use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::firewall::facts::{Question, Reading};
+use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{left, right};
 use crate::terminal::{Human, Tone, View};
 

@@ -3,12 +3,13 @@
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::Context;
 use super::expose;
-use super::watch::{self, Watch};
+use crate::app::Context;
+use crate::app::watch;
+use crate::app::watch::Watch;
 use crate::domain::exposure::{Exposure, Part};
 use crate::error::Result;
-use crate::firewall::facts::Reading;
+use crate::pfsense::questions::Reading;
 use crate::terminal::View;
 use crate::terminal::human::{bytes, count, left, right};
 
@@ -64,8 +65,9 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
     let earlier = before
         .map(|before| expose::assess(context, before, &mut Vec::new()))
         .transpose()?;
-    let seconds = before
-        .map(|before| crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1));
+    let seconds = before.map(|before| {
+        crate::domain::virusprot::entries::age(before.clock.now, reading.clock.now).max(1)
+    });
     let Exposure {
         nat, filter, block, ..
     } = &exposure;

@@ -4,7 +4,7 @@
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::context::Context;
+use crate::app::Context;
 use crate::error::{Failure, Result};
 use crate::terminal::human::left;
 use crate::terminal::{Mode, View, render_markdown};

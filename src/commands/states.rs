@@ -8,20 +8,21 @@ use std::net::IpAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::{Context, needed, wanted};
 use super::log_side::{self, Heard};
-use super::watch::{self, Watch};
+use crate::app::watch;
+use crate::app::watch::Watch;
+use crate::app::{Context, needed, wanted};
 use crate::domain::address::canonical;
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::Exposure;
+use crate::domain::notifier::health::LogSide;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pf::source::SourceNode;
 use crate::domain::pf::state::{Host, State};
-use crate::domain::pipeline::LogSide;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::firewall::facts::{Question, Reading};
+use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::View;
 use crate::terminal::human::{bytes, count, left, right, span};
@@ -400,7 +401,8 @@ fn rates(
     service: &Service,
     members: Option<&[ipnet::IpNet]>,
 ) -> BTreeMap<IpAddr, u64> {
-    let seconds = crate::domain::blocked::age(before.clock.now, reading.clock.now).max(1);
+    let seconds =
+        crate::domain::virusprot::entries::age(before.clock.now, reading.clock.now).max(1);
     let earlier = before
         .states
         .as_ref()

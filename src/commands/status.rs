@@ -3,17 +3,18 @@
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::context::Context;
 use super::history::{ArmedRow, armed_line};
 use super::log_side::{self, Heard};
 use super::rule::Rules;
-use super::watch::{self, Watch};
 use super::{expose, ratelimit, states, virusprot};
+use crate::app::Context;
+use crate::app::watch;
+use crate::app::watch::Watch;
 use crate::domain::exposure::Exposure;
-use crate::domain::pipeline::LogSide;
+use crate::domain::notifier::health::LogSide;
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::firewall::facts::{Question, Reading};
+use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{bytes, count, left, right, span};
 use crate::terminal::{Human, Tone, View};
 

@@ -2,13 +2,14 @@
 
 use clap::Args as ClapArgs;
 
-use super::context::{Context, Session, needed};
 use super::expose::{CHANGING, Gathered};
+use crate::app::{Context, Session, needed};
+use crate::change;
+use crate::change::{Flags, report};
 use crate::domain::history::{self, Entry};
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::procedure::{self, Flags, report};
+use crate::pfsense::questions::{Question, Reading};
 
 /// Arguments of `kmsctl undo`.
 #[derive(Debug, ClapArgs)]
@@ -52,7 +53,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Operation::Configuration { .. } => CHANGING,
         _ => &[Question::Client, Question::Table],
     };
-    procedure::change_over(
+    change::change_over(
         context,
         session,
         &arguments.flags,
@@ -69,11 +70,11 @@ async fn chosen(context: &Context, session: &mut Session, id: Option<&str>) -> R
     if id.is_none() && entry.may_be_reverted() {
         // What was taken back by itself is not what is meant.
         let reading = context.ask_over(session, &[Question::Configured]).await?;
-        procedure::note_expired(context, &report::entries(context)?, &reading)?;
+        change::note_expired(context, &report::entries(context)?, &reading)?;
         entry = choose(context, None)?;
     }
     if entry.is_unsettled() {
-        procedure::settle(context, session, &entry).await?;
+        change::settle(context, session, &entry).await?;
         entry = choose(context, Some(entry.plan.id.as_str()))?;
     }
     takes_effect(&entry)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Subcommand};
 use clap_complete::Shell;
 
-use super::context::Context;
+use crate::app::Context;
 use crate::cli::EXIT_STATUS;
 use crate::error::{Failure, Result};
 

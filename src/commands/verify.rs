@@ -5,21 +5,21 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
-use super::context::Context;
 use super::expose;
+use crate::app::Context;
 use crate::domain::exposure::Exposure;
-use crate::domain::findings::{Finding, Outcome};
-use crate::domain::hops::{self, Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan};
-use crate::domain::reach;
+use crate::domain::reachability::external;
+use crate::domain::reachability::finding::{Finding, Outcome};
+use crate::domain::reachability::path;
+use crate::domain::reachability::path::{
+    Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan,
+};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Fact, FactError, Question, Reading};
+use crate::pfsense::questions::{Fact, FactError, Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
-pub mod external;
-pub mod inside;
-mod report;
-mod vantage;
+mod external_view;
 
 /// Arguments of `kmsctl verify`.
 #[derive(Debug, ClapArgs)]
@@ -53,7 +53,7 @@ impl From<Expect> for Expected {
     }
 }
 
-impl From<Expect> for reach::Expected {
+impl From<Expect> for external::Expected {
     fn from(expect: Expect) -> Self {
         match expect {
             Expect::Open => Self::Open,
@@ -86,13 +86,16 @@ struct Verified<'a> {
 /// Runs `kmsctl verify`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.external {
-        let request = external::Request {
+        let request = crate::vantage::prove::Request {
             from: arguments.from.clone(),
-            expect: arguments.expect.map(reach::Expected::from),
+            expect: arguments.expect.map(external::Expected::from),
         };
-        return Box::pin(external::external(context, &request)).await;
+        return Box::pin(prove_externally(context, &request)).await;
     }
-    let (read, inside) = tokio::join!(context.read(QUESTIONS), inside::gather(context));
+    let (read, inside) = tokio::join!(
+        context.read(QUESTIONS),
+        crate::vantage::inside::gather(context)
+    );
     let read = match read {
         Err(failure) if matches!(failure.kind, Kind::Interrupted | Kind::Usage) => {
             return Err(failure);
@@ -113,13 +116,46 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         connection: &inside.connection,
         answer: inside.answer,
     };
-    let judgement = hops::judge(&evidence, arguments.expect.map(Expected::from));
+    let judgement = path::judge(&evidence, arguments.expect.map(Expected::from));
     let mut view = view(context, &read, &judgement)?;
     view.warnings.extend(warnings);
     context.terminal.show(&view)?;
     // The hops that need no firewall were worth showing; without it there is still no verdict.
     read.map(drop)?;
     conclude(&judgement)
+}
+
+/// Runs `kmsctl verify --external`. Fails with [`Kind::No`] when it is not as expected, with [`Kind::Inconclusive`]
+/// when nothing is proven, and as unreachable when no vantage could be used; the report is shown in any case.
+async fn prove_externally(
+    context: &Context,
+    request: &crate::vantage::prove::Request,
+) -> Result<()> {
+    let proof = Box::pin(crate::vantage::prove::prove(context, request)).await?;
+    context
+        .terminal
+        .show(&external_view::view(context, &proof)?)?;
+    let crate::vantage::prove::Proof {
+        judgement, trouble, ..
+    } = proof;
+    match (trouble, judgement.verdict) {
+        (Some(trouble), _) => Err(trouble),
+        (None, external::Verdict::Inconclusive) => {
+            Err(Failure::new(Kind::Inconclusive, "Nothing is proven."))
+        }
+        (None, _) => match (judgement.expected, judgement.as_expected) {
+            (_, Some(true)) => Ok(()),
+            (Some(expected), _) => Err(Failure::new(
+                Kind::No,
+                format!("It is not {} as expected.", expected.word()),
+            )),
+            (None, _) => Err(Failure::new(
+                Kind::Inconclusive,
+                "What it should be is not known, as the firewall's configuration was not read.",
+            )
+            .hint("Say it yourself: --expect open, or --expect closed.")),
+        },
+    }
 }
 
 fn of_exposure(

@@ -10,16 +10,17 @@ use std::net::IpAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::context::{Context, needed, wanted};
 use super::log_side::Heard;
+use crate::app::{Context, needed, wanted};
 use crate::domain::address::canonical;
-use crate::domain::blocked::{self, Blocked};
-use crate::domain::configured::Configured;
 use crate::domain::connections::{Half, half};
-use crate::domain::expiry::{Expiry, Judged};
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::virusprot::entries;
+use crate::domain::virusprot::entries::Blocked;
+use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::firewall::facts::{Question, Reading};
+use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 pub use show::{releases, table_of};
 
@@ -140,9 +141,9 @@ pub fn assess(
     let expiry = Judged::of(expiry, entries, now, zone);
     let around = context.surroundings(reading);
     warnings.extend(Context::surroundings_unknown(&around));
-    let mut judged = blocked::judge(entries, &expiry, now, zone, &around, live);
-    blocked::mark_customers(&mut judged, &heard.clients);
-    warnings.extend(blocked::warnings(&judged, &expiry, table));
+    let mut judged = entries::judge(entries, &expiry, now, zone, &around, live);
+    entries::mark_customers(&mut judged, &heard.clients);
+    warnings.extend(entries::warnings(&judged, &expiry, table));
     Ok(Table {
         table: table.as_str().to_owned(),
         expiry,

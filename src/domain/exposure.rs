@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::configured::{Configured, FilterRule};
 use super::pf::rule::Rule;
+use super::pfsense::configured::{Configured, FilterRule};
 use super::ratelimit::{self, Caps};
 use super::service::Service;
 use super::warning::Warning;

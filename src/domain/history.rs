@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::change::{Ending, Expired, Outcome, Reverted};
+use super::pfsense::change::{Ending, Expired, Outcome, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
 pub use outside::{Outside, Witness};
 
@@ -370,7 +370,7 @@ pub fn last_undoable<'a>(entries: impl DoubleEndedIterator<Item = &'a Entry>) ->
 /// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
 /// matter: where the rules are gone, it has happened.
 pub fn deletions(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Outcome)> {
-    use super::change::Change;
+    use super::pfsense::change::Change;
     let deletes = |entry: &Entry| {
         matches!(
             &entry.plan.change.operation,
@@ -410,7 +410,7 @@ impl Elsewhere {
 
 /// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
 /// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
-pub fn elsewhere(revision: &super::configured::Revision) -> Option<Elsewhere> {
+pub fn elsewhere(revision: &super::pfsense::configured::Revision) -> Option<Elsewhere> {
     let username = revision.username.as_deref()?;
     let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
     let description = revision.description.as_deref()?;

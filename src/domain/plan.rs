@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::change::{Change, ChangeId};
 use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
+use super::pfsense::change::{Change, ChangeId};
 
 pub use armed::too_late;
 pub use build::apply;

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::configured::FilterRule;
 use super::exposure::{Exposure, State};
 use super::pf::rule::{Rate, Rule};
+use super::pfsense::configured::FilterRule;
 use super::warning::Warning;
 
 /// The caps of one rule, per source address. Both absent is no cap.
@@ -297,7 +297,7 @@ pub fn pressed(sources: impl IntoIterator<Item = (IpAddr, u64)>, cap: Option<u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::configured::CapFields;
+    use crate::domain::pfsense::configured::CapFields;
 
     fn rule(conn: Option<&str>, rate: Option<&str>, rates: Option<&str>) -> FilterRule {
         FilterRule {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::stream::Stream;
 use super::{Kubectl, KubectlError};
 use crate::clock::Clock;
-use crate::domain::cluster::{Event, List};
+use crate::domain::cluster::objects::{Event, List};
 
 /// Which part of a container's output is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

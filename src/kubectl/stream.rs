@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::{Answers, Kubectl, KubectlError, MOST_TALK, Program, bounded};
 use crate::clock::Clock;
-use crate::domain::echo::stamped;
-use crate::domain::vlmcsd::lines::Lines;
+use crate::domain::kms_log::lines::Lines;
+use crate::domain::notifier::event_log::stamped;
 
 /// Bytes taken at a time.
 const PIECE: usize = 32 * 1024;

@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::generations::Position;
 use super::outbox::Owed;
-use crate::domain::decision::Post;
-use crate::domain::dedup::Key;
-use crate::domain::vlmcsd::saved::Saved;
+use crate::domain::kms_log::checkpoint::Saved;
+use crate::domain::notifier::decide::Post;
+use crate::domain::notifier::dedup::Key;
 
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -263,7 +263,7 @@ mod tests {
 
     /// Restarts the parser after every so many lines; tells whether that changed nothing.
     fn survives(log: &[u8], every: usize) {
-        use crate::domain::vlmcsd::Log;
+        use crate::domain::kms_log::Log;
         let (mut whole, mut cut) = (Log::default(), Log::default());
         let (mut wanted, mut told) = (Vec::new(), Vec::new());
         for (number, line) in log.split(|byte| *byte == b'\n').enumerate() {

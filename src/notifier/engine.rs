@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::aside::Aside;
 use super::checkpoint::{Checkpoint, Store, uptime};
 use super::generations::Position;
 use super::metrics::Metrics;
 use super::outbox::{Owed, Shared};
+use super::stdout::Aside;
 use super::tail::{Look, Rotation, Tail};
 use super::trouble::Trouble;
 use crate::clock::Clock;
-use crate::domain::decision::{Decision, Rules};
-use crate::domain::dedup::Dedup;
-use crate::domain::pipeline::{CLOCKS_AGREE, clocks_differ};
-use crate::domain::products;
-use crate::domain::vlmcsd::lines::Lines;
-use crate::domain::vlmcsd::wrapper::{Unwrapper, Wrapping};
-use crate::domain::vlmcsd::{Attribution, Event, Log, Outcome, Request, Status};
+use crate::domain::kms_log::lines::Lines;
+use crate::domain::kms_log::products;
+use crate::domain::kms_log::wrapper::{Unwrapper, Wrapping};
+use crate::domain::kms_log::{Attribution, Event, Log, Outcome, Request, Status};
+use crate::domain::notifier::decide::{Decision, Rules};
+use crate::domain::notifier::dedup::Dedup;
+use crate::domain::notifier::health::{CLOCKS_AGREE, clocks_differ};
 
 /// Time between two looks at the log.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -14,8 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::domain::classify::Source;
-use crate::domain::vlmcsd::Anomaly;
+use crate::domain::kms_log::Anomaly;
+use crate::domain::notifier::source::Source;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;

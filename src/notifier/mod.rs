@@ -6,20 +6,20 @@
 //! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
-pub mod aside;
 pub mod cause;
 pub mod checkpoint;
 pub mod engine;
 pub mod generations;
+pub mod http;
 pub mod metrics;
 pub mod outbox;
-pub mod page;
+pub mod redis;
 pub mod replay;
-pub mod resp;
 pub mod sender;
+pub mod shared_dedup;
+pub mod stdout;
 pub mod tail;
 pub mod trouble;
-pub mod window;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -31,23 +31,23 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::domain::kms_log::Log;
+use super::domain::notifier::decide::Rules;
+use super::domain::notifier::dedup::Dedup;
 use crate::clock::Clock;
-use crate::domain::decision::Rules;
-use crate::domain::dedup::Dedup;
-use crate::domain::vlmcsd::Log;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
 use crate::terminal::clean;
-use aside::Aside;
 use checkpoint::{Checkpoint, Loaded, Store, StoreError, uptime};
 use engine::{Echo, Engine};
 use generations::Position;
 use metrics::Metrics;
 use outbox::{Owed, Shared};
 use sender::Sender;
+use shared_dedup::Keeper;
+use stdout::Aside;
 use tail::Tail;
-use window::Keeper;
 
 /// How long the loop may take to end: longer than its own deadlines, in case a disk stands still.
 const END: Duration = Duration::from_secs(20);
@@ -86,7 +86,7 @@ pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) ->
         signals(SignalKind::terminate())?,
         signals(SignalKind::interrupt())?,
     );
-    let page = tokio::spawn(page::serve(listener, metrics));
+    let page = tokio::spawn(http::serve(listener, metrics));
     let (done, mut reading) = tokio::sync::oneshot::channel();
     // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
     std::thread::spawn(move || {
@@ -142,7 +142,7 @@ fn open(folder: &Path) -> Result<Store> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    page::listen(address).await.map_err(|error| {
+    http::listen(address).await.map_err(|error| {
         Failure::usage(format!(
             "The metrics page cannot listen on {address}: {error}."
         ))

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::announce::Notice;
-use crate::domain::decision::Post;
-use crate::domain::dedup::Key;
+use crate::domain::notifier::decide::Post;
+use crate::domain::notifier::dedup::Key;
+use crate::domain::notifier::slack::Notice;
 
 /// Most posts that wait; the oldest gives way.
 pub const MOST: usize = 1_000;
@@ -235,8 +235,8 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::classify::Source;
-    use crate::domain::dedup::Product;
+    use crate::domain::notifier::dedup::Product;
+    use crate::domain::notifier::source::Source;
 
     fn post(number: usize) -> Post {
         let client = "192.0.2.1".to_owned();
@@ -244,7 +244,7 @@ mod tests {
             key: Key {
                 address: client.parse().expect("an address"),
                 product: Product::Name(number.to_string()),
-                result: crate::domain::dedup::Ending::Answered,
+                result: crate::domain::notifier::dedup::Ending::Answered,
                 guessed: false,
             },
             notice: Notice {

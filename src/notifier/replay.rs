@@ -3,11 +3,11 @@
 
 use std::io::Read;
 
-use crate::domain::decision::{Decision, Rules, Summary};
-use crate::domain::dedup::Dedup;
-use crate::domain::vlmcsd::lines::Lines;
-use crate::domain::vlmcsd::wrapper::Wrapping;
-use crate::domain::vlmcsd::{Event, Log};
+use crate::domain::kms_log::lines::Lines;
+use crate::domain::kms_log::wrapper::Wrapping;
+use crate::domain::kms_log::{Event, Log};
+use crate::domain::notifier::decide::{Decision, Rules, Summary};
+use crate::domain::notifier::dedup::Dedup;
 
 const CHUNK: usize = 256 * 1024;
 

@@ -10,7 +10,7 @@ use super::cause::{Cause, final_word, honoured};
 use super::metrics::Metrics;
 use super::outbox::{Claim, Ended, Message, Shared, Waiting};
 use super::trouble::Trouble;
-use crate::domain::announce;
+use crate::domain::notifier::slack;
 use crate::settings::notifier::{Webhook, is_local};
 use crate::terminal::human::span;
 
@@ -263,7 +263,7 @@ impl Sender {
         // Before it is read: what is written in between is found to be another.
         self.read = self.stamp();
         let channel = self.settings.channel.as_deref();
-        let payload = announce::payload(&message.notices, message.dropped, channel);
+        let payload = slack::payload(&message.notices, message.dropped, channel);
         match self.url() {
             Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
             Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),

@@ -11,13 +11,13 @@ use super::environment::Environment;
 use super::layers::Layers;
 use super::values;
 use super::vantages::{self, Vantage};
-use crate::domain::cluster::Names;
+use crate::domain::cluster::objects::Names;
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
 use crate::error::{Failure, Result};
-use crate::firewall::link::{Target, Transport};
-use crate::firewall::script::Word;
+use crate::ssh::script::Word;
+use crate::ssh::target::{Target, Transport};
 use crate::terminal::{ColorChoice, Mode};
 
 /// Everything a command needs to know, resolved.

@@ -175,7 +175,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| network(part.trim()).map(drop)),
-        Kind::RemotePath => crate::firewall::script::Word::path(text)
+        Kind::RemotePath => crate::ssh::script::Word::path(text)
             .map(drop)
             .ok_or_else(|| {
                 format!("`{text}` is not an absolute path of letters, digits and /._-+")

@@ -123,9 +123,10 @@ fn output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::echo::{Held, Told, stamped};
-    use crate::domain::pipeline::Reading;
-    use crate::domain::vlmcsd::{Event, Log, lines::Lines};
+    use crate::domain::kms_log::lines::Lines;
+    use crate::domain::kms_log::{Event, Log};
+    use crate::domain::notifier::event_log::{Held, Told, stamped};
+    use crate::domain::notifier::health::Reading;
 
     #[test]
     fn output_log_and_counters_tell_one_story() {

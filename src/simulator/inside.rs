@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Scenario;
-use crate::domain::hops::{Connection, Resolution};
-use crate::domain::rpc::{Answer, Listener};
+use crate::domain::reachability::kms_bind::{Answer, Listener};
+use crate::domain::reachability::path::{Connection, Resolution};
 
 /// The public address in front of the simulated firewall's own, private one.
 pub(super) const PUBLIC: [u8; 4] = [203, 0, 113, 10];

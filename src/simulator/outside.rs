@@ -13,8 +13,8 @@ use russh::{Channel, ChannelId, ChannelOpenFailure};
 use super::inside::{BIND_ACK, PUBLIC};
 use super::server::Shared;
 use super::world::Reached;
-use crate::domain::blocked::is_private;
-use crate::domain::rpc::BIND;
+use crate::domain::reachability::kms_bind::BIND;
+use crate::domain::virusprot::entries::is_private;
 
 /// Where its connections come from.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77));
@@ -197,7 +197,8 @@ impl Handler for Client {
 #[cfg(test)]
 mod tests {
     use super::answer;
-    use crate::domain::dns::{self, Family};
+    use crate::domain::reachability::dns;
+    use crate::domain::reachability::dns::Family;
 
     #[test]
     fn the_name_server_speaks_as_the_client_expects() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::ledger::Ledger;
 use super::configuration::{Configuration, generate};
 use super::pf::Pf;
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 
 /// The tracker of the exposure's filter rule.
 pub const KMS: u32 = 1_763_000_004;

@@ -17,7 +17,7 @@ use super::random::Random;
 use super::scenario::Scenario;
 use super::traffic::{self, Actor, Service, Style};
 use super::warm;
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 pub use outside::Reached;
 
 /// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).

@@ -200,7 +200,7 @@ fn flags_answer_instead_of_a_person() {
     let served = Served::start();
     let environment = fresh();
     let key = environment.home().join("key");
-    let made = kmsctl::firewall::new_box::make_login_key(&key).expect("a key");
+    let made = kmsctl::ssh::first_contact::make_login_key(&key).expect("a key");
     assert!(made.starts_with("ssh-ed25519 "), "{made}");
     let key = key.display().to_string();
     let flags = [

@@ -231,7 +231,7 @@ fn the_containerfile_is_small_pinned_and_not_root() {
     let words: Vec<&str> = last.iter().map(|(word, _)| word.as_str()).collect();
     assert_eq!(words, ["COPY", "USER", "EXPOSE", "ENTRYPOINT", "CMD"]);
     assert_eq!(last[0].1, "--from=build /src/target/release/kmsctl /kmsctl");
-    let account = kmsctl::domain::manifest::ACCOUNT;
+    let account = kmsctl::domain::cluster::manifest::ACCOUNT;
     assert_eq!(last[1].1, format!("{account}:{account}"));
     let json = |text: &str| -> Vec<String> { serde_json::from_str(text).expect("the exec form") };
     assert_eq!(json(&last[3].1), ["/kmsctl"]);

@@ -466,7 +466,7 @@ fn a_temporary_change_is_kept_or_comes_back_by_itself() {
         let id = made["id"].as_str().expect("an id").to_owned();
         assert!(!live.redirected());
         live.firewall
-            .make_due(&kmsctl::domain::change::ChangeId::new(&id).expect("an id"));
+            .make_due(&kmsctl::domain::pfsense::change::ChangeId::new(&id).expect("an id"));
         live.firewall.tick();
         assert_eq!((live.redirected(), live.firewall.ours()), (true, at_first));
         assert!(live.firewall.left_over().is_empty());

@@ -126,7 +126,7 @@ fn a_rollback_that_others_kept_is_told() {
     live.firewall
         .php()
         .write("conf/config.xml", config.as_bytes());
-    let named = kmsctl::domain::change::ChangeId::new(id).expect("an id");
+    let named = kmsctl::domain::pfsense::change::ChangeId::new(id).expect("an id");
     live.firewall.make_due(&named);
     live.firewall.tick();
     let list = live.environment.run(&["history", "-o", "json"]).json();

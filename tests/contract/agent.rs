@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use kmsctl::domain::configured::Configured;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::config::Sections;
-use kmsctl::firewall::agent::{self, AgentError, ReadRequest, Request};
-use kmsctl::firewall::script::{Nonce, ROUND, Script, Word};
+use kmsctl::domain::pfsense::configured::Configured;
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{AgentError, ReadRequest, Request};
+use kmsctl::ssh::script::{Nonce, ROUND, Script, Word};
 
 pub use crate::support::{boxes, changing, php};
 use boxes::{Fixture, Version};

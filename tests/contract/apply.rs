@@ -1,15 +1,16 @@
 //! The contract of changes: the same assertions for the agent under real PHP and for whatever stands in for it.
 //! Each scenario starts on a firewall of its own, whose exposure is open with the caps 50 and 10 in 60 s.
 
-use kmsctl::domain::change::{
+use kmsctl::domain::pf::rule::Rate;
+use kmsctl::domain::pfsense::change::{
     Answer, Change, ChangeId, Element, Ending, Kept, Outcome, Placed, Records,
 };
-use kmsctl::domain::configured::Configured;
-use kmsctl::domain::leftovers::Cleaned;
-use kmsctl::domain::pf::rule::Rate;
+use kmsctl::domain::pfsense::configured::Configured;
 use kmsctl::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
-use kmsctl::firewall::agent::{
-    self, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request,
+use kmsctl::domain::pfsense::leftovers::Cleaned;
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{
+    ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request,
 };
 
 use super::agent::boxes::{Fixture, Version};

@@ -4,8 +4,8 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use kmsctl::domain::change::{Answer, Change, Ending, Outcome};
-use kmsctl::firewall::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{Answer, Change, Ending, Outcome};
+use kmsctl::pfsense::agent::{ApplyRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

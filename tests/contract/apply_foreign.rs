@@ -1,8 +1,9 @@
 //! What `build` leaves alone: who may connect, and other people's port forwards of the same port. The scenarios are
 //! part of the suite in `apply.rs`, which both the agent under real PHP and the simulator keep.
 
-use kmsctl::domain::change::{Change, Element, Ending, Outcome, Placed, Records};
-use kmsctl::firewall::agent::{self, ApplyRequest, ReadRequest, Request};
+use kmsctl::domain::pfsense::change::{Change, Element, Ending, Outcome, Placed, Records};
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{ApplyRequest, ReadRequest, Request};
 
 use super::agent::{nonce, request};
 use super::apply::{

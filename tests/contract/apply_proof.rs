@@ -1,8 +1,8 @@
 //! The proof of a change asks no less than the look before it: what cannot be read proves nothing and takes nothing back,
 //! and an alias is proven in pf's own table.
 
-use kmsctl::domain::change::{Answer, Change, Element, Ending, Records};
-use kmsctl::firewall::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{Answer, Change, Element, Ending, Records};
+use kmsctl::pfsense::agent::{ApplyRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

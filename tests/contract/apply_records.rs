@@ -1,7 +1,7 @@
 //! What changes do to the records: building from whatever is there, separators, and leaving everything else alone.
 
-use kmsctl::domain::change::{Change, Element, Ending, Outcome};
 use kmsctl::domain::pf::rule::Rate;
+use kmsctl::domain::pfsense::change::{Change, Element, Ending, Outcome};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

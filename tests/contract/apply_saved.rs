@@ -1,8 +1,9 @@
 //! Whose saved rules are, and where they may come back. The scenarios are part of the suite in `apply.rs`, which both the
 //! agent under real PHP and the simulator keep.
 
-use kmsctl::domain::change::{Change, Deleted, Element, Ending, Records};
-use kmsctl::firewall::agent::{self, ReadRequest, Request};
+use kmsctl::domain::pfsense::change::{Change, Deleted, Element, Ending, Records};
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{ReadRequest, Request};
 
 use super::agent::{nonce, request};
 use super::apply::{

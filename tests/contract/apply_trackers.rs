@@ -1,7 +1,7 @@
 //! Filter rules that pf cannot be asked about by a tracker of their own. The scenarios are part of the suite in
 //! `apply.rs`, which both the agent under real PHP and the simulator keep.
 
-use kmsctl::domain::change::{Change, Element, Ending, Placed, Records};
+use kmsctl::domain::pfsense::change::{Change, Element, Ending, Placed, Records};
 
 use super::apply::{CAPS, Firewall, apply, back, caps, done, exposure, open_with, reading};
 

@@ -1,8 +1,8 @@
 //! Ways back on a firewall on which something goes wrong: they fire as long as the exposure is what the change made of
 //! it, say so, and leave nothing.
 
-use kmsctl::domain::change::{Answer, Change, Ending};
-use kmsctl::firewall::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{Answer, Change, Ending};
+use kmsctl::pfsense::agent::{ApplyRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use kmsctl::domain::change::{Change, Ending};
-use kmsctl::firewall::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{Change, Ending};
+use kmsctl::pfsense::agent::{ApplyRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

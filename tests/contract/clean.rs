@@ -3,8 +3,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use kmsctl::domain::leftovers::{Cleaned, Leftover};
-use kmsctl::firewall::agent::{self, CleanRequest, Request};
+use kmsctl::domain::pfsense::leftovers::{Cleaned, Leftover};
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{CleanRequest, Request};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;

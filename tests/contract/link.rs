@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kmsctl::error::{Failure, Kind};
-use kmsctl::firewall::link::{Counts, Link, Secret, Target, Transport};
-use kmsctl::firewall::link_error::LinkError;
-use kmsctl::firewall::script::{Command, Script, Word};
-use kmsctl::firewall::shell::{Shell, Stream};
+use kmsctl::ssh::error::LinkError;
+use kmsctl::ssh::script::{Command, Script, Word};
+use kmsctl::ssh::shell::{Shell, Stream};
+use kmsctl::ssh::target::{Counts, Link, Secret, Target, Transport};
 use tempfile::TempDir;
 
 use crate::support::delay_proxy::DelayProxy;
@@ -176,10 +176,10 @@ pub fn told(error: LinkError, kind: Kind) -> String {
 macro_rules! both {
     ($($case:ident),* $(,)?) => {
         mod openssh {
-            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::firewall::link::Transport::OpenSsh)); })*
+            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::ssh::target::Transport::OpenSsh)); })*
         }
         mod russh {
-            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::firewall::link::Transport::Russh)); })*
+            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::ssh::target::Transport::Russh)); })*
         }
     };
 }

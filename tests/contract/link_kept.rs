@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kmsctl::error::Kind;
-use kmsctl::firewall::link::{Counts, Link, Target, Transport};
-use kmsctl::firewall::link_error::LinkError;
+use kmsctl::ssh::error::LinkError;
+use kmsctl::ssh::target::{Counts, Link, Target, Transport};
 
 use super::link::{Bed, ask, bed, collected, connect, nobody_asks, run, script, sh};
 use crate::support::processes;

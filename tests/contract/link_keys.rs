@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kmsctl::error::{Failure, Kind};
-use kmsctl::firewall::link::{Link, Secret, Target, Transport};
-use kmsctl::firewall::link_error::LinkError;
+use kmsctl::ssh::error::LinkError;
+use kmsctl::ssh::target::{Link, Secret, Target, Transport};
 
 use super::link::{ask, bed, connect, run, sh};
 use crate::support::sshd::{Login, PASSPHRASE, key, public};

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
-use kmsctl::firewall::demux::{Demux, Stream};
-use kmsctl::firewall::script::{AWK_FILTER, Command, Filter, Nonce, ROUND, Script, Word, round_of};
+use kmsctl::ssh::framing::{Demux, Stream};
+use kmsctl::ssh::script::{AWK_FILTER, Command, Filter, Nonce, ROUND, Script, Word, round_of};
 
 use crate::support::skip;
 

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::firewall::script::{Command, Nonce, REMOTE_SHELL, ROUND, Script, Word};
 use kmsctl::simulator::{Counts, Options, Scenario, Simulator, SimulatorError, reset};
+use kmsctl::ssh::script::{Command, Nonce, REMOTE_SHELL, ROUND, Script, Word};
 use tokio::io::AsyncWriteExt as _;
 
 const NOW: &str = "2026-11-22T13:37:00Z";

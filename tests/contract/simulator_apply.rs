@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
-use kmsctl::domain::change::{Answer, Change, ChangeId, Ending};
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::firewall::agent::{self, Request};
-use kmsctl::firewall::link::{Link, Target, Transport};
-use kmsctl::firewall::link_error::LinkError;
-use kmsctl::firewall::script::{Command, Script, Word};
+use kmsctl::domain::pfsense::change::{Answer, Change, ChangeId, Ending};
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::Request;
 use kmsctl::simulator::{Options, Scenario, Simulator};
+use kmsctl::ssh::error::LinkError;
+use kmsctl::ssh::script::{Command, Script, Word};
+use kmsctl::ssh::target::{Link, Target, Transport};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -3,15 +3,18 @@
 
 use std::ops::ControlFlow;
 
+use kmsctl::domain::kms_log;
+use kmsctl::domain::notifier::prometheus;
 use kmsctl::domain::pf::state::StateParser;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pf::{info, message, rule, source, state, table};
 use kmsctl::domain::pfsense::config::ReadRequest;
 use kmsctl::domain::plan::Plan;
-use kmsctl::domain::{dns, expiry, exposition, rpc, vlmcsd};
-use kmsctl::firewall::agent;
-use kmsctl::firewall::demux::{Demux, Stream};
-use kmsctl::firewall::script::Nonce;
+use kmsctl::domain::reachability::{dns, kms_bind};
+use kmsctl::domain::virusprot::expiry;
+use kmsctl::pfsense::agent;
+use kmsctl::ssh::framing::{Demux, Stream};
+use kmsctl::ssh::script::Nonce;
 use kmsctl::terminal::clean;
 
 /// Feeds all of them.
@@ -42,9 +45,9 @@ pub fn feed(bytes: &[u8]) {
     let _ = agent::parse_kept(bytes, &nonce);
     let _ = agent::parse_cleaned(bytes, &nonce);
     let _ = Plan::read(&text);
-    let _ = rpc::read(bytes);
-    let _ = exposition::Page::parse(&text);
-    let (mut log, mut events) = (vlmcsd::Log::default(), Vec::new());
+    let _ = kms_bind::read(bytes);
+    let _ = prometheus::Page::parse(&text);
+    let (mut log, mut events) = (kms_log::Log::default(), Vec::new());
     bytes
         .split(|byte| *byte == b'\n')
         .for_each(|line| log.line(line, &mut events));

@@ -1,7 +1,7 @@
 //! Firewalls as fixtures: what stands in config.xml, and what the agent must report of it. The PHP shim gets the
 //! XML; a simulated firewall can be given the expected value and must report the same.
 
-use kmsctl::domain::configured::{
+use kmsctl::domain::pfsense::configured::{
     Alias, CapFields, Configured, CronItem, FilterRule, InterfaceConfig, NatRule, Revision, Side,
     System,
 };

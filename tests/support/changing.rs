@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use kmsctl::domain::change::{Answer, ChangeId, Kept, Outcome};
-use kmsctl::domain::configured::Configured;
-use kmsctl::firewall::agent::{self, AgentError, Request};
-use kmsctl::firewall::script::{Nonce, Word};
+use kmsctl::domain::pfsense::change::{Answer, ChangeId, Kept, Outcome};
+use kmsctl::domain::pfsense::configured::Configured;
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{AgentError, Request};
+use kmsctl::ssh::script::{Nonce, Word};
 
 use super::boxes::{Fixture, Version};
 use super::instrument;

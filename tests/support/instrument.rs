@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// The parts in whose functions something can be half done.
 const PARTS: [&str; 5] = [
-    include_str!("../../src/firewall/agent/apply.php"),
-    include_str!("../../src/firewall/agent/finish.php"),
-    include_str!("../../src/firewall/agent/job.php"),
-    include_str!("../../src/firewall/agent/proof.php"),
-    include_str!("../../src/firewall/agent/write.php"),
+    include_str!("../../src/pfsense/agent/apply.php"),
+    include_str!("../../src/pfsense/agent/finish.php"),
+    include_str!("../../src/pfsense/agent/job.php"),
+    include_str!("../../src/pfsense/agent/proof.php"),
+    include_str!("../../src/pfsense/agent/write.php"),
 ];
 
 /// What stands in the place of writing, once the stand-in is loaded.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
 
-use crate::commands::context::Context;
+use crate::app::Context;
 use crate::commands::util;
 use crate::error::Result;
 use crate::settings::Environment;

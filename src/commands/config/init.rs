@@ -8,19 +8,20 @@ use std::{fs, io};
 
 use clap::Args as ClapArgs;
 
-use super::super::context::Context;
 use super::completion::offer_completion;
 use super::{refuse_existing, target};
+use crate::app::Context;
 use crate::commands::status;
-use crate::domain::configured::Configured;
 use crate::domain::pf::rule::Rule;
+use crate::domain::pfsense::configured::Configured;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::firewall::hostkey::{Verdict, is_fingerprint, matches_pin};
-use crate::firewall::link::Target;
-use crate::firewall::new_box::{self, Presented};
 use crate::kubectl::Kubectl;
+use crate::pfsense::questions::{Question, Reading};
 use crate::settings::{Layers, Settings, keys, values};
+use crate::ssh::first_contact;
+use crate::ssh::first_contact::Presented;
+use crate::ssh::known_hosts::{Verdict, is_fingerprint, matches_pin};
+use crate::ssh::target::Target;
 use crate::terminal::prompt;
 
 /// What the questions ask, for scripts.
@@ -274,7 +275,7 @@ impl Wizard<'_> {
         let target = self.login_target()?;
         let fetched = self
             .context
-            .within_time(new_box::fetch_host_key(&target))
+            .within_time(first_contact::fetch_host_key(&target))
             .await;
         let presented = match fetched {
             Ok(presented) => presented,
@@ -378,7 +379,7 @@ impl Wizard<'_> {
         };
         if !path.is_file() {
             make_directory_of(&path)?;
-            new_box::make_login_key(&path).map_err(|error| not_written(&path, &error))?;
+            first_contact::make_login_key(&path).map_err(|error| not_written(&path, &error))?;
             self.say(&format!(
                 "Made {} (Ed25519, no passphrase).",
                 path.display()

@@ -1,15 +1,17 @@
 //! What `doctor` asks the cluster: kubectl's version, the rights of this login, and how the notifier is, beside what
 //! `verify` asks as well.
 
-use crate::commands::context::Context;
+use crate::app::Context;
 use crate::commands::notifier::gather::{self, Wish};
-use crate::commands::verify::inside::{self, known};
-use crate::domain::findings::Finding;
-use crate::domain::findings::doctor::rights::{self, RIGHTS};
-use crate::domain::hops::{Cluster, Known};
-use crate::domain::pipeline::judge;
+use crate::domain::notifier::health::judge;
+use crate::domain::reachability::doctor::rights;
+use crate::domain::reachability::doctor::rights::RIGHTS;
+use crate::domain::reachability::finding::Finding;
+use crate::domain::reachability::path::{Cluster, Known};
 use crate::kubectl::Kubectl;
-use crate::outside::all;
+use crate::vantage::all;
+use crate::vantage::inside;
+use crate::vantage::inside::known;
 
 /// What was found.
 pub struct Looked {

@@ -3,18 +3,19 @@
 use clap::Args as ClapArgs;
 
 use super::{CHANGING, Gathered};
-use crate::commands::context::Context;
-use crate::domain::configured::{Configured, FilterRule};
+use crate::app::Context;
+use crate::change;
+use crate::change::{Flags, FromOutside, Options, Temporary, report};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::history::{self, Entry};
+use crate::domain::pfsense::configured::{Configured, FilterRule};
 use crate::domain::plan::{self, Confirm, Draft, Planned, Present, Risk, Saved, StatesChoice};
 use crate::domain::ratelimit::Caps;
-use crate::domain::reach::Expected;
+use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::Reading;
-use crate::procedure::{self, Flags, FromOutside, Options, Temporary, report};
+use crate::pfsense::questions::Reading;
 
 /// Arguments of `kmsctl expose revoke`.
 #[derive(Debug, ClapArgs)]
@@ -56,7 +57,7 @@ pub(super) struct Apply {
 impl Gathered {
     /// Judges a reading for a plan about the configuration, which must be known for that.
     pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
-        crate::commands::context::needed(&reading.configured)?;
+        crate::app::needed(&reading.configured)?;
         let exposure = super::assess(context, reading, &mut Vec::new())?;
         let states = reading
             .states
@@ -76,7 +77,7 @@ impl Gathered {
         reading: &'a Reading,
     ) -> Result<Present<'a>> {
         Ok(Present {
-            configured: crate::commands::context::needed(&reading.configured)?,
+            configured: crate::app::needed(&reading.configured)?,
             exposure: &self.exposure,
             service: &context.settings.service,
             sources: &self.sources,
@@ -134,7 +135,7 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
             planned => Ok(planned),
         }
     };
-    procedure::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
+    change::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
 }
 
 /// Takes out of the plan a number of connections that was not read: closing does not wait for it.
@@ -208,7 +209,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
             terms,
         )?)
     };
-    procedure::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
+    change::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
 }
 
 /// Runs `kmsctl expose apply`.
@@ -220,7 +221,7 @@ pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
         let present = gathered.present(context, reading)?;
         Ok(plan::apply(&present, default_caps(context)?, terms)?)
     };
-    procedure::change(context, &arguments.flags, &command, CHANGING, plan).await
+    change::change(context, &arguments.flags, &command, CHANGING, plan).await
 }
 
 fn default_caps(context: &Context) -> Result<Caps> {

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{ArmedRow, armed_line};
-use crate::commands::context::{Context, wanted};
-use crate::domain::change::Reverted;
-use crate::domain::configured::Configured;
+use crate::app::{Context, wanted};
 use crate::domain::history::{self, Elsewhere, Entry};
+use crate::domain::pfsense::change::Reverted;
+use crate::domain::pfsense::configured::Configured;
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::firewall::facts::Reading;
+use crate::pfsense::questions::Reading;
 use crate::terminal::human::left;
 use crate::terminal::{Tone, View};
 

@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use super::list::{Row, row};
 use super::settle;
-use crate::commands::context::Context;
+use crate::app::Context;
+use crate::change;
+use crate::change::report;
 use crate::domain::history::{self, Entry, Finish};
 use crate::domain::json_difference::differing_lines;
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
 use crate::error::Result;
-use crate::procedure::{self, report};
 use crate::terminal::{Tone, View};
 
 /// The data of `history.entry`: everything that is known of one change.
@@ -111,7 +112,7 @@ fn ending(view: &mut View, finish: &Finish) {
         human.field("Entries", names.join(" "), Tone::Plain);
     }
     if let Some(outside) = &finish.outside {
-        procedure::tell_outside(human, outside);
+        change::tell_outside(human, outside);
     }
     let Some(outcome) = &finish.outcome else {
         return;

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::commands::context::{Context, interrupted};
-use crate::commands::verify::inside::{self, known};
-use crate::domain::cluster::{Event, Names, Pod, Service};
-use crate::domain::echo::{Told, stamped};
-use crate::domain::hops::{Known, Trouble};
-use crate::domain::pipeline::{Evidence, NoPage, PodEvidence, Reading};
+use crate::app::{Context, interrupted};
+use crate::domain::cluster::objects::{Event, Names, Pod, Service};
+use crate::domain::notifier::event_log::{Told, stamped};
+use crate::domain::notifier::health::{Evidence, NoPage, PodEvidence, Reading};
+use crate::domain::reachability::path::{Known, Trouble};
 use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::outside::all;
+use crate::vantage::all;
+use crate::vantage::inside;
+use crate::vantage::inside::known;
 
 /// Most pods that are asked: a deployment in a bad way can have very many.
 const MOST_PODS: usize = 8;

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::gather::{self, Found};
-use crate::commands::context::{Context, interrupted};
-use crate::domain::classify::Source;
-use crate::domain::echo::Filter;
+use crate::app::{Context, interrupted};
+use crate::domain::notifier::event_log::Filter;
+use crate::domain::notifier::source::Source;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::kubectl::pods::{Part, Place};

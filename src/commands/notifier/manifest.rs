@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::commands::context::Context;
-use crate::domain::manifest::names::{self, Wanted as Form};
-use crate::domain::manifest::{Operator, Part, Wanted};
+use crate::app::Context;
+use crate::domain::cluster::manifest::names;
+use crate::domain::cluster::manifest::names::Wanted as Form;
+use crate::domain::cluster::manifest::{Operator, Part, Wanted};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::settings::keys::KEYS;

@@ -8,18 +8,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::gather::{self, Found};
-use crate::commands::context::Context;
-use crate::commands::watch::{self, Watch};
-use crate::domain::blocked::age;
-use crate::domain::cluster::Pod;
-use crate::domain::exposition::{Kind, Sample, rate};
-use crate::domain::pipeline::Reading;
+use crate::app::Context;
+use crate::app::watch;
+use crate::app::watch::Watch;
+use crate::domain::cluster::objects::Pod;
+use crate::domain::notifier::health::Reading;
+use crate::domain::notifier::prometheus::{Kind, Sample, rate};
+use crate::domain::virusprot::entries::age;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::outside::all;
 use crate::terminal::View;
 use crate::terminal::human::{left, right, span};
+use crate::vantage::all;
 
 /// Time between the two looks of an answer without `--watch`.
 const BETWEEN: Duration = Duration::from_secs(2);

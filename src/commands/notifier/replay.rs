@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::rows::Layout;
-use crate::commands::context::Context;
-use crate::domain::decision::{Decided, Decision, Rules, Summary};
-use crate::domain::dedup::Dedup;
-use crate::domain::vlmcsd::{Attribution, Event};
+use crate::app::Context;
+use crate::domain::kms_log::{Attribution, Event};
+use crate::domain::notifier::decide::{Decided, Decision, Rules, Summary};
+use crate::domain::notifier::dedup::Dedup;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Kind, Result};
 use crate::notifier::replay::replay;
@@ -270,7 +270,7 @@ impl<W: Write> Printer<W> {
             &format!("{client}{guess}"),
             decided
                 .source
-                .map_or("", crate::domain::classify::Source::name),
+                .map_or("", crate::domain::notifier::source::Source::name),
             decided.product.as_deref().unwrap_or_default(),
             decided.workstation.as_deref().unwrap_or_default(),
             decided.status.unwrap_or_default(),

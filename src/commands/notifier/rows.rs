@@ -1,7 +1,7 @@
 //! Rows of events that are printed as they come, before the widest one is known: columns of fixed width that fit the
 //! terminal. On a narrow one columns are left out and long cells cut; into a pipe everything stays whole.
 
-use crate::domain::echo::{Happening, Told};
+use crate::domain::notifier::event_log::{Happening, Told};
 use crate::terminal::clean;
 
 /// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
@@ -143,7 +143,7 @@ impl Layout {
             told.decision.as_deref().unwrap_or_default(),
             &format!("{client}{guess}"),
             told.source
-                .map_or("", crate::domain::classify::Source::name),
+                .map_or("", crate::domain::notifier::source::Source::name),
             told.product.as_deref().unwrap_or_default(),
             told.workstation.as_deref().unwrap_or_default(),
             told.status.as_deref().unwrap_or_default(),

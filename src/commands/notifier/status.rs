@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use super::gather::{self, Wish};
-use crate::commands::context::Context;
+use crate::app::Context;
 use crate::commands::verify;
-use crate::domain::blocked::age;
-use crate::domain::echo::Held;
-use crate::domain::findings::Outcome;
-use crate::domain::pipeline::{ContainerReport, Health, PodReport, Report, judge, waits};
+use crate::domain::notifier::event_log::Held;
+use crate::domain::notifier::health::{ContainerReport, Health, PodReport, Report, judge, waits};
+use crate::domain::reachability::finding::Outcome;
+use crate::domain::virusprot::entries::age;
 use crate::error::{Failure, Kind, Result};
 use crate::terminal::human::{bytes, count, span};
 use crate::terminal::{Human, Tone, View};
@@ -244,7 +244,7 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
 }
 
 /// Tells probes by class.
-pub fn probes_text(probes: &crate::domain::decision::Probes) -> String {
+pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     format!(
         "probes: {} of nodes, {} of pods, {} from outside",
         count(probes.cluster_node),

@@ -2,14 +2,15 @@
 
 use clap::{ArgGroup, Args as ClapArgs};
 
-use crate::commands::context::Context;
+use crate::app::Context;
+use crate::change;
+use crate::change::{Flags, Temporary};
 use crate::commands::expose::{self, Gathered};
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan::{self, Wanted};
 use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::{Failure, Result};
-use crate::firewall::facts::Reading;
-use crate::procedure::{self, Flags, Temporary};
+use crate::pfsense::questions::Reading;
 use crate::settings::values;
 
 /// Arguments of a command that applies one preset.
@@ -172,5 +173,5 @@ async fn change(
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
         Ok(plan::ratelimit(&present, &Wanted { caps, preset }, terms)?)
     };
-    procedure::change(context, flags, &command, expose::CHANGING, plan).await
+    change::change(context, flags, &command, expose::CHANGING, plan).await
 }

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use clap::{ArgGroup, Args as ClapArgs};
 
-use crate::commands::context::{Context, needed};
+use crate::app::{Context, needed};
+use crate::change;
+use crate::change::Flags;
 use crate::commands::expose;
-use crate::domain::configured::Configured;
+use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{self, StatesChoice};
 use crate::error::Result;
-use crate::firewall::facts::{Question, Reading};
-use crate::procedure::{self, Flags};
+use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 
 /// Arguments of `kmsctl states kill`.
@@ -58,5 +59,5 @@ pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
         let live = plan::Live::new(states, &context.settings.service, members.as_deref());
         Ok(plan::kill(&live, plan::labels(rules, tracker), &choice)?)
     };
-    procedure::change(context, &arguments.flags, &command, QUESTIONS, plan).await
+    change::change(context, &arguments.flags, &command, QUESTIONS, plan).await
 }

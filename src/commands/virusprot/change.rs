@@ -5,11 +5,12 @@ use std::io::Read as _;
 
 use clap::Args as ClapArgs;
 
-use crate::commands::context::{Context, needed};
+use crate::app::{Context, needed};
+use crate::change;
+use crate::change::Flags;
 use crate::domain::plan::{Address, TableChoice, free};
 use crate::error::{Failure, Result};
-use crate::firewall::facts::{Question, Reading};
-use crate::procedure::{self, Flags};
+use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 
 /// The longest list of addresses on stdin, in bytes.
@@ -127,7 +128,7 @@ async fn change(
         let table = &context.settings.service.table;
         Ok(free(entries, &choice, table, reading.clock.now)?)
     };
-    procedure::change(context, flags, command, &[Question::Table], plan).await
+    change::change(context, flags, command, &[Question::Table], plan).await
 }
 
 /// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with

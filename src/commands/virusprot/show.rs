@@ -3,14 +3,16 @@
 use clap::{Args as ClapArgs, ValueEnum};
 
 use super::{QUESTIONS, assess};
-use crate::commands::context::Context;
+use crate::app::Context;
+use crate::app::watch;
+use crate::app::watch::Watch;
 use crate::commands::log_side::{self, Heard};
-use crate::commands::watch::{self, Watch};
-use crate::domain::blocked::{self, Blocked};
-use crate::domain::expiry::{Expiry, Judged};
+use crate::domain::virusprot::entries;
+use crate::domain::virusprot::entries::Blocked;
+use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::firewall::facts::Reading;
+use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::terminal::View;
 use crate::terminal::human::{left, right, span};
@@ -141,7 +143,7 @@ pub fn releases(expiry: &Judged, reading: &Reading) -> String {
         } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
             let next = schedule.next(now, zone).map(|at| {
-                let soon = blocked::age(now, at) < 86_400;
+                let soon = entries::age(now, at) < 86_400;
                 let form = if soon {
                     " (next at %H:%M:%S UTC)"
                 } else {
@@ -181,7 +183,7 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
                     }
                     .to_owned()
                 },
-                |at| format!("in {}", span(blocked::age(now, at))),
+                |at| format!("in {}", span(entries::age(now, at))),
             ),
             entry.states.to_string(),
             flags.join(" "),

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::commands::context::{Context, needed};
+use crate::app::{Context, needed};
 use crate::domain::pf::table::Found;
 use crate::error::{Failure, Kind, Result};
-use crate::firewall::facts::Question;
+use crate::pfsense::questions::Question;
 use crate::terminal::Tone;
 
 #[derive(Serialize)]

@@ -8,11 +8,11 @@
 
 use std::net::IpAddr;
 
-use crate::domain::configured::{
-    Alias, CapFields, Configured, FilterRule, InterfaceConfig, NatRule, Side,
-};
 use crate::domain::pf::rule::{Endpoint, Interface, Rule, RuleCounters, StateOptions, parse_one};
 use crate::domain::pf::table::TableName;
+use crate::domain::pfsense::configured::{
+    Alias, CapFields, Configured, FilterRule, InterfaceConfig, NatRule, Side,
+};
 use crate::domain::service::Service;
 
 pub const TRACKER: &str = "1763000004";

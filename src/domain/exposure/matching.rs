@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::domain::configured::Side;
 use crate::domain::pf::rule::{Direction, Endpoint, Family, Rule};
+use crate::domain::pfsense::configured::Side;
 use crate::domain::service::Service;
 
 /// Returns whether a printed port condition (`= 1688`, `25:587`, `1000 >< 2000`, …) includes the port.

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use super::matching::{field_covers, names_service, protocol_has_tcp, side_is_service};
-use crate::domain::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::managed::{ForeignRule, ManagedPair};
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;

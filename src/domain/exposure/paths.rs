@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::matching::{On, on, port_included, table_name};
-use crate::domain::configured::{Configured, InterfaceConfig};
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Rule};
 use crate::domain::pfsense::config::members_of_alias;
+use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 

@@ -8,8 +8,8 @@ mod walk;
 
 use super::fixtures::*;
 use super::*;
-use crate::domain::configured::CapFields;
 use crate::domain::pf::rule::{Action, Rate};
+use crate::domain::pfsense::configured::CapFields;
 use crate::domain::ratelimit::{Preset, judge as judge_caps};
 
 /// Judges a change of the user's box, where everything is in order.

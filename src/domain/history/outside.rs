@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::reach::{End, Expected, Judgement, Seen, Verdict};
+use crate::domain::reachability::external::{End, Expected, Judgement, Seen, Verdict};
 
 /// The proof, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,9 @@ impl Outside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::reach::{Attempt, Control, Names, Observation, Place, judge};
+    use crate::domain::reachability::external::{
+        Attempt, Control, Names, Observation, Place, judge,
+    };
 
     fn closed() -> (Judgement, End) {
         let observation = Observation {

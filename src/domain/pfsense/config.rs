@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::change::{Deleted, Element};
+use super::configured::{
+    Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
+};
 use super::edit::are_of_service;
 use super::managed::ManagedPair;
 use super::separators::separators_of;
-use crate::domain::change::{Deleted, Element};
-use crate::domain::configured::{
-    Alias, Configured, CronItem, FilterRule, InterfaceConfig, InterfaceGroup, NatRule, OneToOne,
-};
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 

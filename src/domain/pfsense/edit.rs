@@ -7,11 +7,11 @@ mod put_back;
 
 pub use put_back::are_of_service;
 
+use super::change::{Change, Element, Placed, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, port_field_covers, port_field_is};
+use super::configured::{Configured, FilterRule, NatRule};
 use super::managed::{ManagedPair, passes_port_of_service};
 use super::separators::{remove_rule, separators_of};
-use crate::domain::change::{Change, Element, Placed, Records, Separators, Swap};
-use crate::domain::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pf::rule::Rate;
 
 /// The longest rate period the rule editor takes, in seconds.

@@ -2,7 +2,7 @@
 //! target and association; never by description or position. A filter rule that others need too is named, not taken.
 
 use super::config::{ReadRequest, port_field_covers, port_field_is};
-use crate::domain::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
+use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
 
 /// The service's records.
 #[derive(Clone, Debug, Default)]

@@ -2,8 +2,8 @@
 //! above, among the port forwards or within an interface. As pfSense's `shift_separators()` does it; where a rule comes back
 //! and the bars were not moved meanwhile, they are what they were.
 
+use super::change::Element;
 use super::config::Sections;
-use crate::domain::change::Element;
 
 /// Where a rule's bars are, and how many rules of that place stand above it.
 struct RulePlace {

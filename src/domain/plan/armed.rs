@@ -2,7 +2,7 @@
 
 use super::exposure::{Present, Terms};
 use super::{Planned, Refusal, RefusalKind};
-use crate::domain::change::{Armed, Reverted};
+use crate::domain::pfsense::change::{Armed, Reverted};
 
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
 pub(super) fn on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {

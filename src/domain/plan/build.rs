@@ -6,11 +6,11 @@ use super::armed::idle;
 use super::exposure::{Present, Terms, draft, ready};
 use super::opening::{of_caps, opening};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
-use crate::domain::change::Change;
-use crate::domain::configured::{Configured, FilterRule, NatRule, Side};
 use crate::domain::exposure::State;
 use crate::domain::exposure::matching::names_service;
 use crate::domain::exposure::pair::Pair;
+use crate::domain::pfsense::change::Change;
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule, Side};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 

@@ -6,9 +6,9 @@ use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
     named,
 };
-use crate::domain::change::Change;
-use crate::domain::configured::FilterRule;
 use crate::domain::pf::rule::Rate;
+use crate::domain::pfsense::change::Change;
+use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::ratelimit::{self, Caps};
 
 /// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).

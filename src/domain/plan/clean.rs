@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Confirm, Difference, Draft, Operation, Planned, Seen, Undo, counted};
-use crate::domain::leftovers::Leftover;
+use crate::domain::pfsense::leftovers::Leftover;
 
 /// Plans to remove every leftover; what still has something to do is left alone, and named.
 pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {

@@ -6,16 +6,16 @@ use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
-use crate::domain::blocked::is_private;
-use crate::domain::change::{Armed, Change, Running};
-use crate::domain::configured::Configured;
 use crate::domain::connections::Source;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
-use crate::domain::leftovers::lock_is_held;
+use crate::domain::pfsense::change::{Armed, Change, Running};
 use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::leftovers::lock_is_held;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
+use crate::domain::virusprot::entries::is_private;
 
 /// What was read, for plans about the configuration.
 #[derive(Clone, Copy, Debug)]

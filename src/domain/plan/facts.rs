@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Address;
-use crate::domain::configured::Configured;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::Entry;
+use crate::domain::pfsense::configured::Configured;
 use crate::domain::service::Service;
 
 /// Returns each entry with the time it was added.

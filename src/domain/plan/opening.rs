@@ -7,10 +7,10 @@ use super::armed::idle;
 use super::build::{build, from, leads_elsewhere, limited};
 use super::exposure::{Present, Terms, draft, ready, standing};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, Undo, caps};
-use crate::domain::change::{Change, Records};
-use crate::domain::configured::{FilterRule, NatRule};
 use crate::domain::exposure::State;
 use crate::domain::exposure::pair::{Pair, is_pair_of};
+use crate::domain::pfsense::change::{Change, Records};
+use crate::domain::pfsense::configured::{FilterRule, NatRule};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 

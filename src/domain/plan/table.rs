@@ -7,8 +7,8 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted, named,
 };
-use crate::domain::blocked::age;
 use crate::domain::pf::table::{Entry, TableName};
+use crate::domain::virusprot::entries::age;
 
 /// Which entries to free.
 #[derive(Clone, Debug)]

@@ -11,8 +11,6 @@ mod undoing;
 use std::net::IpAddr;
 
 use super::*;
-use crate::domain::change::{Element, Ending, Outcome, Placed, Records, Running};
-use crate::domain::configured::{CapFields, Configured, Side};
 use crate::domain::connections::{self, Source};
 use crate::domain::exposure::{self, Exposure, Loaded, fixtures};
 use crate::domain::firewall_identity::FirewallIdentity;
@@ -20,6 +18,8 @@ use crate::domain::history::{self, Ended, Entry, Event, Finish};
 use crate::domain::pf::rule::{Rate, Rule};
 use crate::domain::pf::state::{self, State};
 use crate::domain::pf::table::Entry as TableEntry;
+use crate::domain::pfsense::change::{Element, Ending, Outcome, Placed, Records, Running};
+use crate::domain::pfsense::configured::{CapFields, Configured, Side};
 use crate::domain::ratelimit::Caps;
 
 fn now() -> Timestamp {

@@ -6,9 +6,9 @@ use super::{
     Refusal, RefusalKind, Saved, StatesChoice, TableChoice, Terms, apply, free, kill, ratelimit,
     restore, revoke, undo,
 };
-use crate::domain::change::{Change, Records};
 use crate::domain::history::Entry;
 use crate::domain::pf::table::Entry as TableEntry;
+use crate::domain::pfsense::change::{Change, Records};
 use crate::domain::ratelimit::Caps;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.

@@ -9,9 +9,9 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted,
 };
-use crate::domain::change::{Change, Outcome};
 use crate::domain::history::Entry;
 use crate::domain::pf::table::Entry as TableEntry;
+use crate::domain::pfsense::change::{Change, Outcome};
 
 /// What a change is taken back from.
 #[derive(Clone, Copy, Debug)]

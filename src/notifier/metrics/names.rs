@@ -6,8 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Counters, Labels, Metrics};
-use crate::domain::classify::Source;
-use crate::domain::vlmcsd::Anomaly;
+use crate::domain::kms_log::Anomaly;
+use crate::domain::notifier::source::Source;
 
 impl Metrics {
     /// Registers every series and creates those whose labels are known.

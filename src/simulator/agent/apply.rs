@@ -4,10 +4,10 @@
 
 use super::ledger::Stored;
 use super::swap::{present, swapped};
-use crate::domain::change::{
+use crate::domain::pfsense::change::{
     ChangeId, Ending, Outcome, Placed, Records, Reverted, Running, Step, Swap,
 };
-use crate::firewall::agent::ApplyRequest;
+use crate::pfsense::agent::ApplyRequest;
 use crate::simulator::configuration::{Configuration, generate};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::{Cut, World};

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::change::{Armed, ChangeId, Deleted, Ending, Expired, Outcome, Reverted, Swap};
-use crate::domain::leftovers::Leftover;
-use crate::firewall::agent::{ApplyRequest, ReadRequest};
+use crate::domain::pfsense::change::{
+    Armed, ChangeId, Deleted, Ending, Expired, Outcome, Reverted, Swap,
+};
+use crate::domain::pfsense::leftovers::Leftover;
+use crate::pfsense::agent::{ApplyRequest, ReadRequest};
 
 /// How many outcomes stay of which nothing is armed.
 const KEPT: usize = 50;
@@ -33,7 +35,7 @@ pub struct Stored {
     pub revert_at: Option<i64>,
     /// Whether the alias belongs to what it changed.
     pub with_alias: bool,
-    /// Whether it is a [`Change::Delete`](crate::domain::change::Change::Delete).
+    /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::Change::Delete).
     #[serde(default)]
     pub deletes: bool,
     /// Who made it.

@@ -9,10 +9,10 @@ mod swap;
 use super::pfctl::Output;
 use super::scenario::Scenario;
 use super::world::World;
-use crate::domain::change::{Answer, Kept};
-use crate::domain::configured::Configured;
-use crate::domain::leftovers::{Cleaned, Leftover, NotRemoved};
-use crate::firewall::agent::{
+use crate::domain::pfsense::change::{Answer, Kept};
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::leftovers::{Cleaned, Leftover, NotRemoved};
+use crate::pfsense::agent::{
     CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request, encode_reply,
 };
 pub use apply::{apply, revert};

@@ -1,7 +1,7 @@
 //! Puts computed records in the place of those that were read, as the agent's `swap.php` does it: a record is found by its
 //! content, as pfSense sorts its lists. What a record means is not known here.
 
-use crate::domain::change::{Element, Placed, Records, Separators, Swap};
+use crate::domain::pfsense::change::{Element, Placed, Records, Separators, Swap};
 use crate::simulator::configuration::Configuration;
 
 /// Where each kind of record stands.

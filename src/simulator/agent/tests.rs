@@ -7,12 +7,13 @@ mod ways_back;
 use std::net::IpAddr;
 
 use super::run;
-use crate::domain::configured::{CapFields, Configured, FilterRule, NatRule, Side};
 use crate::domain::pf::table::TableName;
-use crate::firewall::agent::{self, ReadRequest};
-use crate::firewall::script::{Nonce, Word};
+use crate::domain::pfsense::configured::{CapFields, Configured, FilterRule, NatRule, Side};
+use crate::pfsense::agent;
+use crate::pfsense::agent::ReadRequest;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::world::World;
+use crate::ssh::script::{Nonce, Word};
 
 /// The moment of these tests, in epoch milliseconds.
 const NOW: i64 = 1_790_000_000_000;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::timeline::{Moment, PRODUCTS, What, between, started};
-use crate::domain::classify::Source;
+use crate::domain::notifier::source::Source;
 use crate::notifier::metrics::Metrics;
 
 /// Lines of a request and its answer.

@@ -4,7 +4,7 @@
 
 use super::Configuration;
 use super::read::side_field;
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 
 const FILTER: &str = include_str!("../ruleset/filter.txt");
 const TRANSLATION: &str = include_str!("../ruleset/translation.txt");

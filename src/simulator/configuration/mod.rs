@@ -11,7 +11,7 @@ mod shipped;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 
 /// The configuration, and what pfSense keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,10 +2,10 @@
 //! contract suite holds both to it.
 
 use super::Configuration;
-use crate::domain::change::Element;
-use crate::domain::configured::{Configured, Revision, System};
+use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::Sections;
-use crate::firewall::agent::ReadRequest;
+use crate::domain::pfsense::configured::{Configured, Revision, System};
+use crate::pfsense::agent::ReadRequest;
 
 /// How many entries of the configuration history are told.
 const HISTORY: usize = 30;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Configuration;
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 use crate::simulator::scenario::{HTTPS6, KMS, Scenario};
 
 const ASSOCIATION: &str = "nat_6b02e05bc72229.61817353";

@@ -1,8 +1,8 @@
-//! The awk program of [`crate::firewall::script::AWK_FILTER`], without awk: the same lines for the same lines.
+//! The awk program of [`crate::ssh::script::AWK_FILTER`], without awk: the same lines for the same lines.
 
 use std::net::IpAddr;
 
-use crate::firewall::script::Filter;
+use crate::ssh::script::Filter;
 
 /// Runs bytes through the filter; lines that begin with the nonce pass.
 pub fn apply(filter: &Filter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
@@ -76,7 +76,7 @@ mod tests {
     use std::process::Stdio;
 
     use super::{Filter, apply};
-    use crate::firewall::script::AWK_FILTER;
+    use crate::ssh::script::AWK_FILTER;
 
     #[expect(
         clippy::disallowed_methods,

@@ -1,5 +1,5 @@
 //! What the simulated box does with an SSH exec request. Two things only: the constant remote shell of
-//! [`crate::firewall::script`], whose script it interprets, and single plain commands. It is strict: a line
+//! [`crate::ssh::script`], whose script it interprets, and single plain commands. It is strict: a line
 //! that kmsctl would not render runs nothing and ends the shell.
 
 mod filter;
@@ -9,7 +9,7 @@ mod script;
 use super::agent;
 use super::pfctl::{self, Output};
 use super::world::World;
-use crate::firewall::script::REMOTE_SHELL;
+use crate::ssh::script::REMOTE_SHELL;
 use script::ScriptReader;
 
 /// More input than this is refused, in bytes: kmsctl's scripts have a few thousand.

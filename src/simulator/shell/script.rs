@@ -1,8 +1,8 @@
-//! Reads the script that [`crate::firewall::script::Script::render`] makes, line by line as it arrives, and runs
+//! Reads the script that [`crate::ssh::script::Script::render`] makes, line by line as it arrives, and runs
 //! its commands once for every line `t`. Anything else is refused, so a change of the framing shows here.
 
-use crate::firewall::script::{AWK_FILTER, Filter, NOT_RUN, PREAMBLE};
 use crate::simulator::world::World;
+use crate::ssh::script::{AWK_FILTER, Filter, NOT_RUN, PREAMBLE};
 
 use super::{LONGEST_INPUT, Reply, filter, run, unsupported};
 use crate::simulator::pfctl::Output;

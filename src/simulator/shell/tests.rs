@@ -2,9 +2,9 @@
 
 use super::{Reply, Shell, words};
 use crate::domain::pf::table::TableName;
-use crate::firewall::script::{Command, Filter, Nonce, REMOTE_SHELL, ROUND, Script, Word};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
+use crate::ssh::script::{Command, Filter, Nonce, REMOTE_SHELL, ROUND, Script, Word};
 
 const NOW: i64 = 1_790_000_000_000;
 

@@ -8,7 +8,7 @@ use crate::domain::pf::rule::{self, Direction};
 use crate::domain::pf::table::{self, TableName};
 use crate::domain::pf::{Verbosity, info, source, state};
 use crate::domain::service::Service;
-use crate::firewall::agent::ReadRequest;
+use crate::pfsense::agent::ReadRequest;
 use crate::simulator::pfctl;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::traffic::{OFFICE, OFFICE_CONNECTIONS};

@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
-use kmsctl::domain::change::{Answer, Ending, Kept, Outcome};
-use kmsctl::firewall::agent::{self, KeepRequest, OutcomeRequest, Request};
+use kmsctl::domain::pfsense::change::{Answer, Ending, Kept, Outcome};
+use kmsctl::pfsense::agent;
+use kmsctl::pfsense::agent::{KeepRequest, OutcomeRequest, Request};
 
 use super::super::agent::changing::ChangingBox;
 use super::super::agent::{nonce, request};

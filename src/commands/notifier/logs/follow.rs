@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Item;
-use crate::domain::cluster::{Container, Names};
+use crate::domain::cluster::objects::{Container, Names};
 use crate::error::Failure;
 use crate::kubectl::{Kubectl, KubectlError};
 

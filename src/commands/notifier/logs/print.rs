@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::choice::Choice;
-use crate::commands::context::Context;
+use crate::app::Context;
 use crate::commands::notifier::rows::Layout;
-use crate::domain::decision::{Decision, Rules};
-use crate::domain::echo::{Filter, Told, stamped};
-use crate::domain::vlmcsd::Log;
+use crate::domain::kms_log::Log;
+use crate::domain::notifier::decide::{Decision, Rules};
+use crate::domain::notifier::event_log::{Filter, Told, stamped};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::terminal::view::escape_json;

@@ -3,8 +3,8 @@
 use super::super::fixtures::*;
 use super::super::*;
 use super::{codes, expect, judged};
-use crate::domain::configured::{NatRule, Side};
 use crate::domain::pf::rule::StateOptions;
+use crate::domain::pfsense::configured::{NatRule, Side};
 
 #[test]
 fn max_src_conn_alone_never_overloads() {

@@ -3,7 +3,7 @@
 use super::super::fixtures::*;
 use super::super::*;
 use super::{codes, expect, judged};
-use crate::domain::configured::Side;
+use crate::domain::pfsense::configured::Side;
 
 /// A pass rule before ours, with another tracker and without caps.
 fn pass_from(from: &str, to: &str) -> Rule {

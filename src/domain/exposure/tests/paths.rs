@@ -4,7 +4,7 @@ use super::super::fixtures::*;
 use super::super::paths::PathKind;
 use super::super::*;
 use super::{codes, judged};
-use crate::domain::configured::{Alias, InterfaceConfig, InterfaceGroup};
+use crate::domain::pfsense::configured::{Alias, InterfaceConfig, InterfaceGroup};
 
 /// The user's box with a second WAN and a network inside.
 pub fn with_networks(configured: &mut Configured) {

@@ -12,8 +12,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use super::super::fixtures::*;
 use super::super::*;
 use super::paths::with_networks;
-use crate::domain::configured::Alias;
 use crate::domain::pf::rule::Rule;
+use crate::domain::pfsense::configured::Alias;
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 20, 202);
 const DEVICES: [(&str, &str); 2] = [("wan", "vtnet0"), ("opt1", "vtnet2")];

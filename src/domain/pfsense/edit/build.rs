@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 
 use super::{Draft, EditRefusal, RefusalCode, refuse, write_caps, write_text};
-use crate::domain::change::Element;
 use crate::domain::pf::rule::Rate;
+use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::{ReadRequest, members_of_alias, port_field_is};
 use crate::domain::pfsense::managed::association_of;
 use crate::domain::pfsense::separators::{insert_rule, separators_of};

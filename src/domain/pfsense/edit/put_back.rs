@@ -2,9 +2,9 @@
 //! that is gone comes back at its index.
 
 use super::{Draft, EditRefusal, RefusalCode, place, refuse};
-use crate::domain::change::{Element, Placed, Records};
-use crate::domain::configured::{Alias, FilterRule, NatRule};
+use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::config::{ReadRequest, port_field_covers};
+use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule};
 use crate::domain::pfsense::managed::{association_of, passes_to_service};
 use crate::domain::pfsense::separators::{insert_rule, remove_rule};
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::change::Records;
 use crate::domain::pf::table::TableName;
+use crate::domain::pfsense::change::Records;
 
 const CONFIGURATIONS: &str = include_str!("../../../../tests/fixtures/edit/configurations.json");
 const RECORDS: &str = include_str!("../../../../tests/fixtures/edit/records.json");

@@ -1,7 +1,7 @@
 //! Plans that take changes back, the history they are chosen from, and keeping.
 
 use super::*;
-use crate::domain::change::{Armed, Expired, Reverted};
+use crate::domain::pfsense::change::{Armed, Expired, Reverted};
 
 fn flushed() -> Entry {
     let plan = sealed();
@@ -163,11 +163,12 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
 
 #[test]
 fn the_firewalls_own_history_tells_of_other_operators() {
-    let revision = |username: &str, description: &str| crate::domain::configured::Revision {
-        time: Some("1795350619".into()),
-        description: Some(description.into()),
-        username: Some(username.into()),
-    };
+    let revision =
+        |username: &str, description: &str| crate::domain::pfsense::configured::Revision {
+            time: Some("1795350619".into()),
+            description: Some(description.into()),
+            username: Some(username.into()),
+        };
     let told = history::elsewhere(&revision(
         "kmsctl (vera@desk)",
         "kmsctl (vera@desk): kmsctl c1: caps per source: 10: night",

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{NOW, request};
-use crate::domain::change::{Answer, Change, ChangeId, Ending, Outcome, Records};
-use crate::domain::configured::Configured;
 use crate::domain::pf::rule::Rate;
+use crate::domain::pfsense::change::{Answer, Change, ChangeId, Ending, Outcome, Records};
+use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
-use crate::firewall::agent::{ApplyRequest, OutcomeRequest};
+use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
 use crate::simulator::agent::{apply, outcome, read};
 use crate::simulator::configuration::Configuration;
 use crate::simulator::pf::state::State;

@@ -2,8 +2,8 @@
 
 use super::changes::{caps, id, kms_rules, make, planned, rest, told, world};
 use super::request;
-use crate::domain::change::{Answer, Change, Ending, Records};
-use crate::firewall::agent::OutcomeRequest;
+use crate::domain::pfsense::change::{Answer, Change, Ending, Records};
+use crate::pfsense::agent::OutcomeRequest;
 use crate::simulator::agent::{apply, outcome as outcome_of};
 use crate::simulator::scenario::Scenario;
 
@@ -84,7 +84,7 @@ fn a_plan_of_something_else_is_stale() {
     world.configuration.set(
         "nat",
         "separator",
-        crate::domain::change::Element::default(),
+        crate::domain::pfsense::change::Element::default(),
     );
     assert_ne!(told(&world).fingerprint, before, "separators are");
 }

@@ -2,8 +2,8 @@
 
 use super::changes::{caps, id, planned, world};
 use super::{NOW, request};
-use crate::domain::change::{Change, Element, Ending, Kept};
-use crate::firewall::agent::KeepRequest;
+use crate::domain::pfsense::change::{Change, Element, Ending, Kept};
+use crate::pfsense::agent::KeepRequest;
 use crate::simulator::agent::{apply, keep, read};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;

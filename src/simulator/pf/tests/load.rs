@@ -1,7 +1,7 @@
 //! What a reload keeps and what it starts anew.
 
 use super::{NOW, client, connect, listed, pf};
-use crate::domain::change::Element;
+use crate::domain::pfsense::change::Element;
 use crate::simulator::configuration::{Configuration, generate};
 use crate::simulator::pf::{Handshake, Pf};
 use crate::simulator::random::Random;

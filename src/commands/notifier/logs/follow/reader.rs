@@ -7,8 +7,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Followed, PATIENT, is_final, is_refusal, say};
 use crate::commands::notifier::logs::{Item, explain};
-use crate::domain::cluster::Pod;
-use crate::domain::echo::stamped;
+use crate::domain::cluster::objects::Pod;
+use crate::domain::notifier::event_log::stamped;
 use crate::domain::seam::{Seam, TailSeam};
 use crate::error::Failure;
 use crate::kubectl::KubectlError;

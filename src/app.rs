@@ -1,0 +1,466 @@
+//! What every command is handed, and the one way to the firewall: connect, open one shell, ask.
+
+mod demo;
+pub mod exposure;
+mod last_reading;
+pub mod watch;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::domain::virusprot::entries::Surroundings;
+use super::pfsense::questions::{Fact, Paths, Question, Reading, Survey};
+use super::ssh::script::{Nonce, Script, Word};
+use super::ssh::shell::Shell;
+use super::ssh::target::{Link, Secret, Target};
+use crate::clock::Clock;
+use crate::domain::firewall_identity::FirewallIdentity;
+use crate::domain::plan::Plan;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Kind, Result};
+use crate::journal::Journal;
+use crate::settings::{Environment, Layers, Settings};
+use crate::simulator::Simulator;
+pub use crate::terminal::interrupted;
+use crate::terminal::{Terminal, View, prompt};
+pub use last_reading::blocked_at_last_reading;
+
+/// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything a command works with; all of it decided before any connection.
+pub struct Context {
+    /// Where data and talk go.
+    pub terminal: Terminal,
+    /// The resolved settings.
+    pub settings: Settings,
+    /// The layers they came from.
+    pub layers: Layers,
+    /// What is wrong with them, for the commands that do without.
+    pub problem: Option<Failure>,
+    /// The environment.
+    pub environment: Environment,
+    /// What time it is.
+    pub clock: Clock,
+    /// Use the simulated firewall.
+    pub demo: bool,
+    /// The file named by `--config`.
+    pub config_named: Option<PathBuf>,
+    /// Which box was connected to; empty before.
+    pub seen: OnceLock<FirewallIdentity>,
+}
+
+/// A connection, on which any number of shells can be opened one after the other.
+pub struct Session {
+    link: Link,
+    target: Target,
+    simulator: Option<Simulator>,
+}
+
+impl Session {
+    /// Returns whether what is changed here is there the next time: not on a demo that another run has.
+    pub fn keeps_changes(&self) -> bool {
+        let simulator = self.simulator.as_ref();
+        simulator.is_none_or(Simulator::keeps_state)
+    }
+
+    /// Says good-bye; the simulated firewall saves its state.
+    pub async fn close(self) -> Result<()> {
+        self.link.close().await;
+        match self.simulator {
+            Some(simulator) => simulator.stop().await.map_err(Failure::from),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether the connection is known to go to the firewall itself: behind a jump host or a proxy, that is what
+    /// the firewall sees.
+    pub fn is_direct(&self) -> bool {
+        self.link.peer().is_some()
+    }
+
+    /// Returns which box this is.
+    pub fn identity(&self) -> FirewallIdentity {
+        self.link.identity()
+    }
+}
+
+/// A connection with an open survey.
+pub struct Opened {
+    survey: Survey,
+    session: Session,
+}
+
+impl Opened {
+    /// Returns the connection, for what it can tell about itself.
+    pub fn link(&self) -> &Link {
+        &self.session.link
+    }
+
+    /// Says good-bye; the simulated firewall saves its state.
+    pub async fn close(self) -> Result<()> {
+        self.survey.close().await;
+        self.session.close().await
+    }
+}
+
+impl Context {
+    /// Asks the questions once and closes the connection.
+    pub async fn read(&self, questions: &[Question]) -> Result<Reading> {
+        let mut opened = self.open(questions).await?;
+        let reading = self.ask(&mut opened).await;
+        let closed = opened.close().await;
+        let reading = reading?;
+        self.remember_blocked(&reading);
+        // What was read is worth showing, also where the simulated firewall could not keep its state.
+        if let Err(failure) = closed {
+            self.terminal.caution(&failure.message);
+        }
+        Ok(reading)
+    }
+
+    /// Connects and opens one shell that can answer the questions, within the time-out.
+    pub async fn open(&self, questions: &[Question]) -> Result<Opened> {
+        let mut session = self.connect().await?;
+        match self.within_time(self.survey(&mut session, questions)).await {
+            Ok(survey) => Ok(Opened { survey, session }),
+            Err(failure) => {
+                let _ = session.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Refuses a change of a firewall that the operator never named.
+    pub fn require_configuration(&self) -> Result<()> {
+        if self.demo || self.layers.name_a_firewall() {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            "There is no configuration that names your firewall, so nothing is changed.",
+        )
+        .hint("Write one: kmsctl config init")
+        .hint("Or try it without a firewall: add --demo."))
+    }
+
+    /// Says once a run that the firewall is the built-in one.
+    fn say_where_built_in(&self) {
+        static SAID: std::sync::Once = std::sync::Once::new();
+        if self.demo || self.layers.name_a_firewall() {
+            return;
+        }
+        let target = &self.settings.firewall.target;
+        let user = target.user.as_deref().map(|user| format!("{user}@"));
+        SAID.call_once(|| {
+            self.terminal.say(&format!(
+                "There is no configuration, so this is the built-in {}{}. Write one: kmsctl config init; or try it without a firewall: kmsctl --demo status",
+                user.unwrap_or_default(),
+                target.host
+            ));
+        });
+    }
+
+    /// Connects, within the time-out.
+    pub async fn connect(&self) -> Result<Session> {
+        self.say_where_built_in();
+        let simulator = if self.demo {
+            Some(self.start_demo().await?)
+        } else {
+            None
+        };
+        let target = simulator.as_ref().map_or_else(
+            || self.settings.firewall.target.clone(),
+            |simulator| self.demo_target(simulator),
+        );
+        let link = self.link(&target).await?;
+        if let Err(failure) = self.note_identity(&link) {
+            link.close().await;
+            return Err(failure);
+        }
+        Ok(Session {
+            link,
+            target,
+            simulator,
+        })
+    }
+
+    /// Connects once more where a connection was lost.
+    pub async fn reconnect(&self, session: &mut Session) -> Result<()> {
+        session.link = self.link(&session.target).await?;
+        self.note_identity(&session.link)
+    }
+
+    async fn link(&self, target: &Target) -> Result<Link> {
+        let spinner = self
+            .terminal
+            .spinner(&format!("Connecting to {} …", self.firewall_name()));
+        let ask = |question: &str| {
+            spinner.finish_and_clear();
+            prompt::secret(self.terminal, question).map(Secret::new)
+        };
+        let link = self
+            .within_time(Box::pin(Link::connect(target, &ask)))
+            .await;
+        spinner.finish_and_clear();
+        let link = link?;
+        if let Some(notice) = link.notice() {
+            self.terminal.caution(notice);
+        }
+        Ok(link)
+    }
+
+    /// Notes which box was reached. All of one run is about one box: a name that leads elsewhere the second time is not
+    /// asked what the first one did.
+    fn note_identity(&self, link: &Link) -> Result<()> {
+        let identity = link.identity();
+        let first = self.seen.get_or_init(|| identity.clone());
+        let known: Vec<String> = [vec![first.host_key.clone()], first.other_keys()].concat();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if identity.is_recorded_in(&known) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "{} leads to another firewall now: it showed the host key {} before, and shows {}.",
+                self.firewall_name(),
+                first.host_key,
+                identity.host_key
+            ),
+        ))
+    }
+
+    /// Returns whether a plan, or a change of the history, is of the box that was connected to.
+    pub fn is_of_this_firewall(&self, plan: &Plan) -> bool {
+        let seen = self.seen.get();
+        seen.is_some_and(|seen| seen.is_recorded_in(&plan.recorded_keys()))
+    }
+
+    /// Refuses a plan, or a change of the history, that is not of the box that was connected to. The name and address that
+    /// lead there are shown, and decide nothing.
+    pub fn check_firewall(&self, plan: &Plan) -> Result<()> {
+        if self.is_of_this_firewall(plan) {
+            return Ok(());
+        }
+        let Some(seen) = self.seen.get() else {
+            return Err(Failure::failed("There is no connection to a firewall."));
+        };
+        let (id, planned) = (&plan.id, &plan.firewall);
+        let here = format!("{} (host key {})", self.firewall_name(), seen.host_key);
+        let failure = match &plan.host_key {
+            Some(key) => Failure::new(
+                Kind::Conflict,
+                format!(
+                    "{id} is of another firewall: of {planned} (host key {key}), and this is {here}; nothing was changed."
+                ),
+            ),
+            None => Failure::new(
+                Kind::Conflict,
+                format!(
+                    "{id} does not say which firewall it is of: it names {planned} without a host key, and this is {here}; nothing was changed."
+                ),
+            ),
+        };
+        Err(failure.hint("If it is the same box with a key of another kind, list both keys for it in known_hosts."))
+    }
+
+    /// Asks the questions over a connection, in a shell of their own, within the time-out.
+    pub async fn ask_over(&self, session: &mut Session, questions: &[Question]) -> Result<Reading> {
+        self.within_time(Box::pin(async {
+            let mut survey = self.survey(session, questions).await?;
+            let reading = survey.read().await;
+            survey.close().await;
+            reading
+        }))
+        .await
+    }
+
+    /// Opens a shell on a connection for something else than a survey: `script` is given the firewall's paths and
+    /// the agent's nonce.
+    pub async fn shell_over(
+        &self,
+        session: &mut Session,
+        script: impl FnOnce(&Paths, &Nonce) -> Script,
+    ) -> Result<(Shell, Paths, Nonce)> {
+        let nonce = random_nonce()?;
+        let paths = self.paths();
+        let shell = session.link.shell(&script(&paths, &nonce)).await?;
+        Ok((shell, paths, nonce))
+    }
+
+    /// Asks once more over an open shell, within the time-out.
+    pub async fn ask(&self, opened: &mut Opened) -> Result<Reading> {
+        self.within_time(opened.survey.read()).await
+    }
+
+    /// Returns the name that output gives the firewall.
+    pub fn firewall_name(&self) -> &str {
+        if self.demo {
+            "demo"
+        } else {
+            &self.settings.firewall.target.host
+        }
+    }
+
+    /// Makes a view about the firewall with the reading's time and its parsers' complaints.
+    pub fn view(
+        &self,
+        schema: &'static str,
+        reading: &Reading,
+        data: &impl serde::Serialize,
+    ) -> Result<View> {
+        let mut view = View::new(schema, reading.clock.now, data)?;
+        view.firewall = Some(self.firewall_name().to_owned());
+        if let Some((program, line)) = reading.unread.first() {
+            let more = reading.unread.len() - 1 + reading.more_unread;
+            let others = if more > 0 {
+                format!(" (and {more} more)")
+            } else {
+                String::new()
+            };
+            view.warnings.push(Warning::new(
+                "unread-output",
+                format!("{program} printed a line kmsctl does not understand, which is left out{others}: {}", line.text),
+            ));
+        }
+        Ok(view)
+    }
+
+    /// Returns what lies around the firewall, as far as this reading tells.
+    pub fn surroundings(&self, reading: &Reading) -> Surroundings {
+        Surroundings {
+            interfaces: reading.interfaces.clone(),
+            gateways: reading.gateway.into_iter().collect(),
+            operator: reading.client,
+            protected: self.settings.networks.protected.clone(),
+        }
+    }
+
+    /// Returns who works: `user@host`. On the demo the host is the demo, so that its answers are the same everywhere.
+    pub fn who(&self) -> String {
+        let user = self.environment.user.as_deref().unwrap_or("unknown");
+        let host = self.environment.host.as_deref().unwrap_or("localhost");
+        format!("{user}@{}", if self.demo { "demo" } else { host })
+    }
+
+    /// Returns the history: the demo has its own.
+    pub fn journal(&self) -> Result<Journal> {
+        let patience = self.settings.timeout.min(LOCK_PATIENCE);
+        Ok(Journal::at(&self.memory_directory()?).with_patience(patience))
+    }
+
+    /// Returns the directory of the history and the vantages' budgets: the demo has its own. In a directory that all users
+    /// share another user could have written them.
+    pub fn memory_directory(&self) -> Result<PathBuf> {
+        if self.demo {
+            return Ok(self.demo_directory());
+        }
+        self.settings.state_directory.clone().ok_or_else(|| {
+            Failure::usage("There is no place for the history: neither HOME nor XDG_STATE_HOME is set to an absolute path, and kmsctl keeps none in /tmp, which all users share.")
+                .hint("Set XDG_STATE_HOME to a directory that is yours alone.")
+        })
+    }
+
+    /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.
+    pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
+        let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
+        let operator = "The firewall did not tell which address you come from, so nothing is flagged operator.";
+        let unknown = [
+            (
+                "surroundings-unknown",
+                around.interfaces.is_empty(),
+                networks,
+            ),
+            ("operator-unknown", around.operator.is_none(), operator),
+        ];
+        unknown
+            .into_iter()
+            .filter(|(_, unknown, _)| *unknown)
+            .map(|(code, _, sentence)| Warning::new(code, sentence))
+            .collect()
+    }
+
+    /// Opens a shell on a connection that can answer the questions again and again.
+    pub async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
+        let service = &self.settings.service;
+        let script =
+            |paths: &Paths, nonce: &Nonce| Survey::script(questions, service, paths, nonce);
+        let (shell, paths, nonce) = self.shell_over(session, script).await?;
+        Ok(Survey::new(shell, questions, service.clone(), paths, nonce))
+    }
+
+    /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
+    fn paths(&self) -> Paths {
+        if self.demo {
+            return Paths {
+                crontab: Word::fixed("/etc/crontab"),
+                pfctl: Word::fixed("/sbin/pfctl"),
+                php: Word::fixed("/usr/local/bin/php"),
+            };
+        }
+        let firewall = &self.settings.firewall;
+        Paths {
+            crontab: firewall.crontab.clone(),
+            pfctl: firewall.pfctl.clone(),
+            php: firewall.php.clone(),
+        }
+    }
+
+    /// Does something with the firewall within the time-out; Ctrl-C ends it.
+    pub async fn within_time<T, E: Into<Failure>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T> {
+        let seconds = self.settings.timeout.as_secs();
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(self.settings.timeout, work) => answered,
+            () = interrupted() => return Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        };
+        match answered {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(Failure::unreachable(format!(
+                "{} did not answer within {seconds} s.",
+                self.firewall_name()
+            ))
+            .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
+        }
+    }
+
+    /// Waits; Ctrl-C ends it.
+    pub async fn pause(&self, duration: Duration) -> Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        }
+    }
+}
+
+/// Returns the fact, or fails the command with the reason: for facts a command is nothing without.
+pub fn needed<T>(fact: &Fact<T>) -> Result<&T> {
+    fact.as_ref().map_err(Failure::from)
+}
+
+/// Returns the fact, or `None` and a warning that names what is missing from the answer.
+pub fn wanted<'a, T>(fact: &'a Fact<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<&'a T> {
+    match fact {
+        Ok(value) => Some(value),
+        Err(error) => {
+            warnings.push(Warning::new(
+                "fact-missing",
+                format!("{what}: unknown, as {error}."),
+            ));
+            None
+        }
+    }
+}
+
+/// Returns a fresh random nonce.
+fn random_nonce() -> Result<Nonce> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::failed(format!("This machine gives no random numbers: {error}."))
+    })?;
+    Ok(Nonce::new(bytes))
+}

@@ -1,0 +1,416 @@
+//! The only path that changes anything: read → plan → show → confirm → journal → apply → prove → journal → report.
+//!
+//! A command brings its questions and a function from a reading to a plan; everything after that is the same for all.
+//! What a plan says is `domain::plan`'s work, what the firewall is told `firewall::act`'s. `firewall::act` is used
+//! nowhere else, and the history is written nowhere else; tests hold both.
+
+mod carry;
+mod clean;
+mod config;
+mod disproof;
+mod external_proof;
+mod flags;
+mod keep;
+pub mod report;
+mod saved;
+mod settle;
+mod states;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use super::app::{Context, Session};
+use super::domain::pfsense::leftovers::lock_is_held;
+use super::pfsense::questions::{Question, Reading};
+use crate::domain::history::{Ended, Event, Finish};
+use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
+use crate::error::{Failure, Kind, Result};
+use crate::journal::Appended;
+use crate::terminal::prompt;
+
+pub use external_proof::{Wanted, tell as tell_outside};
+pub use flags::{Flags, FromOutside, Temporary};
+pub use saved::{apply, load};
+pub use settle::{note_expired, settle};
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.kind {
+            RefusalKind::Usage => Kind::Usage,
+            RefusalKind::Impossible => Kind::Failed,
+            RefusalKind::Conflict => Kind::Conflict,
+        };
+        let mut failure = Self::new(kind, refusal.message);
+        failure.hints = refusal.hints;
+        failure
+    }
+}
+
+/// What a change ended in, and what was read to prove it.
+pub struct Carried {
+    finish: Finish,
+    /// `None` where the firewall could not be read any more.
+    reading: Option<Reading>,
+    /// Why it is no success: the kind decides the exit code.
+    failure: Option<Failure>,
+}
+
+impl Carried {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            finish: Finish::new(Ended::Failed, &failure.message),
+            reading: None,
+            failure: Some(failure),
+        }
+    }
+
+    fn unverified(message: &str, reading: Option<Reading>) -> Self {
+        Self {
+            finish: Finish::new(Ended::Unverified, message),
+            reading,
+            failure: Some(Failure::new(Kind::Unproven, message)),
+        }
+    }
+
+    /// Nobody can say whether it was done: there is no evidence either way.
+    fn unknown(message: &str, next: &str) -> Self {
+        Self {
+            failure: Some(Failure::new(Kind::Inconclusive, message).hint(next)),
+            ..Self::unverified(message, None)
+        }
+    }
+
+    /// The operator did not wait for the end.
+    fn interrupted(message: &str, next: &str) -> Self {
+        Self {
+            failure: Some(Failure::new(Kind::Interrupted, message).hint(next)),
+            ..Self::unverified(message, None)
+        }
+    }
+}
+
+/// What a command wants of the procedure beside its change.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Prove it from outside as well.
+    pub outside: Option<&'a Wanted>,
+    /// Wait, as long as the time-out allows, for another operator who is making a change.
+    pub waits: bool,
+}
+
+/// How a change is made.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    flags: &'a Flags,
+    /// The command line in words, for the history.
+    command: &'a str,
+    options: Options<'a>,
+}
+
+/// Makes a change: the whole procedure. `command` is the command line in words, for the history.
+pub async fn change(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    change_with(context, flags, command, Options::default(), questions, plan).await
+}
+
+/// Makes a change, and proves it from outside where that is wanted. That no vantage can do so is found out before
+/// anything is changed.
+pub async fn change_with(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    options: Options<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    context.require_configuration()?;
+    if let Some(wanted) = options.outside {
+        wanted.ready(context)?;
+    }
+    flags.someone_can_confirm(context.terminal)?;
+    let how = How {
+        flags,
+        command,
+        options,
+    };
+    connected(context, how, questions, plan).await
+}
+
+/// Makes a change that most often has nothing to do: that nobody is there to confirm it matters only where it has.
+pub async fn change_if_needed(
+    context: &Context,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let how = How {
+        flags,
+        command,
+        options: Options::default(),
+    };
+    connected(context, how, questions, plan).await
+}
+
+async fn connected(
+    context: &Context,
+    how: How<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    context.require_configuration()?;
+    // Found out before the firewall is asked anything: without a history nothing is changed.
+    context.journal()?;
+    let session = context.connect().await?;
+    over_session(context, session, how, questions, plan).await
+}
+
+async fn over_session(
+    context: &Context,
+    mut session: Session,
+    how: How<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let worked = Box::pin(from_reading(context, &mut session, how, questions, plan)).await;
+    // Carrying a change out may have lost and made connections; the last one is closed here.
+    let closed = session.close().await;
+    worked.and(closed)
+}
+
+/// Makes a change over a connection that a command has made to find out which change is meant.
+pub async fn change_over(
+    context: &Context,
+    session: Session,
+    flags: &Flags,
+    command: &str,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let how = How {
+        flags,
+        command,
+        options: Options::default(),
+    };
+    over_session(context, session, how, questions, plan).await
+}
+
+async fn from_reading(
+    context: &Context,
+    session: &mut Session,
+    how: How<'_>,
+    questions: &[Question],
+    plan: impl FnOnce(&Reading) -> Result<Planned>,
+) -> Result<()> {
+    let flags = how.flags;
+    if let Some(wanted) = how.options.outside.filter(|_| !flags.dry_run) {
+        wanted.affordable(context)?;
+    }
+    let reading = read(context, session, how, questions).await?;
+    let mut draft = match plan(&reading)? {
+        Planned::Change(draft) => config::checked_edit(context, &reading, *draft)?,
+        Planned::NothingToDo(sentence) => {
+            return nothing_to_do(context, session, how, &reading, &sentence).await;
+        }
+    };
+    flags.someone_can_confirm(context.terminal)?;
+    draft.checks.extend(how.options.outside.map(Wanted::check));
+    let author = Author {
+        made_at: context.clock.now(),
+        firewall: context.firewall_name().to_owned(),
+        identity: session.identity(),
+        who: context.who(),
+        command: how.command.to_owned(),
+        reason: flags.reason.clone(),
+    };
+    // Two plans of one moment differ by what the history held before them.
+    let salt = context.journal()?.count()?.to_string();
+    let plan = Plan::seal(draft, author, &salt)
+        .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
+    if flags.shows_only() {
+        if let Some(path) = &flags.plan_out {
+            saved::save(&plan, path)?;
+            context.terminal.say(&format!(
+                "The plan is in {}; nothing was changed.",
+                path.display()
+            ));
+        }
+        return report::plan_only(context, &plan, &reading, flags.plan_out.is_some());
+    }
+    carry_out(context, session, flags, how.options.outside, &plan, reading).await
+}
+
+/// Reads what the plan is made from; where the command waits for another operator, as it is when he has ended or the time
+/// is over.
+async fn read(
+    context: &Context,
+    session: &mut Session,
+    how: How<'_>,
+    questions: &[Question],
+) -> Result<Reading> {
+    const BETWEEN: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        let reading = context.ask_over(session, questions).await?;
+        let held = (reading.configured.as_ref())
+            .is_ok_and(|configured| lock_is_held(&configured.leftovers));
+        let over = begun.elapsed() + BETWEEN >= context.settings.timeout;
+        if !how.options.waits || !held || over {
+            return Ok(reading);
+        }
+        if !said {
+            let terminal = context.terminal;
+            terminal.say("Another change is being made on the firewall; waiting for its end …");
+            said = true;
+        }
+        context.pause(BETWEEN).await?;
+    }
+}
+
+/// Says that there is nothing to do; what the outside sees may still be another matter.
+async fn nothing_to_do(
+    context: &Context,
+    session: &mut Session,
+    how: How<'_>,
+    reading: &Reading,
+    sentence: &str,
+) -> Result<()> {
+    if let Some(path) = &how.flags.plan_out {
+        context.terminal.say(&format!(
+            "No plan was saved: {} was not written.",
+            path.display()
+        ));
+    }
+    let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
+    let Some(wanted) = wanted else {
+        report::nothing(context, reading, sentence, None);
+        return Ok(());
+    };
+    let (seen, failure) = external_proof::prove_nothing_to_do(context, session, wanted).await;
+    report::nothing(context, reading, sentence, Some(&seen));
+    failure.map_or(Ok(()), Err)
+}
+
+/// Shows, confirms, journals, applies, proves, journals and reports a plan.
+async fn carry_out(
+    context: &Context,
+    session: &mut Session,
+    flags: &Flags,
+    outside: Option<&Wanted>,
+    plan: &Plan,
+    reading: Reading,
+) -> Result<()> {
+    if !session.keeps_changes() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            "Another kmsctl has the simulated firewall, so a change would not be kept; nothing was changed.",
+        )
+        .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
+    }
+    confirm(context, flags, plan, &reading)?;
+    let journal = context.journal()?;
+    let started = Event::Started {
+        plan: Box::new(plan.clone()),
+        by: Some(context.who()).filter(|who| *who != plan.who),
+    };
+    let appended = journal
+        .append(context.clock.now(), &started)
+        .map_err(|error| {
+            Failure::from(error)
+                .hint("Nothing was changed: without a history the firewall is not touched.")
+        })?;
+    say_aside(context, &appended);
+    if appended.torn > 0 {
+        context.terminal.caution(&format!(
+            "The history ended in a torn record of {} bytes, from a machine that went down while writing; it was taken out and noted.",
+            appended.torn
+        ));
+    }
+    let mut carried = Box::pin(carry::out(context, session, plan, &reading)).await;
+    note(context, plan, &carried);
+    if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
+        external_proof::prove(context, session, wanted, &mut carried).await;
+        note(context, plan, &carried);
+    }
+    let read_back = carried.reading.as_ref();
+    let shown = report::done(context, plan, &carried.finish, &reading, read_back);
+    if let Err(failure) = shown
+        && failure.kind != Kind::ReaderGone
+    {
+        report::in_spite(context, plan, &carried.finish, &failure);
+    }
+    // Whether the report could be read changes nothing about what was done.
+    match carried.failure {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
+fn note(context: &Context, plan: &Plan, carried: &Carried) {
+    let ended = Event::Ended {
+        id: plan.id.to_string(),
+        finish: Box::new(carried.finish.clone()),
+    };
+    let noted = context
+        .journal()
+        .and_then(|journal| Ok(journal.append(context.clock.now(), &ended)?));
+    match noted {
+        Ok(appended) => say_aside(context, &appended),
+        Err(failure) => context.terminal.caution(&format!(
+            "What follows is not in the history: {} The firewall knows: kmsctl history {}",
+            failure.message, plan.id
+        )),
+    }
+}
+
+/// Says where a record is that could not go into the history yet.
+fn say_aside(context: &Context, appended: &Appended) {
+    if let Some(path) = &appended.aside {
+        context.terminal.caution(&format!(
+            "Another process keeps the history locked. The record is in {}; the next change takes it in.",
+            path.display()
+        ));
+    }
+}
+
+/// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are told.
+fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> Result<()> {
+    let terminal = context.terminal;
+    if !flags.yes {
+        terminal.present(&report::of_plan(context, plan, reading, true));
+    }
+    for risk in &plan.change.risks {
+        terminal.caution(&risk.message);
+    }
+    if flags.yes {
+        return Ok(());
+    }
+    let answer = match &plan.change.confirm {
+        Confirm::YesNo => prompt::confirm(terminal, "Do it?"),
+        Confirm::Word(word) => {
+            let question = format!("Type `{word}` to do it");
+            prompt::word(terminal, &question, word)
+        }
+    };
+    let agreed = answer.map_err(|mut failure| {
+        if failure.kind == Kind::Interrupted {
+            "Interrupted; nothing was changed.".clone_into(&mut failure.message);
+        }
+        failure
+    })?;
+    if agreed {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Kind::NotConfirmed,
+            "Not confirmed; nothing was changed.",
+        ))
+    }
+}

@@ -1,0 +1,94 @@
+//! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
+//! is never repeated blindly: a lost connection is told to the part that knows how to ask what happened.
+
+use super::{Carried, clean, config, keep, states, table};
+use crate::app::{Context, Session};
+use crate::domain::plan::{Operation, Plan};
+use crate::error::{Kind, Result};
+use crate::pfsense::actions::{Action, Done, Errand};
+use crate::pfsense::questions::{Fact, Question, Reading};
+
+/// What the firewall said to each action, and the reading after them.
+pub(super) type Said = (Vec<Fact<Done>>, Reading);
+
+/// Carries a plan out.
+pub(super) async fn out(
+    context: &Context,
+    session: &mut Session,
+    plan: &Plan,
+    before: &Reading,
+) -> Carried {
+    match &plan.change.operation {
+        Operation::TableDelete { table, entries } => {
+            let change = table::Direction::Delete;
+            table::carry(context, session, table, entries, change).await
+        }
+        Operation::TableAdd { table, entries } => {
+            let change = table::Direction::Add;
+            table::carry(context, session, table, entries, change).await
+        }
+        Operation::StatesKill {
+            labels,
+            states,
+            clients,
+        } => states::carry(context, session, labels, states, clients, before).await,
+        Operation::Configuration {
+            change,
+            with_pending,
+            end_connections,
+        } => {
+            let wanted = config::Wanted {
+                plan,
+                change,
+                with_pending: *with_pending,
+                end_connections: *end_connections,
+            };
+            config::carry(context, session, &wanted, before).await
+        }
+        Operation::Keep { id } => keep::carry(context, session, id).await,
+        Operation::Clean { paths } => clean::carry(context, session, plan, paths).await,
+    }
+}
+
+/// Runs actions and their proof in one shell and one round.
+pub(super) async fn errand(
+    context: &Context,
+    session: &mut Session,
+    actions: Vec<Action>,
+    proof: &[Question],
+) -> Result<Said> {
+    let service = context.settings.service.clone();
+    context
+        .within_time(Box::pin(async {
+            let (shell, paths, nonce) = context
+                .shell_over(session, |paths, nonce| {
+                    Errand::script(&actions, proof, &service, paths, nonce)
+                })
+                .await?;
+            let mut errand = Errand::new(shell, actions, proof, service.clone(), paths, nonce);
+            let said = errand.run().await;
+            errand.close().await;
+            said
+        }))
+        .await
+}
+
+/// Runs an errand that asks only, and may therefore be repeated: over a new connection where the old one is lost, once.
+pub(super) async fn ask_again(
+    context: &Context,
+    session: &mut Session,
+    actions: Vec<Action>,
+    proof: &[Question],
+) -> Result<Said> {
+    match errand(context, session, actions.clone(), proof).await {
+        Err(failure) if failure.kind != Kind::Interrupted => {
+            context.terminal.say(&format!(
+                "{} Connecting again to ask what happened.",
+                failure.message
+            ));
+            context.reconnect(session).await?;
+            errand(context, session, actions, proof).await
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,94 @@
+//! Removes what kmsctl left behind on the firewall, and proves that it is gone. The firewall looks again at each file,
+//! under its lock: what got something to do meanwhile stays.
+
+use super::Carried;
+use super::carry::ask_again;
+use super::config::PROOF;
+use crate::app::{Context, Session};
+use crate::domain::history::{Ended, Finish};
+use crate::domain::pfsense::leftovers::Cleaned;
+use crate::domain::plan::Plan;
+use crate::error::{Failure, Kind};
+use crate::pfsense::actions::{Action, Done};
+use crate::pfsense::agent::CleanRequest;
+use crate::pfsense::questions::Reading;
+
+/// Removes files.
+pub(super) async fn carry(
+    context: &Context,
+    session: &mut Session,
+    plan: &Plan,
+    paths: &[String],
+) -> Carried {
+    let request = CleanRequest {
+        service: (&context.settings.service).into(),
+        id: plan.id.clone(),
+        who: context.who(),
+        paths: paths.to_vec(),
+    };
+    // Removing twice is the same as once, so a lost answer may simply be asked for again.
+    let said = ask_again(context, session, vec![Action::Clean(request)], PROOF).await;
+    let (mut said, reading) = match said {
+        Ok(said) => said,
+        Err(failure) => {
+            return Carried::unverified(
+                &format!("It is not known what was removed: {}", failure.message),
+                None,
+            );
+        }
+    };
+    let mut carried = match said.pop() {
+        Some(Ok(Done::Cleaned(cleaned))) => of_cleaned(cleaned, paths, &reading),
+        Some(Err(error)) => Carried::failed(Failure::from(&error)),
+        _ => Carried::unverified("The firewall did not say what it did.", None),
+    };
+    carried.reading = Some(reading);
+    carried
+}
+
+fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried {
+    let (removed, kept) = match cleaned {
+        Cleaned::Done { removed, kept } => (removed, kept),
+        Cleaned::Locked { holder } => {
+            let who = holder.map_or_else(String::new, |holder| {
+                format!(": {} by {}", holder.what, holder.who)
+            });
+            return Carried::failed(
+                Failure::new(
+                    Kind::Conflict,
+                    format!("Another change is being made{who}; nothing was removed."),
+                )
+                .hint("Try again in a minute."),
+            );
+        }
+    };
+    if let Some(first) = kept.first() {
+        return Carried::unverified(
+            &format!(
+                "{} of {} files were removed. {} is still there: {}.",
+                removed.len(),
+                paths.len(),
+                first.path,
+                first.why
+            ),
+            None,
+        );
+    }
+    let Ok(configured) = &reading.configured else {
+        return Carried::unverified("It could not be read back what is left.", None);
+    };
+    let there = configured
+        .leftovers
+        .iter()
+        .find(|file| file.stale && paths.contains(&file.path));
+    if let Some(file) = there {
+        return Carried::unverified(&format!("{} is still there.", file.path), None);
+    }
+    let count = removed.len();
+    let files = if count == 1 { "file" } else { "files" };
+    Carried {
+        finish: Finish::new(Ended::Done, format!("{count} {files} removed.")),
+        reading: None,
+        failure: None,
+    }
+}

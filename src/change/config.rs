@@ -1,0 +1,571 @@
+//! Carries out changes of the configuration: has the agent apply them, learns the outcome also when the answer was
+//! lost, proves from pf that it is so, and ends connections where that belongs to it. Never guesses: what is not known
+//! is called so.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::carry::{Said, ask_again, errand};
+use super::{Carried, disproof, states};
+use crate::app::{Context, Session};
+use crate::domain::exposure::pair::Pair;
+use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
+use crate::domain::history::{Ended, Finish};
+use crate::domain::pfsense::change::{Answer, Change, ChangeId, Ending, Outcome, Placed, Swap};
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::edit::{EditIds, EditRefusal, RefusalCode, make_swap};
+use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::plan::{Difference, Draft, Operation, Planned, Risk};
+use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
+use crate::error::{Failure, Kind, Result};
+use crate::pfsense::actions::{Action, Done};
+use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
+use crate::pfsense::questions::{FactError, Question, Reading};
+
+/// What proves a change of the configuration.
+pub(super) const PROOF: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::AliasTable,
+    Question::States(None),
+    Question::Configured,
+];
+/// How often a change that is still being made is asked for, and how long is waited between.
+const ASKED: u32 = 30;
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// A planned change of the configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) change: &'a Change,
+    pub(super) with_pending: bool,
+    pub(super) end_connections: bool,
+}
+
+/// Applies a change.
+pub(super) async fn carry(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted<'_>,
+    before: &Reading,
+) -> Carried {
+    let plan = wanted.plan;
+    let configured = match &before.configured {
+        Ok(configured) => configured,
+        Err(error) => return Carried::failed(Failure::from(error)),
+    };
+    let swap = match swap_of(context, configured, wanted.change, before, &plan.id) {
+        Ok(swap) => swap,
+        Err(failure) => return Carried::failed(failure),
+    };
+    let request = ApplyRequest {
+        service: (&context.settings.service).into(),
+        id: plan.id.clone(),
+        who: context.who(),
+        reason: plan.reason.clone(),
+        expect: configured.digest_of_rules(),
+        what: wanted.change.words(),
+        swap,
+        with_pending: wanted.with_pending,
+        revert_at: plan
+            .change
+            .reverts_after
+            .map(|after| reverts_at(context, before, plan, after)),
+    };
+    let spinner = context
+        .terminal
+        .spinner("Changing the configuration and loading the rules …");
+    let said = errand(
+        context,
+        session,
+        vec![Action::Apply(Box::new(request))],
+        PROOF,
+    )
+    .await;
+    spinner.finish_and_clear();
+    let learnt = match said {
+        Ok((mut said, reading)) => match said.pop() {
+            Some(Ok(Done::Applied(outcome))) => Ok((outcome, Some(reading))),
+            Some(Err(error @ FactError::ProgramMissing { .. })) => {
+                return Carried::failed(Failure::from(&error));
+            }
+            // PHP began and its answer is not whole: only the firewall knows how far it came.
+            _ => learn(context, session, &plan.id).await,
+        },
+        Err(failure) if failure.kind == Kind::Interrupted => Err(Box::new(interrupted(&plan.id))),
+        Err(_) => learn(context, session, &plan.id).await,
+    };
+    match learnt {
+        Ok((outcome, reading)) => judged(context, session, wanted, before, outcome, reading).await,
+        Err(carried) => *carried,
+    }
+}
+
+/// Computes the records before and after a change. New records are stamped by the firewall's clock, and named after the
+/// change's id in the form of PHP's `uniqid`.
+fn swap_of(
+    context: &Context,
+    configured: &Configured,
+    change: &Change,
+    before: &Reading,
+    id: &ChangeId,
+) -> Result<Swap> {
+    let now = before.clock.now.as_second();
+    let salt = Sha256::digest(id.as_str());
+    let number = |bytes: &[u8], most: u64| {
+        bytes
+            .iter()
+            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
+            % most
+    };
+    let (fraction, digits) = salt.split_at(16);
+    let association = format!(
+        "nat_{now:08x}{:05x}{}.{:08}",
+        number(fraction, 1_000_000),
+        number(digits, 9) + 1,
+        number(fraction, 100_000_000)
+    );
+    let ids = EditIds {
+        who: &context.who(),
+        now,
+        association: &association,
+    };
+    let service = (&context.settings.service).into();
+    make_swap(configured, change, &service, &ids).map_err(|refusal| refused_edit(&refusal))
+}
+
+fn refused_edit(refusal: &EditRefusal) -> Failure {
+    let kind = match refusal.code {
+        RefusalCode::Ambiguous
+        | RefusalCode::Elsewhere
+        | RefusalCode::FloatingDecides
+        | RefusalCode::OtherInsidePort
+        | RefusalCode::PortTaken
+        | RefusalCode::SharedRule
+        | RefusalCode::TrackerTaken
+        | RefusalCode::Untellable
+        | RefusalCode::WiderPort => Kind::Conflict,
+        RefusalCode::BadCaps
+        | RefusalCode::HalfMissing
+        | RefusalCode::NoAlias
+        | RefusalCode::NoRuleForCaps
+        | RefusalCode::NoRules
+        | RefusalCode::NotOfService => Kind::Failed,
+    };
+    let sentence = sentence(&refusal.clause);
+    Failure::new(kind, format!("Nothing was changed. {sentence}"))
+        .hint("See what is there: kmsctl expose show")
+}
+
+/// Refuses a change that cannot be made of what is there, and corrects what the plan says where the edit spares a filter
+/// rule that is not the service's alone.
+pub(super) fn checked_edit(context: &Context, before: &Reading, mut draft: Draft) -> Result<Draft> {
+    let (Operation::Configuration { change, .. }, Ok(configured)) =
+        (&draft.operation, &before.configured)
+    else {
+        return Ok(draft);
+    };
+    let closes = *change == Change::Disable;
+    let id = ChangeId::new("planned").ok_or_else(|| Failure::failed("There is no id."))?;
+    let swap = swap_of(context, configured, change, before, &id)?;
+    let spared = closes && swap.before.filter == swap.after.filter && swap.before.nat.is_some();
+    let is_open = |placed: &Placed| !placed.record.has("disabled");
+    let planned = |difference: &Difference| {
+        difference.field == "filter rule" && difference.before != difference.after
+    };
+    if !spared
+        || swap
+            .before
+            .filter
+            .as_ref()
+            .is_some_and(|placed| !is_open(placed))
+        || !draft.differences.iter().any(planned)
+    {
+        return Ok(draft);
+    }
+    let service = (&context.settings.service).into();
+    let foreign = ManagedPair::find(configured, &service).foreign;
+    let why = foreign.map_or_else(
+        || "the filter rule that lets the service in is not its own".to_owned(),
+        |foreign| foreign.clause(),
+    );
+    draft.differences.retain(|difference| !planned(difference));
+    draft.what = "Close the exposure: disable the port forward; the filter rule stays.".to_owned();
+    let message = format!("Only the port forward is disabled: {why}.");
+    draft.risks.insert(0, Risk::new("shared-rule", message));
+    Ok(draft)
+}
+
+/// The firewall's clock decides; what passed since it was read is measured here.
+fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i64 {
+    let thought = context
+        .clock
+        .now()
+        .duration_since(plan.made_at)
+        .as_secs()
+        .max(0);
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    before
+        .clock
+        .now
+        .as_second()
+        .saturating_add(thought)
+        .saturating_add(after)
+}
+
+fn interrupted(id: &ChangeId) -> Carried {
+    Carried::interrupted(
+        "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
+        &format!("Ask it how it ended: kmsctl history {id}"),
+    )
+}
+
+type Learnt = std::result::Result<(Box<Outcome>, Option<Reading>), Box<Carried>>;
+
+/// Asks the firewall how a change ended whose answer was lost.
+async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
+    let unknown = |why: &str| {
+        let message = format!(
+            "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
+        );
+        let next = format!("Ask it when it can be reached again: kmsctl history {id}");
+        Box::new(Carried::unknown(&message, &next))
+    };
+    for _ in 0..ASKED {
+        let said = match outcome_of(context, session, id).await {
+            Ok(said) => said,
+            Err(failure) if failure.kind == Kind::Interrupted => {
+                return Err(Box::new(interrupted(id)));
+            }
+            Err(failure) => return Err(unknown(&failure.message)),
+        };
+        match said {
+            (Ok(Answer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
+            (Ok(Answer::Unknown), reading) => {
+                let message = "The connection was lost before the firewall began the change; nothing was changed.";
+                let mut carried =
+                    Carried::failed(Failure::failed(message).hint("Run the command again."));
+                carried.reading = Some(reading);
+                return Err(Box::new(carried));
+            }
+            (Ok(Answer::Running { .. }), _) => {
+                if context.pause(BETWEEN).await.is_err() {
+                    return Err(Box::new(interrupted(id)));
+                }
+            }
+            (Err(error), _) => return Err(unknown(&format!("{error}."))),
+        }
+    }
+    Err(unknown("the firewall is still at work."))
+}
+
+/// Asks once how a change ended; the answer is final.
+pub(super) async fn outcome_of(
+    context: &Context,
+    session: &mut Session,
+    id: &ChangeId,
+) -> Result<(std::result::Result<Answer, FactError>, Reading)> {
+    let request = OutcomeRequest {
+        service: (&context.settings.service).into(),
+        id: id.clone(),
+        settle: true,
+    };
+    let (mut said, reading): Said =
+        ask_again(context, session, vec![Action::Outcome(request)], PROOF).await?;
+    let answer = match said.pop() {
+        Some(Ok(Done::Answered(answer))) => Ok(answer),
+        Some(Err(error)) => Err(error),
+        _ => Err(FactError::NotAsked),
+    };
+    Ok((answer, reading))
+}
+
+/// Turns an outcome into an ending, and proves it with kmsctl's own eyes.
+async fn judged(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted<'_>,
+    before: &Reading,
+    outcome: Box<Outcome>,
+    reading: Option<Reading>,
+) -> Carried {
+    let mut carried = of_outcome(outcome, reading);
+    if closes(wanted.change)
+        && let Some(failure) = carried.failure.take()
+    {
+        carried.failure = Some(failure.hint(by_hand(context)));
+    }
+    let in_force = matches!(carried.finish.ended, Ended::Done | Ended::NothingToDo);
+    if !in_force {
+        return carried;
+    }
+    if let Some(problem) = disproved(context, wanted, carried.reading.as_ref()) {
+        carried.finish.ended = Ended::Unverified;
+        carried.finish.message = problem.clone();
+        carried.failure = Some(
+            Failure::new(Kind::Unproven, problem).hint("See what is in force: kmsctl expose show"),
+        );
+    }
+    if carried.finish.ended == Ended::Done
+        && matches!(wanted.change, Change::Caps { .. })
+        && carried
+            .reading
+            .as_ref()
+            .is_some_and(|reading| is_disabled(context, reading))
+    {
+        "Written; the caps count once the rules are enabled."
+            .clone_into(&mut carried.finish.message);
+    }
+    if wanted.end_connections {
+        end_connections(context, session, before, &mut carried).await;
+    }
+    carried
+}
+
+/// Returns whether the filter rule is there and disabled.
+fn is_disabled(context: &Context, reading: &Reading) -> bool {
+    let configured = reading.configured.as_ref();
+    configured.is_ok_and(|configured| {
+        let pair = Pair::find(configured, &context.settings.service);
+        pair.filter.is_some_and(|filter| filter.disabled)
+    })
+}
+
+/// Returns whether a change does nothing but close.
+fn closes(change: &Change) -> bool {
+    matches!(change, Change::Disable | Change::Delete)
+}
+
+/// Says how the exposure is closed where kmsctl cannot do it.
+fn by_hand(context: &Context) -> String {
+    let service = &context.settings.service;
+    format!(
+        "To close it by hand, in the GUI (of the primary, where this node is a CARP backup): Firewall > NAT > Port Forward, disable the forward of port {} on {}, and Apply Changes.",
+        service.port,
+        service.interface.to_uppercase()
+    )
+}
+
+/// Says what speaks against the change, and what could not be read that would: neither is proven.
+fn disproved(context: &Context, wanted: &Wanted<'_>, reading: Option<&Reading>) -> Option<String> {
+    let exposure = match reading.map(|reading| judge(context, reading)) {
+        Some(Ok(exposure)) => exposure,
+        Some(Err(why)) => return Some(unread(&why)),
+        None => return Some(unread("nothing was read afterwards.")),
+    };
+    let members = reading.map(|reading| &reading.alias_table);
+    disproof::of(
+        wanted.change,
+        wanted.plan.change.turns_exposure(),
+        &exposure,
+    )
+    .or_else(|| disproof::of_caps(&wanted.plan.change, &exposure))
+    .or_else(|| disproof::of_alias(&exposure, members?))
+}
+
+fn unread(why: &str) -> String {
+    format!("The firewall says that it is done, but what pf runs could not be read back: {why}")
+}
+
+/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
+pub(super) fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let word = clause.split([' ', ',']).next().unwrap_or_default();
+    let named = !word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let sentence = if named || clause.starts_with("pf") {
+        clause.to_owned()
+    } else {
+        first.unwrap_or_default() + letters.as_str()
+    };
+    if sentence.ends_with(['.', '!', '?']) {
+        sentence
+    } else {
+        sentence + "."
+    }
+}
+
+/// Returns whether the firewall was to take it back, and did not, as another writer has changed the rules.
+fn left_alone(outcome: &Outcome) -> bool {
+    outcome.steps.iter().any(|step| step.name == "left-alone")
+}
+
+/// Turns what the agent says into an ending.
+pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Carried {
+    let message = sentence(&outcome.message);
+    let conflict = |hint: &str| Some(Failure::new(Kind::Conflict, &message).hint(hint));
+    let (ended, failure) = match outcome.result {
+        Ending::Done => (Ended::Done, None),
+        Ending::NothingToDo => (Ended::NothingToDo, None),
+        Ending::RolledBack => (
+            Ended::RolledBack,
+            Some(Failure::new(
+                Kind::Unproven,
+                format!("Rolled back: {message}"),
+            )),
+        ),
+        Ending::Unproven if left_alone(&outcome) => (
+            Ended::KeptByOthers,
+            Some(
+                Failure::new(Kind::Unproven, &message)
+                    .hint("See what is in force: kmsctl expose show"),
+            ),
+        ),
+        Ending::Unproven => (
+            Ended::Unverified,
+            Some(
+                Failure::new(Kind::Unproven, &message)
+                    .hint("See what is in force: kmsctl expose show")
+                    .hint(format!(
+                        "Where the firewall goes on with it, ask it how it ended: kmsctl history {}",
+                        outcome.id
+                    )),
+            ),
+        ),
+        Ending::Stale => (
+            Ended::Failed,
+            conflict("Make a new plan: run the command again."),
+        ),
+        Ending::Locked => (
+            Ended::Failed,
+            conflict("Wait for the other operator, and look again: kmsctl expose show"),
+        ),
+        Ending::Pending => (
+            Ended::Failed,
+            conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending."),
+        ),
+        Ending::Refused | Ending::Failed => (Ended::Failed, Some(Failure::failed(&message))),
+    };
+    let mut finish = Finish::new(ended, message);
+    finish.outcome = Some(outcome);
+    Carried {
+        finish,
+        reading,
+        failure,
+    }
+}
+
+/// Judges what was read after a change, no laxer than the look before it: where the rules, pf's status or the
+/// configuration were not read, or not whole, it says why nothing is known.
+pub(super) fn judge(context: &Context, reading: &Reading) -> std::result::Result<Exposure, String> {
+    let sentence = |error: &FactError| format!("{error}.");
+    let filter = reading.rules.as_ref().map_err(sentence)?;
+    match Completeness::of(filter) {
+        Completeness::Complete | Completeness::Foreign => {}
+        Completeness::Empty => return Err("pf shows no rule at all.".to_owned()),
+        Completeness::Cut | Completeness::Gap => {
+            return Err("the list of rules is cut short or has gaps.".to_owned());
+        }
+    }
+    let nat = reading.translation.as_ref().map_err(sentence)?;
+    if !exposure::looks_complete_translation(nat) {
+        return Err("the list of translation rules is cut short or has gaps.".to_owned());
+    }
+    let loaded = Loaded {
+        filter,
+        nat,
+        enabled: reading.info.as_ref().map_err(sentence)?.enabled,
+    };
+    if !loaded.enabled {
+        return Err("pf is switched off on this firewall.".to_owned());
+    }
+    let configured = reading.configured.as_ref().map_err(sentence)?;
+    Ok(exposure::judge(
+        Some(configured),
+        loaded,
+        &context.settings.service,
+    ))
+}
+
+/// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
+/// told as what it is: done, and not all of it proven.
+async fn end_connections(
+    context: &Context,
+    session: &mut Session,
+    before: &Reading,
+    carried: &mut Carried,
+) {
+    let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
+        return unended(carried, "they could not be read.");
+    };
+    let members = before.configured.as_ref().ok().map(Configured::members);
+    let live = Live::new(states, &context.settings.service, members.as_deref());
+    let known = labels(before, carried);
+    let planned = plan_kill(&live, known, &StatesChoice::All);
+    let Ok(Planned::Change(draft)) = planned else {
+        match planned {
+            Err(refusal) => unended(carried, &refusal.message),
+            _ => carried.finish.killed = Some(0),
+        }
+        return;
+    };
+    let Operation::StatesKill { labels, states, .. } = draft.operation else {
+        return;
+    };
+    match states::kill(context, session, &labels, &states, before).await {
+        Ok(killing) => {
+            carried.finish.killed = Some(killing.killed);
+            if killing.left > 0 {
+                unended(
+                    carried,
+                    &format!("{} states are still there.", killing.left),
+                );
+            }
+        }
+        Err(failure) => {
+            let kind = failure.kind;
+            unended(carried, &failure.message);
+            if let (Kind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
+                told.kind = kind;
+            }
+        }
+    }
+}
+
+/// States keep the labels of the rule that made them, also when it is not loaded any more: those it had before the change.
+/// Where it was not loaded then either, or has none (pfSense 2.6), the states go by their ids.
+fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
+    let outcome = carried.finish.outcome.as_ref();
+    let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
+    let tracker = record
+        .and_then(|placed| placed.record.text("tracker"))
+        .and_then(|tracker| tracker.parse::<u32>().ok());
+    let rules = before.rules.as_ref().map(Vec::as_slice);
+    plan_labels(rules.unwrap_or_default(), tracker)
+}
+
+/// Says that connections are left. That something else is not proven either stays in the first place.
+fn unended(carried: &mut Carried, why: &str) {
+    const NEXT: &str = "End them: kmsctl states kill --all";
+    let failure = if let Some(failure) = carried.failure.take() {
+        failure.hint(format!("Not all connections were ended: {why} {NEXT}"))
+    } else {
+        let message = format!("The exposure is closed, but not all connections were ended: {why}");
+        carried.finish.message.clone_from(&message);
+        Failure::new(Kind::Unproven, message).hint(NEXT)
+    };
+    carried.failure = Some(failure);
+    carried.finish.ended = Ended::Unverified;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn clauses_become_sentences_and_names_stay_as_they_are() {
+        for (clause, wanted) in [
+            ("it is so already", "It is so already."),
+            ("pf does not run the rule", "pf does not run the rule."),
+            (
+                "anna@desk is making a change",
+                "anna@desk is making a change.",
+            ),
+        ] {
+            assert_eq!(sentence(clause), wanted);
+        }
+    }
+}

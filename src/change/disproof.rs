@@ -1,0 +1,281 @@
+//! What speaks against a change, in pf as it was read back: the agent proves its own two rules, and here the whole
+//! path counts. Pure; the reading is `configure`'s work.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::domain::exposure::{Exposure, State};
+use crate::domain::pf::table::Entry;
+use crate::domain::pfsense::change::Change;
+use crate::domain::plan::{Draft, Operation, rate_value};
+use crate::domain::ratelimit::Caps;
+use crate::pfsense::questions::{Fact, FactError};
+
+/// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
+/// says that it turns.
+pub(super) fn of(
+    change: &Change,
+    promised: Option<(State, State)>,
+    exposure: &Exposure,
+) -> Option<String> {
+    let why = exposure
+        .why
+        .first()
+        .map_or("", |finding| finding.message.as_str());
+    let state = exposure.state;
+    let promised = promised.map(|(_, promised)| promised);
+    let opens = match change {
+        Change::Disable | Change::Delete => Some(false),
+        Change::Enable | Change::Build { .. } => Some(true),
+        Change::PutBack { .. } | Change::Caps { .. } => promised.map(State::lets_in),
+    };
+    match opens {
+        // With caps and without are two states, and one was promised.
+        Some(true) if !state.lets_in() || promised.is_some_and(|promised| promised != state) => {
+            return Some(format!(
+                "The rules are written, but the service is {state}: {why}"
+            ));
+        }
+        // A path of others is left as it is, and what it leaves open is not closed.
+        Some(false) if !state.lets_in() && exposure.lets_in() != Some(false) => {
+            return Some(format!(
+                "The pair is disabled, but the service is not closed: {}",
+                exposure.told_paths()
+            ));
+        }
+        Some(false) if state.lets_in() => {
+            return Some(format!(
+                "The rules are gone, but the service is still {state}: {why}"
+            ));
+        }
+        _ => {}
+    }
+    let Change::Caps { max_src_conn, rate } = change else {
+        return None;
+    };
+    let caps = Caps {
+        max_src_conn: *max_src_conn,
+        rate: *rate,
+    };
+    let loaded = exposure.caps.loaded.unwrap_or_default();
+    (exposure.filter.loaded && loaded != caps)
+        .then(|| format!("The configuration says {caps}, but pf runs {loaded}."))
+}
+
+/// Says which of the caps that a plan to put records back names pf does not run: what is put back comes from a history,
+/// and the plan shows what the operator agreed to.
+pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
+    let puts_back = matches!(
+        &plan.operation,
+        Operation::Configuration { change, .. } if matches!(change, Change::PutBack { .. })
+    );
+    if !puts_back || !exposure.filter.loaded {
+        return None;
+    }
+    let loaded = exposure.caps.loaded.unwrap_or_default();
+    let runs = [
+        ("max_src_conn", Value::from(loaded.max_src_conn)),
+        ("rate", Value::from(rate_value(loaded))),
+    ];
+    let mut broken = plan.differences.iter().filter(|difference| {
+        let mut named = runs.iter().filter(|(field, _)| difference.field == *field);
+        named.any(|(_, runs)| difference.after != *runs)
+    });
+    let field = &broken.next()?.field;
+    Some(format!(
+        "The rules are written, but pf runs {loaded}: {field} is not what the plan says."
+    ))
+}
+
+/// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
+/// table else. Members that are names, ranges or other aliases are pfSense's to make addresses of.
+pub(super) fn of_alias(exposure: &Exposure, table: &Fact<Vec<Entry>>) -> Option<String> {
+    let alias = &exposure.alias;
+    if !exposure.nat.loaded && !exposure.filter.loaded {
+        return None;
+    }
+    let name = &alias.name;
+    let entries = match table {
+        Ok(entries) => entries,
+        // The rules name the address itself.
+        Err(FactError::NoTable { .. }) => return None,
+        Err(error) => {
+            return Some(format!(
+                "The rules are loaded, but pf's table of the alias {name} could not be read: {error}."
+            ));
+        }
+    };
+    let members: Vec<Option<IpNet>> = alias
+        .addresses
+        .iter()
+        .map(|member| network(member))
+        .collect();
+    let there = |net: &IpNet| {
+        entries
+            .iter()
+            .any(|entry| !entry.negated && entry.net == *net)
+    };
+    let missing = members.iter().flatten().find(|member| !there(member));
+    let more = entries
+        .iter()
+        .find(|entry| !members.contains(&Some(entry.net)));
+    let more = more.filter(|_| members.iter().all(Option::is_some));
+    match (missing, more) {
+        (Some(missing), _) => Some(format!(
+            "The rules are loaded, but pf's table of the alias {name} lacks {missing}."
+        )),
+        (None, Some(more)) => Some(format!(
+            "The rules are loaded, but pf's table of the alias {name} holds {}, which the configuration does not name.",
+            more.net
+        )),
+        (None, None) => None,
+    }
+}
+
+fn network(member: &str) -> Option<IpNet> {
+    let address = member.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| member.parse())
+        .ok()
+        .map(|net: IpNet| net.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::exposure::{self, Loaded, fixtures};
+    use crate::domain::pf::rule::{Rate, Rule};
+    use crate::domain::pfsense::change::Records;
+    use crate::domain::plan::{Confirm, Difference, Seen, Undo};
+
+    /// What is judged of these rules of pf's.
+    fn seen(filter: &[Rule], nat: &[Rule]) -> Exposure {
+        let loaded = Loaded {
+            filter,
+            nat,
+            enabled: true,
+        };
+        let configured = fixtures::configured();
+        exposure::judge(Some(&configured), loaded, &fixtures::service())
+    }
+
+    fn open() -> Exposure {
+        let filter = [
+            fixtures::block_table(),
+            fixtures::pass(),
+            fixtures::default_deny(),
+        ];
+        seen(&filter, &[fixtures::rdr()])
+    }
+
+    fn shut() -> Exposure {
+        seen(&[fixtures::block_table(), fixtures::default_deny()], &[])
+    }
+
+    fn put_back() -> Change {
+        Change::PutBack {
+            records: Box::new(Records::default()),
+            alias: false,
+        }
+    }
+
+    fn caps(max_src_conn: u32) -> Change {
+        Change::Caps {
+            max_src_conn: Some(max_src_conn),
+            rate: Some(Rate {
+                connections: 10,
+                seconds: 60,
+            }),
+        }
+    }
+
+    const OPENS: Option<(State, State)> = Some((State::Absent, State::Open));
+    const CLOSES: Option<(State, State)> = Some((State::Open, State::Closed));
+
+    #[test]
+    fn records_that_were_put_back_are_judged_by_what_the_plan_promised() {
+        assert_eq!(of(&put_back(), OPENS, &open()), None);
+        assert_eq!(of(&put_back(), CLOSES, &shut()), None);
+        let told = of(&put_back(), OPENS, &shut()).expect("it is not open");
+        assert!(told.contains("written, but the service is"), "{told}");
+        let told = of(&put_back(), CLOSES, &open()).expect("it is not closed");
+        assert!(told.contains("the service is still open"), "{told}");
+        // An undo of caps promises nothing about the exposure.
+        for exposure in [open(), shut()] {
+            assert_eq!(of(&put_back(), None, &exposure), None);
+        }
+    }
+
+    #[test]
+    fn with_caps_and_without_are_two_promises() {
+        let uncapped = seen(
+            &[fixtures::pass_without_caps(), fixtures::default_deny()],
+            &[fixtures::rdr()],
+        );
+        let promised = |state| Some((State::Absent, state));
+        for change in [put_back(), Change::Enable] {
+            assert_eq!(of(&change, promised(State::Uncapped), &uncapped), None);
+            let told = of(&change, promised(State::Open), &uncapped).expect("it has no caps");
+            assert!(told.contains("the service is uncapped"), "{told}");
+            assert!(of(&change, promised(State::Uncapped), &open()).is_some());
+        }
+    }
+
+    #[test]
+    fn what_opens_and_what_closes_is_judged_whatever_the_plan_says() {
+        let build = Change::Build {
+            description: String::new(),
+            max_src_conn: None,
+            rate: None,
+            alias: false,
+        };
+        for change in [Change::Enable, build] {
+            assert_eq!(of(&change, None, &open()), None, "{change:?}");
+            assert!(of(&change, None, &shut()).is_some(), "{change:?}");
+        }
+        for change in [Change::Disable, Change::Delete] {
+            assert_eq!(of(&change, None, &shut()), None, "{change:?}");
+            assert!(of(&change, None, &open()).is_some(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_put_back_carries_the_caps_that_its_plan_names() {
+        let plan = |change: Change, after: u32, rate: &str| Draft {
+            what: String::new(),
+            differences: vec![
+                Difference::new("max_src_conn", 10, after),
+                Difference::new("rate", "2/60", rate),
+            ],
+            checks: Vec::new(),
+            undo: Undo::Impossible(String::new()),
+            risks: Vec::new(),
+            confirm: Confirm::YesNo,
+            seen: Seen::default(),
+            operation: Operation::Configuration {
+                change,
+                with_pending: false,
+                end_connections: false,
+            },
+            reverts_after: None,
+            undoes: None,
+        };
+        assert_eq!(of_caps(&plan(put_back(), 50, "10/60"), &open()), None);
+        let told = of_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
+        assert!(told.contains("max_src_conn is not"), "{told}");
+        let told = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
+        assert!(told.contains("rate is not"), "{told}");
+        assert_eq!(of_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
+        assert_eq!(of_caps(&plan(Change::Enable, 9, "1/1"), &open()), None);
+    }
+
+    #[test]
+    fn caps_are_those_that_pf_runs() {
+        assert_eq!(of(&caps(50), None, &open()), None);
+        let told = of(&caps(20), None, &open()).expect("other caps");
+        assert!(told.contains("but pf runs max-src-conn 50"), "{told}");
+        assert_eq!(of(&caps(20), None, &shut()), None, "no rule carries any");
+    }
+}

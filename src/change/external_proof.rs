@@ -1,0 +1,253 @@
+//! Proves a change from outside (`--verify`), after pf's own proof and before kmsctl says that it is done. Whatever
+//! comes of it, the change stays as it is: taking back a closing would open the service, and a temporary change has its
+//! way back armed on the firewall.
+
+use super::Carried;
+use crate::app::{Context, Session};
+use crate::domain::history::{Ended, Finish, Outside};
+use crate::domain::reachability::external::{Expected, Row, Verdict};
+use crate::error::{Failure, Kind, Result};
+use crate::terminal::{Human, Tone};
+use crate::vantage::prove;
+use crate::vantage::prove::Request;
+
+/// What is to be proven.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    from: Vec<String>,
+    expected: Expected,
+}
+
+impl Wanted {
+    /// Asks for a proof by these vantages, or by every one.
+    pub fn new(from: &[String], expected: Expected) -> Self {
+        Self {
+            from: from.to_vec(),
+            expected,
+        }
+    }
+
+    /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
+    /// connects to none.
+    pub(super) fn ready(&self, context: &Context) -> Result<()> {
+        prove::ready(context, &self.from)
+    }
+
+    /// Refuses a proof that no vantage has connections left for, once it is known to which box they would be made.
+    pub(super) fn affordable(&self, context: &Context) -> Result<()> {
+        prove::affordable(context, &self.from, self.expected)
+    }
+
+    /// Says in one sentence what will be proven.
+    pub(super) fn check(&self) -> String {
+        match self.expected {
+            Expected::Open => "From outside, a KMS server answers.".to_owned(),
+            Expected::Closed => "From outside, nobody gets in.".to_owned(),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        self.expected.word()
+    }
+}
+
+/// Tries from outside after a change was carried out and proven by pf. Its ending is not `done` any more where that
+/// speaks against it, or proves nothing.
+pub(super) async fn prove(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted,
+    carried: &mut Carried,
+) {
+    let (outside, failure) = look(context, session, wanted, Kind::Unproven).await;
+    if outside.as_expected {
+        let told = carried.finish.message.trim_end_matches('.');
+        carried.finish.message = format!("{told}; from outside it is {}.", wanted.word());
+    } else {
+        carried.finish.ended = Ended::Unverified;
+        carried.finish.message = unproven(wanted, &outside);
+    }
+    if let Some(failure) = failure {
+        carried.failure = Some(way_back(failure, &carried.finish));
+    }
+    carried.finish.outside = Some(Box::new(outside));
+}
+
+/// Tries from outside where the firewall was as wanted already.
+pub(super) async fn prove_nothing_to_do(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted,
+) -> (Outside, Option<Failure>) {
+    look(context, session, wanted, Kind::No).await
+}
+
+/// Tries, and makes a failure of `against` of what speaks against it.
+async fn look(
+    context: &Context,
+    session: &mut Session,
+    wanted: &Wanted,
+    against: Kind,
+) -> (Outside, Option<Failure>) {
+    let request = Request {
+        from: wanted.from.clone(),
+        expect: Some(wanted.expected),
+    };
+    let proof = match Box::pin(prove::prove_over(context, session, &request)).await {
+        Ok(proof) => proof,
+        Err(failure) => {
+            let outside = Outside::untried(wanted.expected, &failure.message);
+            let kind = match failure.kind {
+                Kind::Interrupted => Kind::Interrupted,
+                _ => Kind::Inconclusive,
+            };
+            let mut told = Failure::new(kind, unproven(wanted, &outside));
+            told.hints = failure.hints;
+            return (outside, Some(again(told, wanted)));
+        }
+    };
+    let outside = Outside::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
+    context.terminal.warn(&proof.judgement.findings);
+    if outside.as_expected {
+        return (outside, None);
+    }
+    if outside.verdict == Verdict::Inconclusive {
+        let mut told = Failure::new(Kind::Inconclusive, unproven(wanted, &outside));
+        told.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
+        return (outside, Some(again(told, wanted)));
+    }
+    let told = Failure::new(against, unproven(wanted, &outside));
+    let rows: Vec<Row> = proof
+        .judgement
+        .vantages
+        .iter()
+        .filter_map(|seen| seen.row)
+        .collect();
+    let told = what_to_do(told, wanted, &outside, &rows);
+    (outside, Some(told))
+}
+
+/// Says what the firewall has proven, and what the outside has not.
+fn unproven(wanted: &Wanted, outside: &Outside) -> String {
+    let here = match wanted.expected {
+        Expected::Open => "The firewall lets connections in",
+        Expected::Closed => "The firewall's rules let nobody in",
+    };
+    if outside.verdict == Verdict::Inconclusive {
+        let why = outside.summary.strip_prefix("inconclusive: ");
+        return format!(
+            "{here}; that it is {} from outside is not proven: {}.",
+            wanted.word(),
+            why.unwrap_or(&outside.summary)
+        );
+    }
+    let target = outside
+        .target
+        .map_or_else(|| "the service".to_owned(), |target| target.to_string());
+    format!("{here}, but from outside {target} is {}.", outside.summary)
+}
+
+fn again(failure: Failure, wanted: &Wanted) -> Failure {
+    failure.hint(format!(
+        "Nothing was taken back. Try again: kmsctl verify --external --expect {}",
+        wanted.word()
+    ))
+}
+
+/// Says where to look, by what both ends saw.
+fn what_to_do(failure: Failure, wanted: &Wanted, outside: &Outside, rows: &[Row]) -> Failure {
+    match wanted.expected {
+        Expected::Closed if outside.verdict == Verdict::Open => {
+            let open = outside
+                .vantages
+                .iter()
+                .filter(|one| one.verdict == Verdict::Open);
+            let through = outside.firewall.as_ref().and_then(|end| {
+                open.filter_map(|one| one.address)
+                    .find(|address| end.sources.contains_key(address))
+            });
+            let where_to_look = match through {
+                Some(source) => format!(
+                    "The service is still OPEN: the firewall passed a connection of {source}. Which rule let it in: kmsctl states --source {source}; kmsctl expose show"
+                ),
+                None => "The service is still OPEN. Look for another rule or another way: kmsctl expose show"
+                    .to_owned(),
+            };
+            failure.hint(where_to_look).hint(
+                "Until that is found, disable the rule in pfSense, or take the server down: kmsctl has changed its own two rules and nothing else.",
+            )
+        }
+        Expected::Closed => failure.hint("Look at the rules: kmsctl expose show"),
+        Expected::Open if rows.contains(&Row::NobodyListens) => failure.hint(
+            "The firewall forwards; the server is the matter. Look hop by hop: kmsctl verify",
+        ),
+        Expected::Open => failure.hint("Look hop by hop: kmsctl verify"),
+    }
+}
+
+/// Says that a temporary change still has its way back.
+fn way_back(failure: Failure, finish: &Finish) -> Failure {
+    let at = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.reverts_at)
+        .and_then(|at| jiff::Timestamp::from_second(at).ok());
+    match at {
+        Some(at) => failure.hint(format!(
+            "The way back stays armed: the firewall takes the change back by itself at {at}."
+        )),
+        None => failure,
+    }
+}
+
+/// Adds what was seen from outside, and what the firewall saw of it.
+pub fn tell(human: &mut Human, outside: &Outside) {
+    let tone = match (outside.verdict, outside.as_expected) {
+        (_, true) => Tone::Good,
+        (Verdict::Inconclusive, _) => Tone::Warning,
+        (_, false) => Tone::Bad,
+    };
+    human.field("Outside", &outside.summary, tone);
+    for (name, saw) in outside.lines() {
+        human.field(&format!("  {name}"), saw, Tone::Plain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::history::Witness;
+    use crate::domain::reachability::external::End;
+
+    #[test]
+    fn still_open_names_the_vantage_that_got_in() {
+        let witness = |address: &str, verdict| Witness {
+            name: address.to_owned(),
+            address: address.parse().ok(),
+            verdict,
+            port: None,
+            why: String::new(),
+        };
+        let sources = ["198.51.100.5", "198.51.100.10"]
+            .map(|address| (address.parse().unwrap(), "x".to_owned()));
+        let outside = Outside {
+            verdict: Verdict::Open,
+            expected: Expected::Closed,
+            as_expected: false,
+            summary: "open".to_owned(),
+            target: None,
+            vantages: vec![
+                witness("198.51.100.5", Verdict::Inconclusive),
+                witness("198.51.100.10", Verdict::Open),
+            ],
+            firewall: Some(End {
+                sources: sources.into(),
+                ..End::default()
+            }),
+        };
+        let wanted = Wanted::new(&[], Expected::Closed);
+        let failure = Failure::new(Kind::Unproven, "x");
+        let told = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
+        assert!(told.contains("states --source 198.51.100.10;"), "{told}");
+    }
+}

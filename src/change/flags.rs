@@ -1,0 +1,146 @@
+//! The flags of every command that changes something.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::external_proof::Wanted;
+use crate::domain::plan::{Terms, told};
+use crate::domain::reachability::external::Expected;
+use crate::error::{Failure, Kind, Result};
+use crate::settings::values;
+use crate::terminal::{Terminal, acts};
+
+const SHORTEST: Duration = Duration::from_secs(told::SHORTEST);
+const LONGEST: Duration = Duration::from_secs(told::LONGEST);
+/// The longest reason, in bytes: it stands in pfSense's configuration history.
+const LONGEST_REASON: usize = 200;
+
+/// Flags of every changing command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Changing")]
+pub struct Flags {
+    /// Show what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Save the plan for `kmsctl apply` instead of doing it
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub plan_out: Option<PathBuf>,
+    /// Why; goes into the history and into pfSense's own
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+}
+
+/// Flags of commands that change the configuration.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Changing")]
+pub struct Temporary {
+    /// The firewall takes it back by itself after this long, such as 2h
+    #[arg(long = "for", value_name = "DURATION")]
+    for_: Option<String>,
+    /// Go on although changes saved in the GUI wait to be applied; they are activated too
+    #[arg(long)]
+    with_pending: bool,
+}
+
+/// Flags of commands that close or open the service.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Changing")]
+pub struct FromOutside {
+    /// Prove it from outside as well, from every configured vantage, before it is called done
+    #[arg(long, conflicts_with = "plan_out")]
+    verify: bool,
+    /// Prove it from this vantage only; may be given more than once
+    #[arg(long, value_name = "VANTAGE", requires = "verify")]
+    from: Vec<String>,
+}
+
+impl FromOutside {
+    /// Returns what is to be proven, if it is wanted.
+    pub fn wanted(&self, expected: Expected) -> Option<Wanted> {
+        self.verify.then(|| Wanted::new(&self.from, expected))
+    }
+
+    /// Adds these flags to a command line in words.
+    pub fn told(&self, command: &str) -> String {
+        let verify = if self.verify { " --verify" } else { "" };
+        let from: String = self
+            .from
+            .iter()
+            .map(|name| format!(" --from {name}"))
+            .collect();
+        format!("{command}{verify}{from}")
+    }
+}
+
+impl Flags {
+    /// Refuses, before any connection, where a question would find nobody.
+    pub fn someone_can_confirm(&self, terminal: Terminal) -> Result<()> {
+        if self.yes || self.shows_only() || terminal.interactive {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::NotConfirmed,
+            "This changes the firewall, and there is no terminal to confirm it on; nothing was changed.",
+        )
+        .hint("Look first with --dry-run; then run it with --yes."))
+    }
+
+    /// Returns whether one of them is set.
+    pub fn any(&self) -> bool {
+        self.shows_only() || self.yes || self.reason.is_some()
+    }
+
+    /// Returns whether the plan is only shown or saved.
+    pub fn shows_only(&self) -> bool {
+        self.dry_run || self.plan_out.is_some()
+    }
+}
+
+impl Temporary {
+    /// Adds these flags to a command line in words.
+    pub fn told(&self, command: &str) -> String {
+        let mut command = command.to_owned();
+        if let Some(duration) = &self.for_ {
+            command.push_str(&format!(" --for {duration}"));
+        }
+        if self.with_pending {
+            command.push_str(" --with-pending");
+        }
+        command
+    }
+
+    /// Gives the flags their meaning.
+    pub fn terms(&self) -> Result<Terms> {
+        let reverts_after = self.for_.as_deref().map(|text| {
+            let duration = values::duration(text)
+                .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
+            if duration < SHORTEST || duration > LONGEST {
+                return Err(Failure::usage(
+                    "--for: the shortest time is 1m, as the firewall looks at its clock once a minute; the longest is 30d.",
+                ));
+            }
+            Ok(duration.as_secs())
+        });
+        Ok(Terms {
+            with_pending: self.with_pending,
+            reverts_after: reverts_after.transpose()?,
+        })
+    }
+}
+
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    if text.len() > LONGEST_REASON {
+        return Err(format!("it has more than {LONGEST_REASON} bytes"));
+    }
+    if text.chars().any(acts) {
+        return Err(
+            "it holds a control character, or one that changes the direction of text".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}

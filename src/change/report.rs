@@ -1,0 +1,411 @@
+//! What people and scripts are told: the plan before, and the change after. One schema, `change`, for every command
+//! that changes something.
+
+mod after;
+mod rows;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::config::sentence;
+use crate::app::Context;
+use crate::domain::history::{Ended, Entry, Finish, Folder, Outside};
+use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
+use crate::domain::virusprot::entries::age;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Kind, Result};
+use crate::pfsense::questions::Reading;
+use crate::terminal::human::{left, right, span};
+use crate::terminal::{Human, Tone};
+use rows::{Row, blocked_now, planned_rows, rows};
+
+/// The data of `change`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    id: Option<&'a str>,
+    outcome: &'a str,
+    what: &'a str,
+    message: Option<&'a str>,
+    before: Map<String, Value>,
+    after: Map<String, Value>,
+    /// The command that takes it back.
+    undo: Option<String>,
+    reverts_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<Row>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states_ended: Option<u64>,
+    /// What was seen from outside, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<&'a Outside>,
+    checks: &'a [String],
+    risks: &'a [Risk],
+}
+
+const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
+
+/// Reads the history, and says where it is damaged.
+pub fn entries(context: &Context) -> Result<Vec<Entry>> {
+    folded(context, Folder::default())
+}
+
+/// Reads the last changes of the history, so many; the rest takes no memory.
+pub fn last_entries(context: &Context, count: usize) -> Result<Vec<Entry>> {
+    folded(context, Folder::of_last(count))
+}
+
+fn folded(context: &Context, mut folder: Folder) -> Result<Vec<Entry>> {
+    context.forget_stale_history()?;
+    let mut each = |at, event, broken| folder.push(at, event, broken);
+    let chain = context.journal()?.scan(&mut each)?;
+    if let Some(broken) = chain.breaks.first() {
+        context.terminal.caution(&format!(
+            "The history's chain is broken at line {}: {}. See: kmsctl history --verify",
+            broken.line, broken.what
+        ));
+    }
+    Ok(folder.entries())
+}
+
+/// Says that there is nothing to do; on the other stream where it cannot be written, as that is no failure of the change.
+pub(super) fn nothing(
+    context: &Context,
+    reading: &Reading,
+    sentence: &str,
+    outside: Option<&Outside>,
+) {
+    if let Err(failure) = show_nothing(context, reading, sentence, outside)
+        && failure.kind != Kind::ReaderGone
+    {
+        let mut human = Human::default();
+        human.field("Output", &failure.message, Tone::Bad);
+        human.field("Nothing to do", sentence, Tone::Plain);
+        context.terminal.present(&human);
+    }
+}
+
+fn show_nothing(
+    context: &Context,
+    reading: &Reading,
+    sentence: &str,
+    outside: Option<&Outside>,
+) -> Result<()> {
+    let report = Report {
+        id: None,
+        outcome: Ended::NothingToDo.word(),
+        what: sentence,
+        message: Some(sentence),
+        before: Map::new(),
+        after: Map::new(),
+        undo: None,
+        reverts_at: None,
+        entries: None,
+        states_ended: None,
+        outside,
+        checks: &[],
+        risks: &[],
+    };
+    let mut view = context.view("change", reading, &report)?;
+    view.human.line(sentence);
+    if let Some(outside) = outside {
+        super::external_proof::tell(&mut view.human, outside);
+    }
+    context.terminal.show(&view)
+}
+
+/// Shows a plan as data: `--dry-run` and `--plan-out`.
+///
+/// Only the id of a plan in a file ever names a change; of any other nothing is said that needs it.
+pub(super) fn plan_only(
+    context: &Context,
+    plan: &Plan,
+    reading: &Reading,
+    in_file: bool,
+) -> Result<()> {
+    let rows = planned_rows(plan, reading.clock.now);
+    let mut report = Report {
+        entries: rows,
+        ..report(plan, "dry-run", None)
+    };
+    report.undo = report.undo.filter(|_| in_file);
+    let mut view = context.view("change", reading, &report)?;
+    if report.entries.is_some() {
+        view.items = Some(("entries", ENTRY_COLUMNS));
+    }
+    view.human = of_plan(context, plan, reading, in_file);
+    for risk in &plan.change.risks {
+        view.human.field("Risk", &risk.message, Tone::Warning);
+    }
+    view.human.line("Nothing was changed.");
+    context.terminal.show(&view)
+}
+
+/// Reports a change that was carried out. What was refused or failed is told as the failure it is.
+/// `read_back` is the reading after it, if there was one.
+pub(super) fn done(
+    context: &Context,
+    plan: &Plan,
+    finish: &Finish,
+    before: &Reading,
+    read_back: Option<&Reading>,
+) -> Result<()> {
+    let now = read_back.unwrap_or(before);
+    if finish.ended == Ended::Failed {
+        return Ok(());
+    }
+    let rows = rows(plan, finish, now);
+    let mut report = Report {
+        entries: rows,
+        states_ended: finish.killed,
+        outside: finish.outside.as_deref(),
+        ..report(plan, finish.ended.word(), Some(&finish.message))
+    };
+    // What is not done is not proven either.
+    if finish.ended != Ended::Done {
+        report.checks = &[];
+    }
+    if finish.ended == Ended::RolledBack || finish.ended == Ended::NothingToDo {
+        report.after = report.before.clone();
+        report.undo = None;
+    }
+    if matches!(finish.ended, Ended::Unverified | Ended::KeptByOthers) {
+        let planned = std::mem::take(&mut report.after);
+        report.after = read_back
+            .map(|reading| after::known(context, finish, planned, reading))
+            .unwrap_or_default();
+        report.undo = report.undo.filter(|_| finish.took_effect());
+    }
+    if let Some(reading) = read_back {
+        after::exposure(context, &mut report.after, reading);
+    }
+    if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
+        report.after.insert(field, blocked.into());
+    }
+    let reverts_at = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.reverts_at);
+    report.reverts_at = reverts_at.and_then(|at| Timestamp::from_second(at).ok());
+    let mut view = context.view("change", now, &report)?;
+    if report.entries.is_some() {
+        view.items = Some(("entries", ENTRY_COLUMNS));
+    }
+    let lost = finish
+        .outcome
+        .as_ref()
+        .and_then(|outcome| outcome.lost_update.as_ref());
+    if let Some(file) = lost {
+        view.warnings.push(Warning::new(
+            "lost-update",
+            format!("Somebody else saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall."),
+        ));
+    }
+    for_people(&mut view.human, plan, finish, &report, now);
+    context.terminal.show(&view)?;
+    hints(context, plan, finish, &report);
+    Ok(())
+}
+
+/// Says on the other stream, also when quiet, what a change has come to whose report could not be written.
+pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure: &Failure) {
+    let mut human = Human::default();
+    human.field("Output", &failure.message, Tone::Bad);
+    let (word, tone) = ending(finish.ended);
+    human.field(word, &finish.message, tone);
+    human.field("Change", plan.id.as_str(), Tone::Plain);
+    if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
+        human.field("Undo", command("undo", plan), Tone::Plain);
+    }
+    context.terminal.present(&human);
+}
+
+/// Tells how to take the change back, and how to keep it.
+fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
+    match &report.undo {
+        Some(command) => {
+            if let Undo::Command(what) = &plan.change.undo {
+                context.terminal.hint(&format!("{command} {what}"));
+            }
+        }
+        None if finish.ended == Ended::Done => {
+            // Nobody wants leftovers back.
+            let cleaned = matches!(plan.change.operation, Operation::Clean { .. });
+            if let Undo::Impossible(why) = &plan.change.undo
+                && !cleaned
+            {
+                context.terminal.hint(why);
+            }
+        }
+        None => {}
+    }
+    // What is not proven should not be made permanent; the failure says that it reverts.
+    if report.reverts_at.is_some() && finish.ended == Ended::Done {
+        context
+            .terminal
+            .hint(&format!("{} makes it permanent", command("keep", plan)));
+    }
+}
+
+fn report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Report<'a> {
+    let side = |pick: fn(&Difference) -> &Value| {
+        let pairs = plan.change.differences.iter();
+        pairs
+            .map(|difference| (key(&difference.field), pick(difference).clone()))
+            .collect()
+    };
+    Report {
+        id: Some(plan.id.as_str()),
+        outcome,
+        what: &plan.change.what,
+        message,
+        before: side(|difference| &difference.before),
+        after: side(|difference| &difference.after),
+        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command("undo", plan)),
+        reverts_at: None,
+        entries: None,
+        states_ended: None,
+        outside: None,
+        checks: &plan.change.checks,
+        risks: &plan.change.risks,
+    }
+}
+
+/// Scripts want a name without blanks.
+fn key(field: &str) -> String {
+    field.replace(' ', "_")
+}
+
+fn command(verb: &str, plan: &Plan) -> String {
+    format!("kmsctl {verb} {}", plan.id)
+}
+
+/// Renders a plan for people: a short difference that can be judged.
+/// With `named` its undo is told by its id.
+pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: bool) -> Human {
+    let mut human = Human::default();
+    human.field(
+        "Plan",
+        format!("{} on {}", plan.change.what, context.firewall_name()).replace(". on ", ", on ")
+            + ".",
+        Tone::Plain,
+    );
+    for difference in &plan.change.differences {
+        let line = format!(
+            "{} -> {}",
+            shown(&difference.before),
+            shown(&difference.after)
+        );
+        human.field(&format!("  {}", difference.field), line, Tone::Warning);
+    }
+    for check in &plan.change.checks {
+        human.field("Proof", check, Tone::Plain);
+    }
+    match &plan.change.undo {
+        Undo::Command(what) if named => human.field(
+            "Undo",
+            format!("{}: {what}", command("undo", plan)),
+            Tone::Plain,
+        ),
+        Undo::Command(what) => human.field("Undo", sentence(what), Tone::Plain),
+        Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
+    };
+    if let Some(after) = plan.change.reverts_after {
+        human.field(
+            "Reverts",
+            format!("by itself {} after it is made", span(after)),
+            Tone::Plain,
+        );
+    }
+    if let Some(rows) = planned_rows(plan, reading.clock.now) {
+        table(&mut human, &rows);
+    }
+    human
+}
+
+/// Renders a value of a difference.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn ending(ended: Ended) -> (&'static str, Tone) {
+    match ended {
+        Ended::Done => ("Done", Tone::Good),
+        Ended::NothingToDo => ("Nothing to do", Tone::Plain),
+        Ended::RolledBack => ("Rolled back", Tone::Bad),
+        Ended::Unverified => ("NOT proven", Tone::Bad),
+        Ended::Failed => ("Failed", Tone::Bad),
+        Ended::KeptByOthers => ("Kept by others", Tone::Bad),
+    }
+}
+
+fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
+    let (word, tone) = ending(finish.ended);
+    human.field(word, &finish.message, tone);
+    for difference in &plan.change.differences {
+        let name = key(&difference.field);
+        let after = report.after.get(&name);
+        if after != Some(&difference.before) {
+            let after = after.map_or_else(|| "not known".to_owned(), shown);
+            let line = format!("{} -> {after}", shown(&difference.before));
+            human.field(&format!("  {}", difference.field), line, Tone::Plain);
+        }
+    }
+    if let Some(killed) = finish
+        .killed
+        .filter(|_| !matches!(plan.change.operation, Operation::StatesKill { .. }))
+    {
+        human.field(
+            "pf states",
+            format!("{killed} ended (a connection has two)"),
+            Tone::Plain,
+        );
+    }
+    if let Some(outside) = &finish.outside {
+        super::external_proof::tell(human, outside);
+    }
+    if let Some(at) = report.reverts_at {
+        let left = span(age(now.clock.now, at));
+        human.field(
+            "Reverts",
+            format!("by itself in {left}, at {at}"),
+            Tone::Warning,
+        );
+    }
+    if let Some(rows) = &report.entries {
+        table(human, rows);
+    }
+}
+
+fn table(human: &mut Human, rows: &[Row]) {
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.address.clone(),
+            row.age_seconds.map_or_else(|| "-".to_owned(), span),
+            row.result.replace('-', " "),
+        ]
+    });
+    let columns = vec![left("ADDRESS"), right("AGE"), left("RESULT")];
+    human.gap();
+    human.table(columns, cells.collect());
+}
+
+/// Renders how a change of the history stands, in a word and its tone.
+pub fn standing(entry: &Entry) -> (&'static str, Tone) {
+    match (&entry.undone_by, entry.ended()) {
+        (Some(_), _) => ("undone", Tone::Plain),
+        (None, None) => ("unknown", Tone::Bad),
+        (None, Some(ended)) => match ended {
+            Ended::Done => ("done", Tone::Good),
+            Ended::NothingToDo => ("nothing-to-do", Tone::Plain),
+            Ended::RolledBack => ("rolled-back", Tone::Warning),
+            Ended::Unverified => ("unverified", Tone::Bad),
+            Ended::Failed => ("failed", Tone::Warning),
+            Ended::KeptByOthers => ("kept-by-others", Tone::Warning),
+        },
+    }
+}

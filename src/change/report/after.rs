@@ -1,0 +1,49 @@
+//! What a report says of the time after a change: of one that was not proven what was read back, never what was planned,
+//! and of every one the exposure that was read back.
+
+use serde_json::{Map, Value};
+
+use crate::app::Context;
+use crate::change::config::judge;
+use crate::domain::history::Finish;
+use crate::domain::pfsense::change::Ending;
+use crate::domain::plan::rate_value;
+use crate::pfsense::questions::Reading;
+
+/// Keeps of the planned fields those that are known, with the values that were read. A field that is left out is not
+/// known: records count as what was planned where the firewall itself has proven them.
+pub(super) fn known(
+    context: &Context,
+    finish: &Finish,
+    planned: Map<String, Value>,
+    reading: &Reading,
+) -> Map<String, Value> {
+    let exposure = judge(context, reading).ok();
+    let exposure = exposure.as_ref();
+    let caps = exposure.and_then(|exposure| exposure.caps.loaded);
+    let outcome = finish.outcome.as_ref();
+    let written = outcome.is_some_and(|outcome| outcome.result == Ending::Done);
+    let now = |field: &str, planned: Value| match field {
+        // The same for every ending: `exposure`.
+        "exposure" => Some(planned),
+        "max_src_conn" => Some(caps?.max_src_conn.into()),
+        "rate" => Some(rate_value(caps?).into()),
+        "connections" => None,
+        _ => written.then_some(planned),
+    };
+    let fields = planned.into_iter();
+    fields
+        .filter_map(|(field, value)| Some((field.clone(), now(&field, value)?)))
+        .collect()
+}
+
+/// Puts what the exposure is now in the place of what was planned; where it could not be read, it is not known.
+pub(super) fn exposure(context: &Context, after: &mut Map<String, Value>, reading: &Reading) {
+    let Some(planned) = after.get_mut("exposure") else {
+        return;
+    };
+    match judge(context, reading) {
+        Ok(exposure) => *planned = exposure.state.name().into(),
+        Err(_) => drop(after.remove("exposure")),
+    }
+}

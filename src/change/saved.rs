@@ -1,0 +1,254 @@
+//! Plans in files: written once and private, read back only when whole and unedited, and applied only to the firewall
+//! and the condition they were made for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Flags, carry_out, config, flags};
+use crate::app::{Context, Session, needed};
+use crate::commands::expose::saved_records;
+use crate::domain::connections::tally;
+use crate::domain::history::Entry;
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::plan::{
+    self, Address, Draft, Live, Operation, Plan, Present, StatesChoice, configuration_facts,
+    entry_facts, state_facts, told,
+};
+use crate::error::{Failure, Kind, Result};
+use crate::pfsense::questions::{Question, Reading};
+use crate::plain_file;
+
+/// The largest plan, in bytes: a hundred thousand addresses are about ten million.
+const LARGEST: u64 = 64 << 20;
+
+/// Writes a plan to a file that must not exist, readable by its owner only.
+pub(super) fn save(plan: &Plan, path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(plan)
+        .map_err(|error| Failure::failed("The plan cannot be put into JSON.").because(error))?;
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()
+        });
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::usage(format!(
+            "{} exists already; a plan overwrites nothing.",
+            path.display()
+        )),
+        _ => Failure::failed(format!(
+            "The plan cannot be written to {}: {error}.",
+            path.display()
+        )),
+    })
+}
+
+/// Reads a plan, and refuses what is none, newer, or edited.
+pub fn load(path: &Path) -> Result<Plan> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("{} cannot be read: {error}.", path.display()))
+    };
+    let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Failure::usage(format!(
+            "{} is larger than any plan.",
+            path.display()
+        )));
+    }
+    Plan::read(&text).map_err(|error| {
+        Failure::usage(format!("{}: {error}.", path.display()))
+            .hint("Make a new plan with --plan-out.")
+    })
+}
+
+/// Applies a saved plan, if nothing moved since it was made.
+pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> {
+    context.require_configuration()?;
+    flags.someone_can_confirm(context.terminal)?;
+    let entries = super::report::entries(context)?;
+    if entries.iter().any(|entry| entry.plan.id == plan.id) {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!("This plan was carried out already: {}.", plan.id),
+        )
+        .hint(format!("See how it ended: kmsctl history {}", plan.id)));
+    }
+    let mut session = context.connect().await?;
+    let worked = Box::pin(checked(context, &mut session, flags, plan, &entries)).await;
+    let closed = session.close().await;
+    worked.and(closed)
+}
+
+async fn checked(
+    context: &Context,
+    session: &mut Session,
+    flags: &Flags,
+    plan: &Plan,
+    entries: &[Entry],
+) -> Result<()> {
+    context.check_firewall(plan)?;
+    let reading = context
+        .ask_over(session, questions(&plan.change.operation))
+        .await?;
+    let now = facts(context, plan, &reading)?;
+    let mut moved = plan.change.seen.moved(&now.facts);
+    if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
+        moved.push("a field of the rules or separators that is not listed here".to_owned());
+    }
+    if !moved.is_empty() {
+        return Err(Failure::new(
+            Kind::Conflict,
+            format!(
+                "The plan is stale; nothing was changed. Moved since {}: {}.",
+                plan.made_at,
+                moved.join("; ")
+            ),
+        )
+        .hint("Make a new plan."));
+    }
+    let draft = config::checked_edit(context, &reading, honest(context, plan, &reading, entries)?)?;
+    let plan = &plan.corrected(draft);
+    if flags.shows_only() {
+        return super::report::plan_only(context, plan, &reading, true);
+    }
+    carry_out(context, session, flags, None, plan, reading).await
+}
+
+/// Refuses a plan that does not say what it does, or gives it the words of what it does. `entries` is the history here.
+fn honest(context: &Context, plan: &Plan, reading: &Reading, entries: &[Entry]) -> Result<Draft> {
+    told::itself(&plan.change)?;
+    if let Some(reason) = &plan.reason {
+        flags::reason(reason)
+            .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
+    }
+    let service = &context.settings.service;
+    let members = reading.configured.as_ref().ok().map(Configured::members);
+    let live = reading
+        .states
+        .as_ref()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let named = |entry: &&Entry| plan.change.undoes.as_deref() == Some(entry.plan.id.as_str());
+    let undone = entries.iter().find(named);
+    if let Some(entry) = undone {
+        context.check_firewall(&entry.plan)?;
+    }
+    let origins = told::Origins {
+        undone,
+        saved: None,
+    };
+    match &plan.change.operation {
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
+            let now = (needed(&reading.table)?.as_slice(), reading.client);
+            Ok(told::entries(plan, now, service, origins)?)
+        }
+        Operation::StatesKill { .. } => {
+            let exposure = config::judge(context, reading).ok();
+            let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
+            let rules = reading.rules.as_ref().map(Vec::as_slice);
+            let labels = plan::labels(rules.unwrap_or_default(), tracker);
+            let live = Live::new(live, service, members.as_deref());
+            Ok(told::states(plan, &live, labels)?)
+        }
+        Operation::Configuration { .. } => {
+            let exposure = config::judge(context, reading).map_err(|why| {
+                Failure::failed(format!(
+                    "What the firewall runs could not be read, so nothing was changed: {why}"
+                ))
+            })?;
+            let members = exposure.alias.members();
+            let sources = tally(live, service, members.as_deref(), &[], |_| false);
+            let present = Present {
+                configured: needed(&reading.configured)?,
+                exposure: &exposure,
+                service,
+                sources: &sources,
+                blocked: None,
+            };
+            let saved = saved_records(context, present.configured)?;
+            let origins = told::Origins {
+                saved: saved.as_ref(),
+                ..origins
+            };
+            Ok(told::configuration(plan, &present, origins)?)
+        }
+        Operation::Keep { .. } | Operation::Clean { .. } => Ok(plan.change.clone()),
+    }
+}
+
+fn questions(operation: &Operation) -> &'static [Question] {
+    match operation {
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
+            &[Question::Client, Question::Table]
+        }
+        Operation::StatesKill { .. }
+        | Operation::Configuration { .. }
+        | Operation::Keep { .. }
+        | Operation::Clean { .. } => config::PROOF,
+    }
+}
+
+/// Returns what the plan rests on, as it is now.
+fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
+    match &plan.change.operation {
+        Operation::TableDelete { entries, .. } => {
+            let planned = |entry: &&crate::domain::pf::table::Entry| {
+                entries
+                    .iter()
+                    .any(|planned| planned.address == Address::from(*entry))
+            };
+            let now = needed(&reading.table)?.iter().filter(planned);
+            Ok(plan::Seen::of(entry_facts(now)))
+        }
+        Operation::TableAdd { entries, .. } => {
+            let now: HashSet<Address> = needed(&reading.table)?.iter().map(Address::from).collect();
+            let fact = |planned: &plan::PlannedEntry| {
+                let there = now.contains(&planned.address);
+                let word = if there { "blocked" } else { "nothing" };
+                (planned.address.to_string(), word.to_owned())
+            };
+            Ok(plan::Seen::of(
+                entries.iter().map(fact).collect::<BTreeMap<_, _>>(),
+            ))
+        }
+        Operation::StatesKill { clients, .. } => {
+            let choice = if clients.is_empty() {
+                StatesChoice::All
+            } else {
+                StatesChoice::Clients(clients.clone())
+            };
+            let members = reading.configured.as_ref().ok().map(Configured::members);
+            let live = Live::new(
+                needed(&reading.states)?,
+                &context.settings.service,
+                members.as_deref(),
+            );
+            Ok(plan::Seen::of(state_facts(
+                live.chosen(&choice).into_iter(),
+            )))
+        }
+        Operation::Clean { paths } => {
+            let leftovers = needed(&reading.configured)?.leftovers.iter();
+            let planned = leftovers.filter(|file| paths.contains(&file.path));
+            Ok(plan::Seen::of(plan::clean_facts(planned)))
+        }
+        Operation::Configuration { .. } | Operation::Keep { .. } => {
+            let configured = needed(&reading.configured)?;
+            Ok(plan::Seen {
+                fingerprint: configured.fingerprint.clone(),
+                facts: configuration_facts(configured, &context.settings.service),
+            })
+        }
+    }
+}

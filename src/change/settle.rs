@@ -1,0 +1,62 @@
+//! Finds out how a change ended whose ending is not in the history: the operator's machine died, the connection was lost
+//! and did not come back, or the firewall was not done with it yet. The firewall keeps the outcome under the change's id.
+
+use super::config;
+use crate::app::{Context, Session};
+use crate::domain::history::{Ended, Entry, Event, Finish};
+use crate::domain::pfsense::change::{Answer, Expired};
+use crate::error::{Failure, Result};
+use crate::pfsense::questions::Reading;
+
+/// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
+pub async fn settle(
+    context: &Context,
+    session: &mut Session,
+    entry: &Entry,
+) -> Result<Option<Finish>> {
+    if !entry.is_unsettled() {
+        return Ok(None);
+    }
+    context.check_firewall(&entry.plan)?;
+    let (answer, reading) = config::outcome_of(context, session, &entry.plan.id).await?;
+    let finish = match answer.map_err(|error| Failure::from(&error))? {
+        Answer::Ended { outcome } => config::of_outcome(outcome, Some(reading)).finish,
+        Answer::Unknown => Finish::new(
+            Ended::Failed,
+            "The firewall never began this change; nothing was changed.",
+        ),
+        Answer::Running { .. } => return Ok(None),
+    };
+    if entry.finish.as_ref() == Some(&finish) {
+        return Ok(None);
+    }
+    let ended = Event::Ended {
+        id: entry.plan.id.to_string(),
+        finish: Box::new(finish.clone()),
+    };
+    context.journal()?.append(context.clock.now(), &ended)?;
+    Ok(Some(finish))
+}
+
+/// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has
+/// disarmed: the firewall does not keep that for ever. Returns whether there was any.
+pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> Result<bool> {
+    let expired = reading.configured.iter().flat_map(|read| &read.expired);
+    let expired: Vec<Expired> = expired.cloned().collect();
+    let mut learnt = false;
+    for entry in entries
+        .iter()
+        .filter(|entry| context.is_of_this_firewall(&entry.plan))
+    {
+        let Some(finish) = entry.learnt(&expired) else {
+            continue;
+        };
+        let ended = Event::Ended {
+            id: entry.plan.id.to_string(),
+            finish: Box::new(finish),
+        };
+        context.journal()?.append(context.clock.now(), &ended)?;
+        learnt = true;
+    }
+    Ok(learnt)
+}

@@ -1,0 +1,185 @@
+//! Ends states and proves it: by the rule's label first, then by id what is still there, read back in the same rounds.
+//! Bounded: a client that reconnects faster than states end is reported, not chased.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Carried;
+use super::carry::{Said, ask_again, errand};
+use crate::app::{Context, Session};
+use crate::domain::connections::half;
+use crate::domain::history::{Ended, Finish};
+use crate::domain::pf::state::State;
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::plan::PlannedState;
+use crate::error::{Failure, Kind, Result};
+use crate::pfsense::actions::{Action, Done};
+use crate::pfsense::questions::{FactError, Question, Reading};
+
+const PROOF: &[Question] = &[Question::States(None)];
+const LOOK: &str = "See who is still connected: kmsctl states";
+
+/// What ending states came to.
+pub(super) struct Killing {
+    /// States that pfctl says it ended.
+    pub(super) killed: u64,
+    /// Planned states that are still there.
+    pub(super) left: usize,
+    /// States that were made meanwhile.
+    pub(super) new: usize,
+    /// The last reading.
+    pub(super) reading: Reading,
+    /// pfctl's first complaint.
+    trouble: Option<FactError>,
+}
+
+/// Ends the planned states.
+pub(super) async fn carry(
+    context: &Context,
+    session: &mut Session,
+    labels: &[String],
+    states: &[PlannedState],
+    clients: &[IpAddr],
+    before: &Reading,
+) -> Carried {
+    match kill(context, session, labels, states, before).await {
+        Ok(killing) => judged(killing, clients),
+        Err(failure) if failure.kind == Kind::Interrupted => Carried::interrupted(
+            "Interrupted while states were being ended; some may be left.",
+            LOOK,
+        ),
+        Err(failure) => Carried::unknown(
+            &format!(
+                "It is not known which states were ended: {}",
+                failure.message
+            ),
+            LOOK,
+        ),
+    }
+}
+
+fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
+    let Killing {
+        killed,
+        left,
+        new,
+        reading,
+        trouble,
+    } = killing;
+    let again = if new > 0 && clients.is_empty() {
+        format!(" {new} states were made meanwhile: clients connect again.")
+    } else {
+        String::new()
+    };
+    let mut finish = Finish::new(Ended::Done, format!("{killed} pf states ended.{again}"));
+    finish.killed = Some(killed);
+    let failure = match (left, trouble) {
+        (0, _) => None,
+        (_, Some(error)) if killed == 0 => {
+            finish.ended = Ended::Failed;
+            Some(Failure::from(&error))
+        }
+        _ => {
+            finish.ended = Ended::Unverified;
+            Some(Failure::new(
+                Kind::Unproven,
+                format!("{left} of the states are still there."),
+            ))
+        }
+    };
+    Carried {
+        finish,
+        reading: Some(reading),
+        failure,
+    }
+}
+
+/// Ends states: at most one round by label and one by id. A lost connection is made again once, to read what is left.
+/// `before` tells which servers are the service's.
+pub(super) async fn kill(
+    context: &Context,
+    session: &mut Session,
+    labels: &[String],
+    states: &[PlannedState],
+    before: &Reading,
+) -> Result<Killing> {
+    let members = before.configured.as_ref().ok().map(Configured::members);
+    let members = members.as_deref();
+    let mut killing = None;
+    let mut left: Vec<PlannedState> = states.to_vec();
+    if !labels.is_empty() {
+        let actions = labels.iter().cloned().map(Action::KillLabel).collect();
+        let reading = round(context, session, actions).await?;
+        let after = counted(context, reading, states, members, None)?;
+        left = still_there(&after.reading, states);
+        killing = Some(after);
+    }
+    if killing.is_none() || !left.is_empty() {
+        let actions = left.into_iter().map(Action::KillState).collect();
+        let reading = round(context, session, actions).await?;
+        killing = Some(counted(context, reading, states, members, killing)?);
+    }
+    killing.ok_or_else(|| Failure::failed("There was nothing to end."))
+}
+
+async fn round(context: &Context, session: &mut Session, actions: Vec<Action>) -> Result<Said> {
+    match errand(context, session, actions, PROOF).await {
+        Err(failure) if failure.kind != Kind::Interrupted => {
+            ask_again(context, session, Vec::new(), PROOF).await
+        }
+        other => other,
+    }
+}
+
+/// Counts what was ended, what is left of it, and which states of the service are new.
+fn counted(
+    context: &Context,
+    (said, reading): Said,
+    states: &[PlannedState],
+    members: Option<&[IpNet]>,
+    before: Option<Killing>,
+) -> Result<Killing> {
+    let (mut killed, mut trouble) =
+        before.map_or((0, None), |before| (before.killed, before.trouble));
+    for done in said {
+        match done {
+            Ok(Done::Killed(count)) => killed += count,
+            Err(error) => trouble = trouble.or(Some(error)),
+            Ok(_) => {}
+        }
+    }
+    let Ok(now) = &reading.states else {
+        return Err(Failure::new(
+            Kind::Unproven,
+            "the states could not be read back.",
+        ));
+    };
+    let service = &context.settings.service;
+    let ours = now
+        .iter()
+        .filter(|state| half(state, service, members).is_some());
+    let left = still_there(&reading, states).len();
+    let new = ours.count().saturating_sub(left);
+    Ok(Killing {
+        killed,
+        left,
+        new,
+        reading,
+        trouble,
+    })
+}
+
+fn still_there(reading: &Reading, states: &[PlannedState]) -> Vec<PlannedState> {
+    let now: Vec<&State> = reading.states.iter().flatten().collect();
+    let ids: std::collections::HashSet<(u64, u32)> = now
+        .iter()
+        .filter_map(|state| state.identity.as_ref())
+        .map(|identity| (identity.id, identity.creator))
+        .collect();
+    states
+        .iter()
+        .filter(|state| ids.contains(&(state.id, state.creator)))
+        .cloned()
+        .collect()
+}

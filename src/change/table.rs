@@ -1,0 +1,158 @@
+//! Carries out changes of the overload table, and proves them by reading the table back in the same round. pfctl adds
+//! and deletes in one call to the kernel, so there is no half-way to repair; after a lost connection the table itself
+//! tells what happened.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Carried;
+use super::carry::{ask_again, errand};
+use crate::app::{Context, Session};
+use crate::domain::history::{Ended, Finish};
+use crate::domain::pf::table::{Entry, TableName};
+use crate::domain::plan::{Address, PlannedEntry};
+use crate::error::{Failure, Kind};
+use crate::pfsense::actions::{Action, Done};
+use crate::pfsense::questions::{FactError, Question, Reading};
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// Out of the table.
+    Delete,
+    /// Into it.
+    Add,
+}
+
+const LOOK: &str = "See what the table holds: kmsctl virusprot show";
+const PROOF: &[Question] = &[Question::Client, Question::Table];
+
+/// Deletes or adds exactly these entries.
+pub(super) async fn carry(
+    context: &Context,
+    session: &mut Session,
+    table: &TableName,
+    entries: &[PlannedEntry],
+    direction: Direction,
+) -> Carried {
+    let addresses: Vec<Address> = entries.iter().map(|entry| entry.address).collect();
+    let action = match direction {
+        Direction::Delete => Action::Delete(table.clone(), addresses),
+        Direction::Add => Action::Add(table.clone(), addresses),
+    };
+    match errand(context, session, vec![action], PROOF).await {
+        Ok((mut said, reading)) => match said.pop() {
+            Some(Ok(Done::Changed(changed))) => judge(entries, Some(&changed), direction, reading),
+            Some(Err(error)) => refused(&error, reading),
+            _ => Carried::unverified("The firewall did not say what it did.", Some(reading)),
+        },
+        Err(failure) => lost(context, session, entries, direction, failure).await,
+    }
+}
+
+/// Asks the table what happened. Also when the operator interrupted: pfctl may have done it, and without knowing what,
+/// nothing could be undone. A second interruption is taken as it is.
+async fn lost(
+    context: &Context,
+    session: &mut Session,
+    entries: &[PlannedEntry],
+    direction: Direction,
+    failure: Failure,
+) -> Carried {
+    let interrupted = failure.kind == Kind::Interrupted;
+    let asked = ask_again(context, session, Vec::new(), PROOF).await;
+    match asked {
+        Ok((_, reading)) if interrupted => {
+            stopped(judge(entries, None, direction, reading), entries)
+        }
+        Ok((_, reading)) => judge(entries, None, direction, reading),
+        Err(again) if interrupted || again.kind == Kind::Interrupted => Carried::interrupted(
+            "Interrupted; it is not known whether the table was changed.",
+            LOOK,
+        ),
+        Err(again) => Carried::unknown(
+            &format!(
+                "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
+                again.message
+            ),
+            LOOK,
+        ),
+    }
+}
+
+/// What was seen right after an interruption need not be the last of it.
+fn stopped(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
+    let seen = carried.finish.changed.len();
+    let told = Carried::interrupted(
+        &format!(
+            "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
+            entries.len()
+        ),
+        LOOK,
+    );
+    carried.finish.ended = told.finish.ended;
+    carried.finish.message = told.finish.message;
+    carried.failure = told.failure;
+    carried
+}
+
+fn refused(error: &FactError, reading: Reading) -> Carried {
+    let mut carried = Carried::failed(Failure::from(error));
+    carried.reading = Some(reading);
+    carried
+}
+
+/// Compares the table afterwards with what was wanted. `said` are the entries pfctl says it changed, if it was heard.
+fn judge(
+    entries: &[PlannedEntry],
+    said: Option<&[Address]>,
+    direction: Direction,
+    reading: Reading,
+) -> Carried {
+    let Ok(now) = &reading.table else {
+        return Carried::unverified(
+            "The table could not be read back, so nothing is proven.",
+            Some(reading),
+        );
+    };
+    let there: HashMap<Address, &Entry> = now.iter().map(|now| (now.into(), now)).collect();
+    let said: Option<HashSet<&Address>> = said.map(|said| said.iter().collect());
+    let (mut changed, mut missed) = (Vec::new(), 0_usize);
+    for entry in entries {
+        let named = said
+            .as_ref()
+            .is_some_and(|said| said.contains(&entry.address));
+        match (direction, there.get(&entry.address)) {
+            (Direction::Delete, Some(now)) if !named && same(now, entry) => missed += 1,
+            (Direction::Add, None) => missed += 1,
+            // Without pfctl's word, an entry that is as wanted is taken for our work.
+            _ if named || said.is_none() => changed.push(*entry),
+            _ => {}
+        }
+    }
+    let (verb, count) = match direction {
+        Direction::Delete => ("freed", changed.len()),
+        Direction::Add => ("blocked again", changed.len()),
+    };
+    let mut finish = Finish::new(Ended::Done, format!("{count} of {} {verb}.", entries.len()));
+    finish.changed = changed;
+    let failure = (missed > 0).then(|| {
+        let message = format!("{missed} of {} entries are as they were.", entries.len());
+        if finish.changed.is_empty() {
+            finish.ended = Ended::Failed;
+            Failure::failed(message)
+        } else {
+            finish.ended = Ended::Unverified;
+            Failure::new(Kind::Unproven, message)
+        }
+    });
+    Carried {
+        finish,
+        reading: Some(reading),
+        failure,
+    }
+}
+
+/// An entry with a later time was freed and blocked again meanwhile.
+fn same(now: &Entry, planned: &PlannedEntry) -> bool {
+    now.since == planned.since
+}

@@ -1,0 +1,309 @@
+//! Whose request is it? Two answers, kept apart: which connections *could* have sent it, which decides whether the
+//! log is sure; and which of those most likely did.
+//!
+//! A connection could have sent a request if it was open from the request's first line to its answer, and if it is
+//! not known to speak for another machine ([`super::candidates`] holds what guesses still prove). That a connection
+//! speaks for one machine (one machine ID, or one workstation name where programs of a machine have IDs of their
+//! own) is what every honest client does; a client that breaks it deceives only about itself and about connections
+//! that are silent at the same moment.
+//!
+//! Most likely, in this order: a new one from this machine's only address; one that it spoke over a moment ago;
+//! one from an address where it may be ([`super::machines`]); one without a request so far, accepted no more than a second before; of several, one that
+//! is no other machine's only address, then the first accepted, which is the first to ask more often than not; the
+//! connection of the last request; the newest.
+
+use std::net::IpAddr;
+
+use super::candidates::{Guesses, Room};
+use super::connections::Connection;
+use super::event::Attribution;
+use super::guid::Guid;
+use super::log::Log;
+use super::request_block::Block;
+
+/// Seconds, in stamps, within which a client that means to ask has asked.
+const PROMPT_SECONDS: i64 = 1;
+
+/// Seconds after which a connection that sent nothing will not send anything: a client writes as soon as it is
+/// connected, and again after 1 and 3 s where the network lost that.
+const SILENT_SECONDS: i64 = 4;
+
+/// Most connections that are weighed for their youth. Of more, it is a guess whatever is weighed.
+const MOST_YOUNG: usize = 256;
+
+/// How many of the newest are weighed, however old.
+const FEW: usize = 16;
+
+/// Seconds between two requests of a client that asks for several things.
+const TALK_SECONDS: i64 = 2;
+
+/// How well a connection fits a request; the largest wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Score {
+    /// No forged line is in play.
+    believed: bool,
+    /// What says that it is this machine's.
+    same: Same,
+    /// No other machine spoke over it.
+    free: bool,
+    /// It is new and has asked for nothing.
+    recent: bool,
+    /// This machine spoke over it.
+    spoke: bool,
+    /// It has asked for nothing.
+    fresh: bool,
+    /// It was the last to ask.
+    last: bool,
+    /// It is no other machine's only address.
+    unknown: bool,
+    order: i64,
+}
+
+/// What says that a connection is the machine's that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Same {
+    /// Nothing.
+    Nothing,
+    /// Its address is one of several where that machine may be.
+    Possible,
+    /// The machine spoke over it a moment ago.
+    Talk,
+    /// It is new and its address is the only one where that machine was.
+    Home,
+}
+
+/// Who could have sent a request.
+#[derive(Clone, Debug)]
+pub struct Possible {
+    /// Their numbers, no more than [`Guesses::WIDEST`] and one.
+    pub among: Vec<u64>,
+    /// Whether that is the chosen one only.
+    pub attribution: Attribution,
+    /// They are all at the address of the chosen one.
+    pub address_sure: bool,
+}
+
+impl Log {
+    /// Chooses the connection that most likely sent a request.
+    pub(super) fn choose(&self, block: &Block) -> Option<u64> {
+        let seen = self.seen(block);
+        let mut best: Option<(Score, u64)> = None;
+        let mut weigh = |number: u64, connection: &Connection| {
+            if number <= block.limit && (!connection.busy || block.connection == Some(number)) {
+                best = best.max(Some((self.score(block, &seen, number, connection), number)));
+            }
+        };
+        // The newest, whatever they are, and the young as far as a flood of them allows.
+        for (place, (number, connection)) in self.open.iter().rev().enumerate() {
+            let young = block.started - connection.opened <= SILENT_SECONDS;
+            if place >= MOST_YOUNG || (place >= FEW && !young) {
+                break;
+            }
+            weigh(number, connection);
+        }
+        let at_home = seen
+            .iter()
+            .flat_map(|address| self.open.at(*address).rev().take(FEW));
+        let kin = self.open.kin(block).take(MOST_YOUNG);
+        for number in at_home.chain(kin).chain(self.last) {
+            if let Some(connection) = self.open.get(number) {
+                weigh(number, connection);
+            }
+        }
+        best.map(|(_, number)| number)
+    }
+
+    /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
+    /// `address`.
+    pub(super) fn possible(&self, block: &Block, chosen: u64, address: IpAddr) -> Possible {
+        let room = self.room(block);
+        let mut among = vec![chosen];
+        let mut elsewhere = block.mixed;
+        if let Some(connection) = self.open.get(chosen) {
+            elsewhere |= !could(block, &room, chosen, connection);
+        }
+        let at_home = self.is_at_home(block, chosen, address);
+        let young = self
+            .open
+            .iter()
+            .rev()
+            .take_while(|(_, connection)| block.started - connection.opened <= SILENT_SECONDS);
+        let old = self.open.kin(block);
+        let all = room.is_lost().then(|| self.open.iter());
+        // Without a machine's name, any connection that asked before may ask again.
+        let asked = block.machine.is_none().then(|| self.open.asked());
+        let old = old.chain(asked.into_iter().flatten()).chain(room.own());
+        let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
+        let others = young.chain(old).chain(all.into_iter().flatten());
+        for (number, connection) in others {
+            let unlikely = at_home && is_only_silent(block, &room, connection, number);
+            if unlikely || among.contains(&number) || !could(block, &room, number, connection) {
+                continue;
+            }
+            elsewhere |= connection.peer.address != address;
+            among.push(number);
+            if among.len() > Guesses::WIDEST {
+                elsewhere = true;
+                break;
+            }
+        }
+        let certain = among.len() == 1 && !elsewhere;
+        Possible {
+            among,
+            attribution: if certain {
+                Attribution::Certain
+            } else {
+                Attribution::Ambiguous
+            },
+            address_sure: !elsewhere,
+        }
+    }
+
+    /// Tells whether a machine asks at once over a new connection from its only address.
+    fn is_at_home(&self, block: &Block, chosen: u64, address: IpAddr) -> bool {
+        let known = block
+            .machine
+            .map(|machine| self.machines.addresses(machine));
+        let new = self
+            .open
+            .get(chosen)
+            .is_some_and(|connection| connection.requests == 0 && is_recent(block, connection));
+        new && known == Some(&[address])
+    }
+
+    /// Tells whether a connection could have sent a request.
+    pub(super) fn could(&self, block: &Block, number: u64, connection: &Connection) -> bool {
+        could(block, &self.room(block), number, connection)
+    }
+
+    fn room(&self, block: &Block) -> Room<'_> {
+        let words = [block.machine, block.name];
+        let lost = self.lost.holds(words, self.open.oldest());
+        Room::of(&self.guesses, lost, block)
+    }
+
+    /// Returns where the machine of a request was seen: before, else over a connection that is still open.
+    fn seen(&self, block: &Block) -> Vec<IpAddr> {
+        let Some(machine) = block.identity() else {
+            return Vec::new();
+        };
+        let before = self.machines.addresses(machine);
+        if !before.is_empty() {
+            return before.to_vec();
+        }
+        let kin = self
+            .open
+            .kin(block)
+            .filter_map(|number| self.open.get(number));
+        let here = kin.filter(|connection| connection.machine == Some(machine));
+        let mut here: Vec<IpAddr> = here.map(|connection| connection.peer.address).collect();
+        here.sort_unstable();
+        here.dedup();
+        here
+    }
+
+    /// Forgets of a machine that its connection is one of several.
+    fn lose(&mut self, words: &[Guid]) {
+        self.lost.add(words, self.open.newest(), self.open.oldest());
+    }
+
+    fn score(&self, block: &Block, seen: &[IpAddr], number: u64, connection: &Connection) -> Score {
+        let address = connection.peer.address;
+        let known = block.identity().is_some() && connection.machine.is_some();
+        let named = block.name.is_some() && block.name == connection.name;
+        let in_talk = in_talk(block, connection);
+        let spoke = known && (block.identity() == connection.machine || named && in_talk);
+        let fresh = connection.requests == 0 && !connection.malformed;
+        let recent = fresh && is_recent(block, connection);
+        let same = match seen {
+            _ if spoke && in_talk => Same::Talk,
+            _ if known => Same::Nothing,
+            [only] if *only == address => Same::Home,
+            several if several.contains(&address) => Same::Possible,
+            _ => Same::Nothing,
+        };
+        let order = i64::try_from(number).unwrap_or(i64::MAX);
+        Score {
+            believed: connection.closing.is_none() && !connection.doubtful,
+            same,
+            free: !known || spoke,
+            recent,
+            spoke,
+            fresh,
+            last: !fresh && self.last == Some(number),
+            unknown: same == Same::Home || !self.machines.is_home(address),
+            order: if recent { -order } else { order },
+        }
+    }
+
+    /// Draws the conclusions of a request that was attributed.
+    pub(super) fn conclude(&mut self, block: &Block, chosen: u64, possible: Possible) {
+        // Without a machine's name, or with parts of another's lines, no guess can hold it.
+        if possible.among.len() > 1 && (block.machine.is_none() || block.mixed) {
+            let words: Vec<_> = [block.machine, block.name].into_iter().flatten().collect();
+            self.lose(&words);
+        }
+        let Some(identity) = block.identity().filter(|_| !block.mixed) else {
+            return;
+        };
+        let addresses = possible
+            .among
+            .iter()
+            .filter_map(|number| self.open.get(*number));
+        let addresses = addresses
+            .map(|connection| connection.peer.address)
+            .collect();
+        self.machines.learn(identity, addresses);
+        let Some(machine) = block.machine else {
+            return;
+        };
+        if possible.among.len() > 1 {
+            let forgotten = self.guesses.add(machine, block.name, possible.among);
+            self.lose(&forgotten);
+            return;
+        }
+        let mut certain = self.guesses.settle(machine, chosen);
+        certain.push((machine, chosen));
+        for (machine, number) in certain {
+            if let Some(address) = self.open.settle(number, machine) {
+                self.machines.learn(machine, vec![address]);
+            }
+        }
+    }
+}
+
+/// Tells whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
+/// only have asked before: it speaks for a machine that a guess names, or for none.
+fn could(block: &Block, room: &Room, number: u64, connection: &Connection) -> bool {
+    if number > block.limit {
+        return false;
+    }
+    let settled = block.started - connection.opened > SILENT_SECONDS;
+    // The short form names no machine; a name may change from request to request and proves nothing.
+    let Some(machine) = block.machine else {
+        return !settled || connection.requests > 0 || room.is_lost();
+    };
+    match connection.machine {
+        _ if block.name.is_some() && block.name == connection.name => true,
+        Some(known) if connection.sure => known == machine,
+        _ if settled => room.may_hold(number),
+        _ => room.allows(number),
+    }
+}
+
+/// Tells whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
+fn is_only_silent(block: &Block, room: &Room, connection: &Connection, number: u64) -> bool {
+    let kin = connection.machine == block.machine
+        || (block.name.is_some() && block.name == connection.name);
+    !is_recent(block, connection) && !kin && !room.may_hold(number)
+}
+
+/// Tells whether a connection was accepted a moment before a request.
+fn is_recent(block: &Block, connection: &Connection) -> bool {
+    block.started - connection.opened <= PROMPT_SECONDS
+}
+
+/// Tells whether a connection had a request just before this one: clients that ask several times do it in a row.
+fn in_talk(block: &Block, connection: &Connection) -> bool {
+    connection.requests > 0 && block.started - connection.active <= TALK_SECONDS
+}

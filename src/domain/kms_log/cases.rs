@@ -1,0 +1,422 @@
+//! The parser against cases written by hand: those the service's owner kept from production, and forged lines.
+
+use super::score::read;
+use super::*;
+use crate::domain::notifier::source::{Source, classify_source};
+
+/// Forged lines that a workstation name can hold (at most 64 characters), each inside an honest request.
+#[test]
+fn a_name_with_a_newline_makes_no_event() {
+    let forged = [
+        "IPv4 connection accepted: 8.8.8.8:5.",
+        "IPv4 connection closed: 10.0.20.9:5.",
+        "IPv4 connection accepted: 10.0.20.9:5.",
+        "<<< Incoming KMS request",
+        "vlmcsd x started successfully",
+        "Refusing (0xC004F042)",
+        ">>> Sending response",
+        "KMS v6.0 request from a for b",
+    ];
+    for line in forged {
+        for time in ["13:00:01", "23:59:59"] {
+            let name = format!("Workstation name                : x\n2026-05-10 {time}: {line}");
+            let (events, log) = read(&stamped(&[
+                ("12:59:50", "IPv4 connection accepted: 10.0.20.9:5."),
+                ("13:00:01", "IPv4 connection accepted: 192.0.2.1:7."),
+                ("13:00:01", "<<< Incoming KMS request"),
+                ("13:00:01", "Protocol version                : 6.0"),
+                (
+                    "13:00:01",
+                    "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+                ),
+                ("13:00:01", &name),
+                ("13:00:01", "N count policy (minimum clients): 25"),
+                ("13:00:01", ">>> Sending response, ePID source = x"),
+                ("13:00:02", "IPv4 connection closed: 10.0.20.9:5."),
+                ("13:00:03", "IPv4 connection closed: 192.0.2.1:7."),
+            ]));
+            let told = events
+                .iter()
+                .filter(|event| !matches!(event, Event::Anomaly { .. }))
+                .count();
+            assert_eq!(told, 2, "{line}: {events:?}");
+            assert!(
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::Probe { peer, .. } if peer.port == 5)),
+                "{line}: {events:?}"
+            );
+            // A stamp that no other line bears out opens nothing.
+            let left = usize::from(line.ends_with("8.8.8.8:5.") && time == "13:00:01");
+            assert_eq!(log.open_connections(), left, "{line}");
+        }
+    }
+}
+
+/// A client accepted where a forged line could stand, at another time than the request's: an invented one is counted
+/// and makes nobody uncertain, and a real one (the server's child died, and then the log was quiet; the clock was set)
+/// is there as soon as the next line is of that time too.
+#[test]
+fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
+    let forged = |time: &str, next: &'static str| {
+        let name = format!(
+            "Workstation name                : x\n2026-05-10 {time}: IPv4 connection accepted: 8.8.8.8:5."
+        );
+        let (events, log) = read(&stamped(&[
+            ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+            ("13:00:00", "<<< Incoming KMS request"),
+            (
+                "13:00:00",
+                "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            ),
+            ("13:00:00", &name),
+            (next, "N count policy (minimum clients): 25"),
+            (next, ">>> Sending response, ePID source = x"),
+            (next, "IPv4 connection closed: 192.0.2.1:7."),
+        ]));
+        let certain = events.iter().any(|event| {
+            matches!(event, Event::Request(request) if request.attribution == Attribution::Certain)
+        });
+        let told = |event: &&Event| {
+            matches!(
+                event,
+                Event::Anomaly {
+                    kind: Anomaly::InsideRequest,
+                    ..
+                }
+            )
+        };
+        let told = events.iter().filter(told).count();
+        (certain, told, log.open_connections())
+    };
+    for time in ["12:59:58", "11:00:00", "13:00:11", "23:59:59"] {
+        assert_eq!(forged(time, "13:00:00"), (true, 1, 0), "{time}");
+    }
+    // Of the request's own time it may be anybody's: believed as far as it goes, as ever.
+    for time in ["12:59:59", "13:00:00", "13:00:10"] {
+        assert_eq!(forged(time, "13:00:00").1, 0, "{time}");
+        assert_eq!(forged(time, "13:00:00").2, 1, "{time}");
+    }
+    for (time, next, open) in [
+        ("13:05:00", "13:05:01", 1),
+        ("13:05:00", "13:04:58", 0),
+        ("12:00:00", "12:00:03", 1),
+    ] {
+        assert_eq!(forged(time, next).2, open, "{time}, then {next}");
+    }
+}
+
+/// A request whose name closes another's connection in a forged line, while it may be taken for that one's own.
+#[test]
+fn a_forged_end_takes_nobodys_activation_away() {
+    let request = |time: &'static str, name: &'static str| {
+        [
+            "<<< Incoming KMS request",
+            "Protocol version                : 6.0",
+            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            name,
+            "N count policy (minimum clients): 25",
+            ">>> Sending response, ePID source = x",
+        ]
+        .map(|text| (time, text))
+    };
+    for closes_first in [true, false] {
+        let forged = "Workstation name                : x\n2026-05-10 13:00:01: IPv4 connection closed: 192.0.2.1:7.";
+        let mut lines = vec![
+            ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+            ("13:00:00", "IPv4 connection accepted: 198.51.100.66:9."),
+        ];
+        lines.extend(request("13:00:01", forged));
+        if closes_first {
+            lines.push(("13:00:01", "IPv4 connection closed: 198.51.100.66:9."));
+        }
+        lines.extend(request(
+            "13:00:02",
+            "Workstation name                : VICTIM",
+        ));
+        lines.push(("13:00:02", "IPv4 connection closed: 192.0.2.1:7."));
+        if !closes_first {
+            lines.push(("13:00:09", "IPv4 connection closed: 198.51.100.66:9."));
+        }
+        let (events, log) = read(&stamped(&lines));
+        let victim = events.iter().find_map(|event| match event {
+            Event::Request(request) if request.workstation.as_deref() == Some("VICTIM") => {
+                Some(request)
+            }
+            _ => None,
+        });
+        let victim = victim.unwrap_or_else(|| panic!("nobody: {events:?}"));
+        if closes_first {
+            assert_eq!(victim.peer.to_string(), "192.0.2.1:7");
+        } else {
+            assert!(
+                victim.peer.to_string() == "192.0.2.1:7"
+                    || victim.attribution == Attribution::Ambiguous,
+                "{victim:?}"
+            );
+        }
+        let kinds = |wanted| {
+            let is =
+                |event: &&Event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted);
+            events.iter().filter(is).count()
+        };
+        assert_eq!(kinds(Anomaly::InsideRequest), 1, "{events:?}");
+        assert_eq!(kinds(Anomaly::ForgedClose), 1, "{events:?}");
+        assert_eq!(log.open_connections(), 0);
+    }
+}
+
+#[test]
+fn connections_that_never_close_are_bounded_and_forgotten() {
+    let mut lines: Vec<(String, String)> = (1..=60_000)
+        .map(|port| {
+            (
+                "13:00:00".to_owned(),
+                format!("IPv4 connection accepted: 192.0.2.1:{port}."),
+            )
+        })
+        .collect();
+    lines.push((
+        "13:05:00".to_owned(),
+        "IPv4 connection accepted: 192.0.2.2:1.".to_owned(),
+    ));
+    let lines: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|(time, text)| (time.as_str(), text.as_str()))
+        .collect();
+    let (events, log) = read(&stamped(&lines));
+    let count = |wanted| {
+        events
+            .iter()
+            .filter(|event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted))
+            .count()
+    };
+    assert_eq!(count(Anomaly::Evicted), 60_000 - connections::MOST);
+    assert_eq!(count(Anomaly::Expired), connections::MOST);
+    assert_eq!(log.open_connections(), 1);
+}
+
+#[test]
+fn a_restart_of_the_server_ends_every_connection() {
+    let (events, log) = read(&stamped(&[
+        ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+        (
+            "13:00:00",
+            "vlmcsd svn1113, built 2020-01-01 00:00:00 UTC started successfully",
+        ),
+    ]));
+    assert_eq!((events.len(), log.open_connections()), (0, 0));
+}
+
+#[test]
+fn the_short_form_is_read_as_well() {
+    let (events, _) = read(&stamped(&[
+        ("13:00:00", "IPv4 connection accepted: 192.0.2.1:7."),
+        (
+            "13:00:00",
+            "KMS v6.0 request from DESKTOP-1 for Windows 10 Professional",
+        ),
+        (
+            "13:00:00",
+            "Sending ePID (randomized at program start): 03612-00206",
+        ),
+        ("13:00:30", "IPv4 connection closed: 192.0.2.1:7."),
+    ]));
+    let [Event::Request(request)] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
+    assert_eq!(
+        (request.workstation.as_deref(), request.outcome),
+        (Some("DESKTOP-1"), Outcome::Answered)
+    );
+}
+
+#[test]
+fn a_log_goes_on_from_its_checkpoint_at_any_line() {
+    let log: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/vlmcsd/flood.old.log"
+    ));
+    let (whole, _) = read(log);
+    let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
+    for cut in 0..lines.len() {
+        let (mut first, mut events) = (Log::default(), Vec::new());
+        lines[..cut]
+            .iter()
+            .for_each(|line| first.line(line, &mut events));
+        let saved = serde_json::to_string(&first.save()).expect("a checkpoint");
+        let mut second = Log::restore(serde_json::from_str(&saved).expect("a checkpoint"));
+        lines[cut..]
+            .iter()
+            .for_each(|line| second.line(line, &mut events));
+        let told = |events: &[Event]| {
+            events
+                .iter()
+                .filter(|event| !matches!(event, Event::Anomaly { .. }))
+                .count()
+        };
+        assert_eq!(told(&events), told(&whole), "cut at {cut}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_order_of_lines_panics_or_grows(order in proptest::collection::vec(0_usize..6203, 0..400)) {
+        let log: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vlmcsd/hostile.old.log"));
+        let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
+        let (mut reader, mut events) = (Log::default(), Vec::new());
+        for index in order {
+            reader.line(lines[index % lines.len()], &mut events);
+        }
+        proptest::prop_assert!(reader.open_connections() <= 400);
+    }
+}
+
+fn stamped(lines: &[(&str, &str)]) -> Vec<u8> {
+    lines
+        .iter()
+        .map(|(time, text)| format!("2026-05-10 {time}: {text}\n"))
+        .collect::<String>()
+        .into_bytes()
+}
+
+fn activation_block(time: &'static str) -> Vec<(&'static str, &'static str)> {
+    [
+        "IPv4 connection accepted: 10.0.20.103:50001.",
+        "<<< Incoming KMS request",
+        "Application ID    : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+        "Activation ID (Product) : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 11 Pro)",
+        "Licensing status  : 2 (Notification)",
+        "Workstation name  : DESKTOP-MO2323B",
+        "IPv4 connection closed: 10.0.20.103:50001.",
+    ]
+    .map(|text| (time, text))
+    .to_vec()
+}
+
+const PROBE: [(&str, &str); 2] = [
+    ("13:00:00", "IPv4 connection accepted: 10.10.107.224:54321."),
+    ("13:00:00", "IPv4 connection closed: 10.10.107.224:54321."),
+];
+
+fn assert_desktop(event: &Event) {
+    let Event::Request(request) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(request.peer.to_string(), "10.0.20.103:50001");
+    assert_eq!(request.application.as_deref(), Some("Windows"));
+    assert_eq!(request.product.as_deref(), Some("Windows 11 Pro"));
+    assert_eq!(request.workstation.as_deref(), Some("DESKTOP-MO2323B"));
+    assert_eq!(request.status, Some(Status::Notification));
+}
+
+#[test]
+fn process_line_accepted_and_closed_is_one_probe_and_leaves_no_state() {
+    let (events, log) = read(&stamped(&PROBE));
+    assert!(
+        matches!(events.as_slice(), [Event::Probe { .. }]),
+        "{events:?}"
+    );
+    assert_eq!(log.open_connections(), 0);
+}
+
+#[test]
+fn process_line_an_activation_block_with_short_padding_is_one_activation_and_leaves_no_state() {
+    let (events, log) = read(&stamped(&activation_block("13:00:05")));
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_desktop(&events[0]);
+    assert_eq!(log.open_connections(), 0);
+}
+
+#[test]
+fn process_line_the_same_block_without_its_first_line_is_read_too() {
+    let lines: Vec<_> = activation_block("13:00:05")
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with('<'))
+        .collect();
+    let (events, log) = read(&stamped(&lines));
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_desktop(&events[0]);
+    assert_eq!(log.open_connections(), 0);
+}
+
+#[test]
+fn process_line_a_probe_then_an_activation_are_told_apart() {
+    let mut lines = PROBE.to_vec();
+    lines.extend(activation_block("13:00:05"));
+    let (events, _) = read(&stamped(&lines));
+    assert!(
+        matches!(events.first(), Some(Event::Probe { .. })) && events.len() == 2,
+        "{events:?}"
+    );
+    assert_desktop(&events[1]);
+}
+
+#[test]
+fn process_line_kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
+    let (events, log) = read(&stamped(&[
+        ("13:12:17", "IPv4 connection accepted: 192.168.1.230:53140."),
+        ("13:12:17", "<<< Incoming KMS request"),
+        ("13:12:17", "Licensing status                : 1 (Licensed)"),
+        (
+            "13:12:17",
+            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+        ),
+        (
+            "13:12:17",
+            "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 10 Professional)",
+        ),
+        (
+            "13:12:17",
+            "Workstation name                : WIN10Pro-DS32.viktorbarzin.lan",
+        ),
+        ("13:12:19", "IPv4 connection accepted: 10.0.20.102:41000."),
+        ("13:12:19", "IPv4 connection closed: 10.0.20.102:41000."),
+        ("13:12:24", "IPv4 connection accepted: 10.0.20.102:41002."),
+        ("13:12:24", "IPv4 connection closed: 10.0.20.102:41002."),
+        ("13:12:48", "IPv4 connection closed: 192.168.1.230:53140."),
+    ]));
+    let [
+        Event::Probe { .. },
+        Event::Probe { .. },
+        Event::Request(request),
+    ] = events.as_slice()
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(request.peer.to_string(), "192.168.1.230:53140");
+    assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
+    assert_eq!(
+        request.workstation.as_deref(),
+        Some("WIN10Pro-DS32.viktorbarzin.lan")
+    );
+    assert_eq!(
+        (request.status, log.open_connections()),
+        (Some(Status::Licensed), 0)
+    );
+    let class = classify_source(
+        request.peer.address,
+        &[],
+        &["10.0.20.0/24".parse().expect("a network")],
+    );
+    assert_eq!(class, Source::External);
+}
+
+#[test]
+fn process_line_a_close_whose_open_was_never_seen_is_no_event() {
+    let (events, _) = read(&stamped(&[(
+        "13:00:00",
+        "IPv4 connection closed: 10.0.20.102:41000.",
+    )]));
+    assert!(
+        matches!(
+            events.as_slice(),
+            [Event::Anomaly {
+                kind: Anomaly::ClosedUnopened,
+                ..
+            }]
+        ),
+        "{events:?}"
+    );
+}

@@ -1,0 +1,259 @@
+//! The connections that are open. Bounded. Decides nothing about requests.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::guid::Guid;
+use super::peer::Peer;
+use super::request_block::Block;
+
+/// Most connections kept open at a time; the server of a flood forks no more either.
+pub const MOST: usize = 4_096;
+
+/// One open connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The client.
+    pub peer: Peer,
+    /// When it was accepted, Unix seconds.
+    pub opened: i64,
+    /// When it last did anything, Unix seconds.
+    pub active: i64,
+    /// Requests attributed to it and finished.
+    pub requests: u32,
+    /// A request is being written for it.
+    pub busy: bool,
+    /// It sent something that is no request.
+    pub malformed: bool,
+    /// The machine it speaks for; of a server that names none, what stands for it.
+    pub machine: Option<Guid>,
+    /// What stands for the workstation name it gave last.
+    pub name: Option<Guid>,
+    /// That is certain, not the outcome of a guess.
+    pub sure: bool,
+    /// It was accepted where a forged line could stand.
+    pub doubtful: bool,
+    /// When it was closed by a line that could be forged.
+    pub closing: Option<i64>,
+}
+
+impl Connection {
+    /// Returns whether it was closed, as far as can be believed: where its begin may be forged as well as its end,
+    /// there may have been no such connection at all.
+    pub fn was_closed(&self) -> bool {
+        self.closing.is_some() && !self.doubtful
+    }
+}
+
+/// The set of open connections, in the order they were accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Open {
+    connections: BTreeMap<u64, Connection>,
+    numbers: HashMap<Peer, u64>,
+    newest: u64,
+    /// Which are at an address.
+    at: HashMap<IpAddr, BTreeSet<u64>>,
+    /// Which speak for a machine, or gave a name.
+    speakers: HashMap<Guid, BTreeSet<u64>>,
+    /// Which have asked for something.
+    asked: BTreeSet<u64>,
+}
+
+impl Open {
+    /// Makes the set again from what [`Open::iter`] gave. `newest` is the number of connections there ever were: a
+    /// number that a request still remembers must not be given to another connection.
+    pub fn restore(connections: impl IntoIterator<Item = (u64, Connection)>, newest: u64) -> Self {
+        let mut open = Self {
+            newest,
+            ..Self::default()
+        };
+        for (number, connection) in connections.into_iter().take(MOST) {
+            open.newest = open.newest.max(number);
+            open.add(number, connection);
+        }
+        open
+    }
+
+    /// Adds a connection; returns the one that had to make room.
+    pub fn insert(&mut self, peer: Peer, at: i64, doubtful: bool) -> Option<(u64, Connection)> {
+        let evicted = if self.connections.len() >= MOST {
+            let oldest = self
+                .connections
+                .first_key_value()
+                .map(|(number, _)| *number);
+            oldest.and_then(|number| self.remove(number).map(|connection| (number, connection)))
+        } else {
+            None
+        };
+        self.newest += 1;
+        let connection = Connection {
+            peer,
+            opened: at,
+            active: at,
+            requests: 0,
+            busy: false,
+            malformed: false,
+            machine: None,
+            name: None,
+            sure: false,
+            doubtful,
+            closing: None,
+        };
+        self.add(self.newest, connection);
+        evicted
+    }
+
+    fn add(&mut self, number: u64, connection: Connection) {
+        self.numbers.insert(connection.peer, number);
+        self.at
+            .entry(connection.peer.address)
+            .or_default()
+            .insert(number);
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            self.speakers.entry(word).or_default().insert(number);
+        }
+        if connection.requests > 0 {
+            self.asked.insert(number);
+        }
+        self.connections.insert(number, connection);
+    }
+
+    /// Removes a connection.
+    pub fn remove(&mut self, number: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&number)?;
+        self.numbers.remove(&connection.peer);
+        forget(&mut self.at, connection.peer.address, number);
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            forget(&mut self.speakers, word, number);
+        }
+        self.asked.remove(&number);
+        Some(connection)
+    }
+
+    /// Notes a request of a connection.
+    pub fn asks(&mut self, number: u64, block: &Block) {
+        self.speaks(number, block);
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.requests += 1;
+            self.asked.insert(number);
+        }
+    }
+
+    /// Notes for which machine a connection spoke, and with which name, where a request said so.
+    fn speaks(&mut self, number: u64, block: &Block) {
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        for (before, now) in [
+            (&mut connection.machine, block.identity()),
+            (&mut connection.name, block.name),
+        ] {
+            if now.is_none() || *before == now {
+                continue;
+            }
+            if let Some(before) = *before {
+                forget(&mut self.speakers, before, number);
+            }
+            *before = now;
+        }
+        // Whichever of the two the other has replaced is still known by its own.
+        for word in [connection.machine, connection.name].into_iter().flatten() {
+            self.speakers.entry(word).or_default().insert(number);
+        }
+    }
+
+    /// Notes for certain whose a connection is; returns its address.
+    pub fn settle(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
+        let block = Block {
+            machine: Some(machine),
+            ..Block::default()
+        };
+        self.speaks(number, &block);
+        let connection = self.connections.get_mut(&number)?;
+        connection.sure = true;
+        Some(connection.peer.address)
+    }
+
+    /// Walks the connections at an address, oldest first.
+    pub fn at(&self, address: IpAddr) -> impl DoubleEndedIterator<Item = u64> {
+        self.at.get(&address).into_iter().flatten().copied()
+    }
+
+    /// Walks the connections that speak for the machine of a request or gave its name.
+    pub fn kin(&self, block: &Block) -> impl Iterator<Item = u64> {
+        let words = [block.identity(), block.name].into_iter().flatten();
+        words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
+    }
+
+    /// Walks the connections that have asked for something.
+    pub fn asked(&self) -> impl Iterator<Item = u64> {
+        self.asked.iter().copied()
+    }
+
+    /// Returns the number of the oldest that is open.
+    pub fn oldest(&self) -> Option<u64> {
+        self.connections
+            .first_key_value()
+            .map(|(number, _)| *number)
+    }
+
+    /// Returns the number of the connection with this client.
+    pub fn number(&self, peer: &Peer) -> Option<u64> {
+        self.numbers.get(peer).copied()
+    }
+
+    /// Returns a connection.
+    pub fn get(&self, number: u64) -> Option<&Connection> {
+        self.connections.get(&number)
+    }
+
+    /// Returns a connection to change.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Connection> {
+        self.connections.get_mut(&number)
+    }
+
+    /// Returns the number given to the newest connection so far.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Walks the connections, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Connection)> {
+        self.connections
+            .iter()
+            .map(|(number, connection)| (*number, connection))
+    }
+
+    /// Returns how many there are.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Returns the numbers of all that satisfy a condition, oldest first.
+    pub fn find(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<u64> {
+        self.iter()
+            .filter(|(_, connection)| wanted(connection))
+            .map(|(number, _)| number)
+            .collect()
+    }
+}
+
+fn forget<Key: Eq + std::hash::Hash>(
+    index: &mut HashMap<Key, BTreeSet<u64>>,
+    key: Key,
+    number: u64,
+) {
+    if let std::collections::hash_map::Entry::Occupied(mut entry) = index.entry(key) {
+        entry.get_mut().remove(&number);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+    }
+}

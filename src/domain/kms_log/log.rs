@@ -1,0 +1,315 @@
+//! The log's state machine: lines in, events out. Keeps the set of open connections; [`super::request`] reads
+//! requests and [`super::attribute`] tells whose they are.
+//!
+//! A workstation name may bring a newline and a whole forged line. It then stands between `Workstation name` and
+//! `N count policy` of one request; lines there are believed only as far as later lines bear them out.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::candidates::{Guesses, Lost};
+use super::connections::{Connection, Open};
+use super::event::{Anomaly, Event, Outcome};
+use super::line::{Reader, Text};
+use super::machines::Machines;
+use super::peer::Peer;
+use super::request_block::Block;
+use super::wrapper::Unwrapper;
+
+/// Seconds after which a silent connection is forgotten: the server's default idle time-out of 30 s and a
+/// wide margin for one that was set longer.
+pub const IDLE_SECONDS: i64 = 120;
+/// Seconds within which a doubtful `closed` must be contradicted.
+const DOUBT_SECONDS: i64 = 60;
+/// Seconds between two looks for silent connections.
+const SWEEP_SECONDS: i64 = 10;
+/// Lines after which the place of a forged line has surely passed.
+const GAP_LINES: u8 = 64;
+/// Seconds by which the stamp of a line in such a place may be ahead: a child that is not given the processor comes
+/// late with its next line.
+const LATE_SECONDS: i64 = 10;
+
+/// The place after a `Workstation name` where a forged line could stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Gap {
+    pub(super) block: usize,
+    pub(super) connection: Option<u64>,
+    pub(super) at: i64,
+    pub(super) lines: u8,
+    /// A client that was accepted at another time than the request's; opened once the next line is of that time too.
+    #[serde(default)]
+    pub(super) jumped: Option<(i64, Peer)>,
+}
+
+impl Gap {
+    /// Tells how a stamp jumps: back, or far ahead. One second back is the order in which two children come to write.
+    fn jump(&self, at: i64) -> Ordering {
+        if at < self.at - 1 {
+            Ordering::Less
+        } else if at > self.at + LATE_SECONDS {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    }
+
+    /// Returns the client whose stamp jumped, if this next line bears it out: the clock was set, or it was quiet.
+    fn borne_out(&mut self, at: i64) -> Option<(i64, Peer)> {
+        let (then, peer) = self.jumped.take()?;
+        let same = self.jump(at) == self.jump(then) && (then < self.at || at >= then - 1);
+        same.then_some((then, peer))
+    }
+}
+
+/// What the log said so far, as far as it matters for what comes.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    pub(super) reader: Reader,
+    /// Takes lines out of what is wrapped around them.
+    pub wrapper: Unwrapper,
+    pub(super) open: Open,
+    pub(super) machines: Machines,
+    pub(super) guesses: Guesses,
+    pub(super) lost: Lost,
+    pub(super) blocks: Vec<Block>,
+    pub(super) gap: Option<Gap>,
+    pub(super) last: Option<u64>,
+    pub(super) swept: i64,
+    /// Totals.
+    pub tally: Tally,
+}
+
+/// Totals of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Lines read.
+    pub lines: u64,
+    /// Lines without a time stamp, or that no known server writes.
+    pub unparsed: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Time stamp of the last line, Unix seconds.
+    pub last_line: i64,
+}
+
+impl Log {
+    /// Returns how many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Reads one line without its newline and appends what it tells to `events`.
+    pub fn line(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
+        self.tally.lines += 1;
+        let inner = self.wrapper.unwrap(bytes);
+        let Some(line) = inner.as_deref().and_then(|inner| self.reader.read(inner)) else {
+            self.tally.unparsed += 1;
+            return;
+        };
+        let at = line.at;
+        if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
+            self.connect(then, peer, true, events);
+        }
+        let inside = self.inside(at);
+        if !inside {
+            self.tally.last_line = at;
+            if at >= self.swept + SWEEP_SECONDS {
+                self.sweep(at, events);
+            } else if at < self.swept - IDLE_SECONDS * 10 {
+                // The clock was set back.
+                self.swept = at;
+            }
+        }
+        match line.text {
+            Text::Accepted(peer) => self.accepted(at, peer, inside, events),
+            Text::Closed(peer) => self.closed(at, peer, inside, events),
+            Text::Request => self.begin(at, inside, events),
+            Text::Field(label, value) => self.field(at, label, value, inside, events),
+            Text::Answer => self.finish(at, Outcome::Answered, inside, events),
+            Text::Refusal(code) => self.finish(at, Outcome::Refused(code), inside, events),
+            Text::Short {
+                version,
+                workstation,
+                product,
+            } => {
+                self.short(at, [version, workstation, product], inside, events);
+            }
+            Text::Started if inside => anomaly(at, None, Anomaly::InsideRequest, events),
+            Text::Started => self.restarted(at, events),
+            Text::Crash => self.crashed(at, inside, events),
+            Text::Malformed => self.malformed(at, events),
+            Text::Rejected | Text::Shutdown | Text::Idle => {}
+            Text::Unknown => self.tally.unparsed += 1,
+        }
+    }
+
+    /// Tells whether this line stands where a name could have put it. The first stamped line does, whatever its
+    /// stamp says; time ends the place only after that.
+    fn inside(&mut self, at: i64) -> bool {
+        let Some(gap) = &mut self.gap else {
+            return false;
+        };
+        if (gap.lines > 0 && at > gap.at + 1) || gap.lines >= GAP_LINES {
+            self.gap = None;
+            return false;
+        }
+        gap.lines += 1;
+        true
+    }
+
+    fn accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+        if let Some(number) = self.open.number(&peer) {
+            let before = self.open.get(number);
+            let closed = before.is_some_and(Connection::was_closed);
+            if before.is_some_and(|before| before.closing.is_none()) {
+                anomaly(at, Some(peer), Anomaly::AcceptedTwice, events);
+            }
+            if inside {
+                return;
+            }
+            self.end(at, number, closed, events);
+        }
+        // A forged stamp would keep an invented connection among those that may have sent what comes.
+        if let Some(gap) = self.gap.as_mut().filter(|_| inside)
+            && gap.jump(at) != Ordering::Equal
+        {
+            gap.jumped = Some((at, peer));
+            anomaly(at, Some(peer), Anomaly::InsideRequest, events);
+            return;
+        }
+        self.connect(at, peer, inside, events);
+    }
+
+    fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+        self.tally.connections += 1;
+        if let Some((number, connection)) = self.open.insert(peer, at, inside) {
+            anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
+            self.release(at, number, &connection, events);
+        }
+    }
+
+    fn closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+        let Some(number) = self.open.number(&peer) else {
+            anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
+            return;
+        };
+        // Where several are open, whose request it is may be a guess; the only one closes nobody but itself.
+        let own =
+            self.open.len() == 1 && self.gap.is_some_and(|gap| gap.connection == Some(number));
+        let Some(connection) = self.open.get_mut(number) else {
+            return;
+        };
+        if connection.closing.is_some() && !inside {
+            anomaly(at, Some(peer), Anomaly::ForgedClose, events);
+        } else if inside && !own {
+            // Never final: the line may be forged, and later ones decide.
+            anomaly(at, Some(peer), Anomaly::InsideRequest, events);
+            connection.closing.get_or_insert(at);
+            return;
+        }
+        self.end(at, number, true, events);
+    }
+
+    /// Takes a connection out of the set. `seen` says that its end was in the log: only then was it a probe.
+    fn end(&mut self, at: i64, number: u64, seen: bool, events: &mut Vec<Event>) {
+        let Some(connection) = self.open.remove(number) else {
+            return;
+        };
+        let open = &self.open;
+        self.guesses
+            .close(number, |other| open.get(other).is_some());
+        let requested = self.release(at, number, &connection, events);
+        if seen && !requested && connection.requests == 0 && !connection.malformed {
+            events.push(Event::Probe {
+                at,
+                peer: connection.peer,
+            });
+        }
+    }
+
+    fn malformed(&mut self, at: i64, events: &mut Vec<Event>) {
+        let fresh = self
+            .open
+            .find(|connection| connection.requests == 0 && !connection.busy);
+        let one = if let [number] = fresh.as_slice() {
+            self.open.get_mut(*number)
+        } else {
+            None
+        };
+        anomaly(
+            at,
+            one.as_ref().map(|connection| connection.peer),
+            Anomaly::Malformed,
+            events,
+        );
+        if let Some(connection) = one {
+            connection.malformed = true;
+            connection.active = at;
+        }
+    }
+
+    /// The server has started: whatever was open is gone.
+    fn restarted(&mut self, at: i64, events: &mut Vec<Event>) {
+        for number in self.open.find(|_| true) {
+            let closed = self.open.get(number).is_some_and(Connection::was_closed);
+            self.end(at, number, closed, events);
+        }
+        self.blocks.clear();
+        self.guesses = Guesses::default();
+        self.gap = None;
+    }
+
+    /// A child of the server died, with whatever it was writing.
+    fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<Event>) {
+        anomaly(at, None, Anomaly::Crash, events);
+        let written = |block: &Block| !block.reported && block.is_live(at);
+        let mut written =
+            (0..self.blocks.len()).filter(|index| self.blocks.get(*index).is_some_and(written));
+        let (Some(index), None, false) = (written.next(), written.next(), inside) else {
+            return;
+        };
+        let block = self.blocks.get(index);
+        let only = block.and_then(|block| {
+            let number = block.connection?;
+            let address = self.open.get(number)?.peer.address;
+            (self.possible(block, number, address).among.len() == 1).then_some(number)
+        });
+        self.cut_short(at, index, events);
+        if let Some(number) = only {
+            self.end(at, number, false, events);
+        }
+    }
+
+    /// Forgets connections that were silent for too long, and requests that will not be finished.
+    fn sweep(&mut self, at: i64, events: &mut Vec<Event>) {
+        self.swept = at;
+        let old = self.open.find(|connection| match connection.closing {
+            Some(closing) => (at - closing).abs() > DOUBT_SECONDS,
+            None => (at - connection.active).abs() > IDLE_SECONDS,
+        });
+        for number in old {
+            let Some(connection) = self.open.get(number) else {
+                continue;
+            };
+            let closed = connection.was_closed();
+            if connection.closing.is_none() {
+                anomaly(at, Some(connection.peer), Anomaly::Expired, events);
+            }
+            self.end(at, number, closed, events);
+        }
+        for index in (0..self.blocks.len()).rev() {
+            let stale = |block: &Block| {
+                let age = (at - block.started).abs();
+                (block.reported || block.connection.is_none()) && age > SWEEP_SECONDS
+            };
+            if self.blocks.get(index).is_some_and(stale) {
+                self.drop_block(index);
+            }
+        }
+    }
+}
+
+pub(super) fn anomaly(at: i64, peer: Option<Peer>, kind: Anomaly, events: &mut Vec<Event>) {
+    events.push(Event::Anomaly { at, peer, kind });
+}

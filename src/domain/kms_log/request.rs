@@ -1,0 +1,389 @@
+//! A request's lines: from its first to its answer, and which of several that are written at once a line belongs to.
+
+use super::connections::Connection;
+use super::event::{Anomaly, Attribution, Event, Outcome, Request};
+use super::line::Label;
+use super::log::{Gap, Log, anomaly};
+use super::peer::Peer;
+use super::request_block::{ANSWER, Block};
+
+/// Seconds in which a server writes a whole request, seen through whole-second stamps.
+const WRITING_SECONDS: i64 = 2;
+/// Most requests being written at a time.
+const MOST_BLOCKS: usize = 64;
+
+impl Log {
+    pub(super) fn begin(&mut self, at: i64, inside: bool, events: &mut Vec<Event>) {
+        if !inside {
+            self.abandon(at, events);
+        }
+        let block = Block {
+            limit: self.open.newest(),
+            started: at,
+            touched: at,
+            turn: self.tally.lines,
+            doubtful: inside,
+            ..Block::default()
+        };
+        let chosen = self.choose(&block);
+        if chosen.is_none() {
+            anomaly(at, None, Anomaly::Orphan, events);
+        }
+        if inside {
+            anomaly(at, None, Anomaly::InsideRequest, events);
+        }
+        if self.blocks.len() >= MOST_BLOCKS {
+            self.drop_block(0);
+        }
+        self.blocks.push(block);
+        // A doubtful request must not make a connection busy.
+        if !inside {
+            self.assign(self.blocks.len() - 1, chosen);
+        }
+    }
+
+    pub(super) fn short(
+        &mut self,
+        at: i64,
+        [version, workstation, product]: [&[u8]; 3],
+        inside: bool,
+        events: &mut Vec<Event>,
+    ) {
+        if inside {
+            anomaly(at, None, Anomaly::InsideRequest, events);
+            return;
+        }
+        self.begin(at, false, events);
+        if let Some(block) = self.blocks.last_mut() {
+            block.take(Label::Protocol, version);
+            block.take(Label::Workstation, workstation);
+            block.take_product_name(product);
+            block.expects = ANSWER;
+            self.gap = Some(Gap {
+                block: self.blocks.len() - 1,
+                connection: self.blocks.last().and_then(|block| block.connection),
+                at,
+                lines: 0,
+                jumped: None,
+            });
+        }
+    }
+
+    pub(super) fn field(
+        &mut self,
+        at: i64,
+        label: Label,
+        value: &[u8],
+        inside: bool,
+        events: &mut Vec<Event>,
+    ) {
+        // An answer whose first line is missing: no server prints its own ID without answering.
+        let waiting = self
+            .blocks
+            .iter()
+            .any(|block| block.awaits_answer() && block.is_live(at));
+        let answers = self
+            .blocks
+            .iter()
+            .any(|block| block.place_of(label, value).is_some());
+        if label == Label::HostPid && waiting && !answers && !inside {
+            self.finish(at, Outcome::Answered, false, events);
+        } else if label == Label::Protocol && waiting && !answers && !inside {
+            return;
+        }
+        let Some(index) = self.expecting(at, |block| block.place_of(label, value), inside) else {
+            const OPENING: [Label; 6] = [
+                Label::Virtual,
+                Label::Status,
+                Label::Remaining,
+                Label::Application,
+                Label::Product,
+                Label::Workstation,
+            ];
+            let writing = self.blocks.iter().any(|block| !block.reported);
+            if inside || writing || self.open.is_empty() || !OPENING.contains(&label) {
+                anomaly(at, None, Anomaly::Stray, events);
+                return;
+            }
+            // A request whose first line is missing.
+            self.begin(at, false, events);
+            if let Some(block) = self.blocks.last_mut() {
+                block.take(label, value);
+            }
+            return;
+        };
+        let turn = self.tally.lines;
+        let Some(block) = self.blocks.get_mut(index) else {
+            return;
+        };
+        block.take(label, value);
+        // A forged line's stamp is its author's choice.
+        if !inside {
+            block.touched = at;
+            block.turn = turn;
+        }
+        let (over, reported, connection) = (block.is_over(), block.reported, block.connection);
+        if over {
+            self.drop_block(index);
+        } else if reported {
+        } else if label == Label::Machine {
+            self.reconsider(index);
+        } else if label == Label::Workstation {
+            self.gap = Some(Gap {
+                block: index,
+                connection,
+                at,
+                lines: 0,
+                jumped: None,
+            });
+        } else if label == Label::Policy && self.gap.is_some_and(|gap| gap.block == index) {
+            self.gap = None;
+        }
+    }
+
+    /// Finds the request that a line belongs to: one that is being written before one that stopped, then the best fit,
+    /// undoubted before doubtful, an answer before a request, and of equals the one written last: where two stand at the
+    /// same line, one was overtaken because its child was not given the processor.
+    fn expecting(
+        &mut self,
+        at: i64,
+        distance: impl Fn(&Block) -> Option<u8>,
+        exact: bool,
+    ) -> Option<usize> {
+        let fits = self.blocks.iter().enumerate().filter_map(|(index, block)| {
+            let distance = distance(block).filter(|distance| !exact || *distance == 0)?;
+            let fit = (!block.is_live(at), distance > 0, block.doubtful, distance);
+            Some((fit, !block.reported, std::cmp::Reverse(block.turn), index))
+        });
+        let (best, _, _, index) = fits.min()?;
+        if !best.0 && self.blocks.len() > 1 {
+            let reported = self.blocks.get(index)?.reported;
+            let rival = |block: &Block| {
+                block.reported == reported
+                    && block.is_live(at)
+                    && distance(block).is_some_and(|distance| distance <= best.3)
+            };
+            let rivals = self.blocks.iter_mut().filter(|block| rival(block));
+            let rivals: Vec<&mut Block> = rivals.collect();
+            if rivals.len() > 1 {
+                rivals.into_iter().for_each(|block| block.mixed = true);
+            }
+        }
+        Some(index)
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        at: i64,
+        outcome: Outcome,
+        inside: bool,
+        events: &mut Vec<Event>,
+    ) {
+        let distance =
+            |block: &Block| (!block.reported).then(|| ANSWER.saturating_sub(block.expects));
+        let Some(index) = self.expecting(at, distance, inside) else {
+            anomaly(at, None, Anomaly::Stray, events);
+            return;
+        };
+        if self.gap.is_some_and(|gap| gap.block == index) {
+            self.gap = None;
+        }
+        self.reconsider(index);
+        let number = self.blocks.get(index).and_then(|block| block.connection);
+        let address = number.and_then(|number| self.open.get(number));
+        let address = address.map(|one| one.peer.address);
+        let (Some(number), Some(address)) = (number, address) else {
+            anomaly(at, None, Anomaly::Orphan, events);
+            self.drop_block(index);
+            return;
+        };
+        let Some(block) = self.blocks.get_mut(index).map(Block::taken) else {
+            return;
+        };
+        let possible = self.possible(&block, number, address);
+        let Some(connection) = self.open.get_mut(number) else {
+            return;
+        };
+        connection.active = at;
+        connection.busy = false;
+        let peer = connection.peer;
+        self.open.asks(number, &block);
+        let sure = (possible.attribution, possible.address_sure);
+        self.conclude(&block, number, possible);
+        self.last = Some(number);
+        if outcome == Outcome::Answered
+            && let Some(slot) = self.blocks.get_mut(index)
+        {
+            *slot = block.answering();
+        } else {
+            self.drop_block(index);
+        }
+        events.push(report(block, at, peer, sure, outcome));
+    }
+
+    /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
+    fn reconsider(&mut self, index: usize) {
+        let Some(block) = self.blocks.get(index) else {
+            return;
+        };
+        if let Some(number) = self.choose(block)
+            && block.connection != Some(number)
+        {
+            self.assign(index, Some(number));
+        }
+    }
+
+    fn assign(&mut self, index: usize, number: Option<u64>) {
+        let Some(block) = self.blocks.get_mut(index) else {
+            return;
+        };
+        let before = std::mem::replace(&mut block.connection, number);
+        if let Some(connection) = before.and_then(|number| self.open.get_mut(number)) {
+            connection.busy = false;
+        }
+        if let Some(connection) = number.and_then(|number| self.open.get_mut(number)) {
+            connection.busy = true;
+        }
+    }
+
+    /// Settles the requests that are being written for a connection that is gone; tells whether there was one.
+    pub(super) fn release(
+        &mut self,
+        at: i64,
+        number: u64,
+        gone: &Connection,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let mut requested = false;
+        for index in 0..self.blocks.len() {
+            let Some(block) = self
+                .blocks
+                .get(index)
+                .filter(|block| block.connection == Some(number))
+            else {
+                continue;
+            };
+            if block.reported {
+                continue;
+            }
+            // A server answers before it closes: while it still writes, the request must be another's.
+            let writing = block.is_live(at) && !block.doubtful;
+            if writing && let Some(other) = self.other(block) {
+                self.assign(index, Some(other));
+                continue;
+            }
+            requested = true;
+            let possible = self.possible(block, number, gone.peer.address);
+            if block.is_request() {
+                events.push(report(
+                    block.clone(),
+                    at,
+                    gone.peer,
+                    (possible.attribution, possible.address_sure),
+                    Outcome::Unanswered,
+                ));
+            }
+            if let Some(block) = self.blocks.get_mut(index) {
+                block.connection = None;
+                block.reported = true;
+                block.expects = u8::MAX;
+            }
+        }
+        for index in (0..self.blocks.len()).rev() {
+            let over = |block: &Block| {
+                block.is_over() || block.reported && block.connection == Some(number)
+            };
+            if self.blocks.get(index).is_some_and(over) {
+                self.drop_block(index);
+            }
+        }
+        requested
+    }
+
+    /// Chooses another connection for a request whose own is gone.
+    fn other(&self, block: &Block) -> Option<u64> {
+        let could = |number: &u64| {
+            let connection = self.open.get(*number);
+            connection.is_some_and(|connection| self.could(block, *number, connection))
+        };
+        self.choose(block).filter(could)
+    }
+
+    /// Gives up requests that stopped in the middle: their child hangs or is dead.
+    fn abandon(&mut self, at: i64, events: &mut Vec<Event>) {
+        for index in (0..self.blocks.len()).rev() {
+            let stopped =
+                |block: &Block| !block.reported && (at - block.touched).abs() > WRITING_SECONDS;
+            if self.blocks.get(index).is_some_and(stopped) {
+                self.cut_short(at, index, events);
+            }
+        }
+    }
+
+    /// Ends a request that will not be answered.
+    pub(super) fn cut_short(&mut self, at: i64, index: usize, events: &mut Vec<Event>) {
+        let Some(block) = self.blocks.get(index).cloned() else {
+            return;
+        };
+        self.drop_block(index);
+        let Some(number) = block.connection else {
+            return;
+        };
+        let Some(address) = self.open.get(number).map(|one| one.peer.address) else {
+            return;
+        };
+        let possible = self.possible(&block, number, address);
+        self.open.asks(number, &block);
+        if let Some(connection) = self.open.get(number)
+            && block.is_request()
+        {
+            let sure = (possible.attribution, possible.address_sure);
+            let peer = connection.peer;
+            events.push(report(block, at, peer, sure, Outcome::Unanswered));
+        }
+    }
+
+    pub(super) fn drop_block(&mut self, index: usize) {
+        if index >= self.blocks.len() {
+            return;
+        }
+        let block = self.blocks.remove(index);
+        if !block.reported
+            && let Some(connection) = block
+                .connection
+                .and_then(|number| self.open.get_mut(number))
+        {
+            connection.busy = false;
+        }
+        if let Some(gap) = &mut self.gap {
+            match gap.block.cmp(&index) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => gap.block = usize::MAX,
+                std::cmp::Ordering::Greater => gap.block = gap.block.saturating_sub(1),
+            }
+        }
+    }
+}
+
+fn report(
+    block: Block,
+    at: i64,
+    peer: Peer,
+    (attribution, address_sure): (Attribution, bool),
+    outcome: Outcome,
+) -> Event {
+    Event::Request(Box::new(Request {
+        at,
+        peer,
+        attribution,
+        address_sure,
+        outcome,
+        protocol: block.protocol,
+        status: block.status,
+        application: block.application,
+        product_id: block.product_id,
+        product: block.product,
+        machine: block.machine,
+        workstation: block.workstation,
+    }))
+}

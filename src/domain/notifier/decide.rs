@@ -1,0 +1,262 @@
+//! What the side-car does about each event of the log: post, hold back, or only count. One place for `notifier
+//! run` and `notifier replay`, so that the replay cannot tell another story.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::dedup::{Dedup, Key};
+use super::slack::Notice;
+use super::source::{Source, classify_source};
+use crate::domain::kms_log::products;
+use crate::domain::kms_log::wrapper::Wrapping;
+use crate::domain::kms_log::{Attribution, Event, Outcome, Request, Status};
+
+/// What is done about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// Tell Slack.
+    Post,
+    /// It was told within the window.
+    Duplicate,
+    /// Count it only.
+    Count,
+    /// It happened too long ago to tell.
+    TooOld,
+}
+
+impl Decision {
+    /// Returns its name in JSON and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "post",
+            Self::Duplicate => "duplicate",
+            Self::Count => "count",
+            Self::TooOld => "too-old",
+        }
+    }
+}
+
+/// An event with everything that is said about it; the schema of `notifier.replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decided {
+    /// `activation`, `probe`, `refusal` or `anomaly`.
+    pub event: &'static str,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The client's port.
+    pub port: Option<u16>,
+    /// Where the client is.
+    pub source: Option<Source>,
+    /// The product's name.
+    pub product: Option<String>,
+    /// The product's GUID.
+    pub product_id: Option<String>,
+    /// The workstation's name, raw.
+    pub workstation: Option<String>,
+    /// The client's status before.
+    pub status: Option<&'static str>,
+    /// When, Unix seconds.
+    #[serde(serialize_with = "as_time")]
+    pub at: i64,
+    /// What is done about it.
+    pub decision: Decision,
+    /// How sure the client is.
+    pub attribution: Option<Attribution>,
+    /// The kind of an anomaly, or a refusal's code.
+    pub kind: Option<String>,
+}
+
+/// A post that was decided on: what to tell, and the key it holds in the window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// What to tell.
+    pub notice: Notice,
+    /// The reserved key.
+    pub key: Key,
+}
+
+/// The rules: who is where, and what is posted.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Networks of pods.
+    pub pods: Vec<IpNet>,
+    /// Networks of nodes.
+    pub nodes: Vec<IpNet>,
+}
+
+impl Rules {
+    /// Tells where an address is.
+    pub fn source(&self, address: IpAddr) -> Source {
+        classify_source(address, &self.pods, &self.nodes)
+    }
+
+    /// Decides about a request; `now` is the dedup store's clock in seconds. A refused request is counted and posted
+    /// like an activation: an operator wants to know both. `not_before` holds for what was in the log before anything
+    /// was read of it: what is read as it is written is posted whatever its stamp, as the server's clock may be wrong.
+    pub fn decide(
+        &self,
+        request: &Request,
+        not_before: Option<i64>,
+        dedup: &mut Dedup,
+        now: u64,
+    ) -> (Decision, Option<Post>) {
+        if is_too_old(request, not_before) {
+            return (Decision::TooOld, None);
+        }
+        let key = Key::of(request);
+        if !dedup.reserve(&key, now) {
+            return (Decision::Duplicate, None);
+        }
+        let notice = Notice::of(request, self.source(request.peer.address));
+        (Decision::Post, Some(Post { notice, key }))
+    }
+
+    /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
+    /// comes later misses nobody.
+    pub fn decide_unposted(request: &Request, not_before: Option<i64>) -> Decision {
+        if is_too_old(request, not_before) {
+            Decision::TooOld
+        } else {
+            Decision::Count
+        }
+    }
+
+    /// Says everything about an event that was decided on.
+    pub fn describe(&self, event: &Event, decision: Decision) -> Decided {
+        match event {
+            Event::Request(request) => self.describe_request(request, decision),
+            Event::Probe { at, peer } => Decided {
+                address: Some(peer.address),
+                port: Some(peer.port),
+                source: Some(self.source(peer.address)),
+                ..Decided::bare("probe", *at, decision)
+            },
+            Event::Anomaly { at, peer, kind } => Decided {
+                address: peer.map(|peer| peer.address),
+                port: peer.map(|peer| peer.port),
+                source: peer.map(|peer| self.source(peer.address)),
+                kind: Some(kind.name().to_owned()),
+                ..Decided::bare("anomaly", *at, decision)
+            },
+        }
+    }
+
+    fn describe_request(&self, request: &Request, decision: Decision) -> Decided {
+        let (event, kind) = match request.outcome {
+            Outcome::Refused(code) => ("refusal", Some(format!("0x{code:08X}"))),
+            Outcome::Unanswered => ("activation", Some("unanswered".to_owned())),
+            Outcome::Answered => ("activation", None),
+        };
+        Decided {
+            address: Some(request.peer.address),
+            port: Some(request.peer.port),
+            source: Some(self.source(request.peer.address)),
+            product: Some(products::display(request).to_owned()),
+            product_id: request.product_id.map(|id| id.to_string()),
+            workstation: request.workstation.clone(),
+            status: request.status.map(Status::word),
+            attribution: Some(request.attribution),
+            kind,
+            ..Decided::bare(event, request.at, decision)
+        }
+    }
+}
+
+fn is_too_old(request: &Request, not_before: Option<i64>) -> bool {
+    not_before.is_some_and(|not_before| request.at < not_before)
+}
+
+impl Decided {
+    fn bare(event: &'static str, at: i64, decision: Decision) -> Self {
+        Self {
+            event,
+            address: None,
+            port: None,
+            source: None,
+            product: None,
+            product_id: None,
+            workstation: None,
+            status: None,
+            at,
+            decision,
+            attribution: None,
+            kind: None,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn as_time<S: serde::Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::from_second(*at) {
+        Ok(time) => serializer.collect_str(&time),
+        Err(_) => serializer.serialize_none(),
+    }
+}
+
+/// Totals of what was decided; the `summary` of `notifier.replay`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Lines read.
+    pub lines: u64,
+    /// Lines that no known server writes.
+    pub unparsed: u64,
+    /// What is wrapped around the server's lines, if anything.
+    #[serde(skip)]
+    pub wrapped: Option<Wrapping>,
+    /// What the file seems to be, of which no line is understood.
+    #[serde(skip)]
+    pub seems: Option<&'static str>,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Requests that were answered or cut short.
+    pub activations: u64,
+    /// Probes by class.
+    pub probes: Probes,
+    /// Posts decided on.
+    pub posts: u64,
+    /// Requests held back by the window.
+    pub duplicates: u64,
+    /// Requests the server refused.
+    pub refusals: u64,
+    /// Anomalies.
+    pub anomalies: u64,
+    /// Requests whose client is a guess.
+    pub ambiguous: u64,
+}
+
+/// Probes by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Probes {
+    /// From pods.
+    pub internal_pod: u64,
+    /// From nodes.
+    pub cluster_node: u64,
+    /// From everywhere else.
+    pub external: u64,
+}
+
+impl Summary {
+    /// Counts one event.
+    pub fn count(&mut self, event: &Event, decision: Decision, rules: &Rules) {
+        match event {
+            Event::Request(request) => {
+                match request.outcome {
+                    Outcome::Refused(_) => self.refusals += 1,
+                    Outcome::Answered | Outcome::Unanswered => self.activations += 1,
+                }
+                self.ambiguous += u64::from(request.attribution == Attribution::Ambiguous);
+                self.posts += u64::from(decision == Decision::Post);
+                self.duplicates += u64::from(decision == Decision::Duplicate);
+            }
+            Event::Probe { peer, .. } => match rules.source(peer.address) {
+                Source::InternalPod => self.probes.internal_pod += 1,
+                Source::ClusterNode => self.probes.cluster_node += 1,
+                Source::External => self.probes.external += 1,
+            },
+            Event::Anomaly { .. } => self.anomalies += 1,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One post per client and product within a window. A key is reserved when its post is queued and committed
+//! when the post succeeded, so that a failed post does not silence the client. Keeps no clock: `now` is handed
+//! in, in seconds of a clock that never steps back.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::kms_log::{Guid, Outcome, Request};
+
+/// What counts as the same activation: who, which product, what became of it, and whether the client is a guess. The
+/// GUID is the identity; a product without one goes by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The product's GUID, or else its name.
+    pub product: Product,
+    /// What became of the request: a refusal must not silence the activation behind it.
+    #[serde(default)]
+    pub result: Ending,
+    /// The client is a guess: another's request must not silence its own.
+    #[serde(default)]
+    pub guessed: bool,
+}
+
+/// What became of a request.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// It was answered.
+    #[default]
+    Answered,
+    /// It was refused, with whatever code.
+    Refused,
+    /// Neither was written.
+    Unanswered,
+}
+
+/// A product's identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Product {
+    /// Its GUID.
+    Id(Guid),
+    /// Its name, where the log has no GUID (the short form).
+    Name(String),
+}
+
+impl Key {
+    /// Returns the key of a request.
+    pub fn of(request: &Request) -> Self {
+        let name = || {
+            request
+                .product
+                .clone()
+                .or_else(|| request.application.clone())
+                .unwrap_or_default()
+        };
+        Self {
+            address: request.peer.address,
+            product: request
+                .product_id
+                .map_or_else(|| Product::Name(name()), Product::Id),
+            result: match request.outcome {
+                Outcome::Answered => Ending::Answered,
+                Outcome::Refused(_) => Ending::Refused,
+                Outcome::Unanswered => Ending::Unanswered,
+            },
+            guessed: !request.address_sure,
+        }
+    }
+
+    /// Returns the key that a request takes whose client is known. A guess only looks whether it is taken.
+    #[must_use]
+    pub fn certain(&self) -> Self {
+        Self {
+            guessed: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`, where `,refused` or `,unanswered`, and
+    /// `,guessed`, may follow the address. A name is cut after 100 characters, as a client may have forged it.
+    pub fn word(&self) -> String {
+        let result = match self.result {
+            Ending::Answered => "",
+            Ending::Refused => ",refused",
+            Ending::Unanswered => ",unanswered",
+        };
+        let guessed = if self.guessed { ",guessed" } else { "" };
+        let product = match &self.product {
+            Product::Id(id) => id.to_string(),
+            Product::Name(name) => name.chars().take(100).collect(),
+        };
+        format!("{}{result}{guessed}|{product}", self.address)
+    }
+}
+
+/// Remembered keys, at most so many.
+#[derive(Clone, Debug)]
+pub struct Dedup {
+    window: u64,
+    most: usize,
+    until: HashMap<Key, u64>,
+    order: VecDeque<(u64, Key)>,
+    /// Keys that were forgotten before their time, as there were too many.
+    pub evicted: u64,
+}
+
+impl Dedup {
+    /// Most keys kept by default: about 0.5 MiB.
+    pub const MOST: usize = 4_096;
+
+    /// Makes an empty store with a window in seconds.
+    pub fn new(window: u64, most: usize) -> Self {
+        Self {
+            window,
+            most: most.max(1),
+            until: HashMap::new(),
+            order: VecDeque::new(),
+            evicted: 0,
+        }
+    }
+
+    /// Takes a key for a post; `false` says that it was taken within the window already, or for a guess that the
+    /// client's own is.
+    pub fn reserve(&mut self, key: &Key, now: u64) -> bool {
+        self.forget_old(now);
+        // Keys that were restored or held are not in order: one may be over while an older one is not.
+        let taken = |key: &Key| self.until.get(key).is_some_and(|until| *until > now);
+        if taken(key) || (key.guessed && taken(&key.certain())) {
+            return false;
+        }
+        self.put(key.clone(), now.saturating_add(self.window));
+        true
+    }
+
+    /// Starts the window of a key anew: its post has just succeeded. Also where the key was forgotten meanwhile.
+    pub fn commit(&mut self, key: &Key, now: u64) {
+        self.put(key.clone(), now.saturating_add(self.window));
+    }
+
+    /// Holds a key for so many seconds: another notifier has posted it.
+    pub fn hold(&mut self, key: &Key, left: u64, now: u64) {
+        self.put(key.clone(), now.saturating_add(left.min(self.window)));
+    }
+
+    /// Gives a key back: its post failed for good, so the next activation may try again.
+    pub fn release(&mut self, key: &Key) {
+        self.until.remove(key);
+    }
+
+    /// Returns the window's length in seconds.
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Returns how many keys are remembered.
+    pub fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Returns whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty()
+    }
+
+    /// Returns every key with the seconds it has left, for the checkpoint.
+    pub fn remaining(&self, now: u64) -> Vec<(Key, u64)> {
+        let mut left: Vec<_> = self
+            .until
+            .iter()
+            .map(|(key, until)| (key.clone(), until.saturating_sub(now)))
+            .filter(|(_, left)| *left > 0)
+            .collect();
+        left.sort_by(|one, other| one.1.cmp(&other.1).then_with(|| one.0.cmp(&other.0)));
+        left
+    }
+
+    /// Takes over what [`Dedup::remaining`] gave, less the seconds that have gone by since.
+    pub fn restore(&mut self, keys: impl IntoIterator<Item = (Key, u64)>, gone: u64, now: u64) {
+        for (key, left) in keys {
+            let left = left.min(self.window).saturating_sub(gone);
+            if left > 0 {
+                self.put(key, now.saturating_add(left));
+            }
+        }
+    }
+
+    fn put(&mut self, key: Key, until: u64) {
+        self.until.insert(key.clone(), until);
+        self.order.push_back((until, key));
+        while self.until.len() > self.most {
+            let Some((until, key)) = self.order.pop_front() else {
+                break;
+            };
+            if self.until.get(&key) == Some(&until) {
+                self.until.remove(&key);
+                self.evicted += 1;
+            }
+        }
+        // Renewed and released keys leave entries behind; never more than the keys themselves and some.
+        if self.order.len() > self.most * 2 {
+            let kept = &self.until;
+            self.order
+                .retain(|(until, key)| kept.get(key) == Some(until));
+        }
+    }
+
+    fn forget_old(&mut self, now: u64) {
+        while let Some((until, key)) = self.order.front() {
+            let current = self.until.get(key) == Some(until);
+            if current && *until > now {
+                break;
+            }
+            if current {
+                self.until.remove(key);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(last: u8, product: &str) -> Key {
+        Key {
+            address: IpAddr::from([192, 0, 2, last]),
+            product: Product::Name(product.to_owned()),
+            result: Ending::Answered,
+            guessed: false,
+        }
+    }
+
+    #[test]
+    fn neither_a_refusal_nor_anothers_guess_silences_an_activation() {
+        let mut dedup = Dedup::new(3600, 10);
+        let plain = key(1, "a");
+        let of = |result, guessed| Key {
+            result,
+            guessed,
+            ..plain.clone()
+        };
+        let all = [
+            of(Ending::Refused, true),
+            of(Ending::Refused, false),
+            of(Ending::Unanswered, false),
+            of(Ending::Answered, true),
+            plain.clone(),
+        ];
+        for key in &all {
+            assert!(dedup.reserve(key, 0), "{key:?}");
+            assert!(!dedup.reserve(key, 1), "{key:?}");
+        }
+        let words: std::collections::BTreeSet<String> = all.iter().map(Key::word).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(words.contains("192.0.2.1|a"), "{words:?}");
+        // A guess is nothing new where the client itself was told.
+        let guess = of(Ending::Answered, true);
+        dedup.release(&guess);
+        assert!(!dedup.reserve(&guess, 2));
+        dedup.release(&plain);
+        assert!(dedup.reserve(&guess, 2));
+    }
+
+    #[test]
+    fn a_key_of_an_older_checkpoint_is_an_activations() {
+        let old = r#"{"address":"192.0.2.1","product":"a"}"#;
+        assert_eq!(serde_json::from_str::<Key>(old).unwrap(), key(1, "a"));
+    }
+
+    #[test]
+    fn a_key_is_taken_for_the_window_and_free_after_it() {
+        let mut dedup = Dedup::new(3600, 10);
+        assert!(dedup.reserve(&key(1, "a"), 100));
+        assert!(!dedup.reserve(&key(1, "a"), 3699));
+        assert!(dedup.reserve(&key(1, "b"), 3699) && dedup.reserve(&key(2, "a"), 3699));
+        assert!(dedup.reserve(&key(1, "a"), 3700));
+    }
+
+    #[test]
+    fn a_failed_post_frees_its_key_and_a_late_success_renews_it() {
+        let mut dedup = Dedup::new(3600, 10);
+        assert!(dedup.reserve(&key(1, "a"), 0));
+        dedup.release(&key(1, "a"));
+        assert!(dedup.reserve(&key(1, "a"), 1));
+        dedup.commit(&key(1, "a"), 1000);
+        assert!(!dedup.reserve(&key(1, "a"), 4000) && dedup.reserve(&key(1, "a"), 4600));
+    }
+
+    #[test]
+    fn a_key_that_another_posted_is_held_for_what_is_left() {
+        let mut dedup = Dedup::new(3600, 10);
+        assert!(dedup.reserve(&key(1, "a"), 0) && dedup.reserve(&key(2, "a"), 0));
+        dedup.hold(&key(2, "a"), 100, 0);
+        assert!(!dedup.reserve(&key(2, "a"), 99), "held");
+        assert!(
+            dedup.reserve(&key(2, "a"), 100),
+            "over, though key 1 is not"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_keys_is_bounded_and_counted() {
+        let mut dedup = Dedup::new(3600, 100);
+        for round in 0..1000_u32 {
+            assert!(dedup.reserve(&key(1, &round.to_string()), 0));
+        }
+        assert_eq!((dedup.len(), dedup.evicted), (100, 900));
+        assert!(dedup.order.len() <= 200);
+    }
+
+    #[test]
+    fn what_is_left_survives_a_restart_with_another_clock() {
+        let mut dedup = Dedup::new(3600, 10);
+        assert!(dedup.reserve(&key(1, "a"), 50_000) && dedup.reserve(&key(2, "a"), 50_100));
+        let saved = dedup.remaining(50_200);
+        let mut again = Dedup::new(3600, 10);
+        again.restore(saved, 3_450, 5);
+        assert!(again.reserve(&key(1, "a"), 5), "3,400 s left, 3,450 s gone");
+        assert!(!again.reserve(&key(2, "a"), 5), "50 s are left");
+        assert!(again.reserve(&key(2, "a"), 56));
+    }
+}

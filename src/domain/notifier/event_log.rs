@@ -1,0 +1,399 @@
+//! What the notifier prints, read back: events as JSON lines, and the words of the script that it replaces. Anything
+//! else is a note. Also what a period held, and which events an operator asked for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::decide::{Decided, Probes};
+use super::source::Source;
+
+/// Most characters kept of a line that is no event.
+const LONGEST_NOTE: usize = 2_000;
+
+/// What a line tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Happening {
+    /// A client was activated.
+    Activation,
+    /// A connection without any request.
+    Probe,
+    /// A request that the server refused.
+    Refusal,
+    /// Something that no honest client and server write.
+    Anomaly,
+    /// No event: words of the notifier about itself, or anything else.
+    #[default]
+    #[serde(other)]
+    Note,
+}
+
+impl Happening {
+    /// Returns its name in JSON and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activation => "activation",
+            Self::Probe => "probe",
+            Self::Refusal => "refusal",
+            Self::Anomaly => "anomaly",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One line, read; an item of `notifier.logs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// When it happened; for a note, when it was printed.
+    pub at: Option<Timestamp>,
+    /// What happened.
+    pub event: Happening,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The client's port.
+    pub port: Option<u16>,
+    /// Where the client is.
+    pub source: Option<Source>,
+    /// The product's name.
+    pub product: Option<String>,
+    /// The product's GUID.
+    pub product_id: Option<String>,
+    /// The workstation's name, raw.
+    pub workstation: Option<String>,
+    /// The client's status before.
+    pub status: Option<String>,
+    /// What the notifier did about it.
+    pub decision: Option<String>,
+    /// How sure the client is.
+    pub attribution: Option<String>,
+    /// The kind of an anomaly, or a refusal's code.
+    pub kind: Option<String>,
+    /// The words of a note.
+    pub text: Option<String>,
+}
+
+impl Told {
+    /// Reads a line of the notifier's output that was printed at `printed`.
+    pub fn read(line: &str, printed: Option<Timestamp>) -> Self {
+        let event = serde_json::from_str(line)
+            .ok()
+            .filter(|told: &Self| told.event != Happening::Note)
+            .or_else(|| script(line));
+        let mut told = event.unwrap_or_else(|| Self {
+            text: Some(line.chars().take(LONGEST_NOTE).collect()),
+            ..Self::default()
+        });
+        told.at = told.at.or(printed);
+        told
+    }
+
+    /// Makes it of an event that was read from the server's own log: nobody has decided anything about it.
+    pub fn of_server(decided: &Decided) -> Self {
+        let event = match decided.event {
+            "activation" => Happening::Activation,
+            "probe" => Happening::Probe,
+            "refusal" => Happening::Refusal,
+            _ => Happening::Anomaly,
+        };
+        let attribution = decided.attribution.map(|attribution| match attribution {
+            crate::domain::kms_log::Attribution::Certain => "certain".to_owned(),
+            crate::domain::kms_log::Attribution::Ambiguous => "ambiguous".to_owned(),
+        });
+        Self {
+            at: Timestamp::from_second(decided.at).ok(),
+            event,
+            address: decided.address,
+            port: decided.port,
+            source: decided.source,
+            product: decided.product.clone(),
+            product_id: decided.product_id.clone(),
+            workstation: decided.workstation.clone(),
+            status: decided.status.map(str::to_owned),
+            decision: None,
+            attribution,
+            kind: decided.kind.clone(),
+            text: None,
+        }
+    }
+}
+
+/// Splits the stamp off that `kubectl logs --timestamps` puts before each line.
+pub fn stamped(line: &str) -> (Option<Timestamp>, &str) {
+    let split = line
+        .split_once(' ')
+        .and_then(|(stamp, rest)| Some((stamp.parse().ok()?, rest)));
+    split.map_or((None, line), |(at, rest)| (Some(at), rest))
+}
+
+/// Reads the lines of the script that kmsctl replaces: `[slack-notifier] sent: ip=… source=… product='…' host='…'`.
+fn script(line: &str) -> Option<Told> {
+    let rest = line.strip_prefix("[slack-notifier] ")?;
+    let (word, fields) = rest.split_once(": ")?;
+    let (event, decision) = match word {
+        "probe" => (Happening::Probe, "count"),
+        "sent" => (Happening::Activation, "post"),
+        "dedup-skip" => (Happening::Activation, "duplicate"),
+        _ => return None,
+    };
+    let plain = |name: &str| {
+        let (_, behind) = fields.split_once(name)?;
+        behind.split(' ').next()
+    };
+    let quoted = |name: &str, next: &str| {
+        let (_, behind) = fields.split_once(name)?;
+        let end = behind.rfind(next).or_else(|| behind.rfind('\''))?;
+        behind.get(..end).map(str::to_owned)
+    };
+    let source = plain("source=").unwrap_or_default();
+    Some(Told {
+        event,
+        address: Some(plain("ip=")?.parse().ok()?),
+        source: Source::ALL.into_iter().find(|known| known.name() == source),
+        product: quoted("product='", "' host='"),
+        workstation: quoted("host='", "'"),
+        decision: Some(decision.to_owned()),
+        ..Told::default()
+    })
+}
+
+/// Which events are asked for; without anything all, and notes as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only from there.
+    pub source: Option<Source>,
+    /// Only requests: activations and refusals.
+    pub activations: bool,
+    /// Only probes.
+    pub probes: bool,
+}
+
+impl Filter {
+    /// Returns whether anything is filtered at all.
+    pub fn filters(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Returns whether an event passes.
+    pub fn lets(&self, told: &Told) -> bool {
+        let request = matches!(told.event, Happening::Activation | Happening::Refusal);
+        let kind = match (self.activations, self.probes) {
+            (false, false) => !self.filters() || told.event != Happening::Note,
+            (activations, probes) => {
+                (activations && request) || (probes && told.event == Happening::Probe)
+            }
+        };
+        kind && self.source.is_none_or(|source| told.source == Some(source))
+    }
+}
+
+/// The last activation of a period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Last {
+    /// When.
+    pub at: Timestamp,
+    /// Whose.
+    pub address: Option<IpAddr>,
+    /// Of what.
+    pub product: Option<String>,
+    /// Its name, raw.
+    pub workstation: Option<String>,
+}
+
+/// What a period held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Requests that were answered or cut short.
+    pub activations: u64,
+    /// The same by class.
+    pub activations_by_class: Probes,
+    /// Clients among them.
+    pub clients: u64,
+    /// Activations and refusals that were to be told; whether Slack took them, the numbers tell.
+    pub posts: u64,
+    /// Those that the window held back.
+    pub duplicates: u64,
+    /// Requests that the server refused.
+    pub refusals: u64,
+    /// Probes by class; only where the notifier echoes them.
+    pub probes: Probes,
+    /// Anomalies.
+    pub anomalies: u64,
+    /// The last activation.
+    pub last_activation: Option<Last>,
+    /// Clients of activations, by class: what tells a lost client address.
+    #[serde(skip)]
+    pub addresses: BTreeSet<(Source, IpAddr)>,
+}
+
+fn add(classes: &mut Probes, source: Option<Source>) {
+    match source {
+        Some(Source::InternalPod) => classes.internal_pod += 1,
+        Some(Source::ClusterNode) => classes.cluster_node += 1,
+        Some(Source::External) => classes.external += 1,
+        None => {}
+    }
+}
+
+impl Held {
+    /// Tallies what happened at or after `since`.
+    pub fn since<'a>(told: impl IntoIterator<Item = &'a Told>, since: Timestamp) -> Self {
+        let mut held = Self::default();
+        let within = |told: &&Told| told.at.is_some_and(|at| at >= since);
+        for told in told.into_iter().filter(within) {
+            held.count(told);
+        }
+        let clients: BTreeSet<IpAddr> =
+            held.addresses.iter().map(|(_, address)| *address).collect();
+        held.clients = clients.len() as u64;
+        held
+    }
+
+    fn count(&mut self, told: &Told) {
+        match told.event {
+            Happening::Activation => {
+                self.activations += 1;
+                add(&mut self.activations_by_class, told.source);
+                if let Some(client) = told.source.zip(told.address) {
+                    self.addresses.insert(client);
+                }
+                let newer = |last: &Last| told.at.is_some_and(|at| at >= last.at);
+                if let Some(at) = told.at
+                    && self.last_activation.as_ref().is_none_or(newer)
+                {
+                    self.last_activation = Some(Last {
+                        at,
+                        address: told.address,
+                        product: told.product.clone(),
+                        workstation: told.workstation.clone(),
+                    });
+                }
+            }
+            Happening::Refusal => self.refusals += 1,
+            Happening::Probe => add(&mut self.probes, told.source),
+            Happening::Anomaly => self.anomalies += 1,
+            Happening::Note => {}
+        }
+        match told.decision.as_deref() {
+            Some("post") => self.posts += 1,
+            Some("duplicate") => self.duplicates += 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn events_and_the_scripts_words_are_read_and_the_rest_is_a_note() {
+        let told = Told::read(
+            r#"{"event":"activation","address":"203.0.113.9","port":50001,"source":"external","product":"P","at":"2026-03-01T10:00:00Z","decision":"post","kind":null,"new":1}"#,
+            None,
+        );
+        assert_eq!(told.event, Happening::Activation);
+        assert_eq!(told.source, Some(Source::External));
+        assert_eq!(told.at, "2026-03-01T10:00:00Z".parse().ok());
+        let printed = "2026-03-01T11:00:00.5Z".parse().ok();
+        let script = Told::read(
+            "[slack-notifier] sent: ip=192.168.1.230 source=external product='Windows 10' host='it's me'",
+            printed,
+        );
+        assert_eq!(script.event, Happening::Activation);
+        assert_eq!(script.product.as_deref(), Some("Windows 10"));
+        assert_eq!(script.workstation.as_deref(), Some("it's me"));
+        assert_eq!(script.at, printed);
+        let probe = Told::read(
+            "[slack-notifier] probe: ip=10.0.20.103 source=cluster_node",
+            printed,
+        );
+        assert_eq!(probe.source, Some(Source::ClusterNode));
+        for line in [
+            "",
+            "{}",
+            "[1]",
+            "[slack-notifier] metrics on :9101/metrics",
+            r#"{"event":"new thing"}"#,
+        ] {
+            let note = Told::read(line, printed);
+            assert_eq!(
+                (note.event, note.text.as_deref()),
+                (Happening::Note, Some(line))
+            );
+        }
+    }
+
+    #[test]
+    fn the_stamp_is_split_off() {
+        let (at, rest) = stamped("2026-03-01T11:00:00.123456789Z a b");
+        assert_eq!((at.is_some(), rest), (true, "a b"));
+        assert_eq!(stamped("no stamp"), (None, "no stamp"));
+    }
+
+    fn told(event: Happening, source: Source, at: i64) -> Told {
+        Told {
+            event,
+            at: Timestamp::from_second(at).ok(),
+            source: Some(source),
+            address: "203.0.113.9".parse().ok(),
+            decision: Some("post".to_owned()),
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn filters_combine_and_a_period_is_tallied() {
+        let list = [
+            told(Happening::Activation, Source::External, 100),
+            told(Happening::Activation, Source::External, 300),
+            told(Happening::Refusal, Source::ClusterNode, 200),
+            told(Happening::Probe, Source::External, 250),
+            told(Happening::Note, Source::External, 250),
+        ];
+        let passing = |filter: Filter| list.iter().filter(|told| filter.lets(told)).count();
+        assert_eq!(passing(Filter::default()), 5);
+        let external = Filter {
+            source: Some(Source::External),
+            ..Filter::default()
+        };
+        assert_eq!(passing(external), 3);
+        assert_eq!(
+            passing(Filter {
+                activations: true,
+                ..Filter::default()
+            }),
+            3
+        );
+        assert_eq!(
+            passing(Filter {
+                probes: true,
+                ..external
+            }),
+            1
+        );
+        let held = Held::since(&list, Timestamp::from_second(200).unwrap());
+        assert_eq!((held.activations, held.refusals, held.clients), (1, 1, 1));
+        assert_eq!(
+            (held.probes.external, held.activations_by_class.external),
+            (1, 1)
+        );
+        assert_eq!(
+            held.last_activation.map(|last| last.at.as_second()),
+            Some(300)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_breaks_it(line in any::<String>()) {
+            let _ = Told::read(&line, None);
+            let _ = Told::read(&format!("[slack-notifier] sent: {line}"), None);
+            let _ = stamped(&line);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! One change of config.xml as it travels to the firewall and as its outcome comes back: small verbs on the one
+//! pair of rules, never a document. What a change means is decided before (`domain::plan`); how it is applied safely
+//! is the agent's work. Serialised forms are part of the history: fields are added, never re-used.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+pub use crate::domain::pfsense::record::Element;
+
+use crate::domain::pf::rule::Rate;
+
+/// The name of one change, made by the client before anything happens: the agent does the same change once only, and
+/// the client asks for its outcome by it. Letters, digits and `-`, 1 to 48 of them: it names files on the firewall.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChangeId(String);
+
+impl ChangeId {
+    /// Takes a text for an id, if it is one.
+    pub fn new(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        ((1..=48).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain))
+            .then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ChangeId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::new(&text).ok_or_else(|| format!("{text:?} is no id of a change"))
+    }
+}
+
+impl From<ChangeId> for String {
+    fn from(id: ChangeId) -> Self {
+        id.0
+    }
+}
+
+/// A change of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Change {
+    /// Sets the caps of the filter rule. Both rate keys are written together or unset together.
+    Caps {
+        /// `max-src-conn`; `None` unsets it. 1 or more.
+        max_src_conn: Option<u32>,
+        /// The rate pair; `None` unsets both keys. 1 or more connections within 1 to 255 seconds.
+        rate: Option<Rate>,
+    },
+    /// Disables the port forward and its filter rule in one write.
+    Disable,
+    /// Enables both.
+    Enable,
+    /// Removes both records and shifts the separators below them.
+    Delete,
+    /// Makes the pair exactly these records again: puts back, replaces or removes. Undo, revert and restore are this.
+    /// A record that is there stays where it stands; one that is gone comes back at its index.
+    PutBack {
+        /// The records as they were.
+        records: Box<Records>,
+        /// Also make the alias what it was. Undo of [`Change::Build`] with an alias needs it; restoring rules does not.
+        #[serde(default)]
+        alias: bool,
+    },
+    /// Makes alias, port forward, filter rule and caps what the request's service says, changing only what differs.
+    Build {
+        /// Description of new rules.
+        description: String,
+        /// Caps of the filter rule.
+        max_src_conn: Option<u32>,
+        /// Rate of the filter rule.
+        rate: Option<Rate>,
+        /// Also make or correct the alias, and lead a port forward to elsewhere to the service (`expose apply`);
+        /// otherwise a missing alias and such a forward are refused.
+        alias: bool,
+    },
+}
+
+impl Change {
+    /// Says what it does, for the lock's holder and for pfSense's configuration history.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Caps { max_src_conn, rate } => {
+                format!("caps per source: {}", words_of_caps(*max_src_conn, *rate))
+            }
+            Self::Disable => "exposure disabled".to_owned(),
+            Self::Enable => "exposure enabled".to_owned(),
+            Self::Delete => "exposure deleted".to_owned(),
+            Self::PutBack { .. } => "exposure put back".to_owned(),
+            Self::Build {
+                max_src_conn, rate, ..
+            } => format!(
+                "exposure built, caps per source: {}",
+                words_of_caps(*max_src_conn, *rate)
+            ),
+        }
+    }
+}
+
+fn words_of_caps(connections: Option<u32>, rate: Option<Rate>) -> String {
+    let connections = connections.map(|connections| format!("{connections} connections"));
+    let rate = rate.map(|rate| format!("{} in {} s", rate.connections, rate.seconds));
+    let words: Vec<String> = connections.into_iter().chain(rate).collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
+}
+
+/// The raw records of the exposure, whole, as pfSense's own parser reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Records {
+    /// The port forward; `None` if there is none.
+    pub nat: Option<Placed>,
+    /// The filter rule.
+    pub filter: Option<Placed>,
+    /// The alias.
+    pub alias: Option<Placed>,
+    /// `nat/separator` and `filter/separator`, whole.
+    pub separators: Separators,
+}
+
+/// What a change makes of the records, computed by the client: the firewall finds `before`, puts `after` in its place, and
+/// knows nothing else of it. Its way back is the inverse.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// The records as they were read. What is in neither is not touched.
+    pub before: Records,
+    /// The records as they become.
+    pub after: Records,
+    /// The alias belongs to it.
+    pub alias: bool,
+}
+
+/// A record and where it stands in its list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
+    /// Position from 0. Not an identity.
+    pub index: u32,
+    /// The record.
+    pub record: Element,
+}
+
+/// The coloured bars of the rule lists, whose places are counted in rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Separators {
+    /// `nat/separator`.
+    pub nat: Element,
+    /// `filter/separator`, by interface.
+    pub filter: Element,
+}
+
+impl Records {
+    /// Returns the fingerprint: SHA-256 in hexadecimal over the canonical JSON of records and separators, as the
+    /// agent computes it where at most one rule of each kind is the service's. Positions do not count: pfSense sorts
+    /// the filter rules when it saves.
+    pub fn fingerprint(&self) -> String {
+        let list = |placed: &Option<Placed>| {
+            Element::List(placed.iter().map(|placed| placed.record.clone()).collect())
+        };
+        let separators = Element::Map(vec![
+            ("filter".to_owned(), self.separators.filter.clone()),
+            ("nat".to_owned(), self.separators.nat.clone()),
+        ]);
+        let whole = Element::Map(vec![
+            ("alias".to_owned(), list(&self.alias)),
+            ("filter".to_owned(), list(&self.filter)),
+            ("nat".to_owned(), list(&self.nat)),
+            ("separators".to_owned(), separators),
+        ]);
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
+    }
+}
+
+/// What the agent did with a change, as it also leaves it on the firewall under the change's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The change's id.
+    pub id: ChangeId,
+    /// How it ended.
+    pub result: Ending,
+    /// One sentence for people: what happened, and for refusals what is in the way.
+    pub message: String,
+    /// The records before.
+    pub before: Records,
+    /// The records now; equal to `before` unless the ending is [`Ending::Done`] or [`Ending::Unproven`].
+    pub after: Records,
+    /// Fingerprint of the records before and now.
+    pub fingerprints: (String, String),
+    /// What was done, in order, for `history ID` and for reports.
+    pub steps: Vec<Step>,
+    /// Epoch seconds at which the armed way back fires; `None` when nothing is armed.
+    pub reverts_at: Option<i64>,
+    /// A file on the firewall that holds another writer's version, which our write has replaced.
+    #[serde(default)]
+    pub lost_update: Option<String>,
+    /// Who holds the lock, with [`Ending::Locked`].
+    #[serde(default)]
+    pub holder: Option<Running>,
+    /// How the armed way back ended, once it has fired.
+    #[serde(default)]
+    pub reverted: Option<Reverted>,
+}
+
+/// What the armed way back did when its time had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reverted {
+    /// Epoch seconds.
+    pub at: i64,
+    /// [`Ending::Done`]: the records before are back in force. [`Ending::NothingToDo`]: they were so already.
+    /// [`Ending::Stale`]: the rules are not what the change made of them, so they were left alone.
+    /// [`Ending::Unproven`]: written, and not proven.
+    pub result: Ending,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Reverted {
+    /// Returns whether the rules before the change were in force again.
+    pub fn is_back(&self) -> bool {
+        matches!(self.result, Ending::Done | Ending::NothingToDo)
+    }
+}
+
+/// A change that is being made, or whose making was interrupted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// Its id.
+    pub id: ChangeId,
+    /// Who makes it.
+    pub who: String,
+    /// What it does, for people.
+    pub what: String,
+    /// Epoch seconds at which it began.
+    pub since: i64,
+}
+
+/// What the firewall says when it is asked for the outcome of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "known", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// It has ended; an interrupted one has been brought to an end by asking.
+    Ended {
+        /// The outcome.
+        outcome: Box<Outcome>,
+    },
+    /// It is being made now; ask again.
+    Running {
+        /// By whom and since when.
+        running: Running,
+    },
+    /// No change of this id was begun, or it was refused before anything was written. Where the question settled it,
+    /// none will be: a request that still travels under this id is refused when it arrives.
+    Unknown,
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Written, loaded and proven.
+    Done,
+    /// It already was so; nothing was written or reloaded.
+    NothingToDo,
+    /// It failed; the old records are back, written, loaded and proven.
+    RolledBack,
+    /// Written, and neither the new nor the old state could be proven in force.
+    Unproven,
+    /// Refused before anything was written: the records are not those of the plan.
+    Stale,
+    /// Refused: another operator holds the lock.
+    Locked,
+    /// Refused: changes saved in the GUI wait to be applied.
+    Pending,
+    /// Refused for another reason (free space, ambiguous or missing rules, association `pass`, HA secondary, …).
+    Refused,
+    /// The write failed; the configuration on disk is the old one.
+    Failed,
+}
+
+/// One step of applying a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Kebab-case, one of `store`, `lock`, `read`, `compare`, `preflight`, `arm`, `write`, `reread`, `reload`, `prove`, `roll-back`, ….
+    pub name: String,
+    /// It went well.
+    pub ok: bool,
+    /// Details, without secrets.
+    pub detail: String,
+}
+
+/// A way back that is armed on the firewall.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Armed {
+    /// The change it takes back.
+    pub id: ChangeId,
+    /// Epoch seconds.
+    pub reverts_at: i64,
+    /// What it takes back, for people.
+    pub what: String,
+    /// Who armed it.
+    pub who: String,
+    /// The outside port whose rules it is about.
+    pub port: u16,
+    /// pfSense's name of the interface whose rules it is about.
+    pub interface: String,
+}
+
+/// A way back that is armed no more, without having been kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    /// The change it was to take back.
+    pub id: ChangeId,
+    /// How it ended.
+    pub reverted: Reverted,
+}
+
+/// What the last [`Change::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deleted {
+    /// The change that deleted them.
+    pub id: ChangeId,
+    /// Who made it.
+    pub who: String,
+    /// Epoch seconds at which it began.
+    #[serde(default)]
+    pub since: Option<i64>,
+    /// The records as they were.
+    pub records: Records,
+}
+
+/// What became of the wish to keep a temporary change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kept", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Kept {
+    /// The way back was armed and is no more.
+    Kept {
+        /// When it would have fired, epoch seconds.
+        reverts_at: i64,
+    },
+    /// Nothing was armed under this id: it was kept before, was never temporary, or is unknown.
+    NotArmed,
+    /// Too late: it has fired.
+    Reverted {
+        /// How.
+        reverted: Reverted,
+    },
+    /// A change is being made; ask again.
+    Locked {
+        /// By whom.
+        holder: Running,
+    },
+}

@@ -1,0 +1,344 @@
+//! What config.xml says, in the shape that the judgements use; [`super::config`] makes it of the raw sections
+//! that the firewall reports. Judging is [`crate::domain::exposure`]'s work.
+//!
+//! Presence and emptiness differ in config.xml (an empty `<disabled/>` disables, an empty
+//! `<max-src-conn/>` sets no cap), so optional texts are `None` when the element is absent and
+//! `Some("")` when it is there but empty.
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Armed, Deleted, Expired, Running};
+use super::config::Sections;
+use super::leftovers::Leftover;
+
+mod record;
+
+/// Everything the agent reports in one read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configured {
+    /// Versions of the box.
+    pub system: System,
+    /// The configuration's revision.
+    pub revision: Revision,
+    /// The raw sections, of which the fields marked `skip` are made.
+    #[serde(default)]
+    pub sections: Sections,
+    /// Every port forward, on every interface, in order.
+    #[serde(skip)]
+    pub all_nat: Vec<NatRule>,
+    /// Every filter rule, floating ones and those of interface groups too, in order.
+    #[serde(skip)]
+    pub all_filter: Vec<FilterRule>,
+    /// 1:1 NAT, in order.
+    #[serde(skip)]
+    pub one_to_one: Vec<OneToOne>,
+    /// Every alias, nested ones and those of ports too.
+    #[serde(skip)]
+    pub aliases: Vec<Alias>,
+    /// Every interface.
+    #[serde(skip)]
+    pub interfaces: Vec<InterfaceConfig>,
+    /// Interface groups.
+    #[serde(skip)]
+    pub interface_groups: Vec<InterfaceGroup>,
+    /// NAT port forwards that touch the service: destination port or local port is ours, or the target is
+    /// the alias or its address.
+    #[serde(skip)]
+    pub nat: Vec<NatRule>,
+    /// Filter rules joined to one of those by association, or whose destination is the alias, its address
+    /// or the service's port on the interface.
+    #[serde(skip)]
+    pub filter: Vec<FilterRule>,
+    /// The alias of the configured name, if it exists.
+    #[serde(skip)]
+    pub alias: Option<Alias>,
+    /// Cron items whose command names the table.
+    #[serde(skip)]
+    pub cron: Vec<CronItem>,
+    /// The configured interface (`wan`), if it exists.
+    #[serde(skip)]
+    pub interface: Option<InterfaceConfig>,
+    /// GUI subsystems with saved but unapplied changes, of `filter`, `natconf`, `aliases`.
+    pub dirty: Vec<String>,
+    /// A sync peer is configured (this node pushes its rules to another).
+    pub ha_peer: bool,
+    /// pf is switched off in the configuration (`system/disablefilter`).
+    #[serde(skip)]
+    pub filter_disabled: bool,
+    /// Fingerprint of the exposure's records, which a change must name (see [`super::change::Records::fingerprint`]).
+    #[serde(skip)]
+    pub fingerprint: String,
+    /// Ways back that are armed.
+    #[serde(default)]
+    pub armed: Vec<Armed>,
+    /// Ways back that have fired or were disarmed by a later change, as far as the firewall still keeps them.
+    #[serde(default)]
+    pub expired: Vec<Expired>,
+    /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
+    #[serde(default)]
+    pub unfinished: Vec<Running>,
+    /// What deletions of rules of this port and interface took away, newest first.
+    #[serde(default)]
+    pub deletions: Vec<Deleted>,
+    /// What the last deletion of the service's rules took away, where neither rule is there now.
+    #[serde(skip)]
+    pub deleted: Option<Deleted>,
+    /// Files of kmsctl's that have something to do, and those that are left over.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
+    /// Functions that a change needs and the firewall's PHP does not have.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// pfSense's own configuration history, newest first, at most 30 entries.
+    #[serde(default)]
+    pub history: Vec<Revision>,
+}
+
+/// Versions of the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// `/etc/version`, such as `2.7.2-RELEASE`.
+    pub version: Option<String>,
+    /// `version` of config.xml, such as `23.3`.
+    pub config_version: Option<String>,
+    /// PHP's version.
+    pub php: String,
+    /// The box's time zone (`Europe/Sofia`), in which its cron runs; absent is pfSense's own default, UTC.
+    pub timezone: Option<String>,
+}
+
+/// `revision` of config.xml.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revision {
+    /// Epoch seconds, as text.
+    pub time: Option<String>,
+    /// What was changed.
+    pub description: Option<String>,
+    /// By whom.
+    pub username: Option<String>,
+}
+
+/// One side of a configured rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// `<any/>` is present.
+    pub any: bool,
+    /// `<network>`: `wanip`, `lan`, ….
+    pub network: Option<String>,
+    /// `<address>`: an address, network or alias.
+    pub address: Option<String>,
+    /// `<port>`: a port, `a-b` range or alias.
+    pub port: Option<String>,
+    /// `<not/>` is present.
+    pub not: bool,
+}
+
+/// A `<nat><rule>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatRule {
+    /// Position in the list, from 0. Not an identity: the list is re-sorted on saves.
+    pub index: u32,
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<nordr>` is present.
+    pub nordr: bool,
+    /// `wan`, `opt1`, ….
+    pub interface: String,
+    /// `inet`, `inet6`; absent on old configurations, meaning `inet`.
+    pub ipprotocol: Option<String>,
+    /// `tcp`, `udp`, `tcp/udp`.
+    pub protocol: Option<String>,
+    /// Who may use it.
+    pub source: Side,
+    /// What clients address.
+    pub destination: Side,
+    /// Where it goes: an address or alias.
+    pub target: Option<String>,
+    /// First target port.
+    pub local_port: Option<String>,
+    /// Description.
+    pub descr: Option<String>,
+    /// `nat_…`, `pass` or empty.
+    pub association: Option<String>,
+    /// `enable`, `purenat`, `disable`; absent is the system's default.
+    pub natreflection: Option<String>,
+}
+
+/// A `<filter><rule>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterRule {
+    /// Position in the list, from 0. Not an identity.
+    pub index: u32,
+    /// Epoch second of creation as text; pf's `ridentifier`. Leading zeros count.
+    pub tracker: Option<String>,
+    /// `pass`, `block`, `reject`; absent means pass.
+    pub kind: Option<String>,
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<floating>` is present.
+    pub floating: bool,
+    /// `<quick>` is present; rules that are not floating always are.
+    pub quick: bool,
+    /// `in`, `out`, `any`; only floating rules have it.
+    pub direction: Option<String>,
+    /// `wan`, `opt1`, a group, …, comma separated on floating rules.
+    pub interface: Option<String>,
+    /// `inet`, `inet6`, `inet46`.
+    pub ipprotocol: Option<String>,
+    /// `tcp`, `udp`, `tcp/udp`; absent is any.
+    pub protocol: Option<String>,
+    /// Where from.
+    pub source: Side,
+    /// Where to.
+    pub destination: Side,
+    /// Description.
+    pub descr: Option<String>,
+    /// `nat_…` joins it to the NAT rule with the same value.
+    pub association: Option<String>,
+    /// `keep state`, `none`, ….
+    pub statetype: Option<String>,
+    /// The schedule outside of which pfSense does not load the rule.
+    pub sched: Option<String>,
+    /// The gateway or gateway group the traffic is sent to.
+    pub gateway: Option<String>,
+    /// The operating system the client must look like.
+    pub os: Option<String>,
+    /// The mark a packet must bear.
+    pub tagged: Option<String>,
+    /// The cap fields as typed.
+    pub caps: CapFields,
+}
+
+/// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no
+/// cap, and the rate counts only when both of its halves are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CapFields {
+    /// States of the rule.
+    pub max: Option<String>,
+    /// Sources of the rule.
+    pub max_src_nodes: Option<String>,
+    /// Connections per source.
+    pub max_src_conn: Option<String>,
+    /// States per source.
+    pub max_src_states: Option<String>,
+    /// N of the rate.
+    pub max_src_conn_rate: Option<String>,
+    /// SECONDS of the rate.
+    pub max_src_conn_rates: Option<String>,
+    /// Time-out of established states.
+    pub statetimeout: Option<String>,
+}
+
+/// An alias.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alias {
+    /// Its name.
+    pub name: String,
+    /// `host`, `network`, `port`, `url`, ….
+    pub kind: Option<String>,
+    /// Its members, space separated.
+    pub address: Option<String>,
+}
+
+impl Configured {
+    /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
+    pub fn members(&self) -> Vec<ipnet::IpNet> {
+        let alias = self.alias.as_ref();
+        let text = alias.and_then(|alias| alias.address.as_deref());
+        crate::domain::connections::members(text.unwrap_or_default().split_ascii_whitespace())
+    }
+}
+
+/// A `<cron><item>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CronItem {
+    /// Minute field, such as `*/60`.
+    pub minute: String,
+    /// Hour field.
+    pub hour: String,
+    /// Day of the month field.
+    pub mday: String,
+    /// Month field.
+    pub month: String,
+    /// Day of the week field.
+    pub wday: String,
+    /// The user it runs as.
+    pub who: String,
+    /// The command.
+    pub command: String,
+}
+
+/// `interfaces/NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// `wan`, `opt1`.
+    pub name: String,
+    /// `<enable>` is present.
+    pub enabled: bool,
+    /// The system's name, such as `vtnet0`.
+    pub device: Option<String>,
+    /// The administrator's name for it.
+    pub descr: Option<String>,
+    /// An address, or `dhcp`, `pppoe`, ….
+    pub ipaddr: Option<String>,
+    /// Prefix length.
+    pub subnet: Option<String>,
+    /// An IPv6 address, or `dhcp6`, `track6`, ….
+    pub ipaddr_v6: Option<String>,
+    /// Prefix length of it.
+    pub subnet_v6: Option<String>,
+    /// Its gateway's name: who has one leads outside.
+    pub gateway: Option<String>,
+    /// Its IPv6 gateway's name.
+    pub gateway_v6: Option<String>,
+}
+
+impl InterfaceConfig {
+    /// Returns whether config.xml gives it a gateway; an address by DHCP or PPPoE brings its own.
+    pub fn has_gateway(&self) -> bool {
+        let named = |gateway: &Option<String>| {
+            gateway
+                .as_deref()
+                .is_some_and(|name| !name.is_empty() && name != "none")
+        };
+        let dynamic = matches!(
+            self.ipaddr.as_deref(),
+            Some("dhcp" | "pppoe" | "pptp" | "l2tp" | "ppp")
+        ) || matches!(self.ipaddr_v6.as_deref(), Some("dhcp6" | "slaac"));
+        named(&self.gateway) || named(&self.gateway_v6) || dynamic
+    }
+}
+
+/// An interface group: rules on it count on all of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceGroup {
+    /// Its name, which a rule's `interface` names.
+    pub name: String,
+    /// `wan`, `opt1`, ….
+    pub members: Vec<String>,
+}
+
+/// A `<nat><onetoone>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneToOne {
+    /// `<disabled>` is present.
+    pub disabled: bool,
+    /// `<nobinat>` is present: an exception.
+    pub exception: bool,
+    /// `wan`, `opt1`, ….
+    pub interface: String,
+    /// `inet`, `inet6`.
+    pub ipprotocol: Option<String>,
+    /// The outside address, or `wanip`: with the network's size of `source` it is a network.
+    pub external: Option<String>,
+    /// The inside.
+    pub source: Side,
+    /// With whom.
+    pub destination: Side,
+    /// Description.
+    pub descr: Option<String>,
+}

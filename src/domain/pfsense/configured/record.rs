@@ -1,0 +1,106 @@
+//! Rules read from raw records, field by field: what was saved can then be judged
+//! like what is configured.
+
+use super::{Alias, CapFields, FilterRule, NatRule, OneToOne, Side};
+use crate::domain::pfsense::change::Element;
+
+impl NatRule {
+    /// Reads a record of `nat/rule` that stands at this index.
+    pub fn of_record(index: u32, rule: &Element) -> Self {
+        Self {
+            index,
+            disabled: rule.has("disabled"),
+            nordr: rule.has("nordr"),
+            interface: owned(rule, "interface").unwrap_or_default(),
+            ipprotocol: owned(rule, "ipprotocol"),
+            protocol: owned(rule, "protocol"),
+            source: side(rule, "source"),
+            destination: side(rule, "destination"),
+            target: owned(rule, "target"),
+            local_port: owned(rule, "local-port"),
+            descr: owned(rule, "descr"),
+            association: owned(rule, "associated-rule-id"),
+            natreflection: owned(rule, "natreflection"),
+        }
+    }
+}
+
+impl FilterRule {
+    /// Reads a record of `filter/rule` that stands at this index.
+    pub fn of_record(index: u32, rule: &Element) -> Self {
+        Self {
+            index,
+            tracker: owned(rule, "tracker"),
+            kind: owned(rule, "type"),
+            disabled: rule.has("disabled"),
+            floating: rule.has("floating"),
+            quick: rule.has("quick"),
+            direction: owned(rule, "direction"),
+            interface: owned(rule, "interface"),
+            ipprotocol: owned(rule, "ipprotocol"),
+            protocol: owned(rule, "protocol"),
+            source: side(rule, "source"),
+            destination: side(rule, "destination"),
+            descr: owned(rule, "descr"),
+            association: owned(rule, "associated-rule-id"),
+            statetype: owned(rule, "statetype"),
+            sched: owned(rule, "sched"),
+            gateway: owned(rule, "gateway"),
+            os: owned(rule, "os"),
+            tagged: owned(rule, "tagged"),
+            caps: CapFields {
+                max: owned(rule, "max"),
+                max_src_nodes: owned(rule, "max-src-nodes"),
+                max_src_conn: owned(rule, "max-src-conn"),
+                max_src_states: owned(rule, "max-src-states"),
+                max_src_conn_rate: owned(rule, "max-src-conn-rate"),
+                max_src_conn_rates: owned(rule, "max-src-conn-rates"),
+                statetimeout: owned(rule, "statetimeout"),
+            },
+        }
+    }
+}
+
+impl Alias {
+    /// Reads a record of `aliases/alias`.
+    pub fn of_record(record: &Element) -> Self {
+        Self {
+            name: owned(record, "name").unwrap_or_default(),
+            kind: owned(record, "type"),
+            address: owned(record, "address"),
+        }
+    }
+}
+
+impl OneToOne {
+    /// Reads a record of `nat/onetoone`.
+    pub fn of_record(record: &Element) -> Self {
+        Self {
+            disabled: record.has("disabled"),
+            exception: record.has("nobinat"),
+            interface: owned(record, "interface").unwrap_or_default(),
+            ipprotocol: owned(record, "ipprotocol"),
+            external: owned(record, "external"),
+            source: side(record, "source"),
+            destination: side(record, "destination"),
+            descr: owned(record, "descr"),
+        }
+    }
+}
+
+fn owned(record: &Element, key: &str) -> Option<String> {
+    record.text(key).map(str::to_owned)
+}
+
+fn side(rule: &Element, key: &str) -> Side {
+    let Some(side) = rule.get(key) else {
+        return Side::default();
+    };
+    Side {
+        any: side.has("any"),
+        network: owned(side, "network"),
+        address: owned(side, "address"),
+        port: owned(side, "port"),
+        not: side.has("not"),
+    }
+}

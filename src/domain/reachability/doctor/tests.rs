@@ -1,0 +1,269 @@
+//! What the scenarios of the simulated firewall cannot be brought into.
+
+use std::time::Duration;
+
+use super::*;
+use crate::domain::exposure::fixtures;
+use crate::domain::reachability::finding::Outcome;
+use crate::domain::reachability::path::Trouble;
+
+fn facts(service: &Service) -> Facts<'_> {
+    Facts {
+        clock_offset: Ok(0),
+        round_trip: Ok(Duration::from_millis(50)),
+        ..Facts::unseen(service, &Trouble::new("it was not asked"))
+    }
+}
+
+fn result(facts: &Facts<'_>, check: &str) -> Finding {
+    judge(facts)
+        .into_iter()
+        .find(|finding| finding.check == check)
+        .unwrap()
+}
+
+#[test]
+fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
+    let service = fixtures::service();
+    for finding in judge(&facts(&service)) {
+        let expected = match finding.check {
+            "ssh-speed" | "clock" => Outcome::Ok,
+            _ => Outcome::Unknown,
+        };
+        assert_eq!(finding.result, expected, "{finding:?}");
+    }
+}
+
+#[test]
+fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
+    fn denied<T>() -> Known<T> {
+        Err(Trouble {
+            fix: Some("Log in as root.".into()),
+            fault: true,
+            ..Trouble::new("the account may not open /dev/pf")
+        })
+    }
+    let service = fixtures::service();
+    let facts = Facts {
+        configured: denied(),
+        exposure: denied(),
+        info: denied(),
+        limits: denied(),
+        entries: denied(),
+        ..facts(&service)
+    };
+    for finding in judge(&facts) {
+        let wrong = matches!(finding.check, "pf" | "php");
+        assert_eq!(finding.result == Outcome::Wrong, wrong, "{finding:?}");
+        assert!(!wrong || finding.fix.is_some(), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
+    let service = fixtures::service();
+    let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
+        let loaded = crate::domain::exposure::Loaded {
+            filter,
+            nat: &[fixtures::rdr()],
+            enabled,
+        };
+        crate::domain::exposure::judge(Some(&fixtures::configured()), loaded, &service)
+    };
+    let rules = [
+        fixtures::default_deny(),
+        fixtures::block_table(),
+        fixtures::pass(),
+    ];
+    let (kept, off) = (judged(&rules, true), judged(&rules, false));
+    let idle = judged(&[fixtures::default_deny(), fixtures::pass()], true);
+    for (entries, exposure, expected) in [
+        (Some(1), &kept, Outcome::Ok),
+        (Some(1), &idle, Outcome::Wrong),
+        (None, &kept, Outcome::Wrong),
+    ] {
+        let facts = Facts {
+            entries: Ok(entries),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let finding = result(&facts, "table");
+        assert_eq!(finding.result, expected, "{finding:?}");
+    }
+    // Nothing blocks where pf is off, whatever is loaded.
+    for (exposure, blocks) in [(&kept, true), (&off, false)] {
+        let facts = Facts {
+            entries: Ok(Some(1)),
+            exposure: Ok(exposure),
+            ..facts(&service)
+        };
+        let told = result(&facts, "table").evidence;
+        assert_eq!(told.contains("blocks it"), blocks, "{told}");
+    }
+}
+
+#[test]
+fn clocks_may_differ_by_five_seconds() {
+    let service = fixtures::service();
+    for (offset, expected) in [
+        (5, Outcome::Ok),
+        (-5, Outcome::Ok),
+        (6, Outcome::Wrong),
+        (-3_600, Outcome::Wrong),
+    ] {
+        let facts = Facts {
+            clock_offset: Ok(offset),
+            ..facts(&service)
+        };
+        assert_eq!(result(&facts, "clock").result, expected, "{offset}");
+    }
+}
+
+#[test]
+fn versions_beyond_the_tested_are_unknown_and_php_too_old_is_wrong() {
+    let service = fixtures::service();
+    for (version, php, of_version, of_php) in [
+        ("2.7.2-RELEASE", "8.2.11", Outcome::Ok, Outcome::Ok),
+        ("2.6.0-RELEASE", "7.4.26", Outcome::Ok, Outcome::Ok),
+        ("2.9.0-DEVELOPMENT", "8.3.1", Outcome::Unknown, Outcome::Ok),
+        ("2.4.5-RELEASE", "7.2.29", Outcome::Unknown, Outcome::Wrong),
+    ] {
+        let mut configured = fixtures::configured();
+        configured.system.version = Some(version.into());
+        configured.system.php = php.into();
+        let facts = Facts {
+            configured: Ok(&configured),
+            ..facts(&service)
+        };
+        assert_eq!(
+            result(&facts, "pfsense-version").result,
+            of_version,
+            "{version}"
+        );
+        assert_eq!(result(&facts, "php").result, of_php, "{version}");
+    }
+}
+
+#[test]
+fn what_is_nearly_full_is_named() {
+    let service = fixtures::service();
+    let info = Info {
+        enabled: true,
+        states: Some(900),
+        source_nodes: Some(1),
+        ..Info::default()
+    };
+    let limits = Limits::from([
+        ("states".into(), Some(1_000)),
+        ("src-nodes".into(), Some(1_000)),
+    ]);
+    let full = Facts {
+        info: Ok(&info),
+        limits: Ok(&limits),
+        ..facts(&service)
+    };
+    let finding = result(&full, "limits");
+    assert!(
+        finding.result == Outcome::Wrong && finding.evidence.ends_with("Nearly full: states."),
+        "{finding:?}"
+    );
+    // One table says nothing of the room that all of them share, unless it fills that alone.
+    let limits = Limits::from([("table-entries".into(), Some(1_000))]);
+    for (entries, wanted) in [(10, Outcome::Ok), (899, Outcome::Ok), (900, Outcome::Wrong)] {
+        let tables = Facts {
+            info: Ok(&info),
+            limits: Ok(&limits),
+            entries: Ok(Some(entries)),
+            ..facts(&service)
+        };
+        let finding = result(&tables, "limits");
+        assert_eq!(finding.result, wanted, "{finding:?}");
+        assert!(
+            finding.evidence.contains("table-entries unknown of 1000"),
+            "{finding:?}"
+        );
+    }
+    let many = Facts {
+        entries: Ok(Some(65_535)),
+        request_limit: Ok(65_535),
+        ..facts(&service)
+    };
+    assert_eq!(result(&many, "request-limit").result, Outcome::Wrong);
+    let small = Facts {
+        free_space: Ok(49 << 20),
+        ..facts(&service)
+    };
+    assert_eq!(result(&small, "free-space").result, Outcome::Wrong);
+}
+
+#[test]
+fn the_job_that_is_missing_is_told_for_the_configured_table() {
+    let mut service = fixtures::service();
+    service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
+    let facts = Facts {
+        expiry: Ok(Judged {
+            expiry: Expiry::None,
+            overdue: None,
+        }),
+        ..facts(&service)
+    };
+    let fix = result(&facts, "expiry").fix.unwrap();
+    assert!(fix.ends_with(" -t 3600 abusers"), "{fix}");
+}
+
+#[test]
+fn a_backup_node_is_the_wrong_one_to_change() {
+    let service = fixtures::service();
+    let mut configured = fixtures::configured();
+    configured.ha_peer = true;
+    let carp = |state: &str| {
+        [Carp {
+            state: state.into(),
+            vhid: 1,
+        }]
+    };
+    for (roles, expected) in [
+        (carp("MASTER"), Outcome::Ok),
+        (carp("BACKUP"), Outcome::Wrong),
+    ] {
+        let facts = Facts {
+            configured: Ok(&configured),
+            carp: &roles,
+            ..facts(&service)
+        };
+        assert_eq!(result(&facts, "ha").result, expected, "{roles:?}");
+    }
+}
+
+#[test]
+fn what_is_armed_is_told_and_not_condemned() {
+    let service = fixtures::service();
+    let files = ["kmsctl-1".to_owned()];
+    let facts = Facts {
+        armed: Ok(&files),
+        ..facts(&service)
+    };
+    let finding = result(&facts, "leftovers");
+    assert!(
+        finding.result == Outcome::Unknown && finding.evidence.contains("kmsctl-1"),
+        "{finding:?}"
+    );
+}
+
+#[test]
+fn no_login_leaves_one_fault_and_the_rest_unknown() {
+    let trouble = Trouble::new("10.0.20.1 did not answer");
+    let findings = login::judge(&Err(trouble));
+    let wrong: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.result == Outcome::Wrong)
+        .collect();
+    assert_eq!(wrong.len(), 1);
+    assert_eq!(wrong[0].evidence, "No login: 10.0.20.1 did not answer.");
+    assert!(
+        findings
+            .iter()
+            .skip(1)
+            .all(|finding| finding.result == Outcome::Unknown)
+    );
+}

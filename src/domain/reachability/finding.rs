@@ -1,0 +1,100 @@
+//! Findings: one per thing that was looked at, with its evidence and, where there is something to do, the fix. Hops of
+//! the path and checks of `doctor` have the same form, so that monitoring reads both alike.
+//!
+//! [`doctor`] judges kmsctl's assumptions about the firewall; the path is [`super::path`]'s.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a look at something found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// As it must be.
+    Ok,
+    /// Proven not to be.
+    Wrong,
+    /// It could not be seen.
+    Unknown,
+    /// It does not apply here.
+    Skipped,
+}
+
+impl Outcome {
+    /// Returns the word that stands in JSON and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Wrong => "wrong",
+            Self::Unknown => "unknown",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// A stable name; scripts may match on it.
+    pub check: &'static str,
+    /// What was found.
+    pub result: Outcome,
+    /// What was seen, in full sentences.
+    pub evidence: String,
+    /// What to do, where there is something to do.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    /// Makes a finding without a fix.
+    pub fn new(check: &'static str, result: Outcome, evidence: impl Into<String>) -> Self {
+        Self {
+            check,
+            result,
+            evidence: evidence.into(),
+            fix: None,
+        }
+    }
+
+    /// Makes one that is as it must be.
+    pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Ok, evidence)
+    }
+
+    /// Makes one that is proven not to be, with what to do.
+    pub fn wrong(check: &'static str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Wrong, evidence).fix(fix)
+    }
+
+    /// Makes one that could not be seen.
+    pub fn unknown(check: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Unknown, evidence)
+    }
+
+    /// Makes one that does not apply.
+    pub fn skipped(check: &'static str, evidence: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Skipped, evidence)
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// Counts the findings of one outcome.
+pub fn count(findings: &[Finding], outcome: Outcome) -> usize {
+    findings
+        .iter()
+        .filter(|finding| finding.result == outcome)
+        .count()
+}

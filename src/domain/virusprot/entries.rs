@@ -1,0 +1,314 @@
+//! The entries of the overload table with what an operator must know about each: age, release, and whether
+//! it should not be there at all.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::expiry::Judged;
+use crate::domain::address::{canonical, canonical_net};
+use crate::domain::pf::table::{Entry, TableName};
+use crate::domain::pfsense::freebsd::InterfaceAddress;
+use crate::domain::warning::Warning;
+
+/// Why an entry deserves a second look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// A private, link-local, shared (CGNAT) or loopback address: the real client may be hidden behind it.
+    Private,
+    /// In the network of one of the firewall's own interfaces.
+    OwnSubnet,
+    /// A gateway of the firewall.
+    Gateway,
+    /// In a network that the operator protects.
+    Protected,
+    /// The address this very session comes from.
+    Operator,
+    /// It was activated within the last 24 hours: a customer, not a scanner.
+    Customer,
+}
+
+impl Flag {
+    /// Returns the word that JSON uses too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::OwnSubnet => "own-subnet",
+            Self::Gateway => "gateway",
+            Self::Protected => "protected",
+            Self::Operator => "operator",
+            Self::Customer => "customer",
+        }
+    }
+}
+
+/// What lies around the firewall, to judge entries by.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Addresses of its interfaces.
+    pub interfaces: Vec<InterfaceAddress>,
+    /// Its gateways.
+    pub gateways: Vec<IpAddr>,
+    /// The address our own session comes from.
+    pub operator: Option<IpAddr>,
+    /// Networks the operator protects.
+    pub protected: Vec<IpNet>,
+}
+
+impl Surroundings {
+    /// Returns every flag of an address or network, in a fixed order.
+    pub fn flags(&self, net: &IpNet) -> Vec<Flag> {
+        let net = &canonical_net(*net);
+        let touches = |other: &IpNet| {
+            let other = &canonical_net(*other);
+            other.contains(net) || net.contains(other)
+        };
+        let holds = |address: &IpAddr| net.contains(&canonical(*address));
+        let routed = |address: &&InterfaceAddress| {
+            !address.net.addr().is_loopback() && !is_link_local(&address.net.addr())
+        };
+        let checks = [
+            (Flag::Private, is_private(&net.addr())),
+            (
+                Flag::OwnSubnet,
+                self.interfaces
+                    .iter()
+                    .filter(routed)
+                    .any(|own| touches(&own.net.trunc())),
+            ),
+            (Flag::Gateway, self.gateways.iter().any(holds)),
+            (Flag::Protected, self.protected.iter().any(touches)),
+            (Flag::Operator, self.operator.as_ref().is_some_and(holds)),
+        ];
+        checks
+            .into_iter()
+            .filter_map(|(flag, set)| set.then_some(flag))
+            .collect()
+    }
+}
+
+/// One blocked address or network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// The address; a network carries its prefix length, an excluded one a leading `!`.
+    pub address: String,
+    /// When it was added.
+    pub added_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub age_seconds: Option<u64>,
+    /// When the configured job will release it; `None` if never or unknown.
+    pub release_at: Option<Timestamp>,
+    /// Live states of the service from it.
+    pub states: u64,
+    /// Why it deserves a second look.
+    pub flags: Vec<Flag>,
+    /// When it was activated last, within 24 hours; `None` if never or unknown.
+    pub activated_at: Option<Timestamp>,
+    /// The parsed network, for sorting and matching.
+    #[serde(skip)]
+    pub net: IpNet,
+}
+
+/// Judges the entries of the table. `states_of` tells the live states of an address, which
+/// it is given in its IPv4 form where it has one; the entry itself stays as the table has it.
+pub fn judge(
+    entries: &[Entry],
+    expiry: &Judged,
+    now: Timestamp,
+    zone: &TimeZone,
+    around: &Surroundings,
+    states_of: impl Fn(&IpNet) -> u64,
+) -> Vec<Blocked> {
+    let blocked = |entry: &Entry| Blocked {
+        address: shown(entry),
+        added_at: entry.since,
+        age_seconds: entry.since.map(|since| age(since, now)),
+        release_at: entry
+            .since
+            .and_then(|since| expiry.release_at(since, now, zone)),
+        states: states_of(&canonical_net(entry.net)),
+        activated_at: None,
+        flags: around.flags(&entry.net),
+        net: entry.net,
+    };
+    entries.iter().map(blocked).collect()
+}
+
+/// Marks those that were activated; `clients` are IPv4 addresses in that form, and when each was activated last.
+pub fn mark_customers(blocked: &mut [Blocked], clients: &BTreeMap<IpAddr, Timestamp>) {
+    for entry in blocked {
+        let net = canonical_net(entry.net);
+        let held = clients.iter().filter(|(address, _)| net.contains(*address));
+        entry.activated_at = held.map(|(_, at)| *at).max();
+        if entry.activated_at.is_some() {
+            entry.flags.push(Flag::Customer);
+        }
+    }
+}
+
+/// Returns whole seconds from `since` to `now`; a clock that stepped back gives 0.
+pub fn age(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default()
+}
+
+fn shown(entry: &Entry) -> String {
+    let sign = if entry.negated { "!" } else { "" };
+    if entry.net.prefix_len() == entry.net.max_prefix_len() {
+        format!("{sign}{}", entry.net.addr())
+    } else {
+        format!("{sign}{}", entry.net)
+    }
+}
+
+/// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
+pub fn warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |flag: Flag, code: &'static str, text: &str| {
+        let hit: Vec<&str> = blocked
+            .iter()
+            .filter(|entry| entry.flags.contains(&flag))
+            .map(|entry| entry.address.as_str())
+            .collect();
+        if let Some(names) = name_some(&hit) {
+            warnings.push(Warning::new(code, format!("{names} {text}")));
+        }
+    };
+    warn(
+        Flag::Operator,
+        "operator-blocked",
+        "is the address you work from: new connections from it are dropped on every port, this one included once it ends.",
+    );
+    warn(
+        Flag::Gateway,
+        "gateway-blocked",
+        "is a gateway of this firewall. A router in front hides the clients behind its own address, so one abuser blocks them all.",
+    );
+    warn(
+        Flag::Protected,
+        "protected-blocked",
+        "lies in a network you protect.",
+    );
+    warn(
+        Flag::OwnSubnet,
+        "own-subnet-blocked",
+        "lies in the firewall's own networks: a local host, or clients hidden behind one address.",
+    );
+    warn(
+        Flag::Customer,
+        "customer-blocked",
+        "was activated within the last 24 hours: a customer rather than a scanner.",
+    );
+    let hidden = |entry: &&Blocked| {
+        let others = |flag: &&Flag| **flag != Flag::Customer;
+        entry.flags.iter().filter(others).eq([&Flag::Private])
+    };
+    let private: Vec<&str> = blocked
+        .iter()
+        .filter(hidden)
+        .map(|entry| entry.address.as_str())
+        .collect();
+    if let Some(names) = name_some(&private) {
+        warnings.push(Warning::new("private-blocked", format!("{names} is a private address: something translates the clients' addresses before they arrive, so one abuser blocks them all.")));
+    }
+    if !blocked.is_empty() {
+        warnings.extend(expiry.warning(table));
+    }
+    warnings
+}
+
+/// Names up to three of the addresses; `None` when there are none.
+fn name_some(addresses: &[&str]) -> Option<String> {
+    match addresses {
+        [] => None,
+        [one] => Some((*one).to_owned()),
+        [first, ..] => Some(format!("{first} (and {} more)", addresses.len() - 1)),
+    }
+}
+
+/// Returns whether an address is not a public one.
+pub fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || shared
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(mapped) => is_private(&IpAddr::V4(mapped)),
+            None => v6.is_unique_local() || v6.is_loopback() || is_link_local(address),
+        },
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::virusprot::expiry::Expiry;
+
+    fn no_expiry() -> Judged {
+        Judged {
+            expiry: Expiry::None,
+            overdue: None,
+        }
+    }
+
+    #[test]
+    fn a_mapped_entry_is_judged_as_the_ipv4_one_and_printed_as_it_is() {
+        let around = Surroundings {
+            operator: "198.51.100.7".parse().ok(),
+            protected: vec!["198.51.100.0/24".parse().unwrap()],
+            ..Surroundings::default()
+        };
+        let entry = Entry {
+            net: "::ffff:198.51.100.7/128".parse().unwrap(),
+            ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+                .value
+                .remove(0)
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let asked = |net: &IpNet| u64::from(net.to_string() == "198.51.100.7/32");
+        let judged = judge(&[entry], &no_expiry(), now, &TimeZone::UTC, &around, asked);
+        assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
+        assert_eq!(judged[0].states, 1);
+        assert_eq!(judged[0].address, "::ffff:198.51.100.7");
+    }
+
+    #[test]
+    fn customers_are_marked_also_by_network_and_in_their_mapped_form() {
+        let entries: Vec<Entry> = ["::ffff:198.51.100.7/128", "203.0.113.0/24", "192.0.2.1/32"]
+            .iter()
+            .map(|net| Entry {
+                net: net.parse().unwrap(),
+                ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+                    .value
+                    .remove(0)
+            })
+            .collect();
+        let (now, around) = (Timestamp::UNIX_EPOCH, Surroundings::default());
+        let mut judged = judge(&entries, &no_expiry(), now, &TimeZone::UTC, &around, |_| 0);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let clients = BTreeMap::from([
+            ("198.51.100.7".parse().unwrap(), at(5)),
+            ("203.0.113.4".parse().unwrap(), at(6)),
+            ("203.0.113.9".parse().unwrap(), at(7)),
+        ]);
+        mark_customers(&mut judged, &clients);
+        let marked: Vec<Option<i64>> = judged
+            .iter()
+            .map(|entry| entry.activated_at.map(Timestamp::as_second))
+            .collect();
+        assert_eq!(marked, [Some(5), Some(7), None]);
+        assert!(judged[1].flags.contains(&Flag::Customer) && judged[2].flags.is_empty());
+    }
+}

@@ -1,0 +1,342 @@
+//! Keeps the window that several notifiers share on a server that speaks Redis' protocol; a thread of its own, so
+//! that neither the log nor Slack ever waits for that server.
+//!
+//! A key is reserved with `SET … EX … NX` for a short lease, which is renewed while its post waits; it is committed
+//! for the whole window once Slack has the message, and given back when Slack refuses it for good. While the server
+//! is away, posts go without asking (rather twice than not at all) and what it should know is kept for its return.
+//!
+//! Where the client is a guess, the post has a key of its own and only looks whether the client's own was posted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::metrics::Metrics;
+use super::outbox::{Claim, Outbox, Owed, Shared, Waiting};
+use super::redis::{Connection, Reply, Trouble};
+use crate::domain::notifier::dedup::Key;
+use crate::settings::window::Server;
+
+/// Most keys in one batch of commands.
+const BATCH: usize = 64;
+/// Longest wait before the server is tried again.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// How often a key that another notifier holds is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often an idle connection is tried, so that the gauge tells the truth.
+const IDLE: Duration = Duration::from_secs(15);
+/// What a committed key holds.
+const SENT: &[u8] = b"sent";
+/// Gives a key back, if it is still ours.
+const RELEASE: &[u8] =
+    b"if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0";
+
+/// The thread's state.
+pub struct Keeper {
+    /// The server.
+    pub server: Server,
+    /// What a lease of this notifier holds; the same after a restart.
+    pub lease: String,
+    /// Length of a lease.
+    pub lease_time: Duration,
+    /// The outbox.
+    pub outbox: Shared,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// Gets what an operator should read.
+    pub say: Box<dyn Fn(&str) + Send>,
+    /// When the loop's clock began.
+    pub began: Instant,
+    /// Random bits for the jitter.
+    pub seed: u64,
+}
+
+/// What is done in one batch.
+#[derive(Default)]
+struct Work {
+    owed: Vec<(u64, Owed)>,
+    asks: Vec<(u64, Key)>,
+}
+
+/// What the server says about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Ours,
+    Busy,
+    /// Posted, with so many milliseconds left.
+    Posted(i64),
+    /// It has just become free.
+    Again,
+}
+
+impl Keeper {
+    /// Keeps the window until the outbox is stopped and nothing is owed, or the server is away then.
+    pub fn run(mut self) {
+        let mut connection: Option<Connection> = None;
+        let mut failures = 0_u32;
+        let mut not_before = Instant::now();
+        while let Some(work) = self.next(connection.is_some(), not_before) {
+            let worked = self.work(&mut connection, &work);
+            match worked {
+                Ok(()) if failures == 0 => {}
+                Ok(()) => {
+                    failures = 0;
+                    (self.say)("The shared window answers again.");
+                }
+                Err(trouble) => {
+                    connection = None;
+                    if failures == 0 {
+                        (self.say)(&format!(
+                            "The shared window of notifier.dedup_store is away ({trouble}); messages go out without asking it, so one may come twice."
+                        ));
+                    }
+                    failures = failures.saturating_add(1);
+                    not_before = Instant::now() + self.backoff(failures);
+                    self.metrics.window_errors.inc();
+                }
+            }
+            self.metrics.window_up.set(i64::from(failures == 0));
+            self.outbox.wake();
+        }
+    }
+
+    /// Waits for something to do. Without a connection, and before it is time to try again, posts are let go.
+    fn next(&self, connected: bool, not_before: Instant) -> Option<Work> {
+        let idle = Instant::now() + IDLE;
+        let mut outbox = self.outbox.lock();
+        loop {
+            let now = Instant::now();
+            let away = !connected && now < not_before;
+            if away && self.let_go(&mut outbox) {
+                self.outbox.wake();
+            }
+            if outbox.stop && (away || outbox.owed.is_empty()) {
+                return None;
+            }
+            if !away {
+                let work = Self::due(&outbox, now);
+                let first = !connected && not_before <= now;
+                if first || now >= idle || !work.owed.is_empty() || !work.asks.is_empty() {
+                    return Some(work);
+                }
+            }
+            outbox = self.outbox.wait(outbox, LOOK_AGAIN / 4);
+        }
+    }
+
+    fn due(outbox: &Outbox, now: Instant) -> Work {
+        let due = |waiting: &&Waiting| match waiting.claim {
+            Claim::Asked(_) => true,
+            Claim::Busy(again) | Claim::Ours(again) => now >= again,
+            Claim::Free | Claim::Unchecked => false,
+        };
+        Work {
+            owed: outbox.owed.iter().take(BATCH).cloned().collect(),
+            asks: outbox
+                .waiting
+                .iter()
+                .filter(due)
+                .take(BATCH)
+                .map(|waiting| (waiting.id, waiting.post.key.clone()))
+                .collect(),
+        }
+    }
+
+    /// Lets every post go that waits for an answer; tells whether there was one.
+    fn let_go(&self, outbox: &mut Outbox) -> bool {
+        let mut any = false;
+        for waiting in &mut outbox.waiting {
+            if matches!(waiting.claim, Claim::Asked(_) | Claim::Busy(_)) && !waiting.flying {
+                waiting.claim = Claim::Unchecked;
+                self.metrics.window_unchecked.inc();
+                self.count(waiting);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn work(&self, connection: &mut Option<Connection>, work: &Work) -> Result<(), Trouble> {
+        let open = match connection {
+            Some(open) => open,
+            None => connection.insert(Connection::open(&self.server)?),
+        };
+        if work.owed.is_empty() && work.asks.is_empty() {
+            return pong(&open.call(&[vec![b"PING"]])?);
+        }
+        self.pay(open, &work.owed)?;
+        let said = self.ask(open, &work.asks)?;
+        self.apply(&work.asks, &said);
+        Ok(())
+    }
+
+    /// Tells the server what it is owed.
+    fn pay(&self, open: &mut Connection, owed: &[(u64, Owed)]) -> Result<(), Trouble> {
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let now = self.began.elapsed().as_secs();
+        let words: Vec<(String, u64)> = owed
+            .iter()
+            .map(|(_, owed)| {
+                let left = owed.until.map_or(0, |until| until.saturating_sub(now));
+                (name(&owed.key), left)
+            })
+            .collect();
+        let lefts: Vec<String> = words.iter().map(|(_, left)| left.to_string()).collect();
+        let commands = words.iter().zip(&lefts).map(|((key, left), text)| {
+            if *left > 0 {
+                vec![b"SET", key.as_bytes(), SENT, b"EX", text.as_bytes()]
+            } else {
+                vec![
+                    b"EVAL",
+                    RELEASE,
+                    b"1",
+                    key.as_bytes(),
+                    self.lease.as_bytes(),
+                ]
+            }
+        });
+        let replies = open.call(&commands.collect::<Vec<_>>())?;
+        for (reply, (_, left)) in replies.iter().zip(&words) {
+            // Without the right to EVAL a lease lapses by itself.
+            if let (Reply::Refused(word), true) = (reply, *left > 0) {
+                return Err(Trouble::Refused(word.clone()));
+            }
+        }
+        let mut outbox = self.outbox.lock();
+        outbox
+            .owed
+            .retain(|(id, _)| !owed.iter().any(|(paid, _)| paid == id));
+        Ok(())
+    }
+
+    /// Reserves keys, or renews their leases.
+    fn ask(&self, open: &mut Connection, asks: &[(u64, Key)]) -> Result<Vec<Said>, Trouble> {
+        if asks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<(String, String)> = asks
+            .iter()
+            .map(|(_, key)| (name(key), name(&key.certain())))
+            .collect();
+        let lease = self.lease.as_bytes();
+        let seconds = self.lease_time.as_secs().max(1).to_string();
+        let seconds = seconds.as_bytes();
+        let mut commands: Vec<Vec<&[u8]>> = Vec::new();
+        for (key, certain) in &names {
+            let (key, certain) = (key.as_bytes(), certain.as_bytes());
+            commands.push(vec![b"GET", certain]);
+            commands.push(vec![b"PTTL", certain]);
+            commands.push(vec![b"SET", key, lease, b"EX", seconds, b"NX"]);
+            commands.push(vec![b"GET", key]);
+            commands.push(vec![b"PTTL", key]);
+        }
+        let replies = open.call(&commands)?;
+        let said: Result<Vec<Said>, Trouble> =
+            replies.chunks(5).map(|five| self.said(five)).collect();
+        let said = said?;
+        let ours = names
+            .iter()
+            .zip(&said)
+            .filter(|(_, said)| **said == Said::Ours);
+        let renewals: Vec<Vec<&[u8]>> = ours
+            .map(|((key, _), _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
+            .collect();
+        if !renewals.is_empty() {
+            refused(&open.call(&renewals)?)?;
+        }
+        Ok(said)
+    }
+
+    fn said(&self, replies: &[Reply]) -> Result<Said, Trouble> {
+        refused(replies)?;
+        match replies {
+            [Reply::Bytes(value), Reply::Number(left), ..] if value == SENT => {
+                Ok(Said::Posted(*left))
+            }
+            [_, _, Reply::Word(_), ..] => Ok(Said::Ours),
+            [_, _, Reply::Nil, Reply::Nil, _] => Ok(Said::Again),
+            [_, _, Reply::Nil, Reply::Bytes(value), Reply::Number(left)] => {
+                Ok(if value == self.lease.as_bytes() {
+                    Said::Ours
+                } else if value == SENT {
+                    Said::Posted(*left)
+                } else {
+                    Said::Busy
+                })
+            }
+            _ => Err(Trouble::Nonsense),
+        }
+    }
+
+    fn apply(&self, asks: &[(u64, Key)], said: &[Said]) {
+        let now = Instant::now();
+        let mut outbox = self.outbox.lock();
+        for ((id, key), said) in asks.iter().zip(said) {
+            let Some(at) = outbox.waiting.iter().position(|waiting| waiting.id == *id) else {
+                continue;
+            };
+            let Some(waiting) = outbox.waiting.get_mut(at) else {
+                continue;
+            };
+            match said {
+                Said::Ours => {
+                    waiting.claim = Claim::Ours(now + self.lease_time / 3);
+                    self.count(waiting);
+                }
+                // In flight already: its end will be told in the usual way.
+                _ if waiting.flying => waiting.claim = Claim::Unchecked,
+                Said::Busy => waiting.claim = Claim::Busy(now + LOOK_AGAIN),
+                Said::Again => waiting.claim = Claim::Busy(now),
+                Said::Posted(left) => {
+                    if !waiting.counted && waiting.post.notice.refused.is_none() {
+                        self.metrics.skipped(&waiting.post.notice.product);
+                    }
+                    outbox.waiting.remove(at);
+                    // Rounded up: a key that has just been posted must not look free.
+                    let left = u64::try_from(*left).unwrap_or_default().div_ceil(1_000);
+                    outbox.held.push((key.clone(), left));
+                }
+            }
+        }
+    }
+
+    /// Counts an activation once it is known that no other notifier has posted it.
+    fn count(&self, waiting: &mut Waiting) {
+        let notice = &waiting.post.notice;
+        if !waiting.counted && notice.refused.is_none() {
+            self.metrics.activation(&notice.product, &notice.status);
+        }
+        waiting.counted = true;
+    }
+
+    /// Returns 1 s, 2 s, 4 s … 30 s, each give or take a quarter.
+    fn backoff(&mut self, failures: u32) -> Duration {
+        let base = Duration::from_secs(1_u64 << failures.saturating_sub(1).min(5));
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        let percent = u32::try_from(self.seed % 50).unwrap_or_default();
+        base.min(LONGEST_BACKOFF) * (75 + percent) / 100
+    }
+}
+
+fn name(key: &Key) -> String {
+    format!("kmsctl:dedup:{}", key.word())
+}
+
+fn pong(replies: &[Reply]) -> Result<(), Trouble> {
+    refused(replies)?;
+    match replies {
+        [Reply::Word(_)] => Ok(()),
+        _ => Err(Trouble::Nonsense),
+    }
+}
+
+fn refused(replies: &[Reply]) -> Result<(), Trouble> {
+    let word = replies.iter().find_map(|reply| match reply {
+        Reply::Refused(word) => Some(word),
+        _ => None,
+    });
+    word.map_or(Ok(()), |word| Err(Trouble::Refused(word.clone())))
+}

@@ -1,0 +1,351 @@
+//! What changes the firewall, as typed actions: which commands they are, and what their replies mean. Only the
+//! procedure may use this (a test holds it): nothing else in kmsctl changes anything.
+//!
+//! Never used, whatever it would save: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
+//! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
+
+use super::agent::{
+    self, AgentError, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, Request,
+};
+use super::questions::{FactError, Paths, Question, Reading, Survey, Told};
+use crate::domain::pf::message::{self, Message};
+use crate::domain::pf::table::{self, Mark, TableName};
+use crate::domain::pfsense::change::{Answer, Kept, Outcome};
+use crate::domain::pfsense::leftovers::Cleaned;
+use crate::domain::plan::{Address, PlannedState};
+use crate::domain::service::Service;
+use crate::error::Failure;
+use crate::ssh::script::{Command, NOT_RUN, Nonce, Script, Word};
+use crate::ssh::shell::Shell;
+
+/// Something that changes the firewall, or asks how a change ended.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Deletes exactly these entries.
+    Delete(TableName, Vec<Address>),
+    /// Adds these entries, if the table exists.
+    Add(TableName, Vec<Address>),
+    /// Ends the states of the rule with this label.
+    KillLabel(String),
+    /// Ends one state.
+    KillState(PlannedState),
+    /// Changes the configuration.
+    Apply(Box<ApplyRequest>),
+    /// Asks how a change of the configuration ended.
+    Outcome(OutcomeRequest),
+    /// Disarms a way back.
+    Keep(KeepRequest),
+    /// Removes what was left behind.
+    Clean(CleanRequest),
+}
+
+/// What became of an action.
+#[derive(Debug)]
+pub enum Done {
+    /// The entries that were really deleted or added.
+    Changed(Vec<Address>),
+    /// How many states were ended.
+    Killed(u64),
+    /// How the change of the configuration ended.
+    Applied(Box<Outcome>),
+    /// What the firewall knows of a change.
+    Answered(Answer),
+    /// What became of the way back.
+    Kept(Kept),
+    /// What became of the leftovers.
+    Cleaned(Cleaned),
+}
+
+/// Actions and the questions that prove them, in one shell and one round.
+pub struct Errand {
+    survey: Survey,
+    actions: Vec<Action>,
+}
+
+impl Errand {
+    /// Renders the script: the actions in order, then the questions.
+    pub fn script(
+        actions: &[Action],
+        proof: &[Question],
+        service: &Service,
+        paths: &Paths,
+        agent_nonce: &Nonce,
+    ) -> Script {
+        let mut commands: Vec<Command> = Vec::new();
+        for action in actions {
+            commands_of(action, paths, agent_nonce, &mut commands);
+        }
+        let questions = Survey::script(proof, service, paths, agent_nonce);
+        commands.extend(questions.commands);
+        Script { commands }
+    }
+
+    /// Wraps an open shell that was given [`Errand::script`] of the same actions and questions.
+    pub fn new(
+        shell: Shell,
+        actions: Vec<Action>,
+        proof: &[Question],
+        service: Service,
+        paths: Paths,
+        agent_nonce: Nonce,
+    ) -> Self {
+        Self {
+            survey: Survey::new(shell, proof, service, paths, agent_nonce),
+            actions,
+        }
+    }
+
+    /// Runs the actions and asks the questions: one round trip. Not to be called twice.
+    pub async fn run(&mut self) -> Result<(Vec<Result<Done, FactError>>, Reading), Failure> {
+        let count = self.actions.iter().map(commands).sum();
+        let (told, reading) = self.survey.read_after(count).await?;
+        let mut told = told.into_iter();
+        let done = self.actions.iter().map(|action| {
+            let replies: Vec<Told> = told.by_ref().take(commands(action)).collect();
+            self.meaning(action, &replies)
+        });
+        Ok((done.collect(), reading))
+    }
+
+    /// Ends the shell.
+    pub async fn close(self) {
+        self.survey.close().await;
+    }
+
+    fn meaning(&self, action: &Action, replies: &[Told]) -> Result<Done, FactError> {
+        let paths = self.survey.paths();
+        let nonce = self.survey.agent_nonce();
+        let Some(reply) = replies.last() else {
+            return Err(FactError::NotAsked);
+        };
+        let pfctl = paths.pfctl.as_str();
+        match action {
+            Action::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
+            Action::Add(table, _) => {
+                if reply.status == NOT_RUN {
+                    replies
+                        .first()
+                        .unwrap_or(reply)
+                        .check(table.as_str(), pfctl)?;
+                }
+                changed(reply, table, Mark::Added, pfctl)
+            }
+            Action::KillLabel(_) | Action::KillState(_) => killed(reply, pfctl),
+            Action::Apply(_) => asked(reply, paths, |text| agent::parse_outcome(text, nonce))
+                .map(|outcome| Done::Applied(Box::new(outcome))),
+            Action::Outcome(_) => {
+                asked(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
+            }
+            Action::Keep(_) => {
+                asked(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
+            }
+            Action::Clean(_) => {
+                asked(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
+            }
+        }
+    }
+}
+
+/// Returns how many commands an action is.
+fn commands(action: &Action) -> usize {
+    match action {
+        Action::Add(..) => 2,
+        _ => 1,
+    }
+}
+
+fn commands_of(action: &Action, paths: &Paths, agent_nonce: &Nonce, commands: &mut Vec<Command>) {
+    let pfctl = |words: Vec<Word>| Command::new(std::iter::once(paths.pfctl.clone()).chain(words));
+    let of_table = |table: &TableName, words: &[&'static str]| {
+        let mut all = vec![Word::fixed("-t"), Word::table(table), Word::fixed("-T")];
+        all.extend(words.iter().map(|word| Word::fixed(word)));
+        pfctl(all)
+    };
+    let kill = |kind: &'static str, what: Word| {
+        pfctl(vec![
+            Word::fixed("-k"),
+            Word::fixed(kind),
+            Word::fixed("-k"),
+            what,
+        ])
+    };
+    let agent = |request: Request| request.command(&paths.php, agent_nonce);
+    let command = match action {
+        Action::Delete(table, addresses) => Command {
+            input: lines(addresses),
+            ..of_table(table, &["delete", "-v", "-f", "-"])
+        },
+        Action::Add(table, addresses) => {
+            let seen = commands.len();
+            commands.push(of_table(table, &["show"]));
+            Command {
+                input: lines(addresses),
+                only_after: Some(seen),
+                ..of_table(table, &["add", "-v", "-f", "-"])
+            }
+        }
+        // A label that is none of pfSense's trackers names no rule of ours; an empty word kills nothing.
+        Action::KillLabel(label) => kill(
+            "label",
+            Word::label(label).unwrap_or_else(|| Word::fixed("id:0")),
+        ),
+        Action::KillState(state) => kill("id", Word::state(state.id, state.creator)),
+        Action::Apply(request) => agent(Request::Apply(request.clone())),
+        Action::Outcome(request) => agent(Request::Outcome(request.clone())),
+        Action::Keep(request) => agent(Request::Keep(request.clone())),
+        Action::Clean(request) => agent(Request::Clean(request.clone())),
+    };
+    commands.push(command);
+}
+
+fn lines(addresses: &[Address]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(addresses.len() * 16);
+    for address in addresses {
+        text.extend_from_slice(address.to_string().as_bytes());
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Reads what `-T delete|add -v` printed: one line for each entry that was really changed.
+fn changed(reply: &Told, table: &TableName, mark: Mark, pfctl: &str) -> Result<Done, FactError> {
+    reply.check(table.as_str(), pfctl)?;
+    let marked = table::parse_changes(&reply.stdout).value;
+    let addresses = marked
+        .into_iter()
+        .filter(|marked| marked.mark == mark)
+        .map(|marked| Address {
+            net: marked.net.trunc(),
+            negated: marked.negated,
+        });
+    Ok(Done::Changed(addresses.collect()))
+}
+
+fn killed(reply: &Told, pfctl: &str) -> Result<Done, FactError> {
+    reply.check("", pfctl)?;
+    let counts = message::parse(&reply.stderr).value.into_iter();
+    let counts = counts.filter_map(|message| match message {
+        Message::Killed { count, .. } => Some(count),
+        _ => None,
+    });
+    Ok(Done::Killed(counts.sum()))
+}
+
+fn asked<T>(
+    reply: &Told,
+    paths: &Paths,
+    parse: impl Fn(&[u8]) -> Result<T, AgentError>,
+) -> Result<T, FactError> {
+    if matches!(reply.status, 126 | 127) {
+        return Err(FactError::ProgramMissing {
+            program: paths.php.as_str().to_owned(),
+        });
+    }
+    Ok(parse(&reply.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::exposure::fixtures;
+    use crate::domain::pf::rule::Direction;
+
+    fn rendered(actions: &[Action]) -> String {
+        let paths = Paths {
+            crontab: Word::fixed("/etc/crontab"),
+            pfctl: Word::fixed("/sbin/pfctl"),
+            php: Word::fixed("/usr/local/bin/php"),
+        };
+        let nonce = Nonce::new([7; 16]);
+        let script = Errand::script(actions, &[], &fixtures::service(), &paths, &nonce);
+        String::from_utf8(script.render(&nonce)).unwrap()
+    }
+
+    fn virusprot() -> TableName {
+        TableName::new("virusprot").unwrap()
+    }
+
+    fn addresses() -> Vec<Address> {
+        ["192.0.2.1", "2001:db8::/32"]
+            .map(|text| text.parse().unwrap())
+            .to_vec()
+    }
+
+    #[test]
+    fn entries_travel_on_stdin_and_nothing_is_flushed() {
+        let script = rendered(&[Action::Delete(virusprot(), addresses())]);
+        assert!(
+            script.contains("'-t' 'virusprot' '-T' 'delete' '-v' '-f' '-' <<"),
+            "{script}"
+        );
+        assert!(script.contains("\n192.0.2.1\n2001:db8::/32\n"), "{script}");
+        for never in ["'flush'", "'zero'", "'-F'"] {
+            assert!(!script.contains(never), "{never}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_table_that_does_not_exist() {
+        let script = rendered(&[Action::Add(virusprot(), addresses())]);
+        let shown = script
+            .find("b 0; '/sbin/pfctl' '-t' 'virusprot' '-T' 'show'")
+            .unwrap();
+        let added = script
+            .find("b 1; if [ \"$s0\" = 0 ]; then '/sbin/pfctl' '-t' 'virusprot' '-T' 'add'")
+            .unwrap();
+        assert!(shown < added);
+        assert!(script.contains("; else e 1 125; fi"), "{script}");
+    }
+
+    #[test]
+    fn states_are_named_with_the_host_that_made_them() {
+        let state = PlannedState {
+            id: 0x5f00_0000_0000_00aa,
+            creator: 0x1a,
+            client: [192, 0, 2, 1].into(),
+            direction: Direction::In,
+            age_seconds: 1,
+        };
+        let script = rendered(&[
+            Action::KillLabel("id:1763000004".into()),
+            Action::KillState(state),
+        ]);
+        assert!(
+            script.contains("'-k' 'label' '-k' 'id:1763000004' "),
+            "{script}"
+        );
+        assert!(
+            script.contains("'-k' 'id' '-k' '5f000000000000aa/0000001a' "),
+            "{script}"
+        );
+        let hostile = rendered(&[Action::KillLabel("USER_RULE'; reboot; '".into())]);
+        assert!(!hostile.contains("reboot"), "{hostile}");
+    }
+
+    #[test]
+    fn replies_are_read_by_what_really_changed() {
+        let told = |status, stdout: &str, stderr: &str| Told {
+            status,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        let reply = told(0, "D  192.0.2.1\n", "1/2 addresses deleted.\n");
+        let Ok(Done::Changed(gone)) = changed(&reply, &virusprot(), Mark::Deleted, "pfctl") else {
+            panic!("not read");
+        };
+        assert_eq!(gone, addresses()[..1]);
+        let missing = told(255, "", "pfctl: Table does not exist.\n");
+        assert!(matches!(
+            changed(&missing, &virusprot(), Mark::Deleted, "pfctl"),
+            Err(FactError::NoTable { .. })
+        ));
+        assert!(matches!(
+            killed(&told(0, "", "killed 3 states\n"), "pfctl"),
+            Ok(Done::Killed(3))
+        ));
+        assert!(matches!(
+            killed(&told(1, "", "pfctl: /dev/pf: Permission denied\n"), "pfctl"),
+            Err(FactError::Denied)
+        ));
+    }
+}

@@ -1,0 +1,468 @@
+//! What the agent can be asked, and the script that carries the question. The simulator reads the question back out
+//! of a script that is ours to the byte. Not for answers.
+//!
+//! The script is put together from parts which are PHP files of their own. A question that only reads travels in a
+//! script without the parts that write: such a script cannot change a firewall, whatever it is asked.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::pf::table::TableName;
+use crate::domain::pfsense::change::{ChangeId, Swap};
+pub use crate::domain::pfsense::config::ReadRequest;
+use crate::ssh::script::{Command, Nonce, Word};
+
+/// The script of questions that read; [`REQUEST`] stands where the question goes.
+const READING: &str = concat!(
+    include_str!("frame.php"),
+    include_str!("read.php"),
+    include_str!("records.php"),
+    include_str!("store.php"),
+    include_str!("leftovers.php"),
+    include_str!("main.php"),
+);
+
+/// The script of everything else; [`ITSELF`] stands where its own text goes, from which it makes the armed job.
+const CHANGING: &str = concat!(
+    include_str!("frame.php"),
+    include_str!("read.php"),
+    include_str!("records.php"),
+    include_str!("store.php"),
+    include_str!("leftovers.php"),
+    include_str!("swap.php"),
+    include_str!("job.php"),
+    include_str!("proof.php"),
+    include_str!("write.php"),
+    include_str!("apply.php"),
+    include_str!("finish.php"),
+    include_str!("clean.php"),
+    include_str!("main.php"),
+);
+
+/// Replaced by the question: base64 of a JSON object, which cannot end a PHP string.
+const REQUEST: &str = "@REQUEST@";
+
+/// Replaced by base64 of the script in which neither placeholder is replaced.
+const ITSELF: &str = "@ITSELF@";
+
+/// Make a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyRequest {
+    /// Whose rules.
+    pub service: ReadRequest,
+    /// The change's name. The same one is applied once.
+    pub id: ChangeId,
+    /// Who asks, such as `viktor@laptop`; stands in pfSense's configuration history.
+    pub who: String,
+    /// Why, in the operator's words; stands there too.
+    pub reason: Option<String>,
+    /// Digest of the rules that the change was judged by: [`Configured::digest_of_rules`].
+    ///
+    /// [`Configured::digest_of_rules`]: crate::domain::pfsense::configured::Configured::digest_of_rules
+    pub expect: String,
+    /// What it does, for people.
+    pub what: String,
+    /// The records before and after.
+    pub swap: Swap,
+    /// Go on although changes saved in the GUI wait to be applied: the reload applies them.
+    pub with_pending: bool,
+    /// Epoch seconds, by the firewall's clock, at which the firewall takes the change back by itself.
+    pub revert_at: Option<i64>,
+}
+
+/// Ask what became of a change. An interrupted one is brought to an end first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRequest {
+    /// Whose rules.
+    pub service: ReadRequest,
+    /// The change's name.
+    pub id: ChangeId,
+    /// Make the answer final: a request that still travels under this id will be refused when it arrives.
+    pub settle: bool,
+}
+
+/// Keep a temporary change: disarm its way back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepRequest {
+    /// Whose rules.
+    pub service: ReadRequest,
+    /// The change's name.
+    pub id: ChangeId,
+}
+
+/// Remove what was left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanRequest {
+    /// Whose rules.
+    pub service: ReadRequest,
+    /// The name of this change.
+    pub id: ChangeId,
+    /// Who asks, such as `viktor@laptop`.
+    pub who: String,
+    /// The files; each is removed only if it still is left over.
+    pub paths: Vec<String>,
+}
+
+/// Any of the questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Answered by a [`Configured`](crate::domain::pfsense::configured::Configured).
+    Read(ReadRequest),
+    /// Answered by an [`Outcome`](crate::domain::pfsense::change::Outcome).
+    Apply(Box<ApplyRequest>),
+    /// Answered by an [`Answer`](crate::domain::pfsense::change::Answer).
+    Outcome(OutcomeRequest),
+    /// Answered by a [`Kept`](crate::domain::pfsense::change::Kept).
+    Keep(KeepRequest),
+    /// Answered by a [`Cleaned`](crate::domain::pfsense::leftovers::Cleaned).
+    Clean(CleanRequest),
+}
+
+/// A question as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    nonce: String,
+    /// The interpreter, for the armed job.
+    php: String,
+    service: Searched,
+    action: Action,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Searched {
+    alias: String,
+    address: IpAddr,
+    port: u16,
+    interface: String,
+    table: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+enum Action {
+    Read,
+    Swap {
+        id: ChangeId,
+        who: String,
+        reason: Option<String>,
+        expect: String,
+        what: String,
+        swap: Box<Swap>,
+        with_pending: bool,
+        revert_at: Option<i64>,
+    },
+    Outcome {
+        id: ChangeId,
+        settle: bool,
+    },
+    Keep {
+        id: ChangeId,
+    },
+    Clean {
+        id: ChangeId,
+        who: String,
+        paths: Vec<String>,
+    },
+}
+
+impl Request {
+    fn service(&self) -> &ReadRequest {
+        match self {
+            Self::Read(service) => service,
+            Self::Apply(request) => &request.service,
+            Self::Outcome(request) => &request.service,
+            Self::Keep(request) => &request.service,
+            Self::Clean(request) => &request.service,
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::Read(_) => Action::Read,
+            Self::Apply(request) => Action::Swap {
+                id: request.id.clone(),
+                who: request.who.clone(),
+                reason: request.reason.clone(),
+                expect: request.expect.clone(),
+                what: request.what.clone(),
+                swap: Box::new(request.swap.clone()),
+                with_pending: request.with_pending,
+                revert_at: request.revert_at,
+            },
+            Self::Outcome(request) => Action::Outcome {
+                id: request.id.clone(),
+                settle: request.settle,
+            },
+            Self::Keep(request) => Action::Keep {
+                id: request.id.clone(),
+            },
+            Self::Clean(request) => Action::Clean {
+                id: request.id.clone(),
+                who: request.who.clone(),
+                paths: request.paths.clone(),
+            },
+        }
+    }
+
+    /// Makes the command that asks this; `php` is the interpreter's absolute path.
+    pub fn command(&self, php: &Word, nonce: &Nonce) -> Command {
+        let service = self.service();
+        let envelope = Envelope {
+            nonce: nonce.as_str().to_owned(),
+            php: php.as_str().to_owned(),
+            service: Searched {
+                alias: service.alias.clone(),
+                address: service.address,
+                port: service.port,
+                interface: service.interface.clone(),
+                table: service.table.as_str().to_owned(),
+            },
+            action: self.action(),
+        };
+        let script = match self {
+            Self::Read(_) => READING,
+            Self::Apply(_) | Self::Outcome(_) | Self::Keep(_) | Self::Clean(_) => CHANGING,
+        };
+        let literal = BASE64.encode(serde_json::to_vec(&envelope).unwrap_or_default());
+        let input = script
+            .replacen(REQUEST, &literal, 1)
+            .replacen(ITSELF, &BASE64.encode(script), 1)
+            .into_bytes();
+        Command {
+            input,
+            ..Command::new([php.clone()])
+        }
+    }
+
+    /// Reads the question back out of a script, if the script is ours to the byte. For the simulator.
+    pub fn decode(script_input: &[u8]) -> Option<(Self, Nonce)> {
+        let literal = literal_in(script_input, READING)
+            .map(|literal| (literal, true))
+            .or_else(|| literal_in(script_input, CHANGING).map(|literal| (literal, false)));
+        let (literal, reads) = literal?;
+        let envelope: Envelope = serde_json::from_slice(&BASE64.decode(literal).ok()?).ok()?;
+        let nonce = read_nonce(&envelope.nonce)?;
+        let service = ReadRequest {
+            alias: envelope.service.alias,
+            address: envelope.service.address,
+            port: envelope.service.port,
+            interface: envelope.service.interface,
+            table: TableName::new(&envelope.service.table)?,
+        };
+        let request = of_action(envelope.action, service);
+        (matches!(request, Self::Read(_)) == reads).then_some((request, nonce))
+    }
+}
+
+fn of_action(action: Action, service: ReadRequest) -> Request {
+    match action {
+        Action::Read => Request::Read(service),
+        Action::Swap {
+            id,
+            who,
+            reason,
+            expect,
+            what,
+            swap,
+            with_pending,
+            revert_at,
+        } => Request::Apply(Box::new(ApplyRequest {
+            service,
+            id,
+            who,
+            reason,
+            expect,
+            what,
+            swap: *swap,
+            with_pending,
+            revert_at,
+        })),
+        Action::Outcome { id, settle } => Request::Outcome(OutcomeRequest {
+            service,
+            id,
+            settle,
+        }),
+        Action::Keep { id } => Request::Keep(KeepRequest { service, id }),
+        Action::Clean { id, who, paths } => Request::Clean(CleanRequest {
+            service,
+            id,
+            who,
+            paths,
+        }),
+    }
+}
+
+fn literal_in<'a>(input: &'a [u8], script: &str) -> Option<&'a [u8]> {
+    let (before, after) = script.split_once(REQUEST)?;
+    let after = after.replacen(ITSELF, &BASE64.encode(script), 1);
+    input
+        .strip_prefix(before.as_bytes())?
+        .strip_suffix(after.as_bytes())
+}
+
+fn read_nonce(text: &str) -> Option<Nonce> {
+    let digits = text.strip_prefix("kmsctl")?;
+    let number = u128::from_str_radix(digits, 16).ok()?;
+    let nonce = Nonce::new(number.to_be_bytes());
+    (nonce.as_str() == text).then_some(nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pfsense::change::{Element, Placed};
+
+    fn service() -> ReadRequest {
+        ReadRequest {
+            alias: "k8s_kms_lb".into(),
+            address: IpAddr::from([10, 0, 20, 202]),
+            port: 1688,
+            interface: "wan".into(),
+            table: TableName::new("virusprot").unwrap(),
+        }
+    }
+
+    fn apply(swap: Swap) -> Request {
+        Request::Apply(Box::new(ApplyRequest {
+            service: service(),
+            id: ChangeId::new("20261122-1").unwrap(),
+            who: "viktor@laptop".into(),
+            reason: Some("'); system('id'); ('".into()),
+            expect: "ab".into(),
+            what: "exposure disabled".into(),
+            swap,
+            with_pending: false,
+            revert_at: Some(1_795_350_619),
+        }))
+    }
+
+    fn hostile_swap() -> Swap {
+        let record = Element::of_texts([("descr", "'); system('id'); ('")]);
+        let mut swap = Swap::default();
+        swap.after.nat = Some(Placed { index: 1, record });
+        swap
+    }
+
+    fn requests() -> Vec<Request> {
+        let id = ChangeId::new("20261122-1").unwrap();
+        vec![
+            Request::Read(service()),
+            apply(hostile_swap()),
+            Request::Outcome(OutcomeRequest {
+                service: service(),
+                id: id.clone(),
+                settle: true,
+            }),
+            Request::Keep(KeepRequest {
+                service: service(),
+                id: id.clone(),
+            }),
+            Request::Clean(CleanRequest {
+                service: service(),
+                id,
+                who: "viktor@laptop".into(),
+                paths: vec![
+                    "/conf/kmsctl/revert-x.php".into(),
+                    "'); system('id'); ('".into(),
+                ],
+            }),
+        ]
+    }
+
+    fn nonce() -> Nonce {
+        Nonce::new(*b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
+    }
+
+    fn input(request: &Request) -> Vec<u8> {
+        request
+            .command(&Word::fixed("/usr/local/bin/php"), &nonce())
+            .input
+    }
+
+    #[test]
+    fn the_simulator_reads_the_request_that_the_client_writes() {
+        for request in requests() {
+            assert_eq!(
+                Request::decode(&input(&request)),
+                Some((request.clone(), nonce())),
+                "{request:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_script_that_differs_in_one_byte_is_not_ours() {
+        for request in requests() {
+            let mut changed = input(&request);
+            let place = memchr::memmem::find(&changed, b"kmsctl_has").unwrap();
+            changed[place] = b'x';
+            assert_eq!(Request::decode(&changed), None);
+            let mut longer = input(&request);
+            longer.extend_from_slice(b"phpinfo();\n");
+            assert_eq!(Request::decode(&longer), None);
+        }
+    }
+
+    #[test]
+    fn values_cannot_leave_the_literal() {
+        let hostile = ReadRequest {
+            alias: "'); system('id'); ('".into(),
+            ..service()
+        };
+        for request in [Request::Read(hostile), apply(hostile_swap())] {
+            let input = input(&request);
+            assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);
+            assert_eq!(Request::decode(&input), Some((request, nonce())));
+        }
+    }
+
+    #[test]
+    fn no_line_of_the_script_can_be_taken_for_a_marker() {
+        let nonce = nonce();
+        for request in requests() {
+            assert!(
+                input(&request)
+                    .split(|byte| *byte == b'\n')
+                    .all(|line| !line.starts_with(nonce.as_str().as_bytes()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_script_that_reads_cannot_write() {
+        for name in [
+            "write_config(",
+            "filter_configure(",
+            "filter_configure_sync(",
+            "file_put_contents(",
+            "rename(",
+            "unlink(",
+            "fwrite(",
+            "exec(",
+        ] {
+            assert!(!READING.contains(name), "{name}");
+        }
+        assert!(CHANGING.contains("write_config("));
+    }
+
+    #[test]
+    fn each_placeholder_stands_once_and_the_last_line_ends() {
+        for (script, itself) in [(READING, 0), (CHANGING, 1)] {
+            assert_eq!(script.matches(REQUEST).count(), 1);
+            assert_eq!(script.matches(ITSELF).count(), itself);
+            assert!(script.ends_with('\n'));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn decode_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = Request::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! Typed questions and answers: which command answers which question, and what its exit codes and messages
+//! mean. All questions of a kmsctl command travel in one script, so one channel and one round trip.
+//!
+//! One answer failing never hides the others: each is a [`Fact`] of its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+mod ask;
+mod error;
+mod gather;
+mod race;
+mod round;
+#[cfg(test)]
+mod tests;
+
+pub use ask::Paths;
+pub use error::{Fact, FactError};
+
+use super::agent::{self, ReadRequest};
+use crate::domain::pf::info::{self, Info, Limits};
+use crate::domain::pf::rule::{self, Rule};
+use crate::domain::pf::source::{self, SourceNode};
+use crate::domain::pf::state::State;
+use crate::domain::pf::table::{self, Entry, Marked};
+use crate::domain::pf::{Parsed, Unread};
+use crate::domain::pfsense::configured::{Configured, CronItem};
+use crate::domain::pfsense::freebsd;
+use crate::domain::pfsense::freebsd::{Carp, FirewallClock, InterfaceAddress};
+use crate::domain::service::Service;
+use crate::domain::virusprot::expiry;
+use crate::error::Failure;
+use crate::ssh::script::{NOT_RUN, Nonce, Script};
+use crate::ssh::shell::Shell;
+use ask::{command, in_order};
+use error::{came, check};
+use gather::Gathered;
+
+/// Something to ask the firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Its clock; every reading asks this first.
+    Clock,
+    /// The address our session comes from.
+    Client,
+    /// Addresses of its interfaces.
+    Interfaces,
+    /// Its default gateway.
+    Gateway,
+    /// What cron runs out of the system's crontab; the folder beside it is asked with it.
+    Crontab,
+    /// What cron runs out of the folder cron.d.
+    CronFolder,
+    /// The overload table with times.
+    Table,
+    /// Which of these the overload table holds.
+    Test(Vec<IpAddr>),
+    /// What pf's table of the service's alias holds.
+    AliasTable,
+    /// Loaded filter rules with counters.
+    Rules,
+    /// Loaded translation rules with counters.
+    Translation,
+    /// States of the service's port, of one source if named; which are the service's is told by its alias.
+    States(Option<IpAddr>),
+    /// Source nodes.
+    Sources,
+    /// pf's status and counters.
+    Info,
+    /// pf's limits.
+    Limits,
+    /// What config.xml says.
+    Configured,
+    /// Room for the configuration.
+    FreeSpace,
+    /// The largest request that pf answers.
+    RequestLimit,
+    /// Files of ours in /etc/cron.d.
+    Armed,
+}
+
+/// Everything one round brought back. What was not asked is [`FactError::NotAsked`].
+#[derive(Debug)]
+pub struct Reading {
+    /// The firewall's clock and zone.
+    pub clock: FirewallClock,
+    /// The address our session comes from, if told.
+    pub client: Option<IpAddr>,
+    /// Addresses of its interfaces.
+    pub interfaces: Vec<InterfaceAddress>,
+    /// Its role for CARP addresses, asked with the interfaces.
+    pub carp: Vec<Carp>,
+    /// Its default gateway.
+    pub gateway: Option<IpAddr>,
+    /// What cron runs.
+    pub crontab: Fact<Vec<CronItem>>,
+    /// The overload table.
+    pub table: Fact<Vec<Entry>>,
+    /// What pf's table of the service's alias holds.
+    pub alias_table: Fact<Vec<Entry>>,
+    /// The answers to [`Question::Test`].
+    pub tested: Fact<Vec<Marked>>,
+    /// Loaded filter rules.
+    pub rules: Fact<Vec<Rule>>,
+    /// Loaded translation rules.
+    pub translation: Fact<Vec<Rule>>,
+    /// States of the service.
+    pub states: Fact<Vec<State>>,
+    /// Source nodes.
+    pub sources: Fact<Vec<SourceNode>>,
+    /// pf's status.
+    pub info: Fact<Info>,
+    /// pf's limits.
+    pub limits: Fact<Limits>,
+    /// What config.xml says.
+    pub configured: Fact<Configured>,
+    /// Free bytes below /cf/conf.
+    pub free_space: Fact<u64>,
+    /// `net.pf.request_maxcount`, in entries.
+    pub request_limit: Fact<u64>,
+    /// Names of our files in /etc/cron.d.
+    pub armed: Fact<Vec<String>>,
+    /// Lines that no parser understood: which command, and the line.
+    pub unread: Vec<(String, Unread)>,
+    /// How many more there were.
+    pub more_unread: usize,
+}
+
+/// One remote shell that answers the same questions as often as it is asked.
+pub struct Survey {
+    shell: Shell,
+    asked: Arc<Asked>,
+}
+
+/// What was asked of whom; what the answers mean depends on it.
+struct Asked {
+    service: Service,
+    paths: Paths,
+    questions: Vec<Question>,
+    agent_nonce: Nonce,
+}
+
+impl Survey {
+    /// Renders the script of the questions; the clock comes first.
+    pub fn script(
+        questions: &[Question],
+        service: &Service,
+        paths: &Paths,
+        agent_nonce: &Nonce,
+    ) -> Script {
+        let questions = in_order(questions);
+        let commands = questions
+            .iter()
+            .map(|question| command(question, service, paths, agent_nonce));
+        Script {
+            commands: commands.collect(),
+        }
+    }
+
+    /// Wraps an open shell that was given [`Survey::script`] of the same questions.
+    pub fn new(
+        shell: Shell,
+        questions: &[Question],
+        service: Service,
+        paths: Paths,
+        agent_nonce: Nonce,
+    ) -> Self {
+        let asked = Asked {
+            service,
+            paths,
+            questions: in_order(questions),
+            agent_nonce,
+        };
+        Self {
+            shell,
+            asked: Arc::new(asked),
+        }
+    }
+
+    /// Asks every question once: one round trip, and some more where a reload of the ruleset races with it.
+    pub async fn read(&mut self) -> Result<Reading, Failure> {
+        let (_, reading) = self.read_after(0).await?;
+        Ok(reading)
+    }
+
+    /// Runs a script in which so many commands stand before the questions, and returns their replies too.
+    pub(super) async fn read_after(
+        &mut self,
+        before: usize,
+    ) -> Result<(Vec<Told>, Reading), Failure> {
+        let mut replies = round::ask(&mut self.shell, &self.asked, before).await?;
+        let asked = replies.split_off(before.min(replies.len()));
+        let told = replies.into_iter().map(|reply| Told {
+            status: reply.status.unwrap_or(NOT_RUN),
+            stdout: reply.stdout,
+            stderr: reply.stderr,
+        });
+        let told = told.collect();
+        // Reading megabytes takes its time, in which Ctrl-C and the time-out must be heard.
+        let meant = Arc::clone(&self.asked);
+        let reading = tokio::task::spawn_blocking(move || meant.reading(asked)).await;
+        let reading = reading.map_err(|error| {
+            Failure::failed("The firewall's answers could not be taken apart.").because(error)
+        })?;
+        Ok((told, reading?))
+    }
+
+    /// Returns the nonce that the agent's answers carry.
+    pub(super) fn agent_nonce(&self) -> &Nonce {
+        &self.asked.agent_nonce
+    }
+
+    /// Returns where things are on the firewall.
+    pub(super) fn paths(&self) -> &Paths {
+        &self.asked.paths
+    }
+
+    /// Ends the shell.
+    pub async fn close(self) {
+        self.shell.close().await;
+    }
+}
+
+impl Asked {
+    /// Takes every answer apart, one after the other: what a big one held is gone before the next one.
+    fn reading(&self, replies: Vec<Gathered>) -> Result<Reading, Failure> {
+        let mut reading = Reading::empty(clock(replies.first())?);
+        for (question, reply) in self.questions.iter().zip(replies) {
+            self.answer(&mut reading, question, reply);
+        }
+        reading.distrust_empty_lists();
+        Ok(reading)
+    }
+
+    /// Returns what a question's error names.
+    fn program(&self, question: &Question) -> &str {
+        match question {
+            Question::Configured => self.paths.php.as_str(),
+            Question::Crontab => self.paths.crontab.as_str(),
+            Question::CronFolder => "/usr/bin/find",
+            Question::FreeSpace => "/bin/df",
+            Question::RequestLimit => "/sbin/sysctl",
+            Question::Armed => "/bin/ls",
+            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
+                "a base system tool"
+            }
+            _ => self.paths.pfctl.as_str(),
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm a question")]
+    fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered) {
+        let program = self.program(question);
+        let mut unread = Unreads {
+            program,
+            unread: &mut reading.unread,
+            more: &mut reading.more_unread,
+        };
+        let table = self.service.table.as_str();
+        let checked = |reply: &Gathered, fine: &[i32]| check(reply, fine, program, table);
+        match question {
+            Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
+                of_base_tool(reading, question, &reply.stdout);
+            }
+            Question::Crontab => {
+                reading.crontab =
+                    checked(&reply, &[0]).map(|()| expiry::crontab_items(&reply.stdout));
+            }
+            Question::CronFolder => {
+                // Boxes without the folder run nothing out of it.
+                let missing = memchr::memmem::find(&reply.stderr, b": No such file or directory");
+                let fine: &[i32] = if missing.is_some() { &[0, 1] } else { &[0] };
+                let more = checked(&reply, fine).map(|()| expiry::crontab_items(&reply.stdout));
+                add_items(&mut reading.crontab, more);
+            }
+            Question::Table => {
+                reading.table =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(table::parse(&reply.stdout)));
+            }
+            Question::AliasTable => {
+                let alias = &self.service.alias;
+                reading.alias_table = check(&reply, &[0], program, alias)
+                    .and_then(|()| unread.kept(table::parse(&reply.stdout)));
+            }
+            Question::Test(_) => {
+                reading.tested = checked(&reply, &[0, 2])
+                    .and_then(|()| unread.kept(table::parse_test(&reply.stdout)));
+            }
+            Question::Rules => {
+                reading.rules =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
+            }
+            Question::Translation => {
+                reading.translation =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
+            }
+            Question::States(_) => {
+                reading.states =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(reply.into_states()));
+            }
+            Question::Sources => {
+                reading.sources =
+                    checked(&reply, &[0]).and_then(|()| unread.kept(source::parse(&reply.stdout)));
+            }
+            Question::Info => {
+                reading.info = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(info::parse(&reply.stdout)))
+                    .and_then(|info| whole(info, program));
+            }
+            Question::Limits => {
+                reading.limits = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(info::parse_limits(&reply.stdout)));
+            }
+            Question::Configured => {
+                let request = ReadRequest::from(&self.service);
+                let nonce = &self.agent_nonce;
+                reading.configured = configured(&reply, program, nonce, &request);
+            }
+            Question::FreeSpace | Question::RequestLimit | Question::Armed => {
+                small(
+                    reading,
+                    question,
+                    &reply.stdout,
+                    checked(&reply, &[0]),
+                    program,
+                );
+            }
+        }
+    }
+}
+
+/// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
+fn add_items(crontab: &mut Fact<Vec<CronItem>>, more: Fact<Vec<CronItem>>) {
+    match (crontab.as_mut(), more) {
+        (Ok(items), Ok(more)) => items.extend(more),
+        (Ok(_), Err(error)) => *crontab = Err(error),
+        (Err(_), _) => {}
+    }
+}
+
+/// Takes the answer of a base tool; what it does not tell stays unknown.
+fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
+    match question {
+        Question::Client => reading.client = freebsd::ssh_client(stdout),
+        Question::Interfaces => {
+            reading.interfaces = freebsd::interface_addresses(stdout);
+            reading.carp = freebsd::carp(stdout);
+        }
+        Question::Gateway => reading.gateway = freebsd::default_gateway(stdout),
+        // The clock is read first, by `read`: without it no age means anything.
+        _ => {}
+    }
+}
+
+fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
+    reply
+        .and_then(|reply| freebsd::clock(&reply.stdout))
+        .ok_or_else(|| {
+            Failure::failed("The firewall did not tell its time, so no age could be told either.")
+                .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
+        })
+}
+
+/// Takes the answer of one of the small tools, each a line or a few.
+fn small(
+    reading: &mut Reading,
+    question: &Question,
+    text: &[u8],
+    checked: Fact<()>,
+    program: &str,
+) {
+    match question {
+        Question::FreeSpace => {
+            reading.free_space = checked.and_then(|()| read(freebsd::free_space(text), program));
+        }
+        Question::RequestLimit => {
+            reading.request_limit = checked.and_then(|()| read(freebsd::sysctl(text), program));
+        }
+        _ => reading.armed = checked.map(|()| freebsd::armed(text)),
+    }
+}
+
+fn read<T>(value: Option<T>, program: &str) -> Fact<T> {
+    value.ok_or_else(|| FactError::Garbled {
+        program: program.to_owned(),
+    })
+}
+
+fn configured(
+    reply: &Gathered,
+    program: &str,
+    nonce: &Nonce,
+    request: &ReadRequest,
+) -> Fact<Configured> {
+    came(reply, program)?;
+    Ok(agent::parse(&reply.stdout, nonce, request)?)
+}
+
+fn distrust<T>(fact: &mut Fact<Vec<T>>, program: &str) {
+    if fact.as_ref().is_ok_and(Vec::is_empty) {
+        *fact = Err(FactError::Unprivileged {
+            program: program.to_owned(),
+        });
+    }
+}
+
+/// Passes parsers' unread lines on to the reading.
+struct Unreads<'a> {
+    program: &'a str,
+    unread: &'a mut Vec<(String, Unread)>,
+    more: &'a mut usize,
+}
+
+impl Unreads<'_> {
+    /// Returns what was understood. Nothing understood of something printed is no empty answer.
+    fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Fact<T> {
+        if let Some(most) = parsed.too_many {
+            return Err(FactError::TooMany {
+                program: self.program.to_owned(),
+                most,
+            });
+        }
+        if parsed.value.is_nothing() && !parsed.unread.is_empty() {
+            return Err(FactError::Garbled {
+                program: self.program.to_owned(),
+            });
+        }
+        let room = Unread::KEPT.saturating_sub(self.unread.len());
+        *self.more += parsed.more_unread + parsed.unread.len().saturating_sub(room);
+        self.unread.extend(
+            parsed
+                .unread
+                .into_iter()
+                .take(room)
+                .map(|line| (self.program.to_owned(), line)),
+        );
+        Ok(parsed.value)
+    }
+}
+
+/// Tells an answer that holds nothing.
+trait Understood {
+    fn is_nothing(&self) -> bool;
+}
+
+impl<T> Understood for Vec<T> {
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Understood for Info {
+    fn is_nothing(&self) -> bool {
+        self.states.is_none() && !self.enabled
+    }
+}
+
+impl Understood for Limits {
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// What a command that is no question said.
+pub(super) struct Told {
+    pub(super) status: i32,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+impl Told {
+    /// Turns its exit code and stderr into a typed error.
+    pub(super) fn check(&self, table: &str, program: &str) -> Fact<()> {
+        error::trouble(&self.stderr, self.status, &[0], program, table)
+    }
+}
+
+/// Returns pf's status, if it came whole. A pfctl that may not ask the kernel can print a status that it made up, and
+/// exit with 0.
+fn whole(info: Info, program: &str) -> Fact<Info> {
+    let nothing_counted = info.state_table.is_none() && info.counters.is_empty();
+    if info.host_id.is_none() && info.checksum.is_none() && nothing_counted {
+        return Err(FactError::Unprivileged {
+            program: program.to_owned(),
+        });
+    }
+    Ok(info)
+}
+
+impl Reading {
+    /// Returns whether the ruleset was being loaded each time that it was asked.
+    pub fn is_raced(&self) -> bool {
+        let busy = |error: Option<&FactError>| matches!(error, Some(FactError::Busy { .. }));
+        busy(self.rules.as_ref().err()) || busy(self.translation.as_ref().err())
+    }
+
+    /// Where pfctl may not even ask for pf's status, lists that it printed empty are not empty.
+    fn distrust_empty_lists(&mut self) {
+        let Err(FactError::Unprivileged { program }) = &self.info else {
+            return;
+        };
+        distrust(&mut self.rules, program);
+        distrust(&mut self.translation, program);
+        distrust(&mut self.states, program);
+        distrust(&mut self.sources, program);
+        distrust(&mut self.table, program);
+        distrust(&mut self.alias_table, program);
+        distrust(&mut self.tested, program);
+    }
+
+    fn empty(clock: FirewallClock) -> Self {
+        Self {
+            clock,
+            client: None,
+            interfaces: Vec::new(),
+            carp: Vec::new(),
+            gateway: None,
+            crontab: Err(FactError::NotAsked),
+            table: Err(FactError::NotAsked),
+            alias_table: Err(FactError::NotAsked),
+            tested: Err(FactError::NotAsked),
+            rules: Err(FactError::NotAsked),
+            translation: Err(FactError::NotAsked),
+            states: Err(FactError::NotAsked),
+            sources: Err(FactError::NotAsked),
+            info: Err(FactError::NotAsked),
+            limits: Err(FactError::NotAsked),
+            configured: Err(FactError::NotAsked),
+            free_space: Err(FactError::NotAsked),
+            request_limit: Err(FactError::NotAsked),
+            armed: Err(FactError::NotAsked),
+            unread: Vec::new(),
+            more_unread: 0,
+        }
+    }
+}

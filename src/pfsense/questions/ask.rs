@@ -1,0 +1,134 @@
+//! Which command answers which question.
+
+use super::Question;
+use crate::domain::pf::table::TableName;
+use crate::domain::service::Service;
+use crate::pfsense::agent;
+use crate::pfsense::agent::ReadRequest;
+use crate::ssh::script::{Command, Filter, Nonce, Word};
+
+/// Every reading has its time, so the clock is always the first question. The lists of rules stand side by side, so that a
+/// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.
+pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
+    let place = |question: &Question| match question {
+        Question::Rules => 1,
+        Question::Translation => 2,
+        Question::Table | Question::Test(_) => 3,
+        Question::Sources => 4,
+        Question::States(_) => 5,
+        _ => 0,
+    };
+    let mut others: Vec<Question> = questions
+        .iter()
+        .filter(|question| **question != Question::Clock)
+        .cloned()
+        .collect();
+    others.sort_by_key(place);
+    if let Some(place) = others.iter().position(|asked| *asked == Question::Crontab) {
+        others.insert(place + 1, Question::CronFolder);
+    }
+    others.insert(0, Question::Clock);
+    others
+}
+
+/// Where things are on the firewall.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The system's crontab.
+    pub crontab: Word,
+    /// pfctl.
+    pub pfctl: Word,
+    /// PHP.
+    pub php: Word,
+}
+
+/// Returns the folder `cron.d` beside the system's crontab.
+fn cron_folder(crontab: &Word) -> Word {
+    let parent = crontab.as_str().rsplit_once('/').map(|(parent, _)| parent);
+    let folder = parent.and_then(|parent| Word::path(&format!("{parent}/cron.d")));
+    folder.unwrap_or_else(|| Word::fixed("/etc/cron.d"))
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm a question")]
+pub(super) fn command(
+    question: &Question,
+    service: &Service,
+    paths: &Paths,
+    agent_nonce: &Nonce,
+) -> Command {
+    let pfctl = |words: &[&'static str]| {
+        Command::new(
+            std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
+        )
+    };
+    let of_table = |table: Word, words: &[&'static str]| {
+        let mut command = pfctl(&["-t"]);
+        command.words.push(table);
+        command
+            .words
+            .extend(words.iter().map(|word| Word::fixed(word)));
+        command
+    };
+    let plain = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
+    match question {
+        // The shell runs with TZ=UTC; without it `%z` is the zone that the firewall's cron works in.
+        Question::Clock => plain(&["/usr/bin/env", "-u", "TZ", "/bin/date", "+%s %z"]),
+        Question::Client => plain(&["/usr/bin/printenv", "SSH_CONNECTION"]),
+        Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
+        Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
+        Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
+        Question::CronFolder => {
+            let mut command = plain(&["/usr/bin/find"]);
+            command.words.push(cron_folder(&paths.crontab));
+            command
+                .words
+                .extend(["-type", "f", "-exec", "/bin/cat", "{}", "+"].map(Word::fixed));
+            command
+        }
+        Question::Table => of_table(Word::table(&service.table), &["-T", "show", "-v"]),
+        Question::AliasTable => of_table(alias_table(service), &["-T", "show"]),
+        Question::Test(addresses) => {
+            let mut command = of_table(
+                Word::table(&service.table),
+                &["-T", "test", "-vv", "-f", "-"],
+            );
+            command.input = addresses
+                .iter()
+                .flat_map(|address| format!("{address}\n").into_bytes())
+                .collect();
+            command
+        }
+        Question::Rules => pfctl(&["-vvPsr"]),
+        Question::Translation => pfctl(&["-vvPsn"]),
+        Question::States(source) => {
+            let mut command = pfctl(&["-vvss"]);
+            command.filter = Some(Filter {
+                port: service.port,
+                address: *source,
+            });
+            command
+        }
+        Question::Sources => pfctl(&["-vsS"]),
+        Question::Info => pfctl(&["-vsi"]),
+        Question::Limits => pfctl(&["-sm"]),
+        Question::FreeSpace => plain(&["/bin/df", "-k", "/cf/conf"]),
+        Question::RequestLimit => plain(&["/sbin/sysctl", "-n", "net.pf.request_maxcount"]),
+        Question::Armed => plain(&["/bin/ls", "-1", "/etc/cron.d"]),
+        Question::Configured => {
+            let request = ReadRequest {
+                alias: service.alias.clone(),
+                address: service.address,
+                port: service.port,
+                interface: service.interface.clone(),
+                table: service.table.clone(),
+            };
+            agent::command(&request, &paths.php, agent_nonce)
+        }
+    }
+}
+
+/// What is no name of a table is none of an alias; pfctl refuses the empty one.
+fn alias_table(service: &Service) -> Word {
+    let name = TableName::new(&service.alias);
+    name.map_or_else(|| Word::fixed(""), |name| Word::table(&name))
+}

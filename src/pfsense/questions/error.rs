@@ -1,0 +1,220 @@
+//! Why a question has no answer: what pfctl's exit codes and messages mean.
+
+use super::gather::{Gathered, MOST_ARRIVED};
+use crate::error::{Failure, Kind};
+use crate::pfsense::agent::AgentError;
+
+/// Why one question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// Not asked.
+    #[error("this was not asked")]
+    NotAsked,
+    /// The program is not there.
+    #[error("{program} is not on the firewall")]
+    ProgramMissing {
+        /// Its path.
+        program: String,
+    },
+    /// `/dev/pf: Permission denied`.
+    #[error("the account may not open /dev/pf")]
+    Denied,
+    /// `/dev/pf: No such file or directory`.
+    #[error("pf is not loaded on the firewall")]
+    NoPf,
+    /// `Table does not exist.`
+    #[error("the table {table} does not exist")]
+    NoTable {
+        /// The table.
+        table: String,
+    },
+    /// Any other failure.
+    #[error("{program} failed with exit code {status}: {message}")]
+    Failed {
+        /// Its path.
+        program: String,
+        /// The exit code.
+        status: i32,
+        /// The first line of its stderr.
+        message: String,
+    },
+    /// More than is kept.
+    #[error("the answer of {program} is larger than {mebibytes} MiB")]
+    TooLarge {
+        /// Its path.
+        program: String,
+        /// The bound.
+        mebibytes: usize,
+    },
+    /// More than is waited for.
+    #[error("more than {mebibytes} MiB came as the answer of {program}, and no end")]
+    Endless {
+        /// Its path.
+        program: String,
+        /// The bound.
+        mebibytes: usize,
+    },
+    /// An answer before it had no end.
+    #[error("it was not asked any more, as an answer before it had no end")]
+    NotReached,
+    /// More lines than are taken apart.
+    #[error("{program} printed more than {most} of them")]
+    TooMany {
+        /// Its path.
+        program: String,
+        /// The bound.
+        most: usize,
+    },
+    /// `Device busy`: the list was cut by a reload, whatever the exit code.
+    #[error("the ruleset was being loaded each time that {program} was asked")]
+    Busy {
+        /// Its path.
+        program: String,
+    },
+    /// It succeeded and complained.
+    #[error("{program} complained: {message}")]
+    Complained {
+        /// Its path.
+        program: String,
+        /// Its words.
+        message: String,
+    },
+    /// A status without anything that only the kernel knows.
+    #[error(
+        "{program} printed a status without any counter, as it does where it may not ask the kernel"
+    )]
+    Unprivileged {
+        /// Its path.
+        program: String,
+    },
+    /// The text has another form than expected.
+    #[error("{program} answered in a form kmsctl does not know")]
+    Garbled {
+        /// Its path.
+        program: String,
+    },
+    /// The agent's own error.
+    #[error("{0}")]
+    Agent(#[from] AgentError),
+}
+
+impl FactError {
+    /// Returns whether this is proven to be a fault of what was asked, and not only of the asking.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::ProgramMissing { .. }
+                | Self::Denied
+                | Self::NoPf
+                | Self::NoTable { .. }
+                | Self::Agent(_)
+        )
+    }
+}
+
+/// The answer to one question.
+pub type Fact<T> = Result<T, FactError>;
+
+const ROOT: &str =
+    "Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package).";
+
+impl From<&FactError> for Failure {
+    fn from(error: &FactError) -> Self {
+        let message = format!("The firewall cannot answer: {error}.");
+        match error {
+            FactError::Denied => Self::new(Kind::Unreachable, message).hint(ROOT),
+            FactError::Unprivileged { .. } => Self::new(Kind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
+            FactError::Busy { .. } => Self::failed(message).hint("Run the command again when the reload is over (Status > Filter Reload in pfSense)."),
+            FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
+            FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
+            FactError::ProgramMissing { .. } => Self::failed(message).hint("Is this a pfSense box? firewall.paths.* names the paths."),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+/// Says whether a reload of the ruleset cut this answer; the exit code does not.
+pub(super) fn is_busy(reply: &Gathered) -> bool {
+    let lines = String::from_utf8_lossy(&reply.stderr);
+    lines.lines().any(|line| line.ends_with(": Device busy"))
+}
+
+/// Checks that the answer came whole.
+pub(super) fn came(reply: &Gathered, program: &str) -> Fact<i32> {
+    let program = program.to_owned();
+    match reply.status {
+        None if reply.cut => Err(FactError::Endless {
+            program,
+            mebibytes: MOST_ARRIVED >> 20,
+        }),
+        None => Err(FactError::NotReached),
+        Some(_) if reply.cut => Err(FactError::TooLarge {
+            program,
+            mebibytes: reply.mebibytes(),
+        }),
+        Some(126 | 127) => Err(FactError::ProgramMissing { program }),
+        Some(status) => Ok(status),
+    }
+}
+
+/// Turns exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
+/// code for table errors and never means a lost connection here.
+pub(super) fn check(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Fact<()> {
+    let status = came(reply, program)?;
+    if reply.raced || is_busy(reply) {
+        return Err(FactError::Busy {
+            program: program.to_owned(),
+        });
+    }
+    trouble(&reply.stderr, status, fine, program, table)
+}
+
+/// The same of what is known only by its exit code and stderr. With an exit code of success, a line in pfctl's own name
+/// is trouble all the same: its lists end early, and it exits with 0.
+pub(crate) fn trouble(
+    stderr: &[u8],
+    status: i32,
+    fine: &[i32],
+    program: &str,
+    table: &str,
+) -> Fact<()> {
+    let talk = String::from_utf8_lossy(stderr);
+    let complaint = talk.lines().find(|line| line.starts_with("pfctl: "));
+    let fine = fine.contains(&status);
+    if fine && complaint.is_none() {
+        return Ok(());
+    }
+    if matches!(status, 126 | 127) {
+        return Err(FactError::ProgramMissing {
+            program: program.to_owned(),
+        });
+    }
+    let denied = |line: &str| {
+        line.ends_with(": Permission denied") || line.ends_with(": Operation not permitted")
+    };
+    if complaint.is_some_and(denied) {
+        return Err(FactError::Denied);
+    }
+    if talk.contains("/dev/pf: No such file or directory") {
+        return Err(FactError::NoPf);
+    }
+    if talk.contains("Table does not exist") {
+        return Err(FactError::NoTable {
+            table: table.to_owned(),
+        });
+    }
+    let program = program.to_owned();
+    let words = |line: &str| line.chars().take(200).collect();
+    if let Some(line) = complaint.filter(|_| fine) {
+        return Err(FactError::Complained {
+            program,
+            message: words(line),
+        });
+    }
+    let first = talk.lines().find(|line| !line.trim().is_empty());
+    Err(FactError::Failed {
+        program,
+        status,
+        message: words(first.unwrap_or("it said nothing")),
+    })
+}

@@ -1,0 +1,108 @@
+//! Asks a shell its questions, and asks again, for a while, for what a reload of the ruleset raced. An answer without
+//! end stops the round; what stands before it is kept.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Asked;
+use super::gather::{Gathered, MOST_ARRIVED};
+use super::race::Race;
+use crate::error::Failure;
+use crate::ssh::error::LinkError;
+use crate::ssh::shell::Shell;
+
+/// How long is asked again. pfSense loads a ruleset in a fraction of a second, and seldom twice in a row.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long is waited before that: the lists of a few hundred rules are replaced in a tenth of this.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the script once, in which so many commands stand before the questions, and returns all replies.
+pub(super) async fn ask(
+    shell: &mut Shell,
+    asked: &Asked,
+    before: usize,
+) -> Result<Vec<Gathered>, Failure> {
+    let questions = &asked.questions;
+    let mut replies: Vec<Gathered> = (0..before).map(|_| Gathered::plain()).collect();
+    replies.extend(
+        questions
+            .iter()
+            .map(|question| Gathered::new(question, &asked.service)),
+    );
+    let all: Vec<usize> = (0..replies.len()).collect();
+    let mut ended = run(shell, &all, &mut replies).await?;
+    if replies
+        .iter()
+        .take(before)
+        .any(|reply| reply.status.is_none())
+    {
+        let megabytes = MOST_ARRIVED >> 20;
+        return Err(Failure::failed(format!(
+            "More than {megabytes} MiB came as the answer to a change; what became of it is not known."
+        )));
+    }
+    let begun = Instant::now();
+    let mut race = Race::default();
+    while ended {
+        let lost = race.lost(questions, replies.get(before..).unwrap_or_default());
+        if lost.is_empty() {
+            break;
+        }
+        let again: Vec<usize> = lost.iter().map(|place| before + place).collect();
+        if begun.elapsed() + PAUSE > PATIENCE {
+            for index in again {
+                if let Some(reply) = replies.get_mut(index) {
+                    reply.raced = true;
+                }
+            }
+            break;
+        }
+        sleep(PAUSE).await;
+        for place in lost {
+            if let (Some(reply), Some(question)) =
+                (replies.get_mut(before + place), questions.get(place))
+            {
+                *reply = Gathered::new(question, &asked.service);
+            }
+        }
+        ended = run(shell, &again, &mut replies).await?;
+    }
+    Ok(replies)
+}
+
+/// Runs these commands; says whether the round came to its end, which an answer without end keeps it from.
+async fn run(
+    shell: &mut Shell,
+    commands: &[usize],
+    replies: &mut [Gathered],
+) -> Result<bool, LinkError> {
+    let mut flooded = false;
+    let result = shell
+        .round_of(commands, &mut |index, stream, bytes| {
+            let Some(reply) = replies.get_mut(index) else {
+                return ControlFlow::Continue(());
+            };
+            reply.take(stream, bytes);
+            flooded = reply.arrived > MOST_ARRIVED;
+            reply.cut |= flooded;
+            if flooded {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await;
+    let statuses = match result {
+        Ok(statuses) => statuses,
+        Err(LinkError::Stopped { .. }) if flooded => shell.statuses().to_vec(),
+        Err(error) => return Err(error),
+    };
+    for (index, status) in commands.iter().zip(statuses) {
+        if let Some(reply) = replies.get_mut(*index) {
+            reply.status = Some(status);
+        }
+    }
+    Ok(!flooded)
+}

@@ -1,0 +1,376 @@
+//! What the answers of pfctl mean: the exit code alone says little.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::race::Race;
+use super::*;
+use crate::domain::exposure::{self, Loaded, State as Exposed, fixtures};
+use crate::error::Kind;
+use crate::ssh::script::Word;
+use crate::ssh::shell::Stream;
+
+const RULES: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt");
+const TRANSLATION: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt");
+const BUSY: &str = "pfctl: DIOCGETRULE: Device busy\n";
+
+fn asked(questions: &[Question]) -> Asked {
+    Asked {
+        service: fixtures::service(),
+        paths: Paths {
+            crontab: Word::fixed("/etc/crontab"),
+            pfctl: Word::fixed("/sbin/pfctl"),
+            php: Word::fixed("/usr/local/bin/php"),
+        },
+        questions: in_order(questions),
+        agent_nonce: Nonce::new([7; 16]),
+    }
+}
+
+fn reply(question: &Question, stdout: &str, stderr: &str, status: i32) -> Gathered {
+    let mut reply = Gathered::new(question, &fixtures::service());
+    reply.take(Stream::Stdout, stdout.as_bytes());
+    reply.take(Stream::Stderr, stderr.as_bytes());
+    reply.status = Some(status);
+    reply
+}
+
+/// Reads one answer to each question; the clock's is added.
+fn read(answers: &[(Question, &str, &str, i32)]) -> Reading {
+    let questions: Vec<Question> = answers.iter().map(|answer| answer.0.clone()).collect();
+    let asked = asked(&questions);
+    let replies = asked.questions.iter().map(|question| {
+        let given = answers.iter().find(|answer| answer.0 == *question);
+        given.map_or_else(
+            || reply(question, "1764300000 +0000\n", "", 0),
+            |(question, stdout, stderr, status)| reply(question, stdout, stderr, *status),
+        )
+    });
+    asked.reading(replies.collect()).unwrap()
+}
+
+fn rules(stdout: &str, stderr: &str, status: i32) -> Fact<Vec<Rule>> {
+    read(&[(Question::Rules, stdout, stderr, status)]).rules
+}
+
+#[test]
+fn a_busy_device_is_not_read() {
+    for stderr in [
+        BUSY,
+        "pfctl: DIOCGETRULENV: Device busy\n",
+        "No ALTQ support in kernel\npfctl: DIOCGETADDR: Device busy\n",
+    ] {
+        for status in [0, 1] {
+            for stdout in ["", RULES] {
+                let fact = rules(stdout, stderr, status);
+                assert!(matches!(fact, Err(FactError::Busy { .. })), "{stderr}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_other_complaints_keep_their_meaning() {
+    for status in [0, 1, 255] {
+        for words in ["Permission denied", "Operation not permitted"] {
+            let fact = rules("", &format!("pfctl: /dev/pf: {words}\n"), status);
+            assert!(matches!(fact, Err(FactError::Denied)), "{words} {status}");
+        }
+        let fact = rules("", "pfctl: Table does not exist.\n", status);
+        assert!(matches!(fact, Err(FactError::NoTable { .. })), "{status}");
+    }
+    let fact = rules(RULES, "pfctl: DIOCGETRULE: Bad address\n", 0);
+    let error = fact.unwrap_err().to_string();
+    assert!(error.contains("DIOCGETRULE: Bad address"), "{error}");
+    for harmless in ["No ALTQ support in kernel\n", "1/2 addresses match.\n", ""] {
+        assert!(rules(RULES, harmless, 0).is_ok(), "{harmless}");
+    }
+}
+
+#[test]
+fn a_status_without_counters_is_unknown() {
+    let sample = include_str!("../../../tests/fixtures/cases/pfctl-si-unprivileged.15.txt");
+    for status in [
+        sample,
+        "Status: Enabled for 1 days 00:00:00           Debug: Urgent\n",
+        "Status: Disabled                              Debug: None\n\nCounters\n",
+        "\n",
+        "",
+    ] {
+        let reading = read(&[
+            (Question::Info, status, "", 0),
+            (Question::Rules, "", "", 0),
+            (Question::Translation, "", "", 0),
+            (Question::Table, "", "", 0),
+        ]);
+        for error in [
+            reading.info.as_ref().err(),
+            reading.rules.as_ref().err(),
+            reading.translation.as_ref().err(),
+            reading.table.as_ref().err(),
+        ] {
+            let failure = Failure::from(error.expect("unknown"));
+            assert_eq!(failure.kind, Kind::Unreachable, "{status}");
+            assert!(failure.hints.concat().contains("root"), "{failure:?}");
+        }
+    }
+    for whole in [
+        include_str!("../../../tests/fixtures/pfctl/si-v.14.txt"),
+        include_str!("../../../tests/fixtures/pfctl/si-disabled.12.txt"),
+    ] {
+        let reading = read(&[(Question::Info, whole, "", 0), (Question::Table, "", "", 0)]);
+        assert!(reading.info.is_ok() && reading.table.is_ok());
+    }
+}
+
+#[test]
+fn what_exceeds_a_bound_is_unknown() {
+    let reading = read(&[
+        (Question::Rules, &"pass\n".repeat(10_001), "", 0),
+        (Question::Translation, &"nat all\n".repeat(10_000), "", 0),
+        (Question::Table, &"   ::\n".repeat(400_001), "", 0),
+    ]);
+    assert!(matches!(reading.rules, Err(FactError::TooMany { .. })));
+    assert_eq!(reading.translation.unwrap().len(), 10_000);
+    assert!(matches!(reading.table, Err(FactError::TooMany { .. })));
+    let wide = "x".repeat(9 << 20);
+    assert!(matches!(
+        rules(&wide, "", 0),
+        Err(FactError::TooLarge { mebibytes: 8, .. })
+    ));
+    let state = "all tcp 10.0.20.202:1688 <- 192.0.2.1:50000       ESTABLISHED:ESTABLISHED\n";
+    let reading = read(&[(Question::States(None), &state.repeat(100_001), "", 0)]);
+    assert!(matches!(reading.states, Err(FactError::TooMany { .. })));
+}
+
+#[test]
+fn what_a_login_says_is_no_data() {
+    let reading = read(&[
+        (
+            Question::Clock,
+            "Starting 1 2 CRON...\n1764300000 +0000\ndone.\n",
+            "",
+            0,
+        ),
+        (
+            Question::Client,
+            "10.9.9.9 is up\n10.0.10.5 51022 10.0.20.1 22\n",
+            "",
+            0,
+        ),
+        (Question::RequestLimit, "done.\n65535\n", "", 0),
+    ]);
+    assert_eq!(reading.clock.now.as_second(), 1_764_300_000);
+    assert_eq!(reading.client, "10.0.10.5".parse().ok());
+    assert_eq!(reading.request_limit.unwrap(), 65_535);
+}
+
+#[test]
+fn jobs_of_the_cron_folder_are_seen() {
+    let job = "0 * * * * root /sbin/pfctl -t virusprot -T expire 3600\n";
+    let crontab = "1 * * * * root /usr/bin/nice -n20 adjkerntz -a\n";
+    let of = |folder: &str, stderr: &str, status: i32| {
+        let asked = asked(&[Question::Crontab]);
+        let texts = [
+            ("1 +0000\n", "", 0),
+            (crontab, "", 0),
+            (folder, stderr, status),
+        ];
+        let replies = asked.questions.iter().zip(texts);
+        let replies = replies
+            .map(|(question, (stdout, stderr, status))| reply(question, stdout, stderr, status));
+        asked.reading(replies.collect()).unwrap().crontab
+    };
+    assert_eq!(of(job, "", 0).unwrap().len(), 2);
+    let missing = "find: /etc/cron.d: No such file or directory\n";
+    assert_eq!(of("", missing, 1).unwrap().len(), 1);
+    assert!(of("", "find: /etc/cron.d: Permission denied\n", 1).is_err());
+}
+
+/// Says whether a rule of the fixtures is kept for the moments: the marks at both ends, those about the service, and a few.
+fn is_kept(rule: &str, place: usize) -> bool {
+    let words = ["1688", "anchor", "carp", "<virusprot>", "Default deny"];
+    place.is_multiple_of(12) || words.iter().any(|word| rule.contains(word))
+}
+
+/// A moment of a firewall that reloads: the texts of both lists, all of one process.
+fn moment(open: bool, cap: u32, pid: u32) -> [String; 2] {
+    let of = |text: &str, ours: &str| -> String {
+        let mut numbers = std::collections::BTreeMap::new();
+        let mut out = String::new();
+        let mut skipping = false;
+        for (place, line) in text.split_inclusive('\n').enumerate() {
+            if let Some((_, rule)) = line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
+                skipping = (!open && rule.contains(ours)) || !is_kept(rule, place);
+                if skipping {
+                    continue;
+                }
+                let first = rule
+                    .split(' ')
+                    .find(|word| *word != "no")
+                    .unwrap_or_default();
+                let kind = match first.trim_end_matches("-anchor") {
+                    kind @ ("nat" | "rdr" | "binat" | "scrub") => kind,
+                    _ => "filter",
+                };
+                let number: &mut u32 = numbers.entry(kind).or_default();
+                let rule = rule.replace("max-src-conn 50", &format!("max-src-conn {cap}"));
+                out.push_str(&format!("@{number} {rule}"));
+                *number += 1;
+            } else if !skipping {
+                match line.split_once(" pid ") {
+                    Some((before, after)) => {
+                        let (_, rest) = after.split_once(' ').unwrap();
+                        out.push_str(&format!("{before} pid {pid} {rest}"));
+                    }
+                    None => out.push_str(line),
+                }
+            }
+        }
+        out
+    };
+    [
+        of(RULES, "ridentifier 1763000004"),
+        of(TRANSLATION, "port = 1688"),
+    ]
+}
+
+/// What is said of two lists: nothing, or the exposure and the cap of connections.
+fn word(reading: &Reading) -> Option<(Exposed, Option<u32>)> {
+    let (filter, nat) = (
+        reading.rules.as_ref().ok()?,
+        reading.translation.as_ref().ok()?,
+    );
+    if !exposure::looks_complete(filter) || !exposure::looks_complete_translation(nat) {
+        return None;
+    }
+    let loaded = Loaded {
+        filter,
+        nat,
+        enabled: true,
+    };
+    let judged = exposure::judge(None, loaded, &fixtures::service());
+    Some((
+        judged.state,
+        judged.caps.loaded.and_then(|caps| caps.max_src_conn),
+    ))
+}
+
+/// How many cases; `KMSCTL_CASES` names another number.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the number of cases is chosen by hand"
+)]
+fn cases() -> u32 {
+    let chosen = std::env::var("KMSCTL_CASES").ok();
+    chosen.and_then(|text| text.parse().ok()).unwrap_or(500)
+}
+
+/// Reads as [`round::ask`] does, of a firewall whose moments pass as `chances` say, and returns what is said of it
+/// besides the moments that there were.
+fn reload_while_read(
+    chances: &[(u8, u16)],
+    moments: &[[String; 2]],
+) -> (Option<(Exposed, Option<u32>)>, usize) {
+    let asked = asked(&[Question::Rules, Question::Translation]);
+    let mut chances = chances.iter().copied();
+    let mut now = 0;
+    let mut list = |question: &Question| {
+        let which = match question {
+            Question::Rules => 0,
+            Question::Translation => 1,
+            _ => return reply(question, "1764300000 +0000\n", "", 0),
+        };
+        let (chance, cut) = chances.next().unwrap_or((255, 0));
+        let text = &moments[now][which];
+        let passes = chance < 120 && now + 1 < moments.len();
+        if passes && chance < 80 {
+            // The load falls into the list.
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            let kept = usize::from(cut) % lines.len();
+            now += 1;
+            return reply(question, &lines[..kept].concat(), BUSY, 0);
+        }
+        let whole = reply(question, text, "", 0);
+        now += usize::from(passes);
+        whole
+    };
+    let mut replies: Vec<Gathered> = asked.questions.iter().map(&mut list).collect();
+    let mut race = Race::default();
+    for turn in 0.. {
+        let lost = race.lost(&asked.questions, &replies);
+        for place in &lost {
+            if turn < 8 {
+                replies[*place] = list(&asked.questions[*place]);
+            } else {
+                replies[*place].raced = true;
+            }
+        }
+        if lost.is_empty() || turn == 8 {
+            break;
+        }
+    }
+    (word(&asked.reading(replies).unwrap()), now)
+}
+
+#[test]
+fn a_reload_while_reading_makes_no_wrong_word() {
+    let moments: Vec<[String; 2]> = [
+        (true, 50),
+        (false, 50),
+        (true, 10),
+        (false, 10),
+        (true, 7),
+        (false, 50),
+        (true, 50),
+    ]
+    .into_iter()
+    .zip(101..)
+    .map(|((open, cap), pid)| moment(open, cap, pid))
+    .collect();
+    let truth: Vec<_> = moments
+        .iter()
+        .map(|[filter, nat]| {
+            let reading = read(&[
+                (Question::Rules, filter, "", 0),
+                (Question::Translation, nat, "", 0),
+            ]);
+            word(&reading).expect("a whole one")
+        })
+        .collect();
+    assert_eq!(
+        (truth[0], truth[1].0),
+        ((Exposed::Open, Some(50)), Exposed::Closed)
+    );
+    let said = std::cell::RefCell::new(BTreeSet::new());
+    let config = ProptestConfig {
+        cases: cases(),
+        ..ProptestConfig::default()
+    };
+    let chances = proptest::collection::vec(any::<(u8, u16)>(), 0..30);
+    proptest!(config, |(chances in chances)| {
+        let (word, last) = reload_while_read(&chances, &moments);
+        if let Some(word) = word {
+            prop_assert!(truth[..=last].contains(&word), "{word:?} of {:?}", &truth[..=last]);
+        }
+        said.borrow_mut().insert(format!("{word:?}"));
+    });
+    assert!(said.borrow().len() > 2, "{said:?}");
+}
+
+#[test]
+fn a_list_cut_without_a_word_is_not_judged() {
+    let [filter, nat] = moment(true, 50, 7);
+    let lines: Vec<&str> = filter.split_inclusive('\n').collect();
+    for kept in 1..lines.len() {
+        let cut = lines[..kept].concat();
+        let reading = read(&[
+            (Question::Rules, &cut, "", 0),
+            (Question::Translation, &nat, "", 0),
+        ]);
+        // All rules are there where only the counters of the last one are missing.
+        let tail = lines.len() - kept <= 3;
+        assert_eq!(word(&reading).is_none(), !tail, "{kept} lines");
+    }
+}

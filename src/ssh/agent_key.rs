@@ -1,0 +1,153 @@
+//! Which key the system's `ssh` offers where the agent holds more than a server lets it try: OpenSSH's sshd hangs up after
+//! six, and a firewall counts each as a failed login. With few keys the choice stays ssh's own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::russh::keys::PublicKey;
+use tempfile::NamedTempFile;
+use tokio::time::timeout;
+
+use super::control_master::printed_configuration;
+use super::error::LinkError;
+use super::key_file::Agent;
+use super::target::Target;
+
+/// As many keys are left to ssh: with the sixth failure the server hangs up.
+const FEW: usize = 5;
+/// How long the agent, or ssh reading its configuration, may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The one key that is offered; nothing where the choice is left to ssh.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    path: Option<PathBuf>,
+    /// The public half of an agent's key, removed when dropped.
+    file: Option<NamedTempFile>,
+    notice: Option<String>,
+}
+
+impl Chosen {
+    /// Returns the file that names the key.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Returns what the operator should know.
+    pub(crate) fn notice(self) -> Option<String> {
+        drop(self.file);
+        self.notice
+    }
+}
+
+/// Chooses one key where the agent holds many and the configuration names none: the first file that ssh's own
+/// configuration names, else the agent's first key.
+pub(crate) async fn choose(target: &Target) -> Result<Chosen, LinkError> {
+    let Some(socket) = target
+        .agent_socket
+        .as_deref()
+        .filter(|_| target.identity.is_none())
+    else {
+        return Ok(Chosen::default());
+    };
+    let Ok(agent) = timeout(PATIENCE, Agent::connect(Some(socket))).await else {
+        return Ok(Chosen::default());
+    };
+    if agent.held <= FEW {
+        return Ok(Chosen::default());
+    }
+    let ssh = SshChoice::ask(target).await;
+    if ssh.only_named {
+        return Ok(Chosen::default());
+    }
+    let notice = |key: &str| {
+        Some(format!(
+            "The agent holds {} keys, more than a server lets ssh try, so only {key} is offered. Name the right one as identity in the configuration.",
+            agent.held
+        ))
+    };
+    if let Some(path) = ssh.first_file {
+        return Ok(Chosen {
+            notice: notice(&path.display().to_string()),
+            path: Some(path),
+            file: None,
+        });
+    }
+    let Some(key) = agent.keys.first() else {
+        return Ok(Chosen::default());
+    };
+    let file = public_half(key, &target.runtime_directory)?;
+    Ok(Chosen {
+        notice: notice(&format!("its first key ({})", key.comment().as_str_lossy())),
+        path: Some(file.path().to_owned()),
+        file: Some(file),
+    })
+}
+
+fn public_half(key: &PublicKey, directory: &Path) -> Result<NamedTempFile, LinkError> {
+    let local = |source| LinkError::Local {
+        doing: "Writing the chosen key's public half",
+        source,
+    };
+    let mut file = NamedTempFile::new_in(directory).map_err(local)?;
+    let text = key
+        .to_openssh()
+        .map_err(|error| local(std::io::Error::other(error)))?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(local)?;
+    Ok(file)
+}
+
+/// What ssh's own configuration says about keys.
+#[derive(Debug, Default)]
+struct SshChoice {
+    /// `IdentitiesOnly` is set already.
+    only_named: bool,
+    /// The first key file it names, or looks for by default, that is there.
+    first_file: Option<PathBuf>,
+}
+
+impl SshChoice {
+    async fn ask(target: &Target) -> Self {
+        let printed = timeout(PATIENCE, printed_configuration(target)).await;
+        let text = printed.unwrap_or_default();
+        Self::read(&text, target.home.as_deref())
+    }
+
+    fn read(text: &str, home: Option<&Path>) -> Self {
+        let there = |name: &str| {
+            let path = match (name.strip_prefix("~/"), home) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => PathBuf::from(name),
+            };
+            let mut public = path.clone().into_os_string();
+            public.push(".pub");
+            (path.is_file() || Path::new(&public).is_file()).then_some(path)
+        };
+        Self {
+            only_named: text.lines().any(|line| line == "identitiesonly yes"),
+            first_file: text
+                .lines()
+                .filter_map(|line| line.strip_prefix("identityfile "))
+                .find_map(there),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_file_that_is_there_counts() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        let text =
+            "user op\nidentitiesonly no\nidentityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/fw\n";
+        let choice = SshChoice::read(text, Some(home.path()));
+        assert_eq!((choice.only_named, choice.first_file), (false, None));
+        std::fs::write(home.path().join(".ssh/fw.pub"), "").unwrap();
+        let choice = SshChoice::read(text, Some(home.path()));
+        assert_eq!(choice.first_file, Some(home.path().join(".ssh/fw")));
+        assert!(SshChoice::read("identitiesonly yes\n", None).only_named);
+    }
+}

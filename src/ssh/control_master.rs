@@ -1,0 +1,515 @@
+//! The ssh master process: finds one that an earlier run has left, or starts one, and gives it up again. The only
+//! place of kmsctl's link that starts a process. One authentication attempt a run: a launch that fails is told
+//! and never tried again.
+//!
+//! The socket's name is a hash of everything that decides where it leads and how that was checked, so a
+//! connection is only taken over by a run that would have made the same. Beside it lie a lock, so that
+//! two runs starting at once make one connection, and the host key that was verified, written last: without it
+//! a socket is not used.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openssh::Session;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::agent_key;
+use super::error::LinkError;
+use super::known_hosts::{HostKey, KnownHosts, matches_pin, portless_name};
+use super::log_pipe::LogPipe;
+use super::openssh_log;
+use super::openssh_log::{Context, Recorded};
+use super::ssh_arguments::{arguments, configuration_arguments, forward_arguments};
+use super::target::Target;
+use crate::domain::firewall_identity::FirewallIdentity;
+use crate::own_files;
+
+/// How long a master may take to answer on its local socket.
+const ALIVE: Duration = Duration::from_secs(2);
+
+/// How often a waiting run looks whether the other one has connected.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The longest socket path in bytes: `sun_path` has 104 on FreeBSD and macOS, and while it binds, ssh appends a
+/// dot and 16 characters.
+const LONGEST_PATH: usize = 86;
+
+/// How long to wait for what a launched ssh has written last; it is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_millis(5);
+
+/// A live master.
+pub(crate) struct Master {
+    pub session: Arc<Session>,
+    pub verified: Verified,
+    /// Whether an earlier run has started it.
+    pub reused: bool,
+    /// Whether it ends with this run.
+    transient: bool,
+    /// What it goes on logging, while this run is there to read it; a kept one that is left logs nowhere.
+    log: Option<LogPipe>,
+    /// What the operator should know about how it was made.
+    pub notice: Option<String>,
+}
+
+/// Which box a master is connected to, and how ssh checked that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    pub host_key: HostKey,
+    /// The address it is connected to, as far as it said.
+    pub peer: Option<IpAddr>,
+    recorded: Option<Recorded>,
+}
+
+impl Verified {
+    /// Returns which box it is, by what known_hosts says now.
+    pub(crate) fn identity(&self, target: &Target) -> FirewallIdentity {
+        let recorded = self.recorded.as_ref();
+        let tied = recorded.map_or_else(Vec::new, |recorded| {
+            let mut files = target.known_hosts_files();
+            if !files.contains(&recorded.file) {
+                files.insert(0, recorded.file.clone());
+            }
+            KnownHosts::read(&files, &recorded.name).tied_to(&self.host_key.algorithm)
+        });
+        let authority = recorded.and_then(|recorded| {
+            let principal = portless_name(&recorded.name);
+            Some(recorded.authority.as_ref()?.vouching_for(principal))
+        });
+        FirewallIdentity {
+            host_key: self.host_key.to_string(),
+            authority,
+            tied: tied.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Prints it for the next run, a fact a line.
+    fn to_text(&self) -> String {
+        let mut text = format!("{}\n", self.host_key);
+        if let Some(peer) = self.peer {
+            text += &format!("peer {peer}\n");
+        }
+        if let Some(recorded) = &self.recorded {
+            text += &format!("name {}\nfile {}\n", recorded.name, recorded.file.display());
+            if let Some(authority) = &recorded.authority {
+                text += &format!("authority {authority}\n");
+            }
+        }
+        text
+    }
+
+    /// Reads what an earlier run has printed.
+    fn of_text(text: &str) -> Option<Self> {
+        let key = |words: &str| {
+            let (algorithm, fingerprint) = words.split_once(' ')?;
+            Some(HostKey {
+                algorithm: algorithm.to_owned(),
+                fingerprint: fingerprint.to_owned(),
+            })
+        };
+        let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        let recorded = fact("name ").zip(fact("file "));
+        Some(Self {
+            host_key: key(text.lines().next()?)?,
+            peer: fact("peer ").and_then(|peer| peer.parse().ok()),
+            recorded: recorded.map(|(name, file)| Recorded {
+                name: name.to_owned(),
+                file: PathBuf::from(file),
+                authority: fact("authority ").and_then(key),
+            }),
+        })
+    }
+}
+
+impl Master {
+    /// Starts a client that has the master connect to a host and port; its pipes carry the connection, and its
+    /// stderr tells when that stands.
+    pub(crate) fn forward(
+        &self,
+        target: &Target,
+        host: &str,
+        port: u16,
+    ) -> Result<Child, LinkError> {
+        let arguments = forward_arguments(self.session.control_socket(), host, port)?;
+        command(target, arguments, Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|source| LinkError::Local {
+                doing: "Starting ssh",
+                source,
+            })
+    }
+
+    /// Returns the server's words about the last connection it could not make, if they were logged.
+    pub(crate) async fn last_refusal(&self) -> Option<String> {
+        let log = self.log.as_ref()?;
+        // ssh writes them before it refuses; they may still be in the pipe.
+        for _ in 0..20 {
+            let words = openssh_log::last_refusal(&log.latest());
+            if words.is_some() {
+                return words;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        None
+    }
+
+    /// Leaves a kept master to the next run; ends one that is not kept.
+    pub(crate) async fn close(self) {
+        if self.transient
+            && let Some(session) = Arc::into_inner(self.session)
+        {
+            let _ = timeout(ALIVE, session.close()).await;
+        }
+    }
+}
+
+/// Takes over a master or starts one.
+pub(crate) async fn connect(target: &Target) -> Result<Master, LinkError> {
+    prepare_directory(&target.runtime_directory)?;
+    if target.control_persist.is_zero() {
+        return start_transient(target).await;
+    }
+    let place = Place::of(target)?;
+    if let Some(master) = place.alive(target).await {
+        return Ok(master);
+    }
+    let _lock = place.lock(target).await?;
+    // Whoever held the lock before may have connected.
+    match place.alive(target).await {
+        Some(master) => Ok(master),
+        None => start_kept(target, &place).await,
+    }
+}
+
+/// Gives up a master whose connection is dead and starts another.
+pub(crate) async fn replace(target: &Target) -> Result<Master, LinkError> {
+    let place = Place::of(target)?;
+    let _lock = place.lock(target).await?;
+    start_kept(target, &place).await
+}
+
+async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
+    place.clear().await;
+    let launched = launch(target, &place.socket, target.control_persist).await?;
+    let text = launched.verified.to_text();
+    write_private(&place.verified, &text).map_err(|source| LinkError::Local {
+        doing: "Writing the verified host key",
+        source,
+    })?;
+    let session = Session::resume_mux(place.socket.clone().into_boxed_path(), None);
+    Ok(Master {
+        session: Arc::new(session),
+        verified: launched.verified,
+        reused: false,
+        transient: false,
+        log: None,
+        notice: launched.notice,
+    })
+}
+
+/// A master of this run alone: its socket lies in a directory of its own, and dropping the session ends it. Should
+/// this process be killed, ssh gives up by itself after half a minute.
+async fn start_transient(target: &Target) -> Result<Master, LinkError> {
+    let directory = tempfile::Builder::new()
+        .prefix("k")
+        .tempdir_in(&target.runtime_directory)
+        .map_err(|error| directory_error(&target.runtime_directory, error.to_string()))?;
+    // The name is the one that `openssh` looks for in the directory.
+    let socket = directory.path().join("master");
+    check_length(&socket)?;
+    let launched = launch(target, &socket, Duration::from_secs(30)).await?;
+    Ok(Master {
+        session: Arc::new(Session::new_native_mux(directory)),
+        verified: launched.verified,
+        reused: false,
+        transient: true,
+        log: Some(launched.log),
+        notice: launched.notice,
+    })
+}
+
+/// What a master that has just started said.
+struct Launched {
+    verified: Verified,
+    log: LogPipe,
+    notice: Option<String>,
+}
+
+/// Runs ssh until it has authenticated and gone to the background, and checks the pin. Its log and its talk come through
+/// pipes, of which a bounded part is kept: a server can make both endless. When the log's pipe is closed, ssh goes on
+/// without a log.
+async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Launched, LinkError> {
+    let chosen = agent_key::choose(target).await?;
+    let arguments = arguments(target, socket, persist, chosen.file())?;
+    let local = |source| LinkError::Local {
+        doing: "Starting ssh",
+        source,
+    };
+    let mut child = command(target, arguments, Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LinkError::SshMissing {
+                program: target.ssh_program.clone(),
+            },
+            _ => local(source),
+        })?;
+    let pipes = child.stdout.take().zip(child.stderr.take());
+    let (log, talk) = pipes.ok_or_else(|| local(io::Error::other("it has no pipes")))?;
+    let (log, talk) = (LogPipe::drain(log), LogPipe::drain(talk));
+    let status = child.wait().await.map_err(local)?;
+    sleep(LAST_WORDS).await;
+    let said = log.beginning();
+    if !status.success() {
+        return Err(openssh_log::explain(
+            &log.whole(),
+            &talk.whole(),
+            &context(target),
+        ));
+    }
+    let checked = match (openssh_log::presented(&said), &target.fingerprint) {
+        (None, _) => Err(LinkError::SshFailed {
+            said: "it did not show the host key".to_owned(),
+        }),
+        (Some(key), Some(pin)) if !matches_pin(&key.fingerprint, pin) => {
+            Err(LinkError::PinMismatch {
+                host: target.host.clone(),
+                presented: key,
+                pinned: pin.clone(),
+            })
+        }
+        (Some(key), _) => Ok(key),
+    };
+    if checked.is_err() {
+        stop(socket).await;
+    }
+    checked.map(|host_key| Launched {
+        verified: Verified {
+            host_key,
+            peer: openssh_log::peer(&said),
+            recorded: openssh_log::recorded(&said),
+        },
+        log,
+        notice: chosen.notice(),
+    })
+}
+
+fn command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command {
+    let mut command = Command::new(&target.ssh_program);
+    command
+        .args(arguments)
+        // The log is read for its texts.
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .kill_on_drop(true);
+    match &target.agent_socket {
+        Some(agent) => command.env("SSH_AUTH_SOCK", agent),
+        None => command.env_remove("SSH_AUTH_SOCK"),
+    };
+    command
+}
+
+/// Has ssh print what its own configuration says about a target (`-G`): nothing, where it cannot.
+pub(crate) async fn printed_configuration(target: &Target) -> String {
+    let output = command(target, configuration_arguments(target), Stdio::null())
+        .stdout(Stdio::piped())
+        .output();
+    let printed = output.await.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&printed).into_owned()
+}
+
+fn context(target: &Target) -> Context<'_> {
+    Context {
+        host: &target.host,
+        port: target.port,
+        user: target.user.as_deref(),
+        connect_seconds: target.connect_timeout.as_secs(),
+        known_hosts: match (&target.known_hosts, &target.home) {
+            (None, None) => "~/.ssh/known_hosts".into(),
+            _ => target
+                .known_hosts_files()
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+        },
+    }
+}
+
+/// Asks a master to end, and removes its socket.
+async fn stop(socket: &Path) {
+    if socket.exists() {
+        let session = Session::resume_mux(socket.to_owned().into_boxed_path(), None);
+        let _ = timeout(ALIVE, session.close()).await;
+        let _ = fs::remove_file(socket);
+    }
+}
+
+/// Where the socket of a target lies.
+struct Place {
+    socket: PathBuf,
+    lock: PathBuf,
+    verified: PathBuf,
+}
+
+impl Place {
+    fn of(target: &Target) -> Result<Self, LinkError> {
+        // A change of the configuration file may lead the same alias elsewhere.
+        let config = target
+            .ssh_config
+            .clone()
+            .or_else(|| Some(target.home.as_ref()?.join(".ssh/config")));
+        let stamp = config
+            .as_ref()
+            .and_then(|path| fs::metadata(path).ok())
+            .map(|found| (found.len(), found.mtime(), found.mtime_nsec()));
+        let identity = format!(
+            "{:?}",
+            (
+                (
+                    &target.host,
+                    target.port,
+                    &target.user,
+                    &target.identity,
+                    &target.known_hosts
+                ),
+                (
+                    &target.fingerprint,
+                    &target.ssh_config,
+                    stamp,
+                    &target.ssh_program
+                ),
+            )
+        );
+        let name = Sha256::digest(identity)
+            .iter()
+            .take(8)
+            .fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+        let at = |suffix: &str| target.runtime_directory.join(format!("{name}{suffix}"));
+        let place = Self {
+            socket: at(""),
+            lock: at(".lock"),
+            verified: at(".key"),
+        };
+        check_length(&place.socket)?;
+        Ok(place)
+    }
+
+    /// Returns the master behind the socket, if it answers and its host key was verified.
+    async fn alive(&self, target: &Target) -> Option<Master> {
+        let verified = Verified::of_text(&fs::read_to_string(&self.verified).ok()?)?;
+        if target
+            .fingerprint
+            .as_ref()
+            .is_some_and(|pin| !matches_pin(&verified.host_key.fingerprint, pin))
+        {
+            return None;
+        }
+        let session = Session::resume_mux(self.socket.clone().into_boxed_path(), None);
+        timeout(ALIVE, session.check()).await.ok()?.ok()?;
+        Some(Master {
+            session: Arc::new(session),
+            verified,
+            reused: true,
+            transient: false,
+            log: None,
+            notice: None,
+        })
+    }
+
+    /// Waits for the right to start a master, which lasts as long as the file is open; the kernel takes it from a
+    /// run that dies. Where files cannot be locked everybody has it, and the last socket wins.
+    async fn lock(&self, target: &Target) -> Result<Option<File>, LinkError> {
+        let local = |source| LinkError::Local {
+            doing: "Locking the socket directory",
+            source,
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(local)?;
+        let deadline = Instant::now() + target.connect_timeout + ALIVE;
+        while Instant::now() < deadline {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => sleep(POLL).await,
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(None);
+                }
+                Err(TryLockError::Error(error)) => return Err(local(error)),
+            }
+        }
+        Err(LinkError::TimedOut {
+            host: target.host.clone(),
+            seconds: target.connect_timeout.as_secs(),
+        })
+    }
+
+    /// Removes what a dead or unverified master has left; ends it if it still answers.
+    async fn clear(&self) {
+        let _ = fs::remove_file(&self.verified);
+        stop(&self.socket).await;
+    }
+}
+
+fn prepare_directory(path: &Path) -> Result<(), LinkError> {
+    let bad = |reason: String| directory_error(path, reason);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| bad(error.to_string()))?;
+    let found = fs::symlink_metadata(path).map_err(|error| bad(error.to_string()))?;
+    if !found.is_dir() {
+        return Err(bad("it is not a directory".to_owned()));
+    }
+    // Its owner owns the sockets in it; root too would use what another user has planted.
+    own_files::check_own_directory(path).map_err(|error| bad(error.to_string()))?;
+    if found.mode() & 0o077 != 0 {
+        return Err(bad(format!(
+            "others have access to it (mode {:o}); make it 700",
+            found.mode() & 0o777
+        )));
+    }
+    Ok(())
+}
+
+fn directory_error(path: &Path, reason: String) -> LinkError {
+    LinkError::Directory {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn check_length(socket: &Path) -> Result<(), LinkError> {
+    let directory = socket.parent().unwrap_or(socket);
+    match socket.as_os_str().len() {
+        length if length > LONGEST_PATH => Err(directory_error(
+            directory,
+            format!("its name is too long for a socket ({length} bytes)"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let mut file = NamedTempFile::new_in(directory)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}

@@ -1,0 +1,462 @@
+//! Reads what the system's `ssh` wrote at `LogLevel DEBUG1` while it connected: the host key it was shown, and,
+//! where it failed, why. The texts are those of OpenSSH 7 to 10 in the C locale (`sshconnect.c`, `readconf.c`,
+//! `packet.c`); what is not recognised is handed on in ssh's own words.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::error::LinkError;
+use super::known_hosts::{HostKey, recorded_in_line};
+
+/// What the messages are about, as far as the log does not say it.
+pub(crate) struct Context<'a> {
+    pub host: &'a str,
+    pub port: Option<u16>,
+    pub user: Option<&'a str>,
+    pub connect_seconds: u64,
+    pub known_hosts: PathBuf,
+}
+
+/// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
+/// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
+/// cannot forge a line.
+pub(crate) fn presented(log: &str) -> Option<HostKey> {
+    let words = before_login(log).find_map(|line| {
+        line.strip_prefix("debug1: Server host key: ")
+            .or_else(|| line.strip_prefix("debug1: Server host certificate: "))
+    })?;
+    let (algorithm, rest) = words.split_once(' ')?;
+    let fingerprint = rest.split([',', ' ']).next()?;
+    Some(HostKey {
+        algorithm: algorithm
+            .replace("-cert-v01@", "@")
+            .replace("@openssh.com", ""),
+        fingerprint: fingerprint.to_owned(),
+    })
+}
+
+/// How ssh found the key that was shown in known_hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// The name it looked for: `[host]:port` unless port 22.
+    pub name: String,
+    /// The file it found it in.
+    pub file: PathBuf,
+    /// The authority of the certificate that was accepted in the key's place.
+    pub authority: Option<HostKey>,
+}
+
+/// Returns where ssh found the key, once it has accepted it.
+pub(crate) fn recorded(log: &str) -> Option<Recorded> {
+    let mut lines = before_login(log);
+    let known = lines.find_map(|line| {
+        let rest = line.strip_prefix("debug1: Host '")?;
+        rest.split_once("' is known and matches the ")
+    });
+    let (name, kind) = known?;
+    let file = lines.find_map(|line| {
+        let rest = line.strip_prefix("debug1: Found ")?;
+        let (_, place) = rest.split_once("key in ")?;
+        Some(PathBuf::from(place.rsplit_once(':')?.0))
+    })?;
+    let vouched = kind.ends_with("host certificate.");
+    Some(Recorded {
+        name: name.to_owned(),
+        file,
+        authority: if vouched { Some(authority(log)?) } else { None },
+    })
+}
+
+/// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts.
+fn authority(log: &str) -> Option<HostKey> {
+    let words = before_login(log)
+        .find_map(|line| line.strip_prefix("debug1: Server host certificate: "))?;
+    let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
+    Some(HostKey {
+        algorithm: words.next()?.to_owned(),
+        fingerprint: words.next()?.to_owned(),
+    })
+}
+
+/// Lines until keys are in use: from then on a server can have the log say what it likes (its login banner, its messages).
+fn before_login(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .map(str::trim_end)
+        .take_while(|line| !line.starts_with(NEWKEYS))
+}
+
+/// What ssh logs when keys are in use.
+const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
+
+/// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
+pub(crate) fn peer(log: &str) -> Option<IpAddr> {
+    let words = log
+        .lines()
+        .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
+    let (_, rest) = words.split_once(" [")?;
+    rest.split_once(']')?.0.parse().ok()
+}
+
+/// Returns the words of the last refusal of a channel: `connect failed: Connection refused`.
+pub(crate) fn last_refusal(log: &str) -> Option<String> {
+    let line = log.lines().rfind(|line| line.contains(": open failed: "))?;
+    let (start, words) = line.split_once(": open failed: ")?;
+    start
+        .starts_with("channel ")
+        .then(|| words.trim().to_owned())
+}
+
+/// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
+pub(crate) fn explain(log: &str, talk: &str, context: &Context<'_>) -> LinkError {
+    host_key_trouble(log, context)
+        .or_else(|| connection_trouble(log, context))
+        .or_else(|| connection_trouble(talk, context))
+        .unwrap_or_else(|| {
+            let said = last_words(log).or_else(|| last_words(talk));
+            LinkError::SshFailed {
+                said: said.unwrap_or_else(|| "it said nothing".to_owned()),
+            }
+        })
+}
+
+fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+    let presented = presented(log)?;
+    // A server can write into debugging lines, and after the key exchange everywhere.
+    let lines = || {
+        before_login(log)
+            .map(str::trim)
+            .filter(|line| !is_debug(line))
+    };
+    if lines().any(|line| line.contains("REVOKED HOST KEY DETECTED")) {
+        return Some(LinkError::HostKeyRevoked {
+            host: context.host.to_owned(),
+            presented,
+            known_hosts: context.known_hosts.clone(),
+        });
+    }
+    if let Some(offending) = lines().find(|line| line.starts_with("Offending ")) {
+        let (_, place) = offending.split_once(" key in ")?;
+        let (path, line) = place.rsplit_once(':')?;
+        let (path, line) = (PathBuf::from(path), line.parse().ok()?);
+        let host = lines()
+            .find_map(|line| {
+                line.strip_prefix("Host key for ")?
+                    .split_once(" has changed")
+            })
+            .map_or(context.host, |(name, _)| name)
+            .to_owned();
+        let recorded = recorded_in_line(&path, line).map(Box::new);
+        return Some(LinkError::HostKeyChanged {
+            host,
+            presented,
+            recorded,
+            known_hosts: path,
+            line,
+        });
+    }
+    let unknown = lines().find_map(|line| {
+        let (_, rest) = line
+            .strip_prefix("No ")?
+            .split_once(" host key is known for ")?;
+        Some(
+            rest.split_once(" and you")
+                .map_or(rest, |(name, _)| name)
+                .to_owned(),
+        )
+    });
+    let unknown = unknown.or_else(|| {
+        lines()
+            .any(|line| line.starts_with("Host key verification failed"))
+            .then(|| context.host.to_owned())
+    });
+    unknown.map(|host| LinkError::HostKeyUnknown {
+        host,
+        presented,
+        known_hosts: context.known_hosts.clone(),
+    })
+}
+
+/// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.
+fn connection_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+    let mut found = lines(log).filter_map(|line| recognise(line, log, context));
+    if logs_in(log) {
+        found.last()
+    } else {
+        found.next()
+    }
+}
+
+fn logs_in(log: &str) -> bool {
+    log.lines().any(|line| line.starts_with(NEWKEYS))
+}
+
+fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> {
+    let host = context.host.to_owned();
+    if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
+        let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
+        return Some(LinkError::NameUnknown {
+            host: name.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+    if line.contains("Permission denied (") || line.contains("Too many authentication failures") {
+        let reason = line.rsplit_once(": ").map_or(line, |(_, reason)| reason);
+        let user = context
+            .user
+            .map_or_else(|| user_in(line), ToOwned::to_owned);
+        let reason = reason.trim_end_matches('.').to_owned();
+        return Some(LinkError::AuthenticationRefused { host, user, reason });
+    }
+    if let Some((_, rest)) = line.split_once("Unable to negotiate with ") {
+        let (_, rest) = rest.split_once("no matching ").unwrap_or_default();
+        let (what, offered) = rest
+            .split_once(" found. Their offer: ")
+            .unwrap_or((rest, "none"));
+        let (what, offered) = (what.replace(" method", ""), offered.to_owned());
+        return Some(LinkError::NoCommonAlgorithm {
+            host,
+            what,
+            offered,
+        });
+    }
+    if line.contains("timed out") {
+        let seconds = context.connect_seconds;
+        return Some(LinkError::TimedOut { host, seconds });
+    }
+    if let Some((_, rest)) = line.split_once("connect to host ") {
+        return Some(not_connected(rest, host, context));
+    }
+    let hung_up = [
+        "kex_exchange_identification: ",
+        "Connection closed by ",
+        "Connection reset by ",
+        "ssh_dispatch_run_fatal: ",
+    ];
+    let hung_up = hung_up.iter().any(|start| line.starts_with(start));
+    hung_up.then(|| LinkError::Closed {
+        host,
+        stage: if logs_in(log) {
+            "authentication"
+        } else {
+            "the handshake"
+        },
+        reason: line.to_owned(),
+    })
+}
+
+/// Reads `HOST port PORT: REASON`.
+fn not_connected(rest: &str, host: String, context: &Context<'_>) -> LinkError {
+    let (place, reason) = rest.split_once(": ").unwrap_or((rest, rest));
+    if !reason.contains("Connection refused") {
+        let reason = reason.to_owned();
+        return LinkError::Unreachable { host, reason };
+    }
+    let said = place.rsplit_once(" port ").map(|(_, port)| port.to_owned());
+    let port = said.or_else(|| context.port.map(|port| port.to_string()));
+    LinkError::Refused {
+        host,
+        port: port.unwrap_or_else(|| "22".to_owned()),
+    }
+}
+
+/// Returns the user of `user@host: Permission denied (…)`.
+fn user_in(line: &str) -> String {
+    line.split_once('@')
+        .map_or("the user", |(user, _)| user)
+        .to_owned()
+}
+
+/// Lines without debugging talk.
+fn lines(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .map(str::trim)
+        .filter(|line| !is_debug(line) && !line.is_empty())
+}
+
+fn is_debug(line: &str) -> bool {
+    line.starts_with("debug")
+}
+
+fn last_words(log: &str) -> Option<String> {
+    let last = lines(log).last()?.trim_end_matches('.');
+    Some(last.chars().take(300).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn context() -> Context<'static> {
+        Context {
+            host: "fw",
+            port: Some(2222),
+            user: None,
+            connect_seconds: 10,
+            known_hosts: PathBuf::from("/home/op/.ssh/known_hosts"),
+        }
+    }
+
+    fn told(log: &str) -> String {
+        explain(log, "", &context()).to_string()
+    }
+
+    #[test]
+    fn connection_matters() {
+        for (log, expected) in [
+            (
+                "ssh: Could not resolve hostname fw.invalid: Name or service not known\r\n",
+                "The name fw.invalid cannot be resolved: Name or service not known.",
+            ),
+            (
+                "debug1: Connecting\nssh: connect to host 127.0.0.1 port 9: Connection refused\r\n",
+                "fw refuses connections on port 9.",
+            ),
+            (
+                "ssh: connect to host 192.0.2.1 port 22: No route to host\r\n",
+                "fw cannot be reached: No route to host.",
+            ),
+            (
+                "ssh: connect to host 192.0.2.1 port 22: Connection timed out\r\n",
+                "fw did not answer within 10 s.",
+            ),
+            (
+                "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 9 timed out\r\n",
+                "fw did not answer within 10 s.",
+            ),
+            (
+                "root@127.0.0.1: Permission denied (publickey,password).\r\n",
+                "fw refused root: Permission denied (publickey,password).",
+            ),
+            (
+                "Unable to negotiate with 127.0.0.1 port 9: no matching key exchange method found. Their offer: a,b\r\n",
+                "fw and this client share no key exchange algorithm; it offers a,b.",
+            ),
+            (
+                "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by 127.0.0.1 port 9\r\n",
+                "fw closed the connection during the handshake: kex_exchange_identification: Connection closed by remote host.",
+            ),
+            (
+                "/root/.ssh/config: line 1: Bad configuration option: foo\r\n/root/.ssh/config: terminating, 1 bad configuration options\r\n",
+                "The local ssh program failed: /root/.ssh/config: terminating, 1 bad configuration options.",
+            ),
+            ("", "The local ssh program failed: it said nothing."),
+        ] {
+            assert_eq!(told(log), expected);
+        }
+    }
+
+    #[test]
+    fn the_address_connected_to_and_the_last_refusal() {
+        let log = "debug1: Connecting to vps [2001:db8::5] port 22.\r\nchannel 1: open failed: connect failed: Connection refused\r\nchannel 2: open failed: connect failed: No route to host\r\n";
+        assert_eq!(peer(log), "2001:db8::5".parse().ok());
+        assert_eq!(peer("debug1: Executing proxy command: x"), None);
+        assert_eq!(
+            last_refusal(log).as_deref(),
+            Some("connect failed: No route to host")
+        );
+        assert_eq!(last_refusal("x channel 2: open failed: forged"), None);
+    }
+
+    #[test]
+    fn a_jump_host_speaks_through_stderr() {
+        let talk = "jump: Permission denied (publickey).\r\n";
+        assert!(
+            explain("kex", talk, &context())
+                .to_string()
+                .contains("refused")
+        );
+    }
+
+    const SHOWN: &str = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\n";
+
+    #[test]
+    fn an_unknown_host_key() {
+        let log = format!(
+            "{SHOWN}No ED25519 host key is known for [127.0.0.1]:2222 and you have requested strict checking.\r\nHost key verification failed.\r\n"
+        );
+        assert_eq!(
+            told(&log),
+            "The host key of [127.0.0.1]:2222 is not known: it presents ssh-ed25519 SHA256:abc, and /home/op/.ssh/known_hosts has no entry for it."
+        );
+    }
+
+    #[test]
+    fn a_changed_host_key_tells_both_fingerprints() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "# one\n[h]:2 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ").unwrap();
+        let path = file.path().display();
+        let log = format!(
+            "{SHOWN}@@@@\r\nOffending ED25519 key in {path}:2\r\nHost key for [h]:2 has changed and you have requested strict checking.\r\nHost key verification failed.\r\n"
+        );
+        let LinkError::HostKeyChanged {
+            host,
+            presented,
+            recorded: Some(recorded),
+            line,
+            ..
+        } = explain(&log, "", &context())
+        else {
+            panic!("not changed");
+        };
+        assert_eq!((host.as_str(), line), ("[h]:2", 2));
+        assert_eq!(presented.fingerprint, "SHA256:abc");
+        assert!(recorded.fingerprint.starts_with("SHA256:"));
+    }
+
+    #[test]
+    fn a_server_cannot_plant_host_key_trouble() {
+        const REFUSED: &str = "op@fw: Permission denied (publickey).\r\n";
+        for planted in [
+            "debug1: Remote protocol version 2.0, remote software version REVOKED HOST KEY DETECTED\r\n",
+            "debug1: kex_exchange_identification: banner line 0: Host key verification failed\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nREVOKED HOST KEY DETECTED\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nOffending ED25519 key in /etc/passwd:1\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nNo ED25519 host key is known for fw\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nHost key verification failed.\r\n",
+            "debug1: SSH2_MSG_NEWKEYS received\r\nssh: Could not resolve hostname fw: no\r\n",
+        ] {
+            let log = format!("{SHOWN}{planted}{REFUSED}");
+            assert_eq!(
+                told(&log),
+                "fw refused op: Permission denied (publickey).",
+                "{planted}"
+            );
+        }
+        let revoked = format!("{SHOWN}@ WARNING: REVOKED HOST KEY DETECTED! @\r\n");
+        assert!(told(&revoked).contains("is revoked"));
+    }
+
+    #[test]
+    fn a_host_certificate_shows_key_and_authority() {
+        let log = "debug1: Server host certificate: ssh-ed25519-cert-v01@openssh.com SHA256:abc, serial 0 ID \"x\" CA ssh-rsa SHA256:forged\" CA ssh-ed25519 SHA256:ca valid forever\r\ndebug1: Host '[127.0.0.1]:2222' is known and matches the ED25519-CERT host certificate.\r\ndebug1: Found CA key in /k/known:hosts:1\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n";
+        let key = |algorithm: &str, fingerprint: &str| HostKey {
+            algorithm: algorithm.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+        };
+        assert_eq!(presented(log), Some(key("ssh-ed25519", "SHA256:abc")));
+        assert_eq!(
+            recorded(log),
+            Some(Recorded {
+                name: "[127.0.0.1]:2222".to_owned(),
+                file: PathBuf::from("/k/known:hosts"),
+                authority: Some(key("ssh-ed25519", "SHA256:ca")),
+            })
+        );
+        let plain = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\ndebug1: Host 'fw' is known and matches the ED25519 host key.\r\ndebug1: Found key in /k:3\r\n";
+        assert_eq!(recorded(plain).unwrap().authority, None);
+        assert_eq!(recorded(SHOWN), None);
+    }
+
+    #[test]
+    fn the_key_shown_is_taken_from_the_first_line_that_says_so() {
+        let log = format!(
+            "debug1: Local version string\r\n{SHOWN}debug1: Server host key: ssh-rsa SHA256:forged\r\n"
+        );
+        assert_eq!(presented(&log).unwrap().fingerprint, "SHA256:abc");
+        assert_eq!(
+            presented("x debug1: Server host key: ssh-rsa SHA256:forged"),
+            None
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! The link to the firewall: one authenticated SSH connection, by the system's `ssh` or by the built-in
+//! client, over which remote shells are opened. Both keep the same promises (see `tests/contract/link.rs`):
+//! strict host keys, one authentication attempt, no password, nothing left behind when dropped. Deadlines
+//! are the caller's. What travels inside a shell is [`crate::ssh::shell`]'s matter.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::builtin::Russh;
+use super::error::LinkError;
+use super::forward::{Tunnel, TunnelError};
+use super::known_hosts::{HostKey, is_fingerprint};
+use super::openssh::OpenSsh;
+use super::script;
+use super::script::{REMOTE_SHELL, Script, Word};
+use super::shell::Shell;
+use crate::domain::firewall_identity::FirewallIdentity;
+
+/// Which SSH client to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The system's `ssh` where there is one, else the built-in client.
+    Auto,
+    /// The system's `ssh`: honours `~/.ssh/config`, agent and jump hosts, and keeps a connection between runs.
+    OpenSsh,
+    /// The built-in client: Ed25519 and ECDSA keys only, `~/.ssh/config` is not read.
+    Russh,
+}
+
+/// Where to connect and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name, address, or (with OpenSSH) an alias of `~/.ssh/config`.
+    pub host: String,
+    /// None leaves it to `~/.ssh/config`, else 22.
+    pub port: Option<u16>,
+    /// None leaves it to `~/.ssh/config`; the built-in client then uses `admin`.
+    pub user: Option<String>,
+    /// Which client.
+    pub transport: Transport,
+    /// A private key file; its public half alone selects a key of the agent.
+    pub identity: Option<PathBuf>,
+    /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`; OpenSSH only.
+    pub ssh_config: Option<PathBuf>,
+    /// Read instead of the usual known_hosts files.
+    pub known_hosts: Option<PathBuf>,
+    /// A second check of the host key: `SHA256:…`.
+    pub fingerprint: Option<String>,
+    /// From the first packet to the end of the key exchange.
+    pub connect_timeout: Duration,
+    /// How long an idle OpenSSH connection is kept for the next run; zero keeps none.
+    pub control_persist: Duration,
+    /// A private directory for sockets; made with mode 0700.
+    pub runtime_directory: PathBuf,
+    /// The absolute path of sudo, when commands must run as root through it.
+    pub sudo: Option<Word>,
+    /// The home directory that holds `.ssh`; used by the built-in client (`ssh` asks the user database).
+    pub home: Option<PathBuf>,
+    /// The agent's socket (`SSH_AUTH_SOCK`); None hides the agent.
+    pub agent_socket: Option<PathBuf>,
+    /// The ssh program, usually `ssh`.
+    pub ssh_program: PathBuf,
+}
+
+impl Target {
+    /// Returns the known_hosts files of the built-in client, the user's first.
+    pub(crate) fn known_hosts_files(&self) -> Vec<PathBuf> {
+        if let Some(path) = &self.known_hosts {
+            return vec![path.clone()];
+        }
+        let mut paths = Vec::new();
+        if let Some(home) = &self.home {
+            paths.extend(["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name)));
+        }
+        paths.extend(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from));
+        paths
+    }
+
+    /// Refuses what could be taken for an option or for a shell's punctuation on ssh's command line (a
+    /// `ProxyCommand` of the user's may hand the host name to a shell), a pin that cannot match, and a key that is
+    /// not there (`ssh` would go on with others).
+    pub(crate) fn check(&self) -> Result<(), LinkError> {
+        let plain = |text: &str, more: &[u8]| {
+            !text.is_empty()
+                && !text.starts_with('-')
+                && text.bytes().all(|byte| {
+                    byte.is_ascii_alphanumeric() || byte >= 0x80 || more.contains(&byte)
+                })
+        };
+        let bad = |what, value: &str| {
+            Err(LinkError::BadTarget {
+                what,
+                value: value.to_owned(),
+            })
+        };
+        if !plain(&self.host, b".-_:[]%") {
+            return bad("The host name", &self.host);
+        }
+        if let Some(user) = self.user.as_ref().filter(|user| !plain(user, b".-_@+")) {
+            return bad("The user name", user);
+        }
+        if let Some(pin) = self.fingerprint.as_ref().filter(|pin| !is_fingerprint(pin)) {
+            return bad("The pinned fingerprint", pin);
+        }
+        match &self.identity {
+            Some(path) if !path.is_file() => Err(LinkError::BadKey {
+                path: path.clone(),
+                reason: "there is no such file".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the constant remote command line, through sudo where that is configured.
+    pub(crate) fn remote_shell(&self) -> String {
+        self.sudo
+            .as_ref()
+            .map_or_else(|| REMOTE_SHELL.to_owned(), script::remote_shell_with_sudo)
+    }
+}
+
+/// A passphrase; never shown in debug output.
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// Returns the secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        bytes.fill(0);
+        std::hint::black_box(&bytes);
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// How much was opened, for the tests that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections made by this process; 0 when one of an earlier run was used.
+    pub connections: u32,
+    /// Channels opened by this process, each with one remote shell.
+    pub channels: u32,
+}
+
+/// One connection to the firewall.
+pub enum Link {
+    /// Through the system's `ssh`.
+    OpenSsh(Box<OpenSsh>),
+    /// Through the built-in client.
+    Russh(Box<Russh>),
+}
+
+impl Link {
+    /// Connects, or takes over a kept connection, with exactly one authentication attempt. `ask_passphrase`
+    /// is called with a prompt when a key file is encrypted; the system's `ssh` never asks.
+    pub async fn connect(
+        target: &Target,
+        ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
+    ) -> Result<Self, LinkError> {
+        target.check()?;
+        match target.transport {
+            Transport::Russh => Self::connect_russh(target, ask_passphrase).await,
+            Transport::OpenSsh => Self::connect_openssh(target).await,
+            Transport::Auto => match Self::connect_openssh(target).await {
+                Err(LinkError::SshMissing { .. }) => {
+                    Self::connect_russh(target, ask_passphrase).await
+                }
+                other => other,
+            },
+        }
+    }
+
+    async fn connect_openssh(target: &Target) -> Result<Self, LinkError> {
+        Ok(Self::OpenSsh(Box::new(OpenSsh::connect(target).await?)))
+    }
+
+    async fn connect_russh(
+        target: &Target,
+        ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
+    ) -> Result<Self, LinkError> {
+        Ok(Self::Russh(Box::new(
+            Russh::connect(target, ask_passphrase).await?,
+        )))
+    }
+
+    /// Opens one channel with one remote shell; the script's commands run with each round of it.
+    pub async fn shell(&mut self, script: &Script) -> Result<Shell, LinkError> {
+        match self {
+            Self::OpenSsh(link) => link.shell(script).await,
+            Self::Russh(link) => link.shell(script).await,
+        }
+    }
+
+    /// Has the other end connect to a host and port (SSH's `direct-tcpip`); the name, if it is one, is resolved
+    /// there. Waits as long as the other end does.
+    pub async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
+        match self {
+            Self::OpenSsh(link) => link.tunnel(host, port).await,
+            Self::Russh(link) => link.tunnel(host, port).await,
+        }
+    }
+
+    /// Returns the address that the connection was made to; None where that is not known, as behind a jump host.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::OpenSsh(link) => link.peer(),
+            Self::Russh(link) => link.peer(),
+        }
+    }
+
+    /// Returns the host key that was verified when the connection was made.
+    pub fn host_key(&self) -> &HostKey {
+        match self {
+            Self::OpenSsh(link) => link.host_key(),
+            Self::Russh(link) => link.host_key(),
+        }
+    }
+
+    /// Returns which box this is: the verified key, and what known_hosts has for it beside.
+    pub fn identity(&self) -> FirewallIdentity {
+        match self {
+            Self::OpenSsh(link) => link.identity(),
+            Self::Russh(link) => link.identity(),
+        }
+    }
+
+    /// Returns what the operator should know about how the connection was made.
+    pub fn notice(&self) -> Option<&str> {
+        match self {
+            Self::OpenSsh(link) => link.notice(),
+            Self::Russh(_) => None,
+        }
+    }
+
+    /// Returns how much was opened so far.
+    pub fn counts(&self) -> Counts {
+        match self {
+            Self::OpenSsh(link) => link.counts(),
+            Self::Russh(link) => link.counts(),
+        }
+    }
+
+    /// Says good-bye: a kept OpenSSH connection stays for the next run, every other is closed.
+    pub async fn close(self) {
+        match self {
+            Self::OpenSsh(link) => link.close().await,
+            Self::Russh(link) => link.close().await,
+        }
+    }
+}

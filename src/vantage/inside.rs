@@ -1,0 +1,115 @@
+//! Gathers what this machine and the cluster can tell, all at once: name servers, a connection to the service, kubectl.
+//! On the demo nothing is sent anywhere. Shared by `verify` and `doctor`.
+
+use super::{resolver, service_connection};
+use crate::app::Context;
+use crate::domain::reachability::kms_bind::Answer;
+use crate::domain::reachability::path::{Cluster, Connection, Known, Resolution, Trouble};
+use crate::kubectl::{Kubectl, KubectlError};
+use crate::simulator::{self, Scenario};
+
+/// Everything that is seen from inside.
+pub struct Inside {
+    /// What the resolvers said.
+    pub resolutions: Vec<Resolution>,
+    /// How a connection to the service went.
+    pub connection: Connection,
+    /// What it answered.
+    pub answer: Option<Answer>,
+    /// What the cluster said, where one is configured.
+    pub cluster: Option<Cluster>,
+}
+
+/// Gathers all of it.
+pub async fn gather(context: &Context) -> Inside {
+    let kubectl = kubectl(context);
+    let (resolutions, (connection, answer), cluster) = tokio::join!(
+        resolutions(context),
+        greet(context),
+        cluster(context, kubectl.as_ref()),
+    );
+    Inside {
+        resolutions,
+        connection,
+        answer,
+        cluster,
+    }
+}
+
+/// Returns the way to the cluster, where one is configured; the demo has its own.
+pub fn kubectl(context: &Context) -> Option<Kubectl> {
+    let cluster = &context.settings.cluster;
+    if context.demo {
+        let answers = match context.demo_condition() {
+            Scenario::BackendDead => simulator::cluster::answers_without_server,
+            _ => simulator::cluster::answers,
+        };
+        return Some(Kubectl::Simulated(answers, context.clock));
+    }
+    cluster.configured.then(|| Kubectl::new(cluster))
+}
+
+/// Asks every resolver at once.
+pub async fn resolutions(context: &Context) -> Vec<Resolution> {
+    let (settings, host) = (&context.settings, context.settings.service.host.as_str());
+    if context.demo {
+        return simulator::inside::resolutions(settings.service.address);
+    }
+    let mut asked = tokio::task::JoinSet::new();
+    let servers = std::iter::once(None).chain(settings.verify.resolvers.iter().copied().map(Some));
+    for (place, server) in servers.enumerate() {
+        let (host, deadline) = (host.to_owned(), settings.timeout.min(SYSTEM_RESOLVER));
+        asked.spawn(async move {
+            let resolution = match server {
+                None => resolver::system(&host, deadline).await,
+                Some(server) => resolver::server(&host, server).await,
+            };
+            (place, resolution)
+        });
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(place, _)| *place);
+    answers
+        .into_iter()
+        .map(|(_, resolution)| resolution)
+        .collect()
+}
+
+/// How long the system's resolver may take: with two dead name servers it tries for many times that.
+const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn greet(context: &Context) -> (Connection, Option<Answer>) {
+    if context.demo {
+        return simulator::inside::greet(context.demo_condition());
+    }
+    let target = &context.settings.service;
+    service_connection::greet((target.address, target.port).into()).await
+}
+
+/// Asks the cluster everything at once; each answer may be missing alone.
+pub async fn cluster(context: &Context, kubectl: Option<&Kubectl>) -> Option<Cluster> {
+    let kubectl = kubectl?;
+    let cluster = &context.settings.cluster;
+    let (namespace, names) = (cluster.namespace.as_str(), &cluster.names);
+    let (service, endpoints, announcements, pods) = tokio::join!(
+        kubectl.service(namespace, names),
+        kubectl.endpoints(namespace, names),
+        kubectl.announcements(&cluster.metallb_namespace, namespace, names),
+        kubectl.pods(namespace, names),
+    );
+    Some(Cluster {
+        service: known(service),
+        endpoints: known(endpoints),
+        announcements: known(announcements),
+        pods: known(pods),
+    })
+}
+
+/// Turns kubectl's error into the reason of a finding.
+pub fn known<T>(answer: Result<T, KubectlError>) -> Known<T> {
+    answer.map_err(|error| Trouble {
+        why: error.to_string(),
+        fix: Some(error.fix().to_owned()),
+        fault: false,
+    })
+}

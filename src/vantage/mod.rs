@@ -1,0 +1,96 @@
+//! Vantages: places outside from where the service is tried. The edge only: connects, speaks the bind, asks check
+//! services, and counts what it spends; what it all means is [`crate::domain::reachability::external`]'s matter.
+//!
+//! Every vantage follows the same timing: an attempt waits 3 s, three attempts 1 s apart make a "no", one connection
+//! makes a "yes", and no address connects more than five times a minute, lest the firewall's caps shut it out.
+
+pub mod budget;
+pub mod check_host;
+pub mod inside;
+pub mod inside_probe;
+pub mod local;
+pub mod names;
+pub(crate) mod one;
+pub mod probe;
+pub mod prove;
+pub mod resolver;
+pub mod service_connection;
+pub mod ssh;
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::time::Instant;
+
+use budget::{Budget, Permit};
+
+use crate::clock::Clock;
+
+/// One run of attempts from one vantage.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// Whose budget the connections are taken from.
+    pub spender: &'a str,
+    /// Where to connect.
+    pub target: SocketAddr,
+    /// Host and port that are known to be open.
+    pub control: Option<&'a (String, u16)>,
+    /// No attempt begins after this.
+    pub deadline: Instant,
+    /// Everything is over by then; what is not known is told as unknown.
+    pub end: Instant,
+    /// One attempt is enough, for this reason: the vantage is known to be shut out.
+    pub only_one: Option<&'a str>,
+    /// What may be spent.
+    pub budget: &'a Budget,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Task<'_> {
+    /// Counts one more connection; tells why none may begin now.
+    pub fn permission(&self) -> Option<String> {
+        if Instant::now() > self.deadline {
+            return Some("the time of the whole run is over".to_owned());
+        }
+        match self.budget.take(self.spender, self.clock.now()) {
+            Ok(Permit::Granted) => None,
+            Ok(Permit::Wait(seconds)) => Some(format!(
+                "a vantage connects at most {} times a minute, lest the caps block it; the next may in {seconds} s",
+                budget::MOST
+            )),
+            Err(error) => Some(format!("what was spent cannot be counted: {error}")),
+        }
+    }
+}
+
+/// Runs several futures at a time and returns their results in order.
+pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<(Pin<Box<_>>, Option<T>)> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
+    poll_fn(|context| {
+        let mut waiting = false;
+        for (future, result) in &mut running {
+            if result.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(value) => *result = Some(value),
+                    Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+    running
+        .into_iter()
+        .filter_map(|(_, result)| result)
+        .collect()
+}

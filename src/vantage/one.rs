@@ -1,0 +1,342 @@
+//! The vantages of `kmsctl verify --external`: log in, say what is known about where they are, let them try. Judging
+//! is the domain's, the order of things [`super::prove`]'s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::budget::{Budget, Permit};
+use super::probe::Tried;
+use super::ssh::Station;
+use super::{Task, all, check_host, local, names};
+use crate::app::Context;
+use crate::domain::reachability::external;
+use crate::domain::reachability::external::place;
+use crate::domain::reachability::external::place::{Machine, Surroundings};
+use crate::domain::reachability::external::{
+    Attempt, Control, Expected, Observation, Place, Resolved,
+};
+use crate::error::Failure;
+use crate::pfsense::questions::Reading;
+use crate::settings::vantages::{Kind, Ssh, Vantage};
+use crate::simulator;
+use crate::ssh::error::LinkError;
+use crate::ssh::target::{Secret, Target};
+use crate::terminal::prompt;
+
+/// How long a vantage's SSH server may take.
+const LOGIN: Duration = Duration::from_secs(6);
+
+/// Until when a run may do what.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// No attempt begins after this.
+    pub(crate) deadline: Instant,
+    /// Every attempt is over by then.
+    pub(crate) end: Instant,
+}
+
+/// A vantage that is ready, or what it lacks.
+pub(crate) enum Prepared {
+    /// Logged in, and what it was told about the public name.
+    Ssh(std::result::Result<(Station, Vec<Resolved>), LinkError>),
+    Other,
+}
+
+impl Prepared {
+    pub(crate) fn told(&self) -> &[Resolved] {
+        match self {
+            Self::Ssh(Ok((_, resolved))) => resolved,
+            _ => &[],
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        if let Self::Ssh(Ok((station, _))) = self {
+            station.close().await;
+        }
+    }
+}
+
+/// Logs in where a vantage needs it, and asks its name servers. `simulated` is where the demo's vantage is.
+pub(crate) async fn prepare(
+    context: &Context,
+    vantage: &Vantage,
+    simulated: Option<&Target>,
+) -> Prepared {
+    let Kind::Ssh(ssh) = &vantage.kind else {
+        return Prepared::Other;
+    };
+    let ask = |question: &str| {
+        prompt::secret(
+            context.terminal,
+            &format!("{} (vantage {})", question, vantage.name),
+        )
+        .map(Secret::new)
+    };
+    let target = simulated
+        .cloned()
+        .unwrap_or_else(|| target_of(context, ssh));
+    let station = match Station::connect(&target, &ask).await {
+        Ok(station) => station,
+        Err(error) => return Prepared::Ssh(Err(error)),
+    };
+    let host = &context.settings.service.host;
+    let only = [simulator::outside::RESOLVER];
+    let resolvers = match simulated {
+        Some(_) => only.as_slice(),
+        None => &context.settings.verify.resolvers,
+    };
+    let asked = resolvers
+        .iter()
+        .map(|server| names::ask(station.way(), &vantage.name, host, *server));
+    let resolved = all(asked.collect()).await;
+    Prepared::Ssh(Ok((station, resolved)))
+}
+
+/// Vantages share the firewall's client and ssh_config, and nothing that is about the firewall itself. No connection
+/// to them is kept.
+fn target_of(context: &Context, ssh: &Ssh) -> Target {
+    let firewall = context.settings.firewall.target.clone();
+    Target {
+        host: ssh.host.clone(),
+        port: ssh.port,
+        user: ssh.user.clone(),
+        identity: ssh.identity.clone(),
+        known_hosts: ssh.known_hosts.clone().or(firewall.known_hosts),
+        fingerprint: None,
+        connect_timeout: firewall.connect_timeout.min(LOGIN),
+        control_persist: Duration::ZERO,
+        sudo: None,
+        ..firewall
+    }
+}
+
+/// What is known about this machine, for the vantage that it may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Here {
+    /// The connection to the firewall goes through no jump host.
+    pub(crate) direct: bool,
+    /// The private address that its resolver gives the public name.
+    pub(crate) told_inside: Option<IpAddr>,
+}
+
+/// Tries from one vantage. A check service makes one observation a node.
+pub(crate) async fn try_out(
+    context: &Context,
+    vantage: &Vantage,
+    prepared: &Prepared,
+    before: &Reading,
+    target: Option<SocketAddr>,
+    here: Here,
+    times: Times,
+) -> Vec<Observation> {
+    let mut blank = blank(vantage);
+    if let Prepared::Ssh(Err(error)) = prepared {
+        blank.trouble = Some(error.to_string().trim_end_matches('.').to_owned());
+        return vec![blank];
+    }
+    let Some(target) = target else {
+        blank.trouble =
+            Some("where to connect is not known: the name has no IPv4 address".to_owned());
+        return vec![blank];
+    };
+    let around = Surroundings {
+        target: target.ip(),
+        interfaces: &before.interfaces,
+        gateway: before.gateway,
+    };
+    if let (None, Prepared::Ssh(Ok((station, _)))) = (blank.address, prepared) {
+        blank.address = station.address();
+    }
+    blank.place = place::by_address(blank.address, around);
+    if vantage.kind == Kind::Local {
+        let machine = Machine {
+            configured: vantage.address,
+            seen_by_firewall: before.client,
+            direct: here.direct,
+            source: local::source(target).await,
+            told_inside: here.told_inside,
+        };
+        blank.address = before.client.or(vantage.address);
+        blank.place = place::of_this_machine(machine, around);
+    }
+    let Ok(budget) = budget(context) else {
+        blank.trouble =
+            Some("neither HOME nor XDG_STATE_HOME is set, so nothing can be counted".into());
+        return vec![blank];
+    };
+    let spender = spender(context, vantage, blank.address);
+    let blocked = blank.address.is_some_and(|address| blocks(before, address));
+    let task = Task {
+        spender: &spender,
+        target,
+        control: vantage.control.as_ref(),
+        deadline: times.deadline,
+        end: times.end,
+        // One attempt shows what there is to see; more would take time and prove nothing.
+        only_one: match blank.place {
+            _ if blocked => Some("it is in the table of blocked addresses"),
+            Place::Outside => None,
+            Place::Inside(_) | Place::Unproven(_) => Some("it is not outside"),
+        },
+        budget: &budget,
+        clock: context.clock,
+    };
+    match (&vantage.kind, prepared) {
+        (Kind::CheckHost { url, nodes }, _) => {
+            nodes_of(&blank, around, check_host::check(url, *nodes, task).await)
+        }
+        (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
+        _ => vec![observed(blank, local::try_out(task).await)],
+    }
+}
+
+/// Tells whether an address is in the table of blocked ones.
+fn blocks(before: &Reading, address: IpAddr) -> bool {
+    before.table.as_ref().is_ok_and(|entries| {
+        entries
+            .iter()
+            .any(|entry| !entry.negated && entry.net.contains(&address))
+    })
+}
+
+fn budget(context: &Context) -> crate::error::Result<Budget> {
+    Ok(Budget::new(&context.memory_directory()?))
+}
+
+/// Names what a budget is for: connections from one address through one firewall, by any name of the vantage. A
+/// check service's nodes are its own choice, so it has one budget as a whole.
+fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
+    let host = match &vantage.kind {
+        Kind::Ssh(ssh) => ssh.host.parse().ok(),
+        Kind::CheckHost { .. } | Kind::Local => None,
+    };
+    let from = match (&vantage.kind, address.or(vantage.address).or(host)) {
+        (Kind::CheckHost { url, .. }, _) => url.clone(),
+        (_, Some(address)) => address.to_canonical().to_string(),
+        (_, None) => vantage.name.clone(),
+    };
+    let seen = context.seen.get();
+    format!("{from} {}", seen.map_or("", |seen| seen.host_key.as_str()))
+}
+
+/// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
+/// where that cannot be told.
+pub(crate) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -> Option<u64> {
+    let (budget, now) = (budget(context).ok()?, context.clock.now());
+    let connections = match expected {
+        Expected::Open => 1,
+        Expected::Closed => external::ATTEMPTS,
+    };
+    // A check service never proves "closed", so that it still may connect is no comfort.
+    let useful = |vantage: &&&Vantage| {
+        expected == Expected::Open || !matches!(vantage.kind, Kind::CheckHost { .. })
+    };
+    let mut soonest: Option<u64> = None;
+    for vantage in chosen.iter().filter(useful) {
+        match budget.look(&spender(context, vantage, None), now, connections) {
+            Ok(Permit::Wait(seconds)) => {
+                soonest = Some(soonest.map_or(seconds, |other| other.min(seconds)));
+            }
+            Ok(Permit::Granted) | Err(_) => return None,
+        }
+    }
+    soonest
+}
+
+/// Makes an observation in which nothing was tried yet.
+fn blank(vantage: &Vantage) -> Observation {
+    Observation {
+        vantage: vantage.name.clone(),
+        kind: kind(vantage),
+        node: None,
+        address: vantage.address,
+        place: Place::Outside,
+        attempts: Vec::new(),
+        control: Control::NotNeeded,
+        short: None,
+        trouble: None,
+    }
+}
+
+fn observed(blank: Observation, tried: Tried) -> Observation {
+    Observation {
+        attempts: tried.attempts,
+        control: tried.control,
+        short: tried.short,
+        ..blank
+    }
+}
+
+/// Makes an observation of each node; a service that fails is trouble. Each node is where its own address is.
+fn nodes_of(
+    blank: &Observation,
+    around: Surroundings<'_>,
+    checked: std::result::Result<(Vec<check_host::Node>, Option<String>), check_host::CheckError>,
+) -> Vec<Observation> {
+    let (nodes, short) = match checked {
+        Ok((nodes, short)) if !nodes.is_empty() => (nodes, short),
+        Ok((_, short)) => {
+            return vec![Observation {
+                short,
+                ..blank.clone()
+            }];
+        }
+        Err(error) => {
+            return vec![Observation {
+                trouble: Some(error.to_string()),
+                ..blank.clone()
+            }];
+        }
+    };
+    nodes
+        .into_iter()
+        .map(|node| {
+            let connected = |attempt: &Attempt| matches!(attempt, Attempt::Connected { .. });
+            let missing = node.attempts.len() < external::ATTEMPTS;
+            let late = (missing && !node.attempts.iter().any(connected))
+                .then(|| "the service had no result in time".to_owned());
+            Observation {
+                node: Some(node.name),
+                place: place::by_address(node.address, around),
+                address: node.address,
+                attempts: node.attempts,
+                control: node.control,
+                short: short.clone().or(late),
+                ..blank.clone()
+            }
+        })
+        .collect()
+}
+
+fn kind(vantage: &Vantage) -> &'static str {
+    match vantage.kind {
+        Kind::Ssh(_) => "ssh",
+        Kind::CheckHost { .. } => "check-host",
+        Kind::Local => "local",
+    }
+}
+
+/// Returns a failure if none of the vantages could even be logged in to.
+pub(crate) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Option<Failure> {
+    let mut failures = chosen.iter().zip(prepared).map(|(vantage, prepared)| {
+        let Prepared::Ssh(Err(error)) = prepared else {
+            return None;
+        };
+        let failure = Failure::new(error.kind(), format!("The vantage {}: {error}", vantage.name));
+        let name = &vantage.name;
+        Some(match error {
+            LinkError::HostKeyUnknown { .. } => failure
+                .hint("Compare the fingerprint with the vantage's own (ssh-keygen -lf on it).")
+                .hint("If it is the same, connect once with ssh and accept it, or add it to known_hosts."),
+            LinkError::HostKeyChanged { .. } | LinkError::HostKeyRevoked { .. } => {
+                failure.hint("Somebody may stand in between, or it was reinstalled: find out before anything else.")
+            }
+            _ => failure.hint(format!("Log in with ssh yourself; the keys are vantages.{name}.* in the configuration.")),
+        })
+    });
+    let first = failures.next()??;
+    failures.all(|failure| failure.is_some()).then_some(first)
+}

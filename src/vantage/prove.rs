@@ -1,0 +1,384 @@
+//! `kmsctl verify --external`: tries the service from every vantage, in parallel, reads the firewall before and
+//! after over one held shell, and has both ends judged. No rules in here.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::all;
+use super::one;
+use super::one::{Prepared, Times};
+use crate::app::exposure::{QUESTIONS, assess};
+use crate::app::{Context, Session, interrupted, needed, wanted};
+use crate::domain::exposure::Exposure;
+use crate::domain::pfsense::configured::Configured;
+use crate::domain::reachability::external;
+use crate::domain::reachability::external::{End, Expected, Judgement, Names, Resolved, Side};
+use crate::domain::reachability::path;
+use crate::domain::virusprot::entries::is_private;
+use crate::domain::warning::Warning;
+use crate::error::{Failure, Kind, Result};
+use crate::pfsense::questions::{Fact, FactError, Question, Reading, Survey};
+use crate::settings::vantages::Vantage;
+use crate::ssh::target::Target;
+
+/// The whole run; what has not begun an attempt by then is inconclusive.
+const WHOLE: Duration = Duration::from_secs(15);
+/// What is left of it for the last attempt, its answer and the second reading.
+const TAIL: Duration = Duration::from_secs(4);
+/// What is left of that for the second reading.
+const READING: Duration = Duration::from_secs(1);
+/// How long the system's resolver may take.
+const RESOLVE: Duration = Duration::from_secs(2);
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Only these vantages.
+    pub from: Vec<String>,
+    /// What should be true; `None` is what the firewall's configuration says.
+    pub expect: Option<Expected>,
+}
+
+/// What a run proved.
+#[derive(Debug)]
+pub struct Proof {
+    /// The judgement.
+    pub judgement: Judgement,
+    /// The firewall's end.
+    pub end: End,
+    /// The public name.
+    pub names: Names,
+    /// Where was connected to, if that was known.
+    pub target: Option<SocketAddr>,
+    /// The firewall's second reading.
+    pub reading: Reading,
+    /// What else should be known.
+    pub warnings: Vec<Warning>,
+    /// Set when no vantage could be used: why the first could not.
+    pub trouble: Option<Failure>,
+}
+
+/// The questions whose answers both readings need. What is configured is asked once, while the vantages try: pfSense's
+/// PHP takes as long as all the others together, and no packet waits for it so.
+fn questions() -> Vec<Question> {
+    let others = [
+        Question::Client,
+        Question::Interfaces,
+        Question::Gateway,
+        Question::Table,
+        Question::States(None),
+    ];
+    QUESTIONS
+        .iter()
+        .filter(|question| **question != Question::Configured)
+        .cloned()
+        .chain(others)
+        .collect()
+}
+
+/// Refuses, before anything is done, what names no vantage.
+pub fn ready(context: &Context, from: &[String]) -> Result<()> {
+    choose(&context.vantages(), from).map(drop)
+}
+
+/// Refuses a proof that no vantage has connections left for, before the change that it is meant for.
+pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Result<()> {
+    let vantages = context.vantages();
+    match one::wait(context, &choose(&vantages, from)?, expected) {
+        None => Ok(()),
+        Some(seconds) => Err(Failure::new(
+            Kind::Conflict,
+            format!("Nothing was changed: no vantage may connect as often as the proof takes before {seconds} s are over."),
+        )
+        .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
+        .hint("If it cannot wait, make the change without --verify, and prove it afterwards: kmsctl verify --external")),
+    }
+}
+
+/// Tries the service from outside and judges.
+pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
+    ready(context, &request.from)?;
+    if context.demo {
+        // Its host outside is there once the firewall is.
+        let mut session = context.connect().await?;
+        let proof = Box::pin(prove_over(context, &mut session, request)).await;
+        let closed = session.close().await;
+        return proof.and_then(|proof| closed.map(|()| proof));
+    }
+    let vantages = context.vantages();
+    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let near = async {
+        let mut session = context.connect().await?;
+        match first_reading(context, &mut session).await {
+            Ok((survey, before)) => Ok((session, survey, before)),
+            Err(failure) => {
+                session.close().await?;
+                Err(failure)
+            }
+        }
+    };
+    let both = async { tokio::join!(near, run.far(None)) };
+    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    let (mut session, survey, before) = near?;
+    let proof = run
+        .tried(request, &mut session, (survey, before), far)
+        .await;
+    let closed = session.close().await;
+    proof.and_then(|proof| closed.map(|()| proof))
+}
+
+/// Tries the service from outside and judges, over a connection to the firewall that is open already.
+pub async fn prove_over(
+    context: &Context,
+    session: &mut Session,
+    request: &Request,
+) -> Result<Proof> {
+    let vantages = context.vantages();
+    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let outside = context.outside(session).await?;
+    let simulated = outside.as_ref().map(|(target, _)| target);
+    let both = async { tokio::join!(first_reading(context, session), run.far(simulated)) };
+    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    run.tried(request, session, near?, far).await
+}
+
+/// One run of attempts.
+struct Run<'a> {
+    context: &'a Context,
+    chosen: Vec<&'a Vantage>,
+    times: Times,
+}
+
+/// The vantages, logged in to, and what this machine is told about the public name.
+struct Far {
+    prepared: Vec<Prepared>,
+    /// `None` on the demo, which sends nothing anywhere: what its vantage is told counts.
+    resolved: Option<Resolved>,
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, chosen: Vec<&'a Vantage>) -> Self {
+        let now = Instant::now();
+        Self {
+            context,
+            chosen,
+            times: Times {
+                deadline: now + WHOLE - TAIL,
+                end: now + WHOLE - READING,
+            },
+        }
+    }
+
+    /// Logs in to every vantage and asks for the name, at once. `simulated` is where the demo's vantage is.
+    async fn far(&self, simulated: Option<&Target>) -> Far {
+        let context = self.context;
+        let preparing = self
+            .chosen
+            .iter()
+            .map(|vantage| one::prepare(context, vantage, simulated));
+        let here = async {
+            if context.demo {
+                None
+            } else {
+                Some(resolve(&context.settings.service.host).await)
+            }
+        };
+        let (prepared, resolved) = tokio::join!(all(preparing.collect()), here);
+        Far { prepared, resolved }
+    }
+
+    /// Asks what is configured; no longer than the vantages may try.
+    async fn configured(&self, session: &mut Session) -> Fact<Configured> {
+        let asked = self.context.ask_over(session, &[Question::Configured]);
+        match timeout_at(self.times.end, asked).await {
+            Ok(Ok(reading)) => reading.configured,
+            Ok(Err(_)) | Err(_) => Err(FactError::NotAsked),
+        }
+    }
+
+    /// Tries, reads the firewall once more, and judges.
+    async fn tried(
+        &self,
+        request: &Request,
+        session: &mut Session,
+        (mut survey, mut before): (Survey, Reading),
+        far: Far,
+    ) -> Result<Proof> {
+        let context = self.context;
+        let names = names_of(context, &before, far.resolved, &far.prepared);
+        let target = names
+            .target()
+            .map(|address| SocketAddr::new(address, context.settings.service.port));
+        let here = one::Here {
+            direct: session.is_direct(),
+            told_inside: names.told_inside(),
+        };
+        let spinner = context.terminal.spinner("Trying from outside …");
+        let trying = self
+            .chosen
+            .iter()
+            .zip(&far.prepared)
+            .map(|(vantage, prepared)| {
+                one::try_out(
+                    context, vantage, prepared, &before, target, here, self.times,
+                )
+            });
+        let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
+        let both = uninterrupted(both).await;
+        spinner.finish_and_clear();
+        let (observations, configured) = both?;
+        let observations = observations.concat();
+        let trouble = one::all_in_trouble(&self.chosen, &far.prepared);
+        let farewell = far.prepared.into_iter().map(Prepared::close).collect();
+        let (reading, _) = tokio::join!(context.within_time(survey.read()), all(farewell));
+        survey.close().await;
+        let mut reading = reading?;
+        let mut warnings = Vec::new();
+        // Both sides are judged by the same configuration, so that they differ only where pf does.
+        before.configured = configured;
+        let exposure = assess(context, &before, &mut Vec::new())?;
+        reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
+        let after = assess(context, &reading, &mut warnings)?;
+        // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
+        // would shut out as well.
+        wanted(
+            &reading.table,
+            "Whether a vantage is blocked",
+            &mut warnings,
+        );
+        let end = compare(context, (&before, &exposure), (&reading, &after))?;
+        let expected = request
+            .expect
+            .or_else(|| path::Expected::of(&after).map(Expected::from));
+        Ok(Proof {
+            judgement: external::judge(&observations, &end, &names, expected),
+            end,
+            names,
+            target,
+            reading,
+            warnings,
+            trouble,
+        })
+    }
+}
+
+/// Waits for work, or for Ctrl-C.
+async fn uninterrupted<T>(work: impl Future<Output = T>) -> Result<T> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+    }
+}
+
+/// Collects what is known about the public name.
+fn names_of(
+    context: &Context,
+    before: &Reading,
+    resolved: Option<Resolved>,
+    prepared: &[Prepared],
+) -> Names {
+    let told = prepared.iter().flat_map(Prepared::told).cloned();
+    Names {
+        host: context.settings.service.host.clone(),
+        expected: context.public_address().or_else(|| outside_address(before)),
+        resolved: resolved.into_iter().chain(told).collect(),
+    }
+}
+
+async fn first_reading(context: &Context, session: &mut Session) -> Result<(Survey, Reading)> {
+    let questions = questions();
+    let work = async {
+        let mut survey = context.survey(session, &questions).await?;
+        let reading = survey.read().await?;
+        Ok::<_, Failure>((survey, reading))
+    };
+    context.within_time(Box::pin(work)).await
+}
+
+fn compare(
+    context: &Context,
+    (before, exposure_before): (&Reading, &Exposure),
+    (after, exposure_after): (&Reading, &Exposure),
+) -> Result<End> {
+    fn side<'a>(reading: &'a Reading, exposure: &'a Exposure) -> Result<Side<'a>> {
+        Ok(Side {
+            exposure,
+            filter: needed(&reading.rules)?,
+            states: needed(&reading.states)?,
+            table: reading.table.as_deref().ok(),
+        })
+    }
+    let before = side(before, exposure_before)?;
+    let after = side(after, exposure_after)?;
+    Ok(End::between(before, after, &context.settings.service))
+}
+
+/// Returns the vantages to use, or says how to get one.
+fn choose<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&'a Vantage>> {
+    if vantages.is_empty() {
+        return Err(Failure::usage("No vantage is configured: there is no place outside to try from.")
+            .hint("Any SSH login outside will do: [vantages.vps] with host = \"vps.example.net\"; nothing is installed there.")
+            .hint("A public check service: [vantages.public] with kind = \"check-host\"; it learns the address and port.")
+            .hint("This machine on another line, such as a phone's: [vantages.tether] with kind = \"local\"."));
+    }
+    if from.is_empty() {
+        return Ok(vantages.iter().collect());
+    }
+    let mut names: Vec<&String> = Vec::new();
+    for name in from {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            vantages
+                .iter()
+                .find(|vantage| vantage.name == *name)
+                .ok_or_else(|| {
+                    let names: Vec<&str> = vantages
+                        .iter()
+                        .map(|vantage| vantage.name.as_str())
+                        .collect();
+                    Failure::usage(format!("There is no vantage `{name}`."))
+                        .hint(format!("There are: {}.", names.join(", ")))
+                })
+        })
+        .collect()
+}
+
+/// Returns the firewall's own outside address, where it is a public one.
+fn outside_address(reading: &Reading) -> Option<IpAddr> {
+    let gateway = reading.gateway?;
+    reading
+        .interfaces
+        .iter()
+        .find(|own| own.net.contains(&gateway))
+        .map(|own| own.net.addr())
+        .filter(|address| !is_private(address))
+}
+
+/// Asks the system's resolver.
+async fn resolve(host: &str) -> Resolved {
+    let answer = match timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await {
+        Ok(Ok(found)) => {
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for address in found.map(|address| address.ip()) {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Ok(addresses)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", RESOLVE.as_secs())),
+    };
+    Resolved {
+        by: "this machine's resolver".to_owned(),
+        from_outside: false,
+        answer,
+    }
+}

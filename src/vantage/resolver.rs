@@ -1,0 +1,80 @@
+//! Asks for the addresses of the public name: the system's resolver as every program would, and single name servers
+//! directly, because the system's may be told something else than the outside (split horizon).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::domain::reachability::dns;
+use crate::domain::reachability::dns::{DnsError, Family};
+use crate::domain::reachability::path::Resolution;
+
+/// How long one try waits; a lost packet costs one of them.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// How often a name server is asked before it counts as silent.
+const TRIES: usize = 2;
+
+/// Asks the system's resolver, which may hang for as long as it is configured to: the deadline bounds it.
+pub async fn system(name: &str, deadline: Duration) -> Resolution {
+    let answer = match timeout(deadline, tokio::net::lookup_host((name, 0))).await {
+        Ok(Ok(addresses)) => Ok(addresses.map(|address| address.ip()).collect()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not answer within {} s", deadline.as_secs())),
+    };
+    Resolution::new("the system's resolver", true, answer)
+}
+
+/// Asks one name server for A and AAAA.
+pub async fn server(name: &str, server: SocketAddr) -> Resolution {
+    let (a, aaaa) = tokio::join!(
+        one(name, server, Family::A),
+        one(name, server, Family::Aaaa)
+    );
+    let shown = if server.port() == 53 {
+        server.ip().to_string()
+    } else {
+        server.to_string()
+    };
+    let answer = a.and_then(|mut addresses| {
+        addresses.extend(aaaa?);
+        Ok(addresses)
+    });
+    Resolution::new(&shown, false, answer)
+}
+
+async fn one(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAddr>, String> {
+    for _ in 0..TRIES {
+        if let Ok(answer) = timeout(PATIENCE, exchange(name, server, family)).await {
+            return answer;
+        }
+    }
+    Err("it does not answer".to_owned())
+}
+
+/// One question, one answer. Foreign packets are passed over: the socket is connected, so they are the server's own
+/// late answers to somebody else, or forgeries without our id.
+async fn exchange(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAddr>, String> {
+    let told = |error: std::io::Error| format!("it cannot be asked: {error}");
+    let any: SocketAddr = if server.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0_u16; 8], 0).into()
+    };
+    let mut id = [0; 2];
+    getrandom::fill(&mut id).map_err(|error| error.to_string())?;
+    let question =
+        dns::question(u16::from_be_bytes(id), name, family).map_err(|error| error.to_string())?;
+    let socket = UdpSocket::bind(any).await.map_err(told)?;
+    socket.connect(server).await.map_err(told)?;
+    socket.send(&question).await.map_err(told)?;
+    let mut bytes = [0; dns::LARGEST];
+    loop {
+        let length = socket.recv(&mut bytes).await.map_err(told)?;
+        match dns::answer(bytes.get(..length).unwrap_or_default(), &question, family) {
+            Err(DnsError::NotOurs) => {}
+            other => return other.map_err(|error| error.to_string()),
+        }
+    }
+}
