@@ -9,7 +9,6 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
-    clippy::too_many_lines,
     clippy::unwrap_used,
     reason = "a bench touches the world and fails loudly"
 )]

@@ -6,7 +6,6 @@
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::too_many_lines,
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,

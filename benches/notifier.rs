@@ -22,8 +22,8 @@ use std::process::{Command, Stdio};
 mod kms_log;
 
 use kmsctl::domain::kms_log::Log;
-use kmsctl::domain::kms_log::lines::Lines;
-use kmsctl::domain::notifier::decide::Rules;
+use kmsctl::domain::kms_log::lines::LogLines;
+use kmsctl::domain::notifier::decide::DecisionRules;
 use kmsctl::domain::notifier::dedup::Dedup;
 use kmsctl::notifier::replay::replay;
 
@@ -113,14 +113,14 @@ fn measure(name: &str, bytes: &[u8]) {
         black_box(memchr::memchr_iter(b'\n', black_box(bytes)).count());
     });
     report("attributed", lines, || {
-        let (mut splitter, mut log, mut events) = (Lines::default(), Log::default(), Vec::new());
+        let (mut splitter, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());
         for chunk in bytes.chunks(256 * 1024) {
             splitter.feed(chunk, |line| log.line(line, &mut events));
             black_box(events.drain(..).count());
         }
     });
     report("replayed", lines, || {
-        let rules = Rules {
+        let rules = DecisionRules {
             pods: vec!["10.10.0.0/16".parse().unwrap()],
             nodes: vec!["10.0.20.0/24".parse().unwrap()],
         };

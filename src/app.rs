@@ -11,15 +11,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::domain::virusprot::entries::Surroundings;
-use super::pfsense::questions::{Fact, Paths, Question, Reading, Survey};
-use super::ssh::script::{Nonce, Script, Word};
+use super::pfsense::questions::{Answer, Paths, Question, Reader, Reading};
+use super::ssh::script::{Nonce, Script, ShellWord};
 use super::ssh::shell::Shell;
 use super::ssh::target::{Link, Secret, Target};
 use crate::clock::Clock;
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::domain::plan::Plan;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
@@ -88,12 +88,12 @@ impl Session {
 }
 
 /// A connection with an open survey.
-pub struct Opened {
-    survey: Survey,
+pub struct OpenedSession {
+    survey: Reader,
     session: Session,
 }
 
-impl Opened {
+impl OpenedSession {
     /// Returns the connection, for what it can tell about itself.
     pub fn link(&self) -> &Link {
         &self.session.link
@@ -122,10 +122,10 @@ impl Context {
     }
 
     /// Connects and opens one shell that can answer the questions, within the time-out.
-    pub async fn open(&self, questions: &[Question]) -> Result<Opened> {
+    pub async fn open(&self, questions: &[Question]) -> Result<OpenedSession> {
         let mut session = self.connect().await?;
         match self.within_time(self.survey(&mut session, questions)).await {
-            Ok(survey) => Ok(Opened { survey, session }),
+            Ok(survey) => Ok(OpenedSession { survey, session }),
             Err(failure) => {
                 let _ = session.close().await;
                 Err(failure)
@@ -222,7 +222,7 @@ impl Context {
             return Ok(());
         }
         Err(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             format!(
                 "{} leads to another firewall now: it showed the host key {} before, and shows {}.",
                 self.firewall_name(),
@@ -251,13 +251,13 @@ impl Context {
         let here = format!("{} (host key {})", self.firewall_name(), seen.host_key);
         let failure = match &plan.host_key {
             Some(key) => Failure::new(
-                Kind::Conflict,
+                FailureKind::Conflict,
                 format!(
                     "{id} is of another firewall: of {planned} (host key {key}), and this is {here}; nothing was changed."
                 ),
             ),
             None => Failure::new(
-                Kind::Conflict,
+                FailureKind::Conflict,
                 format!(
                     "{id} does not say which firewall it is of: it names {planned} without a host key, and this is {here}; nothing was changed."
                 ),
@@ -291,7 +291,7 @@ impl Context {
     }
 
     /// Asks once more over an open shell, within the time-out.
-    pub async fn ask(&self, opened: &mut Opened) -> Result<Reading> {
+    pub async fn ask(&self, opened: &mut OpenedSession) -> Result<Reading> {
         self.within_time(opened.survey.read()).await
     }
 
@@ -383,21 +383,21 @@ impl Context {
     }
 
     /// Opens a shell on a connection that can answer the questions again and again.
-    pub async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Survey> {
+    pub async fn survey(&self, session: &mut Session, questions: &[Question]) -> Result<Reader> {
         let service = &self.settings.service;
         let script =
-            |paths: &Paths, nonce: &Nonce| Survey::script(questions, service, paths, nonce);
+            |paths: &Paths, nonce: &Nonce| Reader::script(questions, service, paths, nonce);
         let (shell, paths, nonce) = self.shell_over(session, script).await?;
-        Ok(Survey::new(shell, questions, service.clone(), paths, nonce))
+        Ok(Reader::new(shell, questions, service.clone(), paths, nonce))
     }
 
     /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
     fn paths(&self) -> Paths {
         if self.demo {
             return Paths {
-                crontab: Word::fixed("/etc/crontab"),
-                pfctl: Word::fixed("/sbin/pfctl"),
-                php: Word::fixed("/usr/local/bin/php"),
+                crontab: ShellWord::fixed("/etc/crontab"),
+                pfctl: ShellWord::fixed("/sbin/pfctl"),
+                php: ShellWord::fixed("/usr/local/bin/php"),
             };
         }
         let firewall = &self.settings.firewall;
@@ -416,7 +416,7 @@ impl Context {
         let seconds = self.settings.timeout.as_secs();
         let answered = tokio::select! {
             answered = tokio::time::timeout(self.settings.timeout, work) => answered,
-            () = interrupted() => return Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+            () = interrupted() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         };
         match answered {
             Ok(result) => result.map_err(Into::into),
@@ -432,18 +432,22 @@ impl Context {
     pub async fn pause(&self, duration: Duration) -> Result<()> {
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+            () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         }
     }
 }
 
 /// Returns the fact, or fails the command with the reason: for facts a command is nothing without.
-pub fn needed<T>(fact: &Fact<T>) -> Result<&T> {
+pub fn needed<T>(fact: &Answer<T>) -> Result<&T> {
     fact.as_ref().map_err(Failure::from)
 }
 
 /// Returns the fact, or `None` and a warning that names what is missing from the answer.
-pub fn wanted<'a, T>(fact: &'a Fact<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<&'a T> {
+pub fn wanted<'a, T>(
+    fact: &'a Answer<T>,
+    what: &str,
+    warnings: &mut Vec<Warning>,
+) -> Option<&'a T> {
     match fact {
         Ok(value) => Some(value),
         Err(error) => {

@@ -22,23 +22,23 @@ use std::time::{Duration, Instant};
 use super::app::{Context, Session};
 use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
-use crate::domain::history::{Ended, Event, Finish};
+use crate::domain::history::{EndedAs, Finish, HistoryEvent};
 use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
 
-pub use external_proof::{Wanted, tell as tell_outside};
-pub use flags::{Flags, FromOutside, Temporary};
+pub use external_proof::{ExternalProof, tell as tell_outside};
+pub use flags::{ChangeFlags, FromOutside, Temporary};
 pub use saved::{apply, load};
 pub use settle::{note_expired, settle};
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal.kind {
-            RefusalKind::Usage => Kind::Usage,
-            RefusalKind::Impossible => Kind::Failed,
-            RefusalKind::Conflict => Kind::Conflict,
+            RefusalKind::Usage => FailureKind::Usage,
+            RefusalKind::Impossible => FailureKind::Failed,
+            RefusalKind::Conflict => FailureKind::Conflict,
         };
         let mut failure = Self::new(kind, refusal.message);
         failure.hints = refusal.hints;
@@ -58,7 +58,7 @@ pub struct Carried {
 impl Carried {
     fn failed(failure: Failure) -> Self {
         Self {
-            finish: Finish::new(Ended::Failed, &failure.message),
+            finish: Finish::new(EndedAs::Failed, &failure.message),
             reading: None,
             failure: Some(failure),
         }
@@ -66,16 +66,16 @@ impl Carried {
 
     fn unverified(message: &str, reading: Option<Reading>) -> Self {
         Self {
-            finish: Finish::new(Ended::Unverified, message),
+            finish: Finish::new(EndedAs::Unverified, message),
             reading,
-            failure: Some(Failure::new(Kind::Unproven, message)),
+            failure: Some(Failure::new(FailureKind::Unproven, message)),
         }
     }
 
     /// Nobody can say whether it was done: there is no evidence either way.
     fn unknown(message: &str, next: &str) -> Self {
         Self {
-            failure: Some(Failure::new(Kind::Inconclusive, message).hint(next)),
+            failure: Some(Failure::new(FailureKind::Inconclusive, message).hint(next)),
             ..Self::unverified(message, None)
         }
     }
@@ -83,7 +83,7 @@ impl Carried {
     /// The operator did not wait for the end.
     fn interrupted(message: &str, next: &str) -> Self {
         Self {
-            failure: Some(Failure::new(Kind::Interrupted, message).hint(next)),
+            failure: Some(Failure::new(FailureKind::Interrupted, message).hint(next)),
             ..Self::unverified(message, None)
         }
     }
@@ -93,7 +93,7 @@ impl Carried {
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     /// Prove it from outside as well.
-    pub outside: Option<&'a Wanted>,
+    pub outside: Option<&'a ExternalProof>,
     /// Wait, as long as the time-out allows, for another operator who is making a change.
     pub waits: bool,
 }
@@ -101,7 +101,7 @@ pub struct Options<'a> {
 /// How a change is made.
 #[derive(Clone, Copy)]
 struct How<'a> {
-    flags: &'a Flags,
+    flags: &'a ChangeFlags,
     /// The command line in words, for the history.
     command: &'a str,
     options: Options<'a>,
@@ -110,7 +110,7 @@ struct How<'a> {
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
 pub async fn change(
     context: &Context,
-    flags: &Flags,
+    flags: &ChangeFlags,
     command: &str,
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
@@ -122,7 +122,7 @@ pub async fn change(
 /// anything is changed.
 pub async fn change_with(
     context: &Context,
-    flags: &Flags,
+    flags: &ChangeFlags,
     command: &str,
     options: Options<'_>,
     questions: &[Question],
@@ -144,7 +144,7 @@ pub async fn change_with(
 /// Makes a change that most often has nothing to do: that nobody is there to confirm it matters only where it has.
 pub async fn change_if_needed(
     context: &Context,
-    flags: &Flags,
+    flags: &ChangeFlags,
     command: &str,
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
@@ -187,7 +187,7 @@ async fn over_session(
 pub async fn change_over(
     context: &Context,
     session: Session,
-    flags: &Flags,
+    flags: &ChangeFlags,
     command: &str,
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
@@ -219,7 +219,9 @@ async fn from_reading(
         }
     };
     flags.someone_can_confirm(context.terminal)?;
-    draft.checks.extend(how.options.outside.map(Wanted::check));
+    draft
+        .checks
+        .extend(how.options.outside.map(ExternalProof::check));
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
@@ -301,21 +303,21 @@ async fn nothing_to_do(
 async fn carry_out(
     context: &Context,
     session: &mut Session,
-    flags: &Flags,
-    outside: Option<&Wanted>,
+    flags: &ChangeFlags,
+    outside: Option<&ExternalProof>,
     plan: &Plan,
     reading: Reading,
 ) -> Result<()> {
     if !session.keeps_changes() {
         return Err(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             "Another kmsctl has the simulated firewall, so a change would not be kept; nothing was changed.",
         )
         .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
     }
     confirm(context, flags, plan, &reading)?;
     let journal = context.journal()?;
-    let started = Event::Started {
+    let started = HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: Some(context.who()).filter(|who| *who != plan.who),
     };
@@ -341,7 +343,7 @@ async fn carry_out(
     let read_back = carried.reading.as_ref();
     let shown = report::done(context, plan, &carried.finish, &reading, read_back);
     if let Err(failure) = shown
-        && failure.kind != Kind::ReaderGone
+        && failure.kind != FailureKind::ReaderGone
     {
         report::in_spite(context, plan, &carried.finish, &failure);
     }
@@ -354,7 +356,7 @@ async fn carry_out(
 
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
 fn note(context: &Context, plan: &Plan, carried: &Carried) {
-    let ended = Event::Ended {
+    let ended = HistoryEvent::Ended {
         id: plan.id.to_string(),
         finish: Box::new(carried.finish.clone()),
     };
@@ -381,7 +383,7 @@ fn say_aside(context: &Context, appended: &Appended) {
 }
 
 /// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are told.
-fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> Result<()> {
+fn confirm(context: &Context, flags: &ChangeFlags, plan: &Plan, reading: &Reading) -> Result<()> {
     let terminal = context.terminal;
     if !flags.yes {
         terminal.present(&report::of_plan(context, plan, reading, true));
@@ -400,7 +402,7 @@ fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> 
         }
     };
     let agreed = answer.map_err(|mut failure| {
-        if failure.kind == Kind::Interrupted {
+        if failure.kind == FailureKind::Interrupted {
             "Interrupted; nothing was changed.".clone_into(&mut failure.message);
         }
         failure
@@ -409,7 +411,7 @@ fn confirm(context: &Context, flags: &Flags, plan: &Plan, reading: &Reading) -> 
         Ok(())
     } else {
         Err(Failure::new(
-            Kind::NotConfirmed,
+            FailureKind::NotConfirmed,
             "Not confirmed; nothing was changed.",
         ))
     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Why kmsctl stops. Each kind has one exit code (see [`Kind::exit_code`]) and one name in JSON errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FailureKind {
     /// The operation failed; nothing is half done.
     Failed,
     /// Wrong arguments or configuration.
@@ -29,7 +29,7 @@ pub enum Kind {
     ReaderGone,
 }
 
-impl Kind {
+impl FailureKind {
     /// Returns the process exit code, as `kmsctl --help` and the README list it.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -67,7 +67,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Failure {
     /// Decides the exit code.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// One sentence with a full stop; may hold text from the firewall, so printing escapes it.
     pub message: String,
     /// What to do next, one sentence each.
@@ -81,7 +81,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// Makes a failure of the given kind without hints.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -92,17 +92,17 @@ impl Failure {
 
     /// Makes a [`Kind::Failed`] failure.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Failed, message)
+        Self::new(FailureKind::Failed, message)
     }
 
     /// Makes a [`Kind::Usage`] failure.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(FailureKind::Usage, message)
     }
 
     /// Makes a [`Kind::Unreachable`] failure.
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self::new(Kind::Unreachable, message)
+        Self::new(FailureKind::Unreachable, message)
     }
 
     /// Adds one hint.

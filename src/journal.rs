@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::domain::history::Event;
-use crate::error::{Failure, Kind};
+use crate::domain::history::HistoryEvent;
+use crate::error::{Failure, FailureKind};
 use crate::{own_files, plain_file};
-pub use line::{LONGEST_LINE, Line};
+pub use line::{JournalLine, LONGEST_LINE};
 
 /// A file is closed before it grows larger than this; some thousands of changes.
 pub const FULL: u64 = 32 << 20;
@@ -64,7 +64,11 @@ impl From<JournalError> for Failure {
             JournalError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         };
-        let kind = if foreign { Kind::Usage } else { Kind::Failed };
+        let kind = if foreign {
+            FailureKind::Usage
+        } else {
+            FailureKind::Failed
+        };
         Self::new(kind, format!("The history cannot be kept: {error}.")).because(error)
     }
 }
@@ -167,7 +171,7 @@ impl Journal {
     /// broken. Where another process keeps the lock, it is read as it stands.
     pub fn scan(
         &self,
-        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+        each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
     ) -> Result<Chain, JournalError> {
         let mut chain = Chain::default();
         let current = match self.open_current(OpenOptions::new().read(true), Lock::Shared) {
@@ -210,7 +214,7 @@ impl Journal {
         &self,
         file: &File,
         chain: &mut Chain,
-        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+        each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
     ) -> Result<(), JournalError> {
         chain
             .scan(&mut BufReader::with_capacity(1 << 16, file), each)
@@ -230,7 +234,7 @@ impl Journal {
 
     /// Appends one event and returns when it is on the disk: in the history, or in a file of its own where another process
     /// keeps the lock. A torn last line is taken out of the file first and recorded as such.
-    pub fn append(&self, now: Timestamp, event: &Event) -> Result<Appended, JournalError> {
+    pub fn append(&self, now: Timestamp, event: &HistoryEvent) -> Result<Appended, JournalError> {
         own_files::make_private_directory(self.directory()).map_err(|source| JournalError::Io {
             doing: "Making",
             path: self.directory().to_owned(),
@@ -258,7 +262,7 @@ impl Journal {
         let (mut seq, mut head) = (last.seq + 1, last.head);
         let mut text = Vec::new();
         if last.torn > 0 {
-            let recovered = Event::Recovered {
+            let recovered = HistoryEvent::Recovered {
                 bytes: last.torn,
                 text: last.torn_text,
             };
@@ -305,7 +309,7 @@ impl Journal {
                     Ok(line) => (line.at, line.event),
                     Err(why) => (
                         Timestamp::UNIX_EPOCH,
-                        Event::Recovered {
+                        HistoryEvent::Recovered {
                             bytes: 0,
                             text: why,
                         },
@@ -476,7 +480,7 @@ impl Journal {
 }
 
 /// A record that waits, and what is to be taken in of it.
-type Waiting = (aside::Aside, Option<(Timestamp, Event)>);
+type Waiting = (aside::Aside, Option<(Timestamp, HistoryEvent)>);
 
 #[derive(Clone, Copy)]
 enum Lock {
@@ -521,7 +525,7 @@ impl Chain {
     fn scan(
         &mut self,
         text: &mut impl BufRead,
-        each: &mut dyn FnMut(Timestamp, Event, Option<u64>),
+        each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
         loop {
@@ -556,10 +560,10 @@ impl Chain {
         }
     }
 
-    fn line(&mut self, bytes: &[u8], each: &mut dyn FnMut(Timestamp, Event, Option<u64>)) {
+    fn line(&mut self, bytes: &[u8], each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>)) {
         self.lines += 1;
         self.seq += 1;
-        let line = match Line::parse(bytes) {
+        let line = match JournalLine::parse(bytes) {
             Ok(line) => line,
             Err(what) => {
                 self.add_break(what);

@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use super::domain::cluster::objects::{Announcement, EndpointSlice, List, Names, Pod, Service};
+use super::domain::cluster::objects::{
+    Announcement, EndpointSlice, KubernetesService, ObjectList, ObjectNames, Pod,
+};
 use crate::clock::Clock;
 use crate::settings::resolved;
 
@@ -24,7 +26,7 @@ pub mod pods;
 mod stream;
 
 pub use error::KubectlError;
-pub use stream::{LeftOut, Stream};
+pub use stream::{LeftOut, LogStream};
 
 /// Most bytes of an answer that are taken; the lists asked for have some 10 KiB.
 const MOST_BYTES: u64 = 16 << 20;
@@ -34,7 +36,7 @@ const MOST_TALK: u64 = 16 << 10;
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// Answers in the place of a cluster: kubectl's arguments and the present in, what it would print out.
-pub type Answers = fn(&[&str], Timestamp) -> Option<String>;
+pub type ClusterAnswers = fn(&[&str], Timestamp) -> Option<String>;
 
 /// The way to the cluster.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub enum Kubectl {
     /// The program.
     Program(Program),
     /// The simulated cluster; its documents are read by the same code.
-    Simulated(Answers, Clock),
+    Simulated(ClusterAnswers, Clock),
 }
 
 /// The program and what it is always told.
@@ -66,13 +68,21 @@ impl Kubectl {
     }
 
     /// Reads the Service.
-    pub async fn service(&self, namespace: &str, names: &Names) -> Result<Service, KubectlError> {
+    pub async fn service(
+        &self,
+        namespace: &str,
+        names: &ObjectNames,
+    ) -> Result<KubernetesService, KubectlError> {
         self.get(&["-n", namespace, "get", "services", &names.service])
             .await
     }
 
     /// Lists the pods of the deployment.
-    pub async fn pods(&self, namespace: &str, names: &Names) -> Result<List<Pod>, KubectlError> {
+    pub async fn pods(
+        &self,
+        namespace: &str,
+        names: &ObjectNames,
+    ) -> Result<ObjectList<Pod>, KubectlError> {
         self.get(&["-n", namespace, "get", "pods", "-l", &names.selector])
             .await
     }
@@ -81,8 +91,8 @@ impl Kubectl {
     pub async fn endpoints(
         &self,
         namespace: &str,
-        names: &Names,
-    ) -> Result<List<EndpointSlice>, KubectlError> {
+        names: &ObjectNames,
+    ) -> Result<ObjectList<EndpointSlice>, KubectlError> {
         let selector = format!("kubernetes.io/service-name={}", names.service);
         self.get(&[
             "-n",
@@ -100,8 +110,8 @@ impl Kubectl {
         &self,
         metallb: &str,
         namespace: &str,
-        names: &Names,
-    ) -> Result<List<Announcement>, KubectlError> {
+        names: &ObjectNames,
+    ) -> Result<ObjectList<Announcement>, KubectlError> {
         let selector = format!(
             "metallb.io/service-name={},metallb.io/service-namespace={namespace}",
             names.service
@@ -155,7 +165,7 @@ impl Kubectl {
         let answer = self.run(&words).await;
         // `no` is exit code 1 with `no` on stdout; everything else that exits 1 speaks on stderr.
         match answer {
-            Ok(Output { stdout, .. }) => Ok(stdout.trim_ascii().starts_with(b"yes")),
+            Ok(KubectlOutput { stdout, .. }) => Ok(stdout.trim_ascii().starts_with(b"yes")),
             Err((Some(stdout), _)) if stdout.trim_ascii().starts_with(b"no") => Ok(false),
             Err((_, error)) => Err(error),
         }
@@ -170,11 +180,11 @@ impl Kubectl {
         })
     }
 
-    async fn run(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
+    async fn run(&self, words: &[&str]) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
         match self {
             Self::Program(program) => program.run(words).await,
             Self::Simulated(answers, clock) => match answers(words, clock.now()) {
-                Some(text) => Ok(Output {
+                Some(text) => Ok(KubectlOutput {
                     stdout: text.into_bytes(),
                 }),
                 None => Err((
@@ -190,13 +200,13 @@ impl Kubectl {
 }
 
 /// What a successful run printed.
-struct Output {
+struct KubectlOutput {
     stdout: Vec<u8>,
 }
 
 impl Program {
     /// Runs it within the deadline; dropping the future kills it. With an error comes what was printed, if it ran.
-    async fn run(&self, words: &[&str]) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
+    async fn run(&self, words: &[&str]) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
         // Outlives the deadline: a login helper has said by then what it waits for.
         let talk = Arc::new(Mutex::new(Vec::new()));
         match tokio::time::timeout(self.deadline, self.answer(words, &talk)).await {
@@ -215,7 +225,7 @@ impl Program {
         &self,
         words: &[&str],
         talk: &Mutex<Vec<u8>>,
-    ) -> Result<Output, (Option<Vec<u8>>, KubectlError)> {
+    ) -> Result<KubectlOutput, (Option<Vec<u8>>, KubectlError)> {
         let not_started = |error: &std::io::Error| self.not_started(error);
         let own = self.deadline.saturating_sub(AHEAD).max(AHEAD).as_secs();
         let patience = format!("--request-timeout={own}s");
@@ -235,7 +245,7 @@ impl Program {
             .await
             .map_err(|error| (None, not_started(&error)))?;
         if status.success() {
-            return Ok(Output { stdout });
+            return Ok(KubectlOutput { stdout });
         }
         let stderr = std::mem::take(&mut *talk.lock().unwrap_or_else(PoisonError::into_inner));
         let stderr = String::from_utf8_lossy(&stderr);

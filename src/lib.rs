@@ -56,7 +56,7 @@ use std::io::Write as _;
 use crate::app::Context;
 use cli::Cli;
 use clock::Clock;
-use error::{Failure, Kind, Result};
+use error::{Failure, FailureKind, Result};
 use settings::{Environment, Layers, Settings};
 use terminal::{Carried, ColorChoice, Mode, Pager, Terminal};
 
@@ -74,9 +74,11 @@ pub fn run(cli: &Cli) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             match failure.kind {
-                Kind::ReaderGone => {}
+                FailureKind::ReaderGone => {}
                 // The data has said so already; this is talk, unless there is something to do next.
-                Kind::No | Kind::Inconclusive | Kind::Interrupted if failure.hints.is_empty() => {
+                FailureKind::No | FailureKind::Inconclusive | FailureKind::Interrupted
+                    if failure.hints.is_empty() =>
+                {
                     context.terminal.say(&failure.message);
                     for hint in &failure.hints {
                         context.terminal.hint(hint);
@@ -121,7 +123,7 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
             None => Failure::usage(message),
         };
         terminal.fail(&failure.hint("Run the command with --help."));
-        return Kind::Usage.exit_code();
+        return FailureKind::Usage.exit_code();
     }
     if help {
         let mut stdout = anstream::stdout();
@@ -147,7 +149,7 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
         Terminal::new(mode, ColorChoice::Auto, environment.no_color, false, false)
             .hint(&did_you_mean(&command));
     }
-    Kind::Usage.exit_code()
+    FailureKind::Usage.exit_code()
 }
 
 /// Renders a usage error in which no word of the command line acts on the terminal, or looks like a line of its own.

@@ -5,7 +5,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    clippy::too_many_lines,
     clippy::unwrap_used,
     reason = "tests touch the world and fail loudly"
 )]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::{Context, Session};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::settings::vantages::{Kind, Ssh, Vantage};
-use crate::simulator::{self, Outside, Scenario, Simulator};
+use crate::settings::vantages::{Ssh, Vantage, VantageKind};
+use crate::simulator;
+use crate::simulator::{Scenario, SimulatedOutside, Simulator};
 use crate::ssh::target::{Target, Transport};
 
 impl Context {
@@ -21,7 +22,7 @@ impl Context {
     /// Starts the simulated firewall on an address.
     pub async fn start_demo_on(&self, listen: std::net::SocketAddr) -> Result<Simulator> {
         let scenario = self.demo_scenario()?;
-        let options = simulator::Options {
+        let options = simulator::SimulatorOptions {
             directory: self.demo_directory(),
             listen,
             clock: self.clock,
@@ -89,7 +90,7 @@ impl Context {
         let (control, port) = simulator::outside::CONTROL;
         vec![Vantage {
             name: "vps".to_owned(),
-            kind: Kind::Ssh(Ssh {
+            kind: VantageKind::Ssh(Ssh {
                 host: simulator::outside::ADDRESS.to_string(),
                 user: None,
                 port: None,
@@ -102,7 +103,7 @@ impl Context {
     }
 
     /// Returns where the simulated vantage is logged in to; `None` but on the demo.
-    pub async fn outside(&self, session: &Session) -> Result<Option<(Target, Outside)>> {
+    pub async fn outside(&self, session: &Session) -> Result<Option<(Target, SimulatedOutside)>> {
         let Some(simulator) = &session.simulator else {
             return Ok(None);
         };

@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Context, Opened};
-use crate::error::{Failure, Kind, Result};
+use super::{Context, OpenedSession};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::keys::{Key, read_keys};
@@ -99,7 +99,7 @@ pub async fn show_beside<B>(
     let result = tokio::select! {
         result = ticks(context, &mut opened, interval, build) => result,
         () = refresh => Ok(()),
-        () = super::interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+        () = super::interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     drop(screen);
     let closed = opened.close().await;
@@ -135,7 +135,7 @@ pub async fn repeat(
     };
     let result = tokio::select! {
         result = work => result,
-        () = super::interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+        () = super::interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     drop(screen);
     result
@@ -235,7 +235,7 @@ async fn next_resize(resized: &mut Option<Signal>) {
 
 async fn ticks(
     context: &Context,
-    opened: &mut Opened,
+    opened: &mut OpenedSession,
     interval: Duration,
     build: impl Fn(&Reading, Option<&Reading>) -> Result<View>,
 ) -> Result<()> {

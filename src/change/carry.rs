@@ -4,12 +4,12 @@
 use super::{Carried, clean, config, keep, states, table};
 use crate::app::{Context, Session};
 use crate::domain::plan::{Operation, Plan};
-use crate::error::{Kind, Result};
-use crate::pfsense::actions::{Action, Done, Errand};
-use crate::pfsense::questions::{Fact, Question, Reading};
+use crate::error::{FailureKind, Result};
+use crate::pfsense::actions::{ActionRun, Done, FirewallAction};
+use crate::pfsense::questions::{Answer, Question, Reading};
 
 /// What the firewall said to each action, and the reading after them.
-pub(super) type Said = (Vec<Fact<Done>>, Reading);
+pub(super) type ActionReplies = (Vec<Answer<Done>>, Reading);
 
 /// Carries a plan out.
 pub(super) async fn out(
@@ -37,7 +37,7 @@ pub(super) async fn out(
             with_pending,
             end_connections,
         } => {
-            let wanted = config::Wanted {
+            let wanted = config::ConfigurationChange {
                 plan,
                 change,
                 with_pending: *with_pending,
@@ -54,18 +54,18 @@ pub(super) async fn out(
 pub(super) async fn errand(
     context: &Context,
     session: &mut Session,
-    actions: Vec<Action>,
+    actions: Vec<FirewallAction>,
     proof: &[Question],
-) -> Result<Said> {
+) -> Result<ActionReplies> {
     let service = context.settings.service.clone();
     context
         .within_time(Box::pin(async {
             let (shell, paths, nonce) = context
                 .shell_over(session, |paths, nonce| {
-                    Errand::script(&actions, proof, &service, paths, nonce)
+                    ActionRun::script(&actions, proof, &service, paths, nonce)
                 })
                 .await?;
-            let mut errand = Errand::new(shell, actions, proof, service.clone(), paths, nonce);
+            let mut errand = ActionRun::new(shell, actions, proof, service.clone(), paths, nonce);
             let said = errand.run().await;
             errand.close().await;
             said
@@ -77,11 +77,11 @@ pub(super) async fn errand(
 pub(super) async fn ask_again(
     context: &Context,
     session: &mut Session,
-    actions: Vec<Action>,
+    actions: Vec<FirewallAction>,
     proof: &[Question],
-) -> Result<Said> {
+) -> Result<ActionReplies> {
     match errand(context, session, actions.clone(), proof).await {
-        Err(failure) if failure.kind != Kind::Interrupted => {
+        Err(failure) if failure.kind != FailureKind::Interrupted => {
             context.terminal.say(&format!(
                 "{} Connecting again to ask what happened.",
                 failure.message

@@ -5,11 +5,11 @@ use super::Carried;
 use super::carry::ask_again;
 use super::config::PROOF;
 use crate::app::{Context, Session};
-use crate::domain::history::{Ended, Finish};
+use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::leftovers::Cleaned;
 use crate::domain::plan::Plan;
-use crate::error::{Failure, Kind};
-use crate::pfsense::actions::{Action, Done};
+use crate::error::{Failure, FailureKind};
+use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::CleanRequest;
 use crate::pfsense::questions::Reading;
 
@@ -27,7 +27,13 @@ pub(super) async fn carry(
         paths: paths.to_vec(),
     };
     // Removing twice is the same as once, so a lost answer may simply be asked for again.
-    let said = ask_again(context, session, vec![Action::Clean(request)], PROOF).await;
+    let said = ask_again(
+        context,
+        session,
+        vec![FirewallAction::Clean(request)],
+        PROOF,
+    )
+    .await;
     let (mut said, reading) = match said {
         Ok(said) => said,
         Err(failure) => {
@@ -55,7 +61,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
             });
             return Carried::failed(
                 Failure::new(
-                    Kind::Conflict,
+                    FailureKind::Conflict,
                     format!("Another change is being made{who}; nothing was removed."),
                 )
                 .hint("Try again in a minute."),
@@ -87,7 +93,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
     let count = removed.len();
     let files = if count == 1 { "file" } else { "files" };
     Carried {
-        finish: Finish::new(Ended::Done, format!("{count} {files} removed.")),
+        finish: Finish::new(EndedAs::Done, format!("{count} {files} removed.")),
         reading: None,
         failure: None,
     }

@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::carry::{Said, ask_again, errand};
+use super::carry::{ActionReplies, ask_again, errand};
 use super::{Carried, disproof, states};
 use crate::app::{Context, Session};
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
-use crate::domain::history::{Ended, Finish};
-use crate::domain::pfsense::change::{Answer, Change, ChangeId, Ending, Outcome, Placed, Swap};
+use crate::domain::history::{EndedAs, Finish};
+use crate::domain::pfsense::change::{
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Placed, Swap,
+};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, EditRefusal, RefusalCode, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan::{Difference, Draft, Operation, Planned, Risk};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
-use crate::error::{Failure, Kind, Result};
-use crate::pfsense::actions::{Action, Done};
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
 use crate::pfsense::questions::{FactError, Question, Reading};
 
@@ -38,9 +40,9 @@ const BETWEEN: Duration = Duration::from_secs(1);
 
 /// A planned change of the configuration.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct ConfigurationChange<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) change: &'a Change,
+    pub(super) change: &'a ConfigurationEdit,
     pub(super) with_pending: bool,
     pub(super) end_connections: bool,
 }
@@ -49,7 +51,7 @@ pub(super) struct Wanted<'a> {
 pub(super) async fn carry(
     context: &Context,
     session: &mut Session,
-    wanted: &Wanted<'_>,
+    wanted: &ConfigurationChange<'_>,
     before: &Reading,
 ) -> Carried {
     let plan = wanted.plan;
@@ -81,7 +83,7 @@ pub(super) async fn carry(
     let said = errand(
         context,
         session,
-        vec![Action::Apply(Box::new(request))],
+        vec![FirewallAction::Apply(Box::new(request))],
         PROOF,
     )
     .await;
@@ -95,7 +97,9 @@ pub(super) async fn carry(
             // PHP began and its answer is not whole: only the firewall knows how far it came.
             _ => learn(context, session, &plan.id).await,
         },
-        Err(failure) if failure.kind == Kind::Interrupted => Err(Box::new(interrupted(&plan.id))),
+        Err(failure) if failure.kind == FailureKind::Interrupted => {
+            Err(Box::new(interrupted(&plan.id)))
+        }
         Err(_) => learn(context, session, &plan.id).await,
     };
     match learnt {
@@ -109,7 +113,7 @@ pub(super) async fn carry(
 fn swap_of(
     context: &Context,
     configured: &Configured,
-    change: &Change,
+    change: &ConfigurationEdit,
     before: &Reading,
     id: &ChangeId,
 ) -> Result<Swap> {
@@ -147,13 +151,13 @@ fn refused_edit(refusal: &EditRefusal) -> Failure {
         | RefusalCode::SharedRule
         | RefusalCode::TrackerTaken
         | RefusalCode::Untellable
-        | RefusalCode::WiderPort => Kind::Conflict,
+        | RefusalCode::WiderPort => FailureKind::Conflict,
         RefusalCode::BadCaps
         | RefusalCode::HalfMissing
         | RefusalCode::NoAlias
         | RefusalCode::NoRuleForCaps
         | RefusalCode::NoRules
-        | RefusalCode::NotOfService => Kind::Failed,
+        | RefusalCode::NotOfService => FailureKind::Failed,
     };
     let sentence = sentence(&refusal.clause);
     Failure::new(kind, format!("Nothing was changed. {sentence}"))
@@ -168,7 +172,7 @@ pub(super) fn checked_edit(context: &Context, before: &Reading, mut draft: Draft
     else {
         return Ok(draft);
     };
-    let closes = *change == Change::Disable;
+    let closes = *change == ConfigurationEdit::Disable;
     let id = ChangeId::new("planned").ok_or_else(|| Failure::failed("There is no id."))?;
     let swap = swap_of(context, configured, change, before, &id)?;
     let spared = closes && swap.before.filter == swap.after.filter && swap.before.nat.is_some();
@@ -223,7 +227,7 @@ fn interrupted(id: &ChangeId) -> Carried {
     )
 }
 
-type Learnt = std::result::Result<(Box<Outcome>, Option<Reading>), Box<Carried>>;
+type Learnt = std::result::Result<(Box<ChangeOutcome>, Option<Reading>), Box<Carried>>;
 
 /// Asks the firewall how a change ended whose answer was lost.
 async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
@@ -237,21 +241,21 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
     for _ in 0..ASKED {
         let said = match outcome_of(context, session, id).await {
             Ok(said) => said,
-            Err(failure) if failure.kind == Kind::Interrupted => {
+            Err(failure) if failure.kind == FailureKind::Interrupted => {
                 return Err(Box::new(interrupted(id)));
             }
             Err(failure) => return Err(unknown(&failure.message)),
         };
         match said {
-            (Ok(Answer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
-            (Ok(Answer::Unknown), reading) => {
+            (Ok(OutcomeAnswer::Ended { outcome }), reading) => return Ok((outcome, Some(reading))),
+            (Ok(OutcomeAnswer::Unknown), reading) => {
                 let message = "The connection was lost before the firewall began the change; nothing was changed.";
                 let mut carried =
                     Carried::failed(Failure::failed(message).hint("Run the command again."));
                 carried.reading = Some(reading);
                 return Err(Box::new(carried));
             }
-            (Ok(Answer::Running { .. }), _) => {
+            (Ok(OutcomeAnswer::Running { .. }), _) => {
                 if context.pause(BETWEEN).await.is_err() {
                     return Err(Box::new(interrupted(id)));
                 }
@@ -267,14 +271,19 @@ pub(super) async fn outcome_of(
     context: &Context,
     session: &mut Session,
     id: &ChangeId,
-) -> Result<(std::result::Result<Answer, FactError>, Reading)> {
+) -> Result<(std::result::Result<OutcomeAnswer, FactError>, Reading)> {
     let request = OutcomeRequest {
         service: (&context.settings.service).into(),
         id: id.clone(),
         settle: true,
     };
-    let (mut said, reading): Said =
-        ask_again(context, session, vec![Action::Outcome(request)], PROOF).await?;
+    let (mut said, reading): ActionReplies = ask_again(
+        context,
+        session,
+        vec![FirewallAction::Outcome(request)],
+        PROOF,
+    )
+    .await?;
     let answer = match said.pop() {
         Some(Ok(Done::Answered(answer))) => Ok(answer),
         Some(Err(error)) => Err(error),
@@ -287,9 +296,9 @@ pub(super) async fn outcome_of(
 async fn judged(
     context: &Context,
     session: &mut Session,
-    wanted: &Wanted<'_>,
+    wanted: &ConfigurationChange<'_>,
     before: &Reading,
-    outcome: Box<Outcome>,
+    outcome: Box<ChangeOutcome>,
     reading: Option<Reading>,
 ) -> Carried {
     let mut carried = of_outcome(outcome, reading);
@@ -298,19 +307,20 @@ async fn judged(
     {
         carried.failure = Some(failure.hint(by_hand(context)));
     }
-    let in_force = matches!(carried.finish.ended, Ended::Done | Ended::NothingToDo);
+    let in_force = matches!(carried.finish.ended, EndedAs::Done | EndedAs::NothingToDo);
     if !in_force {
         return carried;
     }
     if let Some(problem) = disproved(context, wanted, carried.reading.as_ref()) {
-        carried.finish.ended = Ended::Unverified;
+        carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = problem.clone();
         carried.failure = Some(
-            Failure::new(Kind::Unproven, problem).hint("See what is in force: kmsctl expose show"),
+            Failure::new(FailureKind::Unproven, problem)
+                .hint("See what is in force: kmsctl expose show"),
         );
     }
-    if carried.finish.ended == Ended::Done
-        && matches!(wanted.change, Change::Caps { .. })
+    if carried.finish.ended == EndedAs::Done
+        && matches!(wanted.change, ConfigurationEdit::Caps { .. })
         && carried
             .reading
             .as_ref()
@@ -335,8 +345,11 @@ fn is_disabled(context: &Context, reading: &Reading) -> bool {
 }
 
 /// Returns whether a change does nothing but close.
-fn closes(change: &Change) -> bool {
-    matches!(change, Change::Disable | Change::Delete)
+fn closes(change: &ConfigurationEdit) -> bool {
+    matches!(
+        change,
+        ConfigurationEdit::Disable | ConfigurationEdit::Delete
+    )
 }
 
 /// Says how the exposure is closed where kmsctl cannot do it.
@@ -350,7 +363,11 @@ fn by_hand(context: &Context) -> String {
 }
 
 /// Says what speaks against the change, and what could not be read that would: neither is proven.
-fn disproved(context: &Context, wanted: &Wanted<'_>, reading: Option<&Reading>) -> Option<String> {
+fn disproved(
+    context: &Context,
+    wanted: &ConfigurationChange<'_>,
+    reading: Option<&Reading>,
+) -> Option<String> {
     let exposure = match reading.map(|reading| judge(context, reading)) {
         Some(Ok(exposure)) => exposure,
         Some(Err(why)) => return Some(unread(&why)),
@@ -389,35 +406,35 @@ pub(super) fn sentence(clause: &str) -> String {
 }
 
 /// Returns whether the firewall was to take it back, and did not, as another writer has changed the rules.
-fn left_alone(outcome: &Outcome) -> bool {
+fn left_alone(outcome: &ChangeOutcome) -> bool {
     outcome.steps.iter().any(|step| step.name == "left-alone")
 }
 
 /// Turns what the agent says into an ending.
-pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Carried {
+pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Carried {
     let message = sentence(&outcome.message);
-    let conflict = |hint: &str| Some(Failure::new(Kind::Conflict, &message).hint(hint));
+    let conflict = |hint: &str| Some(Failure::new(FailureKind::Conflict, &message).hint(hint));
     let (ended, failure) = match outcome.result {
-        Ending::Done => (Ended::Done, None),
-        Ending::NothingToDo => (Ended::NothingToDo, None),
-        Ending::RolledBack => (
-            Ended::RolledBack,
+        ChangeEnding::Done => (EndedAs::Done, None),
+        ChangeEnding::NothingToDo => (EndedAs::NothingToDo, None),
+        ChangeEnding::RolledBack => (
+            EndedAs::RolledBack,
             Some(Failure::new(
-                Kind::Unproven,
+                FailureKind::Unproven,
                 format!("Rolled back: {message}"),
             )),
         ),
-        Ending::Unproven if left_alone(&outcome) => (
-            Ended::KeptByOthers,
+        ChangeEnding::Unproven if left_alone(&outcome) => (
+            EndedAs::KeptByOthers,
             Some(
-                Failure::new(Kind::Unproven, &message)
+                Failure::new(FailureKind::Unproven, &message)
                     .hint("See what is in force: kmsctl expose show"),
             ),
         ),
-        Ending::Unproven => (
-            Ended::Unverified,
+        ChangeEnding::Unproven => (
+            EndedAs::Unverified,
             Some(
-                Failure::new(Kind::Unproven, &message)
+                Failure::new(FailureKind::Unproven, &message)
                     .hint("See what is in force: kmsctl expose show")
                     .hint(format!(
                         "Where the firewall goes on with it, ask it how it ended: kmsctl history {}",
@@ -425,19 +442,19 @@ pub(super) fn of_outcome(outcome: Box<Outcome>, reading: Option<Reading>) -> Car
                     )),
             ),
         ),
-        Ending::Stale => (
-            Ended::Failed,
+        ChangeEnding::Stale => (
+            EndedAs::Failed,
             conflict("Make a new plan: run the command again."),
         ),
-        Ending::Locked => (
-            Ended::Failed,
+        ChangeEnding::Locked => (
+            EndedAs::Failed,
             conflict("Wait for the other operator, and look again: kmsctl expose show"),
         ),
-        Ending::Pending => (
-            Ended::Failed,
+        ChangeEnding::Pending => (
+            EndedAs::Failed,
             conflict("Apply or undo the waiting changes in the GUI, or go on with --with-pending."),
         ),
-        Ending::Refused | Ending::Failed => (Ended::Failed, Some(Failure::failed(&message))),
+        ChangeEnding::Refused | ChangeEnding::Failed => (EndedAs::Failed, Some(Failure::failed(&message))),
     };
     let mut finish = Finish::new(ended, message);
     finish.outcome = Some(outcome);
@@ -518,7 +535,7 @@ async fn end_connections(
         Err(failure) => {
             let kind = failure.kind;
             unended(carried, &failure.message);
-            if let (Kind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
+            if let (FailureKind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
                 told.kind = kind;
             }
         }
@@ -545,10 +562,10 @@ fn unended(carried: &mut Carried, why: &str) {
     } else {
         let message = format!("The exposure is closed, but not all connections were ended: {why}");
         carried.finish.message.clone_from(&message);
-        Failure::new(Kind::Unproven, message).hint(NEXT)
+        Failure::new(FailureKind::Unproven, message).hint(NEXT)
     };
     carried.failure = Some(failure);
-    carried.finish.ended = Ended::Unverified;
+    carried.finish.ended = EndedAs::Unverified;
 }
 
 #[cfg(test)]

@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pf::table::Entry;
-use crate::domain::pfsense::change::Change;
+use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::plan::{Draft, Operation, rate_value};
 use crate::domain::ratelimit::Caps;
-use crate::pfsense::questions::{Fact, FactError};
+use crate::pfsense::questions::{Answer, FactError};
 
 /// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
 /// says that it turns.
 pub(super) fn of(
-    change: &Change,
+    change: &ConfigurationEdit,
     promised: Option<(State, State)>,
     exposure: &Exposure,
 ) -> Option<String> {
@@ -27,9 +27,11 @@ pub(super) fn of(
     let state = exposure.state;
     let promised = promised.map(|(_, promised)| promised);
     let opens = match change {
-        Change::Disable | Change::Delete => Some(false),
-        Change::Enable | Change::Build { .. } => Some(true),
-        Change::PutBack { .. } | Change::Caps { .. } => promised.map(State::lets_in),
+        ConfigurationEdit::Disable | ConfigurationEdit::Delete => Some(false),
+        ConfigurationEdit::Enable | ConfigurationEdit::Build { .. } => Some(true),
+        ConfigurationEdit::PutBack { .. } | ConfigurationEdit::Caps { .. } => {
+            promised.map(State::lets_in)
+        }
     };
     match opens {
         // With caps and without are two states, and one was promised.
@@ -52,7 +54,7 @@ pub(super) fn of(
         }
         _ => {}
     }
-    let Change::Caps { max_src_conn, rate } = change else {
+    let ConfigurationEdit::Caps { max_src_conn, rate } = change else {
         return None;
     };
     let caps = Caps {
@@ -69,7 +71,7 @@ pub(super) fn of(
 pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
     let puts_back = matches!(
         &plan.operation,
-        Operation::Configuration { change, .. } if matches!(change, Change::PutBack { .. })
+        Operation::Configuration { change, .. } if matches!(change, ConfigurationEdit::PutBack { .. })
     );
     if !puts_back || !exposure.filter.loaded {
         return None;
@@ -91,7 +93,7 @@ pub(super) fn of_caps(plan: &Draft, exposure: &Exposure) -> Option<String> {
 
 /// Says how pf's table of the alias differs from the configuration, where a rule in force may name it: pfSense makes no
 /// table else. Members that are names, ranges or other aliases are pfSense's to make addresses of.
-pub(super) fn of_alias(exposure: &Exposure, table: &Fact<Vec<Entry>>) -> Option<String> {
+pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Option<String> {
     let alias = &exposure.alias;
     if !exposure.nat.loaded && !exposure.filter.loaded {
         return None;
@@ -174,15 +176,15 @@ mod tests {
         seen(&[fixtures::block_table(), fixtures::default_deny()], &[])
     }
 
-    fn put_back() -> Change {
-        Change::PutBack {
+    fn put_back() -> ConfigurationEdit {
+        ConfigurationEdit::PutBack {
             records: Box::new(Records::default()),
             alias: false,
         }
     }
 
-    fn caps(max_src_conn: u32) -> Change {
-        Change::Caps {
+    fn caps(max_src_conn: u32) -> ConfigurationEdit {
+        ConfigurationEdit::Caps {
             max_src_conn: Some(max_src_conn),
             rate: Some(Rate {
                 connections: 10,
@@ -215,7 +217,7 @@ mod tests {
             &[fixtures::rdr()],
         );
         let promised = |state| Some((State::Absent, state));
-        for change in [put_back(), Change::Enable] {
+        for change in [put_back(), ConfigurationEdit::Enable] {
             assert_eq!(of(&change, promised(State::Uncapped), &uncapped), None);
             let told = of(&change, promised(State::Open), &uncapped).expect("it has no caps");
             assert!(told.contains("the service is uncapped"), "{told}");
@@ -225,17 +227,17 @@ mod tests {
 
     #[test]
     fn what_opens_and_what_closes_is_judged_whatever_the_plan_says() {
-        let build = Change::Build {
+        let build = ConfigurationEdit::Build {
             description: String::new(),
             max_src_conn: None,
             rate: None,
             alias: false,
         };
-        for change in [Change::Enable, build] {
+        for change in [ConfigurationEdit::Enable, build] {
             assert_eq!(of(&change, None, &open()), None, "{change:?}");
             assert!(of(&change, None, &shut()).is_some(), "{change:?}");
         }
-        for change in [Change::Disable, Change::Delete] {
+        for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
             assert_eq!(of(&change, None, &shut()), None, "{change:?}");
             assert!(of(&change, None, &open()).is_some(), "{change:?}");
         }
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_put_back_carries_the_caps_that_its_plan_names() {
-        let plan = |change: Change, after: u32, rate: &str| Draft {
+        let plan = |change: ConfigurationEdit, after: u32, rate: &str| Draft {
             what: String::new(),
             differences: vec![
                 Difference::new("max_src_conn", 10, after),
@@ -268,7 +270,10 @@ mod tests {
         let told = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
         assert!(told.contains("rate is not"), "{told}");
         assert_eq!(of_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
-        assert_eq!(of_caps(&plan(Change::Enable, 9, "1/1"), &open()), None);
+        assert_eq!(
+            of_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()),
+            None
+        );
     }
 
     #[test]

@@ -4,21 +4,21 @@
 
 use super::Carried;
 use crate::app::{Context, Session};
-use crate::domain::history::{Ended, Finish, Outside};
+use crate::domain::history::{EndedAs, ExternalOutcome, Finish};
 use crate::domain::reachability::external::{Expected, Row, Verdict};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::{Human, Tone};
 use crate::vantage::prove;
-use crate::vantage::prove::Request;
+use crate::vantage::prove::ProofRequest;
 
 /// What is to be proven.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct ExternalProof {
     from: Vec<String>,
     expected: Expected,
 }
 
-impl Wanted {
+impl ExternalProof {
     /// Asks for a proof by these vantages, or by every one.
     pub fn new(from: &[String], expected: Expected) -> Self {
         Self {
@@ -56,15 +56,15 @@ impl Wanted {
 pub(super) async fn prove(
     context: &Context,
     session: &mut Session,
-    wanted: &Wanted,
+    wanted: &ExternalProof,
     carried: &mut Carried,
 ) {
-    let (outside, failure) = look(context, session, wanted, Kind::Unproven).await;
+    let (outside, failure) = look(context, session, wanted, FailureKind::Unproven).await;
     if outside.as_expected {
         let told = carried.finish.message.trim_end_matches('.');
         carried.finish.message = format!("{told}; from outside it is {}.", wanted.word());
     } else {
-        carried.finish.ended = Ended::Unverified;
+        carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = unproven(wanted, &outside);
     }
     if let Some(failure) = failure {
@@ -77,42 +77,42 @@ pub(super) async fn prove(
 pub(super) async fn prove_nothing_to_do(
     context: &Context,
     session: &mut Session,
-    wanted: &Wanted,
-) -> (Outside, Option<Failure>) {
-    look(context, session, wanted, Kind::No).await
+    wanted: &ExternalProof,
+) -> (ExternalOutcome, Option<Failure>) {
+    look(context, session, wanted, FailureKind::No).await
 }
 
 /// Tries, and makes a failure of `against` of what speaks against it.
 async fn look(
     context: &Context,
     session: &mut Session,
-    wanted: &Wanted,
-    against: Kind,
-) -> (Outside, Option<Failure>) {
-    let request = Request {
+    wanted: &ExternalProof,
+    against: FailureKind,
+) -> (ExternalOutcome, Option<Failure>) {
+    let request = ProofRequest {
         from: wanted.from.clone(),
         expect: Some(wanted.expected),
     };
     let proof = match Box::pin(prove::prove_over(context, session, &request)).await {
         Ok(proof) => proof,
         Err(failure) => {
-            let outside = Outside::untried(wanted.expected, &failure.message);
+            let outside = ExternalOutcome::untried(wanted.expected, &failure.message);
             let kind = match failure.kind {
-                Kind::Interrupted => Kind::Interrupted,
-                _ => Kind::Inconclusive,
+                FailureKind::Interrupted => FailureKind::Interrupted,
+                _ => FailureKind::Inconclusive,
             };
             let mut told = Failure::new(kind, unproven(wanted, &outside));
             told.hints = failure.hints;
             return (outside, Some(again(told, wanted)));
         }
     };
-    let outside = Outside::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
+    let outside = ExternalOutcome::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
     context.terminal.warn(&proof.judgement.findings);
     if outside.as_expected {
         return (outside, None);
     }
     if outside.verdict == Verdict::Inconclusive {
-        let mut told = Failure::new(Kind::Inconclusive, unproven(wanted, &outside));
+        let mut told = Failure::new(FailureKind::Inconclusive, unproven(wanted, &outside));
         told.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
         return (outside, Some(again(told, wanted)));
     }
@@ -128,7 +128,7 @@ async fn look(
 }
 
 /// Says what the firewall has proven, and what the outside has not.
-fn unproven(wanted: &Wanted, outside: &Outside) -> String {
+fn unproven(wanted: &ExternalProof, outside: &ExternalOutcome) -> String {
     let here = match wanted.expected {
         Expected::Open => "The firewall lets connections in",
         Expected::Closed => "The firewall's rules let nobody in",
@@ -147,7 +147,7 @@ fn unproven(wanted: &Wanted, outside: &Outside) -> String {
     format!("{here}, but from outside {target} is {}.", outside.summary)
 }
 
-fn again(failure: Failure, wanted: &Wanted) -> Failure {
+fn again(failure: Failure, wanted: &ExternalProof) -> Failure {
     failure.hint(format!(
         "Nothing was taken back. Try again: kmsctl verify --external --expect {}",
         wanted.word()
@@ -155,7 +155,12 @@ fn again(failure: Failure, wanted: &Wanted) -> Failure {
 }
 
 /// Says where to look, by what both ends saw.
-fn what_to_do(failure: Failure, wanted: &Wanted, outside: &Outside, rows: &[Row]) -> Failure {
+fn what_to_do(
+    failure: Failure,
+    wanted: &ExternalProof,
+    outside: &ExternalOutcome,
+    rows: &[Row],
+) -> Failure {
     match wanted.expected {
         Expected::Closed if outside.verdict == Verdict::Open => {
             let open = outside
@@ -201,7 +206,7 @@ fn way_back(failure: Failure, finish: &Finish) -> Failure {
 }
 
 /// Adds what was seen from outside, and what the firewall saw of it.
-pub fn tell(human: &mut Human, outside: &Outside) {
+pub fn tell(human: &mut Human, outside: &ExternalOutcome) {
     let tone = match (outside.verdict, outside.as_expected) {
         (_, true) => Tone::Good,
         (Verdict::Inconclusive, _) => Tone::Warning,
@@ -217,7 +222,7 @@ pub fn tell(human: &mut Human, outside: &Outside) {
 mod tests {
     use super::*;
     use crate::domain::history::Witness;
-    use crate::domain::reachability::external::End;
+    use crate::domain::reachability::external::FirewallEvidence;
 
     #[test]
     fn still_open_names_the_vantage_that_got_in() {
@@ -230,7 +235,7 @@ mod tests {
         };
         let sources = ["198.51.100.5", "198.51.100.10"]
             .map(|address| (address.parse().unwrap(), "x".to_owned()));
-        let outside = Outside {
+        let outside = ExternalOutcome {
             verdict: Verdict::Open,
             expected: Expected::Closed,
             as_expected: false,
@@ -240,13 +245,13 @@ mod tests {
                 witness("198.51.100.5", Verdict::Inconclusive),
                 witness("198.51.100.10", Verdict::Open),
             ],
-            firewall: Some(End {
+            firewall: Some(FirewallEvidence {
                 sources: sources.into(),
-                ..End::default()
+                ..FirewallEvidence::default()
             }),
         };
-        let wanted = Wanted::new(&[], Expected::Closed);
-        let failure = Failure::new(Kind::Unproven, "x");
+        let wanted = ExternalProof::new(&[], Expected::Closed);
+        let failure = Failure::new(FailureKind::Unproven, "x");
         let told = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
         assert!(told.contains("states --source 198.51.100.10;"), "{told}");
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::external_proof::Wanted;
+use super::external_proof::ExternalProof;
 use crate::domain::plan::{Terms, told};
 use crate::domain::reachability::external::Expected;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::settings::values;
 use crate::terminal::{Terminal, acts};
 
@@ -20,7 +20,7 @@ const LONGEST_REASON: usize = 200;
 /// Flags of every changing command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Changing")]
-pub struct Flags {
+pub struct ChangeFlags {
     /// Show what would be done; change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -61,8 +61,9 @@ pub struct FromOutside {
 
 impl FromOutside {
     /// Returns what is to be proven, if it is wanted.
-    pub fn wanted(&self, expected: Expected) -> Option<Wanted> {
-        self.verify.then(|| Wanted::new(&self.from, expected))
+    pub fn wanted(&self, expected: Expected) -> Option<ExternalProof> {
+        self.verify
+            .then(|| ExternalProof::new(&self.from, expected))
     }
 
     /// Adds these flags to a command line in words.
@@ -77,14 +78,14 @@ impl FromOutside {
     }
 }
 
-impl Flags {
+impl ChangeFlags {
     /// Refuses, before any connection, where a question would find nobody.
     pub fn someone_can_confirm(&self, terminal: Terminal) -> Result<()> {
         if self.yes || self.shows_only() || terminal.interactive {
             return Ok(());
         }
         Err(Failure::new(
-            Kind::NotConfirmed,
+            FailureKind::NotConfirmed,
             "This changes the firewall, and there is no terminal to confirm it on; nothing was changed.",
         )
         .hint("Look first with --dry-run; then run it with --yes."))

@@ -4,11 +4,11 @@ use super::Carried;
 use super::carry::ask_again;
 use super::config::PROOF;
 use crate::app::{Context, Session};
-use crate::domain::history::{Ended, Finish};
+use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{ChangeId, Kept};
 use crate::domain::plan::too_late;
-use crate::error::{Failure, Kind, Result};
-use crate::pfsense::actions::{Action, Done};
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::KeepRequest;
 use crate::pfsense::questions::{FactError, Reading};
 
@@ -30,7 +30,7 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
     }
     let (kept, reading) = match said {
         Ok(said) => said,
-        Err(failure) if failure.kind == Kind::Interrupted => {
+        Err(failure) if failure.kind == FailureKind::Interrupted => {
             let message = format!("Interrupted; it is not known whether {id} is kept.");
             return Carried::interrupted(&message, LOOK);
         }
@@ -50,17 +50,21 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
             None,
         ),
     };
-    if carried.finish.ended == Ended::Done && armed {
+    if carried.finish.ended == EndedAs::Done && armed {
         carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
     }
     carried.reading = Some(reading);
     carried
 }
 
-type Said = (std::result::Result<Kept, FactError>, Reading);
+type KeepReply = (std::result::Result<Kept, FactError>, Reading);
 
-async fn disarm(context: &Context, session: &mut Session, request: &KeepRequest) -> Result<Said> {
-    let actions = vec![Action::Keep(request.clone())];
+async fn disarm(
+    context: &Context,
+    session: &mut Session,
+    request: &KeepRequest,
+) -> Result<KeepReply> {
+    let actions = vec![FirewallAction::Keep(request.clone())];
     let (mut said, reading) = ask_again(context, session, actions, PROOF).await?;
     let kept = match said.pop() {
         Some(Ok(Done::Kept(kept))) => Ok(kept),
@@ -82,16 +86,19 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
         failure: None,
     };
     match kept {
-        Kept::Kept { .. } => carried(Ended::Done, format!("{id} is permanent now.")),
+        Kept::Kept { .. } => carried(EndedAs::Done, format!("{id} is permanent now.")),
         // It was armed when the plan was made; a repeated question finds it disarmed by the first.
-        Kept::NotArmed => carried(Ended::Done, format!("Nothing is armed to take back {id}.")),
+        Kept::NotArmed => carried(
+            EndedAs::Done,
+            format!("Nothing is armed to take back {id}."),
+        ),
         Kept::Reverted { reverted } => Carried::failed(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             too_late(id.as_str(), &reverted),
         )),
         Kept::Locked { holder } => Carried::failed(
             Failure::new(
-                Kind::Conflict,
+                FailureKind::Conflict,
                 format!(
                     "Another change is being made: {} by {}.",
                     holder.id, holder.who

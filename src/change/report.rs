@@ -10,15 +10,15 @@ use serde_json::{Map, Value};
 
 use super::config::sentence;
 use crate::app::Context;
-use crate::domain::history::{Ended, Entry, Finish, Folder, Outside};
+use crate::domain::history::{EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry};
 use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
 use crate::domain::virusprot::entries::age;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
 use crate::terminal::human::{left, right, span};
 use crate::terminal::{Human, Tone};
-use rows::{Row, blocked_now, planned_rows, rows};
+use rows::{ReportRow, blocked_now, planned_rows, rows};
 
 /// The data of `change`.
 #[derive(Debug, Serialize)]
@@ -33,12 +33,12 @@ struct Report<'a> {
     undo: Option<String>,
     reverts_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    entries: Option<Vec<Row>>,
+    entries: Option<Vec<ReportRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     states_ended: Option<u64>,
     /// What was seen from outside, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outside: Option<&'a Outside>,
+    outside: Option<&'a ExternalOutcome>,
     checks: &'a [String],
     risks: &'a [Risk],
 }
@@ -46,16 +46,16 @@ struct Report<'a> {
 const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
 
 /// Reads the history, and says where it is damaged.
-pub fn entries(context: &Context) -> Result<Vec<Entry>> {
+pub fn entries(context: &Context) -> Result<Vec<HistoryEntry>> {
     folded(context, Folder::default())
 }
 
 /// Reads the last changes of the history, so many; the rest takes no memory.
-pub fn last_entries(context: &Context, count: usize) -> Result<Vec<Entry>> {
+pub fn last_entries(context: &Context, count: usize) -> Result<Vec<HistoryEntry>> {
     folded(context, Folder::of_last(count))
 }
 
-fn folded(context: &Context, mut folder: Folder) -> Result<Vec<Entry>> {
+fn folded(context: &Context, mut folder: Folder) -> Result<Vec<HistoryEntry>> {
     context.forget_stale_history()?;
     let mut each = |at, event, broken| folder.push(at, event, broken);
     let chain = context.journal()?.scan(&mut each)?;
@@ -73,10 +73,10 @@ pub(super) fn nothing(
     context: &Context,
     reading: &Reading,
     sentence: &str,
-    outside: Option<&Outside>,
+    outside: Option<&ExternalOutcome>,
 ) {
     if let Err(failure) = show_nothing(context, reading, sentence, outside)
-        && failure.kind != Kind::ReaderGone
+        && failure.kind != FailureKind::ReaderGone
     {
         let mut human = Human::default();
         human.field("Output", &failure.message, Tone::Bad);
@@ -89,11 +89,11 @@ fn show_nothing(
     context: &Context,
     reading: &Reading,
     sentence: &str,
-    outside: Option<&Outside>,
+    outside: Option<&ExternalOutcome>,
 ) -> Result<()> {
     let report = Report {
         id: None,
-        outcome: Ended::NothingToDo.word(),
+        outcome: EndedAs::NothingToDo.word(),
         what: sentence,
         message: Some(sentence),
         before: Map::new(),
@@ -151,7 +151,7 @@ pub(super) fn done(
     read_back: Option<&Reading>,
 ) -> Result<()> {
     let now = read_back.unwrap_or(before);
-    if finish.ended == Ended::Failed {
+    if finish.ended == EndedAs::Failed {
         return Ok(());
     }
     let rows = rows(plan, finish, now);
@@ -162,14 +162,14 @@ pub(super) fn done(
         ..report(plan, finish.ended.word(), Some(&finish.message))
     };
     // What is not done is not proven either.
-    if finish.ended != Ended::Done {
+    if finish.ended != EndedAs::Done {
         report.checks = &[];
     }
-    if finish.ended == Ended::RolledBack || finish.ended == Ended::NothingToDo {
+    if finish.ended == EndedAs::RolledBack || finish.ended == EndedAs::NothingToDo {
         report.after = report.before.clone();
         report.undo = None;
     }
-    if matches!(finish.ended, Ended::Unverified | Ended::KeptByOthers) {
+    if matches!(finish.ended, EndedAs::Unverified | EndedAs::KeptByOthers) {
         let planned = std::mem::take(&mut report.after);
         report.after = read_back
             .map(|reading| after::known(context, finish, planned, reading))
@@ -228,7 +228,7 @@ fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
                 context.terminal.hint(&format!("{command} {what}"));
             }
         }
-        None if finish.ended == Ended::Done => {
+        None if finish.ended == EndedAs::Done => {
             // Nobody wants leftovers back.
             let cleaned = matches!(plan.change.operation, Operation::Clean { .. });
             if let Undo::Impossible(why) = &plan.change.undo
@@ -240,7 +240,7 @@ fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
         None => {}
     }
     // What is not proven should not be made permanent; the failure says that it reverts.
-    if report.reverts_at.is_some() && finish.ended == Ended::Done {
+    if report.reverts_at.is_some() && finish.ended == EndedAs::Done {
         context
             .terminal
             .hint(&format!("{} makes it permanent", command("keep", plan)));
@@ -332,14 +332,14 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-fn ending(ended: Ended) -> (&'static str, Tone) {
+fn ending(ended: EndedAs) -> (&'static str, Tone) {
     match ended {
-        Ended::Done => ("Done", Tone::Good),
-        Ended::NothingToDo => ("Nothing to do", Tone::Plain),
-        Ended::RolledBack => ("Rolled back", Tone::Bad),
-        Ended::Unverified => ("NOT proven", Tone::Bad),
-        Ended::Failed => ("Failed", Tone::Bad),
-        Ended::KeptByOthers => ("Kept by others", Tone::Bad),
+        EndedAs::Done => ("Done", Tone::Good),
+        EndedAs::NothingToDo => ("Nothing to do", Tone::Plain),
+        EndedAs::RolledBack => ("Rolled back", Tone::Bad),
+        EndedAs::Unverified => ("NOT proven", Tone::Bad),
+        EndedAs::Failed => ("Failed", Tone::Bad),
+        EndedAs::KeptByOthers => ("Kept by others", Tone::Bad),
     }
 }
 
@@ -381,7 +381,7 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     }
 }
 
-fn table(human: &mut Human, rows: &[Row]) {
+fn table(human: &mut Human, rows: &[ReportRow]) {
     let cells = rows.iter().map(|row| {
         vec![
             row.address.clone(),
@@ -395,17 +395,17 @@ fn table(human: &mut Human, rows: &[Row]) {
 }
 
 /// Renders how a change of the history stands, in a word and its tone.
-pub fn standing(entry: &Entry) -> (&'static str, Tone) {
+pub fn standing(entry: &HistoryEntry) -> (&'static str, Tone) {
     match (&entry.undone_by, entry.ended()) {
         (Some(_), _) => ("undone", Tone::Plain),
         (None, None) => ("unknown", Tone::Bad),
         (None, Some(ended)) => match ended {
-            Ended::Done => ("done", Tone::Good),
-            Ended::NothingToDo => ("nothing-to-do", Tone::Plain),
-            Ended::RolledBack => ("rolled-back", Tone::Warning),
-            Ended::Unverified => ("unverified", Tone::Bad),
-            Ended::Failed => ("failed", Tone::Warning),
-            Ended::KeptByOthers => ("kept-by-others", Tone::Warning),
+            EndedAs::Done => ("done", Tone::Good),
+            EndedAs::NothingToDo => ("nothing-to-do", Tone::Plain),
+            EndedAs::RolledBack => ("rolled-back", Tone::Warning),
+            EndedAs::Unverified => ("unverified", Tone::Bad),
+            EndedAs::Failed => ("failed", Tone::Warning),
+            EndedAs::KeptByOthers => ("kept-by-others", Tone::Warning),
         },
     }
 }

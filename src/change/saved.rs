@@ -7,17 +7,17 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{Flags, carry_out, config, flags};
+use super::{ChangeFlags, carry_out, config, flags};
 use crate::app::{Context, Session, needed};
 use crate::commands::expose::saved_records;
 use crate::domain::connections::tally;
-use crate::domain::history::Entry;
+use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
     self, Address, Draft, Live, Operation, Plan, Present, StatesChoice, configuration_facts,
     entry_facts, state_facts, told,
 };
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::plain_file;
 
@@ -73,13 +73,13 @@ pub fn load(path: &Path) -> Result<Plan> {
 }
 
 /// Applies a saved plan, if nothing moved since it was made.
-pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> {
+pub async fn apply(context: &Context, flags: &ChangeFlags, plan: &Plan) -> Result<()> {
     context.require_configuration()?;
     flags.someone_can_confirm(context.terminal)?;
     let entries = super::report::entries(context)?;
     if entries.iter().any(|entry| entry.plan.id == plan.id) {
         return Err(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             format!("This plan was carried out already: {}.", plan.id),
         )
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
@@ -93,9 +93,9 @@ pub async fn apply(context: &Context, flags: &Flags, plan: &Plan) -> Result<()> 
 async fn checked(
     context: &Context,
     session: &mut Session,
-    flags: &Flags,
+    flags: &ChangeFlags,
     plan: &Plan,
-    entries: &[Entry],
+    entries: &[HistoryEntry],
 ) -> Result<()> {
     context.check_firewall(plan)?;
     let reading = context
@@ -108,7 +108,7 @@ async fn checked(
     }
     if !moved.is_empty() {
         return Err(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             format!(
                 "The plan is stale; nothing was changed. Moved since {}: {}.",
                 plan.made_at,
@@ -126,7 +126,12 @@ async fn checked(
 }
 
 /// Refuses a plan that does not say what it does, or gives it the words of what it does. `entries` is the history here.
-fn honest(context: &Context, plan: &Plan, reading: &Reading, entries: &[Entry]) -> Result<Draft> {
+fn honest(
+    context: &Context,
+    plan: &Plan,
+    reading: &Reading,
+    entries: &[HistoryEntry],
+) -> Result<Draft> {
     told::itself(&plan.change)?;
     if let Some(reason) = &plan.reason {
         flags::reason(reason)
@@ -139,7 +144,8 @@ fn honest(context: &Context, plan: &Plan, reading: &Reading, entries: &[Entry]) 
         .as_ref()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let named = |entry: &&Entry| plan.change.undoes.as_deref() == Some(entry.plan.id.as_str());
+    let named =
+        |entry: &&HistoryEntry| plan.change.undoes.as_deref() == Some(entry.plan.id.as_str());
     let undone = entries.iter().find(named);
     if let Some(entry) = undone {
         context.check_firewall(&entry.plan)?;

@@ -3,8 +3,8 @@
 
 use super::config;
 use crate::app::{Context, Session};
-use crate::domain::history::{Ended, Entry, Event, Finish};
-use crate::domain::pfsense::change::{Answer, Expired};
+use crate::domain::history::{EndedAs, Finish, HistoryEntry, HistoryEvent};
+use crate::domain::pfsense::change::{Expired, OutcomeAnswer};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 
@@ -12,7 +12,7 @@ use crate::pfsense::questions::Reading;
 pub async fn settle(
     context: &Context,
     session: &mut Session,
-    entry: &Entry,
+    entry: &HistoryEntry,
 ) -> Result<Option<Finish>> {
     if !entry.is_unsettled() {
         return Ok(None);
@@ -20,17 +20,17 @@ pub async fn settle(
     context.check_firewall(&entry.plan)?;
     let (answer, reading) = config::outcome_of(context, session, &entry.plan.id).await?;
     let finish = match answer.map_err(|error| Failure::from(&error))? {
-        Answer::Ended { outcome } => config::of_outcome(outcome, Some(reading)).finish,
-        Answer::Unknown => Finish::new(
-            Ended::Failed,
+        OutcomeAnswer::Ended { outcome } => config::of_outcome(outcome, Some(reading)).finish,
+        OutcomeAnswer::Unknown => Finish::new(
+            EndedAs::Failed,
             "The firewall never began this change; nothing was changed.",
         ),
-        Answer::Running { .. } => return Ok(None),
+        OutcomeAnswer::Running { .. } => return Ok(None),
     };
     if entry.finish.as_ref() == Some(&finish) {
         return Ok(None);
     }
-    let ended = Event::Ended {
+    let ended = HistoryEvent::Ended {
         id: entry.plan.id.to_string(),
         finish: Box::new(finish.clone()),
     };
@@ -40,7 +40,11 @@ pub async fn settle(
 
 /// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has
 /// disarmed: the firewall does not keep that for ever. Returns whether there was any.
-pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> Result<bool> {
+pub fn note_expired(
+    context: &Context,
+    entries: &[HistoryEntry],
+    reading: &Reading,
+) -> Result<bool> {
     let expired = reading.configured.iter().flat_map(|read| &read.expired);
     let expired: Vec<Expired> = expired.cloned().collect();
     let mut learnt = false;
@@ -51,7 +55,7 @@ pub fn note_expired(context: &Context, entries: &[Entry], reading: &Reading) -> 
         let Some(finish) = entry.learnt(&expired) else {
             continue;
         };
-        let ended = Event::Ended {
+        let ended = HistoryEvent::Ended {
             id: entry.plan.id.to_string(),
             finish: Box::new(finish),
         };

@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Carried;
-use super::carry::{Said, ask_again, errand};
+use super::carry::{ActionReplies, ask_again, errand};
 use crate::app::{Context, Session};
 use crate::domain::connections::half;
-use crate::domain::history::{Ended, Finish};
+use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::state::State;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::PlannedState;
-use crate::error::{Failure, Kind, Result};
-use crate::pfsense::actions::{Action, Done};
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{FactError, Question, Reading};
 
 const PROOF: &[Question] = &[Question::States(None)];
@@ -45,7 +45,7 @@ pub(super) async fn carry(
 ) -> Carried {
     match kill(context, session, labels, states, before).await {
         Ok(killing) => judged(killing, clients),
-        Err(failure) if failure.kind == Kind::Interrupted => Carried::interrupted(
+        Err(failure) if failure.kind == FailureKind::Interrupted => Carried::interrupted(
             "Interrupted while states were being ended; some may be left.",
             LOOK,
         ),
@@ -72,18 +72,18 @@ fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
     } else {
         String::new()
     };
-    let mut finish = Finish::new(Ended::Done, format!("{killed} pf states ended.{again}"));
+    let mut finish = Finish::new(EndedAs::Done, format!("{killed} pf states ended.{again}"));
     finish.killed = Some(killed);
     let failure = match (left, trouble) {
         (0, _) => None,
         (_, Some(error)) if killed == 0 => {
-            finish.ended = Ended::Failed;
+            finish.ended = EndedAs::Failed;
             Some(Failure::from(&error))
         }
         _ => {
-            finish.ended = Ended::Unverified;
+            finish.ended = EndedAs::Unverified;
             Some(Failure::new(
-                Kind::Unproven,
+                FailureKind::Unproven,
                 format!("{left} of the states are still there."),
             ))
         }
@@ -109,23 +109,31 @@ pub(super) async fn kill(
     let mut killing = None;
     let mut left: Vec<PlannedState> = states.to_vec();
     if !labels.is_empty() {
-        let actions = labels.iter().cloned().map(Action::KillLabel).collect();
+        let actions = labels
+            .iter()
+            .cloned()
+            .map(FirewallAction::KillLabel)
+            .collect();
         let reading = round(context, session, actions).await?;
         let after = counted(context, reading, states, members, None)?;
         left = still_there(&after.reading, states);
         killing = Some(after);
     }
     if killing.is_none() || !left.is_empty() {
-        let actions = left.into_iter().map(Action::KillState).collect();
+        let actions = left.into_iter().map(FirewallAction::KillState).collect();
         let reading = round(context, session, actions).await?;
         killing = Some(counted(context, reading, states, members, killing)?);
     }
     killing.ok_or_else(|| Failure::failed("There was nothing to end."))
 }
 
-async fn round(context: &Context, session: &mut Session, actions: Vec<Action>) -> Result<Said> {
+async fn round(
+    context: &Context,
+    session: &mut Session,
+    actions: Vec<FirewallAction>,
+) -> Result<ActionReplies> {
     match errand(context, session, actions, PROOF).await {
-        Err(failure) if failure.kind != Kind::Interrupted => {
+        Err(failure) if failure.kind != FailureKind::Interrupted => {
             ask_again(context, session, Vec::new(), PROOF).await
         }
         other => other,
@@ -135,7 +143,7 @@ async fn round(context: &Context, session: &mut Session, actions: Vec<Action>) -
 /// Counts what was ended, what is left of it, and which states of the service are new.
 fn counted(
     context: &Context,
-    (said, reading): Said,
+    (said, reading): ActionReplies,
     states: &[PlannedState],
     members: Option<&[IpNet]>,
     before: Option<Killing>,
@@ -151,7 +159,7 @@ fn counted(
     }
     let Ok(now) = &reading.states else {
         return Err(Failure::new(
-            Kind::Unproven,
+            FailureKind::Unproven,
             "the states could not be read back.",
         ));
     };

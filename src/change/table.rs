@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet};
 use super::Carried;
 use super::carry::{ask_again, errand};
 use crate::app::{Context, Session};
-use crate::domain::history::{Ended, Finish};
+use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::plan::{Address, PlannedEntry};
-use crate::error::{Failure, Kind};
-use crate::pfsense::actions::{Action, Done};
+use crate::error::{Failure, FailureKind};
+use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{FactError, Question, Reading};
 
 /// Which way.
@@ -36,8 +36,8 @@ pub(super) async fn carry(
 ) -> Carried {
     let addresses: Vec<Address> = entries.iter().map(|entry| entry.address).collect();
     let action = match direction {
-        Direction::Delete => Action::Delete(table.clone(), addresses),
-        Direction::Add => Action::Add(table.clone(), addresses),
+        Direction::Delete => FirewallAction::Delete(table.clone(), addresses),
+        Direction::Add => FirewallAction::Add(table.clone(), addresses),
     };
     match errand(context, session, vec![action], PROOF).await {
         Ok((mut said, reading)) => match said.pop() {
@@ -58,17 +58,19 @@ async fn lost(
     direction: Direction,
     failure: Failure,
 ) -> Carried {
-    let interrupted = failure.kind == Kind::Interrupted;
+    let interrupted = failure.kind == FailureKind::Interrupted;
     let asked = ask_again(context, session, Vec::new(), PROOF).await;
     match asked {
         Ok((_, reading)) if interrupted => {
             stopped(judge(entries, None, direction, reading), entries)
         }
         Ok((_, reading)) => judge(entries, None, direction, reading),
-        Err(again) if interrupted || again.kind == Kind::Interrupted => Carried::interrupted(
-            "Interrupted; it is not known whether the table was changed.",
-            LOOK,
-        ),
+        Err(again) if interrupted || again.kind == FailureKind::Interrupted => {
+            Carried::interrupted(
+                "Interrupted; it is not known whether the table was changed.",
+                LOOK,
+            )
+        }
         Err(again) => Carried::unknown(
             &format!(
                 "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
@@ -133,16 +135,19 @@ fn judge(
         Direction::Delete => ("freed", changed.len()),
         Direction::Add => ("blocked again", changed.len()),
     };
-    let mut finish = Finish::new(Ended::Done, format!("{count} of {} {verb}.", entries.len()));
+    let mut finish = Finish::new(
+        EndedAs::Done,
+        format!("{count} of {} {verb}.", entries.len()),
+    );
     finish.changed = changed;
     let failure = (missed > 0).then(|| {
         let message = format!("{missed} of {} entries are as they were.", entries.len());
         if finish.changed.is_empty() {
-            finish.ended = Ended::Failed;
+            finish.ended = EndedAs::Failed;
             Failure::failed(message)
         } else {
-            finish.ended = Ended::Unverified;
-            Failure::new(Kind::Unproven, message)
+            finish.ended = EndedAs::Unverified;
+            Failure::new(FailureKind::Unproven, message)
         }
     });
     Carried {

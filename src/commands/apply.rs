@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use crate::app::Context;
 use crate::change;
-use crate::change::Flags;
+use crate::change::ChangeFlags;
 use crate::error::Result;
 
 /// Arguments of `kmsctl apply`.
@@ -25,10 +25,10 @@ pub struct Args {
 
 /// Runs `kmsctl apply`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let flags = Flags {
+    let flags = ChangeFlags {
         dry_run: arguments.dry_run,
         yes: arguments.yes,
-        ..Flags::default()
+        ..ChangeFlags::default()
     };
     flags.someone_can_confirm(context.terminal)?;
     let plan = change::load(&arguments.plan)?;

@@ -82,7 +82,7 @@ fn show(context: &Context) -> Result<()> {
     let rows = context.layers.values.iter().map(|(key, value)| Row {
         key,
         value: values::shown(
-            keys::find(key).map_or(keys::Kind::Text, |key| key.kind),
+            keys::find(key).map_or(keys::KeyKind::Text, |key| key.kind),
             &value.text,
         ),
         origin: value.origin.to_string(),

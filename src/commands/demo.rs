@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use crate::app::{Context, interrupted};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::simulator::{self, Scenario};
 use crate::terminal::View;
 use crate::terminal::human::left;
@@ -116,7 +116,7 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
     context.terminal.say("Ctrl-C ends it.");
     let served = tokio::select! {
         served = simulator.wait() => served.map_err(Failure::from),
-        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     simulator.stop().await?;
     served

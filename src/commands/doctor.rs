@@ -13,19 +13,19 @@ use super::verify;
 use super::verify::known;
 use crate::app::{Context, interrupted, needed};
 use crate::change;
-use crate::change::Flags;
+use crate::change::ChangeFlags;
 use crate::clock::Clock;
 use crate::domain::plan;
 use crate::domain::reachability::doctor;
 use crate::domain::reachability::doctor::Facts;
 use crate::domain::reachability::doctor::login;
 use crate::domain::reachability::doctor::login::Login;
-use crate::domain::reachability::finding::{Finding, Outcome, count};
+use crate::domain::reachability::finding::{CheckResult, Finding, count};
 use crate::domain::reachability::path::{
     Evidence, Known, Resolution, Trouble, backend, gate, names,
 };
 use crate::domain::virusprot::expiry::{Expiry, Judged};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::ssh::target::Link;
 use crate::terminal::{Tone, View};
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "problems")]
     clean: bool,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// The firewall's questions.
@@ -90,7 +90,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     };
     let (visit, resolutions, cluster) = tokio::select! {
         looked = look => looked,
-        () = interrupted() => return Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        () = interrupted() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
     let mut findings = login::judge(&visit.login);
     findings.extend(of_firewall(context, &visit));
@@ -100,17 +100,17 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     context
         .terminal
         .show(&view(context, &visit, &findings, arguments)?)?;
-    match count(&findings, Outcome::Wrong) {
+    match count(&findings, CheckResult::Wrong) {
         0 => Ok(()),
         wrong => Err(Failure::new(
-            Kind::No,
+            FailureKind::No,
             format!("Wrong: {wrong} of {} checks.", findings.len()),
         )),
     }
 }
 
 /// Removes leftovers, through the procedure.
-async fn clean(context: &Context, flags: &Flags) -> Result<()> {
+async fn clean(context: &Context, flags: &ChangeFlags) -> Result<()> {
     let plan = |reading: &Reading| {
         let leftovers = &needed(&reading.configured)?.leftovers;
         Ok(plan::clean(leftovers, reading.clock.now))
@@ -131,7 +131,7 @@ fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args
         findings: Vec<&'a Finding>,
     }
     let told = |finding: &&Finding| {
-        !arguments.problems || matches!(finding.result, Outcome::Wrong | Outcome::Unknown)
+        !arguments.problems || matches!(finding.result, CheckResult::Wrong | CheckResult::Unknown)
     };
     let shown: Vec<&Finding> = findings.iter().filter(told).collect();
     let taken_at = visit
@@ -152,12 +152,12 @@ fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args
     let number = |outcome| count(findings, outcome);
     let total = format!(
         "{} ok, {} wrong, {} unknown, {} skipped",
-        number(Outcome::Ok),
-        number(Outcome::Wrong),
-        number(Outcome::Unknown),
-        number(Outcome::Skipped)
+        number(CheckResult::Ok),
+        number(CheckResult::Wrong),
+        number(CheckResult::Unknown),
+        number(CheckResult::Skipped)
     );
-    let tone = if number(Outcome::Wrong) > 0 {
+    let tone = if number(CheckResult::Wrong) > 0 {
         Tone::Bad
     } else {
         Tone::Good
@@ -311,7 +311,7 @@ fn of_path(
         table: reading.map_err(Clone::clone).and_then(verify::entries),
         wan: reading.map_err(Clone::clone).and_then(verify::wan),
         cluster: cluster.cluster.as_ref(),
-        connection: &crate::domain::reachability::path::Connection::Refused,
+        connection: &crate::domain::reachability::path::ServiceConnection::Refused,
         answer: None,
     };
     let mut findings = names::judge(&evidence);
@@ -335,7 +335,7 @@ fn journal(context: &Context) -> Finding {
             failure.message,
             "Without a history nothing is changed: look at the file and its rights.",
         ),
-        Ok(chain) => doctor::journal(&doctor::Chain {
+        Ok(chain) => doctor::journal(&doctor::LeftoverChain {
             events: chain.records,
             broken: chain
                 .breaks

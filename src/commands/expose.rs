@@ -7,7 +7,7 @@ mod change;
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::app::Context;
-use crate::domain::connections::Source;
+use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
@@ -46,9 +46,9 @@ pub const CHANGING: &[Question] = &[
 ];
 
 /// What was read, judged for a plan about the configuration.
-pub struct Gathered {
+pub struct Situation {
     exposure: Exposure,
-    sources: Vec<Source>,
+    sources: Vec<ConnectedSource>,
 }
 
 /// Runs `kmsctl expose …`.

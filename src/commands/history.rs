@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::app::Context;
 use crate::change;
 use crate::change::report;
-use crate::domain::history::{Entry, FindError};
+use crate::domain::history::{FindError, HistoryEntry};
 use crate::domain::pfsense::change::Armed;
 use crate::domain::virusprot::entries::age;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::span;
 use crate::terminal::{Tone, View};
@@ -150,7 +150,7 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
 }
 
 /// Asks the firewall how a change ended, and notes it.
-pub(super) async fn settle(context: &Context, entry: &Entry) -> Result<()> {
+pub(super) async fn settle(context: &Context, entry: &HistoryEntry) -> Result<()> {
     let mut session = context.connect().await?;
     let settled = change::settle(context, &mut session, entry).await;
     let closed = session.close().await;
@@ -193,7 +193,7 @@ fn verify(context: &Context) -> Result<()> {
     match chain.breaks.len() {
         0 => Ok(()),
         count => Err(Failure::new(
-            Kind::No,
+            FailureKind::No,
             format!(
                 "The chain is broken in {count} place{}.",
                 if count == 1 { "" } else { "s" }

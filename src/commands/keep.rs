@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
 
-use super::expose::{CHANGING, Gathered};
+use super::expose::{CHANGING, Situation};
 use crate::app::{Context, needed};
 use crate::change;
-use crate::change::{Flags, report};
+use crate::change::{ChangeFlags, report};
 use crate::domain::history::{self, FindError};
 use crate::domain::pfsense::change::ChangeId;
 use crate::domain::plan;
@@ -20,7 +20,7 @@ pub struct Args {
     /// The change's id or the beginning of it
     id: String,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Runs `kmsctl keep`.
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
         let known = entries.iter().find(|entry| entry.plan.id == **id);
-        let gathered = Gathered::of(context, reading)?;
+        let gathered = Situation::of(context, reading)?;
         Ok(plan::keep(
             id.as_str(),
             known,

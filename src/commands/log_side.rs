@@ -11,7 +11,7 @@ use super::notifier::gather::{self, Wish};
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
 use crate::domain::address::canonical;
-use crate::domain::notifier::event_log::{Happening, Told};
+use crate::domain::notifier::event_log::{EventRecord, Happening};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
 use crate::domain::virusprot::entries::age;
@@ -79,7 +79,7 @@ impl Heard {
     }
 }
 
-fn clients<'a>(told: impl Iterator<Item = &'a Told>) -> BTreeMap<IpAddr, Timestamp> {
+fn clients<'a>(told: impl Iterator<Item = &'a EventRecord>) -> BTreeMap<IpAddr, Timestamp> {
     let mut clients = BTreeMap::new();
     for told in told.filter(|told| told.event == Happening::Activation) {
         if let (Some(address), Some(at)) = (told.address, told.at) {

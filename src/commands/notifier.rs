@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::app::Context;
-use crate::domain::cluster::manifest::Part;
-use crate::domain::notifier::decide::Rules;
+use crate::domain::cluster::manifest::ManifestPart;
+use crate::domain::notifier::decide::DecisionRules;
 use crate::error::{Failure, Result};
 use crate::notifier::{self, engine::Echo};
 use crate::settings::notifier::Notifier;
@@ -38,7 +38,7 @@ enum Command {
     #[command(after_help = MANIFEST_HELP)]
     Manifest {
         /// Print these parts only: service, rbac, secret, patch
-        #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = Part::ALL.map(Part::name))]
+        #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = ManifestPart::ALL.map(ManifestPart::name))]
         only: Vec<String>,
         /// Grant pods/exec too, which `notifier logs --server` needs; it allows any program in the pods
         #[arg(long)]
@@ -100,7 +100,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Command::Run { echo } => {
             let settings = Notifier::resolve(&context.layers, &context.environment)?;
             let networks = &context.settings.networks;
-            let rules = Rules {
+            let rules = DecisionRules {
                 pods: networks.pods.clone(),
                 nodes: networks.nodes.clone(),
             };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{expose, states};
 use crate::app::Context;
-use crate::domain::connections::Source;
+use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::Exposure;
 use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
 use crate::domain::warning::Warning;
@@ -26,15 +26,15 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Set the caps of the preset `default`
-    Default(change::Preset),
+    Default(change::PresetArgs),
     /// Set the caps of the preset `loosen`: when legitimate users are blocked
-    Loosen(change::Preset),
+    Loosen(change::PresetArgs),
     /// Set any caps, or those of any preset
-    Set(change::Set),
+    Set(change::SetArgs),
     /// Show the caps, which preset they are, whether they bite, and who is over or near
     Show,
     /// Set the caps of the preset `tighten`: for suspected abuse
-    Tighten(change::Preset),
+    Tighten(change::PresetArgs),
 }
 
 /// The questions whose answers [`assess`] needs.
@@ -85,7 +85,7 @@ pub fn assess(
     // What pf counts is the truth: connections of before a reload count nothing. Where it was not read, established
     // connections stand in.
     let known = states.is_some_and(|states| states.counted);
-    let count = |source: &Source| match source.counted {
+    let count = |source: &ConnectedSource| match source.counted {
         Some(counted) => u64::from(counted),
         None if known => 0,
         None => source.established,

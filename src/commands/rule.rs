@@ -42,13 +42,13 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// The data of `rule.show`.
 #[derive(Serialize)]
-pub struct Rules<'a> {
+pub struct RuleView<'a> {
     nat: &'a Part,
     filter: &'a Part,
     block: &'a Part,
 }
 
-impl<'a> Rules<'a> {
+impl<'a> RuleView<'a> {
     /// Picks the rules of an exposure.
     pub fn of(exposure: &'a Exposure) -> Self {
         Self {
@@ -71,7 +71,7 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
     let Exposure {
         nat, filter, block, ..
     } = &exposure;
-    let mut view = context.view("rule.show", reading, &Rules::of(&exposure))?;
+    let mut view = context.view("rule.show", reading, &RuleView::of(&exposure))?;
     view.warnings.extend(warnings);
     expose::headline(&mut view.human, &exposure, context);
     view.human.gap();

@@ -13,7 +13,8 @@ use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::app::{Context, needed, wanted};
 use crate::domain::address::canonical;
-use crate::domain::connections::{self, Source};
+use crate::domain::connections;
+use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
 use crate::domain::pf::rule::Rule;
@@ -80,9 +81,9 @@ pub struct States {
     #[serde(skip)]
     pub counted: bool,
     /// Busiest first.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConnectedSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    states: Option<Vec<Row>>,
+    states: Option<Vec<SourceRow>>,
     /// What the notifier knows about clients, where a cluster is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     notifier: Option<LogSide>,
@@ -90,7 +91,7 @@ pub struct States {
 
 /// One state, for scripts.
 #[derive(Debug, Serialize)]
-struct Row {
+struct SourceRow {
     interface: String,
     protocol: String,
     direction: crate::domain::pf::rule::Direction,
@@ -250,7 +251,7 @@ fn client(state: &State) -> &Host {
     }
 }
 
-fn row(state: &State) -> Row {
+fn row(state: &State) -> SourceRow {
     use crate::domain::pf::rule::Direction;
     let client = client(state);
     let server = match state.direction {
@@ -258,7 +259,7 @@ fn row(state: &State) -> Row {
         Direction::Out => &state.right,
     };
     let detail = state.detail.as_ref();
-    Row {
+    SourceRow {
         interface: state.interface.clone(),
         protocol: state.protocol.clone(),
         direction: state.direction,
@@ -386,7 +387,7 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
 }
 
 /// Renders what pf counts against the cap: `37/50`, `-/50` without a source node.
-pub fn against_cap(source: &Source, cap: Option<u32>) -> String {
+pub fn against_cap(source: &ConnectedSource, cap: Option<u32>) -> String {
     let counted = source
         .counted
         .map_or_else(|| "-".to_owned(), |counted| counted.to_string());
@@ -408,12 +409,12 @@ fn rates(
         .as_ref()
         .map(|states| connections::tally(states, service, members, &[], |_| false))
         .unwrap_or_default();
-    let bytes_of = |source: &Source| source.bytes_in.saturating_add(source.bytes_out);
+    let bytes_of = |source: &ConnectedSource| source.bytes_in.saturating_add(source.bytes_out);
     let past: BTreeMap<IpAddr, u64> = earlier
         .iter()
         .map(|source| (source.address, bytes_of(source)))
         .collect();
-    let rate = |source: &Source| {
+    let rate = |source: &ConnectedSource| {
         bytes_of(source).saturating_sub(past.get(&source.address).copied().unwrap_or_default())
             / seconds
     };

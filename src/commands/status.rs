@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::history::{ArmedRow, armed_line};
 use super::log_side::{self, Heard};
-use super::rule::Rules;
+use super::rule::RuleView;
 use super::{expose, ratelimit, states, virusprot};
 use crate::app::Context;
 use crate::app::watch;
@@ -45,13 +45,13 @@ pub const QUESTIONS: &[Question] = &[
 const ROWS: usize = 5;
 
 #[derive(Serialize)]
-struct Status<'a> {
+struct StatusView<'a> {
     expose: Option<&'a Exposure>,
-    rule: Option<Rules<'a>>,
+    rule: Option<RuleView<'a>>,
     ratelimit: Option<&'a ratelimit::Ratelimit>,
     states: Option<&'a states::States>,
-    virusprot: Option<&'a virusprot::Table>,
-    pf: Pf,
+    virusprot: Option<&'a virusprot::TableView>,
+    pf: PfView,
     /// Temporary changes that the firewall will take back by itself.
     armed: Vec<ArmedRow>,
     /// What the notifier knows about clients; null where no cluster is configured.
@@ -60,7 +60,7 @@ struct Status<'a> {
 
 /// pf itself.
 #[derive(Default, Serialize)]
-struct Pf {
+struct PfView {
     enabled: Option<bool>,
     states: Option<u64>,
     states_limit: Option<u64>,
@@ -93,9 +93,9 @@ fn build(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
         .map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
     let table = virusprot::assess(context, reading, heard, &mut warnings);
     let table = kept(table, "Who is blocked", &mut warnings);
-    let data = Status {
+    let data = StatusView {
         expose: exposure.as_ref(),
-        rule: exposure.as_ref().map(Rules::of),
+        rule: exposure.as_ref().map(RuleView::of),
         ratelimit: caps.as_ref(),
         states: states.as_ref(),
         virusprot: table.as_ref(),
@@ -165,9 +165,9 @@ fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option
         .ok()
 }
 
-fn pf(reading: &Reading) -> Pf {
+fn pf(reading: &Reading) -> PfView {
     let info = reading.info.as_ref().ok();
-    Pf {
+    PfView {
         enabled: info.map(|info| info.enabled),
         states: info.and_then(|info| info.states),
         states_limit: reading
@@ -185,7 +185,7 @@ fn pf(reading: &Reading) -> Pf {
     }
 }
 
-fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &Pf) {
+fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &PfView) {
     let version = pf
         .version
         .as_ref()
@@ -212,7 +212,7 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     );
 }
 
-fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &Pf) {
+fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
@@ -243,7 +243,7 @@ fn findings(human: &mut Human, exposure: &Exposure) {
     }
 }
 
-fn blocked(view: &mut View, reading: &Reading, table: &virusprot::Table) {
+fn blocked(view: &mut View, reading: &Reading, table: &virusprot::TableView) {
     view.human.gap();
     let count = table.entries.len();
     if count == 0 {

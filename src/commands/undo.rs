@@ -2,13 +2,14 @@
 
 use clap::Args as ClapArgs;
 
-use super::expose::{CHANGING, Gathered};
+use super::expose::{CHANGING, Situation};
 use crate::app::{Context, Session, needed};
 use crate::change;
-use crate::change::{Flags, report};
-use crate::domain::history::{self, Entry};
+use crate::change::{ChangeFlags, report};
+use crate::domain::history;
+use crate::domain::history::HistoryEntry;
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
 
 /// Arguments of `kmsctl undo`.
@@ -20,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     with_pending: bool,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Runs `kmsctl undo`.
@@ -65,7 +66,11 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 /// Finds the change that is meant, as it stands by what the firewall says.
-async fn chosen(context: &Context, session: &mut Session, id: Option<&str>) -> Result<Entry> {
+async fn chosen(
+    context: &Context,
+    session: &mut Session,
+    id: Option<&str>,
+) -> Result<HistoryEntry> {
     let mut entry = choose(context, id)?;
     if id.is_none() && entry.may_be_reverted() {
         // What was taken back by itself is not what is meant.
@@ -81,7 +86,7 @@ async fn chosen(context: &Context, session: &mut Session, id: Option<&str>) -> R
     Ok(entry)
 }
 
-fn choose(context: &Context, id: Option<&str>) -> Result<Entry> {
+fn choose(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
     let entries = report::entries(context)?;
     let entry = if let Some(id) = id {
         history::find(&entries, id)?
@@ -91,7 +96,7 @@ fn choose(context: &Context, id: Option<&str>) -> Result<Entry> {
             .filter(|entry| context.is_of_this_firewall(&entry.plan));
         history::last_undoable(here).ok_or_else(|| {
             let firewall = context.firewall_name();
-            Failure::new(Kind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
+            Failure::new(FailureKind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
                 .hint("kmsctl history lists what was changed.")
         })?
     };
@@ -100,7 +105,7 @@ fn choose(context: &Context, id: Option<&str>) -> Result<Entry> {
 }
 
 /// Says what cannot be taken back.
-fn takes_effect(entry: &Entry) -> Result<()> {
+fn takes_effect(entry: &HistoryEntry) -> Result<()> {
     let id = &entry.plan.id;
     if let Some(by) = &entry.undone_by {
         return Err(Failure::failed(format!(
@@ -119,12 +124,17 @@ fn takes_effect(entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-fn planned(context: &Context, entry: &Entry, reading: &Reading, terms: Terms) -> Result<Planned> {
+fn planned(
+    context: &Context,
+    entry: &HistoryEntry,
+    reading: &Reading,
+    terms: Terms,
+) -> Result<Planned> {
     if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
         let past = Past::Table(needed(&reading.table)?, reading.client);
         return Ok(plan::undo(entry, &past)?);
     }
-    let gathered = Gathered::of(context, reading)?;
+    let gathered = Situation::of(context, reading)?;
     let past = Past::Configuration(gathered.present(context, reading)?, terms);
     Ok(plan::undo(entry, &past)?)
 }

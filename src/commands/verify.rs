@@ -9,14 +9,14 @@ use super::expose;
 use crate::app::Context;
 use crate::domain::exposure::Exposure;
 use crate::domain::reachability::external;
-use crate::domain::reachability::finding::{Finding, Outcome};
+use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path;
 use crate::domain::reachability::path::{
     Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan,
 };
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
-use crate::pfsense::questions::{Fact, FactError, Question, Reading};
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::questions::{Answer, FactError, Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
 mod external_view;
@@ -86,7 +86,7 @@ struct Verified<'a> {
 /// Runs `kmsctl verify`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.external {
-        let request = crate::vantage::prove::Request {
+        let request = crate::vantage::prove::ProofRequest {
             from: arguments.from.clone(),
             expect: arguments.expect.map(external::Expected::from),
         };
@@ -97,7 +97,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         crate::vantage::inside::gather(context)
     );
     let read = match read {
-        Err(failure) if matches!(failure.kind, Kind::Interrupted | Kind::Usage) => {
+        Err(failure) if matches!(failure.kind, FailureKind::Interrupted | FailureKind::Usage) => {
             return Err(failure);
         }
         read => read,
@@ -129,7 +129,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 /// when nothing is proven, and as unreachable when no vantage could be used; the report is shown in any case.
 async fn prove_externally(
     context: &Context,
-    request: &crate::vantage::prove::Request,
+    request: &crate::vantage::prove::ProofRequest,
 ) -> Result<()> {
     let proof = Box::pin(crate::vantage::prove::prove(context, request)).await?;
     context
@@ -140,17 +140,18 @@ async fn prove_externally(
     } = proof;
     match (trouble, judgement.verdict) {
         (Some(trouble), _) => Err(trouble),
-        (None, external::Verdict::Inconclusive) => {
-            Err(Failure::new(Kind::Inconclusive, "Nothing is proven."))
-        }
+        (None, external::Verdict::Inconclusive) => Err(Failure::new(
+            FailureKind::Inconclusive,
+            "Nothing is proven.",
+        )),
         (None, _) => match (judgement.expected, judgement.as_expected) {
             (_, Some(true)) => Ok(()),
             (Some(expected), _) => Err(Failure::new(
-                Kind::No,
+                FailureKind::No,
                 format!("It is not {} as expected.", expected.word()),
             )),
             (None, _) => Err(Failure::new(
-                Kind::Inconclusive,
+                FailureKind::Inconclusive,
                 "What it should be is not known, as the firewall's configuration was not read.",
             )
             .hint("Say it yourself: --expect open, or --expect closed.")),
@@ -195,13 +196,13 @@ pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
 pub fn for_people(human: &mut Human, findings: &[Finding]) {
     for finding in findings {
         let tone = match finding.result {
-            Outcome::Ok => Tone::Good,
-            Outcome::Wrong => Tone::Bad,
-            Outcome::Unknown => Tone::Warning,
-            Outcome::Skipped => Tone::Plain,
+            CheckResult::Ok => Tone::Good,
+            CheckResult::Wrong => Tone::Bad,
+            CheckResult::Unknown => Tone::Warning,
+            CheckResult::Skipped => Tone::Plain,
         };
         let word = match finding.result {
-            Outcome::Wrong => "WRONG",
+            CheckResult::Wrong => "WRONG",
             other => other.name(),
         };
         human.field(
@@ -245,7 +246,7 @@ pub fn trouble(failure: &Failure) -> Trouble {
 }
 
 /// Returns the fact, or the reason of a finding.
-pub fn known<T>(fact: &Fact<T>) -> Known<&T> {
+pub fn known<T>(fact: &Answer<T>) -> Known<&T> {
     fact.as_ref().map_err(|error| Trouble {
         why: error.to_string(),
         fix: Failure::from(error).hints.into_iter().next(),
@@ -301,7 +302,7 @@ fn conclude(judgement: &Judgement) -> Result<()> {
             let wrong = judgement
                 .hops
                 .iter()
-                .filter(|hop| hop.result == Outcome::Wrong);
+                .filter(|hop| hop.result == CheckResult::Wrong);
             let names: Vec<&str> = wrong.map(|hop| hop.check).collect();
             let which = if names.is_empty() {
                 String::new()
@@ -309,12 +310,12 @@ fn conclude(judgement: &Judgement) -> Result<()> {
                 format!(" Wrong: {}.", names.join(", "))
             };
             Err(Failure::new(
-                Kind::No,
+                FailureKind::No,
                 format!("The path is not as expected.{which}"),
             ))
         }
         None => Err(Failure::new(
-            Kind::Inconclusive,
+            FailureKind::Inconclusive,
             "The evidence allows no verdict.",
         )),
     }

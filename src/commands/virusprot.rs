@@ -72,8 +72,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 
 /// The overload table, judged: the data of `virusprot.show`.
 #[derive(Debug, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the keys of the schema")]
-pub struct Table {
+pub struct TableView {
     table: String,
     /// What lets entries go.
     pub expiry: Judged,
@@ -81,7 +80,7 @@ pub struct Table {
     pub entries: Vec<Blocked>,
 }
 
-impl Table {
+impl TableView {
     /// Returns the newest entries, newest first.
     pub fn newest(&self, most: usize) -> Vec<Blocked> {
         let mut entries = self.entries.clone();
@@ -97,7 +96,7 @@ pub fn assess(
     reading: &Reading,
     heard: &Heard,
     warnings: &mut Vec<Warning>,
-) -> Result<Table> {
+) -> Result<TableView> {
     let entries = needed(&reading.table)?;
     let table = &context.settings.service.table;
     // What cron runs decides; pfSense writes its crontab from config.xml, though not at every write.
@@ -144,7 +143,7 @@ pub fn assess(
     let mut judged = entries::judge(entries, &expiry, now, zone, &around, live);
     entries::mark_customers(&mut judged, &heard.clients);
     warnings.extend(entries::warnings(&judged, &expiry, table));
-    Ok(Table {
+    Ok(TableView {
         table: table.as_str().to_owned(),
         expiry,
         entries: judged,

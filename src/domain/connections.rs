@@ -87,7 +87,7 @@ pub fn servers(states: &[State], service: &Service, members: Option<&[IpNet]>) -
 
 /// The connections of one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Source {
+pub struct ConnectedSource {
     /// The client.
     pub address: IpAddr,
     /// Connections whose handshake is complete on both sides.
@@ -140,14 +140,14 @@ pub fn tally<'a>(
     members: Option<&[IpNet]>,
     nodes: &[SourceNode],
     blocked: impl Fn(&IpAddr) -> bool,
-) -> Vec<Source> {
-    let mut sources: BTreeMap<IpAddr, Source> = BTreeMap::new();
+) -> Vec<ConnectedSource> {
+    let mut sources: BTreeMap<IpAddr, ConnectedSource> = BTreeMap::new();
     for state in states {
         let Some(Half::Client { .. }) = half(state, service, members) else {
             continue;
         };
         let address = canonical(state.right.address);
-        let source = sources.entry(address).or_insert_with(|| Source {
+        let source = sources.entry(address).or_insert_with(|| ConnectedSource {
             address,
             established: 0,
             states: 0,
@@ -168,7 +168,7 @@ pub fn tally<'a>(
             source.oldest_seconds = source.oldest_seconds.max(detail.age_seconds);
         }
     }
-    let mut sources: Vec<Source> = sources.into_values().collect();
+    let mut sources: Vec<ConnectedSource> = sources.into_values().collect();
     sources.sort_by(|left, right| {
         (right.established, right.states)
             .cmp(&(left.established, left.states))

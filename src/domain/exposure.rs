@@ -228,10 +228,6 @@ pub struct CapsView {
     pub loaded: Option<Caps>,
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "the order of the findings is the thought"
-)]
 /// Judges the exposure. Without `configured` (PHP failed) it judges from the loaded rules alone, and says so.
 pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Service) -> Exposure {
     let pair = configured.map(|configured| Pair::find(configured, service));
@@ -353,7 +349,7 @@ fn outside_device(configured: Option<&Configured>) -> Option<&str> {
     device.filter(|name| !name.is_empty())
 }
 
-fn elsewhere_part(other: Option<path::Elsewhere<'_>>) -> Part {
+fn elsewhere_part(other: Option<path::OtherRedirection<'_>>) -> Part {
     loaded_part(other.map(|other| other.redirection).as_slice())
 }
 
@@ -384,7 +380,7 @@ fn state_elsewhere(path: &Path<'_>, enabled: bool) -> State {
 }
 
 fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
-    if let Some(other) = path.elsewhere.filter(path::Elsewhere::lets_in)
+    if let Some(other) = path.elsewhere.filter(path::OtherRedirection::lets_in)
         && path.passes.is_empty()
     {
         return Some(other.caps());

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::pfsense::change::{Ending, Expired, Outcome, Reverted};
+use super::pfsense::change::{ChangeEnding, ChangeOutcome, Expired, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
-pub use outside::{Outside, Witness};
+pub use outside::{ExternalOutcome, Witness};
 
 /// One event of the history. Fields are added, never re-used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Event {
+pub enum HistoryEvent {
     /// A change begins; written before the firewall is touched.
     Started {
         /// The whole plan.
@@ -43,7 +43,7 @@ pub enum Event {
 /// How a change ended, as the operator is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ended {
+pub enum EndedAs {
     /// Done and proven.
     Done,
     /// There was nothing to do.
@@ -58,7 +58,7 @@ pub enum Ended {
     KeptByOthers,
 }
 
-impl Ended {
+impl EndedAs {
     /// Returns the word that JSON uses too.
     pub fn word(self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl Ended {
 #[serde(deny_unknown_fields)]
 pub struct Finish {
     /// How it ended.
-    pub ended: Ended,
+    pub ended: EndedAs,
     /// One sentence.
     pub message: String,
     /// Table entries that really were changed.
@@ -88,15 +88,15 @@ pub struct Finish {
     pub killed: Option<u64>,
     /// The agent's whole outcome, with the records before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Box<Outcome>>,
+    pub outcome: Option<Box<ChangeOutcome>>,
     /// What was seen from outside, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outside: Option<Box<Outside>>,
+    pub outside: Option<Box<ExternalOutcome>>,
 }
 
 impl Finish {
     /// Makes an ending that changed nothing that is kept here.
-    pub fn new(ended: Ended, message: impl Into<String>) -> Self {
+    pub fn new(ended: EndedAs, message: impl Into<String>) -> Self {
         Self {
             ended,
             message: message.into(),
@@ -114,14 +114,14 @@ impl Finish {
     pub fn took_effect(&self) -> bool {
         let written = self.outcome.as_ref();
         let made = !self.changed.is_empty()
-            || written.is_some_and(|outcome| outcome.result == Ending::Done);
-        self.ended == Ended::Done || (self.ended == Ended::Unverified && made)
+            || written.is_some_and(|outcome| outcome.result == ChangeEnding::Done);
+        self.ended == EndedAs::Done || (self.ended == EndedAs::Unverified && made)
     }
 }
 
 /// One change of the history.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// When it was started.
     pub at: Timestamp,
     /// The plan.
@@ -154,7 +154,7 @@ impl Broken {
     }
 }
 
-impl Entry {
+impl HistoryEntry {
     /// Returns who carried it out: `user@host`.
     pub fn who(&self) -> &str {
         self.by.as_deref().unwrap_or(&self.plan.who)
@@ -162,17 +162,17 @@ impl Entry {
 
     /// Returns how it ended, in a word.
     pub fn word(&self) -> &'static str {
-        self.ended().map_or("unknown", Ended::word)
+        self.ended().map_or("unknown", EndedAs::word)
     }
 
     /// Returns how it ended, its rollback included: one that another writer's change kept from firing is no plain `done`.
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<EndedAs> {
         let finish = self.finish.as_ref()?;
         let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
-        let stale = reverted.is_some_and(|reverted| reverted.result == Ending::Stale);
-        let others = finish.ended == Ended::Done && stale && self.superseded_by.is_none();
+        let stale = reverted.is_some_and(|reverted| reverted.result == ChangeEnding::Stale);
+        let others = finish.ended == EndedAs::Done && stale && self.superseded_by.is_none();
         Some(if others {
-            Ended::KeptByOthers
+            EndedAs::KeptByOthers
         } else {
             finish.ended
         })
@@ -188,21 +188,22 @@ impl Entry {
     pub fn is_unsettled(&self) -> bool {
         let open = |finish: &Finish| {
             let outcome = finish.outcome.as_ref();
-            finish.ended == Ended::Unverified
-                && outcome.is_none_or(|outcome| outcome.result == Ending::Unproven)
+            finish.ended == EndedAs::Unverified
+                && outcome.is_none_or(|outcome| outcome.result == ChangeEnding::Unproven)
         };
         matches!(self.plan.change.operation, Operation::Configuration { .. })
             && self.finish.as_ref().is_none_or(open)
     }
 
     /// Returns what the agent says of it, if it is known here.
-    fn outcome(&self) -> Option<&Outcome> {
+    fn outcome(&self) -> Option<&ChangeOutcome> {
         self.finish.as_ref()?.outcome.as_deref()
     }
 
     /// Returns whether the firewall may have taken it back by itself since, and it is not known here.
     pub fn may_be_reverted(&self) -> bool {
-        let armed = |outcome: &Outcome| outcome.reverts_at.is_some() && outcome.reverted.is_none();
+        let armed =
+            |outcome: &ChangeOutcome| outcome.reverts_at.is_some() && outcome.reverted.is_none();
         self.kept_by.is_none() && self.outcome().is_some_and(armed)
     }
 
@@ -215,7 +216,7 @@ impl Entry {
         }
         let told = expired.iter().find(|expired| expired.id == self.plan.id)?;
         let mut finish = self.finish.clone()?;
-        finish.outcome = Some(Box::new(Outcome {
+        finish.outcome = Some(Box::new(ChangeOutcome {
             reverted: Some(told.reverted.clone()),
             ..outcome.clone()
         }));
@@ -236,7 +237,7 @@ impl Entry {
 /// Puts events together as they are read. A later ending of the same change replaces an earlier one.
 #[derive(Debug, Default)]
 pub struct Folder {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<HistoryEntry>,
     /// Only so many of the last changes are kept.
     last: Option<usize>,
 }
@@ -251,10 +252,10 @@ impl Folder {
     }
 
     /// Takes the next event, with its line where that is broken.
-    pub fn push(&mut self, at: Timestamp, event: Event, broken: Option<u64>) {
+    pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
-            Event::Started { plan, by } => {
-                self.entries.push_back(Entry {
+            HistoryEvent::Started { plan, by } => {
+                self.entries.push_back(HistoryEntry {
                     at,
                     plan: *plan,
                     by,
@@ -271,18 +272,18 @@ impl Folder {
                     self.entries.pop_front();
                 }
             }
-            Event::Ended { id, finish } => settle(&mut self.entries, &id, &finish, broken),
-            Event::Recovered { .. } => {}
+            HistoryEvent::Ended { id, finish } => settle(&mut self.entries, &id, &finish, broken),
+            HistoryEvent::Recovered { .. } => {}
         }
     }
 
     /// Returns the changes in their order.
-    pub fn entries(self) -> Vec<Entry> {
+    pub fn entries(self) -> Vec<HistoryEntry> {
         self.entries.into()
     }
 }
 
-fn settle(entries: &mut VecDeque<Entry>, id: &str, finish: &Finish, broken: Option<u64>) {
+fn settle(entries: &mut VecDeque<HistoryEntry>, id: &str, finish: &Finish, broken: Option<u64>) {
     let Some(entry) = entries
         .iter_mut()
         .rev()
@@ -335,7 +336,7 @@ pub enum FindError {
 }
 
 /// Finds a change by its id or the beginning of it.
-pub fn find<'a>(entries: &'a [Entry], prefix: &str) -> Result<&'a Entry, FindError> {
+pub fn find<'a>(entries: &'a [HistoryEntry], prefix: &str) -> Result<&'a HistoryEntry, FindError> {
     only(entries, |entry| entry.plan.id.as_str(), prefix)
 }
 
@@ -363,19 +364,23 @@ pub fn only<'a, T>(
 
 /// Finds the last change among those of one firewall that can be taken back and was not: what `undo` without an id means.
 /// Undoing an undo must be asked for by its id, so that `undo` twice never goes back and forth.
-pub fn last_undoable<'a>(entries: impl DoubleEndedIterator<Item = &'a Entry>) -> Option<&'a Entry> {
+pub fn last_undoable<'a>(
+    entries: impl DoubleEndedIterator<Item = &'a HistoryEntry>,
+) -> Option<&'a HistoryEntry> {
     entries.rev().find(|entry| entry.undoable())
 }
 
 /// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
 /// matter: where the rules are gone, it has happened.
-pub fn deletions(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Outcome)> {
-    use super::pfsense::change::Change;
-    let deletes = |entry: &Entry| {
+pub fn deletions(
+    entries: &[HistoryEntry],
+) -> impl Iterator<Item = (&HistoryEntry, &ChangeOutcome)> {
+    use super::pfsense::change::ConfigurationEdit;
+    let deletes = |entry: &HistoryEntry| {
         matches!(
             &entry.plan.change.operation,
             Operation::Configuration {
-                change: Change::Delete,
+                change: ConfigurationEdit::Delete,
                 ..
             }
         )
@@ -383,14 +388,14 @@ pub fn deletions(entries: &[Entry]) -> impl Iterator<Item = (&Entry, &Outcome)> 
     let last_first = entries.iter().rev().filter(move |entry| deletes(entry));
     last_first.filter_map(|entry| {
         let outcome = entry.finish.as_ref()?.outcome.as_deref()?;
-        let written = matches!(outcome.result, Ending::Done | Ending::Unproven);
+        let written = matches!(outcome.result, ChangeEnding::Done | ChangeEnding::Unproven);
         written.then_some((entry, outcome))
     })
 }
 
 /// A change that pfSense's own configuration history tells of: this operator's or another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Elsewhere {
+pub struct OtherFirewall {
     /// When it was written.
     pub at: Option<Timestamp>,
     /// The change's id.
@@ -401,7 +406,7 @@ pub struct Elsewhere {
     pub what: String,
 }
 
-impl Elsewhere {
+impl OtherFirewall {
     /// Returns whether this entry is the firewall taking the change back: the agent's words for that begin so.
     pub fn is_revert(&self) -> bool {
         self.what.starts_with("taken back")
@@ -410,7 +415,7 @@ impl Elsewhere {
 
 /// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
 /// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
-pub fn elsewhere(revision: &super::pfsense::configured::Revision) -> Option<Elsewhere> {
+pub fn elsewhere(revision: &super::pfsense::configured::Revision) -> Option<OtherFirewall> {
     let username = revision.username.as_deref()?;
     let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
     let description = revision.description.as_deref()?;
@@ -419,7 +424,7 @@ pub fn elsewhere(revision: &super::pfsense::configured::Revision) -> Option<Else
         .map_or(description, |rest| rest.trim_start_matches([':', ' ']));
     let (id, what) = told.strip_prefix("kmsctl ")?.split_once(": ")?;
     let seconds = revision.time.as_deref().and_then(|time| time.parse().ok());
-    Some(Elsewhere {
+    Some(OtherFirewall {
         at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         id: id.to_owned(),
         who: who.to_owned(),

@@ -26,20 +26,20 @@ use sha2::{Digest as _, Sha256};
 
 use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
-use super::pfsense::change::{Change, ChangeId};
+use super::pfsense::change::{ChangeId, ConfigurationEdit};
 
 pub use armed::too_late;
 pub use build::apply;
-pub use caps::{Wanted, limits, rate_value, ratelimit};
+pub use caps::{WantedCaps, limits, rate_value, ratelimit};
 pub use clean::{clean, facts as clean_facts};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{Present, Terms, revoke};
 pub use facts::{
     configuration as configuration_facts, entries as entry_facts, states as state_facts,
 };
-pub use opening::{Saved, restore};
-pub use states::{Choice as StatesChoice, Live, PlannedState, kill, labels};
-pub use table::{Choice as TableChoice, free};
+pub use opening::{SavedRecords, restore};
+pub use states::{Live, PlannedState, StatesChoice, kill, labels};
+pub use table::{TableChoice, free};
 pub use undo::{Past, keep, undo};
 
 /// The schema this program writes; it reads this one and no newer.
@@ -228,7 +228,7 @@ pub enum Operation {
     /// Changes the configuration and loads it.
     Configuration {
         /// The change.
-        change: Change,
+        change: ConfigurationEdit,
         /// Also where other changes wait to be applied.
         with_pending: bool,
         /// Ends the service's connections afterwards.

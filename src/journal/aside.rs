@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 
-use super::{BEGINNING, JournalError, LONGEST_LINE, Line, line, sync};
-use crate::domain::history::Event;
+use super::{BEGINNING, JournalError, JournalLine, LONGEST_LINE, line, sync};
+use crate::domain::history::HistoryEvent;
 use crate::plain_file;
 
 /// As many are looked at; the rest waits for the next run.
@@ -24,12 +24,12 @@ pub(super) struct Aside(PathBuf);
 
 impl Aside {
     /// Reads the record; the error is a sentence without a full stop.
-    pub(super) fn read(&self) -> Result<Line, String> {
+    pub(super) fn read(&self) -> Result<JournalLine, String> {
         let mut bytes = Vec::new();
         plain_file::open(&self.0, OpenOptions::new().read(true))
             .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
             .map_err(|error| format!("it cannot be read: {error}"))?;
-        Line::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
+        JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
     }
 
     /// Removes the file of a record that is in the history.
@@ -63,7 +63,7 @@ pub(super) fn all(directory: &Path) -> io::Result<Vec<Aside>> {
 pub(super) fn write(
     directory: &Path,
     now: Timestamp,
-    event: &Event,
+    event: &HistoryEvent,
 ) -> Result<PathBuf, JournalError> {
     let mut text = Vec::new();
     line::push(&mut text, 1, BEGINNING, now, event)?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::JournalError;
-use crate::domain::history::Event;
+use crate::domain::history::HistoryEvent;
 use crate::domain::plan::hexadecimal;
 
 /// The longest line, in bytes: a flush of a hundred thousand addresses fits.
@@ -17,7 +17,7 @@ const HASH_LENGTH: usize = 64;
 
 /// One line, read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct JournalLine {
     /// Its hash as it stands there.
     pub hash: String,
     /// The hash fits the bytes.
@@ -29,7 +29,7 @@ pub struct Line {
     /// When it was written.
     pub at: Timestamp,
     /// What happened.
-    pub event: Event,
+    pub event: HistoryEvent,
 }
 
 /// The part of a line that is hashed.
@@ -38,17 +38,17 @@ struct Body<'a> {
     previous: &'a str,
     seq: u64,
     at: Timestamp,
-    event: &'a Event,
+    event: &'a HistoryEvent,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whole {
+struct ChainedLine {
     hash: String,
     previous: String,
     seq: u64,
     at: Timestamp,
-    event: Event,
+    event: HistoryEvent,
 }
 
 /// Appends a line to `text` and returns its hash.
@@ -57,7 +57,7 @@ pub(super) fn push(
     seq: u64,
     previous: &str,
     at: Timestamp,
-    event: &Event,
+    event: &HistoryEvent,
 ) -> Result<String, JournalError> {
     let body = serde_json::to_vec(&Body {
         previous,
@@ -108,7 +108,7 @@ fn split(line: &[u8]) -> Option<(String, &[u8])> {
     Some((hash.to_owned(), rest.strip_prefix(CLOSING)?)).filter(|_| hexadecimal)
 }
 
-impl Line {
+impl JournalLine {
     /// Reads a line without its newline; the error is a sentence without a full stop.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         if line.len() > LONGEST_LINE {
@@ -117,7 +117,7 @@ impl Line {
         let Some((claimed, rest)) = split(line) else {
             return Err("it is not a record of kmsctl's: it does not begin with a hash".to_owned());
         };
-        let read: Whole =
+        let read: ChainedLine =
             serde_json::from_slice(line).map_err(|error| format!("it cannot be read: {error}"))?;
         Ok(Self {
             whole: hash(rest) == claimed && read.hash == claimed,

@@ -3,16 +3,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::domain::history::{Ended, Finish};
+use crate::domain::history::{EndedAs, Finish};
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn event(number: u32) -> Event {
-    Event::Ended {
+fn event(number: u32) -> HistoryEvent {
+    HistoryEvent::Ended {
         id: format!("id{number}"),
-        finish: Box::new(Finish::new(Ended::Done, "Done — “so”.")),
+        finish: Box::new(Finish::new(EndedAs::Done, "Done — “so”.")),
     }
 }
 
@@ -24,12 +24,14 @@ fn journal() -> (tempfile::TempDir, Journal) {
 
 /// Everything the history says.
 struct Contents {
-    events: Vec<(Timestamp, Event)>,
+    events: Vec<(Timestamp, HistoryEvent)>,
     broken: Vec<Option<u64>>,
     chain: Chain,
 }
 
-fn collect(scan: impl FnOnce(&mut dyn FnMut(Timestamp, Event, Option<u64>)) -> Chain) -> Contents {
+fn collect(
+    scan: impl FnOnce(&mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>)) -> Chain,
+) -> Contents {
     let (mut events, mut broken) = (Vec::new(), Vec::new());
     let chain = scan(&mut |at, event, line| {
         events.push((at, event));
@@ -70,7 +72,7 @@ fn events_come_back_in_order_and_the_chain_holds() {
         (contents.chain.breaks.as_slice(), contents.chain.torn),
         (&[][..], 0)
     );
-    let events: Vec<Event> = contents
+    let events: Vec<HistoryEvent> = contents
         .events
         .into_iter()
         .map(|(_, event)| event)
@@ -130,7 +132,7 @@ fn a_torn_last_line_is_reported_taken_out_and_recorded() {
             (0, &[][..])
         );
         assert!(
-            matches!(&contents.events[2].1, Event::Recovered { bytes, .. } if *bytes == cut as u64)
+            matches!(&contents.events[2].1, HistoryEvent::Recovered { bytes, .. } if *bytes == cut as u64)
         );
         assert_eq!(contents.events[3].1, event(9));
     }
@@ -231,7 +233,7 @@ fn rubbish_in_the_middle_is_named_and_the_rest_is_read() {
 fn too_long_a_record_is_refused_and_nothing_is_written() {
     let (_home, journal) = with_events(1);
     let before = fs::read(journal.path()).unwrap();
-    let long = Event::Recovered {
+    let long = HistoryEvent::Recovered {
         bytes: 0,
         text: "x".repeat(LONGEST_LINE),
     };
@@ -317,8 +319,8 @@ fn a_held_lock_stops_no_record() {
         Appended::default()
     );
     let contents = read(&journal);
-    let events: Vec<&Event> = contents.events.iter().map(|(_, event)| event).collect();
-    let wanted: Vec<Event> = (0..5).map(event).collect();
+    let events: Vec<&HistoryEvent> = contents.events.iter().map(|(_, event)| event).collect();
+    let wanted: Vec<HistoryEvent> = (0..5).map(event).collect();
     assert_eq!(events, wanted.iter().collect::<Vec<_>>());
     assert!(contents.chain.breaks.is_empty(), "{:?}", contents.chain);
     let left = fs::read_dir(journal.path().parent().unwrap()).unwrap();
@@ -343,7 +345,7 @@ fn what_was_taken_in_is_not_taken_twice() {
 #[test]
 fn a_full_file_is_closed_and_the_chain_goes_on() {
     let (_home, journal) = journal();
-    let long = |number: u64| Event::Recovered {
+    let long = |number: u64| HistoryEvent::Recovered {
         bytes: number,
         text: "x".repeat(12 << 20),
     };
@@ -360,7 +362,7 @@ fn a_full_file_is_closed_and_the_chain_goes_on() {
     let mut seen = Vec::new();
     let chain = journal
         .scan(&mut |_, event, broken| {
-            if let Event::Recovered { bytes, .. } = event {
+            if let HistoryEvent::Recovered { bytes, .. } = event {
                 seen.push((bytes, broken));
             }
         })
@@ -386,5 +388,5 @@ fn another_users_directory_is_refused() {
     std::os::unix::fs::chown(directory, Some(65534), None).unwrap();
     let error = journal.append(now(), &event(1)).unwrap_err();
     assert!(error.to_string().contains("another user"), "{error}");
-    assert_eq!(Failure::from(error).kind, Kind::Usage);
+    assert_eq!(Failure::from(error).kind, FailureKind::Usage);
 }

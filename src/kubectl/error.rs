@@ -1,6 +1,6 @@
 //! Why kubectl brought no answer, told apart by its words, each with what to do about it. Runs nothing.
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 
 /// What kubectl says when its own configuration does not fit, beside `context "NAME" does not exist`.
 const CONFIGURATION: &[&str] = &[
@@ -141,7 +141,6 @@ impl KubectlError {
     }
 
     /// Tells the failure apart by kubectl's words; those of 1.32 and 1.37 are the same.
-    #[expect(clippy::too_many_lines, reason = "one table of kubectl's words")]
     pub(super) fn of_words(status: i32, stderr: &str) -> Self {
         let lines = || {
             stderr
@@ -273,7 +272,7 @@ fn refused(sentence: &str) -> Option<String> {
 impl From<KubectlError> for Failure {
     fn from(error: KubectlError) -> Self {
         Self::new(
-            Kind::Unreachable,
+            FailureKind::Unreachable,
             format!("The cluster cannot answer: {error}."),
         )
         .hint(error.fix())

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::stream::Stream;
+use super::stream::LogStream;
 use super::{Kubectl, KubectlError};
 use crate::clock::Clock;
-use crate::domain::cluster::objects::{Event, List};
+use crate::domain::cluster::objects::{KubernetesEvent, ObjectList};
 
 /// Which part of a container's output is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct PodPart {
     /// From this moment on, whole seconds.
     pub since: Option<Timestamp>,
     /// This many lines at most, the last ones.
@@ -20,7 +20,7 @@ pub struct Part {
     pub previous: bool,
 }
 
-impl Part {
+impl PodPart {
     fn words(self) -> Vec<String> {
         let since = self.since.map(|at| {
             let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
@@ -34,7 +34,7 @@ impl Part {
 
 /// One container of one pod.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct PodFilter<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its pod.
@@ -43,8 +43,8 @@ pub struct Place<'a> {
     pub container: &'a str,
 }
 
-impl Place<'_> {
-    fn logs(&self, part: Part) -> Vec<String> {
+impl PodFilter<'_> {
+    fn logs(&self, part: PodPart) -> Vec<String> {
         let words = ["-n", self.namespace, "logs", self.pod, "-c", self.container];
         let mut words: Vec<String> = words.map(str::to_owned).to_vec();
         words.push("--timestamps".to_owned());
@@ -66,7 +66,10 @@ impl Place<'_> {
 
 impl Kubectl {
     /// Lists the events about pods.
-    pub async fn events(&self, namespace: &str) -> Result<List<Event>, KubectlError> {
+    pub async fn events(
+        &self,
+        namespace: &str,
+    ) -> Result<ObjectList<KubernetesEvent>, KubectlError> {
         let selector = "--field-selector=involvedObject.kind=Pod";
         self.get(&["-n", namespace, "get", "events", selector])
             .await
@@ -87,7 +90,11 @@ impl Kubectl {
     }
 
     /// Reads what a container printed, each line behind its stamp.
-    pub async fn output(&self, place: &Place<'_>, part: Part) -> Result<String, KubectlError> {
+    pub async fn output(
+        &self,
+        place: &PodFilter<'_>,
+        part: PodPart,
+    ) -> Result<String, KubectlError> {
         check_pod_name(place.pod)?;
         let words = place.logs(part);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -98,26 +105,26 @@ impl Kubectl {
     /// Reads what a container printed as a stream; with `follow` it goes on until the container or the connection ends.
     pub fn stream_output(
         &self,
-        place: &Place<'_>,
-        part: Part,
+        place: &PodFilter<'_>,
+        part: PodPart,
         follow: bool,
-    ) -> Result<Stream, KubectlError> {
+    ) -> Result<LogStream, KubectlError> {
         check_pod_name(place.pod)?;
         let mut words = place.logs(part);
         words.extend(follow.then(|| "--follow".to_owned()));
-        Stream::start(self, words)
+        LogStream::start(self, words)
     }
 
     /// Reads the last lines of a file in a container as a stream, through `tail` there. Needs the right to exec.
     pub fn stream_file(
         &self,
-        place: &Place<'_>,
+        place: &PodFilter<'_>,
         file: &str,
         lines: usize,
         follow: bool,
-    ) -> Result<Stream, KubectlError> {
+    ) -> Result<LogStream, KubectlError> {
         check_pod_name(place.pod)?;
-        Stream::start(self, place.tail(file, lines, follow))
+        LogStream::start(self, place.tail(file, lines, follow))
     }
 
     /// Lets time pass, and returns the way to the cluster after it: the simulated one does not make anybody wait.

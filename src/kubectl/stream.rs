@@ -9,9 +9,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinHandle;
 
-use super::{Answers, Kubectl, KubectlError, MOST_TALK, Program, bounded};
+use super::{ClusterAnswers, Kubectl, KubectlError, MOST_TALK, Program, bounded};
 use crate::clock::Clock;
-use crate::domain::kms_log::lines::Lines;
+use crate::domain::kms_log::lines::LogLines;
 use crate::domain::notifier::event_log::stamped;
 
 /// Bytes taken at a time.
@@ -20,21 +20,21 @@ const PIECE: usize = 32 * 1024;
 const SIMULATED: Duration = Duration::from_secs(1);
 
 /// A running kubectl; ended when dropped.
-pub struct Stream {
+pub struct LogStream {
     ready: VecDeque<Vec<u8>>,
-    end: End,
+    end: StreamEnd,
 }
 
-enum End {
-    Running(Box<Running>),
+enum StreamEnd {
+    Running(Box<RunningKubectl>),
     Simulated(Simulated),
 }
 
-struct Running {
+struct RunningKubectl {
     child: Child,
     stdout: Option<ChildStdout>,
     talk: Option<JoinHandle<Vec<u8>>>,
-    lines: Lines,
+    lines: LogLines,
     piece: Vec<u8>,
     program: Program,
     /// Lines that are noted as left out, of those that were too long.
@@ -68,16 +68,16 @@ impl LeftOut {
 /// The simulated cluster, asked again and again.
 struct Simulated {
     words: Vec<String>,
-    answers: Answers,
+    answers: ClusterAnswers,
     clock: Clock,
     newest: Option<Timestamp>,
     asked: bool,
 }
 
-impl Stream {
+impl LogStream {
     pub(super) fn start(kubectl: &Kubectl, words: Vec<String>) -> Result<Self, KubectlError> {
         let end = match kubectl {
-            Kubectl::Simulated(answers, clock) => End::Simulated(Simulated {
+            Kubectl::Simulated(answers, clock) => StreamEnd::Simulated(Simulated {
                 words,
                 answers: *answers,
                 clock: *clock,
@@ -91,11 +91,11 @@ impl Stream {
                     .spawn()
                     .map_err(|error| program.not_started(&error))?;
                 let talk = child.stderr.take();
-                End::Running(Box::new(Running {
+                StreamEnd::Running(Box::new(RunningKubectl {
                     stdout: child.stdout.take(),
                     talk: Some(tokio::spawn(bounded(talk, MOST_TALK))),
                     child,
-                    lines: Lines::default(),
+                    lines: LogLines::default(),
                     piece: vec![0; PIECE],
                     program: program.clone(),
                     noted: 0,
@@ -112,8 +112,8 @@ impl Stream {
     /// Returns which lines were left out since this was asked the last time.
     pub fn left_out(&mut self) -> LeftOut {
         match &mut self.end {
-            End::Running(running) => std::mem::take(&mut running.left_out),
-            End::Simulated(_) => LeftOut::default(),
+            StreamEnd::Running(running) => std::mem::take(&mut running.left_out),
+            StreamEnd::Simulated(_) => LeftOut::default(),
         }
     }
 
@@ -125,8 +125,8 @@ impl Stream {
                 return Ok(Some(line));
             }
             let more = match &mut self.end {
-                End::Running(running) => running.read(&mut self.ready).await?,
-                End::Simulated(simulated) => simulated.read(&mut self.ready).await?,
+                StreamEnd::Running(running) => running.read(&mut self.ready).await?,
+                StreamEnd::Simulated(simulated) => simulated.read(&mut self.ready).await?,
             };
             if !more {
                 return Ok(None);
@@ -135,7 +135,7 @@ impl Stream {
     }
 }
 
-impl Running {
+impl RunningKubectl {
     async fn read(&mut self, ready: &mut VecDeque<Vec<u8>>) -> Result<bool, KubectlError> {
         if let Some(stdout) = &mut self.stdout {
             let count = stdout.read(&mut self.piece).await.unwrap_or_default();

@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::generations::Position;
 use super::outbox::Owed;
-use crate::domain::kms_log::checkpoint::Saved;
+use crate::domain::kms_log::checkpoint::SavedLog;
 use crate::domain::notifier::decide::Post;
-use crate::domain::notifier::dedup::Key;
+use crate::domain::notifier::dedup::DedupKey;
 
 /// Everything the notifier must not forget.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -44,9 +44,9 @@ pub struct Checkpoint {
     /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
     pub not_before: i64,
     /// The parser's state.
-    pub log: Saved,
+    pub log: SavedLog,
     /// Keys of the window with the seconds they have left.
-    pub window: Vec<(Key, u64)>,
+    pub window: Vec<(DedupKey, u64)>,
     /// Posts that are not sent yet, oldest first.
     pub outbox: Vec<Post>,
     /// Posts that did not fit into the outbox and were not told yet.
@@ -79,7 +79,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// Where checkpoints are kept; holds the lock on the directory as long as it lives.
 #[derive(Debug)]
-pub struct Store {
+pub struct CheckpointStore {
     folder: PathBuf,
     _lock: File,
 }
@@ -97,7 +97,7 @@ pub enum StoreError {
 
 /// What was found at the start.
 #[derive(Debug)]
-pub enum Loaded {
+pub enum LoadedCheckpoint {
     /// The newest checkpoint.
     Newest(Box<Checkpoint>),
     /// The newest is broken; this is the one before.
@@ -108,7 +108,7 @@ pub enum Loaded {
     Broken,
 }
 
-impl Store {
+impl CheckpointStore {
     /// Takes the directory, creating it if need be.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable(folder.to_owned(), error);
@@ -135,17 +135,17 @@ impl Store {
     }
 
     /// Reads the newest checkpoint that is whole.
-    pub fn load(&self) -> Loaded {
+    pub fn load(&self) -> LoadedCheckpoint {
         let newest = self.folder.join("checkpoint");
         let previous = self.folder.join("checkpoint.previous");
         match (read(&newest), read(&previous)) {
             // No newest but one before: killed between the two renames.
             (Read::Whole(checkpoint), _) | (Read::Nothing, Read::Whole(checkpoint)) => {
-                Loaded::Newest(checkpoint)
+                LoadedCheckpoint::Newest(checkpoint)
             }
-            (Read::Broken, Read::Whole(checkpoint)) => Loaded::Previous(checkpoint),
-            (Read::Nothing, Read::Nothing) => Loaded::None,
-            _ => Loaded::Broken,
+            (Read::Broken, Read::Whole(checkpoint)) => LoadedCheckpoint::Previous(checkpoint),
+            (Read::Nothing, Read::Nothing) => LoadedCheckpoint::None,
+            _ => LoadedCheckpoint::Broken,
         }
     }
 
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_broken_checkpoint_gives_way_to_the_one_before() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
-        assert!(matches!(store.load(), Loaded::None));
+        let store = CheckpointStore::open(folder.path()).expect("a store");
+        assert!(matches!(store.load(), LoadedCheckpoint::None));
         for dropped in 1..=3 {
             store
                 .save(&Checkpoint {
@@ -229,18 +229,22 @@ mod tests {
                 })
                 .expect("a save");
         }
-        assert!(matches!(store.load(), Loaded::Newest(checkpoint) if checkpoint.dropped == 3));
+        assert!(
+            matches!(store.load(), LoadedCheckpoint::Newest(checkpoint) if checkpoint.dropped == 3)
+        );
         let newest = folder.path().join("checkpoint");
         for broken in [&b""[..], &[0; 4096], b"abc\n{}"] {
             fs::write(&newest, broken).expect("a write");
             assert!(
-                matches!(store.load(), Loaded::Previous(checkpoint) if checkpoint.dropped == 2)
+                matches!(store.load(), LoadedCheckpoint::Previous(checkpoint) if checkpoint.dropped == 2)
             );
         }
         fs::remove_file(&newest).expect("a removal");
-        assert!(matches!(store.load(), Loaded::Newest(checkpoint) if checkpoint.dropped == 2));
+        assert!(
+            matches!(store.load(), LoadedCheckpoint::Newest(checkpoint) if checkpoint.dropped == 2)
+        );
         fs::write(folder.path().join("checkpoint.previous"), b"x").expect("a write");
-        assert!(matches!(store.load(), Loaded::Broken));
+        assert!(matches!(store.load(), LoadedCheckpoint::Broken));
     }
 
     #[test]
@@ -295,12 +299,12 @@ mod tests {
     #[test]
     fn two_notifiers_do_not_share_a_checkpoint() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = Store::open(folder.path()).expect("a store");
+        let first = CheckpointStore::open(folder.path()).expect("a store");
         assert!(matches!(
-            Store::open(folder.path()),
+            CheckpointStore::open(folder.path()),
             Err(StoreError::Taken(_))
         ));
         drop(first);
-        assert!(Store::open(folder.path()).is_ok());
+        assert!(CheckpointStore::open(folder.path()).is_ok());
     }
 }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Checkpoint, Store, uptime};
+use super::checkpoint::{Checkpoint, CheckpointStore, uptime};
 use super::generations::Position;
 use super::metrics::Metrics;
-use super::outbox::{Owed, Shared};
+use super::outbox::{Owed, SharedOutbox};
 use super::stdout::Aside;
-use super::tail::{Look, Rotation, Tail};
-use super::trouble::Trouble;
+use super::tail::{LogLook, Rotation, Tail};
+use super::trouble::SenderTrouble;
 use crate::clock::Clock;
-use crate::domain::kms_log::lines::Lines;
+use crate::domain::kms_log::lines::LogLines;
 use crate::domain::kms_log::products;
 use crate::domain::kms_log::wrapper::{Unwrapper, Wrapping};
-use crate::domain::kms_log::{Attribution, Event, Log, Outcome, Request, Status};
-use crate::domain::notifier::decide::{Decision, Rules};
+use crate::domain::kms_log::{
+    Attribution, KmsEvent, KmsRequest, Log, RequestOutcome, RequestStatus,
+};
+use crate::domain::notifier::decide::{Decision, DecisionRules};
 use crate::domain::notifier::dedup::Dedup;
 use crate::domain::notifier::health::{CLOCKS_AGREE, clocks_differ};
 
@@ -51,7 +53,7 @@ pub struct Engine {
     /// The log.
     pub tail: Tail,
     /// The rules.
-    pub rules: Rules,
+    pub rules: DecisionRules,
     /// Of what was there before the first look, nothing that happened before this is posted, Unix seconds.
     pub not_before: i64,
     /// By how many seconds the server's stamps are ahead of the clock here, where that is more than a minute.
@@ -63,7 +65,7 @@ pub struct Engine {
     /// The parser.
     pub log: Log,
     /// The outbox.
-    pub outbox: Shared,
+    pub outbox: SharedOutbox,
     /// Something is posted at all.
     pub posting: bool,
     /// What a lease of this notifier in a shared window holds.
@@ -71,7 +73,7 @@ pub struct Engine {
     /// The log's line at hand began before the checkpoint and is too long.
     pub discarding: bool,
     /// Where checkpoints go.
-    pub store: Store,
+    pub store: CheckpointStore,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -90,17 +92,17 @@ pub struct Engine {
 
 /// What the loop remembers between two rounds.
 struct Round {
-    lines: Lines,
-    events: Vec<Event>,
+    lines: LogLines,
+    events: Vec<KmsEvent>,
     saved: Instant,
     moved: bool,
     urgent: bool,
-    reading: Trouble,
-    saving: Trouble,
-    stamps: Trouble,
-    wrapped: Trouble,
+    reading: SenderTrouble,
+    saving: SenderTrouble,
+    stamps: SenderTrouble,
+    wrapped: SenderTrouble,
     puzzled: Option<Instant>,
-    strange: Trouble,
+    strange: SenderTrouble,
     /// When the last look found nothing new to read.
     caught_up: Option<Instant>,
     counted: (u64, u64, u64),
@@ -110,17 +112,17 @@ impl Engine {
     /// Runs until it is told to stop; then drains the outbox for a few seconds and saves. Tells whether that was written.
     pub fn run(mut self) -> bool {
         let mut round = Round {
-            lines: Lines::default(),
+            lines: LogLines::default(),
             events: Vec::new(),
             saved: Instant::now(),
             moved: true,
             urgent: true,
-            reading: Trouble::default(),
-            saving: Trouble::default(),
-            stamps: Trouble::default(),
-            wrapped: Trouble::default(),
+            reading: SenderTrouble::default(),
+            saving: SenderTrouble::default(),
+            stamps: SenderTrouble::default(),
+            wrapped: SenderTrouble::default(),
             puzzled: None,
-            strange: Trouble::default(),
+            strange: SenderTrouble::default(),
             caught_up: None,
             counted: (self.log.tally.lines, self.log.tally.unparsed, 0),
         };
@@ -188,7 +190,7 @@ impl Engine {
             self.tell_wrapping(round);
         }
         self.tell_strange(round);
-        round.caught_up = (look == Look::default()).then(Instant::now);
+        round.caught_up = (look == LogLook::default()).then(Instant::now);
         round.moved |= look.bytes > 0 || look.rotation.is_some();
         let events = std::mem::take(&mut round.events);
         for event in &events {
@@ -270,30 +272,30 @@ impl Engine {
     }
 
     /// Decides about one event; tells whether the outbox changed.
-    fn event(&mut self, event: &Event, first_read: bool) -> bool {
+    fn event(&mut self, event: &KmsEvent, first_read: bool) -> bool {
         let not_before = first_read.then_some(self.not_before);
         let (decision, post) = match event {
-            Event::Request(request) => {
+            KmsEvent::Request(request) => {
                 let now = self.began.elapsed().as_secs();
                 let decided = if self.posting {
                     self.rules.decide(request, not_before, &mut self.dedup, now)
                 } else {
-                    (Rules::decide_unposted(request, not_before), None)
+                    (DecisionRules::decide_unposted(request, not_before), None)
                 };
                 let deferred = decided.1.is_some() && self.outbox.lock().shared;
                 self.count(request, decided.0, deferred);
                 decided
             }
-            Event::Probe { peer, .. } => {
+            KmsEvent::Probe { peer, .. } => {
                 self.metrics.probe(self.rules.source(peer.address));
                 (Decision::Count, None)
             }
-            Event::Anomaly { kind, .. } => {
+            KmsEvent::Anomaly { kind, .. } => {
                 self.metrics.anomaly(*kind);
                 (Decision::Count, None)
             }
         };
-        let probe = matches!(event, Event::Probe { .. });
+        let probe = matches!(event, KmsEvent::Probe { .. });
         if self.echo == Echo::All || (self.echo == Echo::Requests && !probe) {
             self.echo(event, decision);
         }
@@ -319,18 +321,18 @@ impl Engine {
     }
 
     /// Counts a request; one whose decision is a shared window's is counted as activation or duplicate later.
-    fn count(&self, request: &Request, decision: Decision, deferred: bool) {
+    fn count(&self, request: &KmsRequest, decision: Decision, deferred: bool) {
         let product = products::display(request);
-        let status = request.status.map_or("unknown", Status::word);
+        let status = request.status.map_or("unknown", RequestStatus::word);
         self.metrics.request(match request.outcome {
-            Outcome::Answered => "answered",
-            Outcome::Refused(_) => "refused",
-            Outcome::Unanswered => "unanswered",
+            RequestOutcome::Answered => "answered",
+            RequestOutcome::Refused(_) => "refused",
+            RequestOutcome::Unanswered => "unanswered",
         });
         if request.attribution == Attribution::Ambiguous {
             self.metrics.ambiguous.inc();
         }
-        if matches!(request.outcome, Outcome::Refused(_)) {
+        if matches!(request.outcome, RequestOutcome::Refused(_)) {
             return;
         }
         let at = request.at - self.skew;
@@ -344,7 +346,7 @@ impl Engine {
         }
     }
 
-    fn echo(&self, event: &Event, decision: Decision) {
+    fn echo(&self, event: &KmsEvent, decision: Decision) {
         let decided = self.rules.describe(event, decision);
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
@@ -501,13 +503,13 @@ impl Engine {
     }
 
     /// Tells once that there is no log, and once that there is.
-    fn tell_presence(&self, reading: &mut Trouble, look: Look) {
+    fn tell_presence(&self, reading: &mut SenderTrouble, look: LogLook) {
         let name = self.tail.path().display();
         if self.tail.is_open() {
             if reading.ends() {
                 (self.say)(&format!("The log {name} is there now and is read."));
             }
-        } else if look == Look::default() {
+        } else if look == LogLook::default() {
             let words = if self
                 .tail
                 .position()
@@ -522,7 +524,7 @@ impl Engine {
     }
 
     /// Says something once, until the trouble is over.
-    fn complain(&self, trouble: &mut Trouble, complaint: &str) {
+    fn complain(&self, trouble: &mut SenderTrouble, complaint: &str) {
         if trouble.is_news(complaint) {
             (self.say)(complaint);
         }

@@ -175,7 +175,7 @@ impl Position {
 
 /// A file beside the log.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundGeneration {
     /// Its name at that time.
     pub path: PathBuf,
     /// Its start, or where reading it goes on.
@@ -186,7 +186,7 @@ pub struct Found {
     pub size: u64,
 }
 
-impl Found {
+impl FoundGeneration {
     /// Tells whether it holds what was read up to that position.
     pub fn holds(&self, read: &Position) -> bool {
         read.head.begins(&self.head)
@@ -197,9 +197,9 @@ impl Found {
 
 /// The log's place: its name, and the directory around it. Nothing is ever written there.
 #[derive(Clone, Debug)]
-pub struct Place(pub PathBuf);
+pub struct LogPosition(pub PathBuf);
 
-impl Place {
+impl LogPosition {
     /// Opens the log; `None` where there is no file of that name. What is no regular file is refused.
     pub fn open(&self) -> io::Result<Option<File>> {
         let refused = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
@@ -238,7 +238,7 @@ impl Place {
     }
 
     /// Lists the uncompressed files whose names begin with the log's, without the log: oldest first, at offset 0.
-    pub fn siblings(&self) -> Vec<Found> {
+    pub fn siblings(&self) -> Vec<FoundGeneration> {
         let Some((folder, name)) = self.0.parent().zip(self.0.file_name()) else {
             return Vec::new();
         };
@@ -257,7 +257,7 @@ impl Place {
                     .as_encoded_bytes()
                     .starts_with(name.as_encoded_bytes())
         });
-        let mut found: Vec<Found> = beside
+        let mut found: Vec<FoundGeneration> = beside
             .map(|entry| entry.path())
             .filter(|path| !is_packed(path))
             .take(MOST_FILES)
@@ -275,7 +275,7 @@ fn is_packed(path: &Path) -> bool {
         .is_some_and(|end| PACKED.iter().any(|packed| end == *packed))
 }
 
-fn describe(path: PathBuf) -> io::Result<Option<Found>> {
+fn describe(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
     if !fs::symlink_metadata(&path)?.is_file() {
         return Ok(None);
     }
@@ -286,7 +286,7 @@ fn describe(path: PathBuf) -> io::Result<Option<Found>> {
         head: Head::of(&head),
         ..Position::of(&metadata)
     };
-    Ok(Some(Found {
+    Ok(Some(FoundGeneration {
         path,
         position,
         head,

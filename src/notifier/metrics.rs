@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::domain::kms_log::Anomaly;
-use crate::domain::notifier::source::Source;
+use crate::domain::notifier::source::ClientSource;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -155,7 +155,7 @@ impl Metrics {
     }
 
     /// Counts a probe.
-    pub fn probe(&self, source: Source) {
+    pub fn probe(&self, source: ClientSource) {
         self.probes
             .get_or_create(&vec![("source", source.name().to_owned())])
             .inc();
@@ -283,7 +283,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.activation("Windows \"10\"\\\n", "Licensed");
         metrics.skipped("Windows");
-        metrics.probe(Source::External);
+        metrics.probe(ClientSource::External);
         let page = metrics.page(false);
         for line in [
             "kms_activations_total{product=\"Windows \\\"10\\\"\\\\\",status=\"Licensed\"} 1",

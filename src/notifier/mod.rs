@@ -32,18 +32,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::domain::kms_log::Log;
-use super::domain::notifier::decide::Rules;
+use super::domain::notifier::decide::DecisionRules;
 use super::domain::notifier::dedup::Dedup;
 use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
 use crate::terminal::clean;
-use checkpoint::{Checkpoint, Loaded, Store, StoreError, uptime};
+use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, uptime};
 use engine::{Echo, Engine};
 use generations::Position;
 use metrics::Metrics;
-use outbox::{Owed, Shared};
+use outbox::{Owed, SharedOutbox};
 use sender::Sender;
 use shared_dedup::Keeper;
 use stdout::Aside;
@@ -58,12 +58,17 @@ const FLUSH: Duration = Duration::from_secs(1);
 type Say = Box<dyn Fn(&str) + Send>;
 
 /// Runs the notifier until SIGTERM or SIGINT.
-pub async fn run(settings: &Notifier, rules: Rules, echo: Echo, clock: Clock) -> Result<()> {
+pub async fn run(
+    settings: &Notifier,
+    rules: DecisionRules,
+    echo: Echo,
+    clock: Clock,
+) -> Result<()> {
     let store = open(&settings.state)?;
     let listener = listen(settings.listen).await?;
     let metrics = Arc::new(Metrics::new());
     let stop = Arc::new(AtomicBool::new(false));
-    let outbox = Shared::default();
+    let outbox = SharedOutbox::default();
     let (stdout, stderr) = streams()?;
     let say = || -> Say {
         let stderr = stderr.clone();
@@ -133,9 +138,11 @@ fn signals(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
 }
 
-fn open(folder: &Path) -> Result<Store> {
-    Store::open(folder).map_err(|error| match error {
-        StoreError::Taken(_) => Failure::new(crate::error::Kind::Conflict, format!("{error}.")),
+fn open(folder: &Path) -> Result<CheckpointStore> {
+    CheckpointStore::open(folder).map_err(|error| match error {
+        StoreError::Taken(_) => {
+            Failure::new(crate::error::FailureKind::Conflict, format!("{error}."))
+        }
         StoreError::Unusable(..) => Failure::usage(format!("{error}."))
             .hint("notifier.state must name a directory on a writable volume of its own."),
     })
@@ -165,19 +172,18 @@ fn streams() -> Result<(Aside, Aside)> {
 /// Builds the loop from what the checkpoint says.
 #[expect(
     clippy::too_many_arguments,
-    clippy::too_many_lines,
     reason = "everything the loop is made of, once"
 )]
 fn engine(
     settings: &Notifier,
-    rules: Rules,
+    rules: DecisionRules,
     (echo, stdout): (Echo, Aside),
     clock: Clock,
     say: Say,
-    store: Store,
+    store: CheckpointStore,
     metrics: &Arc<Metrics>,
     stop: &Arc<AtomicBool>,
-    outbox: &Shared,
+    outbox: &SharedOutbox,
 ) -> Engine {
     let now = clock.now().as_second();
     let first = Checkpoint {
@@ -186,18 +192,18 @@ fn engine(
         ..Checkpoint::default()
     };
     let loaded = store.load();
-    let fresh = matches!(loaded, Loaded::None);
-    let mut first_start = matches!(loaded, Loaded::None | Loaded::Broken);
+    let fresh = matches!(loaded, LoadedCheckpoint::None);
+    let mut first_start = matches!(loaded, LoadedCheckpoint::None | LoadedCheckpoint::Broken);
     let mut checkpoint = match loaded {
-        Loaded::Newest(checkpoint) => *checkpoint,
-        Loaded::Previous(checkpoint) => {
+        LoadedCheckpoint::Newest(checkpoint) => *checkpoint,
+        LoadedCheckpoint::Previous(checkpoint) => {
             say(
                 "The checkpoint is broken; the one before it is used, so a message may come twice.",
             );
             *checkpoint
         }
-        Loaded::None => first,
-        Loaded::Broken => {
+        LoadedCheckpoint::None => first,
+        LoadedCheckpoint::Broken => {
             say(
                 "Both checkpoints are broken; the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
             );
@@ -263,7 +269,12 @@ fn engine(
 }
 
 /// Fills window and outbox from a checkpoint. What waits keeps its key, however the window is remembered.
-fn restore(settings: &Notifier, checkpoint: &Checkpoint, clock: Clock, outbox: &Shared) -> Dedup {
+fn restore(
+    settings: &Notifier,
+    checkpoint: &Checkpoint,
+    clock: Clock,
+    outbox: &SharedOutbox,
+) -> Dedup {
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
     let gone = checkpoint.age(uptime().as_ref(), clock.now().as_second());
     if settings.dedup != Window::Memory {
@@ -286,7 +297,7 @@ fn restore(settings: &Notifier, checkpoint: &Checkpoint, clock: Clock, outbox: &
 }
 
 fn sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
-    let how = sender::Settings {
+    let how = sender::SenderSettings {
         webhook: settings.webhook.clone(),
         channel: settings.channel.clone(),
         interval: settings.post_interval,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::notifier::decide::Post;
-use crate::domain::notifier::dedup::Key;
+use crate::domain::notifier::dedup::DedupKey;
 use crate::domain::notifier::slack::Notice;
 
 /// Most posts that wait; the oldest gives way.
@@ -36,7 +36,7 @@ pub enum Claim {
 
 /// A post that waits.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub struct WaitingPost {
     /// Its number in this run.
     pub id: u64,
     /// What to tell, and the key it holds.
@@ -55,14 +55,14 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
     /// The key.
-    pub key: Key,
+    pub key: DedupKey,
     /// Seconds of the loop's clock up to which it is posted; `None` gives the key back.
     pub until: Option<u64>,
 }
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct PostEnding {
     /// The posts it held.
     pub posts: Vec<u64>,
     /// How many dropped posts it told.
@@ -86,15 +86,15 @@ pub struct Message {
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Posts that wait, oldest first. They stay until the loop has taken note of their end.
-    pub waiting: VecDeque<Waiting>,
+    pub waiting: VecDeque<WaitingPost>,
     /// A window is shared.
     pub shared: bool,
     /// Posts that gave way and were not told yet.
     pub dropped: u64,
     /// What became of the last message, until the loop has taken note.
-    pub ended: Option<Ended>,
+    pub ended: Option<PostEnding>,
     /// Keys that another notifier has posted, with the seconds they have left, until the loop has taken note.
-    pub held: Vec<(Key, u64)>,
+    pub held: Vec<(DedupKey, u64)>,
     /// Notes to the shared window, numbered, oldest first.
     pub owed: VecDeque<(u64, Owed)>,
     /// No more messages after the one in flight.
@@ -104,9 +104,9 @@ pub struct Outbox {
 
 impl Outbox {
     /// Adds a post; returns the one that had to give way. One that is in flight never does.
-    pub fn push(&mut self, post: Post, now: Instant) -> Option<Waiting> {
+    pub fn push(&mut self, post: Post, now: Instant) -> Option<WaitingPost> {
         self.last += 1;
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(WaitingPost {
             id: self.last,
             post,
             durable: false,
@@ -140,7 +140,7 @@ impl Outbox {
     /// Takes the next message: one post, or a digest of all that may go. Says which went without an answer from the
     /// shared window.
     pub fn take(&mut self, digest_from: usize, now: Instant) -> Option<Message> {
-        let may_go = |waiting: &Waiting| {
+        let may_go = |waiting: &WaitingPost| {
             waiting.durable
                 && match waiting.claim {
                     Claim::Free | Claim::Ours(_) | Claim::Unchecked => true,
@@ -177,7 +177,7 @@ impl Outbox {
     }
 
     /// Takes out the posts of a message that has ended.
-    pub fn remove(&mut self, ended: &Ended) -> Vec<Post> {
+    pub fn remove(&mut self, ended: &PostEnding) -> Vec<Post> {
         let mut over = Vec::new();
         self.waiting.retain(|waiting| {
             let gone = ended.posts.contains(&waiting.id);
@@ -205,9 +205,9 @@ impl Outbox {
 
 /// The outbox as all threads hold it.
 #[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<(Mutex<Outbox>, Condvar)>);
+pub struct SharedOutbox(Arc<(Mutex<Outbox>, Condvar)>);
 
-impl Shared {
+impl SharedOutbox {
     /// Locks the outbox. A thread that panicked while it held the lock left it whole.
     pub fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -236,21 +236,21 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::domain::notifier::dedup::Product;
-    use crate::domain::notifier::source::Source;
+    use crate::domain::notifier::source::ClientSource;
 
     fn post(number: usize) -> Post {
         let client = "192.0.2.1".to_owned();
         Post {
-            key: Key {
+            key: DedupKey {
                 address: client.parse().expect("an address"),
                 product: Product::Name(number.to_string()),
-                result: crate::domain::notifier::dedup::Ending::Answered,
+                result: crate::domain::notifier::dedup::DedupEnding::Answered,
                 guessed: false,
             },
             notice: Notice {
                 at: 0,
                 client,
-                source: Source::External,
+                source: ClientSource::External,
                 workstation: String::new(),
                 product: number.to_string(),
                 unnamed: None,
@@ -305,7 +305,7 @@ mod tests {
             outbox.take(4, now).map(|message| message.posts),
             Some(vec![2])
         );
-        let ended = Ended {
+        let ended = PostEnding {
             posts: vec![2],
             dropped: 0,
             sent: true,

@@ -17,7 +17,7 @@ const MOST_ADDRESSES: usize = 4;
 
 /// What a server answers to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum RedisReply {
     /// A short text, such as `OK`.
     Word(String),
     /// A number.
@@ -32,7 +32,7 @@ pub enum Reply {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum RedisTrouble {
     /// The network, or the deadline.
     #[error("{0}")]
     Network(io::Error),
@@ -47,7 +47,7 @@ pub enum Trouble {
     Password(io::Error),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for RedisTrouble {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Network(late()),
@@ -66,20 +66,20 @@ fn late() -> io::Error {
 
 /// One connection, logged in.
 #[derive(Debug)]
-pub struct Connection {
+pub struct RedisConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
     used: usize,
     end: Instant,
 }
 
-impl Connection {
+impl RedisConnection {
     /// Connects, logs in and chooses the database.
-    pub fn open(server: &Server) -> Result<Self, Trouble> {
+    pub fn open(server: &Server) -> Result<Self, RedisTrouble> {
         let password = match &server.password {
             Password::None => None,
             Password::Text(text) => Some(text.clone()),
-            Password::File(path) => Some(first_line(path).map_err(Trouble::Password)?),
+            Password::File(path) => Some(first_line(path).map_err(RedisTrouble::Password)?),
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
         let end = Instant::now() + DEADLINE;
@@ -118,16 +118,16 @@ impl Connection {
         greeting.push(vec![b"PING"]);
         for reply in connection.call(&greeting)? {
             match reply {
-                Reply::Word(_) => {}
-                Reply::Refused(word) => return Err(Trouble::Refused(word)),
-                _ => return Err(Trouble::Nonsense),
+                RedisReply::Word(_) => {}
+                RedisReply::Refused(word) => return Err(RedisTrouble::Refused(word)),
+                _ => return Err(RedisTrouble::Nonsense),
             }
         }
         Ok(connection)
     }
 
     /// Sends commands and returns as many replies. After an error the connection is of no more use.
-    pub fn call(&mut self, commands: &[Vec<&[u8]>]) -> Result<Vec<Reply>, Trouble> {
+    pub fn call(&mut self, commands: &[Vec<&[u8]>]) -> Result<Vec<RedisReply>, RedisTrouble> {
         self.end = Instant::now() + DEADLINE;
         let mut text = Vec::new();
         for command in commands {
@@ -146,68 +146,75 @@ impl Connection {
                 count => sent += count,
             }
         }
-        let replies: Result<Vec<Reply>, Trouble> = commands.iter().map(|_| self.reply()).collect();
+        let replies: Result<Vec<RedisReply>, RedisTrouble> =
+            commands.iter().map(|_| self.reply()).collect();
         // What was not asked for is no answer to what will be.
         if replies.is_ok() && self.used < self.buffer.len() {
-            return Err(Trouble::Nonsense);
+            return Err(RedisTrouble::Nonsense);
         }
         replies
     }
 
-    fn reply(&mut self) -> Result<Reply, Trouble> {
+    fn reply(&mut self) -> Result<RedisReply, RedisTrouble> {
         let line = self.line()?;
-        let (kind, rest) = line.split_first().ok_or(Trouble::Nonsense)?;
-        let text = || std::str::from_utf8(rest).map_err(|_| Trouble::Nonsense);
-        let number = || -> Result<i64, Trouble> { text()?.parse().map_err(|_| Trouble::Nonsense) };
+        let (kind, rest) = line.split_first().ok_or(RedisTrouble::Nonsense)?;
+        let text = || std::str::from_utf8(rest).map_err(|_| RedisTrouble::Nonsense);
+        let number =
+            || -> Result<i64, RedisTrouble> { text()?.parse().map_err(|_| RedisTrouble::Nonsense) };
         match kind {
-            b'+' => Ok(Reply::Word(text()?.to_owned())),
-            b':' => Ok(Reply::Number(number()?)),
-            b'-' => Ok(Reply::Refused(error_word(rest))),
+            b'+' => Ok(RedisReply::Word(text()?.to_owned())),
+            b':' => Ok(RedisReply::Number(number()?)),
+            b'-' => Ok(RedisReply::Refused(error_word(rest))),
             b'$' => match number()? {
-                -1 => Ok(Reply::Nil),
+                -1 => Ok(RedisReply::Nil),
                 length => {
-                    let length = usize::try_from(length).map_err(|_| Trouble::Nonsense)?;
+                    let length = usize::try_from(length).map_err(|_| RedisTrouble::Nonsense)?;
                     self.bytes(length)
                 }
             },
-            _ => Err(Trouble::Nonsense),
+            _ => Err(RedisTrouble::Nonsense),
         }
     }
 
-    fn line(&mut self) -> Result<Vec<u8>, Trouble> {
+    fn line(&mut self) -> Result<Vec<u8>, RedisTrouble> {
         loop {
             let fresh = self.buffer.get(self.used..).unwrap_or_default();
             if let Some(end) = memchr::memchr(b'\n', fresh) {
                 let line = fresh.get(..end).unwrap_or_default();
-                let line = line.strip_suffix(b"\r").ok_or(Trouble::Nonsense)?.to_vec();
+                let line = line
+                    .strip_suffix(b"\r")
+                    .ok_or(RedisTrouble::Nonsense)?
+                    .to_vec();
                 self.used += end + 1;
                 return Ok(line);
             }
             if fresh.len() > LONGEST {
-                return Err(Trouble::Nonsense);
+                return Err(RedisTrouble::Nonsense);
             }
             self.fill()?;
         }
     }
 
-    fn bytes(&mut self, length: usize) -> Result<Reply, Trouble> {
+    fn bytes(&mut self, length: usize) -> Result<RedisReply, RedisTrouble> {
         if length > LONGEST {
-            return Err(Trouble::Nonsense);
+            return Err(RedisTrouble::Nonsense);
         }
         while self.buffer.len() - self.used < length + 2 {
             self.fill()?;
         }
         let fresh = self.buffer.get(self.used..).unwrap_or_default();
-        let (bytes, rest) = fresh.split_at_checked(length).ok_or(Trouble::Nonsense)?;
+        let (bytes, rest) = fresh
+            .split_at_checked(length)
+            .ok_or(RedisTrouble::Nonsense)?;
         if !rest.starts_with(b"\r\n") {
-            return Err(Trouble::Nonsense);
+            return Err(RedisTrouble::Nonsense);
         }
         let bytes = bytes.to_vec();
         self.used += length + 2;
-        Ok(Reply::Bytes(bytes))
+        Ok(RedisReply::Bytes(bytes))
     }
 
-    fn fill(&mut self) -> Result<(), Trouble> {
+    fn fill(&mut self) -> Result<(), RedisTrouble> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut piece = [0; 4_096];
@@ -223,10 +230,10 @@ impl Connection {
     }
 }
 
-fn left(end: Instant) -> Result<Duration, Trouble> {
+fn left(end: Instant) -> Result<Duration, RedisTrouble> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return Err(Trouble::Network(late()));
+        return Err(RedisTrouble::Network(late()));
     }
     Ok(left)
 }
@@ -260,7 +267,7 @@ mod tests {
     use std::net::TcpListener;
 
     /// Answers whatever comes with these bytes and leaves.
-    fn answered(bytes: &'static [u8]) -> Result<Vec<Reply>, Trouble> {
+    fn answered(bytes: &'static [u8]) -> Result<Vec<RedisReply>, RedisTrouble> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || {
@@ -269,7 +276,7 @@ mod tests {
             let _ = stream.read(&mut asked);
             let _ = stream.write_all(bytes);
         });
-        let mut connection = Connection {
+        let mut connection = RedisConnection {
             stream: TcpStream::connect(address).expect("a connection"),
             buffer: Vec::new(),
             used: 0,
@@ -283,14 +290,20 @@ mod tests {
         let replies = answered(b"+OK\r\n$3\r\na\nb\r\n").expect("replies");
         assert_eq!(
             replies,
-            [Reply::Word("OK".into()), Reply::Bytes(b"a\nb".to_vec())]
+            [
+                RedisReply::Word("OK".into()),
+                RedisReply::Bytes(b"a\nb".to_vec())
+            ]
         );
         let replies = answered(b"$-1\r\n:-2\r\n").expect("replies");
-        assert_eq!(replies, [Reply::Nil, Reply::Number(-2)]);
+        assert_eq!(replies, [RedisReply::Nil, RedisReply::Number(-2)]);
         let replies = answered(b"-ERR unknown 'AUTH' 'secret'\r\n-secret\r\n").expect("replies");
         assert_eq!(
             replies,
-            [Reply::Refused("ERR".into()), Reply::Refused("ERR".into())]
+            [
+                RedisReply::Refused("ERR".into()),
+                RedisReply::Refused("ERR".into())
+            ]
         );
         for nonsense in [
             &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
@@ -305,13 +318,13 @@ mod tests {
             &[0xff; 5_000],
         ] {
             assert!(
-                matches!(answered(nonsense), Err(Trouble::Nonsense)),
+                matches!(answered(nonsense), Err(RedisTrouble::Nonsense)),
                 "{nonsense:?}"
             );
         }
         assert!(matches!(
             answered(b"+OK\r\n$5\r\nab"),
-            Err(Trouble::Network(_))
+            Err(RedisTrouble::Network(_))
         ));
     }
 }

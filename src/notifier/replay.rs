@@ -3,10 +3,10 @@
 
 use std::io::Read;
 
-use crate::domain::kms_log::lines::Lines;
+use crate::domain::kms_log::lines::LogLines;
 use crate::domain::kms_log::wrapper::Wrapping;
-use crate::domain::kms_log::{Event, Log};
-use crate::domain::notifier::decide::{Decision, Rules, Summary};
+use crate::domain::kms_log::{KmsEvent, Log};
+use crate::domain::notifier::decide::{Decision, DecisionRules, Summary};
 use crate::domain::notifier::dedup::Dedup;
 
 const CHUNK: usize = 256 * 1024;
@@ -15,13 +15,13 @@ const CHUNK: usize = 256 * 1024;
 /// the log's own clock; `year` is what syslog leaves out, `not_before` makes it the first read of a log that was there already.
 pub fn replay<E: From<std::io::Error>>(
     mut input: impl Read,
-    rules: &Rules,
+    rules: &DecisionRules,
     (year, not_before): (i16, Option<i64>),
     dedup: &mut Dedup,
-    mut each: impl FnMut(&Event, Decision) -> Result<(), E>,
+    mut each: impl FnMut(&KmsEvent, Decision) -> Result<(), E>,
 ) -> Result<Summary, E> {
     let mut chunk = vec![0; CHUNK];
-    let mut lines = Lines::default();
+    let mut lines = LogLines::default();
     let mut log = Log::default();
     log.wrapper.in_year(year);
     let mut events = Vec::new();
@@ -38,7 +38,7 @@ pub fn replay<E: From<std::io::Error>>(
         });
         for event in events.drain(..) {
             let decision = match &event {
-                Event::Request(request) => {
+                KmsEvent::Request(request) => {
                     let now = u64::try_from(request.at).unwrap_or_default();
                     rules.decide(request, not_before, dedup, now).0
                 }
@@ -69,7 +69,7 @@ mod tests {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/fixtures/vlmcsd/busy.old.log"
         ));
-        let rules = Rules {
+        let rules = DecisionRules {
             pods: vec![],
             nodes: vec![],
         };

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::cause::{Cause, final_word, honoured};
 use super::metrics::Metrics;
-use super::outbox::{Claim, Ended, Message, Shared, Waiting};
-use super::trouble::Trouble;
+use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
+use super::trouble::SenderTrouble;
 use crate::domain::notifier::slack;
 use crate::settings::notifier::{Webhook, is_local};
 use crate::terminal::human::span;
@@ -30,7 +30,7 @@ const LONGEST_ANSWER: u64 = 4_096;
 const PASSING: [u16; 3] = [408, 425, 429];
 
 /// What one try came to.
-enum Tried {
+enum SendAttempt {
     Sent,
     /// Not before this long, and why.
     Later(&'static str, Option<Duration>, Cause),
@@ -41,8 +41,8 @@ enum Tried {
 /// The thread's state.
 pub struct Sender {
     agent: ureq::Agent,
-    settings: Settings,
-    outbox: Shared,
+    settings: SenderSettings,
+    outbox: SharedOutbox,
     metrics: Arc<Metrics>,
     say: Box<dyn Fn(&str) + Send>,
     seed: u64,
@@ -53,7 +53,7 @@ pub struct Sender {
     /// No renewed webhook shortens the wait below this.
     pace: Instant,
     /// What was told since the first of the failures, and when that was.
-    trouble: Trouble,
+    trouble: SenderTrouble,
     since: Instant,
     /// The webhook's file as it was when it was last read.
     read: Option<Stamp>,
@@ -64,7 +64,7 @@ type Stamp = (u64, u64, i64, i64, u64);
 
 /// How messages are sent.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SenderSettings {
     /// Where to.
     pub webhook: Webhook,
     /// Slack channel, for legacy webhooks.
@@ -78,8 +78,8 @@ pub struct Settings {
 impl Sender {
     /// Makes the sender; `say` gets what an operator should read.
     pub fn new(
-        settings: Settings,
-        outbox: Shared,
+        settings: SenderSettings,
+        outbox: SharedOutbox,
         metrics: Arc<Metrics>,
         say: Box<dyn Fn(&str) + Send>,
         seed: u64,
@@ -100,7 +100,7 @@ impl Sender {
             failures: 0,
             not_before: Instant::now(),
             pace: Instant::now(),
-            trouble: Trouble::default(),
+            trouble: SenderTrouble::default(),
             since: Instant::now(),
             read: None,
         }
@@ -118,23 +118,23 @@ impl Sender {
             let (tried, pace) = self.post(&message);
             self.pace = Instant::now() + pace;
             self.not_before = self.pace;
-            let ended = |sent| Ended {
+            let ended = |sent| PostEnding {
                 posts: message.posts.clone(),
                 dropped: message.dropped,
                 sent,
             };
             let (result, end) = match tried {
-                Tried::Sent => {
+                SendAttempt::Sent => {
                     self.failures = 0;
                     self.tell_recovery(message.posts.len());
                     ("ok", Some(ended(true)))
                 }
-                Tried::Refused(status, words) => {
+                SendAttempt::Refused(status, words) => {
                     let words = format!("Slack refuses messages for good: {status} {words}");
                     self.tell(&Cause::new(words), "; they are counted and not sent again.");
                     ("rejected", Some(ended(false)))
                 }
-                Tried::Later(result, wait, cause) => {
+                SendAttempt::Later(result, wait, cause) => {
                     self.failures = self.failures.saturating_add(1);
                     let wait = wait.unwrap_or_else(|| self.backoff());
                     self.not_before = self.pace.max(Instant::now() + wait);
@@ -164,7 +164,7 @@ impl Sender {
             return;
         }
         let away = span(self.since.elapsed().as_secs());
-        let follows = |waiting: &&Waiting| {
+        let follows = |waiting: &&WaitingPost| {
             let elsewhere = matches!(waiting.claim, Claim::Busy(_));
             !waiting.flying && !elsewhere
         };
@@ -179,7 +179,7 @@ impl Sender {
     }
 
     /// Hands the end of a message to the loop; without one its posts wait on.
-    fn end(&self, end: Option<Ended>) {
+    fn end(&self, end: Option<PostEnding>) {
         let mut outbox = self.outbox.lock();
         if end.is_none() {
             for waiting in &mut outbox.waiting {
@@ -243,7 +243,7 @@ impl Sender {
     }
 
     /// Counts a post that goes without the shared window's answer.
-    fn unchecked(&self, waiting: &mut Waiting) {
+    fn unchecked(&self, waiting: &mut WaitingPost) {
         if !matches!(waiting.claim, Claim::Asked(_)) {
             return;
         }
@@ -259,7 +259,7 @@ impl Sender {
     }
 
     /// Tries once; returns what came of it, and how long to wait before the next message.
-    fn post(&mut self, message: &Message) -> (Tried, Duration) {
+    fn post(&mut self, message: &Message) -> (SendAttempt, Duration) {
         // Before it is read: what is written in between is found to be another.
         self.read = self.stamp();
         let channel = self.settings.channel.as_deref();
@@ -267,18 +267,18 @@ impl Sender {
         match self.url() {
             Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
             Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),
-            Err(why) => (Tried::Later("error", None, Cause::new(why)), PACE),
+            Err(why) => (SendAttempt::Later("error", None, Cause::new(why)), PACE),
         }
     }
 
-    fn send(&self, url: &str, payload: &serde_json::Value) -> Tried {
+    fn send(&self, url: &str, payload: &serde_json::Value) -> SendAttempt {
         let request = self
             .agent
             .post(url)
             .header("Content-Type", "application/json");
         let mut response = match request.send(payload.to_string()) {
             Ok(response) => response,
-            Err(error) => return Tried::Later("error", None, Cause::unreached(&error)),
+            Err(error) => return SendAttempt::Later("error", None, Cause::unreached(&error)),
         };
         let status = response.status().as_u16();
         let asked = response
@@ -296,14 +296,14 @@ impl Sender {
         let body = String::from_utf8_lossy(&body);
         let cause = Cause::answered(status, asked);
         match status {
-            200..=299 if body.trim() == "ok" => Tried::Sent,
-            200..=299 => Tried::Later("error", None, Cause::foreign(status, &body)),
-            429 => Tried::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
+            200..=299 if body.trim() == "ok" => SendAttempt::Sent,
+            200..=299 => SendAttempt::Later("error", None, Cause::foreign(status, &body)),
+            429 => SendAttempt::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
             400..=499 if !PASSING.contains(&status) => match final_word(&body) {
-                Some(word) => Tried::Refused(status, word),
-                None => Tried::Later("error", wait, Cause::foreign(status, &body)),
+                Some(word) => SendAttempt::Refused(status, word),
+                None => SendAttempt::Later("error", wait, Cause::foreign(status, &body)),
             },
-            _ => Tried::Later("error", wait, cause),
+            _ => SendAttempt::Later("error", wait, cause),
         }
     }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
-use super::outbox::{Claim, Outbox, Owed, Shared, Waiting};
-use super::redis::{Connection, Reply, Trouble};
-use crate::domain::notifier::dedup::Key;
+use super::outbox::{Claim, Outbox, Owed, SharedOutbox, WaitingPost};
+use super::redis::{RedisConnection, RedisReply, RedisTrouble};
+use crate::domain::notifier::dedup::DedupKey;
 use crate::settings::window::Server;
 
 /// Most keys in one batch of commands.
@@ -39,7 +39,7 @@ pub struct Keeper {
     /// Length of a lease.
     pub lease_time: Duration,
     /// The outbox.
-    pub outbox: Shared,
+    pub outbox: SharedOutbox,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// Gets what an operator should read.
@@ -54,12 +54,12 @@ pub struct Keeper {
 #[derive(Default)]
 struct Work {
     owed: Vec<(u64, Owed)>,
-    asks: Vec<(u64, Key)>,
+    asks: Vec<(u64, DedupKey)>,
 }
 
 /// What the server says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum StoreReply {
     Ours,
     Busy,
     /// Posted, with so many milliseconds left.
@@ -71,7 +71,7 @@ enum Said {
 impl Keeper {
     /// Keeps the window until the outbox is stopped and nothing is owed, or the server is away then.
     pub fn run(mut self) {
-        let mut connection: Option<Connection> = None;
+        let mut connection: Option<RedisConnection> = None;
         let mut failures = 0_u32;
         let mut not_before = Instant::now();
         while let Some(work) = self.next(connection.is_some(), not_before) {
@@ -124,7 +124,7 @@ impl Keeper {
     }
 
     fn due(outbox: &Outbox, now: Instant) -> Work {
-        let due = |waiting: &&Waiting| match waiting.claim {
+        let due = |waiting: &&WaitingPost| match waiting.claim {
             Claim::Asked(_) => true,
             Claim::Busy(again) | Claim::Ours(again) => now >= again,
             Claim::Free | Claim::Unchecked => false,
@@ -155,10 +155,14 @@ impl Keeper {
         any
     }
 
-    fn work(&self, connection: &mut Option<Connection>, work: &Work) -> Result<(), Trouble> {
+    fn work(
+        &self,
+        connection: &mut Option<RedisConnection>,
+        work: &Work,
+    ) -> Result<(), RedisTrouble> {
         let open = match connection {
             Some(open) => open,
-            None => connection.insert(Connection::open(&self.server)?),
+            None => connection.insert(RedisConnection::open(&self.server)?),
         };
         if work.owed.is_empty() && work.asks.is_empty() {
             return pong(&open.call(&[vec![b"PING"]])?);
@@ -170,7 +174,7 @@ impl Keeper {
     }
 
     /// Tells the server what it is owed.
-    fn pay(&self, open: &mut Connection, owed: &[(u64, Owed)]) -> Result<(), Trouble> {
+    fn pay(&self, open: &mut RedisConnection, owed: &[(u64, Owed)]) -> Result<(), RedisTrouble> {
         if owed.is_empty() {
             return Ok(());
         }
@@ -199,8 +203,8 @@ impl Keeper {
         let replies = open.call(&commands.collect::<Vec<_>>())?;
         for (reply, (_, left)) in replies.iter().zip(&words) {
             // Without the right to EVAL a lease lapses by itself.
-            if let (Reply::Refused(word), true) = (reply, *left > 0) {
-                return Err(Trouble::Refused(word.clone()));
+            if let (RedisReply::Refused(word), true) = (reply, *left > 0) {
+                return Err(RedisTrouble::Refused(word.clone()));
             }
         }
         let mut outbox = self.outbox.lock();
@@ -211,7 +215,11 @@ impl Keeper {
     }
 
     /// Reserves keys, or renews their leases.
-    fn ask(&self, open: &mut Connection, asks: &[(u64, Key)]) -> Result<Vec<Said>, Trouble> {
+    fn ask(
+        &self,
+        open: &mut RedisConnection,
+        asks: &[(u64, DedupKey)],
+    ) -> Result<Vec<StoreReply>, RedisTrouble> {
         if asks.is_empty() {
             return Ok(Vec::new());
         }
@@ -232,13 +240,13 @@ impl Keeper {
             commands.push(vec![b"PTTL", key]);
         }
         let replies = open.call(&commands)?;
-        let said: Result<Vec<Said>, Trouble> =
+        let said: Result<Vec<StoreReply>, RedisTrouble> =
             replies.chunks(5).map(|five| self.said(five)).collect();
         let said = said?;
         let ours = names
             .iter()
             .zip(&said)
-            .filter(|(_, said)| **said == Said::Ours);
+            .filter(|(_, said)| **said == StoreReply::Ours);
         let renewals: Vec<Vec<&[u8]>> = ours
             .map(|((key, _), _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
             .collect();
@@ -248,28 +256,32 @@ impl Keeper {
         Ok(said)
     }
 
-    fn said(&self, replies: &[Reply]) -> Result<Said, Trouble> {
+    fn said(&self, replies: &[RedisReply]) -> Result<StoreReply, RedisTrouble> {
         refused(replies)?;
         match replies {
-            [Reply::Bytes(value), Reply::Number(left), ..] if value == SENT => {
-                Ok(Said::Posted(*left))
+            [RedisReply::Bytes(value), RedisReply::Number(left), ..] if value == SENT => {
+                Ok(StoreReply::Posted(*left))
             }
-            [_, _, Reply::Word(_), ..] => Ok(Said::Ours),
-            [_, _, Reply::Nil, Reply::Nil, _] => Ok(Said::Again),
-            [_, _, Reply::Nil, Reply::Bytes(value), Reply::Number(left)] => {
-                Ok(if value == self.lease.as_bytes() {
-                    Said::Ours
-                } else if value == SENT {
-                    Said::Posted(*left)
-                } else {
-                    Said::Busy
-                })
-            }
-            _ => Err(Trouble::Nonsense),
+            [_, _, RedisReply::Word(_), ..] => Ok(StoreReply::Ours),
+            [_, _, RedisReply::Nil, RedisReply::Nil, _] => Ok(StoreReply::Again),
+            [
+                _,
+                _,
+                RedisReply::Nil,
+                RedisReply::Bytes(value),
+                RedisReply::Number(left),
+            ] => Ok(if value == self.lease.as_bytes() {
+                StoreReply::Ours
+            } else if value == SENT {
+                StoreReply::Posted(*left)
+            } else {
+                StoreReply::Busy
+            }),
+            _ => Err(RedisTrouble::Nonsense),
         }
     }
 
-    fn apply(&self, asks: &[(u64, Key)], said: &[Said]) {
+    fn apply(&self, asks: &[(u64, DedupKey)], said: &[StoreReply]) {
         let now = Instant::now();
         let mut outbox = self.outbox.lock();
         for ((id, key), said) in asks.iter().zip(said) {
@@ -280,15 +292,15 @@ impl Keeper {
                 continue;
             };
             match said {
-                Said::Ours => {
+                StoreReply::Ours => {
                     waiting.claim = Claim::Ours(now + self.lease_time / 3);
                     self.count(waiting);
                 }
                 // In flight already: its end will be told in the usual way.
                 _ if waiting.flying => waiting.claim = Claim::Unchecked,
-                Said::Busy => waiting.claim = Claim::Busy(now + LOOK_AGAIN),
-                Said::Again => waiting.claim = Claim::Busy(now),
-                Said::Posted(left) => {
+                StoreReply::Busy => waiting.claim = Claim::Busy(now + LOOK_AGAIN),
+                StoreReply::Again => waiting.claim = Claim::Busy(now),
+                StoreReply::Posted(left) => {
                     if !waiting.counted && waiting.post.notice.refused.is_none() {
                         self.metrics.skipped(&waiting.post.notice.product);
                     }
@@ -302,7 +314,7 @@ impl Keeper {
     }
 
     /// Counts an activation once it is known that no other notifier has posted it.
-    fn count(&self, waiting: &mut Waiting) {
+    fn count(&self, waiting: &mut WaitingPost) {
         let notice = &waiting.post.notice;
         if !waiting.counted && notice.refused.is_none() {
             self.metrics.activation(&notice.product, &notice.status);
@@ -321,22 +333,22 @@ impl Keeper {
     }
 }
 
-fn name(key: &Key) -> String {
+fn name(key: &DedupKey) -> String {
     format!("kmsctl:dedup:{}", key.word())
 }
 
-fn pong(replies: &[Reply]) -> Result<(), Trouble> {
+fn pong(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
     refused(replies)?;
     match replies {
-        [Reply::Word(_)] => Ok(()),
-        _ => Err(Trouble::Nonsense),
+        [RedisReply::Word(_)] => Ok(()),
+        _ => Err(RedisTrouble::Nonsense),
     }
 }
 
-fn refused(replies: &[Reply]) -> Result<(), Trouble> {
+fn refused(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
     let word = replies.iter().find_map(|reply| match reply {
-        Reply::Refused(word) => Some(word),
+        RedisReply::Refused(word) => Some(word),
         _ => None,
     });
-    word.map_or(Ok(()), |word| Err(Trouble::Refused(word.clone())))
+    word.map_or(Ok(()), |word| Err(RedisTrouble::Refused(word.clone())))
 }

@@ -12,7 +12,7 @@ const MOST: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
-struct Inside {
+struct QueuedLines {
     text: String,
     /// Lines were taken and are being written.
     writing: bool,
@@ -20,7 +20,7 @@ struct Inside {
     stalled: bool,
 }
 
-impl Inside {
+impl QueuedLines {
     fn is_behind(&self) -> bool {
         self.writing || !self.text.is_empty()
     }
@@ -28,7 +28,7 @@ impl Inside {
 
 #[derive(Debug, Default)]
 struct Queue {
-    inside: Mutex<Inside>,
+    inside: Mutex<QueuedLines>,
     changed: Condvar,
 }
 
@@ -71,14 +71,14 @@ impl Aside {
 
     /// Waits until everything is written, at most this long.
     pub fn flush(&self, most: Duration) {
-        drop(self.wait(self.lock(), most, Inside::is_behind));
+        drop(self.wait(self.lock(), most, QueuedLines::is_behind));
     }
 
     /// Waits until everything is written; as patient as [`Self::line`], and not at all while the reader is stalled.
     pub fn catch_up(&self) {
         let inside = self.lock();
         if !inside.stalled {
-            let mut inside = self.wait(inside, PATIENCE, Inside::is_behind);
+            let mut inside = self.wait(inside, PATIENCE, QueuedLines::is_behind);
             inside.stalled = inside.is_behind();
         }
     }
@@ -105,16 +105,16 @@ impl Aside {
         self.0.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(
         &'a self,
-        mut inside: MutexGuard<'a, Inside>,
+        mut inside: MutexGuard<'a, QueuedLines>,
         most: Duration,
-        unready: impl Fn(&Inside) -> bool,
-    ) -> MutexGuard<'a, Inside> {
+        unready: impl Fn(&QueuedLines) -> bool,
+    ) -> MutexGuard<'a, QueuedLines> {
         let end = Instant::now() + most;
         while unready(&inside) {
             let left = end.saturating_duration_since(Instant::now());

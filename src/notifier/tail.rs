@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::generations::{Found, Place, Position, modified};
+use super::generations::{FoundGeneration, LogPosition, Position, modified};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -39,7 +39,7 @@ pub enum Rotation {
 
 /// What one look brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct LogLook {
     /// Bytes handed over.
     pub bytes: usize,
     /// The generation that ended before the next look.
@@ -48,7 +48,7 @@ pub struct Look {
     pub first_read: bool,
 }
 
-impl From<Rotation> for Look {
+impl From<Rotation> for LogLook {
     fn from(rotation: Rotation) -> Self {
         Self {
             rotation: Some(rotation),
@@ -58,7 +58,7 @@ impl From<Rotation> for Look {
 }
 
 #[derive(Debug)]
-struct Opened {
+struct OpenedLog {
     file: File,
     position: Position,
     /// Since when the name belongs to another file and nothing more has come.
@@ -69,7 +69,7 @@ struct Opened {
     recent: Vec<u8>,
 }
 
-impl Opened {
+impl OpenedLog {
     fn new(file: File, position: Position, aside: bool) -> Self {
         Self {
             file,
@@ -84,10 +84,10 @@ impl Opened {
 /// Follows one file name.
 #[derive(Debug)]
 pub struct Tail {
-    place: Place,
-    opened: Option<Opened>,
+    place: LogPosition,
+    opened: Option<OpenedLog>,
     /// Generations beside the log that are still to be read, oldest first.
-    waiting: VecDeque<Found>,
+    waiting: VecDeque<FoundGeneration>,
     seen: VecDeque<Position>,
     /// Where reading stood when no file is open.
     last: Option<Position>,
@@ -106,7 +106,7 @@ impl Tail {
     /// Starts at a position, or at the beginning of the log. `seen` are generations that were read before.
     pub fn new(path: &Path, from: Position, seen: Vec<Position>) -> Self {
         let mut tail = Self {
-            place: Place(path.to_owned()),
+            place: LogPosition(path.to_owned()),
             opened: None,
             waiting: VecDeque::new(),
             seen: seen.into_iter().take(SEEN).collect(),
@@ -172,25 +172,25 @@ impl Tail {
 
     /// Returns how many bytes of the open generation, and of those that wait, are not read yet.
     pub fn lag(&self) -> u64 {
-        let behind = |opened: &Opened| {
+        let behind = |opened: &OpenedLog| {
             let size = opened.file.metadata().map_or(0, |metadata| metadata.len());
             size.saturating_sub(opened.position.offset)
         };
-        let waiting = |found: &Found| found.size.saturating_sub(found.position.offset);
+        let waiting = |found: &FoundGeneration| found.size.saturating_sub(found.position.offset);
         self.opened.as_ref().map_or(0, behind) + self.waiting.iter().map(waiting).sum::<u64>()
     }
 
     /// Looks once: hands over the next bytes, or notices a rotation at the end of a generation.
-    pub fn look(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<Look> {
+    pub fn look(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<LogLook> {
         if self.missing > 0 {
             self.missing -= 1;
             return Ok(Rotation::Missing.into());
         }
         if self.opened.is_none() && !self.open_next()? {
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         }
         let Some(opened) = &mut self.opened else {
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         };
         let metadata = opened.file.metadata()?;
         let size = metadata.len();
@@ -212,9 +212,9 @@ impl Tail {
         self.read(&mut each)
     }
 
-    fn read(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<Look> {
+    fn read(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<LogLook> {
         let Some(opened) = &mut self.opened else {
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         };
         let offset = opened.position.offset;
         let known = self
@@ -242,16 +242,16 @@ impl Tail {
         opened.position.learn(&opened.file)?;
         opened.leaving = None;
         each(bytes);
-        Ok(Look {
+        Ok(LogLook {
             bytes: count,
             rotation: None,
             first_read,
         })
     }
 
-    fn at_end(&mut self) -> io::Result<Look> {
+    fn at_end(&mut self) -> io::Result<LogLook> {
         let Some(opened) = &mut self.opened else {
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         };
         let gone = opened.aside
             || match fs::metadata(&self.place.0) {
@@ -266,7 +266,7 @@ impl Tail {
         let metadata = opened.file.metadata()?;
         if !gone || metadata.len() != opened.position.offset {
             opened.leaving = None;
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         }
         // A renamed generation may get one more line; one that has been silent for long will not.
         let silent = metadata
@@ -274,13 +274,13 @@ impl Tail {
             .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LINGER * 4));
         let since = *opened.leaving.get_or_insert_with(Instant::now);
         if !silent && since.elapsed() < LINGER {
-            return Ok(Look::default());
+            return Ok(LogLook::default());
         }
         self.leave()
     }
 
     /// Leaves a generation that was read to its end for the next.
-    fn leave(&mut self) -> io::Result<Look> {
+    fn leave(&mut self) -> io::Result<LogLook> {
         let opened = self.opened.as_ref().map(|opened| &opened.position);
         let copy = self
             .copy
@@ -305,9 +305,9 @@ impl Tail {
     }
 
     /// The open file was cut. What was appended before the cut may be in a copy beside it.
-    fn truncated(&mut self) -> Look {
+    fn truncated(&mut self) -> LogLook {
         let Some(opened) = self.opened.take() else {
-            return Look::default();
+            return LogLook::default();
         };
         let before = opened.position;
         let copied = self.go_on_in_copy(&before);
@@ -353,7 +353,7 @@ impl Tail {
         loop {
             while let Some(found) = self.waiting.pop_front() {
                 if let Some(file) = self.place.find(&found.path, &found.position) {
-                    self.opened = Some(Opened::new(file, found.position, true));
+                    self.opened = Some(OpenedLog::new(file, found.position, true));
                     return Ok(true);
                 }
                 self.missing += 1;
@@ -370,7 +370,7 @@ impl Tail {
         }
     }
 
-    fn open_log(&self) -> io::Result<Option<Opened>> {
+    fn open_log(&self) -> io::Result<Option<OpenedLog>> {
         let Some(file) = self.place.open()? else {
             return Ok(None);
         };
@@ -389,7 +389,7 @@ impl Tail {
         if let Some(read) = self.seen.iter().rev().find(known) {
             position = read.clone();
         }
-        Ok(Some(Opened::new(file, position, false)))
+        Ok(Some(OpenedLog::new(file, position, false)))
     }
 
     fn resume(&mut self, mut position: Position) {
@@ -398,7 +398,7 @@ impl Tail {
         if let Some(file) = self.place.find(&self.place.0, &position) {
             let here = fs::metadata(&self.place.0).is_ok_and(|metadata| position.is(&metadata));
             position.go_back();
-            self.opened = Some(Opened::new(file, position, !here));
+            self.opened = Some(OpenedLog::new(file, position, !here));
             return;
         }
         // Cut or gone while nobody looked; what is newer is found once something is opened.

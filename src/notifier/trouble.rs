@@ -6,11 +6,11 @@ const KINDS: usize = 8;
 
 /// What was told about one thing that can go wrong.
 #[derive(Debug, Default)]
-pub struct Trouble {
+pub struct SenderTrouble {
     told: Vec<String>,
 }
 
-impl Trouble {
+impl SenderTrouble {
     /// Notes trouble of a kind; tells whether it is news, which it is once until the trouble is over.
     pub fn is_news(&mut self, kind: &str) -> bool {
         let news = self.told.len() < KINDS && !self.told.iter().any(|told| told == kind);
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_told_once_and_so_is_the_end() {
-        let mut trouble = Trouble::default();
+        let mut trouble = SenderTrouble::default();
         assert!(!trouble.ends(), "there was none");
         let told = ["refused", "refused", "timeout", "refused", "timeout"];
         let news = told.map(|kind| trouble.is_news(kind));

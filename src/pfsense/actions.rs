@@ -4,23 +4,24 @@
 //! Never used, whatever it would save: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
 //! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
 
+use super::agent;
 use super::agent::{
-    self, AgentError, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, Request,
+    AgentError, AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest,
 };
-use super::questions::{FactError, Paths, Question, Reading, Survey, Told};
+use super::questions::{FactError, Paths, Question, Reader, ReaderNote, Reading};
 use crate::domain::pf::message::{self, Message};
 use crate::domain::pf::table::{self, Mark, TableName};
-use crate::domain::pfsense::change::{Answer, Kept, Outcome};
+use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::leftovers::Cleaned;
 use crate::domain::plan::{Address, PlannedState};
 use crate::domain::service::Service;
 use crate::error::Failure;
-use crate::ssh::script::{Command, NOT_RUN, Nonce, Script, Word};
+use crate::ssh::script::{NOT_RUN, Nonce, Script, ScriptCommand, ShellWord};
 use crate::ssh::shell::Shell;
 
 /// Something that changes the firewall, or asks how a change ended.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum FirewallAction {
     /// Deletes exactly these entries.
     Delete(TableName, Vec<Address>),
     /// Adds these entries, if the table exists.
@@ -47,9 +48,9 @@ pub enum Done {
     /// How many states were ended.
     Killed(u64),
     /// How the change of the configuration ended.
-    Applied(Box<Outcome>),
+    Applied(Box<ChangeOutcome>),
     /// What the firewall knows of a change.
-    Answered(Answer),
+    Answered(OutcomeAnswer),
     /// What became of the way back.
     Kept(Kept),
     /// What became of the leftovers.
@@ -57,25 +58,25 @@ pub enum Done {
 }
 
 /// Actions and the questions that prove them, in one shell and one round.
-pub struct Errand {
-    survey: Survey,
-    actions: Vec<Action>,
+pub struct ActionRun {
+    survey: Reader,
+    actions: Vec<FirewallAction>,
 }
 
-impl Errand {
+impl ActionRun {
     /// Renders the script: the actions in order, then the questions.
     pub fn script(
-        actions: &[Action],
+        actions: &[FirewallAction],
         proof: &[Question],
         service: &Service,
         paths: &Paths,
         agent_nonce: &Nonce,
     ) -> Script {
-        let mut commands: Vec<Command> = Vec::new();
+        let mut commands: Vec<ScriptCommand> = Vec::new();
         for action in actions {
             commands_of(action, paths, agent_nonce, &mut commands);
         }
-        let questions = Survey::script(proof, service, paths, agent_nonce);
+        let questions = Reader::script(proof, service, paths, agent_nonce);
         commands.extend(questions.commands);
         Script { commands }
     }
@@ -83,14 +84,14 @@ impl Errand {
     /// Wraps an open shell that was given [`Errand::script`] of the same actions and questions.
     pub fn new(
         shell: Shell,
-        actions: Vec<Action>,
+        actions: Vec<FirewallAction>,
         proof: &[Question],
         service: Service,
         paths: Paths,
         agent_nonce: Nonce,
     ) -> Self {
         Self {
-            survey: Survey::new(shell, proof, service, paths, agent_nonce),
+            survey: Reader::new(shell, proof, service, paths, agent_nonce),
             actions,
         }
     }
@@ -101,7 +102,7 @@ impl Errand {
         let (told, reading) = self.survey.read_after(count).await?;
         let mut told = told.into_iter();
         let done = self.actions.iter().map(|action| {
-            let replies: Vec<Told> = told.by_ref().take(commands(action)).collect();
+            let replies: Vec<ReaderNote> = told.by_ref().take(commands(action)).collect();
             self.meaning(action, &replies)
         });
         Ok((done.collect(), reading))
@@ -112,7 +113,7 @@ impl Errand {
         self.survey.close().await;
     }
 
-    fn meaning(&self, action: &Action, replies: &[Told]) -> Result<Done, FactError> {
+    fn meaning(&self, action: &FirewallAction, replies: &[ReaderNote]) -> Result<Done, FactError> {
         let paths = self.survey.paths();
         let nonce = self.survey.agent_nonce();
         let Some(reply) = replies.last() else {
@@ -120,8 +121,8 @@ impl Errand {
         };
         let pfctl = paths.pfctl.as_str();
         match action {
-            Action::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
-            Action::Add(table, _) => {
+            FirewallAction::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
+            FirewallAction::Add(table, _) => {
                 if reply.status == NOT_RUN {
                     replies
                         .first()
@@ -130,16 +131,18 @@ impl Errand {
                 }
                 changed(reply, table, Mark::Added, pfctl)
             }
-            Action::KillLabel(_) | Action::KillState(_) => killed(reply, pfctl),
-            Action::Apply(_) => asked(reply, paths, |text| agent::parse_outcome(text, nonce))
-                .map(|outcome| Done::Applied(Box::new(outcome))),
-            Action::Outcome(_) => {
+            FirewallAction::KillLabel(_) | FirewallAction::KillState(_) => killed(reply, pfctl),
+            FirewallAction::Apply(_) => {
+                asked(reply, paths, |text| agent::parse_outcome(text, nonce))
+                    .map(|outcome| Done::Applied(Box::new(outcome)))
+            }
+            FirewallAction::Outcome(_) => {
                 asked(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
             }
-            Action::Keep(_) => {
+            FirewallAction::Keep(_) => {
                 asked(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
             }
-            Action::Clean(_) => {
+            FirewallAction::Clean(_) => {
                 asked(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
             }
         }
@@ -147,53 +150,64 @@ impl Errand {
 }
 
 /// Returns how many commands an action is.
-fn commands(action: &Action) -> usize {
+fn commands(action: &FirewallAction) -> usize {
     match action {
-        Action::Add(..) => 2,
+        FirewallAction::Add(..) => 2,
         _ => 1,
     }
 }
 
-fn commands_of(action: &Action, paths: &Paths, agent_nonce: &Nonce, commands: &mut Vec<Command>) {
-    let pfctl = |words: Vec<Word>| Command::new(std::iter::once(paths.pfctl.clone()).chain(words));
+fn commands_of(
+    action: &FirewallAction,
+    paths: &Paths,
+    agent_nonce: &Nonce,
+    commands: &mut Vec<ScriptCommand>,
+) {
+    let pfctl = |words: Vec<ShellWord>| {
+        ScriptCommand::new(std::iter::once(paths.pfctl.clone()).chain(words))
+    };
     let of_table = |table: &TableName, words: &[&'static str]| {
-        let mut all = vec![Word::fixed("-t"), Word::table(table), Word::fixed("-T")];
-        all.extend(words.iter().map(|word| Word::fixed(word)));
+        let mut all = vec![
+            ShellWord::fixed("-t"),
+            ShellWord::table(table),
+            ShellWord::fixed("-T"),
+        ];
+        all.extend(words.iter().map(|word| ShellWord::fixed(word)));
         pfctl(all)
     };
-    let kill = |kind: &'static str, what: Word| {
+    let kill = |kind: &'static str, what: ShellWord| {
         pfctl(vec![
-            Word::fixed("-k"),
-            Word::fixed(kind),
-            Word::fixed("-k"),
+            ShellWord::fixed("-k"),
+            ShellWord::fixed(kind),
+            ShellWord::fixed("-k"),
             what,
         ])
     };
-    let agent = |request: Request| request.command(&paths.php, agent_nonce);
+    let agent = |request: AgentRequest| request.command(&paths.php, agent_nonce);
     let command = match action {
-        Action::Delete(table, addresses) => Command {
+        FirewallAction::Delete(table, addresses) => ScriptCommand {
             input: lines(addresses),
             ..of_table(table, &["delete", "-v", "-f", "-"])
         },
-        Action::Add(table, addresses) => {
+        FirewallAction::Add(table, addresses) => {
             let seen = commands.len();
             commands.push(of_table(table, &["show"]));
-            Command {
+            ScriptCommand {
                 input: lines(addresses),
                 only_after: Some(seen),
                 ..of_table(table, &["add", "-v", "-f", "-"])
             }
         }
         // A label that is none of pfSense's trackers names no rule of ours; an empty word kills nothing.
-        Action::KillLabel(label) => kill(
+        FirewallAction::KillLabel(label) => kill(
             "label",
-            Word::label(label).unwrap_or_else(|| Word::fixed("id:0")),
+            ShellWord::label(label).unwrap_or_else(|| ShellWord::fixed("id:0")),
         ),
-        Action::KillState(state) => kill("id", Word::state(state.id, state.creator)),
-        Action::Apply(request) => agent(Request::Apply(request.clone())),
-        Action::Outcome(request) => agent(Request::Outcome(request.clone())),
-        Action::Keep(request) => agent(Request::Keep(request.clone())),
-        Action::Clean(request) => agent(Request::Clean(request.clone())),
+        FirewallAction::KillState(state) => kill("id", ShellWord::state(state.id, state.creator)),
+        FirewallAction::Apply(request) => agent(AgentRequest::Apply(request.clone())),
+        FirewallAction::Outcome(request) => agent(AgentRequest::Outcome(request.clone())),
+        FirewallAction::Keep(request) => agent(AgentRequest::Keep(request.clone())),
+        FirewallAction::Clean(request) => agent(AgentRequest::Clean(request.clone())),
     };
     commands.push(command);
 }
@@ -208,7 +222,12 @@ fn lines(addresses: &[Address]) -> Vec<u8> {
 }
 
 /// Reads what `-T delete|add -v` printed: one line for each entry that was really changed.
-fn changed(reply: &Told, table: &TableName, mark: Mark, pfctl: &str) -> Result<Done, FactError> {
+fn changed(
+    reply: &ReaderNote,
+    table: &TableName,
+    mark: Mark,
+    pfctl: &str,
+) -> Result<Done, FactError> {
     reply.check(table.as_str(), pfctl)?;
     let marked = table::parse_changes(&reply.stdout).value;
     let addresses = marked
@@ -221,7 +240,7 @@ fn changed(reply: &Told, table: &TableName, mark: Mark, pfctl: &str) -> Result<D
     Ok(Done::Changed(addresses.collect()))
 }
 
-fn killed(reply: &Told, pfctl: &str) -> Result<Done, FactError> {
+fn killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
     reply.check("", pfctl)?;
     let counts = message::parse(&reply.stderr).value.into_iter();
     let counts = counts.filter_map(|message| match message {
@@ -232,7 +251,7 @@ fn killed(reply: &Told, pfctl: &str) -> Result<Done, FactError> {
 }
 
 fn asked<T>(
-    reply: &Told,
+    reply: &ReaderNote,
     paths: &Paths,
     parse: impl Fn(&[u8]) -> Result<T, AgentError>,
 ) -> Result<T, FactError> {
@@ -250,14 +269,14 @@ mod tests {
     use crate::domain::exposure::fixtures;
     use crate::domain::pf::rule::Direction;
 
-    fn rendered(actions: &[Action]) -> String {
+    fn rendered(actions: &[FirewallAction]) -> String {
         let paths = Paths {
-            crontab: Word::fixed("/etc/crontab"),
-            pfctl: Word::fixed("/sbin/pfctl"),
-            php: Word::fixed("/usr/local/bin/php"),
+            crontab: ShellWord::fixed("/etc/crontab"),
+            pfctl: ShellWord::fixed("/sbin/pfctl"),
+            php: ShellWord::fixed("/usr/local/bin/php"),
         };
         let nonce = Nonce::new([7; 16]);
-        let script = Errand::script(actions, &[], &fixtures::service(), &paths, &nonce);
+        let script = ActionRun::script(actions, &[], &fixtures::service(), &paths, &nonce);
         String::from_utf8(script.render(&nonce)).unwrap()
     }
 
@@ -273,7 +292,7 @@ mod tests {
 
     #[test]
     fn entries_travel_on_stdin_and_nothing_is_flushed() {
-        let script = rendered(&[Action::Delete(virusprot(), addresses())]);
+        let script = rendered(&[FirewallAction::Delete(virusprot(), addresses())]);
         assert!(
             script.contains("'-t' 'virusprot' '-T' 'delete' '-v' '-f' '-' <<"),
             "{script}"
@@ -286,7 +305,7 @@ mod tests {
 
     #[test]
     fn nothing_is_added_to_a_table_that_does_not_exist() {
-        let script = rendered(&[Action::Add(virusprot(), addresses())]);
+        let script = rendered(&[FirewallAction::Add(virusprot(), addresses())]);
         let shown = script
             .find("b 0; '/sbin/pfctl' '-t' 'virusprot' '-T' 'show'")
             .unwrap();
@@ -307,8 +326,8 @@ mod tests {
             age_seconds: 1,
         };
         let script = rendered(&[
-            Action::KillLabel("id:1763000004".into()),
-            Action::KillState(state),
+            FirewallAction::KillLabel("id:1763000004".into()),
+            FirewallAction::KillState(state),
         ]);
         assert!(
             script.contains("'-k' 'label' '-k' 'id:1763000004' "),
@@ -318,13 +337,13 @@ mod tests {
             script.contains("'-k' 'id' '-k' '5f000000000000aa/0000001a' "),
             "{script}"
         );
-        let hostile = rendered(&[Action::KillLabel("USER_RULE'; reboot; '".into())]);
+        let hostile = rendered(&[FirewallAction::KillLabel("USER_RULE'; reboot; '".into())]);
         assert!(!hostile.contains("reboot"), "{hostile}");
     }
 
     #[test]
     fn replies_are_read_by_what_really_changed() {
-        let told = |status, stdout: &str, stderr: &str| Told {
+        let told = |status, stdout: &str, stderr: &str| ReaderNote {
             status,
             stdout: stdout.into(),
             stderr: stderr.into(),

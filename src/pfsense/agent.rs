@@ -8,15 +8,17 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::pfsense::change::{Answer, Kept, Outcome};
+use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::leftovers::Cleaned;
 use crate::error::Failure;
-use crate::ssh::script::{Command, Nonce, Word};
+use crate::ssh::script::{Nonce, ScriptCommand, ShellWord};
 
 mod request;
 
-pub use request::{ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request};
+pub use request::{
+    AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest,
+};
 
 /// A longer answer is not one of ours: a hundred rules are about 90 kB.
 pub const LONGEST_ANSWER: usize = 8 << 20;
@@ -78,7 +80,7 @@ impl From<AgentError> for Failure {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Refusal {
+struct AgentRefusal {
     error: RefusalBody,
 }
 
@@ -89,8 +91,8 @@ struct RefusalBody {
 }
 
 /// Makes the command that reads the configuration; `php` is the interpreter's absolute path.
-pub fn command(request: &ReadRequest, php: &Word, nonce: &Nonce) -> Command {
-    Request::Read(request.clone()).command(php, nonce)
+pub fn command(request: &ReadRequest, php: &ShellWord, nonce: &Nonce) -> ScriptCommand {
+    AgentRequest::Read(request.clone()).command(php, nonce)
 }
 
 /// Says whether this looks like an answer as the agent prints it: one line between two markers. The markers' nonce, which
@@ -117,12 +119,12 @@ pub fn parse(
 }
 
 /// Reads what became of an [`ApplyRequest`].
-pub fn parse_outcome(stdout: &[u8], nonce: &Nonce) -> Result<Outcome, AgentError> {
+pub fn parse_outcome(stdout: &[u8], nonce: &Nonce) -> Result<ChangeOutcome, AgentError> {
     read_answer(stdout, nonce)
 }
 
 /// Reads what became of an [`OutcomeRequest`].
-pub fn parse_answer(stdout: &[u8], nonce: &Nonce) -> Result<Answer, AgentError> {
+pub fn parse_answer(stdout: &[u8], nonce: &Nonce) -> Result<OutcomeAnswer, AgentError> {
     read_answer(stdout, nonce)
 }
 
@@ -138,7 +140,7 @@ pub fn parse_cleaned(stdout: &[u8], nonce: &Nonce) -> Result<Cleaned, AgentError
 
 fn read_answer<T: DeserializeOwned>(stdout: &[u8], nonce: &Nonce) -> Result<T, AgentError> {
     let line = answer_line(stdout, nonce)?;
-    if let Ok(Refusal { error }) = serde_json::from_slice::<Refusal>(line) {
+    if let Ok(AgentRefusal { error }) = serde_json::from_slice::<AgentRefusal>(line) {
         return Err(AgentError::Refused {
             kind: error.kind,
             message: error.message,
@@ -193,7 +195,7 @@ pub fn encode_refusal(kind: &str, message: &str, nonce: &Nonce) -> Vec<u8> {
         message: message.to_owned(),
     };
     frame(
-        &serde_json::to_vec(&Refusal { error }).unwrap_or_default(),
+        &serde_json::to_vec(&AgentRefusal { error }).unwrap_or_default(),
         nonce,
     )
 }

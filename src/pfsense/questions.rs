@@ -15,7 +15,7 @@ mod round;
 mod tests;
 
 pub use ask::Paths;
-pub use error::{Fact, FactError};
+pub use error::{Answer, FactError};
 
 use super::agent::{self, ReadRequest};
 use crate::domain::pf::info::{self, Info, Limits};
@@ -93,33 +93,33 @@ pub struct Reading {
     /// Its default gateway.
     pub gateway: Option<IpAddr>,
     /// What cron runs.
-    pub crontab: Fact<Vec<CronItem>>,
+    pub crontab: Answer<Vec<CronItem>>,
     /// The overload table.
-    pub table: Fact<Vec<Entry>>,
+    pub table: Answer<Vec<Entry>>,
     /// What pf's table of the service's alias holds.
-    pub alias_table: Fact<Vec<Entry>>,
+    pub alias_table: Answer<Vec<Entry>>,
     /// The answers to [`Question::Test`].
-    pub tested: Fact<Vec<Marked>>,
+    pub tested: Answer<Vec<Marked>>,
     /// Loaded filter rules.
-    pub rules: Fact<Vec<Rule>>,
+    pub rules: Answer<Vec<Rule>>,
     /// Loaded translation rules.
-    pub translation: Fact<Vec<Rule>>,
+    pub translation: Answer<Vec<Rule>>,
     /// States of the service.
-    pub states: Fact<Vec<State>>,
+    pub states: Answer<Vec<State>>,
     /// Source nodes.
-    pub sources: Fact<Vec<SourceNode>>,
+    pub sources: Answer<Vec<SourceNode>>,
     /// pf's status.
-    pub info: Fact<Info>,
+    pub info: Answer<Info>,
     /// pf's limits.
-    pub limits: Fact<Limits>,
+    pub limits: Answer<Limits>,
     /// What config.xml says.
-    pub configured: Fact<Configured>,
+    pub configured: Answer<Configured>,
     /// Free bytes below /cf/conf.
-    pub free_space: Fact<u64>,
+    pub free_space: Answer<u64>,
     /// `net.pf.request_maxcount`, in entries.
-    pub request_limit: Fact<u64>,
+    pub request_limit: Answer<u64>,
     /// Names of our files in /etc/cron.d.
-    pub armed: Fact<Vec<String>>,
+    pub armed: Answer<Vec<String>>,
     /// Lines that no parser understood: which command, and the line.
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
@@ -127,7 +127,7 @@ pub struct Reading {
 }
 
 /// One remote shell that answers the same questions as often as it is asked.
-pub struct Survey {
+pub struct Reader {
     shell: Shell,
     asked: Arc<Asked>,
 }
@@ -140,7 +140,7 @@ struct Asked {
     agent_nonce: Nonce,
 }
 
-impl Survey {
+impl Reader {
     /// Renders the script of the questions; the clock comes first.
     pub fn script(
         questions: &[Question],
@@ -187,10 +187,10 @@ impl Survey {
     pub(super) async fn read_after(
         &mut self,
         before: usize,
-    ) -> Result<(Vec<Told>, Reading), Failure> {
+    ) -> Result<(Vec<ReaderNote>, Reading), Failure> {
         let mut replies = round::ask(&mut self.shell, &self.asked, before).await?;
         let asked = replies.split_off(before.min(replies.len()));
-        let told = replies.into_iter().map(|reply| Told {
+        let told = replies.into_iter().map(|reply| ReaderNote {
             status: reply.status.unwrap_or(NOT_RUN),
             stdout: reply.stdout,
             stderr: reply.stderr,
@@ -248,7 +248,6 @@ impl Asked {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a question")]
     fn answer(&self, reading: &mut Reading, question: &Question, reply: Gathered) {
         let program = self.program(question);
         let mut unread = Unreads {
@@ -330,7 +329,7 @@ impl Asked {
 }
 
 /// Adds the items of cron's folder to those of its table; without one of the two, what cron runs is not known.
-fn add_items(crontab: &mut Fact<Vec<CronItem>>, more: Fact<Vec<CronItem>>) {
+fn add_items(crontab: &mut Answer<Vec<CronItem>>, more: Answer<Vec<CronItem>>) {
     match (crontab.as_mut(), more) {
         (Ok(items), Ok(more)) => items.extend(more),
         (Ok(_), Err(error)) => *crontab = Err(error),
@@ -366,7 +365,7 @@ fn small(
     reading: &mut Reading,
     question: &Question,
     text: &[u8],
-    checked: Fact<()>,
+    checked: Answer<()>,
     program: &str,
 ) {
     match question {
@@ -380,7 +379,7 @@ fn small(
     }
 }
 
-fn read<T>(value: Option<T>, program: &str) -> Fact<T> {
+fn read<T>(value: Option<T>, program: &str) -> Answer<T> {
     value.ok_or_else(|| FactError::Garbled {
         program: program.to_owned(),
     })
@@ -391,12 +390,12 @@ fn configured(
     program: &str,
     nonce: &Nonce,
     request: &ReadRequest,
-) -> Fact<Configured> {
+) -> Answer<Configured> {
     came(reply, program)?;
     Ok(agent::parse(&reply.stdout, nonce, request)?)
 }
 
-fn distrust<T>(fact: &mut Fact<Vec<T>>, program: &str) {
+fn distrust<T>(fact: &mut Answer<Vec<T>>, program: &str) {
     if fact.as_ref().is_ok_and(Vec::is_empty) {
         *fact = Err(FactError::Unprivileged {
             program: program.to_owned(),
@@ -413,7 +412,7 @@ struct Unreads<'a> {
 
 impl Unreads<'_> {
     /// Returns what was understood. Nothing understood of something printed is no empty answer.
-    fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Fact<T> {
+    fn kept<T: Understood>(&mut self, parsed: Parsed<T>) -> Answer<T> {
         if let Some(most) = parsed.too_many {
             return Err(FactError::TooMany {
                 program: self.program.to_owned(),
@@ -462,22 +461,22 @@ impl Understood for Limits {
 }
 
 /// What a command that is no question said.
-pub(super) struct Told {
+pub(super) struct ReaderNote {
     pub(super) status: i32,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
 }
 
-impl Told {
+impl ReaderNote {
     /// Turns its exit code and stderr into a typed error.
-    pub(super) fn check(&self, table: &str, program: &str) -> Fact<()> {
+    pub(super) fn check(&self, table: &str, program: &str) -> Answer<()> {
         error::trouble(&self.stderr, self.status, &[0], program, table)
     }
 }
 
 /// Returns pf's status, if it came whole. A pfctl that may not ask the kernel can print a status that it made up, and
 /// exit with 0.
-fn whole(info: Info, program: &str) -> Fact<Info> {
+fn whole(info: Info, program: &str) -> Answer<Info> {
     let nothing_counted = info.state_table.is_none() && info.counters.is_empty();
     if info.host_id.is_none() && info.checksum.is_none() && nothing_counted {
         return Err(FactError::Unprivileged {

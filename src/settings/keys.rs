@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// What a key's text must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KeyKind {
     /// Free text.
     Text,
     /// One of these words.
@@ -52,18 +52,18 @@ pub enum Kind {
 
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
-pub struct Key {
+pub struct SettingKey {
     /// Dotted path in the file, such as `firewall.host`.
     pub path: &'static str,
     /// What its text must be.
-    pub kind: Kind,
+    pub kind: KeyKind,
     /// The built-in default as a TOML literal.
     pub default: &'static str,
     /// What it means, for `config.example.toml`; sentences.
     pub meaning: &'static str,
 }
 
-impl Key {
+impl SettingKey {
     /// Returns the environment name: `KMSCTL_` and the path in capitals.
     pub fn environment_name(&self) -> String {
         format!("KMSCTL_{}", self.path.replace('.', "_").to_uppercase())
@@ -75,8 +75,13 @@ impl Key {
     }
 }
 
-const fn key(path: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
-    Key {
+const fn key(
+    path: &'static str,
+    kind: KeyKind,
+    default: &'static str,
+    meaning: &'static str,
+) -> SettingKey {
+    SettingKey {
         path,
         kind,
         default,
@@ -90,376 +95,376 @@ pub const OUTPUTS: &[&str] = &["table", "json", "ndjson", "csv"];
 pub const COLORS: &[&str] = &["auto", "always", "never"];
 
 /// Every key, in the order of the example file.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[SettingKey] = &[
     key(
         "output",
-        Kind::Word(OUTPUTS),
+        KeyKind::Word(OUTPUTS),
         r#""table""#,
         "How data is printed. Flag: --output.",
     ),
     key(
         "color",
-        Kind::Word(COLORS),
+        KeyKind::Word(COLORS),
         r#""auto""#,
         "Colour on a terminal. NO_COLOR counts as never. Flag: --color.",
     ),
     key(
         "timeout",
-        Kind::Deadline,
+        KeyKind::Deadline,
         r#""30s""#,
         "Deadline of one read or change, connecting included. Flag: --timeout.",
     ),
     key(
         "firewall.host",
-        Kind::Host,
+        KeyKind::Host,
         r#""10.0.20.1""#,
         "Address or name of the pfSense box, or a Host of your ssh_config.",
     ),
     key(
         "firewall.user",
-        Kind::Account,
+        KeyKind::Account,
         r#""admin""#,
         "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.",
     ),
     key(
         "firewall.port",
-        Kind::Number(1, 65_535),
+        KeyKind::Number(1, 65_535),
         "22",
         "Port of its SSH server.",
     ),
     key(
         "firewall.transport",
-        Kind::Word(&["auto", "openssh", "russh"]),
+        KeyKind::Word(&["auto", "openssh", "russh"]),
         r#""auto""#,
         "openssh runs the system's ssh and honours its configuration, agent and jump hosts;\nrussh is built in; auto takes openssh where an ssh program is installed.",
     ),
     key(
         "firewall.identity",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "Private key file. Empty leaves it to ssh_config, the agent and the usual names.",
     ),
     key(
         "firewall.ssh_config",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "Configuration file for ssh. Empty is ~/.ssh/config. Not read by russh.",
     ),
     key(
         "firewall.known_hosts",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "File of known host keys. Empty is ~/.ssh/known_hosts. Keys are always checked.",
     ),
     key(
         "firewall.fingerprint",
-        Kind::Fingerprint,
+        KeyKind::Fingerprint,
         r#""""#,
         "Fingerprint of the host key (SHA256:…), checked in addition to known_hosts.",
     ),
     key(
         "firewall.connect_timeout",
-        Kind::Deadline,
+        KeyKind::Deadline,
         r#""10s""#,
         "Deadline of connecting and logging in.",
     ),
     key(
         "firewall.control_persist",
-        Kind::Duration,
+        KeyKind::Duration,
         r#""10m""#,
         "How long an OpenSSH connection stays up for the next command. 0s closes it at once.",
     ),
     key(
         "firewall.become",
-        Kind::Word(&["", "sudo"]),
+        KeyKind::Word(&["", "sudo"]),
         r#""""#,
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
     ),
     key(
         "firewall.outside",
-        Kind::Names,
+        KeyKind::Names,
         "[]",
         "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.",
     ),
     key(
         "firewall.paths.crontab",
-        Kind::RemotePath,
+        KeyKind::RemotePath,
         r#""/etc/crontab""#,
         "Path of the system's crontab on the firewall: it tells when entries of the table expire.",
     ),
     key(
         "firewall.paths.pfctl",
-        Kind::RemotePath,
+        KeyKind::RemotePath,
         r#""/sbin/pfctl""#,
         "Path of pfctl on the firewall.",
     ),
     key(
         "firewall.paths.php",
-        Kind::RemotePath,
+        KeyKind::RemotePath,
         r#""/usr/local/bin/php""#,
         "Path of PHP on the firewall.",
     ),
     key(
         "firewall.paths.sudo",
-        Kind::RemotePath,
+        KeyKind::RemotePath,
         r#""/usr/local/bin/sudo""#,
         "Path of sudo on the firewall.",
     ),
     key(
         "service.alias",
-        Kind::Name,
+        KeyKind::Name,
         r#""k8s_kms_lb""#,
         "pfSense alias that the port forward and the filter rule point to.",
     ),
     key(
         "service.address",
-        Kind::Address,
+        KeyKind::Address,
         r#""10.0.20.202""#,
         "Address the alias should hold.",
     ),
     key(
         "service.port",
-        Kind::Number(1, 65_535),
+        KeyKind::Number(1, 65_535),
         "1688",
         "TCP port, outside and inside.",
     ),
     key(
         "service.interface",
-        Kind::Name,
+        KeyKind::Name,
         r#""wan""#,
         "pfSense's name of the outside interface.",
     ),
     key(
         "service.description",
-        Kind::Text,
+        KeyKind::Text,
         r#""KMS public — kms.viktorbarzin.me""#,
         "Description of the rules, for people. Rules are never matched by it.",
     ),
     key(
         "service.host",
-        Kind::Text,
+        KeyKind::Text,
         r#""kms.viktorbarzin.me""#,
         "Public name of the service.",
     ),
     key(
         "service.public_address",
-        Kind::OptionalAddress,
+        KeyKind::OptionalAddress,
         r#""""#,
         "Address the public name should have. Empty takes the firewall's own, where that is a public one.",
     ),
     key(
         "service.table",
-        Kind::Table,
+        KeyKind::Table,
         r#""virusprot""#,
         "pf's overload table. pfSense knows only virusprot.",
     ),
     key(
         "presets.default.max_src_conn",
-        Kind::Number(1, 4_294_967_295),
+        KeyKind::Number(1, 4_294_967_295),
         "50",
         "Connections that one source may hold at a time.",
     ),
     key(
         "presets.default.rate",
-        Kind::Rate,
+        KeyKind::Rate,
         r#""10/60""#,
         "New connections of one source within seconds.",
     ),
     key(
         "presets.tighten.max_src_conn",
-        Kind::Number(1, 4_294_967_295),
+        KeyKind::Number(1, 4_294_967_295),
         "10",
         "The same, for suspected abuse.",
     ),
     key(
         "presets.tighten.rate",
-        Kind::Rate,
+        KeyKind::Rate,
         r#""3/60""#,
         "The same, for suspected abuse.",
     ),
     key(
         "presets.loosen.max_src_conn",
-        Kind::Number(1, 4_294_967_295),
+        KeyKind::Number(1, 4_294_967_295),
         "50",
         "The same, when legitimate users are blocked.",
     ),
     key(
         "presets.loosen.rate",
-        Kind::Rate,
+        KeyKind::Rate,
         r#""30/60""#,
         "The same, when legitimate users are blocked.",
     ),
     key(
         "networks.pods",
-        Kind::Networks,
+        KeyKind::Networks,
         r#"["10.10.0.0/16"]"#,
         "Networks of the cluster's pods.",
     ),
     key(
         "networks.nodes",
-        Kind::Networks,
+        KeyKind::Networks,
         r#"["10.0.20.0/24"]"#,
         "Networks of the cluster's nodes.",
     ),
     key(
         "networks.protected",
-        Kind::Networks,
+        KeyKind::Networks,
         "[]",
         "Networks that must never be blocked: you are warned when one is.",
     ),
     key(
         "cluster.kubectl",
-        Kind::Text,
+        KeyKind::Text,
         r#""kubectl""#,
         "The kubectl program.",
     ),
     key(
         "cluster.context",
-        Kind::Text,
+        KeyKind::Text,
         r#""""#,
         "kubectl context. Empty is the current one.",
     ),
     key(
         "cluster.namespace",
-        Kind::Text,
+        KeyKind::Text,
         r#""kms""#,
         "Namespace of the service.",
     ),
     key(
         "cluster.enabled",
-        Kind::Word(&["auto", "yes", "no"]),
+        KeyKind::Word(&["auto", "yes", "no"]),
         r#""auto""#,
         "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.",
     ),
     key(
         "cluster.kubeconfig",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.",
     ),
     key(
         "cluster.timeout",
-        Kind::Duration,
+        KeyKind::Duration,
         r#""8s""#,
         "Deadline of one question to the cluster.",
     ),
     key(
         "cluster.service",
-        Kind::Text,
+        KeyKind::Text,
         r#""windows-kms""#,
         "Name of the Service that is exposed.",
     ),
     key(
         "cluster.deployment",
-        Kind::Text,
+        KeyKind::Text,
         r#""kms""#,
         "Name of the Deployment behind it.",
     ),
     key(
         "cluster.selector",
-        Kind::Text,
+        KeyKind::Text,
         r#""app=kms-service""#,
         "Label selector of its pods.",
     ),
     key(
         "cluster.server_container",
-        Kind::Text,
+        KeyKind::Text,
         r#""windows-kms""#,
         "Container of the KMS server in those pods.",
     ),
     key(
         "cluster.notifier_container",
-        Kind::Text,
+        KeyKind::Text,
         r#""slack-notifier""#,
         "Container of the notifier in those pods.",
     ),
     key(
         "cluster.metallb_namespace",
-        Kind::Text,
+        KeyKind::Text,
         r#""metallb-system""#,
         "Namespace where MetalLB says which node announces an address.",
     ),
     key(
         "verify.resolvers",
-        Kind::Resolvers,
+        KeyKind::Resolvers,
         "[]",
         "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey tell what the outside is told. They learn that you asked.",
     ),
     key(
         "notifier.log",
-        Kind::Path,
+        KeyKind::Path,
         r#""/var/log/vlmcsd/vlmcsd.log""#,
         "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.",
     ),
     key(
         "notifier.state",
-        Kind::Path,
+        KeyKind::Path,
         r#""/var/lib/kmsctl-notifier""#,
         "Directory of the notifier's checkpoint and outbox: a small volume of its own.",
     ),
     key(
         "notifier.webhook_file",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted.",
     ),
     key(
         "notifier.channel",
-        Kind::Text,
+        KeyKind::Text,
         r#""""#,
         "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.",
     ),
     key(
         "notifier.listen",
-        Kind::Text,
+        KeyKind::Text,
         r#""[::]:9101""#,
         "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.",
     ),
     key(
         "notifier.dedup_window",
-        Kind::Duration,
+        KeyKind::Duration,
         r#""1h""#,
         "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.",
     ),
     key(
         "notifier.dedup_store",
-        Kind::Window,
+        KeyKind::Window,
         r#""file""#,
         "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. No TLS: keep it inside the cluster.",
     ),
     key(
         "notifier.dedup_password_file",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.",
     ),
     key(
         "notifier.dedup_lease",
-        Kind::Deadline,
+        KeyKind::Deadline,
         r#""30s""#,
         "How long another notifier waits for one that died with a message in hand. Kept up while it lives.",
     ),
     key(
         "notifier.too_old",
-        Kind::Duration,
+        KeyKind::Duration,
         r#""10m""#,
         "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
     ),
     key(
         "notifier.post_interval",
-        Kind::Duration,
+        KeyKind::Duration,
         r#""1s""#,
         "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.",
     ),
     key(
         "notifier.digest_from",
-        Kind::Number(2, 1000),
+        KeyKind::Number(2, 1000),
         "4",
         "From so many waiting activations on they become one message.",
     ),
     key(
         "manifest.image",
-        Kind::Text,
+        KeyKind::Text,
         concat!(
             "\"ghcr.io/viktorbarzin/kmsctl:",
             env!("CARGO_PKG_VERSION"),
@@ -469,37 +474,37 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "manifest.log_volume",
-        Kind::Text,
+        KeyKind::Text,
         r#""vlmcsd-log""#,
         "Volume of the pod that holds the server's log.",
     ),
     key(
         "manifest.operator",
-        Kind::Text,
+        KeyKind::Text,
         r#""ServiceAccount:kmsctl-operator""#,
         "Who may look: ServiceAccount:NAME (made by the manifest), User:NAME or Group:NAME.",
     ),
     key(
         "manifest.secret",
-        Kind::Text,
+        KeyKind::Text,
         r#""kms-slack-webhook""#,
         "Name of the Secret with the webhook's URL, and of the ExternalSecret that fetches it.",
     ),
     key(
         "manifest.secret_store",
-        Kind::Text,
+        KeyKind::Text,
         r#""vault-kv""#,
         "Store of External Secrets: the name of a ClusterSecretStore, or SecretStore/NAME.",
     ),
     key(
         "manifest.secret_key",
-        Kind::Text,
+        KeyKind::Text,
         r#""kms""#,
         "Key in that store.",
     ),
     key(
         "manifest.secret_property",
-        Kind::Text,
+        KeyKind::Text,
         r#""slack_webhook_url""#,
         "Property of that key.",
     ),
@@ -507,71 +512,71 @@ pub const KEYS: &[Key] = &[
 
 /// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the
 /// default is what an absent key means.
-pub const VANTAGE_KEYS: &[Key] = &[
+pub const VANTAGE_KEYS: &[SettingKey] = &[
     key(
         "vantages.NAME.kind",
-        Kind::Word(&["ssh", "check-host", "local"]),
+        KeyKind::Word(&["ssh", "check-host", "local"]),
         r#""ssh""#,
         "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.",
     ),
     key(
         "vantages.NAME.host",
-        Kind::Text,
+        KeyKind::Text,
         r#""""#,
         "ssh: address, name, or a Host of your ssh_config.",
     ),
     key(
         "vantages.NAME.user",
-        Kind::Text,
+        KeyKind::Text,
         r#""""#,
         "ssh: account. Empty leaves it to ssh_config.",
     ),
     key(
         "vantages.NAME.port",
-        Kind::Number(1, 65_535),
+        KeyKind::Number(1, 65_535),
         "22",
         "ssh: port of its SSH server. Without it, ssh_config decides.",
     ),
     key(
         "vantages.NAME.identity",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "ssh: private key file.",
     ),
     key(
         "vantages.NAME.known_hosts",
-        Kind::Path,
+        KeyKind::Path,
         r#""""#,
         "ssh: file of known host keys. Empty takes firewall.known_hosts.",
     ),
     key(
         "vantages.NAME.address",
-        Kind::Text,
+        KeyKind::Text,
         r#""""#,
         "Address that the firewall sees it come from. Empty takes the one that ssh connects to.",
     ),
     key(
         "vantages.NAME.control",
-        Kind::Endpoint,
+        KeyKind::Endpoint,
         r#""""#,
         "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.",
     ),
     key(
         "vantages.NAME.url",
-        Kind::Url,
+        KeyKind::Url,
         r#""https://check-host.net""#,
         "check-host: base URL of the service.",
     ),
     key(
         "vantages.NAME.nodes",
-        Kind::Number(1, 10),
+        KeyKind::Number(1, 10),
         "3",
         "check-host: how many of its nodes try; more than half must agree.",
     ),
 ];
 
 /// Returns the key of that path; `vantages.NAME.…` are [`VANTAGE_KEYS`], `presets.NAME.…` beyond the built-in ones share the keys of `default`.
-pub fn find(path: &str) -> Option<&'static Key> {
+pub fn find(path: &str) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| key.path == path).or_else(|| {
         let (family, path) = path.split_once('.')?;
         let (name, field) = path.split_once('.')?;
@@ -594,7 +599,7 @@ pub fn find(path: &str) -> Option<&'static Key> {
 
 /// Returns the known path that is most like an unknown one.
 pub fn nearest(path: &str) -> Option<&'static str> {
-    let score = |key: &Key| {
+    let score = |key: &SettingKey| {
         strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
     };
     KEYS.iter()
@@ -675,7 +680,7 @@ mod tests {
 
     #[test]
     fn environment_names_do_not_collide() {
-        let mut names: Vec<String> = KEYS.iter().map(Key::environment_name).collect();
+        let mut names: Vec<String> = KEYS.iter().map(SettingKey::environment_name).collect();
         names.sort();
         let count = names.len();
         names.dedup();

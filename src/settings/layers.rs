@@ -8,7 +8,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::keys::{self, KEYS, Kind};
+use super::keys;
+use super::keys::{KEYS, KeyKind};
 use super::values;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -43,7 +44,7 @@ impl fmt::Display for Origin {
 
 /// A value's text and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
+pub struct LayeredValue {
     /// The text; lists are joined by commas.
     pub text: String,
     /// The layer that won.
@@ -54,7 +55,7 @@ pub struct Value {
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// By dotted path.
-    pub values: BTreeMap<String, Value>,
+    pub values: BTreeMap<String, LayeredValue>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     /// What looked wrong but is not an error.
@@ -253,7 +254,8 @@ impl Layers {
         if let Some(key) = keys::find(path) {
             values::check(key.kind, &text).map_err(|problem| wrong(path, &origin, &problem))?;
         }
-        self.values.insert(path.to_owned(), Value { text, origin });
+        self.values
+            .insert(path.to_owned(), LayeredValue { text, origin });
         Ok(())
     }
 }
@@ -326,17 +328,19 @@ pub(super) fn wrong(path: &str, origin: &Origin, problem: &str) -> Failure {
 }
 
 /// Renders a TOML value as the text of its kind.
-fn text_of(kind: Kind, value: &toml::Value) -> Result<String, String> {
+fn text_of(kind: KeyKind, value: &toml::Value) -> Result<String, String> {
     match (kind, value) {
-        (Kind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
-        (Kind::Number(..), other) => Err(format!("it wants a number, not a {}", other.type_str())),
-        (Kind::Names | Kind::Networks | Kind::Resolvers, toml::Value::Array(items)) => {
+        (KeyKind::Number(..), toml::Value::Integer(number)) => Ok(number.to_string()),
+        (KeyKind::Number(..), other) => {
+            Err(format!("it wants a number, not a {}", other.type_str()))
+        }
+        (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, toml::Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
             texts
                 .map(|texts| texts.join(","))
                 .ok_or_else(|| "it wants a list of texts".to_owned())
         }
-        (Kind::Names | Kind::Networks | Kind::Resolvers, other) => {
+        (KeyKind::Names | KeyKind::Networks | KeyKind::Resolvers, other) => {
             Err(format!("it wants a list, not a {}", other.type_str()))
         }
         (_, toml::Value::String(text)) => Ok(text.clone()),

@@ -11,12 +11,12 @@ use super::environment::Environment;
 use super::layers::Layers;
 use super::values;
 use super::vantages::{self, Vantage};
-use crate::domain::cluster::objects::Names;
+use crate::domain::cluster::objects::ObjectNames;
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
 use crate::error::{Failure, Result};
-use crate::ssh::script::Word;
+use crate::ssh::script::ShellWord;
 use crate::ssh::target::{Target, Transport};
 use crate::terminal::{ColorChoice, Mode};
 
@@ -63,7 +63,7 @@ pub struct Cluster {
     /// Deadline of one question.
     pub timeout: Duration,
     /// The names in it.
-    pub names: Names,
+    pub names: ObjectNames,
     /// Namespace of MetalLB.
     pub metallb_namespace: String,
 }
@@ -83,11 +83,11 @@ pub struct Firewall {
     /// How to reach it.
     pub target: Target,
     /// Path of the crontab there.
-    pub crontab: Word,
+    pub crontab: ShellWord,
     /// Path of pfctl there.
-    pub pfctl: Word,
+    pub pfctl: ShellWord,
     /// Path of PHP there.
-    pub php: Word,
+    pub php: ShellWord,
 }
 
 /// Networks the operator named.
@@ -157,7 +157,7 @@ impl Firewall {
             Failure::usage(format!("Wrong value for `{path}`: {problem}."))
         };
         let program = |path: &str| {
-            Word::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
+            ShellWord::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
         };
         let duration = |path: &str| {
             values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
@@ -222,7 +222,7 @@ impl Cluster {
             timeout: values::duration(layers.text("cluster.timeout")).map_err(|problem| {
                 Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}."))
             })?,
-            names: Names {
+            names: ObjectNames {
                 service: name("cluster.service")?,
                 deployment: name("cluster.deployment")?,
                 selector: name("cluster.selector")?,

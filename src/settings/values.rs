@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::keys::Kind;
+use super::keys::KeyKind;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pf::table::TableName;
 
@@ -123,71 +123,73 @@ fn url(text: &str) -> Result<(), String> {
 }
 
 /// Returns a value as it may be shown: without a password.
-pub fn shown(kind: Kind, text: &str) -> String {
-    if kind == Kind::Window {
+pub fn shown(kind: KeyKind, text: &str) -> String {
+    if kind == KeyKind::Window {
         return super::window::shown(text);
     }
     text.to_owned()
 }
 
 /// Checks a value's text against its key's kind.
-pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+pub fn check(kind: KeyKind, text: &str) -> Result<(), String> {
     match kind {
-        Kind::Endpoint | Kind::Fingerprint | Kind::OptionalAddress if text.is_empty() => Ok(()),
-        Kind::Text | Kind::Path => {
+        KeyKind::Endpoint | KeyKind::Fingerprint | KeyKind::OptionalAddress if text.is_empty() => {
+            Ok(())
+        }
+        KeyKind::Text | KeyKind::Path => {
             if text.chars().any(char::is_control) {
                 return Err("it holds a control character".to_owned());
             }
             Ok(())
         }
-        Kind::Word(words) if words.contains(&text) => Ok(()),
-        Kind::Word(words) => {
+        KeyKind::Word(words) if words.contains(&text) => Ok(()),
+        KeyKind::Word(words) => {
             let shown: Vec<&str> = words
                 .iter()
                 .map(|word| if word.is_empty() { "\"\"" } else { word })
                 .collect();
             Err(format!("`{text}` is none of {}", shown.join(", ")))
         }
-        Kind::Number(least, most) => match text.parse::<u64>() {
+        KeyKind::Number(least, most) => match text.parse::<u64>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
             _ => Err(format!(
                 "`{text}` is not a whole number from {least} to {most}"
             )),
         },
-        Kind::Duration => duration(text).map(drop),
-        Kind::Deadline => match duration(text)? {
+        KeyKind::Duration => duration(text).map(drop),
+        KeyKind::Deadline => match duration(text)? {
             Duration::ZERO => Err("it must be at least 1s".to_owned()),
             _ => Ok(()),
         },
-        Kind::Host => host(text),
-        Kind::Account => account(text),
-        Kind::Name => name(text),
-        Kind::Address | Kind::OptionalAddress => address(text).map(drop),
-        Kind::Resolvers => text
+        KeyKind::Host => host(text),
+        KeyKind::Account => account(text),
+        KeyKind::Name => name(text),
+        KeyKind::Address | KeyKind::OptionalAddress => address(text).map(drop),
+        KeyKind::Resolvers => text
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| resolver(part.trim()).map(drop)),
-        Kind::Names => text
+        KeyKind::Names => text
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| name(part.trim())),
-        Kind::Networks => text
+        KeyKind::Networks => text
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| network(part.trim()).map(drop)),
-        Kind::RemotePath => crate::ssh::script::Word::path(text)
+        KeyKind::RemotePath => crate::ssh::script::ShellWord::path(text)
             .map(drop)
             .ok_or_else(|| {
                 format!("`{text}` is not an absolute path of letters, digits and /._-+")
             }),
-        Kind::Rate => rate(text).map(drop),
-        Kind::Table => TableName::new(text).map(drop).ok_or_else(|| {
+        KeyKind::Rate => rate(text).map(drop),
+        KeyKind::Table => TableName::new(text).map(drop).ok_or_else(|| {
             format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
         }),
-        Kind::Endpoint => endpoint(text).map(drop),
-        Kind::Url => url(text),
-        Kind::Window => super::window::Window::parse(text).map(drop),
-        Kind::Fingerprint => fingerprint(text),
+        KeyKind::Endpoint => endpoint(text).map(drop),
+        KeyKind::Url => url(text),
+        KeyKind::Window => super::window::Window::parse(text).map(drop),
+        KeyKind::Fingerprint => fingerprint(text),
     }
 }
 
@@ -301,7 +303,7 @@ mod tests {
         ] {
             assert!(endpoint(wrong).is_err(), "{wrong}");
         }
-        assert!(check(Kind::Url, "http://127.0.0.1:8080").is_ok());
+        assert!(check(KeyKind::Url, "http://127.0.0.1:8080").is_ok());
         for wrong in [
             "",
             "check-host.net",
@@ -310,7 +312,7 @@ mod tests {
             "https://a?b",
             "http://u@h",
         ] {
-            assert!(check(Kind::Url, wrong).is_err(), "{wrong}");
+            assert!(check(KeyKind::Url, wrong).is_err(), "{wrong}");
         }
     }
 

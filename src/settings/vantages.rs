@@ -17,7 +17,7 @@ pub struct Vantage {
     /// Its name in the configuration.
     pub name: String,
     /// How it is used.
-    pub kind: Kind,
+    pub kind: VantageKind,
     /// The address that the firewall sees it come from, where the operator said so.
     pub address: Option<IpAddr>,
     /// Host and port that are known to be open.
@@ -26,7 +26,7 @@ pub struct Vantage {
 
 /// How a vantage is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum VantageKind {
     /// Through an SSH server.
     Ssh(Ssh),
     /// Through a public check service that speaks check-host.net's interface.
@@ -81,7 +81,7 @@ fn vantage(
     let text = |field: &str| fields.get(field).copied().filter(|text| !text.is_empty());
     let file = |field: &str| text(field).map(|path| environment.expand(path));
     let kind = match text("kind") {
-        Some("check-host") => Kind::CheckHost {
+        Some("check-host") => VantageKind::CheckHost {
             url: text("url")
                 .unwrap_or(default_of("url"))
                 .trim_end_matches('/')
@@ -90,8 +90,8 @@ fn vantage(
                 .and_then(|nodes| nodes.parse().ok())
                 .unwrap_or(3),
         },
-        Some("local") => Kind::Local,
-        _ => Kind::Ssh(Ssh {
+        Some("local") => VantageKind::Local,
+        _ => VantageKind::Ssh(Ssh {
             host: text("host")
                 .ok_or_else(|| wrong("has no host".to_owned()))?
                 .to_owned(),
@@ -159,16 +159,16 @@ mod tests {
         assert_eq!(vps.name, "my_vps");
         assert_eq!(vps.control, Some(("192.0.2.1".to_owned(), 443)));
         assert!(
-            matches!(&vps.kind, Kind::Ssh(ssh) if ssh.host == "vps.example.net" && ssh.known_hosts == Some("/k".into()) && ssh.port.is_none())
+            matches!(&vps.kind, VantageKind::Ssh(ssh) if ssh.host == "vps.example.net" && ssh.known_hosts == Some("/k".into()) && ssh.port.is_none())
         );
         assert_eq!(
             public.kind,
-            Kind::CheckHost {
+            VantageKind::CheckHost {
                 url: "https://check-host.net".to_owned(),
                 nodes: 3
             }
         );
-        assert_eq!(tether.kind, Kind::Local);
+        assert_eq!(tether.kind, VantageKind::Local);
     }
 
     #[test]

@@ -123,10 +123,10 @@ fn output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::kms_log::lines::Lines;
-    use crate::domain::kms_log::{Event, Log};
-    use crate::domain::notifier::event_log::{Held, Told, stamped};
-    use crate::domain::notifier::health::Reading;
+    use crate::domain::kms_log::lines::LogLines;
+    use crate::domain::kms_log::{KmsEvent, Log};
+    use crate::domain::notifier::event_log::{EventRecord, Held, stamped};
+    use crate::domain::notifier::health::MetricsReading;
 
     #[test]
     fn output_log_and_counters_tell_one_story() {
@@ -140,17 +140,17 @@ mod tests {
             "slack-notifier",
             "--since-time=2026-02-27T06:00:00Z",
         ];
-        let told: Vec<Told> = answers(&words, now)
+        let told: Vec<EventRecord> = answers(&words, now)
             .unwrap()
             .lines()
             .map(|line| {
                 let (at, line) = stamped(line);
-                Told::read(line, at)
+                EventRecord::read(line, at)
             })
             .collect();
         let everything = Held::since(&told, Timestamp::UNIX_EPOCH);
         let page = answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
-        let numbers = Reading::of(&page, now).numbers;
+        let numbers = MetricsReading::of(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
         assert_eq!(numbers.activations, Some(everything.posts));
         assert_eq!(numbers.held_back, Some(everything.duplicates));
@@ -171,7 +171,7 @@ mod tests {
             ],
             now,
         );
-        let (mut lines, mut log, mut events) = (Lines::default(), Log::default(), Vec::new());
+        let (mut lines, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());
         lines.feed(file.unwrap().as_bytes(), |line| log.line(line, &mut events));
         let six = Held::since(
             &told,
@@ -179,7 +179,7 @@ mod tests {
         );
         let requests = events
             .iter()
-            .filter(|event| matches!(event, Event::Request(_)))
+            .filter(|event| matches!(event, KmsEvent::Request(_)))
             .count();
         assert_eq!((requests as u64, log.tally.unparsed), (six.activations, 0));
         let probes = six.probes.internal_pod + six.probes.cluster_node + six.probes.external;

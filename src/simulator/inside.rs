@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Scenario;
-use crate::domain::reachability::kms_bind::{Answer, Listener};
-use crate::domain::reachability::path::{Connection, Resolution};
+use crate::domain::reachability::kms_bind::{BindAnswer, Listener};
+use crate::domain::reachability::path::{Resolution, ServiceConnection};
 
 /// The public address in front of the simulated firewall's own, private one.
 pub(super) const PUBLIC: [u8; 4] = [203, 0, 113, 10];
@@ -31,13 +31,13 @@ pub fn resolutions(service: IpAddr) -> Vec<Resolution> {
 }
 
 /// Connects to the server and hears its answer, if there is one. Nobody has to wait for silence.
-pub fn greet(scenario: Scenario) -> (Connection, Option<Answer>) {
+pub fn greet(scenario: Scenario) -> (ServiceConnection, Option<BindAnswer>) {
     if scenario == Scenario::BackendDead {
-        return (Connection::Silent { seconds: 3 }, None);
+        return (ServiceConnection::Silent { seconds: 3 }, None);
     }
     let took = Duration::from_millis(1);
     (
-        Connection::Open { took },
+        ServiceConnection::Open { took },
         Listener::default().hear(BIND_ACK),
     )
 }

@@ -34,10 +34,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 pub use scenario::Scenario;
-use server::Shared;
-use store::{CLIENT_KEY, HOST_KEY, Store};
+use server::SharedWorld;
+use store::{CLIENT_KEY, HOST_KEY, WorldStore};
 use world::World;
 
 /// The seed of every box, so that equal moments show equal boxes.
@@ -49,7 +49,7 @@ const AHEAD: i64 = 60_000;
 
 /// How to run the box.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct SimulatorOptions {
     /// Where it keeps its state and keys (0700).
     pub directory: PathBuf,
     /// Where it listens; loopback only, port 0 for any free one.
@@ -105,22 +105,24 @@ impl From<SimulatorError> for Failure {
     fn from(error: SimulatorError) -> Self {
         let (kind, hint) = match &error {
             SimulatorError::NotLoopback { .. } => (
-                Kind::Usage,
+                FailureKind::Usage,
                 "Listen on 127.0.0.1:PORT; reach it from elsewhere through an SSH tunnel.",
             ),
             SimulatorError::Listen { .. } => (
-                Kind::Failed,
+                FailureKind::Failed,
                 "Choose another port, or port 0 for any free one.",
             ),
             SimulatorError::Files { .. } => (
-                Kind::Failed,
+                FailureKind::Failed,
                 "Check the owner and the free space of that directory.",
             ),
             SimulatorError::Corrupt { .. } => (
-                Kind::Failed,
+                FailureKind::Failed,
                 "Run kmsctl demo reset to start with a new one.",
             ),
-            SimulatorError::Busy { .. } => (Kind::Failed, "End the other run and try again."),
+            SimulatorError::Busy { .. } => {
+                (FailureKind::Failed, "End the other run and try again.")
+            }
         };
         Self::new(kind, format!("{error}."))
             .hint(hint)
@@ -130,7 +132,7 @@ impl From<SimulatorError> for Failure {
 
 /// What clients did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ServedCounts {
     /// TCP connections.
     pub connections: u64,
     /// Session channels.
@@ -141,14 +143,14 @@ pub struct Counts {
 
 /// The host outside.
 #[derive(Debug)]
-pub struct Outside {
+pub struct SimulatedOutside {
     /// Where it listens: loopback.
     pub address: SocketAddr,
     /// A known_hosts file that names exactly that, and goes with this.
     pub known_hosts: PathBuf,
 }
 
-impl Drop for Outside {
+impl Drop for SimulatedOutside {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.known_hosts);
     }
@@ -161,24 +163,24 @@ pub struct Simulator {
     fingerprint: String,
     known_hosts: PathBuf,
     client_key: PathBuf,
-    store: Store,
+    store: WorldStore,
     host_key: PrivateKey,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Simulator {
     /// Starts the box: takes up where the last run ended, catches up with the clock, listens.
-    pub async fn start(options: Options) -> Result<Self, SimulatorError> {
+    pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
         let address = options.listen;
         if !address.ip().is_loopback() {
             return Err(SimulatorError::NotLoopback { address });
         }
-        let store = Store::open(&options.directory).await?;
+        let store = WorldStore::open(&options.directory).await?;
         let host_key = store.key(HOST_KEY)?;
         store.key(CLIENT_KEY)?;
-        let shared = Arc::new(Shared::new(take_up(&store, &options)?, options.clock));
+        let shared = Arc::new(SharedWorld::new(take_up(&store, &options)?, options.clock));
         let fail = |source| SimulatorError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
@@ -197,7 +199,7 @@ impl Simulator {
             config,
             Arc::clone(&shared),
             stopped,
-            server::Client::new,
+            server::ServedClient::new,
         ));
         let client_key = store.path(CLIENT_KEY);
         Ok(Self {
@@ -214,7 +216,7 @@ impl Simulator {
     }
 
     /// Lets a host outside be logged in to as well (see [`outside`]), until this box stops.
-    pub async fn outside(&self) -> Result<Outside, SimulatorError> {
+    pub async fn outside(&self) -> Result<SimulatedOutside, SimulatorError> {
         let address = SocketAddr::new(self.address.ip(), 0);
         let fail = |source| SimulatorError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -226,9 +228,9 @@ impl Simulator {
             Arc::new(server::config(self.host_key.clone())),
             Arc::clone(&self.shared),
             self.stop.subscribe(),
-            outside::Client::new,
+            outside::OutsideClient::new,
         ));
-        Ok(Outside {
+        Ok(SimulatedOutside {
             address,
             known_hosts,
         })
@@ -255,10 +257,10 @@ impl Simulator {
     }
 
     /// Returns what clients did so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ServedCounts {
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let shared = &self.shared;
-        Counts {
+        ServedCounts {
             connections: read(&shared.connections),
             sessions: read(&shared.sessions),
             execs: read(&shared.execs),
@@ -320,7 +322,7 @@ pub fn forget_stale_history(
     scenario: Option<Scenario>,
     clock: Clock,
 ) -> Result<(), SimulatorError> {
-    let Some(store) = Store::open_now(directory)? else {
+    let Some(store) = WorldStore::open_now(directory)? else {
         return Ok(());
     };
     let now = clock.now().as_millisecond();
@@ -341,7 +343,7 @@ fn usable(saved: Option<World>, scenario: Option<Scenario>, now: i64) -> Result<
 }
 
 /// Takes up the saved world, or makes a new one, which has no history.
-fn take_up(store: &Store, options: &Options) -> Result<World, SimulatorError> {
+fn take_up(store: &WorldStore, options: &SimulatorOptions) -> Result<World, SimulatorError> {
     let now = options.clock.now().as_millisecond();
     let mut world = match usable(store.load()?, options.scenario, now) {
         Ok(world) => world,

@@ -11,7 +11,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPubl
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 
 use super::inside::{BIND_ACK, PUBLIC};
-use super::server::Shared;
+use super::server::SharedWorld;
 use super::world::Reached;
 use crate::domain::reachability::kms_bind::BIND;
 use crate::domain::virusprot::entries::is_private;
@@ -41,14 +41,14 @@ enum Partner {
 }
 
 /// One connection of somebody who uses this vantage.
-pub struct Client {
-    shared: Arc<Shared>,
+pub struct OutsideClient {
+    shared: Arc<SharedWorld>,
     open: HashMap<ChannelId, (Partner, Vec<u8>)>,
 }
 
-impl Client {
+impl OutsideClient {
     /// Makes the handler of one connection.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<SharedWorld>) -> Self {
         Self {
             shared,
             open: HashMap::new(),
@@ -119,7 +119,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     Some([&length.to_be_bytes()[..], &message].concat())
 }
 
-impl Handler for Client {
+impl Handler for OutsideClient {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {

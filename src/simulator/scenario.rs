@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::ledger::Ledger;
 use super::configuration::{Configuration, generate};
-use super::pf::Pf;
+use super::pf::SimulatedPf;
 use crate::domain::pfsense::change::Element;
 
 /// The tracker of the exposure's filter rule.
@@ -189,8 +189,8 @@ impl Scenario {
     }
 
     /// Loads the scenario's rules and tables into a pf that has been up for two weeks.
-    pub fn load(self, now: i64) -> Pf {
-        let mut pf = Pf::new(0x67_4a_91_c3, now - 14 * 86_400_000 - 24_967_000);
+    pub fn load(self, now: i64) -> SimulatedPf {
+        let mut pf = SimulatedPf::new(0x67_4a_91_c3, now - 14 * 86_400_000 - 24_967_000);
         pf.enabled = self != Self::PfDisabled;
         let mut loaded = self.configuration();
         if self == Self::Drifted {

@@ -17,7 +17,7 @@ use russh::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::shell::{Reply, Shell};
+use super::shell::{ShellReply, SimulatedShell};
 use super::world::{Cut, World};
 use crate::clock::Clock;
 
@@ -31,7 +31,7 @@ Run single commands instead, such as: ssh HOST pfctl -t virusprot -T show -v\r\n
 
 /// What all connections share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedWorld {
     world: Mutex<World>,
     clock: Clock,
     /// TCP connections accepted.
@@ -42,7 +42,7 @@ pub struct Shared {
     pub execs: AtomicU64,
 }
 
-impl Shared {
+impl SharedWorld {
     /// Shares a world that moves with the clock.
     pub fn new(world: World, clock: Clock) -> Self {
         let none = || AtomicU64::new(0);
@@ -105,9 +105,9 @@ pub fn config(key: PrivateKey) -> Config {
 pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
     listener: TcpListener,
     config: Arc<Config>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     mut stop: watch::Receiver<bool>,
-    handler: fn(Arc<Shared>) -> H,
+    handler: fn(Arc<SharedWorld>) -> H,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -172,14 +172,14 @@ async fn connection<H: Handler<Error = russh::Error> + Send + 'static>(
 }
 
 /// One connection: its channels and what runs in them.
-pub struct Client {
-    shared: Arc<Shared>,
-    shells: HashMap<ChannelId, Shell>,
+pub struct ServedClient {
+    shared: Arc<SharedWorld>,
+    shells: HashMap<ChannelId, SimulatedShell>,
 }
 
-impl Client {
+impl ServedClient {
     /// Makes the handler of one connection, and counts it.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<SharedWorld>) -> Self {
         shared.connections.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
@@ -191,7 +191,7 @@ impl Client {
     fn answer(
         session: &mut Session,
         channel: ChannelId,
-        reply: Reply,
+        reply: ShellReply,
         cut: Option<Cut>,
     ) -> Result<(), russh::Error> {
         match cut {
@@ -205,7 +205,11 @@ impl Client {
         }
     }
 
-    fn say(session: &mut Session, channel: ChannelId, reply: Reply) -> Result<(), russh::Error> {
+    fn say(
+        session: &mut Session,
+        channel: ChannelId,
+        reply: ShellReply,
+    ) -> Result<(), russh::Error> {
         if !reply.stdout.is_empty() {
             session.data(channel, reply.stdout)?;
         }
@@ -221,7 +225,7 @@ impl Client {
     }
 }
 
-impl Handler for Client {
+impl Handler for ServedClient {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
@@ -257,7 +261,7 @@ impl Handler for Client {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         self.shared.execs.fetch_add(1, Ordering::Relaxed);
-        let (shell, reply) = Shell::start(command, &mut self.shared.world());
+        let (shell, reply) = SimulatedShell::start(command, &mut self.shared.world());
         session.channel_success(channel)?;
         self.shells.insert(channel, shell);
         Self::say(session, channel, reply)
@@ -269,10 +273,10 @@ impl Handler for Client {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         session.channel_success(channel)?;
-        let reply = Reply {
+        let reply = ShellReply {
             stdout: NOTICE.as_bytes().to_vec(),
             exit: Some(1),
-            ..Reply::default()
+            ..ShellReply::default()
         };
         Self::say(session, channel, reply)
     }

@@ -34,20 +34,20 @@ const PATIENCE: (u32, Duration) = (40, Duration::from_millis(50));
 
 /// The open directory.
 #[derive(Debug)]
-pub struct Store {
+pub struct WorldStore {
     directory: PathBuf,
     /// Held for as long as the store; without it nothing is written.
     lock: Option<File>,
 }
 
 #[derive(Serialize)]
-struct Saved<'a> {
+struct SavedWorld<'a> {
     version: u32,
     world: &'a World,
 }
 
 #[derive(Deserialize)]
-struct Loaded {
+struct LoadedWorld {
     world: World,
 }
 
@@ -56,7 +56,7 @@ struct Versioned {
     version: u32,
 }
 
-impl Store {
+impl WorldStore {
     /// Opens the directory, making it if need be (0700), and waits up to two seconds for another run to end.
     pub async fn open(directory: &Path) -> Result<Self, SimulatorError> {
         own_files::make_private_directory(directory).map_err(|why| at(directory, why))?;
@@ -129,7 +129,7 @@ impl Store {
                 version.version
             )));
         }
-        let loaded: Loaded =
+        let loaded: LoadedWorld =
             serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
         Ok(Some(loaded.world))
     }
@@ -140,7 +140,7 @@ impl Store {
             return Ok(());
         }
         let path = self.path(STATE);
-        let text = serde_json::to_vec(&Saved {
+        let text = serde_json::to_vec(&SavedWorld {
             version: VERSION,
             world,
         })
@@ -196,7 +196,7 @@ impl Store {
 /// Reads the scenario of the saved world alone; `None` without one that can be read.
 pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
     #[derive(Deserialize)]
-    struct Saved {
+    struct SavedWorld {
         world: Named,
     }
     #[derive(Deserialize)]
@@ -206,7 +206,7 @@ pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
     let mut text = Vec::new();
     let file = File::open(directory.join(STATE)).ok()?;
     file.take(LARGEST).read_to_end(&mut text).ok()?;
-    let saved: Saved = serde_json::from_slice(&text).ok()?;
+    let saved: SavedWorld = serde_json::from_slice(&text).ok()?;
     Some(saved.world.scenario)
 }
 

@@ -56,7 +56,7 @@ pub enum Actor {
 /// What a connection is for, hence its way through the firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Service {
+pub enum TrafficTarget {
     /// HTTPS, redirected.
     Https,
     /// HTTPS over IPv6, not redirected.
@@ -92,7 +92,7 @@ pub struct Act {
     /// Who opens a connection.
     pub client: SocketAddr,
     /// To what.
-    pub service: Service,
+    pub service: TrafficTarget,
     /// How it goes.
     pub style: Style,
     /// How many more follow at once: more than the cap, for an abuser.
@@ -159,34 +159,39 @@ impl Actor {
     pub fn act(self, random: &mut Random) -> Option<Act> {
         let (client, service, style, burst) = match self {
             Self::Noise => return None,
-            Self::Abuser => (abuser(random), Service::Kms, kms(random), 18),
+            Self::Abuser => (abuser(random), TrafficTarget::Kms, kms(random), 18),
             Self::Abuser6 => {
                 let host = u16::from(random.byte(1, 64));
                 (
                     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)),
-                    Service::Https6,
+                    TrafficTarget::Https6,
                     web(),
                     28,
                 )
             }
-            Self::Lan(index) => (v4(10, 0, 10, 50 + index), Service::KmsLan, kms(random), 0),
-            Self::Office(_) => (OFFICE, Service::Kms, office(random), 0),
-            Self::Pod => (v4(10, 0, 20, 31), Service::Pod, web(), 0),
-            Self::Renewing(slot) => (renewing(slot), Service::Kms, kms(random), 0),
+            Self::Lan(index) => (
+                v4(10, 0, 10, 50 + index),
+                TrafficTarget::KmsLan,
+                kms(random),
+                0,
+            ),
+            Self::Office(_) => (OFFICE, TrafficTarget::Kms, office(random), 0),
+            Self::Pod => (v4(10, 0, 20, 31), TrafficTarget::Pod, web(), 0),
+            Self::Renewing(slot) => (renewing(slot), TrafficTarget::Kms, kms(random), 0),
             Self::Scanner => (
                 v4(192, 0, 2, random.byte(1, 254)),
-                Service::Kms,
+                TrafficTarget::Kms,
                 bare(random),
                 0,
             ),
-            Self::Web(index) => (v4(203, 0, 113, 40 + index), Service::Https, web(), 0),
+            Self::Web(index) => (v4(203, 0, 113, 40 + index), TrafficTarget::Https, web(), 0),
             Self::Web6 => (
                 IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)),
-                Service::Https6,
+                TrafficTarget::Https6,
                 web(),
                 0,
             ),
-            Self::WireGuard => (v4(203, 0, 113, 7), Service::WireGuard, datagrams(), 0),
+            Self::WireGuard => (v4(203, 0, 113, 7), TrafficTarget::WireGuard, datagrams(), 0),
         };
         let port = if self == Self::WireGuard {
             51_688
@@ -202,7 +207,7 @@ impl Actor {
     }
 }
 
-impl Service {
+impl TrafficTarget {
     /// Returns a connection's way through the firewall.
     pub fn passage(self, client: SocketAddr, random: &mut Random) -> Passage {
         let tcp = Protocol::Tcp;

@@ -2,7 +2,7 @@
 //! or long-forgotten box does not look newborn. Invented, but in proportion to the traffic that is lived.
 
 use super::pf::rule::LoadedRule;
-use super::pf::{OVERLOAD_BLOCK, Pf};
+use super::pf::{OVERLOAD_BLOCK, SimulatedPf};
 use super::scenario::{HTTPS6, KMS};
 
 /// What a rule counts in 1000 seconds: states made, packets and bytes of one direction.
@@ -25,7 +25,7 @@ const USUAL: [(u32, u64, u64, u64); 12] = [
 const SEARCHED: u64 = 2_100;
 
 /// Adds what `seconds` of usual traffic count.
-pub fn age(pf: &mut Pf, seconds: i64, now: i64) {
+pub fn age(pf: &mut SimulatedPf, seconds: i64, now: i64) {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     let times = |rate: u64| rate.saturating_mul(seconds) / 1000;
     if !pf.enabled {
@@ -112,7 +112,7 @@ fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
 }
 
 /// A redirection counts what its filter rule counts.
-fn redirections(pf: &mut Pf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
+fn redirections(pf: &mut SimulatedPf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
     for (port, identifier) in [
         (51_820, 1_763_000_001),
         (443, 1_763_000_002),

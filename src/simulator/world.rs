@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::agent::{self, ledger::Ledger};
 use super::configuration::Configuration;
 use super::pf::state::{Level, Protocol};
-use super::pf::{Handshake, Pf};
+use super::pf::{Handshake, SimulatedPf};
 use super::random::Random;
 use super::scenario::Scenario;
-use super::traffic::{self, Actor, Service, Style};
+use super::traffic;
+use super::traffic::{Actor, Style, TrafficTarget};
 use super::warm;
 use crate::domain::pfsense::change::Element;
 pub use outside::Reached;
@@ -36,7 +37,7 @@ pub struct World {
     /// What kind of box it is.
     pub scenario: Scenario,
     /// Its packet filter.
-    pub pf: Pf,
+    pub pf: SimulatedPf,
     /// Its configuration.
     pub configuration: Configuration,
     /// What kmsctl keeps on it.
@@ -67,18 +68,18 @@ pub enum Cut {
 struct Scheduled {
     at: i64,
     sequence: u64,
-    event: Event,
+    event: WorldEvent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Event {
+enum WorldEvent {
     /// An actor's turn.
     Act(Actor),
     /// One more connection of an abuser.
     Burst {
         source: IpAddr,
-        service: Service,
+        service: TrafficTarget,
         left: u8,
     },
     /// The hourly cron job.
@@ -88,14 +89,14 @@ enum Event {
     /// pf's purge.
     Purge,
     /// The next step of a connection.
-    Step(u64, Step),
+    Step(u64, WorldStep),
     /// The server closes a connection whose client is gone; the state is its half behind the firewall.
     GiveUp(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Step {
+enum WorldStep {
     Handshake,
     Exchange,
     Close,
@@ -169,18 +170,18 @@ impl World {
 
     fn populate(&mut self) {
         for actor in traffic::actors() {
-            self.schedule(actor.phase(), Event::Act(actor));
+            self.schedule(actor.phase(), WorldEvent::Act(actor));
         }
-        self.schedule(PURGE, Event::Purge);
+        self.schedule(PURGE, WorldEvent::Purge);
         let hour = HOUR - self.now.rem_euclid(HOUR);
-        self.schedule(hour, Event::Cron);
+        self.schedule(hour, WorldEvent::Cron);
         self.wake_at_minute();
     }
 
     /// Sees to it that cron's job runs when the next armed way back is due.
     pub fn wake_at_minute(&mut self) {
         if let Some((due, _)) = self.ledger.next_due() {
-            self.schedule(due.saturating_sub(self.now).max(0), Event::Minute);
+            self.schedule(due.saturating_sub(self.now).max(0), WorldEvent::Minute);
         }
     }
 
@@ -193,7 +194,7 @@ impl World {
         self.wake_at_minute();
     }
 
-    fn schedule(&mut self, delay: i64, event: Event) {
+    fn schedule(&mut self, delay: i64, event: WorldEvent) {
         self.sequence += 1;
         self.queue.push(Reverse(Scheduled {
             at: self.now + delay,
@@ -202,25 +203,25 @@ impl World {
         }));
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: WorldEvent) {
         match event {
-            Event::Act(actor) => self.act(actor),
-            Event::Burst {
+            WorldEvent::Act(actor) => self.act(actor),
+            WorldEvent::Burst {
                 source,
                 service,
                 left,
             } => self.burst(source, service, left),
-            Event::Cron => {
+            WorldEvent::Cron => {
                 self.expire();
-                self.schedule(HOUR, Event::Cron);
+                self.schedule(HOUR, WorldEvent::Cron);
             }
-            Event::Minute => self.take_back_until(self.now),
-            Event::Purge => {
+            WorldEvent::Minute => self.take_back_until(self.now),
+            WorldEvent::Purge => {
                 self.pf.purge(self.now);
-                self.schedule(PURGE, Event::Purge);
+                self.schedule(PURGE, WorldEvent::Purge);
             }
-            Event::Step(flow, step) => self.step(flow, step),
-            Event::GiveUp(state) => {
+            WorldEvent::Step(flow, step) => self.step(flow, step),
+            WorldEvent::GiveUp(state) => {
                 self.pf.transfer((0, state), (0, 1), (0, 52), self.now);
                 self.pf
                     .level(state, Level::Established, Level::Closing, self.now);
@@ -246,7 +247,7 @@ impl World {
         let act = actor.act(&mut self.random);
         let hold = act.map_or(0, |act| act.style.hold);
         let pause = actor.pause(hold, &mut self.random);
-        self.schedule(pause, Event::Act(actor));
+        self.schedule(pause, WorldEvent::Act(actor));
         let Some(act) = act else {
             let source = IpAddr::from([192, 0, 2, self.random.byte(1, 254)]);
             if self.pf.enabled && !self.pf.blocked(source, self.now) {
@@ -257,13 +258,13 @@ impl World {
         if act.burst > 0 {
             self.schedule(
                 1,
-                Event::Burst {
+                WorldEvent::Burst {
                     source: act.client.ip(),
                     service: act.service,
                     left: act.burst,
                 },
             );
-        } else if act.service == Service::WireGuard {
+        } else if act.service == TrafficTarget::WireGuard {
             self.datagrams(act.client, act.style);
         } else {
             self.connect(act.client, act.service, act.style);
@@ -272,7 +273,7 @@ impl World {
 
     /// Sends datagrams over the peer's state, which lives on as long as they keep coming.
     fn datagrams(&mut self, client: SocketAddr, style: Style) {
-        let passage = Service::WireGuard.passage(client, &mut self.random);
+        let passage = TrafficTarget::WireGuard.passage(client, &mut self.random);
         let mine = |inbound: bool| {
             let found = self
                 .pf
@@ -299,7 +300,7 @@ impl World {
             .transfer(states, style.packets, style.bytes, self.now);
     }
 
-    fn burst(&mut self, source: IpAddr, service: Service, left: u8) {
+    fn burst(&mut self, source: IpAddr, service: TrafficTarget, left: u8) {
         let style = Style {
             hold: 30_000,
             packets: (4, 3),
@@ -318,7 +319,7 @@ impl World {
         if left > 1 {
             self.schedule(
                 pause,
-                Event::Burst {
+                WorldEvent::Burst {
                     source,
                     service,
                     left: left - 1,
@@ -328,7 +329,7 @@ impl World {
     }
 
     /// Sends the first packet of a connection; says whether it got in.
-    fn connect(&mut self, client: SocketAddr, service: Service, style: Style) -> bool {
+    fn connect(&mut self, client: SocketAddr, service: TrafficTarget, style: Style) -> bool {
         let passage = service.passage(client, &mut self.random);
         let Some(states) = self.pf.open(&passage, self.now) else {
             return false;
@@ -349,16 +350,17 @@ impl World {
             },
         );
         let delay = self.random.between(12, 90);
-        self.schedule(delay, Event::Step(flow, Step::Handshake));
+        self.schedule(delay, WorldEvent::Step(flow, WorldStep::Handshake));
         true
     }
 
     /// Says whether the server behind the firewall is gone: no node announces its address then.
-    fn nobody_answers(&self, service: Service) -> bool {
-        self.scenario == Scenario::BackendDead && matches!(service, Service::Kms | Service::KmsLan)
+    fn nobody_answers(&self, service: TrafficTarget) -> bool {
+        self.scenario == Scenario::BackendDead
+            && matches!(service, TrafficTarget::Kms | TrafficTarget::KmsLan)
     }
 
-    fn step(&mut self, id: u64, step: Step) {
+    fn step(&mut self, id: u64, step: WorldStep) {
         let Some(flow) = self.flows.get(&id).cloned() else {
             return;
         };
@@ -368,27 +370,27 @@ impl World {
             if !self.pf.blocked(flow.client.ip(), self.now) {
                 self.pf.deny(flow.client.ip(), &flow.interface, self.now);
             }
-            self.schedule(SERVER_PATIENCE, Event::GiveUp(flow.states.1));
+            self.schedule(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
             return;
         }
         match step {
-            Step::Handshake => {
+            WorldStep::Handshake => {
                 if self.pf.handshake(flow.states, self.now) == Handshake::Tripped {
                     self.flows.remove(&id);
-                    self.schedule(SERVER_PATIENCE, Event::GiveUp(flow.states.1));
+                    self.schedule(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
                     return;
                 }
-                self.schedule(40, Event::Step(id, Step::Exchange));
-                self.schedule(flow.style.hold, Event::Step(id, Step::Close));
+                self.schedule(40, WorldEvent::Step(id, WorldStep::Exchange));
+                self.schedule(flow.style.hold, WorldEvent::Step(id, WorldStep::Close));
             }
-            Step::Exchange => {
+            WorldStep::Exchange => {
                 self.pf
                     .transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
                 if let Some(repeat) = flow.style.repeat {
-                    self.schedule(repeat, Event::Step(id, Step::Exchange));
+                    self.schedule(repeat, WorldEvent::Step(id, WorldStep::Exchange));
                 }
             }
-            Step::Close => self.close(id, &flow),
+            WorldStep::Close => self.close(id, &flow),
         }
     }
 

@@ -22,13 +22,15 @@ use tokio::time::{error::Elapsed, timeout, timeout_at};
 
 use super::error::LinkError;
 use super::forward::{Tunnel, TunnelError};
-use super::framing::Stream;
+use super::framing::FramedStream;
 use super::key_file;
 use super::key_file::Identity;
-use super::known_hosts::{HostKey, KnownHosts, Verdict, listed_name, matches_pin, portless_name};
+use super::known_hosts::{
+    HostKey, HostKeyVerdict, KnownHosts, listed_name, matches_pin, portless_name,
+};
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
-use super::target::{Counts, Secret, Target};
+use super::target::{LinkCounts, Secret, Target};
 use crate::clock::Clock;
 use crate::domain::firewall_identity::FirewallIdentity;
 
@@ -47,9 +49,9 @@ pub struct Russh {
     handle: Handle<Checker>,
     host_key: HostKey,
     identity: FirewallIdentity,
-    counts: Counts,
+    counts: LinkCounts,
     peer: Option<IpAddr>,
-    refusal_words: Refusal,
+    refusal_words: BuiltinRefusal,
     last_words: LastWords,
 }
 
@@ -105,7 +107,7 @@ impl Russh {
             host_key,
             identity: shown,
             last_words,
-            counts: Counts {
+            counts: LinkCounts {
                 connections: 1,
                 channels: 0,
             },
@@ -244,7 +246,7 @@ impl Russh {
         self.identity.clone()
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> LinkCounts {
         self.counts
     }
 
@@ -370,7 +372,7 @@ impl LastWords {
 }
 
 /// The server's words about the last channel it refused.
-type Refusal = Arc<Mutex<Option<String>>>;
+type BuiltinRefusal = Arc<Mutex<Option<String>>>;
 
 /// Judges the host key; the verdict is left in `findings`, since russh only takes a yes or no.
 struct Checker {
@@ -380,7 +382,7 @@ struct Checker {
     searched_first: PathBuf,
     pin: Option<String>,
     findings: Findings,
-    refusal_words: Refusal,
+    refusal_words: BuiltinRefusal,
     last_words: LastWords,
 }
 
@@ -396,7 +398,7 @@ impl Checker {
             searched_first,
             pin: target.fingerprint.clone(),
             findings: Findings::default(),
-            refusal_words: Refusal::default(),
+            refusal_words: BuiltinRefusal::default(),
             last_words: LastWords::default(),
         }
     }
@@ -415,7 +417,7 @@ impl Checker {
         });
         let authority = match judged {
             Some(Ok(authority)) => Some(authority.vouching_for(portless_name(&self.name))),
-            Some(Err(why)) if self.known.judge(&key) == Verdict::Unknown => {
+            Some(Err(why)) if self.known.judge(&key) == HostKeyVerdict::Unknown => {
                 return Err(LinkError::CertificateRefused {
                     host: self.name.clone(),
                     presented: host_key,
@@ -448,13 +450,13 @@ impl Checker {
     fn judge_key(&self, key: &PublicKey, presented: &HostKey) -> Result<(), LinkError> {
         let (host, presented) = (self.name.clone(), presented.clone());
         match self.known.judge(key) {
-            Verdict::Known => Ok(()),
-            Verdict::Unknown => Err(LinkError::HostKeyUnknown {
+            HostKeyVerdict::Known => Ok(()),
+            HostKeyVerdict::Unknown => Err(LinkError::HostKeyUnknown {
                 host,
                 presented,
                 known_hosts: self.searched_first.clone(),
             }),
-            Verdict::Changed {
+            HostKeyVerdict::Changed {
                 path,
                 line,
                 recorded,
@@ -465,7 +467,7 @@ impl Checker {
                 known_hosts: path,
                 line,
             }),
-            Verdict::Revoked { path } => Err(LinkError::HostKeyRevoked {
+            HostKeyVerdict::Revoked { path } => Err(LinkError::HostKeyRevoked {
                 host,
                 presented,
                 known_hosts: path,
@@ -537,11 +539,11 @@ impl ChannelPipes {
                 }
                 Some(ChannelMsg::Data { .. }) => {
                     self.last = message;
-                    break Stream::Stdout;
+                    break FramedStream::Stdout;
                 }
                 Some(ChannelMsg::ExtendedData { ext: 1, .. }) => {
                     self.last = message;
-                    break Stream::Stderr;
+                    break FramedStream::Stderr;
                 }
                 // A refused exec request: no shell, and no status to tell.
                 Some(ChannelMsg::Failure) => {

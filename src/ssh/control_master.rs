@@ -28,7 +28,7 @@ use super::error::LinkError;
 use super::known_hosts::{HostKey, KnownHosts, matches_pin, portless_name};
 use super::log_pipe::LogPipe;
 use super::openssh_log;
-use super::openssh_log::{Context, Recorded};
+use super::openssh_log::{LogContext, Recorded};
 use super::ssh_arguments::{arguments, configuration_arguments, forward_arguments};
 use super::target::Target;
 use crate::domain::firewall_identity::FirewallIdentity;
@@ -180,7 +180,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Master, LinkError> {
     if target.control_persist.is_zero() {
         return start_transient(target).await;
     }
-    let place = Place::of(target)?;
+    let place = ControlDirectory::of(target)?;
     if let Some(master) = place.alive(target).await {
         return Ok(master);
     }
@@ -194,12 +194,12 @@ pub(crate) async fn connect(target: &Target) -> Result<Master, LinkError> {
 
 /// Gives up a master whose connection is dead and starts another.
 pub(crate) async fn replace(target: &Target) -> Result<Master, LinkError> {
-    let place = Place::of(target)?;
+    let place = ControlDirectory::of(target)?;
     let _lock = place.lock(target).await?;
     start_kept(target, &place).await
 }
 
-async fn start_kept(target: &Target, place: &Place) -> Result<Master, LinkError> {
+async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master, LinkError> {
     place.clear().await;
     let launched = launch(target, &place.socket, target.control_persist).await?;
     let text = launched.verified.to_text();
@@ -331,8 +331,8 @@ pub(crate) async fn printed_configuration(target: &Target) -> String {
     String::from_utf8_lossy(&printed).into_owned()
 }
 
-fn context(target: &Target) -> Context<'_> {
-    Context {
+fn context(target: &Target) -> LogContext<'_> {
+    LogContext {
         host: &target.host,
         port: target.port,
         user: target.user.as_deref(),
@@ -358,13 +358,13 @@ async fn stop(socket: &Path) {
 }
 
 /// Where the socket of a target lies.
-struct Place {
+struct ControlDirectory {
     socket: PathBuf,
     lock: PathBuf,
     verified: PathBuf,
 }
 
-impl Place {
+impl ControlDirectory {
     fn of(target: &Target) -> Result<Self, LinkError> {
         // A change of the configuration file may lead the same alias elsewhere.
         let config = target

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::known_hosts::HostKey;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 
 /// Why there is no link, or why a reply cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -237,14 +237,14 @@ pub enum LinkError {
 
 impl LinkError {
     /// Returns the kind, and with it the exit code: connection matters are 5, a spoilt reply is 1.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::BadTarget { .. } | Self::Directory { .. } => Kind::Usage,
+            Self::BadTarget { .. } | Self::Directory { .. } => FailureKind::Usage,
             Self::CutShort { .. }
             | Self::Garbled { .. }
             | Self::Stopped { .. }
-            | Self::Local { .. } => Kind::Failed,
-            _ => Kind::Unreachable,
+            | Self::Local { .. } => FailureKind::Failed,
+            _ => FailureKind::Unreachable,
         }
     }
 

@@ -14,7 +14,7 @@ use ::russh::keys::{PrivateKey, PublicKey, PublicKeyOrCertificate};
 
 use super::builtin::{configuration, dial, handshake_error};
 use super::error::LinkError;
-use super::known_hosts::{HostKey, KnownHosts, Verdict, listed_name};
+use super::known_hosts::{HostKey, HostKeyVerdict, KnownHosts, listed_name};
 use super::target::Target;
 
 /// A host key that the box presented, and what is known of it.
@@ -23,7 +23,7 @@ pub struct Presented {
     /// The key as people compare it.
     pub key: HostKey,
     /// The known_hosts files' word on it.
-    pub verdict: Verdict,
+    pub verdict: HostKeyVerdict,
     line: String,
 }
 

@@ -11,7 +11,7 @@ use super::script::Nonce;
 
 /// Which of a command's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum FramedStream {
     /// Data.
     Stdout,
     /// Talk.
@@ -19,7 +19,7 @@ pub enum Stream {
 }
 
 /// Takes what arrives: index of the command, which stream, bytes. Breaking ends the round and the shell.
-pub type Sink<'a> = dyn FnMut(usize, Stream, &[u8]) -> ControlFlow<()> + 'a;
+pub type Sink<'a> = dyn FnMut(usize, FramedStream, &[u8]) -> ControlFlow<()> + 'a;
 
 /// A marker that stands where none may stand, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,20 +60,20 @@ impl Demux {
     /// Takes the next bytes of one stream and hands on the commands' share of them.
     pub fn feed(
         &mut self,
-        stream: Stream,
+        stream: FramedStream,
         bytes: &[u8],
         sink: &mut Sink<'_>,
     ) -> Result<ControlFlow<()>, Garbled> {
         let framing = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+            FramedStream::Stdout => &mut self.stdout,
+            FramedStream::Stderr => &mut self.stderr,
         };
         framing.feed(bytes, &mut |index, part| sink(index, stream, part))
     }
 
     /// Tells whether both streams have reached the end of the round.
     pub fn complete(&self) -> bool {
-        self.stdout.place == Place::Done && self.stderr.place == Place::Done
+        self.stdout.place == FramePosition::Done && self.stderr.place == FramePosition::Done
     }
 
     /// Returns the exit statuses of the commands that have ended, in order.
@@ -99,8 +99,8 @@ impl Demux {
     /// Returns the command whose output is arriving.
     pub fn current(&self) -> Option<usize> {
         match self.stdout.place {
-            Place::Inside(index) => Some(index),
-            Place::Outside | Place::Done => None,
+            FramePosition::Inside(index) => Some(index),
+            FramePosition::Outside | FramePosition::Done => None,
         }
     }
 
@@ -122,7 +122,7 @@ impl Demux {
 
 /// Where in a round a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum FramePosition {
     Outside,
     Inside(usize),
     Done,
@@ -135,7 +135,7 @@ struct Framing {
     needle: Vec<u8>,
     /// The commands of the round, by their position in the script.
     commands: Vec<usize>,
-    place: Place,
+    place: FramePosition,
     statuses: Vec<i32>,
     /// The end of the last bytes, where it may be the start of a marker.
     carry: Vec<u8>,
@@ -150,7 +150,7 @@ impl Framing {
         Self {
             needle: format!("\n{} ", nonce.as_str()).into_bytes(),
             commands: Vec::new(),
-            place: Place::Outside,
+            place: FramePosition::Outside,
             statuses: Vec::new(),
             carry: Vec::new(),
             noise: Vec::new(),
@@ -162,7 +162,7 @@ impl Framing {
 
     fn begin(&mut self, commands: &[usize]) {
         self.commands = commands.to_vec();
-        self.place = Place::Outside;
+        self.place = FramePosition::Outside;
         self.statuses.clear();
         self.carry.clear();
     }
@@ -186,7 +186,7 @@ impl Framing {
         mut bytes: &[u8],
         deliver: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Garbled> {
-        while self.place != Place::Done {
+        while self.place != FramePosition::Done {
             let Some(at) = memmem::find(bytes, &self.needle) else {
                 let (output, held) = bytes.split_at(self.possible_marker(bytes));
                 self.carry.extend_from_slice(held);
@@ -237,8 +237,8 @@ impl Framing {
         deliver: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         match self.place {
-            Place::Inside(index) if !output.is_empty() => deliver(index, output),
-            Place::Outside => {
+            FramePosition::Inside(index) if !output.is_empty() => deliver(index, output),
+            FramePosition::Outside => {
                 let room = NOISE_KEPT.saturating_sub(self.noise.len());
                 self.noise.extend(output.iter().take(room));
                 self.noise_bytes = self.noise_bytes.saturating_add(output.len());
@@ -248,7 +248,7 @@ impl Framing {
                 self.noise_end.drain(..over);
                 ControlFlow::Continue(())
             }
-            Place::Inside(_) | Place::Done => ControlFlow::Continue(()),
+            FramePosition::Inside(_) | FramePosition::Done => ControlFlow::Continue(()),
         }
     }
 
@@ -261,16 +261,20 @@ impl Framing {
         let status = words.next().and_then(|word| word.parse::<i32>().ok());
         let next = self.commands.get(self.statuses.len()).copied();
         match (kind, index, status, self.place) {
-            ("b", Some(index), None, Place::Outside) if next == Some(index) => {
-                self.place = Place::Inside(index);
+            ("b", Some(index), None, FramePosition::Outside) if next == Some(index) => {
+                self.place = FramePosition::Inside(index);
             }
-            ("e", Some(index), Some(status), Place::Inside(current)) if index == current => {
+            ("e", Some(index), Some(status), FramePosition::Inside(current))
+                if index == current =>
+            {
                 self.statuses.push(status);
-                self.place = Place::Outside;
+                self.place = FramePosition::Outside;
             }
-            ("d", None, None, Place::Outside) if next.is_none() => self.place = Place::Done,
+            ("d", None, None, FramePosition::Outside) if next.is_none() => {
+                self.place = FramePosition::Done;
+            }
             // What a missing awk looks like: its pipe ate the end marker.
-            ("b" | "d", _, _, Place::Inside(current)) => {
+            ("b" | "d", _, _, FramePosition::Inside(current)) => {
                 return Err(Garbled(format!(
                     "command {current} has no end{}",
                     self.hearsay()
@@ -315,18 +319,18 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         demux.begin(&[0, 1]);
         let mut outputs = vec![Vec::new(); COMMANDS];
-        let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
-            assert_eq!(stream, Stream::Stdout);
+        let mut sink = |index: usize, stream: FramedStream, bytes: &[u8]| {
+            assert_eq!(stream, FramedStream::Stdout);
             outputs[index].extend_from_slice(bytes);
             ControlFlow::Continue(())
         };
         let _ = demux.feed(
-            Stream::Stderr,
+            FramedStream::Stderr,
             &marked("\n@ b 0\n\n@ e 0 0\n\n@ b 1\n\n@ e 1 0\n\n@ d\n"),
             &mut sink,
         )?;
         for piece in pieces {
-            let _ = demux.feed(Stream::Stdout, piece, &mut sink)?;
+            let _ = demux.feed(FramedStream::Stdout, piece, &mut sink)?;
         }
         let (statuses, complete) = (demux.statuses().to_vec(), demux.complete());
         Ok((outputs, statuses, complete))
@@ -352,9 +356,13 @@ mod tests {
     fn keeps_noise_for_the_error_message_but_not_all_of_it() {
         let mut demux = Demux::new(&nonce());
         demux.begin(&[0]);
-        let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
-        let _ = demux.feed(Stream::Stderr, b"sudo: a password is required\n", &mut sink);
-        let _ = demux.feed(Stream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
+        let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
+        let _ = demux.feed(
+            FramedStream::Stderr,
+            b"sudo: a password is required\n",
+            &mut sink,
+        );
+        let _ = demux.feed(FramedStream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
         assert!(
             demux
                 .noise()
@@ -369,14 +377,18 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         demux.begin(&[0]);
         assert_eq!(demux.last_noise(), None);
-        let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
+        let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
         for _ in 0..2000 {
-            let _ = demux.feed(Stream::Stdout, b"\nInvalid option\n", &mut sink);
+            let _ = demux.feed(FramedStream::Stdout, b"\nInvalid option\n", &mut sink);
         }
-        let _ = demux.feed(Stream::Stdout, b"\n Enter an option: ", &mut sink);
+        let _ = demux.feed(FramedStream::Stdout, b"\n Enter an option: ", &mut sink);
         assert_eq!(demux.last_noise().as_deref(), Some("Enter an option:"));
         let endless = vec![b'x'; MOST_NOISE];
-        assert!(demux.feed(Stream::Stdout, &endless, &mut sink).is_err());
+        assert!(
+            demux
+                .feed(FramedStream::Stdout, &endless, &mut sink)
+                .is_err()
+        );
     }
 
     #[test]
@@ -384,16 +396,16 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         demux.begin(&[0]);
         let mut taken = 0;
-        let mut sink = |_: usize, _: Stream, bytes: &[u8]| {
+        let mut sink = |_: usize, _: FramedStream, bytes: &[u8]| {
             taken += bytes.len();
             ControlFlow::Continue(())
         };
         let _ = demux
-            .feed(Stream::Stdout, &marked("\n@ b 0\n"), &mut sink)
+            .feed(FramedStream::Stdout, &marked("\n@ b 0\n"), &mut sink)
             .unwrap();
         for _ in 0..1000 {
             let _ = demux
-                .feed(Stream::Stdout, b"\n\n\n\nkmsctl", &mut sink)
+                .feed(FramedStream::Stdout, b"\n\n\n\nkmsctl", &mut sink)
                 .unwrap();
         }
         assert!(demux.stdout.carry.len() <= demux.stdout.needle.len());
@@ -405,13 +417,13 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         demux.begin(&[0]);
         let mut calls = 0;
-        let mut sink = |_: usize, _: Stream, _: &[u8]| {
+        let mut sink = |_: usize, _: FramedStream, _: &[u8]| {
             calls += 1;
             ControlFlow::Break(())
         };
         let flow = demux
             .feed(
-                Stream::Stdout,
+                FramedStream::Stdout,
                 &marked("\n@ b 0\nx\n@ e 0 0\n\n@ d\n"),
                 &mut sink,
             )
@@ -446,20 +458,20 @@ mod tests {
         let mut demux = Demux::new(&nonce());
         let reply = marked("\n@ b 1\none\n@ e 1 0\n\n@ b 4\nfour\n@ e 4 7\n\n@ d\n");
         let mut seen = Vec::new();
-        let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
-            seen.extend((stream == Stream::Stdout).then(|| (index, bytes.to_vec())));
+        let mut sink = |index: usize, stream: FramedStream, bytes: &[u8]| {
+            seen.extend((stream == FramedStream::Stdout).then(|| (index, bytes.to_vec())));
             ControlFlow::Continue(())
         };
         demux.begin(&[1, 4]);
-        let _ = demux.feed(Stream::Stdout, &reply, &mut sink).unwrap();
-        let _ = demux.feed(Stream::Stderr, &reply, &mut sink).unwrap();
+        let _ = demux.feed(FramedStream::Stdout, &reply, &mut sink).unwrap();
+        let _ = demux.feed(FramedStream::Stderr, &reply, &mut sink).unwrap();
         assert!(demux.complete());
         assert_eq!(demux.statuses(), [0, 7]);
         assert_eq!(seen, [(1, b"one".to_vec()), (4, b"four".to_vec())]);
         for other in [&[0, 4][..], &[1], &[4, 1], &[1, 4, 5], &[]] {
             demux.begin(other);
-            let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
-            let read = demux.feed(Stream::Stdout, &reply, &mut sink);
+            let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
+            let read = demux.feed(FramedStream::Stdout, &reply, &mut sink);
             assert!(read.is_err() || !demux.complete(), "{other:?}");
         }
     }

@@ -65,7 +65,7 @@ pub fn matches_pin(presented: &str, pin: &str) -> bool {
 
 /// What known_hosts says about a presented key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HostKeyVerdict {
     /// Recorded.
     Known,
     /// Not recorded, nor another of its kind.
@@ -87,7 +87,7 @@ pub enum Verdict {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KnownHost {
     path: PathBuf,
     line: usize,
     marker: Marker,
@@ -107,7 +107,7 @@ enum Marker {
 /// The entries of known_hosts files that concern one host.
 #[derive(Debug, Default)]
 pub struct KnownHosts {
-    entries: Vec<Entry>,
+    entries: Vec<KnownHost>,
 }
 
 impl KnownHosts {
@@ -137,7 +137,7 @@ impl KnownHosts {
                 continue;
             };
             if let Ok(key) = parse_public_key_base64(key) {
-                self.entries.push(Entry {
+                self.entries.push(KnownHost {
                     path: path.to_owned(),
                     line: number + 1,
                     marker,
@@ -148,7 +148,7 @@ impl KnownHosts {
         }
     }
 
-    fn with_marker(&self, marker: Marker) -> impl Iterator<Item = &Entry> + Clone {
+    fn with_marker(&self, marker: Marker) -> impl Iterator<Item = &KnownHost> + Clone {
         self.entries
             .iter()
             .filter(move |entry| entry.marker == marker)
@@ -189,9 +189,9 @@ impl KnownHosts {
     ) -> Result<HostKey, String> {
         let signer = certificate.signature_key();
         let authority = HostKey::from(&PublicKey::from(signer.clone()));
-        let same = |entry: &&Entry| entry.key.key_data() == signer;
+        let same = |entry: &&KnownHost| entry.key.key_data() == signer;
         let revoked =
-            |entry: &&Entry| same(entry) || entry.key.key_data() == certificate.public_key();
+            |entry: &&KnownHost| same(entry) || entry.key.key_data() == certificate.public_key();
         if self
             .with_marker(Marker::Revoked)
             .any(|entry| revoked(&entry))
@@ -230,20 +230,20 @@ impl KnownHosts {
     }
 
     /// Judges a presented key.
-    pub fn judge(&self, presented: &PublicKey) -> Verdict {
-        let same = |entry: &&Entry| entry.key.key_data() == presented.key_data();
+    pub fn judge(&self, presented: &PublicKey) -> HostKeyVerdict {
+        let same = |entry: &&KnownHost| entry.key.key_data() == presented.key_data();
         if let Some(entry) = self.with_marker(Marker::Revoked).find(same) {
-            return Verdict::Revoked {
+            return HostKeyVerdict::Revoked {
                 path: entry.path.clone(),
             };
         }
         let mut recorded = self.with_marker(Marker::HostKey);
         if recorded.clone().any(|entry| same(&entry)) {
-            return Verdict::Known;
+            return HostKeyVerdict::Known;
         }
         recorded
             .find(|entry| entry.key.algorithm() == presented.algorithm())
-            .map_or(Verdict::Unknown, |entry| Verdict::Changed {
+            .map_or(HostKeyVerdict::Unknown, |entry| HostKeyVerdict::Changed {
                 path: entry.path.clone(),
                 line: entry.line,
                 recorded: HostKey::from(&entry.key),
@@ -278,7 +278,7 @@ impl KnownHosts {
     pub fn only_rsa(&self) -> Option<&Path> {
         let mut keys = self.with_marker(Marker::HostKey);
         let first = keys.clone().next()?;
-        let rsa = |entry: &Entry| matches!(entry.key.algorithm(), Algorithm::Rsa { .. });
+        let rsa = |entry: &KnownHost| matches!(entry.key.algorithm(), Algorithm::Rsa { .. });
         (keys.all(rsa) && !self.has_authority()).then_some(first.path.as_path())
     }
 }
@@ -408,7 +408,7 @@ mod tests {
         parse_public_key_base64(line.split(' ').nth(1).unwrap()).unwrap()
     }
 
-    fn judge(text: &str, name: &str, presented: &str) -> Verdict {
+    fn judge(text: &str, name: &str, presented: &str) -> HostKeyVerdict {
         let mut known = KnownHosts::default();
         known.add(Path::new("known_hosts"), text, name);
         known.judge(&key(presented))
@@ -418,42 +418,46 @@ mod tests {
     fn names_ports_and_hashes() {
         assert_eq!(
             judge(&format!("fw,10.0.20.1 {ONE} comment"), "10.0.20.1", ONE),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
         assert_eq!(
             judge(&format!("[fw]:2222 {ONE}"), &listed_name("FW", 2222), ONE),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
         assert_eq!(
             judge(&format!("fw {ONE}"), &listed_name("fw", 2222), ONE),
-            Verdict::Unknown
+            HostKeyVerdict::Unknown
         );
         assert_eq!(
             judge(&format!("{HASHED} {ONE}"), "example.com", ONE),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
         assert_eq!(
             judge(&format!("{HASHED} {ONE}"), "example.org", ONE),
-            Verdict::Unknown
+            HostKeyVerdict::Unknown
         );
         assert_eq!(
             judge(&format!("  fw\t{ONE}\r\n"), "fw", ONE),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
-        assert_eq!(judge(&format!("# fw {ONE}"), "fw", ONE), Verdict::Unknown);
+        assert_eq!(
+            judge(&format!("# fw {ONE}"), "fw", ONE),
+            HostKeyVerdict::Unknown
+        );
         assert_eq!(
             judge(&format!("10.0.*.? {ONE}"), "10.0.20.1", ONE),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
         assert_eq!(
             judge(&format!("10.0.*,!10.0.20.1 {ONE}"), "10.0.20.1", ONE),
-            Verdict::Unknown
+            HostKeyVerdict::Unknown
         );
     }
 
     #[test]
     fn a_changed_key_tells_the_line_and_the_recorded_key() {
-        let Verdict::Changed { line, recorded, .. } = judge(&format!("# x\n\nfw {ONE}"), "fw", TWO)
+        let HostKeyVerdict::Changed { line, recorded, .. } =
+            judge(&format!("# x\n\nfw {ONE}"), "fw", TWO)
         else {
             panic!("not changed");
         };
@@ -464,21 +468,24 @@ mod tests {
     fn one_of_several_recorded_keys_is_enough() {
         assert_eq!(
             judge(&format!("fw {ONE}\nfw {TWO}"), "fw", TWO),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
     }
 
     #[test]
     fn a_revoked_key_is_refused_even_if_recorded_too() {
         let text = format!("fw {ONE}\n@revoked * {ONE}");
-        assert!(matches!(judge(&text, "fw", ONE), Verdict::Revoked { .. }));
+        assert!(matches!(
+            judge(&text, "fw", ONE),
+            HostKeyVerdict::Revoked { .. }
+        ));
         assert_eq!(
             judge(&format!("@revoked fw {ONE}\nfw {TWO}"), "fw", TWO),
-            Verdict::Known
+            HostKeyVerdict::Known
         );
         assert_eq!(
             judge(&format!("@revoked fw {TWO}"), "fw", ONE),
-            Verdict::Unknown
+            HostKeyVerdict::Unknown
         );
     }
 
@@ -486,7 +493,7 @@ mod tests {
     fn an_authority_is_not_a_host_key() {
         assert_eq!(
             judge(&format!("@cert-authority fw {ONE}"), "fw", ONE),
-            Verdict::Unknown
+            HostKeyVerdict::Unknown
         );
     }
 
@@ -526,7 +533,7 @@ mod tests {
         let text = format!(
             "fw\nfw ssh-ed25519\nfw ssh-ed25519 %%%\n|1|x {ONE}\n@odd fw {ONE}\n\u{0}\nfw {ONE}"
         );
-        assert_eq!(judge(&text, "fw", ONE), Verdict::Known);
+        assert_eq!(judge(&text, "fw", ONE), HostKeyVerdict::Known);
     }
 
     #[test]

@@ -17,11 +17,11 @@ use super::control_master;
 use super::control_master::Master;
 use super::error::LinkError;
 use super::forward::{Tunnel, TunnelError};
-use super::framing::Stream;
+use super::framing::FramedStream;
 use super::known_hosts::HostKey;
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
-use super::target::{Counts, Target};
+use super::target::{LinkCounts, Target};
 use crate::domain::firewall_identity::FirewallIdentity;
 
 /// What is read at once; a pipe of Linux holds 64 KiB.
@@ -35,13 +35,13 @@ const STATUS: Duration = Duration::from_secs(1);
 pub struct OpenSsh {
     target: Target,
     master: Master,
-    counts: Counts,
+    counts: LinkCounts,
 }
 
 impl OpenSsh {
     pub(crate) async fn connect(target: &Target) -> Result<Self, LinkError> {
         let master = control_master::connect(target).await?;
-        let counts = Counts {
+        let counts = LinkCounts {
             connections: u32::from(!master.reused),
             channels: 0,
         };
@@ -156,7 +156,7 @@ impl OpenSsh {
         &self.master.verified.host_key
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> LinkCounts {
         self.counts
     }
 
@@ -180,10 +180,10 @@ impl MuxPipes {
         while self.stdout.is_some() || self.stderr.is_some() {
             let (stream, count) = tokio::select! {
                 read = read(&mut self.stdout, &mut self.stdout_buffer), if self.stdout.is_some() => {
-                    (Stream::Stdout, read?)
+                    (FramedStream::Stdout, read?)
                 }
                 read = read(&mut self.stderr, &mut self.stderr_buffer), if self.stderr.is_some() => {
-                    (Stream::Stderr, read?)
+                    (FramedStream::Stderr, read?)
                 }
                 written = write(&mut self.stdin, outgoing), if self.stdin.is_some() && !outgoing.rest().is_empty() => {
                     // The remote shell is gone; what it said on its way out still has to be read.
@@ -194,15 +194,15 @@ impl MuxPipes {
                 }
             };
             match (stream, count) {
-                (Stream::Stdout, 0) => self.stdout = None,
-                (Stream::Stderr, 0) => self.stderr = None,
-                (Stream::Stdout, count) => {
+                (FramedStream::Stdout, 0) => self.stdout = None,
+                (FramedStream::Stderr, 0) => self.stderr = None,
+                (FramedStream::Stdout, count) => {
                     return Ok(Arrived::Bytes(
                         stream,
                         self.stdout_buffer.get(..count).unwrap_or_default(),
                     ));
                 }
-                (Stream::Stderr, count) => {
+                (FramedStream::Stderr, count) => {
                     return Ok(Arrived::Bytes(
                         stream,
                         self.stderr_buffer.get(..count).unwrap_or_default(),

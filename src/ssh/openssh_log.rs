@@ -9,7 +9,7 @@ use super::error::LinkError;
 use super::known_hosts::{HostKey, recorded_in_line};
 
 /// What the messages are about, as far as the log does not say it.
-pub(crate) struct Context<'a> {
+pub(crate) struct LogContext<'a> {
     pub host: &'a str,
     pub port: Option<u16>,
     pub user: Option<&'a str>,
@@ -107,7 +107,7 @@ pub(crate) fn last_refusal(log: &str) -> Option<String> {
 }
 
 /// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
-pub(crate) fn explain(log: &str, talk: &str, context: &Context<'_>) -> LinkError {
+pub(crate) fn explain(log: &str, talk: &str, context: &LogContext<'_>) -> LinkError {
     host_key_trouble(log, context)
         .or_else(|| connection_trouble(log, context))
         .or_else(|| connection_trouble(talk, context))
@@ -119,7 +119,7 @@ pub(crate) fn explain(log: &str, talk: &str, context: &Context<'_>) -> LinkError
         })
 }
 
-fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let presented = presented(log)?;
     // A server can write into debugging lines, and after the key exchange everywhere.
     let lines = || {
@@ -177,7 +177,7 @@ fn host_key_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
 }
 
 /// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.
-fn connection_trouble(log: &str, context: &Context<'_>) -> Option<LinkError> {
+fn connection_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let mut found = lines(log).filter_map(|line| recognise(line, log, context));
     if logs_in(log) {
         found.last()
@@ -190,7 +190,7 @@ fn logs_in(log: &str) -> bool {
     log.lines().any(|line| line.starts_with(NEWKEYS))
 }
 
-fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> {
+fn recognise(line: &str, log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let host = context.host.to_owned();
     if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
         let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
@@ -245,7 +245,7 @@ fn recognise(line: &str, log: &str, context: &Context<'_>) -> Option<LinkError> 
 }
 
 /// Reads `HOST port PORT: REASON`.
-fn not_connected(rest: &str, host: String, context: &Context<'_>) -> LinkError {
+fn not_connected(rest: &str, host: String, context: &LogContext<'_>) -> LinkError {
     let (place, reason) = rest.split_once(": ").unwrap_or((rest, rest));
     if !reason.contains("Connection refused") {
         let reason = reason.to_owned();
@@ -287,8 +287,8 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn context() -> Context<'static> {
-        Context {
+    fn context() -> LogContext<'static> {
+        LogContext {
             host: "fw",
             port: Some(2222),
             user: None,

@@ -23,7 +23,7 @@ use crate::domain::pf::table::TableName;
 pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
 
 /// Returns [`REMOTE_SHELL`] run as root by the given sudo, which never asks: without a password or not at all.
-pub fn remote_shell_with_sudo(sudo: &Word) -> String {
+pub fn remote_shell_with_sudo(sudo: &ShellWord) -> String {
     // sudo clears the environment; who asks is wanted all the same. Quoted so, sh and tcsh agree.
     let with_sudo = format!("exec {} -n ", sudo.as_str());
     REMOTE_SHELL.replacen("exec ", &with_sudo, 1).replacen(
@@ -54,9 +54,9 @@ impl Nonce {
 
 /// One word of a remote command: a constant of ours, or a value whose rendering cannot mean anything to a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word(String);
+pub struct ShellWord(String);
 
-impl Word {
+impl ShellWord {
     /// Wraps a word of the program's own text.
     pub fn fixed(word: &'static str) -> Self {
         Self(word.to_owned())
@@ -103,13 +103,13 @@ impl Word {
 
 /// One command of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub struct ScriptCommand {
     /// Program (an absolute path) and arguments.
-    pub words: Vec<Word>,
+    pub words: Vec<ShellWord>,
     /// Its standard input; empty means `/dev/null`. No line of it may equal the nonce.
     pub input: Vec<u8>,
     /// Runs its output through this filter on the firewall.
-    pub filter: Option<Filter>,
+    pub filter: Option<OutputFilter>,
     /// Runs only if the command of this position exited 0 in the same round; otherwise it has [`NOT_RUN`]. Not for
     /// commands with a filter, nor to wait for one.
     pub only_after: Option<usize>,
@@ -118,9 +118,9 @@ pub struct Command {
 /// The exit status of a command that was not run, as the one it waits for failed. No program of ours has it.
 pub const NOT_RUN: i32 = 125;
 
-impl Command {
+impl ScriptCommand {
     /// Makes a command without input.
-    pub fn new(words: impl IntoIterator<Item = Word>) -> Self {
+    pub fn new(words: impl IntoIterator<Item = ShellWord>) -> Self {
         Self {
             words: words.into_iter().collect(),
             input: Vec::new(),
@@ -133,7 +133,7 @@ impl Command {
 /// An awk filter on the firewall: keeps the state records that can concern the service, so that what crosses
 /// the wire is what is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub struct OutputFilter {
     /// The service's port.
     pub port: u16,
     /// Only records that name this address.
@@ -150,7 +150,7 @@ pub const AWK_FILTER: &str = r#"index($0, n) == 1 { printf "\n%s\n", $0; next } 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// In order; a reply refers to its command by position.
-    pub commands: Vec<Command>,
+    pub commands: Vec<ScriptCommand>,
 }
 
 impl Script {
@@ -191,7 +191,7 @@ pub const PREAMBLE: &str = "n=NONCE\n\
     e() { eval \"s$1=$2\"; m e \"$1\" \"$2\"; }\n\
     d() { m d; }\n";
 
-fn render_command(text: &mut Vec<u8>, index: usize, command: &Command, nonce: &str) {
+fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, nonce: &str) {
     let mut line = format!("w {index} && {{ b {index}; ");
     if command.filter.is_some() {
         line.push_str("{ ");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::builtin::ChannelPipes;
 use super::error::LinkError;
 use super::framing::Demux;
-pub use super::framing::{Sink, Stream};
+pub use super::framing::{FramedStream, Sink};
 use super::openssh::MuxPipes;
 use super::script::{Nonce, ROUND, Script, round_of};
 
@@ -41,7 +41,7 @@ impl Outgoing {
 
 /// What happened on a channel.
 pub(crate) enum Arrived<'a> {
-    Bytes(Stream, &'a [u8]),
+    Bytes(FramedStream, &'a [u8]),
     End,
 }
 

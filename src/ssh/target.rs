@@ -14,7 +14,7 @@ use super::forward::{Tunnel, TunnelError};
 use super::known_hosts::{HostKey, is_fingerprint};
 use super::openssh::OpenSsh;
 use super::script;
-use super::script::{REMOTE_SHELL, Script, Word};
+use super::script::{REMOTE_SHELL, Script, ShellWord};
 use super::shell::Shell;
 use crate::domain::firewall_identity::FirewallIdentity;
 
@@ -55,7 +55,7 @@ pub struct Target {
     /// A private directory for sockets; made with mode 0700.
     pub runtime_directory: PathBuf,
     /// The absolute path of sudo, when commands must run as root through it.
-    pub sudo: Option<Word>,
+    pub sudo: Option<ShellWord>,
     /// The home directory that holds `.ssh`; used by the built-in client (`ssh` asks the user database).
     pub home: Option<PathBuf>,
     /// The agent's socket (`SSH_AUTH_SOCK`); None hides the agent.
@@ -152,7 +152,7 @@ impl fmt::Debug for Secret {
 
 /// How much was opened, for the tests that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LinkCounts {
     /// Connections made by this process; 0 when one of an earlier run was used.
     pub connections: u32,
     /// Channels opened by this process, each with one remote shell.
@@ -250,7 +250,7 @@ impl Link {
     }
 
     /// Returns how much was opened so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LinkCounts {
         match self {
             Self::OpenSsh(link) => link.counts(),
             Self::Russh(link) => link.counts(),

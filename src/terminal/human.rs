@@ -39,7 +39,7 @@ impl Tone {
 }
 
 #[derive(Clone, Debug)]
-enum Block {
+enum HumanBlock {
     Line(String),
     Verbatim(String),
     Field {
@@ -48,7 +48,7 @@ enum Block {
         tone: Tone,
     },
     Table {
-        columns: Vec<Column>,
+        columns: Vec<TableColumn>,
         rows: Vec<Vec<String>>,
     },
     Gap,
@@ -56,14 +56,14 @@ enum Block {
 
 /// A column of a table.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub struct TableColumn {
     title: &'static str,
     right: bool,
     /// Left out on narrow terminals, highest first; 0 always stays.
     dropped: u8,
 }
 
-impl Column {
+impl TableColumn {
     /// Lets the column go on a terminal that is too narrow; the highest order goes first.
     #[must_use]
     pub fn droppable(mut self, order: u8) -> Self {
@@ -73,8 +73,8 @@ impl Column {
 }
 
 /// A text column.
-pub fn left(title: &'static str) -> Column {
-    Column {
+pub fn left(title: &'static str) -> TableColumn {
+    TableColumn {
         title,
         right: false,
         dropped: 0,
@@ -82,8 +82,8 @@ pub fn left(title: &'static str) -> Column {
 }
 
 /// A number column.
-pub fn right(title: &'static str) -> Column {
-    Column {
+pub fn right(title: &'static str) -> TableColumn {
+    TableColumn {
         title,
         right: true,
         dropped: 0,
@@ -93,26 +93,27 @@ pub fn right(title: &'static str) -> Column {
 /// What a view shows to people.
 #[derive(Clone, Debug, Default)]
 pub struct Human {
-    blocks: Vec<Block>,
+    blocks: Vec<HumanBlock>,
 }
 
 impl Human {
     /// Adds a line of text.
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
         self.blocks
-            .push(Block::Line(clean(text.as_ref()).into_owned()));
+            .push(HumanBlock::Line(clean(text.as_ref()).into_owned()));
         self
     }
 
     /// Adds a line that is neither wrapped nor cut, for text that has its own layout.
     pub fn verbatim(&mut self, text: &str) -> &mut Self {
-        self.blocks.push(Block::Verbatim(clean(text).into_owned()));
+        self.blocks
+            .push(HumanBlock::Verbatim(clean(text).into_owned()));
         self
     }
 
     /// Adds a labelled value; consecutive fields share one column.
     pub fn field(&mut self, label: &str, value: impl AsRef<str>, tone: Tone) -> &mut Self {
-        self.blocks.push(Block::Field {
+        self.blocks.push(HumanBlock::Field {
             label: clean(label).into_owned(),
             value: clean(value.as_ref()).into_owned(),
             tone,
@@ -121,13 +122,13 @@ impl Human {
     }
 
     /// Adds a table; nothing is added when there are no rows.
-    pub fn table(&mut self, columns: Vec<Column>, rows: Vec<Vec<String>>) -> &mut Self {
+    pub fn table(&mut self, columns: Vec<TableColumn>, rows: Vec<Vec<String>>) -> &mut Self {
         if !rows.is_empty() {
             let rows = rows
                 .into_iter()
                 .map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect())
                 .collect();
-            self.blocks.push(Block::Table { columns, rows });
+            self.blocks.push(HumanBlock::Table { columns, rows });
         }
         self
     }
@@ -135,7 +136,7 @@ impl Human {
     /// Adds an empty line, unless the view is still empty.
     pub fn gap(&mut self) -> &mut Self {
         if !self.blocks.is_empty() {
-            self.blocks.push(Block::Gap);
+            self.blocks.push(HumanBlock::Gap);
         }
         self
     }
@@ -149,7 +150,7 @@ impl Human {
     /// Puts flags into every command of lines and fields. Tables hold what came from elsewhere, and no commands.
     pub fn carry(&mut self, carried: &Carried) {
         for block in &mut self.blocks {
-            if let Block::Line(text) | Block::Field { value: text, .. } = block {
+            if let HumanBlock::Line(text) | HumanBlock::Field { value: text, .. } = block {
                 *text = carried.put_into_text(text).into_owned();
             }
         }
@@ -158,19 +159,19 @@ impl Human {
     /// Renders for the given width (`None`: no cutting), with or without colour. Ends with a newline unless empty.
     pub fn render(&self, width: Option<u16>, color: bool) -> String {
         let label_width = self.blocks.iter().map(|block| match block {
-            Block::Field { label, .. } => label.width() + 2,
+            HumanBlock::Field { label, .. } => label.width() + 2,
             _ => 0,
         });
         let label_width = label_width.max().unwrap_or_default();
         let mut text = String::new();
         for block in &self.blocks {
             match block {
-                Block::Line(line) => text.push_str(&wrap(line, width, 0)),
-                Block::Verbatim(line) => {
+                HumanBlock::Line(line) => text.push_str(&wrap(line, width, 0)),
+                HumanBlock::Verbatim(line) => {
                     text.push_str(line);
                     text.push('\n');
                 }
-                Block::Field { label, value, tone } => {
+                HumanBlock::Field { label, value, tone } => {
                     let wrapped = wrap(value, width, label_width);
                     let mut lines = wrapped.lines();
                     let first = lines.next().unwrap_or_default();
@@ -180,10 +181,10 @@ impl Human {
                     }
                     text.push('\n');
                 }
-                Block::Table { columns, rows } => {
+                HumanBlock::Table { columns, rows } => {
                     text.push_str(&render_table(columns, rows, width));
                 }
-                Block::Gap => text.push('\n'),
+                HumanBlock::Gap => text.push('\n'),
             }
         }
         text
@@ -224,7 +225,7 @@ type Fitted = (usize, usize);
 
 /// Lays a table out. No word is ever broken, as addresses and ids are pasted: columns that may go are left out first,
 /// then text is wrapped at its blanks; where that does not do, each row becomes a block of lines.
-fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
+fn render_table(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16>) -> String {
     let Some(shown) = fit_columns(columns, rows, width.map(usize::from)) else {
         return render_stacked(columns, rows, width);
     };
@@ -269,7 +270,7 @@ fn render_table(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) ->
 }
 
 /// Renders each row as a block of labelled lines, for tables that do not fit.
-fn render_stacked(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> String {
+fn render_stacked(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u16>) -> String {
     let label_width = columns.iter().map(|column| column.title.width() + BETWEEN);
     let label_width = label_width.max().unwrap_or_default();
     let mut text = String::new();
@@ -291,7 +292,7 @@ fn render_stacked(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) 
 
 /// Returns the columns that fit with their widths; `None` where the table cannot be shown without breaking a word.
 fn fit_columns(
-    columns: &[Column],
+    columns: &[TableColumn],
     rows: &[Vec<String>],
     width: Option<usize>,
 ) -> Option<Vec<Fitted>> {

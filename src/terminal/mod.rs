@@ -27,7 +27,7 @@ pub use pasted::Carried;
 pub use view::View;
 
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Terminal {
             .and_then(|()| stdout.flush())
             .map_err(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe => {
-                    Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
+                    Failure::new(FailureKind::ReaderGone, "The reader closed the pipe.")
                 }
                 _ => Failure::failed(format!("The output cannot be written: {error}.")),
             })

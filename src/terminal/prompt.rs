@@ -7,7 +7,7 @@ use dialoguer::Password;
 use rustix::termios::{QueueSelector, tcflush};
 
 use super::{Terminal, clean};
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 
 /// No answer is longer; a terminal gives at most 4096 bytes of a line anyway.
 const LONGEST_LINE: u64 = 4096;
@@ -26,7 +26,7 @@ pub fn text(
     };
     loop {
         let typed = ask_line(terminal, &shown)?
-            .ok_or_else(|| Failure::new(Kind::NotConfirmed, "No answer was given."))?;
+            .ok_or_else(|| Failure::new(FailureKind::NotConfirmed, "No answer was given."))?;
         let answer = if typed.is_empty() {
             default.to_owned()
         } else {
@@ -55,7 +55,7 @@ pub fn confirm_default_yes(terminal: Terminal, question: &str) -> Result<bool> {
 pub fn pause(terminal: Terminal, question: &str) -> Result<()> {
     ask_line(terminal, &format!("{question} "))?
         .map(drop)
-        .ok_or_else(|| Failure::new(Kind::NotConfirmed, "No answer was given."))
+        .ok_or_else(|| Failure::new(FailureKind::NotConfirmed, "No answer was given."))
 }
 
 /// Asks to type a word; anything else is a no.
@@ -80,7 +80,7 @@ fn require_terminal(terminal: Terminal) -> Result<()> {
         return Ok(());
     }
     Err(Failure::new(
-        Kind::NotConfirmed,
+        FailureKind::NotConfirmed,
         "This asks questions, and there is no terminal to ask on.",
     ))
 }
@@ -111,7 +111,7 @@ fn forget_typed_ahead() {
 /// with the program where the operator does not answer.
 fn line_or_interrupt() -> Result<Option<String>> {
     let unasked = |error: io::Error| {
-        Failure::new(Kind::NotConfirmed, "No answer could be read.").because(error)
+        Failure::new(FailureKind::NotConfirmed, "No answer could be read.").because(error)
     };
     let waiter = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -125,16 +125,19 @@ fn line_or_interrupt() -> Result<Option<String>> {
                     Err(error) => Err(unasked(io::Error::other(error))),
                 },
                 () = super::interrupted() => {
-                    Err(Failure::new(Kind::Interrupted, "Interrupted."))
+                    Err(Failure::new(FailureKind::Interrupted, "Interrupted."))
                 }
             }
         });
         runtime.shutdown_background();
         answer
     });
-    waiter
-        .join()
-        .unwrap_or_else(|_| Err(Failure::new(Kind::NotConfirmed, "No answer could be read.")))
+    waiter.join().unwrap_or_else(|_| {
+        Err(Failure::new(
+            FailureKind::NotConfirmed,
+            "No answer could be read.",
+        ))
+    })
 }
 
 fn read_line() -> io::Result<Option<String>> {

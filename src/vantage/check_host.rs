@@ -46,7 +46,7 @@ pub enum CheckError {
 
 /// What one node saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct CheckNode {
     /// Its name.
     pub name: String,
     /// Its address, as the service says.
@@ -63,7 +63,7 @@ pub async fn check(
     url: &str,
     nodes: usize,
     task: Task<'_>,
-) -> Result<(Vec<Node>, Option<String>), CheckError> {
+) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
     timeout_at(task.end, talk(url, nodes, task))
         .await
         .unwrap_or(Err(CheckError::Late))
@@ -73,8 +73,8 @@ async fn talk(
     url: &str,
     nodes: usize,
     task: Task<'_>,
-) -> Result<(Vec<Node>, Option<String>), CheckError> {
-    let service = Service { url, end: task.end };
+) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
+    let service = CheckService { url, end: task.end };
     let target = place(&task.target.ip().to_string(), task.target.port());
     if let Some(short) = task.permission() {
         return Ok((Vec::new(), Some(short)));
@@ -110,7 +110,7 @@ async fn talk(
     let node = |(name, facts): (&String, &Vec<Value>)| {
         let mut attempts = answers.get(name).cloned().unwrap_or_default();
         let of_control = controlled.as_ref().map(|_| attempts.pop().flatten());
-        Node {
+        CheckNode {
             name: name.clone(),
             address: facts.iter().find_map(|fact| fact.as_str()?.parse().ok()),
             attempts: attempts.into_iter().flatten().collect(),
@@ -165,7 +165,7 @@ fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control 
 type Nodes = BTreeMap<String, Vec<Value>>;
 
 /// Per node, one entry a request: the attempt, or nothing while it is pending.
-type Answers = BTreeMap<String, Vec<Option<Attempt>>>;
+type NodeAnswers = BTreeMap<String, Vec<Option<Attempt>>>;
 
 /// The answer to a request for a check.
 #[derive(Debug, Deserialize)]
@@ -176,12 +176,12 @@ struct Accepted {
 
 /// The service, and until when it may answer.
 #[derive(Clone, Copy)]
-struct Service<'a> {
+struct CheckService<'a> {
     url: &'a str,
     end: Instant,
 }
 
-impl Service<'_> {
+impl CheckService<'_> {
     async fn ask(self, query: &str) -> Result<Accepted, CheckError> {
         accepted(&self.get(&format!("check-tcp?{query}")).await?)
     }
@@ -192,7 +192,7 @@ impl Service<'_> {
         nodes: &Nodes,
         requests: &[String],
         last: Instant,
-    ) -> Result<Answers, CheckError> {
+    ) -> Result<NodeAnswers, CheckError> {
         let mut seen = None;
         loop {
             let asked = requests.iter().map(|request| async move {
@@ -211,7 +211,7 @@ impl Service<'_> {
                 let attempts = told.iter().map(of_request);
                 (node.clone(), attempts.collect::<Vec<_>>())
             };
-            let answers: Answers = nodes.keys().map(of_node).collect();
+            let answers: NodeAnswers = nodes.keys().map(of_node).collect();
             let pending = answers.values().flatten().any(Option::is_none);
             if !pending || Instant::now() + POLL > last {
                 return Ok(answers);

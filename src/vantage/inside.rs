@@ -3,32 +3,32 @@
 
 use super::{resolver, service_connection};
 use crate::app::Context;
-use crate::domain::reachability::kms_bind::Answer;
-use crate::domain::reachability::path::{Cluster, Connection, Known, Resolution, Trouble};
+use crate::domain::reachability::kms_bind::BindAnswer;
+use crate::domain::reachability::path::{Cluster, Known, Resolution, ServiceConnection, Trouble};
 use crate::kubectl::{Kubectl, KubectlError};
 use crate::simulator::{self, Scenario};
 
 /// Everything that is seen from inside.
-pub struct Inside {
+pub struct InsideEvidence {
     /// What the resolvers said.
     pub resolutions: Vec<Resolution>,
     /// How a connection to the service went.
-    pub connection: Connection,
+    pub connection: ServiceConnection,
     /// What it answered.
-    pub answer: Option<Answer>,
+    pub answer: Option<BindAnswer>,
     /// What the cluster said, where one is configured.
     pub cluster: Option<Cluster>,
 }
 
 /// Gathers all of it.
-pub async fn gather(context: &Context) -> Inside {
+pub async fn gather(context: &Context) -> InsideEvidence {
     let kubectl = kubectl(context);
     let (resolutions, (connection, answer), cluster) = tokio::join!(
         resolutions(context),
         greet(context),
         cluster(context, kubectl.as_ref()),
     );
-    Inside {
+    InsideEvidence {
         resolutions,
         connection,
         answer,
@@ -78,7 +78,7 @@ pub async fn resolutions(context: &Context) -> Vec<Resolution> {
 /// How long the system's resolver may take: with two dead name servers it tries for many times that.
 const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
 
-async fn greet(context: &Context) -> (Connection, Option<Answer>) {
+async fn greet(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
     if context.demo {
         return simulator::inside::greet(context.demo_condition());
     }

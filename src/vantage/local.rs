@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::UdpSocket;
 
 use super::Task;
-use super::probe::{Tried, Way};
+use super::probe::{ProbeAttempt, ProbeRoute};
 
 /// Returns the address this machine would send from, or `None` without a route. Sends nothing: connecting a UDP
 /// socket only looks up the route.
@@ -22,6 +22,6 @@ pub async fn source(target: SocketAddr) -> Option<IpAddr> {
 }
 
 /// Tries the service from here.
-pub async fn try_out(task: Task<'_>) -> Tried {
-    Way::Direct.try_out(task).await
+pub async fn try_out(task: Task<'_>) -> ProbeAttempt {
+    ProbeRoute::Direct.try_out(task).await
 }

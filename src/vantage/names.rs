@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::probe::{Way, told};
+use super::probe::{ProbeRoute, told};
 use crate::domain::reachability::dns;
 use crate::domain::reachability::dns::Family;
 use crate::domain::reachability::external::Resolved;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LARGEST: usize = 4 << 10;
 
 /// Asks one name server for A and AAAA; the two questions travel over one connection.
-pub async fn ask(way: Way<'_>, vantage: &str, host: &str, server: SocketAddr) -> Resolved {
+pub async fn ask(way: ProbeRoute<'_>, vantage: &str, host: &str, server: SocketAddr) -> Resolved {
     let shown = match server.port() {
         53 => server.ip().to_string(),
         _ => server.to_string(),
@@ -33,7 +33,11 @@ pub async fn ask(way: Way<'_>, vantage: &str, host: &str, server: SocketAddr) ->
     }
 }
 
-async fn exchange(way: Way<'_>, host: &str, server: SocketAddr) -> Result<Vec<IpAddr>, String> {
+async fn exchange(
+    way: ProbeRoute<'_>,
+    host: &str,
+    server: SocketAddr,
+) -> Result<Vec<IpAddr>, String> {
     let mut stream = way
         .connect(&server.ip().to_string(), server.port())
         .await

@@ -7,19 +7,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::budget::{Budget, Permit};
-use super::probe::Tried;
+use super::probe::ProbeAttempt;
 use super::ssh::Station;
 use super::{Task, all, check_host, local, names};
 use crate::app::Context;
 use crate::domain::reachability::external;
 use crate::domain::reachability::external::place;
-use crate::domain::reachability::external::place::{Machine, Surroundings};
+use crate::domain::reachability::external::place::{Machine, VantageSurroundings};
 use crate::domain::reachability::external::{
     Attempt, Control, Expected, Observation, Place, Resolved,
 };
 use crate::error::Failure;
 use crate::pfsense::questions::Reading;
-use crate::settings::vantages::{Kind, Ssh, Vantage};
+use crate::settings::vantages::{Ssh, Vantage, VantageKind};
 use crate::simulator;
 use crate::ssh::error::LinkError;
 use crate::ssh::target::{Secret, Target};
@@ -65,7 +65,7 @@ pub(crate) async fn prepare(
     vantage: &Vantage,
     simulated: Option<&Target>,
 ) -> Prepared {
-    let Kind::Ssh(ssh) = &vantage.kind else {
+    let VantageKind::Ssh(ssh) = &vantage.kind else {
         return Prepared::Other;
     };
     let ask = |question: &str| {
@@ -142,7 +142,7 @@ pub(crate) async fn try_out(
             Some("where to connect is not known: the name has no IPv4 address".to_owned());
         return vec![blank];
     };
-    let around = Surroundings {
+    let around = VantageSurroundings {
         target: target.ip(),
         interfaces: &before.interfaces,
         gateway: before.gateway,
@@ -151,7 +151,7 @@ pub(crate) async fn try_out(
         blank.address = station.address();
     }
     blank.place = place::by_address(blank.address, around);
-    if vantage.kind == Kind::Local {
+    if vantage.kind == VantageKind::Local {
         let machine = Machine {
             configured: vantage.address,
             seen_by_firewall: before.client,
@@ -185,7 +185,7 @@ pub(crate) async fn try_out(
         clock: context.clock,
     };
     match (&vantage.kind, prepared) {
-        (Kind::CheckHost { url, nodes }, _) => {
+        (VantageKind::CheckHost { url, nodes }, _) => {
             nodes_of(&blank, around, check_host::check(url, *nodes, task).await)
         }
         (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
@@ -210,11 +210,11 @@ fn budget(context: &Context) -> crate::error::Result<Budget> {
 /// check service's nodes are its own choice, so it has one budget as a whole.
 fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
     let host = match &vantage.kind {
-        Kind::Ssh(ssh) => ssh.host.parse().ok(),
-        Kind::CheckHost { .. } | Kind::Local => None,
+        VantageKind::Ssh(ssh) => ssh.host.parse().ok(),
+        VantageKind::CheckHost { .. } | VantageKind::Local => None,
     };
     let from = match (&vantage.kind, address.or(vantage.address).or(host)) {
-        (Kind::CheckHost { url, .. }, _) => url.clone(),
+        (VantageKind::CheckHost { url, .. }, _) => url.clone(),
         (_, Some(address)) => address.to_canonical().to_string(),
         (_, None) => vantage.name.clone(),
     };
@@ -232,7 +232,7 @@ pub(crate) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -
     };
     // A check service never proves "closed", so that it still may connect is no comfort.
     let useful = |vantage: &&&Vantage| {
-        expected == Expected::Open || !matches!(vantage.kind, Kind::CheckHost { .. })
+        expected == Expected::Open || !matches!(vantage.kind, VantageKind::CheckHost { .. })
     };
     let mut soonest: Option<u64> = None;
     for vantage in chosen.iter().filter(useful) {
@@ -261,7 +261,7 @@ fn blank(vantage: &Vantage) -> Observation {
     }
 }
 
-fn observed(blank: Observation, tried: Tried) -> Observation {
+fn observed(blank: Observation, tried: ProbeAttempt) -> Observation {
     Observation {
         attempts: tried.attempts,
         control: tried.control,
@@ -273,8 +273,11 @@ fn observed(blank: Observation, tried: Tried) -> Observation {
 /// Makes an observation of each node; a service that fails is trouble. Each node is where its own address is.
 fn nodes_of(
     blank: &Observation,
-    around: Surroundings<'_>,
-    checked: std::result::Result<(Vec<check_host::Node>, Option<String>), check_host::CheckError>,
+    around: VantageSurroundings<'_>,
+    checked: std::result::Result<
+        (Vec<check_host::CheckNode>, Option<String>),
+        check_host::CheckError,
+    >,
 ) -> Vec<Observation> {
     let (nodes, short) = match checked {
         Ok((nodes, short)) if !nodes.is_empty() => (nodes, short),
@@ -313,9 +316,9 @@ fn nodes_of(
 
 fn kind(vantage: &Vantage) -> &'static str {
     match vantage.kind {
-        Kind::Ssh(_) => "ssh",
-        Kind::CheckHost { .. } => "check-host",
-        Kind::Local => "local",
+        VantageKind::Ssh(_) => "ssh",
+        VantageKind::CheckHost { .. } => "check-host",
+        VantageKind::Local => "local",
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Task;
 use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
-use crate::domain::reachability::kms_bind::{Answer, BIND, End, Listener};
+use crate::domain::reachability::kms_bind::{BIND, BindAnswer, BindEnd, Listener};
 use crate::ssh::forward::{Tunnel, TunnelError};
 use crate::ssh::target::Link;
 
@@ -24,7 +24,7 @@ pub const ANSWER: Duration = Duration::from_secs(3);
 
 /// How a vantage connects.
 #[derive(Clone, Copy)]
-pub enum Way<'a> {
+pub enum ProbeRoute<'a> {
     /// From this machine.
     Direct,
     /// Through an SSH server.
@@ -32,12 +32,12 @@ pub enum Way<'a> {
 }
 
 /// An open connection.
-pub(super) enum Stream {
+pub(super) enum ProbeStream {
     Tcp(TcpStream),
     Tunnel(Box<Tunnel>),
 }
 
-impl Stream {
+impl ProbeStream {
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).await,
@@ -55,7 +55,7 @@ impl Stream {
 
 /// What the attempts of one vantage came to.
 #[derive(Debug)]
-pub struct Tried {
+pub struct ProbeAttempt {
     /// In order.
     pub attempts: Vec<Attempt>,
     /// The positive control.
@@ -64,16 +64,16 @@ pub struct Tried {
     pub short: Option<String>,
 }
 
-impl Way<'_> {
-    pub(super) async fn connect(self, host: &str, port: u16) -> Result<Stream, Attempt> {
+impl ProbeRoute<'_> {
+    pub(super) async fn connect(self, host: &str, port: u16) -> Result<ProbeStream, Attempt> {
         let connecting = async {
             match self {
                 Self::Direct => match TcpStream::connect((host, port)).await {
-                    Ok(stream) => Ok(Stream::Tcp(stream)),
+                    Ok(stream) => Ok(ProbeStream::Tcp(stream)),
                     Err(error) => Err(of_io(&error)),
                 },
                 Self::Through(link) => match link.tunnel(host, port).await {
-                    Ok(tunnel) => Ok(Stream::Tunnel(Box::new(tunnel))),
+                    Ok(tunnel) => Ok(ProbeStream::Tunnel(Box::new(tunnel))),
                     Err(error) => Err(of_tunnel(error)),
                 },
             }
@@ -98,8 +98,8 @@ impl Way<'_> {
     }
 
     /// Tries up to three times; the control runs in the first pause.
-    pub async fn try_out(self, task: Task<'_>) -> Tried {
-        let mut tried = Tried {
+    pub async fn try_out(self, task: Task<'_>) -> ProbeAttempt {
+        let mut tried = ProbeAttempt {
             attempts: Vec::new(),
             control: Control::NotNeeded,
             short: None,
@@ -129,7 +129,7 @@ impl Way<'_> {
     }
 }
 
-async fn control(way: Way<'_>, task: Task<'_>) -> Control {
+async fn control(way: ProbeRoute<'_>, task: Task<'_>) -> Control {
     let Some((host, port)) = task.control else {
         return Control::OwnPath;
     };
@@ -147,7 +147,7 @@ async fn control(way: Way<'_>, task: Task<'_>) -> Control {
 }
 
 /// Speaks the bind and waits for the answer; nothing else is ever sent.
-async fn bind(stream: &mut Stream) -> Answer {
+async fn bind(stream: &mut ProbeStream) -> BindAnswer {
     let mut listener = Listener::default();
     let listening = async {
         // A failed write means that it was closed; what it said before may still be read.
@@ -155,7 +155,7 @@ async fn bind(stream: &mut Stream) -> Answer {
         let mut buffer = [0; 256];
         loop {
             match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return listener.end(End::Closed),
+                Ok(0) | Err(_) => return listener.end(BindEnd::Closed),
                 Ok(count) => {
                     if let Some(answer) = listener.hear(buffer.get(..count).unwrap_or_default()) {
                         return answer;
@@ -166,7 +166,7 @@ async fn bind(stream: &mut Stream) -> Answer {
     };
     match timeout(ANSWER, listening).await {
         Ok(answer) => answer,
-        Err(_) => listener.end(End::Deadline),
+        Err(_) => listener.end(BindEnd::Deadline),
     }
 }
 

@@ -15,12 +15,14 @@ use crate::app::{Context, Session, interrupted, needed, wanted};
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::reachability::external;
-use crate::domain::reachability::external::{End, Expected, Judgement, Names, Resolved, Side};
+use crate::domain::reachability::external::{
+    EvidenceSide, Expected, FirewallEvidence, Judgement, PublicNames, Resolved,
+};
 use crate::domain::reachability::path;
 use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
-use crate::pfsense::questions::{Fact, FactError, Question, Reading, Survey};
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::questions::{Answer, FactError, Question, Reader, Reading};
 use crate::settings::vantages::Vantage;
 use crate::ssh::target::Target;
 
@@ -34,7 +36,7 @@ const READING: Duration = Duration::from_secs(1);
 const RESOLVE: Duration = Duration::from_secs(2);
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ProofRequest {
     /// Only these vantages.
     pub from: Vec<String>,
     /// What should be true; `None` is what the firewall's configuration says.
@@ -47,9 +49,9 @@ pub struct Proof {
     /// The judgement.
     pub judgement: Judgement,
     /// The firewall's end.
-    pub end: End,
+    pub end: FirewallEvidence,
     /// The public name.
-    pub names: Names,
+    pub names: PublicNames,
     /// Where was connected to, if that was known.
     pub target: Option<SocketAddr>,
     /// The firewall's second reading.
@@ -89,7 +91,7 @@ pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Res
     match one::wait(context, &choose(&vantages, from)?, expected) {
         None => Ok(()),
         Some(seconds) => Err(Failure::new(
-            Kind::Conflict,
+            FailureKind::Conflict,
             format!("Nothing was changed: no vantage may connect as often as the proof takes before {seconds} s are over."),
         )
         .hint("A vantage connects at most five times a minute, lest the firewall's caps block it.")
@@ -98,7 +100,7 @@ pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Res
 }
 
 /// Tries the service from outside and judges.
-pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
+pub async fn prove(context: &Context, request: &ProofRequest) -> Result<Proof> {
     ready(context, &request.from)?;
     if context.demo {
         // Its host outside is there once the firewall is.
@@ -133,7 +135,7 @@ pub async fn prove(context: &Context, request: &Request) -> Result<Proof> {
 pub async fn prove_over(
     context: &Context,
     session: &mut Session,
-    request: &Request,
+    request: &ProofRequest,
 ) -> Result<Proof> {
     let vantages = context.vantages();
     let run = Run::new(context, choose(&vantages, &request.from)?);
@@ -190,7 +192,7 @@ impl<'a> Run<'a> {
     }
 
     /// Asks what is configured; no longer than the vantages may try.
-    async fn configured(&self, session: &mut Session) -> Fact<Configured> {
+    async fn configured(&self, session: &mut Session) -> Answer<Configured> {
         let asked = self.context.ask_over(session, &[Question::Configured]);
         match timeout_at(self.times.end, asked).await {
             Ok(Ok(reading)) => reading.configured,
@@ -201,9 +203,9 @@ impl<'a> Run<'a> {
     /// Tries, reads the firewall once more, and judges.
     async fn tried(
         &self,
-        request: &Request,
+        request: &ProofRequest,
         session: &mut Session,
-        (mut survey, mut before): (Survey, Reading),
+        (mut survey, mut before): (Reader, Reading),
         far: Far,
     ) -> Result<Proof> {
         let context = self.context;
@@ -268,7 +270,7 @@ impl<'a> Run<'a> {
 async fn uninterrupted<T>(work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
         done = work => Ok(done),
-        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     }
 }
 
@@ -278,16 +280,16 @@ fn names_of(
     before: &Reading,
     resolved: Option<Resolved>,
     prepared: &[Prepared],
-) -> Names {
+) -> PublicNames {
     let told = prepared.iter().flat_map(Prepared::told).cloned();
-    Names {
+    PublicNames {
         host: context.settings.service.host.clone(),
         expected: context.public_address().or_else(|| outside_address(before)),
         resolved: resolved.into_iter().chain(told).collect(),
     }
 }
 
-async fn first_reading(context: &Context, session: &mut Session) -> Result<(Survey, Reading)> {
+async fn first_reading(context: &Context, session: &mut Session) -> Result<(Reader, Reading)> {
     let questions = questions();
     let work = async {
         let mut survey = context.survey(session, &questions).await?;
@@ -301,9 +303,9 @@ fn compare(
     context: &Context,
     (before, exposure_before): (&Reading, &Exposure),
     (after, exposure_after): (&Reading, &Exposure),
-) -> Result<End> {
-    fn side<'a>(reading: &'a Reading, exposure: &'a Exposure) -> Result<Side<'a>> {
-        Ok(Side {
+) -> Result<FirewallEvidence> {
+    fn side<'a>(reading: &'a Reading, exposure: &'a Exposure) -> Result<EvidenceSide<'a>> {
+        Ok(EvidenceSide {
             exposure,
             filter: needed(&reading.rules)?,
             states: needed(&reading.states)?,
@@ -312,7 +314,11 @@ fn compare(
     }
     let before = side(before, exposure_before)?;
     let after = side(after, exposure_after)?;
-    Ok(End::between(before, after, &context.settings.service))
+    Ok(FirewallEvidence::between(
+        before,
+        after,
+        &context.settings.service,
+    ))
 }
 
 /// Returns the vantages to use, or says how to get one.

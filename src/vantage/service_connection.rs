@@ -9,37 +9,37 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::domain::reachability::kms_bind::{Answer, BIND, End, Listener};
-use crate::domain::reachability::path::Connection;
+use crate::domain::reachability::kms_bind::{BIND, BindAnswer, BindEnd, Listener};
+use crate::domain::reachability::path::ServiceConnection;
 
 /// How long a connect may take.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long the answer may take.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Connects, says the bind, and waits for a whole answer.
-pub async fn greet(address: SocketAddr) -> (Connection, Option<Answer>) {
+pub async fn greet(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer>) {
     let started = Instant::now();
     let mut stream = match timeout(CONNECT, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return (refusal(&error), None),
         Err(_) => {
             let seconds = CONNECT.as_secs();
-            return (Connection::Silent { seconds }, None);
+            return (ServiceConnection::Silent { seconds }, None);
         }
     };
     let took = started.elapsed();
     let mut listener = Listener::default();
     let answer = match timeout(ANSWER, talk(&mut stream, &mut listener)).await {
         Ok(Ok(Some(answer))) => answer,
-        Ok(Ok(None) | Err(_)) => listener.end(End::Closed),
-        Err(_) => listener.end(End::Deadline),
+        Ok(Ok(None) | Err(_)) => listener.end(BindEnd::Closed),
+        Err(_) => listener.end(BindEnd::Deadline),
     };
     // A polite end: without it the server would log a reset.
     let _ = stream.shutdown().await;
-    (Connection::Open { took }, Some(answer))
+    (ServiceConnection::Open { took }, Some(answer))
 }
 
-async fn talk(stream: &mut TcpStream, listener: &mut Listener) -> io::Result<Option<Answer>> {
+async fn talk(stream: &mut TcpStream, listener: &mut Listener) -> io::Result<Option<BindAnswer>> {
     stream.write_all(&BIND).await?;
     let mut piece = [0; 256];
     loop {
@@ -53,13 +53,13 @@ async fn talk(stream: &mut TcpStream, listener: &mut Listener) -> io::Result<Opt
     }
 }
 
-fn refusal(error: &io::Error) -> Connection {
+fn refusal(error: &io::Error) -> ServiceConnection {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Connection::Refused,
-        io::ErrorKind::TimedOut => Connection::Silent {
+        io::ErrorKind::ConnectionRefused => ServiceConnection::Refused,
+        io::ErrorKind::TimedOut => ServiceConnection::Silent {
             seconds: CONNECT.as_secs(),
         },
-        _ => Connection::NoWay {
+        _ => ServiceConnection::NoWay {
             reason: error.to_string(),
         },
     }

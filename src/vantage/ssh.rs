@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Task;
-use super::probe::{Tried, Way};
+use super::probe::{ProbeAttempt, ProbeRoute};
 use crate::domain::virusprot::entries::is_private;
 use crate::ssh::error::LinkError;
 use crate::ssh::target::{Link, Secret, Target};
@@ -30,12 +30,12 @@ impl Station {
     }
 
     /// Returns how connections are made through it.
-    pub fn way(&self) -> Way<'_> {
-        Way::Through(&self.link)
+    pub fn way(&self) -> ProbeRoute<'_> {
+        ProbeRoute::Through(&self.link)
     }
 
     /// Tries the service from there.
-    pub async fn try_out(&self, task: Task<'_>) -> Tried {
+    pub async fn try_out(&self, task: Task<'_>) -> ProbeAttempt {
         self.way().try_out(task).await
     }
 

@@ -6,8 +6,8 @@ use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::config::Sections;
 use kmsctl::domain::pfsense::configured::Configured;
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{AgentError, ReadRequest, Request};
-use kmsctl::ssh::script::{Nonce, ROUND, Script, Word};
+use kmsctl::pfsense::agent::{AgentError, AgentRequest, ReadRequest};
+use kmsctl::ssh::script::{Nonce, ROUND, Script, ShellWord};
 
 pub use crate::support::{boxes, changing, php};
 use boxes::{Fixture, Version};
@@ -29,7 +29,7 @@ pub fn nonce() -> Nonce {
 }
 
 fn script(request: &ReadRequest) -> Vec<u8> {
-    agent::command(request, &Word::fixed("/usr/local/bin/php"), &nonce()).input
+    agent::command(request, &ShellWord::fixed("/usr/local/bin/php"), &nonce()).input
 }
 
 /// The suite: reads every fixture and compares the whole answer. `read` is what is held to the contract.
@@ -89,7 +89,7 @@ fn the_answer_comes_through_the_shells_framing() {
         return;
     }
     let set_up = PhpBox::new(Version::V272, Fixture::Editor).trouble("noise");
-    let php = Word::path(&set_up.interpreter()).expect("a plain path");
+    let php = ShellWord::path(&set_up.interpreter()).expect("a plain path");
     let commands = vec![agent::command(&request(), &php, &nonce())];
     let mut text = Script { commands }.render(&nonce());
     text.extend_from_slice(ROUND);
@@ -118,8 +118,8 @@ fn a_stand_in_keeps_the_contract() {
     }
     suite(|request, fixture| {
         let (configured, _) = read(&PhpBox::new(Version::V272, fixture), request);
-        let (heard, nonce) = Request::decode(&script(request)).expect("our own script");
-        assert_eq!(heard, Request::Read(request.clone()));
+        let (heard, nonce) = AgentRequest::decode(&script(request)).expect("our own script");
+        assert_eq!(heard, AgentRequest::Read(request.clone()));
         let reply = agent::encode_reply(&configured?, &nonce);
         agent::parse(&reply, &nonce, request)
     });

@@ -3,14 +3,15 @@
 
 use kmsctl::domain::pf::rule::Rate;
 use kmsctl::domain::pfsense::change::{
-    Answer, Change, ChangeId, Element, Ending, Kept, Outcome, Placed, Records,
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, Element, Kept, OutcomeAnswer, Placed,
+    Records,
 };
 use kmsctl::domain::pfsense::configured::Configured;
 use kmsctl::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
 use kmsctl::domain::pfsense::leftovers::Cleaned;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{
-    ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request,
+    AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest,
 };
 
 use super::agent::boxes::{Fixture, Version};
@@ -23,7 +24,7 @@ use super::apply_trackers as trackers;
 /// What is held to the contract.
 pub trait Firewall {
     /// Runs the request's script under the nonce of [`nonce`] and returns what PHP printed.
-    fn ask(&mut self, request: &Request) -> Vec<u8>;
+    fn ask(&mut self, request: &AgentRequest) -> Vec<u8>;
     /// Lets a minute pass, so that armed jobs look at the clock.
     fn minute(&mut self);
     /// Lets the deadline of a temporary change come, and no minute pass.
@@ -40,7 +41,7 @@ pub trait Firewall {
 pub const CRASHED: &str = "5f1e7c0d9a42";
 
 impl Firewall for ChangingBox {
-    fn ask(&mut self, request: &Request) -> Vec<u8> {
+    fn ask(&mut self, request: &AgentRequest) -> Vec<u8> {
         let run = ChangingBox::ask(self, request);
         assert_eq!(run.stderr, "", "PHP complains");
         run.stdout
@@ -171,8 +172,8 @@ pub fn id(text: &str) -> ChangeId {
     ChangeId::new(text).expect("an id")
 }
 
-pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> Change {
-    Change::Caps {
+pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> ConfigurationEdit {
+    ConfigurationEdit::Caps {
         max_src_conn: conn,
         rate: rate.map(|(connections, seconds)| Rate {
             connections,
@@ -181,8 +182,8 @@ pub fn caps(conn: Option<u32>, rate: Option<(u32, u32)>) -> Change {
     }
 }
 
-pub fn build(conn: u32, rate: (u32, u32)) -> Change {
-    Change::Build {
+pub fn build(conn: u32, rate: (u32, u32)) -> ConfigurationEdit {
+    ConfigurationEdit::Build {
         description: "KMS public — kms.viktorbarzin.me".into(),
         max_src_conn: Some(conn),
         rate: Some(Rate {
@@ -193,15 +194,15 @@ pub fn build(conn: u32, rate: (u32, u32)) -> Change {
     }
 }
 
-pub fn back(records: &Records) -> Change {
-    Change::PutBack {
+pub fn back(records: &Records) -> ConfigurationEdit {
+    ConfigurationEdit::PutBack {
         records: Box::new(records.clone()),
         alias: false,
     }
 }
 
 pub fn reading(firewall: &mut impl Firewall) -> Configured {
-    let stdout = firewall.ask(&Request::Read(request()));
+    let stdout = firewall.ask(&AgentRequest::Read(request()));
     agent::parse(&stdout, &nonce(), &request()).expect("a reading")
 }
 
@@ -211,7 +212,7 @@ pub fn reading(firewall: &mut impl Firewall) -> Configured {
     clippy::needless_pass_by_value,
     reason = "a change is named where it is made"
 )]
-pub fn asked(firewall: &mut impl Firewall, name: &str, change: Change) -> ApplyRequest {
+pub fn asked(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit) -> ApplyRequest {
     let configured = reading(firewall);
     asked_of(&configured, request(), name, &change)
         .unwrap_or_else(|refusal| panic!("{change:?}: {refusal:?}"))
@@ -222,7 +223,7 @@ pub fn asked_of(
     configured: &Configured,
     service: ReadRequest,
     name: &str,
-    change: &Change,
+    change: &ConfigurationEdit,
 ) -> Result<ApplyRequest, EditRefusal> {
     let ids = EditIds {
         who: "viktor@laptop",
@@ -243,10 +244,10 @@ pub fn asked_of(
 }
 
 /// What the client says of a change that it does not even send.
-pub fn unsent(name: &str, refusal: EditRefusal) -> Outcome {
-    Outcome {
+pub fn unsent(name: &str, refusal: EditRefusal) -> ChangeOutcome {
+    ChangeOutcome {
         id: id(name),
-        result: Ending::Refused,
+        result: ChangeEnding::Refused,
         message: refusal.clause,
         before: Records::default(),
         after: Records::default(),
@@ -260,8 +261,8 @@ pub fn unsent(name: &str, refusal: EditRefusal) -> Outcome {
 }
 
 #[track_caller]
-pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> Outcome {
-    let stdout = firewall.ask(&Request::Apply(Box::new(asked)));
+pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> ChangeOutcome {
+    let stdout = firewall.ask(&AgentRequest::Apply(Box::new(asked)));
     agent::parse_outcome(&stdout, &nonce())
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stdout)))
 }
@@ -271,7 +272,7 @@ pub fn send(firewall: &mut impl Firewall, asked: ApplyRequest) -> Outcome {
     clippy::needless_pass_by_value,
     reason = "a change is named where it is made"
 )]
-pub fn apply(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcome {
+pub fn apply(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     let configured = reading(firewall);
     match asked_of(&configured, request(), name, &change) {
         Ok(asked) => send(firewall, asked),
@@ -280,20 +281,20 @@ pub fn apply(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcom
 }
 
 #[track_caller]
-pub fn done(firewall: &mut impl Firewall, name: &str, change: Change) -> Outcome {
+pub fn done(firewall: &mut impl Firewall, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     let outcome = apply(firewall, name, change);
-    assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Done, "{outcome:#?}");
     outcome
 }
 
 #[track_caller]
-pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> Answer {
+pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> OutcomeAnswer {
     let asked = OutcomeRequest {
         service: request(),
         id: id(name),
         settle,
     };
-    let stdout = firewall.ask(&Request::Outcome(asked));
+    let stdout = firewall.ask(&AgentRequest::Outcome(asked));
     agent::parse_answer(&stdout, &nonce()).expect("an answer")
 }
 
@@ -303,7 +304,7 @@ fn keep(firewall: &mut impl Firewall, name: &str) -> Kept {
         service: request(),
         id: id(name),
     };
-    agent::parse_kept(&firewall.ask(&Request::Keep(asked)), &nonce()).expect("an answer")
+    agent::parse_kept(&firewall.ask(&AgentRequest::Keep(asked)), &nonce()).expect("an answer")
 }
 
 #[track_caller]
@@ -314,7 +315,7 @@ fn clean(firewall: &mut impl Firewall, paths: Vec<String>) -> Cleaned {
         who: "viktor@laptop".into(),
         paths,
     };
-    agent::parse_cleaned(&firewall.ask(&Request::Clean(asked)), &nonce()).expect("an answer")
+    agent::parse_cleaned(&firewall.ask(&AgentRequest::Clean(asked)), &nonce()).expect("an answer")
 }
 
 /// Names of files by whether they are stale.
@@ -349,7 +350,7 @@ fn cleaned(firewall: &mut impl Firewall) {
     firewall.crash();
     // A dead lock and dead files are in nobody's way.
     let (outcome, _) = temporary(firewall, "t1", caps(Some(20), None));
-    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(outcome.result, ChangeEnding::Done);
     assert_eq!(lock(firewall), None, "the next change has taken it");
     let armed = reading(firewall).armed;
     assert_eq!(armed.len(), 1);
@@ -512,18 +513,22 @@ fn caps_are_removed(firewall: &mut impl Firewall) {
     done(firewall, "c3", caps(None, None));
     open_with(firewall, (None, None));
     let third = apply(firewall, "c4", caps(None, None));
-    assert_eq!(third.result, Ending::NothingToDo);
+    assert_eq!(third.result, ChangeEnding::NothingToDo);
 }
 
 fn nothing_to_do(firewall: &mut impl Firewall) {
     let before = reading(firewall);
     for (name, change) in [
         ("n1", caps(Some(50), Some((10, 60)))),
-        ("n2", Change::Enable),
+        ("n2", ConfigurationEdit::Enable),
         ("n3", build(50, (10, 60))),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(outcome.result, Ending::NothingToDo, "{name}: {outcome:#?}");
+        assert_eq!(
+            outcome.result,
+            ChangeEnding::NothingToDo,
+            "{name}: {outcome:#?}"
+        );
         assert_eq!(outcome.before, outcome.after);
     }
     assert_eq!(reading(firewall).revision, before.revision);
@@ -534,11 +539,11 @@ fn stale(firewall: &mut impl Firewall) {
     done(firewall, "s0", caps(Some(30), None));
     let revision = reading(firewall).revision;
     let outcome = send(firewall, old.clone());
-    assert_eq!(outcome.result, Ending::Stale);
+    assert_eq!(outcome.result, ChangeEnding::Stale);
     assert_eq!(reading(firewall).revision, revision);
     assert_eq!(
         answer(firewall, "s1", false),
-        Answer::Unknown,
+        OutcomeAnswer::Unknown,
         "a refusal is no change"
     );
     let unseen = ApplyRequest {
@@ -546,7 +551,11 @@ fn stale(firewall: &mut impl Firewall) {
         ..old
     };
     let outcome = send(firewall, unseen);
-    assert_eq!(outcome.result, Ending::Stale, "its records are not there");
+    assert_eq!(
+        outcome.result,
+        ChangeEnding::Stale,
+        "its records are not there"
+    );
     done(firewall, "s1", caps(Some(20), None));
 }
 
@@ -560,19 +569,19 @@ fn applied_once(firewall: &mut impl Firewall) {
     assert_eq!(reading(firewall).revision, revision);
     assert_eq!(
         answer(firewall, "o1", true),
-        Answer::Ended {
+        OutcomeAnswer::Ended {
             outcome: Box::new(first)
         }
     );
 }
 
 fn disabled_and_enabled(firewall: &mut impl Firewall) {
-    let closed = done(firewall, "d1", Change::Disable);
+    let closed = done(firewall, "d1", ConfigurationEdit::Disable);
     assert_eq!(exposure(firewall), (None, None));
     for placed in [&closed.after.nat, &closed.after.filter] {
         assert!(record(placed.as_ref()).has("disabled"));
     }
-    let opened = done(firewall, "d2", Change::Enable);
+    let opened = done(firewall, "d2", ConfigurationEdit::Enable);
     open_with(firewall, CAPS);
     assert_eq!(opened.after, closed.before, "toggling leaves no trace");
 }
@@ -580,7 +589,7 @@ fn disabled_and_enabled(firewall: &mut impl Firewall) {
 fn deleted_and_put_back(firewall: &mut impl Firewall) {
     let before = reading(firewall);
     assert_eq!(before.deleted, None);
-    let deleted = done(firewall, "d1", Change::Delete);
+    let deleted = done(firewall, "d1", ConfigurationEdit::Delete);
     assert_eq!(exposure(firewall), (None, None));
     assert_eq!((&deleted.after.nat, &deleted.after.filter), (&None, &None));
     let told = reading(firewall).deleted.expect("what was deleted");
@@ -602,11 +611,11 @@ fn deleted_and_put_back(firewall: &mut impl Firewall) {
     assert_eq!((after.nat, after.filter), (before.nat, before.filter));
     assert_eq!(after.deleted, None, "they are there again");
     let twice = apply(firewall, "d3", back(&deleted.before));
-    assert_eq!(twice.result, Ending::NothingToDo);
+    assert_eq!(twice.result, ChangeEnding::NothingToDo);
 }
 
 fn built_from_nothing(firewall: &mut impl Firewall) {
-    done(firewall, "b0", Change::Delete);
+    done(firewall, "b0", ConfigurationEdit::Delete);
     let outcome = done(firewall, "b1", build(40, (8, 60)));
     open_with(firewall, (Some(40), Some((8, 60))));
     let (nat, filter) = (
@@ -632,7 +641,7 @@ fn built_from_nothing(firewall: &mut impl Firewall) {
 }
 
 fn half_is_completed(firewall: &mut impl Firewall) {
-    let deleted = done(firewall, "h0", Change::Delete);
+    let deleted = done(firewall, "h0", ConfigurationEdit::Delete);
     let mut half = deleted.before.clone();
     half.filter = None;
     done(firewall, "h1", back(&half));
@@ -648,21 +657,25 @@ fn half_is_completed(firewall: &mut impl Firewall) {
 }
 
 fn called_off(firewall: &mut impl Firewall) {
-    assert_eq!(answer(firewall, "u1", false), Answer::Unknown);
-    assert_eq!(answer(firewall, "u1", true), Answer::Unknown);
+    assert_eq!(answer(firewall, "u1", false), OutcomeAnswer::Unknown);
+    assert_eq!(answer(firewall, "u1", true), OutcomeAnswer::Unknown);
     let before = reading(firewall);
     let outcome = apply(firewall, "u1", caps(Some(20), None));
     assert_eq!(
         outcome.result,
-        Ending::Refused,
+        ChangeEnding::Refused,
         "it must not arrive after that answer"
     );
     assert_eq!(reading(firewall).revision, before.revision);
-    assert_eq!(answer(firewall, "u1", true), Answer::Unknown);
+    assert_eq!(answer(firewall, "u1", true), OutcomeAnswer::Unknown);
 }
 
 /// A temporary change, an hour long by any clock that a test may have.
-fn temporary(firewall: &mut impl Firewall, name: &str, change: Change) -> (Outcome, i64) {
+fn temporary(
+    firewall: &mut impl Firewall,
+    name: &str,
+    change: ConfigurationEdit,
+) -> (ChangeOutcome, i64) {
     let deadline = 4_000_000_000;
     let request = ApplyRequest {
         revert_at: Some(deadline),
@@ -676,7 +689,7 @@ fn taken_back(firewall: &mut impl Firewall) {
     let (outcome, deadline) = temporary(firewall, "t1", caps(Some(5), Some((2, 60))));
     assert_eq!(
         (outcome.result, outcome.reverts_at),
-        (Ending::Done, Some(deadline))
+        (ChangeEnding::Done, Some(deadline))
     );
     let armed = reading(firewall).armed;
     assert_eq!(armed.len(), 1);
@@ -694,21 +707,21 @@ fn taken_back(firewall: &mut impl Firewall) {
     let after = reading(firewall);
     assert_eq!(after.fingerprint, before.fingerprint);
     assert_eq!((after.armed, after.unfinished), (vec![], vec![]));
-    let Answer::Ended { outcome } = answer(firewall, "t1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(firewall, "t1", false) else {
         panic!("it has ended")
     };
-    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(outcome.result, ChangeEnding::Done);
     assert_eq!(
         outcome.reverted.map(|reverted| reverted.result),
-        Some(Ending::Done)
+        Some(ChangeEnding::Done)
     );
     firewall.minute();
     assert_eq!(reading(firewall).revision, after.revision, "once is enough");
-    assert_eq!(expired(firewall), [("t1".to_owned(), Ending::Done)]);
+    assert_eq!(expired(firewall), [("t1".to_owned(), ChangeEnding::Done)]);
 }
 
 /// What the firewall tells of ways back that are armed no more.
-fn expired(firewall: &mut impl Firewall) -> Vec<(String, Ending)> {
+fn expired(firewall: &mut impl Firewall) -> Vec<(String, ChangeEnding)> {
     let expired = reading(firewall).expired.into_iter();
     expired
         .map(|expired| (expired.id.to_string(), expired.reverted.result))
@@ -717,7 +730,7 @@ fn expired(firewall: &mut impl Firewall) -> Vec<(String, Ending)> {
 
 fn kept(firewall: &mut impl Firewall) {
     assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
-    let (_, deadline) = temporary(firewall, "k1", Change::Disable);
+    let (_, deadline) = temporary(firewall, "k1", ConfigurationEdit::Disable);
     assert_eq!(
         keep(firewall, "k1"),
         Kept::Kept {
@@ -729,7 +742,7 @@ fn kept(firewall: &mut impl Firewall) {
     firewall.minute();
     assert_eq!(expired(firewall), [], "kept is not taken back");
     assert_eq!(exposure(firewall), (None, None));
-    let (_, _) = temporary(firewall, "k2", Change::Enable);
+    let (_, _) = temporary(firewall, "k2", ConfigurationEdit::Enable);
     firewall.deadline(&id("k2"));
     firewall.minute();
     assert_eq!(exposure(firewall), (None, None));
@@ -738,19 +751,19 @@ fn kept(firewall: &mut impl Firewall) {
 
 /// Whatever its time and whatever the rules are then: a change that was proven since is not taken back by an older one.
 fn superseded(firewall: &mut impl Firewall) {
-    temporary(firewall, "s1", Change::Disable);
-    done(firewall, "s2", Change::Enable);
+    temporary(firewall, "s1", ConfigurationEdit::Disable);
+    done(firewall, "s2", ConfigurationEdit::Enable);
     assert_eq!(reading(firewall).armed, vec![], "s2 stands in its place");
-    assert_eq!(expired(firewall), [("s1".to_owned(), Ending::Stale)]);
+    assert_eq!(expired(firewall), [("s1".to_owned(), ChangeEnding::Stale)]);
     // What the rules are now is what the first had made of them.
-    done(firewall, "s3", Change::Disable);
-    let Answer::Ended { outcome } = answer(firewall, "s1", false) else {
+    done(firewall, "s3", ConfigurationEdit::Disable);
+    let OutcomeAnswer::Ended { outcome } = answer(firewall, "s1", false) else {
         panic!("it has ended")
     };
     let reverted = outcome.reverted.expect("why it did not fire");
     assert_eq!(
         (reverted.result, reverted.message.as_str()),
-        (Ending::Stale, "superseded by s2")
+        (ChangeEnding::Stale, "superseded by s2")
     );
     for _ in 0..3 {
         firewall.minute();
@@ -758,11 +771,11 @@ fn superseded(firewall: &mut impl Firewall) {
     assert_eq!(exposure(firewall), (None, None), "it stays closed");
 
     // One over the other would lead back to what was temporary.
-    temporary(firewall, "s4", Change::Enable);
+    temporary(firewall, "s4", ConfigurationEdit::Enable);
     let (second, _) = temporary(firewall, "s5", caps(Some(5), None));
-    assert_eq!(second.result, Ending::Refused, "{second:#?}");
+    assert_eq!(second.result, ChangeEnding::Refused, "{second:#?}");
     assert!(second.message.contains("s4"), "{}", second.message);
-    let undone = done(firewall, "s6", Change::Disable);
+    let undone = done(firewall, "s6", ConfigurationEdit::Disable);
     let step = undone.steps.iter().find(|step| step.name == "supersede");
     assert_eq!(step.map(|step| step.detail.as_str()), Some("s4"));
     assert_eq!(reading(firewall).armed, vec![]);
@@ -778,24 +791,24 @@ fn refused(firewall: &mut impl Firewall) {
         ("r5", caps(None, Some((4_294_967, 60)))),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(outcome.result, Ending::Refused, "{name}: {outcome:?}");
+        assert_eq!(outcome.result, ChangeEnding::Refused, "{name}: {outcome:?}");
     }
     let past = ApplyRequest {
         revert_at: Some(1),
-        ..asked(firewall, "r6", Change::Disable)
+        ..asked(firewall, "r6", ConfigurationEdit::Disable)
     };
-    assert_eq!(send(firewall, past).result, Ending::Refused);
-    done(firewall, "r7", Change::Delete);
+    assert_eq!(send(firewall, past).result, ChangeEnding::Refused);
+    done(firewall, "r7", ConfigurationEdit::Delete);
     for (name, change) in [
         ("r8", caps(Some(1), None)),
-        ("r9", Change::Disable),
-        ("r10", Change::Enable),
-        ("r11", Change::Delete),
+        ("r9", ConfigurationEdit::Disable),
+        ("r10", ConfigurationEdit::Enable),
+        ("r11", ConfigurationEdit::Delete),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(outcome.result, Ending::Refused, "{name}: {outcome:?}");
+        assert_eq!(outcome.result, ChangeEnding::Refused, "{name}: {outcome:?}");
     }
     assert_ne!(reading(firewall).revision, before.revision);
     let nothing = apply(firewall, "r12", back(&Records::default()));
-    assert_eq!(nothing.result, Ending::NothingToDo);
+    assert_eq!(nothing.result, ChangeEnding::NothingToDo);
 }

@@ -4,8 +4,10 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use kmsctl::domain::pfsense::change::{Answer, Change, Ending, Outcome};
-use kmsctl::pfsense::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{
+    ChangeEnding, ChangeOutcome, ConfigurationEdit, OutcomeAnswer,
+};
+use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -15,7 +17,7 @@ use super::apply::{answer, apply, asked, caps, done, reading, send};
 pub const OLD: &str = "max-src-conn 50, max-src-conn-rate 10/60,";
 pub const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
 
-pub fn wanted() -> Change {
+pub fn wanted() -> ConfigurationEdit {
     caps(Some(20), Some((5, 60)))
 }
 
@@ -25,7 +27,7 @@ pub fn open() -> ChangingBox {
 
 /// Applies the wanted change with something going wrong, and looks at what is there.
 #[track_caller]
-fn with_trouble(version: Version, trouble: &str) -> (ChangingBox, Outcome) {
+fn with_trouble(version: Version, trouble: &str) -> (ChangingBox, ChangeOutcome) {
     let mut firewall = ChangingBox::new(version, Fixture::Editor);
     let request = asked(&mut firewall, "c1", wanted());
     firewall.trouble(trouble);
@@ -55,7 +57,11 @@ fn a_write_that_fails_is_told_whatever_pfsense_returns() {
     for trouble in ["write-refused", "write-error", "write-dies", "write-throws"] {
         for version in [Version::V272, Version::Master] {
             let (mut firewall, outcome) = with_trouble(version, trouble);
-            assert_eq!(outcome.result, Ending::Failed, "{trouble}: {outcome:#?}");
+            assert_eq!(
+                outcome.result,
+                ChangeEnding::Failed,
+                "{trouble}: {outcome:#?}"
+            );
             firewall.trouble("");
             is_old(&mut firewall);
         }
@@ -75,7 +81,11 @@ fn a_full_disk_costs_the_change_and_not_the_configuration() {
             let before = firewall.config();
             firewall.trouble(trouble);
             let outcome = send(&mut firewall, request);
-            assert_eq!(outcome.result, Ending::Failed, "{trouble}: {outcome:#?}");
+            assert_eq!(
+                outcome.result,
+                ChangeEnding::Failed,
+                "{trouble}: {outcome:#?}"
+            );
             assert_eq!(firewall.config(), before, "byte for byte");
             is_old(&mut firewall);
         }
@@ -88,7 +98,7 @@ fn little_space_is_refused_before_anything_is_written() {
         return;
     }
     let (mut firewall, outcome) = with_trouble(Version::V272, "disk-low");
-    assert_eq!(outcome.result, Ending::Refused, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Refused, "{outcome:#?}");
     is_old(&mut firewall);
 }
 
@@ -98,7 +108,7 @@ fn what_another_writer_loses_is_kept_and_named() {
         return;
     }
     let (firewall, outcome) = with_trouble(Version::V272, "writer-before-write 1");
-    assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Done, "{outcome:#?}");
     let path = outcome.lost_update.expect("the other version");
     let name = path.rsplit('/').next().expect("a name");
     let time = name
@@ -125,11 +135,14 @@ fn a_writer_after_us_is_let_be() {
         return;
     }
     let (firewall, outcome) = with_trouble(Version::V272, "writer-after-write 1");
-    assert_eq!((outcome.result, outcome.lost_update), (Ending::Done, None));
+    assert_eq!(
+        (outcome.result, outcome.lost_update),
+        (ChangeEnding::Done, None)
+    );
     assert!(firewall.config().contains("<hostname>renamed</hostname>"));
     assert!(firewall.text("pf/sr").contains(NEW));
     let (mut firewall, outcome) = with_trouble(Version::V272, "overwritten 1");
-    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     assert!(
         outcome.message.contains("another writer"),
         "{}",
@@ -157,7 +170,7 @@ fn a_ruleset_that_does_not_load_is_taken_back() {
             let (mut firewall, outcome) = with_trouble(version, trouble);
             assert_eq!(
                 outcome.result,
-                Ending::RolledBack,
+                ChangeEnding::RolledBack,
                 "{version:?} {trouble}: {outcome:#?}"
             );
             assert_eq!(outcome.after, outcome.before, "the old records, verbatim");
@@ -176,14 +189,14 @@ fn pending_changes_wait_for_a_word() {
     firewall.php().write("run/natconf.dirty", b"");
     let request = asked(&mut firewall, "c1", wanted());
     let outcome = send(&mut firewall, request.clone());
-    assert_eq!(outcome.result, Ending::Pending);
+    assert_eq!(outcome.result, ChangeEnding::Pending);
     assert!(outcome.message.contains("natconf"));
     is_old(&mut firewall);
     let anyway = ApplyRequest {
         with_pending: true,
         ..request
     };
-    assert_eq!(send(&mut firewall, anyway).result, Ending::Done);
+    assert_eq!(send(&mut firewall, anyway).result, ChangeEnding::Done);
 }
 
 #[test]
@@ -193,7 +206,7 @@ fn a_firewall_that_does_not_filter_is_refused() {
     }
     let mut firewall = ChangingBox::new(Version::V272, Fixture::Circumstances);
     let outcome = apply(&mut firewall, "c1", wanted());
-    assert_eq!(outcome.result, Ending::Refused, "{outcome:?}");
+    assert_eq!(outcome.result, ChangeEnding::Refused, "{outcome:?}");
     assert!(outcome.message.contains("switched off"));
 }
 
@@ -208,7 +221,7 @@ fn a_carp_backup_is_refused_and_a_master_is_not() {
     let mut firewall = ChangingBox::of_xml(Version::V272, xml.as_bytes());
     firewall.php().write("carp/_vip5f", b"BACKUP\n");
     let outcome = apply(&mut firewall, "c1", wanted());
-    assert_eq!(outcome.result, Ending::Refused);
+    assert_eq!(outcome.result, ChangeEnding::Refused);
     assert!(outcome.message.contains("CARP"), "{}", outcome.message);
     firewall.php().write("carp/_vip5f", b"MASTER\n");
     done(&mut firewall, "c1", wanted());
@@ -234,7 +247,7 @@ fn a_second_operator_is_told_who_is_first() {
     std::io::Read::read_exact(&mut holder.stdout.take().expect("stdout"), &mut said)
         .expect("it holds the lock");
     let outcome = apply(&mut firewall, "c1", wanted());
-    assert_eq!(outcome.result, Ending::Locked);
+    assert_eq!(outcome.result, ChangeEnding::Locked);
     let first = outcome.holder.expect("the holder");
     assert_eq!(
         (first.who.as_str(), first.since),
@@ -253,7 +266,7 @@ fn it_goes_on_when_nobody_listens() {
     }
     let mut firewall = open();
     let request = asked(&mut firewall, "c1", wanted());
-    let script = firewall.script(&Request::Apply(Box::new(request)));
+    let script = firewall.script(&AgentRequest::Apply(Box::new(request)));
     let mut child = firewall.php().spawn();
     drop(child.stdout.take());
     drop(child.stderr.take());
@@ -261,10 +274,10 @@ fn it_goes_on_when_nobody_listens() {
     stdin.write_all(&script).expect("it reads");
     drop(stdin);
     child.wait().expect("it ends");
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
         panic!("it has an outcome")
     };
-    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(outcome.result, ChangeEnding::Done);
     assert!(firewall.text("pf/sr").contains(NEW));
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
@@ -276,7 +289,7 @@ fn a_hang_up_does_not_end_it() {
     }
     let mut firewall = open();
     let request = asked(&mut firewall, "c1", wanted());
-    let script = String::from_utf8(firewall.script(&Request::Apply(Box::new(request))))
+    let script = String::from_utf8(firewall.script(&AgentRequest::Apply(Box::new(request))))
         .expect("text")
         .replacen(
             "write_config($description)",
@@ -299,7 +312,7 @@ fn what_is_kept_on_the_firewall_is_private() {
         revert_at: Some(4_000_000_000),
         ..asked(&mut firewall, "c1", wanted())
     };
-    assert_eq!(send(&mut firewall, request).result, Ending::Done);
+    assert_eq!(send(&mut firewall, request).result, ChangeEnding::Done);
     let mode = |name: &str| {
         let data = std::fs::metadata(firewall.file(name)).expect(name);
         data.permissions().mode() & 0o777
@@ -389,7 +402,7 @@ fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     let other = asked(&mut firewall, "c2", caps(Some(7), None));
     let at = b"filter_configure_sync: called kill";
     firewall.php().write("at", at);
-    let run = firewall.ask(&Request::Apply(Box::new(request)));
+    let run = firewall.ask(&AgentRequest::Apply(Box::new(request)));
     assert_eq!(run.status, None, "it is killed");
     assert!(
         firewall
@@ -401,12 +414,12 @@ fn an_interrupted_change_is_finished_before_the_next_one_begins() {
     assert_eq!(reading_now.unfinished.len(), 1);
     assert_eq!(reading_now.unfinished[0].who, "viktor@laptop");
     let outcome = send(&mut firewall, other);
-    assert_eq!(outcome.result, Ending::Stale, "{outcome:?}");
+    assert_eq!(outcome.result, ChangeEnding::Stale, "{outcome:?}");
     assert!(firewall.text("pf/sr").contains(NEW), "the first is whole");
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", true) else {
         panic!("it has ended")
     };
-    assert_eq!(outcome.result, Ending::Done);
+    assert_eq!(outcome.result, ChangeEnding::Done);
     assert!(outcome.steps.iter().any(|step| step.name == "resume"));
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }

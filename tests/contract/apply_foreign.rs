@@ -1,9 +1,11 @@
 //! What `build` leaves alone: who may connect, and other people's port forwards of the same port. The scenarios are
 //! part of the suite in `apply.rs`, which both the agent under real PHP and the simulator keep.
 
-use kmsctl::domain::pfsense::change::{Change, Element, Ending, Outcome, Placed, Records};
+use kmsctl::domain::pfsense::change::{
+    ChangeEnding, ChangeOutcome, ConfigurationEdit, Element, Placed, Records,
+};
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{ApplyRequest, ReadRequest, Request};
+use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest, ReadRequest};
 
 use super::agent::{nonce, request};
 use super::apply::{
@@ -22,8 +24,8 @@ fn each(records: &mut Records) -> impl Iterator<Item = &mut Element> {
         .map(|placed| &mut placed.record)
 }
 
-fn whole(change: Change) -> Change {
-    let Change::Build {
+fn whole(change: ConfigurationEdit) -> ConfigurationEdit {
+    let ConfigurationEdit::Build {
         description,
         max_src_conn,
         rate,
@@ -32,7 +34,7 @@ fn whole(change: Change) -> Change {
     else {
         panic!("{change:?}")
     };
-    Change::Build {
+    ConfigurationEdit::Build {
         description,
         max_src_conn,
         rate,
@@ -42,7 +44,7 @@ fn whole(change: Change) -> Change {
 
 /// A source limit on both rules is not what is built, so it is neither a difference nor removed by another one.
 pub fn sources_stay(firewall: &mut impl Firewall) {
-    let deleted = done(firewall, "w0", Change::Delete);
+    let deleted = done(firewall, "w0", ConfigurationEdit::Delete);
     let mut limited = deleted.before.clone();
     for record in each(&mut limited) {
         record.set("source", texts(&[("address", "10.99.0.0/16")]));
@@ -53,7 +55,7 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
         ("w3", whole(build(50, (10, 60)))),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(outcome.result, Ending::NothingToDo, "{outcome:#?}");
+        assert_eq!(outcome.result, ChangeEnding::NothingToDo, "{outcome:#?}");
     }
     let outcome = done(firewall, "w4", whole(build(20, (5, 30))));
     open_with(firewall, (Some(20), Some((5, 30))));
@@ -70,7 +72,7 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
 /// Leaves, instead of the exposure, a port forward of its port from `destination` to 10.0.30.5, and the filter rule
 /// 1700000009; joined if `association` is not empty.
 fn somebody_elses(firewall: &mut impl Firewall, destination: &Element, association: &str) {
-    let mut foreign = apply(firewall, "e0", Change::Enable).before;
+    let mut foreign = apply(firewall, "e0", ConfigurationEdit::Enable).before;
     for record in each(&mut foreign) {
         record.set("descr", "Theirs");
         record.set("associated-rule-id", association);
@@ -104,7 +106,7 @@ fn theirs(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
     )
 }
 
-fn tracker(outcome: &Outcome) -> String {
+fn tracker(outcome: &ChangeOutcome) -> String {
     let placed = outcome.after.filter.as_ref().expect("a filter rule");
     placed.record.text("tracker").expect("a tracker").to_owned()
 }
@@ -134,7 +136,7 @@ pub fn only_apply_retargets(firewall: &mut impl Firewall) {
     somebody_elses(firewall, &own, "nat_theirs.1");
     let before = theirs(firewall);
     let refused = apply(firewall, "e2", build(50, (10, 60)));
-    assert_eq!(refused.result, Ending::Refused, "{refused:#?}");
+    assert_eq!(refused.result, ChangeEnding::Refused, "{refused:#?}");
     assert!(
         refused.message.contains("elsewhere (10.0.30.5)"),
         "{}",
@@ -170,19 +172,19 @@ pub fn another_services_way_back(firewall: &mut impl Firewall) {
     let deadline = Some(4_000_000_000);
     let own = ApplyRequest {
         revert_at: deadline,
-        ..asked(firewall, "o1", Change::Disable)
+        ..asked(firewall, "o1", ConfigurationEdit::Disable)
     };
-    assert_eq!(send(firewall, own).result, Ending::Done);
+    assert_eq!(send(firewall, own).result, ChangeEnding::Done);
     let service = ReadRequest {
         alias: "web_lb".into(),
         address: [10, 0, 20, 209].into(),
         port: 8443,
         ..request()
     };
-    let stdout = firewall.ask(&Request::Read(service.clone()));
+    let stdout = firewall.ask(&AgentRequest::Read(service.clone()));
     let read = agent::parse(&stdout, &nonce(), &service).expect("a reading");
     let mut change = build(20, (5, 60));
-    if let Change::Build { alias, .. } = &mut change {
+    if let ConfigurationEdit::Build { alias, .. } = &mut change {
         *alias = true;
     }
     let other = ApplyRequest {
@@ -190,7 +192,7 @@ pub fn another_services_way_back(firewall: &mut impl Firewall) {
         ..asked_of(&read, service, "o2", &change).expect("an edit")
     };
     let outcome = send(firewall, other);
-    assert_eq!(outcome.result, Ending::Done, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Done, "{outcome:#?}");
     let armed = reading(firewall).armed;
     let told: Vec<(&str, u16, &str)> = armed
         .iter()

@@ -1,8 +1,10 @@
 //! The proof of a change asks no less than the look before it: what cannot be read proves nothing and takes nothing back,
 //! and an alias is proven in pf's own table.
 
-use kmsctl::domain::pfsense::change::{Answer, Change, Element, Ending, Records};
-use kmsctl::pfsense::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{
+    ChangeEnding, ConfigurationEdit, Element, OutcomeAnswer, Records,
+};
+use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -13,7 +15,7 @@ use super::apply_failures::{NEW, OLD, open, wanted};
 const TABLE: &str = "pf/table-k8s_kms_lb";
 
 /// The records of the exposure, with these members in the alias.
-fn with_members(firewall: &mut ChangingBox, members: &str) -> Change {
+fn with_members(firewall: &mut ChangingBox, members: &str) -> ConfigurationEdit {
     let outcome = done(firewall, "look", wanted());
     let mut records: Records = outcome.after;
     let alias = records.alias.as_mut().expect("an alias");
@@ -25,7 +27,7 @@ fn with_members(firewall: &mut ChangingBox, members: &str) -> Change {
             *value = Element::Text(members.to_owned());
         }
     }
-    Change::PutBack {
+    ConfigurationEdit::PutBack {
         records: Box::new(records),
         alias: true,
     }
@@ -78,7 +80,10 @@ fn a_way_back_refreshes_the_alias_too() {
             revert_at: Some(4_000_000_000),
             ..asked(&mut firewall, "c1", change)
         };
-        assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
+        assert_eq!(
+            send(&mut firewall, request.clone()).result,
+            ChangeEnding::Done
+        );
         assert_eq!(firewall.text(TABLE), "10.0.20.203\n", "{version:?}");
         firewall.make_due(&request.id);
         firewall.tick();
@@ -104,7 +109,11 @@ fn another_alias_table_is_not_proven() {
             .php()
             .write("pfctl-trouble-after-load", line.as_bytes());
         let outcome = send(&mut firewall, request);
-        assert_eq!(outcome.result, Ending::Unproven, "{line}: {outcome:#?}");
+        assert_eq!(
+            outcome.result,
+            ChangeEnding::Unproven,
+            "{line}: {outcome:#?}"
+        );
         assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
     }
 }
@@ -135,7 +144,7 @@ fn what_is_unread_takes_nothing_back() {
                 let outcome = send(&mut firewall, request.clone());
                 assert_eq!(
                     outcome.result,
-                    Ending::Unproven,
+                    ChangeEnding::Unproven,
                     "{version:?} {line}: {outcome:#?}"
                 );
                 assert!(firewall.text("pf/sr").contains(NEW), "{line}: it stays");
@@ -160,13 +169,13 @@ fn a_closing_that_pf_contradicts_stays_closed() {
     if !php::available() {
         return;
     }
-    for change in [Change::Disable, Change::Delete] {
+    for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
         let mut firewall = open();
         let request = asked(&mut firewall, "c1", change);
         let other = "rdr on vtnet0 inet proto tcp from any to 192.168.1.2 port = 1688 -> <k8s_kms_lb> round-robin\n";
         firewall.php().write("nat-above", other.as_bytes());
         let outcome = send(&mut firewall, request);
-        assert_eq!(outcome.result, Ending::Unproven, "{outcome:#?}");
+        assert_eq!(outcome.result, ChangeEnding::Unproven, "{outcome:#?}");
         assert!(
             outcome.message.contains("pf still runs the"),
             "{}",
@@ -191,13 +200,17 @@ fn a_closing_that_cannot_be_read_back_stays_closed() {
                 continue;
             }
             let mut firewall = open();
-            let request = asked(&mut firewall, "c1", Change::Disable);
+            let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
             let line = format!("{kind}|{what}");
             firewall
                 .php()
                 .write("pfctl-trouble-after-load", line.as_bytes());
             let outcome = send(&mut firewall, request);
-            assert_eq!(outcome.result, Ending::Unproven, "{line}: {outcome:#?}");
+            assert_eq!(
+                outcome.result,
+                ChangeEnding::Unproven,
+                "{line}: {outcome:#?}"
+            );
             assert!(
                 !firewall.text("pf/sn").contains("k8s_kms_lb"),
                 "{line}: closed"
@@ -216,7 +229,7 @@ fn a_race_that_ends_is_waited_for() {
     firewall
         .php()
         .write("pfctl-trouble-after-load", b"busy|-P -sr|2");
-    assert_eq!(send(&mut firewall, request).result, Ending::Done);
+    assert_eq!(send(&mut firewall, request).result, ChangeEnding::Done);
 }
 
 /// Disables or enables both rules in the configuration alone, as a GUI toggle that was not applied.
@@ -255,14 +268,14 @@ fn nothing_to_do_needs_pf_to_agree() {
             for name in pending {
                 firewall.php().write(&format!("run/{name}.dirty"), b"");
             }
-            let request = asked(&mut firewall, "c1", Change::Disable);
+            let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
             assert!(
                 firewall.text("pf/sn").contains("k8s_kms_lb"),
                 "still loaded"
             );
             if !pending.is_empty() {
                 let refused = send(&mut firewall, request.clone());
-                assert_eq!(refused.result, Ending::Pending, "{pending:?}");
+                assert_eq!(refused.result, ChangeEnding::Pending, "{pending:?}");
             }
             let config = firewall.config();
             let outcome = send(
@@ -274,17 +287,20 @@ fn nothing_to_do_needs_pf_to_agree() {
             );
             assert_eq!(
                 outcome.result,
-                Ending::Done,
+                ChangeEnding::Done,
                 "{version:?} {pending:?}: {outcome:#?}"
             );
             assert!(!firewall.text("pf/sn").contains("k8s_kms_lb"), "closed");
             assert!(!firewall.text("pf/sr").contains("k8s_kms_lb"), "closed");
             assert_eq!(firewall.config(), config, "nothing is written");
             assert_eq!(firewall.left_over(), Vec::<String>::new());
-            let again = asked(&mut firewall, "c2", Change::Disable);
-            assert_eq!(send(&mut firewall, again).result, Ending::NothingToDo);
+            let again = asked(&mut firewall, "c2", ConfigurationEdit::Disable);
+            assert_eq!(send(&mut firewall, again).result, ChangeEnding::NothingToDo);
             toggle(&firewall, false);
-            assert_eq!(done(&mut firewall, "c3", Change::Enable).reverts_at, None);
+            assert_eq!(
+                done(&mut firewall, "c3", ConfigurationEdit::Enable).reverts_at,
+                None
+            );
             assert!(firewall.text("pf/sn").contains("k8s_kms_lb"), "open");
         }
     }
@@ -298,7 +314,7 @@ fn a_drifted_alias_is_loaded_again() {
     for members in ["", "10.0.20.9\n", "10.0.20.202\n10.0.20.9\n"] {
         let mut firewall = open();
         firewall.php().write(TABLE, members.as_bytes());
-        done(&mut firewall, "c1", Change::Enable);
+        done(&mut firewall, "c1", ConfigurationEdit::Enable);
         assert_eq!(firewall.text(TABLE), "10.0.20.202\n", "{members}");
     }
 }
@@ -312,13 +328,13 @@ fn loading_what_is_written_takes_nothing_back() {
         let mut firewall = open();
         toggle(&firewall, true);
         let config = firewall.config();
-        let request = asked(&mut firewall, "c1", Change::Disable);
+        let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
         firewall.trouble(trouble);
         let outcome = send(&mut firewall, request);
         let wanted = if trouble == "rule-lost" {
-            Ending::Done
+            ChangeEnding::Done
         } else {
-            Ending::Unproven
+            ChangeEnding::Unproven
         };
         assert_eq!(outcome.result, wanted, "{trouble}: {outcome:#?}");
         assert_eq!(firewall.config(), config, "{trouble}");
@@ -332,11 +348,11 @@ fn a_killed_load_is_loaded_by_the_job() {
     }
     let mut firewall = open().with_moments();
     toggle(&firewall, true);
-    let request = asked(&mut firewall, "c1", Change::Disable);
+    let request = asked(&mut firewall, "c1", ConfigurationEdit::Disable);
     firewall
         .php()
         .write("at", b"filter_configure_sync: called kill");
-    firewall.ask(&Request::Apply(Box::new(request)));
+    firewall.ask(&AgentRequest::Apply(Box::new(request)));
     assert!(
         firewall.text("pf/sn").contains("k8s_kms_lb"),
         "still loaded"
@@ -354,7 +370,7 @@ fn unsettled(version: Version, at: Option<&str>) -> ChangingBox {
         Some(at) => firewall.php().write("at", at.as_bytes()),
         None => firewall.trouble("load-throws"),
     }
-    firewall.ask(&Request::Apply(Box::new(request)));
+    firewall.ask(&AgentRequest::Apply(Box::new(request)));
     firewall.trouble("");
     let _ = std::fs::remove_file(firewall.file("at"));
     firewall
@@ -374,10 +390,10 @@ fn a_closing_takes_over_what_is_unfinished() {
             Some("filter_configure_sync: called kill"),
             Some("kmsctl_prove kill"),
         ] {
-            let changes: &[Change] = if version == Version::V272 {
-                &[Change::Disable, Change::Delete]
+            let changes: &[ConfigurationEdit] = if version == Version::V272 {
+                &[ConfigurationEdit::Disable, ConfigurationEdit::Delete]
             } else {
-                &[Change::Delete]
+                &[ConfigurationEdit::Delete]
             };
             for change in changes {
                 let mut firewall = unsettled(version, at);
@@ -404,8 +420,8 @@ fn a_closing_takes_over_what_is_unfinished() {
                     !firewall.text("pf/sn").contains("k8s_kms_lb"),
                     "{at:?}: it stays closed"
                 );
-                if let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) {
-                    assert_ne!(outcome.result, Ending::Done, "{at:?}");
+                if let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) {
+                    assert_ne!(outcome.result, ChangeEnding::Done, "{at:?}");
                 }
             }
         }
@@ -418,13 +434,16 @@ fn a_closing_disarms_what_would_open_again() {
         return;
     }
     let mut firewall = open();
-    done(&mut firewall, "c0", Change::Disable);
+    done(&mut firewall, "c0", ConfigurationEdit::Disable);
     let opened = ApplyRequest {
         revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Enable)
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Enable)
     };
-    assert_eq!(send(&mut firewall, opened.clone()).result, Ending::Done);
-    done(&mut firewall, "c2", Change::Delete);
+    assert_eq!(
+        send(&mut firewall, opened.clone()).result,
+        ChangeEnding::Done
+    );
+    done(&mut firewall, "c2", ConfigurationEdit::Delete);
     assert_eq!(reading(&mut firewall).armed, vec![]);
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
@@ -485,7 +504,7 @@ fn what_the_parser_loses_is_found_before_the_write() {
             let outcome = send(&mut firewall, request);
             assert_eq!(
                 outcome.result,
-                Ending::Refused,
+                ChangeEnding::Refused,
                 "{version:?} {tag}: {outcome:#?}"
             );
             assert!(

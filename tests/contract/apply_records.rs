@@ -1,7 +1,7 @@
 //! What changes do to the records: building from whatever is there, separators, and leaving everything else alone.
 
 use kmsctl::domain::pf::rule::Rate;
-use kmsctl::domain::pfsense::change::{Change, Element, Ending, Outcome};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeOutcome, ConfigurationEdit, Element};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -10,7 +10,7 @@ use super::apply::{apply, back, caps, done};
 
 const NEW: &str = "max-src-conn 20, max-src-conn-rate 5/60,";
 
-fn wanted() -> Change {
+fn wanted() -> ConfigurationEdit {
     caps(Some(20), Some((5, 60)))
 }
 
@@ -28,7 +28,7 @@ fn what_is_ambiguous_or_cannot_carry_caps_is_refused() {
     ] {
         let mut firewall = ChangingBox::new(Version::V272, fixture);
         let outcome = apply(&mut firewall, "c1", wanted());
-        assert_eq!(outcome.result, Ending::Refused, "{fixture:?}");
+        assert_eq!(outcome.result, ChangeEnding::Refused, "{fixture:?}");
         assert!(outcome.message.contains(words), "{}", outcome.message);
     }
 }
@@ -38,7 +38,7 @@ fn the_exposure_is_built_from_whatever_is_there() {
     if !php::available() {
         return;
     }
-    let change = Change::Build {
+    let change = ConfigurationEdit::Build {
         description: "KMS".into(),
         max_src_conn: Some(20),
         rate: Some(Rate {
@@ -71,9 +71,9 @@ fn the_exposure_is_built_from_whatever_is_there() {
         assert_eq!(filter.text("associated-rule-id"), Some(association));
         assert_eq!(
             apply(&mut firewall, "b2", change.clone()).result,
-            Ending::NothingToDo
+            ChangeEnding::NothingToDo
         );
-        let undo = Change::PutBack {
+        let undo = ConfigurationEdit::PutBack {
             records: Box::new(built.before.clone()),
             alias: true,
         };
@@ -101,9 +101,13 @@ fn a_forward_to_the_old_target_becomes_ours() {
             "<address>k8s_shared_lb</address><port>1688",
         );
     let mut firewall = ChangingBox::of_xml(Version::V272, xml.as_bytes());
-    let refused = apply(&mut firewall, "c1", Change::Disable);
-    assert_eq!(refused.result, Ending::Refused, "it is not ours to close");
-    let change = Change::Build {
+    let refused = apply(&mut firewall, "c1", ConfigurationEdit::Disable);
+    assert_eq!(
+        refused.result,
+        ChangeEnding::Refused,
+        "it is not ours to close"
+    );
+    let change = ConfigurationEdit::Build {
         description: "KMS".into(),
         max_src_conn: Some(50),
         rate: None,
@@ -153,7 +157,7 @@ fn with_separators() -> ChangingBox {
     ChangingBox::of_xml(Version::V272, xml.as_bytes())
 }
 
-fn rows(outcome: &Outcome) -> (Vec<String>, Vec<String>) {
+fn rows(outcome: &ChangeOutcome) -> (Vec<String>, Vec<String>) {
     let of = |element: &Element| {
         ["sep0", "sep1", "sep2"]
             .iter()
@@ -181,7 +185,7 @@ fn separators_shift_as_in_the_gui_and_come_back_exactly() {
         return;
     }
     let mut firewall = with_separators();
-    let deleted = done(&mut firewall, "s1", Change::Delete);
+    let deleted = done(&mut firewall, "s1", ConfigurationEdit::Delete);
     let shifted: Vec<String> = ["[\"fr0\"]", "[\"fr1\"]", "[\"fr1\"]"]
         .map(str::to_owned)
         .to_vec();
@@ -189,7 +193,7 @@ fn separators_shift_as_in_the_gui_and_come_back_exactly() {
     let restored = done(&mut firewall, "s2", back(&deleted.before));
     assert_eq!(restored.after, deleted.before);
 
-    let deleted = done(&mut firewall, "s3", Change::Delete);
+    let deleted = done(&mut firewall, "s3", ConfigurationEdit::Delete);
     // The administrator moves the lowest bar of the port forwards to the top meanwhile.
     let config = firewall.config();
     let at = config.rfind("<row>fr1</row>").expect("a bar");
@@ -225,8 +229,8 @@ fn a_change_touches_nothing_else() {
         let foreign = firewall.foreign();
         for (name, change) in [
             ("f1", wanted()),
-            ("f2", Change::Disable),
-            ("f3", Change::Enable),
+            ("f2", ConfigurationEdit::Disable),
+            ("f3", ConfigurationEdit::Enable),
         ] {
             done(&mut firewall, name, change);
             assert_eq!(firewall.foreign(), foreign, "{version:?} {name}");

@@ -1,9 +1,9 @@
 //! Whose saved rules are, and where they may come back. The scenarios are part of the suite in `apply.rs`, which both the
 //! agent under real PHP and the simulator keep.
 
-use kmsctl::domain::pfsense::change::{Change, Deleted, Element, Ending, Records};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, Deleted, Element, Records};
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{ReadRequest, Request};
+use kmsctl::pfsense::agent::{AgentRequest, ReadRequest};
 
 use super::agent::{nonce, request};
 use super::apply::{
@@ -20,7 +20,7 @@ fn another() -> ReadRequest {
 }
 
 fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Deleted> {
-    let stdout = firewall.ask(&Request::Read(service.clone()));
+    let stdout = firewall.ask(&AgentRequest::Read(service.clone()));
     let read = agent::parse(&stdout, &nonce(), service).expect("a reading");
     read.deleted
 }
@@ -30,8 +30,12 @@ fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Delete
     clippy::needless_pass_by_value,
     reason = "a change is named where it is made"
 )]
-fn theirs(firewall: &mut impl Firewall, name: &str, change: Change) -> (Ending, String) {
-    let stdout = firewall.ask(&Request::Read(another()));
+fn theirs(
+    firewall: &mut impl Firewall,
+    name: &str,
+    change: ConfigurationEdit,
+) -> (ChangeEnding, String) {
+    let stdout = firewall.ask(&AgentRequest::Read(another()));
     let read = agent::parse(&stdout, &nonce(), &another()).expect("a reading");
     let outcome = match asked_of(&read, another(), name, &change) {
         Ok(asked) => send(firewall, asked),
@@ -41,7 +45,7 @@ fn theirs(firewall: &mut impl Firewall, name: &str, change: Change) -> (Ending, 
 }
 
 pub fn another_alias_is_another_service(firewall: &mut impl Firewall) {
-    let records = done(firewall, "o1", Change::Delete).before;
+    let records = done(firewall, "o1", ConfigurationEdit::Delete).before;
     assert_eq!(deleted(firewall, &another()), None);
     let told = deleted(firewall, &request()).expect("what was deleted");
     assert_eq!(told.id.as_str(), "o1");
@@ -51,7 +55,7 @@ pub fn another_alias_is_another_service(firewall: &mut impl Firewall) {
     halves[1].filter = None;
     for (at, records) in [&records, &halves[0], &halves[1]].into_iter().enumerate() {
         let (result, message) = theirs(firewall, &format!("o2{at}"), back(records));
-        assert_eq!(result, Ending::Refused, "{at}: {message}");
+        assert_eq!(result, ChangeEnding::Refused, "{at}: {message}");
         assert!(message.contains("not those of k8s_new_lb"), "{message}");
     }
     let port = |port: u16| ReadRequest { port, ..request() };
@@ -64,7 +68,7 @@ pub fn another_alias_is_another_service(firewall: &mut impl Firewall) {
 
 /// What `apply` had led here goes back to elsewhere in the place of what is ours; it is not put where nothing is.
 pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
-    let ours = apply(firewall, "p0", Change::Enable).before;
+    let ours = apply(firewall, "p0", ConfigurationEdit::Enable).before;
     let mut foreign: Records = ours.clone();
     for placed in [&mut foreign.nat, &mut foreign.filter]
         .into_iter()
@@ -90,14 +94,14 @@ pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
     }
     done(firewall, "p2", back(&joined));
     open_with(firewall, CAPS);
-    done(firewall, "p3", Change::Delete);
+    done(firewall, "p3", ConfigurationEdit::Delete);
     let refused = apply(firewall, "p4", back(&foreign));
-    assert_eq!(refused.result, Ending::Refused, "{refused:#?}");
+    assert_eq!(refused.result, ChangeEnding::Refused, "{refused:#?}");
     assert_eq!(exposure(firewall), (None, None));
 }
 
 pub fn an_unproven_deletion_is_found(firewall: &mut impl Firewall) {
-    let records = done(firewall, "q1", Change::Delete).before;
+    let records = done(firewall, "q1", ConfigurationEdit::Delete).before;
     firewall.unprove(&id("q1"));
     let told = deleted(firewall, &request()).expect("what was deleted");
     assert_eq!((told.id.as_str(), &told.records), ("q1", &records));
@@ -109,7 +113,7 @@ pub fn an_unproven_deletion_is_found(firewall: &mut impl Firewall) {
 
 /// Such a forward has no filter rule, so it is the whole pair.
 pub fn passing_by_itself(firewall: &mut impl Firewall) {
-    let mut records = apply(firewall, "s0", Change::Enable).before;
+    let mut records = apply(firewall, "s0", ConfigurationEdit::Enable).before;
     records.filter = None;
     let nat = &mut records.nat.as_mut().expect("a forward").record;
     nat.set("associated-rule-id", "pass");
@@ -121,9 +125,9 @@ pub fn passing_by_itself(firewall: &mut impl Firewall) {
     };
     assert!(is_open(firewall));
     for (name, change, open) in [
-        ("s2", Change::Disable, false),
-        ("s3", Change::Enable, true),
-        ("s4", Change::Delete, false),
+        ("s2", ConfigurationEdit::Disable, false),
+        ("s3", ConfigurationEdit::Enable, true),
+        ("s4", ConfigurationEdit::Delete, false),
         ("s5", back(&records), true),
     ] {
         done(firewall, name, change);

@@ -1,14 +1,14 @@
 //! Filter rules that pf cannot be asked about by a tracker of their own. The scenarios are part of the suite in
 //! `apply.rs`, which both the agent under real PHP and the simulator keep.
 
-use kmsctl::domain::pfsense::change::{Change, Element, Ending, Placed, Records};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, Element, Placed, Records};
 
 use super::apply::{CAPS, Firewall, apply, back, caps, done, exposure, open_with, reading};
 
 /// The records with another tracker of the filter rule, or none.
 fn with_tracker(firewall: &mut impl Firewall, name: &str, tracker: Option<&str>) -> Records {
-    let outcome = apply(firewall, name, Change::Enable);
-    assert_eq!(outcome.result, Ending::NothingToDo);
+    let outcome = apply(firewall, name, ConfigurationEdit::Enable);
+    assert_eq!(outcome.result, ChangeEnding::NothingToDo);
     let mut records = outcome.before;
     let rule = &mut records.filter.as_mut().expect("a filter rule").record;
     match tracker {
@@ -26,11 +26,11 @@ pub fn untracked(firewall: &mut impl Firewall) {
     done(firewall, "n1", back(&records));
     open_with(firewall, CAPS);
     done(firewall, "n2", caps(Some(20), Some((5, 30))));
-    done(firewall, "n3", Change::Disable);
+    done(firewall, "n3", ConfigurationEdit::Disable);
     assert_eq!(exposure(firewall), (None, None));
-    done(firewall, "n4", Change::Enable);
+    done(firewall, "n4", ConfigurationEdit::Enable);
     open_with(firewall, (Some(20), Some((5, 30))));
-    let deleted = done(firewall, "n5", Change::Delete);
+    let deleted = done(firewall, "n5", ConfigurationEdit::Delete);
     assert_eq!(exposure(firewall), (None, None));
     done(firewall, "n6", back(&deleted.before));
     open_with(firewall, (Some(20), Some((5, 30))));
@@ -51,13 +51,17 @@ pub fn shared_tracker(firewall: &mut impl Firewall) {
     let number = format!(" ridentifier {tracker}");
     let bearers = |text: &str| text.lines().filter(|line| line.contains(&number)).count();
     assert_eq!(bearers(&loaded), 2, "{loaded}");
-    let outcome = apply(firewall, "h2", Change::Delete);
-    assert_eq!(outcome.result, Ending::Refused, "it could not come back");
-    done(firewall, "h3", Change::Disable);
+    let outcome = apply(firewall, "h2", ConfigurationEdit::Delete);
+    assert_eq!(
+        outcome.result,
+        ChangeEnding::Refused,
+        "it could not come back"
+    );
+    done(firewall, "h3", ConfigurationEdit::Disable);
     assert_eq!(exposure(firewall), (None, None));
     let (loaded, _) = firewall.loaded();
     assert_eq!(bearers(&loaded), 1, "the other one stays: {loaded}");
-    done(firewall, "h4", Change::Enable);
+    done(firewall, "h4", ConfigurationEdit::Enable);
     open_with(firewall, CAPS);
 }
 
@@ -99,12 +103,16 @@ fn left_alone(firewall: &mut impl Firewall, words: &str) {
     let before = reading(firewall).revision;
     let loaded = firewall.loaded();
     for (name, change) in [
-        ("l1", Change::Disable),
-        ("l2", Change::Delete),
+        ("l1", ConfigurationEdit::Disable),
+        ("l2", ConfigurationEdit::Delete),
         ("l3", caps(Some(20), None)),
     ] {
         let outcome = apply(firewall, name, change);
-        assert_eq!(outcome.result, Ending::Refused, "{name}: {outcome:#?}");
+        assert_eq!(
+            outcome.result,
+            ChangeEnding::Refused,
+            "{name}: {outcome:#?}"
+        );
         assert!(
             outcome.message.contains(words),
             "{name}: {}",

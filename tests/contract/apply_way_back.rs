@@ -1,8 +1,8 @@
 //! Ways back on a firewall on which something goes wrong: they fire as long as the exposure is what the change made of
 //! it, say so, and leave nothing.
 
-use kmsctl::domain::pfsense::change::{Answer, Change, Ending};
-use kmsctl::pfsense::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, OutcomeAnswer};
+use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -18,7 +18,7 @@ fn a_way_back_survives_a_restart() {
     let mut firewall = open();
     let request = ApplyRequest {
         revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Disable)
     };
     send(&mut firewall, request.clone());
     firewall.boot();
@@ -37,7 +37,7 @@ fn a_way_back_that_is_not_due_does_not_load_pfsense() {
     let mut firewall = open();
     let request = ApplyRequest {
         revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Disable)
     };
     send(&mut firewall, request);
     let _ = std::fs::remove_file(firewall.file("tmp/config.cache"));
@@ -53,7 +53,7 @@ fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
     let mut firewall = open();
     let request = ApplyRequest {
         revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Disable)
     };
     send(&mut firewall, request.clone());
     firewall.make_due(&request.id);
@@ -63,11 +63,11 @@ fn a_way_back_that_cannot_be_loaded_tries_again_and_then_says_so() {
         firewall.tick();
     }
     assert_eq!(firewall.left_over(), Vec::<String>::new());
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
     let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Unproven);
+    assert_eq!(reverted.result, ChangeEnding::Unproven);
     assert!(firewall.text("tmp/notices").contains("several attempts"));
     assert!(
         firewall.config().contains("<max-src-conn>50<"),
@@ -80,9 +80,12 @@ fn for_a_while(version: Version) -> (ChangingBox, ApplyRequest) {
     let mut firewall = ChangingBox::new(version, Fixture::Editor).with_moments();
     let request = ApplyRequest {
         revert_at: Some(4_000_000_000),
-        ..asked(&mut firewall, "c1", Change::Disable)
+        ..asked(&mut firewall, "c1", ConfigurationEdit::Disable)
     };
-    assert_eq!(send(&mut firewall, request.clone()).result, Ending::Done);
+    assert_eq!(
+        send(&mut firewall, request.clone()).result,
+        ChangeEnding::Done
+    );
     (firewall, request)
 }
 
@@ -97,11 +100,11 @@ fn due(firewall: &mut ChangingBox, request: &ApplyRequest) {
 fn is_taken_back(firewall: &mut ChangingBox) {
     let _ = std::fs::remove_file(firewall.file("at"));
     is_old(firewall);
-    let Answer::Ended { outcome } = answer(firewall, "c1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(firewall, "c1", false) else {
         panic!("it has ended")
     };
     let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Done, "{reverted:?}");
+    assert_eq!(reverted.result, ChangeEnding::Done, "{reverted:?}");
     assert_eq!(firewall.left_over(), Vec::<String>::new());
 }
 
@@ -163,7 +166,7 @@ fn a_way_back_killed_after_its_write_still_names_what_it_replaced() {
     assert!(firewall.config().contains("<hostname>firewall<"), "lost");
     firewall.tick();
     is_taken_back(&mut firewall);
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
@@ -183,7 +186,7 @@ fn an_interrupted_change_asked_for_again_is_not_told_as_refused() {
     let request = asked(&mut firewall, "c1", wanted());
     let at = b"filter_configure_sync: called kill";
     firewall.php().write("at", at);
-    firewall.ask(&Request::Apply(Box::new(request.clone())));
+    firewall.ask(&AgentRequest::Apply(Box::new(request.clone())));
     assert!(
         firewall
             .config()
@@ -192,7 +195,7 @@ fn an_interrupted_change_asked_for_again_is_not_told_as_refused() {
     // The job that is to finish it is killed too.
     firewall.php().write("at", at);
     let outcome = send(&mut firewall, request);
-    assert_eq!(outcome.result, Ending::Unproven, "{outcome:?}");
+    assert_eq!(outcome.result, ChangeEnding::Unproven, "{outcome:?}");
     firewall.tick();
     assert!(firewall.text("pf/sr").contains(NEW));
     assert_eq!(firewall.left_over(), Vec::<String>::new());
@@ -221,19 +224,19 @@ fn a_writer_while_a_cut_configuration_is_mended_is_let_be() {
     // Between the good copy's return and the look at it.
     let (mut firewall, outcome) = cut(&format!("{} writer", number + 8));
     assert!(firewall.config().contains("<hostname>renamed<"));
-    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     is_old(&mut firewall);
     // He has loaded the cut one, waits for pfSense's lock, and saves it over the good one; the job mends that.
     let (mut firewall, outcome) = cut(&format!("{} writer", number + 5));
     assert!(firewall.config().contains("<hostname>firewall<"));
-    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
     assert!(other.expect("it is there").contains("<hostname>renamed<"));
     is_old(&mut firewall);
     // He has loaded and saved the cut one.
     let (mut firewall, outcome) = cut(&format!("{number} writer"));
     assert!(firewall.config().contains("<hostname>firewall<"));
-    assert_eq!(outcome.result, Ending::Failed, "{outcome:#?}");
+    assert_eq!(outcome.result, ChangeEnding::Failed, "{outcome:#?}");
     let other = std::fs::read_to_string(outcome.lost_update.expect("his version"));
     assert!(other.expect("it is there").contains("<hostname>renamed<"));
     is_old(&mut firewall);
@@ -268,7 +271,7 @@ fn a_writer_who_saves_what_the_way_back_cut_is_not_lost_without_a_word() {
         assert!(firewall.file("written-by-another").exists(), "{moment}");
         firewall.tick();
         is_taken_back(&mut firewall);
-        let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+        let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
             panic!("it has ended")
         };
         let kept = outcome.lost_update.map(std::fs::read_to_string);
@@ -311,7 +314,11 @@ fn a_cut_configuration_that_is_not_mended_at_once_is_mended_by_the_job() {
         firewall.trouble(trouble);
         let outcome = send(&mut firewall, request);
         assert_eq!(firewall.config(), before, "{trouble}: {outcome:#?}");
-        assert_eq!(outcome.result, Ending::Failed, "{trouble}: {outcome:#?}");
+        assert_eq!(
+            outcome.result,
+            ChangeEnding::Failed,
+            "{trouble}: {outcome:#?}"
+        );
         std::fs::remove_dir_all(firewall.file("conf/.kmsctl-c1.xml")).expect("a directory");
         is_old(&mut firewall);
     }
@@ -326,11 +333,11 @@ fn a_way_back_leaves_an_administrators_change_alone() {
     let edited = firewall.config().replace(">50<", ">40<");
     firewall.php().write("conf/config.xml", edited.as_bytes());
     due(&mut firewall, &request);
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
     let reverted = outcome.reverted.expect("its way back");
-    assert_eq!(reverted.result, Ending::Stale, "{reverted:?}");
+    assert_eq!(reverted.result, ChangeEnding::Stale, "{reverted:?}");
     assert!(firewall.config().contains("<max-src-conn>40<"));
 }
 
@@ -348,7 +355,7 @@ fn asking_again_does_not_use_up_the_attempts_of_a_way_back() {
             id: id(&format!("again-{number}")),
             ..next.clone()
         };
-        assert_eq!(send(&mut firewall, again).result, Ending::Locked);
+        assert_eq!(send(&mut firewall, again).result, ChangeEnding::Locked);
     }
     firewall.trouble("");
     firewall.tick();
@@ -363,7 +370,7 @@ fn a_way_back_says_what_it_activates_of_others() {
     let (mut firewall, request) = for_a_while(Version::V272);
     firewall.php().write("run/filter.dirty", b"");
     due(&mut firewall, &request);
-    let Answer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
+    let OutcomeAnswer::Ended { outcome } = answer(&mut firewall, "c1", false) else {
         panic!("it has ended")
     };
     let message = outcome.reverted.expect("its way back").message;

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use kmsctl::domain::pfsense::change::{Change, Ending};
-use kmsctl::pfsense::agent::{ApplyRequest, Request};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ConfigurationEdit};
+use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -191,7 +191,7 @@ fn starts_of(version: Version) -> Vec<Start> {
     let mut starts = Vec::new();
     let later = Some(4_000_000_000);
     let open = || ChangingBox::new(version, Fixture::Editor).with_moments();
-    let mut add = |name, firewall: &ChangingBox, change: Change, revert_at| {
+    let mut add = |name, firewall: &ChangingBox, change: ConfigurationEdit, revert_at| {
         starts.push(start(
             name,
             ChangingBox::copy_of(firewall),
@@ -201,9 +201,9 @@ fn starts_of(version: Version) -> Vec<Start> {
     };
     let whole = open();
     let mut deleted = open();
-    let gone = done(&mut deleted, "d0", Change::Delete);
+    let gone = done(&mut deleted, "d0", ConfigurationEdit::Delete);
     let mut disabled = open();
-    done(&mut disabled, "d0", Change::Disable);
+    done(&mut disabled, "d0", ConfigurationEdit::Disable);
     let mut capped = open();
     let caps_before = done(&mut capped, "d0", caps(Some(10), Some((3, 60)))).before;
     let tight = || caps(Some(20), Some((5, 60)));
@@ -218,12 +218,27 @@ fn starts_of(version: Version) -> Vec<Start> {
     add("caps removed", &whole, caps(None, None), None);
     add("caps for a while", &whole, caps(Some(20), None), later);
     add("caps undone", &capped, back(&caps_before), None);
-    add("disabled", &whole, Change::Disable, None);
-    add("disabled for a while", &whole, Change::Disable, later);
-    add("enabled", &disabled, Change::Enable, None);
-    add("enabled for a while", &disabled, Change::Enable, later);
-    add("deleted", &whole, Change::Delete, None);
-    add("deleted for a while", &whole, Change::Delete, later);
+    add("disabled", &whole, ConfigurationEdit::Disable, None);
+    add(
+        "disabled for a while",
+        &whole,
+        ConfigurationEdit::Disable,
+        later,
+    );
+    add("enabled", &disabled, ConfigurationEdit::Enable, None);
+    add(
+        "enabled for a while",
+        &disabled,
+        ConfigurationEdit::Enable,
+        later,
+    );
+    add("deleted", &whole, ConfigurationEdit::Delete, None);
+    add(
+        "deleted for a while",
+        &whole,
+        ConfigurationEdit::Delete,
+        later,
+    );
     add("put back", &deleted, back(&gone.before), None);
     add("put back for a while", &deleted, back(&gone.before), later);
     add("built", &deleted, build(20, (5, 60)), None);
@@ -236,7 +251,7 @@ fn starts_of(version: Version) -> Vec<Start> {
 fn start(
     name: &'static str,
     mut firewall: ChangingBox,
-    change: Change,
+    change: ConfigurationEdit,
     revert_at: Option<i64>,
 ) -> Start {
     let request = ApplyRequest {
@@ -246,9 +261,9 @@ fn start(
     let copy = ChangingBox::copy_of(&firewall);
     copy.php().write("at", b"0 nothing");
     let outcome = copy
-        .apply(&Request::Apply(Box::new(request.clone())))
+        .apply(&AgentRequest::Apply(Box::new(request.clone())))
         .expect("an outcome");
-    assert_eq!(outcome.result, Ending::Done, "{name}: {outcome:?}");
+    assert_eq!(outcome.result, ChangeEnding::Done, "{name}: {outcome:?}");
     let after = copy.exposure();
     let before = firewall.exposure();
     assert_ne!(before, after);

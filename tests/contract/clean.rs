@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use kmsctl::domain::pfsense::leftovers::{Cleaned, Leftover};
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{CleanRequest, Request};
+use kmsctl::pfsense::agent::{AgentRequest, CleanRequest};
 
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
@@ -19,7 +19,7 @@ fn clean(firewall: &ChangingBox, paths: &[String]) -> Cleaned {
         who: "viktor@laptop".into(),
         paths: paths.to_vec(),
     };
-    let run = firewall.ask(&Request::Clean(asked));
+    let run = firewall.ask(&AgentRequest::Clean(asked));
     assert_eq!(run.stderr, "", "PHP complains");
     agent::parse_cleaned(&run.stdout, &nonce()).expect("an answer")
 }

@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kmsctl::error::{Failure, Kind};
+use kmsctl::error::{Failure, FailureKind};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::script::{Command, Script, Word};
-use kmsctl::ssh::shell::{Shell, Stream};
-use kmsctl::ssh::target::{Counts, Link, Secret, Target, Transport};
+use kmsctl::ssh::script::{Script, ScriptCommand, ShellWord};
+use kmsctl::ssh::shell::{FramedStream, Shell};
+use kmsctl::ssh::target::{Link, LinkCounts, Secret, Target, Transport};
 use tempfile::TempDir;
 
 use crate::support::delay_proxy::DelayProxy;
@@ -100,11 +100,15 @@ pub fn nobody_asks(prompt: &str) -> Option<Secret> {
     panic!("asked: {prompt}");
 }
 
-pub fn sh(text: &'static str) -> Command {
-    Command::new([Word::fixed("/bin/sh"), Word::fixed("-c"), Word::fixed(text)])
+pub fn sh(text: &'static str) -> ScriptCommand {
+    ScriptCommand::new([
+        ShellWord::fixed("/bin/sh"),
+        ShellWord::fixed("-c"),
+        ShellWord::fixed(text),
+    ])
 }
 
-pub fn script(commands: impl IntoIterator<Item = Command>) -> Script {
+pub fn script(commands: impl IntoIterator<Item = ScriptCommand>) -> Script {
     Script {
         commands: commands.into_iter().collect(),
     }
@@ -131,8 +135,8 @@ pub async fn collected(shell: &mut Shell) -> Result<Vec<Reply>, LinkError> {
                 replies.resize_with(index + 1, Reply::default);
             }
             match stream {
-                Stream::Stdout => replies[index].stdout.extend_from_slice(bytes),
-                Stream::Stderr => replies[index].stderr.extend_from_slice(bytes),
+                FramedStream::Stdout => replies[index].stdout.extend_from_slice(bytes),
+                FramedStream::Stderr => replies[index].stderr.extend_from_slice(bytes),
             }
             ControlFlow::Continue(())
         })
@@ -147,7 +151,7 @@ pub async fn collected(shell: &mut Shell) -> Result<Vec<Reply>, LinkError> {
 /// Connects, runs one round, closes.
 pub async fn ask(
     target: &Target,
-    commands: impl IntoIterator<Item = Command>,
+    commands: impl IntoIterator<Item = ScriptCommand>,
 ) -> Result<Vec<Reply>, LinkError> {
     let mut link = connect(target).await?;
     let mut shell = link.shell(&script(commands)).await?;
@@ -165,7 +169,7 @@ pub async fn refusal(target: &Target) -> LinkError {
 }
 
 /// Checks what the operator sees: the kind, and that there is something to do.
-pub fn told(error: LinkError, kind: Kind) -> String {
+pub fn told(error: LinkError, kind: FailureKind) -> String {
     let failure = Failure::from(error);
     assert_eq!(failure.kind, kind, "{failure}");
     assert!(!failure.hints.is_empty(), "{failure}");
@@ -218,7 +222,7 @@ async fn right_key(transport: Transport) {
     assert_eq!(outputs, [&b"UTC C\n"[..], b"", b"a\0b\xff"]);
     assert_eq!(
         link.counts(),
-        Counts {
+        LinkCounts {
             connections: 1,
             channels: 1
         }
@@ -243,7 +247,7 @@ async fn statuses_and_stderr(transport: Transport) {
         sh("exit 0"),
         sh("echo one >&2; exit 1"),
         sh("echo out; echo two >&2; exit 2"),
-        Command::new([Word::fixed("/nonexistent/pfctl")]),
+        ScriptCommand::new([ShellWord::fixed("/nonexistent/pfctl")]),
         sh("echo 'pfctl: Table does not exist.' >&2; exit 255"),
     ];
     let replies = ask(&bed.target, commands).await.unwrap();
@@ -277,7 +281,7 @@ async fn no_shell_access(transport: Transport) {
         return;
     };
     let error = ask(&bed.target, [sh(":")]).await.unwrap_err();
-    let message = told(error, Kind::Unreachable);
+    let message = told(error, FailureKind::Unreachable);
     assert_eq!(
         message,
         "127.0.0.1 did not start a shell (exit 1): This account is currently not available."
@@ -322,7 +326,7 @@ async fn round_with(
     let mut seen = Vec::new();
     let outcome = shell
         .round(&mut |_, stream, bytes| {
-            if stream == Stream::Stdout {
+            if stream == FramedStream::Stdout {
                 if seen.is_empty() {
                     at_first();
                 }
@@ -365,9 +369,9 @@ async fn big_script_and_big_reply(transport: Transport) {
     let line = b"0123456789abcdef0123456789abcdef0123456789abcdef\n";
     let input = line.repeat(40_000);
     // The first command fills every buffer before the shell has read the second one's input.
-    let cat = || Command {
+    let cat = || ScriptCommand {
         input: input.clone(),
-        ..Command::new([Word::fixed("/bin/cat")])
+        ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
     };
     let replies = ask(&bed.target, [cat(), cat(), sh("echo done")])
         .await
@@ -385,14 +389,14 @@ async fn one_channel_many_rounds(transport: Transport) {
     };
     let mut link = connect(&bed.target).await.unwrap();
     let counter = bed.directory.path().join("counter");
-    let append = Command::new([
-        Word::fixed("/usr/bin/tee"),
-        Word::fixed("-a"),
-        Word::path(counter.to_str().unwrap()).unwrap(),
+    let append = ScriptCommand::new([
+        ShellWord::fixed("/usr/bin/tee"),
+        ShellWord::fixed("-a"),
+        ShellWord::path(counter.to_str().unwrap()).unwrap(),
     ]);
     let mut shell = link
         .shell(&script([
-            Command {
+            ScriptCommand {
                 input: b"x\n".to_vec(),
                 ..append
             },
@@ -413,7 +417,7 @@ async fn one_channel_many_rounds(transport: Transport) {
     );
     assert_eq!(
         link.counts(),
-        Counts {
+        LinkCounts {
             connections: 1,
             channels: 1
         }
@@ -455,7 +459,7 @@ async fn sudo(transport: Transport) {
     let Some(mut bed) = bed(transport, Login::Tcsh) else {
         return;
     };
-    bed.target.sudo = Word::path("/bin/false");
+    bed.target.sudo = ShellWord::path("/bin/false");
     let error = ask(&bed.target, [sh(":")]).await.unwrap_err();
     assert!(
         matches!(
@@ -468,7 +472,7 @@ async fn sudo(transport: Transport) {
         ),
         "{error:?}"
     );
-    told(error, Kind::Unreachable);
+    told(error, FailureKind::Unreachable);
     let Some(sudo) = skip::program(
         "a test with sudo",
         &["/usr/bin/sudo", "/usr/local/bin/sudo"],
@@ -488,7 +492,7 @@ async fn sudo(transport: Transport) {
         );
         return;
     }
-    bed.target.sudo = Word::path(sudo.to_str().unwrap());
+    bed.target.sudo = ShellWord::path(sudo.to_str().unwrap());
     let replies = ask(
         &bed.target,
         [sh(

@@ -1,6 +1,6 @@
 //! Which box a link has reached: its host key, the authority that vouches for it, and the keys that known_hosts has beside.
 
-use kmsctl::error::Kind;
+use kmsctl::error::FailureKind;
 use kmsctl::ssh::target::Transport;
 
 use super::link::{ask, bed_with, both, connect, refusal, sh, told};
@@ -72,7 +72,7 @@ async fn certificate_without_a_trusted_authority(transport: Transport) {
         let known_hosts = bed.directory.path().join("known");
         std::fs::write(&known_hosts, &line).unwrap();
         bed.target.known_hosts = Some(known_hosts);
-        told(refusal(&bed.target).await, Kind::Unreachable);
+        told(refusal(&bed.target).await, FailureKind::Unreachable);
         assert_eq!(bed.sshd.logins(), 0, "{line}");
     }
 }

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kmsctl::error::Kind;
+use kmsctl::error::FailureKind;
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::target::{Counts, Link, Target, Transport};
+use kmsctl::ssh::target::{Link, LinkCounts, Target, Transport};
 
 use super::link::{Bed, ask, bed, collected, connect, nobody_asks, run, script, sh};
 use crate::support::processes;
@@ -23,7 +23,7 @@ fn kept() -> Option<Bed> {
     Some(bed)
 }
 
-async fn echo(target: &Target) -> Counts {
+async fn echo(target: &Target) -> LinkCounts {
     let mut link = connect(target).await.unwrap();
     let mut shell = link.shell(&script([sh("echo ok")])).await.unwrap();
     let replies = collected(&mut shell).await.unwrap();
@@ -50,7 +50,7 @@ fn the_next_run_takes_the_connection_over() {
     run(async {
         assert_eq!(
             echo(&bed.target).await,
-            Counts {
+            LinkCounts {
                 connections: 1,
                 channels: 1
             }
@@ -58,7 +58,7 @@ fn the_next_run_takes_the_connection_over() {
         for _ in 0..3 {
             assert_eq!(
                 echo(&bed.target).await,
-                Counts {
+                LinkCounts {
                     connections: 0,
                     channels: 1
                 }
@@ -290,7 +290,7 @@ fn two_shells_share_the_connection() {
         );
         assert_eq!(
             link.counts(),
-            Counts {
+            LinkCounts {
                 connections: 1,
                 channels: 2
             }
@@ -318,7 +318,7 @@ fn an_unsafe_directory_is_refused() {
                 "{}: {error:?}",
                 path.display()
             );
-            assert_eq!(error.kind(), Kind::Usage);
+            assert_eq!(error.kind(), FailureKind::Usage);
         }
     });
     assert_eq!(bed.sshd.connections(), 0);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kmsctl::error::{Failure, Kind};
+use kmsctl::error::{Failure, FailureKind};
 use kmsctl::ssh::error::LinkError;
 use kmsctl::ssh::target::{Link, Secret, Target, Transport};
 
@@ -95,7 +95,7 @@ fn the_agent_serves_the_key_that_the_identity_names() {
             );
             bed.target.agent_socket = None;
             let error = fails(&bed.target).await;
-            assert_eq!(error.kind(), Kind::Unreachable, "{error:?}");
+            assert_eq!(error.kind(), FailureKind::Unreachable, "{error:?}");
         });
     }
 }
@@ -152,7 +152,7 @@ fn rsa_is_refused_with_what_to_use_instead() {
     run(async {
         bed.target.identity = Some(rsa.clone());
         let failure = Failure::from(fails(&bed.target).await);
-        assert_eq!(failure.kind, Kind::Unreachable);
+        assert_eq!(failure.kind, FailureKind::Unreachable);
         assert_eq!(
             failure.message,
             format!(

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use kmsctl::error::Kind;
+use kmsctl::error::FailureKind;
 use kmsctl::ssh::error::LinkError;
 use kmsctl::ssh::target::{Target, Transport};
 
@@ -37,7 +37,7 @@ async fn unknown_host_key(transport: Transport) {
     for text in ["", "other.example ssh-ed25519 AAAA\n"] {
         std::fs::write(&known_hosts, text).unwrap();
         assert_eq!(
-            told(refusal(&bed.target).await, Kind::Unreachable),
+            told(refusal(&bed.target).await, FailureKind::Unreachable),
             format!(
                 "The host key of [127.0.0.1]:{port} is not known: it presents ssh-ed25519 {}, and {} has no entry for it.",
                 bed.sshd.fingerprint,
@@ -64,7 +64,7 @@ async fn changed_host_key(transport: Transport) {
     std::fs::write(&known_hosts, format!("# mine\n[127.0.0.1]:{port} {line}")).unwrap();
     bed.target.known_hosts = Some(known_hosts.clone());
     assert_eq!(
-        told(refusal(&bed.target).await, Kind::Unreachable),
+        told(refusal(&bed.target).await, FailureKind::Unreachable),
         format!(
             "The host key of [127.0.0.1]:{port} has changed: it presents ssh-ed25519 {}, but {}:2 says ssh-ed25519 {}.",
             bed.sshd.fingerprint,
@@ -86,7 +86,7 @@ async fn pinned_host_key(transport: Transport) {
     );
     let pinned = sshd::fingerprint(&sshd::key("changed_ed25519"));
     bed.target.fingerprint = Some(pinned.clone());
-    let message = told(refusal(&bed.target).await, Kind::Unreachable);
+    let message = told(refusal(&bed.target).await, FailureKind::Unreachable);
     assert!(
         message.contains(&pinned) && message.contains(&bed.sshd.fingerprint),
         "{message}"
@@ -102,7 +102,7 @@ async fn pinned_host_key(transport: Transport) {
         "the master is gone"
     );
     bed.target.fingerprint = Some("SHA256:abc".to_owned());
-    assert_eq!(refusal(&bed.target).await.kind(), Kind::Usage);
+    assert_eq!(refusal(&bed.target).await.kind(), FailureKind::Usage);
 }
 
 async fn refused_key(transport: Transport) {
@@ -115,7 +115,7 @@ async fn refused_key(transport: Transport) {
         matches!(error, LinkError::AuthenticationRefused { .. }),
         "{error:?}"
     );
-    let message = told(error, Kind::Unreachable);
+    let message = told(error, FailureKind::Unreachable);
     assert!(
         message.starts_with(&format!("127.0.0.1 refused {}: ", bed.sshd.user)),
         "{message}"
@@ -144,7 +144,7 @@ async fn words_of_a_disconnect(transport: Transport) {
         return;
     };
     bed.target.identity = Some(bed.sshd.other_client_key.clone());
-    let message = told(refusal(&bed.target).await, Kind::Unreachable);
+    let message = told(refusal(&bed.target).await, FailureKind::Unreachable);
     assert!(
         message.contains("Too many authentication failures"),
         "{message}"
@@ -195,7 +195,7 @@ async fn password_wanted_too(transport: Transport) {
         matches!(error, LinkError::AuthenticationRefused { .. }),
         "{error:?}"
     );
-    assert!(told(error, Kind::Unreachable).contains("password"));
+    assert!(told(error, FailureKind::Unreachable).contains("password"));
     assert_eq!((bed.sshd.connections(), bed.sshd.logins()), (1, 0));
 }
 
@@ -208,7 +208,7 @@ async fn nothing_listens(transport: Transport) {
     drop(listener);
     bed.target.port = Some(port);
     assert_eq!(
-        told(refusal(&bed.target).await, Kind::Unreachable),
+        told(refusal(&bed.target).await, FailureKind::Unreachable),
         format!("127.0.0.1 refuses connections on port {port}.")
     );
 }
@@ -221,7 +221,9 @@ async fn no_such_name(transport: Transport) {
     bed.target.host = String::from("no..name");
     let error = refusal(&bed.target).await;
     assert!(matches!(error, LinkError::NameUnknown { .. }), "{error:?}");
-    assert!(told(error, Kind::Unreachable).starts_with("The name no..name cannot be resolved: "));
+    assert!(
+        told(error, FailureKind::Unreachable).starts_with("The name no..name cannot be resolved: ")
+    );
 }
 
 async fn never_answers(transport: Transport) {
@@ -233,7 +235,7 @@ async fn never_answers(transport: Transport) {
     bed.target.connect_timeout = Duration::from_secs(1);
     let start = Instant::now();
     assert_eq!(
-        told(refusal(&bed.target).await, Kind::Unreachable),
+        told(refusal(&bed.target).await, FailureKind::Unreachable),
         "127.0.0.1 did not answer within 1 s."
     );
     assert!(
@@ -252,7 +254,7 @@ async fn hangs_up_at_once(transport: Transport) {
     let server = std::thread::spawn(move || drop(listener.accept()));
     let error = refusal(&bed.target).await;
     assert!(matches!(error, LinkError::Closed { .. }), "{error:?}");
-    told(error, Kind::Unreachable);
+    told(error, FailureKind::Unreachable);
     server.join().unwrap();
 }
 
@@ -287,19 +289,19 @@ async fn bad_words_on_the_command_line(transport: Transport) {
             host: host.to_owned(),
             ..bed.target.clone()
         };
-        assert_eq!(refusal(&target).await.kind(), Kind::Usage, "{host}");
+        assert_eq!(refusal(&target).await.kind(), FailureKind::Usage, "{host}");
     }
     for user in ["-v", "a b", "`id`"] {
         let target = Target {
             user: Some(user.to_owned()),
             ..bed.target.clone()
         };
-        assert_eq!(refusal(&target).await.kind(), Kind::Usage, "{user}");
+        assert_eq!(refusal(&target).await.kind(), FailureKind::Usage, "{user}");
     }
     let target = Target {
         identity: Some("/nonexistent/key".into()),
         ..bed.target.clone()
     };
-    told(refusal(&target).await, Kind::Unreachable);
+    told(refusal(&target).await, FailureKind::Unreachable);
     assert_eq!(bed.sshd.connections(), 0);
 }

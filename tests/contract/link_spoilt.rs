@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use kmsctl::error::Kind;
+use kmsctl::error::FailureKind;
 use kmsctl::ssh::error::LinkError;
 use kmsctl::ssh::target::Transport;
 
@@ -41,7 +41,7 @@ async fn killed_in_mid_reply(transport: Transport) {
         .await;
     assert!(pieces >= 2);
     assert_eq!(
-        told(outcome.unwrap_err(), Kind::Failed),
+        told(outcome.unwrap_err(), FailureKind::Failed),
         "The reply of 127.0.0.1 was cut short in command 1."
     );
     assert!(collected(&mut shell).await.is_err(), "the shell is spoilt");
@@ -55,7 +55,7 @@ async fn remote_shell_killed(transport: Transport) {
         .await
         .unwrap_err();
     assert_eq!(
-        told(error, Kind::Failed),
+        told(error, FailureKind::Failed),
         "The reply of 127.0.0.1 was cut short in command 0."
     );
 }
@@ -83,7 +83,7 @@ async fn given_up(transport: Transport) {
         error.to_string(),
         "Reading from 127.0.0.1 was stopped before the reply was complete."
     );
-    assert_eq!(error.kind(), Kind::Failed);
+    assert_eq!(error.kind(), FailureKind::Failed);
     let error = collected(&mut shell).await.unwrap_err();
     assert!(matches!(error, LinkError::Stopped { .. }), "{error:?}");
 }

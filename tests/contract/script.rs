@@ -6,20 +6,26 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
-use kmsctl::ssh::framing::{Demux, Stream};
-use kmsctl::ssh::script::{AWK_FILTER, Command, Filter, Nonce, ROUND, Script, Word, round_of};
+use kmsctl::ssh::framing::{Demux, FramedStream};
+use kmsctl::ssh::script::{
+    AWK_FILTER, Nonce, OutputFilter, ROUND, Script, ScriptCommand, ShellWord, round_of,
+};
 
 use crate::support::skip;
 
 /// Status, standard output, standard error.
 type Answer = (i32, Vec<u8>, Vec<u8>);
 
-fn sh(text: &'static str) -> Command {
-    Command::new([Word::fixed("/bin/sh"), Word::fixed("-c"), Word::fixed(text)])
+fn sh(text: &'static str) -> ScriptCommand {
+    ScriptCommand::new([
+        ShellWord::fixed("/bin/sh"),
+        ShellWord::fixed("-c"),
+        ShellWord::fixed(text),
+    ])
 }
 
-fn cat(path: &str) -> Command {
-    Command::new([Word::fixed("/bin/cat"), Word::path(path).unwrap()])
+fn cat(path: &str) -> ScriptCommand {
+    ScriptCommand::new([ShellWord::fixed("/bin/cat"), ShellWord::path(path).unwrap()])
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -77,9 +83,9 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
     let all: Vec<usize> = (0..script.commands.len()).collect();
     let mut demux = Demux::new(&nonce);
     let mut answers = vec![Answer::default(); script.commands.len()];
-    let mut sink = |index: usize, stream: Stream, bytes: &[u8]| {
+    let mut sink = |index: usize, stream: FramedStream, bytes: &[u8]| {
         let (_, output, errors) = &mut answers[index];
-        let into = if stream == Stream::Stdout {
+        let into = if stream == FramedStream::Stdout {
             output
         } else {
             errors
@@ -89,10 +95,10 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
     };
     demux.begin(&all);
     let _ = demux
-        .feed(Stream::Stdout, &last(&output), &mut sink)
+        .feed(FramedStream::Stdout, &last(&output), &mut sink)
         .unwrap();
     let _ = demux
-        .feed(Stream::Stderr, &last(&errors), &mut sink)
+        .feed(FramedStream::Stderr, &last(&errors), &mut sink)
         .unwrap();
     assert!(demux.complete());
     for (answer, status) in answers.iter_mut().zip(demux.statuses()) {
@@ -101,7 +107,7 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
     answers
 }
 
-fn run(commands: Vec<Command>) -> Vec<Answer> {
+fn run(commands: Vec<ScriptCommand>) -> Vec<Answer> {
     let script = Script { commands };
     let answers = run_rounds("/bin/sh", &script, 1);
     // What these agree on, FreeBSD's sh does too; their own complaints on stderr differ in words.
@@ -135,7 +141,7 @@ fn statuses_and_streams_are_kept_apart() {
         sh("exit 0"),
         sh("echo out; echo err >&2; exit 1"),
         sh("exit 2"),
-        Command::new([Word::fixed("/nonexistent/pfctl")]),
+        ScriptCommand::new([ShellWord::fixed("/nonexistent/pfctl")]),
         sh("echo 'pfctl: Table does not exist.' >&2; exit 255"),
         sh("kill -9 $$"),
     ]);
@@ -152,13 +158,13 @@ fn statuses_and_streams_are_kept_apart() {
 #[test]
 fn some_commands_are_run_once_more_alone() {
     let nonce = Nonce::new(*b"\x00\x01fedcba98765432");
-    let word = |text| Command::new([Word::fixed("/bin/echo"), Word::fixed(text)]);
-    let input = Command {
+    let word = |text| ScriptCommand::new([ShellWord::fixed("/bin/echo"), ShellWord::fixed(text)]);
+    let input = ScriptCommand {
         input: b"its own\n".to_vec(),
-        ..Command::new([Word::fixed("/bin/cat")])
+        ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
     };
-    let filtered = Command {
-        filter: Some(Filter {
+    let filtered = ScriptCommand {
+        filter: Some(OutputFilter {
             port: 1688,
             address: None,
         }),
@@ -212,9 +218,9 @@ fn input_arrives_as_it_is() {
     for line in 0..20_000 {
         big.extend(format!("{line} $x `y` 'z'\n").into_bytes());
     }
-    let input = |bytes: &[u8]| Command {
+    let input = |bytes: &[u8]| ScriptCommand {
         input: bytes.to_vec(),
-        ..Command::new([Word::fixed("/bin/cat")])
+        ..ScriptCommand::new([ShellWord::fixed("/bin/cat")])
     };
     let answers = run(vec![
         input(&everything),
@@ -237,18 +243,18 @@ fn input_arrives_as_it_is() {
 
 #[test]
 fn words_mean_nothing_to_the_shell() {
-    let echo = |word| Command::new([Word::fixed("/bin/echo"), word]);
+    let echo = |word| ScriptCommand::new([ShellWord::fixed("/bin/echo"), word]);
     let answers = run(vec![
-        echo(Word::fixed("$(id) `id` * \"x\" 'it''s' \\ ; & | > <")),
-        echo(Word::address("2001:db8::1".parse().unwrap())),
-        echo(Word::number(u64::MAX)),
-        echo(Word::path("/usr/local/bin/php").unwrap()),
+        echo(ShellWord::fixed("$(id) `id` * \"x\" 'it''s' \\ ; & | > <")),
+        echo(ShellWord::address("2001:db8::1".parse().unwrap())),
+        echo(ShellWord::number(u64::MAX)),
+        echo(ShellWord::path("/usr/local/bin/php").unwrap()),
     ]);
     assert_eq!(answers[0].1, b"$(id) `id` * \"x\" 'it''s' \\ ; & | > <\n");
     assert_eq!(answers[1].1, b"2001:db8::1\n");
     assert_eq!(answers[3].1, b"/usr/local/bin/php\n");
     for path in ["php", "/a b", "/a;b", "/$x", "/a'", ""] {
-        assert!(Word::path(path).is_none(), "{path}");
+        assert!(ShellWord::path(path).is_none(), "{path}");
     }
 }
 
@@ -271,8 +277,8 @@ fn wanted(text: &str, port: u16) -> String {
     kept
 }
 
-fn filtered(path: &Path, filter: Filter) -> Answer {
-    let command = Command {
+fn filtered(path: &Path, filter: OutputFilter) -> Answer {
+    let command = ScriptCommand {
         filter: Some(filter),
         ..cat(path.to_str().unwrap())
     };
@@ -295,7 +301,7 @@ fn the_filter_keeps_whole_records_of_the_port() {
         for port in [1688, 443, 16, 65535] {
             let (status, output, _) = filtered(
                 &path,
-                Filter {
+                OutputFilter {
                     port,
                     address: None,
                 },
@@ -331,7 +337,7 @@ fn the_filter_knows_addresses_from_ports() {
         let address = address.map(|address| address.parse().unwrap());
         let (_, output, _) = filtered(
             file.path(),
-            Filter {
+            OutputFilter {
                 port: 1688,
                 address,
             },
@@ -355,8 +361,8 @@ fn the_filter_knows_addresses_from_ports() {
 
 #[test]
 fn the_filter_passes_the_status_and_says_nothing_of_its_own() {
-    let failing = Command {
-        filter: Some(Filter {
+    let failing = ScriptCommand {
+        filter: Some(OutputFilter {
             port: 1688,
             address: None,
         }),
@@ -364,8 +370,8 @@ fn the_filter_passes_the_status_and_says_nothing_of_its_own() {
             "printf 'all tcp 10.0.0.1:1688 <- 10.0.0.2:1  X'; echo 'pfctl: /dev/pf: Permission denied' >&2; exit 1",
         )
     };
-    let nothing = Command {
-        filter: Some(Filter {
+    let nothing = ScriptCommand {
+        filter: Some(OutputFilter {
             port: 1688,
             address: None,
         }),
@@ -413,7 +419,7 @@ fn every_awk_filters_alike() {
                 );
                 let reference = filtered(
                     &path,
-                    Filter {
+                    OutputFilter {
                         port: 1688,
                         address: address.parse().ok(),
                     },

@@ -7,14 +7,16 @@ use std::process::Stdio;
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::simulator::{Counts, Options, Scenario, Simulator, SimulatorError, reset};
-use kmsctl::ssh::script::{Command, Nonce, REMOTE_SHELL, ROUND, Script, Word};
+use kmsctl::simulator::{
+    Scenario, ServedCounts, Simulator, SimulatorError, SimulatorOptions, reset,
+};
+use kmsctl::ssh::script::{Nonce, REMOTE_SHELL, ROUND, Script, ScriptCommand, ShellWord};
 use tokio::io::AsyncWriteExt as _;
 
 const NOW: &str = "2026-11-22T13:37:00Z";
 
-fn options(directory: &Path) -> Options {
-    Options {
+fn options(directory: &Path) -> SimulatorOptions {
+    SimulatorOptions {
         directory: directory.to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         clock: Clock::Fixed(NOW.parse::<Timestamp>().unwrap()),
@@ -94,12 +96,16 @@ async fn ssh(
 }
 
 fn script() -> Script {
-    let mut show = Command::new(["/sbin/pfctl", "-t"].map(Word::fixed));
+    let mut show = ScriptCommand::new(["/sbin/pfctl", "-t"].map(ShellWord::fixed));
     show.words
-        .push(Word::table(&TableName::new("virusprot").unwrap()));
-    show.words.extend(["-T", "show", "-v"].map(Word::fixed));
+        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
+    show.words
+        .extend(["-T", "show", "-v"].map(ShellWord::fixed));
     Script {
-        commands: vec![show, Command::new(["/bin/date", "+%s"].map(Word::fixed))],
+        commands: vec![
+            show,
+            ScriptCommand::new(["/bin/date", "+%s"].map(ShellWord::fixed)),
+        ],
     }
 }
 
@@ -157,7 +163,7 @@ async fn a_script_round_is_one_connection_one_session_one_exec() {
     assert_eq!(stderr.matches(&format!("\n{mark} d\n")).count(), 2);
     assert_eq!(
         simulator.counts(),
-        Counts {
+        ServedCounts {
             connections: 1,
             sessions: 1,
             execs: 1
@@ -211,7 +217,7 @@ async fn changes_stay_between_runs_until_reset() {
 #[tokio::test]
 async fn another_scenario_starts_another_box_which_is_kept() {
     let directory = tempfile::tempdir().unwrap();
-    let closed = Options {
+    let closed = SimulatorOptions {
         scenario: Some(Scenario::TableMissing),
         ..options(directory.path())
     };
@@ -288,7 +294,7 @@ async fn files_are_private_and_a_broken_state_is_named() {
 #[tokio::test]
 async fn only_loopback_is_listened_on() {
     let directory = tempfile::tempdir().unwrap();
-    let open = Options {
+    let open = SimulatorOptions {
         listen: SocketAddr::from(([0, 0, 0, 0], 0)),
         ..options(directory.path())
     };

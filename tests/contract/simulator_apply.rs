@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::domain::pfsense::change::{Answer, Change, ChangeId, Ending};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeId, ConfigurationEdit, OutcomeAnswer};
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::Request;
-use kmsctl::simulator::{Options, Scenario, Simulator};
+use kmsctl::pfsense::agent::AgentRequest;
+use kmsctl::simulator::{Scenario, Simulator, SimulatorOptions};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::script::{Command, Script, Word};
+use kmsctl::ssh::script::{Script, ScriptCommand, ShellWord};
 use kmsctl::ssh::target::{Link, Target, Transport};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -50,7 +50,7 @@ impl DemoBox {
 
     /// Ends this run and begins another at the present moment: all that happens between is caught up with.
     fn restart(&mut self) {
-        let options = Options {
+        let options = SimulatorOptions {
             directory: self.directory.path().join("demo"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             clock: Clock::Fixed(Timestamp::from_second(self.now).unwrap()),
@@ -87,7 +87,7 @@ impl DemoBox {
     }
 
     /// Runs commands in one round of one connection.
-    fn run(&self, commands: Vec<Command>) -> Result<Vec<Reply>, LinkError> {
+    fn run(&self, commands: Vec<ScriptCommand>) -> Result<Vec<Reply>, LinkError> {
         let target = self.target();
         let asked = async {
             let mut link = Link::connect(&target, &nobody_asks).await?;
@@ -101,15 +101,15 @@ impl DemoBox {
             .block_on(async { tokio::time::timeout(limit, asked).await.unwrap() })
     }
 
-    fn try_ask(&self, request: &Request) -> Result<Vec<u8>, LinkError> {
-        let php = Word::fixed("/usr/local/bin/php");
+    fn try_ask(&self, request: &AgentRequest) -> Result<Vec<u8>, LinkError> {
+        let php = ShellWord::fixed("/usr/local/bin/php");
         let mut replies = self.run(vec![request.command(&php, &nonce())])?;
         Ok(replies.remove(0).stdout)
     }
 }
 
 impl Firewall for DemoBox {
-    fn ask(&mut self, request: &Request) -> Vec<u8> {
+    fn ask(&mut self, request: &AgentRequest) -> Vec<u8> {
         self.try_ask(request).unwrap()
     }
 
@@ -129,7 +129,7 @@ impl Firewall for DemoBox {
     }
 
     fn loaded(&mut self) -> (String, String) {
-        let rules = |what| Command::new(["/sbin/pfctl", "-P", what].map(Word::fixed));
+        let rules = |what| ScriptCommand::new(["/sbin/pfctl", "-P", what].map(ShellWord::fixed));
         let replies = self.run(vec![rules("-sr"), rules("-sn")]).unwrap();
         let text = |reply: &Reply| String::from_utf8(reply.stdout.clone()).unwrap();
         (text(&replies[0]), text(&replies[1]))
@@ -168,35 +168,41 @@ fn the_simulated_firewall_keeps_the_contract() {
 fn a_link_that_breaks_at_a_change_leaves_the_change_to_be_asked_about() {
     for scenario in [Scenario::CutBeforeAnswer, Scenario::CutAfterApply] {
         let mut demo = DemoBox::new(scenario);
-        let request = Request::Apply(Box::new(apply::asked(&mut demo, "cut-1", Change::Disable)));
+        let request = AgentRequest::Apply(Box::new(apply::asked(
+            &mut demo,
+            "cut-1",
+            ConfigurationEdit::Disable,
+        )));
         let answer = demo.try_ask(&request);
         if scenario == Scenario::CutBeforeAnswer {
             assert!(answer.is_err(), "{answer:?}");
         } else {
             let outcome = agent::parse_outcome(&answer.unwrap(), &nonce()).unwrap();
-            assert_eq!(outcome.result, Ending::Done);
+            assert_eq!(outcome.result, ChangeEnding::Done);
         }
-        let Answer::Ended { outcome } = apply::answer(&mut demo, "cut-1", true) else {
+        let OutcomeAnswer::Ended { outcome } = apply::answer(&mut demo, "cut-1", true) else {
             panic!("it has ended");
         };
-        assert_eq!(outcome.result, Ending::Done);
+        assert_eq!(outcome.result, ChangeEnding::Done);
         let again = agent::parse_outcome(&demo.ask(&request), &nonce()).unwrap();
         assert_eq!(again, *outcome, "asked to do it again it tells what it did");
         demo.minute();
         assert!(matches!(
             apply::answer(&mut demo, "cut-1", true),
-            Answer::Ended { .. }
+            OutcomeAnswer::Ended { .. }
         ));
     }
 }
 
-fn table(words: &[&'static str], input: Vec<u8>) -> Command {
-    let mut command = Command::new(["/sbin/pfctl", "-t"].map(Word::fixed));
+fn table(words: &[&'static str], input: Vec<u8>) -> ScriptCommand {
+    let mut command = ScriptCommand::new(["/sbin/pfctl", "-t"].map(ShellWord::fixed));
     command
         .words
-        .push(Word::table(&TableName::new("virusprot").unwrap()));
-    command.words.extend(words.iter().copied().map(Word::fixed));
-    Command { input, ..command }
+        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
+    command
+        .words
+        .extend(words.iter().copied().map(ShellWord::fixed));
+    ScriptCommand { input, ..command }
 }
 
 #[test]

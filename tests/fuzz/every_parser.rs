@@ -13,7 +13,7 @@ use kmsctl::domain::plan::Plan;
 use kmsctl::domain::reachability::{dns, kms_bind};
 use kmsctl::domain::virusprot::expiry;
 use kmsctl::pfsense::agent;
-use kmsctl::ssh::framing::{Demux, Stream};
+use kmsctl::ssh::framing::{Demux, FramedStream};
 use kmsctl::ssh::script::Nonce;
 use kmsctl::terminal::clean;
 
@@ -76,8 +76,8 @@ fn in_pieces(bytes: &[u8]) {
     framing.begin(&[0, 1]);
     for chunk in bytes.chunks(size) {
         states.push(chunk, &mut |_| {});
-        let mut sink = |_: usize, _: Stream, _: &[u8]| ControlFlow::Continue(());
-        let _ = framing.feed(Stream::Stdout, chunk, &mut sink);
+        let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
+        let _ = framing.feed(FramedStream::Stdout, chunk, &mut sink);
     }
     let _ = states.finish(&mut |_| {});
 }

@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use kmsctl::domain::pfsense::change::{Answer, ChangeId, Kept, Outcome};
+use kmsctl::domain::pfsense::change::{ChangeId, ChangeOutcome, Kept, OutcomeAnswer};
 use kmsctl::domain::pfsense::configured::Configured;
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{AgentError, Request};
-use kmsctl::ssh::script::{Nonce, Word};
+use kmsctl::pfsense::agent::{AgentError, AgentRequest};
+use kmsctl::ssh::script::{Nonce, ShellWord};
 
 use super::boxes::{Fixture, Version};
 use super::instrument;
@@ -207,8 +207,8 @@ impl ChangingBox {
     }
 
     /// The script of a request, with moments if they are wanted.
-    pub fn script(&self, request: &Request) -> Vec<u8> {
-        let php = Word::path(self.file("php").to_str().expect("a plain path")).expect("plain");
+    pub fn script(&self, request: &AgentRequest) -> Vec<u8> {
+        let php = ShellWord::path(self.file("php").to_str().expect("a plain path")).expect("plain");
         let input = request.command(&php, &nonce()).input;
         if self.instrumented {
             instrument::instrument(&input)
@@ -217,7 +217,7 @@ impl ChangingBox {
         }
     }
 
-    pub fn ask(&self, request: &Request) -> Run {
+    pub fn ask(&self, request: &AgentRequest) -> Run {
         let run = self.php.run(&self.script(request));
         assert!(
             !run.stdout.windows(6).any(|window| window == b"SECRET"),
@@ -226,20 +226,20 @@ impl ChangingBox {
         run
     }
 
-    pub fn apply(&self, request: &Request) -> Result<Outcome, AgentError> {
+    pub fn apply(&self, request: &AgentRequest) -> Result<ChangeOutcome, AgentError> {
         agent::parse_outcome(&self.ask(request).stdout, &nonce())
     }
 
-    pub fn outcome(&self, request: &Request) -> Result<Answer, AgentError> {
+    pub fn outcome(&self, request: &AgentRequest) -> Result<OutcomeAnswer, AgentError> {
         agent::parse_answer(&self.ask(request).stdout, &nonce())
     }
 
-    pub fn keep(&self, request: &Request) -> Result<Kept, AgentError> {
+    pub fn keep(&self, request: &AgentRequest) -> Result<Kept, AgentError> {
         agent::parse_kept(&self.ask(request).stdout, &nonce())
     }
 
-    pub fn read(&self, request: &Request) -> Result<Configured, AgentError> {
-        let Request::Read(service) = request else {
+    pub fn read(&self, request: &AgentRequest) -> Result<Configured, AgentError> {
+        let AgentRequest::Read(service) = request else {
             panic!("this is no question: {request:?}");
         };
         agent::parse(&self.ask(request).stdout, &nonce(), service)

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::app::Context;
 use crate::change::config::judge;
 use crate::domain::history::Finish;
-use crate::domain::pfsense::change::Ending;
+use crate::domain::pfsense::change::ChangeEnding;
 use crate::domain::plan::rate_value;
 use crate::pfsense::questions::Reading;
 
@@ -22,7 +22,7 @@ pub(super) fn known(
     let exposure = exposure.as_ref();
     let caps = exposure.and_then(|exposure| exposure.caps.loaded);
     let outcome = finish.outcome.as_ref();
-    let written = outcome.is_some_and(|outcome| outcome.result == Ending::Done);
+    let written = outcome.is_some_and(|outcome| outcome.result == ChangeEnding::Done);
     let now = |field: &str, planned: Value| match field {
         // The same for every ending: `exposure`.
         "exposure" => Some(planned),

@@ -13,7 +13,7 @@ use crate::pfsense::questions::Reading;
 
 /// One table entry of a change.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct ReportRow {
     pub(super) address: String,
     added_at: Option<Timestamp>,
     pub(super) age_seconds: Option<u64>,
@@ -34,8 +34,8 @@ fn row(
     since: Option<Timestamp>,
     now: Timestamp,
     result: &'static str,
-) -> Row {
-    Row {
+) -> ReportRow {
+    ReportRow {
         address: entry.address.to_string(),
         added_at: since,
         age_seconds: since.map(|since| age(since, now)),
@@ -43,7 +43,7 @@ fn row(
     }
 }
 
-pub(super) fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<Row>> {
+pub(super) fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<ReportRow>> {
     let (entries, deleted) = planned_entries(plan)?;
     // What is blocked again starts its age anew.
     let since = |entry: &PlannedEntry| entry.since.filter(|_| deleted);
@@ -56,7 +56,7 @@ pub(super) fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<Row>> {
 }
 
 /// Says of each entry what became of it, by what pfctl said and by the table read back.
-pub(super) fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Row>> {
+pub(super) fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<ReportRow>> {
     let (entries, deleted) = planned_entries(plan)?;
     let table: &[TableEntry] = now.table.as_ref().map(Vec::as_slice).unwrap_or_default();
     let there: HashMap<Address, Option<Timestamp>> = table

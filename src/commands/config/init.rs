@@ -14,13 +14,13 @@ use crate::app::Context;
 use crate::commands::status;
 use crate::domain::pf::rule::Rule;
 use crate::domain::pfsense::configured::Configured;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::Kubectl;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::{Layers, Settings, keys, values};
 use crate::ssh::first_contact;
 use crate::ssh::first_contact::Presented;
-use crate::ssh::known_hosts::{Verdict, is_fingerprint, matches_pin};
+use crate::ssh::known_hosts::{HostKeyVerdict, is_fingerprint, matches_pin};
 use crate::ssh::target::Target;
 use crate::terminal::prompt;
 
@@ -159,7 +159,7 @@ fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
         } else {
             "This asks questions, and there is no terminal to ask on."
         };
-        return Err(Failure::new(Kind::NotConfirmed, message)
+        return Err(Failure::new(FailureKind::NotConfirmed, message)
             .hint("Answer by flags: kmsctl config init --host HOST --fingerprint SHA256:…"));
     }
     if arguments.fingerprint.is_none() {
@@ -182,7 +182,7 @@ impl Wizard<'_> {
 
     /// Answers a key by its flag, by a question, or by its default.
     fn ask(&mut self, key: &'static str, question: &str) -> Result<()> {
-        let kind = keys::find(key).map_or(keys::Kind::Text, |key| key.kind);
+        let kind = keys::find(key).map_or(keys::KeyKind::Text, |key| key.kind);
         let answer = match self.arguments.given(key) {
             Some(given) => {
                 values::check(kind, given)
@@ -279,13 +279,13 @@ impl Wizard<'_> {
             .await;
         let presented = match fetched {
             Ok(presented) => presented,
-            Err(failure) if failure.kind == Kind::Unreachable && self.asks => {
+            Err(failure) if failure.kind == FailureKind::Unreachable && self.asks => {
                 self.context.terminal.caution(&failure.message);
                 self.say("It is not reached directly. If ssh reaches it another way, go on; its host key must be known to ssh.");
                 return if prompt::confirm(self.context.terminal, "Go on?")? {
                     Ok(())
                 } else {
-                    Err(Failure::new(Kind::Unreachable, failure.message))
+                    Err(Failure::new(FailureKind::Unreachable, failure.message))
                 };
             }
             Err(failure) => return Err(failure),
@@ -305,9 +305,9 @@ impl Wizard<'_> {
             ));
         }
         match &presented.verdict {
-            Verdict::Known => return Ok(()),
-            Verdict::Unknown => {}
-            Verdict::Changed { path, line, .. } => {
+            HostKeyVerdict::Known => return Ok(()),
+            HostKeyVerdict::Unknown => {}
+            HostKeyVerdict::Changed { path, line, .. } => {
                 return Err(Failure::unreachable(format!(
                     "The host key is not the one in {} line {line}: {}.",
                     path.display(),
@@ -315,7 +315,7 @@ impl Wizard<'_> {
                 ))
                 .hint("Find out why before you go on; somebody may stand in between."));
             }
-            Verdict::Revoked { path } => {
+            HostKeyVerdict::Revoked { path } => {
                 return Err(Failure::unreachable(format!(
                     "The host key is marked as revoked in {}.",
                     path.display()
@@ -331,7 +331,7 @@ impl Wizard<'_> {
             self.say("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
             if !prompt::confirm(self.context.terminal, "Is it the same?")? {
                 return Err(Failure::new(
-                    Kind::NotConfirmed,
+                    FailureKind::NotConfirmed,
                     "The host key was not confirmed; nothing was kept, and nobody logged in.",
                 ));
             }
@@ -537,8 +537,10 @@ impl Wizard<'_> {
         self.configured_context()?;
         let question = format!("Write {}?", self.path.display());
         if self.asks && !prompt::confirm_default_yes(self.context.terminal, &question)? {
-            return Err(Failure::new(Kind::NotConfirmed, "Nothing was written.")
-                .hint("Your answers are kept; `kmsctl config init` goes on with them."));
+            return Err(
+                Failure::new(FailureKind::NotConfirmed, "Nothing was written.")
+                    .hint("Your answers are kept; `kmsctl config init` goes on with them."),
+            );
         }
         write_new(&self.path, &document(&self.answers, &Layers::built_in()?))?;
         let _ = fs::remove_file(self.draft_path());
@@ -616,7 +618,7 @@ fn document(answers: &[(String, String)], built_in: &Layers) -> String {
         for (_, name, answer) in answers.iter().filter(|(other, _, _)| *other == section) {
             let key = keys::find(&format!("{section}.{name}"));
             let literal = match key.map(|key| key.kind) {
-                Some(keys::Kind::Number(..)) => (*answer).to_owned(),
+                Some(keys::KeyKind::Number(..)) => (*answer).to_owned(),
                 _ => toml::Value::String((*answer).to_owned()).to_string(),
             };
             text.push_str(&format!("{name} = {literal}\n"));

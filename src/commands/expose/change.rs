@@ -2,19 +2,21 @@
 
 use clap::Args as ClapArgs;
 
-use super::{CHANGING, Gathered};
+use super::{CHANGING, Situation};
 use crate::app::Context;
 use crate::change;
-use crate::change::{Flags, FromOutside, Options, Temporary, report};
+use crate::change::{ChangeFlags, FromOutside, Options, Temporary, report};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
-use crate::domain::history::{self, Entry};
+use crate::domain::history;
+use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::{Configured, FilterRule};
-use crate::domain::plan::{self, Confirm, Draft, Planned, Present, Risk, Saved, StatesChoice};
+use crate::domain::plan;
+use crate::domain::plan::{Confirm, Draft, Planned, Present, Risk, SavedRecords, StatesChoice};
 use crate::domain::ratelimit::Caps;
 use crate::domain::reachability::external::Expected;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
 
 /// Arguments of `kmsctl expose revoke`.
@@ -31,7 +33,7 @@ pub(super) struct Revoke {
     #[command(flatten)]
     from_outside: FromOutside,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl expose restore`.
@@ -42,7 +44,7 @@ pub(super) struct Restore {
     #[command(flatten)]
     from_outside: FromOutside,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl expose apply`.
@@ -51,10 +53,10 @@ pub(super) struct Apply {
     #[command(flatten)]
     temporary: Temporary,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
-impl Gathered {
+impl Situation {
     /// Judges a reading for a plan about the configuration, which must be known for that.
     pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
         crate::app::needed(&reading.configured)?;
@@ -115,14 +117,14 @@ pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> 
         waits: true,
     };
     let plan = |reading: &Reading| {
-        let gathered = Gathered::of(context, reading)?;
+        let gathered = Situation::of(context, reading)?;
         let present = gathered.present(context, reading)?;
         let end = !arguments.keep_states;
         match plan::revoke(&present, arguments.delete, end, terms)? {
             // Nothing of the pair is left to close, and the service is not closed.
             Planned::NothingToDo(sentence) if gathered.exposure.lets_in() != Some(false) => {
                 Err(Failure::new(
-                    Kind::Unproven,
+                    FailureKind::Unproven,
                     format!("{sentence} The service is not closed: {}", gathered.exposure.told_paths()),
                 )
                 .hint("kmsctl does not manage these paths: switch them off in pfSense (Firewall > NAT and Firewall > Rules)."))
@@ -162,7 +164,7 @@ fn connections_only(
         Ok(states) => states,
         Err(error) => {
             let message = format!("{sentence} Connections: not read, as {error}.");
-            let failure = Failure::new(Kind::Unproven, message);
+            let failure = Failure::new(FailureKind::Unproven, message);
             return Err(failure.hint("See who is still connected: kmsctl states"));
         }
     };
@@ -199,7 +201,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
         waits: false,
     };
     let plan = |reading: &Reading| {
-        let gathered = Gathered::of(context, reading)?;
+        let gathered = Situation::of(context, reading)?;
         let present = gathered.present(context, reading)?;
         let saved = saved_records(context, present.configured)?;
         Ok(plan::restore(
@@ -217,7 +219,7 @@ pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let command = arguments.temporary.told("expose apply");
     let plan = |reading: &Reading| {
-        let gathered = Gathered::of(context, reading)?;
+        let gathered = Situation::of(context, reading)?;
         let present = gathered.present(context, reading)?;
         Ok(plan::apply(&present, default_caps(context)?, terms)?)
     };
@@ -234,12 +236,12 @@ fn default_caps(context: &Context) -> Result<Caps> {
 
 /// Finds what the last `revoke --delete` of this service took away, or else of another one. The firewall keeps that of
 /// every operator, but not for ever; the history here keeps its own.
-pub fn saved_records(context: &Context, configured: &Configured) -> Result<Option<Saved>> {
+pub fn saved_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
     let entries = report::entries(context)?;
     if let Some(deleted) = &configured.deleted {
         let is_ours = entries.iter().any(|entry| entry.plan.id == deleted.id);
         let at = deleted.since.map(jiff::Timestamp::from_second);
-        return Ok(Some(Saved {
+        return Ok(Some(SavedRecords {
             id: deleted.id.to_string(),
             by: Some(deleted.who.clone()).filter(|_| !is_ours),
             at: at.and_then(std::result::Result::ok),
@@ -247,13 +249,13 @@ pub fn saved_records(context: &Context, configured: &Configured) -> Result<Optio
             broken: None,
         }));
     }
-    let here: Vec<Entry> = entries
+    let here: Vec<HistoryEntry> = entries
         .into_iter()
         .filter(|entry| context.is_of_this_firewall(&entry.plan))
         .collect();
     let deletions = history::deletions(&here);
-    let found: Vec<Saved> = deletions
-        .map(|(entry, outcome)| Saved {
+    let found: Vec<SavedRecords> = deletions
+        .map(|(entry, outcome)| SavedRecords {
             id: entry.plan.id.to_string(),
             by: None,
             at: Some(entry.at),

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{ArmedRow, armed_line};
 use crate::app::{Context, wanted};
-use crate::domain::history::{self, Elsewhere, Entry};
+use crate::domain::history;
+use crate::domain::history::{HistoryEntry, OtherFirewall};
 use crate::domain::pfsense::change::Reverted;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::warning::Warning;
@@ -15,13 +16,13 @@ use crate::terminal::human::left;
 use crate::terminal::{Tone, View};
 
 #[derive(Debug, Serialize)]
-struct List {
-    entries: Vec<Row>,
+struct HistoryList {
+    entries: Vec<HistoryRow>,
     armed: Vec<ArmedRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct HistoryRow {
     at: Option<Timestamp>,
     id: String,
     who: String,
@@ -60,14 +61,14 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Tells of a change of this history.
-pub(super) fn row(entry: &Entry) -> Row {
+pub(super) fn row(entry: &HistoryEntry) -> HistoryRow {
     let outcome = entry
         .finish
         .as_ref()
         .and_then(|finish| finish.outcome.as_ref());
     let armed = outcome.filter(|outcome| outcome.reverted.is_none());
     let reverts_at = armed.and_then(|outcome| outcome.reverts_at);
-    Row {
+    HistoryRow {
         at: Some(entry.at),
         id: entry.plan.id.to_string(),
         who: entry.who().to_owned(),
@@ -88,8 +89,8 @@ pub(super) fn row(entry: &Entry) -> Row {
     }
 }
 
-fn row_elsewhere(elsewhere: Elsewhere, firewall: &str) -> Row {
-    Row {
+fn row_elsewhere(elsewhere: OtherFirewall, firewall: &str) -> HistoryRow {
+    HistoryRow {
         at: elsewhere.at,
         id: elsewhere.id,
         who: elsewhere.who,
@@ -111,7 +112,7 @@ fn row_elsewhere(elsewhere: Elsewhere, firewall: &str) -> Row {
 /// Lists the changes, newest first.
 pub(super) fn view(
     context: &Context,
-    entries: &[Entry],
+    entries: &[HistoryEntry],
     reading: Option<&Reading>,
     limit: usize,
     mut warnings: Vec<Warning>,
@@ -129,7 +130,7 @@ pub(super) fn view(
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
     rows.truncate(limit);
     let armed = configured.iter().flat_map(|configured| &configured.armed);
-    let data = List {
+    let data = HistoryList {
         entries: rows,
         armed: armed.map(ArmedRow::from).collect(),
     };
@@ -156,17 +157,21 @@ pub(super) fn view(
 }
 
 /// Puts together what is known here and what the firewall tells.
-fn rows(entries: &[Entry], configured: Option<&Configured>, firewall: &str) -> Vec<Row> {
+fn rows(
+    entries: &[HistoryEntry],
+    configured: Option<&Configured>,
+    firewall: &str,
+) -> Vec<HistoryRow> {
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
     let told = configured.iter().flat_map(|configured| &configured.history);
-    let (ours, others): (Vec<Elsewhere>, Vec<Elsewhere>) = told
+    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = told
         .filter_map(history::elsewhere)
         .partition(|other| ids.contains(&other.id.as_str()));
-    let mut rows: Vec<Row> = entries.iter().map(row).collect();
+    let mut rows: Vec<HistoryRow> = entries.iter().map(row).collect();
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
             let mut told = ours.iter().filter(|told| told.id == row.id);
-            row.reverted = Some(row.reverted == Some(true) || told.any(Elsewhere::is_revert));
+            row.reverted = Some(row.reverted == Some(true) || told.any(OtherFirewall::is_revert));
         }
     }
     rows.extend(
@@ -177,7 +182,7 @@ fn rows(entries: &[Entry], configured: Option<&Configured>, firewall: &str) -> V
     rows
 }
 
-fn cells(row: &Row, reasons: bool) -> Vec<String> {
+fn cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
     let at = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut cells = vec![
         row.at.map_or_else(String::new, at),

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::list::{Row, row};
+use super::list::{HistoryRow, row};
 use super::settle;
 use crate::app::Context;
 use crate::change;
 use crate::change::report;
-use crate::domain::history::{self, Entry, Finish};
+use crate::domain::history;
+use crate::domain::history::{Finish, HistoryEntry};
 use crate::domain::json_difference::differing_lines;
 use crate::domain::plan::{Plan, Undo};
 use crate::domain::warning::Warning;
@@ -17,9 +18,9 @@ use crate::terminal::{Tone, View};
 
 /// The data of `history.entry`: everything that is known of one change.
 #[derive(Debug, Serialize)]
-struct Whole<'a> {
+struct WholeEntry<'a> {
     #[serde(flatten)]
-    row: Row,
+    row: HistoryRow,
     plan: &'a Plan,
     finish: Option<&'a Finish>,
 }
@@ -39,7 +40,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
         }
     }
     let entry = history::find(&entries, id)?;
-    let data = Whole {
+    let data = WholeEntry {
         row: row(entry),
         plan: &entry.plan,
         finish: entry.finish.as_ref(),
@@ -51,7 +52,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
     context.terminal.show(&view)
 }
 
-fn for_people(view: &mut View, entry: &Entry) {
+fn for_people(view: &mut View, entry: &HistoryEntry) {
     let plan = &entry.plan;
     let human = &mut view.human;
     let (word, tone) = report::standing(entry);

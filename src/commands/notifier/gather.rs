@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::{Context, interrupted};
-use crate::domain::cluster::objects::{Event, Names, Pod, Service};
-use crate::domain::notifier::event_log::{Told, stamped};
-use crate::domain::notifier::health::{Evidence, NoPage, PodEvidence, Reading};
+use crate::domain::cluster::objects::{KubernetesEvent, KubernetesService, ObjectNames, Pod};
+use crate::domain::notifier::event_log::{EventRecord, stamped};
+use crate::domain::notifier::health::{Evidence, MetricsReading, NoPage, PodEvidence};
 use crate::domain::reachability::path::{Known, Trouble};
-use crate::error::{Failure, Kind, Result};
-use crate::kubectl::pods::{Part, Place};
+use crate::error::{Failure, FailureKind, Result};
+use crate::kubectl::pods::{PodFilter, PodPart};
 use crate::kubectl::{Kubectl, KubectlError};
 use crate::vantage::all;
 use crate::vantage::inside;
@@ -44,7 +44,7 @@ impl Wish {
 
 /// A pod that was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundPod {
     /// Its name.
     pub name: String,
     /// What Kubernetes says about it; `None` where only endpoints tell of it.
@@ -54,7 +54,7 @@ pub struct Found {
 }
 
 /// What came back.
-pub struct Gathered {
+pub struct PipelineReading {
     /// When.
     pub now: Timestamp,
     /// The pods.
@@ -62,14 +62,14 @@ pub struct Gathered {
     /// Why they could not be listed, where endpoints told their names.
     pub unlisted: Option<Trouble>,
     /// The Service.
-    pub service: Known<Service>,
+    pub service: Known<KubernetesService>,
     /// Events about pods.
-    pub events: Known<Vec<Event>>,
+    pub events: Known<Vec<KubernetesEvent>>,
 }
 
-impl Gathered {
+impl PipelineReading {
     /// Returns it as evidence.
-    pub fn evidence(self, names: &Names) -> Evidence<'_> {
+    pub fn evidence(self, names: &ObjectNames) -> Evidence<'_> {
         Evidence {
             names,
             now: self.now,
@@ -98,7 +98,7 @@ pub async fn uninterrupted<T>(
     let spinner = context.terminal.spinner("Asking the cluster …");
     let answered = tokio::select! {
         answered = work => answered.map_err(Failure::from),
-        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Interrupted.")),
+        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
     spinner.finish_and_clear();
     answered
@@ -109,7 +109,7 @@ pub async fn uninterrupted<T>(
 pub async fn pods(
     context: &Context,
     kubectl: &Kubectl,
-) -> Result<(Vec<Found>, Option<KubectlError>), KubectlError> {
+) -> Result<(Vec<FoundPod>, Option<KubectlError>), KubectlError> {
     let (namespace, names) = (
         context.settings.cluster.namespace.as_str(),
         &context.settings.cluster.names,
@@ -117,7 +117,7 @@ pub async fn pods(
     let denied = match kubectl.pods(namespace, names).await {
         Ok(list) => {
             let pods = list.items.into_iter();
-            let named = pods.map(|pod| Found {
+            let named = pods.map(|pod| FoundPod {
                 name: pod.metadata.name.clone(),
                 ready: Some(pod.is_ready()),
                 pod: Some(pod),
@@ -129,14 +129,14 @@ pub async fn pods(
     };
     let slices = kubectl.endpoints(namespace, names).await;
     let slices = slices.map(|list| list.items).unwrap_or_default();
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<FoundPod> = Vec::new();
     let endpoints = slices.into_iter().filter_map(|slice| slice.endpoints);
     for endpoint in endpoints.flatten() {
         if let Some(target) = endpoint.target_ref.filter(|target| target.kind == "Pod")
             && found.len() < MOST_PODS
             && !found.iter().any(|pod| pod.name == target.name)
         {
-            found.push(Found {
+            found.push(FoundPod {
                 name: target.name,
                 pod: None,
                 ready: endpoint.conditions.ready,
@@ -151,7 +151,7 @@ pub async fn gather(
     context: &Context,
     kubectl: &Kubectl,
     wish: Wish,
-) -> Result<Gathered, KubectlError> {
+) -> Result<PipelineReading, KubectlError> {
     let (namespace, names) = (
         context.settings.cluster.namespace.as_str(),
         &context.settings.cluster.names,
@@ -162,7 +162,7 @@ pub async fn gather(
                 tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
             (known(service), known(events.map(|list| list.items)))
         } else {
-            (Ok(Service::default()), Ok(Vec::new()))
+            (Ok(KubernetesService::default()), Ok(Vec::new()))
         }
     };
     let inside = async {
@@ -179,7 +179,7 @@ pub async fn gather(
     };
     let (inside, (service, events)) = tokio::join!(inside, around);
     let (pods, unlisted) = inside?;
-    Ok(Gathered {
+    Ok(PipelineReading {
         now: context.clock.now(),
         pods,
         unlisted,
@@ -189,8 +189,8 @@ pub async fn gather(
 }
 
 /// Asks one pod.
-async fn one(context: &Context, kubectl: &Kubectl, found: Found, wish: Wish) -> PodEvidence {
-    let Found { name, pod, ready } = found;
+async fn one(context: &Context, kubectl: &Kubectl, found: FoundPod, wish: Wish) -> PodEvidence {
+    let FoundPod { name, pod, ready } = found;
     let cluster = &context.settings.cluster;
     let port = pod.as_ref().map_or_else(
         || Pod::default().metrics_port(""),
@@ -231,10 +231,10 @@ pub async fn read(
     kubectl: &Kubectl,
     pod: &str,
     port: u16,
-) -> Result<Reading, KubectlError> {
+) -> Result<MetricsReading, KubectlError> {
     let namespace = &context.settings.cluster.namespace;
     let text = kubectl.metrics(namespace, pod, port).await?;
-    Ok(Reading::of(&text, kubectl.now(context.clock)))
+    Ok(MetricsReading::of(&text, kubectl.now(context.clock)))
 }
 
 /// Reads what a pod printed in the last 24 hours, also before its last restart.
@@ -244,14 +244,14 @@ async fn output(
     pod: &str,
     restarts: u64,
     wish: Wish,
-) -> Result<Vec<Told>, KubectlError> {
+) -> Result<Vec<EventRecord>, KubectlError> {
     let cluster = &context.settings.cluster;
-    let place = Place {
+    let place = PodFilter {
         namespace: &cluster.namespace,
         pod,
         container: &cluster.names.notifier,
     };
-    let part = Part {
+    let part = PodPart {
         since: Some(context.clock.now() - SignedDuration::from_hours(24)),
         tail: Some(wish.lines),
         previous: false,
@@ -260,7 +260,7 @@ async fn output(
         if restarts == 0 {
             return String::new();
         }
-        let part = Part {
+        let part = PodPart {
             previous: true,
             ..part
         };
@@ -273,7 +273,7 @@ async fn output(
     Ok(lines
         .map(|line| {
             let (printed, line) = stamped(line);
-            Told::read(line, printed)
+            EventRecord::read(line, printed)
         })
         .collect())
 }

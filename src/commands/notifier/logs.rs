@@ -10,19 +10,20 @@ use clap::Args as ClapArgs;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::gather::{self, Found};
+use super::gather;
+use super::gather::FoundPod;
 use crate::app::{Context, interrupted};
-use crate::domain::notifier::event_log::Filter;
-use crate::domain::notifier::source::Source;
+use crate::domain::notifier::event_log::EventFilter;
+use crate::domain::notifier::source::ClientSource;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
-use crate::kubectl::pods::{Part, Place};
-use crate::kubectl::{Kubectl, KubectlError, LeftOut, Stream};
+use crate::error::{Failure, FailureKind, Result};
+use crate::kubectl::pods::{PodFilter, PodPart};
+use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream};
 use crate::settings::notifier::Notifier;
 use crate::terminal::Mode;
 use choice::Choice;
 use follow::Followed;
-use print::{Entry, Printer, Shape};
+use print::{LogPrinter, PrintedEntry, Shape};
 
 /// Most entries of an answer that is no stream; the newest are kept.
 const MOST: usize = 50_000;
@@ -82,10 +83,6 @@ enum Item {
 }
 
 /// Runs `kmsctl notifier logs`.
-#[expect(
-    clippy::too_many_lines,
-    reason = "what was typed becomes what is read, from top to bottom"
-)]
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let now = context.clock.now();
     let moment = |flag: &str, text: Option<&str>| {
@@ -105,11 +102,12 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         ));
     }
     let kubectl = gather::cluster(context)?;
-    let filter = Filter {
-        source: arguments
-            .source
-            .as_deref()
-            .and_then(|name| Source::ALL.into_iter().find(|source| source.name() == name)),
+    let filter = EventFilter {
+        source: arguments.source.as_deref().and_then(|name| {
+            ClientSource::ALL
+                .into_iter()
+                .find(|source| source.name() == name)
+        }),
         activations: arguments.activations,
         probes: arguments.probes,
     };
@@ -146,7 +144,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         since: since_time,
         file: file.map(|file| (file, lines)),
     };
-    let printer = Printer::new(context, shape, filter, since_time, choice);
+    let printer = LogPrinter::new(context, shape, filter, since_time, choice);
     if arguments.follow {
         Box::pin(stream(context, followed, printer)).await
     } else {
@@ -168,7 +166,7 @@ fn server_file(context: &Context) -> Result<String> {
 }
 
 /// Follows until Ctrl-C.
-async fn stream(context: &Context, followed: Followed, mut printer: Printer<'_>) -> Result<()> {
+async fn stream(context: &Context, followed: Followed, mut printer: LogPrinter<'_>) -> Result<()> {
     let (sender, mut items) = mpsc::channel(WAITING);
     let readers = tokio::spawn(follow::all(followed, sender));
     printer.open()?;
@@ -188,7 +186,7 @@ async fn stream(context: &Context, followed: Followed, mut printer: Printer<'_>)
     };
     let ended = tokio::select! {
         ended = print => ended,
-        () = interrupted() => Err(Failure::new(Kind::Interrupted, "Stopped.")),
+        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     readers.abort();
     ended
@@ -198,17 +196,17 @@ async fn stream(context: &Context, followed: Followed, mut printer: Printer<'_>)
 async fn once(
     context: &Context,
     followed: &Followed,
-    mut printer: Printer<'_>,
+    mut printer: LogPrinter<'_>,
     arguments: &Args,
 ) -> Result<()> {
     let (pods, _) =
         gather::uninterrupted(context, gather::pods(context, &followed.kubectl)).await?;
-    let mut entries: VecDeque<Entry> = VecDeque::new();
+    let mut entries: VecDeque<PrintedEntry> = VecDeque::new();
     let mut left_out = 0_u64;
     let (mut warnings, mut long) = (Vec::new(), Vec::new());
     let mut trouble: Option<Failure> = None;
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
-    for Found { name, pod, .. } in &pods {
+    for FoundPod { name, pod, .. } in &pods {
         let restarts = pod
             .as_ref()
             .and_then(|pod| pod.container(&followed.container))
@@ -324,8 +322,8 @@ fn open(
     followed: &Followed,
     pod: &str,
     previous: bool,
-) -> std::result::Result<Stream, KubectlError> {
-    let place = Place {
+) -> std::result::Result<LogStream, KubectlError> {
+    let place = PodFilter {
         namespace: &followed.namespace,
         pod,
         container: &followed.container,
@@ -333,10 +331,10 @@ fn open(
     if let Some((file, lines)) = &followed.file {
         return kubectl.stream_file(&place, file, *lines, false);
     }
-    let part = Part {
+    let part = PodPart {
         since: Some(followed.since),
         previous,
-        ..Part::default()
+        ..PodPart::default()
     };
     kubectl.stream_output(&place, part, false)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::app::Context;
 use crate::domain::cluster::manifest::names;
 use crate::domain::cluster::manifest::names::Wanted as Form;
-use crate::domain::cluster::manifest::{Operator, Part, Wanted};
+use crate::domain::cluster::manifest::{ManifestOptions, ManifestPart, Operator};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::settings::keys::KEYS;
@@ -29,7 +29,7 @@ const ALWAYS: [&str; 4] = [
 pub fn run(context: &Context, only: &[String], exec: bool) -> Result<()> {
     let mut warnings = Vec::new();
     let wanted = wanted(context, exec, &mut warnings)?;
-    let parts = Part::ALL
+    let parts = ManifestPart::ALL
         .into_iter()
         .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name()));
     if context.terminal.mode == Mode::Table {
@@ -63,7 +63,7 @@ pub fn run(context: &Context, only: &[String], exec: bool) -> Result<()> {
 }
 
 /// Prints the parts as a stream of YAML documents, each part under a comment that says what it is.
-fn text(wanted: &Wanted, parts: impl Iterator<Item = Part>) -> String {
+fn text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestPart>) -> String {
     let mut text = String::new();
     for part in parts {
         for (number, object) in wanted.objects(part).iter().enumerate() {
@@ -81,7 +81,7 @@ fn text(wanted: &Wanted, parts: impl Iterator<Item = Part>) -> String {
 }
 
 /// Gathers what the objects hold; refuses what Kubernetes would.
-fn wanted(context: &Context, exec: bool, warnings: &mut Vec<Warning>) -> Result<Wanted> {
+fn wanted(context: &Context, exec: bool, warnings: &mut Vec<Warning>) -> Result<ManifestOptions> {
     let layers = &context.layers;
     let cluster = &context.settings.cluster;
     let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
@@ -104,7 +104,7 @@ fn wanted(context: &Context, exec: bool, warnings: &mut Vec<Warning>) -> Result<
             "The log, the notifier's state and the webhook's file need directories of their own: each is a volume.",
         ));
     }
-    Ok(Wanted {
+    Ok(ManifestOptions {
         namespace: named("cluster.namespace", names::label)?,
         metallb_namespace: named("cluster.metallb_namespace", names::label)?,
         deployment: named("cluster.deployment", names::subdomain)?,

@@ -7,13 +7,14 @@ use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::gather::{self, Found};
+use super::gather;
+use super::gather::FoundPod;
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::cluster::objects::Pod;
-use crate::domain::notifier::health::Reading;
-use crate::domain::notifier::prometheus::{Kind, Sample, rate};
+use crate::domain::notifier::health::MetricsReading;
+use crate::domain::notifier::prometheus::{MetricKind, Sample, rate};
 use crate::domain::virusprot::entries::age;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -33,8 +34,8 @@ pub struct Args {
 }
 
 /// What one look found: each pod with its page, or why not.
-struct Look {
-    pods: Vec<(String, Result<Reading, KubectlError>)>,
+struct MetricsLook {
+    pods: Vec<(String, Result<MetricsReading, KubectlError>)>,
 }
 
 #[derive(Serialize)]
@@ -42,7 +43,7 @@ struct Series {
     pod: String,
     name: String,
     labels: serde_json::Map<String, serde_json::Value>,
-    kind: Kind,
+    kind: MetricKind,
     value: f64,
     /// Growth per second since the look before; null for what does not grow.
     rate: Option<f64>,
@@ -85,10 +86,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         .show(&build(context, &look, before.as_ref())?)
 }
 
-async fn look(context: &Context, kubectl: &Kubectl, pods: &[Found]) -> Look {
+async fn look(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) -> MetricsLook {
     let notifier = &context.settings.cluster.names.notifier;
     let asked = pods.iter().map(|found| async move {
-        let Found { name, pod, .. } = found;
+        let FoundPod { name, pod, .. } = found;
         let port = pod.as_ref().map_or_else(
             || Pod::default().metrics_port(""),
             |pod| pod.metrics_port(notifier),
@@ -98,12 +99,12 @@ async fn look(context: &Context, kubectl: &Kubectl, pods: &[Found]) -> Look {
             gather::read(context, kubectl, name, port).await,
         )
     });
-    Look {
+    MetricsLook {
         pods: all(asked.collect()).await,
     }
 }
 
-fn build(context: &Context, look: &Look, before: Option<&Look>) -> Result<View> {
+fn build(context: &Context, look: &MetricsLook, before: Option<&MetricsLook>) -> Result<View> {
     let mut warnings = Vec::new();
     let mut series = Vec::new();
     let mut at = context.clock.now();
@@ -174,14 +175,19 @@ fn missing(error: &KubectlError) -> Failure {
     }
 }
 
-fn row(pod: &str, sample: &Sample, reading: &Reading, before: Option<&Reading>) -> Series {
-    let grown = |before: &Reading| {
+fn row(
+    pod: &str,
+    sample: &Sample,
+    reading: &MetricsReading,
+    before: Option<&MetricsReading>,
+) -> Series {
+    let grown = |before: &MetricsReading| {
         let seconds = reading.at.duration_since(before.at).as_secs_f64();
         // A series that was not there yet has grown from zero.
         let earlier = before.page.like(sample).unwrap_or(0.0);
         rate(earlier, sample.value, seconds)
     };
-    let counts = sample.kind == Kind::Counter;
+    let counts = sample.kind == MetricKind::Counter;
     let labels = sample.labels.iter();
     Series {
         pod: pod.to_owned(),

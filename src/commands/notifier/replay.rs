@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::rows::Layout;
 use crate::app::Context;
-use crate::domain::kms_log::{Attribution, Event};
-use crate::domain::notifier::decide::{Decided, Decision, Rules, Summary};
+use crate::domain::kms_log::{Attribution, KmsEvent};
+use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary};
 use crate::domain::notifier::dedup::Dedup;
 use crate::domain::warning::Warning;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::notifier::replay::replay;
 use crate::settings::notifier::Notifier;
 use crate::terminal::view::escape_json;
@@ -56,10 +56,6 @@ pub(super) struct Choice {
 }
 
 /// Replays a file, or stdin for `-`.
-#[expect(
-    clippy::too_many_lines,
-    reason = "a replay from its file to its totals"
-)]
 pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> {
     let summary_only = choice.summary_only;
     let input: Box<dyn Read> = if file == Path::new("-") {
@@ -68,7 +64,7 @@ pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> 
         Box::new(open(file)?)
     };
     let input = unpacked(input).map_err(|error| cannot_read(file, &error))?;
-    let rules = Rules {
+    let rules = DecisionRules {
         pods: context.settings.networks.pods.clone(),
         nodes: context.settings.networks.nodes.clone(),
     };
@@ -79,7 +75,7 @@ pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> 
     let year = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).year();
     let first = (year, not_before);
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
-    let mut printer = Printer {
+    let mut printer = ReplayPrinter {
         mode: context.terminal.mode,
         output: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
         events: 0,
@@ -106,7 +102,7 @@ pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> 
     let summary = finished.map_err(|stop| match stop {
         Stop::Read(error) => cannot_read(file, &error),
         Stop::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Failure::new(Kind::ReaderGone, "The reader closed the pipe.")
+            Failure::new(FailureKind::ReaderGone, "The reader closed the pipe.")
         }
         Stop::Write(error) => Failure::failed(format!("The output cannot be written: {error}.")),
         Stop::Form(failure) => failure,
@@ -118,7 +114,7 @@ pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> 
     show_summary(context, &summary, summary_only, warnings)?;
     if summary.lines > 0 && summary.unparsed == summary.lines {
         return Err(Failure::new(
-            Kind::Inconclusive,
+            FailureKind::Inconclusive,
             format!("No line of {} is the KMS server's.", file.display()),
         )
         .hint("Give it the file that vlmcsd writes with `-l`, or what `kubectl logs` and `docker logs` print of it."));
@@ -173,7 +169,7 @@ fn open(file: &Path) -> Result<File> {
 }
 
 /// Prints events one by one in the chosen form.
-struct Printer<W: Write> {
+struct ReplayPrinter<W: Write> {
     mode: Mode,
     output: W,
     events: u64,
@@ -181,7 +177,7 @@ struct Printer<W: Write> {
     layout: Layout,
 }
 
-impl<W: Write> Printer<W> {
+impl<W: Write> ReplayPrinter<W> {
     fn open(&mut self, context: &Context) -> std::result::Result<(), Stop> {
         match self.mode {
             Mode::Json => {
@@ -200,11 +196,11 @@ impl<W: Write> Printer<W> {
 
     fn event(
         &mut self,
-        rules: &Rules,
-        event: &Event,
+        rules: &DecisionRules,
+        event: &KmsEvent,
         decision: Decision,
     ) -> std::result::Result<(), Stop> {
-        if self.mode == Mode::Table && !self.probes && matches!(event, Event::Probe { .. }) {
+        if self.mode == Mode::Table && !self.probes && matches!(event, KmsEvent::Probe { .. }) {
             return Ok(());
         }
         let decided = rules.describe(event, decision);
@@ -270,7 +266,7 @@ impl<W: Write> Printer<W> {
             &format!("{client}{guess}"),
             decided
                 .source
-                .map_or("", crate::domain::notifier::source::Source::name),
+                .map_or("", crate::domain::notifier::source::ClientSource::name),
             decided.product.as_deref().unwrap_or_default(),
             decided.workstation.as_deref().unwrap_or_default(),
             decided.status.unwrap_or_default(),

@@ -1,21 +1,21 @@
 //! Rows of events that are printed as they come, before the widest one is known: columns of fixed width that fit the
 //! terminal. On a narrow one columns are left out and long cells cut; into a pipe everything stays whole.
 
-use crate::domain::notifier::event_log::{Happening, Told};
+use crate::domain::notifier::event_log::{EventRecord, Happening};
 use crate::terminal::clean;
 
 /// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
-struct Column(&'static str, usize, usize, u8);
+struct StatusColumn(&'static str, usize, usize, u8);
 
-const COLUMNS: [Column; 8] = [
-    Column("AT", 20, 20, 0),
-    Column("EVENT", 10, 23, 0),
-    Column("DECISION", 9, 9, 1),
-    Column("CLIENT", 21, 21, 0),
-    Column("SOURCE", 12, 12, 3),
-    Column("PRODUCT", 18, 34, 0),
-    Column("WORKSTATION", 15, 28, 2),
-    Column("STATUS", 12, 12, 4),
+const COLUMNS: [StatusColumn; 8] = [
+    StatusColumn("AT", 20, 20, 0),
+    StatusColumn("EVENT", 10, 23, 0),
+    StatusColumn("DECISION", 9, 9, 1),
+    StatusColumn("CLIENT", 21, 21, 0),
+    StatusColumn("SOURCE", 12, 12, 3),
+    StatusColumn("PRODUCT", 18, 34, 0),
+    StatusColumn("WORKSTATION", 15, 28, 2),
+    StatusColumn("STATUS", 12, 12, 4),
 ];
 /// Below this width a moment is shown without its year.
 const NARROW: usize = 100;
@@ -112,7 +112,7 @@ impl Layout {
     }
 
     /// Renders an event.
-    pub fn event(&self, told: &Told) -> String {
+    pub fn event(&self, told: &EventRecord) -> String {
         let at = told.at.map_or_else(String::new, |at| {
             at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
         });
@@ -143,7 +143,7 @@ impl Layout {
             told.decision.as_deref().unwrap_or_default(),
             &format!("{client}{guess}"),
             told.source
-                .map_or("", crate::domain::notifier::source::Source::name),
+                .map_or("", crate::domain::notifier::source::ClientSource::name),
             told.product.as_deref().unwrap_or_default(),
             told.workstation.as_deref().unwrap_or_default(),
             told.status.as_deref().unwrap_or_default(),
@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn rows_fit_every_terminal_and_stay_whole_in_a_pipe() {
-        let told = Told {
+        let told = EventRecord {
             event: Happening::Activation,
             at: "2026-03-01T12:00:00.25Z".parse().ok(),
             address: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
             port: Some(50_001),
             product: Some("A product with a very long name that no column holds".into()),
             workstation: Some("x\x1b[2Jy".into()),
-            ..Told::default()
+            ..EventRecord::default()
         };
         for width in [20, 79, 80, 100, 140, 200] {
             let layout = Layout::new(Some(width));

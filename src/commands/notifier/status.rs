@@ -7,9 +7,9 @@ use crate::app::Context;
 use crate::commands::verify;
 use crate::domain::notifier::event_log::Held;
 use crate::domain::notifier::health::{ContainerReport, Health, PodReport, Report, judge, waits};
-use crate::domain::reachability::finding::Outcome;
+use crate::domain::reachability::finding::CheckResult;
 use crate::domain::virusprot::entries::age;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::human::{bytes, count, span};
 use crate::terminal::{Human, Tone, View};
 
@@ -44,15 +44,15 @@ pub async fn run(context: &Context) -> Result<()> {
 fn conclude(report: &Report) -> Result<()> {
     match (report.outcome(), report.health) {
         (_, Health::Dead | Health::Behind) => Err(Failure::new(
-            Kind::No,
+            FailureKind::No,
             format!("The notifier is {}: {}.", report.health.name(), report.why),
         )),
-        (Outcome::Wrong, _) => Err(Failure::new(
-            Kind::No,
+        (CheckResult::Wrong, _) => Err(Failure::new(
+            FailureKind::No,
             format!("Something is wrong: {}.", report.faults().join(", ")),
         )),
         (_, Health::Unknown) => Err(Failure::new(
-            Kind::Inconclusive,
+            FailureKind::Inconclusive,
             format!("Nobody can tell how the notifier is: {}.", report.why),
         )),
         (_, Health::Ok | Health::Idle) => Ok(()),
@@ -79,7 +79,7 @@ fn for_people(human: &mut Human, report: &Report, now: Timestamp) {
     let interesting: Vec<_> = report
         .findings
         .iter()
-        .filter(|finding| finding.result != Outcome::Ok)
+        .filter(|finding| finding.result != CheckResult::Ok)
         .cloned()
         .collect();
     if !interesting.is_empty() {

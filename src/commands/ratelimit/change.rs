@@ -4,10 +4,12 @@ use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::app::Context;
 use crate::change;
-use crate::change::{Flags, Temporary};
-use crate::commands::expose::{self, Gathered};
+use crate::change::{ChangeFlags, Temporary};
+use crate::commands::expose;
+use crate::commands::expose::Situation;
 use crate::domain::pf::rule::Rate;
-use crate::domain::plan::{self, Wanted};
+use crate::domain::plan;
+use crate::domain::plan::WantedCaps;
 use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
@@ -15,40 +17,40 @@ use crate::settings::values;
 
 /// Arguments of a command that applies one preset.
 #[derive(Debug, ClapArgs)]
-pub(super) struct Preset {
+pub(super) struct PresetArgs {
     #[command(flatten)]
     temporary: Temporary,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl ratelimit set`.
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("wanted").required(true).multiple(true))]
-pub(super) struct Set {
+pub(super) struct SetArgs {
     /// A preset of the configuration
     #[arg(long, value_name = "NAME", group = "wanted", conflicts_with_all = ["max_src_conn", "rate"])]
     preset: Option<String>,
     /// Simultaneous connections per source, or `none`; not given, it stays as it is
     #[arg(long, value_name = "N", group = "wanted", value_parser = connections)]
-    max_src_conn: Option<Value<u32>>,
+    max_src_conn: Option<CapValue<u32>>,
     /// New connections per source within seconds, or `none`; not given, it stays as it is
     #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = rate)]
-    rate: Option<Value<Rate>>,
+    rate: Option<CapValue<Rate>>,
     #[command(flatten)]
     temporary: Temporary,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// A cap as typed.
 #[derive(Clone, Copy, Debug)]
-enum Value<T> {
+enum CapValue<T> {
     None,
     Some(T),
 }
 
-impl<T: Copy> Value<T> {
+impl<T: Copy> CapValue<T> {
     fn or(typed: Option<Self>, present: Option<T>) -> Option<T> {
         match typed {
             None => present,
@@ -58,13 +60,13 @@ impl<T: Copy> Value<T> {
     }
 }
 
-fn connections(text: &str) -> Result<Value<u32>, String> {
+fn connections(text: &str) -> Result<CapValue<u32>, String> {
     if text == "none" {
-        return Ok(Value::None);
+        return Ok(CapValue::None);
     }
     match text.parse::<u32>() {
         Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Ok(Value::Some(number))
+            Ok(CapValue::Some(number))
         }
         _ => Err(format!(
             "`{text}` is not a whole number from 1 to {}",
@@ -73,15 +75,15 @@ fn connections(text: &str) -> Result<Value<u32>, String> {
     }
 }
 
-fn rate(text: &str) -> Result<Value<Rate>, String> {
+fn rate(text: &str) -> Result<CapValue<Rate>, String> {
     if text == "none" {
-        return Ok(Value::None);
+        return Ok(CapValue::None);
     }
-    values::rate(text).map(Value::Some)
+    values::rate(text).map(CapValue::Some)
 }
 
 /// Runs `kmsctl ratelimit tighten|loosen|default`.
-pub(super) async fn preset(context: &Context, name: &str, arguments: &Preset) -> Result<()> {
+pub(super) async fn preset(context: &Context, name: &str, arguments: &PresetArgs) -> Result<()> {
     let caps = find(context, name)?;
     let command = format!("ratelimit {name}");
     let (flags, temporary) = (&arguments.flags, &arguments.temporary);
@@ -97,8 +99,8 @@ pub(super) async fn preset(context: &Context, name: &str, arguments: &Preset) ->
 }
 
 /// Runs `kmsctl ratelimit set`.
-pub(super) async fn set(context: &Context, arguments: &Set) -> Result<()> {
-    let Set {
+pub(super) async fn set(context: &Context, arguments: &SetArgs) -> Result<()> {
+    let SetArgs {
         preset,
         max_src_conn,
         rate,
@@ -113,27 +115,27 @@ pub(super) async fn set(context: &Context, arguments: &Set) -> Result<()> {
     let mut command = "ratelimit set".to_owned();
     if let Some(value) = max_src_conn {
         let text = match value {
-            Value::None => "none".to_owned(),
-            Value::Some(number) => number.to_string(),
+            CapValue::None => "none".to_owned(),
+            CapValue::Some(number) => number.to_string(),
         };
         command.push_str(&format!(" --max-src-conn {text}"));
     }
     if let Some(value) = rate {
         let text = match value {
-            Value::None => "none".to_owned(),
-            Value::Some(rate) => format!("{}/{}", rate.connections, rate.seconds),
+            CapValue::None => "none".to_owned(),
+            CapValue::Some(rate) => format!("{}/{}", rate.connections, rate.seconds),
         };
         command.push_str(&format!(" --rate {text}"));
     }
     // Values that can never work are refused before any connection.
     let typed = Caps {
-        max_src_conn: Value::or(*max_src_conn, None),
-        rate: Value::or(*rate, None),
+        max_src_conn: CapValue::or(*max_src_conn, None),
+        rate: CapValue::or(*rate, None),
     };
     plan::limits(typed)?;
     let wanted = |now: Caps| Caps {
-        max_src_conn: Value::or(*max_src_conn, now.max_src_conn),
-        rate: Value::or(*rate, now.rate),
+        max_src_conn: CapValue::or(*max_src_conn, now.max_src_conn),
+        rate: CapValue::or(*rate, now.rate),
     };
     change(context, flags, temporary, &command, false, wanted).await
 }
@@ -154,7 +156,7 @@ fn find(context: &Context, name: &str) -> Result<Caps> {
 /// the GUI: it is the first risk that is told.
 async fn change(
     context: &Context,
-    flags: &Flags,
+    flags: &ChangeFlags,
     temporary: &Temporary,
     command: &str,
     urgent: bool,
@@ -164,14 +166,18 @@ async fn change(
     terms.with_pending |= urgent;
     let command = temporary.told(command);
     let plan = |reading: &Reading| {
-        let gathered = Gathered::of(context, reading)?;
+        let gathered = Situation::of(context, reading)?;
         let present = gathered.present(context, reading)?;
         let now = gathered
             .filter_rule(context, reading)
             .map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
-        Ok(plan::ratelimit(&present, &Wanted { caps, preset }, terms)?)
+        Ok(plan::ratelimit(
+            &present,
+            &WantedCaps { caps, preset },
+            terms,
+        )?)
     };
     change::change(context, flags, &command, expose::CHANGING, plan).await
 }

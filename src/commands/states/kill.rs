@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::app::{Context, needed};
 use crate::change;
-use crate::change::Flags;
+use crate::change::ChangeFlags;
 use crate::commands::expose;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{self, StatesChoice};
@@ -25,7 +25,7 @@ pub(super) struct Kill {
     #[arg(long, group = "whose")]
     all: bool,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 const QUESTIONS: &[Question] = &[

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::app::Context;
 use crate::domain::reachability::external::{
-    End, Expected, Names, PortState, Quorum, Seen, Verdict,
+    Expected, FirewallEvidence, PortState, PublicNames, Quorum, Seen, Verdict,
 };
 use crate::error::Result;
 use crate::terminal::human::left;
@@ -22,8 +22,8 @@ struct Data<'a> {
     vantages: &'a [Seen],
     quorum: Quorum,
     target: Option<String>,
-    firewall: &'a End,
-    name: &'a Names,
+    firewall: &'a FirewallEvidence,
+    name: &'a PublicNames,
 }
 
 const COLUMNS: &[&str] = &[

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use crate::app::{Context, needed};
 use crate::change;
-use crate::change::Flags;
+use crate::change::ChangeFlags;
 use crate::domain::plan::{Address, TableChoice, free};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -23,9 +23,9 @@ const NAMED: usize = 5;
 pub(super) struct Delete {
     /// IPv4 or IPv6 addresses, or networks that are entries themselves; `-` reads them from stdin
     #[arg(required = true, value_name = "ADDR", value_parser = word)]
-    addresses: Vec<Word>,
+    addresses: Vec<TableWord>,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot expire`.
@@ -35,28 +35,28 @@ pub(super) struct Expire {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     older_than: String,
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot flush`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Flush {
     #[command(flatten)]
-    flags: Flags,
+    flags: ChangeFlags,
 }
 
 /// What was typed for an address.
 #[derive(Clone, Copy, Debug)]
-enum Word {
+enum TableWord {
     Address(Address),
     Stdin,
 }
 
-fn word(text: &str) -> Result<Word, String> {
+fn word(text: &str) -> Result<TableWord, String> {
     if text == "-" {
-        return Ok(Word::Stdin);
+        return Ok(TableWord::Stdin);
     }
-    address(text).map(Word::Address)
+    address(text).map(TableWord::Address)
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -72,8 +72,8 @@ pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> 
     let mut addresses = Vec::new();
     for word in &arguments.addresses {
         match word {
-            Word::Address(address) => addresses.push(*address),
-            Word::Stdin => addresses.extend(listed()?),
+            TableWord::Address(address) => addresses.push(*address),
+            TableWord::Stdin => addresses.extend(listed()?),
         }
     }
     let command = match addresses.len() {
@@ -119,7 +119,7 @@ pub(super) async fn flush(context: &Context, arguments: &Flush) -> Result<()> {
 
 async fn change(
     context: &Context,
-    flags: &Flags,
+    flags: &ChangeFlags,
     command: &str,
     choice: TableChoice,
 ) -> Result<()> {

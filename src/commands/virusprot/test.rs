@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::app::{Context, needed};
 use crate::domain::pf::table::Found;
-use crate::error::{Failure, Kind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Question;
 use crate::terminal::Tone;
 
@@ -71,7 +71,7 @@ pub(super) async fn run(context: &Context, addresses: &[IpAddr]) -> Result<()> {
     match free {
         0 => Ok(()),
         _ => Err(Failure::new(
-            Kind::No,
+            FailureKind::No,
             format!("{free} of {} not blocked.", tested.len()),
         )),
     }

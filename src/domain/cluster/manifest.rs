@@ -19,7 +19,7 @@ pub const ACCOUNT: u32 = 65_532;
 
 /// Parts of the manifest, in the order in which they are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ManifestPart {
     /// The Service.
     Service,
     /// The operator's rights.
@@ -30,7 +30,7 @@ pub enum Part {
     Patch,
 }
 
-impl Part {
+impl ManifestPart {
     /// Every part.
     pub const ALL: [Self; 4] = [Self::Service, Self::Rbac, Self::Secret, Self::Patch];
 
@@ -47,7 +47,7 @@ impl Part {
 
 /// What the objects are to hold. Names have passed [`names`].
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct ManifestOptions {
     /// Namespace of the service.
     pub namespace: String,
     /// Namespace of MetalLB.
@@ -90,24 +90,24 @@ pub struct Wanted {
     pub exec: bool,
 }
 
-impl Wanted {
+impl ManifestOptions {
     /// Says what a part is and how it is applied; lines.
-    pub fn about(&self, part: Part) -> String {
+    pub fn about(&self, part: ManifestPart) -> String {
         let Self {
             namespace,
             deployment,
             ..
         } = self;
         match part {
-            Part::Service => "The Service, with an address of its own. externalTrafficPolicy Local keeps the clients' addresses:\n\
+            ManifestPart::Service => "The Service, with an address of its own. externalTrafficPolicy Local keeps the clients' addresses:\n\
                  with Cluster every client would look like a node."
                 .to_owned(),
-            Part::Rbac => "What an operator needs for kmsctl status, verify, doctor and notifier status, logs and metrics."
+            ManifestPart::Rbac => "What an operator needs for kmsctl status, verify, doctor and notifier status, logs and metrics."
                 .to_owned(),
-            Part::Secret => "The URL of Slack's webhook, fetched by External Secrets. The side-car reads it as a file, and again\n\
+            ManifestPart::Secret => "The URL of Slack's webhook, fetched by External Secrets. The side-car reads it as a file, and again\n\
                  when it changes."
                 .to_owned(),
-            Part::Patch => format!(
+            ManifestPart::Patch => format!(
                 "The side-car: a strategic merge patch of the Deployment that runs the KMS server. Apply it with\n\
                  \x20 kubectl -n {namespace} patch deployment {deployment} --patch-file FILE\n\
                  or in a kustomization; not with kubectl apply, as it is no whole Deployment."
@@ -116,12 +116,12 @@ impl Wanted {
     }
 
     /// Returns the objects of a part.
-    pub fn objects(&self, part: Part) -> Vec<Value> {
+    pub fn objects(&self, part: ManifestPart) -> Vec<Value> {
         match part {
-            Part::Service => vec![self.service()],
-            Part::Rbac => rights::objects(self),
-            Part::Secret => vec![self.secret()],
-            Part::Patch => vec![patch::deployment(self)],
+            ManifestPart::Service => vec![self.service()],
+            ManifestPart::Rbac => rights::objects(self),
+            ManifestPart::Secret => vec![self.secret()],
+            ManifestPart::Patch => vec![patch::deployment(self)],
         }
     }
 

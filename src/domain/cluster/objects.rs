@@ -16,7 +16,7 @@ pub use pod::{Container, ContainerStatus, Pod};
 
 /// The names of what is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct ObjectNames {
     /// The Service.
     pub service: String,
     /// The Deployment behind it.
@@ -31,7 +31,7 @@ pub struct Names {
 
 /// A list as `kubectl get … -o json` prints it.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct List<T> {
+pub struct ObjectList<T> {
     /// Its items.
     #[serde(default = "Vec::new")]
     pub items: Vec<T>,
@@ -50,7 +50,7 @@ pub struct Metadata {
 /// A Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Service {
+pub struct KubernetesService {
     /// Name and annotations.
     pub metadata: Metadata,
     /// What is wanted.
@@ -109,7 +109,7 @@ pub struct Ingress {
     pub ip: Option<IpAddr>,
 }
 
-impl Service {
+impl KubernetesService {
     /// Returns the addresses asked for: MetalLB's annotation (both generations), or else the older field.
     pub fn wanted(&self) -> Vec<String> {
         let annotations = &self.metadata.annotations;
@@ -181,7 +181,7 @@ pub struct Reference {
 /// An event: something that Kubernetes tells about an object for an hour.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Event {
+pub struct KubernetesEvent {
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
     pub kind: String,

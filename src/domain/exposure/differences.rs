@@ -2,7 +2,7 @@
 
 use super::matching::from_anywhere;
 use super::pair::Pair;
-use super::path::{Elsewhere, Path};
+use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
 use super::{CapsView, Loaded, State, alias};
 use crate::domain::pf::rule::{Action, Rule};
@@ -127,7 +127,7 @@ pub(super) fn other_inside_port(path: &Path<'_>, service: &Service) -> Option<Wa
 }
 
 /// Says where the port leads instead of to the service.
-pub(super) fn other_target(other: &Elsewhere<'_>, service: &Service) -> Warning {
+pub(super) fn other_target(other: &OtherRedirection<'_>, service: &Service) -> Warning {
     let target = other.redirection.target.as_deref().unwrap_or_default();
     let (port, alias, caps) = (service.port, &service.alias, other.caps());
     let effect = match (other.lets_in(), caps.is_empty()) {

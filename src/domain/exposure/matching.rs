@@ -54,7 +54,7 @@ pub fn names_service(host: &str, service: &Service) -> bool {
 
 /// Whether something holds, as far as the rules tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Certainty {
     /// It does.
     Yes,
     /// What a table or an interface's network holds is not in the rules.
@@ -63,7 +63,7 @@ pub enum Answer {
     No,
 }
 
-impl Answer {
+impl Certainty {
     fn of(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
@@ -80,12 +80,12 @@ impl Answer {
 /// Says whether an endpoint includes the service's address: `any`, a network or range around it, or itself.
 ///
 /// Other tables and networks of interfaces may; the firewall's own addresses (`(self)`, `(vtnet0)`) do not.
-pub fn includes(endpoint: &Endpoint, service: &Service) -> Answer {
+pub fn includes(endpoint: &Endpoint, service: &Service) -> Certainty {
     let included = if table_name(&endpoint.host).is_some() || endpoint.host == service.alias {
         if names_service(&endpoint.host, service) {
-            Answer::Yes
+            Certainty::Yes
         } else {
-            Answer::Maybe
+            Certainty::Maybe
         }
     } else {
         holds(&endpoint.host, service.address)
@@ -99,29 +99,29 @@ pub fn includes(endpoint: &Endpoint, service: &Service) -> Answer {
 
 /// Returns whether an endpoint certainly includes the service's address; see [`includes`].
 pub fn includes_service(endpoint: &Endpoint, service: &Service) -> bool {
-    includes(endpoint, service) == Answer::Yes
+    includes(endpoint, service) == Certainty::Yes
 }
 
 /// Says whether a printed host holds an address that is not the firewall's own.
-fn holds(host: &str, address: IpAddr) -> Answer {
+fn holds(host: &str, address: IpAddr) -> Certainty {
     if host == "any" {
-        Answer::Yes
+        Certainty::Yes
     } else if let Some((low, high)) = range(host) {
-        Answer::of(low <= address && address <= high)
+        Certainty::of(low <= address && address <= high)
     } else if let Some(network) = network(host) {
-        Answer::of(network.contains(&address))
+        Certainty::of(network.contains(&address))
     } else {
         // `:0` is the first address alone; `:network`, `:peer` and `:broadcast` are more than the firewall's own.
         let own = host.starts_with('(') && (!host.contains(':') || host.ends_with(":0)"));
-        if own { Answer::No } else { Answer::Maybe }
+        if own { Certainty::No } else { Certainty::Maybe }
     }
 }
 
 /// Says whether a connection to the outside address that `ours` is for meets `other` too; `outside` is the first
 /// address of the outside device, where it is known.
-pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) -> Answer {
+pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) -> Certainty {
     if !other.negated && (other.host == "any" || other.host == ours.host && !ours.negated) {
-        return Answer::Yes;
+        return Certainty::Yes;
     }
     // `(vtnet0)` is every address of the device; only the first one is known here.
     let address = |endpoint: &Endpoint| {
@@ -130,13 +130,13 @@ pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) ->
         if own { outside } else { single() }.filter(|_| !endpoint.negated)
     };
     let Some(wanted) = address(ours) else {
-        return Answer::Maybe;
+        return Certainty::Maybe;
     };
     let held = match address(other) {
-        Some(first) if first == wanted => Answer::Yes,
+        Some(first) if first == wanted => Certainty::Yes,
         // The device may have more addresses.
-        _ if other.host.starts_with('(') => Answer::Maybe,
-        Some(_) => Answer::No,
+        _ if other.host.starts_with('(') => Certainty::Maybe,
+        Some(_) => Certainty::No,
         None => holds(&other.host, wanted),
     };
     if other.negated { held.negated() } else { held }
@@ -384,7 +384,11 @@ mod tests {
             "! <k8s_kms_lb>",
             "::/0",
         ] {
-            assert_eq!(includes(&endpoint(host), &service()), Answer::No, "{host}");
+            assert_eq!(
+                includes(&endpoint(host), &service()),
+                Certainty::No,
+                "{host}"
+            );
         }
         for host in [
             "<k8s_shared_lb>",
@@ -394,7 +398,7 @@ mod tests {
         ] {
             assert_eq!(
                 includes(&endpoint(host), &service()),
-                Answer::Maybe,
+                Certainty::Maybe,
                 "{host}"
             );
         }
@@ -448,16 +452,16 @@ mod tests {
             "192.168.1.0/24",
             "! 10.0.0.1",
         ] {
-            assert_eq!(place(other, ours, outside), Answer::Yes, "{other}");
+            assert_eq!(place(other, ours, outside), Certainty::Yes, "{other}");
         }
         for other in ["192.168.1.3", "! 192.168.1.2", "10.0.0.0/8"] {
-            assert_eq!(place(other, ours, outside), Answer::No, "{other}");
+            assert_eq!(place(other, ours, outside), Certainty::No, "{other}");
         }
-        assert_eq!(place("(vtnet0)", ours, None), Answer::Maybe);
-        assert_eq!(place("(vtnet0)", "192.168.1.9", outside), Answer::Maybe);
-        assert_eq!(place("<vips>", ours, outside), Answer::Maybe);
-        assert_eq!(place("192.168.1.2", "(vtnet0)", outside), Answer::Yes);
-        assert_eq!(place("(vtnet0)", "(vtnet0)", None), Answer::Yes);
+        assert_eq!(place("(vtnet0)", ours, None), Certainty::Maybe);
+        assert_eq!(place("(vtnet0)", "192.168.1.9", outside), Certainty::Maybe);
+        assert_eq!(place("<vips>", ours, outside), Certainty::Maybe);
+        assert_eq!(place("192.168.1.2", "(vtnet0)", outside), Certainty::Yes);
+        assert_eq!(place("(vtnet0)", "(vtnet0)", None), Certainty::Yes);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod deciding;
 mod elsewhere;
 mod redirection;
 
-pub use elsewhere::Elsewhere;
+pub use elsewhere::OtherRedirection;
 
 /// What pf has loaded of the exposure.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Path<'a> {
     /// The filter rule that decides about a connection from anywhere; `None` leaves it to pf, which passes.
     pub decides: Option<&'a Rule>,
     /// The port is redirected, and not to the service.
-    pub elsewhere: Option<Elsewhere<'a>>,
+    pub elsewhere: Option<OtherRedirection<'a>>,
     /// The rules that block the overload table.
     pub blocks: Vec<&'a Rule>,
     /// What is odd about them.
@@ -77,7 +77,7 @@ impl<'a> Path<'a> {
         path.find_deciding(filter, query);
         path.find_blocks(filter, query);
         if path.redirections.is_empty() {
-            path.elsewhere = Elsewhere::find(filter, nat, query);
+            path.elsewhere = OtherRedirection::find(filter, nat, query);
         }
         path
     }

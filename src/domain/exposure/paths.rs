@@ -499,10 +499,6 @@ impl<'a, 'r> Walk<'a, 'r> {
         (truth > Truth::No).then_some(found)
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one thought: each client on its way in"
-    )]
     /// Says whether anyone outside gets from `begin` to `end` by this translation, and notes who and by which rule.
     fn admit(
         &self,

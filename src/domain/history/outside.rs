@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::reachability::external::{End, Expected, Judgement, Seen, Verdict};
+use crate::domain::reachability::external::{Expected, FirewallEvidence, Judgement, Seen, Verdict};
 
 /// The proof, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outside {
+pub struct ExternalOutcome {
     /// What can be said of the outside.
     pub verdict: Verdict,
     /// What the change was for.
@@ -23,7 +23,7 @@ pub struct Outside {
     /// What each vantage saw.
     pub vantages: Vec<Witness>,
     /// What the firewall saw meanwhile; null where it could not be read.
-    pub firewall: Option<End>,
+    pub firewall: Option<FirewallEvidence>,
 }
 
 /// What one vantage, or one node of a check service, saw.
@@ -58,13 +58,13 @@ impl From<&Seen> for Witness {
     }
 }
 
-impl Outside {
+impl ExternalOutcome {
     /// Keeps what was judged. Of the new connections only the vantages' own are kept: a busy service has many more.
     pub fn new(
         judgement: &Judgement,
         expected: Expected,
         target: Option<SocketAddr>,
-        end: &End,
+        end: &FirewallEvidence,
     ) -> Self {
         let vantages: Vec<Witness> = judgement.vantages.iter().map(Witness::from).collect();
         let mut end = end.clone();
@@ -122,10 +122,10 @@ impl Outside {
 mod tests {
     use super::*;
     use crate::domain::reachability::external::{
-        Attempt, Control, Names, Observation, Place, judge,
+        Attempt, Control, Observation, Place, PublicNames, judge,
     };
 
-    fn closed() -> (Judgement, End) {
+    fn closed() -> (Judgement, FirewallEvidence) {
         let observation = Observation {
             vantage: "public".to_owned(),
             kind: "check-host",
@@ -140,18 +140,18 @@ mod tests {
             short: None,
             trouble: None,
         };
-        let end = End {
+        let end = FirewallEvidence {
             forwarded: Some(0),
             dropped_by_table: Some(0),
             dropped: Some(6),
             dropped_by: Some(1_000_000_103),
             sources: [("192.0.2.9".parse().unwrap(), String::new())].into(),
-            ..End::default()
+            ..FirewallEvidence::default()
         };
         let judgement = judge(
             &[observation],
             &end,
-            &Names::default(),
+            &PublicNames::default(),
             Some(Expected::Closed),
         );
         (judgement, end)
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn both_ends_are_kept_and_come_back_from_json() {
         let (judgement, end) = closed();
-        let kept = Outside::new(
+        let kept = ExternalOutcome::new(
             &judgement,
             Expected::Closed,
             "203.0.113.10:1688".parse().ok(),
@@ -183,12 +183,15 @@ mod tests {
         let firewall = kept.firewall.as_ref().unwrap();
         assert!(firewall.sources.is_empty(), "somebody else's connection");
         let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(serde_json::from_str::<Outside>(&text).unwrap(), kept);
+        assert_eq!(
+            serde_json::from_str::<ExternalOutcome>(&text).unwrap(),
+            kept
+        );
     }
 
     #[test]
     fn what_could_not_be_tried_is_never_a_verdict() {
-        let kept = Outside::untried(Expected::Closed, "the firewall did not answer.");
+        let kept = ExternalOutcome::untried(Expected::Closed, "the firewall did not answer.");
         assert!(!kept.as_expected);
         assert_eq!(kept.verdict, Verdict::Inconclusive);
         assert_eq!(kept.summary, "inconclusive: the firewall did not answer");

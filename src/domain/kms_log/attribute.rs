@@ -15,11 +15,11 @@
 use std::net::IpAddr;
 
 use super::candidates::{Guesses, Room};
-use super::connections::Connection;
+use super::connections::OpenConnection;
 use super::event::Attribution;
 use super::guid::Guid;
 use super::log::Log;
-use super::request_block::Block;
+use super::request_block::RequestBlock;
 
 /// Seconds, in stamps, within which a client that means to ask has asked.
 const PROMPT_SECONDS: i64 = 1;
@@ -39,7 +39,7 @@ const TALK_SECONDS: i64 = 2;
 
 /// How well a connection fits a request; the largest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Score {
+struct CandidateScore {
     /// No forged line is in play.
     believed: bool,
     /// What says that it is this machine's.
@@ -85,10 +85,10 @@ pub struct Possible {
 
 impl Log {
     /// Chooses the connection that most likely sent a request.
-    pub(super) fn choose(&self, block: &Block) -> Option<u64> {
+    pub(super) fn choose(&self, block: &RequestBlock) -> Option<u64> {
         let seen = self.seen(block);
-        let mut best: Option<(Score, u64)> = None;
-        let mut weigh = |number: u64, connection: &Connection| {
+        let mut best: Option<(CandidateScore, u64)> = None;
+        let mut weigh = |number: u64, connection: &OpenConnection| {
             if number <= block.limit && (!connection.busy || block.connection == Some(number)) {
                 best = best.max(Some((self.score(block, &seen, number, connection), number)));
             }
@@ -115,7 +115,7 @@ impl Log {
 
     /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
     /// `address`.
-    pub(super) fn possible(&self, block: &Block, chosen: u64, address: IpAddr) -> Possible {
+    pub(super) fn possible(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> Possible {
         let room = self.room(block);
         let mut among = vec![chosen];
         let mut elsewhere = block.mixed;
@@ -160,7 +160,7 @@ impl Log {
     }
 
     /// Tells whether a machine asks at once over a new connection from its only address.
-    fn is_at_home(&self, block: &Block, chosen: u64, address: IpAddr) -> bool {
+    fn is_at_home(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
         let known = block
             .machine
             .map(|machine| self.machines.addresses(machine));
@@ -172,18 +172,23 @@ impl Log {
     }
 
     /// Tells whether a connection could have sent a request.
-    pub(super) fn could(&self, block: &Block, number: u64, connection: &Connection) -> bool {
+    pub(super) fn could(
+        &self,
+        block: &RequestBlock,
+        number: u64,
+        connection: &OpenConnection,
+    ) -> bool {
         could(block, &self.room(block), number, connection)
     }
 
-    fn room(&self, block: &Block) -> Room<'_> {
+    fn room(&self, block: &RequestBlock) -> Room<'_> {
         let words = [block.machine, block.name];
         let lost = self.lost.holds(words, self.open.oldest());
         Room::of(&self.guesses, lost, block)
     }
 
     /// Returns where the machine of a request was seen: before, else over a connection that is still open.
-    fn seen(&self, block: &Block) -> Vec<IpAddr> {
+    fn seen(&self, block: &RequestBlock) -> Vec<IpAddr> {
         let Some(machine) = block.identity() else {
             return Vec::new();
         };
@@ -207,7 +212,13 @@ impl Log {
         self.lost.add(words, self.open.newest(), self.open.oldest());
     }
 
-    fn score(&self, block: &Block, seen: &[IpAddr], number: u64, connection: &Connection) -> Score {
+    fn score(
+        &self,
+        block: &RequestBlock,
+        seen: &[IpAddr],
+        number: u64,
+        connection: &OpenConnection,
+    ) -> CandidateScore {
         let address = connection.peer.address;
         let known = block.identity().is_some() && connection.machine.is_some();
         let named = block.name.is_some() && block.name == connection.name;
@@ -223,7 +234,7 @@ impl Log {
             _ => Same::Nothing,
         };
         let order = i64::try_from(number).unwrap_or(i64::MAX);
-        Score {
+        CandidateScore {
             believed: connection.closing.is_none() && !connection.doubtful,
             same,
             free: !known || spoke,
@@ -237,7 +248,7 @@ impl Log {
     }
 
     /// Draws the conclusions of a request that was attributed.
-    pub(super) fn conclude(&mut self, block: &Block, chosen: u64, possible: Possible) {
+    pub(super) fn conclude(&mut self, block: &RequestBlock, chosen: u64, possible: Possible) {
         // Without a machine's name, or with parts of another's lines, no guess can hold it.
         if possible.among.len() > 1 && (block.machine.is_none() || block.mixed) {
             let words: Vec<_> = [block.machine, block.name].into_iter().flatten().collect();
@@ -274,7 +285,7 @@ impl Log {
 
 /// Tells whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
 /// only have asked before: it speaks for a machine that a guess names, or for none.
-fn could(block: &Block, room: &Room, number: u64, connection: &Connection) -> bool {
+fn could(block: &RequestBlock, room: &Room, number: u64, connection: &OpenConnection) -> bool {
     if number > block.limit {
         return false;
     }
@@ -292,18 +303,23 @@ fn could(block: &Block, room: &Room, number: u64, connection: &Connection) -> bo
 }
 
 /// Tells whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
-fn is_only_silent(block: &Block, room: &Room, connection: &Connection, number: u64) -> bool {
+fn is_only_silent(
+    block: &RequestBlock,
+    room: &Room,
+    connection: &OpenConnection,
+    number: u64,
+) -> bool {
     let kin = connection.machine == block.machine
         || (block.name.is_some() && block.name == connection.name);
     !is_recent(block, connection) && !kin && !room.may_hold(number)
 }
 
 /// Tells whether a connection was accepted a moment before a request.
-fn is_recent(block: &Block, connection: &Connection) -> bool {
+fn is_recent(block: &RequestBlock, connection: &OpenConnection) -> bool {
     block.started - connection.opened <= PROMPT_SECONDS
 }
 
 /// Tells whether a connection had a request just before this one: clients that ask several times do it in a row.
-fn in_talk(block: &Block, connection: &Connection) -> bool {
+fn in_talk(block: &RequestBlock, connection: &OpenConnection) -> bool {
     connection.requests > 0 && block.started - connection.active <= TALK_SECONDS
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::guid::Guid;
-use super::request_block::Block;
+use super::request_block::RequestBlock;
 
 /// A machine whose connection is one of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ pub struct Room<'a> {
 
 impl<'a> Room<'a> {
     /// Looks what is left to the machine of a request.
-    pub fn of(guesses: &'a Guesses, lost: bool, block: &Block) -> Self {
+    pub fn of(guesses: &'a Guesses, lost: bool, block: &RequestBlock) -> Self {
         let (mut own, mut others): (Vec<&Guess>, Vec<&Guess>) = (Vec::new(), Vec::new());
         for guess in &guesses.0 {
             if block
@@ -255,9 +255,9 @@ mod tests {
     }
 
     fn allows(guesses: &Guesses, digit: u8, number: u64) -> bool {
-        let block = Block {
+        let block = RequestBlock {
             machine: Some(machine(digit)),
-            ..Block::default()
+            ..RequestBlock::default()
         };
         Room::of(guesses, false, &block).allows(number)
     }

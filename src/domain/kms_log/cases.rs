@@ -2,7 +2,7 @@
 
 use super::score::read;
 use super::*;
-use crate::domain::notifier::source::{Source, classify_source};
+use crate::domain::notifier::source::{ClientSource, classify_source};
 
 /// Forged lines that a workstation name can hold (at most 64 characters), each inside an honest request.
 #[test]
@@ -37,13 +37,13 @@ fn a_name_with_a_newline_makes_no_event() {
             ]));
             let told = events
                 .iter()
-                .filter(|event| !matches!(event, Event::Anomaly { .. }))
+                .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
                 .count();
             assert_eq!(told, 2, "{line}: {events:?}");
             assert!(
                 events
                     .iter()
-                    .any(|event| matches!(event, Event::Probe { peer, .. } if peer.port == 5)),
+                    .any(|event| matches!(event, KmsEvent::Probe { peer, .. } if peer.port == 5)),
                 "{line}: {events:?}"
             );
             // A stamp that no other line bears out opens nothing.
@@ -75,12 +75,12 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
             (next, "IPv4 connection closed: 192.0.2.1:7."),
         ]));
         let certain = events.iter().any(|event| {
-            matches!(event, Event::Request(request) if request.attribution == Attribution::Certain)
+            matches!(event, KmsEvent::Request(request) if request.attribution == Attribution::Certain)
         });
-        let told = |event: &&Event| {
+        let told = |event: &&KmsEvent| {
             matches!(
                 event,
-                Event::Anomaly {
+                KmsEvent::Anomaly {
                     kind: Anomaly::InsideRequest,
                     ..
                 }
@@ -140,7 +140,7 @@ fn a_forged_end_takes_nobodys_activation_away() {
         }
         let (events, log) = read(&stamped(&lines));
         let victim = events.iter().find_map(|event| match event {
-            Event::Request(request) if request.workstation.as_deref() == Some("VICTIM") => {
+            KmsEvent::Request(request) if request.workstation.as_deref() == Some("VICTIM") => {
                 Some(request)
             }
             _ => None,
@@ -156,8 +156,7 @@ fn a_forged_end_takes_nobodys_activation_away() {
             );
         }
         let kinds = |wanted| {
-            let is =
-                |event: &&Event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted);
+            let is = |event: &&KmsEvent| matches!(event, KmsEvent::Anomaly { kind, .. } if *kind == wanted);
             events.iter().filter(is).count()
         };
         assert_eq!(kinds(Anomaly::InsideRequest), 1, "{events:?}");
@@ -188,7 +187,7 @@ fn connections_that_never_close_are_bounded_and_forgotten() {
     let count = |wanted| {
         events
             .iter()
-            .filter(|event| matches!(event, Event::Anomaly { kind, .. } if *kind == wanted))
+            .filter(|event| matches!(event, KmsEvent::Anomaly { kind, .. } if *kind == wanted))
             .count()
     };
     assert_eq!(count(Anomaly::Evicted), 60_000 - connections::MOST);
@@ -222,13 +221,13 @@ fn the_short_form_is_read_as_well() {
         ),
         ("13:00:30", "IPv4 connection closed: 192.0.2.1:7."),
     ]));
-    let [Event::Request(request)] = events.as_slice() else {
+    let [KmsEvent::Request(request)] = events.as_slice() else {
         panic!("{events:?}")
     };
     assert_eq!(request.product.as_deref(), Some("Windows 10 Professional"));
     assert_eq!(
         (request.workstation.as_deref(), request.outcome),
-        (Some("DESKTOP-1"), Outcome::Answered)
+        (Some("DESKTOP-1"), RequestOutcome::Answered)
     );
 }
 
@@ -250,10 +249,10 @@ fn a_log_goes_on_from_its_checkpoint_at_any_line() {
         lines[cut..]
             .iter()
             .for_each(|line| second.line(line, &mut events));
-        let told = |events: &[Event]| {
+        let told = |events: &[KmsEvent]| {
             events
                 .iter()
-                .filter(|event| !matches!(event, Event::Anomaly { .. }))
+                .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
                 .count()
         };
         assert_eq!(told(&events), told(&whole), "cut at {cut}");
@@ -300,22 +299,22 @@ const PROBE: [(&str, &str); 2] = [
     ("13:00:00", "IPv4 connection closed: 10.10.107.224:54321."),
 ];
 
-fn assert_desktop(event: &Event) {
-    let Event::Request(request) = event else {
+fn assert_desktop(event: &KmsEvent) {
+    let KmsEvent::Request(request) = event else {
         panic!("{event:?}")
     };
     assert_eq!(request.peer.to_string(), "10.0.20.103:50001");
     assert_eq!(request.application.as_deref(), Some("Windows"));
     assert_eq!(request.product.as_deref(), Some("Windows 11 Pro"));
     assert_eq!(request.workstation.as_deref(), Some("DESKTOP-MO2323B"));
-    assert_eq!(request.status, Some(Status::Notification));
+    assert_eq!(request.status, Some(RequestStatus::Notification));
 }
 
 #[test]
 fn process_line_accepted_and_closed_is_one_probe_and_leaves_no_state() {
     let (events, log) = read(&stamped(&PROBE));
     assert!(
-        matches!(events.as_slice(), [Event::Probe { .. }]),
+        matches!(events.as_slice(), [KmsEvent::Probe { .. }]),
         "{events:?}"
     );
     assert_eq!(log.open_connections(), 0);
@@ -347,7 +346,7 @@ fn process_line_a_probe_then_an_activation_are_told_apart() {
     lines.extend(activation_block("13:00:05"));
     let (events, _) = read(&stamped(&lines));
     assert!(
-        matches!(events.first(), Some(Event::Probe { .. })) && events.len() == 2,
+        matches!(events.first(), Some(KmsEvent::Probe { .. })) && events.len() == 2,
         "{events:?}"
     );
     assert_desktop(&events[1]);
@@ -378,9 +377,9 @@ fn process_line_kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
         ("13:12:48", "IPv4 connection closed: 192.168.1.230:53140."),
     ]));
     let [
-        Event::Probe { .. },
-        Event::Probe { .. },
-        Event::Request(request),
+        KmsEvent::Probe { .. },
+        KmsEvent::Probe { .. },
+        KmsEvent::Request(request),
     ] = events.as_slice()
     else {
         panic!("{events:?}")
@@ -393,14 +392,14 @@ fn process_line_kubelet_probes_do_not_wipe_an_activation_that_stays_open() {
     );
     assert_eq!(
         (request.status, log.open_connections()),
-        (Some(Status::Licensed), 0)
+        (Some(RequestStatus::Licensed), 0)
     );
     let class = classify_source(
         request.peer.address,
         &[],
         &["10.0.20.0/24".parse().expect("a network")],
     );
-    assert_eq!(class, Source::External);
+    assert_eq!(class, ClientSource::External);
 }
 
 #[test]
@@ -412,7 +411,7 @@ fn process_line_a_close_whose_open_was_never_seen_is_no_event() {
     assert!(
         matches!(
             events.as_slice(),
-            [Event::Anomaly {
+            [KmsEvent::Anomaly {
                 kind: Anomaly::ClosedUnopened,
                 ..
             }]

@@ -5,22 +5,22 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::candidates::{Guesses, Lost};
-use super::connections::{Connection, Open};
+use super::connections::{Open, OpenConnection};
 use super::guid::Guid;
 use super::log::{Gap, Log, Tally};
 use super::machines::Machines;
-use super::request_block::Block;
+use super::request_block::RequestBlock;
 use super::wrapper::Unwrapper;
 
 /// What a checkpoint keeps of a [`Log`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Saved {
-    open: Vec<(u64, Connection)>,
+pub struct SavedLog {
+    open: Vec<(u64, OpenConnection)>,
     machines: Vec<(Guid, Vec<IpAddr>)>,
     guesses: Guesses,
     #[serde(default)]
     lost: Lost,
-    blocks: Vec<Block>,
+    blocks: Vec<RequestBlock>,
     gap: Option<Gap>,
     last: Option<u64>,
     swept: i64,
@@ -31,8 +31,8 @@ pub struct Saved {
 
 impl Log {
     /// Returns what is needed to go on later.
-    pub fn save(&self) -> Saved {
-        Saved {
+    pub fn save(&self) -> SavedLog {
+        SavedLog {
             open: self
                 .open
                 .iter()
@@ -55,7 +55,7 @@ impl Log {
     }
 
     /// Goes on from what was saved.
-    pub fn restore(saved: Saved) -> Self {
+    pub fn restore(saved: SavedLog) -> Self {
         let mut machines = Machines::default();
         for (machine, addresses) in saved.machines {
             machines.learn(machine, addresses);

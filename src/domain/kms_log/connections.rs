@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::guid::Guid;
 use super::peer::Peer;
-use super::request_block::Block;
+use super::request_block::RequestBlock;
 
 /// Most connections kept open at a time; the server of a flood forks no more either.
 pub const MOST: usize = 4_096;
 
 /// One open connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connection {
+pub struct OpenConnection {
     /// The client.
     pub peer: Peer,
     /// When it was accepted, Unix seconds.
@@ -39,7 +39,7 @@ pub struct Connection {
     pub closing: Option<i64>,
 }
 
-impl Connection {
+impl OpenConnection {
     /// Returns whether it was closed, as far as can be believed: where its begin may be forged as well as its end,
     /// there may have been no such connection at all.
     pub fn was_closed(&self) -> bool {
@@ -50,7 +50,7 @@ impl Connection {
 /// The set of open connections, in the order they were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Open {
-    connections: BTreeMap<u64, Connection>,
+    connections: BTreeMap<u64, OpenConnection>,
     numbers: HashMap<Peer, u64>,
     newest: u64,
     /// Which are at an address.
@@ -64,7 +64,10 @@ pub struct Open {
 impl Open {
     /// Makes the set again from what [`Open::iter`] gave. `newest` is the number of connections there ever were: a
     /// number that a request still remembers must not be given to another connection.
-    pub fn restore(connections: impl IntoIterator<Item = (u64, Connection)>, newest: u64) -> Self {
+    pub fn restore(
+        connections: impl IntoIterator<Item = (u64, OpenConnection)>,
+        newest: u64,
+    ) -> Self {
         let mut open = Self {
             newest,
             ..Self::default()
@@ -77,7 +80,7 @@ impl Open {
     }
 
     /// Adds a connection; returns the one that had to make room.
-    pub fn insert(&mut self, peer: Peer, at: i64, doubtful: bool) -> Option<(u64, Connection)> {
+    pub fn insert(&mut self, peer: Peer, at: i64, doubtful: bool) -> Option<(u64, OpenConnection)> {
         let evicted = if self.connections.len() >= MOST {
             let oldest = self
                 .connections
@@ -88,7 +91,7 @@ impl Open {
             None
         };
         self.newest += 1;
-        let connection = Connection {
+        let connection = OpenConnection {
             peer,
             opened: at,
             active: at,
@@ -105,7 +108,7 @@ impl Open {
         evicted
     }
 
-    fn add(&mut self, number: u64, connection: Connection) {
+    fn add(&mut self, number: u64, connection: OpenConnection) {
         self.numbers.insert(connection.peer, number);
         self.at
             .entry(connection.peer.address)
@@ -121,7 +124,7 @@ impl Open {
     }
 
     /// Removes a connection.
-    pub fn remove(&mut self, number: u64) -> Option<Connection> {
+    pub fn remove(&mut self, number: u64) -> Option<OpenConnection> {
         let connection = self.connections.remove(&number)?;
         self.numbers.remove(&connection.peer);
         forget(&mut self.at, connection.peer.address, number);
@@ -133,7 +136,7 @@ impl Open {
     }
 
     /// Notes a request of a connection.
-    pub fn asks(&mut self, number: u64, block: &Block) {
+    pub fn asks(&mut self, number: u64, block: &RequestBlock) {
         self.speaks(number, block);
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.requests += 1;
@@ -142,7 +145,7 @@ impl Open {
     }
 
     /// Notes for which machine a connection spoke, and with which name, where a request said so.
-    fn speaks(&mut self, number: u64, block: &Block) {
+    fn speaks(&mut self, number: u64, block: &RequestBlock) {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
@@ -166,9 +169,9 @@ impl Open {
 
     /// Notes for certain whose a connection is; returns its address.
     pub fn settle(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
-        let block = Block {
+        let block = RequestBlock {
             machine: Some(machine),
-            ..Block::default()
+            ..RequestBlock::default()
         };
         self.speaks(number, &block);
         let connection = self.connections.get_mut(&number)?;
@@ -182,7 +185,7 @@ impl Open {
     }
 
     /// Walks the connections that speak for the machine of a request or gave its name.
-    pub fn kin(&self, block: &Block) -> impl Iterator<Item = u64> {
+    pub fn kin(&self, block: &RequestBlock) -> impl Iterator<Item = u64> {
         let words = [block.identity(), block.name].into_iter().flatten();
         words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
     }
@@ -205,12 +208,12 @@ impl Open {
     }
 
     /// Returns a connection.
-    pub fn get(&self, number: u64) -> Option<&Connection> {
+    pub fn get(&self, number: u64) -> Option<&OpenConnection> {
         self.connections.get(&number)
     }
 
     /// Returns a connection to change.
-    pub fn get_mut(&mut self, number: u64) -> Option<&mut Connection> {
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut OpenConnection> {
         self.connections.get_mut(&number)
     }
 
@@ -220,7 +223,7 @@ impl Open {
     }
 
     /// Walks the connections, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Connection)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &OpenConnection)> {
         self.connections
             .iter()
             .map(|(number, connection)| (*number, connection))
@@ -237,7 +240,7 @@ impl Open {
     }
 
     /// Returns the numbers of all that satisfy a condition, oldest first.
-    pub fn find(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<u64> {
+    pub fn find(&self, wanted: impl Fn(&OpenConnection) -> bool) -> Vec<u64> {
         self.iter()
             .filter(|(_, connection)| wanted(connection))
             .map(|(number, _)| number)

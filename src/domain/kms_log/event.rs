@@ -7,9 +7,9 @@ use super::peer::Peer;
 
 /// One thing that happened, as the log tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum KmsEvent {
     /// A client asked for an activation.
-    Request(Box<Request>),
+    Request(Box<KmsRequest>),
     /// A connection came and went without any request.
     Probe {
         /// When it was closed, Unix seconds.
@@ -30,7 +30,7 @@ pub enum Event {
 
 /// One request for activation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct KmsRequest {
     /// When it was answered, refused or cut short: Unix seconds.
     pub at: i64,
     /// The connection it is attributed to.
@@ -40,11 +40,11 @@ pub struct Request {
     /// No other address could have sent it, whichever of its connections did.
     pub address_sure: bool,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// Protocol version, such as `6.0`.
     pub protocol: Option<String>,
     /// The client's state before the request.
-    pub status: Option<Status>,
+    pub status: Option<RequestStatus>,
     /// Name of the application the server printed, such as `Windows`.
     pub application: Option<String>,
     /// The product's GUID: its identity.
@@ -59,7 +59,7 @@ pub struct Request {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// It was answered.
     Answered,
     /// It was refused with this Windows error code.
@@ -80,7 +80,7 @@ pub enum Attribution {
 
 /// The client's licensing state before its request (SoftwareLicensingProduct's LicenseStatus).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Status {
+pub enum RequestStatus {
     /// 0.
     Unlicensed,
     /// 1: this is a renewal.
@@ -97,7 +97,7 @@ pub enum Status {
     ExtendedGrace,
 }
 
-impl Status {
+impl RequestStatus {
     /// Every status.
     pub const ALL: [Self; 7] = [
         Self::Unlicensed,

@@ -13,11 +13,11 @@ use super::kms_log::{Form, Labels, Outcome as TrueOutcome, Profile, Simulated, W
 use super::score::{Did, Score, first_line, read, score};
 use super::*;
 
-fn outcome_word(outcome: Outcome) -> String {
+fn outcome_word(outcome: RequestOutcome) -> String {
     match outcome {
-        Outcome::Answered => "answered".to_owned(),
-        Outcome::Refused(code) => format!("{code:08X}"),
-        Outcome::Unanswered => "unanswered".to_owned(),
+        RequestOutcome::Answered => "answered".to_owned(),
+        RequestOutcome::Refused(code) => format!("{code:08X}"),
+        RequestOutcome::Unanswered => "unanswered".to_owned(),
     }
 }
 
@@ -39,9 +39,9 @@ fn truth(log: &Simulated) -> HashMap<String, Did> {
             continue;
         };
         let outcome = match outcome {
-            TrueOutcome::Answered => Outcome::Answered,
-            TrueOutcome::Refused(code) => Outcome::Refused(*code),
-            TrueOutcome::Unanswered => Outcome::Unanswered,
+            TrueOutcome::Answered => RequestOutcome::Answered,
+            TrueOutcome::Refused(code) => RequestOutcome::Refused(*code),
+            TrueOutcome::Unanswered => RequestOutcome::Unanswered,
         };
         let name = product.replace("Unknown", "");
         let words = [
@@ -57,14 +57,14 @@ fn truth(log: &Simulated) -> HashMap<String, Did> {
     did
 }
 
-fn words(request: &Request) -> Vec<String> {
+fn words(request: &KmsRequest) -> Vec<String> {
     let id = |id: Option<Guid>| id.map(|id| id.to_string()).unwrap_or_default();
     vec![
         id(request.product_id),
         request.product.clone().unwrap_or_default(),
         id(request.machine),
         first_line(request.workstation.as_deref().unwrap_or_default()),
-        request.status.map_or("", Status::word).to_owned(),
+        request.status.map_or("", RequestStatus::word).to_owned(),
         outcome_word(request.outcome),
     ]
 }

@@ -9,7 +9,7 @@ const PREFIX: usize = 21;
 
 /// One line, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct LogLine<'a> {
     /// When it was written: Unix seconds, taking the server's clock for UTC as its image runs it.
     pub at: i64,
     /// What it says.
@@ -119,20 +119,20 @@ const LABELS: [(&[u8], Label); 19] = [
 
 /// Reads lines; remembers the last time stamp, as thousands of lines share one.
 #[derive(Clone, Debug, Default)]
-pub struct Reader {
+pub struct LineReader {
     stamp: [u8; PREFIX],
     at: i64,
 }
 
-impl Reader {
+impl LineReader {
     /// Reads one line; `None` when it does not begin with a time stamp.
-    pub fn read<'a>(&mut self, line: &'a [u8]) -> Option<Line<'a>> {
+    pub fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
         let (prefix, text) = line.split_first_chunk::<PREFIX>()?;
         if *prefix != self.stamp {
             self.at = seconds(prefix)?;
             self.stamp = *prefix;
         }
-        Some(Line {
+        Some(LogLine {
             at: self.at,
             text: read_text(text),
         })
@@ -268,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(line: &str) -> Option<Text<'_>> {
-        Reader::default()
+        LineReader::default()
             .read(line.as_bytes())
             .map(|line| line.text)
     }
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_time_is_utc_and_follows_the_line() {
-        let mut reader = Reader::default();
+        let mut reader = LineReader::default();
         let mut at = |line: &str| reader.read(line.as_bytes()).expect("a stamp").at;
         assert_eq!(at("2026-05-10 11:00:00: x"), 1_778_410_800);
         assert_eq!(at("2026-05-10 11:00:01: x"), 1_778_410_801);
@@ -344,7 +344,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), which in 0_usize..LABELS.len()) {
-            let mut reader = Reader::default();
+            let mut reader = LineReader::default();
             let _ = reader.read(&bytes);
             let mut line = b"2026-05-10 11:00:00: ".to_vec();
             line.extend_from_slice(LABELS[which].0);

@@ -7,7 +7,7 @@ pub const LONGEST: usize = 64 * 1024;
 
 /// Cuts chunks of bytes into lines.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub struct LogLines {
     partial: Vec<u8>,
     discarding: bool,
     /// Lines thrown away for their length.
@@ -16,7 +16,7 @@ pub struct Lines {
     pub giant: u64,
 }
 
-impl Lines {
+impl LogLines {
     /// Hands every line that is complete with this chunk to `each`, without its newline.
     pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&[u8])) {
         let mut start = 0;
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn split(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, u64) {
-        let mut lines = Lines::default();
+        let mut lines = LogLines::default();
         let mut found = Vec::new();
         for chunk in chunks {
             lines.feed(chunk, |line| found.push(line.to_vec()));
@@ -106,7 +106,7 @@ mod tests {
         let mut giant = vec![b'x'; 3 * LONGEST];
         giant.push(b'\n');
         for cut in [1_000, LONGEST, LONGEST + 1, giant.len()] {
-            let mut lines = Lines::default();
+            let mut lines = LogLines::default();
             for piece in [&b"a\n"[..], &giant, b"b\n"].concat().chunks(cut) {
                 lines.feed(piece, |_| {});
             }

@@ -9,12 +9,12 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::candidates::{Guesses, Lost};
-use super::connections::{Connection, Open};
-use super::event::{Anomaly, Event, Outcome};
-use super::line::{Reader, Text};
+use super::connections::{Open, OpenConnection};
+use super::event::{Anomaly, KmsEvent, RequestOutcome};
+use super::line::{LineReader, Text};
 use super::machines::Machines;
 use super::peer::Peer;
-use super::request_block::Block;
+use super::request_block::RequestBlock;
 use super::wrapper::Unwrapper;
 
 /// Seconds after which a silent connection is forgotten: the server's default idle time-out of 30 s and a
@@ -65,14 +65,14 @@ impl Gap {
 /// What the log said so far, as far as it matters for what comes.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    pub(super) reader: Reader,
+    pub(super) reader: LineReader,
     /// Takes lines out of what is wrapped around them.
     pub wrapper: Unwrapper,
     pub(super) open: Open,
     pub(super) machines: Machines,
     pub(super) guesses: Guesses,
     pub(super) lost: Lost,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<RequestBlock>,
     pub(super) gap: Option<Gap>,
     pub(super) last: Option<u64>,
     pub(super) swept: i64,
@@ -100,7 +100,7 @@ impl Log {
     }
 
     /// Reads one line without its newline and appends what it tells to `events`.
-    pub fn line(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
+    pub fn line(&mut self, bytes: &[u8], events: &mut Vec<KmsEvent>) {
         self.tally.lines += 1;
         let inner = self.wrapper.unwrap(bytes);
         let Some(line) = inner.as_deref().and_then(|inner| self.reader.read(inner)) else {
@@ -126,8 +126,8 @@ impl Log {
             Text::Closed(peer) => self.closed(at, peer, inside, events),
             Text::Request => self.begin(at, inside, events),
             Text::Field(label, value) => self.field(at, label, value, inside, events),
-            Text::Answer => self.finish(at, Outcome::Answered, inside, events),
-            Text::Refusal(code) => self.finish(at, Outcome::Refused(code), inside, events),
+            Text::Answer => self.finish(at, RequestOutcome::Answered, inside, events),
+            Text::Refusal(code) => self.finish(at, RequestOutcome::Refused(code), inside, events),
             Text::Short {
                 version,
                 workstation,
@@ -158,10 +158,10 @@ impl Log {
         true
     }
 
-    fn accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+    fn accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         if let Some(number) = self.open.number(&peer) {
             let before = self.open.get(number);
-            let closed = before.is_some_and(Connection::was_closed);
+            let closed = before.is_some_and(OpenConnection::was_closed);
             if before.is_some_and(|before| before.closing.is_none()) {
                 anomaly(at, Some(peer), Anomaly::AcceptedTwice, events);
             }
@@ -181,7 +181,7 @@ impl Log {
         self.connect(at, peer, inside, events);
     }
 
-    fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+    fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
             anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
@@ -189,7 +189,7 @@ impl Log {
         }
     }
 
-    fn closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<Event>) {
+    fn closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         let Some(number) = self.open.number(&peer) else {
             anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
@@ -212,7 +212,7 @@ impl Log {
     }
 
     /// Takes a connection out of the set. `seen` says that its end was in the log: only then was it a probe.
-    fn end(&mut self, at: i64, number: u64, seen: bool, events: &mut Vec<Event>) {
+    fn end(&mut self, at: i64, number: u64, seen: bool, events: &mut Vec<KmsEvent>) {
         let Some(connection) = self.open.remove(number) else {
             return;
         };
@@ -221,14 +221,14 @@ impl Log {
             .close(number, |other| open.get(other).is_some());
         let requested = self.release(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
-            events.push(Event::Probe {
+            events.push(KmsEvent::Probe {
                 at,
                 peer: connection.peer,
             });
         }
     }
 
-    fn malformed(&mut self, at: i64, events: &mut Vec<Event>) {
+    fn malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         let fresh = self
             .open
             .find(|connection| connection.requests == 0 && !connection.busy);
@@ -250,9 +250,12 @@ impl Log {
     }
 
     /// The server has started: whatever was open is gone.
-    fn restarted(&mut self, at: i64, events: &mut Vec<Event>) {
+    fn restarted(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         for number in self.open.find(|_| true) {
-            let closed = self.open.get(number).is_some_and(Connection::was_closed);
+            let closed = self
+                .open
+                .get(number)
+                .is_some_and(OpenConnection::was_closed);
             self.end(at, number, closed, events);
         }
         self.blocks.clear();
@@ -261,9 +264,9 @@ impl Log {
     }
 
     /// A child of the server died, with whatever it was writing.
-    fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<Event>) {
+    fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         anomaly(at, None, Anomaly::Crash, events);
-        let written = |block: &Block| !block.reported && block.is_live(at);
+        let written = |block: &RequestBlock| !block.reported && block.is_live(at);
         let mut written =
             (0..self.blocks.len()).filter(|index| self.blocks.get(*index).is_some_and(written));
         let (Some(index), None, false) = (written.next(), written.next(), inside) else {
@@ -282,7 +285,7 @@ impl Log {
     }
 
     /// Forgets connections that were silent for too long, and requests that will not be finished.
-    fn sweep(&mut self, at: i64, events: &mut Vec<Event>) {
+    fn sweep(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         self.swept = at;
         let old = self.open.find(|connection| match connection.closing {
             Some(closing) => (at - closing).abs() > DOUBT_SECONDS,
@@ -299,7 +302,7 @@ impl Log {
             self.end(at, number, closed, events);
         }
         for index in (0..self.blocks.len()).rev() {
-            let stale = |block: &Block| {
+            let stale = |block: &RequestBlock| {
                 let age = (at - block.started).abs();
                 (block.reported || block.connection.is_none()) && age > SWEEP_SECONDS
             };
@@ -310,6 +313,6 @@ impl Log {
     }
 }
 
-pub(super) fn anomaly(at: i64, peer: Option<Peer>, kind: Anomaly, events: &mut Vec<Event>) {
-    events.push(Event::Anomaly { at, peer, kind });
+pub(super) fn anomaly(at: i64, peer: Option<Peer>, kind: Anomaly, events: &mut Vec<KmsEvent>) {
+    events.push(KmsEvent::Anomaly { at, peer, kind });
 }

@@ -19,12 +19,16 @@ pub mod request;
 pub mod request_block;
 pub mod wrapper;
 
-pub use event::{Anomaly, Attribution, Event, Outcome, Request, Status};
+pub use event::{Anomaly, Attribution, KmsEvent, KmsRequest, RequestOutcome, RequestStatus};
 pub use guid::Guid;
 pub use log::Log;
 pub use peer::Peer;
 #[cfg(test)]
 #[path = "../../../tests/support/kms_log/mod.rs"]
+#[expect(
+    clippy::module_inception,
+    reason = "the tests' support has the name of its folder"
+)]
 mod kms_log;
 
 #[cfg(test)]

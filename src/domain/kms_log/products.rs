@@ -5,7 +5,7 @@
 //! setup keys (GVLKs) Microsoft publishes. Each was compared with public lists that give the ID beside its key or its
 //! edition (for Windows also the build: `RS1` is 2016, `RS5` 2019, `FE` 2022, `Ge` 2025).
 
-use super::{Guid, Request};
+use super::{Guid, KmsRequest};
 
 const NAMES: [(&str, &str); 25] = [
     (
@@ -120,7 +120,7 @@ pub fn name(id: Guid) -> Option<&'static str> {
 
 /// Returns what to call the product of a request: the server's name, else this table's, else the application's,
 /// else `unknown`.
-pub fn display(request: &Request) -> &str {
+pub fn display(request: &KmsRequest) -> &str {
     let known = || request.product_id.and_then(name);
     request
         .product
@@ -131,7 +131,7 @@ pub fn display(request: &Request) -> &str {
 }
 
 /// Returns the GUID of a product that neither the server nor this table has a name for.
-pub fn unnamed(request: &Request) -> Option<Guid> {
+pub fn unnamed(request: &KmsRequest) -> Option<Guid> {
     request
         .product_id
         .filter(|id| request.product.is_none() && name(*id).is_none())

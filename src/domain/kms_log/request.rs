@@ -1,11 +1,11 @@
 //! A request's lines: from its first to its answer, and which of several that are written at once a line belongs to.
 
-use super::connections::Connection;
-use super::event::{Anomaly, Attribution, Event, Outcome, Request};
+use super::connections::OpenConnection;
+use super::event::{Anomaly, Attribution, KmsEvent, KmsRequest, RequestOutcome};
 use super::line::Label;
 use super::log::{Gap, Log, anomaly};
 use super::peer::Peer;
-use super::request_block::{ANSWER, Block};
+use super::request_block::{ANSWER, RequestBlock};
 
 /// Seconds in which a server writes a whole request, seen through whole-second stamps.
 const WRITING_SECONDS: i64 = 2;
@@ -13,17 +13,17 @@ const WRITING_SECONDS: i64 = 2;
 const MOST_BLOCKS: usize = 64;
 
 impl Log {
-    pub(super) fn begin(&mut self, at: i64, inside: bool, events: &mut Vec<Event>) {
+    pub(super) fn begin(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         if !inside {
             self.abandon(at, events);
         }
-        let block = Block {
+        let block = RequestBlock {
             limit: self.open.newest(),
             started: at,
             touched: at,
             turn: self.tally.lines,
             doubtful: inside,
-            ..Block::default()
+            ..RequestBlock::default()
         };
         let chosen = self.choose(&block);
         if chosen.is_none() {
@@ -47,7 +47,7 @@ impl Log {
         at: i64,
         [version, workstation, product]: [&[u8]; 3],
         inside: bool,
-        events: &mut Vec<Event>,
+        events: &mut Vec<KmsEvent>,
     ) {
         if inside {
             anomaly(at, None, Anomaly::InsideRequest, events);
@@ -75,7 +75,7 @@ impl Log {
         label: Label,
         value: &[u8],
         inside: bool,
-        events: &mut Vec<Event>,
+        events: &mut Vec<KmsEvent>,
     ) {
         // An answer whose first line is missing: no server prints its own ID without answering.
         let waiting = self
@@ -87,7 +87,7 @@ impl Log {
             .iter()
             .any(|block| block.place_of(label, value).is_some());
         if label == Label::HostPid && waiting && !answers && !inside {
-            self.finish(at, Outcome::Answered, false, events);
+            self.finish(at, RequestOutcome::Answered, false, events);
         } else if label == Label::Protocol && waiting && !answers && !inside {
             return;
         }
@@ -147,7 +147,7 @@ impl Log {
     fn expecting(
         &mut self,
         at: i64,
-        distance: impl Fn(&Block) -> Option<u8>,
+        distance: impl Fn(&RequestBlock) -> Option<u8>,
         exact: bool,
     ) -> Option<usize> {
         let fits = self.blocks.iter().enumerate().filter_map(|(index, block)| {
@@ -158,13 +158,13 @@ impl Log {
         let (best, _, _, index) = fits.min()?;
         if !best.0 && self.blocks.len() > 1 {
             let reported = self.blocks.get(index)?.reported;
-            let rival = |block: &Block| {
+            let rival = |block: &RequestBlock| {
                 block.reported == reported
                     && block.is_live(at)
                     && distance(block).is_some_and(|distance| distance <= best.3)
             };
             let rivals = self.blocks.iter_mut().filter(|block| rival(block));
-            let rivals: Vec<&mut Block> = rivals.collect();
+            let rivals: Vec<&mut RequestBlock> = rivals.collect();
             if rivals.len() > 1 {
                 rivals.into_iter().for_each(|block| block.mixed = true);
             }
@@ -175,12 +175,12 @@ impl Log {
     pub(super) fn finish(
         &mut self,
         at: i64,
-        outcome: Outcome,
+        outcome: RequestOutcome,
         inside: bool,
-        events: &mut Vec<Event>,
+        events: &mut Vec<KmsEvent>,
     ) {
         let distance =
-            |block: &Block| (!block.reported).then(|| ANSWER.saturating_sub(block.expects));
+            |block: &RequestBlock| (!block.reported).then(|| ANSWER.saturating_sub(block.expects));
         let Some(index) = self.expecting(at, distance, inside) else {
             anomaly(at, None, Anomaly::Stray, events);
             return;
@@ -197,7 +197,7 @@ impl Log {
             self.drop_block(index);
             return;
         };
-        let Some(block) = self.blocks.get_mut(index).map(Block::taken) else {
+        let Some(block) = self.blocks.get_mut(index).map(RequestBlock::taken) else {
             return;
         };
         let possible = self.possible(&block, number, address);
@@ -211,7 +211,7 @@ impl Log {
         let sure = (possible.attribution, possible.address_sure);
         self.conclude(&block, number, possible);
         self.last = Some(number);
-        if outcome == Outcome::Answered
+        if outcome == RequestOutcome::Answered
             && let Some(slot) = self.blocks.get_mut(index)
         {
             *slot = block.answering();
@@ -251,8 +251,8 @@ impl Log {
         &mut self,
         at: i64,
         number: u64,
-        gone: &Connection,
-        events: &mut Vec<Event>,
+        gone: &OpenConnection,
+        events: &mut Vec<KmsEvent>,
     ) -> bool {
         let mut requested = false;
         for index in 0..self.blocks.len() {
@@ -280,7 +280,7 @@ impl Log {
                     at,
                     gone.peer,
                     (possible.attribution, possible.address_sure),
-                    Outcome::Unanswered,
+                    RequestOutcome::Unanswered,
                 ));
             }
             if let Some(block) = self.blocks.get_mut(index) {
@@ -290,7 +290,7 @@ impl Log {
             }
         }
         for index in (0..self.blocks.len()).rev() {
-            let over = |block: &Block| {
+            let over = |block: &RequestBlock| {
                 block.is_over() || block.reported && block.connection == Some(number)
             };
             if self.blocks.get(index).is_some_and(over) {
@@ -301,7 +301,7 @@ impl Log {
     }
 
     /// Chooses another connection for a request whose own is gone.
-    fn other(&self, block: &Block) -> Option<u64> {
+    fn other(&self, block: &RequestBlock) -> Option<u64> {
         let could = |number: &u64| {
             let connection = self.open.get(*number);
             connection.is_some_and(|connection| self.could(block, *number, connection))
@@ -310,10 +310,11 @@ impl Log {
     }
 
     /// Gives up requests that stopped in the middle: their child hangs or is dead.
-    fn abandon(&mut self, at: i64, events: &mut Vec<Event>) {
+    fn abandon(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         for index in (0..self.blocks.len()).rev() {
-            let stopped =
-                |block: &Block| !block.reported && (at - block.touched).abs() > WRITING_SECONDS;
+            let stopped = |block: &RequestBlock| {
+                !block.reported && (at - block.touched).abs() > WRITING_SECONDS
+            };
             if self.blocks.get(index).is_some_and(stopped) {
                 self.cut_short(at, index, events);
             }
@@ -321,7 +322,7 @@ impl Log {
     }
 
     /// Ends a request that will not be answered.
-    pub(super) fn cut_short(&mut self, at: i64, index: usize, events: &mut Vec<Event>) {
+    pub(super) fn cut_short(&mut self, at: i64, index: usize, events: &mut Vec<KmsEvent>) {
         let Some(block) = self.blocks.get(index).cloned() else {
             return;
         };
@@ -339,7 +340,7 @@ impl Log {
         {
             let sure = (possible.attribution, possible.address_sure);
             let peer = connection.peer;
-            events.push(report(block, at, peer, sure, Outcome::Unanswered));
+            events.push(report(block, at, peer, sure, RequestOutcome::Unanswered));
         }
     }
 
@@ -366,13 +367,13 @@ impl Log {
 }
 
 fn report(
-    block: Block,
+    block: RequestBlock,
     at: i64,
     peer: Peer,
     (attribution, address_sure): (Attribution, bool),
-    outcome: Outcome,
-) -> Event {
-    Event::Request(Box::new(Request {
+    outcome: RequestOutcome,
+) -> KmsEvent {
+    KmsEvent::Request(Box::new(KmsRequest {
         at,
         peer,
         attribution,

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Status;
+use super::event::RequestStatus;
 use super::guid::Guid;
 use super::line::Label;
 
@@ -15,7 +15,7 @@ pub const ANSWER: u8 = 12;
 
 /// A request that is being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Block {
+pub struct RequestBlock {
     /// The connection it is thought to belong to.
     pub connection: Option<u64>,
     /// The newest connection when it began: no later one can have sent it.
@@ -41,7 +41,7 @@ pub struct Block {
     /// Protocol version.
     pub protocol: Option<String>,
     /// Licensing status.
-    pub status: Option<Status>,
+    pub status: Option<RequestStatus>,
     /// The application's name.
     pub application: Option<String>,
     /// The product's GUID.
@@ -56,7 +56,7 @@ pub struct Block {
     pub workstation: Option<String>,
 }
 
-impl Block {
+impl RequestBlock {
     /// Returns how far from the expected line this label would be: 0 is exact, larger is a worse fit, `None` is no
     /// fit at all.
     pub fn distance(&self, label: Label) -> Option<u8> {
@@ -97,7 +97,7 @@ impl Block {
         }
         match label {
             Label::Protocol => self.protocol = Some(short_text(value, 8)),
-            Label::Status => self.status = Status::parse(value),
+            Label::Status => self.status = RequestStatus::parse(value),
             Label::Application => {
                 let (id, name) = named(value);
                 self.application = name.or_else(|| application(id?).map(str::to_owned));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_expected_line_fits_best_and_a_repeated_one_not_at_all() {
-        let mut block = Block::default();
+        let mut block = RequestBlock::default();
         assert_eq!(block.distance(Label::Protocol), Some(0));
         block.take(Label::Protocol, b"6.0");
         assert_eq!(block.distance(Label::Protocol), None);

@@ -42,9 +42,9 @@ impl Score {
 }
 
 /// Reads a whole log in pieces.
-pub fn read(log: &[u8]) -> (Vec<Event>, Log) {
+pub fn read(log: &[u8]) -> (Vec<KmsEvent>, Log) {
     let (mut reader, mut events) = (Log::default(), Vec::new());
-    let mut lines = lines::Lines::default();
+    let mut lines = lines::LogLines::default();
     for chunk in log.chunks(1000) {
         lines.feed(chunk, |line| reader.line(line, &mut events));
     }
@@ -59,8 +59,8 @@ pub fn first_line(name: &str) -> String {
 /// Compares what was told with what was true.
 pub fn score(
     want: &HashMap<String, Did>,
-    events: &[Event],
-    words: impl Fn(&Request) -> Vec<String>,
+    events: &[KmsEvent],
+    words: impl Fn(&KmsRequest) -> Vec<String>,
 ) -> Score {
     let mut score = Score::default();
     let mut got: HashMap<String, Did> = HashMap::new();
@@ -72,7 +72,7 @@ pub fn score(
     }
     for event in events {
         match event {
-            Event::Request(request) => {
+            KmsEvent::Request(request) => {
                 let (peer, told) = (request.peer.to_string(), words(request));
                 score.requests += 1;
                 if request.attribution == Attribution::Ambiguous {
@@ -92,8 +92,8 @@ pub fn score(
                 }
                 got.entry(peer).or_default().requests.push(told);
             }
-            Event::Probe { peer, .. } => got.entry(peer.to_string()).or_default().probes += 1,
-            Event::Anomaly { .. } => {}
+            KmsEvent::Probe { peer, .. } => got.entry(peer.to_string()).or_default().probes += 1,
+            KmsEvent::Anomaly { .. } => {}
         }
     }
     for count in left.values() {

@@ -28,11 +28,11 @@ fn truth(text: &str) -> HashMap<String, Did> {
     by_peer
 }
 
-fn words(request: &Request) -> Vec<String> {
+fn words(request: &KmsRequest) -> Vec<String> {
     let product = request.product.as_deref().unwrap_or("Unknown").to_owned();
     let host = first_line(request.workstation.as_deref().unwrap_or_default());
-    let status = request.status.map_or("", Status::word).to_owned();
-    let answered = request.outcome == Outcome::Answered;
+    let status = request.status.map_or("", RequestStatus::word).to_owned();
+    let answered = request.outcome == RequestOutcome::Answered;
     vec![product, host, status, answered.to_string()]
 }
 

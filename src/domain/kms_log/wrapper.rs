@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::line::{Reader, Text};
+use super::line::{LineReader, Text};
 
 /// Longest start of a line that is looked at for what a file seems to be, in bytes.
 const GLANCE: usize = 512;
@@ -127,7 +127,7 @@ impl Unwrapper {
             let Some((inner, wrapping)) = self.take(kind, ends) else {
                 continue;
             };
-            let known = Reader::default().read(&inner).map(|line| line.text);
+            let known = LineReader::default().read(&inner).map(|line| line.text);
             let own_stamp = kind != Wrapping::Syslog;
             if known.is_some_and(|text| own_stamp || text != Text::Unknown) {
                 self.wrapping = Some(wrapping);
@@ -169,7 +169,7 @@ impl Unwrapper {
     fn syslog<'a>(&self, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
         let found = SYSLOG.as_ref()?.captures(line)?;
         let inner = line.get(found.get(0)?.end()..)?;
-        if Reader::default().read(inner).is_some() {
+        if LineReader::default().read(inner).is_some() {
             return Some((Cow::Borrowed(inner), Wrapping::Syslog));
         }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::dedup::{Dedup, Key};
+use super::dedup::{Dedup, DedupKey};
 use super::slack::Notice;
-use super::source::{Source, classify_source};
+use super::source::{ClientSource, classify_source};
 use crate::domain::kms_log::products;
 use crate::domain::kms_log::wrapper::Wrapping;
-use crate::domain::kms_log::{Attribution, Event, Outcome, Request, Status};
+use crate::domain::kms_log::{Attribution, KmsEvent, KmsRequest, RequestOutcome, RequestStatus};
 
 /// What is done about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Decided {
     /// The client's port.
     pub port: Option<u16>,
     /// Where the client is.
-    pub source: Option<Source>,
+    pub source: Option<ClientSource>,
     /// The product's name.
     pub product: Option<String>,
     /// The product's GUID.
@@ -75,21 +75,21 @@ pub struct Post {
     /// What to tell.
     pub notice: Notice,
     /// The reserved key.
-    pub key: Key,
+    pub key: DedupKey,
 }
 
 /// The rules: who is where, and what is posted.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct DecisionRules {
     /// Networks of pods.
     pub pods: Vec<IpNet>,
     /// Networks of nodes.
     pub nodes: Vec<IpNet>,
 }
 
-impl Rules {
+impl DecisionRules {
     /// Tells where an address is.
-    pub fn source(&self, address: IpAddr) -> Source {
+    pub fn source(&self, address: IpAddr) -> ClientSource {
         classify_source(address, &self.pods, &self.nodes)
     }
 
@@ -98,7 +98,7 @@ impl Rules {
     /// was read of it: what is read as it is written is posted whatever its stamp, as the server's clock may be wrong.
     pub fn decide(
         &self,
-        request: &Request,
+        request: &KmsRequest,
         not_before: Option<i64>,
         dedup: &mut Dedup,
         now: u64,
@@ -106,7 +106,7 @@ impl Rules {
         if is_too_old(request, not_before) {
             return (Decision::TooOld, None);
         }
-        let key = Key::of(request);
+        let key = DedupKey::of(request);
         if !dedup.reserve(&key, now) {
             return (Decision::Duplicate, None);
         }
@@ -116,7 +116,7 @@ impl Rules {
 
     /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
     /// comes later misses nobody.
-    pub fn decide_unposted(request: &Request, not_before: Option<i64>) -> Decision {
+    pub fn decide_unposted(request: &KmsRequest, not_before: Option<i64>) -> Decision {
         if is_too_old(request, not_before) {
             Decision::TooOld
         } else {
@@ -125,16 +125,16 @@ impl Rules {
     }
 
     /// Says everything about an event that was decided on.
-    pub fn describe(&self, event: &Event, decision: Decision) -> Decided {
+    pub fn describe(&self, event: &KmsEvent, decision: Decision) -> Decided {
         match event {
-            Event::Request(request) => self.describe_request(request, decision),
-            Event::Probe { at, peer } => Decided {
+            KmsEvent::Request(request) => self.describe_request(request, decision),
+            KmsEvent::Probe { at, peer } => Decided {
                 address: Some(peer.address),
                 port: Some(peer.port),
                 source: Some(self.source(peer.address)),
                 ..Decided::bare("probe", *at, decision)
             },
-            Event::Anomaly { at, peer, kind } => Decided {
+            KmsEvent::Anomaly { at, peer, kind } => Decided {
                 address: peer.map(|peer| peer.address),
                 port: peer.map(|peer| peer.port),
                 source: peer.map(|peer| self.source(peer.address)),
@@ -144,11 +144,11 @@ impl Rules {
         }
     }
 
-    fn describe_request(&self, request: &Request, decision: Decision) -> Decided {
+    fn describe_request(&self, request: &KmsRequest, decision: Decision) -> Decided {
         let (event, kind) = match request.outcome {
-            Outcome::Refused(code) => ("refusal", Some(format!("0x{code:08X}"))),
-            Outcome::Unanswered => ("activation", Some("unanswered".to_owned())),
-            Outcome::Answered => ("activation", None),
+            RequestOutcome::Refused(code) => ("refusal", Some(format!("0x{code:08X}"))),
+            RequestOutcome::Unanswered => ("activation", Some("unanswered".to_owned())),
+            RequestOutcome::Answered => ("activation", None),
         };
         Decided {
             address: Some(request.peer.address),
@@ -157,7 +157,7 @@ impl Rules {
             product: Some(products::display(request).to_owned()),
             product_id: request.product_id.map(|id| id.to_string()),
             workstation: request.workstation.clone(),
-            status: request.status.map(Status::word),
+            status: request.status.map(RequestStatus::word),
             attribution: Some(request.attribution),
             kind,
             ..Decided::bare(event, request.at, decision)
@@ -165,7 +165,7 @@ impl Rules {
     }
 }
 
-fn is_too_old(request: &Request, not_before: Option<i64>) -> bool {
+fn is_too_old(request: &KmsRequest, not_before: Option<i64>) -> bool {
     not_before.is_some_and(|not_before| request.at < not_before)
 }
 
@@ -240,23 +240,23 @@ pub struct Probes {
 
 impl Summary {
     /// Counts one event.
-    pub fn count(&mut self, event: &Event, decision: Decision, rules: &Rules) {
+    pub fn count(&mut self, event: &KmsEvent, decision: Decision, rules: &DecisionRules) {
         match event {
-            Event::Request(request) => {
+            KmsEvent::Request(request) => {
                 match request.outcome {
-                    Outcome::Refused(_) => self.refusals += 1,
-                    Outcome::Answered | Outcome::Unanswered => self.activations += 1,
+                    RequestOutcome::Refused(_) => self.refusals += 1,
+                    RequestOutcome::Answered | RequestOutcome::Unanswered => self.activations += 1,
                 }
                 self.ambiguous += u64::from(request.attribution == Attribution::Ambiguous);
                 self.posts += u64::from(decision == Decision::Post);
                 self.duplicates += u64::from(decision == Decision::Duplicate);
             }
-            Event::Probe { peer, .. } => match rules.source(peer.address) {
-                Source::InternalPod => self.probes.internal_pod += 1,
-                Source::ClusterNode => self.probes.cluster_node += 1,
-                Source::External => self.probes.external += 1,
+            KmsEvent::Probe { peer, .. } => match rules.source(peer.address) {
+                ClientSource::InternalPod => self.probes.internal_pod += 1,
+                ClientSource::ClusterNode => self.probes.cluster_node += 1,
+                ClientSource::External => self.probes.external += 1,
             },
-            Event::Anomaly { .. } => self.anomalies += 1,
+            KmsEvent::Anomaly { .. } => self.anomalies += 1,
         }
     }
 }

@@ -7,19 +7,19 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms_log::{Guid, Outcome, Request};
+use crate::domain::kms_log::{Guid, KmsRequest, RequestOutcome};
 
 /// What counts as the same activation: who, which product, what became of it, and whether the client is a guess. The
 /// GUID is the identity; a product without one goes by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key {
+pub struct DedupKey {
     /// The client's address.
     pub address: IpAddr,
     /// The product's GUID, or else its name.
     pub product: Product,
     /// What became of the request: a refusal must not silence the activation behind it.
     #[serde(default)]
-    pub result: Ending,
+    pub result: DedupEnding,
     /// The client is a guess: another's request must not silence its own.
     #[serde(default)]
     pub guessed: bool,
@@ -30,7 +30,7 @@ pub struct Key {
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Ending {
+pub enum DedupEnding {
     /// It was answered.
     #[default]
     Answered,
@@ -50,9 +50,9 @@ pub enum Product {
     Name(String),
 }
 
-impl Key {
+impl DedupKey {
     /// Returns the key of a request.
-    pub fn of(request: &Request) -> Self {
+    pub fn of(request: &KmsRequest) -> Self {
         let name = || {
             request
                 .product
@@ -66,9 +66,9 @@ impl Key {
                 .product_id
                 .map_or_else(|| Product::Name(name()), Product::Id),
             result: match request.outcome {
-                Outcome::Answered => Ending::Answered,
-                Outcome::Refused(_) => Ending::Refused,
-                Outcome::Unanswered => Ending::Unanswered,
+                RequestOutcome::Answered => DedupEnding::Answered,
+                RequestOutcome::Refused(_) => DedupEnding::Refused,
+                RequestOutcome::Unanswered => DedupEnding::Unanswered,
             },
             guessed: !request.address_sure,
         }
@@ -87,9 +87,9 @@ impl Key {
     /// `,guessed`, may follow the address. A name is cut after 100 characters, as a client may have forged it.
     pub fn word(&self) -> String {
         let result = match self.result {
-            Ending::Answered => "",
-            Ending::Refused => ",refused",
-            Ending::Unanswered => ",unanswered",
+            DedupEnding::Answered => "",
+            DedupEnding::Refused => ",refused",
+            DedupEnding::Unanswered => ",unanswered",
         };
         let guessed = if self.guessed { ",guessed" } else { "" };
         let product = match &self.product {
@@ -105,8 +105,8 @@ impl Key {
 pub struct Dedup {
     window: u64,
     most: usize,
-    until: HashMap<Key, u64>,
-    order: VecDeque<(u64, Key)>,
+    until: HashMap<DedupKey, u64>,
+    order: VecDeque<(u64, DedupKey)>,
     /// Keys that were forgotten before their time, as there were too many.
     pub evicted: u64,
 }
@@ -128,10 +128,10 @@ impl Dedup {
 
     /// Takes a key for a post; `false` says that it was taken within the window already, or for a guess that the
     /// client's own is.
-    pub fn reserve(&mut self, key: &Key, now: u64) -> bool {
+    pub fn reserve(&mut self, key: &DedupKey, now: u64) -> bool {
         self.forget_old(now);
         // Keys that were restored or held are not in order: one may be over while an older one is not.
-        let taken = |key: &Key| self.until.get(key).is_some_and(|until| *until > now);
+        let taken = |key: &DedupKey| self.until.get(key).is_some_and(|until| *until > now);
         if taken(key) || (key.guessed && taken(&key.certain())) {
             return false;
         }
@@ -140,17 +140,17 @@ impl Dedup {
     }
 
     /// Starts the window of a key anew: its post has just succeeded. Also where the key was forgotten meanwhile.
-    pub fn commit(&mut self, key: &Key, now: u64) {
+    pub fn commit(&mut self, key: &DedupKey, now: u64) {
         self.put(key.clone(), now.saturating_add(self.window));
     }
 
     /// Holds a key for so many seconds: another notifier has posted it.
-    pub fn hold(&mut self, key: &Key, left: u64, now: u64) {
+    pub fn hold(&mut self, key: &DedupKey, left: u64, now: u64) {
         self.put(key.clone(), now.saturating_add(left.min(self.window)));
     }
 
     /// Gives a key back: its post failed for good, so the next activation may try again.
-    pub fn release(&mut self, key: &Key) {
+    pub fn release(&mut self, key: &DedupKey) {
         self.until.remove(key);
     }
 
@@ -170,7 +170,7 @@ impl Dedup {
     }
 
     /// Returns every key with the seconds it has left, for the checkpoint.
-    pub fn remaining(&self, now: u64) -> Vec<(Key, u64)> {
+    pub fn remaining(&self, now: u64) -> Vec<(DedupKey, u64)> {
         let mut left: Vec<_> = self
             .until
             .iter()
@@ -182,7 +182,12 @@ impl Dedup {
     }
 
     /// Takes over what [`Dedup::remaining`] gave, less the seconds that have gone by since.
-    pub fn restore(&mut self, keys: impl IntoIterator<Item = (Key, u64)>, gone: u64, now: u64) {
+    pub fn restore(
+        &mut self,
+        keys: impl IntoIterator<Item = (DedupKey, u64)>,
+        gone: u64,
+        now: u64,
+    ) {
         for (key, left) in keys {
             let left = left.min(self.window).saturating_sub(gone);
             if left > 0 {
@@ -191,7 +196,7 @@ impl Dedup {
         }
     }
 
-    fn put(&mut self, key: Key, until: u64) {
+    fn put(&mut self, key: DedupKey, until: u64) {
         self.until.insert(key.clone(), until);
         self.order.push_back((until, key));
         while self.until.len() > self.most {
@@ -229,11 +234,11 @@ impl Dedup {
 mod tests {
     use super::*;
 
-    fn key(last: u8, product: &str) -> Key {
-        Key {
+    fn key(last: u8, product: &str) -> DedupKey {
+        DedupKey {
             address: IpAddr::from([192, 0, 2, last]),
             product: Product::Name(product.to_owned()),
-            result: Ending::Answered,
+            result: DedupEnding::Answered,
             guessed: false,
         }
     }
@@ -242,27 +247,27 @@ mod tests {
     fn neither_a_refusal_nor_anothers_guess_silences_an_activation() {
         let mut dedup = Dedup::new(3600, 10);
         let plain = key(1, "a");
-        let of = |result, guessed| Key {
+        let of = |result, guessed| DedupKey {
             result,
             guessed,
             ..plain.clone()
         };
         let all = [
-            of(Ending::Refused, true),
-            of(Ending::Refused, false),
-            of(Ending::Unanswered, false),
-            of(Ending::Answered, true),
+            of(DedupEnding::Refused, true),
+            of(DedupEnding::Refused, false),
+            of(DedupEnding::Unanswered, false),
+            of(DedupEnding::Answered, true),
             plain.clone(),
         ];
         for key in &all {
             assert!(dedup.reserve(key, 0), "{key:?}");
             assert!(!dedup.reserve(key, 1), "{key:?}");
         }
-        let words: std::collections::BTreeSet<String> = all.iter().map(Key::word).collect();
+        let words: std::collections::BTreeSet<String> = all.iter().map(DedupKey::word).collect();
         assert_eq!(words.len(), all.len());
         assert!(words.contains("192.0.2.1|a"), "{words:?}");
         // A guess is nothing new where the client itself was told.
-        let guess = of(Ending::Answered, true);
+        let guess = of(DedupEnding::Answered, true);
         dedup.release(&guess);
         assert!(!dedup.reserve(&guess, 2));
         dedup.release(&plain);
@@ -272,7 +277,7 @@ mod tests {
     #[test]
     fn a_key_of_an_older_checkpoint_is_an_activations() {
         let old = r#"{"address":"192.0.2.1","product":"a"}"#;
-        assert_eq!(serde_json::from_str::<Key>(old).unwrap(), key(1, "a"));
+        assert_eq!(serde_json::from_str::<DedupKey>(old).unwrap(), key(1, "a"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Decided, Probes};
-use super::source::Source;
+use super::source::ClientSource;
 
 /// Most characters kept of a line that is no event.
 const LONGEST_NOTE: usize = 2_000;
@@ -47,7 +47,7 @@ impl Happening {
 /// One line, read; an item of `notifier.logs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct EventRecord {
     /// When it happened; for a note, when it was printed.
     pub at: Option<Timestamp>,
     /// What happened.
@@ -57,7 +57,7 @@ pub struct Told {
     /// The client's port.
     pub port: Option<u16>,
     /// Where the client is.
-    pub source: Option<Source>,
+    pub source: Option<ClientSource>,
     /// The product's name.
     pub product: Option<String>,
     /// The product's GUID.
@@ -76,7 +76,7 @@ pub struct Told {
     pub text: Option<String>,
 }
 
-impl Told {
+impl EventRecord {
     /// Reads a line of the notifier's output that was printed at `printed`.
     pub fn read(line: &str, printed: Option<Timestamp>) -> Self {
         let event = serde_json::from_str(line)
@@ -130,7 +130,7 @@ pub fn stamped(line: &str) -> (Option<Timestamp>, &str) {
 }
 
 /// Reads the lines of the script that kmsctl replaces: `[slack-notifier] sent: ip=… source=… product='…' host='…'`.
-fn script(line: &str) -> Option<Told> {
+fn script(line: &str) -> Option<EventRecord> {
     let rest = line.strip_prefix("[slack-notifier] ")?;
     let (word, fields) = rest.split_once(": ")?;
     let (event, decision) = match word {
@@ -149,36 +149,38 @@ fn script(line: &str) -> Option<Told> {
         behind.get(..end).map(str::to_owned)
     };
     let source = plain("source=").unwrap_or_default();
-    Some(Told {
+    Some(EventRecord {
         event,
         address: Some(plain("ip=")?.parse().ok()?),
-        source: Source::ALL.into_iter().find(|known| known.name() == source),
+        source: ClientSource::ALL
+            .into_iter()
+            .find(|known| known.name() == source),
         product: quoted("product='", "' host='"),
         workstation: quoted("host='", "'"),
         decision: Some(decision.to_owned()),
-        ..Told::default()
+        ..EventRecord::default()
     })
 }
 
 /// Which events are asked for; without anything all, and notes as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct EventFilter {
     /// Only from there.
-    pub source: Option<Source>,
+    pub source: Option<ClientSource>,
     /// Only requests: activations and refusals.
     pub activations: bool,
     /// Only probes.
     pub probes: bool,
 }
 
-impl Filter {
+impl EventFilter {
     /// Returns whether anything is filtered at all.
     pub fn filters(&self) -> bool {
         *self != Self::default()
     }
 
     /// Returns whether an event passes.
-    pub fn lets(&self, told: &Told) -> bool {
+    pub fn lets(&self, told: &EventRecord) -> bool {
         let request = matches!(told.event, Happening::Activation | Happening::Refusal);
         let kind = match (self.activations, self.probes) {
             (false, false) => !self.filters() || told.event != Happening::Note,
@@ -226,23 +228,23 @@ pub struct Held {
     pub last_activation: Option<Last>,
     /// Clients of activations, by class: what tells a lost client address.
     #[serde(skip)]
-    pub addresses: BTreeSet<(Source, IpAddr)>,
+    pub addresses: BTreeSet<(ClientSource, IpAddr)>,
 }
 
-fn add(classes: &mut Probes, source: Option<Source>) {
+fn add(classes: &mut Probes, source: Option<ClientSource>) {
     match source {
-        Some(Source::InternalPod) => classes.internal_pod += 1,
-        Some(Source::ClusterNode) => classes.cluster_node += 1,
-        Some(Source::External) => classes.external += 1,
+        Some(ClientSource::InternalPod) => classes.internal_pod += 1,
+        Some(ClientSource::ClusterNode) => classes.cluster_node += 1,
+        Some(ClientSource::External) => classes.external += 1,
         None => {}
     }
 }
 
 impl Held {
     /// Tallies what happened at or after `since`.
-    pub fn since<'a>(told: impl IntoIterator<Item = &'a Told>, since: Timestamp) -> Self {
+    pub fn since<'a>(told: impl IntoIterator<Item = &'a EventRecord>, since: Timestamp) -> Self {
         let mut held = Self::default();
-        let within = |told: &&Told| told.at.is_some_and(|at| at >= since);
+        let within = |told: &&EventRecord| told.at.is_some_and(|at| at >= since);
         for told in told.into_iter().filter(within) {
             held.count(told);
         }
@@ -252,7 +254,7 @@ impl Held {
         held
     }
 
-    fn count(&mut self, told: &Told) {
+    fn count(&mut self, told: &EventRecord) {
         match told.event {
             Happening::Activation => {
                 self.activations += 1;
@@ -292,15 +294,15 @@ mod tests {
 
     #[test]
     fn events_and_the_scripts_words_are_read_and_the_rest_is_a_note() {
-        let told = Told::read(
+        let told = EventRecord::read(
             r#"{"event":"activation","address":"203.0.113.9","port":50001,"source":"external","product":"P","at":"2026-03-01T10:00:00Z","decision":"post","kind":null,"new":1}"#,
             None,
         );
         assert_eq!(told.event, Happening::Activation);
-        assert_eq!(told.source, Some(Source::External));
+        assert_eq!(told.source, Some(ClientSource::External));
         assert_eq!(told.at, "2026-03-01T10:00:00Z".parse().ok());
         let printed = "2026-03-01T11:00:00.5Z".parse().ok();
-        let script = Told::read(
+        let script = EventRecord::read(
             "[slack-notifier] sent: ip=192.168.1.230 source=external product='Windows 10' host='it's me'",
             printed,
         );
@@ -308,11 +310,11 @@ mod tests {
         assert_eq!(script.product.as_deref(), Some("Windows 10"));
         assert_eq!(script.workstation.as_deref(), Some("it's me"));
         assert_eq!(script.at, printed);
-        let probe = Told::read(
+        let probe = EventRecord::read(
             "[slack-notifier] probe: ip=10.0.20.103 source=cluster_node",
             printed,
         );
-        assert_eq!(probe.source, Some(Source::ClusterNode));
+        assert_eq!(probe.source, Some(ClientSource::ClusterNode));
         for line in [
             "",
             "{}",
@@ -320,7 +322,7 @@ mod tests {
             "[slack-notifier] metrics on :9101/metrics",
             r#"{"event":"new thing"}"#,
         ] {
-            let note = Told::read(line, printed);
+            let note = EventRecord::read(line, printed);
             assert_eq!(
                 (note.event, note.text.as_deref()),
                 (Happening::Note, Some(line))
@@ -335,42 +337,42 @@ mod tests {
         assert_eq!(stamped("no stamp"), (None, "no stamp"));
     }
 
-    fn told(event: Happening, source: Source, at: i64) -> Told {
-        Told {
+    fn told(event: Happening, source: ClientSource, at: i64) -> EventRecord {
+        EventRecord {
             event,
             at: Timestamp::from_second(at).ok(),
             source: Some(source),
             address: "203.0.113.9".parse().ok(),
             decision: Some("post".to_owned()),
-            ..Told::default()
+            ..EventRecord::default()
         }
     }
 
     #[test]
     fn filters_combine_and_a_period_is_tallied() {
         let list = [
-            told(Happening::Activation, Source::External, 100),
-            told(Happening::Activation, Source::External, 300),
-            told(Happening::Refusal, Source::ClusterNode, 200),
-            told(Happening::Probe, Source::External, 250),
-            told(Happening::Note, Source::External, 250),
+            told(Happening::Activation, ClientSource::External, 100),
+            told(Happening::Activation, ClientSource::External, 300),
+            told(Happening::Refusal, ClientSource::ClusterNode, 200),
+            told(Happening::Probe, ClientSource::External, 250),
+            told(Happening::Note, ClientSource::External, 250),
         ];
-        let passing = |filter: Filter| list.iter().filter(|told| filter.lets(told)).count();
-        assert_eq!(passing(Filter::default()), 5);
-        let external = Filter {
-            source: Some(Source::External),
-            ..Filter::default()
+        let passing = |filter: EventFilter| list.iter().filter(|told| filter.lets(told)).count();
+        assert_eq!(passing(EventFilter::default()), 5);
+        let external = EventFilter {
+            source: Some(ClientSource::External),
+            ..EventFilter::default()
         };
         assert_eq!(passing(external), 3);
         assert_eq!(
-            passing(Filter {
+            passing(EventFilter {
                 activations: true,
-                ..Filter::default()
+                ..EventFilter::default()
             }),
             3
         );
         assert_eq!(
-            passing(Filter {
+            passing(EventFilter {
                 probes: true,
                 ..external
             }),
@@ -391,8 +393,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_breaks_it(line in any::<String>()) {
-            let _ = Told::read(&line, None);
-            let _ = Told::read(&format!("[slack-notifier] sent: {line}"), None);
+            let _ = EventRecord::read(&line, None);
+            let _ = EventRecord::read(&format!("[slack-notifier] sent: {line}"), None);
             let _ = stamped(&line);
         }
     }

@@ -5,9 +5,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::decide::Probes;
-use super::event_log::{Held, Last, Told};
-use crate::domain::cluster::objects::{ContainerStatus, Event, Names, Pod, Service};
-use crate::domain::reachability::finding::{Finding, Outcome};
+use super::event_log::{EventRecord, Held, Last};
+use crate::domain::cluster::objects::{
+    ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod,
+};
+use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
 
 mod around;
@@ -19,7 +21,7 @@ mod tests;
 
 pub use checks::{CLOCKS_AGREE, clocks_differ, waits};
 pub use judge::judge;
-pub use numbers::{Numbers, Reading};
+pub use numbers::{MetricsReading, Numbers};
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,20 +73,20 @@ pub struct PodEvidence {
     /// Whether it is ready, by itself or by the endpoints of the Service.
     pub ready: Option<bool>,
     /// Its metrics page.
-    pub first: Known<Reading>,
+    pub first: Known<MetricsReading>,
     /// Why that could not be read; `None` where it was.
     pub no_page: Option<NoPage>,
     /// The page a moment later; `None` where it was not asked twice.
-    pub second: Option<Reading>,
+    pub second: Option<MetricsReading>,
     /// What it printed.
-    pub log: Known<Vec<Told>>,
+    pub log: Known<Vec<EventRecord>>,
 }
 
 /// Everything that is judged.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     /// The names of what is looked at.
-    pub names: &'a Names,
+    pub names: &'a ObjectNames,
     /// The present.
     pub now: Timestamp,
     /// The pods.
@@ -92,9 +94,9 @@ pub struct Evidence<'a> {
     /// Why they could not be listed, though their names are known.
     pub unlisted: Option<Trouble>,
     /// The Service.
-    pub service: Known<Service>,
+    pub service: Known<KubernetesService>,
     /// What Kubernetes tells about the pods.
-    pub events: Known<Vec<Event>>,
+    pub events: Known<Vec<KubernetesEvent>>,
 }
 
 /// One container, for output.
@@ -230,7 +232,7 @@ pub struct Report {
 impl Report {
     /// Returns the checks in which something is wrong, each once.
     pub fn faults(&self) -> Vec<&'static str> {
-        let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
+        let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
         let mut names: Vec<&str> = Vec::new();
         for finding in self.findings.iter().filter(wrong) {
             if !names.contains(&finding.check) {
@@ -241,18 +243,18 @@ impl Report {
     }
 
     /// Returns what it amounts to: the health first, then every finding.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CheckResult {
         match self.health {
-            Health::Dead | Health::Behind => Outcome::Wrong,
-            _ if !self.faults().is_empty() => Outcome::Wrong,
-            Health::Unknown => Outcome::Unknown,
-            Health::Ok | Health::Idle => Outcome::Ok,
+            Health::Dead | Health::Behind => CheckResult::Wrong,
+            _ if !self.faults().is_empty() => CheckResult::Wrong,
+            Health::Unknown => CheckResult::Unknown,
+            Health::Ok | Health::Idle => CheckResult::Ok,
         }
     }
 
     /// Returns the whole as one finding of `doctor`.
     pub fn finding(&self, check: &'static str) -> Finding {
-        let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
+        let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
         let mut told: Vec<String> = self
             .findings
             .iter()
@@ -268,8 +270,8 @@ impl Report {
         let told = told.join(" ");
         let finding = Finding::new(check, self.outcome(), told);
         match self.outcome() {
-            Outcome::Ok | Outcome::Skipped => finding,
-            Outcome::Wrong | Outcome::Unknown => {
+            CheckResult::Ok | CheckResult::Skipped => finding,
+            CheckResult::Wrong | CheckResult::Unknown => {
                 finding.fix("`kmsctl notifier status` tells more, each with its fix.")
             }
         }

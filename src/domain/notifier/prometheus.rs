@@ -9,7 +9,7 @@ const MOST: usize = 10_000;
 /// What a family says it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MetricKind {
     /// Only ever grows, but for a restart.
     Counter,
     /// Goes up and down.
@@ -29,7 +29,7 @@ pub struct Sample {
     /// Its value.
     pub value: f64,
     /// What its family says it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
 }
 
 impl Sample {
@@ -52,7 +52,7 @@ pub struct Page {
 impl Page {
     /// Reads a page.
     pub fn parse(text: &str) -> Self {
-        let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, MetricKind> = BTreeMap::new();
         let mut page = Self::default();
         for line in text.lines().map(str::trim) {
             if let Some(comment) = line.strip_prefix('#') {
@@ -61,9 +61,9 @@ impl Page {
                     && let (Some(name), Some(kind)) = (words.next(), words.next())
                 {
                     let kind = match kind {
-                        "counter" => Kind::Counter,
-                        "gauge" => Kind::Gauge,
-                        _ => Kind::Other,
+                        "counter" => MetricKind::Counter,
+                        "gauge" => MetricKind::Gauge,
+                        _ => MetricKind::Other,
                     };
                     kinds.insert(name, kind);
                 }
@@ -127,7 +127,7 @@ fn sample(line: &str) -> Option<Sample> {
         name: name.to_owned(),
         labels,
         value,
-        kind: Kind::Other,
+        kind: MetricKind::Other,
     })
 }
 
@@ -173,10 +173,15 @@ mod tests {
         assert_eq!(page.samples[0].label("status"), Some("x"));
         assert_eq!(page.sum("a_total"), Some(153.0));
         assert_eq!(page.sum("nothing"), None);
-        let kinds: Vec<Kind> = page.samples.iter().map(|sample| sample.kind).collect();
+        let kinds: Vec<MetricKind> = page.samples.iter().map(|sample| sample.kind).collect();
         assert_eq!(
             kinds,
-            [Kind::Counter, Kind::Counter, Kind::Gauge, Kind::Counter]
+            [
+                MetricKind::Counter,
+                MetricKind::Counter,
+                MetricKind::Gauge,
+                MetricKind::Counter
+            ]
         );
         assert_eq!(page.like(&page.samples[3]), Some(7.0));
     }

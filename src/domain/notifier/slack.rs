@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::source::Source;
+use super::source::ClientSource;
 use crate::domain::kms_log::products;
-use crate::domain::kms_log::{Guid, Outcome, Request};
+use crate::domain::kms_log::{Guid, KmsRequest, RequestOutcome};
 
 /// Most characters shown of a name.
 const LONGEST: usize = 64;
@@ -27,7 +27,7 @@ pub struct Notice {
     /// The client's address.
     pub client: String,
     /// Where it came from.
-    pub source: Source,
+    pub source: ClientSource,
     /// The workstation's name, raw.
     pub workstation: String,
     /// The product's name.
@@ -50,7 +50,7 @@ pub struct Notice {
 
 impl Notice {
     /// Makes the notice of a request.
-    pub fn of(request: &Request, source: Source) -> Self {
+    pub fn of(request: &KmsRequest, source: ClientSource) -> Self {
         Self {
             at: request.at,
             client: request.peer.address.to_string(),
@@ -60,13 +60,13 @@ impl Notice {
             unnamed: products::unnamed(request),
             status: request
                 .status
-                .map_or("unknown", crate::domain::kms_log::Status::word)
+                .map_or("unknown", crate::domain::kms_log::RequestStatus::word)
                 .to_owned(),
             refused: match request.outcome {
-                Outcome::Refused(code) => Some(code),
+                RequestOutcome::Refused(code) => Some(code),
                 _ => None,
             },
-            unanswered: request.outcome == Outcome::Unanswered,
+            unanswered: request.outcome == RequestOutcome::Unanswered,
             uncertain: !request.address_sure,
         }
     }
@@ -173,20 +173,20 @@ fn count_of(count: u64, one: &str, more: &str) -> String {
 
 /// What is one line of a digest: repeated requests of one machine for one product.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind<'a> {
+struct NewsKind<'a> {
     /// As a number: by its text 192.0.2.10 would come before 192.0.2.9.
     address: Option<IpAddr>,
     client: &'a str,
     product: &'a str,
     unnamed: Option<Guid>,
     workstation: &'a str,
-    source: Source,
+    source: ClientSource,
     refused: bool,
     unanswered: bool,
     uncertain: bool,
 }
 
-impl Kind<'_> {
+impl NewsKind<'_> {
     fn line(&self, count: u64) -> String {
         let doubt = if self.uncertain {
             " — client uncertain"
@@ -214,9 +214,9 @@ impl Kind<'_> {
 }
 
 fn digest(notices: &[Notice], dropped: u64) -> String {
-    let mut kinds: BTreeMap<Kind, u64> = BTreeMap::new();
+    let mut kinds: BTreeMap<NewsKind, u64> = BTreeMap::new();
     for notice in notices {
-        let kind = Kind {
+        let kind = NewsKind {
             address: notice.client.parse().ok(),
             client: &notice.client,
             product: &notice.product,
@@ -272,7 +272,7 @@ mod tests {
         Notice {
             at: 0,
             client: "203.0.113.9".to_owned(),
-            source: Source::External,
+            source: ClientSource::External,
             workstation: workstation.to_owned(),
             product: "Windows 10 Professional".to_owned(),
             unnamed: None,

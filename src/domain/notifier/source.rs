@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms_log::request_block::Block;
+use crate::domain::kms_log::request_block::RequestBlock;
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum ClientSource {
     /// A pod of the cluster.
     InternalPod,
     /// A node of the cluster, or anything else of its network: probes of the kubelet, and every outside client
@@ -20,7 +20,7 @@ pub enum Source {
     External,
 }
 
-impl Source {
+impl ClientSource {
     /// Every source, in the order of metrics.
     pub const ALL: [Self; 3] = [Self::InternalPod, Self::ClusterNode, Self::External];
 
@@ -35,20 +35,20 @@ impl Source {
 }
 
 /// Tells where an address is; pods are looked at first. An IPv4 address mapped into IPv6 is the IPv4 address.
-pub fn classify_source(address: IpAddr, pods: &[IpNet], nodes: &[IpNet]) -> Source {
+pub fn classify_source(address: IpAddr, pods: &[IpNet], nodes: &[IpNet]) -> ClientSource {
     let address = address.to_canonical();
     let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
     if within(pods) {
-        Source::InternalPod
+        ClientSource::InternalPod
     } else if within(nodes) {
-        Source::ClusterNode
+        ClientSource::ClusterNode
     } else {
-        Source::External
+        ClientSource::External
     }
 }
 
 /// Tells whether a connection of which only this is known was a probe: nothing but an address.
-pub fn is_probe(known: &Block) -> bool {
+pub fn is_probe(known: &RequestBlock) -> bool {
     !known.is_request()
 }
 
@@ -56,7 +56,7 @@ pub fn is_probe(known: &Block) -> bool {
 mod tests {
     use super::*;
 
-    fn classed(address: &str) -> Source {
+    fn classed(address: &str) -> ClientSource {
         let networks = |text: &str| vec![text.parse::<IpNet>().expect("a network")];
         let bare = address.trim_matches(['[', ']']);
         classify_source(
@@ -69,37 +69,37 @@ mod tests {
     #[test]
     fn classify_source_tells_pods_nodes_and_the_world_apart() {
         for (address, source) in [
-            ("10.10.107.224", Source::InternalPod),
-            ("10.10.0.1", Source::InternalPod),
-            ("10.0.20.103", Source::ClusterNode),
-            ("10.0.20.200", Source::ClusterNode),
-            ("8.8.8.8", Source::External),
-            ("203.0.113.42", Source::External),
-            ("[2001:db8::1]", Source::External),
-            ("::ffff:10.10.0.1", Source::InternalPod),
-            ("10.11.0.1", Source::External),
+            ("10.10.107.224", ClientSource::InternalPod),
+            ("10.10.0.1", ClientSource::InternalPod),
+            ("10.0.20.103", ClientSource::ClusterNode),
+            ("10.0.20.200", ClientSource::ClusterNode),
+            ("8.8.8.8", ClientSource::External),
+            ("203.0.113.42", ClientSource::External),
+            ("[2001:db8::1]", ClientSource::External),
+            ("::ffff:10.10.0.1", ClientSource::InternalPod),
+            ("10.11.0.1", ClientSource::External),
         ] {
             assert_eq!(classed(address), source, "{address}");
         }
         let v6 = ["fd00::/8".parse().expect("a network")];
         assert_eq!(
             classify_source("fd00::1".parse().expect("an address"), &v6, &[]),
-            Source::InternalPod
+            ClientSource::InternalPod
         );
     }
 
     #[test]
     fn is_probe_is_a_connection_with_an_address_only() {
-        assert!(is_probe(&Block::default()));
-        let application = Block {
+        assert!(is_probe(&RequestBlock::default()));
+        let application = RequestBlock {
             application: Some("Windows".to_owned()),
-            ..Block::default()
+            ..RequestBlock::default()
         };
-        let product = Block {
+        let product = RequestBlock {
             product: Some("Windows 11 Pro".to_owned()),
-            ..Block::default()
+            ..RequestBlock::default()
         };
-        let both = Block {
+        let both = RequestBlock {
             product: product.product.clone(),
             workstation: Some("x".to_owned()),
             ..application.clone()

@@ -54,12 +54,12 @@ impl Unread {
 
 /// Unread lines being gathered; bounded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct GatheredLines {
     unread: Vec<Unread>,
     more: usize,
 }
 
-impl Gathered {
+impl GatheredLines {
     /// Notes a line that was not understood.
     pub(super) fn add(&mut self, line: usize, text: &[u8]) {
         if self.unread.len() >= Unread::KEPT {
@@ -137,8 +137,8 @@ impl<T> Bounded<T> {
 /// Offers each line that is not empty to `understand`, which answers whether it understood all of it.
 ///
 /// Text that is not UTF-8 is decoded lossily; a line longer than [`Unread::LONGEST`] is not offered.
-pub(super) fn read(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> Gathered {
-    let mut gathered = Gathered::default();
+pub(super) fn read(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> GatheredLines {
+    let mut gathered = GatheredLines::default();
     let mut rest = text;
     let mut number = 0;
     while !rest.is_empty() {

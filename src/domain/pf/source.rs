@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Verbosity;
 use super::lines::{self, Bounded, Parsed};
 use super::table::Traffic;
-use super::text::{Clock, clock, digits, number};
+use super::text::{ClockTime, clock, digits, number};
 
 /// One source node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,9 +180,9 @@ impl fmt::Display for DisplaySourceNode<'_> {
         if self.verbosity == Verbosity::Plain {
             return Ok(());
         }
-        write!(formatter, "\n   age {}", Clock(age))?;
+        write!(formatter, "\n   age {}", ClockTime(age))?;
         if let Some(expires) = node.expires_seconds {
-            write!(formatter, ", expires in {}", Clock(expires))?;
+            write!(formatter, ", expires in {}", ClockTime(expires))?;
         }
         write!(
             formatter,

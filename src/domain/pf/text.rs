@@ -75,9 +75,9 @@ fn clock_slowly(text: &str) -> Option<(u64, &str)> {
 }
 
 /// Prints seconds as pfctl does: at least two digits each.
-pub(super) struct Clock(pub(super) u64);
+pub(super) struct ClockTime(pub(super) u64);
 
-impl fmt::Display for Clock {
+impl fmt::Display for ClockTime {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (minutes, seconds) = (self.0 / 60, self.0 % 60);
         write!(
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn clocks_run_past_two_digit_hours() {
         assert_eq!(clock("100:00:01, x"), Some((360_001, ", x")));
-        assert_eq!(Clock(360_001).to_string(), "100:00:01");
+        assert_eq!(ClockTime(360_001).to_string(), "100:00:01");
         for wrong in [
             "00:60:00,",
             "00:00:60,",
@@ -421,7 +421,7 @@ mod tests {
 
         #[test]
         fn clock_prints_what_it_reads(seconds: u64) {
-            let text = Clock(seconds).to_string();
+            let text = ClockTime(seconds).to_string();
             prop_assert_eq!(clock(&text), Some((seconds, "")));
         }
     }

@@ -54,7 +54,7 @@ impl From<ChangeId> for String {
 /// A change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Change {
+pub enum ConfigurationEdit {
     /// Sets the caps of the filter rule. Both rate keys are written together or unset together.
     Caps {
         /// `max-src-conn`; `None` unsets it. 1 or more.
@@ -91,7 +91,7 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl ConfigurationEdit {
     /// Says what it does, for the lock's holder and for pfSense's configuration history.
     pub fn words(&self) -> String {
         match self {
@@ -195,11 +195,11 @@ impl Records {
 /// What the agent did with a change, as it also leaves it on the firewall under the change's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outcome {
+pub struct ChangeOutcome {
     /// The change's id.
     pub id: ChangeId,
     /// How it ended.
-    pub result: Ending,
+    pub result: ChangeEnding,
     /// One sentence for people: what happened, and for refusals what is in the way.
     pub message: String,
     /// The records before.
@@ -209,7 +209,7 @@ pub struct Outcome {
     /// Fingerprint of the records before and now.
     pub fingerprints: (String, String),
     /// What was done, in order, for `history ID` and for reports.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ChangeStep>,
     /// Epoch seconds at which the armed way back fires; `None` when nothing is armed.
     pub reverts_at: Option<i64>,
     /// A file on the firewall that holds another writer's version, which our write has replaced.
@@ -217,7 +217,7 @@ pub struct Outcome {
     pub lost_update: Option<String>,
     /// Who holds the lock, with [`Ending::Locked`].
     #[serde(default)]
-    pub holder: Option<Running>,
+    pub holder: Option<RunningChange>,
     /// How the armed way back ended, once it has fired.
     #[serde(default)]
     pub reverted: Option<Reverted>,
@@ -232,7 +232,7 @@ pub struct Reverted {
     /// [`Ending::Done`]: the records before are back in force. [`Ending::NothingToDo`]: they were so already.
     /// [`Ending::Stale`]: the rules are not what the change made of them, so they were left alone.
     /// [`Ending::Unproven`]: written, and not proven.
-    pub result: Ending,
+    pub result: ChangeEnding,
     /// One sentence for people.
     pub message: String,
 }
@@ -240,14 +240,14 @@ pub struct Reverted {
 impl Reverted {
     /// Returns whether the rules before the change were in force again.
     pub fn is_back(&self) -> bool {
-        matches!(self.result, Ending::Done | Ending::NothingToDo)
+        matches!(self.result, ChangeEnding::Done | ChangeEnding::NothingToDo)
     }
 }
 
 /// A change that is being made, or whose making was interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Running {
+pub struct RunningChange {
     /// Its id.
     pub id: ChangeId,
     /// Who makes it.
@@ -261,16 +261,16 @@ pub struct Running {
 /// What the firewall says when it is asked for the outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "known", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Answer {
+pub enum OutcomeAnswer {
     /// It has ended; an interrupted one has been brought to an end by asking.
     Ended {
         /// The outcome.
-        outcome: Box<Outcome>,
+        outcome: Box<ChangeOutcome>,
     },
     /// It is being made now; ask again.
     Running {
         /// By whom and since when.
-        running: Running,
+        running: RunningChange,
     },
     /// No change of this id was begun, or it was refused before anything was written. Where the question settled it,
     /// none will be: a request that still travels under this id is refused when it arrives.
@@ -280,7 +280,7 @@ pub enum Answer {
 /// How a change ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ending {
+pub enum ChangeEnding {
     /// Written, loaded and proven.
     Done,
     /// It already was so; nothing was written or reloaded.
@@ -304,7 +304,7 @@ pub enum Ending {
 /// One step of applying a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct ChangeStep {
     /// Kebab-case, one of `store`, `lock`, `read`, `compare`, `preflight`, `arm`, `write`, `reread`, `reload`, `prove`, `roll-back`, ….
     pub name: String,
     /// It went well.
@@ -375,6 +375,6 @@ pub enum Kept {
     /// A change is being made; ask again.
     Locked {
         /// By whom.
-        holder: Running,
+        holder: RunningChange,
     },
 }

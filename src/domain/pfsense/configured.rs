@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Armed, Deleted, Expired, Running};
+use super::change::{Armed, Deleted, Expired, RunningChange};
 use super::config::Sections;
 use super::leftovers::Leftover;
 
@@ -77,7 +77,7 @@ pub struct Configured {
     pub expired: Vec<Expired>,
     /// Changes that are being made, or were interrupted and will be brought to an end within a minute.
     #[serde(default)]
-    pub unfinished: Vec<Running>,
+    pub unfinished: Vec<RunningChange>,
     /// What deletions of rules of this port and interface took away, newest first.
     #[serde(default)]
     pub deletions: Vec<Deleted>,

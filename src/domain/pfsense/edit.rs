@@ -7,7 +7,7 @@ mod put_back;
 
 pub use put_back::are_of_service;
 
-use super::change::{Change, Element, Placed, Records, Separators, Swap};
+use super::change::{ConfigurationEdit, Element, Placed, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, port_field_covers, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
 use super::managed::{ManagedPair, passes_port_of_service};
@@ -104,7 +104,7 @@ struct Draft<'a> {
 /// Returns the records before and after the change.
 pub fn make_swap(
     configured: &Configured,
-    change: &Change,
+    change: &ConfigurationEdit,
     service: &ReadRequest,
     ids: &EditIds<'_>,
 ) -> Result<Swap, EditRefusal> {
@@ -114,7 +114,7 @@ pub fn make_swap(
 /// Returns them, and the sections as they become.
 fn edit_sections(
     configured: &Configured,
-    change: &Change,
+    change: &ConfigurationEdit,
     service: &ReadRequest,
     ids: &EditIds<'_>,
 ) -> Result<(Swap, Sections), EditRefusal> {
@@ -134,27 +134,27 @@ fn edit_sections(
     draft.check_ambiguity(change)?;
     let before = draft.records();
     let touches_alias = match change {
-        Change::Caps { max_src_conn, rate } => {
+        ConfigurationEdit::Caps { max_src_conn, rate } => {
             draft.set_caps(*max_src_conn, *rate)?;
             false
         }
-        Change::Disable => {
+        ConfigurationEdit::Disable => {
             draft.disable()?;
             false
         }
-        Change::Enable => {
+        ConfigurationEdit::Enable => {
             draft.enable()?;
             false
         }
-        Change::Delete => {
+        ConfigurationEdit::Delete => {
             draft.delete()?;
             false
         }
-        Change::PutBack { records, alias } => {
+        ConfigurationEdit::PutBack { records, alias } => {
             draft.put_back(records, *alias)?;
             *alias
         }
-        Change::Build {
+        ConfigurationEdit::Build {
             description,
             max_src_conn,
             rate,
@@ -221,9 +221,9 @@ impl Draft<'_> {
 
     /// Refuses what is not clear, and rules that are not the service's alone. To close is to disable the forward, whatever
     /// its filter rules are.
-    fn check_ambiguity(&self, change: &Change) -> Result<(), EditRefusal> {
-        let closes = *change == Change::Disable;
-        let puts_back = matches!(change, Change::PutBack { .. });
+    fn check_ambiguity(&self, change: &ConfigurationEdit) -> Result<(), EditRefusal> {
+        let closes = *change == ConfigurationEdit::Disable;
+        let puts_back = matches!(change, ConfigurationEdit::PutBack { .. });
         let unclear = |count: usize, what: &str| {
             let clause = format!("{count} {what} match; it is not clear which is meant");
             refuse(RefusalCode::Ambiguous, clause)

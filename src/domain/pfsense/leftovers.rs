@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Running;
+use super::change::RunningChange;
 
 /// A file of kmsctl's on the firewall.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,6 @@ pub enum Cleaned {
     /// A change is being made; ask again.
     Locked {
         /// By whom, where that is known.
-        holder: Option<Running>,
+        holder: Option<RunningChange>,
     },
 }

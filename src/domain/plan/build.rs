@@ -9,7 +9,7 @@ use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::exposure::matching::names_service;
 use crate::domain::exposure::pair::Pair;
-use crate::domain::pfsense::change::Change;
+use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule, Side};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
@@ -157,7 +157,7 @@ pub(super) fn build(
 ) -> Result<Draft, Refusal> {
     let service = present.service;
     let (nat, filter) = rules(present, pair);
-    let change = Change::Build {
+    let change = ConfigurationEdit::Build {
         description: service.description.clone(),
         max_src_conn: caps.max_src_conn,
         rate: caps.rate,

@@ -7,7 +7,7 @@ use super::{
     named,
 };
 use crate::domain::pf::rule::Rate;
-use crate::domain::pfsense::change::Change;
+use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::ratelimit::{self, Caps};
 
@@ -20,7 +20,7 @@ const NEVER_BITES: u32 = 100_000;
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedCaps {
     /// The caps.
     pub caps: Caps,
     /// The preset they are, if they were named.
@@ -59,7 +59,11 @@ pub fn limits(caps: Caps) -> Result<(), Refusal> {
 }
 
 /// Plans to set the caps.
-pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result<Planned, Refusal> {
+pub fn ratelimit(
+    present: &Present<'_>,
+    wanted: &WantedCaps,
+    terms: Terms,
+) -> Result<Planned, Refusal> {
     limits(wanted.caps)?;
     let pair = ready(present, terms)?;
     if pair.nat_passes() {
@@ -101,7 +105,7 @@ pub fn ratelimit(present: &Present<'_>, wanted: &Wanted, terms: Terms) -> Result
         },
         seen: super::exposure::seen(present),
         operation: Operation::Configuration {
-            change: Change::Caps {
+            change: ConfigurationEdit::Caps {
                 max_src_conn: wanted.caps.max_src_conn,
                 rate: wanted.caps.rate,
             },

@@ -6,10 +6,10 @@ use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
-use crate::domain::connections::Source;
+use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
-use crate::domain::pfsense::change::{Armed, Change, Running};
+use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::leftovers::lock_is_held;
@@ -27,7 +27,7 @@ pub struct Present<'a> {
     /// The service.
     pub service: &'a Service,
     /// Who is connected.
-    pub sources: &'a [Source],
+    pub sources: &'a [ConnectedSource],
     /// Entries of the overload table, if it was read.
     pub blocked: Option<usize>,
 }
@@ -79,7 +79,7 @@ fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<Pair<'a>, R
     clear_pair(present, !delete)
 }
 
-fn unfinished(running: &Running) -> Refusal {
+fn unfinished(running: &RunningChange) -> Refusal {
     Refusal::new(
         RefusalKind::Conflict,
         format!(
@@ -178,7 +178,12 @@ impl Draft {
     }
 }
 
-pub(super) fn draft(present: &Present<'_>, terms: Terms, change: Change, what: &str) -> Draft {
+pub(super) fn draft(
+    present: &Present<'_>,
+    terms: Terms,
+    change: ConfigurationEdit,
+    what: &str,
+) -> Draft {
     Draft {
         what: what.to_owned(),
         differences: Vec::new(),
@@ -244,12 +249,12 @@ pub fn revoke(
 fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -> Draft {
     let (change, what) = if delete {
         (
-            Change::Delete,
+            ConfigurationEdit::Delete,
             "Close the exposure: delete the port forward and its filter rule, after saving both whole.",
         )
     } else {
         (
-            Change::Disable,
+            ConfigurationEdit::Disable,
             "Close the exposure: disable the port forward and its filter rule.",
         )
     };
@@ -338,7 +343,7 @@ fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     }
 }
 
-fn taken_over(running: &Running) -> Risk {
+fn taken_over(running: &RunningChange) -> Risk {
     Risk::new(
         "takes-over",
         format!(
@@ -383,7 +388,7 @@ fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Plan
 
 /// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
 fn unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
-    let change = Change::PutBack {
+    let change = ConfigurationEdit::PutBack {
         records: Box::default(),
         alias: false,
     };

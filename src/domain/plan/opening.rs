@@ -9,14 +9,14 @@ use super::exposure::{Present, Terms, draft, ready, standing};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, Undo, caps};
 use crate::domain::exposure::State;
 use crate::domain::exposure::pair::{Pair, is_pair_of};
-use crate::domain::pfsense::change::{Change, Records};
+use crate::domain::pfsense::change::{ConfigurationEdit, Records};
 use crate::domain::pfsense::configured::{FilterRule, NatRule};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
 /// Records that were saved when they were deleted.
 #[derive(Clone, Debug)]
-pub struct Saved {
+pub struct SavedRecords {
     /// The change that deleted them.
     pub id: String,
     /// Who made it, where that was another operator as far as is known here.
@@ -29,7 +29,7 @@ pub struct Saved {
     pub broken: Option<u64>,
 }
 
-impl Saved {
+impl SavedRecords {
     fn rules(&self) -> (Option<NatRule>, Option<FilterRule>) {
         let Records { nat, filter, .. } = &self.records;
         (
@@ -70,7 +70,7 @@ impl Saved {
 /// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
 pub fn restore(
     present: &Present<'_>,
-    saved: Option<&Saved>,
+    saved: Option<&SavedRecords>,
     caps: Caps,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
@@ -110,7 +110,7 @@ pub fn restore(
         }
         return Ok(putting_back(present, saved, terms).into());
     }
-    let foreign = foreign.map(Saved::elsewhere);
+    let foreign = foreign.map(SavedRecords::elsewhere);
     if present.configured.alias.is_none() {
         return Err(no_alias(present.service, foreign));
     }
@@ -138,7 +138,7 @@ fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
 
 fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
     let what = "Open the exposure: enable the port forward and its filter rule.";
-    let mut draft = draft(present, terms, Change::Enable, what);
+    let mut draft = draft(present, terms, ConfigurationEdit::Enable, what);
     if let Some(nat) = pair.nat {
         let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
         draft.differences.push(difference);
@@ -156,7 +156,7 @@ fn carries(filter: &FilterRule) -> String {
     format!("pf's loaded rule carries {caps}.")
 }
 
-fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
+fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Draft {
     let (nat, filter) = saved.rules();
     let mut records = saved.records.clone();
     // They may have been disabled when they were deleted; what opens puts them back enabled.
@@ -166,7 +166,7 @@ fn putting_back(present: &Present<'_>, saved: &Saved, terms: Terms) -> Draft {
     {
         placed.record.remove("disabled");
     }
-    let change = Change::PutBack {
+    let change = ConfigurationEdit::PutBack {
         records: Box::new(records),
         alias: false,
     };

@@ -20,7 +20,7 @@ pub const MOST: usize = 5_000;
 
 /// Whose connections to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum StatesChoice {
     /// These clients'.
     Clients(Vec<IpAddr>),
     /// Everybody's.
@@ -62,7 +62,7 @@ impl<'a> Live<'a> {
     }
 
     /// Returns the service's states that are meant by the choice, both halves.
-    pub fn chosen(&self, choice: &Choice) -> Vec<&'a State> {
+    pub fn chosen(&self, choice: &StatesChoice) -> Vec<&'a State> {
         let states = self.states.iter();
         states
             .filter(|state| self.half(state).is_some() && concerns(state, choice))
@@ -97,7 +97,11 @@ pub(crate) fn client(state: &State) -> IpAddr {
 }
 
 /// Plans to end connections. `labels` are those of the exposure's rule (see [`labels`]), for ending all of them.
-pub fn kill(live: &Live<'_>, mut labels: Vec<String>, choice: &Choice) -> Result<Planned, Refusal> {
+pub fn kill(
+    live: &Live<'_>,
+    mut labels: Vec<String>,
+    choice: &StatesChoice,
+) -> Result<Planned, Refusal> {
     let chosen = live.chosen(choice);
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(nothing(choice, live.service.port)));
@@ -109,7 +113,7 @@ pub fn kill(live: &Live<'_>, mut labels: Vec<String>, choice: &Choice) -> Result
             "pfctl did not tell the ids of all states, so they cannot be ended one by one.",
         ));
     }
-    if let Choice::Clients(_) = choice {
+    if let StatesChoice::Clients(_) = choice {
         labels.clear();
     }
     let one_by_one = if labels.is_empty() {
@@ -132,7 +136,7 @@ fn draft(
     chosen: &[&State],
     planned: Vec<PlannedState>,
     labels: Vec<String>,
-    choice: &Choice,
+    choice: &StatesChoice,
 ) -> Draft {
     // A server's half whose client's half is gone already is no connection any more, and ends with the rest.
     let halves = planned
@@ -142,8 +146,8 @@ fn draft(
     sources.sort_unstable();
     sources.dedup();
     let clients = match choice {
-        Choice::All => Vec::new(),
-        Choice::Clients(clients) => clients.clone(),
+        StatesChoice::All => Vec::new(),
+        StatesChoice::Clients(clients) => clients.clone(),
     };
     let what = format!(
         "End {} of {} to port {} ({}).",
@@ -153,8 +157,8 @@ fn draft(
         counted(planned.len(), "state", "states"),
     );
     let confirm = match choice {
-        Choice::All => Confirm::Word("kill".to_owned()),
-        Choice::Clients(_) => Confirm::YesNo,
+        StatesChoice::All => Confirm::Word("kill".to_owned()),
+        StatesChoice::Clients(_) => Confirm::YesNo,
     };
     Draft {
         what,
@@ -189,10 +193,10 @@ fn draft(
 }
 
 /// Returns whether a state is one of those to be ended.
-fn concerns(state: &State, choice: &Choice) -> bool {
+fn concerns(state: &State, choice: &StatesChoice) -> bool {
     match choice {
-        Choice::All => true,
-        Choice::Clients(clients) => clients.contains(&client(state)),
+        StatesChoice::All => true,
+        StatesChoice::Clients(clients) => clients.contains(&client(state)),
     }
 }
 
@@ -225,10 +229,10 @@ pub fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
     labels
 }
 
-fn nothing(choice: &Choice, port: u16) -> String {
+fn nothing(choice: &StatesChoice, port: u16) -> String {
     match choice {
-        Choice::All => format!("Nothing to do: nobody is connected to port {port}."),
-        Choice::Clients(clients) => {
+        StatesChoice::All => format!("Nothing to do: nobody is connected to port {port}."),
+        StatesChoice::Clients(clients) => {
             let names: Vec<String> = clients.iter().map(IpAddr::to_string).collect();
             let verb = if names.len() == 1 { "has" } else { "have" };
             format!(

@@ -12,7 +12,7 @@ use crate::domain::virusprot::entries::age;
 
 /// Which entries to free.
 #[derive(Clone, Debug)]
-pub enum Choice {
+pub enum TableChoice {
     /// Those older than so many seconds.
     OlderThan(u64),
     /// These.
@@ -24,18 +24,18 @@ pub enum Choice {
 /// Plans to free entries. `now` is the firewall's time.
 pub fn free(
     entries: &[Entry],
-    choice: &Choice,
+    choice: &TableChoice,
     table: &TableName,
     now: Timestamp,
 ) -> Result<Planned, Refusal> {
     let name = table.as_str();
     let chosen: Vec<&Entry> = match choice {
-        Choice::All => entries.iter().collect(),
-        Choice::OlderThan(limit) => {
+        TableChoice::All => entries.iter().collect(),
+        TableChoice::OlderThan(limit) => {
             let old = |entry: &&Entry| entry.since.is_some_and(|since| age(since, now) > *limit);
             entries.iter().filter(old).collect()
         }
-        Choice::Addresses(addresses) => addressed(entries, addresses, name)?,
+        TableChoice::Addresses(addresses) => addressed(entries, addresses, name)?,
     };
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(nothing(entries.len(), choice, name)));
@@ -43,7 +43,7 @@ pub fn free(
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
     let free = counted(count, "address", "addresses");
-    let confirm = if matches!(choice, Choice::All) {
+    let confirm = if matches!(choice, TableChoice::All) {
         Confirm::Word("flush".to_owned())
     } else {
         Confirm::YesNo
@@ -108,14 +108,14 @@ fn addressed<'a>(
     Ok(chosen)
 }
 
-fn nothing(all: usize, choice: &Choice, table: &str) -> String {
+fn nothing(all: usize, choice: &TableChoice, table: &str) -> String {
     match choice {
         _ if all == 0 => format!("Nothing to do: {table} is empty."),
-        Choice::All => format!("Nothing to do: {table} is empty."),
-        Choice::OlderThan(_) => {
+        TableChoice::All => format!("Nothing to do: {table} is empty."),
+        TableChoice::OlderThan(_) => {
             format!("Nothing to do: none of the {all} entries of {table} is that old.")
         }
-        Choice::Addresses(addresses) => {
+        TableChoice::Addresses(addresses) => {
             let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
             let verb = if names.len() == 1 { "is" } else { "are" };
             format!("Nothing to do: {} {verb} not in {table}.", named(&names))
@@ -124,8 +124,8 @@ fn nothing(all: usize, choice: &Choice, table: &str) -> String {
 }
 
 /// Returns those that were asked for and are not there.
-fn missing(choice: &Choice, planned: &[PlannedEntry]) -> Vec<String> {
-    let Choice::Addresses(addresses) = choice else {
+fn missing(choice: &TableChoice, planned: &[PlannedEntry]) -> Vec<String> {
+    let TableChoice::Addresses(addresses) = choice else {
         return Vec::new();
     };
     let there: std::collections::HashSet<Address> =

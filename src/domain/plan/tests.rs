@@ -11,14 +11,18 @@ mod undoing;
 use std::net::IpAddr;
 
 use super::*;
-use crate::domain::connections::{self, Source};
+use crate::domain::connections;
+use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::{self, Exposure, Loaded, fixtures};
 use crate::domain::firewall_identity::FirewallIdentity;
-use crate::domain::history::{self, Ended, Entry, Event, Finish};
+use crate::domain::history;
+use crate::domain::history::{EndedAs, Finish, HistoryEntry, HistoryEvent};
 use crate::domain::pf::rule::{Rate, Rule};
 use crate::domain::pf::state::{self, State};
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{Element, Ending, Outcome, Placed, Records, Running};
+use crate::domain::pfsense::change::{
+    ChangeEnding, ChangeOutcome, Element, Placed, Records, RunningChange,
+};
 use crate::domain::pfsense::configured::{CapFields, Configured, Side};
 use crate::domain::ratelimit::Caps;
 
@@ -115,7 +119,7 @@ fn states() -> Vec<State> {
 struct Box_ {
     configured: Configured,
     exposure: Exposure,
-    sources: Vec<Source>,
+    sources: Vec<ConnectedSource>,
 }
 
 impl Box_ {
@@ -195,7 +199,7 @@ impl Box_ {
             connections,
             seconds,
         });
-        let wanted = Wanted {
+        let wanted = WantedCaps {
             caps: Caps { max_src_conn, rate },
             preset: None,
         };
@@ -213,7 +217,7 @@ fn default_caps() -> Caps {
     }
 }
 
-fn change_of(draft: &Draft) -> &Change {
+fn change_of(draft: &Draft) -> &ConfigurationEdit {
     match &draft.operation {
         Operation::Configuration { change, .. } => change,
         other => panic!("{other:?}"),
@@ -224,7 +228,7 @@ fn revoked(on: &Box_, delete: bool) -> Result<Planned, Refusal> {
     on.plan(|present| revoke(present, delete, true, Terms::default()))
 }
 
-fn restored(on: &Box_, saved: Option<&Saved>) -> Result<Planned, Refusal> {
+fn restored(on: &Box_, saved: Option<&SavedRecords>) -> Result<Planned, Refusal> {
     on.plan(|present| restore(present, saved, default_caps(), Terms::default()))
 }
 
@@ -258,8 +262,8 @@ fn records(port: &str) -> Records {
     }
 }
 
-fn saved(records: Records) -> Saved {
-    Saved {
+fn saved(records: Records) -> SavedRecords {
+    SavedRecords {
         id: "abc".into(),
         by: None,
         at: Some(now()),
@@ -272,13 +276,13 @@ fn applied(on: &Box_) -> Result<Planned, Refusal> {
     on.plan(|present| apply(present, default_caps(), Terms::default()))
 }
 
-fn done(plan: &Plan, finish: Finish) -> Entry {
+fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
     let events = [
-        Event::Started {
+        HistoryEvent::Started {
             plan: Box::new(plan.clone()),
             by: None,
         },
-        Event::Ended {
+        HistoryEvent::Ended {
             id: plan.id.to_string(),
             finish: Box::new(finish),
         },
@@ -287,7 +291,7 @@ fn done(plan: &Plan, finish: Finish) -> Entry {
 }
 
 /// Puts events of a history together, each with its line where that is broken.
-fn fold<'a>(events: impl Iterator<Item = (&'a Event, Option<u64>)>) -> Vec<Entry> {
+fn fold<'a>(events: impl Iterator<Item = (&'a HistoryEvent, Option<u64>)>) -> Vec<HistoryEntry> {
     let mut folder = history::Folder::default();
     for (event, line) in events {
         folder.push(now(), event.clone(), line);

@@ -3,12 +3,12 @@
 
 use super::{
     Address, Confirm, Difference, Draft, Operation, Past, Plan, Planned, PlannedEntry, Present,
-    Refusal, RefusalKind, Saved, StatesChoice, TableChoice, Terms, apply, free, kill, ratelimit,
-    restore, revoke, undo,
+    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, apply, free, kill,
+    ratelimit, restore, revoke, undo,
 };
-use crate::domain::history::Entry;
+use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{Change, Records};
+use crate::domain::pfsense::change::{ConfigurationEdit, Records};
 use crate::domain::ratelimit::Caps;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.
@@ -20,9 +20,9 @@ pub const LONGEST: u64 = 30 * 86_400;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Origins<'a> {
     /// The change that the plan takes back, as the history has it.
-    pub undone: Option<&'a Entry>,
+    pub undone: Option<&'a HistoryEntry>,
     /// What the last deletion of the service's rules took away.
-    pub saved: Option<&'a Saved>,
+    pub saved: Option<&'a SavedRecords>,
 }
 
 /// Compares what a plan tells with what its operation changes in the configuration. Returns the plan as it is to be
@@ -46,17 +46,17 @@ pub fn configuration(
         reverts_after: draft.reverts_after,
     };
     let derived = match change {
-        Change::Caps { max_src_conn, rate } => {
+        ConfigurationEdit::Caps { max_src_conn, rate } => {
             let caps = Caps {
                 max_src_conn: *max_src_conn,
                 rate: *rate,
             };
-            ratelimit(present, &super::Wanted { caps, preset: None }, terms)
+            ratelimit(present, &super::WantedCaps { caps, preset: None }, terms)
         }
-        Change::Disable => revoke(present, false, *ends, terms),
-        Change::Delete => revoke(present, true, *ends, terms),
-        Change::Enable => restore(present, None, Caps::default(), terms),
-        Change::Build {
+        ConfigurationEdit::Disable => revoke(present, false, *ends, terms),
+        ConfigurationEdit::Delete => revoke(present, true, *ends, terms),
+        ConfigurationEdit::Enable => restore(present, None, Caps::default(), terms),
+        ConfigurationEdit::Build {
             max_src_conn,
             rate,
             alias,
@@ -72,7 +72,7 @@ pub fn configuration(
                 restore(present, None, caps, terms)
             }
         }
-        Change::PutBack { records, .. } => match &draft.undoes {
+        ConfigurationEdit::PutBack { records, .. } => match &draft.undoes {
             Some(id) => undo(known(id, origins)?, &Past::Configuration(*present, terms)),
             None if **records == Records::default() => revoke(present, false, *ends, terms),
             None => restore(present, origins.saved, Caps::default(), terms),
@@ -91,7 +91,7 @@ pub fn configuration(
 }
 
 /// Returns the change that a plan takes back. What this history does not have cannot be compared with the plan.
-fn known<'a>(id: &str, origins: Origins<'a>) -> Result<&'a Entry, Refusal> {
+fn known<'a>(id: &str, origins: Origins<'a>) -> Result<&'a HistoryEntry, Refusal> {
     origins.undone.ok_or_else(|| {
         Refusal::new(
             RefusalKind::Conflict,

@@ -9,9 +9,9 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted,
 };
-use crate::domain::history::Entry;
+use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
-use crate::domain::pfsense::change::{Change, Outcome};
+use crate::domain::pfsense::change::{ChangeOutcome, ConfigurationEdit};
 
 /// What a change is taken back from.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub enum Past<'a> {
 }
 
 /// Plans to take back a change of the history.
-pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
+pub fn undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
     if let Some(line) = entry.broken.line() {
         return Err(broken(id, line));
@@ -63,7 +63,7 @@ pub fn undo(entry: &Entry, now: &Past<'_>) -> Result<Planned, Refusal> {
     Ok(planned)
 }
 
-fn why_not(entry: &Entry) -> String {
+fn why_not(entry: &HistoryEntry) -> String {
     match &entry.plan.change.undo {
         Undo::Impossible(why) => why.clone(),
         Undo::Command(_) => "the firewall was not read for it.".to_owned(),
@@ -159,8 +159,8 @@ fn put_back(
 
 /// Plans to put the records back, if they still are what the change made of them.
 fn records(
-    entry: &Entry,
-    outcome: &Outcome,
+    entry: &HistoryEntry,
+    outcome: &ChangeOutcome,
     present: &Present<'_>,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
@@ -183,7 +183,8 @@ fn records(
     let alias = matches!(
         &entry.plan.change.operation,
         Operation::Configuration {
-            change: Change::Build { alias: true, .. } | Change::PutBack { alias: true, .. },
+            change: ConfigurationEdit::Build { alias: true, .. }
+                | ConfigurationEdit::PutBack { alias: true, .. },
             ..
         }
     );
@@ -210,7 +211,7 @@ fn records(
         confirm: Confirm::YesNo,
         seen: super::exposure::seen(present),
         operation: Operation::Configuration {
-            change: Change::PutBack { records: Box::new(outcome.before.clone()), alias },
+            change: ConfigurationEdit::PutBack { records: Box::new(outcome.before.clone()), alias },
             with_pending: terms.with_pending,
             end_connections: false,
         },
@@ -235,7 +236,11 @@ fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
 }
 
 /// Plans to make a temporary change permanent. `known` is what the history here tells of it.
-pub fn keep(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<Planned, Refusal> {
+pub fn keep(
+    id: &str,
+    known: Option<&HistoryEntry>,
+    present: &Present<'_>,
+) -> Result<Planned, Refusal> {
     if let Some(line) = known.and_then(|entry| entry.broken.line()) {
         return Err(broken(id, line));
     }
@@ -266,7 +271,7 @@ pub fn keep(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<Pl
 }
 
 /// Refuses where a change of which nothing is armed is not in force any more: that is no success of `keep`.
-fn stands(id: &str, known: Option<&Entry>, present: &Present<'_>) -> Result<(), Refusal> {
+fn stands(id: &str, known: Option<&HistoryEntry>, present: &Present<'_>) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(RefusalKind::Conflict, why).hint(format!(
             "See what became of it: kmsctl history {id}; and what is in force: kmsctl status"

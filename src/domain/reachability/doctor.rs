@@ -20,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use left::{Chain, journal};
+pub use left::{LeftoverChain, journal};
 
 /// pfSense versions whose own code kmsctl's script was run with.
 pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];

@@ -20,11 +20,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::kms_bind::Answer;
+use super::kms_bind::BindAnswer;
 use crate::domain::warning::Warning;
 
-pub use end::{End, Heard, Saw, Side};
-pub use names::{Names, Resolved};
+pub use end::{EvidenceSide, FirewallEvidence, HeardFromServer, Saw};
+pub use names::{PublicNames, Resolved};
 
 /// How many failed attempts make a "no"; one lost packet must not.
 pub const ATTEMPTS: usize = 3;
@@ -94,7 +94,7 @@ pub enum Attempt {
     /// The connection was completed.
     Connected {
         /// What answered the bind; null where the vantage cannot speak it.
-        answer: Option<Answer>,
+        answer: Option<BindAnswer>,
         /// Until the connection stood, in milliseconds.
         milliseconds: u64,
     },
@@ -276,8 +276,8 @@ pub struct Judgement {
 /// Judges a run. Without `expected` nothing is as expected, nor is it not.
 pub fn judge(
     observations: &[Observation],
-    end: &End,
-    names: &Names,
+    end: &FirewallEvidence,
+    names: &PublicNames,
     expected: Option<Expected>,
 ) -> Judgement {
     let vantages: Vec<Seen> = observations
@@ -351,8 +351,8 @@ fn count(seen: &[Seen]) -> Quorum {
 /// Tells why a verdict with the wanted word is still not what was wanted.
 fn obstacle(
     vantages: &[Seen],
-    end: &End,
-    names: &Names,
+    end: &FirewallEvidence,
+    names: &PublicNames,
     verdict: Verdict,
     expected: Expected,
     conflict: bool,

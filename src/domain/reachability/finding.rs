@@ -10,7 +10,7 @@ use serde::Serialize;
 /// What a look at something found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum CheckResult {
     /// As it must be.
     Ok,
     /// Proven not to be.
@@ -21,7 +21,7 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl CheckResult {
     /// Returns the word that stands in JSON and on the screen.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CheckResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -45,7 +45,7 @@ pub struct Finding {
     /// A stable name; scripts may match on it.
     pub check: &'static str,
     /// What was found.
-    pub result: Outcome,
+    pub result: CheckResult,
     /// What was seen, in full sentences.
     pub evidence: String,
     /// What to do, where there is something to do.
@@ -54,7 +54,7 @@ pub struct Finding {
 
 impl Finding {
     /// Makes a finding without a fix.
-    pub fn new(check: &'static str, result: Outcome, evidence: impl Into<String>) -> Self {
+    pub fn new(check: &'static str, result: CheckResult, evidence: impl Into<String>) -> Self {
         Self {
             check,
             result,
@@ -65,22 +65,22 @@ impl Finding {
 
     /// Makes one that is as it must be.
     pub fn ok(check: &'static str, evidence: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Ok, evidence)
+        Self::new(check, CheckResult::Ok, evidence)
     }
 
     /// Makes one that is proven not to be, with what to do.
     pub fn wrong(check: &'static str, evidence: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Wrong, evidence).fix(fix)
+        Self::new(check, CheckResult::Wrong, evidence).fix(fix)
     }
 
     /// Makes one that could not be seen.
     pub fn unknown(check: &'static str, evidence: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Unknown, evidence)
+        Self::new(check, CheckResult::Unknown, evidence)
     }
 
     /// Makes one that does not apply.
     pub fn skipped(check: &'static str, evidence: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Skipped, evidence)
+        Self::new(check, CheckResult::Skipped, evidence)
     }
 
     /// Adds what to do.
@@ -92,7 +92,7 @@ impl Finding {
 }
 
 /// Counts the findings of one outcome.
-pub fn count(findings: &[Finding], outcome: Outcome) -> usize {
+pub fn count(findings: &[Finding], outcome: CheckResult) -> usize {
     findings
         .iter()
         .filter(|finding| finding.result == outcome)

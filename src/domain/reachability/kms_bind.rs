@@ -45,7 +45,7 @@ pub const BIND: [u8; BIND_LENGTH] = [
 /// What answered the bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum BindAnswer {
     /// A bind_ack that accepts the KMS interface.
     Kms,
     /// DCE/RPC, but it does not take the KMS interface, or its answer is not whole.
@@ -58,7 +58,7 @@ pub enum Answer {
     Reset,
 }
 
-impl Answer {
+impl BindAnswer {
     /// Returns the word that stands in JSON and on the screen.
     pub fn word(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for BindAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Answer {
 
 /// How a connection ended before its answer was whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum BindEnd {
     /// The other side closed or reset it.
     Closed,
     /// The deadline passed.
@@ -94,48 +94,48 @@ pub struct Listener {
 
 impl Listener {
     /// Takes what has arrived; returns the answer as soon as it is certain.
-    pub fn hear(&mut self, bytes: &[u8]) -> Option<Answer> {
+    pub fn hear(&mut self, bytes: &[u8]) -> Option<BindAnswer> {
         let room = LARGEST.saturating_sub(self.bytes.len());
         self.bytes.extend(bytes.iter().take(room));
         read(&self.bytes)
     }
 
     /// Judges what there is when nothing more comes.
-    pub fn end(&self, end: End) -> Answer {
+    pub fn end(&self, end: BindEnd) -> BindAnswer {
         match (read(&self.bytes), end) {
             (Some(answer), _) => answer,
-            (None, End::Closed) => Answer::Reset,
-            (None, End::Deadline) => Answer::Silent,
+            (None, BindEnd::Closed) => BindAnswer::Reset,
+            (None, BindEnd::Deadline) => BindAnswer::Silent,
         }
     }
 }
 
 /// Reads an answer from its first byte on; `None` means that more is needed.
-pub fn read(bytes: &[u8]) -> Option<Answer> {
+pub fn read(bytes: &[u8]) -> Option<BindAnswer> {
     if bytes.first().is_some_and(|version| *version != 5) {
-        return Some(Answer::NotRpc);
+        return Some(BindAnswer::NotRpc);
     }
     if bytes.get(2).is_some_and(|kind| !FROM_SERVER.contains(kind)) {
-        return Some(Answer::NotRpc);
+        return Some(BindAnswer::NotRpc);
     }
     let header = Fields::new(bytes)?;
     let length = usize::from(header.short(8)?);
     let call = header.long(12)?;
     if length < HEADER {
-        return Some(Answer::NotRpc);
+        return Some(BindAnswer::NotRpc);
     }
     // A length beyond the cap is a lie or not for us; there is no need to wait for the rest.
     if length > LARGEST || call != CALL || header.byte(3)? & WHOLE != WHOLE {
-        return Some(Answer::RpcNotKms);
+        return Some(BindAnswer::RpcNotKms);
     }
     let whole = Fields {
         bytes: bytes.get(..length)?,
         ..header
     };
     match whole.byte(2)? {
-        BIND_ACK if accepted(&whole) == Some(true) => Some(Answer::Kms),
+        BIND_ACK if accepted(&whole) == Some(true) => Some(BindAnswer::Kms),
         // A bind_nak, a fault, a rejected context, or a bind_ack that ends before its results do.
-        _ => Some(Answer::RpcNotKms),
+        _ => Some(BindAnswer::RpcNotKms),
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
         pdu
     }
 
-    fn hear(bytes: &[u8]) -> Option<Answer> {
+    fn hear(bytes: &[u8]) -> Option<BindAnswer> {
         Listener::default().hear(bytes)
     }
 
@@ -265,19 +265,19 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        assert_eq!(hear(&bind_ack(true, 0, 0)), Some(Answer::Kms));
-        assert_eq!(hear(&bind_ack(false, 0, 0)), Some(Answer::Kms));
-        assert_eq!(hear(&bind_ack(true, 2, 1)), Some(Answer::RpcNotKms));
-        assert_eq!(hear(&bind_ack(false, 2, 1)), Some(Answer::RpcNotKms));
-        assert_eq!(hear(&bind_nak()), Some(Answer::RpcNotKms));
-        assert_eq!(hear(b"SSH-2.0-OpenSSH_9.2\r\n"), Some(Answer::NotRpc));
-        assert_eq!(hear(b"H"), Some(Answer::NotRpc));
-        assert_eq!(hear(&BIND), Some(Answer::NotRpc), "an echo");
+        assert_eq!(hear(&bind_ack(true, 0, 0)), Some(BindAnswer::Kms));
+        assert_eq!(hear(&bind_ack(false, 0, 0)), Some(BindAnswer::Kms));
+        assert_eq!(hear(&bind_ack(true, 2, 1)), Some(BindAnswer::RpcNotKms));
+        assert_eq!(hear(&bind_ack(false, 2, 1)), Some(BindAnswer::RpcNotKms));
+        assert_eq!(hear(&bind_nak()), Some(BindAnswer::RpcNotKms));
+        assert_eq!(hear(b"SSH-2.0-OpenSSH_9.2\r\n"), Some(BindAnswer::NotRpc));
+        assert_eq!(hear(b"H"), Some(BindAnswer::NotRpc));
+        assert_eq!(hear(&BIND), Some(BindAnswer::NotRpc), "an echo");
         for kind in [0, 1, 2, 11, 14, 16, 255] {
             let mut request = BIND;
             request[2] = kind;
-            assert_eq!(hear(&request), Some(Answer::NotRpc), "{kind}");
-            assert_eq!(hear(&request[..3]), Some(Answer::NotRpc), "{kind}");
+            assert_eq!(hear(&request), Some(BindAnswer::NotRpc), "{kind}");
+            assert_eq!(hear(&request[..3]), Some(BindAnswer::NotRpc), "{kind}");
         }
         assert_eq!(hear(b""), None);
     }
@@ -297,7 +297,7 @@ mod tests {
             pdu[at..at + 2].copy_from_slice(&value.to_le_bytes());
             let answer = hear(&pdu);
             assert!(
-                matches!(answer, Some(Answer::NotRpc | Answer::RpcNotKms)),
+                matches!(answer, Some(BindAnswer::NotRpc | BindAnswer::RpcNotKms)),
                 "{at} {value} {answer:?}"
             );
         }
@@ -308,19 +308,19 @@ mod tests {
         for (at, value) in [(12, 9), (3, 1), (3, 2), (40, 1), (32, 2)] {
             let mut pdu = bind_ack(true, 0, 0);
             pdu[at] = value;
-            assert_eq!(hear(&pdu), Some(Answer::RpcNotKms), "{at}");
+            assert_eq!(hear(&pdu), Some(BindAnswer::RpcNotKms), "{at}");
         }
     }
 
     #[test]
     fn what_never_comes_is_silent_and_what_ends_is_reset() {
         let mut listener = Listener::default();
-        assert_eq!(listener.end(End::Deadline), Answer::Silent);
-        assert_eq!(listener.end(End::Closed), Answer::Reset);
+        assert_eq!(listener.end(BindEnd::Deadline), BindAnswer::Silent);
+        assert_eq!(listener.end(BindEnd::Closed), BindAnswer::Reset);
         assert_eq!(listener.hear(&bind_ack(true, 0, 0)[..59]), None);
-        assert_eq!(listener.end(End::Deadline), Answer::Silent);
-        assert_eq!(listener.end(End::Closed), Answer::Reset);
-        assert_eq!(listener.hear(&[0]), Some(Answer::Kms));
+        assert_eq!(listener.end(BindEnd::Deadline), BindAnswer::Silent);
+        assert_eq!(listener.end(BindEnd::Closed), BindAnswer::Reset);
+        assert_eq!(listener.hear(&[0]), Some(BindAnswer::Kms));
     }
 
     proptest! {
@@ -371,7 +371,7 @@ mod tests {
             pdu.resize(60 + tail, 0);
             let answer = read(&pdu);
             prop_assert!(answer.is_some() || pdu.len() < LARGEST, "more than the cap is never waited for");
-            if answer == Some(Answer::Kms) {
+            if answer == Some(BindAnswer::Kms) {
                 prop_assert!(flags & 3 == 3, "a piece of an answer is none");
                 prop_assert!((60..=1024).contains(&fragment), "{}", fragment);
                 prop_assert!((2..=5).contains(&address), "{}", address);
@@ -382,7 +382,7 @@ mod tests {
         fn one_spoilt_byte_never_panics_and_never_makes_kms_of_a_rejection(at in 0_usize..60, value in any::<u8>()) {
             let mut pdu = bind_ack(true, 2, 1);
             pdu[at] = value;
-            prop_assert_ne!(read(&pdu), Some(Answer::Kms));
+            prop_assert_ne!(read(&pdu), Some(BindAnswer::Kms));
         }
     }
 }

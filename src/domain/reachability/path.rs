@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::finding::{Finding, Outcome};
-use super::kms_bind::Answer;
-use crate::domain::cluster::objects::{Announcement, EndpointSlice, List, Names, Pod};
+use super::finding::{CheckResult, Finding};
+use super::kms_bind::BindAnswer;
+use crate::domain::cluster::objects::{Announcement, EndpointSlice, ObjectList, ObjectNames, Pod};
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
@@ -22,7 +22,7 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use reply::Connection;
+pub use reply::ServiceConnection;
 
 /// A piece of evidence, or why there is none.
 pub type Known<T> = Result<T, Trouble>;
@@ -63,7 +63,7 @@ impl Trouble {
         }
         Finding {
             fix: self.fix.clone(),
-            ..Finding::new(check, Outcome::Wrong, format!("{what}: {}.", self.why))
+            ..Finding::new(check, CheckResult::Wrong, format!("{what}: {}.", self.why))
         }
     }
 }
@@ -126,13 +126,13 @@ impl Wan {
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// The Service.
-    pub service: Known<crate::domain::cluster::objects::Service>,
+    pub service: Known<crate::domain::cluster::objects::KubernetesService>,
     /// Its endpoints.
-    pub endpoints: Known<List<EndpointSlice>>,
+    pub endpoints: Known<ObjectList<EndpointSlice>>,
     /// Who announces its address.
-    pub announcements: Known<List<Announcement>>,
+    pub announcements: Known<ObjectList<Announcement>>,
     /// The pods behind it.
-    pub pods: Known<List<Pod>>,
+    pub pods: Known<ObjectList<Pod>>,
 }
 
 /// What the path is expected to be.
@@ -200,7 +200,7 @@ pub struct Evidence<'a> {
     /// What is exposed.
     pub service: &'a Service,
     /// The names in the cluster.
-    pub names: &'a Names,
+    pub names: &'a ObjectNames,
     /// The address the public name should have, where the operator said so.
     pub public_address: Option<IpAddr>,
     /// What the resolvers said.
@@ -214,9 +214,9 @@ pub struct Evidence<'a> {
     /// The cluster; `None` where none is configured.
     pub cluster: Option<&'a Cluster>,
     /// How a connection from this machine to the service's address went.
-    pub connection: &'a Connection,
+    pub connection: &'a ServiceConnection,
     /// What the service answered to the bind, where it took the connection.
-    pub answer: Option<Answer>,
+    pub answer: Option<BindAnswer>,
 }
 
 /// The path, judged.
@@ -263,7 +263,7 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
 fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
     let fine = |check: &str| {
         hops.iter()
-            .any(|hop| hop.check == check && hop.result == Outcome::Ok)
+            .any(|hop| hop.check == check && hop.result == CheckResult::Ok)
     };
     match state {
         Some((_, false)) => Verdict::Inconclusive,
@@ -286,7 +286,7 @@ fn as_expected(
     let wrong = hops
         .iter()
         .filter(speaks)
-        .any(|hop| hop.result == Outcome::Wrong);
+        .any(|hop| hop.result == CheckResult::Wrong);
     match (expected?, verdict) {
         (Expected::Open, Verdict::Closed) => Some(false),
         (Expected::Open, _) if wrong => Some(false),

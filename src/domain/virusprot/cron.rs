@@ -14,22 +14,22 @@ const DAYS: u32 = 366 * 9;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
-    minutes: Set,
-    hours: Set,
-    days: Set,
-    months: Set,
-    weekdays: Set,
+    minutes: CronField,
+    hours: CronField,
+    days: CronField,
+    months: CronField,
+    weekdays: CronField,
 }
 
 /// Allowed values of a field, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Set {
+struct CronField {
     bits: u64,
     /// The field starts with `*`; cron then lets the other of the two day fields decide.
     any: bool,
 }
 
-impl Set {
+impl CronField {
     fn has(self, value: i8) -> bool {
         u32::try_from(value).is_ok_and(|value| value < 64 && self.bits >> value & 1 == 1)
     }
@@ -131,12 +131,12 @@ fn whole_minute(moment: Timestamp) -> Option<Timestamp> {
 }
 
 /// Reads one field; `base` is the number of the first name.
-fn set(field: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<Set> {
+fn set(field: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<CronField> {
     let mut bits = 0;
     for part in field.split(',') {
         bits |= part_bits(part, low, high, names, base)?;
     }
-    Some(Set {
+    Some(CronField {
         bits,
         any: field.starts_with('*'),
     })

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Counters, Labels, Metrics};
 use crate::domain::kms_log::Anomaly;
-use crate::domain::notifier::source::Source;
+use crate::domain::notifier::source::ClientSource;
 
 impl Metrics {
     /// Registers every series and creates those whose labels are known.
@@ -223,7 +223,11 @@ impl Metrics {
                 drop(family.get_or_create(&vec![(label, (*value).to_owned())]));
             }
         };
-        pre(&self.probes, "source", &Source::ALL.map(Source::name));
+        pre(
+            &self.probes,
+            "source",
+            &ClientSource::ALL.map(ClientSource::name),
+        );
         pre(
             &self.requests,
             "result",

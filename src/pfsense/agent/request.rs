@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::change::{ChangeId, Swap};
 pub use crate::domain::pfsense::config::ReadRequest;
-use crate::ssh::script::{Command, Nonce, Word};
+use crate::ssh::script::{Nonce, ScriptCommand, ShellWord};
 
 /// The script of questions that read; [`REQUEST`] stands where the question goes.
 const READING: &str = concat!(
@@ -108,12 +108,12 @@ pub struct CleanRequest {
 
 /// Any of the questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum AgentRequest {
     /// Answered by a [`Configured`](crate::domain::pfsense::configured::Configured).
     Read(ReadRequest),
-    /// Answered by an [`Outcome`](crate::domain::pfsense::change::Outcome).
+    /// Answered by an [`Outcome`](crate::domain::pfsense::change::ChangeOutcome).
     Apply(Box<ApplyRequest>),
-    /// Answered by an [`Answer`](crate::domain::pfsense::change::Answer).
+    /// Answered by an [`Answer`](crate::domain::pfsense::change::OutcomeAnswer).
     Outcome(OutcomeRequest),
     /// Answered by a [`Kept`](crate::domain::pfsense::change::Kept).
     Keep(KeepRequest),
@@ -128,13 +128,13 @@ struct Envelope {
     nonce: String,
     /// The interpreter, for the armed job.
     php: String,
-    service: Searched,
-    action: Action,
+    service: SearchedService,
+    action: AgentAction,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Searched {
+struct SearchedService {
     alias: String,
     address: IpAddr,
     port: u16,
@@ -144,7 +144,7 @@ struct Searched {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
-enum Action {
+enum AgentAction {
     Read,
     Swap {
         id: ChangeId,
@@ -170,7 +170,7 @@ enum Action {
     },
 }
 
-impl Request {
+impl AgentRequest {
     fn service(&self) -> &ReadRequest {
         match self {
             Self::Read(service) => service,
@@ -181,10 +181,10 @@ impl Request {
         }
     }
 
-    fn action(&self) -> Action {
+    fn action(&self) -> AgentAction {
         match self {
-            Self::Read(_) => Action::Read,
-            Self::Apply(request) => Action::Swap {
+            Self::Read(_) => AgentAction::Read,
+            Self::Apply(request) => AgentAction::Swap {
                 id: request.id.clone(),
                 who: request.who.clone(),
                 reason: request.reason.clone(),
@@ -194,14 +194,14 @@ impl Request {
                 with_pending: request.with_pending,
                 revert_at: request.revert_at,
             },
-            Self::Outcome(request) => Action::Outcome {
+            Self::Outcome(request) => AgentAction::Outcome {
                 id: request.id.clone(),
                 settle: request.settle,
             },
-            Self::Keep(request) => Action::Keep {
+            Self::Keep(request) => AgentAction::Keep {
                 id: request.id.clone(),
             },
-            Self::Clean(request) => Action::Clean {
+            Self::Clean(request) => AgentAction::Clean {
                 id: request.id.clone(),
                 who: request.who.clone(),
                 paths: request.paths.clone(),
@@ -210,12 +210,12 @@ impl Request {
     }
 
     /// Makes the command that asks this; `php` is the interpreter's absolute path.
-    pub fn command(&self, php: &Word, nonce: &Nonce) -> Command {
+    pub fn command(&self, php: &ShellWord, nonce: &Nonce) -> ScriptCommand {
         let service = self.service();
         let envelope = Envelope {
             nonce: nonce.as_str().to_owned(),
             php: php.as_str().to_owned(),
-            service: Searched {
+            service: SearchedService {
                 alias: service.alias.clone(),
                 address: service.address,
                 port: service.port,
@@ -233,9 +233,9 @@ impl Request {
             .replacen(REQUEST, &literal, 1)
             .replacen(ITSELF, &BASE64.encode(script), 1)
             .into_bytes();
-        Command {
+        ScriptCommand {
             input,
-            ..Command::new([php.clone()])
+            ..ScriptCommand::new([php.clone()])
         }
     }
 
@@ -259,10 +259,10 @@ impl Request {
     }
 }
 
-fn of_action(action: Action, service: ReadRequest) -> Request {
+fn of_action(action: AgentAction, service: ReadRequest) -> AgentRequest {
     match action {
-        Action::Read => Request::Read(service),
-        Action::Swap {
+        AgentAction::Read => AgentRequest::Read(service),
+        AgentAction::Swap {
             id,
             who,
             reason,
@@ -271,7 +271,7 @@ fn of_action(action: Action, service: ReadRequest) -> Request {
             swap,
             with_pending,
             revert_at,
-        } => Request::Apply(Box::new(ApplyRequest {
+        } => AgentRequest::Apply(Box::new(ApplyRequest {
             service,
             id,
             who,
@@ -282,13 +282,13 @@ fn of_action(action: Action, service: ReadRequest) -> Request {
             with_pending,
             revert_at,
         })),
-        Action::Outcome { id, settle } => Request::Outcome(OutcomeRequest {
+        AgentAction::Outcome { id, settle } => AgentRequest::Outcome(OutcomeRequest {
             service,
             id,
             settle,
         }),
-        Action::Keep { id } => Request::Keep(KeepRequest { service, id }),
-        Action::Clean { id, who, paths } => Request::Clean(CleanRequest {
+        AgentAction::Keep { id } => AgentRequest::Keep(KeepRequest { service, id }),
+        AgentAction::Clean { id, who, paths } => AgentRequest::Clean(CleanRequest {
             service,
             id,
             who,
@@ -327,8 +327,8 @@ mod tests {
         }
     }
 
-    fn apply(swap: Swap) -> Request {
-        Request::Apply(Box::new(ApplyRequest {
+    fn apply(swap: Swap) -> AgentRequest {
+        AgentRequest::Apply(Box::new(ApplyRequest {
             service: service(),
             id: ChangeId::new("20261122-1").unwrap(),
             who: "viktor@laptop".into(),
@@ -348,21 +348,21 @@ mod tests {
         swap
     }
 
-    fn requests() -> Vec<Request> {
+    fn requests() -> Vec<AgentRequest> {
         let id = ChangeId::new("20261122-1").unwrap();
         vec![
-            Request::Read(service()),
+            AgentRequest::Read(service()),
             apply(hostile_swap()),
-            Request::Outcome(OutcomeRequest {
+            AgentRequest::Outcome(OutcomeRequest {
                 service: service(),
                 id: id.clone(),
                 settle: true,
             }),
-            Request::Keep(KeepRequest {
+            AgentRequest::Keep(KeepRequest {
                 service: service(),
                 id: id.clone(),
             }),
-            Request::Clean(CleanRequest {
+            AgentRequest::Clean(CleanRequest {
                 service: service(),
                 id,
                 who: "viktor@laptop".into(),
@@ -378,9 +378,9 @@ mod tests {
         Nonce::new(*b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff")
     }
 
-    fn input(request: &Request) -> Vec<u8> {
+    fn input(request: &AgentRequest) -> Vec<u8> {
         request
-            .command(&Word::fixed("/usr/local/bin/php"), &nonce())
+            .command(&ShellWord::fixed("/usr/local/bin/php"), &nonce())
             .input
     }
 
@@ -388,7 +388,7 @@ mod tests {
     fn the_simulator_reads_the_request_that_the_client_writes() {
         for request in requests() {
             assert_eq!(
-                Request::decode(&input(&request)),
+                AgentRequest::decode(&input(&request)),
                 Some((request.clone(), nonce())),
                 "{request:?}"
             );
@@ -401,10 +401,10 @@ mod tests {
             let mut changed = input(&request);
             let place = memchr::memmem::find(&changed, b"kmsctl_has").unwrap();
             changed[place] = b'x';
-            assert_eq!(Request::decode(&changed), None);
+            assert_eq!(AgentRequest::decode(&changed), None);
             let mut longer = input(&request);
             longer.extend_from_slice(b"phpinfo();\n");
-            assert_eq!(Request::decode(&longer), None);
+            assert_eq!(AgentRequest::decode(&longer), None);
         }
     }
 
@@ -414,10 +414,10 @@ mod tests {
             alias: "'); system('id'); ('".into(),
             ..service()
         };
-        for request in [Request::Read(hostile), apply(hostile_swap())] {
+        for request in [AgentRequest::Read(hostile), apply(hostile_swap())] {
             let input = input(&request);
             assert_eq!(memchr::memmem::find(&input, b"system('id')"), None);
-            assert_eq!(Request::decode(&input), Some((request, nonce())));
+            assert_eq!(AgentRequest::decode(&input), Some((request, nonce())));
         }
     }
 
@@ -462,7 +462,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn decode_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _ = Request::decode(&bytes);
+            let _ = AgentRequest::decode(&bytes);
         }
     }
 }

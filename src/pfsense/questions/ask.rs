@@ -5,7 +5,7 @@ use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
 use crate::pfsense::agent;
 use crate::pfsense::agent::ReadRequest;
-use crate::ssh::script::{Command, Filter, Nonce, Word};
+use crate::ssh::script::{Nonce, OutputFilter, ScriptCommand, ShellWord};
 
 /// Every reading has its time, so the clock is always the first question. The lists of rules stand side by side, so that a
 /// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.
@@ -35,61 +35,65 @@ pub(super) fn in_order(questions: &[Question]) -> Vec<Question> {
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// The system's crontab.
-    pub crontab: Word,
+    pub crontab: ShellWord,
     /// pfctl.
-    pub pfctl: Word,
+    pub pfctl: ShellWord,
     /// PHP.
-    pub php: Word,
+    pub php: ShellWord,
 }
 
 /// Returns the folder `cron.d` beside the system's crontab.
-fn cron_folder(crontab: &Word) -> Word {
+fn cron_folder(crontab: &ShellWord) -> ShellWord {
     let parent = crontab.as_str().rsplit_once('/').map(|(parent, _)| parent);
-    let folder = parent.and_then(|parent| Word::path(&format!("{parent}/cron.d")));
-    folder.unwrap_or_else(|| Word::fixed("/etc/cron.d"))
+    let folder = parent.and_then(|parent| ShellWord::path(&format!("{parent}/cron.d")));
+    folder.unwrap_or_else(|| ShellWord::fixed("/etc/cron.d"))
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a question")]
 pub(super) fn command(
     question: &Question,
     service: &Service,
     paths: &Paths,
     agent_nonce: &Nonce,
-) -> Command {
+) -> ScriptCommand {
     let pfctl = |words: &[&'static str]| {
-        Command::new(
-            std::iter::once(paths.pfctl.clone()).chain(words.iter().map(|word| Word::fixed(word))),
+        ScriptCommand::new(
+            std::iter::once(paths.pfctl.clone())
+                .chain(words.iter().map(|word| ShellWord::fixed(word))),
         )
     };
-    let of_table = |table: Word, words: &[&'static str]| {
+    let of_table = |table: ShellWord, words: &[&'static str]| {
         let mut command = pfctl(&["-t"]);
         command.words.push(table);
         command
             .words
-            .extend(words.iter().map(|word| Word::fixed(word)));
+            .extend(words.iter().map(|word| ShellWord::fixed(word)));
         command
     };
-    let plain = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
+    let plain = |words: &[&'static str]| {
+        ScriptCommand::new(words.iter().map(|word| ShellWord::fixed(word)))
+    };
     match question {
         // The shell runs with TZ=UTC; without it `%z` is the zone that the firewall's cron works in.
         Question::Clock => plain(&["/usr/bin/env", "-u", "TZ", "/bin/date", "+%s %z"]),
         Question::Client => plain(&["/usr/bin/printenv", "SSH_CONNECTION"]),
         Question::Interfaces => plain(&["/sbin/ifconfig", "-a"]),
         Question::Gateway => plain(&["/sbin/route", "-n", "get", "default"]),
-        Question::Crontab => Command::new([Word::fixed("/bin/cat"), paths.crontab.clone()]),
+        Question::Crontab => {
+            ScriptCommand::new([ShellWord::fixed("/bin/cat"), paths.crontab.clone()])
+        }
         Question::CronFolder => {
             let mut command = plain(&["/usr/bin/find"]);
             command.words.push(cron_folder(&paths.crontab));
             command
                 .words
-                .extend(["-type", "f", "-exec", "/bin/cat", "{}", "+"].map(Word::fixed));
+                .extend(["-type", "f", "-exec", "/bin/cat", "{}", "+"].map(ShellWord::fixed));
             command
         }
-        Question::Table => of_table(Word::table(&service.table), &["-T", "show", "-v"]),
+        Question::Table => of_table(ShellWord::table(&service.table), &["-T", "show", "-v"]),
         Question::AliasTable => of_table(alias_table(service), &["-T", "show"]),
         Question::Test(addresses) => {
             let mut command = of_table(
-                Word::table(&service.table),
+                ShellWord::table(&service.table),
                 &["-T", "test", "-vv", "-f", "-"],
             );
             command.input = addresses
@@ -102,7 +106,7 @@ pub(super) fn command(
         Question::Translation => pfctl(&["-vvPsn"]),
         Question::States(source) => {
             let mut command = pfctl(&["-vvss"]);
-            command.filter = Some(Filter {
+            command.filter = Some(OutputFilter {
                 port: service.port,
                 address: *source,
             });
@@ -128,7 +132,7 @@ pub(super) fn command(
 }
 
 /// What is no name of a table is none of an alias; pfctl refuses the empty one.
-fn alias_table(service: &Service) -> Word {
+fn alias_table(service: &Service) -> ShellWord {
     let name = TableName::new(&service.alias);
-    name.map_or_else(|| Word::fixed(""), |name| Word::table(&name))
+    name.map_or_else(|| ShellWord::fixed(""), |name| ShellWord::table(&name))
 }

@@ -1,7 +1,7 @@
 //! Why a question has no answer: what pfctl's exit codes and messages mean.
 
 use super::gather::{Gathered, MOST_ARRIVED};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::pfsense::agent::AgentError;
 
 /// Why one question has no answer.
@@ -113,7 +113,7 @@ impl FactError {
 }
 
 /// The answer to one question.
-pub type Fact<T> = Result<T, FactError>;
+pub type Answer<T> = Result<T, FactError>;
 
 const ROOT: &str =
     "Log in as admin or root, or set firewall.become = \"sudo\" (pfSense's sudo package).";
@@ -122,8 +122,8 @@ impl From<&FactError> for Failure {
     fn from(error: &FactError) -> Self {
         let message = format!("The firewall cannot answer: {error}.");
         match error {
-            FactError::Denied => Self::new(Kind::Unreachable, message).hint(ROOT),
-            FactError::Unprivileged { .. } => Self::new(Kind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
+            FactError::Denied => Self::new(FailureKind::Unreachable, message).hint(ROOT),
+            FactError::Unprivileged { .. } => Self::new(FailureKind::Unreachable, message).hint(format!("pfctl needs root. {ROOT}")),
             FactError::Busy { .. } => Self::failed(message).hint("Run the command again when the reload is over (Status > Filter Reload in pfSense)."),
             FactError::NoPf => Self::failed(message).hint("Is this the right machine? `kmsctl config show` tells where kmsctl connects."),
             FactError::NoTable { .. } => Self::failed(message).hint("pf makes it with the ruleset: look at `kmsctl rule show`, and at Status > Filter Reload in pfSense."),
@@ -140,7 +140,7 @@ pub(super) fn is_busy(reply: &Gathered) -> bool {
 }
 
 /// Checks that the answer came whole.
-pub(super) fn came(reply: &Gathered, program: &str) -> Fact<i32> {
+pub(super) fn came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {
         None if reply.cut => Err(FactError::Endless {
@@ -159,7 +159,7 @@ pub(super) fn came(reply: &Gathered, program: &str) -> Fact<i32> {
 
 /// Turns exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
 /// code for table errors and never means a lost connection here.
-pub(super) fn check(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Fact<()> {
+pub(super) fn check(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Answer<()> {
     let status = came(reply, program)?;
     if reply.raced || is_busy(reply) {
         return Err(FactError::Busy {
@@ -177,7 +177,7 @@ pub(crate) fn trouble(
     fine: &[i32],
     program: &str,
     table: &str,
-) -> Fact<()> {
+) -> Answer<()> {
     let talk = String::from_utf8_lossy(stderr);
     let complaint = talk.lines().find(|line| line.starts_with("pfctl: "));
     let fine = fine.contains(&status);

@@ -5,7 +5,7 @@ use crate::domain::pf::Parsed;
 use crate::domain::pf::state::{State, StateParser, StateView};
 use crate::domain::service::Service;
 use crate::pfsense::agent;
-use crate::ssh::shell::Stream;
+use crate::ssh::shell::FramedStream;
 
 use super::Question;
 
@@ -96,22 +96,22 @@ impl Gathered {
         self.most >> 20
     }
 
-    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(super) fn take(&mut self, stream: FramedStream, bytes: &[u8]) {
         let before = self.arrived;
         self.arrived = before.saturating_add(bytes.len());
         match (stream, &mut self.states) {
-            (Stream::Stderr, _) => {
+            (FramedStream::Stderr, _) => {
                 let room = MOST_TALK.saturating_sub(self.stderr.len());
                 self.stderr.extend(bytes.iter().take(room));
             }
-            (Stream::Stdout, None) => {
+            (FramedStream::Stdout, None) => {
                 let room = self.most.saturating_sub(self.stdout.len());
                 self.cut |= bytes.len() > room;
                 self.stdout
                     .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
             }
-            (Stream::Stdout, Some(_)) if self.arrived > self.most => self.cut = true,
-            (Stream::Stdout, Some(gathering)) => gathering.push(bytes),
+            (FramedStream::Stdout, Some(_)) if self.arrived > self.most => self.cut = true,
+            (FramedStream::Stdout, Some(gathering)) => gathering.push(bytes),
         }
         if self.cut {
             // It will not be looked at.

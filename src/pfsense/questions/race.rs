@@ -90,7 +90,7 @@ fn holds_foreign(question: &Question, reply: &Gathered) -> bool {
 mod tests {
     use super::*;
     use crate::domain::exposure::fixtures::service;
-    use crate::ssh::shell::Stream;
+    use crate::ssh::shell::FramedStream;
 
     const NONE: [usize; 0] = [];
     const QUESTIONS: [Question; 3] = [Question::Clock, Question::Rules, Question::Translation];
@@ -105,8 +105,8 @@ mod tests {
         let texts = [("1 +0000\n", ""), filter, nat];
         let reply = |(question, (stdout, stderr)): (&Question, (&str, &str))| {
             let mut reply = Gathered::new(question, &service());
-            reply.take(Stream::Stdout, stdout.as_bytes());
-            reply.take(Stream::Stderr, stderr.as_bytes());
+            reply.take(FramedStream::Stdout, stdout.as_bytes());
+            reply.take(FramedStream::Stderr, stderr.as_bytes());
             reply.status = Some(0);
             reply
         };

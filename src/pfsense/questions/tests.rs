@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use super::race::Race;
 use super::*;
 use crate::domain::exposure::{self, Loaded, State as Exposed, fixtures};
-use crate::error::Kind;
-use crate::ssh::script::Word;
-use crate::ssh::shell::Stream;
+use crate::error::FailureKind;
+use crate::ssh::script::ShellWord;
+use crate::ssh::shell::FramedStream;
 
 const RULES: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt");
 const TRANSLATION: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt");
@@ -19,9 +19,9 @@ fn asked(questions: &[Question]) -> Asked {
     Asked {
         service: fixtures::service(),
         paths: Paths {
-            crontab: Word::fixed("/etc/crontab"),
-            pfctl: Word::fixed("/sbin/pfctl"),
-            php: Word::fixed("/usr/local/bin/php"),
+            crontab: ShellWord::fixed("/etc/crontab"),
+            pfctl: ShellWord::fixed("/sbin/pfctl"),
+            php: ShellWord::fixed("/usr/local/bin/php"),
         },
         questions: in_order(questions),
         agent_nonce: Nonce::new([7; 16]),
@@ -30,8 +30,8 @@ fn asked(questions: &[Question]) -> Asked {
 
 fn reply(question: &Question, stdout: &str, stderr: &str, status: i32) -> Gathered {
     let mut reply = Gathered::new(question, &fixtures::service());
-    reply.take(Stream::Stdout, stdout.as_bytes());
-    reply.take(Stream::Stderr, stderr.as_bytes());
+    reply.take(FramedStream::Stdout, stdout.as_bytes());
+    reply.take(FramedStream::Stderr, stderr.as_bytes());
     reply.status = Some(status);
     reply
 }
@@ -50,7 +50,7 @@ fn read(answers: &[(Question, &str, &str, i32)]) -> Reading {
     asked.reading(replies.collect()).unwrap()
 }
 
-fn rules(stdout: &str, stderr: &str, status: i32) -> Fact<Vec<Rule>> {
+fn rules(stdout: &str, stderr: &str, status: i32) -> Answer<Vec<Rule>> {
     read(&[(Question::Rules, stdout, stderr, status)]).rules
 }
 
@@ -111,7 +111,7 @@ fn a_status_without_counters_is_unknown() {
             reading.table.as_ref().err(),
         ] {
             let failure = Failure::from(error.expect("unknown"));
-            assert_eq!(failure.kind, Kind::Unreachable, "{status}");
+            assert_eq!(failure.kind, FailureKind::Unreachable, "{status}");
             assert!(failure.hints.concat().contains("root"), "{failure:?}");
         }
     }

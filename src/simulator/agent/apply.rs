@@ -5,7 +5,8 @@
 use super::ledger::Stored;
 use super::swap::{present, swapped};
 use crate::domain::pfsense::change::{
-    ChangeId, Ending, Outcome, Placed, Records, Reverted, Running, Step, Swap,
+    ChangeEnding, ChangeId, ChangeOutcome, ChangeStep, Placed, Records, Reverted, RunningChange,
+    Swap,
 };
 use crate::pfsense::agent::ApplyRequest;
 use crate::simulator::configuration::{Configuration, generate};
@@ -28,12 +29,12 @@ enum Load {
 struct Course<'a> {
     request: &'a ApplyRequest,
     before: Records,
-    steps: Vec<Step>,
+    steps: Vec<ChangeStep>,
     lost_update: Option<String>,
 }
 
 /// Makes a change. The same id is made once: asked again, it answers what became of it.
-pub fn apply(world: &mut World, request: &ApplyRequest) -> Outcome {
+pub fn apply(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
     if let Some(stored) = world.ledger.get(&request.id) {
         return stored.outcome.clone();
     }
@@ -53,7 +54,7 @@ pub fn apply(world: &mut World, request: &ApplyRequest) -> Outcome {
     outcome
 }
 
-fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
+fn begin(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
     let course = Course {
         request,
         before: present(&world.configuration, &request.swap),
@@ -62,12 +63,12 @@ fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
     };
     if let Some((result, why)) = obstacle(world, request) {
         let mut outcome = course.end(result, &why);
-        outcome.holder = holder(world).filter(|_| result == Ending::Locked);
+        outcome.holder = holder(world).filter(|_| result == ChangeEnding::Locked);
         return outcome;
     }
     match swapped(&world.configuration, &request.swap) {
         None => course.end(
-            Ending::Stale,
+            ChangeEnding::Stale,
             "a record that was shown is not there, or twice",
         ),
         Some(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
@@ -78,11 +79,11 @@ fn begin(world: &mut World, request: &ApplyRequest) -> Outcome {
 }
 
 /// Returns who makes a change in [`Scenario::Locked`].
-pub fn holder(world: &World) -> Option<Running> {
+pub fn holder(world: &World) -> Option<RunningChange> {
     if world.scenario != Scenario::Locked {
         return None;
     }
-    Some(Running {
+    Some(RunningChange {
         id: ChangeId::new("another-operators-change")?,
         who: "anna@desk".to_owned(),
         what: "caps per source: 10 connections, 3 in 60 s".to_owned(),
@@ -91,8 +92,8 @@ pub fn holder(world: &World) -> Option<Running> {
 }
 
 /// Returns why a change is refused before anything is written.
-fn obstacle(world: &World, request: &ApplyRequest) -> Option<(Ending, String)> {
-    let refused = |why: &str| Some((Ending::Refused, why.to_owned()));
+fn obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, String)> {
+    let refused = |why: &str| Some((ChangeEnding::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
     let reason = request.reason.as_deref().unwrap_or_default();
     let long = request.who.len() + reason.len() > LONGEST_WORDS;
@@ -118,11 +119,11 @@ fn obstacle(world: &World, request: &ApplyRequest) -> Option<(Ending, String)> {
             "{} is making a change since {since} UTC: {}",
             holder.who, holder.what
         );
-        return Some((Ending::Locked, why));
+        return Some((ChangeEnding::Locked, why));
     }
     if request.expect != world.configuration.read(&request.service).digest_of_rules() {
         let why = "the rules, the aliases or the separators have changed since they were shown";
-        return Some((Ending::Stale, why.to_owned()));
+        return Some((ChangeEnding::Stale, why.to_owned()));
     }
     let armed = world.ledger.armed_on(&request.service);
     if let (Some(_), Some(id)) = (request.revert_at, armed.first()) {
@@ -135,7 +136,7 @@ fn obstacle(world: &World, request: &ApplyRequest) -> Option<(Ending, String)> {
         let why = format!(
             "changes saved in the GUI wait to be applied ({dirty}); loading the ruleset would apply them too"
         );
-        return Some((Ending::Pending, why));
+        return Some((ChangeEnding::Pending, why));
     }
     let interface = &request.service.interface;
     if world.configuration.section("system").has("disablefilter") {
@@ -152,7 +153,7 @@ fn obstacle(world: &World, request: &ApplyRequest) -> Option<(Ending, String)> {
 
 impl Course<'_> {
     fn step(&mut self, name: &str, ok: bool, detail: impl Into<String>) {
-        self.steps.push(Step {
+        self.steps.push(ChangeStep {
             name: name.to_owned(),
             ok,
             detail: detail.into(),
@@ -160,8 +161,8 @@ impl Course<'_> {
     }
 
     /// Returns the outcome of a change that has left everything as it was.
-    fn end(self, result: Ending, message: &str) -> Outcome {
-        Outcome {
+    fn end(self, result: ChangeEnding, message: &str) -> ChangeOutcome {
+        ChangeOutcome {
             id: self.request.id.clone(),
             result,
             message: message.to_owned(),
@@ -177,18 +178,18 @@ impl Course<'_> {
     }
 
     /// Loads what is written already, unless pf runs it. There is nothing to take back.
-    fn load(mut self, world: &mut World) -> Outcome {
+    fn load(mut self, world: &mut World) -> ChangeOutcome {
         let runs = generate::ruleset(&world.configuration).is_ok_and(|rules| world.pf.runs(&rules));
         if runs {
-            return self.end(Ending::NothingToDo, "it is so already");
+            return self.end(ChangeEnding::NothingToDo, "it is so already");
         }
         let (result, message) = match reload(world, Load::New) {
-            Ok(()) if world.pf.enabled => (Ending::Done, "loaded and proven".to_owned()),
+            Ok(()) if world.pf.enabled => (ChangeEnding::Done, "loaded and proven".to_owned()),
             Ok(()) => {
                 let why = "but not proven: pf is switched off on this firewall";
-                (Ending::Unproven, why.to_owned())
+                (ChangeEnding::Unproven, why.to_owned())
             }
-            Err(why) => (Ending::Unproven, format!("but not proven: {why}")),
+            Err(why) => (ChangeEnding::Unproven, format!("but not proven: {why}")),
         };
         self.supersede(world);
         let message = format!("the configuration was so already, {message}");
@@ -196,13 +197,13 @@ impl Course<'_> {
     }
 
     /// Writes, loads and proves; on failure brings the old state back.
-    fn make(mut self, world: &mut World, wanted: Configuration) -> Outcome {
+    fn make(mut self, world: &mut World, wanted: Configuration) -> ChangeOutcome {
         self.step("arm", true, "");
         if world.scenario == Scenario::WriteFails {
             self.step("write", false, "write_config returned -1");
             return self.keep(
                 world,
-                Ending::Failed,
+                ChangeEnding::Failed,
                 "pfSense did not write the configuration",
             );
         }
@@ -217,7 +218,7 @@ impl Course<'_> {
                     format!("; another writer's change was replaced, his version is {lost}")
                 });
                 let message = format!("written, loaded and proven{}", lost.unwrap_or_default());
-                let outcome = self.keep(world, Ending::Done, &message);
+                let outcome = self.keep(world, ChangeEnding::Done, &message);
                 world.wake_at_minute();
                 outcome
             }
@@ -232,7 +233,7 @@ impl Course<'_> {
     fn supersede(&mut self, world: &mut World) {
         let reverted = Reverted {
             at: world.now.div_euclid(1000),
-            result: Ending::Stale,
+            result: ChangeEnding::Stale,
             message: format!("superseded by {}", self.request.id),
         };
         for id in world.ledger.armed_on(&self.request.service) {
@@ -260,7 +261,7 @@ impl Course<'_> {
         self.step("write", true, format!("revision {revision}"));
     }
 
-    fn roll_back(mut self, world: &mut World, old: &Configuration, why: &str) -> Outcome {
+    fn roll_back(mut self, world: &mut World, old: &Configuration, why: &str) -> ChangeOutcome {
         let now = world.now;
         world.configuration.replace(old.clone());
         let description = format!(
@@ -275,18 +276,18 @@ impl Course<'_> {
                 self.step("reload", true, "");
                 self.step("prove", true, "");
                 let message = format!("{why}; the old rules are back in force");
-                self.keep(world, Ending::RolledBack, &message)
+                self.keep(world, ChangeEnding::RolledBack, &message)
             }
             Err(again) => {
                 self.step("reload", false, again.clone());
                 self.step("roll-back", false, again.clone());
                 let message = format!("{why}; it could not be taken back yet: {again}");
-                self.keep(world, Ending::Unproven, &message)
+                self.keep(world, ChangeEnding::Unproven, &message)
             }
         }
     }
 
-    fn keep(self, world: &mut World, result: Ending, message: &str) -> Outcome {
+    fn keep(self, world: &mut World, result: ChangeEnding, message: &str) -> ChangeOutcome {
         let request = self.request;
         let mut outcome = self.end(result, message);
         outcome.after = present(&world.configuration, &request.swap);
@@ -294,7 +295,7 @@ impl Course<'_> {
         let changed = outcome.before != outcome.after;
         outcome.reverts_at = request
             .revert_at
-            .filter(|_| result == Ending::Done && changed);
+            .filter(|_| result == ChangeEnding::Done && changed);
         let now = world.now.div_euclid(1000);
         world
             .ledger
@@ -345,7 +346,7 @@ pub fn revert(world: &mut World, id: &ChangeId) {
     world.ledger.end_way_back(id, reverted);
 }
 
-fn take_back(world: &mut World, stored: &Stored) -> (Ending, String) {
+fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     let outcome = &stored.outcome;
     let present = present(&world.configuration, &stored.swap());
     let is = |records: &Records| {
@@ -355,9 +356,9 @@ fn take_back(world: &mut World, stored: &Stored) -> (Ending, String) {
     if !is(&outcome.after) {
         return if is(&outcome.before) {
             let why = "the old rules were back already";
-            (Ending::NothingToDo, why.to_owned())
+            (ChangeEnding::NothingToDo, why.to_owned())
         } else {
-            (Ending::Stale, alone.to_owned())
+            (ChangeEnding::Stale, alone.to_owned())
         };
     }
     let made = stored.swap();
@@ -368,7 +369,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (Ending, String) {
     };
     let Some(wanted) = swapped(&world.configuration, &back) else {
         let why = "a record that it has made is not there, or twice";
-        return (Ending::Unproven, why.to_owned());
+        return (ChangeEnding::Unproven, why.to_owned());
     };
     world.configuration.replace(wanted);
     let description = format!("kmsctl {}: taken back, its time is over", outcome.id);
@@ -384,10 +385,10 @@ fn take_back(world: &mut World, stored: &Stored) -> (Ending, String) {
     };
     match reload(world, Load::Old) {
         Ok(()) => (
-            Ending::Done,
+            ChangeEnding::Done,
             format!("its time was over; the old rules are back in force{activated}"),
         ),
-        Err(why) => (Ending::Unproven, why),
+        Err(why) => (ChangeEnding::Unproven, why),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::pfsense::change::{
-    Armed, ChangeId, Deleted, Ending, Expired, Outcome, Reverted, Swap,
+    Armed, ChangeEnding, ChangeId, ChangeOutcome, Deleted, Expired, Reverted, Swap,
 };
 use crate::domain::pfsense::leftovers::Leftover;
 use crate::pfsense::agent::{ApplyRequest, ReadRequest};
@@ -30,12 +30,12 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: ChangeOutcome,
     /// When the armed way back fires, in epoch seconds; `None` once nothing is armed.
     pub revert_at: Option<i64>,
     /// Whether the alias belongs to what it changed.
     pub with_alias: bool,
-    /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::Change::Delete).
+    /// Whether it is a [`Change::Delete`](crate::domain::pfsense::change::ConfigurationEdit::Delete).
     #[serde(default)]
     pub deletes: bool,
     /// Who made it.
@@ -60,7 +60,7 @@ struct Searched {
 
 impl Stored {
     /// Makes an entry; `now` in epoch seconds.
-    pub fn new(outcome: Outcome, request: &ApplyRequest, now: i64) -> Self {
+    pub fn new(outcome: ChangeOutcome, request: &ApplyRequest, now: i64) -> Self {
         let service = &request.service;
         let swap = &request.swap;
         let are_there = |nat: bool, filter: bool| nat || filter;
@@ -196,7 +196,10 @@ impl Ledger {
     pub fn deletions(&self, service: &ReadRequest) -> Vec<Deleted> {
         let deletion = |stored: &&Stored| {
             stored.deletes
-                && matches!(stored.outcome.result, Ending::Done | Ending::Unproven)
+                && matches!(
+                    stored.outcome.result,
+                    ChangeEnding::Done | ChangeEnding::Unproven
+                )
                 && stored.is_about(service)
         };
         let found = self.stored.iter().rev().filter(deletion).take(5);

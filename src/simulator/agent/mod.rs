@@ -6,44 +6,44 @@ mod apply;
 pub mod ledger;
 mod swap;
 
-use super::pfctl::Output;
+use super::pfctl::PfctlOutput;
 use super::scenario::Scenario;
 use super::world::World;
-use crate::domain::pfsense::change::{Answer, Kept};
+use crate::domain::pfsense::change::{Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::leftovers::{Cleaned, Leftover, NotRemoved};
 use crate::pfsense::agent::{
-    CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, Request, encode_reply,
+    AgentRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, encode_reply,
 };
 pub use apply::{apply, revert};
 
 /// Runs `php` with these arguments and this script on its standard input.
-pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
+pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
     if world.scenario == Scenario::PhpMissing {
-        return Output::failure(127, "sh: /usr/local/bin/php: not found");
+        return PfctlOutput::failure(127, "sh: /usr/local/bin/php: not found");
     }
     if let [flag] = arguments
         && (flag == "-v" || flag == "--version")
     {
-        return Output::data("PHP 8.2.11 (cli) (built: Dec  6 2023 20:04:21) (NTS)\n");
+        return PfctlOutput::data("PHP 8.2.11 (cli) (built: Dec  6 2023 20:04:21) (NTS)\n");
     }
     let request = if arguments.is_empty() {
-        Request::decode(input)
+        AgentRequest::decode(input)
     } else {
         None
     };
     let Some((request, nonce)) = request else {
-        return Output::failure(
+        return PfctlOutput::failure(
             255,
             "php: only kmsctl's agent script is supported by the simulated firewall",
         );
     };
-    Output::data(match request {
-        Request::Read(request) => encode_reply(&read(world, &request), &nonce),
-        Request::Apply(request) => encode_reply(&apply(world, &request), &nonce),
-        Request::Outcome(request) => encode_reply(&outcome(world, &request), &nonce),
-        Request::Keep(request) => encode_reply(&keep(world, &request), &nonce),
-        Request::Clean(request) => encode_reply(&clean(world, &request), &nonce),
+    PfctlOutput::data(match request {
+        AgentRequest::Read(request) => encode_reply(&read(world, &request), &nonce),
+        AgentRequest::Apply(request) => encode_reply(&apply(world, &request), &nonce),
+        AgentRequest::Outcome(request) => encode_reply(&outcome(world, &request), &nonce),
+        AgentRequest::Keep(request) => encode_reply(&keep(world, &request), &nonce),
+        AgentRequest::Clean(request) => encode_reply(&clean(world, &request), &nonce),
     })
 }
 
@@ -61,19 +61,19 @@ pub fn read(world: &World, request: &ReadRequest) -> Configured {
 }
 
 /// Answers what became of a change.
-pub fn outcome(world: &mut World, request: &OutcomeRequest) -> Answer {
+pub fn outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAnswer {
     if let Some(stored) = world.ledger.get(&request.id) {
-        return Answer::Ended {
+        return OutcomeAnswer::Ended {
             outcome: Box::new(stored.outcome.clone()),
         };
     }
     if let Some(running) = apply::holder(world).filter(|holder| holder.id == request.id) {
-        return Answer::Running { running };
+        return OutcomeAnswer::Running { running };
     }
     if request.settle {
         world.ledger.declare_void(&request.id);
     }
-    Answer::Unknown
+    OutcomeAnswer::Unknown
 }
 
 /// Makes a temporary change permanent.

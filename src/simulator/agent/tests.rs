@@ -13,7 +13,7 @@ use crate::pfsense::agent;
 use crate::pfsense::agent::ReadRequest;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::world::World;
-use crate::ssh::script::{Nonce, Word};
+use crate::ssh::script::{Nonce, ShellWord};
 
 /// The moment of these tests, in epoch milliseconds.
 const NOW: i64 = 1_790_000_000_000;
@@ -30,9 +30,9 @@ fn request() -> ReadRequest {
     }
 }
 
-fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::Output {
+fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::PfctlOutput {
     let mut world = World::fresh(scenario, 1, NOW);
-    let php = Word::fixed("/usr/local/bin/php");
+    let php = ShellWord::fixed("/usr/local/bin/php");
     run(
         &mut world,
         &[],

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::timeline::{Moment, PRODUCTS, What, between, started};
-use crate::domain::notifier::source::Source;
+use super::timeline::{Moment, PRODUCTS, TimelineEvent, between, started};
+use crate::domain::notifier::source::ClientSource;
 use crate::notifier::metrics::Metrics;
 
 /// Lines of a request and its answer.
@@ -20,11 +20,11 @@ fn line(moment: &Moment) -> String {
     let at = stamp(moment.at);
     let (address, port) = (moment.peer.ip(), moment.peer.port());
     let event = match moment.what {
-        What::Probe(source) => serde_json::json!({
+        TimelineEvent::Probe(source) => serde_json::json!({
             "event": "probe", "address": address, "port": port, "source": source, "product": null, "product_id": null,
             "workstation": null, "status": null, "at": at, "decision": "count", "attribution": null, "kind": null,
         }),
-        What::Activation(host, product, again) => {
+        TimelineEvent::Activation(host, product, again) => {
             let (id, name) = product_of(product);
             serde_json::json!({
                 "event": "activation", "address": address, "port": port, "source": "external", "product": name,
@@ -58,13 +58,13 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
     let mut lines = 2 * moments.len();
     for moment in &moments {
         match moment.what {
-            What::Probe(class) => {
-                let source = Source::ALL
+            TimelineEvent::Probe(class) => {
+                let source = ClientSource::ALL
                     .into_iter()
                     .find(|source| source.name() == class);
-                metrics.probe(source.unwrap_or(Source::External));
+                metrics.probe(source.unwrap_or(ClientSource::External));
             }
-            What::Activation(_, product, again) => {
+            TimelineEvent::Activation(_, product, again) => {
                 let name = product_of(product).1;
                 lines += BLOCK;
                 metrics.request("answered");
@@ -92,11 +92,11 @@ pub fn server_log(lines: usize, now: Timestamp) -> String {
     for moment in between(from, now.as_second()) {
         let peer = moment.peer.to_string();
         let block = match moment.what {
-            What::Probe(_) => vec![
+            TimelineEvent::Probe(_) => vec![
                 format!("IPv4 connection accepted: {peer}."),
                 format!("IPv4 connection closed: {peer}."),
             ],
-            What::Activation(host, product, _) => {
+            TimelineEvent::Activation(host, product, _) => {
                 let mut block = server_block(host, product).to_vec();
                 block.insert(0, format!("IPv4 connection accepted: {peer}."));
                 block.push(format!("IPv4 connection closed: {peer}."));

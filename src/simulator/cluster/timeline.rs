@@ -49,12 +49,12 @@ pub struct Moment {
     /// Whose.
     pub peer: SocketAddr,
     /// What.
-    pub what: What,
+    pub what: TimelineEvent,
 }
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum TimelineEvent {
     /// A connection without a request.
     Probe(&'static str),
     /// An activation: the workstation, the number of the product, and whether the window holds it back.
@@ -86,7 +86,7 @@ fn probe(number: i64) -> Moment {
     Moment {
         at: number * PROBE_EVERY,
         peer: SocketAddr::new(address, port),
-        what: What::Probe(source),
+        what: TimelineEvent::Probe(source),
     }
 }
 
@@ -102,7 +102,7 @@ fn activation(slot: i64) -> Option<Moment> {
     Some(Moment {
         at: at(slot),
         peer: SocketAddr::new(address.parse().ok()?, port),
-        what: What::Activation(host, product, told_before),
+        what: TimelineEvent::Activation(host, product, told_before),
     })
 }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::state::Tracked;
-use super::{Pf, RuleRef};
+use super::{RuleRef, SimulatedPf};
 
-impl Pf {
+impl SimulatedPf {
     /// Deletes source nodes of these networks; their states stay and no longer count. Returns how many.
     pub fn forget_sources(&mut self, net: &IpNet) -> usize {
         let before = self.nodes.len();

@@ -6,9 +6,9 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Pf;
+use super::SimulatedPf;
 use super::rule::LoadedRule;
-use super::table::{Table, net};
+use super::table::{SimulatedTable, net};
 use crate::simulator::configuration::generate::{DefinedTable, Ruleset};
 
 /// A rule object: which load brought it, and the number it had then, which pfctl goes on printing.
@@ -20,7 +20,7 @@ pub struct RuleRef {
     pub number: usize,
 }
 
-impl Pf {
+impl SimulatedPf {
     /// Replaces all rules, and the tables that the ruleset defines.
     pub fn load(&mut self, ruleset: &Ruleset, now: i64) {
         let retired = std::mem::take(&mut self.filter);
@@ -47,7 +47,7 @@ impl Pf {
         };
         let filled = |defined: &DefinedTable| {
             let entries: Vec<&str> = defined.entries.iter().map(String::as_str).collect();
-            let wanted = Table::new(&defined.name, defined.flags, &entries, self.since);
+            let wanted = SimulatedTable::new(&defined.name, defined.flags, &entries, self.since);
             let table = self.table(&defined.name);
             entries.is_empty()
                 || table.is_some_and(|table| table.entries.keys().eq(wanted.entries.keys()))
@@ -62,7 +62,7 @@ impl Pf {
         let mut old = std::mem::take(&mut self.tables);
         for defined in &ruleset.tables {
             let entries: Vec<&str> = defined.entries.iter().map(String::as_str).collect();
-            let mut table = Table::new(&defined.name, defined.flags, &entries, now);
+            let mut table = SimulatedTable::new(&defined.name, defined.flags, &entries, now);
             if let Some(place) = old.iter().position(|table| table.name == defined.name) {
                 let before = old.remove(place);
                 if entries.is_empty() {
@@ -132,7 +132,7 @@ fn successors(texts: &[String], mut old: Vec<LoadedRule>) -> Vec<LoadedRule> {
 }
 
 /// Returns the address that a redirection's target stands for.
-pub(super) fn resolve(tables: &[Table], target: &str) -> Option<std::net::IpAddr> {
+pub(super) fn resolve(tables: &[SimulatedTable], target: &str) -> Option<std::net::IpAddr> {
     match target
         .strip_prefix('<')
         .and_then(|name| name.strip_suffix('>'))

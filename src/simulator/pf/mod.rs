@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::domain::overload::Generation;
 use crate::domain::pf::rule::Direction;
 pub use load::RuleRef;
-use node::Node;
+use node::TrackedSource;
 pub use passage::Passage;
 use rule::LoadedRule;
-use state::{Chain, Level, State, Tracked};
-use table::Table;
+use state::{Level, State, StateChain, Tracked};
+use table::SimulatedTable;
 
 /// The `ridentifier` of pfSense's block rule of the overload table.
 pub const OVERLOAD_BLOCK: u32 = 1_000_000_400;
@@ -33,7 +33,7 @@ const FIRST_LOADER: u32 = 41_237;
 
 /// Everything pf keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pf {
+pub struct SimulatedPf {
     /// Whether packets are filtered at all.
     pub enabled: bool,
     /// Since when, in epoch milliseconds.
@@ -43,7 +43,7 @@ pub struct Pf {
     /// Carried by states as their creator.
     pub host_id: u32,
     /// In the order of `pfctl -sT`.
-    pub tables: Vec<Table>,
+    pub tables: Vec<SimulatedTable>,
     /// Scrub rules, numbered from 0 on their own.
     pub scrub: Vec<LoadedRule>,
     /// Filter rules.
@@ -62,15 +62,15 @@ pub struct Pf {
     /// By id, so in the order they were made.
     pub states: BTreeMap<u64, State>,
     /// Source nodes, in the order they were made.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<TrackedSource>,
     /// Totals since pf was enabled.
-    pub totals: Totals,
+    pub totals: StateTotals,
     next_state: u64,
 }
 
 /// Totals of `pfctl -si -v`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct StateTotals {
     /// Looks into the state table.
     pub searches: u64,
     /// States made.
@@ -100,7 +100,7 @@ pub enum Handshake {
     Tripped,
 }
 
-impl Pf {
+impl SimulatedPf {
     /// Makes a pf that has just been enabled, without rules.
     pub fn new(host_id: u32, now: i64) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl Pf {
             rdr: Vec::new(),
             states: BTreeMap::new(),
             nodes: Vec::new(),
-            totals: Totals::default(),
+            totals: StateTotals::default(),
             next_state: passage::FIRST_STATE,
         }
     }
@@ -136,12 +136,12 @@ impl Pf {
     }
 
     /// Returns a table by name.
-    pub fn table(&self, name: &str) -> Option<&Table> {
+    pub fn table(&self, name: &str) -> Option<&SimulatedTable> {
         self.tables.iter().find(|table| table.name == name)
     }
 
     /// Returns a table by name.
-    pub fn table_mut(&mut self, name: &str) -> Option<&mut Table> {
+    pub fn table_mut(&mut self, name: &str) -> Option<&mut SimulatedTable> {
         self.tables.iter_mut().find(|table| table.name == name)
     }
 
@@ -291,7 +291,7 @@ impl Pf {
     }
 
     /// Returns how many states a loaded translation rule has.
-    pub fn states_translated(&self, chain: Chain, number: usize) -> usize {
+    pub fn states_translated(&self, chain: StateChain, number: usize) -> usize {
         let made = Some((chain, self.object(number)));
         self.states
             .values()
@@ -308,17 +308,17 @@ impl Pf {
     }
 
     /// Returns the translation rule of a state, if it is of the present load.
-    fn translated_by(&mut self, (chain, rule): (Chain, RuleRef)) -> Option<&mut LoadedRule> {
+    fn translated_by(&mut self, (chain, rule): (StateChain, RuleRef)) -> Option<&mut LoadedRule> {
         let rules = match chain {
-            Chain::Nat => &mut self.nat,
-            Chain::Rdr => &mut self.rdr,
+            StateChain::Nat => &mut self.nat,
+            StateChain::Rdr => &mut self.rdr,
         };
         rules
             .get_mut(rule.number)
             .filter(|_| rule.load == self.loads)
     }
 
-    fn node_mut(&mut self, rule: RuleRef, source: IpAddr) -> Option<&mut Node> {
+    fn node_mut(&mut self, rule: RuleRef, source: IpAddr) -> Option<&mut TrackedSource> {
         self.nodes
             .iter_mut()
             .find(|node| node.rule == rule && node.address == source)

@@ -11,7 +11,7 @@ use crate::domain::pf::rule::Rate;
 
 /// A source node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
+pub struct TrackedSource {
     /// The source.
     pub address: IpAddr,
     /// The filter rule.
@@ -32,7 +32,7 @@ pub struct Node {
     rate: Option<RateTracker>,
 }
 
-impl Node {
+impl TrackedSource {
     /// Makes an empty node.
     pub fn new(address: IpAddr, rule: RuleRef, now: i64) -> Self {
         Self {

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::Pf;
+use super::SimulatedPf;
 use super::load::resolve;
-use super::node::Node;
+use super::node::TrackedSource;
 use super::rule::LoadedRule;
-use super::state::{Chain, Level, Protocol, State, Tracked};
+use super::state::{Level, Protocol, State, StateChain, Tracked};
 use super::table::net;
 use crate::domain::pf::rule::Direction;
 
@@ -33,7 +33,7 @@ pub struct Passage {
 }
 
 /// What pf makes of a first packet.
-struct Way {
+struct PassageRoute {
     /// Where the connection ends.
     server: SocketAddr,
     /// The filter rule that let it in; none with `rdr pass`.
@@ -41,7 +41,7 @@ struct Way {
     redirection: Option<usize>,
 }
 
-impl Pf {
+impl SimulatedPf {
     /// Lets the first packet of a connection in, or drops it. Returns the two states' ids.
     pub fn open(&mut self, passage: &Passage, now: i64) -> Option<(u64, u64)> {
         let redirection = self.redirection(passage);
@@ -63,7 +63,7 @@ impl Pf {
     }
 
     /// Finds where the packet goes and which filter rule lets it in; `None` if nothing does.
-    fn way(&self, passage: &Passage, redirection: Option<usize>) -> Option<Way> {
+    fn way(&self, passage: &Passage, redirection: Option<usize>) -> Option<PassageRoute> {
         let rdr = redirection.and_then(|number| self.rdr.get(number));
         let server = match rdr {
             Some(rule) => self.target(rule, passage.addressed)?,
@@ -75,7 +75,7 @@ impl Pf {
         } else {
             Some(self.admitting(passage, server)?)
         };
-        Some(Way {
+        Some(PassageRoute {
             server,
             rule,
             redirection,
@@ -156,7 +156,7 @@ impl Pf {
         found
     }
 
-    fn entry_state(&mut self, passage: &Passage, way: &Way, now: i64) -> State {
+    fn entry_state(&mut self, passage: &Passage, way: &PassageRoute, now: i64) -> State {
         let source = passage.client.ip();
         let rule = way.rule.map(|number| self.object(number));
         let tracks = rule
@@ -165,7 +165,7 @@ impl Pf {
         if let Some(rule) = rule.filter(|_| tracks) {
             self.totals.nodes.0 += 1;
             if self.node_mut(rule, source).is_none() {
-                self.nodes.push(Node::new(source, rule, now));
+                self.nodes.push(TrackedSource::new(source, rule, now));
                 self.totals.nodes.1 += 1;
             }
             if let Some(node) = self.node_mut(rule, source) {
@@ -188,7 +188,7 @@ impl Pf {
             rule,
             translation: way
                 .redirection
-                .map(|number| (Chain::Rdr, self.object(number))),
+                .map(|number| (StateChain::Rdr, self.object(number))),
             via: reply_to.then(|| "reply-to: 192.168.1.1@vtnet0".to_owned()),
             tracked: if tracks { Tracked::State } else { Tracked::No },
         }
@@ -224,7 +224,7 @@ impl Pf {
             packets: (0, 0),
             bytes: (0, 0),
             rule: rule.map(|number| self.object(number)),
-            translation: nat.map(|number| (Chain::Nat, self.object(number))),
+            translation: nat.map(|number| (StateChain::Nat, self.object(number))),
             via: passage
                 .translated
                 .map(|_| "route-to: 192.168.1.1@vtnet0".to_owned()),

@@ -14,7 +14,7 @@ pub struct LoadedRule {
     /// `label "…"`, in order.
     pub labels: Vec<String>,
     /// The caps of `keep state (…)`.
-    pub caps: Caps,
+    pub caps: LoadedCaps,
     /// `on IF`, unless negated: skip steps pass over the rule on others.
     interface: Option<String>,
     /// `in` or `out`.
@@ -33,7 +33,7 @@ pub struct LoadedRule {
 
 /// What limits the sources of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caps {
+pub struct LoadedCaps {
     /// `max-src-conn N`.
     pub connections: Option<u32>,
     /// `max-src-conn-rate N/S`.
@@ -42,7 +42,7 @@ pub struct Caps {
     pub overload: Option<String>,
 }
 
-impl Caps {
+impl LoadedCaps {
     /// Says whether the rule keeps source nodes.
     pub fn track_sources(&self) -> bool {
         self.connections.is_some() || self.rate.is_some()
@@ -107,7 +107,7 @@ impl LoadedRule {
                 .rsplit_once(" ridentifier ")
                 .and_then(|(_, number)| number.parse().ok()),
             labels: labels.collect(),
-            caps: Caps::of(text),
+            caps: LoadedCaps::of(text),
             evaluations: 0,
             packets: (0, 0),
             bytes: (0, 0),
@@ -170,7 +170,7 @@ impl LoadedRule {
 
 #[cfg(test)]
 mod tests {
-    use super::{Caps, LoadedRule};
+    use super::{LoadedCaps, LoadedRule};
     use crate::domain::pf::rule::{Direction, Rate};
 
     const KMS: &str = "pass in quick on vtnet0 reply-to (vtnet0 192.168.1.1) inet proto tcp from any to <k8s_kms_lb> port = 1688 flags S/SA keep state (source-track rule, max-src-conn 50, max-src-conn-rate 10/60, overload <virusprot> flush global, src.track 60) label \"USER_RULE: NAT KMS\" label \"id:1763000004\" ridentifier 1763000004";
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(rule.labels, ["USER_RULE: NAT KMS", "id:1763000004"]);
         assert_eq!(rule.identifier, Some(1_763_000_004));
         let uncapped = LoadedRule::new("pass in all flags S/SA keep state");
-        assert_eq!(uncapped.caps, Caps::default());
+        assert_eq!(uncapped.caps, LoadedCaps::default());
     }
 
     #[test]

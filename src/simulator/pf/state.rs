@@ -71,7 +71,7 @@ impl Level {
 /// A list of translation rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Chain {
+pub enum StateChain {
     /// Source translation.
     Nat,
     /// Destination translation.
@@ -106,7 +106,7 @@ pub struct State {
     /// The filter rule that made it; `None` for `rdr pass`.
     pub rule: Option<RuleRef>,
     /// The translation rule.
-    pub translation: Option<(Chain, RuleRef)>,
+    pub translation: Option<(StateChain, RuleRef)>,
     /// `reply-to: ADDRESS@INTERFACE` or `route-to: …`.
     pub via: Option<String>,
     /// Whether its source is tracked, and has it been counted as a connection.

@@ -11,7 +11,7 @@ const FEW: usize = 128;
 
 /// A table: its entries in pfctl's order (IPv4 ascending, then IPv6) with the time each was added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
+pub struct SimulatedTable {
     /// Its name.
     pub name: String,
     /// The seven letters of `pfctl -sT -v`.
@@ -20,7 +20,7 @@ pub struct Table {
     pub entries: BTreeMap<IpNet, i64>,
 }
 
-impl Table {
+impl SimulatedTable {
     /// Makes a table whose entries were all added at `now`.
     pub fn new(name: &str, flags: &str, entries: &[&str], now: i64) -> Self {
         let entries = entries
@@ -76,11 +76,11 @@ pub fn net(text: &str) -> Option<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, Table, net};
+    use super::{FEW, SimulatedTable, net};
 
     #[test]
     fn the_longest_entry_is_found_in_small_and_large_tables() {
-        let mut table = Table::new(
+        let mut table = SimulatedTable::new(
             "t",
             "-pa----",
             &["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"],

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::options::Options;
+use super::options::PfctlOptions;
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::info::{COUNTERS, Info, LIMIT_COUNTERS, Lookups, Syncookies};
-use crate::simulator::pf::{Pf, count};
+use crate::simulator::pf::{SimulatedPf, count};
 use crate::simulator::random::scramble;
 
 /// pfSense sets source nodes as high as states, and raises the table limit.
@@ -44,7 +44,7 @@ src.track                     0s
 ";
 
 /// Prints `-si`, with `-v` or without.
-pub fn info(pf: &Pf, options: &Options, now: i64) -> String {
+pub fn info(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     let verbosity = if options.verbose > 0 {
         Verbosity::Verbose
     } else {
@@ -54,7 +54,7 @@ pub fn info(pf: &Pf, options: &Options, now: i64) -> String {
 }
 
 /// Returns what the simulated pf would say of itself at `now` (Unix milliseconds).
-fn facts(pf: &Pf, now: i64) -> Info {
+fn facts(pf: &SimulatedPf, now: i64) -> Info {
     let totals = &pf.totals;
     let counters = COUNTERS.iter().filter(|name| **name != "translate"); // of FreeBSD 15
     Info {
@@ -108,7 +108,7 @@ fn named<'a>(
 }
 
 /// Changes when the rules do; the real one is MD5 over them.
-fn checksum(pf: &Pf) -> String {
+fn checksum(pf: &SimulatedPf) -> String {
     let rules = pf
         .scrub
         .iter()

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Output;
-use super::options::Options;
+use super::PfctlOutput;
+use super::options::PfctlOptions;
 use crate::simulator::pf::state::{State, Tracked};
 use crate::simulator::pf::table::net;
-use crate::simulator::pf::{Pf, count};
+use crate::simulator::pf::{SimulatedPf, count};
 
 const NO_NAME: &str = "pfctl: getaddrinfo: Name does not resolve";
 
 /// Which states `-k` is about.
-enum Wanted {
+enum KillTarget {
     /// The source, and perhaps the destination, on the wire.
     Hosts(Vec<IpNet>),
     /// A label of the rule that made it.
@@ -25,8 +25,8 @@ enum Wanted {
     Gateway(String),
 }
 
-impl Wanted {
-    fn matches(&self, pf: &Pf, id: u64, state: &State) -> bool {
+impl KillTarget {
+    fn matches(&self, pf: &SimulatedPf, id: u64, state: &State) -> bool {
         let within =
             |net: Option<&IpNet>, address: IpAddr| net.is_none_or(|net| net.contains(&address));
         match self {
@@ -45,37 +45,37 @@ impl Wanted {
 }
 
 /// Runs `-k`.
-pub fn states(pf: &mut Pf, options: &Options, now: i64) -> Output {
+pub fn states(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
     let kind = options.kill.first().map(String::as_str).unwrap_or_default();
     let wanted = match (kind, options.kill.get(1)) {
         ("label" | "id" | "gateway", None) => {
-            return Output::usage(Some(&format!("pfctl: no {kind} specified")));
+            return PfctlOutput::usage(Some(&format!("pfctl: no {kind} specified")));
         }
-        ("label", Some(label)) => Wanted::Label(label.clone()),
+        ("label", Some(label)) => KillTarget::Label(label.clone()),
         ("id", Some(id)) => match state_id(id, pf.host_id) {
-            Some((id, creator)) => Wanted::Id(id, creator),
-            None => return Output::usage(Some("pfctl: wrong id format specified")),
+            Some((id, creator)) => KillTarget::Id(id, creator),
+            None => return PfctlOutput::usage(Some("pfctl: wrong id format specified")),
         },
-        ("gateway", Some(gateway)) => Wanted::Gateway(format!(": {gateway}@")),
+        ("gateway", Some(gateway)) => KillTarget::Gateway(format!(": {gateway}@")),
         _ => match options
             .kill
             .iter()
             .map(|word| net(word))
             .collect::<Option<Vec<IpNet>>>()
         {
-            Some(nets) => Wanted::Hosts(nets),
-            None => return Output::failure(1, NO_NAME),
+            Some(nets) => KillTarget::Hosts(nets),
+            None => return PfctlOutput::failure(1, NO_NAME),
         },
     };
     let killed = kill(pf, options, now, &wanted);
     let what = match &wanted {
-        Wanted::Hosts(nets) => format!(
+        KillTarget::Hosts(nets) => format!(
             " from 1 sources and {} destinations",
             nets.len().saturating_sub(1)
         ),
         _ => String::new(),
     };
-    Output::talk(&format!("killed {killed} states{what}"), options.quiet)
+    PfctlOutput::talk(&format!("killed {killed} states{what}"), options.quiet)
 }
 
 /// Reads `HEX[/CREATOR]`.
@@ -89,7 +89,7 @@ fn state_id(text: &str, host_id: u32) -> Option<(u64, u32)> {
     Some((u64::from_str_radix(id, 16).ok()?, creator))
 }
 
-fn kill(pf: &mut Pf, options: &Options, now: i64, wanted: &Wanted) -> u64 {
+fn kill(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64, wanted: &KillTarget) -> u64 {
     let on = |state: &State| {
         options
             .interface
@@ -128,11 +128,11 @@ fn partner(state: &State, other: &State) -> bool {
 }
 
 /// Runs `-K`.
-pub fn sources(pf: &mut Pf, options: &Options) -> Output {
+pub fn sources(pf: &mut SimulatedPf, options: &PfctlOptions) -> PfctlOutput {
     let mut nets = Vec::new();
     for word in &options.kill_sources {
         let Some(net) = net(word) else {
-            return Output::failure(1, NO_NAME);
+            return PfctlOutput::failure(1, NO_NAME);
         };
         nets.push(net);
     }
@@ -142,14 +142,14 @@ pub fn sources(pf: &mut Pf, options: &Options) -> Output {
         _ => 0,
     };
     let destinations = nets.len().saturating_sub(1);
-    Output::talk(
+    PfctlOutput::talk(
         &format!("killed {killed} src nodes from 1 sources and {destinations} destinations"),
         options.quiet,
     )
 }
 
 /// Runs `-F`, for what the simulation can lose without a ruleset to load again.
-pub fn clear(pf: &mut Pf, word: &str, options: &Options, now: i64) -> Output {
+pub fn clear(pf: &mut SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
     match word {
         "states" => {
             let all: Vec<u64> = pf.states.keys().copied().collect();
@@ -159,7 +159,7 @@ pub fn clear(pf: &mut Pf, word: &str, options: &Options, now: i64) -> Output {
                     pf.remove(id, now);
                 }
             }
-            Output::talk(&format!("{number} states cleared"), options.quiet)
+            PfctlOutput::talk(&format!("{number} states cleared"), options.quiet)
         }
         "Sources" => {
             if !options.dry_run {
@@ -168,9 +168,9 @@ pub fn clear(pf: &mut Pf, word: &str, options: &Options, now: i64) -> Output {
                     .values_mut()
                     .for_each(|state| state.tracked = Tracked::No);
             }
-            Output::talk("source tracking entries cleared", options.quiet)
+            PfctlOutput::talk("source tracking entries cleared", options.quiet)
         }
-        other => Output::failure(
+        other => PfctlOutput::failure(
             1,
             &format!("pfctl: -F {other} is not supported by the simulated firewall"),
         ),

@@ -7,14 +7,14 @@ mod options;
 mod show;
 mod tables;
 
-use super::pf::Pf;
+use super::pf::SimulatedPf;
 use super::random::scramble;
 use super::scenario::Scenario;
 use super::world::World;
 
 /// What a program printed, and its exit status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+pub struct PfctlOutput {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
@@ -23,7 +23,7 @@ pub struct Output {
     pub status: u8,
 }
 
-impl Output {
+impl PfctlOutput {
     /// Succeeds with text on stdout.
     pub fn data(text: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -80,22 +80,22 @@ const USAGE: &str = "usage: pfctl [-AdeghMmNnOPqRrvz] [-a anchor] [-D macro=valu
 ";
 
 /// Runs pfctl with these arguments (without its own name) and this standard input.
-pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
+pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
     let options = match options::parse(arguments) {
         Ok(options) => options,
         Err(output) => return output,
     };
     if world.scenario == Scenario::Denied && !options.dry_run {
-        return Output::failure(1, "pfctl: /dev/pf: Permission denied");
+        return PfctlOutput::failure(1, "pfctl: /dev/pf: Permission denied");
     }
     if let Some(unsupported) = options.unsupported {
-        return Output::failure(
+        return PfctlOutput::failure(
             1,
             &format!("pfctl: -{unsupported} is not supported by the simulated firewall"),
         );
     }
     let now = world.now;
-    let mut output = Output::default();
+    let mut output = PfctlOutput::default();
     if let Some(word) = options.show.filter(|_| !options.dry_run) {
         output = output.then(show::show(&world.pf, word, &options, now));
         if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
@@ -119,7 +119,7 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> Output {
 
 /// Lets a load of the ruleset race with a list that is being printed: every second one is cut, anywhere, and some others are
 /// the last of the old ruleset. pfctl says so on stderr, and exits with 0.
-fn race(world: &mut World, whole: Output) -> Output {
+fn race(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
     world.raced += 1;
     let chance = scramble(world.raced);
     if chance.is_multiple_of(5) {
@@ -143,9 +143,9 @@ fn race(world: &mut World, whole: Output) -> Output {
     };
     let mut stdout = whole.stdout;
     stdout.truncate(kept.copied().unwrap_or_default());
-    Output {
+    PfctlOutput {
         stdout,
-        ..Output::failure(0, &format!("pfctl: {request}: Device busy"))
+        ..PfctlOutput::failure(0, &format!("pfctl: {request}: Device busy"))
     }
 }
 
@@ -157,7 +157,7 @@ fn ctime(milliseconds: i64) -> String {
 }
 
 /// Counts the entries of a table as `-vv` shows it after the name: `*` if there is no such table.
-fn entries(pf: &Pf, table: &str) -> String {
+fn entries(pf: &SimulatedPf, table: &str) -> String {
     pf.table(table)
         .map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
 }

@@ -1,6 +1,6 @@
 //! pfctl's command line: getopt(3) as FreeBSD has it, abbreviated words, and what is wrong usage.
 
-use super::Output;
+use super::PfctlOutput;
 
 /// The words of `-s`, in the order abbreviations are looked up.
 const SHOW: [&str; 17] = [
@@ -36,7 +36,7 @@ const TABLE_NAME: usize = 31;
 
 /// What pfctl was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct PfctlOptions {
     /// `-a`.
     pub anchor: Option<String>,
     /// `-F`.
@@ -72,11 +72,11 @@ pub struct Options {
 }
 
 /// Reads the arguments; the error is what pfctl prints about them.
-pub fn parse(arguments: &[String]) -> Result<Options, Output> {
+pub fn parse(arguments: &[String]) -> Result<PfctlOptions, PfctlOutput> {
     if arguments.is_empty() {
-        return Err(Output::usage(None));
+        return Err(PfctlOutput::usage(None));
     }
-    let mut options = Options::default();
+    let mut options = PfctlOptions::default();
     let mut words = arguments.iter();
     let mut rest: Vec<String> = Vec::new();
     while let Some(word) = words.next() {
@@ -100,7 +100,7 @@ pub fn parse(arguments: &[String]) -> Result<Options, Output> {
                 Some(joined)
             };
             let Some(value) = value else {
-                return Err(Output::usage(Some(&format!(
+                return Err(PfctlOutput::usage(Some(&format!(
                     "pfctl: option requires an argument -- {letter}"
                 ))));
             };
@@ -116,8 +116,8 @@ fn takes_value(letter: char) -> bool {
     "aDFfiKkopstTx".contains(letter)
 }
 
-impl Options {
-    fn flag(&mut self, letter: char) -> Result<(), Output> {
+impl PfctlOptions {
+    fn flag(&mut self, letter: char) -> Result<(), PfctlOutput> {
         match letter {
             'M' => self.kill_match = true,
             'n' => self.dry_run = true,
@@ -128,7 +128,7 @@ impl Options {
             'm' | 'N' | 'O' | 'R' | 'A' | 'r' => {}
             'd' | 'e' | 'g' | 'z' => self.unsupported = self.unsupported.or(Some(letter)),
             _ => {
-                return Err(Output::usage(Some(&format!(
+                return Err(PfctlOutput::usage(Some(&format!(
                     "pfctl: illegal option -- {letter}"
                 ))));
             }
@@ -136,7 +136,7 @@ impl Options {
         Ok(())
     }
 
-    fn value(&mut self, letter: char, value: String) -> Result<(), Output> {
+    fn value(&mut self, letter: char, value: String) -> Result<(), PfctlOutput> {
         match letter {
             'a' => self.anchor = Some(value),
             'F' => self.clear = Some(look_up(&CLEAR, &value, "flush modifier")?),
@@ -153,14 +153,14 @@ impl Options {
         Ok(())
     }
 
-    fn check(mut self, rest: Vec<String>) -> Result<Self, Output> {
+    fn check(mut self, rest: Vec<String>) -> Result<Self, PfctlOutput> {
         if self.table_command.is_some() {
             if self.table.is_empty() || self.table.len() > TABLE_NAME {
-                return Err(Output::usage(None));
+                return Err(PfctlOutput::usage(None));
             }
             self.addresses = rest;
         } else if let Some(first) = rest.first() {
-            return Err(Output::usage(Some(&format!(
+            return Err(PfctlOutput::usage(Some(&format!(
                 "pfctl: unknown command line argument: {first} ..."
             ))));
         } else if self.file.is_some() {
@@ -170,9 +170,9 @@ impl Options {
     }
 }
 
-fn push(list: &mut Vec<String>, value: String, letter: char) -> Result<(), Output> {
+fn push(list: &mut Vec<String>, value: String, letter: char) -> Result<(), PfctlOutput> {
     if list.len() >= 2 {
-        return Err(Output::usage(Some(&format!(
+        return Err(PfctlOutput::usage(Some(&format!(
             "pfctl: can only specify -{letter} twice"
         ))));
     }
@@ -185,10 +185,10 @@ fn look_up(
     words: &'static [&'static str],
     given: &str,
     what: &str,
-) -> Result<&'static str, Output> {
+) -> Result<&'static str, PfctlOutput> {
     words
         .iter()
         .find(|word| word.starts_with(given))
         .copied()
-        .ok_or_else(|| Output::usage(Some(&format!("pfctl: Unknown {what} '{given}'"))))
+        .ok_or_else(|| PfctlOutput::usage(Some(&format!("pfctl: Unknown {what} '{given}'"))))
 }

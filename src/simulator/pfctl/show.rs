@@ -5,17 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::options::Options;
-use super::{Output, ctime, entries, info};
+use super::options::PfctlOptions;
+use super::{PfctlOutput, ctime, entries, info};
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
 use crate::domain::pf::source::{PrintedRate, SourceNode};
 use crate::domain::pf::state as printed;
 use crate::domain::pf::table::Traffic;
-use crate::simulator::pf::node::Node;
+use crate::simulator::pf::node::TrackedSource;
 use crate::simulator::pf::rule::LoadedRule;
-use crate::simulator::pf::state::{Chain, Protocol, State, Tracked};
-use crate::simulator::pf::{Pf, count};
+use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
+use crate::simulator::pf::{SimulatedPf, count};
 use crate::simulator::random::scramble;
 
 /// Names of the ports in the simulated rules, as FreeBSD's services(5) has them; shown without `-P`.
@@ -29,29 +29,29 @@ const PORTS: [(&str, &str); 6] = [
 ];
 
 /// Shows what the word asks for.
-pub fn show(pf: &Pf, word: &str, options: &Options, now: i64) -> Output {
+pub fn show(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
     if let Some(missing) = anchor(options, word) {
         return missing;
     }
     match word {
-        "rules" => Output::data(filter_rules(pf, options)),
-        "nat" => Output::data(translation_rules(pf, options)),
-        "states" => Output::data(states(pf, options, now)),
-        "Sources" => Output::data(sources(pf, options, now)),
-        "labels" => Output::data(labels(pf)),
-        "Tables" => Output::data(tables(pf, options)),
-        "info" => Output::data(info::info(pf, options, now)),
-        "memory" => Output::data(info::MEMORY),
-        "timeouts" => Output::data(info::TIMEOUTS),
-        "Running" if pf.enabled => Output::data("Enabled\n"),
-        "Running" => Output {
+        "rules" => PfctlOutput::data(filter_rules(pf, options)),
+        "nat" => PfctlOutput::data(translation_rules(pf, options)),
+        "states" => PfctlOutput::data(states(pf, options, now)),
+        "Sources" => PfctlOutput::data(sources(pf, options, now)),
+        "labels" => PfctlOutput::data(labels(pf)),
+        "Tables" => PfctlOutput::data(tables(pf, options)),
+        "info" => PfctlOutput::data(info::info(pf, options, now)),
+        "memory" => PfctlOutput::data(info::MEMORY),
+        "timeouts" => PfctlOutput::data(info::TIMEOUTS),
+        "Running" if pf.enabled => PfctlOutput::data("Enabled\n"),
+        "Running" => PfctlOutput {
             status: 1,
-            ..Output::data("Disabled\n")
+            ..PfctlOutput::data("Disabled\n")
         },
-        "creatorids" => Output::data(format!("Creator IDs:\n{:08x}\n", pf.host_id)),
-        "Anchors" => Output::data(anchors(pf)),
-        "queue" | "osfp" | "ether" => Output::default(),
-        other => Output::failure(
+        "creatorids" => PfctlOutput::data(format!("Creator IDs:\n{:08x}\n", pf.host_id)),
+        "Anchors" => PfctlOutput::data(anchors(pf)),
+        "queue" | "osfp" | "ether" => PfctlOutput::default(),
+        other => PfctlOutput::failure(
             1,
             &format!("pfctl: -s {other} is not supported by the simulated firewall"),
         ),
@@ -59,7 +59,7 @@ pub fn show(pf: &Pf, word: &str, options: &Options, now: i64) -> Output {
 }
 
 /// The anchors of the simulated ruleset exist and are empty; others do not exist, which is no error.
-fn anchor(options: &Options, word: &str) -> Option<Output> {
+fn anchor(options: &PfctlOptions, word: &str) -> Option<PfctlOutput> {
     let name = options
         .anchor
         .as_deref()
@@ -75,16 +75,16 @@ fn anchor(options: &Options, word: &str) -> Option<Output> {
     ]
     .contains(&name);
     match word {
-        "rules" if !known => Some(Output {
+        "rules" if !known => Some(PfctlOutput {
             status: 0,
-            ..Output::failure(0, "pfctl: DIOCGETRULES: Invalid argument")
+            ..PfctlOutput::failure(0, "pfctl: DIOCGETRULES: Invalid argument")
         }),
-        "rules" | "nat" | "labels" | "Tables" | "Anchors" => Some(Output::default()),
+        "rules" | "nat" | "labels" | "Tables" | "Anchors" => Some(PfctlOutput::default()),
         _ => None,
     }
 }
 
-fn anchors(pf: &Pf) -> String {
+fn anchors(pf: &SimulatedPf) -> String {
     let name = |rule: &LoadedRule| {
         Some(
             rule.text
@@ -109,7 +109,7 @@ fn anchors(pf: &Pf) -> String {
         .fold(String::new(), |text, name| text + "  " + name + "\n")
 }
 
-fn filter_rules(pf: &Pf, options: &Options) -> String {
+fn filter_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {
     let mut text = String::new();
     for (number, rule) in pf.scrub.iter().enumerate() {
         print_rule(&mut text, pf, number, rule, 0, options);
@@ -120,9 +120,9 @@ fn filter_rules(pf: &Pf, options: &Options) -> String {
     text
 }
 
-fn translation_rules(pf: &Pf, options: &Options) -> String {
+fn translation_rules(pf: &SimulatedPf, options: &PfctlOptions) -> String {
     let mut text = String::new();
-    for (chain, rules) in [(Chain::Nat, &pf.nat), (Chain::Rdr, &pf.rdr)] {
+    for (chain, rules) in [(StateChain::Nat, &pf.nat), (StateChain::Rdr, &pf.rdr)] {
         for (number, rule) in rules.iter().enumerate() {
             print_rule(
                 &mut text,
@@ -139,11 +139,11 @@ fn translation_rules(pf: &Pf, options: &Options) -> String {
 
 fn print_rule(
     text: &mut String,
-    pf: &Pf,
+    pf: &SimulatedPf,
     number: usize,
     rule: &LoadedRule,
     states: usize,
-    options: &Options,
+    options: &PfctlOptions,
 ) {
     let line = if options.numeric {
         rule.text.clone()
@@ -178,7 +178,7 @@ fn print_rule(
 }
 
 /// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
-fn with_counts(pf: &Pf, line: &str) -> String {
+fn with_counts(pf: &SimulatedPf, line: &str) -> String {
     let (rule, target) = line
         .split_once(" -> ")
         .map_or((line, None), |(rule, target)| (rule, Some(target)));
@@ -210,7 +210,7 @@ fn name_ports(line: &str) -> String {
     })
 }
 
-fn labels(pf: &Pf) -> String {
+fn labels(pf: &SimulatedPf) -> String {
     let mut text = String::new();
     for rule in pf.filter.iter().filter(|rule| !rule.labels.is_empty()) {
         let (packets, bytes) = (rule.packets, rule.bytes);
@@ -231,7 +231,7 @@ fn labels(pf: &Pf) -> String {
     text
 }
 
-fn states(pf: &Pf, options: &Options, now: i64) -> String {
+fn states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     // -i compares with the printed column, which says `all` for a floating state.
     if options
         .interface
@@ -252,7 +252,7 @@ fn states(pf: &Pf, options: &Options, now: i64) -> String {
 }
 
 /// Returns the state as pfctl would show it now.
-fn as_printed(pf: &Pf, id: u64, state: &State, now: i64) -> printed::State {
+fn as_printed(pf: &SimulatedPf, id: u64, state: &State, now: i64) -> printed::State {
     let mut extras = Vec::new();
     if state.tracked != Tracked::No {
         extras.push("source-track".to_owned());
@@ -303,7 +303,7 @@ fn seconds(milliseconds: i64) -> u64 {
     u64::try_from(milliseconds / 1000).unwrap_or(0)
 }
 
-fn sources(pf: &Pf, options: &Options, now: i64) -> String {
+fn sources(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     let mut text = String::new();
     for node in &pf.nodes {
         let _ = writeln!(
@@ -316,7 +316,7 @@ fn sources(pf: &Pf, options: &Options, now: i64) -> String {
 }
 
 /// FreeBSD 14's kernel exports neither the rate nor the time left, so pfctl prints zeros.
-fn as_printed_source(node: &Node, now: i64) -> SourceNode {
+fn as_printed_source(node: &TrackedSource, now: i64) -> SourceNode {
     let target = match node.address {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -340,7 +340,7 @@ fn as_printed_source(node: &Node, now: i64) -> SourceNode {
     }
 }
 
-fn verbosity(options: &Options) -> Verbosity {
+fn verbosity(options: &PfctlOptions) -> Verbosity {
     match options.verbose {
         0 => Verbosity::Plain,
         1 => Verbosity::Verbose,
@@ -348,7 +348,7 @@ fn verbosity(options: &Options) -> Verbosity {
     }
 }
 
-fn tables(pf: &Pf, options: &Options) -> String {
+fn tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
     let mut text = String::new();
     for table in &pf.tables {
         let _ = match options.verbose {

@@ -7,20 +7,25 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::Output;
-use super::options::Options;
+use super::PfctlOutput;
+use super::options::PfctlOptions;
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::table::Entry;
-use crate::simulator::pf::Pf;
-use crate::simulator::pf::table::{Table, net};
+use crate::simulator::pf::SimulatedPf;
+use crate::simulator::pf::table::{SimulatedTable, net};
 
 const MISSING: &str = "pfctl: Table does not exist.";
 
 /// Runs a table command.
-pub fn command(pf: &mut Pf, options: &Options, input: &[u8], now: i64) -> Output {
+pub fn command(
+    pf: &mut SimulatedPf,
+    options: &PfctlOptions,
+    input: &[u8],
+    now: i64,
+) -> PfctlOutput {
     let word = options.table_command.unwrap_or_default();
     if word == "expire" && options.addresses.len() != 1 {
-        return Output::usage(None);
+        return PfctlOutput::usage(None);
     }
     if word == "expire" {
         return expire(pf, options, now);
@@ -34,32 +39,32 @@ pub fn command(pf: &mut Pf, options: &Options, input: &[u8], now: i64) -> Output
         "replace" => replace(pf, options, &addresses, now),
         "show" | "delete" | "flush" | "test" | "zero" => {
             let Some(table) = pf.table_mut(&options.table) else {
-                return Output::failure(255, MISSING);
+                return PfctlOutput::failure(255, MISSING);
             };
             if word != "show" && word != "test" && constant(table) {
-                return Output::failure(255, "pfctl: Operation not permitted.");
+                return PfctlOutput::failure(255, "pfctl: Operation not permitted.");
             }
             match word {
-                "show" => Output::data(show(table, options)),
+                "show" => PfctlOutput::data(show(table, options)),
                 "test" => test(table, options, &addresses),
                 "flush" => flush(table, options),
                 "zero" => zero(table, options, &addresses, now),
                 _ => delete(table, options, &addresses),
             }
         }
-        other => Output::failure(
+        other => PfctlOutput::failure(
             1,
             &format!("pfctl: -T {other} is not supported by the simulated firewall"),
         ),
     }
 }
 
-fn constant(table: &Table) -> bool {
+fn constant(table: &SimulatedTable) -> bool {
     table.flags.starts_with('c')
 }
 
 /// Reads the addresses of the command line and of `-f -`: words, comments after `#`.
-fn addresses(options: &Options, input: &[u8]) -> Result<Vec<IpNet>, Output> {
+fn addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, PfctlOutput> {
     let mut words = options.addresses.clone();
     match options.file.as_deref() {
         None => {}
@@ -71,7 +76,7 @@ fn addresses(options: &Options, input: &[u8]) -> Result<Vec<IpNet>, Output> {
             words.extend(lines.flat_map(str::split_whitespace).map(str::to_owned));
         }
         Some(file) => {
-            return Err(Output::failure(
+            return Err(PfctlOutput::failure(
                 255,
                 &format!("pfctl: cannot load {file}: No such file or directory"),
             ));
@@ -80,7 +85,7 @@ fn addresses(options: &Options, input: &[u8]) -> Result<Vec<IpNet>, Output> {
     let read = |word: &String| {
         net(word)
             .map(|net| net.trunc())
-            .ok_or_else(|| Output::failure(255, &format!("no IP address found for {word}")))
+            .ok_or_else(|| PfctlOutput::failure(255, &format!("no IP address found for {word}")))
     };
     words.iter().map(read).collect()
 }
@@ -94,7 +99,7 @@ fn text(net: &IpNet) -> String {
     }
 }
 
-fn show(table: &Table, options: &Options) -> String {
+fn show(table: &SimulatedTable, options: &PfctlOptions) -> String {
     let verbosity = if options.verbose == 0 {
         Verbosity::Plain
     } else {
@@ -114,10 +119,10 @@ fn show(table: &Table, options: &Options) -> String {
     lines
 }
 
-fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
+fn test(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> PfctlOutput {
     let host = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
     if let Some(network) = addresses.iter().find(host) {
-        return Output::failure(
+        return PfctlOutput::failure(
             255,
             &format!("pfctl: cannot decode {}: Invalid argument", text(network)),
         );
@@ -127,7 +132,7 @@ fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
         .map(|net| (net.addr(), table.find(net.addr())))
         .collect();
     let matched = found.iter().filter(|(_, entry)| entry.is_some()).count();
-    let mut output = Output::talk(
+    let mut output = PfctlOutput::talk(
         &format!("{matched}/{} addresses match.", addresses.len()),
         options.quiet,
     );
@@ -145,7 +150,7 @@ fn test(table: &Table, options: &Options, addresses: &[IpNet]) -> Output {
     output
 }
 
-fn expire(pf: &mut Pf, options: &Options, now: i64) -> Output {
+fn expire(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
     let given = options
         .addresses
         .first()
@@ -159,11 +164,11 @@ fn expire(pf: &mut Pf, options: &Options, now: i64) -> Output {
         Ok(_) => None,
     };
     if let Some(trouble) = trouble {
-        return Output::failure(1, &format!("pfctl: expiry time: {trouble}"));
+        return PfctlOutput::failure(1, &format!("pfctl: expiry time: {trouble}"));
     }
     let seconds = given.parse().unwrap_or(i64::MAX);
     let Some(table) = pf.table_mut(&options.table) else {
-        return Output::failure(255, MISSING);
+        return PfctlOutput::failure(255, MISSING);
     };
     let gone = if options.dry_run {
         table.clone().expire(seconds, now)
@@ -181,13 +186,13 @@ fn expire(pf: &mut Pf, options: &Options, now: i64) -> Output {
 
 /// Prints what a command changed (`-v`), or all it was asked to (`-vv`), and its result.
 fn changed<'a>(
-    options: &Options,
+    options: &PfctlOptions,
     mark: char,
     nets: impl Iterator<Item = (&'a IpNet, bool)>,
     result: String,
-) -> Output {
+) -> PfctlOutput {
     let end = if options.dry_run { " (dummy)." } else { "." };
-    let mut output = Output::talk(&(result + end), options.quiet);
+    let mut output = PfctlOutput::talk(&(result + end), options.quiet);
     for (net, done) in nets {
         if options.verbose > 1 || (options.verbose == 1 && done) {
             let mark = if done { mark } else { ' ' };
@@ -200,13 +205,13 @@ fn changed<'a>(
 }
 
 /// Adding to a table that does not exist makes it, which is why a typing error goes unnoticed.
-fn add(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output {
-    let mut made = Output::default();
+fn add(pf: &mut SimulatedPf, options: &PfctlOptions, addresses: &[IpNet], now: i64) -> PfctlOutput {
+    let mut made = PfctlOutput::default();
     if pf.table(&options.table).is_none() {
-        made = Output::talk("1 table created.", options.quiet);
+        made = PfctlOutput::talk("1 table created.", options.quiet);
         if !options.dry_run {
             pf.tables
-                .push(Table::new(&options.table, "-pa----", &[], now));
+                .push(SimulatedTable::new(&options.table, "-pa----", &[], now));
         }
     }
     let present = pf
@@ -218,7 +223,7 @@ fn add(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output 
         return made;
     };
     if constant {
-        return Output::failure(255, "pfctl: Operation not permitted.");
+        return PfctlOutput::failure(255, "pfctl: Operation not permitted.");
     }
     let mut seen: BTreeSet<IpNet> = present.into_keys().collect();
     let done: Vec<(IpNet, bool)> = addresses
@@ -245,12 +250,17 @@ fn add(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output 
     ))
 }
 
-fn replace(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Output {
+fn replace(
+    pf: &mut SimulatedPf,
+    options: &PfctlOptions,
+    addresses: &[IpNet],
+    now: i64,
+) -> PfctlOutput {
     if pf.table(&options.table).is_none() {
         return add(pf, options, addresses, now);
     }
     let Some(table) = pf.table_mut(&options.table) else {
-        return Output::default();
+        return PfctlOutput::default();
     };
     let wanted: BTreeSet<IpNet> = addresses.iter().copied().collect();
     let added: Vec<IpNet> = wanted
@@ -281,7 +291,7 @@ fn replace(pf: &mut Pf, options: &Options, addresses: &[IpNet], now: i64) -> Out
     changed(options, 'A', added.iter().map(|net| (net, true)), result)
 }
 
-fn delete(table: &mut Table, options: &Options, addresses: &[IpNet]) -> Output {
+fn delete(table: &mut SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> PfctlOutput {
     let mut left: BTreeSet<IpNet> = table.entries.keys().copied().collect();
     let done: Vec<(IpNet, bool)> = addresses
         .iter()
@@ -300,7 +310,7 @@ fn delete(table: &mut Table, options: &Options, addresses: &[IpNet]) -> Output {
     )
 }
 
-fn flush(table: &mut Table, options: &Options) -> Output {
+fn flush(table: &mut SimulatedTable, options: &PfctlOptions) -> PfctlOutput {
     let gone: Vec<IpNet> = table.entries.keys().copied().collect();
     if !options.dry_run {
         table.entries.clear();
@@ -314,7 +324,12 @@ fn flush(table: &mut Table, options: &Options) -> Output {
 }
 
 /// Zeroing sets the time of entries to now: of all, or of those named.
-fn zero(table: &mut Table, options: &Options, addresses: &[IpNet], now: i64) -> Output {
+fn zero(
+    table: &mut SimulatedTable,
+    options: &PfctlOptions,
+    addresses: &[IpNet],
+    now: i64,
+) -> PfctlOutput {
     let mut cleared = 0;
     for (net, since) in &mut table.entries {
         if addresses.is_empty() || addresses.contains(net) {

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Output, run};
-use crate::simulator::pf::table::Table;
+use super::{PfctlOutput, run};
+use crate::simulator::pf::table::SimulatedTable;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
 
@@ -19,7 +19,7 @@ fn sampled() -> World {
     let mut world = World::fresh(Scenario::Open, 1, now);
     let virusprot = world.pf.table_mut("virusprot").unwrap();
     let old = ["198.51.100.23", "198.51.100.25", "2001:db8:ffff::77"];
-    *virusprot = Table::new("virusprot", "--a-r--", &old, at("2025-10-09T06:06:40Z"));
+    *virusprot = SimulatedTable::new("virusprot", "--a-r--", &old, at("2025-10-09T06:06:40Z"));
     virusprot.entries.insert(
         "203.0.113.77/32".parse().unwrap(),
         at("2025-10-09T08:53:10Z"),
@@ -28,18 +28,22 @@ fn sampled() -> World {
         .entries
         .insert("203.0.113.78/32".parse().unwrap(), now);
     let blocked = ["198.51.100.66", "203.0.113.128/25", "2001:db8:bad::/48"];
-    world
-        .pf
-        .tables
-        .push(Table::new("Blocked_Hosts", "-pa-r--", &blocked, now));
-    world
-        .pf
-        .tables
-        .push(Table::new("consttbl", "c-a----", &["192.0.2.1"], now));
+    world.pf.tables.push(SimulatedTable::new(
+        "Blocked_Hosts",
+        "-pa-r--",
+        &blocked,
+        now,
+    ));
+    world.pf.tables.push(SimulatedTable::new(
+        "consttbl",
+        "c-a----",
+        &["192.0.2.1"],
+        now,
+    ));
     world
 }
 
-fn pfctl(world: &mut World, command: &str) -> Output {
+fn pfctl(world: &mut World, command: &str) -> PfctlOutput {
     let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     run(world, &arguments, b"")
 }
@@ -210,8 +214,8 @@ fn options_join_abbreviate_and_end() {
         pfctl(&mut world, "-tvirusprot -Tshow -v"),
         pfctl(&mut world, "-v -t virusprot -T s")
     );
-    assert_eq!(pfctl(&mut world, "-nss"), Output::default());
-    assert_eq!(pfctl(&mut world, "-ss -i vtnet0"), Output::default());
+    assert_eq!(pfctl(&mut world, "-nss"), PfctlOutput::default());
+    assert_eq!(pfctl(&mut world, "-ss -i vtnet0"), PfctlOutput::default());
     assert_eq!(pfctl(&mut world, "-ss -i all"), states);
     let strange = String::from_utf8(pfctl(&mut world, "-Z").stderr).unwrap();
     assert!(strange.starts_with("pfctl: illegal option -- Z\nusage: pfctl ["));

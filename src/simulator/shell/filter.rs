@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::ssh::script::Filter;
+use crate::ssh::script::OutputFilter;
 
 /// Runs bytes through the filter; lines that begin with the nonce pass.
-pub fn apply(filter: &Filter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn apply(filter: &OutputFilter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let mut kept = String::new();
     let mut keep = false;
@@ -75,14 +75,14 @@ mod tests {
     use std::net::IpAddr;
     use std::process::Stdio;
 
-    use super::{Filter, apply};
+    use super::{OutputFilter, apply};
     use crate::ssh::script::AWK_FILTER;
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the real awk is what the filter is compared with"
     )]
-    fn awk(filter: &Filter, nonce: &str, input: &[u8]) -> Option<Vec<u8>> {
+    fn awk(filter: &OutputFilter, nonce: &str, input: &[u8]) -> Option<Vec<u8>> {
         let address = filter
             .address
             .map(|address| address.to_string())
@@ -140,7 +140,7 @@ mod tests {
         ];
         for address in addresses.map(|address| address.map(|text| text.parse::<IpAddr>().unwrap()))
         {
-            let filter = Filter {
+            let filter = OutputFilter {
                 port: 1688,
                 address,
             };

@@ -7,7 +7,8 @@ mod programs;
 mod script;
 
 use super::agent;
-use super::pfctl::{self, Output};
+use super::pfctl;
+use super::pfctl::PfctlOutput;
 use super::world::World;
 use crate::ssh::script::REMOTE_SHELL;
 use script::ScriptReader;
@@ -20,7 +21,7 @@ const NOT_FOUND: u8 = 127;
 
 /// What goes back over the channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reply {
+pub struct ShellReply {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
@@ -29,8 +30,8 @@ pub struct Reply {
     pub exit: Option<u8>,
 }
 
-impl From<Output> for Reply {
-    fn from(output: Output) -> Self {
+impl From<PfctlOutput> for ShellReply {
+    fn from(output: PfctlOutput) -> Self {
         Self {
             stdout: output.stdout,
             stderr: output.stderr,
@@ -41,7 +42,7 @@ impl From<Output> for Reply {
 
 /// One remote command that is running.
 #[derive(Debug)]
-pub enum Shell {
+pub enum SimulatedShell {
     /// The constant remote shell, reading its script.
     Script(Box<ScriptReader>),
     /// A program that has everything it needs but the end of its input.
@@ -55,12 +56,12 @@ pub enum Shell {
     Ended,
 }
 
-impl Shell {
+impl SimulatedShell {
     /// Starts the command of an exec request; the reply is what it says at once.
-    pub fn start(command: &[u8], world: &mut World) -> (Self, Reply) {
+    pub fn start(command: &[u8], world: &mut World) -> (Self, ShellReply) {
         let command = String::from_utf8_lossy(command);
         if command == REMOTE_SHELL {
-            return (Self::Script(Box::default()), Reply::default());
+            return (Self::Script(Box::default()), ShellReply::default());
         }
         let Some(words) = words(&command) else {
             return (Self::Ended, unsupported());
@@ -68,7 +69,7 @@ impl Shell {
         if words.first().is_some_and(|word| word.ends_with("sudo")) {
             return (
                 Self::Ended,
-                Output::failure(1, "sudo: a password is required").into(),
+                PfctlOutput::failure(1, "sudo: a password is required").into(),
             );
         }
         if programs::reads_input(&words) {
@@ -77,14 +78,14 @@ impl Shell {
                     words,
                     input: Vec::new(),
                 },
-                Reply::default(),
+                ShellReply::default(),
             );
         }
         (Self::Ended, run(world, &words, b"").into())
     }
 
     /// Hands it input.
-    pub fn feed(&mut self, data: &[u8], world: &mut World) -> Reply {
+    pub fn feed(&mut self, data: &[u8], world: &mut World) -> ShellReply {
         let reply = match self {
             Self::Script(reader) => reader.feed(data, world),
             Self::Program { input, .. } if input.len() + data.len() > LONGEST_INPUT => {
@@ -92,9 +93,9 @@ impl Shell {
             }
             Self::Program { input, .. } => {
                 input.extend_from_slice(data);
-                Reply::default()
+                ShellReply::default()
             }
-            Self::Ended => Reply::default(),
+            Self::Ended => ShellReply::default(),
         };
         if reply.exit.is_some() {
             *self = Self::Ended;
@@ -103,23 +104,23 @@ impl Shell {
     }
 
     /// Tells it that its input has ended.
-    pub fn finish(&mut self, world: &mut World) -> Reply {
+    pub fn finish(&mut self, world: &mut World) -> ShellReply {
         match std::mem::replace(self, Self::Ended) {
             Self::Script(mut reader) => reader.finish(),
             Self::Program { words, input } => run(world, &words, &input).into(),
-            Self::Ended => Reply::default(),
+            Self::Ended => ShellReply::default(),
         }
     }
 }
 
-fn unsupported() -> Reply {
-    Output::failure(NOT_FOUND, UNSUPPORTED).into()
+fn unsupported() -> ShellReply {
+    PfctlOutput::failure(NOT_FOUND, UNSUPPORTED).into()
 }
 
 /// Runs a program of the simulated box.
-fn run(world: &mut World, words: &[String], input: &[u8]) -> Output {
+fn run(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput {
     let Some((program, arguments)) = words.split_first() else {
-        return Output::default();
+        return PfctlOutput::default();
     };
     let base = program.rsplit('/').next().unwrap_or_default();
     match (base, programs::at(base, program)) {
@@ -127,9 +128,9 @@ fn run(world: &mut World, words: &[String], input: &[u8]) -> Output {
         ("php", true) => agent::run(world, arguments, input),
         (_, true) => programs::run(world, base, arguments),
         _ if program.starts_with('/') => {
-            Output::failure(NOT_FOUND, &format!("sh: {program}: not found"))
+            PfctlOutput::failure(NOT_FOUND, &format!("sh: {program}: not found"))
         }
-        _ => Output::failure(NOT_FOUND, UNSUPPORTED),
+        _ => PfctlOutput::failure(NOT_FOUND, UNSUPPORTED),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The small programs of the simulated box: what they print is fixed, but for the time.
 
-use crate::simulator::pfctl::Output;
+use crate::simulator::pfctl::PfctlOutput;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
 
@@ -55,44 +55,48 @@ pub fn reads_input(words: &[String]) -> bool {
 }
 
 /// Runs one of the programs that are neither pfctl nor PHP.
-pub fn run(world: &World, base: &str, arguments: &[String]) -> Output {
+pub fn run(world: &World, base: &str, arguments: &[String]) -> PfctlOutput {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (base, arguments.as_slice()) {
-        ("date", ["+%s"]) => Output::data(format!("{}\n", world.now.div_euclid(1000))),
+        ("date", ["+%s"]) => PfctlOutput::data(format!("{}\n", world.now.div_euclid(1000))),
         // The box's own time zone is UTC.
         ("env", ["-u", "TZ", "/bin/date", "+%s %z"]) => {
-            Output::data(format!("{} +0000\n", world.now.div_euclid(1000)))
+            PfctlOutput::data(format!("{} +0000\n", world.now.div_euclid(1000)))
         }
-        ("cat", ["/etc/crontab"]) => Output::data(crontab(world)),
+        ("cat", ["/etc/crontab"]) => PfctlOutput::data(crontab(world)),
         // The folder as the base system leaves it.
-        ("find", ["/etc/cron.d", "-type", "f", "-exec", "/bin/cat", "{}", "+"]) => Output::data(
-            "PATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\n*/5\t*\t*\t*\t*\troot\t/usr/libexec/atrun\n",
-        ),
-        ("cat", ["/etc/version"]) => Output::data("2.7.2-RELEASE\n"),
-        ("df", ["-k", "/cf/conf"]) if world.scenario == Scenario::DiskFull => Output::data(DF_FULL),
-        ("df", ["-k", "/cf/conf"]) => Output::data(DF),
+        ("find", ["/etc/cron.d", "-type", "f", "-exec", "/bin/cat", "{}", "+"]) => {
+            PfctlOutput::data(
+                "PATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\n*/5\t*\t*\t*\t*\troot\t/usr/libexec/atrun\n",
+            )
+        }
+        ("cat", ["/etc/version"]) => PfctlOutput::data("2.7.2-RELEASE\n"),
+        ("df", ["-k", "/cf/conf"]) if world.scenario == Scenario::DiskFull => {
+            PfctlOutput::data(DF_FULL)
+        }
+        ("df", ["-k", "/cf/conf"]) => PfctlOutput::data(DF),
         // The folder as the base system leaves it.
-        ("ls", ["-1", "/etc/cron.d"]) => Output::data("at\n"),
-        ("sysctl", ["-n", "net.pf.request_maxcount"]) => Output::data("65535\n"),
-        ("echo", words) => Output::data(words.join(" ") + "\n"),
-        ("ifconfig", ["-a"] | []) => Output::data(IFCONFIG),
-        ("printenv", ["SSH_CONNECTION"]) => Output::data(CONNECTION),
-        ("printenv", ["SSH_CLIENT"]) => Output::data("10.0.10.5 51022 22\n"),
-        ("printenv", [_]) => Output {
+        ("ls", ["-1", "/etc/cron.d"]) => PfctlOutput::data("at\n"),
+        ("sysctl", ["-n", "net.pf.request_maxcount"]) => PfctlOutput::data("65535\n"),
+        ("echo", words) => PfctlOutput::data(words.join(" ") + "\n"),
+        ("ifconfig", ["-a"] | []) => PfctlOutput::data(IFCONFIG),
+        ("printenv", ["SSH_CONNECTION"]) => PfctlOutput::data(CONNECTION),
+        ("printenv", ["SSH_CLIENT"]) => PfctlOutput::data("10.0.10.5 51022 22\n"),
+        ("printenv", [_]) => PfctlOutput {
             status: 1,
-            ..Output::default()
+            ..PfctlOutput::default()
         },
         ("route", ["-n", "get", "default"] | ["-n", "get", "-inet", "default"]) => {
-            Output::data(ROUTE)
+            PfctlOutput::data(ROUTE)
         }
         ("route", ["-n", "get", "-inet6", "default"]) => {
-            Output::failure(1, "route: route has not been found")
+            PfctlOutput::failure(1, "route: route has not been found")
         }
-        ("true", []) => Output::default(),
+        ("true", []) => PfctlOutput::default(),
         ("uname", ["-a"] | []) => {
-            Output::data("FreeBSD pfSense.home.arpa 14.0-CURRENT FreeBSD 14.0-CURRENT amd64\n")
+            PfctlOutput::data("FreeBSD pfSense.home.arpa 14.0-CURRENT FreeBSD 14.0-CURRENT amd64\n")
         }
-        _ => Output::failure(127, super::UNSUPPORTED),
+        _ => PfctlOutput::failure(127, super::UNSUPPORTED),
     }
 }
 

@@ -2,10 +2,10 @@
 //! its commands once for every line `t`. Anything else is refused, so a change of the framing shows here.
 
 use crate::simulator::world::World;
-use crate::ssh::script::{AWK_FILTER, Filter, NOT_RUN, PREAMBLE};
+use crate::ssh::script::{AWK_FILTER, NOT_RUN, OutputFilter, PREAMBLE};
 
-use super::{LONGEST_INPUT, Reply, filter, run, unsupported};
-use crate::simulator::pfctl::Output;
+use super::{LONGEST_INPUT, ShellReply, filter, run, unsupported};
+use crate::simulator::pfctl::PfctlOutput;
 
 /// A line `t` that names every command of a script of kmsctl is shorter, in bytes.
 const LONGEST_ROUND_LINE: usize = 256;
@@ -20,13 +20,13 @@ pub struct ScriptReader {
     /// Lines of the preamble read so far.
     preamble: Vec<String>,
     nonce: String,
-    commands: Vec<Step>,
-    place: Place,
+    commands: Vec<ScriptStep>,
+    place: ScriptPosition,
 }
 
 /// Where in the script the next line stands.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Place {
+enum ScriptPosition {
     #[default]
     Preamble,
     Body,
@@ -39,22 +39,22 @@ enum Place {
 
 /// One command of the script.
 #[derive(Debug)]
-struct Step {
+struct ScriptStep {
     words: Vec<String>,
     input: Vec<u8>,
-    filter: Option<Filter>,
+    filter: Option<OutputFilter>,
     only_after: Option<usize>,
 }
 
 impl ScriptReader {
     /// Takes bytes of the script and runs what is complete.
-    pub fn feed(&mut self, data: &[u8], world: &mut World) -> Reply {
+    pub fn feed(&mut self, data: &[u8], world: &mut World) -> ShellReply {
         self.taken += data.len();
-        if self.taken > LONGEST_INPUT && self.place != Place::Rounds {
+        if self.taken > LONGEST_INPUT && self.place != ScriptPosition::Rounds {
             return unsupported();
         }
         self.partial.extend_from_slice(data);
-        let mut reply = Reply::default();
+        let mut reply = ShellReply::default();
         // Whole lines are taken out at once: line by line would move thousands of addresses again and again.
         let end = self.partial.iter().rposition(|byte| *byte == b'\n');
         let rest = self.partial.split_off(end.map_or(0, |end| end + 1));
@@ -63,7 +63,7 @@ impl ScriptReader {
             .strip_suffix(b"\n")
             .map(|whole| whole.split(|byte| *byte == b'\n'));
         for line in lines.into_iter().flatten() {
-            if self.place == Place::Rounds
+            if self.place == ScriptPosition::Rounds
                 && let Some(wanted) = self.wanted(line)
             {
                 self.round(world, &wanted, &mut reply);
@@ -74,21 +74,22 @@ impl ScriptReader {
                 return reply;
             }
         }
-        if self.place == Place::Rounds && self.partial.len() > LONGEST_ROUND_LINE {
+        if self.place == ScriptPosition::Rounds && self.partial.len() > LONGEST_ROUND_LINE {
             return unsupported();
         }
         reply
     }
 
     /// Ends as `sh` does at the end of its script.
-    pub fn finish(&mut self) -> Reply {
-        let complete = self.place == Place::Rounds && self.partial.is_empty();
-        let nothing =
-            self.place == Place::Preamble && self.preamble.is_empty() && self.partial.is_empty();
+    pub fn finish(&mut self) -> ShellReply {
+        let complete = self.place == ScriptPosition::Rounds && self.partial.is_empty();
+        let nothing = self.place == ScriptPosition::Preamble
+            && self.preamble.is_empty()
+            && self.partial.is_empty();
         if complete || nothing {
-            Reply {
+            ShellReply {
                 exit: Some(0),
-                ..Reply::default()
+                ..ShellReply::default()
             }
         } else {
             unsupported()
@@ -97,9 +98,9 @@ impl ScriptReader {
 
     /// Takes one line of the definitions; `None` if it is not one of ours.
     fn line(&mut self, line: &[u8]) -> Option<()> {
-        if self.place == Place::Input {
+        if self.place == ScriptPosition::Input {
             if line == self.nonce.as_bytes() {
-                self.place = Place::Body;
+                self.place = ScriptPosition::Body;
             } else {
                 let input = &mut self.commands.last_mut()?.input;
                 input.extend_from_slice(line);
@@ -109,17 +110,17 @@ impl ScriptReader {
         }
         let line = std::str::from_utf8(line).ok()?;
         match self.place {
-            Place::Preamble => self.preamble_line(line),
-            Place::Body if line == "d" => {
-                self.place = Place::Close;
+            ScriptPosition::Preamble => self.preamble_line(line),
+            ScriptPosition::Body if line == "d" => {
+                self.place = ScriptPosition::Close;
                 Some(())
             }
-            Place::Body => self.command_line(line),
-            Place::Close if line == "}" => {
-                self.place = Place::Rounds;
+            ScriptPosition::Body => self.command_line(line),
+            ScriptPosition::Close if line == "}" => {
+                self.place = ScriptPosition::Rounds;
                 Some(())
             }
-            Place::Close | Place::Rounds | Place::Input => None,
+            ScriptPosition::Close | ScriptPosition::Rounds | ScriptPosition::Input => None,
         }
     }
 
@@ -134,7 +135,7 @@ impl ScriptReader {
         }
         let wanted = PREAMBLE.replace("NONCE", &self.nonce) + "t() {\no=\" $* \"\n";
         if text == wanted {
-            self.place = Place::Body;
+            self.place = ScriptPosition::Body;
         }
         wanted.starts_with(&text).then_some(())
     }
@@ -179,14 +180,14 @@ impl ScriptReader {
         if words.is_empty() {
             return None;
         }
-        self.commands.push(Step {
+        self.commands.push(ScriptStep {
             words,
             input: Vec::new(),
             filter,
             only_after,
         });
         if has_input {
-            self.place = Place::Input;
+            self.place = ScriptPosition::Input;
         }
         Some(())
     }
@@ -204,7 +205,7 @@ impl ScriptReader {
             .filter(|named| named.iter().all(|index| all.contains(index)))
     }
 
-    fn round(&self, world: &mut World, wanted: &[usize], reply: &mut Reply) {
+    fn round(&self, world: &mut World, wanted: &[usize], reply: &mut ShellReply) {
         let nonce = &self.nonce;
         let mut statuses = std::collections::BTreeMap::new();
         let commands = self.commands.iter().enumerate();
@@ -216,9 +217,9 @@ impl ScriptReader {
             let output = if runs {
                 run(world, &step.words, &step.input)
             } else {
-                Output {
+                PfctlOutput {
                     status: u8::try_from(NOT_RUN).unwrap_or(u8::MAX),
-                    ..Output::default()
+                    ..PfctlOutput::default()
                 }
             };
             statuses.insert(index, output.status);
@@ -236,12 +237,12 @@ impl ScriptReader {
     }
 }
 
-fn mark(reply: &mut Reply, marker: &str) {
+fn mark(reply: &mut ShellReply, marker: &str) {
     reply.stdout.extend_from_slice(marker.as_bytes());
     reply.stderr.extend_from_slice(marker.as_bytes());
 }
 
-fn read_filter(rest: &str) -> Option<Filter> {
+fn read_filter(rest: &str) -> Option<OutputFilter> {
     let rest = rest.strip_prefix("; } | /usr/bin/awk -v n=\"$n\" -v port=")?;
     let (port, rest) = rest.split_once(" -v address='")?;
     let (address, program) = rest.split_once("' '")?;
@@ -250,7 +251,7 @@ fn read_filter(rest: &str) -> Option<Filter> {
     } else {
         Some(address.parse().ok()?)
     };
-    (program.strip_suffix('\'')? == AWK_FILTER).then_some(Filter {
+    (program.strip_suffix('\'')? == AWK_FILTER).then_some(OutputFilter {
         port: port.parse().ok()?,
         address,
     })

@@ -1,10 +1,12 @@
 //! The shell against the script that kmsctl renders.
 
-use super::{Reply, Shell, words};
+use super::{ShellReply, SimulatedShell, words};
 use crate::domain::pf::table::TableName;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
-use crate::ssh::script::{Command, Filter, Nonce, REMOTE_SHELL, ROUND, Script, Word};
+use crate::ssh::script::{
+    Nonce, OutputFilter, REMOTE_SHELL, ROUND, Script, ScriptCommand, ShellWord,
+};
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -13,17 +15,19 @@ fn world() -> World {
 }
 
 fn script() -> Script {
-    let fixed = |words: &[&'static str]| Command::new(words.iter().map(|word| Word::fixed(word)));
+    let fixed = |words: &[&'static str]| {
+        ScriptCommand::new(words.iter().map(|word| ShellWord::fixed(word)))
+    };
     let mut states = fixed(&["/sbin/pfctl", "-vvss"]);
-    states.filter = Some(Filter {
+    states.filter = Some(OutputFilter {
         port: 1688,
         address: Some("198.51.100.200".parse().unwrap()),
     });
     let mut test = fixed(&["/sbin/pfctl", "-t"]);
     test.words
-        .push(Word::table(&TableName::new("virusprot").unwrap()));
+        .push(ShellWord::table(&TableName::new("virusprot").unwrap()));
     test.words
-        .extend(["-T", "test", "-f", "-"].map(Word::fixed));
+        .extend(["-T", "test", "-f", "-"].map(ShellWord::fixed));
     test.input = b"192.0.2.99\n}\nd\n".to_vec();
     Script {
         commands: vec![
@@ -44,8 +48,8 @@ fn a_rendered_script_runs_once_a_round_however_it_is_cut() {
     let mut text = script().render(&nonce());
     text.extend_from_slice(ROUND);
     let mut whole = world();
-    let (mut shell, said) = Shell::start(REMOTE_SHELL.as_bytes(), &mut whole);
-    assert_eq!(said, Reply::default());
+    let (mut shell, said) = SimulatedShell::start(REMOTE_SHELL.as_bytes(), &mut whole);
+    assert_eq!(said, ShellReply::default());
     let reply = shell.feed(&text, &mut whole);
     assert_eq!(reply.exit, None);
     let stdout = String::from_utf8(reply.stdout.clone()).unwrap();
@@ -73,8 +77,8 @@ fn a_rendered_script_runs_once_a_round_however_it_is_cut() {
     assert!(stderr.contains("no IP address found for }\n"));
 
     let mut bytewise = world();
-    let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut bytewise);
-    let mut pieces = Reply::default();
+    let (mut shell, _) = SimulatedShell::start(REMOTE_SHELL.as_bytes(), &mut bytewise);
+    let mut pieces = ShellReply::default();
     for byte in &text {
         let piece = shell.feed(&[*byte], &mut bytewise);
         pieces.stdout.extend(piece.stdout);
@@ -98,12 +102,12 @@ fn a_line_of_another_hand_ends_the_shell() {
     ] {
         assert!(text.contains(from), "{from}");
         let mut world = world();
-        let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut world);
+        let (mut shell, _) = SimulatedShell::start(REMOTE_SHELL.as_bytes(), &mut world);
         let reply = shell.feed((text.replacen(from, to, 1) + "t\n").as_bytes(), &mut world);
         assert_eq!(reply.exit, Some(127), "{from}");
         assert_eq!(reply.stderr, b"sh: unsupported by the simulated firewall\n");
         assert_eq!(reply.stdout, b"");
-        assert_eq!(shell.feed(b"t\n", &mut world), Reply::default());
+        assert_eq!(shell.feed(b"t\n", &mut world), ShellReply::default());
     }
 }
 
@@ -111,7 +115,7 @@ fn a_line_of_another_hand_ends_the_shell() {
 fn a_cut_script_does_not_end_well() {
     let text = script().render(&nonce());
     let mut world = world();
-    let (mut shell, _) = Shell::start(REMOTE_SHELL.as_bytes(), &mut world);
+    let (mut shell, _) = SimulatedShell::start(REMOTE_SHELL.as_bytes(), &mut world);
     shell.feed(&text[..text.len() - 3], &mut world);
     assert_eq!(shell.finish(&mut world).exit, Some(127));
 }
@@ -119,7 +123,7 @@ fn a_cut_script_does_not_end_well() {
 #[test]
 fn plain_commands_run_and_shell_words_do_not() {
     let mut world = world();
-    let mut run = |command: &str| Shell::start(command.as_bytes(), &mut world).1;
+    let mut run = |command: &str| SimulatedShell::start(command.as_bytes(), &mut world).1;
     assert_eq!(run("env TZ=UTC /bin/date +%s").stdout, b"1790000000\n");
     assert_eq!(run("pfctl -t virusprot -T show -v").exit, Some(0));
     assert_eq!(

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::World;
 use crate::simulator::pf::Handshake;
 use crate::simulator::pf::state::Level;
-use crate::simulator::traffic::Service;
+use crate::simulator::traffic::TrafficTarget;
 
 /// What came of a try to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ impl World {
             return Reached::Reset;
         }
         let service = match port {
-            443 => Service::Https,
-            1688 => Service::Kms,
+            443 => TrafficTarget::Https,
+            1688 => TrafficTarget::Kms,
             _ => {
                 self.pf.deny(client.ip(), "vtnet0", self.now);
                 return Reached::Silence;

@@ -72,7 +72,7 @@ fn ids_and_nodes_become_part_of_a_url_only_if_they_are_plain() {
 async fn checked(
     serve: impl Fn(std::net::TcpStream) + Send + 'static,
     left: Duration,
-) -> Result<(Vec<Node>, Option<String>), CheckError> {
+) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || listener.incoming().flatten().for_each(serve));

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use kmsctl::domain::pfsense::change::{Answer, Ending, Kept, Outcome};
+use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeOutcome, Kept, OutcomeAnswer};
 use kmsctl::pfsense::agent;
-use kmsctl::pfsense::agent::{KeepRequest, OutcomeRequest, Request};
+use kmsctl::pfsense::agent::{AgentRequest, KeepRequest, OutcomeRequest};
 
 use super::super::agent::changing::ChangingBox;
 use super::super::agent::{nonce, request};
@@ -100,9 +100,9 @@ impl<'a> Run<'a> {
         self.minutes();
         let answer = self.final_answer()?;
         self.ending = match &answer {
-            Answer::Ended { outcome } => format!("{:?}", outcome.result),
-            Answer::Running { .. } => "Running".to_owned(),
-            Answer::Unknown => "Unknown".to_owned(),
+            OutcomeAnswer::Ended { outcome } => format!("{:?}", outcome.result),
+            OutcomeAnswer::Running { .. } => "Running".to_owned(),
+            OutcomeAnswer::Unknown => "Unknown".to_owned(),
         };
         self.judge(&answer, told.as_ref())?;
         if self.start.request.revert_at.is_some() && self.ending == "Done" {
@@ -111,13 +111,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn apply(&self) -> Option<Outcome> {
-        let apply = Request::Apply(Box::new(self.start.request.clone()));
+    fn apply(&self) -> Option<ChangeOutcome> {
+        let apply = AgentRequest::Apply(Box::new(self.start.request.clone()));
         self.firewall.apply(&apply).ok()
     }
 
     /// The change, while what can stand in its way from the beginning does.
-    fn first_try(&self) -> Option<Outcome> {
+    fn first_try(&self) -> Option<ChangeOutcome> {
         match self.plan.fault {
             Fault::Locked => {
                 let held =
@@ -177,35 +177,35 @@ impl<'a> Run<'a> {
         answer
     }
 
-    fn asking(&self) -> Request {
-        Request::Outcome(OutcomeRequest {
+    fn asking(&self) -> AgentRequest {
+        AgentRequest::Outcome(OutcomeRequest {
             service: request(),
             id: self.start.request.id.clone(),
             settle: true,
         })
     }
 
-    fn final_answer(&self) -> Result<Answer, Wrong> {
+    fn final_answer(&self) -> Result<OutcomeAnswer, Wrong> {
         let run = self.undisturbed(|| self.firewall.ask(&self.asking()));
         agent::parse_answer(&run.stdout, &nonce())
             .map_err(|error| Wrong(Kind::Verdict, format!("no answer: {error}\n{}", run.stderr)))
     }
 
     /// What the agent says must be true in the moment in which it says it.
-    fn judge_told(&self, outcome: &Outcome) -> Judged {
+    fn judge_told(&self, outcome: &ChangeOutcome) -> Judged {
         let is = self.firewall.exposure();
         let (old, new) = (is == self.start.before, is == self.start.after);
         let fits = match outcome.result {
-            Ending::Done => new,
-            Ending::Unproven => true,
-            Ending::NothingToDo => false,
+            ChangeEnding::Done => new,
+            ChangeEnding::Unproven => true,
+            ChangeEnding::NothingToDo => false,
             _ => old,
         };
         let expected = match self.plan.fault {
             Fault::Locked if matches!(self.plan.next, Next::Again) => None,
-            Fault::Locked => Some(Ending::Locked),
-            Fault::Pending => Some(Ending::Pending),
-            Fault::None if self.plan.trouble.is_empty() => Some(Ending::Done),
+            Fault::Locked => Some(ChangeEnding::Locked),
+            Fault::Pending => Some(ChangeEnding::Pending),
+            Fault::None if self.plan.trouble.is_empty() => Some(ChangeEnding::Done),
             _ => None,
         };
         let said = format!("{:?}: {}", outcome.result, outcome.message);
@@ -215,33 +215,33 @@ impl<'a> Run<'a> {
         if expected.is_some_and(|expected| expected != outcome.result) {
             return wrong(Kind::Verdict, format!("{expected:?} was due, not {said}"));
         }
-        if outcome.result == Ending::Locked && outcome.holder.is_none() {
+        if outcome.result == ChangeEnding::Locked && outcome.holder.is_none() {
             return wrong(Kind::Verdict, "the holder is not named");
         }
         Ok(())
     }
 
-    fn judge(&self, answer: &Answer, told: Option<&Outcome>) -> Judged {
+    fn judge(&self, answer: &OutcomeAnswer, told: Option<&ChangeOutcome>) -> Judged {
         let is = self.firewall.exposure();
         let (old, new) = (is == self.start.before, is == self.start.after);
         if !old && !new {
             return wrong(Kind::Mixed, format!("neither old nor new: {is:#?}"));
         }
         let ended = match answer {
-            Answer::Ended { outcome } => Some(outcome.as_ref()),
-            Answer::Running { .. } => return wrong(Kind::LeftOver, "it does not end"),
-            Answer::Unknown => None,
+            OutcomeAnswer::Ended { outcome } => Some(outcome.as_ref()),
+            OutcomeAnswer::Running { .. } => return wrong(Kind::LeftOver, "it does not end"),
+            OutcomeAnswer::Unknown => None,
         };
         let says_new = match ended.map(|outcome| outcome.result) {
-            Some(Ending::Done) => true,
-            Some(Ending::Failed | Ending::RolledBack) | None => false,
+            Some(ChangeEnding::Done) => true,
+            Some(ChangeEnding::Failed | ChangeEnding::RolledBack) | None => false,
             Some(other) => return wrong(Kind::Verdict, format!("it ended as {other:?}")),
         };
         if says_new != new {
             let what = format!("the outcome is not the truth: new {new}, said {says_new}");
             return wrong(Kind::Verdict, what);
         }
-        if told.is_some_and(|outcome| outcome.result == Ending::Done) && !new {
+        if told.is_some_and(|outcome| outcome.result == ChangeEnding::Done) && !new {
             return wrong(Kind::Verdict, "it was told as done, and is not");
         }
         let armed = self.start.request.revert_at.is_some() && new;
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn judge_foreign(&self, outcome: Option<&Outcome>) -> Judged {
+    fn judge_foreign(&self, outcome: Option<&ChangeOutcome>) -> Judged {
         let foreign = self.firewall.foreign();
         let before = &self.start.foreign;
         let renamed = before.replace("<hostname>firewall<", "<hostname>renamed<");
@@ -314,7 +314,7 @@ impl<'a> Run<'a> {
     }
 
     fn keep(&mut self) -> Judged {
-        let keep = Request::Keep(KeepRequest {
+        let keep = AgentRequest::Keep(KeepRequest {
             service: request(),
             id: self.start.request.id.clone(),
         });
@@ -358,11 +358,11 @@ impl<'a> Run<'a> {
             return wrong(Kind::Mixed, format!("it was not taken back: {is:#?}"));
         }
         self.nothing_left()?;
-        let Answer::Ended { outcome } = self.final_answer()? else {
+        let OutcomeAnswer::Ended { outcome } = self.final_answer()? else {
             return wrong(Kind::Verdict, "its outcome is forgotten");
         };
         let reverted = outcome.reverted.as_ref().map(|reverted| reverted.result);
-        if reverted != Some(Ending::Done) {
+        if reverted != Some(ChangeEnding::Done) {
             let what = format!("the way back says {:?}", outcome.reverted);
             return wrong(Kind::Verdict, what);
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Item;
-use crate::domain::cluster::objects::{Container, Names};
+use crate::domain::cluster::objects::{Container, ObjectNames};
 use crate::error::Failure;
 use crate::kubectl::{Kubectl, KubectlError};
 
@@ -30,7 +30,7 @@ pub(super) struct Followed {
     /// Namespace of the pods.
     pub namespace: String,
     /// Names of what is looked at.
-    pub names: Names,
+    pub names: ObjectNames,
     /// Container that is read.
     pub container: String,
     /// From when on.
@@ -52,10 +52,6 @@ impl Followed {
 }
 
 /// Follows every pod until nobody listens any more.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one round of looking, from top to bottom"
-)]
 pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut tasks = JoinSet::new();

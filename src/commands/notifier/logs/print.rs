@@ -10,8 +10,8 @@ use super::choice::Choice;
 use crate::app::Context;
 use crate::commands::notifier::rows::Layout;
 use crate::domain::kms_log::Log;
-use crate::domain::notifier::decide::{Decision, Rules};
-use crate::domain::notifier::event_log::{Filter, Told, stamped};
+use crate::domain::notifier::decide::{Decision, DecisionRules};
+use crate::domain::notifier::event_log::{EventFilter, EventRecord, stamped};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::terminal::view::escape_json;
@@ -48,41 +48,41 @@ pub(super) enum Shape {
 
 /// One thing that is printed.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Entry {
+pub(super) struct PrintedEntry {
     pod: String,
     #[serde(flatten)]
-    what: What,
+    what: PrintedKind,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-enum What {
-    Event(Box<Told>),
+enum PrintedKind {
+    Event(Box<EventRecord>),
     Line { line: String },
 }
 
 /// Reads and prints.
-pub(super) struct Printer<'a> {
+pub(super) struct LogPrinter<'a> {
     context: &'a Context,
     shape: Shape,
-    filter: Filter,
+    filter: EventFilter,
     since: Timestamp,
     choice: Choice,
     layout: Layout,
     /// Uncut, for what patterns are held against.
     whole: Layout,
-    rules: Rules,
+    rules: DecisionRules,
     /// What the server's log of each pod said so far.
     logs: BTreeMap<String, Log>,
     /// Whether the last stamped line was young enough; lines without a stamp belong to it.
     young: bool,
 }
 
-impl<'a> Printer<'a> {
+impl<'a> LogPrinter<'a> {
     pub(super) fn new(
         context: &'a Context,
         shape: Shape,
-        filter: Filter,
+        filter: EventFilter,
         since: Timestamp,
         choice: Choice,
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Printer<'a> {
             choice,
             layout: Layout::new(context.terminal.width),
             whole: Layout::new(None),
-            rules: Rules {
+            rules: DecisionRules {
                 pods: networks.pods.clone(),
                 nodes: networks.nodes.clone(),
             },
@@ -105,19 +105,19 @@ impl<'a> Printer<'a> {
     }
 
     /// Reads one line of a pod.
-    pub(super) fn read(&mut self, pod: &str, line: &[u8]) -> Vec<Entry> {
+    pub(super) fn read(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
         let mut entries = self.understand(pod, line);
         if self.choice.reads_text() {
             entries.retain(|entry| match &entry.what {
-                What::Event(told) => self.choice.wants(&self.whole.event(told)),
-                What::Line { line } => self.choice.wants(line),
+                PrintedKind::Event(told) => self.choice.wants(&self.whole.event(told)),
+                PrintedKind::Line { line } => self.choice.wants(line),
             });
         }
         entries
     }
 
-    fn understand(&mut self, pod: &str, line: &[u8]) -> Vec<Entry> {
-        let entry = |what: What| Entry {
+    fn understand(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
+        let entry = |what: PrintedKind| PrintedEntry {
             pod: pod.to_owned(),
             what,
         };
@@ -127,32 +127,32 @@ impl<'a> Printer<'a> {
                 if let Some(at) = written(&line) {
                     self.young = self.is_within(at);
                 }
-                let young = self.young.then(|| entry(What::Line { line }));
+                let young = self.young.then(|| entry(PrintedKind::Line { line }));
                 young.into_iter().collect()
             }
             Shape::Events => {
                 let text = String::from_utf8_lossy(line);
                 let (printed, line) = stamped(&text);
-                let told = Told::read(line, printed);
+                let told = EventRecord::read(line, printed);
                 let wanted = self.wants(&told);
-                let told = wanted.then(|| entry(What::Event(Box::new(told))));
+                let told = wanted.then(|| entry(PrintedKind::Event(Box::new(told))));
                 told.into_iter().collect()
             }
             Shape::ServerEvents => {
                 let mut events = Vec::new();
                 let log = self.logs.entry(pod.to_owned()).or_default();
                 log.line(line, &mut events);
-                let told = events
-                    .iter()
-                    .map(|event| Told::of_server(&self.rules.describe(event, Decision::Count)));
+                let told = events.iter().map(|event| {
+                    EventRecord::of_server(&self.rules.describe(event, Decision::Count))
+                });
                 told.filter(|told| self.wants(told))
-                    .map(|told| entry(What::Event(Box::new(told))))
+                    .map(|told| entry(PrintedKind::Event(Box::new(told))))
                     .collect()
             }
         }
     }
 
-    fn wants(&self, told: &Told) -> bool {
+    fn wants(&self, told: &EventRecord) -> bool {
         self.filter.lets(told) && told.at.is_none_or(|at| self.is_within(at))
     }
 
@@ -173,7 +173,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints one entry of a stream.
-    pub(super) fn print(&self, entry: &Entry) -> Result<()> {
+    pub(super) fn print(&self, entry: &PrintedEntry) -> Result<()> {
         let terminal = self.context.terminal;
         let text = match terminal.mode {
             Mode::Table => self.text(entry) + "\n",
@@ -196,14 +196,14 @@ impl<'a> Printer<'a> {
     pub(super) fn finish(
         &self,
         pods: &[String],
-        mut entries: Vec<Entry>,
+        mut entries: Vec<PrintedEntry>,
         warnings: Vec<Warning>,
         nothing: String,
     ) -> Result<()> {
         if pods.len() > 1 && self.shape != Shape::Lines {
             entries.sort_by_key(|entry| match &entry.what {
-                What::Event(told) => told.at,
-                What::Line { .. } => None,
+                PrintedKind::Event(told) => told.at,
+                PrintedKind::Line { .. } => None,
             });
         }
         let empty = entries.is_empty();
@@ -222,7 +222,7 @@ impl<'a> Printer<'a> {
         self.context.terminal.show(&view)
     }
 
-    fn view(&self, pods: &[String], entries: &[Entry]) -> Result<View> {
+    fn view(&self, pods: &[String], entries: &[PrintedEntry]) -> Result<View> {
         let list = if self.shape == Shape::Lines {
             "lines"
         } else {
@@ -238,10 +238,10 @@ impl<'a> Printer<'a> {
         Ok(view)
     }
 
-    fn text(&self, entry: &Entry) -> String {
+    fn text(&self, entry: &PrintedEntry) -> String {
         let text = match &entry.what {
-            What::Event(told) => self.layout.event(told),
-            What::Line { line } => self.layout.fit(&clean(line)),
+            PrintedKind::Event(told) => self.layout.event(told),
+            PrintedKind::Line { line } => self.layout.fit(&clean(line)),
         };
         self.choice.mark(&text, self.context.terminal.stdout_color)
     }

@@ -6,13 +6,13 @@
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, Wanted};
+use super::{ACCOUNT, ManifestOptions};
 
 const STATE_VOLUME: &str = "kmsctl-notifier-state";
 const WEBHOOK_VOLUME: &str = "kmsctl-notifier-webhook";
 
 /// Returns the patch. It names its object, so that kustomize finds it.
-pub(super) fn deployment(wanted: &Wanted) -> Value {
+pub(super) fn deployment(wanted: &ManifestOptions) -> Value {
     let (log_volume, log_directory) = &wanted.log_volume;
     json!({
         "apiVersion": "apps/v1",
@@ -53,7 +53,7 @@ fn server_probe(port: u16, delay: u32, period: u32) -> Value {
     })
 }
 
-fn container(wanted: &Wanted) -> Value {
+fn container(wanted: &ManifestOptions) -> Value {
     let (log_volume, log_directory) = &wanted.log_volume;
     let environment: Vec<Value> = wanted
         .environment
@@ -103,7 +103,7 @@ fn container(wanted: &Wanted) -> Value {
 /// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
 /// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
 /// which the kubelet replaces the pod.
-fn volumes(wanted: &Wanted) -> Value {
+fn volumes(wanted: &ManifestOptions) -> Value {
     let file = &wanted.webhook.1;
     json!([
         {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},

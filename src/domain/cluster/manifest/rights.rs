@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Wanted;
+use super::ManifestOptions;
 
 /// Who gets the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Operator {
 }
 
 /// Returns the account (if it is ours), the roles and their bindings.
-pub fn objects(wanted: &Wanted) -> Vec<Value> {
+pub fn objects(wanted: &ManifestOptions) -> Vec<Value> {
     let mut objects = Vec::new();
     if let Operator::ServiceAccount(name) = &wanted.operator {
         // Operators take a short-lived token of it; no pod runs as it.
@@ -81,7 +81,7 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-fn role(wanted: &Wanted, namespace: &str, rules: &[Value]) -> [Value; 2] {
+fn role(wanted: &ManifestOptions, namespace: &str, rules: &[Value]) -> [Value; 2] {
     const NAME: &str = "kmsctl-operator";
     let version = "rbac.authorization.k8s.io/v1";
     [

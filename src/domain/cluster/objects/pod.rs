@@ -100,9 +100,9 @@ pub struct ContainerStatus {
 #[serde(default)]
 pub struct ContainerState {
     /// Why it does not run.
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<WaitingContainer>,
     /// Since when it runs.
-    pub running: Option<Running>,
+    pub running: Option<RunningContainer>,
     /// How it ended.
     pub terminated: Option<Terminated>,
 }
@@ -110,7 +110,7 @@ pub struct ContainerState {
 /// `state.running`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Running {
+pub struct RunningContainer {
     /// Since when.
     pub started_at: Option<Timestamp>,
 }
@@ -130,7 +130,7 @@ pub struct Terminated {
 /// `state.waiting`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Waiting {
+pub struct WaitingContainer {
     /// `CrashLoopBackOff`, `ImagePullBackOff`, ….
     pub reason: Option<String>,
 }

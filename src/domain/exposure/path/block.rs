@@ -2,7 +2,7 @@
 //!
 //! pfSense writes it without interface, protocol or port, before every rule of a user; anything else is somebody's.
 
-use super::super::matching::{Answer, includes, table_name};
+use super::super::matching::{Certainty, includes, table_name};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Direction, Rule};
 
@@ -29,7 +29,7 @@ impl<'a> Path<'a> {
             rule.action == Action::Pass
                 && rule.quick
                 && looks_at(rule, query)
-                && includes(&rule.to, query.service) != Answer::No
+                && includes(&rule.to, query.service) != Certainty::No
         };
         let first_pass = filter.iter().find(passes);
         let faults: Vec<String> = self

@@ -2,7 +2,7 @@
 //!
 //! pf takes the first `quick` match, or else the last match; where nothing matches it passes (pf.conf(5)).
 
-use super::super::matching::{Answer, Sources, from_anywhere, includes, sources};
+use super::super::matching::{Certainty, Sources, from_anywhere, includes, sources};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Rule};
 
@@ -11,7 +11,7 @@ const NAMED: usize = 3;
 
 /// What the filter rules do with connections to the service.
 #[derive(Debug, Default)]
-pub(super) struct Verdict<'a> {
+pub(super) struct RuleVerdict<'a> {
     /// The rule that decides about everybody, or nearly everybody.
     pub decides: Option<&'a Rule>,
     /// Passes for some sources, or for what may be the service, that nothing overrides.
@@ -20,7 +20,7 @@ pub(super) struct Verdict<'a> {
     pub blocked: Option<&'a Rule>,
 }
 
-impl<'a> Verdict<'a> {
+impl<'a> RuleVerdict<'a> {
     pub(super) fn find(filter: &'a [Rule], query: Query<'_>) -> Self {
         let mut verdict = Self::default();
         for rule in filter.iter().filter(|rule| looks_at(rule, query)) {
@@ -30,11 +30,11 @@ impl<'a> Verdict<'a> {
                 _ => continue,
             };
             match (includes(&rule.to, query.service), sources(rule)) {
-                (Answer::No, _) | (_, Sources::Nobody) => {}
+                (Certainty::No, _) | (_, Sources::Nobody) => {}
                 // A pass for all but some lets the outside in; a block of all but some still lets some in.
-                (Answer::Yes, Sources::All) => verdict.decide(rule),
-                (Answer::Yes, Sources::Most) if pass => verdict.decide(rule),
-                (Answer::Yes, Sources::Most) if rule.quick => {
+                (Certainty::Yes, Sources::All) => verdict.decide(rule),
+                (Certainty::Yes, Sources::Most) if pass => verdict.decide(rule),
+                (Certainty::Yes, Sources::Most) if rule.quick => {
                     verdict.blocked = verdict.blocked.or(Some(rule));
                 }
                 _ if pass => verdict.some.push(rule),
@@ -55,11 +55,11 @@ impl<'a> Verdict<'a> {
 
 impl<'a> Path<'a> {
     pub(super) fn find_deciding(&mut self, filter: &'a [Rule], query: Query<'a>) {
-        let Verdict {
+        let RuleVerdict {
             decides,
             some,
             blocked,
-        } = Verdict::find(filter, query);
+        } = RuleVerdict::find(filter, query);
         self.decides = decides;
         self.look_at_groups(filter, query);
         let (own, others): (Vec<&Rule>, Vec<&Rule>) =

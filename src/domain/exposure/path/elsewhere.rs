@@ -3,7 +3,7 @@
 
 use super::super::matching::{On, on, table_name};
 use super::Query;
-use super::deciding::Verdict;
+use super::deciding::RuleVerdict;
 use super::redirection::redirects_port;
 use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::ratelimit::Caps;
@@ -11,14 +11,14 @@ use crate::domain::service::Service;
 
 /// Where the port leads instead.
 #[derive(Clone, Copy, Debug)]
-pub struct Elsewhere<'a> {
+pub struct OtherRedirection<'a> {
     /// The loaded redirection.
     pub redirection: &'a Rule,
     /// The filter rule that decides about its connections.
     pub decides: Option<&'a Rule>,
 }
 
-impl<'a> Elsewhere<'a> {
+impl<'a> OtherRedirection<'a> {
     pub(super) fn find(filter: &'a [Rule], nat: &'a [Rule], query: Query<'_>) -> Option<Self> {
         let redirects = |rule: &&Rule| {
             matches!(rule.action, Action::Rdr { .. })
@@ -49,7 +49,7 @@ impl<'a> Elsewhere<'a> {
         };
         Some(Self {
             redirection,
-            decides: Verdict::find(filter, query).decides,
+            decides: RuleVerdict::find(filter, query).decides,
         })
     }
 

@@ -2,8 +2,8 @@
 //! meets another one first.
 
 use super::super::matching::{
-    Answer, On, Sources, from_anywhere, on, port_included, same_place, sees_inbound_tcp, sources,
-    target_is_service,
+    Certainty, On, Sources, from_anywhere, on, port_included, same_place, sees_inbound_tcp,
+    sources, target_is_service,
 };
 use super::{Path, Query};
 use crate::domain::pf::rule::{Action, Rule};
@@ -42,7 +42,7 @@ impl<'a> Path<'a> {
             .into_iter()
             .take_while(|rule| !own.is_some_and(|own| std::ptr::eq(own, *rule)))
             .collect();
-        // Without a redirection of ours, where the port leads instead is [`super::Elsewhere`]'s to tell.
+        // Without a redirection of ours, where the port leads instead is [`super::OtherRedirection`]'s to tell.
         self.redirects = own.is_some_and(|own| !self.look_at_earlier(&before, own, query));
         self.look_at_redirected_sources();
         device
@@ -56,7 +56,7 @@ impl<'a> Path<'a> {
         for rule in before {
             let place = same_place(&rule.to, &own.to, query.outside);
             let who = sources(rule);
-            if place == Answer::No || matches!(who, Sources::Some | Sources::Nobody) {
+            if place == Certainty::No || matches!(who, Sources::Some | Sources::Nobody) {
                 continue;
             }
             let code = if matches!(rule.action, Action::Rdr { .. }) {
@@ -64,10 +64,10 @@ impl<'a> Path<'a> {
             } else {
                 "no-rdr-exception"
             };
-            let takes = (place, who) == (Answer::Yes, Sources::All);
+            let takes = (place, who) == (Certainty::Yes, Sources::All);
             let how = match (place, who) {
                 _ if takes => format!("Connections to port {port}"),
-                (Answer::Yes, _) => format!("Most connections to port {port}"),
+                (Certainty::Yes, _) => format!("Most connections to port {port}"),
                 // What the interface's own addresses are is not in the rules.
                 _ => format!("Connections to port {port} may"),
             };

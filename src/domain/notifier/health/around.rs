@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 use super::{Evidence, PodEvidence};
 use crate::domain::notifier::event_log::Held;
-use crate::domain::notifier::source::Source;
-use crate::domain::reachability::finding::{Finding, Outcome};
+use crate::domain::notifier::source::ClientSource;
+use crate::domain::reachability::finding::{CheckResult, Finding};
 
 /// A warning of Kubernetes within this time is told as something wrong.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
@@ -39,7 +39,7 @@ pub(super) fn client_addresses(
     let nodes_only = held
         .addresses
         .iter()
-        .all(|(source, _)| *source == Source::ClusterNode);
+        .all(|(source, _)| *source == ClientSource::ClusterNode);
     let hidden = held.activations >= REQUESTS && !held.addresses.is_empty() && nodes_only;
     let addresses: Vec<String> = held
         .addresses
@@ -110,10 +110,10 @@ pub(super) fn warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
             .last_timestamp
             .is_some_and(|at| evidence.now.duration_since(at) < FRESH);
         let outcome = match ready(&event.involved_object.name) {
-            _ if fresh => Outcome::Wrong,
-            Some(true) => Outcome::Ok,
-            Some(false) => Outcome::Wrong,
-            None => Outcome::Unknown,
+            _ if fresh => CheckResult::Wrong,
+            Some(true) => CheckResult::Ok,
+            Some(false) => CheckResult::Wrong,
+            None => CheckResult::Unknown,
         };
         let at = event
             .last_timestamp

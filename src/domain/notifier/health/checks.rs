@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Evidence, Numbers, PodEvidence, Reading};
+use super::{Evidence, MetricsReading, Numbers, PodEvidence};
 use crate::domain::kms_log::log::IDLE_SECONDS;
 use crate::domain::notifier::event_log::Happening;
 use crate::domain::reachability::finding::Finding;
@@ -32,7 +32,7 @@ pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
 /// Judges a log that cannot be read; returns the words for it. One that does not exist yet is looked at and is silent.
 pub(super) fn unreadable(
     evidence: &PodEvidence,
-    reading: &Reading,
+    reading: &MetricsReading,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     let latest = evidence.second.as_ref().unwrap_or(reading);
@@ -70,7 +70,7 @@ pub(super) fn unreadable(
 
 pub(super) fn lag(
     before: &Numbers,
-    latest: &Reading,
+    latest: &MetricsReading,
     now: Timestamp,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
@@ -94,7 +94,7 @@ pub(super) fn lag(
 
 pub(super) fn outbox(
     before: &Numbers,
-    latest: &Reading,
+    latest: &MetricsReading,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     let waiting = latest.numbers.outbox?;
@@ -145,7 +145,7 @@ pub(super) fn webhook(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<
 }
 
 /// Judges what became of the messages: of what went wrong since the start only what is not over yet.
-pub(super) fn posts(latest: &Reading, findings: &mut Vec<Finding>) -> Option<String> {
+pub(super) fn posts(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Option<String> {
     let numbers = &latest.numbers;
     let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
     let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);

@@ -8,8 +8,8 @@ use super::checks::{
     waits, webhook,
 };
 use super::{
-    Activations, ContainerReport, Evidence, Health, NoPage, Numbers, PodEvidence, PodReport, Rates,
-    Reading, Report,
+    Activations, ContainerReport, Evidence, Health, MetricsReading, NoPage, Numbers, PodEvidence,
+    PodReport, Rates, Report,
 };
 use crate::domain::notifier::event_log::Held;
 use crate::domain::notifier::prometheus::rate;
@@ -183,7 +183,7 @@ fn health_of(
 /// Judges one pod by its metrics page.
 fn by_page(
     evidence: &PodEvidence,
-    reading: &Reading,
+    reading: &MetricsReading,
     heard: Option<Timestamp>,
     all: &Evidence,
     findings: &mut Vec<Finding>,

@@ -10,7 +10,7 @@ use crate::domain::notifier::prometheus::Page;
 
 /// A page and when it was read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct MetricsReading {
     /// When, by our clock.
     pub at: Timestamp,
     /// The page.
@@ -19,7 +19,7 @@ pub struct Reading {
     pub numbers: Numbers,
 }
 
-impl Reading {
+impl MetricsReading {
     /// Reads a page.
     pub fn of(text: &str, at: Timestamp) -> Self {
         let page = Page::parse(text);

@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::domain::notifier::event_log::Happening;
-use crate::domain::notifier::source::Source;
-use crate::domain::reachability::finding::Outcome;
+use crate::domain::notifier::source::ClientSource;
+use crate::domain::reachability::finding::CheckResult;
 use crate::domain::reachability::path::Trouble;
 
 fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn names() -> Names {
-    Names {
+fn names() -> ObjectNames {
+    ObjectNames {
         service: "windows-kms".into(),
         deployment: "kms".into(),
         selector: "app=kms-service".into(),
@@ -37,7 +37,7 @@ fn pod() -> Pod {
 }
 
 /// A page read so many seconds after `now`, with more or other lines.
-fn page(after: i64, more: &[(&str, i64)]) -> Reading {
+fn page(after: i64, more: &[(&str, i64)]) -> MetricsReading {
     let at = now() + jiff::SignedDuration::from_secs(after);
     let second = at.as_second();
     let mut values = std::collections::BTreeMap::from([
@@ -56,7 +56,7 @@ fn page(after: i64, more: &[(&str, i64)]) -> Reading {
         .iter()
         .map(|(name, value)| format!("{name} {value}\n"))
         .collect();
-    Reading::of(&text, at)
+    MetricsReading::of(&text, at)
 }
 
 fn healthy() -> PodEvidence {
@@ -72,7 +72,7 @@ fn healthy() -> PodEvidence {
 }
 
 fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
-    let mut service = Service::default();
+    let mut service = KubernetesService::default();
     service.spec.external_traffic_policy = Some(policy.into());
     judge(&Evidence {
         names: &names(),
@@ -85,7 +85,7 @@ fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
 }
 
 fn wrong(report: &Report) -> Vec<&'static str> {
-    let wrong = |finding: &&Finding| finding.result == Outcome::Wrong;
+    let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
     report
         .findings
         .iter()
@@ -139,7 +139,7 @@ fn what_is_wrong_stands_before_what_is_well() {
     let finding = report.finding("notifier");
     assert_eq!(
         (report.health, finding.result),
-        (Health::Ok, Outcome::Wrong)
+        (Health::Ok, CheckResult::Wrong)
     );
     let (fault, well) = (report.faults()[0], "The notifier is ok");
     assert_eq!(fault, "client-addresses");
@@ -224,7 +224,7 @@ fn a_notifier_without_a_webhook_is_not_well() {
         (Health::Ok, vec!["webhook"])
     );
     assert!(report.why.contains("no webhook"), "{}", report.why);
-    assert_eq!(report.outcome(), Outcome::Wrong);
+    assert_eq!(report.outcome(), CheckResult::Wrong);
     assert!(wrong(&with(&[("kms_slack_configured", 1)])).is_empty());
 }
 
@@ -267,10 +267,10 @@ fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
 
 #[test]
 fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
-    let note = |text: &str| Told {
+    let note = |text: &str| EventRecord {
         at: Some(now()),
         text: Some(text.into()),
-        ..Told::default()
+        ..EventRecord::default()
     };
     let told = |first: i64, second: i64| {
         let more = |last| {
@@ -314,26 +314,27 @@ fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
     );
 }
 
-fn activation(source: Source, address: &str) -> Told {
-    Told {
+fn activation(source: ClientSource, address: &str) -> EventRecord {
+    EventRecord {
         event: Happening::Activation,
         at: Some(now()),
         source: Some(source),
         address: address.parse().ok(),
-        ..Told::default()
+        ..EventRecord::default()
     }
 }
 
 #[test]
 fn everybody_behind_one_node_is_a_lost_client_address() {
-    let log = |list: Vec<Told>| PodEvidence {
+    let log = |list: Vec<EventRecord>| PodEvidence {
         log: Ok(list),
         ..healthy()
     };
-    let node = || activation(Source::ClusterNode, "10.0.20.103");
-    let outside = || activation(Source::External, "203.0.113.9");
-    let check =
-        |list: Vec<Told>, policy: &str| !wrong(&judged(Ok(vec![log(list)]), policy)).is_empty();
+    let node = || activation(ClientSource::ClusterNode, "10.0.20.103");
+    let outside = || activation(ClientSource::External, "203.0.113.9");
+    let check = |list: Vec<EventRecord>, policy: &str| {
+        !wrong(&judged(Ok(vec![log(list)]), policy)).is_empty()
+    };
     assert!(check(vec![node(), node()], "Local"));
     assert!(!check(vec![node()], "Local"), "one says nothing");
     assert!(!check(vec![node(), outside()], "Local"));
@@ -347,7 +348,7 @@ fn one_thing_forbidden_hides_nothing_else() {
     blind.first = Err(denied());
     blind.no_page = Some(NoPage::Forbidden);
     blind.second = None;
-    blind.log = Ok(vec![activation(Source::External, "203.0.113.9")]);
+    blind.log = Ok(vec![activation(ClientSource::External, "203.0.113.9")]);
     let report = judged(Ok(vec![blind.clone()]), "Local");
     assert_eq!((report.health, wrong(&report)), (Health::Ok, vec![]));
     assert_eq!(
@@ -387,7 +388,7 @@ fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
             now: now(),
             pods: Ok(vec![pod]),
             unlisted: Some(Trouble::new("this login may not list pods in kms")),
-            service: Ok(Service::default()),
+            service: Ok(KubernetesService::default()),
             events: Ok(vec![serde_json::from_value(event).unwrap()]),
         });
         let of = |check: &str| {
@@ -397,33 +398,40 @@ fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
                 .map(|finding| finding.result)
         };
         assert_eq!(report.pods[0].ready, ready);
-        assert_eq!(of("pods"), Some(Outcome::Unknown), "the right is missing");
+        assert_eq!(
+            of("pods"),
+            Some(CheckResult::Unknown),
+            "the right is missing"
+        );
         (of("container"), of("events"), report.outcome())
     };
-    let (wrong, unknown) = (Some(Outcome::Wrong), Some(Outcome::Unknown));
-    assert_eq!(told(Some(false)), (wrong, wrong, Outcome::Wrong));
-    assert_eq!(told(None), (None, unknown, Outcome::Ok));
-    assert_eq!(told(Some(true)), (None, Some(Outcome::Ok), Outcome::Ok));
+    let (wrong, unknown) = (Some(CheckResult::Wrong), Some(CheckResult::Unknown));
+    assert_eq!(told(Some(false)), (wrong, wrong, CheckResult::Wrong));
+    assert_eq!(told(None), (None, unknown, CheckResult::Ok));
+    assert_eq!(
+        told(Some(true)),
+        (None, Some(CheckResult::Ok), CheckResult::Ok)
+    );
 }
 
 #[test]
 fn the_script_is_judged_by_what_it_prints() {
     let old = "kms_slack_notifier_up 1\nkms_connection_probes_total{source=\"external\"} 17\n";
     let mut pod = healthy();
-    pod.first = Ok(Reading::of(old, now()));
-    pod.second = Some(Reading::of(old, now()));
+    pod.first = Ok(MetricsReading::of(old, now()));
+    pod.second = Some(MetricsReading::of(old, now()));
     let report = judged(Ok(vec![pod.clone()]), "Local");
     assert_eq!(report.health, Health::Unknown);
     assert_eq!(report.probes.map(|probes| probes.external), Some(17));
     assert_eq!(report.activations.total, Some(0));
-    pod.log = Ok(vec![activation(Source::External, "203.0.113.9")]);
+    pod.log = Ok(vec![activation(ClientSource::External, "203.0.113.9")]);
     assert_eq!(judged(Ok(vec![pod]), "Local").health, Health::Ok);
 }
 
 #[test]
 fn the_logs_side_adds_the_pods_up_and_says_what_is_missing() {
     let mut one = healthy();
-    one.log = Ok(vec![activation(Source::External, "203.0.113.9")]);
+    one.log = Ok(vec![activation(ClientSource::External, "203.0.113.9")]);
     let mut other = healthy();
     other.first = Err(Trouble::new("no"));
     let side = LogSide::of(&[one, other], now());

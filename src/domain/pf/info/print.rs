@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::super::Verbosity;
-use super::super::text::Clock;
+use super::super::text::ClockTime;
 use super::{Info, InterfaceStats, Limits, Lookups};
 
 /// "Counters" in their order; `translate` came with FreeBSD 15.
@@ -138,7 +138,7 @@ impl<'a> DisplayInfo<'a> {
                 status,
                 " for {} days {}",
                 seconds / 86_400,
-                Clock(seconds % 86_400)
+                ClockTime(seconds % 86_400)
             )?;
         }
         let debug = self

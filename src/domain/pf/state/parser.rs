@@ -7,7 +7,7 @@
 use memchr::memchr;
 
 use super::super::Parsed;
-use super::super::lines::{Gathered, Unread, split_line};
+use super::super::lines::{GatheredLines, Unread, split_line};
 use super::record;
 use super::view::StateView;
 
@@ -28,7 +28,7 @@ pub struct StateParser {
     /// Lines read.
     line: usize,
     states: usize,
-    unread: Gathered,
+    unread: GatheredLines,
 }
 
 impl StateParser {
@@ -138,7 +138,7 @@ impl StateParser {
         let mut state = None;
         let mut windows = None;
         let mut first = true;
-        for line in Lines(record) {
+        for line in StateLines(record) {
             self.line += 1;
             let understood = match &mut state {
                 _ if line.len() > Unread::LONGEST => false,
@@ -163,9 +163,9 @@ impl StateParser {
 }
 
 /// The lines of a record, without their newlines.
-struct Lines<'a>(&'a str);
+struct StateLines<'a>(&'a str);
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for StateLines<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::Verbosity;
 use super::super::rule::Direction;
-use super::super::text::Clock;
+use super::super::text::ClockTime;
 use super::{Detail, Host, Identity, State};
 
 /// Prints a [`State`]; see [`State::display`].
@@ -75,7 +75,7 @@ impl fmt::Display for Detail {
         if let Some(windows) = &self.windows {
             writeln!(formatter, "   {windows}")?;
         }
-        let (age, expires) = (Clock(self.age_seconds), Clock(self.expires_seconds));
+        let (age, expires) = (ClockTime(self.age_seconds), ClockTime(self.expires_seconds));
         write!(formatter, "   age {age}, expires in {expires}")?;
         write!(formatter, ", {}:{} pkts", self.packets.0, self.packets.1)?;
         write!(formatter, ", {}:{} bytes", self.bytes.0, self.bytes.1)?;

@@ -18,14 +18,14 @@ pub struct Listing {
     /// The anchor it lives in, if not the main ruleset.
     pub anchor: Option<String>,
     /// From `-v`.
-    pub flags: Option<Flags>,
+    pub flags: Option<TableFlags>,
     /// From `-vv`.
-    pub totals: Option<Totals>,
+    pub totals: Option<TableTotals>,
 }
 
 /// The seven letters `cpairhC` of `-sT -v`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
+pub struct TableFlags {
     /// `c`: cannot be changed.
     pub constant: bool,
     /// `p`: stays without being referenced.
@@ -44,7 +44,7 @@ pub struct Flags {
 
 /// What `-sT -vv` tells of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct TableTotals {
     /// Entries.
     pub addresses: u64,
     /// When the table's statistics were last zeroed.
@@ -100,7 +100,7 @@ fn listing(line: &str) -> Option<Listing> {
 }
 
 /// Reads the flag letters, each in its place.
-fn flags(text: &str) -> Option<Flags> {
+fn flags(text: &str) -> Option<TableFlags> {
     let letters: [u8; 7] = text.as_bytes().try_into().ok()?;
     let mut set = [false; 7];
     for ((set, letter), name) in set.iter_mut().zip(letters).zip(*b"cpairhC") {
@@ -118,7 +118,7 @@ fn flags(text: &str) -> Option<Flags> {
         shadowed,
         counters,
     ] = set;
-    Some(Flags {
+    Some(TableFlags {
         constant,
         persistent,
         active,
@@ -132,7 +132,7 @@ fn flags(text: &str) -> Option<Flags> {
 /// Reads a line below a table into it.
 fn total(table: &mut Listing, line: &str) -> Option<()> {
     let (name, value) = line.split_once(':')?;
-    let totals = table.totals.get_or_insert_with(Totals::default);
+    let totals = table.totals.get_or_insert_with(TableTotals::default);
     match name {
         "Addresses" => totals.addresses = number(value.trim_start_matches(' '))?,
         "Cleared" => totals.since = Some(ctime(value)?),
@@ -162,7 +162,7 @@ impl fmt::Display for Listing {
     }
 }
 
-impl fmt::Display for Flags {
+impl fmt::Display for TableFlags {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = [
             self.constant,
@@ -181,7 +181,7 @@ impl fmt::Display for Flags {
 }
 
 /// Prints each line with a newline before it.
-impl fmt::Display for Totals {
+impl fmt::Display for TableTotals {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "\n\tAddresses:   {}", self.addresses)?;
         if let Some(since) = self.since {

@@ -49,7 +49,7 @@ fn configured(sections: Element) -> Configured {
     configured.shaped_for(&service())
 }
 
-fn change_of(recorded: &Value, records: &BTreeMap<String, Records>) -> Change {
+fn change_of(recorded: &Value, records: &BTreeMap<String, Records>) -> ConfigurationEdit {
     let mut change = recorded.clone();
     if let Some(name) = change["records"].as_str() {
         change["records"] = serde_json::to_value(&records[name]).unwrap();
@@ -168,15 +168,15 @@ fn ours() -> Vec<Value> {
     vec![alias("host", "k8s_kms_lb", "10.0.20.202")]
 }
 
-fn caps() -> Change {
-    Change::Caps {
+fn caps() -> ConfigurationEdit {
+    ConfigurationEdit::Caps {
         max_src_conn: Some(3),
         rate: None,
     }
 }
 
-fn build(alias: bool) -> Change {
-    Change::Build {
+fn build(alias: bool) -> ConfigurationEdit {
+    ConfigurationEdit::Build {
         description: "KMS".into(),
         max_src_conn: Some(50),
         rate: None,
@@ -184,15 +184,15 @@ fn build(alias: bool) -> Change {
     }
 }
 
-fn swap_of(configured: &Configured, change: &Change) -> Result<Swap, RefusalCode> {
+fn swap_of(configured: &Configured, change: &ConfigurationEdit) -> Result<Swap, RefusalCode> {
     make_swap(configured, change, &service(), &IDS).map_err(|refusal| refusal.code)
 }
 
 /// Nothing but the forward is closed, and nothing else is done at all.
 #[track_caller]
 fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
-    let (swap, sections) =
-        edit_sections(configured, &Change::Disable, &service(), &IDS).expect("it closes");
+    let (swap, sections) = edit_sections(configured, &ConfigurationEdit::Disable, &service(), &IDS)
+        .expect("it closes");
     assert_eq!(
         sections.list("filter", "rule"),
         configured.sections.list("filter", "rule")
@@ -200,8 +200,8 @@ fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
     assert!(swap.after.nat.as_ref().unwrap().record.has("disabled"));
     for change in [
         caps(),
-        Change::Enable,
-        Change::Delete,
+        ConfigurationEdit::Enable,
+        ConfigurationEdit::Delete,
         build(false),
         build(true),
     ] {
@@ -213,7 +213,7 @@ fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
         ..Configured::default()
     }
     .shaped_for(&service());
-    let back = Change::PutBack {
+    let back = ConfigurationEdit::PutBack {
         records: Box::new(swap.before),
         alias: false,
     };
@@ -271,13 +271,13 @@ fn another_inside_port_closes_by_forward() {
             ours(),
         );
         let (swap, sections) =
-            edit_sections(&configured, &Change::Disable, &service(), &IDS).unwrap();
+            edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
         assert!(swap.after.nat.unwrap().record.has("disabled"));
         assert_eq!(
             sections.list("filter", "rule"),
             configured.sections.list("filter", "rule")
         );
-        for change in [caps(), Change::Enable, build(false), build(true)] {
+        for change in [caps(), ConfigurationEdit::Enable, build(false), build(true)] {
             let refused = swap_of(&configured, &change);
             assert_eq!(refused, Err(RefusalCode::OtherInsidePort), "{change:?}");
         }
@@ -297,7 +297,12 @@ fn aliases_of_the_port_are_the_port() {
         aliases.push(alias("port", "KMS_port", members));
         aliases.push(alias("port", "inner", "1688"));
         let configured = of_lists(nat(), filter(), aliases);
-        for change in [caps(), Change::Disable, Change::Delete, build(true)] {
+        for change in [
+            caps(),
+            ConfigurationEdit::Disable,
+            ConfigurationEdit::Delete,
+            build(true),
+        ] {
             let swap = swap_of(&configured, &change);
             let swap = swap.unwrap_or_else(|code| panic!("{members} {change:?}: {code:?}"));
             for placed in [swap.after.nat, swap.after.filter].into_iter().flatten() {
@@ -351,7 +356,8 @@ fn floating_rules_are_foreign() {
         swap_of(&configured, &caps()),
         Err(RefusalCode::NoRuleForCaps)
     );
-    let (_, closed) = edit_sections(&configured, &Change::Disable, &service(), &IDS).unwrap();
+    let (_, closed) =
+        edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
     assert_eq!(
         closed.list("filter", "rule"),
         configured.sections.list("filter", "rule")
@@ -361,9 +367,9 @@ fn floating_rules_are_foreign() {
         ..Configured::default()
     }
     .shaped_for(&service());
-    let (_, opened) = edit_sections(&closed, &Change::Enable, &service(), &IDS).unwrap();
+    let (_, opened) = edit_sections(&closed, &ConfigurationEdit::Enable, &service(), &IDS).unwrap();
     assert_eq!(opened, configured.sections);
     // Beside a rule of its own it is in no edit's way.
     let configured = of_lists(vec![forward(|_| {})], vec![floating, pass(|_| {})], ours());
-    assert!(swap_of(&configured, &Change::Disable).is_ok());
+    assert!(swap_of(&configured, &ConfigurationEdit::Disable).is_ok());
 }

@@ -41,7 +41,7 @@ fn apply_names_what_differs_and_nothing_else() {
     );
     assert!(matches!(
         change_of(&absent),
-        Change::Build { alias: true, .. }
+        ConfigurationEdit::Build { alias: true, .. }
     ));
 }
 

@@ -121,7 +121,10 @@ fn half_a_rate_is_something_to_do_even_where_the_caps_would_be_the_same() {
     let half =
         Box_::open().changed(|configured| configured.filter[0].caps.max_src_conn_rate = None);
     let draft = draft(half.caps(Some(50), None));
-    assert!(matches!(change_of(&draft), Change::Caps { rate: None, .. }));
+    assert!(matches!(
+        change_of(&draft),
+        ConfigurationEdit::Caps { rate: None, .. }
+    ));
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn others_work_is_in_the_way() {
         with_pending: true,
         reverts_after: Some(7200),
     };
-    let wanted = Wanted {
+    let wanted = WantedCaps {
         caps: Caps {
             max_src_conn: Some(9),
             rate: None,
@@ -147,7 +150,7 @@ fn others_work_is_in_the_way() {
     assert_eq!(draft.reverts_after, Some(7200));
     let busy = Box_::open().changed(|configured| {
         let id = ChangeId::new("abc").unwrap();
-        configured.unfinished = vec![Running {
+        configured.unfinished = vec![RunningChange {
             id,
             who: "vera@desk".into(),
             what: "caps".into(),

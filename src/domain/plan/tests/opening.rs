@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn revoke_disables_or_deletes_and_wants_the_word() {
     let plan = draft(revoked(&Box_::open(), false));
-    assert_eq!(change_of(&plan), &Change::Disable);
+    assert_eq!(change_of(&plan), &ConfigurationEdit::Disable);
     assert_eq!(plan.confirm, Confirm::Word("revoke".into()));
     assert!(
         plan.differences
@@ -17,11 +17,11 @@ fn revoke_disables_or_deletes_and_wants_the_word() {
     );
     assert_eq!(
         change_of(&draft(revoked(&Box_::open(), true))),
-        &Change::Delete
+        &ConfigurationEdit::Delete
     );
     assert_eq!(
         change_of(&draft(revoked(&Box_::closed(), true))),
-        &Change::Delete
+        &ConfigurationEdit::Delete
     );
     assert!(nothing(revoked(&Box_::closed(), false)).contains("disabled already"));
     assert!(nothing(revoked(&Box_::absent(), true)).contains("no such rules"));
@@ -35,7 +35,7 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     });
     let loading = draft(revoked(&drifted, false));
     assert!(
-        matches!(change_of(&loading), Change::PutBack { records, .. } if records.nat.is_none())
+        matches!(change_of(&loading), ConfigurationEdit::PutBack { records, .. } if records.nat.is_none())
     );
     assert_eq!(loading.confirm, Confirm::Word("revoke".into()));
     // Nothing of it helps where somebody else's forward is meant.
@@ -54,7 +54,10 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     );
     elsewhere = elsewhere.changed(|configured| configured.nat[0].disabled = true);
     let loading = draft(revoked(&elsewhere, false));
-    assert!(matches!(change_of(&loading), Change::PutBack { .. }));
+    assert!(matches!(
+        change_of(&loading),
+        ConfigurationEdit::PutBack { .. }
+    ));
 }
 
 fn told(draft: &Draft) -> Vec<(&str, String)> {
@@ -156,7 +159,7 @@ fn what_another_service_had_is_not_put_back() {
     for records in targets {
         let plan = draft(restored(&Box_::absent(), Some(&saved(records.clone()))));
         assert!(
-            matches!(change_of(&plan), Change::Build { .. }),
+            matches!(change_of(&plan), ConfigurationEdit::Build { .. }),
             "{records:#?}"
         );
     }
@@ -185,18 +188,18 @@ fn what_another_service_had_is_not_put_back() {
 fn restore_enables_or_puts_back_or_builds() {
     assert_eq!(
         change_of(&draft(restored(&Box_::closed(), None))),
-        &Change::Enable
+        &ConfigurationEdit::Enable
     );
     assert!(nothing(restored(&Box_::open(), None)).contains("is open"));
     let saved = saved(records("1688"));
     let put_back = draft(restored(&Box_::absent(), Some(&saved)));
     assert!(
-        matches!(change_of(&put_back), Change::PutBack { alias: false, records: given } if **given == records("1688"))
+        matches!(change_of(&put_back), ConfigurationEdit::PutBack { alias: false, records: given } if **given == records("1688"))
     );
     let built = draft(restored(&Box_::absent(), None));
     assert!(matches!(
         change_of(&built),
-        Change::Build {
+        ConfigurationEdit::Build {
             alias: false,
             max_src_conn: Some(50),
             ..
@@ -207,7 +210,7 @@ fn restore_enables_or_puts_back_or_builds() {
     assert!(
         matches!(
             change_of(&draft(restored(&half, Some(&saved)))),
-            Change::Build { .. }
+            ConfigurationEdit::Build { .. }
         ),
         "what is left of the pair is not overwritten"
     );
@@ -221,7 +224,7 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
             with_pending: false,
             reverts_after,
         };
-        let wanted = Wanted {
+        let wanted = WantedCaps {
             caps: Caps::default(),
             preset: None,
         };
@@ -241,9 +244,9 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
 #[test]
 fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
     let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
-    let found = |result: Ending, ended: Ended| {
+    let found = |result: ChangeEnding, ended: EndedAs| {
         let mut finish = Finish::new(ended, "So.");
-        finish.outcome = Some(Box::new(Outcome {
+        finish.outcome = Some(Box::new(ChangeOutcome {
             id: plan.id.clone(),
             result,
             message: "So.".into(),
@@ -259,9 +262,9 @@ fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
         let entries = [done(&plan, finish)];
         history::deletions(&entries).count()
     };
-    assert_eq!(found(Ending::Done, Ended::Done), 1);
-    assert_eq!(found(Ending::Done, Ended::Unverified), 1);
-    assert_eq!(found(Ending::Unproven, Ended::Unverified), 1);
-    assert_eq!(found(Ending::RolledBack, Ended::RolledBack), 0);
-    assert_eq!(found(Ending::Refused, Ended::Failed), 0);
+    assert_eq!(found(ChangeEnding::Done, EndedAs::Done), 1);
+    assert_eq!(found(ChangeEnding::Done, EndedAs::Unverified), 1);
+    assert_eq!(found(ChangeEnding::Unproven, EndedAs::Unverified), 1);
+    assert_eq!(found(ChangeEnding::RolledBack, EndedAs::RolledBack), 0);
+    assert_eq!(found(ChangeEnding::Refused, EndedAs::Failed), 0);
 }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::domain::pfsense::change::{Armed, Expired, Reverted};
 
-fn flushed() -> Entry {
+fn flushed() -> HistoryEntry {
     let plan = sealed();
-    let mut finish = Finish::new(Ended::Done, "4 of 4 freed.");
+    let mut finish = Finish::new(EndedAs::Done, "4 of 4 freed.");
     finish.changed = entries().iter().map(PlannedEntry::from).collect();
     done(&plan, finish)
 }
@@ -47,7 +47,7 @@ fn undo_says_that_the_operator_is_left_out() {
 
 #[test]
 fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
-    let entry = Entry {
+    let entry = HistoryEntry {
         undone_by: Some("def".into()),
         ..flushed()
     };
@@ -57,7 +57,7 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
             .message
             .contains("already, by def")
     );
-    let entry = Entry {
+    let entry = HistoryEntry {
         finish: None,
         ..flushed()
     };
@@ -68,11 +68,11 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
     );
 }
 
-fn revoke_done(fingerprints: (&str, &str)) -> Entry {
+fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
     let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
-    let outcome = Outcome {
+    let outcome = ChangeOutcome {
         id: plan.id.clone(),
-        result: Ending::Done,
+        result: ChangeEnding::Done,
         message: "Deleted.".into(),
         before: records("1688"),
         after: Records::default(),
@@ -83,7 +83,7 @@ fn revoke_done(fingerprints: (&str, &str)) -> Entry {
         holder: None,
         reverted: None,
     };
-    let mut finish = Finish::new(Ended::Done, "Deleted.");
+    let mut finish = Finish::new(EndedAs::Done, "Deleted.");
     finish.outcome = Some(Box::new(outcome));
     done(&plan, finish)
 }
@@ -97,7 +97,7 @@ fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
     };
     let draft = draft(undone(("older", "before")));
     assert!(
-        matches!(change_of(&draft), Change::PutBack { records: given, alias: false } if **given == records("1688"))
+        matches!(change_of(&draft), ConfigurationEdit::PutBack { records: given, alias: false } if **given == records("1688"))
     );
     assert!(
         draft
@@ -121,25 +121,25 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         ..first.change.clone()
     };
     let second = Plan::seal(undoing, author(), "2").unwrap();
-    let started = |plan: &Plan| Event::Started {
+    let started = |plan: &Plan| HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: None,
     };
-    let ended = |plan: &Plan, how| Event::Ended {
+    let ended = |plan: &Plan, how| HistoryEvent::Ended {
         id: plan.id.to_string(),
         finish: Box::new(Finish::new(how, "So.")),
     };
-    let fold = |events: &[Event]| super::fold(events.iter().map(|event| (event, None)));
-    let before = fold(&[started(&first), ended(&first, Ended::Done)]);
+    let fold = |events: &[HistoryEvent]| super::fold(events.iter().map(|event| (event, None)));
+    let before = fold(&[started(&first), ended(&first, EndedAs::Done)]);
     assert_eq!(
         history::last_undoable(before.iter()).map(|entry| &entry.plan.id),
         Some(&first.id)
     );
     let failed = fold(&[
         started(&first),
-        ended(&first, Ended::Done),
+        ended(&first, EndedAs::Done),
         started(&second),
-        ended(&second, Ended::Failed),
+        ended(&second, EndedAs::Failed),
     ]);
     assert_eq!(
         history::last_undoable(failed.iter()).map(|entry| &entry.plan.id),
@@ -148,9 +148,9 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     );
     let after = fold(&[
         started(&first),
-        ended(&first, Ended::Done),
+        ended(&first, EndedAs::Done),
         started(&second),
-        ended(&second, Ended::Done),
+        ended(&second, EndedAs::Done),
     ]);
     assert_eq!(history::last_undoable(after.iter()), None);
     assert_eq!(after[0].undone_by.as_deref(), Some(second.id.as_str()));
@@ -191,7 +191,7 @@ fn the_firewalls_own_history_tells_of_other_operators() {
     );
 }
 
-fn expired(id: &str, result: Ending) -> Expired {
+fn expired(id: &str, result: ChangeEnding) -> Expired {
     Expired {
         id: ChangeId::new(id).unwrap(),
         reverted: Reverted {
@@ -220,10 +220,10 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         entry
     };
     for (result, chosen) in [
-        (Ending::Done, false),
-        (Ending::NothingToDo, false),
-        (Ending::Stale, true),
-        (Ending::Unproven, true),
+        (ChangeEnding::Done, false),
+        (ChangeEnding::NothingToDo, false),
+        (ChangeEnding::Stale, true),
+        (ChangeEnding::Unproven, true),
     ] {
         let entries = [entry(result)];
         let found = history::last_undoable(entries.iter());
@@ -245,9 +245,9 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
     let events = |finish: &Finish| {
         let id = entry.plan.id.to_string();
         let finish = Box::new(finish.clone());
-        Event::Ended { id, finish }
+        HistoryEvent::Ended { id, finish }
     };
-    let started = Event::Started {
+    let started = HistoryEvent::Started {
         by: None,
         plan: Box::new(entry.plan.clone()),
     };
@@ -256,7 +256,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         let events = [&started, &ended, &ended].into_iter().zip(lines);
         super::fold(events).remove(0)
     };
-    let undone = |entry: &Entry| {
+    let undone = |entry: &HistoryEntry| {
         Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, Terms::default())))
     };
     for (lines, named) in [
@@ -267,13 +267,13 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         let refusal = undone(&entry).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
         assert!(refusal.message.starts_with(named), "{refusal}");
-        let expired = expired(entry.plan.id.as_str(), Ending::Done);
+        let expired = expired(entry.plan.id.as_str(), ChangeEnding::Done);
         assert_eq!(entry.learnt(&[expired]), None);
         let id = entry.plan.id.as_str();
         let kept = Box_::closed().plan(|present| keep(id, Some(&entry), present));
         assert!(kept.unwrap_err().message.starts_with(named));
     }
-    let saved = Saved {
+    let saved = SavedRecords {
         broken: Some(7),
         ..saved(records("1688"))
     };
@@ -294,14 +294,14 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
 fn keep_has_nothing_to_do_only_where_the_change_stands() {
     let entry = revoke_done(("older", "before"));
     let id = entry.plan.id.as_str();
-    let kept = |entry: &Entry, on: &Box_| on.plan(|present| keep(id, Some(entry), present));
+    let kept = |entry: &HistoryEntry, on: &Box_| on.plan(|present| keep(id, Some(entry), present));
     let absent = Box_::absent();
     assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
-    let refused = |entry: &Entry, on: &Box_| kept(entry, on).unwrap_err().message;
+    let refused = |entry: &HistoryEntry, on: &Box_| kept(entry, on).unwrap_err().message;
     let moved = Box_::absent().changed(|configured| configured.fingerprint = "later".into());
     assert!(refused(&entry, &moved).contains("are not what it made of them"));
     let running = Box_::absent().changed(|configured| {
-        configured.unfinished = vec![Running {
+        configured.unfinished = vec![RunningChange {
             id: entry.plan.id.clone(),
             who: "v@l".into(),
             what: "caps".into(),
@@ -310,23 +310,23 @@ fn keep_has_nothing_to_do_only_where_the_change_stands() {
     });
     assert!(refused(&entry, &running).contains("at this moment"));
     let by = || Some("def".to_owned());
-    let undone = Entry {
+    let undone = HistoryEntry {
         undone_by: by(),
         ..entry.clone()
     };
     assert!(refused(&undone, &absent).contains("def stands in the place"));
-    let superseded = Entry {
+    let superseded = HistoryEntry {
         superseded_by: by(),
         ..entry.clone()
     };
     assert!(refused(&superseded, &absent).contains("def stands in the place"));
-    let unknown = Entry {
+    let unknown = HistoryEntry {
         finish: None,
         ..entry.clone()
     };
     assert!(refused(&unknown, &absent).contains("not known"));
-    let failed = Entry {
-        finish: Some(Finish::new(Ended::Failed, "No.")),
+    let failed = HistoryEntry {
+        finish: Some(Finish::new(EndedAs::Failed, "No.")),
         ..entry.clone()
     };
     assert!(refused(&failed, &absent).contains("ended as failed"));

@@ -5,7 +5,7 @@ use crate::domain::reachability::finding::Finding;
 
 /// The history on this machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Chain<'a> {
+pub struct LeftoverChain<'a> {
     /// Records.
     pub events: usize,
     /// The first line at which the chain does not hold, and what is wrong there.
@@ -15,7 +15,7 @@ pub struct Chain<'a> {
 }
 
 /// Judges the history on this machine.
-pub fn journal(chain: &Chain<'_>) -> Finding {
+pub fn journal(chain: &LeftoverChain<'_>) -> Finding {
     let check = "journal";
     if let Some((line, what)) = chain.broken {
         return Finding::wrong(

@@ -1,6 +1,6 @@
 //! The rights that this login needs in the cluster, each with the commands that fail without it.
 
-use crate::domain::reachability::finding::{Finding, Outcome};
+use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::Known;
 
 /// One right.
@@ -131,7 +131,7 @@ pub fn judge(answers: &[(Right, &str, Known<bool>)]) -> Finding {
         return Finding::ok(check, "This login may do everything that kmsctl asks for.");
     }
     let told = format!("This login may do what most commands ask for.{more}");
-    Finding::new(check, Outcome::Ok, told)
+    Finding::new(check, CheckResult::Ok, told)
         .fix("`kmsctl notifier manifest --exec` renders the rights with that one.")
 }
 
@@ -152,9 +152,9 @@ mod tests {
             let told = format!("in kms (needed by {})", right.needed_by);
             assert!(finding.evidence.contains(&told), "{finding:?}");
             let expected = if right.optional {
-                Outcome::Ok
+                CheckResult::Ok
             } else {
-                Outcome::Wrong
+                CheckResult::Wrong
             };
             assert_eq!(finding.result, expected, "{finding:?}");
             assert!(finding.fix.is_some(), "{finding:?}");
@@ -168,8 +168,8 @@ mod tests {
     fn what_could_not_be_asked_is_unknown_unless_something_is_missing() {
         let mut answers = RIGHTS.map(|right| (right, "kms", Ok(true)));
         answers[0].2 = Err(Trouble::new("kubectl is not installed"));
-        assert_eq!(judge(&answers).result, Outcome::Unknown);
+        assert_eq!(judge(&answers).result, CheckResult::Unknown);
         answers[1].2 = Ok(false);
-        assert_eq!(judge(&answers).result, Outcome::Wrong);
+        assert_eq!(judge(&answers).result, CheckResult::Wrong);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::exposure::fixtures;
-use crate::domain::reachability::finding::Outcome;
+use crate::domain::reachability::finding::CheckResult;
 use crate::domain::reachability::path::Trouble;
 
 fn facts(service: &Service) -> Facts<'_> {
@@ -27,8 +27,8 @@ fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
     let service = fixtures::service();
     for finding in judge(&facts(&service)) {
         let expected = match finding.check {
-            "ssh-speed" | "clock" => Outcome::Ok,
-            _ => Outcome::Unknown,
+            "ssh-speed" | "clock" => CheckResult::Ok,
+            _ => CheckResult::Unknown,
         };
         assert_eq!(finding.result, expected, "{finding:?}");
     }
@@ -54,7 +54,7 @@ fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
     };
     for finding in judge(&facts) {
         let wrong = matches!(finding.check, "pf" | "php");
-        assert_eq!(finding.result == Outcome::Wrong, wrong, "{finding:?}");
+        assert_eq!(finding.result == CheckResult::Wrong, wrong, "{finding:?}");
         assert!(!wrong || finding.fix.is_some(), "{finding:?}");
     }
 }
@@ -78,9 +78,9 @@ fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
     let (kept, off) = (judged(&rules, true), judged(&rules, false));
     let idle = judged(&[fixtures::default_deny(), fixtures::pass()], true);
     for (entries, exposure, expected) in [
-        (Some(1), &kept, Outcome::Ok),
-        (Some(1), &idle, Outcome::Wrong),
-        (None, &kept, Outcome::Wrong),
+        (Some(1), &kept, CheckResult::Ok),
+        (Some(1), &idle, CheckResult::Wrong),
+        (None, &kept, CheckResult::Wrong),
     ] {
         let facts = Facts {
             entries: Ok(entries),
@@ -106,10 +106,10 @@ fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
 fn clocks_may_differ_by_five_seconds() {
     let service = fixtures::service();
     for (offset, expected) in [
-        (5, Outcome::Ok),
-        (-5, Outcome::Ok),
-        (6, Outcome::Wrong),
-        (-3_600, Outcome::Wrong),
+        (5, CheckResult::Ok),
+        (-5, CheckResult::Ok),
+        (6, CheckResult::Wrong),
+        (-3_600, CheckResult::Wrong),
     ] {
         let facts = Facts {
             clock_offset: Ok(offset),
@@ -123,10 +123,20 @@ fn clocks_may_differ_by_five_seconds() {
 fn versions_beyond_the_tested_are_unknown_and_php_too_old_is_wrong() {
     let service = fixtures::service();
     for (version, php, of_version, of_php) in [
-        ("2.7.2-RELEASE", "8.2.11", Outcome::Ok, Outcome::Ok),
-        ("2.6.0-RELEASE", "7.4.26", Outcome::Ok, Outcome::Ok),
-        ("2.9.0-DEVELOPMENT", "8.3.1", Outcome::Unknown, Outcome::Ok),
-        ("2.4.5-RELEASE", "7.2.29", Outcome::Unknown, Outcome::Wrong),
+        ("2.7.2-RELEASE", "8.2.11", CheckResult::Ok, CheckResult::Ok),
+        ("2.6.0-RELEASE", "7.4.26", CheckResult::Ok, CheckResult::Ok),
+        (
+            "2.9.0-DEVELOPMENT",
+            "8.3.1",
+            CheckResult::Unknown,
+            CheckResult::Ok,
+        ),
+        (
+            "2.4.5-RELEASE",
+            "7.2.29",
+            CheckResult::Unknown,
+            CheckResult::Wrong,
+        ),
     ] {
         let mut configured = fixtures::configured();
         configured.system.version = Some(version.into());
@@ -164,12 +174,16 @@ fn what_is_nearly_full_is_named() {
     };
     let finding = result(&full, "limits");
     assert!(
-        finding.result == Outcome::Wrong && finding.evidence.ends_with("Nearly full: states."),
+        finding.result == CheckResult::Wrong && finding.evidence.ends_with("Nearly full: states."),
         "{finding:?}"
     );
     // One table says nothing of the room that all of them share, unless it fills that alone.
     let limits = Limits::from([("table-entries".into(), Some(1_000))]);
-    for (entries, wanted) in [(10, Outcome::Ok), (899, Outcome::Ok), (900, Outcome::Wrong)] {
+    for (entries, wanted) in [
+        (10, CheckResult::Ok),
+        (899, CheckResult::Ok),
+        (900, CheckResult::Wrong),
+    ] {
         let tables = Facts {
             info: Ok(&info),
             limits: Ok(&limits),
@@ -188,12 +202,12 @@ fn what_is_nearly_full_is_named() {
         request_limit: Ok(65_535),
         ..facts(&service)
     };
-    assert_eq!(result(&many, "request-limit").result, Outcome::Wrong);
+    assert_eq!(result(&many, "request-limit").result, CheckResult::Wrong);
     let small = Facts {
         free_space: Ok(49 << 20),
         ..facts(&service)
     };
-    assert_eq!(result(&small, "free-space").result, Outcome::Wrong);
+    assert_eq!(result(&small, "free-space").result, CheckResult::Wrong);
 }
 
 #[test]
@@ -223,8 +237,8 @@ fn a_backup_node_is_the_wrong_one_to_change() {
         }]
     };
     for (roles, expected) in [
-        (carp("MASTER"), Outcome::Ok),
-        (carp("BACKUP"), Outcome::Wrong),
+        (carp("MASTER"), CheckResult::Ok),
+        (carp("BACKUP"), CheckResult::Wrong),
     ] {
         let facts = Facts {
             configured: Ok(&configured),
@@ -245,7 +259,7 @@ fn what_is_armed_is_told_and_not_condemned() {
     };
     let finding = result(&facts, "leftovers");
     assert!(
-        finding.result == Outcome::Unknown && finding.evidence.contains("kmsctl-1"),
+        finding.result == CheckResult::Unknown && finding.evidence.contains("kmsctl-1"),
         "{finding:?}"
     );
 }
@@ -256,7 +270,7 @@ fn no_login_leaves_one_fault_and_the_rest_unknown() {
     let findings = login::judge(&Err(trouble));
     let wrong: Vec<&Finding> = findings
         .iter()
-        .filter(|finding| finding.result == Outcome::Wrong)
+        .filter(|finding| finding.result == CheckResult::Wrong)
         .collect();
     assert_eq!(wrong.len(), 1);
     assert_eq!(wrong[0].evidence, "No login: 10.0.20.1 did not answer.");
@@ -264,6 +278,6 @@ fn no_login_leaves_one_fault_and_the_rest_unknown() {
         findings
             .iter()
             .skip(1)
-            .all(|finding| finding.result == Outcome::Unknown)
+            .all(|finding| finding.result == CheckResult::Unknown)
     );
 }

@@ -17,7 +17,7 @@ use crate::domain::service::Service;
 
 /// One reading of the firewall.
 #[derive(Clone, Copy, Debug)]
-pub struct Side<'a> {
+pub struct EvidenceSide<'a> {
     /// The exposure as judged from it.
     pub exposure: &'a Exposure,
     /// The loaded filter rules.
@@ -30,7 +30,7 @@ pub struct Side<'a> {
 
 /// What the firewall saw while it was tried from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub struct FirewallEvidence {
     /// The loaded rules let a connection from anywhere in.
     pub lets_in: bool,
     /// pf was off at one of the readings: nothing was filtered, so silence is nobody's refusal.
@@ -67,7 +67,7 @@ pub enum Saw {
 
 /// What the firewall heard of the server in a connection that it forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Heard {
+pub enum HeardFromServer {
     /// Not a word: its side is CLOSED still.
     Nothing,
     /// A reset, which puts both sides into TIME_WAIT (FreeBSD pf source, `pf_tcp_track_full`).
@@ -76,7 +76,7 @@ pub enum Heard {
     Answer,
 }
 
-impl Heard {
+impl HeardFromServer {
     /// Reads the pair of levels of an inbound state: the server's stands first.
     pub fn of(levels: &str) -> Self {
         match levels.split_once(':') {
@@ -87,7 +87,7 @@ impl Heard {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for FirewallEvidence {
     /// Says what the firewall saw meanwhile.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = if self.pf_off {
@@ -118,9 +118,9 @@ impl fmt::Display for End {
     }
 }
 
-impl End {
+impl FirewallEvidence {
     /// Compares two readings.
-    pub fn between(before: Side<'_>, after: Side<'_>, service: &Service) -> Self {
+    pub fn between(before: EvidenceSide<'_>, after: EvidenceSide<'_>, service: &Service) -> Self {
         let changed = before.exposure.state != after.exposure.state
             || !same_rules(before.filter, after.filter)
             || before.exposure.nat.text != after.exposure.nat.text
@@ -132,12 +132,12 @@ impl End {
             made(after.exposure.filter.counters),
         );
         // Whatever a connection to the port is redirected to, it went through the firewall.
-        let redirected = |side: Side<'_>| {
+        let redirected = |side: EvidenceSide<'_>| {
             let other = side.exposure.elsewhere.counters;
             made(side.exposure.nat.counters.or(other))
         };
         let nat = moved(redirected(before), redirected(after));
-        let packets = |side: Side<'_>| {
+        let packets = |side: EvidenceSide<'_>| {
             side.exposure
                 .block
                 .counters
@@ -217,7 +217,11 @@ fn drops(before: &[Rule], after: &[Rule], exposure: &Exposure) -> Option<(u64, O
 }
 
 /// Returns the sources of the states made through the port forward that were not there before.
-fn new_sources(before: &[State], after: Side<'_>, service: &Service) -> BTreeMap<IpAddr, String> {
+fn new_sources(
+    before: &[State],
+    after: EvidenceSide<'_>,
+    service: &Service,
+) -> BTreeMap<IpAddr, String> {
     let identity = |state: &State| {
         let id = state.identity.as_ref().map(|identity| identity.id);
         (state.right.address, state.right.port, id)
@@ -238,7 +242,7 @@ fn most_telling<'a>(states: impl Iterator<Item = (IpAddr, &'a str)>) -> BTreeMap
     let mut sources: BTreeMap<IpAddr, String> = BTreeMap::new();
     for (address, levels) in states {
         let kept = sources.entry(address).or_insert_with(|| levels.to_owned());
-        if Heard::of(levels) > Heard::of(kept) {
+        if HeardFromServer::of(levels) > HeardFromServer::of(kept) {
             levels.clone_into(kept);
         }
     }

@@ -29,7 +29,7 @@ fn or_null<S: serde::Serializer>(
 
 /// The name, what it resolves to, and what it should resolve to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Names {
+pub struct PublicNames {
     /// The public name.
     pub host: String,
     /// The address that is known to be the firewall's outside: configured, or its own where that is public.
@@ -38,7 +38,7 @@ pub struct Names {
     pub resolved: Vec<Resolved>,
 }
 
-impl Names {
+impl PublicNames {
     /// Returns the address to try: the known one, else what the outside is told, else what this machine is told.
     pub fn target(&self) -> Option<IpAddr> {
         self.expected.or_else(|| {

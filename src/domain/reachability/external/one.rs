@@ -1,9 +1,10 @@
 //! One vantage and the firewall: the table of what both ends together mean.
 
 use super::{
-    ATTEMPTS, Attempt, Control, End, Heard, Observation, Place, PortState, Row, Saw, Seen, Verdict,
+    ATTEMPTS, Attempt, Control, FirewallEvidence, HeardFromServer, Observation, Place, PortState,
+    Row, Saw, Seen, Verdict,
 };
-use crate::domain::reachability::kms_bind::Answer;
+use crate::domain::reachability::kms_bind::BindAnswer;
 use crate::domain::virusprot::entries::is_private;
 
 /// What is concluded, before it is joined with the observation.
@@ -38,7 +39,7 @@ fn inconclusive(row: Option<Row>, why: impl Into<String>) -> Conclusion {
 }
 
 /// Judges one observation.
-pub(super) fn judge(observation: &Observation, end: &End) -> Seen {
+pub(super) fn judge(observation: &Observation, end: &FirewallEvidence) -> Seen {
     let Conclusion { verdict, row, why } = conclude(observation, end);
     let (port, reason) = port(&observation.attempts).unzip();
     Seen {
@@ -73,7 +74,7 @@ fn port(attempts: &[Attempt]) -> Option<(PortState, &'static str)> {
     }
 }
 
-fn conclude(observation: &Observation, end: &End) -> Conclusion {
+fn conclude(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
     if let Some(trouble) = &observation.trouble {
         return inconclusive(None, format!("the vantage could not be used: {trouble}"));
     }
@@ -102,7 +103,11 @@ fn conclude(observation: &Observation, end: &End) -> Conclusion {
     }
 }
 
-fn conclude_connected(observation: &Observation, end: &End, answer: Option<Answer>) -> Conclusion {
+fn conclude_connected(
+    observation: &Observation,
+    end: &FirewallEvidence,
+    answer: Option<BindAnswer>,
+) -> Conclusion {
     // Without a known address, the only new states tell where the connection really came from.
     if observation.address.is_none()
         && !end.sources.is_empty()
@@ -120,7 +125,7 @@ fn conclude_connected(observation: &Observation, end: &End, answer: Option<Answe
         ),
         // Somebody else's connection moves the firewall's counters as well: only the vantage's own is proof.
         (Saw::Unknown, _) => inconclusive(None, whose(observation)),
-        (Saw::Yes, Some(Answer::Kms)) => open(Some(Row::OpenKms), "a KMS server answers"),
+        (Saw::Yes, Some(BindAnswer::Kms)) => open(Some(Row::OpenKms), "a KMS server answers"),
         (Saw::Yes, None) => open(
             None,
             "a connection opens; what answers was not asked, as a check service cannot",
@@ -146,18 +151,18 @@ fn whose(observation: &Observation) -> String {
     }
 }
 
-fn not_kms(answer: Answer) -> &'static str {
+fn not_kms(answer: BindAnswer) -> &'static str {
     match answer {
-        Answer::Kms => "a KMS server answers",
-        Answer::RpcNotKms => "an RPC server answers that does not speak KMS",
-        Answer::NotRpc => "something answers that is no KMS server",
-        Answer::Silent => "the connection opens, and nobody says a word",
-        Answer::Reset => "the connection opens, and is ended before a word is said",
+        BindAnswer::Kms => "a KMS server answers",
+        BindAnswer::RpcNotKms => "an RPC server answers that does not speak KMS",
+        BindAnswer::NotRpc => "something answers that is no KMS server",
+        BindAnswer::Silent => "the connection opens, and nobody says a word",
+        BindAnswer::Reset => "the connection opens, and is ended before a word is said",
     }
 }
 
 /// Tells why failed attempts prove nothing.
-fn doubt(observation: &Observation, end: &End) -> Option<String> {
+fn doubt(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
     let failed = observation
         .attempts
         .iter()
@@ -196,7 +201,7 @@ fn doubt(observation: &Observation, end: &End) -> Option<String> {
     }
 }
 
-fn blocked(observation: &Observation, end: &End) -> bool {
+fn blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
     match observation.address {
         Some(address) => end.blocks(address),
         // Somebody in the table was dropped as often as we tried; it may have been us.
@@ -209,7 +214,7 @@ fn blocked(observation: &Observation, end: &End) -> bool {
     }
 }
 
-fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
+fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
     let reset = observation.attempts.contains(&Attempt::Refused);
     let saw = end.saw(observation.address);
     let way = matches!(
@@ -263,18 +268,18 @@ fn conclude_failed(observation: &Observation, end: &End) -> Conclusion {
 
 /// Tells whether nobody behind the firewall said a word: the server's side of the vantage's states shows no SYN, or a
 /// reset that the vantage heard.
-fn nobody_answered(end: &End, observation: &Observation, reset: bool) -> bool {
+fn nobody_answered(end: &FirewallEvidence, observation: &Observation, reset: bool) -> bool {
     let levels = observation
         .address
         .and_then(|address| end.sources.get(&address));
-    levels.is_some_and(|levels| match Heard::of(levels) {
-        Heard::Nothing => true,
-        Heard::Reset => reset,
-        Heard::Answer => false,
+    levels.is_some_and(|levels| match HeardFromServer::of(levels) {
+        HeardFromServer::Nothing => true,
+        HeardFromServer::Reset => reset,
+        HeardFromServer::Answer => false,
     })
 }
 
-fn dropped_here(end: &End) -> String {
+fn dropped_here(end: &FirewallEvidence) -> String {
     let rule = end
         .dropped_by
         .map(|tracker| format!(", most by rule {tracker}"))

@@ -8,7 +8,7 @@ use crate::domain::virusprot::entries::is_private;
 
 /// What is known about the way from a vantage.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct VantageSurroundings<'a> {
     /// The address that is tried.
     pub target: IpAddr,
     /// The firewall's own addresses.
@@ -19,8 +19,8 @@ pub struct Surroundings<'a> {
 
 /// Judges a vantage by the address it is known by. Without one it passes for outside: what the firewall sees of it
 /// decides then.
-pub fn by_address(address: Option<IpAddr>, around: Surroundings<'_>) -> Place {
-    let Surroundings {
+pub fn by_address(address: Option<IpAddr>, around: VantageSurroundings<'_>) -> Place {
+    let VantageSurroundings {
         target,
         interfaces,
         gateway,
@@ -69,7 +69,7 @@ pub struct Machine {
 
 /// Judges this machine: it counts only where the firewall sees it come from outside, a way there exists, and nothing
 /// speaks against it.
-pub fn of_this_machine(machine: Machine, around: Surroundings<'_>) -> Place {
+pub fn of_this_machine(machine: Machine, around: VantageSurroundings<'_>) -> Place {
     let Some(source) = machine.source else {
         return Place::Unproven(format!("this machine has no route to {}", around.target));
     };
@@ -113,7 +113,7 @@ mod tests {
             net: net.parse().unwrap(),
         })
         .into();
-        let around = Surroundings {
+        let around = VantageSurroundings {
             target: target.parse().unwrap(),
             interfaces: &interfaces,
             gateway: Some("192.0.2.254".parse().unwrap()),
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn this_machine_must_be_seen_coming_from_outside() {
-        let around = Surroundings {
+        let around = VantageSurroundings {
             target: "192.0.2.1".parse().unwrap(),
             interfaces: &[],
             gateway: None,
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_configured_address_is_a_claim_and_what_speaks_against_it_wins() {
-        let around = Surroundings {
+        let around = VantageSurroundings {
             target: "192.0.2.1".parse().unwrap(),
             interfaces: &[],
             gateway: None,

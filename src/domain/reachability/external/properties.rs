@@ -8,11 +8,11 @@ use super::*;
 
 fn attempt() -> impl Strategy<Value = Attempt> {
     let answer = proptest::option::of(prop_oneof![
-        Just(Answer::Kms),
-        Just(Answer::RpcNotKms),
-        Just(Answer::NotRpc),
-        Just(Answer::Silent),
-        Just(Answer::Reset),
+        Just(BindAnswer::Kms),
+        Just(BindAnswer::RpcNotKms),
+        Just(BindAnswer::NotRpc),
+        Just(BindAnswer::Silent),
+        Just(BindAnswer::Reset),
     ]);
     prop_oneof![
         1 => answer.prop_map(|answer| Attempt::Connected { answer, milliseconds: 1 }),
@@ -65,8 +65,8 @@ prop_compose! {
         levels in prop_oneof![Just("CLOSED:SYN_SENT"), Just("TIME_WAIT:TIME_WAIT"), Just("ESTABLISHED:ESTABLISHED")],
         foreign in any::<bool>(),
         blocked in proptest::bool::weighted(0.2),
-    ) -> End {
-        End {
+    ) -> FirewallEvidence {
+        FirewallEvidence {
             lets_in, pf_off, changed, forwarded, dropped, dropped_by_table, dropped_by: None,
             sources: seen.then(|| (outside(), levels.to_owned())).into_iter()
                 .chain(foreign.then(|| ("203.0.113.77".parse().unwrap(), "CLOSED:SYN_SENT".to_owned())))
@@ -84,7 +84,7 @@ fn completed(observation: &Observation) -> bool {
 }
 
 /// Everything "closed" rests on, told independently of how the code gets there.
-fn may_be_closed(observation: &Observation, end: &End) -> bool {
+fn may_be_closed(observation: &Observation, end: &FirewallEvidence) -> bool {
     let usable = observation.trouble.is_none() && observation.place == Place::Outside;
     let tried = observation.attempts.len() >= ATTEMPTS && !completed(observation);
     let controlled = matches!(
@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn the_whole_says_no_more_than_its_parts(one in observation("a"), two in observation("b"), end in end(), open in any::<bool>()) {
         let expected = if open { Expected::Open } else { Expected::Closed };
-        let judgement = judge(&[one, two], &end, &Names::default(), Some(expected));
+        let judgement = judge(&[one, two], &end, &PublicNames::default(), Some(expected));
         let says = |wanted| judgement.vantages.iter().any(|seen| seen.verdict == wanted);
         match judgement.verdict {
             Verdict::Open => prop_assert!(says(Verdict::Open)),

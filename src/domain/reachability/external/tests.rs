@@ -35,7 +35,7 @@ fn controlled(attempts: Vec<Attempt>) -> Observation {
     }
 }
 
-fn connected(answer: Answer) -> Vec<Attempt> {
+fn connected(answer: BindAnswer) -> Vec<Attempt> {
     vec![Attempt::Connected {
         answer: Some(answer),
         milliseconds: 12,
@@ -51,20 +51,20 @@ fn resets() -> Vec<Attempt> {
 }
 
 /// The firewall lets in and made a state for the vantage.
-fn forwarding() -> End {
-    End {
+fn forwarding() -> FirewallEvidence {
+    FirewallEvidence {
         lets_in: true,
         forwarded: Some(1),
         dropped: Some(0),
         dropped_by_table: Some(0),
         sources: [(outside(), "FIN_WAIT_2:FIN_WAIT_2".to_owned())].into(),
-        ..End::default()
+        ..FirewallEvidence::default()
     }
 }
 
 /// The firewall lets in, and somebody else connects all the while; nothing of the vantage is seen.
-fn busy() -> End {
-    End {
+fn busy() -> FirewallEvidence {
+    FirewallEvidence {
         forwarded: Some(3),
         sources: [(
             "203.0.113.77".parse().unwrap(),
@@ -76,48 +76,48 @@ fn busy() -> End {
 }
 
 /// The firewall lets in, and the vantage's connection looks like this there.
-fn forwarded_as(levels: &str) -> End {
-    End {
+fn forwarded_as(levels: &str) -> FirewallEvidence {
+    FirewallEvidence {
         sources: [(outside(), levels.to_owned())].into(),
         ..forwarding()
     }
 }
 
 /// The firewall lets in, and nothing of it moved.
-fn untouched(lets_in: bool) -> End {
-    End {
+fn untouched(lets_in: bool) -> FirewallEvidence {
+    FirewallEvidence {
         lets_in,
         forwarded: Some(0),
         dropped: Some(0),
         dropped_by_table: Some(0),
-        ..End::default()
+        ..FirewallEvidence::default()
     }
 }
 
-fn dropping() -> End {
-    End {
+fn dropping() -> FirewallEvidence {
+    FirewallEvidence {
         dropped: Some(7),
         dropped_by: Some(1_000_000_103),
         ..untouched(false)
     }
 }
 
-fn one(observation: &Observation, end: &End) -> Seen {
+fn one(observation: &Observation, end: &FirewallEvidence) -> Seen {
     super::one::judge(observation, end)
 }
 
-fn told(observation: &Observation, end: &End) -> (Verdict, Option<Row>) {
+fn told(observation: &Observation, end: &FirewallEvidence) -> (Verdict, Option<Row>) {
     let seen = one(observation, end);
     (seen.verdict, seen.row)
 }
 
-fn run(observations: &[Observation], end: &End, expected: Expected) -> Judgement {
-    judge(observations, end, &Names::default(), Some(expected))
+fn run(observations: &[Observation], end: &FirewallEvidence, expected: Expected) -> Judgement {
+    judge(observations, end, &PublicNames::default(), Some(expected))
 }
 
 #[test]
 fn row_1_connected_and_kms_is_open() {
-    let seen = one(&vantage(connected(Answer::Kms)), &forwarding());
+    let seen = one(&vantage(connected(BindAnswer::Kms)), &forwarding());
     assert_eq!(seen.verdict, Verdict::Open);
     assert_eq!(seen.row, Some(Row::OpenKms));
     assert_eq!(
@@ -129,10 +129,10 @@ fn row_1_connected_and_kms_is_open() {
 #[test]
 fn row_2_connected_and_anything_else_is_open_but_not_as_expected() {
     for answer in [
-        Answer::RpcNotKms,
-        Answer::NotRpc,
-        Answer::Silent,
-        Answer::Reset,
+        BindAnswer::RpcNotKms,
+        BindAnswer::NotRpc,
+        BindAnswer::Silent,
+        BindAnswer::Reset,
     ] {
         let observation = vantage(connected(answer));
         assert_eq!(
@@ -165,7 +165,7 @@ fn row_3_silence_and_drops_are_closed_here() {
 fn packets_dropped_meanwhile_are_anybodys_and_prove_nothing() {
     for dropped in [1, 3, 7, 70_000] {
         for attempts in [silence(), resets()] {
-            let end = End {
+            let end = FirewallEvidence {
                 dropped: Some(dropped),
                 ..dropping()
             };
@@ -178,7 +178,7 @@ fn packets_dropped_meanwhile_are_anybodys_and_prove_nothing() {
 
 #[test]
 fn with_pf_off_nothing_is_closed() {
-    let end = End {
+    let end = FirewallEvidence {
         pf_off: true,
         ..dropping()
     };
@@ -190,7 +190,7 @@ fn with_pf_off_nothing_is_closed() {
 #[test]
 fn where_nobody_knows_what_to_expect_nothing_is_as_expected() {
     let seen = [controlled(silence())];
-    let judgement = judge(&seen, &dropping(), &Names::default(), None);
+    let judgement = judge(&seen, &dropping(), &PublicNames::default(), None);
     assert_eq!(judgement.verdict, Verdict::Closed);
     assert_eq!((judgement.expected, judgement.as_expected), (None, None));
     assert!(judgement.summary.contains("nobody knows"), "{judgement:?}");
@@ -297,13 +297,13 @@ fn a_vantage_in_the_table_proves_nothing_about_others() {
     let mut end = forwarding();
     end.blocked = vec!["198.51.100.10/32".parse().unwrap()];
     assert_eq!(
-        told(&vantage(connected(Answer::Kms)), &end).0,
+        told(&vantage(connected(BindAnswer::Kms)), &end).0,
         Verdict::Open
     );
     // Without a known address the table's rule tells.
     let mut observation = controlled(silence());
     observation.address = None;
-    let end = End {
+    let end = FirewallEvidence {
         dropped_by_table: Some(6),
         ..dropping()
     };
@@ -312,14 +312,14 @@ fn a_vantage_in_the_table_proves_nothing_about_others() {
 
 #[test]
 fn something_that_answers_without_the_firewall_seeing_it_is_not_us() {
-    let seen = one(&vantage(connected(Answer::Kms)), &untouched(true));
+    let seen = one(&vantage(connected(BindAnswer::Kms)), &untouched(true));
     assert_eq!(seen.verdict, Verdict::Inconclusive);
     assert!(seen.why.contains("saw nothing"), "{}", seen.why);
 }
 
 #[test]
 fn somebody_elses_connection_proves_nothing_about_ours() {
-    for answer in [Answer::Kms, Answer::NotRpc, Answer::Silent] {
+    for answer in [BindAnswer::Kms, BindAnswer::NotRpc, BindAnswer::Silent] {
         let observation = vantage(connected(answer));
         let seen = one(&observation, &busy());
         assert_eq!(
@@ -337,29 +337,37 @@ fn somebody_elses_connection_proves_nothing_about_ours() {
         assert_eq!(told(&observation, &both).0, Verdict::Open);
     }
     // Nor does mere movement of the counters.
-    let moved = End {
+    let moved = FirewallEvidence {
         sources: BTreeMap::new(),
         ..busy()
     };
     assert_eq!(
-        told(&vantage(connected(Answer::Kms)), &moved).0,
+        told(&vantage(connected(BindAnswer::Kms)), &moved).0,
         Verdict::Inconclusive
     );
-    let judgement = run(&[vantage(connected(Answer::Kms))], &busy(), Expected::Open);
+    let judgement = run(
+        &[vantage(connected(BindAnswer::Kms))],
+        &busy(),
+        Expected::Open,
+    );
     assert_eq!(judgement.as_expected, Some(false));
     assert_eq!(told(&vantage(silence()), &busy()).0, Verdict::Inconclusive);
 }
 
 #[test]
 fn without_an_address_nothing_counts_as_ours() {
-    for attempts in [connected(Answer::Kms), connected(Answer::NotRpc), silence()] {
+    for attempts in [
+        connected(BindAnswer::Kms),
+        connected(BindAnswer::NotRpc),
+        silence(),
+    ] {
         let mut observation = vantage(attempts);
         observation.address = None;
         for end in [forwarding(), busy()] {
             assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
         }
     }
-    let mut observation = vantage(connected(Answer::Kms));
+    let mut observation = vantage(connected(BindAnswer::Kms));
     observation.address = None;
     let why = one(&observation, &busy()).why;
     assert!(why.contains("not known; set vantages.vps.address"), "{why}");
@@ -375,7 +383,7 @@ fn inside_never_counts() {
         Place::Inside("hairpin".into()),
         Place::Unproven("no idea".into()),
     ] {
-        for attempts in [connected(Answer::Kms), silence(), resets()] {
+        for attempts in [connected(BindAnswer::Kms), silence(), resets()] {
             let mut observation = vantage(attempts);
             observation.place = place.clone();
             for end in [forwarding(), dropping()] {
@@ -384,7 +392,7 @@ fn inside_never_counts() {
         }
     }
     // A connection that reaches the firewall from a private address came from inside, whatever was believed.
-    let mut observation = vantage(connected(Answer::Kms));
+    let mut observation = vantage(connected(BindAnswer::Kms));
     observation.address = None;
     let mut end = forwarding();
     end.sources = [(
@@ -417,7 +425,7 @@ fn doubt_of_any_kind_is_never_closed() {
             "{observation:?}"
         );
     }
-    let changed = End {
+    let changed = FirewallEvidence {
         changed: true,
         ..dropping()
     };
@@ -432,14 +440,14 @@ fn vantages_that_disagree_are_said_and_never_as_expected() {
     let mut other = controlled(silence());
     other.vantage = "office".into();
     other.address = Some("203.0.113.5".parse().unwrap());
-    let end = End {
+    let end = FirewallEvidence {
         lets_in: false,
         dropped: Some(9),
         ..forwarding()
     };
     for expected in [Expected::Open, Expected::Closed] {
         let judgement = run(
-            &[vantage(connected(Answer::Kms)), other.clone()],
+            &[vantage(connected(BindAnswer::Kms)), other.clone()],
             &end,
             expected,
         );
@@ -504,8 +512,8 @@ fn nodes_of_a_check_service_count_once_and_one_proven_connection_is_not_outvoted
     );
 }
 
-fn names(expected: Option<&str>, answers: &[(&str, bool, &[&str])]) -> Names {
-    Names {
+fn names(expected: Option<&str>, answers: &[(&str, bool, &[&str])]) -> PublicNames {
+    PublicNames {
         host: "kms.example.net".into(),
         expected: expected.map(|address| address.parse().unwrap()),
         resolved: answers
@@ -533,7 +541,7 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
         let names = names(Some(WAN), &[("9.9.9.9 through vps", true, addresses)]);
         assert_eq!(names.target(), Some(WAN.parse().unwrap()));
         let judgement = judge(
-            &[vantage(connected(Answer::Kms))],
+            &[vantage(connected(BindAnswer::Kms))],
             &forwarding(),
             &names,
             Some(Expected::Open),
@@ -554,7 +562,7 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
     }
     let inside = names(Some(WAN), &[("this machine", false, &["10.0.20.202"])]);
     let judgement = judge(
-        &[vantage(connected(Answer::Kms))],
+        &[vantage(connected(BindAnswer::Kms))],
         &forwarding(),
         &inside,
         Some(Expected::Open),
@@ -578,7 +586,7 @@ fn what_this_machine_is_told_of_the_outside_counts_as_well() {
         (&["10.0.20.202", "fd00::1"], "stray-aaaa"),
     ] {
         let judgement = judge(
-            &[vantage(connected(Answer::Kms))],
+            &[vantage(connected(BindAnswer::Kms))],
             &forwarding(),
             &here(addresses),
             Some(Expected::Open),
@@ -612,9 +620,9 @@ fn what_this_machine_is_told_of_the_outside_counts_as_well() {
 
 #[test]
 fn a_name_that_nobody_asked_for_from_outside_is_a_note() {
-    let noted = |names: &Names| {
+    let noted = |names: &PublicNames| {
         let judgement = judge(
-            &[vantage(connected(Answer::Kms))],
+            &[vantage(connected(BindAnswer::Kms))],
             &forwarding(),
             names,
             Some(Expected::Open),

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::{Cluster, Evidence};
-use crate::domain::cluster::objects::{List, Pod, Service};
+use crate::domain::cluster::objects::{KubernetesService, ObjectList, Pod};
 use crate::domain::reachability::finding::Finding;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
@@ -18,10 +18,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
             .map(|check| Finding::skipped(check, why))
             .collect();
     };
-    let of_service = |check, judge: fn(&Evidence<'_>, &Service) -> Finding| match &cluster.service {
-        Ok(service) => judge(evidence, service),
-        Err(trouble) => trouble.finding(check),
-    };
+    let of_service =
+        |check, judge: fn(&Evidence<'_>, &KubernetesService) -> Finding| match &cluster.service {
+            Ok(service) => judge(evidence, service),
+            Err(trouble) => trouble.finding(check),
+        };
     vec![
         of_service("service", service),
         of_service("address", address),
@@ -34,7 +35,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
     ]
 }
 
-fn service(evidence: &Evidence<'_>, service: &Service) -> Finding {
+fn service(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
     let (name, port) = (&evidence.names.service, evidence.service.port);
     let spec = &service.spec;
     let policy = spec.external_traffic_policy.as_deref().unwrap_or("Cluster");
@@ -70,7 +71,7 @@ fn service(evidence: &Evidence<'_>, service: &Service) -> Finding {
     )
 }
 
-fn address(evidence: &Evidence<'_>, service: &Service) -> Finding {
+fn address(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
     let expected = evidence.service.address;
     let (wanted, given) = (service.wanted(), service.given());
     let list = |addresses: &[IpAddr]| {
@@ -255,7 +256,7 @@ fn endpoints(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     )
 }
 
-fn pod(evidence: &Evidence<'_>, pods: &List<Pod>) -> Finding {
+fn pod(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     let (names, pods) = (evidence.names, &pods.items);
     let server = |pod: &Pod| match pod.container(&names.server) {
         Some(container) => container.standing(),

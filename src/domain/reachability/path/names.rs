@@ -26,7 +26,7 @@ fn public(evidence: &Evidence<'_>) -> Option<IpAddr> {
 }
 
 /// What one resolver's A records mean.
-enum Said<'a> {
+enum NameAnswer<'a> {
     Nothing(&'a str),
     NoAddress,
     Inside,
@@ -34,9 +34,9 @@ enum Said<'a> {
     Wrong(IpAddr),
 }
 
-fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> Said<'a> {
+fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'a> {
     let answer = match &resolution.answer {
-        Err(why) => return Said::Nothing(why),
+        Err(why) => return NameAnswer::Nothing(why),
         Ok(answer) => answer,
     };
     let own = |address: &IpAddr| *address == evidence.service.address;
@@ -45,11 +45,11 @@ fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> Said<'a> {
         .copied()
         .filter(|address| address.is_ipv4() || own(address));
     let Some(first) = addresses.next() else {
-        return Said::NoAddress;
+        return NameAnswer::NoAddress;
     };
     let all: Vec<IpAddr> = std::iter::once(first).chain(addresses).collect();
     if all.iter().all(own) {
-        return Said::Inside;
+        return NameAnswer::Inside;
     }
     let expected = public(evidence);
     let wrong = |address: &&IpAddr| match expected {
@@ -57,8 +57,8 @@ fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> Said<'a> {
         None => is_private(address),
     };
     match all.iter().find(wrong) {
-        Some(address) => Said::Wrong(*address),
-        None => Said::Public(first),
+        Some(address) => NameAnswer::Wrong(*address),
+        None => NameAnswer::Public(first),
     }
 }
 
@@ -74,26 +74,26 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
     for resolution in resolutions {
         let who = &resolution.resolver;
         sentences.push(match said(resolution, evidence) {
-            Said::Nothing(why) => {
+            NameAnswer::Nothing(why) => {
                 unread = true;
                 format!("{who}: no answer ({why})")
             }
-            Said::NoAddress => {
+            NameAnswer::NoAddress => {
                 wrong = true;
                 format!("{who}: no A record")
             }
-            Said::Inside => {
+            NameAnswer::Inside => {
                 inside = true;
                 format!(
                     "{who}: {}, the service's own address inside",
                     evidence.service.address
                 )
             }
-            Said::Public(address) => {
+            NameAnswer::Public(address) => {
                 publics.push(address);
                 format!("{who}: {address}")
             }
-            Said::Wrong(address) => {
+            NameAnswer::Wrong(address) => {
                 wrong = true;
                 format!("{who}: {address}, which does not lead to the firewall")
             }

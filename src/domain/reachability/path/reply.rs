@@ -4,11 +4,11 @@ use std::time::Duration as Span;
 
 use super::Evidence;
 use crate::domain::reachability::finding::Finding;
-use crate::domain::reachability::kms_bind::Answer;
+use crate::domain::reachability::kms_bind::BindAnswer;
 
 /// How a connection went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum ServiceConnection {
     /// Taken.
     Open {
         /// How long that took.
@@ -37,15 +37,15 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
 fn connect(evidence: &Evidence<'_>, place: &str) -> Finding {
     let here = "From this machine";
     match evidence.connection {
-        Connection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", within(*took))),
-        Connection::Refused => Finding::wrong(
+        ServiceConnection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", within(*took))),
+        ServiceConnection::Refused => Finding::wrong(
             "connect",
             format!("{here}, {place} refuses connections: the address is there, but nobody listens."),
             "Look at the pod; without a cluster configured, is the server running?",
         ),
-        Connection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {seconds} s."))
+        ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {seconds} s."))
             .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that nobody announces the address."),
-        Connection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
+        ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
             .fix("Run it inside (LAN or VPN)."),
     }
 }
@@ -60,20 +60,20 @@ fn speaks(evidence: &Evidence<'_>) -> Finding {
         return Finding::unknown(check, "Unknown, as there is no connection.");
     };
     match answer {
-        Answer::Kms => Finding::ok(
+        BindAnswer::Kms => Finding::ok(
             check,
             "The server accepted a bind to the KMS interface; no activation was asked for.",
         ),
-        Answer::RpcNotKms => Finding::wrong(
+        BindAnswer::RpcNotKms => Finding::wrong(
             check,
             "It speaks DCE/RPC, but does not take the KMS interface.",
             another,
         ),
-        Answer::NotRpc => Finding::wrong(check, "It answered, but not in DCE/RPC.", another),
-        Answer::Silent => {
+        BindAnswer::NotRpc => Finding::wrong(check, "It answered, but not in DCE/RPC.", another),
+        BindAnswer::Silent => {
             Finding::wrong(check, "It took the connection and never answered.", stuck)
         }
-        Answer::Reset => Finding::wrong(
+        BindAnswer::Reset => Finding::wrong(
             check,
             "It took the connection and closed it without an answer.",
             stuck,

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::exposure::{Loaded, fixtures, judge as judge_exposure};
-use crate::domain::reachability::finding::Outcome;
+use crate::domain::reachability::finding::CheckResult;
 use proptest::prelude::*;
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn names() -> Names {
-    Names {
+fn names() -> ObjectNames {
+    ObjectNames {
         service: "windows-kms".into(),
         deployment: "kms".into(),
         selector: "app=kms-service".into(),
@@ -48,13 +48,13 @@ fn exposure(open: bool) -> Exposure {
 
 struct Case {
     service: Service,
-    names: Names,
+    names: ObjectNames,
     exposure: Known<Exposure>,
     resolutions: Vec<Resolution>,
     wan: &'static str,
     public_address: Option<IpAddr>,
-    connection: Connection,
-    answer: Option<Answer>,
+    connection: ServiceConnection,
+    answer: Option<BindAnswer>,
 }
 
 impl Case {
@@ -70,10 +70,10 @@ impl Case {
             )],
             wan: "192.168.1.2",
             public_address: None,
-            connection: Connection::Open {
+            connection: ServiceConnection::Open {
                 took: Duration::from_millis(1),
             },
-            answer: Some(Answer::Kms),
+            answer: Some(BindAnswer::Kms),
         }
     }
 
@@ -123,7 +123,7 @@ fn an_open_path_is_open_and_a_closed_one_closed() {
         unwanted
             .hops
             .iter()
-            .any(|hop| hop.check == "nat" && hop.result == Outcome::Wrong)
+            .any(|hop| hop.check == "nat" && hop.result == CheckResult::Wrong)
     );
 }
 
@@ -154,10 +154,10 @@ fn with_pf_off_nothing_is_closed_and_nothing_as_expected() {
             assert!(!text.contains("Nobody gets in"), "{text}");
         }
         let hop = case.hop("pf");
-        assert_eq!(hop.result, Outcome::Wrong);
+        assert_eq!(hop.result, CheckResult::Wrong);
         assert!(hop.fix.is_some(), "{hop:?}");
     }
-    assert_eq!(Case::new(true).hop("pf").result, Outcome::Ok);
+    assert_eq!(Case::new(true).hop("pf").result, CheckResult::Ok);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn without_the_configuration_nobody_knows_what_to_expect() {
         case.exposure = Ok(loaded(false, true, &nat));
         let judged = case.judge(None);
         assert_eq!((judged.expected, judged.as_expected), (None, None));
-        let wrong = |hop: &Finding| hop.check == "nat" && hop.result == Outcome::Wrong;
+        let wrong = |hop: &Finding| hop.check == "nat" && hop.result == CheckResult::Wrong;
         assert!(!judged.hops.iter().any(wrong), "{judged:?}");
         assert!(case.judge(Some(Expected::Open)).as_expected.is_some());
     }
@@ -188,7 +188,7 @@ fn a_redirection_to_another_target_is_told_and_not_offered_to_be_revoked() {
     case.exposure = Ok(exposure);
     let judged = case.judge(Some(Expected::Closed));
     let nat = judged.hops.iter().find(|hop| hop.check == "nat").unwrap();
-    assert_eq!(nat.result, Outcome::Wrong);
+    assert_eq!(nat.result, CheckResult::Wrong);
     assert!(nat.evidence.contains("10.0.20.99"), "{nat:?}");
     assert!(!format!("{:?}", nat.fix).contains("revoke"), "{nat:?}");
     let open = case.judge(Some(Expected::Open));
@@ -205,14 +205,14 @@ fn a_redirection_to_another_target_is_told_and_not_offered_to_be_revoked() {
 #[test]
 fn a_silent_server_leaves_the_verdict_open_to_doubt() {
     let mut case = Case::new(true);
-    case.connection = Connection::Silent { seconds: 3 };
+    case.connection = ServiceConnection::Silent { seconds: 3 };
     case.answer = None;
     let judged = case.judge(None);
     assert_eq!(
         (judged.verdict, judged.as_expected),
         (Verdict::Inconclusive, None)
     );
-    case.connection = Connection::Refused;
+    case.connection = ServiceConnection::Refused;
     assert_eq!(
         case.judge(None).as_expected,
         Some(false),
@@ -223,10 +223,10 @@ fn a_silent_server_leaves_the_verdict_open_to_doubt() {
 #[test]
 fn an_address_of_the_past_in_the_loaded_rule_is_found() {
     let mut case = Case::new(true);
-    assert_eq!(case.hop("nat").result, Outcome::Ok);
+    assert_eq!(case.hop("nat").result, CheckResult::Ok);
     case.wan = "192.168.1.77";
     let hop = case.hop("nat");
-    assert_eq!(hop.result, Outcome::Wrong, "{hop:?}");
+    assert_eq!(hop.result, CheckResult::Wrong, "{hop:?}");
     assert!(hop.evidence.contains("192.168.1.77"), "{hop:?}");
 }
 
@@ -234,11 +234,11 @@ fn an_address_of_the_past_in_the_loaded_rule_is_found() {
 fn a_public_wan_tells_what_the_name_must_be() {
     let mut case = Case::new(true);
     case.wan = "203.0.113.9";
-    assert_eq!(case.hop("dns").result, Outcome::Wrong);
+    assert_eq!(case.hop("dns").result, CheckResult::Wrong);
     case.public_address = Some(address("203.0.113.7"));
     assert_eq!(
         case.hop("dns").result,
-        Outcome::Ok,
+        CheckResult::Ok,
         "the operator knows better"
     );
     case.public_address = None;
@@ -257,26 +257,26 @@ fn resolvers_that_disagree_are_wrong_and_one_that_is_silent_is_no_proof() {
     case.resolutions.push(other);
     let hop = case.hop("dns");
     assert!(
-        hop.result == Outcome::Wrong && hop.evidence.contains("disagree"),
+        hop.result == CheckResult::Wrong && hop.evidence.contains("disagree"),
         "{hop:?}"
     );
     case.resolutions = vec![
         Resolution::new("one", true, Ok(vec![address("203.0.113.7")])),
         Resolution::new("two", false, Err("it does not answer".into())),
     ];
-    assert_eq!(case.hop("dns").result, Outcome::Unknown);
+    assert_eq!(case.hop("dns").result, CheckResult::Unknown);
     case.resolutions = vec![Resolution::new("one", true, Ok(vec![case.service.address]))];
     let inside = case.hop("dns");
     let mut outside = Case::new(true);
     assert_eq!(
         outside.hop("dns").result,
-        Outcome::Unknown,
+        CheckResult::Unknown,
         "nothing to compare with"
     );
     outside.public_address = Some(address("203.0.113.7"));
-    assert_eq!(outside.hop("dns").result, Outcome::Ok);
+    assert_eq!(outside.hop("dns").result, CheckResult::Ok);
     assert!(
-        inside.result == Outcome::Unknown
+        inside.result == CheckResult::Unknown
             && inside
                 .fix
                 .as_ref()
@@ -306,13 +306,13 @@ fn every_hop_that_is_wrong_says_what_to_do() {
         true,
         Ok(vec![address("2001:db8::1")]),
     )];
-    case.connection = Connection::Refused;
+    case.connection = ServiceConnection::Refused;
     case.answer = None;
     let wrong: Vec<Finding> = case
         .judge(None)
         .hops
         .into_iter()
-        .filter(|hop| hop.result == Outcome::Wrong)
+        .filter(|hop| hop.result == CheckResult::Wrong)
         .collect();
     assert_eq!(wrong.len(), 3, "{wrong:#?}");
     assert!(wrong.iter().all(|hop| {
@@ -331,9 +331,9 @@ proptest! {
             case.exposure = Err(Trouble::new("x"));
         }
         if !connected {
-            case.connection = Connection::Silent { seconds: 3 };
+            case.connection = ServiceConnection::Silent { seconds: 3 };
         }
-        case.answer = (connected && speaks).then_some(Answer::Kms);
+        case.answer = (connected && speaks).then_some(BindAnswer::Kms);
         let expected = expected.map(|open| if open { Expected::Open } else { Expected::Closed });
         let judged = case.judge(expected);
         prop_assert_eq!(judged.verdict == Verdict::Open, known && open && connected && speaks);

@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{NOW, request};
 use crate::domain::pf::rule::Rate;
-use crate::domain::pfsense::change::{Answer, Change, ChangeId, Ending, Outcome, Records};
+use crate::domain::pfsense::change::{
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Records,
+};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -36,11 +38,15 @@ pub fn id(text: &str) -> ChangeId {
     clippy::needless_pass_by_value,
     reason = "a change is named where it is made"
 )]
-pub fn planned(world: &World, name: &str, change: Change) -> ApplyRequest {
+pub fn planned(world: &World, name: &str, change: ConfigurationEdit) -> ApplyRequest {
     asked(world, name, &change).unwrap()
 }
 
-fn asked(world: &World, name: &str, change: &Change) -> Result<ApplyRequest, EditRefusal> {
+fn asked(
+    world: &World,
+    name: &str,
+    change: &ConfigurationEdit,
+) -> Result<ApplyRequest, EditRefusal> {
     let configured = told(world);
     let ids = EditIds {
         who: "viktor@laptop",
@@ -65,12 +71,12 @@ fn asked(world: &World, name: &str, change: &Change) -> Result<ApplyRequest, Edi
     clippy::needless_pass_by_value,
     reason = "a change is named where it is made"
 )]
-pub fn make(world: &mut World, name: &str, change: Change) -> Outcome {
+pub fn make(world: &mut World, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     match asked(world, name, &change) {
         Ok(request) => apply(world, &request),
-        Err(refusal) => Outcome {
+        Err(refusal) => ChangeOutcome {
             id: id(name),
-            result: Ending::Refused,
+            result: ChangeEnding::Refused,
             message: refusal.clause,
             before: Records::default(),
             after: Records::default(),
@@ -84,8 +90,8 @@ pub fn make(world: &mut World, name: &str, change: Change) -> Outcome {
     }
 }
 
-pub fn caps(connections: u32, rate: (u32, u32)) -> Change {
-    Change::Caps {
+pub fn caps(connections: u32, rate: (u32, u32)) -> ConfigurationEdit {
+    ConfigurationEdit::Caps {
         max_src_conn: Some(connections),
         rate: Some(Rate {
             connections: rate.0,
@@ -94,8 +100,8 @@ pub fn caps(connections: u32, rate: (u32, u32)) -> Change {
     }
 }
 
-pub fn build(alias: bool) -> Change {
-    Change::Build {
+pub fn build(alias: bool) -> ConfigurationEdit {
+    ConfigurationEdit::Build {
         description: "KMS public — kms.viktorbarzin.me".to_owned(),
         max_src_conn: Some(50),
         rate: Some(Rate {
@@ -130,7 +136,7 @@ fn caps_are_written_loaded_and_told() {
     let mut world = world(Scenario::Open);
     let (before, pf) = (world.configuration.clone(), world.pf.clone());
     let outcome = make(&mut world, "c1", caps(10, (3, 60)));
-    assert_eq!(outcome.result, Ending::Done, "{}", outcome.message);
+    assert_eq!(outcome.result, ChangeEnding::Done, "{}", outcome.message);
     assert!(kms_rules(&world)[0].contains(
         "keep state (source-track rule, max-src-conn 10, max-src-conn-rate 3/60, overload <virusprot> flush global, src.track 60)"
     ));
@@ -168,12 +174,12 @@ fn what_already_is_so_writes_nothing() {
     let before = (world.configuration.clone(), world.pf.clone());
     for (name, change) in [
         ("c1", caps(50, (10, 60))),
-        ("c2", Change::Enable),
+        ("c2", ConfigurationEdit::Enable),
         ("c3", build(true)),
     ] {
         assert_eq!(
             make(&mut world, name, change).result,
-            Ending::NothingToDo,
+            ChangeEnding::NothingToDo,
             "{name}"
         );
     }
@@ -183,9 +189,9 @@ fn what_already_is_so_writes_nothing() {
 #[test]
 fn a_change_is_made_once_and_told_again() {
     let mut world = world(Scenario::Open);
-    let request = planned(&world, "c1", Change::Disable);
+    let request = planned(&world, "c1", ConfigurationEdit::Disable);
     let first = apply(&mut world, &request);
-    assert_eq!(first.result, Ending::Done);
+    assert_eq!(first.result, ChangeEnding::Done);
     assert!(kms_rules(&world).is_empty());
     let before = world.configuration.clone();
     assert_eq!(apply(&mut world, &request), first);
@@ -197,11 +203,14 @@ fn a_change_is_made_once_and_told_again() {
     };
     assert_eq!(
         outcome(&mut world, &asked),
-        Answer::Ended {
+        OutcomeAnswer::Ended {
             outcome: Box::new(first)
         }
     );
-    assert_eq!(make(&mut world, "c2", Change::Enable).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c2", ConfigurationEdit::Enable).result,
+        ChangeEnding::Done
+    );
     assert_eq!(kms_rules(&world).len(), 2);
 }
 
@@ -213,14 +222,17 @@ fn an_id_that_was_settled_is_refused_when_it_arrives_late() {
         id: id("c1"),
         settle: false,
     };
-    assert_eq!(outcome(&mut world, &asked), Answer::Unknown);
+    assert_eq!(outcome(&mut world, &asked), OutcomeAnswer::Unknown);
     asked.settle = true;
-    assert_eq!(outcome(&mut world, &asked), Answer::Unknown);
+    assert_eq!(outcome(&mut world, &asked), OutcomeAnswer::Unknown);
     assert_eq!(
-        make(&mut world, "c1", Change::Disable).result,
-        Ending::Refused
+        make(&mut world, "c1", ConfigurationEdit::Disable).result,
+        ChangeEnding::Refused
     );
-    assert_eq!(make(&mut world, "c2", Change::Disable).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c2", ConfigurationEdit::Disable).result,
+        ChangeEnding::Done
+    );
 }
 
 #[test]
@@ -233,26 +245,32 @@ fn delete_and_put_back_leave_no_trace() {
         .iter()
         .map(|rule| rule.text.clone())
         .collect();
-    let deleted = make(&mut world, "c1", Change::Delete);
-    assert_eq!(deleted.result, Ending::Done);
+    let deleted = make(&mut world, "c1", ConfigurationEdit::Delete);
+    assert_eq!(deleted.result, ChangeEnding::Done);
     assert_eq!(
         (deleted.after.nat.is_none(), deleted.after.filter.is_none()),
         (true, true)
     );
     assert!(kms_rules(&world).is_empty() && told(&world).nat.is_empty());
-    let back = Change::PutBack {
+    let back = ConfigurationEdit::PutBack {
         records: Box::new(deleted.before.clone()),
         alias: false,
     };
     let back = make(&mut world, "c2", back);
-    assert_eq!((back.result, &back.after), (Ending::Done, &deleted.before));
+    assert_eq!(
+        (back.result, &back.after),
+        (ChangeEnding::Done, &deleted.before)
+    );
     assert_eq!(back.fingerprints.1, deleted.fingerprints.0);
     assert_eq!(rest(&world.configuration), before);
     assert!(world.pf.filter.iter().map(|rule| &rule.text).eq(&rules));
-    assert_eq!(make(&mut world, "c3", Change::Delete).result, Ending::Done);
     assert_eq!(
-        make(&mut world, "c4", Change::Delete).result,
-        Ending::Refused,
+        make(&mut world, "c3", ConfigurationEdit::Delete).result,
+        ChangeEnding::Done
+    );
+    assert_eq!(
+        make(&mut world, "c4", ConfigurationEdit::Delete).result,
+        ChangeEnding::Refused,
         "there is nothing"
     );
 }
@@ -271,7 +289,12 @@ fn build_makes_the_same_of_every_beginning() {
         let mut world = world(scenario);
         let before = world.configuration.clone();
         let made = make(&mut world, "c1", build(true));
-        assert_eq!(made.result, Ending::Done, "{scenario:?}: {}", made.message);
+        assert_eq!(
+            made.result,
+            ChangeEnding::Done,
+            "{scenario:?}: {}",
+            made.message
+        );
         let told = told(&world);
         assert_eq!((told.nat.len(), told.filter.len()), (1, 1), "{scenario:?}");
         assert_eq!(told.nat[0].association, told.filter[0].association);
@@ -284,17 +307,17 @@ fn build_makes_the_same_of_every_beginning() {
         );
         assert_eq!(
             make(&mut world, "c2", build(true)).result,
-            Ending::NothingToDo,
+            ChangeEnding::NothingToDo,
             "{scenario:?}"
         );
-        let undo = Change::PutBack {
+        let undo = ConfigurationEdit::PutBack {
             records: Box::new(made.before.clone()),
             alias: true,
         };
         let undone = make(&mut world, "c3", undo);
         assert_eq!(
             undone.result,
-            Ending::Done,
+            ChangeEnding::Done,
             "{scenario:?}: {}",
             undone.message
         );
@@ -303,7 +326,7 @@ fn build_makes_the_same_of_every_beginning() {
     let mut world = world(Scenario::OldTarget);
     assert_eq!(
         make(&mut world, "c1", build(false)).result,
-        Ending::Refused,
+        ChangeEnding::Refused,
         "no alias"
     );
 }
@@ -318,14 +341,20 @@ fn closed_and_killed_it_stays_closed() {
     };
     let before = live(&world);
     assert!(before > 40, "{before}");
-    assert_eq!(make(&mut world, "c1", Change::Disable).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c1", ConfigurationEdit::Disable).result,
+        ChangeEnding::Done
+    );
     assert_eq!(live(&world), before, "a reload ends no connection");
     let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
     let killed = pfctl::run(&mut world, &kill, b"").stderr;
     assert_eq!(killed, format!("killed {before} states\n").into_bytes());
     world.advance(NOW + 3_600_000);
     assert_eq!(live(&world), 0);
-    assert_eq!(make(&mut world, "c2", Change::Enable).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c2", ConfigurationEdit::Enable).result,
+        ChangeEnding::Done
+    );
     world.advance(NOW + 4_200_000);
     assert!(live(&world) > 20, "{}", live(&world));
 }
@@ -333,7 +362,10 @@ fn closed_and_killed_it_stays_closed() {
 #[test]
 fn a_pair_that_was_built_anew_lets_clients_in() {
     let mut world = world(Scenario::Absent);
-    assert_eq!(make(&mut world, "c1", build(true)).result, Ending::Done);
+    assert_eq!(
+        make(&mut world, "c1", build(true)).result,
+        ChangeEnding::Done
+    );
     let rule = told(&world).filter[0].tracker.clone().unwrap();
     assert_ne!(rule, KMS.to_string());
     let creations = |world: &World| {

@@ -2,14 +2,14 @@
 
 use super::changes::{caps, id, kms_rules, make, planned, rest, told, world};
 use super::request;
-use crate::domain::pfsense::change::{Answer, Change, Ending, Records};
+use crate::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, OutcomeAnswer, Records};
 use crate::pfsense::agent::OutcomeRequest;
 use crate::simulator::agent::{apply, outcome as outcome_of};
 use crate::simulator::scenario::Scenario;
 
 #[test]
 fn refusals_change_nothing_and_leave_no_outcome() {
-    let refused = |scenario, change: Change, ending| {
+    let refused = |scenario, change: ConfigurationEdit, ending| {
         let mut world = world(scenario);
         let before = (world.configuration.clone(), world.pf.clone());
         let outcome = make(&mut world, "c1", change);
@@ -21,35 +21,59 @@ fn refusals_change_nothing_and_leave_no_outcome() {
             id: id("c1"),
             settle: false,
         };
-        assert_eq!(outcome_of(&mut world, &asked), Answer::Unknown);
+        assert_eq!(outcome_of(&mut world, &asked), OutcomeAnswer::Unknown);
         outcome
     };
     refused(
         Scenario::PassAssociation,
         caps(10, (3, 60)),
-        Ending::Refused,
+        ChangeEnding::Refused,
     );
-    refused(Scenario::Absent, caps(10, (3, 60)), Ending::Refused);
-    refused(Scenario::Absent, Change::Disable, Ending::Refused);
-    refused(Scenario::OldTarget, Change::Disable, Ending::Refused);
+    refused(Scenario::Absent, caps(10, (3, 60)), ChangeEnding::Refused);
+    refused(
+        Scenario::Absent,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Refused,
+    );
+    refused(
+        Scenario::OldTarget,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Refused,
+    );
     refused(
         Scenario::PassAssociation,
-        Change::Enable,
-        Ending::NothingToDo,
+        ConfigurationEdit::Enable,
+        ChangeEnding::NothingToDo,
     );
-    refused(Scenario::Open, caps(0, (3, 60)), Ending::Refused);
-    refused(Scenario::Open, caps(10, (3, 0)), Ending::Refused);
-    refused(Scenario::Open, caps(10, (3, 256)), Ending::Refused);
-    refused(Scenario::DiskFull, Change::Disable, Ending::Refused);
-    refused(Scenario::PfDisabled, Change::Disable, Ending::Refused);
-    refused(Scenario::Drifted, Change::Disable, Ending::Pending);
+    refused(Scenario::Open, caps(0, (3, 60)), ChangeEnding::Refused);
+    refused(Scenario::Open, caps(10, (3, 0)), ChangeEnding::Refused);
+    refused(Scenario::Open, caps(10, (3, 256)), ChangeEnding::Refused);
+    refused(
+        Scenario::DiskFull,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Refused,
+    );
+    refused(
+        Scenario::PfDisabled,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Refused,
+    );
+    refused(
+        Scenario::Drifted,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Pending,
+    );
     let mut world = self::world(Scenario::Open);
     for reason in ["two\nlines".to_owned(), "x".repeat(1000)] {
-        let mut request = planned(&world, "c1", Change::Disable);
+        let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
         request.reason = Some(reason);
-        assert_eq!(apply(&mut world, &request).result, Ending::Refused);
+        assert_eq!(apply(&mut world, &request).result, ChangeEnding::Refused);
     }
-    let locked = refused(Scenario::Locked, Change::Disable, Ending::Locked);
+    let locked = refused(
+        Scenario::Locked,
+        ConfigurationEdit::Disable,
+        ChangeEnding::Locked,
+    );
     assert_eq!(locked.holder.unwrap().who, "anna@desk");
     assert_eq!(told(&self::world(Scenario::Locked)).unfinished.len(), 1);
 }
@@ -57,22 +81,22 @@ fn refusals_change_nothing_and_leave_no_outcome() {
 #[test]
 fn a_plan_of_something_else_is_stale() {
     let mut world = world(Scenario::Open);
-    let mut late = planned(&world, "c2", Change::Disable);
+    let mut late = planned(&world, "c2", ConfigurationEdit::Disable);
     assert_eq!(
         make(&mut world, "c1", caps(10, (3, 60))).result,
-        Ending::Done
+        ChangeEnding::Done
     );
-    assert_eq!(apply(&mut world, &late).result, Ending::Stale);
+    assert_eq!(apply(&mut world, &late).result, ChangeEnding::Stale);
     late.expect = told(&world).digest_of_rules();
     assert_eq!(
         apply(&mut world, &late).result,
-        Ending::Stale,
+        ChangeEnding::Stale,
         "its records are not there"
     );
-    late = planned(&world, "c2", Change::Disable);
+    late = planned(&world, "c2", ConfigurationEdit::Disable);
     assert_eq!(
         apply(&mut world, &late).result,
-        Ending::Done,
+        ChangeEnding::Done,
         "a stale one may be planned anew"
     );
     // Neighbours are not part of the plan.
@@ -92,9 +116,9 @@ fn a_plan_of_something_else_is_stale() {
 #[test]
 fn pending_changes_are_applied_along_when_that_is_wanted() {
     let mut world = world(Scenario::Drifted);
-    let mut request = planned(&world, "c1", Change::Disable);
+    let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
     request.with_pending = true;
-    assert_eq!(apply(&mut world, &request).result, Ending::Done);
+    assert_eq!(apply(&mut world, &request).result, ChangeEnding::Done);
     assert!(told(&world).dirty.is_empty() && kms_rules(&world).is_empty());
 }
 
@@ -102,10 +126,10 @@ fn pending_changes_are_applied_along_when_that_is_wanted() {
 fn what_does_not_load_is_rolled_back() {
     let mut world = world(Scenario::LoadFails);
     let before = (rest(&world.configuration), world.pf.filter.clone());
-    let outcome = make(&mut world, "c1", Change::Disable);
+    let outcome = make(&mut world, "c1", ConfigurationEdit::Disable);
     assert_eq!(
         (outcome.result, &outcome.before),
-        (Ending::RolledBack, &outcome.after)
+        (ChangeEnding::RolledBack, &outcome.after)
     );
     assert_eq!(rest(&world.configuration), before.0);
     assert_eq!(kms_rules(&world).len(), 2);
@@ -121,31 +145,36 @@ fn what_does_not_load_is_rolled_back() {
     let record = &mut records.filter.as_mut().unwrap().record;
     record.remove("max-src-conn");
     record.remove("max-src-conn-rates");
-    let change = Change::PutBack {
+    let change = ConfigurationEdit::PutBack {
         records: Box::new(records),
         alias: false,
     };
     let outcome = make(&mut world, "c2", change);
-    assert_eq!(outcome.result, Ending::RolledBack, "{}", outcome.message);
+    assert_eq!(
+        outcome.result,
+        ChangeEnding::RolledBack,
+        "{}",
+        outcome.message
+    );
     assert!(kms_rules(&world)[0].contains("keep state label"));
 }
 
 #[test]
 fn the_other_ways_to_fail() {
     let mut unproven = world(Scenario::Unproven);
-    let outcome = make(&mut unproven, "c1", Change::Disable);
-    assert_eq!(outcome.result, Ending::Unproven);
+    let outcome = make(&mut unproven, "c1", ConfigurationEdit::Disable);
+    assert_eq!(outcome.result, ChangeEnding::Unproven);
     assert_eq!(kms_rules(&unproven).len(), 2, "pf goes on with what it has");
     let mut unwritten = world(Scenario::WriteFails);
     let before = unwritten.configuration.clone();
     assert_eq!(
-        make(&mut unwritten, "c1", Change::Disable).result,
-        Ending::Failed
+        make(&mut unwritten, "c1", ConfigurationEdit::Disable).result,
+        ChangeEnding::Failed
     );
     assert_eq!(unwritten.configuration, before);
     let mut lost = world(Scenario::LostUpdate);
-    let outcome = make(&mut lost, "c1", Change::Disable);
-    assert_eq!(outcome.result, Ending::Done);
+    let outcome = make(&mut lost, "c1", ConfigurationEdit::Disable);
+    assert_eq!(outcome.result, ChangeEnding::Done);
     let path = outcome.lost_update.unwrap();
     let time = path
         .strip_prefix("/conf/kmsctl/lost-c1-")

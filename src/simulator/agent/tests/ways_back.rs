@@ -2,7 +2,7 @@
 
 use super::changes::{caps, id, planned, world};
 use super::{NOW, request};
-use crate::domain::pfsense::change::{Change, Element, Ending, Kept};
+use crate::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, Element, Kept};
 use crate::pfsense::agent::KeepRequest;
 use crate::simulator::agent::{apply, keep, read};
 use crate::simulator::scenario::Scenario;
@@ -11,13 +11,13 @@ use crate::simulator::world::World;
 const SECOND: i64 = NOW / 1000;
 
 /// Makes a temporary change that ends `after` seconds.
-fn temporary(world: &mut World, name: &str, change: Change, after: i64) {
+fn temporary(world: &mut World, name: &str, change: ConfigurationEdit, after: i64) {
     let mut request = planned(world, name, change);
     request.revert_at = Some(SECOND + after);
     let outcome = apply(world, &request);
     assert_eq!(
         (outcome.result, outcome.reverts_at),
-        (Ending::Done, Some(SECOND + after)),
+        (ChangeEnding::Done, Some(SECOND + after)),
         "{}",
         outcome.message
     );
@@ -31,7 +31,7 @@ fn max_src_conn(world: &World) -> String {
         .unwrap()
 }
 
-fn ended(world: &World, name: &str) -> (Ending, i64) {
+fn ended(world: &World, name: &str) -> (ChangeEnding, i64) {
     let reverted = world
         .ledger
         .get(&id(name))
@@ -61,7 +61,7 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
     world.advance(NOW + 7_260_000);
     assert_eq!(max_src_conn(&world), "50");
     let (result, at) = ended(&world, "c1");
-    assert_eq!(result, Ending::Done);
+    assert_eq!(result, ChangeEnding::Done);
     assert!(
         (SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0,
         "{at}"
@@ -84,12 +84,12 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
 fn also_between_runs_and_far_behind() {
     for away in [4 * 3_600_000, 40 * 24 * 3_600_000] {
         let mut world = world(Scenario::Open);
-        temporary(&mut world, "c1", Change::Disable, 1800);
+        temporary(&mut world, "c1", ConfigurationEdit::Disable, 1800);
         let text = serde_json::to_string(&world).unwrap();
         let mut world: World = serde_json::from_str(&text).unwrap();
         world.advance(NOW + away);
         let (result, at) = ended(&world, "c1");
-        assert_eq!(result, Ending::Done);
+        assert_eq!(result, ChangeEnding::Done);
         assert!(at <= SECOND + 1860, "{at}");
         assert!(!read(&world, &request()).filter[0].disabled);
     }
@@ -98,7 +98,7 @@ fn also_between_runs_and_far_behind() {
 #[test]
 fn what_it_activates_of_others_is_said() {
     let mut world = world(Scenario::Open);
-    temporary(&mut world, "c1", Change::Disable, 600);
+    temporary(&mut world, "c1", ConfigurationEdit::Disable, 600);
     world.configuration.dirty.push("filter".to_owned());
     world.advance(NOW + 700_000);
     let reverted = world
@@ -119,7 +119,7 @@ fn what_it_activates_of_others_is_said() {
 fn in_steps_or_at_once_is_the_same() {
     let (mut once, mut often) = (world(Scenario::Open), world(Scenario::Open));
     for world in [&mut once, &mut often] {
-        temporary(world, "c1", Change::Delete, 600);
+        temporary(world, "c1", ConfigurationEdit::Delete, 600);
     }
     once.advance(NOW + 1_800_000);
     for step in 1..=180 {
@@ -127,7 +127,7 @@ fn in_steps_or_at_once_is_the_same() {
     }
     let text = |world: &World| serde_json::to_string(world).unwrap();
     assert_eq!(text(&once), text(&often));
-    assert_eq!(ended(&once, "c1").0, Ending::Done);
+    assert_eq!(ended(&once, "c1").0, ChangeEnding::Done);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let somebody = |rules: &mut Vec<Element>| rules[3].set("max-src-conn", "20");
     world.configuration.edit("filter", "rule", somebody);
     world.advance(NOW + 700_000);
-    assert_eq!(ended(&world, "c1").0, Ending::Stale);
+    assert_eq!(ended(&world, "c1").0, ChangeEnding::Stale);
     assert_eq!(max_src_conn(&world), "20");
 }
 
@@ -165,9 +165,9 @@ fn kept_it_stays() {
 fn temporary_late(world: &mut World) {
     let mut request = planned(world, "c2", caps(50, (10, 60)));
     request.revert_at = Some(SECOND + 600);
-    assert_eq!(apply(world, &request).result, Ending::Refused);
+    assert_eq!(apply(world, &request).result, ChangeEnding::Refused);
     request.revert_at = Some(SECOND + 3700);
-    assert_eq!(apply(world, &request).result, Ending::Done);
+    assert_eq!(apply(world, &request).result, ChangeEnding::Done);
     world.advance(NOW + 7_200_000);
     let wish = KeepRequest {
         service: super::request(),
@@ -184,7 +184,7 @@ fn a_change_that_failed_arms_nothing() {
         Scenario::WriteFails,
     ] {
         let mut world = world(scenario);
-        let mut request = planned(&world, "c1", Change::Disable);
+        let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
         request.revert_at = Some(SECOND + 600);
         assert_eq!(apply(&mut world, &request).reverts_at, None, "{scenario:?}");
         assert!(read(&world, &super::request()).armed.is_empty());

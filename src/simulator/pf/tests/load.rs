@@ -3,13 +3,13 @@
 use super::{NOW, client, connect, listed, pf};
 use crate::domain::pfsense::change::Element;
 use crate::simulator::configuration::{Configuration, generate};
-use crate::simulator::pf::{Handshake, Pf};
+use crate::simulator::pf::{Handshake, SimulatedPf};
 use crate::simulator::random::Random;
 use crate::simulator::scenario::{KMS, Scenario};
-use crate::simulator::traffic::Service;
+use crate::simulator::traffic::TrafficTarget;
 
 /// Loads the open box's rules with one record of a list changed.
-fn reload(pf: &mut Pf, section: &str, index: usize, edit: impl FnOnce(&mut Element)) {
+fn reload(pf: &mut SimulatedPf, section: &str, index: usize, edit: impl FnOnce(&mut Element)) {
     let mut configuration = Configuration::shipped(Scenario::Open);
     configuration.edit(section, "rule", |rules| edit(&mut rules[index]));
     pf.load(&generate::ruleset(&configuration).unwrap(), NOW + 500);
@@ -18,9 +18,9 @@ fn reload(pf: &mut Pf, section: &str, index: usize, edit: impl FnOnce(&mut Eleme
 #[test]
 fn open_connections_stop_counting_and_new_ones_start_from_zero() {
     let mut pf = pf();
-    let (old, _) = connect(&mut pf, Service::Kms, 100, NOW).unwrap();
+    let (old, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
     for port in 101..110 {
-        connect(&mut pf, Service::Kms, port, NOW).unwrap();
+        connect(&mut pf, TrafficTarget::Kms, port, NOW).unwrap();
     }
     let number = pf.rule(KMS).unwrap();
     let counted = pf.filter[number].packets;
@@ -41,7 +41,7 @@ fn open_connections_stop_counting_and_new_ones_start_from_zero() {
     assert_eq!((counted.0, pf.nodes.len()), (20, 1));
     // Ten are open, and yet three more pass: they are the first of the new rule.
     for port in 200..203 {
-        let connected = connect(&mut pf, Service::Kms, port, NOW + 1000).unwrap();
+        let connected = connect(&mut pf, TrafficTarget::Kms, port, NOW + 1000).unwrap();
         assert_eq!(connected.1, Handshake::Passed, "{port}");
     }
     assert_eq!(
@@ -53,7 +53,9 @@ fn open_connections_stop_counting_and_new_ones_start_from_zero() {
         (2, 10, 3)
     );
     assert_eq!(
-        connect(&mut pf, Service::Kms, 203, NOW + 1000).unwrap().1,
+        connect(&mut pf, TrafficTarget::Kms, 203, NOW + 1000)
+            .unwrap()
+            .1,
         Handshake::Tripped
     );
     assert_eq!(listed(&pf), Some(NOW + 1000));
@@ -62,7 +64,7 @@ fn open_connections_stop_counting_and_new_ones_start_from_zero() {
 #[test]
 fn unchanged_rules_go_on_counting_and_their_states_stay_with_the_old_ones() {
     let mut pf = pf();
-    connect(&mut pf, Service::Https, 1, NOW).unwrap();
+    connect(&mut pf, TrafficTarget::Https, 1, NOW).unwrap();
     let number = pf.rule(1_763_000_002).unwrap();
     let before = pf.filter[number].clone();
     reload(&mut pf, "filter", 3, |rule| rule.set("disabled", ""));
@@ -77,12 +79,12 @@ fn unchanged_rules_go_on_counting_and_their_states_stay_with_the_old_ones() {
 #[test]
 fn a_rule_that_is_gone_is_found_by_its_states_until_they_end() {
     let mut pf = pf();
-    let (ids, _) = connect(&mut pf, Service::Kms, 100, NOW).unwrap();
+    let (ids, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
     reload(&mut pf, "filter", 3, |rule| rule.set("disabled", ""));
     assert_eq!(pf.rule(KMS), None);
     let rule = pf.states[&ids.0].rule.unwrap();
     assert_eq!(pf.made_by(rule).unwrap().identifier, Some(KMS));
-    let passage = Service::Kms.passage(client(101), &mut Random::new(1));
+    let passage = TrafficTarget::Kms.passage(client(101), &mut Random::new(1));
     assert_eq!(pf.open(&passage, NOW + 600), None, "nothing new gets in");
     pf.transfer(ids, (1, 1), (40, 40), NOW + 700);
     assert_eq!(pf.states[&ids.0].packets, (3, 2), "what is open goes on");
@@ -103,7 +105,8 @@ fn tables_keep_their_entries_and_times() {
     table
         .entries
         .insert("203.0.113.9/32".parse().unwrap(), NOW - 5000);
-    let made = crate::simulator::pf::table::Table::new("mine", "-pa----", &["192.0.2.1"], NOW);
+    let made =
+        crate::simulator::pf::table::SimulatedTable::new("mine", "-pa----", &["192.0.2.1"], NOW);
     pf.tables.push(made);
     let before = pf.table("k8s_shared_lb").unwrap().clone();
     reload(&mut pf, "nat", 3, |rule| {
@@ -120,7 +123,7 @@ fn connections_go_where_the_redirection_leads() {
     reload(&mut pf, "nat", 3, |rule| {
         rule.set("target", "k8s_shared_lb");
     });
-    let passage = Service::Kms.passage(client(100), &mut Random::new(1));
+    let passage = TrafficTarget::Kms.passage(client(100), &mut Random::new(1));
     assert_eq!(
         pf.open(&passage, NOW),
         None,

@@ -5,16 +5,16 @@ mod load;
 use std::net::SocketAddr;
 
 use super::state::{Level, Tracked};
-use super::{Handshake, Pf};
+use super::{Handshake, SimulatedPf};
 use crate::domain::pf::rule::Direction;
 use crate::simulator::random::Random;
 use crate::simulator::scenario::{KMS, Scenario};
-use crate::simulator::traffic::Service;
+use crate::simulator::traffic::TrafficTarget;
 
 const NOW: i64 = 1_790_000_000_000;
 const CLIENT: &str = "203.0.113.9";
 
-fn pf() -> Pf {
+fn pf() -> SimulatedPf {
     Scenario::Open.load(NOW)
 }
 
@@ -23,13 +23,18 @@ fn client(port: u16) -> SocketAddr {
 }
 
 /// Opens a connection and completes its handshake; `None` if the first packet was dropped.
-fn connect(pf: &mut Pf, service: Service, port: u16, now: i64) -> Option<((u64, u64), Handshake)> {
+fn connect(
+    pf: &mut SimulatedPf,
+    service: TrafficTarget,
+    port: u16,
+    now: i64,
+) -> Option<((u64, u64), Handshake)> {
     let passage = service.passage(client(port), &mut Random::new(1));
     let ids = pf.open(&passage, now)?;
     Some((ids, pf.handshake(ids, now)))
 }
 
-fn listed(pf: &Pf) -> Option<i64> {
+fn listed(pf: &SimulatedPf) -> Option<i64> {
     pf.table("virusprot")
         .unwrap()
         .entries
@@ -40,12 +45,12 @@ fn listed(pf: &Pf) -> Option<i64> {
 #[test]
 fn the_eleventh_connection_in_a_second_overloads() {
     let mut pf = pf();
-    let web = connect(&mut pf, Service::Https, 1, NOW).unwrap().0;
+    let web = connect(&mut pf, TrafficTarget::Https, 1, NOW).unwrap().0;
     for port in 0..10 {
         assert_eq!(
             connect(
                 &mut pf,
-                Service::Kms,
+                TrafficTarget::Kms,
                 100 + port,
                 NOW + i64::from(port) * 50
             )
@@ -56,7 +61,9 @@ fn the_eleventh_connection_in_a_second_overloads() {
     }
     assert_eq!(listed(&pf), None);
     assert_eq!(
-        connect(&mut pf, Service::Kms, 200, NOW + 900).unwrap().1,
+        connect(&mut pf, TrafficTarget::Kms, 200, NOW + 900)
+            .unwrap()
+            .1,
         Handshake::Tripped
     );
     assert_eq!(listed(&pf), Some(NOW + 900));
@@ -78,7 +85,7 @@ fn the_eleventh_connection_in_a_second_overloads() {
     );
     // From now on nothing of it gets in, whatever the port, and the block rule counts it.
     let block = pf.rule(super::OVERLOAD_BLOCK).unwrap();
-    assert!(connect(&mut pf, Service::Https, 300, NOW + 1000).is_none());
+    assert!(connect(&mut pf, TrafficTarget::Https, 300, NOW + 1000).is_none());
     assert_eq!(pf.filter[block].packets, (1, 0));
 }
 
@@ -88,7 +95,7 @@ fn six_seconds_apart_never_trips_until_the_connection_cap_does() {
     for number in 0..50 {
         let connected = connect(
             &mut pf,
-            Service::Kms,
+            TrafficTarget::Kms,
             100 + number,
             NOW + i64::from(number) * 6000,
         );
@@ -96,7 +103,7 @@ fn six_seconds_apart_never_trips_until_the_connection_cap_does() {
     }
     assert_eq!(pf.nodes[0].connections, 50);
     assert_eq!(
-        connect(&mut pf, Service::Kms, 999, NOW + 300_000)
+        connect(&mut pf, TrafficTarget::Kms, 999, NOW + 300_000)
             .unwrap()
             .1,
         Handshake::Tripped
@@ -113,7 +120,7 @@ fn a_second_overload_does_not_renew_the_entry() {
     let mut pf = pf();
     let net = format!("{CLIENT}/32").parse().unwrap();
     for port in 0..11 {
-        connect(&mut pf, Service::Kms, 100 + port, NOW);
+        connect(&mut pf, TrafficTarget::Kms, 100 + port, NOW);
     }
     pf.table_mut("virusprot")
         .unwrap()
@@ -129,7 +136,7 @@ fn a_second_overload_does_not_renew_the_entry() {
 fn half_open_connections_never_count() {
     let mut pf = pf();
     for port in 0..200 {
-        let passage = Service::Kms.passage(client(port), &mut Random::new(1));
+        let passage = TrafficTarget::Kms.passage(client(port), &mut Random::new(1));
         assert!(pf.open(&passage, NOW).is_some());
     }
     assert_eq!((pf.nodes[0].states, pf.nodes[0].connections), (200, 0));
@@ -139,7 +146,7 @@ fn half_open_connections_never_count() {
 #[test]
 fn states_time_out_as_their_levels_say_and_nodes_outlive_them_by_the_rate() {
     let mut pf = pf();
-    let (ids, _) = connect(&mut pf, Service::Kms, 100, NOW).unwrap();
+    let (ids, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
     pf.purge(NOW + 86_399_000);
     assert!(pf.states.contains_key(&ids.0));
     pf.level(ids.0, Level::FinWait2, Level::FinWait2, NOW);
@@ -160,10 +167,10 @@ fn states_time_out_as_their_levels_say_and_nodes_outlive_them_by_the_rate() {
 #[test]
 fn a_forgotten_source_starts_anew_and_its_states_no_longer_count() {
     let mut pf = pf();
-    let (ids, _) = connect(&mut pf, Service::Kms, 100, NOW).unwrap();
+    let (ids, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
     assert_eq!(pf.forget_sources(&"203.0.113.0/24".parse().unwrap()), 1);
     assert_eq!(pf.states[&ids.0].tracked, Tracked::No);
-    connect(&mut pf, Service::Kms, 101, NOW);
+    connect(&mut pf, TrafficTarget::Kms, 101, NOW);
     assert_eq!(pf.nodes[0].states, 1);
     pf.remove(ids.0, NOW);
     assert_eq!(pf.nodes[0].states, 1);

@@ -12,7 +12,7 @@ use crate::domain::notifier::event_log::stamped;
 use crate::domain::seam::{Seam, TailSeam};
 use crate::error::Failure;
 use crate::kubectl::KubectlError;
-use crate::kubectl::pods::{Part, Place};
+use crate::kubectl::pods::{PodFilter, PodPart};
 
 /// A stream that is silent for so long is opened anew: some kubelets stop it at a rotation without a word.
 const SILENT: Duration = Duration::from_secs(300);
@@ -39,7 +39,7 @@ enum Cursor {
 
 /// Follows one pod until there is nothing more to follow.
 pub(super) async fn one(followed: Followed, pod: Pod, listeners: Sender<Item>) {
-    let mut reader = Reader {
+    let mut reader = FollowReader {
         restarts: restarts_of(&pod, &followed.container),
         cursor: match followed.file {
             Some(_) => Cursor::File(TailSeam::default()),
@@ -62,7 +62,7 @@ fn restarts_of(pod: &Pod, container: &str) -> u64 {
         .map_or(0, |container| container.restart_count)
 }
 
-struct Reader {
+struct FollowReader {
     followed: Followed,
     listeners: Sender<Item>,
     name: String,
@@ -78,7 +78,7 @@ struct Reader {
     refusals: u32,
 }
 
-impl Reader {
+impl FollowReader {
     /// Opens a stream and reads it to its end; tells whether to go on.
     async fn round(&mut self) -> bool {
         let end = match self.open() {
@@ -146,8 +146,8 @@ impl Reader {
     }
 
     /// Opens the stream where the one before ended.
-    fn open(&mut self) -> Result<crate::kubectl::Stream, KubectlError> {
-        let place = Place {
+    fn open(&mut self) -> Result<crate::kubectl::LogStream, KubectlError> {
+        let place = PodFilter {
             namespace: &self.followed.namespace,
             pod: &self.name,
             container: &self.followed.container,
@@ -160,9 +160,9 @@ impl Reader {
                 self.followed.kubectl.stream_file(&place, file, lines, true)
             }
             (Cursor::Output(seam), _) => {
-                let part = Part {
+                let part = PodPart {
                     since: Some(seam.since().unwrap_or(self.followed.since)),
-                    ..Part::default()
+                    ..PodPart::default()
                 };
                 seam.reopen();
                 self.followed.kubectl.stream_output(&place, part, true)
@@ -175,7 +175,7 @@ impl Reader {
     }
 
     /// Reads lines until the stream ends (true), or is silent for too long (false).
-    async fn read(&mut self, mut stream: crate::kubectl::Stream) -> Result<bool, KubectlError> {
+    async fn read(&mut self, mut stream: crate::kubectl::LogStream) -> Result<bool, KubectlError> {
         loop {
             let patience = if self.settling() { SETTLE } else { SILENT };
             let line = match timeout(patience, stream.next()).await {
@@ -302,15 +302,15 @@ impl Reader {
         let Cursor::Output(seam) = &mut self.cursor else {
             return false;
         };
-        let place = Place {
+        let place = PodFilter {
             namespace: &self.followed.namespace,
             pod: &self.name,
             container: &self.followed.container,
         };
-        let part = Part {
+        let part = PodPart {
             since: Some(seam.since().unwrap_or(self.followed.since)),
             previous: true,
-            ..Part::default()
+            ..PodPart::default()
         };
         seam.reopen();
         let Ok(text) = self.followed.kubectl.output(&place, part).await else {
