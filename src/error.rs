@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// Why kmsctl stops. Each kind has one exit code (see [`Kind::exit_code`]) and one name in JSON errors.
+/// Why kmsctl stops. Each kind has one exit code (see [`FailureKind::exit_code`]) and one name in JSON errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The operation failed; nothing is half done.
@@ -90,17 +90,17 @@ impl Failure {
         }
     }
 
-    /// Makes a [`Kind::Failed`] failure.
+    /// Makes a [`FailureKind::Failed`] failure.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Failed, message)
     }
 
-    /// Makes a [`Kind::Usage`] failure.
+    /// Makes a [`FailureKind::Usage`] failure.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Usage, message)
     }
 
-    /// Makes a [`Kind::Unreachable`] failure.
+    /// Makes a [`FailureKind::Unreachable`] failure.
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Unreachable, message)
     }

@@ -125,7 +125,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     conclude(&judgement)
 }
 
-/// Runs `kmsctl verify --external`. Fails with [`Kind::No`] when it is not as expected, with [`Kind::Inconclusive`]
+/// Runs `kmsctl verify --external`. Fails with [`FailureKind::No`] when it is not as expected, with [`FailureKind::Inconclusive`]
 /// when nothing is proven, and as unreachable when no vantage could be used; the report is shown in any case.
 async fn prove_externally(
     context: &Context,

@@ -2,7 +2,7 @@
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
 //! Threads and one task: the loop ([`mod@engine`]) reads the log and writes the checkpoint, the sender posts, the
-//! keeper of a shared [`window`] asks and tells its server, two write what people read ([`aside`]), and the runtime
+//! keeper of a shared [`shared_dedup`] asks and tells its server, two write what people read ([`stdout`]), and the runtime
 //! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 

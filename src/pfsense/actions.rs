@@ -81,7 +81,7 @@ impl ActionRun {
         Script { commands }
     }
 
-    /// Wraps an open shell that was given [`Errand::script`] of the same actions and questions.
+    /// Wraps an open shell that was given [`ActionRun::script`] of the same actions and questions.
     pub fn new(
         shell: Shell,
         actions: Vec<FirewallAction>,

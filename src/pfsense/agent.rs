@@ -1,4 +1,4 @@
-//! Has pfSense's own PHP read and change config.xml: sends the script of `agent/*.php` with a [`Request`], and reads
+//! Has pfSense's own PHP read and change config.xml: sends the script of `agent/*.php` with a [`AgentRequest`], and reads
 //! its answer. The simulator uses the other half: it reads the request and writes an answer. What the answer of
 //! a read means is `domain::exposure`'s work; what a change is, `domain::change`'s.
 //!

@@ -1,7 +1,7 @@
 //! Typed questions and answers: which command answers which question, and what its exit codes and messages
 //! mean. All questions of a kmsctl command travel in one script, so one channel and one round trip.
 //!
-//! One answer failing never hides the others: each is a [`Fact`] of its own.
+//! One answer failing never hides the others: each is a [`Answer`] of its own.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Reader {
         }
     }
 
-    /// Wraps an open shell that was given [`Survey::script`] of the same questions.
+    /// Wraps an open shell that was given [`Reader::script`] of the same questions.
     pub fn new(
         shell: Shell,
         questions: &[Question],

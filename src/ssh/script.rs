@@ -140,7 +140,7 @@ pub struct OutputFilter {
     pub address: Option<IpAddr>,
 }
 
-/// The awk program of [`Filter`]: a record is a line that does not start with a blank and the lines after it
+/// The awk program of [`OutputFilter`]: a record is a line that does not start with a blank and the lines after it
 /// that do. Lines with the nonce pass, so that the end marker, and with it pfctl's own exit status, does; awk has
 /// taken the newline before a marker for a line of its own, so it is put back. Keeps rather too much than too
 /// little: what is not about the service is dropped when it is parsed.
@@ -183,7 +183,7 @@ pub fn round_of(commands: &[usize]) -> Vec<u8> {
 }
 
 /// The functions behind the markers. `w` says whether a command is wanted in this round, which is one of all commands
-/// where none is named; `e` remembers each exit status for [`Command::only_after`]; `d` ends a round.
+/// where none is named; `e` remembers each exit status for [`ScriptCommand::only_after`]; `d` ends a round.
 pub const PREAMBLE: &str = "n=NONCE\n\
     w() { case \"$o\" in '  '|*\" $1 \"*) return 0;; esac; return 1; }\n\
     m() { printf '\\n%s %s\\n' \"$n\" \"$*\"; printf '\\n%s %s\\n' \"$n\" \"$*\" >&2; }\n\

@@ -13,7 +13,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::terminal::human::{bytes, count, span};
 use crate::terminal::{Human, Tone, View};
 
-/// Runs `kmsctl notifier status`. Fails with [`Kind::No`] when something is wrong, with [`Kind::Inconclusive`] when
+/// Runs `kmsctl notifier status`. Fails with [`FailureKind::No`] when something is wrong, with [`FailureKind::Inconclusive`] when
 /// nobody can tell.
 pub async fn run(context: &Context) -> Result<()> {
     let kubectl = gather::cluster(context)?;

@@ -73,7 +73,7 @@ pub enum ConfigurationEdit {
     PutBack {
         /// The records as they were.
         records: Box<Records>,
-        /// Also make the alias what it was. Undo of [`Change::Build`] with an alias needs it; restoring rules does not.
+        /// Also make the alias what it was. Undo of [`ConfigurationEdit::Build`] with an alias needs it; restoring rules does not.
         #[serde(default)]
         alias: bool,
     },
@@ -204,7 +204,7 @@ pub struct ChangeOutcome {
     pub message: String,
     /// The records before.
     pub before: Records,
-    /// The records now; equal to `before` unless the ending is [`Ending::Done`] or [`Ending::Unproven`].
+    /// The records now; equal to `before` unless the ending is [`ChangeEnding::Done`] or [`ChangeEnding::Unproven`].
     pub after: Records,
     /// Fingerprint of the records before and now.
     pub fingerprints: (String, String),
@@ -215,7 +215,7 @@ pub struct ChangeOutcome {
     /// A file on the firewall that holds another writer's version, which our write has replaced.
     #[serde(default)]
     pub lost_update: Option<String>,
-    /// Who holds the lock, with [`Ending::Locked`].
+    /// Who holds the lock, with [`ChangeEnding::Locked`].
     #[serde(default)]
     pub holder: Option<RunningChange>,
     /// How the armed way back ended, once it has fired.
@@ -229,9 +229,9 @@ pub struct ChangeOutcome {
 pub struct Reverted {
     /// Epoch seconds.
     pub at: i64,
-    /// [`Ending::Done`]: the records before are back in force. [`Ending::NothingToDo`]: they were so already.
-    /// [`Ending::Stale`]: the rules are not what the change made of them, so they were left alone.
-    /// [`Ending::Unproven`]: written, and not proven.
+    /// [`ChangeEnding::Done`]: the records before are back in force. [`ChangeEnding::NothingToDo`]: they were so already.
+    /// [`ChangeEnding::Stale`]: the rules are not what the change made of them, so they were left alone.
+    /// [`ChangeEnding::Unproven`]: written, and not proven.
     pub result: ChangeEnding,
     /// One sentence for people.
     pub message: String,
@@ -341,7 +341,7 @@ pub struct Expired {
     pub reverted: Reverted,
 }
 
-/// What the last [`Change::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.
+/// What the last [`ConfigurationEdit::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {

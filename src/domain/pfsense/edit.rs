@@ -1,4 +1,4 @@
-//! What each [`Change`] does to the raw records: the only place that knows how an edit looks. Pure: who, when and the name of
+//! What each [`ConfigurationEdit`] does to the raw records: the only place that knows how an edit looks. Pure: who, when and the name of
 //! a new association are handed in. The firewall only compares and swaps what comes out; it is byte for byte what
 //! pfSense's own pages make (the recorded results of its PHP are the test). Building is in `build`.
 

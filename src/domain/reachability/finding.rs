@@ -1,7 +1,7 @@
 //! Findings: one per thing that was looked at, with its evidence and, where there is something to do, the fix. Hops of
 //! the path and checks of `doctor` have the same form, so that monitoring reads both alike.
 //!
-//! [`doctor`] judges kmsctl's assumptions about the firewall; the path is [`super::path`]'s.
+//! [`super::doctor`] judges kmsctl's assumptions about the firewall; the path is [`super::path`]'s.
 
 use std::fmt;
 

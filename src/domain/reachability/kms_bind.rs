@@ -1,4 +1,4 @@
-//! The DCE/RPC bind to the KMS interface and the reading of what answers it. Bytes in, an [`Answer`] out; sends
+//! The DCE/RPC bind to the KMS interface and the reading of what answers it. Bytes in, an [`BindAnswer`] out; sends
 //! nothing, and knows no activation request: binding is the last thing kmsctl ever says to a KMS server.
 //!
 //! Formats: The Open Group C706, chapter 12, and [MS-RPCE] 2.2.2. Nothing in an answer is trusted: its lengths are
