@@ -30,7 +30,7 @@ use crate::terminal::prompt;
 
 pub use external_proof::{ExternalProof, tell as tell_outside};
 pub use flags::{ChangeFlags, FromOutside, Temporary};
-pub use saved::{apply, load};
+pub use saved::{apply, deleted_records, load};
 pub use settle::{note_expired, settle};
 
 impl From<Refusal> for Failure {

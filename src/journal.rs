@@ -25,7 +25,8 @@ use jiff::Timestamp;
 
 use crate::domain::history::HistoryEvent;
 use crate::error::{Failure, FailureKind};
-use crate::{own_files, plain_file};
+use crate::own_files;
+use crate::plain_file;
 pub use line::{JournalLine, LONGEST_LINE};
 
 /// A file is closed before it grows larger than this; some thousands of changes.

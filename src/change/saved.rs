@@ -9,13 +9,12 @@ use std::path::Path;
 
 use super::{ChangeFlags, carry_out, config, flags};
 use crate::app::{Context, Session, needed};
-use crate::commands::expose::saved_records;
 use crate::domain::connections::tally;
 use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
-    self, Address, Draft, Live, Operation, Plan, Present, StatesChoice, configuration_facts,
-    entry_facts, state_facts, told,
+    self, Address, Draft, Live, Operation, Plan, Present, SavedRecords, StatesChoice,
+    configuration_facts, entry_facts, state_facts, told,
 };
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -182,7 +181,7 @@ fn honest(
                 sources: &sources,
                 blocked: None,
             };
-            let saved = saved_records(context, present.configured)?;
+            let saved = deleted_records(context, present.configured)?;
             let origins = told::Origins {
                 saved: saved.as_ref(),
                 ..origins
@@ -257,4 +256,36 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             })
         }
     }
+}
+
+/// Finds what the last `revoke --delete` of this service took away, as the firewall itself keeps it. Records that only the
+/// history here tells of are never written: the file is the operator's machine's.
+pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
+    let Some(deleted) = &configured.deleted else {
+        return Ok(None);
+    };
+    let entries = super::report::entries(context)?;
+    let here = entries.iter().find(|entry| entry.plan.id == deleted.id);
+    let outcome = here.and_then(|entry| entry.finish.as_ref()?.outcome.as_ref());
+    if let Some(outcome) = outcome
+        && (&outcome.before.nat, &outcome.before.filter)
+            != (&deleted.records.nat, &deleted.records.filter)
+    {
+        return Err(Failure::new(
+            FailureKind::Conflict,
+            format!(
+                "The firewall keeps other rules as deleted by {} than the history of this machine does; nothing was changed.",
+                deleted.id
+            ),
+        )
+        .hint(format!("Compare them: kmsctl history {}", deleted.id)));
+    }
+    let at = deleted.since.map(jiff::Timestamp::from_second);
+    Ok(Some(SavedRecords {
+        id: deleted.id.to_string(),
+        by: Some(deleted.who.clone()).filter(|_| here.is_none()),
+        at: at.and_then(std::result::Result::ok),
+        records: deleted.records.clone(),
+        broken: here.and_then(|entry| entry.broken.line()),
+    }))
 }

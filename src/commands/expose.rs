@@ -13,8 +13,6 @@ use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::{Human, Tone, View};
 
-pub use change::saved_records;
-
 /// Arguments of `kmsctl expose`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {

@@ -13,7 +13,8 @@ use super::keys::{KEYS, KeyKind};
 use super::values;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::{own_files, plain_file};
+use crate::own_files;
+use crate::plain_file;
 
 /// A configuration file larger than this is refused.
 const LARGEST_FILE: u64 = 1 << 20;

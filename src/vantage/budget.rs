@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::{own_files, plain_file};
+use crate::own_files;
+use crate::plain_file;
 
 /// Connections within [`WINDOW`].
 pub const MOST: usize = 5;

@@ -5,15 +5,13 @@ use clap::Args as ClapArgs;
 use super::{CHANGING, Situation};
 use crate::app::Context;
 use crate::change;
-use crate::change::{ChangeFlags, FromOutside, Options, Temporary, report};
+use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
-use crate::domain::history;
-use crate::domain::history::HistoryEntry;
-use crate::domain::pfsense::configured::{Configured, FilterRule};
+use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::plan;
-use crate::domain::plan::{Confirm, Draft, Planned, Present, Risk, SavedRecords, StatesChoice};
+use crate::domain::plan::{Confirm, Draft, Planned, Present, Risk, StatesChoice};
 use crate::domain::ratelimit::Caps;
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
@@ -203,7 +201,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
     let plan = |reading: &Reading| {
         let gathered = Situation::of(context, reading)?;
         let present = gathered.present(context, reading)?;
-        let saved = saved_records(context, present.configured)?;
+        let saved = crate::change::deleted_records(context, present.configured)?;
         Ok(plan::restore(
             &present,
             saved.as_ref(),
@@ -232,38 +230,4 @@ fn default_caps(context: &Context) -> Result<Caps> {
     found
         .map(|preset| preset.caps)
         .ok_or_else(|| Failure::usage("There is no preset `default`."))
-}
-
-/// Finds what the last `revoke --delete` of this service took away, or else of another one. The firewall keeps that of
-/// every operator, but not for ever; the history here keeps its own.
-pub fn saved_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
-    let entries = report::entries(context)?;
-    if let Some(deleted) = &configured.deleted {
-        let is_ours = entries.iter().any(|entry| entry.plan.id == deleted.id);
-        let at = deleted.since.map(jiff::Timestamp::from_second);
-        return Ok(Some(SavedRecords {
-            id: deleted.id.to_string(),
-            by: Some(deleted.who.clone()).filter(|_| !is_ours),
-            at: at.and_then(std::result::Result::ok),
-            records: deleted.records.clone(),
-            broken: None,
-        }));
-    }
-    let here: Vec<HistoryEntry> = entries
-        .into_iter()
-        .filter(|entry| context.is_of_this_firewall(&entry.plan))
-        .collect();
-    let deletions = history::deletions(&here);
-    let found: Vec<SavedRecords> = deletions
-        .map(|(entry, outcome)| SavedRecords {
-            id: entry.plan.id.to_string(),
-            by: None,
-            at: Some(entry.at),
-            records: outcome.before.clone(),
-            broken: entry.broken.line(),
-        })
-        .collect();
-    let service = &context.settings.service;
-    let ours = found.iter().position(|saved| saved.is_of(service));
-    Ok(found.into_iter().nth(ours.unwrap_or_default()))
 }
