@@ -10,6 +10,7 @@ use std::path::Path;
 use super::{ChangeFlags, carry_out, config, flags};
 use crate::app::{Context, Session, needed};
 use crate::domain::connections::tally;
+use crate::domain::history;
 use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
@@ -261,12 +262,15 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
 /// Finds what the last `revoke --delete` of this service took away, as the firewall itself keeps it. Records that only the
 /// history here tells of are never written: the file is the operator's machine's.
 pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
-    let Some(deleted) = &configured.deleted else {
-        return Ok(None);
-    };
     let entries = super::report::entries(context)?;
+    let Some(deleted) = &configured.deleted else {
+        return Ok(deleted_of_another_service(context, entries));
+    };
     let here = entries.iter().find(|entry| entry.plan.id == deleted.id);
-    let outcome = here.and_then(|entry| entry.finish.as_ref()?.outcome.as_ref());
+    // A line that was altered says nothing; the firewall's store does.
+    let outcome = here
+        .filter(|entry| entry.broken.line().is_none())
+        .and_then(|entry| entry.finish.as_ref()?.outcome.as_ref());
     if let Some(outcome) = outcome
         && (&outcome.before.nat, &outcome.before.filter)
             != (&deleted.records.nat, &deleted.records.filter)
@@ -288,4 +292,24 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
         records: deleted.records.clone(),
         broken: here.and_then(|entry| entry.broken.line()),
     }))
+}
+
+/// Finds a deletion in the history here that was another service's: it is named, and never put back in this one's place.
+fn deleted_of_another_service(
+    context: &Context,
+    entries: Vec<HistoryEntry>,
+) -> Option<SavedRecords> {
+    let here: Vec<HistoryEntry> = entries
+        .into_iter()
+        .filter(|entry| context.is_of_this_firewall(&entry.plan))
+        .collect();
+    let found = history::deletions(&here).map(|(entry, outcome)| SavedRecords {
+        id: entry.plan.id.to_string(),
+        by: None,
+        at: Some(entry.at),
+        records: outcome.before.clone(),
+        broken: entry.broken.line(),
+    });
+    let mut others = found.filter(|saved| !saved.is_of(&context.settings.service));
+    others.next()
 }

@@ -328,7 +328,30 @@ fn managed_redirection<'a>(
     let general = |rule: &&&Rule| here(rule) && matching::from_anywhere(rule);
     let mut redirections = path.redirections.iter();
     let found = redirections.clone().find(general);
-    found.or_else(|| redirections.find(here)).copied()
+    let found = found.or_else(|| redirections.clone().find(here));
+    // The address is written into the rule when it is loaded: after a change of it without a reload the pair's rule still has
+    // the old one. What another configured forward explains is that forward's.
+    let others: Vec<std::net::IpAddr> = configured
+        .map(|configured| configured.all_nat.as_slice())
+        .unwrap_or_default()
+        .iter()
+        .filter(|rule| {
+            !pair
+                .and_then(|pair| pair.nat)
+                .is_some_and(|own| own.index == rule.index)
+        })
+        .filter_map(|rule| rule.destination.address.as_deref()?.trim().parse().ok())
+        .collect();
+    let enabled = pair
+        .and_then(|pair| pair.nat)
+        .is_some_and(|rule| !rule.disabled);
+    let unexplained = |rule: &&&Rule| {
+        let loaded: Option<std::net::IpAddr> = rule.to.host.parse().ok();
+        loaded.is_some_and(|loaded| !others.contains(&loaded))
+    };
+    found
+        .or_else(|| redirections.find(unexplained).filter(|_| enabled))
+        .copied()
 }
 
 /// Corrects what the pair alone says where other paths lead in: closed means that none does, and open that the pair does.

@@ -370,6 +370,29 @@ pub fn last_undoable<'a>(
     entries.rev().find(|entry| entry.undoable())
 }
 
+/// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
+/// matter: where the rules are gone, it has happened.
+pub fn deletions(
+    entries: &[HistoryEntry],
+) -> impl Iterator<Item = (&HistoryEntry, &ChangeOutcome)> {
+    use super::pfsense::change::ConfigurationEdit;
+    let deletes = |entry: &HistoryEntry| {
+        matches!(
+            &entry.plan.change.operation,
+            Operation::Configuration {
+                change: ConfigurationEdit::Delete,
+                ..
+            }
+        )
+    };
+    let last_first = entries.iter().rev().filter(move |entry| deletes(entry));
+    last_first.filter_map(|entry| {
+        let outcome = entry.finish.as_ref()?.outcome.as_deref()?;
+        let written = matches!(outcome.result, ChangeEnding::Done | ChangeEnding::Unproven);
+        written.then_some((entry, outcome))
+    })
+}
+
 /// A change that pfSense's own configuration history tells of: this operator's or another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherFirewall {

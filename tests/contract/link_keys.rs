@@ -31,7 +31,7 @@ impl Agent {
             .unwrap();
         let agent = Self { process, socket };
         let start = Instant::now();
-        while !agent.socket.exists() {
+        while std::os::unix::net::UnixStream::connect(&agent.socket).is_err() {
             assert!(start.elapsed() < Duration::from_secs(5));
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -240,3 +240,31 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
         }
     }
 }
+
+#[test]
+fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
+    let plan = Plan::seal(draft(revoked(&Box_::open(), true)), author(), "0").unwrap();
+    let found = |result: ChangeEnding, ended: EndedAs| {
+        let mut finish = Finish::new(ended, "So.");
+        finish.outcome = Some(Box::new(ChangeOutcome {
+            id: plan.id.clone(),
+            result,
+            message: "So.".into(),
+            before: records("1688"),
+            after: Records::default(),
+            fingerprints: (String::new(), String::new()),
+            steps: Vec::new(),
+            reverts_at: None,
+            lost_update: None,
+            holder: None,
+            reverted: None,
+        }));
+        let entries = [done(&plan, finish)];
+        history::deletions(&entries).count()
+    };
+    assert_eq!(found(ChangeEnding::Done, EndedAs::Done), 1);
+    assert_eq!(found(ChangeEnding::Done, EndedAs::Unverified), 1);
+    assert_eq!(found(ChangeEnding::Unproven, EndedAs::Unverified), 1);
+    assert_eq!(found(ChangeEnding::RolledBack, EndedAs::RolledBack), 0);
+    assert_eq!(found(ChangeEnding::Refused, EndedAs::Failed), 0);
+}
