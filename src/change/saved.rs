@@ -290,7 +290,7 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
         by: Some(deleted.who.clone()).filter(|_| here.is_none()),
         at: at.and_then(std::result::Result::ok),
         records: deleted.records.clone(),
-        broken: here.and_then(|entry| entry.broken.line()),
+        broken: None,
     }))
 }
 

@@ -500,6 +500,11 @@ case "$*" in
 '-t virusprot -T show -v')
     [ "$blocked" = 0 ] || printf '   198.51.100.10\n\tCleared:     Sat Sep 27 19:06:40 2025\n'
     ;;
+# The alias is a table as long as a rule names it.
+'-t k8s_kms_lb -T show')
+    if [ "$nat$filter" = 00 ]; then echo 'pfctl: Unknown error: -1.' >&2; exit 255; fi
+    printf '   10.0.20.202\n'
+    ;;
 -vsi) cat FIXTURES/pfctl/si-v.14.txt ;;
 '-k label '* | '-k id '*) echo 'killed 0 states' >&2 ;;
 *) echo "pfctl: unexpected: $*" >&2; exit 1 ;;

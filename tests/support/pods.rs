@@ -212,7 +212,15 @@ pub fn is(value: f64, wanted: impl Into<f64>) -> bool {
 
 /// Tells whether a line of stderr only says that the log is not there yet, or is there.
 pub fn is_presence(line: &str) -> bool {
-    line.ends_with(" does not exist yet; waiting.") || line.ends_with(" is there now and is read.")
+    [
+        " does not exist yet; waiting.",
+        " is there now and is read.",
+        " is gone; waiting for it.",
+        // A first start, or a file that was deleted before it was read to its end.
+        "nothing older than notifier.too_old is posted.",
+    ]
+    .iter()
+    .any(|end| line.ends_with(end))
 }
 
 /// Returns a port that is free now.
