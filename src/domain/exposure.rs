@@ -336,9 +336,8 @@ fn managed_redirection<'a>(
         .unwrap_or_default()
         .iter()
         .filter(|rule| {
-            !pair
-                .and_then(|pair| pair.nat)
-                .is_some_and(|own| own.index == rule.index)
+            pair.and_then(|pair| pair.nat)
+                .is_none_or(|own| own.index != rule.index)
         })
         .filter_map(|rule| rule.destination.address.as_deref()?.trim().parse().ok())
         .collect();
