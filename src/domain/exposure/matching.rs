@@ -304,7 +304,7 @@ pub fn side_is_service(side: &Side, service: &Service) -> bool {
         && field_covers(side.port.as_deref(), service.port) != Some(false)
 }
 
-fn network(host: &str) -> Option<IpNet> {
+pub(super) fn network(host: &str) -> Option<IpNet> {
     host.parse::<IpNet>()
         .ok()
         .or_else(|| host.parse::<IpAddr>().ok().map(IpNet::from))

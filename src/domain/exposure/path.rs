@@ -173,12 +173,5 @@ fn looks_at(rule: &Rule, query: Query<'_>) -> bool {
 
 /// Renders whom a rule is for: `! <friends>`, `203.0.113.7`, `any port = 53`.
 fn printed_source(rule: &Rule) -> String {
-    let from = &rule.from;
-    let sign = if from.negated { "! " } else { "" };
-    let port = from
-        .port
-        .as_ref()
-        .map(|port| format!(" port {port}"))
-        .unwrap_or_default();
-    format!("{sign}{}{port}", from.host)
+    super::paths::from_text(&rule.from)
 }

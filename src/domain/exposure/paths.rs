@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::matching::{On, on, port_included, table_name};
+use super::matching::{On, network, on, port_included, table_name};
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
@@ -1082,13 +1082,8 @@ fn middle(network: &IpNet) -> IpAddr {
     }
 }
 
-fn network(host: &str) -> Option<IpNet> {
-    host.parse::<IpNet>()
-        .ok()
-        .or_else(|| host.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-fn from_text(from: &Endpoint) -> String {
+/// Renders a printed end: `! <friends>`, `203.0.113.7`, `any port = 53`.
+pub(super) fn from_text(from: &Endpoint) -> String {
     let sign = if from.negated { "! " } else { "" };
     let port = from
         .port
