@@ -26,13 +26,13 @@ type Case = (&'static str, &'static str, fn(&[u8]));
 const CASES: &[Case] = &[
     ("nothing", "", |_| {}),
     ("rules", "pass\n", |bytes| {
-        drop(black_box(rule::parse(bytes)));
+        drop(black_box(rule::parse_pf_rules(bytes)));
     }),
     (
         "rules, long",
         "@1 pass in quick on igb0 inet proto tcp from any to 10.0.20.202 port = 1688\n",
         |bytes| {
-            drop(black_box(rule::parse(bytes)));
+            drop(black_box(rule::parse_pf_rules(bytes)));
         },
     ),
     (
@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
         },
     ),
     ("entries", "   1.1.1.1\n", |bytes| {
-        drop(black_box(table::parse(bytes)));
+        drop(black_box(table::parse_table_entries(bytes)));
     }),
     ("tables", "-pa-r-- a\n", |bytes| {
         drop(black_box(table::parse_list(bytes)));
@@ -52,14 +52,14 @@ const CASES: &[Case] = &[
         "sources",
         "1.1.1.1 -> 0.0.0.0 ( states 1, connections 1, rate 0.0/60s )\n",
         |bytes| {
-            drop(black_box(source::parse(bytes)));
+            drop(black_box(source::parse_source_nodes(bytes)));
         },
     ),
     ("messages", "x\n", |bytes| {
         drop(black_box(message::parse(bytes)));
     }),
     ("info", "  a 1\n", |bytes| {
-        drop(black_box(info::parse(bytes)));
+        drop(black_box(info::parse_pf_info(bytes)));
     }),
     ("crontab", "* * * * * root x\n", |bytes| {
         drop(black_box(expiry::crontab_items(bytes)));
@@ -68,7 +68,7 @@ const CASES: &[Case] = &[
         drop(black_box(agent::parse_outcome(bytes, &Nonce::new([7; 16]))));
     }),
     ("garbage", "?\n", |bytes| {
-        drop(black_box(rule::parse(bytes)));
+        drop(black_box(rule::parse_pf_rules(bytes)));
     }),
 ];
 

@@ -25,7 +25,7 @@ use kmsctl::domain::kms_log::Log;
 use kmsctl::domain::kms_log::lines::LogLines;
 use kmsctl::domain::notifier::decide::DecisionRules;
 use kmsctl::domain::notifier::dedup::Dedup;
-use kmsctl::notifier::replay::replay;
+use kmsctl::notifier::replay::replay_log;
 
 const LINES: usize = 2_000_000;
 const ROUNDS: usize = 5;
@@ -126,7 +126,7 @@ fn measure(name: &str, bytes: &[u8]) {
         };
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         black_box(
-            replay::<std::io::Error>(bytes, &rules, (2026, None), &mut dedup, |_, _| Ok(()))
+            replay_log::<std::io::Error>(bytes, &rules, (2026, None), &mut dedup, |_, _| Ok(()))
                 .unwrap(),
         );
     });

@@ -23,7 +23,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
-pub use crate::terminal::interrupted;
+pub use crate::terminal::wait_for_interrupt;
 use crate::terminal::{Terminal, View, prompt};
 pub use last_reading::blocked_at_last_reading;
 
@@ -198,7 +198,7 @@ impl Context {
             .spinner(&format!("Connecting to {} …", self.firewall_name()));
         let ask = |question: &str| {
             spinner.finish_and_clear();
-            prompt::secret(self.terminal, question).map(Secret::new)
+            prompt::ask_secret(self.terminal, question).map(Secret::new)
         };
         let link = self
             .within_time(Box::pin(Link::connect(target, &ask)))
@@ -416,7 +416,7 @@ impl Context {
         let seconds = self.settings.timeout.as_secs();
         let answered = tokio::select! {
             answered = tokio::time::timeout(self.settings.timeout, work) => answered,
-            () = interrupted() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+            () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         };
         match answered {
             Ok(result) => result.map_err(Into::into),
@@ -432,18 +432,18 @@ impl Context {
     pub async fn pause(&self, duration: Duration) -> Result<()> {
         tokio::select! {
             () = tokio::time::sleep(duration) => Ok(()),
-            () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+            () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         }
     }
 }
 
 /// Returns the fact, or fails the command with the reason: for facts a command is nothing without.
-pub fn needed<T>(fact: &Answer<T>) -> Result<&T> {
+pub fn require_answer<T>(fact: &Answer<T>) -> Result<&T> {
     fact.as_ref().map_err(Failure::from)
 }
 
 /// Returns the fact, or `None` and a warning that names what is missing from the answer.
-pub fn wanted<'a, T>(
+pub fn answer_or_warning<'a, T>(
     fact: &'a Answer<T>,
     what: &str,
     warnings: &mut Vec<Warning>,

@@ -28,10 +28,10 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
 
-pub use external_proof::{ExternalProof, tell as tell_outside};
+pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
 pub use flags::{ChangeFlags, FromOutside, Temporary};
-pub use saved::{apply, deleted_records, load};
-pub use settle::{note_expired, settle};
+pub use saved::{apply_saved_plan, deleted_records, load_plan};
+pub use settle::{note_expired, settle_entry};
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -108,7 +108,7 @@ struct How<'a> {
 }
 
 /// Makes a change: the whole procedure. `command` is the command line in words, for the history.
-pub async fn change(
+pub async fn make_change(
     context: &Context,
     flags: &ChangeFlags,
     command: &str,
@@ -138,7 +138,7 @@ pub async fn change_with(
         command,
         options,
     };
-    connected(context, how, questions, plan).await
+    change_over_connection(context, how, questions, plan).await
 }
 
 /// Makes a change that most often has nothing to do: that nobody is there to confirm it matters only where it has.
@@ -154,10 +154,10 @@ pub async fn change_if_needed(
         command,
         options: Options::default(),
     };
-    connected(context, how, questions, plan).await
+    change_over_connection(context, how, questions, plan).await
 }
 
-async fn connected(
+async fn change_over_connection(
     context: &Context,
     how: How<'_>,
     questions: &[Question],
@@ -236,7 +236,7 @@ async fn from_reading(
         .ok_or_else(|| Failure::failed("The change could not be given an id."))?;
     if flags.shows_only() {
         if let Some(path) = &flags.plan_out {
-            saved::save(&plan, path)?;
+            saved::save_plan(&plan, path)?;
             context.terminal.say(&format!(
                 "The plan is in {}; nothing was changed.",
                 path.display()
@@ -291,11 +291,11 @@ async fn nothing_to_do(
     }
     let wanted = how.options.outside.filter(|_| !how.flags.shows_only());
     let Some(wanted) = wanted else {
-        report::nothing(context, reading, sentence, None);
+        report::report_nothing_to_do(context, reading, sentence, None);
         return Ok(());
     };
     let (seen, failure) = external_proof::prove_nothing_to_do(context, session, wanted).await;
-    report::nothing(context, reading, sentence, Some(&seen));
+    report::report_nothing_to_do(context, reading, sentence, Some(&seen));
     failure.map_or(Ok(()), Err)
 }
 
@@ -315,7 +315,7 @@ async fn carry_out(
         )
         .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
     }
-    confirm(context, flags, plan, &reading)?;
+    confirm_plan(context, flags, plan, &reading)?;
     let journal = context.journal()?;
     let started = HistoryEvent::Started {
         plan: Box::new(plan.clone()),
@@ -334,14 +334,14 @@ async fn carry_out(
             appended.torn
         ));
     }
-    let mut carried = Box::pin(carry::out(context, session, plan, &reading)).await;
-    note(context, plan, &carried);
+    let mut carried = Box::pin(carry::execute(context, session, plan, &reading)).await;
+    note_ending(context, plan, &carried);
     if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
-        external_proof::prove(context, session, wanted, &mut carried).await;
-        note(context, plan, &carried);
+        external_proof::prove_externally(context, session, wanted, &mut carried).await;
+        note_ending(context, plan, &carried);
     }
     let read_back = carried.reading.as_ref();
-    let shown = report::done(context, plan, &carried.finish, &reading, read_back);
+    let shown = report::report_change(context, plan, &carried.finish, &reading, read_back);
     if let Err(failure) = shown
         && failure.kind != FailureKind::ReaderGone
     {
@@ -355,7 +355,7 @@ async fn carry_out(
 }
 
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.
-fn note(context: &Context, plan: &Plan, carried: &Carried) {
+fn note_ending(context: &Context, plan: &Plan, carried: &Carried) {
     let ended = HistoryEvent::Ended {
         id: plan.id.to_string(),
         finish: Box::new(carried.finish.clone()),
@@ -383,7 +383,12 @@ fn say_aside(context: &Context, appended: &Appended) {
 }
 
 /// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are told.
-fn confirm(context: &Context, flags: &ChangeFlags, plan: &Plan, reading: &Reading) -> Result<()> {
+fn confirm_plan(
+    context: &Context,
+    flags: &ChangeFlags,
+    plan: &Plan,
+    reading: &Reading,
+) -> Result<()> {
     let terminal = context.terminal;
     if !flags.yes {
         terminal.present(&report::of_plan(context, plan, reading, true));
@@ -395,10 +400,10 @@ fn confirm(context: &Context, flags: &ChangeFlags, plan: &Plan, reading: &Readin
         return Ok(());
     }
     let answer = match &plan.change.confirm {
-        Confirm::YesNo => prompt::confirm(terminal, "Do it?"),
+        Confirm::YesNo => prompt::ask_yes_no(terminal, "Do it?"),
         Confirm::Word(word) => {
             let question = format!("Type `{word}` to do it");
-            prompt::word(terminal, &question, word)
+            prompt::ask_word(terminal, &question, word)
         }
     };
     let agreed = answer.map_err(|mut failure| {

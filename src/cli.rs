@@ -18,7 +18,7 @@ use crate::simulator::Scenario;
 
 pub use complete::{answer_shell, registration_script};
 pub use examples::examples_of;
-pub use tree::{nearest_command, tree};
+pub use tree::{command_tree, nearest_command};
 
 /// The table of exit codes, for the help and the man pages.
 pub const EXIT_STATUS: &str = "    0  done, nothing to do, or as expected
@@ -173,7 +173,7 @@ impl Command {
 impl Cli {
     /// Parses the command line of this process.
     pub fn parse_process() -> Result<Self, clap::Error> {
-        let mut matches = tree().try_get_matches()?;
+        let mut matches = command_tree().try_get_matches()?;
         Self::from_arg_matches_mut(&mut matches)
     }
 }

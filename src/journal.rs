@@ -181,7 +181,7 @@ impl Journal {
             Err(error) => return Err(self.io("Opening", error)),
         };
         for path in self.closed_files()? {
-            let file = plain_file::open(&path, OpenOptions::new().read(true))
+            let file = plain_file::open_plain_file(&path, OpenOptions::new().read(true))
                 .map_err(|error| self.io("Opening", error))?;
             self.scan_file(&file, &mut chain, each)?;
             if std::mem::take(&mut chain.torn) > 0 {
@@ -225,7 +225,7 @@ impl Journal {
     /// Returns how many lines there are, those that wait to be taken in too.
     pub fn count(&self) -> Result<u64, JournalError> {
         let waiting = aside::all(self.directory()).map_err(|error| self.io("Reading", error))?;
-        let before = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
+        let before = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => self.last_line(&file)?.seq,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(self.io("Opening", error)),
@@ -267,17 +267,17 @@ impl Journal {
                 bytes: last.torn,
                 text: last.torn_text,
             };
-            head = line::push(&mut text, seq, &head, now, &recovered)?;
+            head = line::push_chained_line(&mut text, seq, &head, now, &recovered)?;
             seq += 1;
         }
         let waiting = self.waiting()?;
         for (_, found) in &waiting {
             if let Some((at, event)) = found {
-                head = line::push(&mut text, seq, &head, *at, event)?;
+                head = line::push_chained_line(&mut text, seq, &head, *at, event)?;
                 seq += 1;
             }
         }
-        line::push(&mut text, seq, &head, now, event)?;
+        line::push_chained_line(&mut text, seq, &head, now, event)?;
         let mut end = last.end;
         if end > 0 && end + text.len() as u64 > FULL {
             file = self.close_and_begin(&file, end, &mut options)?;
@@ -321,7 +321,7 @@ impl Journal {
             .collect();
         let mut chain = Chain::default();
         for path in self.closed_files()?.iter().chain([&self.path]) {
-            let file = plain_file::open(path, OpenOptions::new().read(true))
+            let file = plain_file::open_plain_file(path, OpenOptions::new().read(true))
                 .map_err(|error| self.io("Opening", error))?;
             self.scan_file(&file, &mut chain, &mut |at, event, _| {
                 for (_, found) in &mut waiting {
@@ -342,7 +342,7 @@ impl Journal {
     fn open_current(&self, options: &mut OpenOptions, lock: Lock) -> io::Result<(File, bool)> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let file = plain_file::open(&self.path, options)?;
+            let file = plain_file::open_plain_file(&self.path, options)?;
             let taken = match lock {
                 Lock::Shared => file.try_lock_shared(),
                 Lock::Exclusive => file.try_lock(),
@@ -398,8 +398,8 @@ impl Journal {
         let name = format!("journal.{:06}.jsonl", last.unwrap_or_default() + 1);
         fs::rename(&self.path, self.directory().join(name))
             .map_err(|error| self.io("Closing", error))?;
-        let begun =
-            plain_file::open(&self.path, options).map_err(|error| self.io("Opening", error))?;
+        let begun = plain_file::open_plain_file(&self.path, options)
+            .map_err(|error| self.io("Opening", error))?;
         begun.lock().map_err(|error| self.io("Locking", error))?;
         Ok(begun)
     }
@@ -414,7 +414,8 @@ impl Journal {
             && tail.end == 0
             && let Some(path) = closed.last()
         {
-            let before = plain_file::open(path, OpenOptions::new().read(true)).map_err(reading)?;
+            let before = plain_file::open_plain_file(path, OpenOptions::new().read(true))
+                .map_err(reading)?;
             tail.last = tail::find(&before).map_err(reading)?.last;
         }
         let seq = match tail.last.as_deref().map(line::claimed_seq) {
@@ -423,8 +424,8 @@ impl Journal {
             _ => {
                 let mut lines = tail::count_lines(file).map_err(reading)?;
                 for path in &closed {
-                    let file =
-                        plain_file::open(path, OpenOptions::new().read(true)).map_err(reading)?;
+                    let file = plain_file::open_plain_file(path, OpenOptions::new().read(true))
+                        .map_err(reading)?;
                     lines += tail::count_lines(&file).map_err(reading)?;
                 }
                 lines
@@ -432,7 +433,7 @@ impl Journal {
         };
         let head = tail.last.as_deref().map_or_else(
             || BEGINNING.to_owned(),
-            |last| line::claimed_hash(last).unwrap_or_else(|| line::hash(last)),
+            |last| line::claimed_hash(last).unwrap_or_else(|| line::hash_hexadecimal(last)),
         );
         Ok(LastLine {
             end: tail.end,
@@ -568,7 +569,8 @@ impl Chain {
             Ok(line) => line,
             Err(what) => {
                 self.add_break(what);
-                self.head = line::claimed_hash(bytes).unwrap_or_else(|| line::hash(bytes));
+                self.head =
+                    line::claimed_hash(bytes).unwrap_or_else(|| line::hash_hexadecimal(bytes));
                 return;
             }
         };

@@ -236,7 +236,7 @@ impl Program {
             .map_err(|error| (None, not_started(&error)))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Both at once: either pipe, once full, would block kubectl for ever.
-        let (stdout, ()) = tokio::join!(bounded(out, MOST_BYTES), listened(err, talk));
+        let (stdout, ()) = tokio::join!(read_bounded(out, MOST_BYTES), listened(err, talk));
         if stdout.len() as u64 > MOST_BYTES {
             return Err((None, KubectlError::TooLarge));
         }
@@ -299,7 +299,7 @@ async fn listened(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
 }
 
 /// Reads to the end, but keeps no more than one byte beyond the bound: enough to tell that it was passed.
-async fn bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
+async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         let _ = (&mut pipe).take(most + 1).read_to_end(&mut kept).await;

@@ -61,9 +61,9 @@ use settings::{Environment, Layers, Settings};
 use terminal::{Carried, ColorChoice, Mode, Pager, Terminal};
 
 /// Runs a parsed command line and returns the exit code.
-pub fn run(cli: &Cli) -> u8 {
+pub fn run_kmsctl(cli: &Cli) -> u8 {
     let environment = Environment::of_process();
-    let context = match build(cli, environment) {
+    let context = match build_context(cli, environment) {
         Ok(context) => context,
         Err((terminal, failure)) => {
             terminal.fail(&failure);
@@ -93,7 +93,7 @@ pub fn run(cli: &Cli) -> u8 {
 
 /// Prints what the parser has to say (help, version, or a usage error) and returns the exit code. Where JSON was asked for,
 /// a usage error is JSON too; the words are looked at, as nothing was parsed.
-pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
+pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
     let help = matches!(error.kind(), DisplayHelp | DisplayVersion);
     let environment = Environment::of_process();
@@ -138,7 +138,10 @@ pub fn refuse(error: &clap::Error, words: &[String]) -> u8 {
             Ok(()) | Err(_) => 0,
         };
     }
-    if words.iter().any(|word| word.chars().any(terminal::acts)) {
+    if words
+        .iter()
+        .any(|word| word.chars().any(terminal::acts_on_terminal))
+    {
         let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
     } else {
         let _ = error.print();
@@ -173,10 +176,10 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
     // The longest come first: one word may be part of another.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     for part in parts {
-        text = text.replace(&part, &terminal::clean(&part));
+        text = text.replace(&part, &terminal::clean_text(&part));
     }
     text.lines()
-        .map(|line| format!("{}\n", terminal::clean(line)))
+        .map(|line| format!("{}\n", terminal::clean_text(line)))
         .collect()
 }
 
@@ -195,7 +198,7 @@ fn did_you_mean(command: &str) -> String {
 
 /// Decides everything that can be decided before any connection. The terminal comes back with a failure, so that
 /// the failure is told in the form that was asked for.
-fn build(
+fn build_context(
     cli: &Cli,
     mut environment: Environment,
 ) -> std::result::Result<Context, (Terminal, Failure)> {
@@ -213,7 +216,7 @@ fn build(
         false,
     );
     let switched = |flag: bool, name: &str| {
-        switch(flag, name, &environment).map_err(|failure| (early, failure))
+        switch_setting(flag, name, &environment).map_err(|failure| (early, failure))
     };
     let quiet = switched(global.quiet, "KMSCTL_QUIET")?;
     let verbose = switched(global.verbose, "KMSCTL_VERBOSE")?;
@@ -296,7 +299,7 @@ fn carried(
     if flags.is_empty() {
         return None;
     }
-    let tree = cli::tree();
+    let tree = cli::command_tree();
     let commands = tree
         .get_subcommands()
         .map(|command| command.get_name().to_owned());
@@ -318,7 +321,7 @@ fn pager(global: &cli::Global, environment: &Environment) -> Option<&'static Pag
 
 /// Returns whether a switch is on, by its flag or its environment name; a word that is neither yes nor no is refused,
 /// lest somebody read invented data because of `KMSCTL_DEMO=off`.
-fn switch(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
+fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
     match environment.variable(name).map(str::to_lowercase).as_deref() {
         Some("1" | "true" | "yes" | "on") => Ok(true),
         None | Some("0" | "false" | "no" | "off") => Ok(flag),
@@ -344,7 +347,7 @@ fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
         .build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
-    let result = runtime.block_on(commands::run(context, &cli.command));
+    let result = runtime.block_on(commands::run_command(context, &cli.command));
     // What is still blocked (a resolver, say) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     let _ = std::io::stdout().flush();

@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open_plain_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)

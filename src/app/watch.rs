@@ -36,7 +36,7 @@ impl Watch {
         let Some(text) = &self.watch else {
             return Ok(None);
         };
-        let interval = values::duration(text)
+        let interval = values::parse_duration(text)
             .map_err(|problem| Failure::usage(format!("--watch: {problem}.")))?;
         if interval < Duration::from_secs(1) {
             return Err(Failure::usage("--watch: the shortest interval is 1s."));
@@ -47,7 +47,7 @@ impl Watch {
 
 /// Asks the questions and shows what `build` makes of the answers; the second argument of `build` is the reading
 /// before, for rates.
-pub async fn show(
+pub async fn show_watched(
     context: &Context,
     questions: &[Question],
     watch: &Watch,
@@ -97,9 +97,9 @@ pub async fn show_beside<B>(
     let build =
         |reading: &Reading, before: Option<&Reading>| build(reading, before, &other.borrow());
     let result = tokio::select! {
-        result = ticks(context, &mut opened, interval, build) => result,
+        result = watch_ticks(context, &mut opened, interval, build) => result,
         () = refresh => Ok(()),
-        () = super::interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
+        () = super::wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     drop(screen);
     let closed = opened.close().await;
@@ -107,7 +107,7 @@ pub async fn show_beside<B>(
 }
 
 /// Shows again and again what `look` finds, for answers that are not the firewall's.
-pub async fn repeat(
+pub async fn repeat_look(
     context: &Context,
     watch: &Watch,
     mut look: impl AsyncFnMut() -> Result<View>,
@@ -135,7 +135,7 @@ pub async fn repeat(
     };
     let result = tokio::select! {
         result = work => result,
-        () = super::interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
+        () = super::wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     drop(screen);
     result
@@ -233,7 +233,7 @@ async fn next_resize(resized: &mut Option<Signal>) {
     }
 }
 
-async fn ticks(
+async fn watch_ticks(
     context: &Context,
     opened: &mut OpenedSession,
     interval: Duration,

@@ -12,7 +12,7 @@ use crate::pfsense::questions::{Answer, Question, Reading};
 pub(super) type ActionReplies = (Vec<Answer<Done>>, Reading);
 
 /// Carries a plan out.
-pub(super) async fn out(
+pub(super) async fn execute(
     context: &Context,
     session: &mut Session,
     plan: &Plan,
@@ -21,17 +21,17 @@ pub(super) async fn out(
     match &plan.change.operation {
         Operation::TableDelete { table, entries } => {
             let change = table::Direction::Delete;
-            table::carry(context, session, table, entries, change).await
+            table::change_table(context, session, table, entries, change).await
         }
         Operation::TableAdd { table, entries } => {
             let change = table::Direction::Add;
-            table::carry(context, session, table, entries, change).await
+            table::change_table(context, session, table, entries, change).await
         }
         Operation::StatesKill {
             labels,
             states,
             clients,
-        } => states::carry(context, session, labels, states, clients, before).await,
+        } => states::end_states(context, session, labels, states, clients, before).await,
         Operation::Configuration {
             change,
             with_pending,
@@ -43,15 +43,15 @@ pub(super) async fn out(
                 with_pending: *with_pending,
                 end_connections: *end_connections,
             };
-            config::carry(context, session, &wanted, before).await
+            config::change_configuration(context, session, &wanted, before).await
         }
-        Operation::Keep { id } => keep::carry(context, session, id).await,
-        Operation::Clean { paths } => clean::carry(context, session, plan, paths).await,
+        Operation::Keep { id } => keep::keep_temporary_change(context, session, id).await,
+        Operation::Clean { paths } => clean::clean_leftovers(context, session, plan, paths).await,
     }
 }
 
 /// Runs actions and their proof in one shell and one round.
-pub(super) async fn errand(
+pub(super) async fn run_actions(
     context: &Context,
     session: &mut Session,
     actions: Vec<FirewallAction>,
@@ -80,14 +80,14 @@ pub(super) async fn ask_again(
     actions: Vec<FirewallAction>,
     proof: &[Question],
 ) -> Result<ActionReplies> {
-    match errand(context, session, actions.clone(), proof).await {
+    match run_actions(context, session, actions.clone(), proof).await {
         Err(failure) if failure.kind != FailureKind::Interrupted => {
             context.terminal.say(&format!(
                 "{} Connecting again to ask what happened.",
                 failure.message
             ));
             context.reconnect(session).await?;
-            errand(context, session, actions, proof).await
+            run_actions(context, session, actions, proof).await
         }
         other => other,
     }

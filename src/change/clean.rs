@@ -14,7 +14,7 @@ use crate::pfsense::agent::CleanRequest;
 use crate::pfsense::questions::Reading;
 
 /// Removes files.
-pub(super) async fn carry(
+pub(super) async fn clean_leftovers(
     context: &Context,
     session: &mut Session,
     plan: &Plan,

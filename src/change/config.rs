@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::carry::{ActionReplies, ask_again, errand};
+use super::carry::{ActionReplies, ask_again, run_actions};
 use super::{Carried, disproof, states};
 use crate::app::{Context, Session};
 use crate::domain::exposure::pair::Pair;
@@ -48,7 +48,7 @@ pub(super) struct ConfigurationChange<'a> {
 }
 
 /// Applies a change.
-pub(super) async fn carry(
+pub(super) async fn change_configuration(
     context: &Context,
     session: &mut Session,
     wanted: &ConfigurationChange<'_>,
@@ -80,7 +80,7 @@ pub(super) async fn carry(
     let spinner = context
         .terminal
         .spinner("Changing the configuration and loading the rules …");
-    let said = errand(
+    let said = run_actions(
         context,
         session,
         vec![FirewallAction::Apply(Box::new(request))],
@@ -95,15 +95,17 @@ pub(super) async fn carry(
                 return Carried::failed(Failure::from(&error));
             }
             // PHP began and its answer is not whole: only the firewall knows how far it came.
-            _ => learn(context, session, &plan.id).await,
+            _ => fetch_outcome(context, session, &plan.id).await,
         },
         Err(failure) if failure.kind == FailureKind::Interrupted => {
-            Err(Box::new(interrupted(&plan.id)))
+            Err(Box::new(interrupted_change(&plan.id)))
         }
-        Err(_) => learn(context, session, &plan.id).await,
+        Err(_) => fetch_outcome(context, session, &plan.id).await,
     };
     match learnt {
-        Ok((outcome, reading)) => judged(context, session, wanted, before, outcome, reading).await,
+        Ok((outcome, reading)) => {
+            judge_outcome(context, session, wanted, before, outcome, reading).await
+        }
         Err(carried) => *carried,
     }
 }
@@ -159,7 +161,7 @@ fn refused_edit(refusal: &EditRefusal) -> Failure {
         | RefusalCode::NoRules
         | RefusalCode::NotOfService => FailureKind::Failed,
     };
-    let sentence = sentence(&refusal.clause);
+    let sentence = as_sentence(&refusal.clause);
     Failure::new(kind, format!("Nothing was changed. {sentence}"))
         .hint("See what is there: kmsctl expose show")
 }
@@ -220,7 +222,7 @@ fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i
         .saturating_add(after)
 }
 
-fn interrupted(id: &ChangeId) -> Carried {
+fn interrupted_change(id: &ChangeId) -> Carried {
     Carried::interrupted(
         "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
         &format!("Ask it how it ended: kmsctl history {id}"),
@@ -230,7 +232,7 @@ fn interrupted(id: &ChangeId) -> Carried {
 type Learnt = std::result::Result<(Box<ChangeOutcome>, Option<Reading>), Box<Carried>>;
 
 /// Asks the firewall how a change ended whose answer was lost.
-async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
+async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) -> Learnt {
     let unknown = |why: &str| {
         let message = format!(
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
@@ -242,7 +244,7 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
         let said = match outcome_of(context, session, id).await {
             Ok(said) => said,
             Err(failure) if failure.kind == FailureKind::Interrupted => {
-                return Err(Box::new(interrupted(id)));
+                return Err(Box::new(interrupted_change(id)));
             }
             Err(failure) => return Err(unknown(&failure.message)),
         };
@@ -257,7 +259,7 @@ async fn learn(context: &Context, session: &mut Session, id: &ChangeId) -> Learn
             }
             (Ok(OutcomeAnswer::Running { .. }), _) => {
                 if context.pause(BETWEEN).await.is_err() {
-                    return Err(Box::new(interrupted(id)));
+                    return Err(Box::new(interrupted_change(id)));
                 }
             }
             (Err(error), _) => return Err(unknown(&format!("{error}."))),
@@ -293,7 +295,7 @@ pub(super) async fn outcome_of(
 }
 
 /// Turns an outcome into an ending, and proves it with kmsctl's own eyes.
-async fn judged(
+async fn judge_outcome(
     context: &Context,
     session: &mut Session,
     wanted: &ConfigurationChange<'_>,
@@ -368,13 +370,13 @@ fn disproved(
     wanted: &ConfigurationChange<'_>,
     reading: Option<&Reading>,
 ) -> Option<String> {
-    let exposure = match reading.map(|reading| judge(context, reading)) {
+    let exposure = match reading.map(|reading| judge_exposure_of(context, reading)) {
         Some(Ok(exposure)) => exposure,
         Some(Err(why)) => return Some(unread(&why)),
         None => return Some(unread("nothing was read afterwards.")),
     };
     let members = reading.map(|reading| &reading.alias_table);
-    disproof::of(
+    disproof::contradiction(
         wanted.change,
         wanted.plan.change.turns_exposure(),
         &exposure,
@@ -388,7 +390,7 @@ fn unread(why: &str) -> String {
 }
 
 /// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
-pub(super) fn sentence(clause: &str) -> String {
+pub(super) fn as_sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
     let word = clause.split([' ', ',']).next().unwrap_or_default();
@@ -412,7 +414,7 @@ fn left_alone(outcome: &ChangeOutcome) -> bool {
 
 /// Turns what the agent says into an ending.
 pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) -> Carried {
-    let message = sentence(&outcome.message);
+    let message = as_sentence(&outcome.message);
     let conflict = |hint: &str| Some(Failure::new(FailureKind::Conflict, &message).hint(hint));
     let (ended, failure) = match outcome.result {
         ChangeEnding::Done => (EndedAs::Done, None),
@@ -467,7 +469,10 @@ pub(super) fn of_outcome(outcome: Box<ChangeOutcome>, reading: Option<Reading>) 
 
 /// Judges what was read after a change, no laxer than the look before it: where the rules, pf's status or the
 /// configuration were not read, or not whole, it says why nothing is known.
-pub(super) fn judge(context: &Context, reading: &Reading) -> std::result::Result<Exposure, String> {
+pub(super) fn judge_exposure_of(
+    context: &Context,
+    reading: &Reading,
+) -> std::result::Result<Exposure, String> {
     let sentence = |error: &FactError| format!("{error}.");
     let filter = reading.rules.as_ref().map_err(sentence)?;
     match Completeness::of(filter) {
@@ -506,15 +511,15 @@ async fn end_connections(
     carried: &mut Carried,
 ) {
     let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
-        return unended(carried, "they could not be read.");
+        return connections_left(carried, "they could not be read.");
     };
     let members = before.configured.as_ref().ok().map(Configured::members);
     let live = Live::new(states, &context.settings.service, members.as_deref());
-    let known = labels(before, carried);
+    let known = labels_of_rule(before, carried);
     let planned = plan_kill(&live, known, &StatesChoice::All);
     let Ok(Planned::Change(draft)) = planned else {
         match planned {
-            Err(refusal) => unended(carried, &refusal.message),
+            Err(refusal) => connections_left(carried, &refusal.message),
             _ => carried.finish.killed = Some(0),
         }
         return;
@@ -522,11 +527,11 @@ async fn end_connections(
     let Operation::StatesKill { labels, states, .. } = draft.operation else {
         return;
     };
-    match states::kill(context, session, &labels, &states, before).await {
+    match states::kill_states_in_rounds(context, session, &labels, &states, before).await {
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
             if killing.left > 0 {
-                unended(
+                connections_left(
                     carried,
                     &format!("{} states are still there.", killing.left),
                 );
@@ -534,7 +539,7 @@ async fn end_connections(
         }
         Err(failure) => {
             let kind = failure.kind;
-            unended(carried, &failure.message);
+            connections_left(carried, &failure.message);
             if let (FailureKind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
                 told.kind = kind;
             }
@@ -544,7 +549,7 @@ async fn end_connections(
 
 /// States keep the labels of the rule that made them, also when it is not loaded any more: those it had before the change.
 /// Where it was not loaded then either, or has none (pfSense 2.6), the states go by their ids.
-fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
+fn labels_of_rule(before: &Reading, carried: &Carried) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
     let tracker = record
@@ -555,7 +560,7 @@ fn labels(before: &Reading, carried: &Carried) -> Vec<String> {
 }
 
 /// Says that connections are left. That something else is not proven either stays in the first place.
-fn unended(carried: &mut Carried, why: &str) {
+fn connections_left(carried: &mut Carried, why: &str) {
     const NEXT: &str = "End them: kmsctl states kill --all";
     let failure = if let Some(failure) = carried.failure.take() {
         failure.hint(format!("Not all connections were ended: {why} {NEXT}"))
@@ -570,7 +575,7 @@ fn unended(carried: &mut Carried, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::sentence;
+    use super::as_sentence;
 
     #[test]
     fn clauses_become_sentences_and_names_stay_as_they_are() {
@@ -582,7 +587,7 @@ mod tests {
                 "anna@desk is making a change.",
             ),
         ] {
-            assert_eq!(sentence(clause), wanted);
+            assert_eq!(as_sentence(clause), wanted);
         }
     }
 }

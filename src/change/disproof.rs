@@ -15,7 +15,7 @@ use crate::pfsense::questions::{Answer, FactError};
 
 /// Says why pf is not what the plan promised. `promised` is the state of the exposure before and after, where the plan
 /// says that it turns.
-pub(super) fn of(
+pub(super) fn contradiction(
     change: &ConfigurationEdit,
     promised: Option<(State, State)>,
     exposure: &Exposure,
@@ -198,15 +198,15 @@ mod tests {
 
     #[test]
     fn records_that_were_put_back_are_judged_by_what_the_plan_promised() {
-        assert_eq!(of(&put_back(), OPENS, &open()), None);
-        assert_eq!(of(&put_back(), CLOSES, &shut()), None);
-        let told = of(&put_back(), OPENS, &shut()).expect("it is not open");
+        assert_eq!(contradiction(&put_back(), OPENS, &open()), None);
+        assert_eq!(contradiction(&put_back(), CLOSES, &shut()), None);
+        let told = contradiction(&put_back(), OPENS, &shut()).expect("it is not open");
         assert!(told.contains("written, but the service is"), "{told}");
-        let told = of(&put_back(), CLOSES, &open()).expect("it is not closed");
+        let told = contradiction(&put_back(), CLOSES, &open()).expect("it is not closed");
         assert!(told.contains("the service is still open"), "{told}");
         // An undo of caps promises nothing about the exposure.
         for exposure in [open(), shut()] {
-            assert_eq!(of(&put_back(), None, &exposure), None);
+            assert_eq!(contradiction(&put_back(), None, &exposure), None);
         }
     }
 
@@ -218,10 +218,14 @@ mod tests {
         );
         let promised = |state| Some((State::Absent, state));
         for change in [put_back(), ConfigurationEdit::Enable] {
-            assert_eq!(of(&change, promised(State::Uncapped), &uncapped), None);
-            let told = of(&change, promised(State::Open), &uncapped).expect("it has no caps");
+            assert_eq!(
+                contradiction(&change, promised(State::Uncapped), &uncapped),
+                None
+            );
+            let told =
+                contradiction(&change, promised(State::Open), &uncapped).expect("it has no caps");
             assert!(told.contains("the service is uncapped"), "{told}");
-            assert!(of(&change, promised(State::Uncapped), &open()).is_some());
+            assert!(contradiction(&change, promised(State::Uncapped), &open()).is_some());
         }
     }
 
@@ -234,12 +238,18 @@ mod tests {
             alias: false,
         };
         for change in [ConfigurationEdit::Enable, build] {
-            assert_eq!(of(&change, None, &open()), None, "{change:?}");
-            assert!(of(&change, None, &shut()).is_some(), "{change:?}");
+            assert_eq!(contradiction(&change, None, &open()), None, "{change:?}");
+            assert!(
+                contradiction(&change, None, &shut()).is_some(),
+                "{change:?}"
+            );
         }
         for change in [ConfigurationEdit::Disable, ConfigurationEdit::Delete] {
-            assert_eq!(of(&change, None, &shut()), None, "{change:?}");
-            assert!(of(&change, None, &open()).is_some(), "{change:?}");
+            assert_eq!(contradiction(&change, None, &shut()), None, "{change:?}");
+            assert!(
+                contradiction(&change, None, &open()).is_some(),
+                "{change:?}"
+            );
         }
     }
 
@@ -278,9 +288,13 @@ mod tests {
 
     #[test]
     fn caps_are_those_that_pf_runs() {
-        assert_eq!(of(&caps(50), None, &open()), None);
-        let told = of(&caps(20), None, &open()).expect("other caps");
+        assert_eq!(contradiction(&caps(50), None, &open()), None);
+        let told = contradiction(&caps(20), None, &open()).expect("other caps");
         assert!(told.contains("but pf runs max-src-conn 50"), "{told}");
-        assert_eq!(of(&caps(20), None, &shut()), None, "no rule carries any");
+        assert_eq!(
+            contradiction(&caps(20), None, &shut()),
+            None,
+            "no rule carries any"
+        );
     }
 }

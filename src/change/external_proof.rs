@@ -30,12 +30,12 @@ impl ExternalProof {
     /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
     /// connects to none.
     pub(super) fn ready(&self, context: &Context) -> Result<()> {
-        prove::ready(context, &self.from)
+        prove::check_vantages(context, &self.from)
     }
 
     /// Refuses a proof that no vantage has connections left for, once it is known to which box they would be made.
     pub(super) fn affordable(&self, context: &Context) -> Result<()> {
-        prove::affordable(context, &self.from, self.expected)
+        prove::check_budget(context, &self.from, self.expected)
     }
 
     /// Says in one sentence what will be proven.
@@ -53,19 +53,20 @@ impl ExternalProof {
 
 /// Tries from outside after a change was carried out and proven by pf. Its ending is not `done` any more where that
 /// speaks against it, or proves nothing.
-pub(super) async fn prove(
+pub(super) async fn prove_externally(
     context: &Context,
     session: &mut Session,
     wanted: &ExternalProof,
     carried: &mut Carried,
 ) {
-    let (outside, failure) = look(context, session, wanted, FailureKind::Unproven).await;
+    let (outside, failure) =
+        look_from_outside(context, session, wanted, FailureKind::Unproven).await;
     if outside.as_expected {
         let told = carried.finish.message.trim_end_matches('.');
         carried.finish.message = format!("{told}; from outside it is {}.", wanted.word());
     } else {
         carried.finish.ended = EndedAs::Unverified;
-        carried.finish.message = unproven(wanted, &outside);
+        carried.finish.message = unproven_message(wanted, &outside);
     }
     if let Some(failure) = failure {
         carried.failure = Some(way_back(failure, &carried.finish));
@@ -79,11 +80,11 @@ pub(super) async fn prove_nothing_to_do(
     session: &mut Session,
     wanted: &ExternalProof,
 ) -> (ExternalOutcome, Option<Failure>) {
-    look(context, session, wanted, FailureKind::No).await
+    look_from_outside(context, session, wanted, FailureKind::No).await
 }
 
 /// Tries, and makes a failure of `against` of what speaks against it.
-async fn look(
+async fn look_from_outside(
     context: &Context,
     session: &mut Session,
     wanted: &ExternalProof,
@@ -101,9 +102,9 @@ async fn look(
                 FailureKind::Interrupted => FailureKind::Interrupted,
                 _ => FailureKind::Inconclusive,
             };
-            let mut told = Failure::new(kind, unproven(wanted, &outside));
+            let mut told = Failure::new(kind, unproven_message(wanted, &outside));
             told.hints = failure.hints;
-            return (outside, Some(again(told, wanted)));
+            return (outside, Some(try_again_hint(told, wanted)));
         }
     };
     let outside = ExternalOutcome::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
@@ -112,11 +113,14 @@ async fn look(
         return (outside, None);
     }
     if outside.verdict == Verdict::Inconclusive {
-        let mut told = Failure::new(FailureKind::Inconclusive, unproven(wanted, &outside));
+        let mut told = Failure::new(
+            FailureKind::Inconclusive,
+            unproven_message(wanted, &outside),
+        );
         told.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
-        return (outside, Some(again(told, wanted)));
+        return (outside, Some(try_again_hint(told, wanted)));
     }
-    let told = Failure::new(against, unproven(wanted, &outside));
+    let told = Failure::new(against, unproven_message(wanted, &outside));
     let rows: Vec<Row> = proof
         .judgement
         .vantages
@@ -128,7 +132,7 @@ async fn look(
 }
 
 /// Says what the firewall has proven, and what the outside has not.
-fn unproven(wanted: &ExternalProof, outside: &ExternalOutcome) -> String {
+fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String {
     let here = match wanted.expected {
         Expected::Open => "The firewall lets connections in",
         Expected::Closed => "The firewall's rules let nobody in",
@@ -147,7 +151,7 @@ fn unproven(wanted: &ExternalProof, outside: &ExternalOutcome) -> String {
     format!("{here}, but from outside {target} is {}.", outside.summary)
 }
 
-fn again(failure: Failure, wanted: &ExternalProof) -> Failure {
+fn try_again_hint(failure: Failure, wanted: &ExternalProof) -> Failure {
     failure.hint(format!(
         "Nothing was taken back. Try again: kmsctl verify --external --expect {}",
         wanted.word()
@@ -206,7 +210,7 @@ fn way_back(failure: Failure, finish: &Finish) -> Failure {
 }
 
 /// Adds what was seen from outside, and what the firewall saw of it.
-pub fn tell(human: &mut Human, outside: &ExternalOutcome) {
+pub fn show_external_proof(human: &mut Human, outside: &ExternalOutcome) {
     let tone = match (outside.verdict, outside.as_expected) {
         (_, true) => Tone::Good,
         (Verdict::Inconclusive, _) => Tone::Warning,

@@ -10,7 +10,7 @@ use crate::domain::plan::{Terms, told};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::settings::values;
-use crate::terminal::{Terminal, acts};
+use crate::terminal::{Terminal, acts_on_terminal};
 
 const SHORTEST: Duration = Duration::from_secs(told::SHORTEST);
 const LONGEST: Duration = Duration::from_secs(told::LONGEST);
@@ -31,7 +31,7 @@ pub struct ChangeFlags {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub plan_out: Option<PathBuf>,
     /// Why; goes into the history and into pfSense's own
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     pub reason: Option<String>,
 }
 
@@ -118,7 +118,7 @@ impl Temporary {
     /// Gives the flags their meaning.
     pub fn terms(&self) -> Result<Terms> {
         let reverts_after = self.for_.as_deref().map(|text| {
-            let duration = values::duration(text)
+            let duration = values::parse_duration(text)
                 .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
             if duration < SHORTEST || duration > LONGEST {
                 return Err(Failure::usage(
@@ -134,11 +134,11 @@ impl Temporary {
     }
 }
 
-pub(super) fn reason(text: &str) -> Result<String, String> {
+pub(super) fn parse_reason(text: &str) -> Result<String, String> {
     if text.len() > LONGEST_REASON {
         return Err(format!("it has more than {LONGEST_REASON} bytes"));
     }
-    if text.chars().any(acts) {
+    if text.chars().any(acts_on_terminal) {
         return Err(
             "it holds a control character, or one that changes the direction of text".to_owned(),
         );

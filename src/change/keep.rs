@@ -15,18 +15,22 @@ use crate::pfsense::questions::{FactError, Reading};
 const LOOK: &str = "See what is armed: kmsctl status";
 
 /// Disarms the way back of a temporary change.
-pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeId) -> Carried {
+pub(super) async fn keep_temporary_change(
+    context: &Context,
+    session: &mut Session,
+    id: &ChangeId,
+) -> Carried {
     let request = KeepRequest {
         service: (&context.settings.service).into(),
         id: id.clone(),
     };
     // Disarming twice is the same as once, so a lost answer may simply be asked for again.
-    let mut said = disarm(context, session, &request).await;
+    let mut said = disarm_rollback(context, session, &request).await;
     if let Ok((Err(_), reading)) = &said
         && !is_armed(reading, id)
     {
         // It broke off behind what matters, or something else took the way back: the second answer tells.
-        said = disarm(context, session, &request).await;
+        said = disarm_rollback(context, session, &request).await;
     }
     let (kept, reading) = match said {
         Ok(said) => said,
@@ -59,7 +63,7 @@ pub(super) async fn carry(context: &Context, session: &mut Session, id: &ChangeI
 
 type KeepReply = (std::result::Result<Kept, FactError>, Reading);
 
-async fn disarm(
+async fn disarm_rollback(
     context: &Context,
     session: &mut Session,
     request: &KeepRequest,

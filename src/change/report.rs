@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::sentence;
+use super::config::as_sentence;
 use crate::app::Context;
 use crate::domain::history::{EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry};
 use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
-use crate::domain::virusprot::entries::age;
+use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
-use crate::terminal::human::{left, right, span};
+use crate::terminal::human::{format_span, number_column, text_column};
 use crate::terminal::{Human, Tone};
-use rows::{ReportRow, blocked_now, planned_rows, rows};
+use rows::{ReportRow, blocked_now, entry_rows, planned_rows};
 
 /// The data of `change`.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,7 @@ struct Report<'a> {
 const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
 
 /// Reads the history, and says where it is damaged.
-pub fn entries(context: &Context) -> Result<Vec<HistoryEntry>> {
+pub fn read_history_entries(context: &Context) -> Result<Vec<HistoryEntry>> {
     folded(context, Folder::default())
 }
 
@@ -69,7 +69,7 @@ fn folded(context: &Context, mut folder: Folder) -> Result<Vec<HistoryEntry>> {
 }
 
 /// Says that there is nothing to do; on the other stream where it cannot be written, as that is no failure of the change.
-pub(super) fn nothing(
+pub(super) fn report_nothing_to_do(
     context: &Context,
     reading: &Reading,
     sentence: &str,
@@ -109,7 +109,7 @@ fn show_nothing(
     let mut view = context.view("change", reading, &report)?;
     view.human.line(sentence);
     if let Some(outside) = outside {
-        super::external_proof::tell(&mut view.human, outside);
+        super::external_proof::show_external_proof(&mut view.human, outside);
     }
     context.terminal.show(&view)
 }
@@ -126,7 +126,7 @@ pub(super) fn plan_only(
     let rows = planned_rows(plan, reading.clock.now);
     let mut report = Report {
         entries: rows,
-        ..report(plan, "dry-run", None)
+        ..build_report(plan, "dry-run", None)
     };
     report.undo = report.undo.filter(|_| in_file);
     let mut view = context.view("change", reading, &report)?;
@@ -143,7 +143,7 @@ pub(super) fn plan_only(
 
 /// Reports a change that was carried out. What was refused or failed is told as the failure it is.
 /// `read_back` is the reading after it, if there was one.
-pub(super) fn done(
+pub(super) fn report_change(
     context: &Context,
     plan: &Plan,
     finish: &Finish,
@@ -154,12 +154,12 @@ pub(super) fn done(
     if finish.ended == EndedAs::Failed {
         return Ok(());
     }
-    let rows = rows(plan, finish, now);
+    let rows = entry_rows(plan, finish, now);
     let mut report = Report {
         entries: rows,
         states_ended: finish.killed,
         outside: finish.outside.as_deref(),
-        ..report(plan, finish.ended.word(), Some(&finish.message))
+        ..build_report(plan, finish.ended.word(), Some(&finish.message))
     };
     // What is not done is not proven either.
     if finish.ended != EndedAs::Done {
@@ -172,12 +172,12 @@ pub(super) fn done(
     if matches!(finish.ended, EndedAs::Unverified | EndedAs::KeptByOthers) {
         let planned = std::mem::take(&mut report.after);
         report.after = read_back
-            .map(|reading| after::known(context, finish, planned, reading))
+            .map(|reading| after::known_after(context, finish, planned, reading))
             .unwrap_or_default();
         report.undo = report.undo.filter(|_| finish.took_effect());
     }
     if let Some(reading) = read_back {
-        after::exposure(context, &mut report.after, reading);
+        after::exposure_after(context, &mut report.after, reading);
     }
     if let Some((field, blocked)) = read_back.and_then(|now| blocked_now(plan, now)) {
         report.after.insert(field, blocked.into());
@@ -203,7 +203,7 @@ pub(super) fn done(
     }
     for_people(&mut view.human, plan, finish, &report, now);
     context.terminal.show(&view)?;
-    hints(context, plan, finish, &report);
+    print_undo_hints(context, plan, finish, &report);
     Ok(())
 }
 
@@ -215,13 +215,13 @@ pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure:
     human.field(word, &finish.message, tone);
     human.field("Change", plan.id.as_str(), Tone::Plain);
     if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
-        human.field("Undo", command("undo", plan), Tone::Plain);
+        human.field("Undo", command_line("undo", plan), Tone::Plain);
     }
     context.terminal.present(&human);
 }
 
 /// Tells how to take the change back, and how to keep it.
-fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
+fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     match &report.undo {
         Some(command) => {
             if let Undo::Command(what) = &plan.change.undo {
@@ -241,17 +241,18 @@ fn hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     }
     // What is not proven should not be made permanent; the failure says that it reverts.
     if report.reverts_at.is_some() && finish.ended == EndedAs::Done {
-        context
-            .terminal
-            .hint(&format!("{} makes it permanent", command("keep", plan)));
+        context.terminal.hint(&format!(
+            "{} makes it permanent",
+            command_line("keep", plan)
+        ));
     }
 }
 
-fn report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Report<'a> {
+fn build_report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Report<'a> {
     let side = |pick: fn(&Difference) -> &Value| {
         let pairs = plan.change.differences.iter();
         pairs
-            .map(|difference| (key(&difference.field), pick(difference).clone()))
+            .map(|difference| (field_key(&difference.field), pick(difference).clone()))
             .collect()
     };
     Report {
@@ -261,7 +262,7 @@ fn report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Rep
         message,
         before: side(|difference| &difference.before),
         after: side(|difference| &difference.after),
-        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command("undo", plan)),
+        undo: matches!(plan.change.undo, Undo::Command(_)).then(|| command_line("undo", plan)),
         reverts_at: None,
         entries: None,
         states_ended: None,
@@ -272,11 +273,11 @@ fn report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) -> Rep
 }
 
 /// Scripts want a name without blanks.
-fn key(field: &str) -> String {
+fn field_key(field: &str) -> String {
     field.replace(' ', "_")
 }
 
-fn command(verb: &str, plan: &Plan) -> String {
+fn command_line(verb: &str, plan: &Plan) -> String {
     format!("kmsctl {verb} {}", plan.id)
 }
 
@@ -293,8 +294,8 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
     for difference in &plan.change.differences {
         let line = format!(
             "{} -> {}",
-            shown(&difference.before),
-            shown(&difference.after)
+            difference_text(&difference.before),
+            difference_text(&difference.after)
         );
         human.field(&format!("  {}", difference.field), line, Tone::Warning);
     }
@@ -304,27 +305,27 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
     match &plan.change.undo {
         Undo::Command(what) if named => human.field(
             "Undo",
-            format!("{}: {what}", command("undo", plan)),
+            format!("{}: {what}", command_line("undo", plan)),
             Tone::Plain,
         ),
-        Undo::Command(what) => human.field("Undo", sentence(what), Tone::Plain),
+        Undo::Command(what) => human.field("Undo", as_sentence(what), Tone::Plain),
         Undo::Impossible(why) => human.field("Undo", format!("none. {why}"), Tone::Warning),
     };
     if let Some(after) = plan.change.reverts_after {
         human.field(
             "Reverts",
-            format!("by itself {} after it is made", span(after)),
+            format!("by itself {} after it is made", format_span(after)),
             Tone::Plain,
         );
     }
     if let Some(rows) = planned_rows(plan, reading.clock.now) {
-        table(&mut human, &rows);
+        rows_table(&mut human, &rows);
     }
     human
 }
 
 /// Renders a value of a difference.
-pub fn shown(value: &Value) -> String {
+pub fn difference_text(value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
@@ -347,11 +348,11 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     let (word, tone) = ending(finish.ended);
     human.field(word, &finish.message, tone);
     for difference in &plan.change.differences {
-        let name = key(&difference.field);
+        let name = field_key(&difference.field);
         let after = report.after.get(&name);
         if after != Some(&difference.before) {
-            let after = after.map_or_else(|| "not known".to_owned(), shown);
-            let line = format!("{} -> {after}", shown(&difference.before));
+            let after = after.map_or_else(|| "not known".to_owned(), difference_text);
+            let line = format!("{} -> {after}", difference_text(&difference.before));
             human.field(&format!("  {}", difference.field), line, Tone::Plain);
         }
     }
@@ -366,10 +367,10 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         );
     }
     if let Some(outside) = &finish.outside {
-        super::external_proof::tell(human, outside);
+        super::external_proof::show_external_proof(human, outside);
     }
     if let Some(at) = report.reverts_at {
-        let left = span(age(now.clock.now, at));
+        let left = format_span(age_seconds(now.clock.now, at));
         human.field(
             "Reverts",
             format!("by itself in {left}, at {at}"),
@@ -377,25 +378,29 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         );
     }
     if let Some(rows) = &report.entries {
-        table(human, rows);
+        rows_table(human, rows);
     }
 }
 
-fn table(human: &mut Human, rows: &[ReportRow]) {
+fn rows_table(human: &mut Human, rows: &[ReportRow]) {
     let cells = rows.iter().map(|row| {
         vec![
             row.address.clone(),
-            row.age_seconds.map_or_else(|| "-".to_owned(), span),
+            row.age_seconds.map_or_else(|| "-".to_owned(), format_span),
             row.result.replace('-', " "),
         ]
     });
-    let columns = vec![left("ADDRESS"), right("AGE"), left("RESULT")];
+    let columns = vec![
+        text_column("ADDRESS"),
+        number_column("AGE"),
+        text_column("RESULT"),
+    ];
     human.gap();
     human.table(columns, cells.collect());
 }
 
 /// Renders how a change of the history stands, in a word and its tone.
-pub fn standing(entry: &HistoryEntry) -> (&'static str, Tone) {
+pub fn entry_standing(entry: &HistoryEntry) -> (&'static str, Tone) {
     match (&entry.undone_by, entry.ended()) {
         (Some(_), _) => ("undone", Tone::Plain),
         (None, None) => ("unknown", Tone::Bad),

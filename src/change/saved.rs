@@ -8,8 +8,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::{ChangeFlags, carry_out, config, flags};
-use crate::app::{Context, Session, needed};
-use crate::domain::connections::tally;
+use crate::app::{Context, Session, require_answer};
+use crate::domain::connections::tally_sources;
 use crate::domain::history;
 use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
@@ -25,7 +25,7 @@ use crate::plain_file;
 const LARGEST: u64 = 64 << 20;
 
 /// Writes a plan to a file that must not exist, readable by its owner only.
-pub(super) fn save(plan: &Plan, path: &Path) -> Result<()> {
+pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(plan)
         .map_err(|error| Failure::failed("The plan cannot be put into JSON.").because(error))?;
     let written = OpenOptions::new()
@@ -51,11 +51,12 @@ pub(super) fn save(plan: &Plan, path: &Path) -> Result<()> {
 }
 
 /// Reads a plan, and refuses what is none, newer, or edited.
-pub fn load(path: &Path) -> Result<Plan> {
+pub fn load_plan(path: &Path) -> Result<Plan> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("{} cannot be read: {error}.", path.display()))
     };
-    let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
+    let file =
+        plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;
     let mut text = String::new();
     file.take(LARGEST + 1)
         .read_to_string(&mut text)
@@ -73,10 +74,10 @@ pub fn load(path: &Path) -> Result<Plan> {
 }
 
 /// Applies a saved plan, if nothing moved since it was made.
-pub async fn apply(context: &Context, flags: &ChangeFlags, plan: &Plan) -> Result<()> {
+pub async fn apply_saved_plan(context: &Context, flags: &ChangeFlags, plan: &Plan) -> Result<()> {
     context.require_configuration()?;
     flags.someone_can_confirm(context.terminal)?;
-    let entries = super::report::entries(context)?;
+    let entries = super::report::read_history_entries(context)?;
     if entries.iter().any(|entry| entry.plan.id == plan.id) {
         return Err(Failure::new(
             FailureKind::Conflict,
@@ -85,12 +86,12 @@ pub async fn apply(context: &Context, flags: &ChangeFlags, plan: &Plan) -> Resul
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
-    let worked = Box::pin(checked(context, &mut session, flags, plan, &entries)).await;
+    let worked = Box::pin(apply_checked(context, &mut session, flags, plan, &entries)).await;
     let closed = session.close().await;
     worked.and(closed)
 }
 
-async fn checked(
+async fn apply_checked(
     context: &Context,
     session: &mut Session,
     flags: &ChangeFlags,
@@ -99,9 +100,9 @@ async fn checked(
 ) -> Result<()> {
     context.check_firewall(plan)?;
     let reading = context
-        .ask_over(session, questions(&plan.change.operation))
+        .ask_over(session, questions_of_operation(&plan.change.operation))
         .await?;
-    let now = facts(context, plan, &reading)?;
+    let now = seen_now(context, plan, &reading)?;
     let mut moved = plan.change.seen.moved(&now.facts);
     if moved.is_empty() && now.fingerprint != plan.change.seen.fingerprint {
         moved.push("a field of the rules or separators that is not listed here".to_owned());
@@ -117,7 +118,11 @@ async fn checked(
         )
         .hint("Make a new plan."));
     }
-    let draft = config::checked_edit(context, &reading, honest(context, plan, &reading, entries)?)?;
+    let draft = config::checked_edit(
+        context,
+        &reading,
+        recheck_plan(context, plan, &reading, entries)?,
+    )?;
     let plan = &plan.corrected(draft);
     if flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
@@ -126,7 +131,7 @@ async fn checked(
 }
 
 /// Refuses a plan that does not say what it does, or gives it the words of what it does. `entries` is the history here.
-fn honest(
+fn recheck_plan(
     context: &Context,
     plan: &Plan,
     reading: &Reading,
@@ -134,7 +139,7 @@ fn honest(
 ) -> Result<Draft> {
     told::itself(&plan.change)?;
     if let Some(reason) = &plan.reason {
-        flags::reason(reason)
+        flags::parse_reason(reason)
             .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
     }
     let service = &context.settings.service;
@@ -156,11 +161,11 @@ fn honest(
     };
     match &plan.change.operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
-            let now = (needed(&reading.table)?.as_slice(), reading.client);
+            let now = (require_answer(&reading.table)?.as_slice(), reading.client);
             Ok(told::entries(plan, now, service, origins)?)
         }
         Operation::StatesKill { .. } => {
-            let exposure = config::judge(context, reading).ok();
+            let exposure = config::judge_exposure_of(context, reading).ok();
             let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
             let rules = reading.rules.as_ref().map(Vec::as_slice);
             let labels = plan::labels(rules.unwrap_or_default(), tracker);
@@ -168,15 +173,15 @@ fn honest(
             Ok(told::states(plan, &live, labels)?)
         }
         Operation::Configuration { .. } => {
-            let exposure = config::judge(context, reading).map_err(|why| {
+            let exposure = config::judge_exposure_of(context, reading).map_err(|why| {
                 Failure::failed(format!(
                     "What the firewall runs could not be read, so nothing was changed: {why}"
                 ))
             })?;
             let members = exposure.alias.members();
-            let sources = tally(live, service, members.as_deref(), &[], |_| false);
+            let sources = tally_sources(live, service, members.as_deref(), &[], |_| false);
             let present = Present {
-                configured: needed(&reading.configured)?,
+                configured: require_answer(&reading.configured)?,
                 exposure: &exposure,
                 service,
                 sources: &sources,
@@ -193,7 +198,7 @@ fn honest(
     }
 }
 
-fn questions(operation: &Operation) -> &'static [Question] {
+fn questions_of_operation(operation: &Operation) -> &'static [Question] {
     match operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             &[Question::Client, Question::Table]
@@ -206,7 +211,7 @@ fn questions(operation: &Operation) -> &'static [Question] {
 }
 
 /// Returns what the plan rests on, as it is now.
-fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
+fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen> {
     match &plan.change.operation {
         Operation::TableDelete { entries, .. } => {
             let planned = |entry: &&crate::domain::pf::table::Entry| {
@@ -214,11 +219,14 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
                     .iter()
                     .any(|planned| planned.address == Address::from(*entry))
             };
-            let now = needed(&reading.table)?.iter().filter(planned);
+            let now = require_answer(&reading.table)?.iter().filter(planned);
             Ok(plan::Seen::of(entry_facts(now)))
         }
         Operation::TableAdd { entries, .. } => {
-            let now: HashSet<Address> = needed(&reading.table)?.iter().map(Address::from).collect();
+            let now: HashSet<Address> = require_answer(&reading.table)?
+                .iter()
+                .map(Address::from)
+                .collect();
             let fact = |planned: &plan::PlannedEntry| {
                 let there = now.contains(&planned.address);
                 let word = if there { "blocked" } else { "nothing" };
@@ -236,7 +244,7 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             };
             let members = reading.configured.as_ref().ok().map(Configured::members);
             let live = Live::new(
-                needed(&reading.states)?,
+                require_answer(&reading.states)?,
                 &context.settings.service,
                 members.as_deref(),
             );
@@ -245,12 +253,12 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
             )))
         }
         Operation::Clean { paths } => {
-            let leftovers = needed(&reading.configured)?.leftovers.iter();
+            let leftovers = require_answer(&reading.configured)?.leftovers.iter();
             let planned = leftovers.filter(|file| paths.contains(&file.path));
             Ok(plan::Seen::of(plan::clean_facts(planned)))
         }
         Operation::Configuration { .. } | Operation::Keep { .. } => {
-            let configured = needed(&reading.configured)?;
+            let configured = require_answer(&reading.configured)?;
             Ok(plan::Seen {
                 fingerprint: configured.fingerprint.clone(),
                 facts: configuration_facts(configured, &context.settings.service),
@@ -262,7 +270,7 @@ fn facts(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::Seen
 /// Finds what the last `revoke --delete` of this service took away, as the firewall itself keeps it. Records that only the
 /// history here tells of are never written: the file is the operator's machine's.
 pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
-    let entries = super::report::entries(context)?;
+    let entries = super::report::read_history_entries(context)?;
     let Some(deleted) = &configured.deleted else {
         return Ok(deleted_of_another_service(context, entries));
     };
@@ -303,7 +311,7 @@ fn deleted_of_another_service(
         .into_iter()
         .filter(|entry| context.is_of_this_firewall(&entry.plan))
         .collect();
-    let found = history::deletions(&here).map(|(entry, outcome)| SavedRecords {
+    let found = history::deletions_on(&here).map(|(entry, outcome)| SavedRecords {
         id: entry.plan.id.to_string(),
         by: None,
         at: Some(entry.at),

@@ -9,7 +9,7 @@ use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 
 /// Asks the firewall and writes the answer into the history; `None` where it cannot know, or is still at work.
-pub async fn settle(
+pub async fn settle_entry(
     context: &Context,
     session: &mut Session,
     entry: &HistoryEntry,

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Carried;
-use super::carry::{ActionReplies, ask_again, errand};
+use super::carry::{ActionReplies, ask_again, run_actions};
 use crate::app::{Context, Session};
-use crate::domain::connections::half;
+use crate::domain::connections::connection_half;
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::state::State;
 use crate::domain::pfsense::configured::Configured;
@@ -35,7 +35,7 @@ pub(super) struct Killing {
 }
 
 /// Ends the planned states.
-pub(super) async fn carry(
+pub(super) async fn end_states(
     context: &Context,
     session: &mut Session,
     labels: &[String],
@@ -43,8 +43,8 @@ pub(super) async fn carry(
     clients: &[IpAddr],
     before: &Reading,
 ) -> Carried {
-    match kill(context, session, labels, states, before).await {
-        Ok(killing) => judged(killing, clients),
+    match kill_states_in_rounds(context, session, labels, states, before).await {
+        Ok(killing) => judge_killing(killing, clients),
         Err(failure) if failure.kind == FailureKind::Interrupted => Carried::interrupted(
             "Interrupted while states were being ended; some may be left.",
             LOOK,
@@ -59,7 +59,7 @@ pub(super) async fn carry(
     }
 }
 
-fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
+fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
     let Killing {
         killed,
         left,
@@ -97,7 +97,7 @@ fn judged(killing: Killing, clients: &[IpAddr]) -> Carried {
 
 /// Ends states: at most one round by label and one by id. A lost connection is made again once, to read what is left.
 /// `before` tells which servers are the service's.
-pub(super) async fn kill(
+pub(super) async fn kill_states_in_rounds(
     context: &Context,
     session: &mut Session,
     labels: &[String],
@@ -114,25 +114,25 @@ pub(super) async fn kill(
             .cloned()
             .map(FirewallAction::KillLabel)
             .collect();
-        let reading = round(context, session, actions).await?;
-        let after = counted(context, reading, states, members, None)?;
+        let reading = kill_round(context, session, actions).await?;
+        let after = count_killed(context, reading, states, members, None)?;
         left = still_there(&after.reading, states);
         killing = Some(after);
     }
     if killing.is_none() || !left.is_empty() {
         let actions = left.into_iter().map(FirewallAction::KillState).collect();
-        let reading = round(context, session, actions).await?;
-        killing = Some(counted(context, reading, states, members, killing)?);
+        let reading = kill_round(context, session, actions).await?;
+        killing = Some(count_killed(context, reading, states, members, killing)?);
     }
     killing.ok_or_else(|| Failure::failed("There was nothing to end."))
 }
 
-async fn round(
+async fn kill_round(
     context: &Context,
     session: &mut Session,
     actions: Vec<FirewallAction>,
 ) -> Result<ActionReplies> {
-    match errand(context, session, actions, PROOF).await {
+    match run_actions(context, session, actions, PROOF).await {
         Err(failure) if failure.kind != FailureKind::Interrupted => {
             ask_again(context, session, Vec::new(), PROOF).await
         }
@@ -141,7 +141,7 @@ async fn round(
 }
 
 /// Counts what was ended, what is left of it, and which states of the service are new.
-fn counted(
+fn count_killed(
     context: &Context,
     (said, reading): ActionReplies,
     states: &[PlannedState],
@@ -166,7 +166,7 @@ fn counted(
     let service = &context.settings.service;
     let ours = now
         .iter()
-        .filter(|state| half(state, service, members).is_some());
+        .filter(|state| connection_half(state, service, members).is_some());
     let left = still_there(&reading, states).len();
     let new = ours.count().saturating_sub(left);
     Ok(Killing {

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Carried;
-use super::carry::{ask_again, errand};
+use super::carry::{ask_again, run_actions};
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::table::{Entry, TableName};
@@ -27,7 +27,7 @@ const LOOK: &str = "See what the table holds: kmsctl virusprot show";
 const PROOF: &[Question] = &[Question::Client, Question::Table];
 
 /// Deletes or adds exactly these entries.
-pub(super) async fn carry(
+pub(super) async fn change_table(
     context: &Context,
     session: &mut Session,
     table: &TableName,
@@ -39,19 +39,21 @@ pub(super) async fn carry(
         Direction::Delete => FirewallAction::Delete(table.clone(), addresses),
         Direction::Add => FirewallAction::Add(table.clone(), addresses),
     };
-    match errand(context, session, vec![action], PROOF).await {
+    match run_actions(context, session, vec![action], PROOF).await {
         Ok((mut said, reading)) => match said.pop() {
-            Some(Ok(Done::Changed(changed))) => judge(entries, Some(&changed), direction, reading),
-            Some(Err(error)) => refused(&error, reading),
+            Some(Ok(Done::Changed(changed))) => {
+                compare_table(entries, Some(&changed), direction, reading)
+            }
+            Some(Err(error)) => refused_change(&error, reading),
             _ => Carried::unverified("The firewall did not say what it did.", Some(reading)),
         },
-        Err(failure) => lost(context, session, entries, direction, failure).await,
+        Err(failure) => ask_table_again(context, session, entries, direction, failure).await,
     }
 }
 
 /// Asks the table what happened. Also when the operator interrupted: pfctl may have done it, and without knowing what,
 /// nothing could be undone. A second interruption is taken as it is.
-async fn lost(
+async fn ask_table_again(
     context: &Context,
     session: &mut Session,
     entries: &[PlannedEntry],
@@ -62,9 +64,9 @@ async fn lost(
     let asked = ask_again(context, session, Vec::new(), PROOF).await;
     match asked {
         Ok((_, reading)) if interrupted => {
-            stopped(judge(entries, None, direction, reading), entries)
+            stopped_change(compare_table(entries, None, direction, reading), entries)
         }
-        Ok((_, reading)) => judge(entries, None, direction, reading),
+        Ok((_, reading)) => compare_table(entries, None, direction, reading),
         Err(again) if interrupted || again.kind == FailureKind::Interrupted => {
             Carried::interrupted(
                 "Interrupted; it is not known whether the table was changed.",
@@ -82,7 +84,7 @@ async fn lost(
 }
 
 /// What was seen right after an interruption need not be the last of it.
-fn stopped(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
+fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     let seen = carried.finish.changed.len();
     let told = Carried::interrupted(
         &format!(
@@ -97,14 +99,14 @@ fn stopped(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     carried
 }
 
-fn refused(error: &FactError, reading: Reading) -> Carried {
+fn refused_change(error: &FactError, reading: Reading) -> Carried {
     let mut carried = Carried::failed(Failure::from(error));
     carried.reading = Some(reading);
     carried
 }
 
 /// Compares the table afterwards with what was wanted. `said` are the entries pfctl says it changed, if it was heard.
-fn judge(
+fn compare_table(
     entries: &[PlannedEntry],
     said: Option<&[Address]>,
     direction: Direction,
@@ -124,7 +126,7 @@ fn judge(
             .as_ref()
             .is_some_and(|said| said.contains(&entry.address));
         match (direction, there.get(&entry.address)) {
-            (Direction::Delete, Some(now)) if !named && same(now, entry) => missed += 1,
+            (Direction::Delete, Some(now)) if !named && is_same_entry(now, entry) => missed += 1,
             (Direction::Add, None) => missed += 1,
             // Without pfctl's word, an entry that is as wanted is taken for our work.
             _ if named || said.is_none() => changed.push(*entry),
@@ -158,6 +160,6 @@ fn judge(
 }
 
 /// An entry with a later time was freed and blocked again meanwhile.
-fn same(now: &Entry, planned: &PlannedEntry) -> bool {
+fn is_same_entry(now: &Entry, planned: &PlannedEntry) -> bool {
     now.since == planned.since
 }

@@ -9,7 +9,7 @@ use clap::Command;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
-use super::tree::tree;
+use super::tree::command_tree;
 use crate::app::blocked_at_last_reading;
 use crate::domain::history::Folder;
 use crate::journal::Journal;
@@ -40,7 +40,7 @@ const OFFERED: &[(&str, &str, Values)] = &[
 pub fn answer_shell() -> Result<bool, clap::Error> {
     let arguments = std::env::args_os();
     let directory = std::env::current_dir().ok();
-    CompleteEnv::with_factory(tree)
+    CompleteEnv::with_factory(command_tree)
         .var(VARIABLE)
         .bin("kmsctl")
         .completer("kmsctl")
@@ -55,7 +55,7 @@ pub fn registration_script(shell: &str) -> Option<String> {
         .completer(shell)?
         .write_registration(VARIABLE, "kmsctl", "kmsctl", "kmsctl", &mut script)
         .ok()?;
-    let tree = tree();
+    let tree = command_tree();
     let commands = tree
         .get_subcommands()
         .filter(|command| !command.is_hide_set());

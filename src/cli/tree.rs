@@ -33,7 +33,7 @@ const SYNONYMS: &[(&str, &str)] = &[
 ];
 
 /// Returns the whole command tree, for parsing, completions, man pages and tests.
-pub fn tree() -> Command {
+pub fn command_tree() -> Command {
     let tree = with_values(with_examples(Cli::command(), ""), "");
     let groups = groups(&tree);
     let after = tree.get_after_help().map(ToString::to_string);
@@ -92,7 +92,7 @@ fn groups(tree: &Command) -> String {
 pub fn nearest_command(word: &str) -> Option<String> {
     const NEAR: f64 = 0.8;
     let mut paths = Vec::new();
-    collect_paths(&tree(), "", &mut paths);
+    collect_paths(&command_tree(), "", &mut paths);
     let score = |path: &String| {
         let last = path.rsplit(' ').next().unwrap_or_default();
         // A command of the top goes before one below it with the same name.
@@ -124,12 +124,12 @@ mod tests {
 
     #[test]
     fn the_command_tree_is_sound() {
-        tree().debug_assert();
+        command_tree().debug_assert();
     }
 
     #[test]
     fn every_command_is_in_one_group() {
-        let tree = tree();
+        let tree = command_tree();
         for command in tree
             .get_subcommands()
             .filter(|command| !command.is_hide_set())
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn every_command_has_two_sound_examples() {
         let mut paths = vec![String::new()];
-        collect_paths(&tree(), "", &mut paths);
+        collect_paths(&command_tree(), "", &mut paths);
         for path in &paths {
             assert!(examples_of(path).len() >= 2, "kmsctl {path}");
         }
@@ -153,7 +153,7 @@ mod tests {
                 let words = words
                     .replace("new load balancer", "x")
                     .replace("maintenance window", "x");
-                let parsed = tree().try_get_matches_from(
+                let parsed = command_tree().try_get_matches_from(
                     std::iter::once("kmsctl").chain(words.split_whitespace()),
                 );
                 let version =
@@ -178,7 +178,7 @@ mod tests {
             ("virusprot free 192.0.2.1", "delete"),
         ] {
             let words = std::iter::once("kmsctl").chain(typed.split(' '));
-            let matches = tree().try_get_matches_from(words).unwrap();
+            let matches = command_tree().try_get_matches_from(words).unwrap();
             let (_, group) = matches.subcommand().unwrap();
             assert_eq!(group.subcommand_name(), Some(meant), "{typed}");
         }

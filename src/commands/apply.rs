@@ -24,13 +24,13 @@ pub struct Args {
 }
 
 /// Runs `kmsctl apply`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
     let flags = ChangeFlags {
         dry_run: arguments.dry_run,
         yes: arguments.yes,
         ..ChangeFlags::default()
     };
     flags.someone_can_confirm(context.terminal)?;
-    let plan = change::load(&arguments.plan)?;
-    change::apply(context, &flags, &plan).await
+    let plan = change::load_plan(&arguments.plan)?;
+    change::apply_saved_plan(context, &flags, &plan).await
 }

@@ -12,7 +12,7 @@ use crate::app::Context;
 use crate::error::{Failure, Result};
 use crate::settings::{keys, values};
 use crate::terminal::View;
-use crate::terminal::human::left;
+use crate::terminal::human::text_column;
 
 /// Arguments of `kmsctl config`.
 #[derive(Debug, ClapArgs)]
@@ -34,17 +34,17 @@ enum Command {
 }
 
 /// Runs `kmsctl config …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_config(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Check => check(context),
+        Command::Check => check_configuration(context),
         Command::Init(arguments) => Box::pin(init::run(context, arguments)).await,
-        Command::Path => path(context),
-        Command::Show => show(context),
+        Command::Path => show_configuration_path(context),
+        Command::Show => show_configuration(context),
     }
 }
 
 /// The layers have been read and resolved before any command runs, so all that is left is to say how that went.
-fn check(context: &Context) -> Result<()> {
+fn check_configuration(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Checked<'a> {
         file: Option<&'a Path>,
@@ -66,7 +66,7 @@ fn check(context: &Context) -> Result<()> {
     context.terminal.show(&view)
 }
 
-fn show(context: &Context) -> Result<()> {
+fn show_configuration(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         key: &'a str,
@@ -81,8 +81,8 @@ fn show(context: &Context) -> Result<()> {
     }
     let rows = context.layers.values.iter().map(|(key, value)| Row {
         key,
-        value: values::shown(
-            keys::find(key).map_or(keys::KeyKind::Text, |key| key.kind),
+        value: values::shown_value(
+            keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind),
             &value.text,
         ),
         origin: value.origin.to_string(),
@@ -106,7 +106,11 @@ fn show(context: &Context) -> Result<()> {
         .iter()
         .map(|row| vec![row.key.to_owned(), quoted(&row.value), row.origin.clone()]);
     view.human.table(
-        vec![left("KEY"), left("VALUE"), left("FROM")],
+        vec![
+            text_column("KEY"),
+            text_column("VALUE"),
+            text_column("FROM"),
+        ],
         cells.collect(),
     );
     context.terminal.show(&view)?;
@@ -116,13 +120,13 @@ fn show(context: &Context) -> Result<()> {
     }
 }
 
-fn path(context: &Context) -> Result<()> {
+fn show_configuration_path(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Found {
         path: PathBuf,
         exists: bool,
     }
-    let path = target(context)?;
+    let path = configuration_path(context)?;
     let found = Found {
         exists: path.exists(),
         path,
@@ -139,7 +143,7 @@ fn path(context: &Context) -> Result<()> {
 }
 
 /// Returns the file that is, or would be, read.
-fn target(context: &Context) -> Result<PathBuf> {
+fn configuration_path(context: &Context) -> Result<PathBuf> {
     let named = context
         .config_named
         .clone()

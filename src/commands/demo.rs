@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use crate::app::{Context, interrupted};
+use crate::app::{Context, wait_for_interrupt};
 use crate::error::{Failure, FailureKind, Result};
 use crate::simulator::{self, Scenario};
 use crate::terminal::View;
-use crate::terminal::human::left;
+use crate::terminal::human::text_column;
 
 /// Arguments of `kmsctl demo`.
 #[derive(Debug, ClapArgs)]
@@ -33,20 +33,20 @@ enum Command {
 }
 
 /// Runs `kmsctl demo …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_demo(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Reset => reset(context),
+        Command::Reset => reset_demo(context),
         Command::Scenarios => scenarios(context),
-        Command::Serve { listen } => serve(context, *listen).await,
+        Command::Serve { listen } => serve_demo(context, *listen).await,
     }
 }
 
-fn reset(context: &Context) -> Result<()> {
+fn reset_demo(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Reset {
         forgotten: bool,
     }
-    let forgotten = simulator::reset(&context.demo_directory()).map_err(Failure::from)?;
+    let forgotten = simulator::reset_simulator(&context.demo_directory()).map_err(Failure::from)?;
     let mut view = View::new("demo.reset", context.clock.now(), &Reset { forgotten })?;
     view.human.line(if forgotten {
         "The simulated firewall has forgotten its state and its history."
@@ -70,8 +70,10 @@ fn scenarios(context: &Context) -> Result<()> {
     let mut view = View::new("demo.scenarios", context.clock.now(), &data)?;
     view.items = Some(("scenarios", &["name", "about"]));
     let cells = rows.map(|row| vec![row.name.to_owned(), row.about.to_owned()]);
-    view.human
-        .table(vec![left("SCENARIO"), left("ABOUT")], cells.to_vec());
+    view.human.table(
+        vec![text_column("SCENARIO"), text_column("ABOUT")],
+        cells.to_vec(),
+    );
     context.terminal.show(&view)?;
     context
         .terminal
@@ -79,7 +81,7 @@ fn scenarios(context: &Context) -> Result<()> {
     Ok(())
 }
 
-async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
+async fn serve_demo(context: &Context, listen: SocketAddr) -> Result<()> {
     #[derive(Serialize)]
     struct Serving {
         address: SocketAddr,
@@ -116,7 +118,7 @@ async fn serve(context: &Context, listen: SocketAddr) -> Result<()> {
     context.terminal.say("Ctrl-C ends it.");
     let served = tokio::select! {
         served = simulator.wait() => served.map_err(Failure::from),
-        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     simulator.stop().await?;
     served

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::expose;
 use super::verify;
-use super::verify::known;
-use crate::app::{Context, interrupted, needed};
+use super::verify::known_fact;
+use crate::app::{Context, require_answer, wait_for_interrupt};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ use crate::domain::reachability::doctor;
 use crate::domain::reachability::doctor::Facts;
 use crate::domain::reachability::doctor::login;
 use crate::domain::reachability::doctor::login::Login;
-use crate::domain::reachability::finding::{CheckResult, Finding, count};
+use crate::domain::reachability::finding::{CheckResult, Finding, count_findings};
 use crate::domain::reachability::path::{
     Evidence, Known, Resolution, Trouble, backend, gate, names,
 };
@@ -71,36 +71,36 @@ struct Visit {
 }
 
 /// Runs `kmsctl doctor`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.clean {
-        return Box::pin(clean(context, &arguments.flags)).await;
+        return Box::pin(clean_leftover_files(context, &arguments.flags)).await;
     }
     if arguments.flags.any() {
         return Err(Failure::usage(
             "doctor changes nothing; these flags belong to doctor --clean.",
         ));
     }
-    let kubectl = inside::kubectl(context);
+    let kubectl = inside::inside_kubectl(context);
     let look = async {
         tokio::join!(
-            visit(context),
-            inside::resolutions(context),
-            cluster::look(context, kubectl.as_ref()),
+            visit_firewall(context),
+            inside::resolve_everywhere(context),
+            cluster::look_at_cluster(context, kubectl.as_ref()),
         )
     };
     let (visit, resolutions, cluster) = tokio::select! {
         looked = look => looked,
-        () = interrupted() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+        () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
-    let mut findings = login::judge(&visit.login);
+    let mut findings = login::login_findings(&visit.login);
     findings.extend(of_firewall(context, &visit));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
-    findings.push(journal(context));
+    findings.push(journal_finding(context));
     context
         .terminal
-        .show(&view(context, &visit, &findings, arguments)?)?;
-    match count(&findings, CheckResult::Wrong) {
+        .show(&doctor_view(context, &visit, &findings, arguments)?)?;
+    match count_findings(&findings, CheckResult::Wrong) {
         0 => Ok(()),
         wrong => Err(Failure::new(
             FailureKind::No,
@@ -110,9 +110,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 /// Removes leftovers, through the procedure.
-async fn clean(context: &Context, flags: &ChangeFlags) -> Result<()> {
+async fn clean_leftover_files(context: &Context, flags: &ChangeFlags) -> Result<()> {
     let plan = |reading: &Reading| {
-        let leftovers = &needed(&reading.configured)?.leftovers;
+        let leftovers = &require_answer(&reading.configured)?.leftovers;
         Ok(plan::clean(leftovers, reading.clock.now))
     };
     change::change_if_needed(
@@ -125,7 +125,12 @@ async fn clean(context: &Context, flags: &ChangeFlags) -> Result<()> {
     .await
 }
 
-fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args) -> Result<View> {
+fn doctor_view(
+    context: &Context,
+    visit: &Visit,
+    findings: &[Finding],
+    arguments: &Args,
+) -> Result<View> {
     #[derive(Serialize)]
     struct Doctor<'a> {
         findings: Vec<&'a Finding>,
@@ -149,7 +154,7 @@ fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args
     view.items = Some(("findings", verify::COLUMNS));
     let shown: Vec<Finding> = shown.into_iter().cloned().collect();
     verify::for_people(&mut view.human, &shown);
-    let number = |outcome| count(findings, outcome);
+    let number = |outcome| count_findings(findings, outcome);
     let total = format!(
         "{} ok, {} wrong, {} unknown, {} skipped",
         number(CheckResult::Ok),
@@ -167,9 +172,9 @@ fn view(context: &Context, visit: &Visit, findings: &[Finding], arguments: &Args
 }
 
 /// Visits the firewall: one login, one round.
-async fn visit(context: &Context) -> Visit {
+async fn visit_firewall(context: &Context) -> Visit {
     let nobody = |failure: &Failure| Visit {
-        login: Err(verify::trouble(failure)),
+        login: Err(verify::trouble_of_failure(failure)),
         reading: Err(Trouble::new("there is no login")),
         round_trip: Duration::ZERO,
         clock_offset: 0,
@@ -178,7 +183,7 @@ async fn visit(context: &Context) -> Visit {
         Ok(opened) => opened,
         Err(failure) => return nobody(&failure),
     };
-    let login = told(context, opened.link());
+    let login = login_facts(context, opened.link());
     let (started, before) = (Instant::now(), context.clock.now());
     let reading = context.ask(&mut opened).await;
     let round_trip = match context.clock {
@@ -208,7 +213,7 @@ fn offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
     there - there.clamp(before, after.max(before))
 }
 
-fn told(context: &Context, link: &Link) -> Login {
+fn login_facts(context: &Context, link: &Link) -> Login {
     let target = &context.settings.firewall.target;
     let system_ssh = matches!(link, Link::OpenSsh(_));
     let user = target
@@ -261,19 +266,19 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
         Ok(reading) => reading,
         Err(trouble) => return doctor::judge(&Facts::unseen(service, trouble)),
     };
-    let exposure = expose::assess(context, reading, &mut Vec::new());
+    let exposure = expose::assess_exposure(context, reading, &mut Vec::new());
     let facts = Facts {
         service,
         clock_offset: Ok(visit.clock_offset),
         round_trip: Ok(visit.round_trip),
-        configured: known(&reading.configured),
+        configured: known_fact(&reading.configured),
         exposure: exposure
             .as_ref()
-            .map_err(|failure| verify::unseen(reading, failure)),
-        info: known(&reading.info),
-        limits: known(&reading.limits),
-        entries: verify::entries(reading),
-        expiry: known(&reading.crontab).map(|items| {
+            .map_err(|failure| verify::unseen_exposure(reading, failure)),
+        info: known_fact(&reading.info),
+        limits: known_fact(&reading.limits),
+        entries: verify::count_entries(reading),
+        expiry: known_fact(&reading.crontab).map(|items| {
             let entries = reading
                 .table
                 .as_ref()
@@ -282,10 +287,10 @@ fn of_firewall(context: &Context, visit: &Visit) -> Vec<Finding> {
             let expiry = Expiry::find(items, &service.table);
             Judged::of(expiry, entries, reading.clock.now, &reading.clock.zone)
         }),
-        request_limit: known(&reading.request_limit).copied(),
-        free_space: known(&reading.free_space).copied(),
+        request_limit: known_fact(&reading.request_limit).copied(),
+        free_space: known_fact(&reading.free_space).copied(),
         carp: &reading.carp,
-        armed: known(&reading.armed).map(Vec::as_slice),
+        armed: known_fact(&reading.armed).map(Vec::as_slice),
     };
     doctor::judge(&facts)
 }
@@ -299,8 +304,8 @@ fn of_path(
 ) -> Vec<Finding> {
     let reading = visit.reading.as_ref();
     let exposure = reading.map_err(Clone::clone).and_then(|reading| {
-        expose::assess(context, reading, &mut Vec::new())
-            .map_err(|failure| verify::unseen(reading, &failure))
+        expose::assess_exposure(context, reading, &mut Vec::new())
+            .map_err(|failure| verify::unseen_exposure(reading, &failure))
     });
     let evidence = Evidence {
         service: &context.settings.service,
@@ -308,23 +313,25 @@ fn of_path(
         public_address: context.public_address(),
         resolutions,
         exposure: exposure.as_ref().map_err(Clone::clone),
-        table: reading.map_err(Clone::clone).and_then(verify::entries),
-        wan: reading.map_err(Clone::clone).and_then(verify::wan),
+        table: reading
+            .map_err(Clone::clone)
+            .and_then(verify::count_entries),
+        wan: reading.map_err(Clone::clone).and_then(verify::find_wan),
         cluster: cluster.cluster.as_ref(),
         connection: &crate::domain::reachability::path::ServiceConnection::Refused,
         answer: None,
     };
-    let mut findings = names::judge(&evidence);
+    let mut findings = names::name_hops(&evidence);
     findings.push(match &evidence.exposure {
-        Ok(exposure) => gate::alias(&evidence, exposure),
+        Ok(exposure) => gate::alias_hop(&evidence, exposure),
         Err(trouble) => trouble.finding("alias"),
     });
-    findings.extend(backend::judge(&evidence));
+    findings.extend(backend::cluster_hops(&evidence));
     findings
 }
 
 /// Looks whether the history is whole: every line is chained to the one before.
-fn journal(context: &Context) -> Finding {
+fn journal_finding(context: &Context) -> Finding {
     let check = "journal";
     let read = context
         .journal()
@@ -335,7 +342,7 @@ fn journal(context: &Context) -> Finding {
             failure.message,
             "Without a history nothing is changed: look at the file and its rights.",
         ),
-        Ok(chain) => doctor::journal(&doctor::LeftoverChain {
+        Ok(chain) => doctor::journal_chain_finding(&doctor::LeftoverChain {
             events: chain.records,
             broken: chain
                 .breaks

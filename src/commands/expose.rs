@@ -1,7 +1,7 @@
 //! `kmsctl expose`: is the service open to the outside, half open or shut, rule by rule, and why; and closing and
 //! opening it.
 
-pub use crate::app::exposure::{QUESTIONS, assess};
+pub use crate::app::exposure::{QUESTIONS, assess_exposure};
 mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -50,26 +50,26 @@ pub struct Situation {
 }
 
 /// Runs `kmsctl expose …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Apply(arguments) => change::apply(context, arguments).await,
-        Command::Restore(arguments) => change::restore(context, arguments).await,
-        Command::Revoke(arguments) => change::revoke(context, arguments).await,
+        Command::Apply(arguments) => change::apply_configuration(context, arguments).await,
+        Command::Restore(arguments) => change::restore_exposure(context, arguments).await,
+        Command::Revoke(arguments) => change::revoke_exposure(context, arguments).await,
         Command::Show => {
             let reading = context.read(QUESTIONS).await?;
-            context.terminal.show(&show(context, &reading)?)
+            context.terminal.show(&expose_view(context, &reading)?)
         }
     }
 }
 
-fn show(context: &Context, reading: &Reading) -> Result<View> {
+fn expose_view(context: &Context, reading: &Reading) -> Result<View> {
     let mut warnings = Vec::new();
-    let exposure = assess(context, reading, &mut warnings)?;
+    let exposure = assess_exposure(context, reading, &mut warnings)?;
     let mut view = context.view("expose.show", reading, &exposure)?;
     view.warnings.extend(warnings);
-    headline(&mut view.human, &exposure, context);
+    exposure_headline(&mut view.human, &exposure, context);
     view.human.gap();
-    parts(&mut view.human, &exposure);
+    exposure_parts(&mut view.human, &exposure);
     paths(&mut view.human, &exposure);
     let others = exposure.why.get(1..).unwrap_or_default();
     if !others.is_empty() {
@@ -83,7 +83,7 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
 }
 
 /// Adds the state and its reason.
-pub fn headline(human: &mut Human, exposure: &Exposure, context: &Context) {
+pub fn exposure_headline(human: &mut Human, exposure: &Exposure, context: &Context) {
     let service = &context.settings.service;
     let reason = exposure
         .why
@@ -96,16 +96,16 @@ pub fn headline(human: &mut Human, exposure: &Exposure, context: &Context) {
     human.field(
         "Exposure",
         format!("{}: {what}", exposure.state),
-        tone(exposure.state),
+        state_tone(exposure.state),
     );
     human.field("Why", reason, Tone::Plain);
 }
 
 /// Adds the port forward, the filter rule, the block rule and the alias.
-fn parts(human: &mut Human, exposure: &Exposure) {
-    human.field("Port forward", part(&exposure.nat), Tone::Plain);
-    human.field("Filter rule", part(&exposure.filter), Tone::Plain);
-    human.field("Caps", caps(exposure), Tone::Plain);
+fn exposure_parts(human: &mut Human, exposure: &Exposure) {
+    human.field("Port forward", part_standing(&exposure.nat), Tone::Plain);
+    human.field("Filter rule", part_standing(&exposure.filter), Tone::Plain);
+    human.field("Caps", caps_text(exposure), Tone::Plain);
     let alias = &exposure.alias;
     let members = match (alias.configured, alias.addresses.is_empty()) {
         (None, _) => "unknown".to_owned(),
@@ -133,7 +133,7 @@ fn paths(human: &mut Human, exposure: &Exposure) {
 }
 
 /// Renders one rule's standing: `configured, enabled, loaded (tracker 1763000004)`.
-pub fn part(part: &Part) -> String {
+pub fn part_standing(part: &Part) -> String {
     let mut words = vec![match (part.configured, part.enabled) {
         (None, _) => "configuration unknown",
         (Some(false), _) => "not configured",
@@ -149,7 +149,7 @@ pub fn part(part: &Part) -> String {
 }
 
 /// Renders the caps on both sides, once where they agree.
-pub fn caps(exposure: &Exposure) -> String {
+pub fn caps_text(exposure: &Exposure) -> String {
     let side = |caps: Option<crate::domain::ratelimit::Caps>| {
         caps.map_or_else(|| "none".to_owned(), |caps| caps.to_string())
     };
@@ -164,7 +164,7 @@ pub fn caps(exposure: &Exposure) -> String {
 }
 
 /// Returns the tone of a state. Closed is no error: somebody may have wanted it.
-pub fn tone(state: State) -> Tone {
+pub fn state_tone(state: State) -> Tone {
     match state {
         State::Open => Tone::Good,
         State::Closed | State::Absent => Tone::Plain,

@@ -13,11 +13,11 @@ use crate::change;
 use crate::change::report;
 use crate::domain::history::{FindError, HistoryEntry};
 use crate::domain::pfsense::change::Armed;
-use crate::domain::virusprot::entries::age;
+use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::span;
+use crate::terminal::human::format_span;
 use crate::terminal::{Tone, View};
 
 /// Arguments of `kmsctl history`.
@@ -56,12 +56,12 @@ impl From<FindError> for Failure {
 }
 
 /// Runs `kmsctl history`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.verify {
-        return verify(context);
+        return verify_history(context);
     }
     if let Some(id) = &arguments.id {
-        return one::show(context, id, arguments.local).await;
+        return one::show_entry(context, id, arguments.local).await;
     }
     let mut entries = report::last_entries(context, arguments.limit)?;
     let mut warnings = Vec::new();
@@ -77,7 +77,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
         }
     }
-    let view = list::view(
+    let view = list::history_view(
         context,
         &entries,
         reading.as_ref(),
@@ -141,7 +141,7 @@ impl ArmedRow {
 pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
     let when = armed.reverts_at.map_or_else(
         || "soon".to_owned(),
-        |at| format!("in {}", span(age(now, at))),
+        |at| format!("in {}", format_span(age_seconds(now, at))),
     );
     format!(
         "{} by {} reverts by itself {when}: {} (port {} on {})",
@@ -150,15 +150,15 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
 }
 
 /// Asks the firewall how a change ended, and notes it.
-pub(super) async fn settle(context: &Context, entry: &HistoryEntry) -> Result<()> {
+pub(super) async fn settle_unknown_ending(context: &Context, entry: &HistoryEntry) -> Result<()> {
     let mut session = context.connect().await?;
-    let settled = change::settle(context, &mut session, entry).await;
+    let settled = change::settle_entry(context, &mut session, entry).await;
     let closed = session.close().await;
     settled?;
     closed
 }
 
-fn verify(context: &Context) -> Result<()> {
+fn verify_history(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Verified<'a> {
         path: String,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args as ClapArgs;
 
 use super::expose::{CHANGING, Situation};
-use crate::app::{Context, needed};
+use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
 use crate::domain::history::{self, FindError};
@@ -24,15 +24,15 @@ pub struct Args {
 }
 
 /// Runs `kmsctl keep`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
-    let mut entries = report::entries(context)?;
+    let mut entries = report::read_history_entries(context)?;
     entries.retain(|entry| context.is_of_this_firewall(&entry.plan));
     let here = entries.iter().map(|entry| &entry.plan.id);
     let here: Vec<&ChangeId> = here.collect();
-    let given = history::only(&here, |id| id.as_str(), &arguments.id);
+    let given = history::only_match(&here, |id| id.as_str(), &arguments.id);
     let command = format!(
         "keep {}",
         given.map_or(arguments.id.as_str(), |id| id.as_str())
@@ -40,12 +40,12 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     let plan = |reading: &Reading| {
         change::note_expired(context, &entries, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
-        let configured = needed(&reading.configured)?;
+        let configured = require_answer(&reading.configured)?;
         let armed = configured.armed.iter().map(|armed| &armed.id);
         let expired = configured.expired.iter().map(|expired| &expired.id);
         let ids: BTreeSet<&ChangeId> = armed.chain(expired).chain(here).collect();
         let ids: Vec<&ChangeId> = ids.into_iter().collect();
-        let found = history::only(&ids, |id| id.as_str(), &arguments.id);
+        let found = history::only_match(&ids, |id| id.as_str(), &arguments.id);
         let id = found.map_err(|error| match error {
             FindError::Unknown(id) => Failure::usage(format!(
                 "There is no change {id:?}, here or armed on the firewall."

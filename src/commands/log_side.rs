@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use super::notifier::gather::{self, Wish};
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
-use crate::domain::address::canonical;
+use crate::domain::address::canonical_address;
 use crate::domain::notifier::event_log::{EventRecord, Happening};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
-use crate::domain::virusprot::entries::age;
-use crate::terminal::human::{count, span};
+use crate::domain::virusprot::entries::age_seconds;
+use crate::terminal::human::{format_count, format_span};
 use crate::terminal::{Human, Tone};
 use crate::vantage::inside;
 
@@ -34,8 +34,8 @@ pub struct Heard {
 }
 
 /// Asks the cluster, where one is configured. Whatever goes wrong is told in [`LogSide::unknown`].
-pub async fn hear(context: &Context) -> Heard {
-    let Some(kubectl) = inside::kubectl(context) else {
+pub async fn fetch_kms_activity(context: &Context) -> Heard {
+    let Some(kubectl) = inside::inside_kubectl(context) else {
         return Heard::default();
     };
     let patience = context.settings.cluster.timeout.min(PATIENCE);
@@ -43,10 +43,10 @@ pub async fn hear(context: &Context) -> Heard {
         lines: LINES,
         thorough: false,
     };
-    let asked = tokio::time::timeout(patience, gather::gather(context, &kubectl, wish));
+    let asked = tokio::time::timeout(patience, gather::gather_pipeline(context, &kubectl, wish));
     let pods: Known<Vec<PodEvidence>> = match Box::pin(asked).await {
         Ok(Ok(gathered)) => gathered.pods,
-        Ok(Err(error)) => inside::known(Err(error)),
+        Ok(Err(error)) => inside::known_answer(Err(error)),
         Err(_) => {
             let seconds = patience.as_secs();
             let why = format!("the cluster did not answer within {seconds} s");
@@ -57,7 +57,7 @@ pub async fn hear(context: &Context) -> Heard {
         Ok(pods) if pods.is_empty() => Heard::failed("there is no pod"),
         Ok(pods) => Heard {
             side: Some(LogSide::of(&pods, context.clock.now())),
-            clients: clients(
+            clients: activated_clients(
                 pods.iter()
                     .filter_map(|pod| pod.log.as_ref().ok())
                     .flatten(),
@@ -79,11 +79,13 @@ impl Heard {
     }
 }
 
-fn clients<'a>(told: impl Iterator<Item = &'a EventRecord>) -> BTreeMap<IpAddr, Timestamp> {
+fn activated_clients<'a>(
+    told: impl Iterator<Item = &'a EventRecord>,
+) -> BTreeMap<IpAddr, Timestamp> {
     let mut clients = BTreeMap::new();
     for told in told.filter(|told| told.event == Happening::Activation) {
         if let (Some(address), Some(at)) = (told.address, told.at) {
-            let newest = clients.entry(canonical(address)).or_insert(at);
+            let newest = clients.entry(canonical_address(address)).or_insert(at);
             *newest = (*newest).max(at);
         }
     }
@@ -95,7 +97,7 @@ pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
     if let Some(at) = side.last_activation_at {
         let whose = side.last_activation.as_ref().and_then(|last| last.address);
         let whose = whose.map_or_else(String::new, |address| format!(" ({address})"));
-        let text = format!("{} ago{whose}", span(age(at, now)));
+        let text = format!("{} ago{whose}", format_span(age_seconds(at, now)));
         human.field("Activated", text, Tone::Plain);
     }
     if let Some(day) = &side.last_day {
@@ -103,7 +105,7 @@ pub fn for_people(human: &mut Human, side: &LogSide, now: Timestamp) {
     }
     if let Some(probes) = &side.probes {
         let activations = side.activations.map_or_else(String::new, |times| {
-            format!("{} activations; ", count(times))
+            format!("{} activations; ", format_count(times))
         });
         let text = format!(
             "{activations}{} (since the notifier started)",

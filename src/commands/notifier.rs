@@ -74,12 +74,12 @@ enum Command {
 }
 
 /// Runs `kmsctl notifier …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_notifier_group(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Manifest { only, exec } => manifest::run(context, only, *exec),
-        Command::Logs(arguments) => logs::run(context, arguments).await,
-        Command::Metrics(arguments) => metrics::run(context, arguments).await,
-        Command::Status => status::run(context).await,
+        Command::Manifest { only, exec } => manifest::print_manifest(context, only, *exec),
+        Command::Logs(arguments) => logs::run_logs(context, arguments).await,
+        Command::Metrics(arguments) => metrics::run_metrics(context, arguments).await,
+        Command::Status => status::run_notifier_status(context).await,
         Command::Replay {
             file,
             summary,
@@ -91,7 +91,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
                 probes: *probes,
                 as_first_read: *as_first_read,
             };
-            replay::run(context, file, choice)
+            replay::run_replay(context, file, choice)
         }
         Command::Run { .. } if context.demo => Err(Failure::usage(
             "`notifier run` has no demo: it follows a real log and posts to a real Slack.",
@@ -109,7 +109,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
                 Some("all") => Echo::All,
                 Some(_) => Echo::Requests,
             };
-            notifier::run(&settings, rules, echo, context.clock).await
+            notifier::run_notifier(&settings, rules, echo, context.clock).await
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::{left, right};
+use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Human, Tone, View};
 
 /// Arguments of `kmsctl ratelimit`.
@@ -37,7 +37,7 @@ enum Command {
     Tighten(change::PresetArgs),
 }
 
-/// The questions whose answers [`assess`] needs.
+/// The questions whose answers [`assess_caps`] needs.
 const QUESTIONS: &[Question] = &[
     Question::Rules,
     Question::Translation,
@@ -49,15 +49,15 @@ const QUESTIONS: &[Question] = &[
 ];
 
 /// Runs `kmsctl ratelimit …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_ratelimit(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Default(arguments) => change::preset(context, "default", arguments).await,
-        Command::Loosen(arguments) => change::preset(context, "loosen", arguments).await,
-        Command::Set(arguments) => change::set(context, arguments).await,
-        Command::Tighten(arguments) => change::preset(context, "tighten", arguments).await,
+        Command::Default(arguments) => change::apply_preset(context, "default", arguments).await,
+        Command::Loosen(arguments) => change::apply_preset(context, "loosen", arguments).await,
+        Command::Set(arguments) => change::set_caps(context, arguments).await,
+        Command::Tighten(arguments) => change::apply_preset(context, "tighten", arguments).await,
         Command::Show => {
             let reading = context.read(QUESTIONS).await?;
-            context.terminal.show(&show(context, &reading)?)
+            context.terminal.show(&ratelimit_view(context, &reading)?)
         }
     }
 }
@@ -72,12 +72,12 @@ pub struct Ratelimit {
 }
 
 /// Judges the caps, and the sources against them where they are known.
-pub fn assess(
+pub fn assess_caps(
     context: &Context,
     exposure: &Exposure,
     states: Option<&states::States>,
 ) -> Ratelimit {
-    let standing = ratelimit::judge(exposure, &context.settings.presets);
+    let standing = ratelimit::judge_caps(exposure, &context.settings.presets);
     let cap = standing.loaded.and_then(|caps| caps.max_src_conn);
     let sources = states
         .map(|states| states.sources.as_slice())
@@ -90,17 +90,17 @@ pub fn assess(
         None if known => 0,
         None => source.established,
     };
-    let near = ratelimit::pressed(
+    let near = ratelimit::sources_near_cap(
         sources.iter().map(|source| (source.address, count(source))),
         cap,
     );
     Ratelimit { standing, near }
 }
 
-fn show(context: &Context, reading: &Reading) -> Result<View> {
+fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
     let mut warnings = Vec::new();
-    let exposure = expose::assess(context, reading, &mut warnings)?;
-    let states = match states::assess(context, reading, &exposure, &mut warnings) {
+    let exposure = expose::assess_exposure(context, reading, &mut warnings)?;
+    let states = match states::assess_states(context, reading, &exposure, &mut warnings) {
         Ok(states) => Some(states),
         Err(failure) => {
             warnings.push(Warning::new(
@@ -110,7 +110,7 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
             None
         }
     };
-    let data = assess(context, &exposure, states.as_ref());
+    let data = assess_caps(context, &exposure, states.as_ref());
     let mut view = context.view("ratelimit.show", reading, &data)?;
     view.warnings.extend(warnings);
     for_people(&mut view.human, &data);
@@ -122,7 +122,7 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
         .iter()
         .map(|preset| vec![preset.name.clone(), preset.caps.to_string()]);
     view.human.table(
-        vec![left("PRESET"), left("CAPS PER SOURCE")],
+        vec![text_column("PRESET"), text_column("CAPS PER SOURCE")],
         presets.collect(),
     );
     if !data.near.is_empty() {
@@ -140,7 +140,11 @@ fn show(context: &Context, reading: &Reading) -> Result<View> {
             ]
         });
         view.human.table(
-            vec![left("SOURCE"), right("CONNECTIONS"), left("THE CAP")],
+            vec![
+                text_column("SOURCE"),
+                number_column("CONNECTIONS"),
+                text_column("THE CAP"),
+            ],
             rows.collect(),
         );
     }

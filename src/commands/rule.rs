@@ -11,7 +11,7 @@ use crate::domain::exposure::{Exposure, Part};
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::terminal::View;
-use crate::terminal::human::{bytes, count, left, right};
+use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
 
 /// Arguments of `kmsctl rule`.
 #[derive(Debug, ClapArgs)]
@@ -30,12 +30,12 @@ enum Command {
 }
 
 /// Runs `kmsctl rule …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_rule(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Show { watch } => {
             let build =
-                |reading: &Reading, before: Option<&Reading>| show(context, reading, before);
-            watch::show(context, expose::QUESTIONS, watch, build).await
+                |reading: &Reading, before: Option<&Reading>| rule_view(context, reading, before);
+            watch::show_watched(context, expose::QUESTIONS, watch, build).await
         }
     }
 }
@@ -59,21 +59,21 @@ impl<'a> RuleView<'a> {
     }
 }
 
-fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
+fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> Result<View> {
     let mut warnings = Vec::new();
-    let exposure = expose::assess(context, reading, &mut warnings)?;
+    let exposure = expose::assess_exposure(context, reading, &mut warnings)?;
     let earlier = before
-        .map(|before| expose::assess(context, before, &mut Vec::new()))
+        .map(|before| expose::assess_exposure(context, before, &mut Vec::new()))
         .transpose()?;
     let seconds = before.map(|before| {
-        crate::domain::virusprot::entries::age(before.clock.now, reading.clock.now).max(1)
+        crate::domain::virusprot::entries::age_seconds(before.clock.now, reading.clock.now).max(1)
     });
     let Exposure {
         nat, filter, block, ..
     } = &exposure;
     let mut view = context.view("rule.show", reading, &RuleView::of(&exposure))?;
     view.warnings.extend(warnings);
-    expose::headline(&mut view.human, &exposure, context);
+    expose::exposure_headline(&mut view.human, &exposure, context);
     view.human.gap();
     let past = earlier.as_ref();
     let rows = [
@@ -81,24 +81,24 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
         ("filter rule", filter, past.map(|past| &past.filter)),
         ("block rule", block, past.map(|past| &past.block)),
     ];
-    let rows = rows.map(|(name, part, past)| row(name, part, past, seconds));
+    let rows = rows.map(|(name, part, past)| rule_row(name, part, past, seconds));
     let mut columns = vec![
-        left("RULE"),
-        left("STANDING"),
-        right("EVALUATIONS").droppable(1),
-        right("PACKETS").droppable(3),
-        right("BYTES").droppable(2),
-        right("STATES"),
-        right("CREATED"),
+        text_column("RULE"),
+        text_column("STANDING"),
+        number_column("EVALUATIONS").droppable(1),
+        number_column("PACKETS").droppable(3),
+        number_column("BYTES").droppable(2),
+        number_column("STATES"),
+        number_column("CREATED"),
     ];
     if seconds.is_some() {
-        columns.extend([right("PACKETS/s"), right("CREATED/s")]);
+        columns.extend([number_column("PACKETS/s"), number_column("CREATED/s")]);
     }
     view.human.table(columns, rows.to_vec());
     view.human.gap();
     view.human.field(
         "Caps",
-        expose::caps(&exposure),
+        expose::caps_text(&exposure),
         crate::terminal::Tone::Plain,
     );
     for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
@@ -109,22 +109,22 @@ fn show(context: &Context, reading: &Reading, before: Option<&Reading>) -> Resul
     Ok(view)
 }
 
-fn row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Vec<String> {
+fn rule_row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Vec<String> {
     let counters = part.counters.unwrap_or_default();
     let shown = |number: u64| {
         if part.counters.is_some() {
-            count(number)
+            format_count(number)
         } else {
             "-".to_owned()
         }
     };
     let mut row = vec![
         name.to_owned(),
-        standing(part).to_owned(),
+        rule_standing(part).to_owned(),
         shown(counters.evaluations),
         shown(counters.packets),
         if part.counters.is_some() {
-            bytes(counters.bytes)
+            format_bytes(counters.bytes)
         } else {
             "-".to_owned()
         },
@@ -133,12 +133,12 @@ fn row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Ve
     ];
     if let Some(seconds) = seconds {
         let past = past.and_then(|past| past.counters);
-        row.push(rate(
+        row.push(counter_rate(
             past.map(|past| past.packets),
             counters.packets,
             seconds,
         ));
-        row.push(rate(
+        row.push(counter_rate(
             past.map(|past| past.state_creations),
             counters.state_creations,
             seconds,
@@ -148,7 +148,7 @@ fn row(name: &str, part: &Part, past: Option<&Part>, seconds: Option<u64>) -> Ve
 }
 
 /// Renders the growth of a counter per second, to a tenth; a counter that fell was reset by a reload.
-fn rate(past: Option<u64>, now: u64, seconds: u64) -> String {
+fn counter_rate(past: Option<u64>, now: u64, seconds: u64) -> String {
     match past {
         None => "-".to_owned(),
         Some(past) if past > now => "reset".to_owned(),
@@ -159,7 +159,7 @@ fn rate(past: Option<u64>, now: u64, seconds: u64) -> String {
     }
 }
 
-fn standing(part: &Part) -> &'static str {
+fn rule_standing(part: &Part) -> &'static str {
     match (part.loaded, part.configured, part.enabled) {
         (true, Some(true), Some(false)) => "loaded, but disabled",
         (true, Some(false), _) => "loaded, not configured",

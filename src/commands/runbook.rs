@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::app::Context;
 use crate::error::{Failure, Result};
-use crate::terminal::human::left;
+use crate::terminal::human::text_column;
 use crate::terminal::{Mode, View, render_markdown};
 
 /// Name and text of every runbook, alphabetical.
@@ -71,7 +71,7 @@ fn title(text: &'static str) -> &'static str {
 }
 
 /// Runs `kmsctl runbook`.
-pub fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
     let Some(wanted) = &arguments.name else {
         return show_index(context);
     };
@@ -113,13 +113,15 @@ fn show_index(context: &Context) -> Result<()> {
     let rows = runbooks
         .iter()
         .map(|runbook| vec![runbook.name.to_owned(), runbook.title.to_owned()]);
-    view.human
-        .table(vec![left("RUNBOOK"), left("ABOUT")], rows.collect());
+    view.human.table(
+        vec![text_column("RUNBOOK"), text_column("ABOUT")],
+        rows.collect(),
+    );
     let symptoms = SYMPTOMS
         .iter()
         .map(|(symptom, name)| vec![(*symptom).to_owned(), (*name).to_owned()]);
     view.human.gap().table(
-        vec![left("WHAT YOU SEE"), left("RUNBOOK")],
+        vec![text_column("WHAT YOU SEE"), text_column("RUNBOOK")],
         symptoms.collect(),
     );
     context.terminal.show(&view)

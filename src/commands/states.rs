@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::log_side::{self, Heard};
 use crate::app::watch;
 use crate::app::watch::Watch;
-use crate::app::{Context, needed, wanted};
-use crate::domain::address::canonical;
+use crate::app::{Context, answer_or_warning, require_answer};
+use crate::domain::address::canonical_address;
 use crate::domain::connections;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::Exposure;
@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::terminal::View;
-use crate::terminal::human::{bytes, count, left, right, span};
+use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
 
 /// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     /// Only this source
-    #[arg(long, value_name = "ADDR", value_parser = values::address)]
+    #[arg(long, value_name = "ADDR", value_parser = values::parse_address)]
     source: Option<IpAddr>,
     #[command(flatten)]
     watch: Watch,
@@ -51,9 +51,9 @@ enum Command {
 }
 
 /// Runs `kmsctl states`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_states(context: &Context, arguments: &Args) -> Result<()> {
     if let Some(Command::Kill(arguments)) = &arguments.command {
-        return kill::run(context, arguments).await;
+        return kill::kill_states(context, arguments).await;
     }
     let questions = [
         Question::Table,
@@ -65,9 +65,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         Question::Configured,
     ];
     let build = |reading: &Reading, before: Option<&Reading>, heard: &Heard| {
-        build(context, arguments, reading, before, heard)
+        states_view(context, arguments, reading, before, heard)
     };
-    let beside = async || Box::pin(log_side::hear(context)).await;
+    let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
     watch::show_beside(context, &questions, &arguments.watch, beside, build).await
 }
 
@@ -108,13 +108,13 @@ struct SourceRow {
 }
 
 /// Tallies the states of a reading; states are needed, everything else degrades to a warning.
-pub fn assess(
+pub fn assess_states(
     context: &Context,
     reading: &Reading,
     exposure: &Exposure,
     warnings: &mut Vec<Warning>,
 ) -> Result<States> {
-    let states = needed(&reading.states)?;
+    let states = require_answer(&reading.states)?;
     // Source nodes name the number of the loaded rule; several rules can share the tracker.
     let tracker = exposure
         .filter
@@ -132,11 +132,11 @@ pub fn assess(
         .filter(of_filter)
         .filter_map(|rule| Some((rule.number?, rule.counters.as_ref()?.states)))
         .collect();
-    let sources = wanted(&reading.sources, "What pf counts per source", warnings);
+    let sources = answer_or_warning(&reading.sources, "What pf counts per source", warnings);
     let nodes: Vec<SourceNode> = sources
         .map(|nodes| connections::counting_nodes(nodes, &numbers))
         .unwrap_or_default();
-    let blocked = wanted(&reading.table, "Whether they are blocked", warnings)
+    let blocked = answer_or_warning(&reading.table, "Whether they are blocked", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default();
     let is_blocked = |address: &IpAddr| {
@@ -147,7 +147,7 @@ pub fn assess(
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
         counted: sources.is_some(),
-        sources: connections::tally(
+        sources: connections::tally_sources(
             states,
             &context.settings.service,
             exposure.alias.members().as_deref(),
@@ -159,7 +159,7 @@ pub fn assess(
     })
 }
 
-fn build(
+fn states_view(
     context: &Context,
     arguments: &Args,
     reading: &Reading,
@@ -167,25 +167,26 @@ fn build(
     heard: &Heard,
 ) -> Result<View> {
     let mut warnings = Vec::new();
-    let exposure = super::expose::assess(context, reading, &mut warnings)?;
-    let mut data = assess(context, reading, &exposure, &mut warnings)?;
+    let exposure = super::expose::assess_exposure(context, reading, &mut warnings)?;
+    let mut data = assess_states(context, reading, &exposure, &mut warnings)?;
     data.notifier.clone_from(&heard.side);
     if let Some(source) = arguments.source {
-        data.sources.retain(|row| row.address == canonical(source));
+        data.sources
+            .retain(|row| row.address == canonical_address(source));
     }
     let (service, members) = (&context.settings.service, exposure.alias.members());
-    let states: Vec<&State> = needed(&reading.states)?
+    let states: Vec<&State> = require_answer(&reading.states)?
         .iter()
-        .filter(|state| connections::half(state, service, members.as_deref()).is_some())
+        .filter(|state| connections::connection_half(state, service, members.as_deref()).is_some())
         .filter(|state| {
-            let client = canonical(client(state).address);
+            let client = canonical_address(client(state).address);
             arguments
                 .source
-                .is_none_or(|source| client == canonical(source))
+                .is_none_or(|source| client == canonical_address(source))
         })
         .collect();
     if arguments.all {
-        data.states = Some(states.iter().map(|state| row(state)).collect());
+        data.states = Some(states.iter().map(|state| state_row(state)).collect());
     }
     let mut view = context.view("states", reading, &data)?;
     view.warnings.extend(warnings);
@@ -195,7 +196,7 @@ fn build(
     } else {
         view.items = Some(("sources", SOURCE_COLUMNS));
         let before =
-            before.map(|before| rates(&data, reading, before, service, members.as_deref()));
+            before.map(|before| byte_rates(&data, reading, before, service, members.as_deref()));
         sources_for_people(&mut view, &data, before.as_ref());
     }
     if let Some(side) = &heard.side {
@@ -251,7 +252,7 @@ fn client(state: &State) -> &Host {
     }
 }
 
-fn row(state: &State) -> SourceRow {
+fn state_row(state: &State) -> SourceRow {
     use crate::domain::pf::rule::Direction;
     let client = client(state);
     let server = match state.direction {
@@ -279,7 +280,7 @@ fn row(state: &State) -> SourceRow {
     }
 }
 
-fn unknown() -> String {
+fn unknown_count() -> String {
     "-".to_owned()
 }
 
@@ -293,19 +294,19 @@ fn all_for_people(view: &mut View, data: &States) {
         .line(format!(
             "{} pf states of {} connections: a forwarded one has a state on each side.",
             rows.len(),
-            count(connections)
+            format_count(connections)
         ))
         .gap();
     let columns = vec![
-        left("IF").droppable(2),
-        left("DIR"),
-        left("CLIENT"),
-        left("SERVER").droppable(1),
-        left("STATE"),
-        right("AGE"),
-        right("IN").droppable(3),
-        right("OUT").droppable(3),
-        left("ID").droppable(4),
+        text_column("IF").droppable(2),
+        text_column("DIR"),
+        text_column("CLIENT"),
+        text_column("SERVER").droppable(1),
+        text_column("STATE"),
+        number_column("AGE"),
+        number_column("IN").droppable(3),
+        number_column("OUT").droppable(3),
+        text_column("ID").droppable(4),
     ];
     let cells = rows.iter().map(|row| {
         let arrow = if matches!(row.direction, crate::domain::pf::rule::Direction::In) {
@@ -316,19 +317,19 @@ fn all_for_people(view: &mut View, data: &States) {
         vec![
             row.interface.clone(),
             arrow.to_owned(),
-            endpoint(row.client, row.client_port),
-            endpoint(row.server, row.server_port),
+            endpoint_text(row.client, row.client_port),
+            endpoint_text(row.server, row.server_port),
             row.levels.clone(),
-            row.age_seconds.map_or_else(unknown, span),
-            row.bytes_in.map_or_else(unknown, bytes),
-            row.bytes_out.map_or_else(unknown, bytes),
+            row.age_seconds.map_or_else(unknown_count, format_span),
+            row.bytes_in.map_or_else(unknown_count, format_bytes),
+            row.bytes_out.map_or_else(unknown_count, format_bytes),
             row.id.clone().unwrap_or_default(),
         ]
     });
     view.human.table(columns, cells.collect());
 }
 
-fn endpoint(address: IpAddr, port: u16) -> String {
+fn endpoint_text(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }
 
@@ -345,22 +346,22 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
     view.human
         .line(format!(
             "{} connections from {} sources; {cap}.",
-            count(total),
+            format_count(total),
             data.sources.len()
         ))
         .gap();
     let mut columns = vec![
-        left("SOURCE"),
-        right("EST"),
-        right("STATES"),
-        right("COUNTED/CAP"),
-        right("IN").droppable(3),
-        right("OUT").droppable(3),
-        right("OLDEST").droppable(1),
-        left(""),
+        text_column("SOURCE"),
+        number_column("EST"),
+        number_column("STATES"),
+        number_column("COUNTED/CAP"),
+        number_column("IN").droppable(3),
+        number_column("OUT").droppable(3),
+        number_column("OLDEST").droppable(1),
+        text_column(""),
     ];
     if rates.is_some() {
-        columns.insert(6, right("RATE").droppable(2));
+        columns.insert(6, number_column("RATE").droppable(2));
     }
     let rows = data.sources.iter().map(|source| {
         let mut row = vec![
@@ -368,9 +369,9 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
             source.established.to_string(),
             source.states.to_string(),
             against_cap(source, data.cap),
-            bytes(source.bytes_in),
-            bytes(source.bytes_out),
-            span(source.oldest_seconds),
+            format_bytes(source.bytes_in),
+            format_bytes(source.bytes_out),
+            format_span(source.oldest_seconds),
             if source.blocked {
                 "blocked".to_owned()
             } else {
@@ -379,7 +380,7 @@ fn sources_for_people(view: &mut View, data: &States, rates: Option<&BTreeMap<Ip
         ];
         if let Some(rates) = rates {
             let rate = rates.get(&source.address).copied().unwrap_or_default();
-            row.insert(6, format!("{}/s", bytes(rate)));
+            row.insert(6, format!("{}/s", format_bytes(rate)));
         }
         row
     });
@@ -395,7 +396,7 @@ pub fn against_cap(source: &ConnectedSource, cap: Option<u32>) -> String {
 }
 
 /// Returns bytes per second of each source since the reading before.
-fn rates(
+fn byte_rates(
     data: &States,
     reading: &Reading,
     before: &Reading,
@@ -403,11 +404,11 @@ fn rates(
     members: Option<&[ipnet::IpNet]>,
 ) -> BTreeMap<IpAddr, u64> {
     let seconds =
-        crate::domain::virusprot::entries::age(before.clock.now, reading.clock.now).max(1);
+        crate::domain::virusprot::entries::age_seconds(before.clock.now, reading.clock.now).max(1);
     let earlier = before
         .states
         .as_ref()
-        .map(|states| connections::tally(states, service, members, &[], |_| false))
+        .map(|states| connections::tally_sources(states, service, members, &[], |_| false))
         .unwrap_or_default();
     let bytes_of = |source: &ConnectedSource| source.bytes_in.saturating_add(source.bytes_out);
     let past: BTreeMap<IpAddr, u64> = earlier

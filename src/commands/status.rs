@@ -15,7 +15,7 @@ use crate::domain::notifier::health::LogSide;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::{bytes, count, left, right, span};
+use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
 use crate::terminal::{Human, Tone, View};
 
 /// Arguments of `kmsctl status`.
@@ -69,44 +69,46 @@ struct PfView {
 }
 
 /// Runs `kmsctl status`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let build =
-        |reading: &Reading, _: Option<&Reading>, heard: &Heard| build(context, reading, heard);
-    let beside = async || Box::pin(log_side::hear(context)).await;
+pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
+    let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
+        status_view(context, reading, heard)
+    };
+    let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
     watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await
 }
 
 /// One part failing leaves the others on the screen.
-fn build(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
+fn status_view(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
     let mut warnings = Vec::new();
-    let exposure = expose::assess(context, reading, &mut warnings);
+    let exposure = expose::assess_exposure(context, reading, &mut warnings);
     if let (Err(failure), Err(_), Err(_)) = (&exposure, &reading.states, &reading.table) {
         return Err(failure.retold());
     }
-    let exposure = kept(exposure, "The exposure", &mut warnings);
+    let exposure = kept_or_warning(exposure, "The exposure", &mut warnings);
     let states = exposure
         .as_ref()
-        .map(|exposure| states::assess(context, reading, exposure, &mut warnings));
-    let states = states.and_then(|states| kept(states, "Live connections", &mut warnings));
+        .map(|exposure| states::assess_states(context, reading, exposure, &mut warnings));
+    let states =
+        states.and_then(|states| kept_or_warning(states, "Live connections", &mut warnings));
     let caps = exposure
         .as_ref()
-        .map(|exposure| ratelimit::assess(context, exposure, states.as_ref()));
-    let table = virusprot::assess(context, reading, heard, &mut warnings);
-    let table = kept(table, "Who is blocked", &mut warnings);
+        .map(|exposure| ratelimit::assess_caps(context, exposure, states.as_ref()));
+    let table = virusprot::assess_table(context, reading, heard, &mut warnings);
+    let table = kept_or_warning(table, "Who is blocked", &mut warnings);
     let data = StatusView {
         expose: exposure.as_ref(),
         rule: exposure.as_ref().map(RuleView::of),
         ratelimit: caps.as_ref(),
         states: states.as_ref(),
         virusprot: table.as_ref(),
-        pf: pf(reading),
+        pf: pf_view(reading),
         armed: ArmedRow::of(reading),
         notifier: heard.side.as_ref(),
     };
     let mut view = context.view("status", reading, &data)?;
     firewall_line(&mut view.human, context, reading, &data.pf);
     if let Some(exposure) = &exposure {
-        expose::headline(&mut view.human, exposure, context);
+        expose::exposure_headline(&mut view.human, exposure, context);
     }
     armed_lines(&mut view.human, &data.armed, reading);
     if let Some(caps) = &caps {
@@ -114,12 +116,12 @@ fn build(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
     }
     if let Some(exposure) = &exposure {
         traffic_line(&mut view.human, exposure, &data.pf);
-        findings(&mut view.human, exposure);
+        show_findings(&mut view.human, exposure);
     }
     if let Some(table) = &table {
         view.human.field(
             "Expiry",
-            virusprot::releases(&table.expiry, reading),
+            virusprot::release_sentence(&table.expiry, reading),
             Tone::Plain,
         );
     }
@@ -127,10 +129,10 @@ fn build(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
         log_side::for_people(&mut view.human, side, context.clock.now());
     }
     if let Some(table) = &table {
-        blocked(&mut view, reading, table);
+        show_blocked_line(&mut view, reading, table);
     }
     if let Some(states) = &states {
-        busiest(&mut view.human, states);
+        show_busiest(&mut view.human, states);
     }
     without_doubles(&mut warnings);
     view.warnings.extend(warnings);
@@ -154,7 +156,7 @@ fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
     }
 }
 
-fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
+fn kept_or_warning<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
     result
         .map_err(|failure| {
             warnings.push(Warning::new(
@@ -165,7 +167,7 @@ fn kept<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option
         .ok()
 }
 
-fn pf(reading: &Reading) -> PfView {
+fn pf_view(reading: &Reading) -> PfView {
     let info = reading.info.as_ref().ok();
     PfView {
         enabled: info.map(|info| info.enabled),
@@ -197,8 +199,12 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
         None => ("pf's status unknown", Tone::Warning),
     };
     let states = match (pf.states, pf.states_limit) {
-        (Some(states), Some(limit)) => format!(", {} of {} states", count(states), count(limit)),
-        (Some(states), None) => format!(", {} states", count(states)),
+        (Some(states), Some(limit)) => format!(
+            ", {} of {} states",
+            format_count(states),
+            format_count(limit)
+        ),
+        (Some(states), None) => format!(", {} states", format_count(states)),
         _ => String::new(),
     };
     let at = reading.clock.now.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -217,19 +223,19 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
         return;
     };
     let dropped = exposure.block.counters.map(|block| {
-        let packets = count(block.packets);
+        let packets = format_count(block.packets);
         format!(", {packets} packets dropped by the block rule")
     });
     let overloads = pf
         .overload_insertions
-        .map(|insertions| format!(", {} overloads", count(insertions)));
+        .map(|insertions| format!(", {} overloads", format_count(insertions)));
     // A reload starts the count of connections from zero; pfSense has pf keep the rest.
     human.field(
         "Since load",
         format!(
             "{} connections; over reloads {} through the filter rule{}{}",
-            count(filter.state_creations),
-            bytes(filter.bytes),
+            format_count(filter.state_creations),
+            format_bytes(filter.bytes),
             dropped.unwrap_or_default(),
             overloads.unwrap_or_default()
         ),
@@ -237,13 +243,13 @@ fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
     );
 }
 
-fn findings(human: &mut Human, exposure: &Exposure) {
+fn show_findings(human: &mut Human, exposure: &Exposure) {
     for finding in exposure.why.iter().skip(1) {
         human.field("Finding", &finding.message, Tone::Warning);
     }
 }
 
-fn blocked(view: &mut View, reading: &Reading, table: &virusprot::TableView) {
+fn show_blocked_line(view: &mut View, reading: &Reading, table: &virusprot::TableView) {
     view.human.gap();
     let count = table.entries.len();
     if count == 0 {
@@ -262,7 +268,7 @@ fn blocked(view: &mut View, reading: &Reading, table: &virusprot::TableView) {
     virusprot::table_of(view, reading, &newest, &table.expiry);
 }
 
-fn busiest(human: &mut Human, states: &states::States) {
+fn show_busiest(human: &mut Human, states: &states::States) {
     human.gap();
     if states.sources.is_empty() {
         human.line("Nobody is connected.");
@@ -283,17 +289,17 @@ fn busiest(human: &mut Human, states: &states::States) {
             source.established.to_string(),
             source.states.to_string(),
             states::against_cap(source, states.cap),
-            bytes(source.bytes_in.saturating_add(source.bytes_out)),
-            span(source.oldest_seconds),
+            format_bytes(source.bytes_in.saturating_add(source.bytes_out)),
+            format_span(source.oldest_seconds),
         ]
     });
     let columns = vec![
-        left("SOURCE"),
-        right("EST"),
-        right("STATES"),
-        right("COUNTED/CAP"),
-        right("BYTES").droppable(2),
-        right("OLDEST").droppable(1),
+        text_column("SOURCE"),
+        number_column("EST"),
+        number_column("STATES"),
+        number_column("COUNTED/CAP"),
+        number_column("BYTES").droppable(2),
+        number_column("OLDEST").droppable(1),
     ];
     human.table(columns, rows.collect());
 }

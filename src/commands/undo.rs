@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::expose::{CHANGING, Situation};
-use crate::app::{Context, Session, needed};
+use crate::app::{Context, Session, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
 use crate::domain::history;
@@ -25,12 +25,12 @@ pub struct Args {
 }
 
 /// Runs `kmsctl undo`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     if let Some(id) = &arguments.id {
-        let entries = report::entries(context)?;
-        let entry = history::find(&entries, id)?;
+        let entries = report::read_history_entries(context)?;
+        let entry = history::find_entry(&entries, id)?;
         if !entry.is_unsettled() {
             takes_effect(entry)?;
         }
@@ -49,7 +49,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         reverts_after: None,
     };
     let command = format!("undo {}", entry.plan.id);
-    let plan = |reading: &Reading| planned(context, &entry, reading, terms);
+    let plan = |reading: &Reading| plan_undo(context, &entry, reading, terms);
     let questions = match entry.plan.change.operation {
         Operation::Configuration { .. } => CHANGING,
         _ => &[Question::Client, Question::Table],
@@ -71,25 +71,25 @@ async fn chosen(
     session: &mut Session,
     id: Option<&str>,
 ) -> Result<HistoryEntry> {
-    let mut entry = choose(context, id)?;
+    let mut entry = choose_entry(context, id)?;
     if id.is_none() && entry.may_be_reverted() {
         // What was taken back by itself is not what is meant.
         let reading = context.ask_over(session, &[Question::Configured]).await?;
-        change::note_expired(context, &report::entries(context)?, &reading)?;
-        entry = choose(context, None)?;
+        change::note_expired(context, &report::read_history_entries(context)?, &reading)?;
+        entry = choose_entry(context, None)?;
     }
     if entry.is_unsettled() {
-        change::settle(context, session, &entry).await?;
-        entry = choose(context, Some(entry.plan.id.as_str()))?;
+        change::settle_entry(context, session, &entry).await?;
+        entry = choose_entry(context, Some(entry.plan.id.as_str()))?;
     }
     takes_effect(&entry)?;
     Ok(entry)
 }
 
-fn choose(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
-    let entries = report::entries(context)?;
+fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
+    let entries = report::read_history_entries(context)?;
     let entry = if let Some(id) = id {
-        history::find(&entries, id)?
+        history::find_entry(&entries, id)?
     } else {
         let here = entries
             .iter()
@@ -124,14 +124,14 @@ fn takes_effect(entry: &HistoryEntry) -> Result<()> {
     Ok(())
 }
 
-fn planned(
+fn plan_undo(
     context: &Context,
     entry: &HistoryEntry,
     reading: &Reading,
     terms: Terms,
 ) -> Result<Planned> {
     if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
-        let past = Past::Table(needed(&reading.table)?, reading.client);
+        let past = Past::Table(require_answer(&reading.table)?, reading.client);
         return Ok(plan::undo(entry, &past)?);
     }
     let gathered = Situation::of(context, reading)?;

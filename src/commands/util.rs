@@ -45,12 +45,14 @@ pub struct Completions {
 }
 
 /// Runs `kmsctl util …`.
-pub fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub fn run_util(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Completions(wanted) => context.terminal.write(&completions(wanted.shell)),
-        Command::ExampleConfig => context.terminal.write(&crate::settings::keys::example()),
+        Command::Completions(wanted) => context.terminal.write(&completion_script(wanted.shell)),
+        Command::ExampleConfig => context
+            .terminal
+            .write(&crate::settings::keys::example_configuration()),
         Command::Man { directory } => {
-            let count = man(directory)?;
+            let count = write_man_pages(directory)?;
             context.terminal.say(&format!(
                 "Wrote {count} man pages into {}.",
                 directory.display()
@@ -61,18 +63,18 @@ pub fn run(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 /// Returns the completion script of a shell: it asks kmsctl itself, which knows values as well.
-pub fn completions(shell: Shell) -> String {
+pub fn completion_script(shell: Shell) -> String {
     crate::cli::registration_script(&shell.to_string()).unwrap_or_default()
 }
 
 /// Writes a man page for every command and returns how many.
-pub fn man(directory: &Path) -> Result<usize> {
+pub fn write_man_pages(directory: &Path) -> Result<usize> {
     // A page for every `help` of every group would be most of the pages.
     // The version alone: the pages are the same whichever commit they were built from.
-    let mut tree = without_help(crate::cli::tree()).version(env!("CARGO_PKG_VERSION"));
+    let mut tree = without_help(crate::cli::command_tree()).version(env!("CARGO_PKG_VERSION"));
     // Builds names such as `kmsctl-virusprot-show`, which mangen's file names come from.
     tree.build();
-    write_man_pages(&tree, "", directory).map_err(|error| {
+    write_page_and_subpages(&tree, "", directory).map_err(|error| {
         Failure::failed(format!(
             "The man pages cannot be written into {}: {error}.",
             directory.display()
@@ -80,7 +82,11 @@ pub fn man(directory: &Path) -> Result<usize> {
     })
 }
 
-fn write_man_pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<usize> {
+fn write_page_and_subpages(
+    command: &clap::Command,
+    path: &str,
+    directory: &Path,
+) -> io::Result<usize> {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
     page.render_title(&mut text)?;
@@ -106,7 +112,7 @@ fn write_man_pages(command: &clap::Command, path: &str, directory: &Path) -> io:
         .filter(|inner| !inner.is_hide_set())
     {
         let below = format!("{path} {}", inner.get_name());
-        count += write_man_pages(inner, below.trim_start(), directory)?;
+        count += write_page_and_subpages(inner, below.trim_start(), directory)?;
     }
     Ok(count)
 }

@@ -84,7 +84,7 @@ struct Verified<'a> {
 }
 
 /// Runs `kmsctl verify`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_verify(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.external {
         let request = crate::vantage::prove::ProofRequest {
             from: arguments.from.clone(),
@@ -94,7 +94,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     }
     let (read, inside) = tokio::join!(
         context.read(QUESTIONS),
-        crate::vantage::inside::gather(context)
+        crate::vantage::inside::gather_inside(context)
     );
     let read = match read {
         Err(failure) if matches!(failure.kind, FailureKind::Interrupted | FailureKind::Usage) => {
@@ -110,19 +110,22 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         public_address: context.public_address(),
         resolutions: &inside.resolutions,
         exposure: exposure.as_ref().map_err(Clone::clone),
-        table: read.as_ref().map_err(trouble).and_then(entries),
-        wan: read.as_ref().map_err(trouble).and_then(wan),
+        table: read
+            .as_ref()
+            .map_err(trouble_of_failure)
+            .and_then(count_entries),
+        wan: read.as_ref().map_err(trouble_of_failure).and_then(find_wan),
         cluster: inside.cluster.as_ref(),
         connection: &inside.connection,
         answer: inside.answer,
     };
     let judgement = path::judge(&evidence, arguments.expect.map(Expected::from));
-    let mut view = view(context, &read, &judgement)?;
+    let mut view = verify_view(context, &read, &judgement)?;
     view.warnings.extend(warnings);
     context.terminal.show(&view)?;
     // The hops that need no firewall were worth showing; without it there is still no verdict.
     read.map(drop)?;
-    conclude(&judgement)
+    conclude_verdict(&judgement)
 }
 
 /// Runs `kmsctl verify --external`. Fails with [`FailureKind::No`] when it is not as expected, with [`FailureKind::Inconclusive`]
@@ -131,7 +134,7 @@ async fn prove_externally(
     context: &Context,
     request: &crate::vantage::prove::ProofRequest,
 ) -> Result<()> {
-    let proof = Box::pin(crate::vantage::prove::prove(context, request)).await?;
+    let proof = Box::pin(crate::vantage::prove::prove_from_outside(context, request)).await?;
     context
         .terminal
         .show(&external_view::view(context, &proof)?)?;
@@ -164,11 +167,12 @@ fn of_exposure(
     read: &Result<Reading>,
     warnings: &mut Vec<Warning>,
 ) -> Known<Exposure> {
-    let reading = read.as_ref().map_err(trouble)?;
-    expose::assess(context, reading, warnings).map_err(|failure| unseen(reading, &failure))
+    let reading = read.as_ref().map_err(trouble_of_failure)?;
+    expose::assess_exposure(context, reading, warnings)
+        .map_err(|failure| unseen_exposure(reading, &failure))
 }
 
-fn view(context: &Context, read: &Result<Reading>, judgement: &Judgement) -> Result<View> {
+fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement) -> Result<View> {
     let data = Verified {
         verdict: judgement.verdict,
         expected: judgement.expected,
@@ -182,8 +186,11 @@ fn view(context: &Context, read: &Result<Reading>, judgement: &Judgement) -> Res
     };
     view.firewall = Some(context.firewall_name().to_owned());
     view.items = Some(("hops", COLUMNS));
-    view.human
-        .field("Verdict", sentence(judgement), tone(judgement));
+    view.human.field(
+        "Verdict",
+        verdict_sentence(judgement),
+        verdict_tone(judgement),
+    );
     view.human.gap();
     for_people(&mut view.human, &judgement.hops);
     Ok(view)
@@ -217,7 +224,7 @@ pub fn for_people(human: &mut Human, findings: &[Finding]) {
 }
 
 /// Finds the outside interface's addresses; its name is known from the configuration alone.
-pub fn wan(reading: &Reading) -> Known<Wan> {
+pub fn find_wan(reading: &Reading) -> Known<Wan> {
     let configured = reading.configured.as_ref().map_err(|error| {
         Trouble::new(format!(
             "which interface is outside is not known, as {error}"
@@ -237,7 +244,7 @@ pub fn wan(reading: &Reading) -> Known<Wan> {
 }
 
 /// Turns a failure into the reason of a finding.
-pub fn trouble(failure: &Failure) -> Trouble {
+pub fn trouble_of_failure(failure: &Failure) -> Trouble {
     Trouble {
         why: failure.message.trim_end_matches('.').to_owned(),
         fix: failure.hints.first().cloned(),
@@ -246,7 +253,7 @@ pub fn trouble(failure: &Failure) -> Trouble {
 }
 
 /// Returns the fact, or the reason of a finding.
-pub fn known<T>(fact: &Answer<T>) -> Known<&T> {
+pub fn known_fact<T>(fact: &Answer<T>) -> Known<&T> {
     fact.as_ref().map_err(|error| Trouble {
         why: error.to_string(),
         fix: Failure::from(error).hints.into_iter().next(),
@@ -255,21 +262,21 @@ pub fn known<T>(fact: &Answer<T>) -> Known<&T> {
 }
 
 /// Tells why the exposure cannot be judged.
-pub fn unseen(reading: &Reading, failure: &Failure) -> Trouble {
-    let rules = known(&reading.rules).map(drop);
-    let reason = rules.and_then(|()| known(&reading.translation).map(drop));
-    reason.err().unwrap_or_else(|| trouble(failure))
+pub fn unseen_exposure(reading: &Reading, failure: &Failure) -> Trouble {
+    let rules = known_fact(&reading.rules).map(drop);
+    let reason = rules.and_then(|()| known_fact(&reading.translation).map(drop));
+    reason.err().unwrap_or_else(|| trouble_of_failure(failure))
 }
 
 /// Counts the overload table; that it does not exist is an answer, too.
-pub fn entries(reading: &Reading) -> Known<Option<u64>> {
+pub fn count_entries(reading: &Reading) -> Known<Option<u64>> {
     match &reading.table {
         Err(FactError::NoTable { .. }) => Ok(None),
-        table => known(table).map(|entries| Some(entries.len() as u64)),
+        table => known_fact(table).map(|entries| Some(entries.len() as u64)),
     }
 }
 
-fn sentence(judgement: &Judgement) -> String {
+fn verdict_sentence(judgement: &Judgement) -> String {
     let verdict = match judgement.verdict {
         Verdict::Open => "open: pf lets connections in, and the server behind it answers",
         Verdict::Closed => "closed: pf lets nothing in",
@@ -287,7 +294,7 @@ fn sentence(judgement: &Judgement) -> String {
     format!("{verdict}; {expected}. Seen from inside.")
 }
 
-fn tone(judgement: &Judgement) -> Tone {
+fn verdict_tone(judgement: &Judgement) -> Tone {
     match judgement.as_expected {
         Some(true) => Tone::Good,
         Some(false) => Tone::Bad,
@@ -295,7 +302,7 @@ fn tone(judgement: &Judgement) -> Tone {
     }
 }
 
-fn conclude(judgement: &Judgement) -> Result<()> {
+fn conclude_verdict(judgement: &Judgement) -> Result<()> {
     match judgement.as_expected {
         Some(true) => Ok(()),
         Some(false) => {

@@ -11,9 +11,9 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::log_side::Heard;
-use crate::app::{Context, needed, wanted};
-use crate::domain::address::canonical;
-use crate::domain::connections::{Half, half};
+use crate::app::{Context, answer_or_warning, require_answer};
+use crate::domain::address::canonical_address;
+use crate::domain::connections::{Half, connection_half};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::virusprot::entries;
 use crate::domain::virusprot::entries::Blocked;
@@ -22,7 +22,7 @@ use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
-pub use show::{releases, table_of};
+pub use show::{release_sentence, table_of};
 
 /// Arguments of `kmsctl virusprot`.
 #[derive(Debug, ClapArgs)]
@@ -44,12 +44,12 @@ enum Command {
     /// Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not
     Test {
         /// IPv4 or IPv6 addresses
-        #[arg(required = true, value_name = "ADDR", value_parser = values::address)]
+        #[arg(required = true, value_name = "ADDR", value_parser = values::parse_address)]
         addresses: Vec<IpAddr>,
     },
 }
 
-/// The questions whose answers [`assess`] needs.
+/// The questions whose answers [`assess_table`] needs.
 pub const QUESTIONS: &[Question] = &[
     Question::Client,
     Question::Interfaces,
@@ -60,13 +60,13 @@ pub const QUESTIONS: &[Question] = &[
 ];
 
 /// Runs `kmsctl virusprot …`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Delete(arguments) => change::delete(context, arguments).await,
-        Command::Expire(arguments) => change::expire(context, arguments).await,
-        Command::Flush(arguments) => change::flush(context, arguments).await,
-        Command::Show(arguments) => show::run(context, arguments).await,
-        Command::Test { addresses } => test::run(context, addresses).await,
+        Command::Delete(arguments) => change::delete_addresses(context, arguments).await,
+        Command::Expire(arguments) => change::expire_addresses(context, arguments).await,
+        Command::Flush(arguments) => change::flush_table(context, arguments).await,
+        Command::Show(arguments) => show::show_blocked(context, arguments).await,
+        Command::Test { addresses } => test::test_addresses(context, addresses).await,
     }
 }
 
@@ -84,23 +84,23 @@ impl TableView {
     /// Returns the newest entries, newest first.
     pub fn newest(&self, most: usize) -> Vec<Blocked> {
         let mut entries = self.entries.clone();
-        show::order(&mut entries, show::Sort::Newest);
+        show::order_entries(&mut entries, show::Sort::Newest);
         entries.truncate(most);
         entries
     }
 }
 
 /// Judges the table of a reading; what is missing becomes a warning, only the table itself is needed.
-pub fn assess(
+pub fn assess_table(
     context: &Context,
     reading: &Reading,
     heard: &Heard,
     warnings: &mut Vec<Warning>,
 ) -> Result<TableView> {
-    let entries = needed(&reading.table)?;
+    let entries = require_answer(&reading.table)?;
     let table = &context.settings.service.table;
     // What cron runs decides; pfSense writes its crontab from config.xml, though not at every write.
-    let expiry = wanted(&reading.crontab, "When entries are released", warnings)
+    let expiry = answer_or_warning(&reading.crontab, "When entries are released", warnings)
         .map_or_else(Expiry::unread, |items| Expiry::find(items, table));
     if let Ok(configured) = &reading.configured
         && Expiry::find(&configured.cron, table) != expiry
@@ -116,13 +116,15 @@ pub fn assess(
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     // Without the configuration (it costs a PHP start) what is forwarded to the port counts.
     let members = reading.configured.as_ref().ok().map(Configured::members);
-    for state in wanted(&reading.states, "Live states", warnings)
+    for state in answer_or_warning(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default()
     {
-        let half = half(state, &context.settings.service, members.as_deref());
+        let half = connection_half(state, &context.settings.service, members.as_deref());
         if let Some(Half::Client { .. }) = half {
-            *states.entry(canonical(state.right.address)).or_default() += 1;
+            *states
+                .entry(canonical_address(state.right.address))
+                .or_default() += 1;
         }
     }
     let live = |net: &ipnet::IpNet| {
@@ -140,9 +142,9 @@ pub fn assess(
     let expiry = Judged::of(expiry, entries, now, zone);
     let around = context.surroundings(reading);
     warnings.extend(Context::surroundings_unknown(&around));
-    let mut judged = entries::judge(entries, &expiry, now, zone, &around, live);
+    let mut judged = entries::judge_entries(entries, &expiry, now, zone, &around, live);
     entries::mark_customers(&mut judged, &heard.clients);
-    warnings.extend(entries::warnings(&judged, &expiry, table));
+    warnings.extend(entries::blocked_warnings(&judged, &expiry, table));
     Ok(TableView {
         table: table.as_str().to_owned(),
         expiry,

@@ -10,13 +10,13 @@ use ipnet::{IpNet, Ipv4Net};
 const MAPPED: u8 = 96;
 
 /// Returns the IPv4 address that an IPv4-mapped IPv6 address stands for; any other address as it is.
-pub fn canonical(address: IpAddr) -> IpAddr {
+pub fn canonical_address(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
 /// Returns the IPv4 network that a network of IPv4-mapped IPv6 addresses stands for; any other network as it is.
 pub fn canonical_net(net: IpNet) -> IpNet {
-    let IpAddr::V4(address) = canonical(net.addr()) else {
+    let IpAddr::V4(address) = canonical_address(net.addr()) else {
         return net;
     };
     let length = match net {
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn mapped_addresses_are_the_ipv4_ones() {
-        let one = |text: &str| canonical(text.parse().unwrap()).to_string();
+        let one = |text: &str| canonical_address(text.parse().unwrap()).to_string();
         assert_eq!(one("::ffff:198.51.100.7"), "198.51.100.7");
         assert_eq!(one("198.51.100.7"), "198.51.100.7");
         assert_eq!(one("2001:db8::7"), "2001:db8::7");

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::address::{canonical, canonical_net};
+use super::address::{canonical_address, canonical_net};
 use super::pf::rule::Direction;
 use super::pf::source::SourceNode;
 use super::pf::state::{Host, State};
@@ -31,16 +31,20 @@ pub enum Half {
 /// `members` beside the service's address.
 ///
 /// `None` is an alias that is not known: then what the firewall forwards to the service's port counts, wherever to.
-pub fn half(state: &State, service: &Service, members: Option<&[IpNet]>) -> Option<Half> {
+pub fn connection_half(
+    state: &State,
+    service: &Service,
+    members: Option<&[IpNet]>,
+) -> Option<Half> {
     let serves = |host: &Host| {
-        let address = canonical(host.address);
+        let address = canonical_address(host.address);
         let member = |net: &IpNet| canonical_net(*net).contains(&address);
-        address == canonical(service.address)
+        address == canonical_address(service.address)
             || members.is_some_and(|members| members.iter().any(member))
     };
     let forwarded = state.left_inside.is_some();
     match state.direction {
-        _ if !concerns(state, service) => None,
+        _ if !concerns_service(state, service) => None,
         Direction::In if serves(&state.left) || (forwarded && members.is_none()) => {
             Some(Half::Client { forwarded })
         }
@@ -51,7 +55,7 @@ pub fn half(state: &State, service: &Service, members: Option<&[IpNet]>) -> Opti
 
 /// Returns whether a state can be one of the service's connections: TCP to its port, wherever to. What is kept of the
 /// state table before the alias is known.
-pub fn concerns(state: &State, service: &Service) -> bool {
+pub fn concerns_service(state: &State, service: &Service) -> bool {
     let server = match state.direction {
         Direction::In => &state.left,
         Direction::Out => &state.right,
@@ -60,7 +64,7 @@ pub fn concerns(state: &State, service: &Service) -> bool {
 }
 
 /// Reads members of an alias; names, which only the firewall can resolve, are left out.
-pub fn members<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Vec<IpNet> {
+pub fn alias_members<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Vec<IpNet> {
     let net = |text: &str| {
         let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
         text.parse::<IpNet>().ok().or_else(address)
@@ -70,15 +74,22 @@ pub fn members<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Vec<IpNet> {
 
 /// Returns the servers whose connections are the service's: the alias's members, or, where it is not known, whoever
 /// the firewall forwards the service's port to. What ends connections looks for both halves of them.
-pub fn servers(states: &[State], service: &Service, members: Option<&[IpNet]>) -> Vec<IpNet> {
+pub fn server_networks(
+    states: &[State],
+    service: &Service,
+    members: Option<&[IpNet]>,
+) -> Vec<IpNet> {
     if let Some(members) = members {
         return members.to_vec();
     }
-    let forwarded = states
-        .iter()
-        .filter(|state| matches!(half(state, service, None), Some(Half::Client { .. })));
+    let forwarded = states.iter().filter(|state| {
+        matches!(
+            connection_half(state, service, None),
+            Some(Half::Client { .. })
+        )
+    });
     let mut servers: Vec<IpNet> = forwarded
-        .map(|state| IpNet::from(canonical(state.left.address)))
+        .map(|state| IpNet::from(canonical_address(state.left.address)))
         .collect();
     servers.sort_unstable();
     servers.dedup();
@@ -117,7 +128,7 @@ pub fn counting_nodes(nodes: &[SourceNode], rules: &[(u32, u64)]) -> Vec<SourceN
         let mut own: Vec<&SourceNode> = nodes.iter().filter(of_rule).collect();
         own.sort_by_key(|node| node.age_seconds.unwrap_or(u64::MAX));
         let mut seen = std::collections::BTreeSet::new();
-        own.retain(|node| seen.insert(canonical(node.address)));
+        own.retain(|node| seen.insert(canonical_address(node.address)));
         // The lists are not of one moment, so the sums need not meet.
         let (mut sum, mut best, mut kept) = (0, *present, 0);
         for (place, node) in own.iter().enumerate() {
@@ -132,9 +143,9 @@ pub fn counting_nodes(nodes: &[SourceNode], rules: &[(u32, u64)]) -> Vec<SourceN
     counting
 }
 
-/// Tallies the client halves by source, busiest first. The alias holds `members`, as in [`half`]; `nodes` are the source
+/// Tallies the client halves by source, busiest first. The alias holds `members`, as in [`connection_half`]; `nodes` are the source
 /// nodes of the exposure's filter rule.
-pub fn tally<'a>(
+pub fn tally_sources<'a>(
     states: impl IntoIterator<Item = &'a State>,
     service: &Service,
     members: Option<&[IpNet]>,
@@ -143,17 +154,17 @@ pub fn tally<'a>(
 ) -> Vec<ConnectedSource> {
     let mut sources: BTreeMap<IpAddr, ConnectedSource> = BTreeMap::new();
     for state in states {
-        let Some(Half::Client { .. }) = half(state, service, members) else {
+        let Some(Half::Client { .. }) = connection_half(state, service, members) else {
             continue;
         };
-        let address = canonical(state.right.address);
+        let address = canonical_address(state.right.address);
         let source = sources.entry(address).or_insert_with(|| ConnectedSource {
             address,
             established: 0,
             states: 0,
             counted: nodes
                 .iter()
-                .find(|node| canonical(node.address) == address)
+                .find(|node| canonical_address(node.address) == address)
                 .map(|node| node.connections),
             bytes_in: 0,
             bytes_out: 0,
@@ -198,28 +209,31 @@ mod tests {
         let halves = |members: Option<&[IpNet]>| -> Vec<Option<Half>> {
             states
                 .iter()
-                .map(|state| half(state, &service, members))
+                .map(|state| connection_half(state, &service, members))
                 .collect()
         };
         let client = Some(Half::Client { forwarded: true });
         assert_eq!(halves(Some(&[])), [None, None, None]);
-        let held = members(["10.0.20.203", "kms.example"]);
+        let held = alias_members(["10.0.20.203", "kms.example"]);
         assert_eq!(halves(Some(&held)), [client, Some(Half::Server), None]);
         assert_eq!(
             halves(None),
             [client, None, None],
             "what is forwarded counts"
         );
-        assert!(states.iter().all(|state| concerns(state, &service)));
-        let tallied = tally(&states, &service, Some(&held), &[], |_| false);
+        assert!(states.iter().all(|state| concerns_service(state, &service)));
+        let tallied = tally_sources(&states, &service, Some(&held), &[], |_| false);
         assert_eq!((tallied.len(), tallied[0].established), (1, 1));
-        assert!(tally(&states, &service, Some(&[]), &[], |_| false).is_empty());
-        assert_eq!(servers(&states, &service, Some(&held)), held);
-        assert_eq!(servers(&states, &service, None), members(["10.0.20.203"]));
+        assert!(tally_sources(&states, &service, Some(&[]), &[], |_| false).is_empty());
+        assert_eq!(server_networks(&states, &service, Some(&held)), held);
+        assert_eq!(
+            server_networks(&states, &service, None),
+            alias_members(["10.0.20.203"])
+        );
     }
 
     fn counted(text: &[u8], present: u64) -> Vec<(String, u32)> {
-        let nodes = crate::domain::pf::source::parse(text).value;
+        let nodes = crate::domain::pf::source::parse_source_nodes(text).value;
         let counting = counting_nodes(&nodes, &[(77, present)]);
         let pairs = counting
             .iter()
@@ -261,7 +275,7 @@ mod tests {
     #[test]
     fn a_mapped_source_is_the_ipv4_one() {
         let text = "vtnet0 tcp ::ffff:10.0.20.202[1688] <- ::ffff:198.51.100.7[40001]       ESTABLISHED:ESTABLISHED\n";
-        let tallied = tally(&states(text), &service(), Some(&[]), &[], IpAddr::is_ipv4);
+        let tallied = tally_sources(&states(text), &service(), Some(&[]), &[], IpAddr::is_ipv4);
         assert_eq!(tallied.len(), 1);
         assert_eq!(tallied[0].address.to_string(), "198.51.100.7");
         assert!(tallied[0].blocked, "asked about by its IPv4 form");

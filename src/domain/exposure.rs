@@ -215,7 +215,7 @@ impl AliasView {
     pub fn members(&self) -> Option<Vec<ipnet::IpNet>> {
         self.configured?;
         let addresses = self.addresses.iter().map(String::as_str);
-        Some(super::connections::members(addresses))
+        Some(super::connections::alias_members(addresses))
     }
 }
 

@@ -272,7 +272,9 @@ impl Folder {
                     self.entries.pop_front();
                 }
             }
-            HistoryEvent::Ended { id, finish } => settle(&mut self.entries, &id, &finish, broken),
+            HistoryEvent::Ended { id, finish } => {
+                settle_entry(&mut self.entries, &id, &finish, broken);
+            }
             HistoryEvent::Recovered { .. } => {}
         }
     }
@@ -283,7 +285,12 @@ impl Folder {
     }
 }
 
-fn settle(entries: &mut VecDeque<HistoryEntry>, id: &str, finish: &Finish, broken: Option<u64>) {
+fn settle_entry(
+    entries: &mut VecDeque<HistoryEntry>,
+    id: &str,
+    finish: &Finish,
+    broken: Option<u64>,
+) {
     let Some(entry) = entries
         .iter_mut()
         .rev()
@@ -336,12 +343,15 @@ pub enum FindError {
 }
 
 /// Finds a change by its id or the beginning of it.
-pub fn find<'a>(entries: &'a [HistoryEntry], prefix: &str) -> Result<&'a HistoryEntry, FindError> {
-    only(entries, |entry| entry.plan.id.as_str(), prefix)
+pub fn find_entry<'a>(
+    entries: &'a [HistoryEntry],
+    prefix: &str,
+) -> Result<&'a HistoryEntry, FindError> {
+    only_match(entries, |entry| entry.plan.id.as_str(), prefix)
 }
 
 /// Finds the only one whose id is this or begins so; nothing begins with nothing.
-pub fn only<'a, T>(
+pub fn only_match<'a, T>(
     all: &'a [T],
     id: impl Fn(&T) -> &str,
     prefix: &str,
@@ -372,7 +382,7 @@ pub fn last_undoable<'a>(
 
 /// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
 /// matter: where the rules are gone, it has happened.
-pub fn deletions(
+pub fn deletions_on(
     entries: &[HistoryEntry],
 ) -> impl Iterator<Item = (&HistoryEntry, &ChangeOutcome)> {
     use super::pfsense::change::ConfigurationEdit;
@@ -415,7 +425,9 @@ impl OtherFirewall {
 
 /// Reads an entry of pfSense's configuration history, if kmsctl wrote it: the agent writes as `kmsctl (USER@HOST)`
 /// with the description `kmsctl ID: WHAT`, before which pfSense puts the writer's name.
-pub fn elsewhere(revision: &super::pfsense::configured::Revision) -> Option<OtherFirewall> {
+pub fn revision_of_other_firewall(
+    revision: &super::pfsense::configured::Revision,
+) -> Option<OtherFirewall> {
     let username = revision.username.as_deref()?;
     let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
     let description = revision.description.as_deref()?;

@@ -104,17 +104,17 @@ pub fn preset_of(presets: &[Preset], caps: Caps) -> Option<&Preset> {
 pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
     let mut findings = Vec::new();
     let fields = &rule.caps;
-    let max_src_conn = number(
+    let max_src_conn = cap_number(
         "max-src-conn",
         fields.max_src_conn.as_deref(),
         &mut findings,
     );
-    let connections = number(
+    let connections = cap_number(
         "max-src-conn-rate",
         fields.max_src_conn_rate.as_deref(),
         &mut findings,
     );
-    let seconds = number(
+    let seconds = cap_number(
         "max-src-conn-rates",
         fields.max_src_conn_rates.as_deref(),
         &mut findings,
@@ -144,7 +144,7 @@ pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
 }
 
 /// Reads one cap field: absent, empty and 0 are no cap.
-fn number(name: &str, field: Option<&str>, findings: &mut Vec<Warning>) -> Option<u32> {
+fn cap_number(name: &str, field: Option<&str>, findings: &mut Vec<Warning>) -> Option<u32> {
     let text = field.map(str::trim).filter(|text| !text.is_empty())?;
     if let Ok(number) = text.parse::<u32>() {
         return Some(number).filter(|number| *number > 0);
@@ -206,7 +206,7 @@ pub struct Standing {
 }
 
 /// Judges the caps of an exposure.
-pub fn judge(exposure: &Exposure, presets: &[Preset]) -> Standing {
+pub fn judge_caps(exposure: &Exposure, presets: &[Preset]) -> Standing {
     let caps = exposure.caps.loaded.or(exposure.caps.configured);
     let in_force = exposure.state == State::Open;
     Standing {
@@ -271,7 +271,7 @@ pub struct Pressed {
 }
 
 /// Returns how close a number of established connections is to `max-src-conn`; without a cap, within.
-pub fn pressure(established: u64, cap: Option<u32>) -> Pressure {
+pub fn cap_pressure(established: u64, cap: Option<u32>) -> Pressure {
     match cap.map(u64::from) {
         Some(cap) if established > cap => Pressure::Over,
         Some(cap) if established.saturating_mul(5) >= cap.saturating_mul(4) => Pressure::Near,
@@ -280,13 +280,16 @@ pub fn pressure(established: u64, cap: Option<u32>) -> Pressure {
 }
 
 /// Lists the sources near or over the cap, busiest first.
-pub fn pressed(sources: impl IntoIterator<Item = (IpAddr, u64)>, cap: Option<u32>) -> Vec<Pressed> {
+pub fn sources_near_cap(
+    sources: impl IntoIterator<Item = (IpAddr, u64)>,
+    cap: Option<u32>,
+) -> Vec<Pressed> {
     let mut pressed: Vec<Pressed> = sources
         .into_iter()
         .map(|(address, connections)| Pressed {
             address,
             connections,
-            pressure: pressure(connections, cap),
+            pressure: cap_pressure(connections, cap),
         })
         .filter(|source| source.pressure != Pressure::Within)
         .collect();
@@ -408,12 +411,12 @@ mod tests {
 
     #[test]
     fn near_begins_at_four_fifths_of_the_cap() {
-        assert_eq!(pressure(39, Some(50)), Pressure::Within);
-        assert_eq!(pressure(40, Some(50)), Pressure::Near);
-        assert_eq!(pressure(50, Some(50)), Pressure::Near);
-        assert_eq!(pressure(51, Some(50)), Pressure::Over);
-        assert_eq!(pressure(u64::MAX, None), Pressure::Within);
-        assert_eq!(pressure(2, Some(3)), Pressure::Within, "two thirds");
+        assert_eq!(cap_pressure(39, Some(50)), Pressure::Within);
+        assert_eq!(cap_pressure(40, Some(50)), Pressure::Near);
+        assert_eq!(cap_pressure(50, Some(50)), Pressure::Near);
+        assert_eq!(cap_pressure(51, Some(50)), Pressure::Over);
+        assert_eq!(cap_pressure(u64::MAX, None), Pressure::Within);
+        assert_eq!(cap_pressure(2, Some(3)), Pressure::Within, "two thirds");
     }
 
     #[test]
@@ -452,7 +455,7 @@ mod tests {
     #[test]
     fn the_busiest_source_comes_first() {
         let address = |last| IpAddr::from([198, 51, 100, last]);
-        let pressed = pressed(
+        let pressed = sources_near_cap(
             [(address(1), 45), (address(2), 3), (address(3), 50)],
             Some(50),
         );

@@ -26,7 +26,7 @@ impl Aside {
     /// Reads the record; the error is a sentence without a full stop.
     pub(super) fn read(&self) -> Result<JournalLine, String> {
         let mut bytes = Vec::new();
-        plain_file::open(&self.0, OpenOptions::new().read(true))
+        plain_file::open_plain_file(&self.0, OpenOptions::new().read(true))
             .and_then(|file| file.take(LONGEST_LINE as u64 + 2).read_to_end(&mut bytes))
             .map_err(|error| format!("it cannot be read: {error}"))?;
         JournalLine::parse(bytes.strip_suffix(b"\n").unwrap_or(&bytes))
@@ -66,7 +66,7 @@ pub(super) fn write(
     event: &HistoryEvent,
 ) -> Result<PathBuf, JournalError> {
     let mut text = Vec::new();
-    line::push(&mut text, 1, BEGINNING, now, event)?;
+    line::push_chained_line(&mut text, 1, BEGINNING, now, event)?;
     let name = format!(
         "aside-{:020}-{:010}-{:06}.jsonl",
         now.as_nanosecond(),

@@ -52,7 +52,7 @@ struct ChainedLine {
 }
 
 /// Appends a line to `text` and returns its hash.
-pub(super) fn push(
+pub(super) fn push_chained_line(
     text: &mut Vec<u8>,
     seq: u64,
     previous: &str,
@@ -67,7 +67,7 @@ pub(super) fn push(
     })?;
     // The body's own opening brace makes room for the hash before it.
     let rest = body.strip_prefix(b"{").unwrap_or(&body);
-    let hash = hash(rest);
+    let hash = hash_hexadecimal(rest);
     let length = OPENING.len() + HASH_LENGTH + CLOSING.len() + rest.len();
     if length > LONGEST_LINE {
         return Err(JournalError::TooLong(length));
@@ -81,13 +81,13 @@ pub(super) fn push(
 }
 
 /// Returns the hash of bytes in hexadecimal.
-pub(super) fn hash(bytes: &[u8]) -> String {
+pub(super) fn hash_hexadecimal(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 
 /// Returns the hash a line claims to have.
 pub(super) fn claimed_hash(line: &[u8]) -> Option<String> {
-    split(line).map(|(hash, _)| hash)
+    split_hash(line).map(|(hash, _)| hash)
 }
 
 /// Returns the number a line claims to have.
@@ -100,7 +100,7 @@ pub(super) fn claimed_seq(line: &[u8]) -> Option<u64> {
     Some(numbered.seq)
 }
 
-fn split(line: &[u8]) -> Option<(String, &[u8])> {
+fn split_hash(line: &[u8]) -> Option<(String, &[u8])> {
     let rest = line.strip_prefix(OPENING)?;
     let (hash, rest) = rest.split_at_checked(HASH_LENGTH)?;
     let hash = std::str::from_utf8(hash).ok()?;
@@ -114,13 +114,13 @@ impl JournalLine {
         if line.len() > LONGEST_LINE {
             return Err("it is longer than any line of kmsctl's".to_owned());
         }
-        let Some((claimed, rest)) = split(line) else {
+        let Some((claimed, rest)) = split_hash(line) else {
             return Err("it is not a record of kmsctl's: it does not begin with a hash".to_owned());
         };
         let read: ChainedLine =
             serde_json::from_slice(line).map_err(|error| format!("it cannot be read: {error}"))?;
         Ok(Self {
-            whole: hash(rest) == claimed && read.hash == claimed,
+            whole: hash_hexadecimal(rest) == claimed && read.hash == claimed,
             hash: claimed,
             previous: read.previous,
             seq: read.seq,

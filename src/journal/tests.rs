@@ -183,7 +183,7 @@ fn a_record_forged_with_a_fitting_hash_breaks_the_next_link() {
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut forged = lines[0].to_vec();
     let first = line::claimed_hash(lines[0]).unwrap();
-    line::push(&mut forged, 2, &first, now(), &event(7)).unwrap();
+    line::push_chained_line(&mut forged, 2, &first, now(), &event(7)).unwrap();
     forged.extend_from_slice(lines[2]);
     let breaks: Vec<u64> = check(&forged)
         .chain

@@ -152,7 +152,7 @@ impl KubectlError {
         // Warnings and klog's lines (`E0822 …`, `W0822 …`) come first; the sentence that counts is the last.
         let said: String = lines()
             .next_back()
-            .map_or("it said nothing", concrete)
+            .map_or("it said nothing", concrete_sentence)
             .chars()
             .take(300)
             .collect();
@@ -162,7 +162,7 @@ impl KubectlError {
         }
         if has(&["(Forbidden)", "is forbidden:"]) {
             return Self::Forbidden {
-                said: refused(&said).unwrap_or_else(|| format!("look at that: {said}")),
+                said: refused_right(&said).unwrap_or_else(|| format!("look at that: {said}")),
             };
         }
         if has(&["error trying to reach service"]) {
@@ -237,7 +237,7 @@ pub(super) fn last_words(stderr: &[u8]) -> String {
 }
 
 /// Leaves out of kubectl's sentence what names no fact: who says it, and what it asks of its reader.
-fn concrete(sentence: &str) -> &str {
+fn concrete_sentence(sentence: &str) -> &str {
     let mut words = sentence;
     for start in [
         "Error from server",
@@ -257,7 +257,7 @@ fn concrete(sentence: &str) -> &str {
 
 /// Reads what is refused out of the API server's sentence: `… cannot list resource "pods" in API group "" in the
 /// namespace "kms"`.
-fn refused(sentence: &str) -> Option<String> {
+fn refused_right(sentence: &str) -> Option<String> {
     let (_, what) = sentence.split_once(" cannot ")?;
     let (verb, what) = what.split_once(" resource \"")?;
     let (resource, rest) = what.split_once('"')?;

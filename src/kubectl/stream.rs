@@ -9,10 +9,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinHandle;
 
-use super::{ClusterAnswers, Kubectl, KubectlError, MOST_TALK, Program, bounded};
+use super::{ClusterAnswers, Kubectl, KubectlError, MOST_TALK, Program, read_bounded};
 use crate::clock::Clock;
 use crate::domain::kms_log::lines::LogLines;
-use crate::domain::notifier::event_log::stamped;
+use crate::domain::notifier::event_log::split_kubectl_stamp;
 
 /// Bytes taken at a time.
 const PIECE: usize = 32 * 1024;
@@ -93,7 +93,7 @@ impl LogStream {
                 let talk = child.stderr.take();
                 StreamEnd::Running(Box::new(RunningKubectl {
                     stdout: child.stdout.take(),
-                    talk: Some(tokio::spawn(bounded(talk, MOST_TALK))),
+                    talk: Some(tokio::spawn(read_bounded(talk, MOST_TALK))),
                     child,
                     lines: LogLines::default(),
                     piece: vec![0; PIECE],
@@ -188,7 +188,9 @@ impl Simulated {
         })?;
         let before = self.newest;
         for line in text.lines() {
-            let at = stamped(line).0.or_else(|| written(line));
+            let at = split_kubectl_stamp(line)
+                .0
+                .or_else(|| server_line_timestamp(line));
             if at.is_none_or(|at| before.is_none_or(|before| at > before)) {
                 ready.push_back(line.as_bytes().to_vec());
             }
@@ -199,7 +201,7 @@ impl Simulated {
 }
 
 /// Reads the stamp of a line of the server's file.
-fn written(line: &str) -> Option<Timestamp> {
+fn server_line_timestamp(line: &str) -> Option<Timestamp> {
     let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
     stamp
         .to_zoned(jiff::tz::TimeZone::UTC)

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::terminal::human::span;
+use crate::terminal::human::format_span;
 
 /// Longest wait that is taken from `Retry-After`: a typing error or a hostile proxy must not silence the notifier for
 /// good.
@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const LONG: Duration = Duration::from_secs(600);
 
 /// Returns how much of a wait that was asked for is honoured.
-pub fn honoured(asked: Duration) -> Duration {
+pub fn honoured_wait(asked: Duration) -> Duration {
     asked.min(LONGEST_WAIT)
 }
 
@@ -37,7 +37,10 @@ impl Cause {
 
     /// Names a failure to reach Slack at all.
     pub fn unreached(error: &ureq::Error) -> Self {
-        Self::new(format!("Slack cannot be reached: {}", category(error)))
+        Self::new(format!(
+            "Slack cannot be reached: {}",
+            error_category(error)
+        ))
     }
 
     /// Names an answer that is not Slack's, but a portal's or a proxy's.
@@ -57,8 +60,11 @@ impl Cause {
     /// Names an answer that takes no message now; `asked` is how long it asks to wait.
     pub fn answered(status: u16, asked: Option<Duration>) -> Self {
         let (long, words) = match asked {
-            Some(asked) if asked > honoured(asked) => {
-                let (most, asked) = (span(honoured(asked).as_secs()), span(asked.as_secs()));
+            Some(asked) if asked > honoured_wait(asked) => {
+                let (most, asked) = (
+                    format_span(honoured_wait(asked).as_secs()),
+                    format_span(asked.as_secs()),
+                );
                 let words = format!(
                     "Slack answers with HTTP {status} and asks to wait {asked}, which is cut to {most}"
                 );
@@ -67,7 +73,7 @@ impl Cause {
             Some(asked) => {
                 let words = format!(
                     "Slack answers with HTTP {status} and asks to wait {}",
-                    span(asked.as_secs())
+                    format_span(asked.as_secs())
                 );
                 (asked > LONG, words)
             }
@@ -81,7 +87,7 @@ impl Cause {
 }
 
 /// Returns what kind of failure it was.
-fn category(error: &ureq::Error) -> &'static str {
+fn error_category(error: &ureq::Error) -> &'static str {
     use ureq::{Error, Timeout};
     match error {
         Error::Timeout(Timeout::Resolve) => "its name is not resolved in time",
@@ -219,7 +225,7 @@ mod tests {
         );
         assert!(told(10_800).words.ends_with("wait 3h, which is cut to 1h"));
         for (asked, wanted) in [(30, 30), (1_800, 1_800), (3_600, 3_600), (u64::MAX, 3_600)] {
-            let honoured = honoured(Duration::from_secs(asked));
+            let honoured = honoured_wait(Duration::from_secs(asked));
             assert_eq!(honoured.as_secs(), wanted);
         }
         assert_eq!(told(30).kind, told(31).kind);

@@ -67,7 +67,7 @@ impl Checkpoint {
 }
 
 /// Returns the machine's boot and the seconds since then, where /proc tells (proc(5)).
-pub fn uptime() -> Option<(String, u64)> {
+pub fn machine_uptime() -> Option<(String, u64)> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let seconds = uptime.split('.').next()?.parse().ok()?;
@@ -138,7 +138,7 @@ impl CheckpointStore {
     pub fn load(&self) -> LoadedCheckpoint {
         let newest = self.folder.join("checkpoint");
         let previous = self.folder.join("checkpoint.previous");
-        match (read(&newest), read(&previous)) {
+        match (read_checkpoint(&newest), read_checkpoint(&previous)) {
             // No newest but one before: killed between the two renames.
             (Read::Whole(checkpoint), _) | (Read::Nothing, Read::Whole(checkpoint)) => {
                 LoadedCheckpoint::Newest(checkpoint)
@@ -154,7 +154,7 @@ impl CheckpointStore {
         let body = serde_json::to_vec(checkpoint)?;
         let aside = self.folder.join("checkpoint.new");
         let newest = self.folder.join("checkpoint");
-        if let Err(error) = write(&aside, &body) {
+        if let Err(error) = write_checkpoint(&aside, &body) {
             // Half a file is of no use, and the disk may be full.
             let _ = fs::remove_file(&aside);
             return Err(error);
@@ -168,14 +168,14 @@ impl CheckpointStore {
     }
 }
 
-fn write(path: &Path, body: &[u8]) -> io::Result<()> {
+fn write_checkpoint(path: &Path, body: &[u8]) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(digest(body).as_bytes())?;
+    file.write_all(checkpoint_digest(body).as_bytes())?;
     file.write_all(b"\n")?;
     file.write_all(body)?;
     file.sync_all()
@@ -188,7 +188,7 @@ enum Read {
     Nothing,
 }
 
-fn read(path: &Path) -> Read {
+fn read_checkpoint(path: &Path) -> Read {
     let mut bytes = Vec::new();
     let opened = File::open(path);
     match opened.and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)) {
@@ -199,13 +199,13 @@ fn read(path: &Path) -> Read {
     let whole = || {
         let line = memchr::memchr(b'\n', &bytes)?;
         let (sum, body) = (bytes.get(..line)?, bytes.get(line + 1..)?);
-        (sum == digest(body).as_bytes()).then_some(())?;
+        (sum == checkpoint_digest(body).as_bytes()).then_some(())?;
         serde_json::from_slice(body).ok()
     };
     whole().map_or(Read::Broken, |checkpoint| Read::Whole(Box::new(checkpoint)))
 }
 
-fn digest(body: &[u8]) -> String {
+fn checkpoint_digest(body: &[u8]) -> String {
     Sha256::digest(body)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Checkpoint, CheckpointStore, uptime};
+use super::checkpoint::{Checkpoint, CheckpointStore, machine_uptime};
 use super::generations::Position;
 use super::metrics::Metrics;
 use super::outbox::{Owed, SharedOutbox};
@@ -322,7 +322,7 @@ impl Engine {
 
     /// Counts a request; one whose decision is a shared window's is counted as activation or duplicate later.
     fn count(&self, request: &KmsRequest, decision: Decision, deferred: bool) {
-        let product = products::display(request);
+        let product = products::display_product(request);
         let status = request.status.map_or("unknown", RequestStatus::word);
         self.metrics.request(match request.outcome {
             RequestOutcome::Answered => "answered",
@@ -434,7 +434,7 @@ impl Engine {
             seen: self.tail.seen(),
             discarding: round.lines.is_discarding(),
             identity: self.identity.clone(),
-            uptime: uptime(),
+            uptime: machine_uptime(),
             saved_at: self.clock.now().as_second(),
             already: self.tail.already().to_vec(),
             not_before: self.not_before,

@@ -88,8 +88,8 @@ impl Position {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            born: metadata.created().ok().map(nanoseconds),
-            modified: modified(metadata),
+            born: metadata.created().ok().map(unix_nanoseconds),
+            modified: modified_nanoseconds(metadata),
             head: Head::default(),
             tail: Head::default(),
             offset: 0,
@@ -261,7 +261,7 @@ impl LogPosition {
             .map(|entry| entry.path())
             .filter(|path| !is_packed(path))
             .take(MOST_FILES)
-            .filter_map(|path| describe(path).ok().flatten())
+            .filter_map(|path| describe_generation(path).ok().flatten())
             .collect();
         found.sort_by(|one, other| {
             (one.position.modified, &one.path).cmp(&(other.position.modified, &other.path))
@@ -275,7 +275,7 @@ fn is_packed(path: &Path) -> bool {
         .is_some_and(|end| PACKED.iter().any(|packed| end == *packed))
 }
 
-fn describe(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
+fn describe_generation(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
     if !fs::symlink_metadata(&path)?.is_file() {
         return Ok(None);
     }
@@ -295,11 +295,11 @@ fn describe(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
 }
 
 /// Returns nanoseconds between 1970 and a file's last change.
-pub fn modified(metadata: &Metadata) -> u64 {
-    metadata.modified().map_or(0, nanoseconds)
+pub fn modified_nanoseconds(metadata: &Metadata) -> u64 {
+    metadata.modified().map_or(0, unix_nanoseconds)
 }
 
-fn nanoseconds(time: SystemTime) -> u64 {
+fn unix_nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

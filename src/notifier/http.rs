@@ -33,7 +33,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Listens on an address. `[::]`, where the kernel has no IPv6, becomes `0.0.0.0`.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub async fn listen_for_pages(address: SocketAddr) -> io::Result<TcpListener> {
     /// EAFNOSUPPORT on Linux.
     const NO_FAMILY: i32 = 97;
     match TcpListener::bind(address).await {
@@ -45,7 +45,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves the pages until it is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
+pub async fn serve_pages(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
     let mut guests: VecDeque<(IpAddr, AbortHandle)> = VecDeque::new();
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -55,9 +55,9 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
         };
         guests.retain(|(_, guest)| !guest.is_finished());
         if guests.len() >= MOST_CONNECTIONS {
-            dismiss(&mut guests);
+            dismiss_oldest_guest(&mut guests);
         }
-        let guest = tokio::spawn(converse(stream, Arc::clone(&metrics)));
+        let guest = tokio::spawn(answer_connection(stream, Arc::clone(&metrics)));
         guests.push_back((peer.ip(), guest.abort_handle()));
         // Its request may be here already: it is answered before a flood behind it is let in.
         tokio::task::yield_now().await;
@@ -65,7 +65,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
 }
 
 /// Ends the oldest connection of the address that holds the most.
-fn dismiss(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
+fn dismiss_oldest_guest(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for (address, _) in guests.iter() {
         *counts.entry(*address).or_default() += 1;
@@ -80,9 +80,9 @@ fn dismiss(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
 }
 
 /// Answers one request.
-async fn converse(stream: TcpStream, metrics: Arc<Metrics>) {
+async fn answer_connection(stream: TcpStream, metrics: Arc<Metrics>) {
     let service = service_fn(move |request| {
-        let answer = answer(&request, &metrics, Instant::now());
+        let answer = page_answer(&request, &metrics, Instant::now());
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -96,9 +96,9 @@ async fn converse(stream: TcpStream, metrics: Arc<Metrics>) {
     let _ = tokio::time::timeout(CONNECTION_DEADLINE, connection).await;
 }
 
-fn answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Response<Full<Bytes>> {
+fn page_answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+        let mut refusal = plain_response(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
         refusal
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -110,16 +110,16 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Response<
             let accepts: Vec<&str> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
             let open_metrics = wants_open_metrics(&accepts.join(","));
             let kind = if open_metrics { OPEN_METRICS } else { TEXT };
-            respond(StatusCode::OK, kind, metrics.page(open_metrics))
+            page_response(StatusCode::OK, kind, metrics.page(open_metrics))
         }
-        "/healthz" if metrics.healthy(now) => plain(StatusCode::OK, "ok\n"),
-        "/healthz" => plain(
+        "/healthz" if metrics.healthy(now) => plain_response(StatusCode::OK, "ok\n"),
+        "/healthz" => plain_response(
             StatusCode::SERVICE_UNAVAILABLE,
             "the loop that reads the log stands still\n",
         ),
-        "/readyz" if metrics.ready() => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "the log is not open yet\n"),
-        _ => plain(
+        "/readyz" if metrics.ready() => plain_response(StatusCode::OK, "ok\n"),
+        "/readyz" => plain_response(StatusCode::SERVICE_UNAVAILABLE, "the log is not open yet\n"),
+        _ => plain_response(
             StatusCode::NOT_FOUND,
             "there are /metrics, /healthz and /readyz\n",
         ),
@@ -152,11 +152,11 @@ fn wants_open_metrics(accept: &str) -> bool {
     open > 0.0 && open >= text
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", text.to_owned())
+fn plain_response(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    page_response(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn page_response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response
@@ -171,7 +171,7 @@ mod tests {
 
     fn ask(path: &str, metrics: &Metrics, now: Instant) -> u16 {
         let request = Request::get(path).body(()).expect("a request");
-        answer(&request, metrics, now).status().as_u16()
+        page_answer(&request, metrics, now).status().as_u16()
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         let idle = || tokio::spawn(std::future::pending::<()>()).abort_handle();
         let address = |last| IpAddr::from([127, 0, 0, last]);
         let mut guests: VecDeque<_> = [1, 2, 2, 3].map(|last| (address(last), idle())).into();
-        dismiss(&mut guests);
+        dismiss_oldest_guest(&mut guests);
         let left: Vec<IpAddr> = guests.iter().map(|(address, _)| *address).collect();
         assert_eq!(left, [1, 2, 3].map(address));
     }

@@ -38,8 +38,8 @@ use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
-use crate::terminal::clean;
-use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, uptime};
+use crate::terminal::clean_text;
+use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, machine_uptime};
 use engine::{Echo, Engine};
 use generations::Position;
 use metrics::Metrics;
@@ -58,23 +58,23 @@ const FLUSH: Duration = Duration::from_secs(1);
 type Say = Box<dyn Fn(&str) + Send>;
 
 /// Runs the notifier until SIGTERM or SIGINT.
-pub async fn run(
+pub async fn run_notifier(
     settings: &Notifier,
     rules: DecisionRules,
     echo: Echo,
     clock: Clock,
 ) -> Result<()> {
-    let store = open(&settings.state)?;
-    let listener = listen(settings.listen).await?;
+    let store = open_checkpoint_store(&settings.state)?;
+    let listener = listen_or_fail(settings.listen).await?;
     let metrics = Arc::new(Metrics::new());
     let stop = Arc::new(AtomicBool::new(false));
     let outbox = SharedOutbox::default();
-    let (stdout, stderr) = streams()?;
+    let (stdout, stderr) = output_queues()?;
     let say = || -> Say {
         let stderr = stderr.clone();
-        Box::new(move |line| _ = stderr.line(&clean(line)))
+        Box::new(move |line| _ = stderr.line(&clean_text(line)))
     };
-    let engine = engine(
+    let engine = build_engine(
         settings,
         rules,
         (echo, stdout.clone()),
@@ -85,13 +85,13 @@ pub async fn run(
         &stop,
         &outbox,
     );
-    let keeper = keeper(settings, &engine, say());
-    let sender = sender(settings, &engine, say());
+    let keeper = build_shared_dedup(settings, &engine, say());
+    let sender = build_sender(settings, &engine, say());
     let (mut terminate, mut interrupt) = (
-        signals(SignalKind::terminate())?,
-        signals(SignalKind::interrupt())?,
+        signal_stream(SignalKind::terminate())?,
+        signal_stream(SignalKind::interrupt())?,
     );
-    let page = tokio::spawn(http::serve(listener, metrics));
+    let page = tokio::spawn(http::serve_pages(listener, metrics));
     let (done, mut reading) = tokio::sync::oneshot::channel();
     // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
     std::thread::spawn(move || {
@@ -114,11 +114,11 @@ pub async fn run(
     page.abort();
     stdout.flush(FLUSH);
     stderr.flush(FLUSH);
-    end(&ended)
+    notifier_ending(&ended)
 }
 
 /// Tells how the loop ended: whether its last checkpoint was written, that it broke, or that it did not end in time.
-fn end<Broke, Late>(
+fn notifier_ending<Broke, Late>(
     ended: &std::result::Result<std::result::Result<bool, Broke>, Late>,
 ) -> Result<()> {
     match ended {
@@ -134,11 +134,11 @@ fn end<Broke, Late>(
     }
 }
 
-fn signals(kind: SignalKind) -> Result<Signal> {
+fn signal_stream(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|error| Failure::failed(format!("Signals cannot be waited for: {error}.")))
 }
 
-fn open(folder: &Path) -> Result<CheckpointStore> {
+fn open_checkpoint_store(folder: &Path) -> Result<CheckpointStore> {
     CheckpointStore::open(folder).map_err(|error| match error {
         StoreError::Taken(_) => {
             Failure::new(crate::error::FailureKind::Conflict, format!("{error}."))
@@ -148,8 +148,8 @@ fn open(folder: &Path) -> Result<CheckpointStore> {
     })
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    http::listen(address).await.map_err(|error| {
+async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
+    http::listen_for_pages(address).await.map_err(|error| {
         Failure::usage(format!(
             "The metrics page cannot listen on {address}: {error}."
         ))
@@ -158,7 +158,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 /// Makes the queues of stdout and stderr. Each has a descriptor of its own: whoever ends the process must not wait for
 /// a lock that a stalled writer holds.
-fn streams() -> Result<(Aside, Aside)> {
+fn output_queues() -> Result<(Aside, Aside)> {
     let own = |stream: std::io::Result<OwnedFd>| match stream {
         Ok(stream) => Ok(Aside::start(std::fs::File::from(stream))),
         Err(error) => Err(Failure::failed("The output cannot be written.").because(error)),
@@ -174,7 +174,7 @@ fn streams() -> Result<(Aside, Aside)> {
     clippy::too_many_arguments,
     reason = "everything the loop is made of, once"
 )]
-fn engine(
+fn build_engine(
     settings: &Notifier,
     rules: DecisionRules,
     (echo, stdout): (Echo, Aside),
@@ -217,7 +217,7 @@ fn engine(
             "There is no webhook: everything is counted and nothing is posted. Set notifier.webhook_file.",
         );
     }
-    let dedup = restore(settings, &checkpoint, clock, outbox);
+    let dedup = restore_dedup(settings, &checkpoint, clock, outbox);
     // A first start, or one before the log's first line: what was rotated away lately is read as well.
     let from = checkpoint
         .position
@@ -252,7 +252,7 @@ fn engine(
         outbox: outbox.clone(),
         posting,
         identity: if checkpoint.identity.is_empty() {
-            format!("{:016x}", random())
+            format!("{:016x}", random_seed())
         } else {
             checkpoint.identity
         },
@@ -269,14 +269,14 @@ fn engine(
 }
 
 /// Fills window and outbox from a checkpoint. What waits keeps its key, however the window is remembered.
-fn restore(
+fn restore_dedup(
     settings: &Notifier,
     checkpoint: &Checkpoint,
     clock: Clock,
     outbox: &SharedOutbox,
 ) -> Dedup {
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
-    let gone = checkpoint.age(uptime().as_ref(), clock.now().as_second());
+    let gone = checkpoint.age(machine_uptime().as_ref(), clock.now().as_second());
     if settings.dedup != Window::Memory {
         dedup.restore(checkpoint.window.clone(), gone, 0);
     }
@@ -296,7 +296,7 @@ fn restore(
     dedup
 }
 
-fn sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
+fn build_sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
     let how = sender::SenderSettings {
         webhook: settings.webhook.clone(),
         channel: settings.channel.clone(),
@@ -304,11 +304,11 @@ fn sender(settings: &Notifier, engine: &Engine, say: Say) -> Sender {
         digest_from: settings.digest_from,
     };
     let (outbox, metrics) = (engine.outbox.clone(), Arc::clone(&engine.metrics));
-    Sender::new(how, outbox, metrics, say, random())
+    Sender::new(how, outbox, metrics, say, random_seed())
 }
 
 /// Makes the keeper of a shared window, if one is named.
-fn keeper(settings: &Notifier, engine: &Engine, say: Say) -> Option<Keeper> {
+fn build_shared_dedup(settings: &Notifier, engine: &Engine, say: Say) -> Option<Keeper> {
     let Window::Redis(server) = &settings.dedup else {
         return None;
     };
@@ -320,12 +320,12 @@ fn keeper(settings: &Notifier, engine: &Engine, say: Say) -> Option<Keeper> {
         metrics: Arc::clone(&engine.metrics),
         say,
         began: engine.began,
-        seed: random(),
+        seed: random_seed(),
     })
 }
 
 /// Returns a random number that is not 0; without random numbers always the same, as nothing secret depends on it.
-fn random() -> u64 {
+fn random_seed() -> u64 {
     let mut bytes = [0; 8];
     let _ = getrandom::fill(&mut bytes);
     u64::from_le_bytes(bytes) | 1

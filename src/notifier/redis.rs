@@ -50,7 +50,7 @@ pub enum RedisTrouble {
 impl From<io::Error> for RedisTrouble {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Network(late()),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Network(timed_out()),
             io::ErrorKind::UnexpectedEof => Self::Network(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "it closed the connection",
@@ -60,7 +60,7 @@ impl From<io::Error> for RedisTrouble {
     }
 }
 
-fn late() -> io::Error {
+fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")
 }
 
@@ -88,7 +88,7 @@ impl RedisConnection {
             .to_socket_addrs()?
             .take(MOST_ADDRESSES)
         {
-            match TcpStream::connect_timeout(&address, left(end)?) {
+            match TcpStream::connect_timeout(&address, time_left(end)?) {
                 Ok(connected) => {
                     stream = Some(connected);
                     break;
@@ -140,7 +140,7 @@ impl RedisConnection {
         }
         let mut sent = 0;
         while sent < text.len() {
-            self.stream.set_write_timeout(Some(left(self.end)?))?;
+            self.stream.set_write_timeout(Some(time_left(self.end)?))?;
             match self.stream.write(text.get(sent..).unwrap_or_default())? {
                 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 count => sent += count,
@@ -218,7 +218,7 @@ impl RedisConnection {
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut piece = [0; 4_096];
-        self.stream.set_read_timeout(Some(left(self.end)?))?;
+        self.stream.set_read_timeout(Some(time_left(self.end)?))?;
         match self.stream.read(&mut piece)? {
             0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             count => {
@@ -230,10 +230,10 @@ impl RedisConnection {
     }
 }
 
-fn left(end: Instant) -> Result<Duration, RedisTrouble> {
+fn time_left(end: Instant) -> Result<Duration, RedisTrouble> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return Err(RedisTrouble::Network(late()));
+        return Err(RedisTrouble::Network(timed_out()));
     }
     Ok(left)
 }

@@ -13,7 +13,7 @@ const CHUNK: usize = 256 * 1024;
 
 /// Replays a log; `each` is handed every event in the log's order and may stop it with an error. The window runs by
 /// the log's own clock; `year` is what syslog leaves out, `not_before` makes it the first read of a log that was there already.
-pub fn replay<E: From<std::io::Error>>(
+pub fn replay_log<E: From<std::io::Error>>(
     mut input: impl Read,
     rules: &DecisionRules,
     (year, not_before): (i16, Option<i64>),
@@ -76,7 +76,7 @@ mod tests {
         let mut dedup = Dedup::new(3600, Dedup::MOST);
         let mut posts = 0;
         let summary =
-            replay::<std::io::Error>(log, &rules, (2026, None), &mut dedup, |_, decision| {
+            replay_log::<std::io::Error>(log, &rules, (2026, None), &mut dedup, |_, decision| {
                 posts += u64::from(decision == Decision::Post);
                 Ok(())
             })

@@ -6,13 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cause::{Cause, final_word, honoured};
+use super::cause::{Cause, final_word, honoured_wait};
 use super::metrics::Metrics;
 use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
 use super::trouble::SenderTrouble;
 use crate::domain::notifier::slack;
 use crate::settings::notifier::{Webhook, is_local};
-use crate::terminal::human::span;
+use crate::terminal::human::format_span;
 
 /// Least time between two messages to anywhere but this machine (Slack allows about one a second).
 const PACE: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ impl Sender {
         if !self.trouble.ends() {
             return;
         }
-        let away = span(self.since.elapsed().as_secs());
+        let away = format_span(self.since.elapsed().as_secs());
         let follows = |waiting: &&WaitingPost| {
             let elsewhere = matches!(waiting.claim, Claim::Busy(_));
             !waiting.flying && !elsewhere
@@ -263,7 +263,7 @@ impl Sender {
         // Before it is read: what is written in between is found to be another.
         self.read = self.stamp();
         let channel = self.settings.channel.as_deref();
-        let payload = slack::payload(&message.notices, message.dropped, channel);
+        let payload = slack::message_payload(&message.notices, message.dropped, channel);
         match self.url() {
             Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
             Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),
@@ -286,7 +286,7 @@ impl Sender {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let wait = asked.map(|asked| honoured(asked).max(PACE));
+        let wait = asked.map(|asked| honoured_wait(asked).max(PACE));
         let mut body = Vec::new();
         let _ = response
             .body_mut()

@@ -165,7 +165,7 @@ impl Keeper {
             None => connection.insert(RedisConnection::open(&self.server)?),
         };
         if work.owed.is_empty() && work.asks.is_empty() {
-            return pong(&open.call(&[vec![b"PING"]])?);
+            return expect_pong(&open.call(&[vec![b"PING"]])?);
         }
         self.pay(open, &work.owed)?;
         let said = self.ask(open, &work.asks)?;
@@ -183,7 +183,7 @@ impl Keeper {
             .iter()
             .map(|(_, owed)| {
                 let left = owed.until.map_or(0, |until| until.saturating_sub(now));
-                (name(&owed.key), left)
+                (redis_key_name(&owed.key), left)
             })
             .collect();
         let lefts: Vec<String> = words.iter().map(|(_, left)| left.to_string()).collect();
@@ -225,7 +225,7 @@ impl Keeper {
         }
         let names: Vec<(String, String)> = asks
             .iter()
-            .map(|(_, key)| (name(key), name(&key.certain())))
+            .map(|(_, key)| (redis_key_name(key), redis_key_name(&key.certain())))
             .collect();
         let lease = self.lease.as_bytes();
         let seconds = self.lease_time.as_secs().max(1).to_string();
@@ -251,13 +251,13 @@ impl Keeper {
             .map(|((key, _), _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
             .collect();
         if !renewals.is_empty() {
-            refused(&open.call(&renewals)?)?;
+            expect_accepted(&open.call(&renewals)?)?;
         }
         Ok(said)
     }
 
     fn said(&self, replies: &[RedisReply]) -> Result<StoreReply, RedisTrouble> {
-        refused(replies)?;
+        expect_accepted(replies)?;
         match replies {
             [RedisReply::Bytes(value), RedisReply::Number(left), ..] if value == SENT => {
                 Ok(StoreReply::Posted(*left))
@@ -333,19 +333,19 @@ impl Keeper {
     }
 }
 
-fn name(key: &DedupKey) -> String {
+fn redis_key_name(key: &DedupKey) -> String {
     format!("kmsctl:dedup:{}", key.word())
 }
 
-fn pong(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
-    refused(replies)?;
+fn expect_pong(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
+    expect_accepted(replies)?;
     match replies {
         [RedisReply::Word(_)] => Ok(()),
         _ => Err(RedisTrouble::Nonsense),
     }
 }
 
-fn refused(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
+fn expect_accepted(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
     let word = replies.iter().find_map(|reply| match reply {
         RedisReply::Refused(word) => Some(word),
         _ => None,

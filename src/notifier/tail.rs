@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::generations::{FoundGeneration, LogPosition, Position, modified};
+use super::generations::{FoundGeneration, LogPosition, Position, modified_nanoseconds};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -206,7 +206,7 @@ impl Tail {
             }
             // Whatever is still to be found is newer than this; later lines, which may be late, change nothing in that.
             if let Some(opened) = &mut self.opened {
-                opened.position.modified = modified(&metadata);
+                opened.position.modified = modified_nanoseconds(&metadata);
             }
         }
         self.read(&mut each)

@@ -98,11 +98,11 @@ impl ActionRun {
 
     /// Runs the actions and asks the questions: one round trip. Not to be called twice.
     pub async fn run(&mut self) -> Result<(Vec<Result<Done, FactError>>, Reading), Failure> {
-        let count = self.actions.iter().map(commands).sum();
+        let count = self.actions.iter().map(command_count).sum();
         let (told, reading) = self.survey.read_after(count).await?;
         let mut told = told.into_iter();
         let done = self.actions.iter().map(|action| {
-            let replies: Vec<ReaderNote> = told.by_ref().take(commands(action)).collect();
+            let replies: Vec<ReaderNote> = told.by_ref().take(command_count(action)).collect();
             self.meaning(action, &replies)
         });
         Ok((done.collect(), reading))
@@ -121,7 +121,7 @@ impl ActionRun {
         };
         let pfctl = paths.pfctl.as_str();
         match action {
-            FirewallAction::Delete(table, _) => changed(reply, table, Mark::Deleted, pfctl),
+            FirewallAction::Delete(table, _) => parse_changed(reply, table, Mark::Deleted, pfctl),
             FirewallAction::Add(table, _) => {
                 if reply.status == NOT_RUN {
                     replies
@@ -129,28 +129,30 @@ impl ActionRun {
                         .unwrap_or(reply)
                         .check(table.as_str(), pfctl)?;
                 }
-                changed(reply, table, Mark::Added, pfctl)
+                parse_changed(reply, table, Mark::Added, pfctl)
             }
-            FirewallAction::KillLabel(_) | FirewallAction::KillState(_) => killed(reply, pfctl),
+            FirewallAction::KillLabel(_) | FirewallAction::KillState(_) => {
+                parse_killed(reply, pfctl)
+            }
             FirewallAction::Apply(_) => {
-                asked(reply, paths, |text| agent::parse_outcome(text, nonce))
+                ask_agent(reply, paths, |text| agent::parse_outcome(text, nonce))
                     .map(|outcome| Done::Applied(Box::new(outcome)))
             }
             FirewallAction::Outcome(_) => {
-                asked(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
+                ask_agent(reply, paths, |text| agent::parse_answer(text, nonce)).map(Done::Answered)
             }
             FirewallAction::Keep(_) => {
-                asked(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
+                ask_agent(reply, paths, |text| agent::parse_kept(text, nonce)).map(Done::Kept)
             }
             FirewallAction::Clean(_) => {
-                asked(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
+                ask_agent(reply, paths, |text| agent::parse_cleaned(text, nonce)).map(Done::Cleaned)
             }
         }
     }
 }
 
 /// Returns how many commands an action is.
-fn commands(action: &FirewallAction) -> usize {
+fn command_count(action: &FirewallAction) -> usize {
     match action {
         FirewallAction::Add(..) => 2,
         _ => 1,
@@ -186,14 +188,14 @@ fn commands_of(
     let agent = |request: AgentRequest| request.command(&paths.php, agent_nonce);
     let command = match action {
         FirewallAction::Delete(table, addresses) => ScriptCommand {
-            input: lines(addresses),
+            input: address_lines(addresses),
             ..of_table(table, &["delete", "-v", "-f", "-"])
         },
         FirewallAction::Add(table, addresses) => {
             let seen = commands.len();
             commands.push(of_table(table, &["show"]));
             ScriptCommand {
-                input: lines(addresses),
+                input: address_lines(addresses),
                 only_after: Some(seen),
                 ..of_table(table, &["add", "-v", "-f", "-"])
             }
@@ -212,7 +214,7 @@ fn commands_of(
     commands.push(command);
 }
 
-fn lines(addresses: &[Address]) -> Vec<u8> {
+fn address_lines(addresses: &[Address]) -> Vec<u8> {
     let mut text = Vec::with_capacity(addresses.len() * 16);
     for address in addresses {
         text.extend_from_slice(address.to_string().as_bytes());
@@ -222,7 +224,7 @@ fn lines(addresses: &[Address]) -> Vec<u8> {
 }
 
 /// Reads what `-T delete|add -v` printed: one line for each entry that was really changed.
-fn changed(
+fn parse_changed(
     reply: &ReaderNote,
     table: &TableName,
     mark: Mark,
@@ -240,7 +242,7 @@ fn changed(
     Ok(Done::Changed(addresses.collect()))
 }
 
-fn killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
+fn parse_killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
     reply.check("", pfctl)?;
     let counts = message::parse(&reply.stderr).value.into_iter();
     let counts = counts.filter_map(|message| match message {
@@ -250,7 +252,7 @@ fn killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
     Ok(Done::Killed(counts.sum()))
 }
 
-fn asked<T>(
+fn ask_agent<T>(
     reply: &ReaderNote,
     paths: &Paths,
     parse: impl Fn(&[u8]) -> Result<T, AgentError>,
@@ -349,21 +351,22 @@ mod tests {
             stderr: stderr.into(),
         };
         let reply = told(0, "D  192.0.2.1\n", "1/2 addresses deleted.\n");
-        let Ok(Done::Changed(gone)) = changed(&reply, &virusprot(), Mark::Deleted, "pfctl") else {
+        let Ok(Done::Changed(gone)) = parse_changed(&reply, &virusprot(), Mark::Deleted, "pfctl")
+        else {
             panic!("not read");
         };
         assert_eq!(gone, addresses()[..1]);
         let missing = told(255, "", "pfctl: Table does not exist.\n");
         assert!(matches!(
-            changed(&missing, &virusprot(), Mark::Deleted, "pfctl"),
+            parse_changed(&missing, &virusprot(), Mark::Deleted, "pfctl"),
             Err(FactError::NoTable { .. })
         ));
         assert!(matches!(
-            killed(&told(0, "", "killed 3 states\n"), "pfctl"),
+            parse_killed(&told(0, "", "killed 3 states\n"), "pfctl"),
             Ok(Done::Killed(3))
         ));
         assert!(matches!(
-            killed(&told(1, "", "pfctl: /dev/pf: Permission denied\n"), "pfctl"),
+            parse_killed(&told(1, "", "pfctl: /dev/pf: Permission denied\n"), "pfctl"),
             Err(FactError::Denied)
         ));
     }

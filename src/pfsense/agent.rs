@@ -27,7 +27,7 @@ pub const LONGEST_ANSWER: usize = 8 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
     /// Nothing between markers came back: PHP is missing, or ended before our script could say a word.
-    #[error("PHP on the firewall did not answer{}", quoted(said.as_ref()))]
+    #[error("PHP on the firewall did not answer{}", quoted_text(said.as_ref()))]
     NoAnswer {
         /// The last line it printed instead, if any.
         said: Option<String>,
@@ -54,7 +54,7 @@ pub enum AgentError {
     },
 }
 
-fn quoted(said: Option<&String>) -> String {
+fn quoted_text(said: Option<&String>) -> String {
     said.map(|said| format!("; it printed: {said}"))
         .unwrap_or_default()
 }
@@ -91,7 +91,7 @@ struct RefusalBody {
 }
 
 /// Makes the command that reads the configuration; `php` is the interpreter's absolute path.
-pub fn command(request: &ReadRequest, php: &ShellWord, nonce: &Nonce) -> ScriptCommand {
+pub fn read_command(request: &ReadRequest, php: &ShellWord, nonce: &Nonce) -> ScriptCommand {
     AgentRequest::Read(request.clone()).command(php, nonce)
 }
 
@@ -109,7 +109,7 @@ pub fn is_whole(stdout: &[u8]) -> bool {
 }
 
 /// Reads the answer to this request out of everything PHP printed.
-pub fn parse(
+pub fn parse_agent_answer(
     stdout: &[u8],
     nonce: &Nonce,
     request: &ReadRequest,
@@ -185,7 +185,7 @@ fn last_line(stdout: &[u8]) -> Option<String> {
 
 /// Prints an answer as the script does: a [`Configured`], an `Outcome`, an `Answer` or a `Kept`. For the simulator.
 pub fn encode_reply(answer: &impl Serialize, nonce: &Nonce) -> Vec<u8> {
-    frame(&serde_json::to_vec(answer).unwrap_or_default(), nonce)
+    frame_answer(&serde_json::to_vec(answer).unwrap_or_default(), nonce)
 }
 
 /// Prints a refusal as the script does. For the simulator.
@@ -194,13 +194,13 @@ pub fn encode_refusal(kind: &str, message: &str, nonce: &Nonce) -> Vec<u8> {
         kind: kind.to_owned(),
         message: message.to_owned(),
     };
-    frame(
+    frame_answer(
         &serde_json::to_vec(&AgentRefusal { error }).unwrap_or_default(),
         nonce,
     )
 }
 
-fn frame(json: &[u8], nonce: &Nonce) -> Vec<u8> {
+fn frame_answer(json: &[u8], nonce: &Nonce) -> Vec<u8> {
     let nonce = nonce.as_str();
     let mut reply = format!("\nagent {nonce} begin\n").into_bytes();
     reply.extend_from_slice(json);
@@ -246,30 +246,37 @@ mod tests {
         let mut stdout = b">>> Launching rc.local in background...\nPHP Warning: x".to_vec();
         stdout.extend(encode_reply(&configured, &nonce()));
         stdout.extend_from_slice(b"goodbye");
-        assert_eq!(parse(&stdout, &nonce(), &request()), Ok(configured));
+        assert_eq!(
+            parse_agent_answer(&stdout, &nonce(), &request()),
+            Ok(configured)
+        );
     }
 
     #[test]
     fn every_way_to_fail_has_its_name() {
         let nonce = nonce();
         assert_eq!(
-            parse(b"", &nonce, &request()),
+            parse_agent_answer(b"", &nonce, &request()),
             Err(AgentError::NoAnswer { said: None })
         );
         let said = Some("/usr/local/bin/php: not found".to_owned());
         assert_eq!(
-            parse(b"/usr/local/bin/php: not found\n\n", &nonce, &request()),
+            parse_agent_answer(b"/usr/local/bin/php: not found\n\n", &nonce, &request()),
             Err(AgentError::NoAnswer { said })
         );
         let whole = encode_reply(&Configured::default(), &nonce);
-        let cut = parse(&whole[..whole.len() - 10], &nonce, &request());
+        let cut = parse_agent_answer(&whole[..whole.len() - 10], &nonce, &request());
         assert!(matches!(cut, Err(AgentError::Truncated { .. })), "{cut:?}");
-        let garbled = parse(&frame(b"{\"sections\": true}", &nonce), &nonce, &request());
+        let garbled = parse_agent_answer(
+            &frame_answer(b"{\"sections\": true}", &nonce),
+            &nonce,
+            &request(),
+        );
         assert!(
             matches!(garbled, Err(AgentError::Garbled { .. })),
             "{garbled:?}"
         );
-        let refused = parse(
+        let refused = parse_agent_answer(
             &encode_refusal("fatal", "Out of memory", &nonce),
             &nonce,
             &request(),
@@ -281,7 +288,7 @@ mod tests {
                 message: "Out of memory".into()
             })
         );
-        let another = parse(&whole, &Nonce::new([7; 16]), &request());
+        let another = parse_agent_answer(&whole, &Nonce::new([7; 16]), &request());
         assert!(
             matches!(another, Err(AgentError::NoAnswer { .. })),
             "another run's answer: {another:?}"
@@ -301,10 +308,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn parse_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _ = parse(&bytes, &nonce(), &request());
-            let _ = parse(&frame(&bytes, &nonce()), &nonce(), &request());
-            let _ = parse_outcome(&frame(&bytes, &nonce()), &nonce());
-            let _ = parse_answer(&frame(&bytes, &nonce()), &nonce());
+            let _ = parse_agent_answer(&bytes, &nonce(), &request());
+            let _ = parse_agent_answer(&frame_answer(&bytes, &nonce()), &nonce(), &request());
+            let _ = parse_outcome(&frame_answer(&bytes, &nonce()), &nonce());
+            let _ = parse_answer(&frame_answer(&bytes, &nonce()), &nonce());
         }
     }
 }

@@ -32,8 +32,8 @@ use crate::domain::virusprot::expiry;
 use crate::error::Failure;
 use crate::ssh::script::{NOT_RUN, Nonce, Script};
 use crate::ssh::shell::Shell;
-use ask::{command, in_order};
-use error::{came, check};
+use ask::{in_order, question_command};
+use error::{came, check_exit};
 use gather::Gathered;
 
 /// Something to ask the firewall.
@@ -151,7 +151,7 @@ impl Reader {
         let questions = in_order(questions);
         let commands = questions
             .iter()
-            .map(|question| command(question, service, paths, agent_nonce));
+            .map(|question| question_command(question, service, paths, agent_nonce));
         Script {
             commands: commands.collect(),
         }
@@ -224,7 +224,7 @@ impl Reader {
 impl Asked {
     /// Takes every answer apart, one after the other: what a big one held is gone before the next one.
     fn reading(&self, replies: Vec<Gathered>) -> Result<Reading, Failure> {
-        let mut reading = Reading::empty(clock(replies.first())?);
+        let mut reading = Reading::empty(read_clock(replies.first())?);
         for (question, reply) in self.questions.iter().zip(replies) {
             self.answer(&mut reading, question, reply);
         }
@@ -256,7 +256,7 @@ impl Asked {
             more: &mut reading.more_unread,
         };
         let table = self.service.table.as_str();
-        let checked = |reply: &Gathered, fine: &[i32]| check(reply, fine, program, table);
+        let checked = |reply: &Gathered, fine: &[i32]| check_exit(reply, fine, program, table);
         match question {
             Question::Clock | Question::Client | Question::Interfaces | Question::Gateway => {
                 of_base_tool(reading, question, &reply.stdout);
@@ -273,37 +273,37 @@ impl Asked {
                 add_items(&mut reading.crontab, more);
             }
             Question::Table => {
-                reading.table =
-                    checked(&reply, &[0]).and_then(|()| unread.kept(table::parse(&reply.stdout)));
+                reading.table = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
             }
             Question::AliasTable => {
                 let alias = &self.service.alias;
-                reading.alias_table = check(&reply, &[0], program, alias)
-                    .and_then(|()| unread.kept(table::parse(&reply.stdout)));
+                reading.alias_table = check_exit(&reply, &[0], program, alias)
+                    .and_then(|()| unread.kept(table::parse_table_entries(&reply.stdout)));
             }
             Question::Test(_) => {
                 reading.tested = checked(&reply, &[0, 2])
                     .and_then(|()| unread.kept(table::parse_test(&reply.stdout)));
             }
             Question::Rules => {
-                reading.rules =
-                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
+                reading.rules = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(rule::parse_pf_rules(&reply.stdout)));
             }
             Question::Translation => {
-                reading.translation =
-                    checked(&reply, &[0]).and_then(|()| unread.kept(rule::parse(&reply.stdout)));
+                reading.translation = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(rule::parse_pf_rules(&reply.stdout)));
             }
             Question::States(_) => {
                 reading.states =
                     checked(&reply, &[0]).and_then(|()| unread.kept(reply.into_states()));
             }
             Question::Sources => {
-                reading.sources =
-                    checked(&reply, &[0]).and_then(|()| unread.kept(source::parse(&reply.stdout)));
+                reading.sources = checked(&reply, &[0])
+                    .and_then(|()| unread.kept(source::parse_source_nodes(&reply.stdout)));
             }
             Question::Info => {
                 reading.info = checked(&reply, &[0])
-                    .and_then(|()| unread.kept(info::parse(&reply.stdout)))
+                    .and_then(|()| unread.kept(info::parse_pf_info(&reply.stdout)))
                     .and_then(|info| whole(info, program));
             }
             Question::Limits => {
@@ -313,10 +313,10 @@ impl Asked {
             Question::Configured => {
                 let request = ReadRequest::from(&self.service);
                 let nonce = &self.agent_nonce;
-                reading.configured = configured(&reply, program, nonce, &request);
+                reading.configured = parse_configured(&reply, program, nonce, &request);
             }
             Question::FreeSpace | Question::RequestLimit | Question::Armed => {
-                small(
+                take_small_answer(
                     reading,
                     question,
                     &reply.stdout,
@@ -343,7 +343,7 @@ fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
         Question::Client => reading.client = freebsd::ssh_client(stdout),
         Question::Interfaces => {
             reading.interfaces = freebsd::interface_addresses(stdout);
-            reading.carp = freebsd::carp(stdout);
+            reading.carp = freebsd::parse_carp(stdout);
         }
         Question::Gateway => reading.gateway = freebsd::default_gateway(stdout),
         // The clock is read first, by `read`: without it no age means anything.
@@ -351,9 +351,9 @@ fn of_base_tool(reading: &mut Reading, question: &Question, stdout: &[u8]) {
     }
 }
 
-fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
+fn read_clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
     reply
-        .and_then(|reply| freebsd::clock(&reply.stdout))
+        .and_then(|reply| freebsd::parse_firewall_clock(&reply.stdout))
         .ok_or_else(|| {
             Failure::failed("The firewall did not tell its time, so no age could be told either.")
                 .hint("Run `date '+%s %z'` on it: is this a FreeBSD system?")
@@ -361,7 +361,7 @@ fn clock(reply: Option<&Gathered>) -> Result<FirewallClock, Failure> {
 }
 
 /// Takes the answer of one of the small tools, each a line or a few.
-fn small(
+fn take_small_answer(
     reading: &mut Reading,
     question: &Question,
     text: &[u8],
@@ -370,29 +370,31 @@ fn small(
 ) {
     match question {
         Question::FreeSpace => {
-            reading.free_space = checked.and_then(|()| read(freebsd::free_space(text), program));
+            reading.free_space =
+                checked.and_then(|()| answer_or_garbled(freebsd::free_space(text), program));
         }
         Question::RequestLimit => {
-            reading.request_limit = checked.and_then(|()| read(freebsd::sysctl(text), program));
+            reading.request_limit =
+                checked.and_then(|()| answer_or_garbled(freebsd::parse_sysctl(text), program));
         }
-        _ => reading.armed = checked.map(|()| freebsd::armed(text)),
+        _ => reading.armed = checked.map(|()| freebsd::parse_armed_names(text)),
     }
 }
 
-fn read<T>(value: Option<T>, program: &str) -> Answer<T> {
+fn answer_or_garbled<T>(value: Option<T>, program: &str) -> Answer<T> {
     value.ok_or_else(|| FactError::Garbled {
         program: program.to_owned(),
     })
 }
 
-fn configured(
+fn parse_configured(
     reply: &Gathered,
     program: &str,
     nonce: &Nonce,
     request: &ReadRequest,
 ) -> Answer<Configured> {
     came(reply, program)?;
-    Ok(agent::parse(&reply.stdout, nonce, request)?)
+    Ok(agent::parse_agent_answer(&reply.stdout, nonce, request)?)
 }
 
 fn distrust<T>(fact: &mut Answer<Vec<T>>, program: &str) {

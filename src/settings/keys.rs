@@ -1,5 +1,5 @@
 //! The table of configuration keys: path, kind, built-in default, meaning. `config.example.toml` is this
-//! table printed ([`example`]); a test holds the file to it.
+//! table printed ([`example_configuration`]); a test holds the file to it.
 
 use std::fmt::Write as _;
 
@@ -75,7 +75,7 @@ impl SettingKey {
     }
 }
 
-const fn key(
+const fn setting_key(
     path: &'static str,
     kind: KeyKind,
     default: &'static str,
@@ -96,373 +96,373 @@ pub const COLORS: &[&str] = &["auto", "always", "never"];
 
 /// Every key, in the order of the example file.
 pub const KEYS: &[SettingKey] = &[
-    key(
+    setting_key(
         "output",
         KeyKind::Word(OUTPUTS),
         r#""table""#,
         "How data is printed. Flag: --output.",
     ),
-    key(
+    setting_key(
         "color",
         KeyKind::Word(COLORS),
         r#""auto""#,
         "Colour on a terminal. NO_COLOR counts as never. Flag: --color.",
     ),
-    key(
+    setting_key(
         "timeout",
         KeyKind::Deadline,
         r#""30s""#,
         "Deadline of one read or change, connecting included. Flag: --timeout.",
     ),
-    key(
+    setting_key(
         "firewall.host",
         KeyKind::Host,
         r#""10.0.20.1""#,
         "Address or name of the pfSense box, or a Host of your ssh_config.",
     ),
-    key(
+    setting_key(
         "firewall.user",
         KeyKind::Account,
         r#""admin""#,
         "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.",
     ),
-    key(
+    setting_key(
         "firewall.port",
         KeyKind::Number(1, 65_535),
         "22",
         "Port of its SSH server.",
     ),
-    key(
+    setting_key(
         "firewall.transport",
         KeyKind::Word(&["auto", "openssh", "russh"]),
         r#""auto""#,
         "openssh runs the system's ssh and honours its configuration, agent and jump hosts;\nrussh is built in; auto takes openssh where an ssh program is installed.",
     ),
-    key(
+    setting_key(
         "firewall.identity",
         KeyKind::Path,
         r#""""#,
         "Private key file. Empty leaves it to ssh_config, the agent and the usual names.",
     ),
-    key(
+    setting_key(
         "firewall.ssh_config",
         KeyKind::Path,
         r#""""#,
         "Configuration file for ssh. Empty is ~/.ssh/config. Not read by russh.",
     ),
-    key(
+    setting_key(
         "firewall.known_hosts",
         KeyKind::Path,
         r#""""#,
         "File of known host keys. Empty is ~/.ssh/known_hosts. Keys are always checked.",
     ),
-    key(
+    setting_key(
         "firewall.fingerprint",
         KeyKind::Fingerprint,
         r#""""#,
         "Fingerprint of the host key (SHA256:…), checked in addition to known_hosts.",
     ),
-    key(
+    setting_key(
         "firewall.connect_timeout",
         KeyKind::Deadline,
         r#""10s""#,
         "Deadline of connecting and logging in.",
     ),
-    key(
+    setting_key(
         "firewall.control_persist",
         KeyKind::Duration,
         r#""10m""#,
         "How long an OpenSSH connection stays up for the next command. 0s closes it at once.",
     ),
-    key(
+    setting_key(
         "firewall.become",
         KeyKind::Word(&["", "sudo"]),
         r#""""#,
         "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
     ),
-    key(
+    setting_key(
         "firewall.outside",
         KeyKind::Names,
         "[]",
         "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.",
     ),
-    key(
+    setting_key(
         "firewall.paths.crontab",
         KeyKind::RemotePath,
         r#""/etc/crontab""#,
         "Path of the system's crontab on the firewall: it tells when entries of the table expire.",
     ),
-    key(
+    setting_key(
         "firewall.paths.pfctl",
         KeyKind::RemotePath,
         r#""/sbin/pfctl""#,
         "Path of pfctl on the firewall.",
     ),
-    key(
+    setting_key(
         "firewall.paths.php",
         KeyKind::RemotePath,
         r#""/usr/local/bin/php""#,
         "Path of PHP on the firewall.",
     ),
-    key(
+    setting_key(
         "firewall.paths.sudo",
         KeyKind::RemotePath,
         r#""/usr/local/bin/sudo""#,
         "Path of sudo on the firewall.",
     ),
-    key(
+    setting_key(
         "service.alias",
         KeyKind::Name,
         r#""k8s_kms_lb""#,
         "pfSense alias that the port forward and the filter rule point to.",
     ),
-    key(
+    setting_key(
         "service.address",
         KeyKind::Address,
         r#""10.0.20.202""#,
         "Address the alias should hold.",
     ),
-    key(
+    setting_key(
         "service.port",
         KeyKind::Number(1, 65_535),
         "1688",
         "TCP port, outside and inside.",
     ),
-    key(
+    setting_key(
         "service.interface",
         KeyKind::Name,
         r#""wan""#,
         "pfSense's name of the outside interface.",
     ),
-    key(
+    setting_key(
         "service.description",
         KeyKind::Text,
         r#""KMS public — kms.viktorbarzin.me""#,
         "Description of the rules, for people. Rules are never matched by it.",
     ),
-    key(
+    setting_key(
         "service.host",
         KeyKind::Text,
         r#""kms.viktorbarzin.me""#,
         "Public name of the service.",
     ),
-    key(
+    setting_key(
         "service.public_address",
         KeyKind::OptionalAddress,
         r#""""#,
         "Address the public name should have. Empty takes the firewall's own, where that is a public one.",
     ),
-    key(
+    setting_key(
         "service.table",
         KeyKind::Table,
         r#""virusprot""#,
         "pf's overload table. pfSense knows only virusprot.",
     ),
-    key(
+    setting_key(
         "presets.default.max_src_conn",
         KeyKind::Number(1, 4_294_967_295),
         "50",
         "Connections that one source may hold at a time.",
     ),
-    key(
+    setting_key(
         "presets.default.rate",
         KeyKind::Rate,
         r#""10/60""#,
         "New connections of one source within seconds.",
     ),
-    key(
+    setting_key(
         "presets.tighten.max_src_conn",
         KeyKind::Number(1, 4_294_967_295),
         "10",
         "The same, for suspected abuse.",
     ),
-    key(
+    setting_key(
         "presets.tighten.rate",
         KeyKind::Rate,
         r#""3/60""#,
         "The same, for suspected abuse.",
     ),
-    key(
+    setting_key(
         "presets.loosen.max_src_conn",
         KeyKind::Number(1, 4_294_967_295),
         "50",
         "The same, when legitimate users are blocked.",
     ),
-    key(
+    setting_key(
         "presets.loosen.rate",
         KeyKind::Rate,
         r#""30/60""#,
         "The same, when legitimate users are blocked.",
     ),
-    key(
+    setting_key(
         "networks.pods",
         KeyKind::Networks,
         r#"["10.10.0.0/16"]"#,
         "Networks of the cluster's pods.",
     ),
-    key(
+    setting_key(
         "networks.nodes",
         KeyKind::Networks,
         r#"["10.0.20.0/24"]"#,
         "Networks of the cluster's nodes.",
     ),
-    key(
+    setting_key(
         "networks.protected",
         KeyKind::Networks,
         "[]",
         "Networks that must never be blocked: you are warned when one is.",
     ),
-    key(
+    setting_key(
         "cluster.kubectl",
         KeyKind::Text,
         r#""kubectl""#,
         "The kubectl program.",
     ),
-    key(
+    setting_key(
         "cluster.context",
         KeyKind::Text,
         r#""""#,
         "kubectl context. Empty is the current one.",
     ),
-    key(
+    setting_key(
         "cluster.namespace",
         KeyKind::Text,
         r#""kms""#,
         "Namespace of the service.",
     ),
-    key(
+    setting_key(
         "cluster.enabled",
         KeyKind::Word(&["auto", "yes", "no"]),
         r#""auto""#,
         "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.",
     ),
-    key(
+    setting_key(
         "cluster.kubeconfig",
         KeyKind::Path,
         r#""""#,
         "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.",
     ),
-    key(
+    setting_key(
         "cluster.timeout",
         KeyKind::Duration,
         r#""8s""#,
         "Deadline of one question to the cluster.",
     ),
-    key(
+    setting_key(
         "cluster.service",
         KeyKind::Text,
         r#""windows-kms""#,
         "Name of the Service that is exposed.",
     ),
-    key(
+    setting_key(
         "cluster.deployment",
         KeyKind::Text,
         r#""kms""#,
         "Name of the Deployment behind it.",
     ),
-    key(
+    setting_key(
         "cluster.selector",
         KeyKind::Text,
         r#""app=kms-service""#,
         "Label selector of its pods.",
     ),
-    key(
+    setting_key(
         "cluster.server_container",
         KeyKind::Text,
         r#""windows-kms""#,
         "Container of the KMS server in those pods.",
     ),
-    key(
+    setting_key(
         "cluster.notifier_container",
         KeyKind::Text,
         r#""slack-notifier""#,
         "Container of the notifier in those pods.",
     ),
-    key(
+    setting_key(
         "cluster.metallb_namespace",
         KeyKind::Text,
         r#""metallb-system""#,
         "Namespace where MetalLB says which node announces an address.",
     ),
-    key(
+    setting_key(
         "verify.resolvers",
         KeyKind::Resolvers,
         "[]",
         "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey tell what the outside is told. They learn that you asked.",
     ),
-    key(
+    setting_key(
         "notifier.log",
         KeyKind::Path,
         r#""/var/log/vlmcsd/vlmcsd.log""#,
         "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.",
     ),
-    key(
+    setting_key(
         "notifier.state",
         KeyKind::Path,
         r#""/var/lib/kmsctl-notifier""#,
         "Directory of the notifier's checkpoint and outbox: a small volume of its own.",
     ),
-    key(
+    setting_key(
         "notifier.webhook_file",
         KeyKind::Path,
         r#""""#,
         "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted.",
     ),
-    key(
+    setting_key(
         "notifier.channel",
         KeyKind::Text,
         r#""""#,
         "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.",
     ),
-    key(
+    setting_key(
         "notifier.listen",
         KeyKind::Text,
         r#""[::]:9101""#,
         "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.",
     ),
-    key(
+    setting_key(
         "notifier.dedup_window",
         KeyKind::Duration,
         r#""1h""#,
         "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.",
     ),
-    key(
+    setting_key(
         "notifier.dedup_store",
         KeyKind::Window,
         r#""file""#,
         "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. No TLS: keep it inside the cluster.",
     ),
-    key(
+    setting_key(
         "notifier.dedup_password_file",
         KeyKind::Path,
         r#""""#,
         "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.",
     ),
-    key(
+    setting_key(
         "notifier.dedup_lease",
         KeyKind::Deadline,
         r#""30s""#,
         "How long another notifier waits for one that died with a message in hand. Kept up while it lives.",
     ),
-    key(
+    setting_key(
         "notifier.too_old",
         KeyKind::Duration,
         r#""10m""#,
         "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
     ),
-    key(
+    setting_key(
         "notifier.post_interval",
         KeyKind::Duration,
         r#""1s""#,
         "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.",
     ),
-    key(
+    setting_key(
         "notifier.digest_from",
         KeyKind::Number(2, 1000),
         "4",
         "From so many waiting activations on they become one message.",
     ),
-    key(
+    setting_key(
         "manifest.image",
         KeyKind::Text,
         concat!(
@@ -472,37 +472,37 @@ pub const KEYS: &[SettingKey] = &[
         ),
         "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere; nobody does it for you.",
     ),
-    key(
+    setting_key(
         "manifest.log_volume",
         KeyKind::Text,
         r#""vlmcsd-log""#,
         "Volume of the pod that holds the server's log.",
     ),
-    key(
+    setting_key(
         "manifest.operator",
         KeyKind::Text,
         r#""ServiceAccount:kmsctl-operator""#,
         "Who may look: ServiceAccount:NAME (made by the manifest), User:NAME or Group:NAME.",
     ),
-    key(
+    setting_key(
         "manifest.secret",
         KeyKind::Text,
         r#""kms-slack-webhook""#,
         "Name of the Secret with the webhook's URL, and of the ExternalSecret that fetches it.",
     ),
-    key(
+    setting_key(
         "manifest.secret_store",
         KeyKind::Text,
         r#""vault-kv""#,
         "Store of External Secrets: the name of a ClusterSecretStore, or SecretStore/NAME.",
     ),
-    key(
+    setting_key(
         "manifest.secret_key",
         KeyKind::Text,
         r#""kms""#,
         "Key in that store.",
     ),
-    key(
+    setting_key(
         "manifest.secret_property",
         KeyKind::Text,
         r#""slack_webhook_url""#,
@@ -513,61 +513,61 @@ pub const KEYS: &[SettingKey] = &[
 /// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the
 /// default is what an absent key means.
 pub const VANTAGE_KEYS: &[SettingKey] = &[
-    key(
+    setting_key(
         "vantages.NAME.kind",
         KeyKind::Word(&["ssh", "check-host", "local"]),
         r#""ssh""#,
         "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.host",
         KeyKind::Text,
         r#""""#,
         "ssh: address, name, or a Host of your ssh_config.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.user",
         KeyKind::Text,
         r#""""#,
         "ssh: account. Empty leaves it to ssh_config.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.port",
         KeyKind::Number(1, 65_535),
         "22",
         "ssh: port of its SSH server. Without it, ssh_config decides.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.identity",
         KeyKind::Path,
         r#""""#,
         "ssh: private key file.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.known_hosts",
         KeyKind::Path,
         r#""""#,
         "ssh: file of known host keys. Empty takes firewall.known_hosts.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.address",
         KeyKind::Text,
         r#""""#,
         "Address that the firewall sees it come from. Empty takes the one that ssh connects to.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.control",
         KeyKind::Endpoint,
         r#""""#,
         "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.url",
         KeyKind::Url,
         r#""https://check-host.net""#,
         "check-host: base URL of the service.",
     ),
-    key(
+    setting_key(
         "vantages.NAME.nodes",
         KeyKind::Number(1, 10),
         "3",
@@ -576,7 +576,7 @@ pub const VANTAGE_KEYS: &[SettingKey] = &[
 ];
 
 /// Returns the key of that path; `vantages.NAME.…` are [`VANTAGE_KEYS`], `presets.NAME.…` beyond the built-in ones share the keys of `default`.
-pub fn find(path: &str) -> Option<&'static SettingKey> {
+pub fn find_key(path: &str) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| key.path == path).or_else(|| {
         let (family, path) = path.split_once('.')?;
         let (name, field) = path.split_once('.')?;
@@ -598,7 +598,7 @@ pub fn find(path: &str) -> Option<&'static SettingKey> {
 }
 
 /// Returns the known path that is most like an unknown one.
-pub fn nearest(path: &str) -> Option<&'static str> {
+pub fn nearest_key(path: &str) -> Option<&'static str> {
     let score = |key: &SettingKey| {
         strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
     };
@@ -612,7 +612,7 @@ pub fn nearest(path: &str) -> Option<&'static str> {
 }
 
 /// Prints the example file: every key with its default, meaning and environment name.
-pub fn example() -> String {
+pub fn example_configuration() -> String {
     let mut text = String::from(
         "# kmsctl's configuration: every key, its built-in default, meaning and environment name.\n\
          # Copy what you change to ~/.config/kmsctl/config.toml (`kmsctl config path` tells where exactly),\n\
@@ -651,30 +651,30 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_nearest() {
-        assert_eq!(nearest("firewall.hots"), Some("firewall.host"));
+        assert_eq!(nearest_key("firewall.hots"), Some("firewall.host"));
         assert_eq!(
-            nearest("hostname"),
-            Some("service.host").or(nearest("hostname"))
+            nearest_key("hostname"),
+            Some("service.host").or(nearest_key("hostname"))
         );
-        assert_eq!(nearest("zzzzqqqq"), None);
+        assert_eq!(nearest_key("zzzzqqqq"), None);
     }
 
     #[test]
     fn presets_may_be_added_but_only_with_known_fields() {
-        assert!(find("presets.night.rate").is_some());
-        assert!(find("presets.night.speed").is_none());
-        assert!(find("presets.Ni ght.rate").is_none());
+        assert!(find_key("presets.night.rate").is_some());
+        assert!(find_key("presets.night.speed").is_none());
+        assert!(find_key("presets.Ni ght.rate").is_none());
     }
 
     #[test]
     fn vantages_have_their_own_keys_and_no_defaults() {
-        assert!(find("vantages.vps.host").is_some());
-        assert!(find("vantages.vps.hots").is_none());
+        assert!(find_key("vantages.vps.host").is_some());
+        assert!(find_key("vantages.vps.hots").is_none());
         assert!(
-            find("vantages.NAME.host").is_none(),
+            find_key("vantages.NAME.host").is_none(),
             "capitals name nothing"
         );
-        assert_eq!(nearest("vantages.vps.hots"), Some("vantages.NAME.host"));
+        assert_eq!(nearest_key("vantages.vps.hots"), Some("vantages.NAME.host"));
         assert!(KEYS.iter().all(|key| !key.path.starts_with("vantages.")));
     }
 

@@ -160,7 +160,8 @@ impl Layers {
             ))
             .hint("Write one with `kmsctl config init`, or leave out --config to use the built-in values.")
         };
-        let file = plain_file::open(path, OpenOptions::new().read(true)).map_err(unreadable)?;
+        let file =
+            plain_file::open_plain_file(path, OpenOptions::new().read(true)).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
         if let Some(problem) = own_files::configuration_problem(&found) {
             return Err(Failure::usage(format!(
@@ -200,20 +201,20 @@ impl Layers {
             } else {
                 format!("{prefix}.{name}")
             };
-            if let (toml::Value::Table(inner), None) = (value, keys::find(&path)) {
+            if let (toml::Value::Table(inner), None) = (value, keys::find_key(&path)) {
                 self.add_table(&path, inner, file)?;
                 continue;
             }
-            let Some(key) = keys::find(&path) else {
+            let Some(key) = keys::find_key(&path) else {
                 let failure =
                     Failure::usage(format!("Unknown key `{path}` in {}.", file.display()));
-                return Err(match keys::nearest(&path) {
+                return Err(match keys::nearest_key(&path) {
                     Some(known) => failure.hint(format!("Did you mean `{known}`?")),
                     None => failure.hint("config.example.toml lists every key."),
                 });
             };
             let text = text_of(key.kind, value)
-                .map_err(|problem| wrong(&path, &Origin::File(file.to_owned()), &problem))?;
+                .map_err(|problem| wrong_value(&path, &Origin::File(file.to_owned()), &problem))?;
             self.set(&path, text, Origin::File(file.to_owned()))?;
         }
         Ok(())
@@ -230,7 +231,7 @@ impl Layers {
             let of_presets = name
                 .strip_prefix("KMSCTL_PRESETS_")
                 .and_then(preset_path)
-                .filter(|path| keys::find(path).is_some());
+                .filter(|path| keys::find_key(path).is_some());
             let known = KEYS
                 .iter()
                 .find(|key| key.environment_name() == *name)
@@ -252,8 +253,9 @@ impl Layers {
     }
 
     fn set(&mut self, path: &str, text: String, origin: Origin) -> Result<()> {
-        if let Some(key) = keys::find(path) {
-            values::check(key.kind, &text).map_err(|problem| wrong(path, &origin, &problem))?;
+        if let Some(key) = keys::find_key(path) {
+            values::check_value(key.kind, &text)
+                .map_err(|problem| wrong_value(path, &origin, &problem))?;
         }
         self.values
             .insert(path.to_owned(), LayeredValue { text, origin });
@@ -296,7 +298,7 @@ fn vantage_path(name: &str) -> Option<String> {
             .strip_suffix(&field.to_uppercase())?
             .strip_suffix('_')?;
         let path = format!("vantages.{}.{field}", vantage.to_lowercase());
-        keys::find(&path).map(|_| (field.len(), path))
+        keys::find_key(&path).map(|_| (field.len(), path))
     });
     fits.max().map(|(_, path)| path)
 }
@@ -323,7 +325,7 @@ fn unknown_name(name: &str) -> String {
 }
 
 /// Refuses a value by its key and the layer that gave it.
-pub(super) fn wrong(path: &str, origin: &Origin, problem: &str) -> Failure {
+pub(super) fn wrong_value(path: &str, origin: &Origin, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
         .hint("`kmsctl config show` tells every value and where it came from.")
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::layers::{Layers, Origin, wrong};
+use super::layers::{Layers, Origin, wrong_value};
 use super::values;
 use super::window::{Password, Window};
 use crate::error::{Failure, Result};
@@ -97,7 +97,8 @@ impl Notifier {
             alias(path, name).unwrap_or_else(|| layers.text(path).to_owned())
         };
         let duration = |path: &str| {
-            values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
+            values::parse_duration(layers.text(path))
+                .map_err(|problem| broken_webhook(path, &problem))
         };
         let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
             Some(seconds) => whole_seconds(&seconds)?,
@@ -105,7 +106,7 @@ impl Notifier {
         };
         let listen = match alias("notifier.listen", "METRICS_PORT") {
             Some(port) => port_alone(&port)?,
-            None => listen(layers)?,
+            None => listen_address(layers)?,
         };
         let file = layers.text("notifier.webhook_file");
         Ok(Self {
@@ -113,14 +114,14 @@ impl Notifier {
             state: environment.expand(layers.text("notifier.state")),
             webhook: match environment.variable("SLACK_WEBHOOK_URL") {
                 _ if !file.is_empty() => Webhook::File(environment.expand(file)),
-                Some(url) => Webhook::Url(checked(url)?),
+                Some(url) => Webhook::Url(checked_webhook(url)?),
                 None => Webhook::None,
             },
             channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
                 .filter(|channel| !channel.is_empty()),
             listen,
             dedup_window,
-            dedup: window(layers, environment)?,
+            dedup: dedup_store(layers, environment)?,
             dedup_lease: duration("notifier.dedup_lease")?,
             post_interval: duration("notifier.post_interval")?,
             digest_from: layers.text("notifier.digest_from").parse().unwrap_or(4),
@@ -134,12 +135,12 @@ impl Notifier {
     }
 }
 
-fn broken(name: &str, problem: &str) -> Failure {
+fn broken_webhook(name: &str, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{name}`: {problem}."))
 }
 
 /// Looks at the webhook of the environment at once: it cannot change while the notifier runs, unlike a file.
-fn checked(url: &str) -> Result<String> {
+fn checked_webhook(url: &str) -> Result<String> {
     let url = url.trim();
     let wrong = |problem| {
         Failure::usage(format!("The webhook in `SLACK_WEBHOOK_URL` {problem}."))
@@ -151,33 +152,33 @@ fn checked(url: &str) -> Result<String> {
 
 fn whole_seconds(text: &str) -> Result<Duration> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = values::duration(&format!("{text}s")).ok();
+    let seconds = values::parse_duration(&format!("{text}s")).ok();
     seconds.filter(|_| digits).ok_or_else(|| {
         let problem = format!("`{text}` is not a number of seconds, such as 3600");
-        broken("DEDUP_WINDOW_SECONDS", &problem)
+        broken_webhook("DEDUP_WINDOW_SECONDS", &problem)
     })
 }
 
 fn port_alone(text: &str) -> Result<SocketAddr> {
     let port: NonZeroU16 = text.parse().map_err(|_| {
         let problem = format!("`{text}` is not a port from 1 to 65535");
-        broken("METRICS_PORT", &problem)
+        broken_webhook("METRICS_PORT", &problem)
     })?;
     Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get())))
 }
 
-fn listen(layers: &Layers) -> Result<SocketAddr> {
+fn listen_address(layers: &Layers) -> Result<SocketAddr> {
     let path = "notifier.listen";
     let text = layers.text(path);
     text.parse().map_err(|_| {
         let problem = format!("`{text}` is not an address and a port, such as [::]:9101");
         let origin = layers.values.get(path).map(|value| &value.origin);
-        wrong(path, origin.unwrap_or(&Origin::Default), &problem)
+        wrong_value(path, origin.unwrap_or(&Origin::Default), &problem)
     })
 }
 
 /// Reads where the window is remembered, with the password from its file or the environment.
-fn window(layers: &Layers, environment: &Environment) -> Result<Window> {
+fn dedup_store(layers: &Layers, environment: &Environment) -> Result<Window> {
     let mut window = Window::parse(layers.text("notifier.dedup_store")).map_err(|problem| {
         Failure::usage(format!(
             "Wrong value for `notifier.dedup_store`: {problem}."

@@ -109,7 +109,7 @@ impl Settings {
             Failure::usage(format!("Wrong value for `{path}`: {problem}."))
         };
         let duration = |path: &str| {
-            values::duration(layers.text(path)).map_err(|problem| broken(path, problem))
+            values::parse_duration(layers.text(path)).map_err(|problem| broken(path, problem))
         };
         let table = TableName::new(layers.text("service.table"))
             .ok_or_else(|| broken("service.table", "it is not a table name".to_owned()))?;
@@ -126,7 +126,7 @@ impl Settings {
             firewall: Firewall::resolve(layers, environment)?,
             service: Service {
                 alias: layers.text("service.alias").to_owned(),
-                address: values::address(layers.text("service.address"))
+                address: values::parse_address(layers.text("service.address"))
                     .map_err(|problem| broken("service.address", problem))?,
                 port: port("service.port")?,
                 interface: layers.text("service.interface").to_owned(),
@@ -135,15 +135,15 @@ impl Settings {
                 host: layers.text("service.host").to_owned(),
                 table,
             },
-            presets: presets(layers)?,
+            presets: resolve_presets(layers)?,
             networks: Networks {
-                pods: networks(layers, "networks.pods")?,
-                nodes: networks(layers, "networks.nodes")?,
-                protected: networks(layers, "networks.protected")?,
+                pods: parse_networks(layers, "networks.pods")?,
+                nodes: parse_networks(layers, "networks.nodes")?,
+                protected: parse_networks(layers, "networks.protected")?,
             },
             cluster: Cluster::resolve(layers, environment)?,
             verify: Verify::resolve(layers),
-            vantages: vantages::resolve(layers, environment)?,
+            vantages: vantages::resolve_vantages(layers, environment)?,
             state_directory: environment.state_directory(),
         })
     }
@@ -160,7 +160,7 @@ impl Firewall {
             ShellWord::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
         };
         let duration = |path: &str| {
-            values::duration(layers.text(path)).map_err(|problem| broken(path, &problem))
+            values::parse_duration(layers.text(path)).map_err(|problem| broken(path, &problem))
         };
         let target =
             Target {
@@ -219,7 +219,7 @@ impl Cluster {
             kubeconfig: text("cluster.kubeconfig").map(|path| environment.expand(path)),
             context: text("cluster.context").map(str::to_owned),
             namespace: name("cluster.namespace")?,
-            timeout: values::duration(layers.text("cluster.timeout")).map_err(|problem| {
+            timeout: values::parse_duration(layers.text("cluster.timeout")).map_err(|problem| {
                 Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}."))
             })?,
             names: ObjectNames {
@@ -239,7 +239,7 @@ impl Verify {
         let resolvers = layers.text("verify.resolvers").split(',').map(str::trim);
         Self {
             resolvers: resolvers
-                .filter_map(|text| values::resolver(text).ok())
+                .filter_map(|text| values::parse_resolver(text).ok())
                 .collect(),
             public_address: layers.text("service.public_address").parse().ok(),
         }
@@ -260,18 +260,18 @@ fn names(layers: &Layers, path: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-fn networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
+fn parse_networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
     let parts = layers
         .text(path)
         .split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty());
     parts
-        .map(|part| values::network(part).map_err(Failure::usage))
+        .map(|part| values::parse_network(part).map_err(Failure::usage))
         .collect()
 }
 
-fn presets(layers: &Layers) -> Result<Vec<Preset>> {
+fn resolve_presets(layers: &Layers) -> Result<Vec<Preset>> {
     let mut fields: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
     for (path, value) in &layers.values {
         let Some((name, field)) = path
@@ -298,7 +298,7 @@ fn presets(layers: &Layers) -> Result<Vec<Preset>> {
                     })
                     .transpose()?,
                 rate: rate
-                    .map(|text| values::rate(text).map_err(|problem| wrong(&problem)))
+                    .map(|text| values::parse_rate(text).map_err(|problem| wrong(&problem)))
                     .transpose()?,
             },
         })

@@ -13,7 +13,7 @@ use crate::domain::pf::table::TableName;
 const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
 
 /// Reads a duration: numbers with the units `d`, `h`, `m`, `s`, largest first, as in `1h30m`. A day is 24 hours.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wanted = || format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m");
     let mut rest = text;
     let mut seconds = 0_u64;
@@ -48,14 +48,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a literal address; names are refused, as resolving them would guess. An IPv4-mapped IPv6 address is the IPv4
 /// address that pf knows it by.
-pub fn address(text: &str) -> Result<IpAddr, String> {
+pub fn parse_address(text: &str) -> Result<IpAddr, String> {
     text.parse::<IpAddr>()
         .map(|address| address.to_canonical())
         .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
 }
 
 /// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 unless told.
-pub fn resolver(text: &str) -> Result<SocketAddr, String> {
+pub fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
     let bare = text
         .parse::<IpAddr>()
         .map(|address| SocketAddr::new(address, 53));
@@ -66,14 +66,14 @@ pub fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Reads a network in CIDR notation; a bare address is a network of one.
-pub fn network(text: &str) -> Result<IpNet, String> {
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| format!("`{text}` is not a network; write it like 10.10.0.0/16"))
 }
 
 /// Reads `N/SECONDS`, both from 1, as pfSense's own form accepts them (seconds up to 65535 load in pf).
-pub fn rate(text: &str) -> Result<Rate, String> {
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
     let wanted = || format!("`{text}` is not a rate; write N/SECONDS, such as 10/60");
     let (connections, seconds) = text.split_once('/').ok_or_else(wanted)?;
     let number = |digits: &str| match digits.parse::<u32>() {
@@ -87,7 +87,7 @@ pub fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// Reads `HOST:PORT`, the host a name or an address, IPv6 in brackets; the port is never 0.
-pub fn endpoint(text: &str) -> Result<(String, u16), String> {
+pub fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
     let wanted =
         || format!("`{text}` is not HOST:PORT, such as example.net:443 or [2001:db8::1]:443");
     let (host, port) = text.rsplit_once(':').ok_or_else(wanted)?;
@@ -109,7 +109,7 @@ pub fn endpoint(text: &str) -> Result<(String, u16), String> {
 }
 
 /// Reads the base URL of a check service: no user, query or fragment, since paths are added to it.
-fn url(text: &str) -> Result<(), String> {
+fn check_url(text: &str) -> Result<(), String> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
@@ -123,15 +123,15 @@ fn url(text: &str) -> Result<(), String> {
 }
 
 /// Returns a value as it may be shown: without a password.
-pub fn shown(kind: KeyKind, text: &str) -> String {
+pub fn shown_value(kind: KeyKind, text: &str) -> String {
     if kind == KeyKind::Window {
-        return super::window::shown(text);
+        return super::window::shown_window(text);
     }
     text.to_owned()
 }
 
 /// Checks a value's text against its key's kind.
-pub fn check(kind: KeyKind, text: &str) -> Result<(), String> {
+pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
     match kind {
         KeyKind::Endpoint | KeyKind::Fingerprint | KeyKind::OptionalAddress if text.is_empty() => {
             Ok(())
@@ -156,44 +156,44 @@ pub fn check(kind: KeyKind, text: &str) -> Result<(), String> {
                 "`{text}` is not a whole number from {least} to {most}"
             )),
         },
-        KeyKind::Duration => duration(text).map(drop),
-        KeyKind::Deadline => match duration(text)? {
+        KeyKind::Duration => parse_duration(text).map(drop),
+        KeyKind::Deadline => match parse_duration(text)? {
             Duration::ZERO => Err("it must be at least 1s".to_owned()),
             _ => Ok(()),
         },
-        KeyKind::Host => host(text),
-        KeyKind::Account => account(text),
-        KeyKind::Name => name(text),
-        KeyKind::Address | KeyKind::OptionalAddress => address(text).map(drop),
+        KeyKind::Host => check_host_name(text),
+        KeyKind::Account => check_account(text),
+        KeyKind::Name => check_name(text),
+        KeyKind::Address | KeyKind::OptionalAddress => parse_address(text).map(drop),
         KeyKind::Resolvers => text
             .split(',')
             .filter(|part| !part.is_empty())
-            .try_for_each(|part| resolver(part.trim()).map(drop)),
+            .try_for_each(|part| parse_resolver(part.trim()).map(drop)),
         KeyKind::Names => text
             .split(',')
             .filter(|part| !part.is_empty())
-            .try_for_each(|part| name(part.trim())),
+            .try_for_each(|part| check_name(part.trim())),
         KeyKind::Networks => text
             .split(',')
             .filter(|part| !part.is_empty())
-            .try_for_each(|part| network(part.trim()).map(drop)),
+            .try_for_each(|part| parse_network(part.trim()).map(drop)),
         KeyKind::RemotePath => crate::ssh::script::ShellWord::path(text)
             .map(drop)
             .ok_or_else(|| {
                 format!("`{text}` is not an absolute path of letters, digits and /._-+")
             }),
-        KeyKind::Rate => rate(text).map(drop),
+        KeyKind::Rate => parse_rate(text).map(drop),
         KeyKind::Table => TableName::new(text).map(drop).ok_or_else(|| {
             format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
         }),
-        KeyKind::Endpoint => endpoint(text).map(drop),
-        KeyKind::Url => url(text),
+        KeyKind::Endpoint => parse_endpoint(text).map(drop),
+        KeyKind::Url => check_url(text),
         KeyKind::Window => super::window::Window::parse(text).map(drop),
-        KeyKind::Fingerprint => fingerprint(text),
+        KeyKind::Fingerprint => check_fingerprint(text),
     }
 }
 
-fn host(text: &str) -> Result<(), String> {
+fn check_host_name(text: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-%[]".contains(&byte);
     if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
         return Err(format!("`{text}` is neither an address nor a host name"));
@@ -201,7 +201,7 @@ fn host(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn account(text: &str) -> Result<(), String> {
+fn check_account(text: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     if text.starts_with('-') || !text.bytes().all(plain) {
         return Err(format!("`{text}` is not an account name"));
@@ -209,7 +209,7 @@ fn account(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn name(text: &str) -> Result<(), String> {
+fn check_name(text: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if (1..=31).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(());
@@ -219,7 +219,7 @@ fn name(text: &str) -> Result<(), String> {
     ))
 }
 
-fn fingerprint(text: &str) -> Result<(), String> {
+fn check_fingerprint(text: &str) -> Result<(), String> {
     let digest = text.strip_prefix("SHA256:").unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     if digest.len() == 43 && digest.bytes().all(plain) {
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn durations_are_what_operators_type() {
-        let seconds = |text| duration(text).map(|duration| duration.as_secs());
+        let seconds = |text| parse_duration(text).map(|duration| duration.as_secs());
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("1h30m"), Ok(5_400));
         assert_eq!(seconds("1d"), Ok(86_400));
@@ -254,14 +254,14 @@ mod tests {
             "99999999999999999999s",
             "9999999d",
         ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn rates_want_both_halves_from_one() {
         assert_eq!(
-            rate("10/60"),
+            parse_rate("10/60"),
             Ok(Rate {
                 connections: 10,
                 seconds: 60
@@ -270,23 +270,23 @@ mod tests {
         for wrong in [
             "10", "10/", "/60", "0/60", "10/0", "+1/60", " 10/60", "10/60/1", "a/b",
         ] {
-            assert!(rate(wrong).is_err(), "{wrong}");
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn names_are_not_addresses() {
-        assert!(address("kms.example.net").is_err());
-        assert!(address("2001:db8::1").is_ok());
-        assert!(network("10.10.0.0/16").is_ok());
-        assert!(network("10.10.0.0/33").is_err());
+        assert!(parse_address("kms.example.net").is_err());
+        assert!(parse_address("2001:db8::1").is_ok());
+        assert!(parse_network("10.10.0.0/16").is_ok());
+        assert!(parse_network("10.10.0.0/33").is_err());
     }
 
     #[test]
     fn endpoints_want_a_host_and_a_port() {
-        assert_eq!(endpoint("h:443"), Ok(("h".to_owned(), 443)));
+        assert_eq!(parse_endpoint("h:443"), Ok(("h".to_owned(), 443)));
         assert_eq!(
-            endpoint("[2001:db8::1]:443"),
+            parse_endpoint("[2001:db8::1]:443"),
             Ok(("2001:db8::1".to_owned(), 443))
         );
         for wrong in [
@@ -301,9 +301,9 @@ mod tests {
             "a b:1",
             "[h]:1",
         ] {
-            assert!(endpoint(wrong).is_err(), "{wrong}");
+            assert!(parse_endpoint(wrong).is_err(), "{wrong}");
         }
-        assert!(check(KeyKind::Url, "http://127.0.0.1:8080").is_ok());
+        assert!(check_value(KeyKind::Url, "http://127.0.0.1:8080").is_ok());
         for wrong in [
             "",
             "check-host.net",
@@ -312,23 +312,26 @@ mod tests {
             "https://a?b",
             "http://u@h",
         ] {
-            assert!(check(KeyKind::Url, wrong).is_err(), "{wrong}");
+            assert!(check_value(KeyKind::Url, wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn name_servers_are_addresses_with_or_without_a_port() {
-        assert_eq!(resolver("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
         assert_eq!(
-            resolver("2001:db8::53"),
+            parse_resolver("192.0.2.53"),
+            Ok("192.0.2.53:53".parse().unwrap())
+        );
+        assert_eq!(
+            parse_resolver("2001:db8::53"),
             Ok("[2001:db8::53]:53".parse().unwrap())
         );
         assert_eq!(
-            resolver("127.0.0.1:5353"),
+            parse_resolver("127.0.0.1:5353"),
             Ok("127.0.0.1:5353".parse().unwrap())
         );
         for wrong in ["", "dns.example.net", "192.0.2.53:0", "192.0.2.53:99999"] {
-            assert!(resolver(wrong).is_err(), "{wrong}");
+            assert!(parse_resolver(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -339,7 +342,7 @@ mod tests {
                 .iter()
                 .chain(super::super::keys::VANTAGE_KEYS)
             {
-                let _ = check(key.kind, &text);
+                let _ = check_value(key.kind, &text);
             }
         }
     }

@@ -56,7 +56,7 @@ pub struct Ssh {
 }
 
 /// Reads every vantage.
-pub(super) fn resolve(layers: &Layers, environment: &Environment) -> Result<Vec<Vantage>> {
+pub(super) fn resolve_vantages(layers: &Layers, environment: &Environment) -> Result<Vec<Vantage>> {
     let mut fields: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for (path, value) in &layers.values {
         let named = path
@@ -68,11 +68,11 @@ pub(super) fn resolve(layers: &Layers, environment: &Environment) -> Result<Vec<
     }
     fields
         .into_iter()
-        .map(|(name, fields)| vantage(name, &fields, environment))
+        .map(|(name, fields)| resolve_vantage(name, &fields, environment))
         .collect()
 }
 
-fn vantage(
+fn resolve_vantage(
     name: &str,
     fields: &BTreeMap<&str, &str>,
     environment: &Environment,
@@ -101,8 +101,8 @@ fn vantage(
             known_hosts: file("known_hosts"),
         }),
     };
-    let address = text("address").map(values::address).transpose();
-    let control = text("control").map(values::endpoint).transpose();
+    let address = text("address").map(values::parse_address).transpose();
+    let control = text("control").map(values::parse_endpoint).transpose();
     Ok(Vantage {
         name: name.to_owned(),
         kind,

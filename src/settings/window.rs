@@ -65,13 +65,13 @@ impl Window {
                 "TLS to the server is not supported; use redis:// inside the cluster".into(),
             );
         }
-        server(text).map(Self::Redis).ok_or_else(|| {
+        parse_redis_server(text).map(Self::Redis).ok_or_else(|| {
             "it wants file, memory or redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]".to_owned()
         })
     }
 }
 
-fn server(text: &str) -> Option<Server> {
+fn parse_redis_server(text: &str) -> Option<Server> {
     let rest = text.strip_prefix("redis://")?;
     let (login, place) = match rest.rsplit_once('@') {
         Some((login, place)) => (Some(login), place),
@@ -88,9 +88,9 @@ fn server(text: &str) -> Option<Server> {
     } else {
         place.to_owned()
     };
-    let (host, port) = super::values::endpoint(&place).ok()?;
+    let (host, port) = super::values::parse_endpoint(&place).ok()?;
     let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-        Some((user, password)) => (decoded(user)?, decoded(password)?),
+        Some((user, password)) => (percent_decoded(user)?, percent_decoded(password)?),
         None => (String::new(), String::new()),
     };
     Some(Server {
@@ -107,7 +107,7 @@ fn server(text: &str) -> Option<Server> {
 }
 
 /// Decodes `%XX`; no controls, as they belong to no name and no password.
-fn decoded(text: &str) -> Option<String> {
+fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -124,7 +124,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// Returns the value as it may be shown: whatever stands before the last `@` is left out.
-pub fn shown(text: &str) -> String {
+pub fn shown_window(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, place)) => format!("redis://…@{place}"),
         None => text.to_owned(),
@@ -183,10 +183,10 @@ mod tests {
             "hunter2@h",
             "redis://u:hunter2@h:0",
         ] {
-            assert!(!shown(text).contains("hunter2"), "{text}");
+            assert!(!shown_window(text).contains("hunter2"), "{text}");
             let parsed = Window::parse(text);
             assert!(!format!("{parsed:?}").contains("hunter2"), "{parsed:?}");
         }
-        assert_eq!(shown("file"), "file");
+        assert_eq!(shown_window("file"), "file");
     }
 }

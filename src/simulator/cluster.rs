@@ -21,17 +21,17 @@ const BACK_OFF: i64 = 310;
 const BEGAN: &str = "2026-08-20T06:00:00Z";
 
 /// Returns what kubectl would print now.
-pub fn answers(words: &[&str], now: Timestamp) -> Option<String> {
-    tell(words, now, now)
+pub fn kubectl_answers(words: &[&str], now: Timestamp) -> Option<String> {
+    answer_until(words, now, now)
 }
 
-/// Returns what kubectl would print now, were the server gone since [`timeline::crashed`].
+/// Returns what kubectl would print now, were the server gone since [`timeline::crashed_at`].
 pub fn answers_without_server(words: &[&str], now: Timestamp) -> Option<String> {
-    let died = timeline::crashed(now);
-    let text = tell(words, now, died)?;
+    let died = timeline::crashed_at(now);
+    let text = answer_until(words, now, died)?;
     match words {
-        ["-n", _, "get", "pods", "-l", ..] => crashing(&text, now, died),
-        ["-n", _, "get", "endpointslices.discovery.k8s.io", ..] => changed(&text, |list| {
+        ["-n", _, "get", "pods", "-l", ..] => crash_loop(&text, now, died),
+        ["-n", _, "get", "endpointslices.discovery.k8s.io", ..] => change_json(&text, |list| {
             let conditions = list.pointer_mut("/items/0/endpoints/0/conditions")?;
             *conditions = json!({"ready": false, "serving": false, "terminating": false});
             Some(())
@@ -43,10 +43,10 @@ pub fn answers_without_server(words: &[&str], now: Timestamp) -> Option<String> 
 }
 
 /// Puts the server's container into a crash loop.
-fn crashing(pods: &str, now: Timestamp, died: Timestamp) -> Option<String> {
+fn crash_loop(pods: &str, now: Timestamp, died: Timestamp) -> Option<String> {
     let since = now.duration_since(died).as_secs();
     let last = now - SignedDuration::from_secs(since.rem_euclid(BACK_OFF));
-    changed(pods, |list| {
+    change_json(pods, |list| {
         let status = list.pointer_mut("/items/0/status/containerStatuses/0")?;
         let fields = status.as_object_mut()?;
         fields.insert("ready".to_owned(), json!(false));
@@ -67,16 +67,16 @@ fn crashing(pods: &str, now: Timestamp, died: Timestamp) -> Option<String> {
     })
 }
 
-fn changed(text: &str, change: impl FnOnce(&mut Value) -> Option<()>) -> Option<String> {
+fn change_json(text: &str, change: impl FnOnce(&mut Value) -> Option<()>) -> Option<String> {
     let mut list: Value = serde_json::from_str(text).ok()?;
     change(&mut list)?;
     serde_json::to_string(&list).ok()
 }
 
 /// Answers for a server at which nothing happens after `until`.
-fn tell(words: &[&str], now: Timestamp, until: Timestamp) -> Option<String> {
+fn answer_until(words: &[&str], now: Timestamp, until: Timestamp) -> Option<String> {
     if let ["-n", _, "logs", _, "-c", container, flags @ ..] = words {
-        return Some(output(container, flags, now, until));
+        return Some(container_output(container, flags, now, until));
     }
     let document = match words {
         ["version", "--client", "-o", "json"] => VERSION,
@@ -90,26 +90,26 @@ fn tell(words: &[&str], now: Timestamp, until: Timestamp) -> Option<String> {
             _ => return None,
         },
         ["get", "--raw", path] if path.ends_with(":9101/proxy/metrics") => {
-            return Some(notifier::page(now, until));
+            return Some(notifier::metrics_page(now, until));
         }
         ["-n", _, "exec", _, "-c", _, "--", "tail", "-n", lines, ..] => {
             return Some(notifier::server_log(lines.parse().ok()?, until));
         }
         _ => return None,
     };
-    let began = timeline::started(now).to_string();
+    let began = timeline::started_at(now).to_string();
     Some(document.replace(BEGAN, &began))
 }
 
 /// Answers `kubectl logs`. The server prints nothing: it writes its log into a file.
-fn output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> String {
+fn container_output(container: &str, flags: &[&str], now: Timestamp, until: Timestamp) -> String {
     if container != "slack-notifier" || flags.contains(&"--previous") {
         return String::new();
     }
     let flag = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
     let since = flag("--since-time=").and_then(|text| text.parse().ok());
     let since = since.unwrap_or(now - SignedDuration::from_hours(24));
-    let text = notifier::output(since, now, until);
+    let text = notifier::notifier_output(since, now, until);
     let lines: Vec<&str> = text.lines().collect();
     let tail = flag("--tail=").and_then(|count| count.parse().ok());
     let skipped = lines.len().saturating_sub(tail.unwrap_or(lines.len()));
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::domain::kms_log::lines::LogLines;
     use crate::domain::kms_log::{KmsEvent, Log};
-    use crate::domain::notifier::event_log::{EventRecord, Held, stamped};
+    use crate::domain::notifier::event_log::{EventRecord, Held, split_kubectl_stamp};
     use crate::domain::notifier::health::MetricsReading;
 
     #[test]
@@ -140,22 +140,22 @@ mod tests {
             "slack-notifier",
             "--since-time=2026-02-27T06:00:00Z",
         ];
-        let told: Vec<EventRecord> = answers(&words, now)
+        let told: Vec<EventRecord> = kubectl_answers(&words, now)
             .unwrap()
             .lines()
             .map(|line| {
-                let (at, line) = stamped(line);
+                let (at, line) = split_kubectl_stamp(line);
                 EventRecord::read(line, at)
             })
             .collect();
         let everything = Held::since(&told, Timestamp::UNIX_EPOCH);
-        let page = answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
+        let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
         let numbers = MetricsReading::of(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
         assert_eq!(numbers.activations, Some(everything.posts));
         assert_eq!(numbers.held_back, Some(everything.duplicates));
         assert!(everything.posts > 0 && everything.duplicates > 0);
-        let file = answers(
+        let file = kubectl_answers(
             &[
                 "-n",
                 "kms",

@@ -23,7 +23,7 @@ pub fn public_address() -> IpAddr {
 }
 
 /// Returns what the resolvers say: inside the service's own address, outside the public one.
-pub fn resolutions(service: IpAddr) -> Vec<Resolution> {
+pub fn simulated_resolutions(service: IpAddr) -> Vec<Resolution> {
     vec![
         Resolution::new("the system's resolver", true, Ok(vec![service])),
         Resolution::new("192.0.2.53", false, Ok(vec![public_address()])),
@@ -31,7 +31,7 @@ pub fn resolutions(service: IpAddr) -> Vec<Resolution> {
 }
 
 /// Connects to the server and hears its answer, if there is one. Nobody has to wait for silence.
-pub fn greet(scenario: Scenario) -> (ServiceConnection, Option<BindAnswer>) {
+pub fn simulated_greeting(scenario: Scenario) -> (ServiceConnection, Option<BindAnswer>) {
     if scenario == Scenario::BackendDead {
         return (ServiceConnection::Silent { seconds: 3 }, None);
     }

@@ -193,8 +193,8 @@ impl Simulator {
             .fingerprint(HashAlg::Sha256)
             .to_string();
         let (stop, stopped) = watch::channel(false);
-        let config = Arc::new(server::config(host_key.clone()));
-        let task = tokio::spawn(server::serve(
+        let config = Arc::new(server::server_config(host_key.clone()));
+        let task = tokio::spawn(server::serve_ssh(
             listener,
             config,
             Arc::clone(&shared),
@@ -223,9 +223,9 @@ impl Simulator {
         let address = listener.local_addr().map_err(fail)?;
         let line = known_hosts_line(address, self.host_key.public_key());
         let known_hosts = self.store.known_hosts(address.port(), &line)?;
-        tokio::spawn(server::serve(
+        tokio::spawn(server::serve_ssh(
             listener,
-            Arc::new(server::config(self.host_key.clone())),
+            Arc::new(server::server_config(self.host_key.clone())),
             Arc::clone(&self.shared),
             self.stop.subscribe(),
             outside::OutsideClient::new,
@@ -306,8 +306,8 @@ impl Drop for Simulator {
 }
 
 /// Forgets the box in this directory and its history; says whether there was one.
-pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
-    store::reset(directory)
+pub fn reset_simulator(directory: &Path) -> Result<bool, SimulatorError> {
+    store::reset_store(directory)
 }
 
 /// Returns the condition of the saved box, or that of a new one.
@@ -326,14 +326,18 @@ pub fn forget_stale_history(
         return Ok(());
     };
     let now = clock.now().as_millisecond();
-    if usable(store.load()?, scenario, now).is_err() {
+    if usable_world(store.load()?, scenario, now).is_err() {
         store.forget_history()?;
     }
     Ok(())
 }
 
 /// Returns the saved world, or the scenario of a new one if there is none, if it is of another scenario, or of a time to come.
-fn usable(saved: Option<World>, scenario: Option<Scenario>, now: i64) -> Result<World, Scenario> {
+fn usable_world(
+    saved: Option<World>,
+    scenario: Option<Scenario>,
+    now: i64,
+) -> Result<World, Scenario> {
     let scenario = scenario
         .or(saved.as_ref().map(|world| world.scenario))
         .unwrap_or_default();
@@ -345,7 +349,7 @@ fn usable(saved: Option<World>, scenario: Option<Scenario>, now: i64) -> Result<
 /// Takes up the saved world, or makes a new one, which has no history.
 fn take_up(store: &WorldStore, options: &SimulatorOptions) -> Result<World, SimulatorError> {
     let now = options.clock.now().as_millisecond();
-    let mut world = match usable(store.load()?, options.scenario, now) {
+    let mut world = match usable_world(store.load()?, options.scenario, now) {
         Ok(world) => world,
         Err(scenario) => {
             store.forget_history()?;

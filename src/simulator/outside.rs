@@ -95,7 +95,7 @@ impl OutsideClient {
             Partner::Resolver => {
                 let length = u16::from_be_bytes(heard.get(..2)?.try_into().ok()?);
                 let end = usize::from(length) + 2;
-                let answer = answer(heard.get(2..end)?);
+                let answer = answer_dns(heard.get(2..end)?);
                 heard.drain(..end);
                 answer
             }
@@ -104,7 +104,7 @@ impl OutsideClient {
 }
 
 /// Answers a question for an A record with the public address, and every other with nothing (RFC 1035, 4.1).
-fn answer(question: &[u8]) -> Option<Vec<u8>> {
+fn answer_dns(question: &[u8]) -> Option<Vec<u8>> {
     let mut message = question.to_vec();
     // The type stands before the class, at the end: kmsctl's questions have no additional records.
     let is_a = question.len() >= 16 && question.get(question.len() - 4..)? == [0, 1, 0, 1];
@@ -196,15 +196,15 @@ impl Handler for OutsideClient {
 
 #[cfg(test)]
 mod tests {
-    use super::answer;
+    use super::answer_dns;
     use crate::domain::reachability::dns;
     use crate::domain::reachability::dns::Family;
 
     #[test]
     fn the_name_server_speaks_as_the_client_expects() {
         for (family, addresses) in [(Family::A, vec!["203.0.113.10"]), (Family::Aaaa, vec![])] {
-            let question = dns::question(7, "kms.example.net", family).unwrap();
-            let told = answer(&question).unwrap();
+            let question = dns::dns_question(7, "kms.example.net", family).unwrap();
+            let told = answer_dns(&question).unwrap();
             assert_eq!(
                 usize::from(u16::from_be_bytes([told[0], told[1]])),
                 told.len() - 2
@@ -212,10 +212,10 @@ mod tests {
             let addresses: Vec<std::net::IpAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
             assert_eq!(
-                dns::answer(&told[2..], &question, family).unwrap(),
+                dns::parse_dns_answer(&told[2..], &question, family).unwrap(),
                 addresses
             );
         }
-        assert_eq!(answer(b"\0"), None);
+        assert_eq!(answer_dns(b"\0"), None);
     }
 }

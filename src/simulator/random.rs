@@ -16,7 +16,7 @@ impl Random {
     /// Returns the next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        scramble(self.0)
+        scramble_number(self.0)
     }
 
     /// Returns a number below `bound`, or 0 if there is none.
@@ -42,7 +42,7 @@ impl Random {
 }
 
 /// Mixes a number so that neighbours look unrelated (the finaliser of splitmix64).
-pub fn scramble(number: u64) -> u64 {
+pub fn scramble_number(number: u64) -> u64 {
     let mut mixed = number;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -194,9 +194,9 @@ impl Scenario {
         pf.enabled = self != Self::PfDisabled;
         let mut loaded = self.configuration();
         if self == Self::Drifted {
-            loosen(&mut loaded);
+            loosen_caps(&mut loaded);
         }
-        let mut ruleset = generate::ruleset(&loaded).unwrap_or_default();
+        let mut ruleset = generate::generate_ruleset(&loaded).unwrap_or_default();
         if self == Self::TableMissing {
             ruleset.filter.retain(|rule| !rule.contains("<virusprot>"));
             ruleset.tables.retain(|table| table.name != "virusprot");
@@ -221,7 +221,7 @@ impl Scenario {
 }
 
 /// What was in force before the change that waits in [`Scenario::Drifted`]: 30/60.
-fn loosen(configuration: &mut Configuration) {
+fn loosen_caps(configuration: &mut Configuration) {
     configuration.edit("filter", "rule", |rules| {
         let tracker = KMS.to_string();
         let ours = |rule: &&mut Element| rule.text("tracker") == Some(tracker.as_str());

@@ -64,7 +64,7 @@ impl SharedWorld {
 }
 
 /// Returns the server's configuration.
-pub fn config(key: PrivateKey) -> Config {
+pub fn server_config(key: PrivateKey) -> Config {
     Config {
         server_id: SshId::Standard(Cow::Borrowed("SSH-2.0-kmsctl_simulated_firewall")),
         methods: MethodSet::from(&[MethodKind::None, MethodKind::PublicKey][..]),
@@ -102,7 +102,7 @@ pub fn config(key: PrivateKey) -> Config {
 }
 
 /// Serves until told to stop; each connection is a task of its own, with a handler of its own.
-pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
+pub async fn serve_ssh<H: Handler<Error = russh::Error> + Send + 'static>(
     listener: TcpListener,
     config: Arc<Config>,
     shared: Arc<SharedWorld>,
@@ -112,7 +112,7 @@ pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
-            () = stopped(&mut stop) => return,
+            () = wait_for_stop(&mut stop) => return,
             accepted = listener.accept() => accepted,
         };
         // Running out of file descriptors passes; the pause keeps it from spinning.
@@ -123,7 +123,7 @@ pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        let task = connection(
+        let task = serve_connection(
             stream,
             peer,
             Arc::clone(&config),
@@ -138,11 +138,11 @@ pub async fn serve<H: Handler<Error = russh::Error> + Send + 'static>(
 }
 
 /// Waits for the word to stop; a sender that is gone means the same.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+async fn wait_for_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection<H: Handler<Error = russh::Error> + Send + 'static>(
+async fn serve_connection<H: Handler<Error = russh::Error> + Send + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
     config: Arc<Config>,
@@ -163,7 +163,7 @@ async fn connection<H: Handler<Error = russh::Error> + Send + 'static>(
                         tracing::debug!(%peer, %error, "a client left the simulated firewall in disorder");
                     }
                 }
-                () = stopped(&mut stop) => {
+                () = wait_for_stop(&mut stop) => {
                     let _ = handle.disconnect(Disconnect::ByApplication, "the simulated firewall ends".to_owned(), String::new()).await;
                 }
             }

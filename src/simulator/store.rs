@@ -59,7 +59,7 @@ struct Versioned {
 impl WorldStore {
     /// Opens the directory, making it if need be (0700), and waits up to two seconds for another run to end.
     pub async fn open(directory: &Path) -> Result<Self, SimulatorError> {
-        own_files::make_private_directory(directory).map_err(|why| at(directory, why))?;
+        own_files::make_private_directory(directory).map_err(|why| error_at(directory, why))?;
         let mut lock = take_lock(directory)?;
         for _ in 0..PATIENCE.0 {
             if lock.is_some() {
@@ -115,11 +115,11 @@ impl WorldStore {
         let mut text = Vec::new();
         match File::open(&path) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(why) => return Err(at(&path, why)),
+            Err(why) => return Err(error_at(&path, why)),
             Ok(file) => file
                 .take(LARGEST)
                 .read_to_end(&mut text)
-                .map_err(|why| at(&path, why))?,
+                .map_err(|why| error_at(&path, why))?,
         };
         let version: Versioned =
             serde_json::from_slice(&text).map_err(|why| corrupt(why.to_string()))?;
@@ -144,7 +144,7 @@ impl WorldStore {
             version: VERSION,
             world,
         })
-        .map_err(|why| at(&path, why.into()))?;
+        .map_err(|why| error_at(&path, why.into()))?;
         self.replace(STATE, &text)
     }
 
@@ -163,12 +163,13 @@ impl WorldStore {
             });
         }
         let mut seed = [0; 32];
-        let random = |why: getrandom::Error| at(&path, std::io::Error::other(why.to_string()));
+        let random =
+            |why: getrandom::Error| error_at(&path, std::io::Error::other(why.to_string()));
         getrandom::fill(&mut seed).map_err(random)?;
         let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
         let text = key
             .to_openssh(LineEnding::LF)
-            .map_err(|why| at(&path, std::io::Error::other(why)))?;
+            .map_err(|why| error_at(&path, std::io::Error::other(why)))?;
         self.replace(name, text.as_bytes())?;
         Ok(key)
     }
@@ -189,7 +190,7 @@ impl WorldStore {
             file.write_all(bytes)?;
             file.persist(&path).map_err(|why| why.error)
         };
-        write().map(drop).map_err(|why| at(&path, why))
+        write().map(drop).map_err(|why| error_at(&path, why))
     }
 }
 
@@ -211,7 +212,7 @@ pub fn saved_scenario(directory: &Path) -> Option<Scenario> {
 }
 
 /// Forgets the state of the box in this directory, and keys that cannot be read. Says whether there was a state.
-pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
+pub fn reset_store(directory: &Path) -> Result<bool, SimulatorError> {
     if !directory.exists() {
         return Ok(false);
     }
@@ -223,11 +224,11 @@ pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
     for name in [HOST_KEY, CLIENT_KEY] {
         let path = directory.join(name);
         if path.exists() && PrivateKey::read_openssh_file(&path).is_err() {
-            fs::remove_file(&path).map_err(|why| at(&path, why))?;
+            fs::remove_file(&path).map_err(|why| error_at(&path, why))?;
         }
     }
     for entry in fs::read_dir(directory)
-        .map_err(|why| at(directory, why))?
+        .map_err(|why| error_at(directory, why))?
         .flatten()
     {
         if entry.file_name().to_string_lossy().starts_with(KNOWN_HOSTS) {
@@ -239,14 +240,14 @@ pub fn reset(directory: &Path) -> Result<bool, SimulatorError> {
     match fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(why) => Err(at(&path, why)),
+        Err(why) => Err(error_at(&path, why)),
     }
 }
 
 fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
     let journal = Journal::at(directory);
     let forgotten = journal.forget();
-    forgotten.map_err(|why| at(journal.path(), std::io::Error::other(why)))
+    forgotten.map_err(|why| error_at(journal.path(), std::io::Error::other(why)))
 }
 
 /// Takes the lock if nobody has it.
@@ -258,15 +259,15 @@ fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
         .write(true)
         .mode(0o600)
         .open(&path)
-        .map_err(|why| at(&path, why))?;
+        .map_err(|why| error_at(&path, why))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(why)) => Err(at(&path, why)),
+        Err(TryLockError::Error(why)) => Err(error_at(&path, why)),
     }
 }
 
-fn at(path: &Path, source: std::io::Error) -> SimulatorError {
+fn error_at(path: &Path, source: std::io::Error) -> SimulatorError {
     SimulatorError::Files {
         path: path.to_owned(),
         source,

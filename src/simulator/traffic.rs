@@ -100,7 +100,7 @@ pub struct Act {
 }
 
 /// Returns every actor, in a fixed order.
-pub fn actors() -> Vec<Actor> {
+pub fn all_actors() -> Vec<Actor> {
     let mut actors = vec![
         Actor::Abuser,
         Actor::Abuser6,
@@ -159,39 +159,64 @@ impl Actor {
     pub fn act(self, random: &mut Random) -> Option<Act> {
         let (client, service, style, burst) = match self {
             Self::Noise => return None,
-            Self::Abuser => (abuser(random), TrafficTarget::Kms, kms(random), 18),
+            Self::Abuser => (
+                abuser_address(random),
+                TrafficTarget::Kms,
+                kms_style(random),
+                18,
+            ),
             Self::Abuser6 => {
                 let host = u16::from(random.byte(1, 64));
                 (
                     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, host)),
                     TrafficTarget::Https6,
-                    web(),
+                    web_style(),
                     28,
                 )
             }
             Self::Lan(index) => (
-                v4(10, 0, 10, 50 + index),
+                ipv4_address(10, 0, 10, 50 + index),
                 TrafficTarget::KmsLan,
-                kms(random),
+                kms_style(random),
                 0,
             ),
-            Self::Office(_) => (OFFICE, TrafficTarget::Kms, office(random), 0),
-            Self::Pod => (v4(10, 0, 20, 31), TrafficTarget::Pod, web(), 0),
-            Self::Renewing(slot) => (renewing(slot), TrafficTarget::Kms, kms(random), 0),
-            Self::Scanner => (
-                v4(192, 0, 2, random.byte(1, 254)),
+            Self::Office(_) => (OFFICE, TrafficTarget::Kms, office_style(random), 0),
+            Self::Pod => (
+                ipv4_address(10, 0, 20, 31),
+                TrafficTarget::Pod,
+                web_style(),
+                0,
+            ),
+            Self::Renewing(slot) => (
+                renewing_address(slot),
                 TrafficTarget::Kms,
-                bare(random),
+                kms_style(random),
                 0,
             ),
-            Self::Web(index) => (v4(203, 0, 113, 40 + index), TrafficTarget::Https, web(), 0),
+            Self::Scanner => (
+                ipv4_address(192, 0, 2, random.byte(1, 254)),
+                TrafficTarget::Kms,
+                bare_style(random),
+                0,
+            ),
+            Self::Web(index) => (
+                ipv4_address(203, 0, 113, 40 + index),
+                TrafficTarget::Https,
+                web_style(),
+                0,
+            ),
             Self::Web6 => (
                 IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0x10)),
                 TrafficTarget::Https6,
-                web(),
+                web_style(),
                 0,
             ),
-            Self::WireGuard => (v4(203, 0, 113, 7), TrafficTarget::WireGuard, datagrams(), 0),
+            Self::WireGuard => (
+                ipv4_address(203, 0, 113, 7),
+                TrafficTarget::WireGuard,
+                datagram_style(),
+                0,
+            ),
         };
         let port = if self == Self::WireGuard {
             51_688
@@ -212,9 +237,9 @@ impl TrafficTarget {
     pub fn passage(self, client: SocketAddr, random: &mut Random) -> Passage {
         let tcp = Protocol::Tcp;
         let wan = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
-        let (kms, shared) = (v4(10, 0, 20, 202), v4(10, 0, 20, 200));
+        let (kms, shared) = (ipv4_address(10, 0, 20, 202), ipv4_address(10, 0, 20, 200));
         let web6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x44));
-        let outside = v4(192, 0, 2, 80);
+        let outside = ipv4_address(192, 0, 2, 80);
         let (inbound, from_lan) = (("vtnet0", "vtnet2"), ("vtnet1", "vtnet2"));
         let (protocol, interfaces, addressed, server, port, exit_rule) = match self {
             Self::Https => (tcp, inbound, wan, shared, 443, OUT4),
@@ -239,29 +264,29 @@ impl TrafficTarget {
 
 /// Returns an address that will go over the cap: rarely one that should not be blocked, the router in
 /// front of the firewall or a host beside it, as happens when that router hides clients behind itself.
-fn abuser(random: &mut Random) -> IpAddr {
+fn abuser_address(random: &mut Random) -> IpAddr {
     match random.below(24) {
-        0 => v4(192, 168, 1, 1),
-        1 => v4(192, 168, 1, 77),
-        _ => v4(203, 0, 113, random.byte(60, 254)),
+        0 => ipv4_address(192, 168, 1, 1),
+        1 => ipv4_address(192, 168, 1, 77),
+        _ => ipv4_address(203, 0, 113, random.byte(60, 254)),
     }
 }
 
 /// Returns the address of a client that renews: some sit together behind one address.
-fn renewing(slot: u8) -> IpAddr {
+fn renewing_address(slot: u8) -> IpAddr {
     match slot {
-        0..8 => v4(198, 51, 100, 24),
-        8..12 => v4(198, 51, 100, 91),
-        _ => v4(198, 51, 100, 20 + 8 * slot.saturating_sub(12)),
+        0..8 => ipv4_address(198, 51, 100, 24),
+        8..12 => ipv4_address(198, 51, 100, 91),
+        _ => ipv4_address(198, 51, 100, 20 + 8 * slot.saturating_sub(12)),
     }
 }
 
-fn v4(one: u8, two: u8, three: u8, four: u8) -> IpAddr {
+fn ipv4_address(one: u8, two: u8, three: u8, four: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(one, two, three, four))
 }
 
 /// A KMS activation; the server drops the idle connection after half a minute.
-fn kms(random: &mut Random) -> Style {
+fn kms_style(random: &mut Random) -> Style {
     Style {
         hold: random.between(28 * SECOND, 32 * SECOND),
         packets: (4, 3),
@@ -271,7 +296,7 @@ fn kms(random: &mut Random) -> Style {
     }
 }
 
-fn office(random: &mut Random) -> Style {
+fn office_style(random: &mut Random) -> Style {
     Style {
         hold: random.between(40 * MINUTE, 80 * MINUTE),
         packets: (4, 3),
@@ -281,7 +306,7 @@ fn office(random: &mut Random) -> Style {
     }
 }
 
-fn bare(random: &mut Random) -> Style {
+fn bare_style(random: &mut Random) -> Style {
     Style {
         hold: random.between(200, 2 * SECOND),
         packets: (1, 0),
@@ -291,7 +316,7 @@ fn bare(random: &mut Random) -> Style {
     }
 }
 
-fn web() -> Style {
+fn web_style() -> Style {
     Style {
         hold: 45 * SECOND,
         packets: (21, 34),
@@ -301,7 +326,7 @@ fn web() -> Style {
     }
 }
 
-fn datagrams() -> Style {
+fn datagram_style() -> Style {
     Style {
         hold: 0,
         packets: (190, 205),

@@ -25,27 +25,27 @@ const USUAL: [(u32, u64, u64, u64); 12] = [
 const SEARCHED: u64 = 2_100;
 
 /// Adds what `seconds` of usual traffic count.
-pub fn age(pf: &mut SimulatedPf, seconds: i64, now: i64) {
+pub fn age_counters(pf: &mut SimulatedPf, seconds: i64, now: i64) {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     let times = |rate: u64| rate.saturating_mul(seconds) / 1000;
     if !pf.enabled {
         return;
     }
-    let length = super::pf::count(pf.filter.len()).max(1);
+    let length = super::pf::widened_count(pf.filter.len()).max(1);
     for (index, rule) in pf.filter.iter_mut().enumerate() {
         // Quick rules before take packets away, skip steps more of them; but each state made took a look.
-        let left = length - super::pf::count(index).min(length - 1);
+        let left = length - super::pf::widened_count(index).min(length - 1);
         let interface = if rule.text.contains(" on ") { 2 } else { 1 };
         let looks = SEARCHED * left / length / interface;
         rule.evaluations += times(looks.max(2 * states_made(rule)));
-        usual(rule, times, now);
+        count_usual(rule, times, now);
     }
     let mut made = 0;
     for (identifier, states, packets, _) in USUAL {
         if pf
             .filter
             .iter()
-            .any(|rule| usually(rule) == Some(identifier))
+            .any(|rule| usual_rate(rule) == Some(identifier))
         {
             made += times(states);
             pf.totals.searches += times(2 * packets);
@@ -57,8 +57,8 @@ pub fn age(pf: &mut SimulatedPf, seconds: i64, now: i64) {
     for rule in pf.rdr.iter_mut().chain(pf.nat.iter_mut()) {
         rule.evaluations += times(SEARCHED / 4);
     }
-    redirections(pf, times, now);
-    let kms = pf.filter.iter().find(|rule| usually(rule) == Some(KMS));
+    count_redirections(pf, times, now);
+    let kms = pf.filter.iter().find(|rule| usual_rate(rule) == Some(KMS));
     if kms.is_some_and(|rule| rule.caps.overload.is_some()) {
         pf.totals.source_rates += times(2);
         pf.totals.source_connections += times(1) / 50;
@@ -74,7 +74,7 @@ pub fn age(pf: &mut SimulatedPf, seconds: i64, now: i64) {
 }
 
 /// Returns which of the usual rules this one is: the service's may have been made anew, with another tracker.
-fn usually(rule: &LoadedRule) -> Option<u32> {
+fn usual_rate(rule: &LoadedRule) -> Option<u32> {
     let to_service = |(_, to): (&str, &str)| to.ends_with(" port = 1688");
     if rule.is_users() && rule.ends().is_some_and(to_service) {
         Some(KMS)
@@ -87,14 +87,14 @@ fn usually(rule: &LoadedRule) -> Option<u32> {
 fn states_made(rule: &LoadedRule) -> u64 {
     USUAL
         .iter()
-        .find(|(identifier, ..)| usually(rule) == Some(*identifier))
+        .find(|(identifier, ..)| usual_rate(rule) == Some(*identifier))
         .map_or(0, |(_, states, ..)| *states)
 }
 
-fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
+fn count_usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
     let Some((_, states, packets, bytes)) = USUAL
         .into_iter()
-        .find(|(identifier, ..)| usually(rule) == Some(*identifier))
+        .find(|(identifier, ..)| usual_rate(rule) == Some(*identifier))
     else {
         return;
     };
@@ -112,7 +112,7 @@ fn usual(rule: &mut LoadedRule, times: impl Fn(u64) -> u64, now: i64) {
 }
 
 /// A redirection counts what its filter rule counts.
-fn redirections(pf: &mut SimulatedPf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
+fn count_redirections(pf: &mut SimulatedPf, times: impl Fn(u64) -> u64 + Copy, now: i64) {
     for (port, identifier) in [
         (51_820, 1_763_000_001),
         (443, 1_763_000_002),
@@ -121,9 +121,9 @@ fn redirections(pf: &mut SimulatedPf, times: impl Fn(u64) -> u64 + Copy, now: i6
     ] {
         let mut like = LoadedRule::new("");
         like.identifier = Some(identifier);
-        usual(&mut like, times, now);
+        count_usual(&mut like, times, now);
         let wanted = format!(" port = {port} ->");
-        let passes = port != 1688 || pf.filter.iter().any(|rule| usually(rule) == Some(KMS));
+        let passes = port != 1688 || pf.filter.iter().any(|rule| usual_rate(rule) == Some(KMS));
         if let Some(rule) = pf
             .rdr
             .iter_mut()

@@ -129,7 +129,7 @@ impl World {
             flows: BTreeMap::new(),
         };
         let seconds = begin.saturating_sub(world.pf.since) / 1000;
-        warm::age(&mut world.pf, seconds, begin);
+        warm::age_counters(&mut world.pf, seconds, begin);
         world.populate();
         world.advance(now);
         world
@@ -159,17 +159,17 @@ impl World {
         self.now = to;
         self.queue.clear();
         self.flows.clear();
-        self.pf.totals.removals += super::pf::count(self.pf.states.len());
-        self.pf.totals.nodes.2 += super::pf::count(self.pf.nodes.len());
+        self.pf.totals.removals += super::pf::widened_count(self.pf.states.len());
+        self.pf.totals.nodes.2 += super::pf::widened_count(self.pf.nodes.len());
         self.pf.states.clear();
         self.pf.nodes.clear();
-        warm::age(&mut self.pf, seconds, to);
+        warm::age_counters(&mut self.pf, seconds, to);
         self.expire();
         self.populate();
     }
 
     fn populate(&mut self) {
-        for actor in traffic::actors() {
+        for actor in traffic::all_actors() {
             self.schedule(actor.phase(), WorldEvent::Act(actor));
         }
         self.schedule(PURGE, WorldEvent::Purge);

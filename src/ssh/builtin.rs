@@ -69,7 +69,7 @@ impl Russh {
             });
         }
         // The key comes first: somebody may have to type a passphrase, and sshd waits 30 s at most.
-        let identity = key_file::choose(target, ask_passphrase).await?;
+        let identity = key_file::choose_identity(target, ask_passphrase).await?;
 
         let findings = Arc::clone(&checker.findings);
         let last_words = checker.last_words.clone();
@@ -79,11 +79,11 @@ impl Russh {
             host: target.host.clone(),
             seconds: target.connect_timeout.as_secs(),
         };
-        let socket = timeout_at(deadline, dial(target, port))
+        let socket = timeout_at(deadline, dial_target(target, port))
             .await
             .map_err(timed_out)??;
         let peer = socket.peer_addr().ok().map(|address| address.ip());
-        let config = Arc::new(configuration(&checker.known));
+        let config = Arc::new(client_configuration(&checker.known));
         let outcome = timeout_at(deadline, client::connect_stream(config, socket, checker))
             .await
             .map_err(timed_out)?;
@@ -98,8 +98,8 @@ impl Russh {
         };
         let said = || last_words.take();
         let handle = outcome.map_err(|error| handshake_error(target, port, error, said()))?;
-        let (host_key, shown) =
-            accepted.ok_or_else(|| closed(target, "the handshake", &SshError::Kex, None))?;
+        let (host_key, shown) = accepted
+            .ok_or_else(|| connection_closed(target, "the handshake", &SshError::Kex, None))?;
 
         let mut link = Self {
             target: target.clone(),
@@ -135,7 +135,7 @@ impl Russh {
                 .authenticate_publickey(user.clone(), PrivateKeyWithHashAlg::new(key, None))
                 .await
                 .map_err(|error| {
-                    closed(
+                    connection_closed(
                         &self.target,
                         "authentication",
                         &error,
@@ -263,7 +263,7 @@ impl Russh {
 }
 
 /// Resolves and connects; all addresses of a name are tried in order.
-pub(crate) async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
+pub(crate) async fn dial_target(target: &Target, port: u16) -> Result<TcpStream, LinkError> {
     let host = &target.host;
     let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port))
         .await
@@ -297,7 +297,7 @@ pub(crate) async fn dial(target: &Target, port: u16) -> Result<TcpStream, LinkEr
 
 /// russh's own defaults agree with pfSense's sshd: curve25519-sha256@libssh.org, chacha20-poly1305 and AES-GCM/CTR,
 /// HMAC-SHA2. SHA-1 is in none of its default lists.
-pub(crate) fn configuration(known: &KnownHosts) -> client::Config {
+pub(crate) fn client_configuration(known: &KnownHosts) -> client::Config {
     client::Config {
         preferred: Preferred {
             key: Cow::Owned(known.algorithms()),
@@ -316,7 +316,7 @@ pub(crate) fn configuration(known: &KnownHosts) -> client::Config {
     }
 }
 
-fn closed(
+fn connection_closed(
     target: &Target,
     stage: &'static str,
     error: &SshError,
@@ -348,7 +348,7 @@ pub(crate) fn handshake_error(
                 port: port.to_string(),
             }
         }
-        error => closed(target, "the handshake", &error, words),
+        error => connection_closed(target, "the handshake", &error, words),
     }
 }
 

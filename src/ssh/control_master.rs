@@ -29,7 +29,7 @@ use super::known_hosts::{HostKey, KnownHosts, matches_pin, portless_name};
 use super::log_pipe::LogPipe;
 use super::openssh_log;
 use super::openssh_log::{LogContext, Recorded};
-use super::ssh_arguments::{arguments, configuration_arguments, forward_arguments};
+use super::ssh_arguments::{configuration_arguments, forward_arguments, ssh_arguments};
 use super::target::Target;
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::own_files;
@@ -140,7 +140,7 @@ impl Master {
         port: u16,
     ) -> Result<Child, LinkError> {
         let arguments = forward_arguments(self.session.control_socket(), host, port)?;
-        command(target, arguments, Stdio::piped())
+        ssh_command(target, arguments, Stdio::piped())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -175,7 +175,7 @@ impl Master {
 }
 
 /// Takes over a master or starts one.
-pub(crate) async fn connect(target: &Target) -> Result<Master, LinkError> {
+pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError> {
     prepare_directory(&target.runtime_directory)?;
     if target.control_persist.is_zero() {
         return start_transient(target).await;
@@ -193,7 +193,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Master, LinkError> {
 }
 
 /// Gives up a master whose connection is dead and starts another.
-pub(crate) async fn replace(target: &Target) -> Result<Master, LinkError> {
+pub(crate) async fn replace_master(target: &Target) -> Result<Master, LinkError> {
     let place = ControlDirectory::of(target)?;
     let _lock = place.lock(target).await?;
     start_kept(target, &place).await
@@ -201,7 +201,7 @@ pub(crate) async fn replace(target: &Target) -> Result<Master, LinkError> {
 
 async fn start_kept(target: &Target, place: &ControlDirectory) -> Result<Master, LinkError> {
     place.clear().await;
-    let launched = launch(target, &place.socket, target.control_persist).await?;
+    let launched = launch_master(target, &place.socket, target.control_persist).await?;
     let text = launched.verified.to_text();
     write_private(&place.verified, &text).map_err(|source| LinkError::Local {
         doing: "Writing the verified host key",
@@ -228,7 +228,7 @@ async fn start_transient(target: &Target) -> Result<Master, LinkError> {
     // The name is the one that `openssh` looks for in the directory.
     let socket = directory.path().join("master");
     check_length(&socket)?;
-    let launched = launch(target, &socket, Duration::from_secs(30)).await?;
+    let launched = launch_master(target, &socket, Duration::from_secs(30)).await?;
     Ok(Master {
         session: Arc::new(Session::new_native_mux(directory)),
         verified: launched.verified,
@@ -249,14 +249,18 @@ struct Launched {
 /// Runs ssh until it has authenticated and gone to the background, and checks the pin. Its log and its talk come through
 /// pipes, of which a bounded part is kept: a server can make both endless. When the log's pipe is closed, ssh goes on
 /// without a log.
-async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Launched, LinkError> {
+async fn launch_master(
+    target: &Target,
+    socket: &Path,
+    persist: Duration,
+) -> Result<Launched, LinkError> {
     let chosen = agent_key::choose(target).await?;
-    let arguments = arguments(target, socket, persist, chosen.file())?;
+    let arguments = ssh_arguments(target, socket, persist, chosen.file())?;
     let local = |source| LinkError::Local {
         doing: "Starting ssh",
         source,
     };
-    let mut child = command(target, arguments, Stdio::piped())
+    let mut child = ssh_command(target, arguments, Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|source| match source.kind() {
@@ -272,13 +276,13 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Lau
     sleep(LAST_WORDS).await;
     let said = log.beginning();
     if !status.success() {
-        return Err(openssh_log::explain(
+        return Err(openssh_log::explain_ssh_failure(
             &log.whole(),
             &talk.whole(),
-            &context(target),
+            &log_context(target),
         ));
     }
-    let checked = match (openssh_log::presented(&said), &target.fingerprint) {
+    let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
         (None, _) => Err(LinkError::SshFailed {
             said: "it did not show the host key".to_owned(),
         }),
@@ -292,12 +296,12 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Lau
         (Some(key), _) => Ok(key),
     };
     if checked.is_err() {
-        stop(socket).await;
+        stop_master(socket).await;
     }
     checked.map(|host_key| Launched {
         verified: Verified {
             host_key,
-            peer: openssh_log::peer(&said),
+            peer: openssh_log::connected_peer(&said),
             recorded: openssh_log::recorded(&said),
         },
         log,
@@ -305,7 +309,7 @@ async fn launch(target: &Target, socket: &Path, persist: Duration) -> Result<Lau
     })
 }
 
-fn command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command {
+fn ssh_command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command {
     let mut command = Command::new(&target.ssh_program);
     command
         .args(arguments)
@@ -324,14 +328,14 @@ fn command(target: &Target, arguments: Vec<OsString>, stderr: Stdio) -> Command 
 
 /// Has ssh print what its own configuration says about a target (`-G`): nothing, where it cannot.
 pub(crate) async fn printed_configuration(target: &Target) -> String {
-    let output = command(target, configuration_arguments(target), Stdio::null())
+    let output = ssh_command(target, configuration_arguments(target), Stdio::null())
         .stdout(Stdio::piped())
         .output();
     let printed = output.await.map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&printed).into_owned()
 }
 
-fn context(target: &Target) -> LogContext<'_> {
+fn log_context(target: &Target) -> LogContext<'_> {
     LogContext {
         host: &target.host,
         port: target.port,
@@ -349,7 +353,7 @@ fn context(target: &Target) -> LogContext<'_> {
 }
 
 /// Asks a master to end, and removes its socket.
-async fn stop(socket: &Path) {
+async fn stop_master(socket: &Path) {
     if socket.exists() {
         let session = Session::resume_mux(socket.to_owned().into_boxed_path(), None);
         let _ = timeout(ALIVE, session.close()).await;
@@ -463,7 +467,7 @@ impl ControlDirectory {
     /// Removes what a dead or unverified master has left; ends it if it still answers.
     async fn clear(&self) {
         let _ = fs::remove_file(&self.verified);
-        stop(&self.socket).await;
+        stop_master(&self.socket).await;
     }
 }
 

@@ -12,7 +12,7 @@ use ::russh::keys::ssh_key::LineEnding;
 use ::russh::keys::ssh_key::private::Ed25519Keypair;
 use ::russh::keys::{PrivateKey, PublicKey, PublicKeyOrCertificate};
 
-use super::builtin::{configuration, dial, handshake_error};
+use super::builtin::{client_configuration, dial_target, handshake_error};
 use super::error::LinkError;
 use super::known_hosts::{HostKey, HostKeyVerdict, KnownHosts, listed_name};
 use super::target::Target;
@@ -49,8 +49,8 @@ pub async fn fetch_host_key(target: &Target) -> Result<Presented, LinkError> {
     let caught = Arc::new(Mutex::new(None));
     let catcher = KeyCatcher(Arc::clone(&caught));
     let exchange = async {
-        let socket = dial(target, port).await?;
-        let config = Arc::new(configuration(&known));
+        let socket = dial_target(target, port).await?;
+        let config = Arc::new(client_configuration(&known));
         let refused = client::connect_stream(config, socket, catcher).await.err();
         Ok(refused)
     };

@@ -28,7 +28,7 @@ pub(crate) enum Identity {
 
 /// Chooses the key: the configured file, else a default file, else the agent's first usable key. A file whose
 /// public half the agent holds is not read, so that no passphrase is asked.
-pub(crate) async fn choose(
+pub(crate) async fn choose_identity(
     target: &Target,
     ask_passphrase: &dyn Fn(&str) -> Option<Secret>,
 ) -> Result<Identity, LinkError> {

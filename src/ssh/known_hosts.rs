@@ -126,7 +126,7 @@ impl KnownHosts {
 
     fn add(&mut self, path: &Path, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
-            let Some((marker, hosts, key)) = fields(line) else {
+            let Some((marker, hosts, key)) = known_host_fields(line) else {
                 continue;
             };
             // An authority that is trusted for a host is trusted for each of its ports, as with `ssh`.
@@ -303,7 +303,7 @@ pub fn listed_name(host: &str, port: u16) -> String {
 /// Reads the key in one line of a known_hosts file, for the message about a changed key.
 pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
     let text = String::from_utf8_lossy(&read_file(path).ok()?).into_owned();
-    let (_, _, key) = fields(text.lines().nth(line.checked_sub(1)?)?)?;
+    let (_, _, key) = known_host_fields(text.lines().nth(line.checked_sub(1)?)?)?;
     parse_public_key_base64(key)
         .ok()
         .as_ref()
@@ -311,7 +311,7 @@ pub fn recorded_in_line(path: &Path, line: usize) -> Option<HostKey> {
 }
 
 /// Splits a line into: marker, host patterns, base64 key.
-fn fields(line: &str) -> Option<(Marker, &str, &str)> {
+fn known_host_fields(line: &str) -> Option<(Marker, &str, &str)> {
     let line = line.trim();
     if line.starts_with('#') {
         return None;
@@ -336,13 +336,13 @@ fn names_host(patterns: &str, name: &str) -> Option<bool> {
         if let Some(hashed) = pattern.strip_prefix("|1|") {
             exact |= hash_matches(hashed, name).unwrap_or(false);
         } else if let Some(excluded) = pattern.strip_prefix('!') {
-            if glob(excluded.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
+            if glob_matches(excluded.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
                 return None;
             }
         } else {
             let pattern = pattern.to_ascii_lowercase();
             exact |= pattern == name;
-            named |= glob(pattern.as_bytes(), name.as_bytes());
+            named |= glob_matches(pattern.as_bytes(), name.as_bytes());
         }
     }
     (named || exact).then_some(exact)
@@ -357,7 +357,7 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
 }
 
 /// Matches `*` and `?`, going back to the last star only, so in bounded time.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+fn glob_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while read < name.len() {
@@ -574,11 +574,14 @@ mod tests {
             ("[fw]:22", "[fw]:22", true),
         ] {
             assert_eq!(
-                glob(pattern.as_bytes(), name.as_bytes()),
+                glob_matches(pattern.as_bytes(), name.as_bytes()),
                 expected,
                 "{pattern} {name}"
             );
         }
-        assert!(!glob("*a".repeat(40).as_bytes(), "a".repeat(39).as_bytes()));
+        assert!(!glob_matches(
+            "*a".repeat(40).as_bytes(),
+            "a".repeat(39).as_bytes()
+        ));
     }
 }

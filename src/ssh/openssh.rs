@@ -40,7 +40,7 @@ pub struct OpenSsh {
 
 impl OpenSsh {
     pub(crate) async fn connect(target: &Target) -> Result<Self, LinkError> {
-        let master = control_master::connect(target).await?;
+        let master = control_master::connect_master(target).await?;
         let counts = LinkCounts {
             connections: u32::from(!master.reused),
             channels: 0,
@@ -60,7 +60,7 @@ impl OpenSsh {
             match timeout(self.target.connect_timeout, self.open()).await {
                 Ok(Ok(pipes)) => pipes,
                 Ok(Err(openssh::Error::SshMux(_) | openssh::Error::Disconnected)) | Err(_) => {
-                    self.master = control_master::replace(&self.target).await?;
+                    self.master = control_master::replace_master(&self.target).await?;
                     self.counts.connections += 1;
                     self.open().await.map_err(|error| self.refused(&error))?
                 }
@@ -179,13 +179,13 @@ impl MuxPipes {
     pub(crate) async fn next(&mut self, outgoing: &mut Outgoing) -> io::Result<Arrived<'_>> {
         while self.stdout.is_some() || self.stderr.is_some() {
             let (stream, count) = tokio::select! {
-                read = read(&mut self.stdout, &mut self.stdout_buffer), if self.stdout.is_some() => {
+                read = read_pipe(&mut self.stdout, &mut self.stdout_buffer), if self.stdout.is_some() => {
                     (FramedStream::Stdout, read?)
                 }
-                read = read(&mut self.stderr, &mut self.stderr_buffer), if self.stderr.is_some() => {
+                read = read_pipe(&mut self.stderr, &mut self.stderr_buffer), if self.stderr.is_some() => {
                     (FramedStream::Stderr, read?)
                 }
-                written = write(&mut self.stdin, outgoing), if self.stdin.is_some() && !outgoing.rest().is_empty() => {
+                written = write_pipe(&mut self.stdin, outgoing), if self.stdin.is_some() && !outgoing.rest().is_empty() => {
                     // The remote shell is gone; what it said on its way out still has to be read.
                     if written.is_err() {
                         self.stdin = None;
@@ -225,7 +225,7 @@ impl MuxPipes {
     }
 }
 
-async fn read<R: tokio::io::AsyncRead + Unpin>(
+async fn read_pipe<R: tokio::io::AsyncRead + Unpin>(
     pipe: &mut Option<R>,
     buffer: &mut [u8],
 ) -> io::Result<usize> {
@@ -235,7 +235,7 @@ async fn read<R: tokio::io::AsyncRead + Unpin>(
     }
 }
 
-async fn write(pipe: &mut Option<ChildStdin>, outgoing: &mut Outgoing) -> io::Result<()> {
+async fn write_pipe(pipe: &mut Option<ChildStdin>, outgoing: &mut Outgoing) -> io::Result<()> {
     if let Some(pipe) = pipe {
         let count = pipe.write(outgoing.rest()).await?;
         outgoing.advance(count);

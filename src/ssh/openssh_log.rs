@@ -20,7 +20,7 @@ pub(crate) struct LogContext<'a> {
 /// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
 /// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
 /// cannot forge a line.
-pub(crate) fn presented(log: &str) -> Option<HostKey> {
+pub(crate) fn presented_host_key(log: &str) -> Option<HostKey> {
     let words = before_login(log).find_map(|line| {
         line.strip_prefix("debug1: Server host key: ")
             .or_else(|| line.strip_prefix("debug1: Server host certificate: "))
@@ -89,7 +89,7 @@ fn before_login(log: &str) -> impl Iterator<Item = &str> {
 const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
 
 /// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
-pub(crate) fn peer(log: &str) -> Option<IpAddr> {
+pub(crate) fn connected_peer(log: &str) -> Option<IpAddr> {
     let words = log
         .lines()
         .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
@@ -107,7 +107,7 @@ pub(crate) fn last_refusal(log: &str) -> Option<String> {
 }
 
 /// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
-pub(crate) fn explain(log: &str, talk: &str, context: &LogContext<'_>) -> LinkError {
+pub(crate) fn explain_ssh_failure(log: &str, talk: &str, context: &LogContext<'_>) -> LinkError {
     host_key_trouble(log, context)
         .or_else(|| connection_trouble(log, context))
         .or_else(|| connection_trouble(talk, context))
@@ -120,7 +120,7 @@ pub(crate) fn explain(log: &str, talk: &str, context: &LogContext<'_>) -> LinkEr
 }
 
 fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
-    let presented = presented(log)?;
+    let presented = presented_host_key(log)?;
     // A server can write into debugging lines, and after the key exchange everywhere.
     let lines = || {
         before_login(log)
@@ -178,7 +178,7 @@ fn host_key_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
 
 /// Before the login ssh's first words say most; after it its last ones are its own, as a server's banner comes earlier.
 fn connection_trouble(log: &str, context: &LogContext<'_>) -> Option<LinkError> {
-    let mut found = lines(log).filter_map(|line| recognise(line, log, context));
+    let mut found = plain_lines(log).filter_map(|line| recognise_line(line, log, context));
     if logs_in(log) {
         found.last()
     } else {
@@ -190,7 +190,7 @@ fn logs_in(log: &str) -> bool {
     log.lines().any(|line| line.starts_with(NEWKEYS))
 }
 
-fn recognise(line: &str, log: &str, context: &LogContext<'_>) -> Option<LinkError> {
+fn recognise_line(line: &str, log: &str, context: &LogContext<'_>) -> Option<LinkError> {
     let host = context.host.to_owned();
     if let Some((_, rest)) = line.split_once("Could not resolve hostname ") {
         let (name, reason) = rest.split_once(": ").unwrap_or((rest, "not found"));
@@ -267,7 +267,7 @@ fn user_in(line: &str) -> String {
 }
 
 /// Lines without debugging talk.
-fn lines(log: &str) -> impl Iterator<Item = &str> {
+fn plain_lines(log: &str) -> impl Iterator<Item = &str> {
     log.lines()
         .map(str::trim)
         .filter(|line| !is_debug(line) && !line.is_empty())
@@ -278,7 +278,7 @@ fn is_debug(line: &str) -> bool {
 }
 
 fn last_words(log: &str) -> Option<String> {
-    let last = lines(log).last()?.trim_end_matches('.');
+    let last = plain_lines(log).last()?.trim_end_matches('.');
     Some(last.chars().take(300).collect())
 }
 
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn told(log: &str) -> String {
-        explain(log, "", &context()).to_string()
+        explain_ssh_failure(log, "", &context()).to_string()
     }
 
     #[test]
@@ -349,8 +349,8 @@ mod tests {
     #[test]
     fn the_address_connected_to_and_the_last_refusal() {
         let log = "debug1: Connecting to vps [2001:db8::5] port 22.\r\nchannel 1: open failed: connect failed: Connection refused\r\nchannel 2: open failed: connect failed: No route to host\r\n";
-        assert_eq!(peer(log), "2001:db8::5".parse().ok());
-        assert_eq!(peer("debug1: Executing proxy command: x"), None);
+        assert_eq!(connected_peer(log), "2001:db8::5".parse().ok());
+        assert_eq!(connected_peer("debug1: Executing proxy command: x"), None);
         assert_eq!(
             last_refusal(log).as_deref(),
             Some("connect failed: No route to host")
@@ -362,7 +362,7 @@ mod tests {
     fn a_jump_host_speaks_through_stderr() {
         let talk = "jump: Permission denied (publickey).\r\n";
         assert!(
-            explain("kex", talk, &context())
+            explain_ssh_failure("kex", talk, &context())
                 .to_string()
                 .contains("refused")
         );
@@ -395,7 +395,7 @@ mod tests {
             recorded: Some(recorded),
             line,
             ..
-        } = explain(&log, "", &context())
+        } = explain_ssh_failure(&log, "", &context())
         else {
             panic!("not changed");
         };
@@ -434,7 +434,10 @@ mod tests {
             algorithm: algorithm.to_owned(),
             fingerprint: fingerprint.to_owned(),
         };
-        assert_eq!(presented(log), Some(key("ssh-ed25519", "SHA256:abc")));
+        assert_eq!(
+            presented_host_key(log),
+            Some(key("ssh-ed25519", "SHA256:abc"))
+        );
         assert_eq!(
             recorded(log),
             Some(Recorded {
@@ -453,9 +456,9 @@ mod tests {
         let log = format!(
             "debug1: Local version string\r\n{SHOWN}debug1: Server host key: ssh-rsa SHA256:forged\r\n"
         );
-        assert_eq!(presented(&log).unwrap().fingerprint, "SHA256:abc");
+        assert_eq!(presented_host_key(&log).unwrap().fingerprint, "SHA256:abc");
         assert_eq!(
-            presented("x debug1: Server host key: ssh-rsa SHA256:forged"),
+            presented_host_key("x debug1: Server host key: ssh-rsa SHA256:forged"),
             None
         );
     }

@@ -43,7 +43,7 @@ const FIXED: [&str; 24] = [
 ];
 
 /// Builds the argument vector.
-pub(crate) fn arguments(
+pub(crate) fn ssh_arguments(
     target: &Target,
     socket: &Path,
     persist: Duration,
@@ -53,7 +53,7 @@ pub(crate) fn arguments(
     let mut words: Vec<OsString> = ["-N", "-f", "-E", "/dev/stdout", "-S"]
         .map(OsString::from)
         .into();
-    words.push(unexpanded(socket)?.into());
+    words.push(unexpanded_path(socket)?.into());
     if let Some(config) = &target.ssh_config {
         words.push("-F".into());
         words.push(config.into());
@@ -70,7 +70,7 @@ pub(crate) fn arguments(
     if let Some(known_hosts) = &target.known_hosts {
         option(format!(
             "UserKnownHostsFile=\"{}\"",
-            unexpanded(known_hosts)?
+            unexpanded_path(known_hosts)?
         ));
         option("GlobalKnownHostsFile=/dev/null".to_owned());
     }
@@ -80,7 +80,7 @@ pub(crate) fn arguments(
     }
     if let Some(identity) = identity {
         words.push("-i".into());
-        words.push(unexpanded(identity)?.into());
+        words.push(unexpanded_path(identity)?.into());
     }
     if let Some(user) = &target.user {
         words.extend(["-l".into(), OsString::from(user)]);
@@ -117,7 +117,7 @@ pub(crate) fn forward_arguments(
     port: u16,
 ) -> Result<Vec<OsString>, LinkError> {
     let mut words: Vec<OsString> = ["-F", "/dev/null", "-S"].map(OsString::from).into();
-    words.push(unexpanded(socket)?.into());
+    words.push(unexpanded_path(socket)?.into());
     for option in [
         "ControlMaster=no",
         "BatchMode=yes",
@@ -139,7 +139,7 @@ pub(crate) fn forward_arguments(
 }
 
 /// Returns a path so written that ssh takes it literally. There is no way to write a quote or `${`.
-fn unexpanded(path: &Path) -> Result<String, LinkError> {
+fn unexpanded_path(path: &Path) -> Result<String, LinkError> {
     let bad = || LinkError::BadTarget {
         what: "The path",
         value: path.display().to_string(),
@@ -157,9 +157,9 @@ mod tests {
 
     #[test]
     fn paths_are_taken_literally_or_not_at_all() {
-        assert_eq!(unexpanded(Path::new("/a b/%h")).unwrap(), "/a b/%%h");
+        assert_eq!(unexpanded_path(Path::new("/a b/%h")).unwrap(), "/a b/%%h");
         for path in ["/a\"b", "/${HOME}", "~/x", "/a\nb", "/a\\b"] {
-            assert!(unexpanded(Path::new(path)).is_err(), "{path}");
+            assert!(unexpanded_path(Path::new(path)).is_err(), "{path}");
         }
     }
 }

@@ -6,13 +6,13 @@ use std::borrow::Cow;
 /// paragraph separators, bidirectional and zero-width formatting) by a visible `\x1b`-style escape.
 ///
 /// Newlines are replaced as well: one value can never look like two lines.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(acts) {
+pub fn clean_text(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(acts_on_terminal) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if !acts(character) {
+        if !acts_on_terminal(character) {
             safe.push(character);
         } else if u32::from(character) < 0x100 {
             safe.push_str(&format!("\\x{:02x}", u32::from(character)));
@@ -24,7 +24,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns whether a character acts instead of being shown.
-pub fn acts(character: char) -> bool {
+pub fn acts_on_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -38,9 +38,9 @@ mod tests {
 
     #[test]
     fn escapes_are_shown_and_plain_text_is_untouched() {
-        assert_eq!(clean("KMS public — ok"), "KMS public — ok");
+        assert_eq!(clean_text("KMS public — ok"), "KMS public — ok");
         assert_eq!(
-            clean("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
+            clean_text("a\x1b[2Jb\nc\u{9b}d\u{202e}e"),
             "a\\x1b[2Jb\\x0ac\\x9bd\\u{202e}e"
         );
     }
@@ -48,7 +48,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_acts_survives(text in any::<String>()) {
-            prop_assert!(!clean(&text).chars().any(acts));
+            prop_assert!(!clean_text(&text).chars().any(acts_on_terminal));
         }
     }
 }

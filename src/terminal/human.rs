@@ -4,7 +4,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::clean;
+use super::clean_text;
 use super::pasted::Carried;
 
 /// What a word means; colour repeats the meaning and never carries it alone.
@@ -73,7 +73,7 @@ impl TableColumn {
 }
 
 /// A text column.
-pub fn left(title: &'static str) -> TableColumn {
+pub fn text_column(title: &'static str) -> TableColumn {
     TableColumn {
         title,
         right: false,
@@ -82,7 +82,7 @@ pub fn left(title: &'static str) -> TableColumn {
 }
 
 /// A number column.
-pub fn right(title: &'static str) -> TableColumn {
+pub fn number_column(title: &'static str) -> TableColumn {
     TableColumn {
         title,
         right: true,
@@ -100,22 +100,22 @@ impl Human {
     /// Adds a line of text.
     pub fn line(&mut self, text: impl AsRef<str>) -> &mut Self {
         self.blocks
-            .push(HumanBlock::Line(clean(text.as_ref()).into_owned()));
+            .push(HumanBlock::Line(clean_text(text.as_ref()).into_owned()));
         self
     }
 
     /// Adds a line that is neither wrapped nor cut, for text that has its own layout.
     pub fn verbatim(&mut self, text: &str) -> &mut Self {
         self.blocks
-            .push(HumanBlock::Verbatim(clean(text).into_owned()));
+            .push(HumanBlock::Verbatim(clean_text(text).into_owned()));
         self
     }
 
     /// Adds a labelled value; consecutive fields share one column.
     pub fn field(&mut self, label: &str, value: impl AsRef<str>, tone: Tone) -> &mut Self {
         self.blocks.push(HumanBlock::Field {
-            label: clean(label).into_owned(),
-            value: clean(value.as_ref()).into_owned(),
+            label: clean_text(label).into_owned(),
+            value: clean_text(value.as_ref()).into_owned(),
             tone,
         });
         self
@@ -126,7 +126,11 @@ impl Human {
         if !rows.is_empty() {
             let rows = rows
                 .into_iter()
-                .map(|row| row.iter().map(|cell| clean(cell).into_owned()).collect())
+                .map(|row| {
+                    row.iter()
+                        .map(|cell| clean_text(cell).into_owned())
+                        .collect()
+                })
                 .collect();
             self.blocks.push(HumanBlock::Table { columns, rows });
         }
@@ -166,13 +170,13 @@ impl Human {
         let mut text = String::new();
         for block in &self.blocks {
             match block {
-                HumanBlock::Line(line) => text.push_str(&wrap(line, width, 0)),
+                HumanBlock::Line(line) => text.push_str(&wrap_text(line, width, 0)),
                 HumanBlock::Verbatim(line) => {
                     text.push_str(line);
                     text.push('\n');
                 }
                 HumanBlock::Field { label, value, tone } => {
-                    let wrapped = wrap(value, width, label_width);
+                    let wrapped = wrap_text(value, width, label_width);
                     let mut lines = wrapped.lines();
                     let first = lines.next().unwrap_or_default();
                     text.push_str(&format!("{label:label_width$}{}", tone.paint(first, color)));
@@ -192,7 +196,7 @@ impl Human {
 }
 
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole.
-pub(super) fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
+pub(super) fn wrap_text(text: &str, width: Option<u16>, indent: usize) -> String {
     let room = width.map_or(usize::MAX, |width| {
         usize::from(width).saturating_sub(indent).max(20)
     });
@@ -280,7 +284,7 @@ fn render_stacked(columns: &[TableColumn], rows: &[Vec<String>], width: Option<u
         }
         for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
             let mut label = column.title;
-            for line in wrap(cell, width, label_width).lines() {
+            for line in wrap_text(cell, width, label_width).lines() {
                 text.push_str(format!("{label:label_width$}{line}").trim_end());
                 text.push('\n');
                 label = "";
@@ -340,7 +344,7 @@ fn fit_columns(
 }
 
 /// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
-pub fn span(seconds: u64) -> String {
+pub fn format_span(seconds: u64) -> String {
     let (days, hours, minutes, rest) = (
         seconds / 86_400,
         seconds / 3_600 % 24,
@@ -359,7 +363,7 @@ pub fn span(seconds: u64) -> String {
 }
 
 /// Renders bytes with a binary unit: `512 B`, `1.4 KiB`, `3.0 MiB`.
-pub fn bytes(count: u64) -> String {
+pub fn format_bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {
         return format!("{count} B");
@@ -380,7 +384,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Renders a count for people: plain digits, which can be pasted and compared.
-pub fn count(number: u64) -> String {
+pub fn format_count(number: u64) -> String {
     number.to_string()
 }
 
@@ -391,14 +395,25 @@ mod tests {
     #[test]
     fn spans_and_bytes_are_short() {
         assert_eq!(
-            [span(5), span(725), span(3_600), span(12_000), span(190_000)],
+            [
+                format_span(5),
+                format_span(725),
+                format_span(3_600),
+                format_span(12_000),
+                format_span(190_000)
+            ],
             ["5s", "12m 5s", "1h", "3h 20m", "2d 4h"]
         );
         assert_eq!(
-            [bytes(12), bytes(1_434), bytes(3 << 20), bytes(u64::MAX)],
+            [
+                format_bytes(12),
+                format_bytes(1_434),
+                format_bytes(3 << 20),
+                format_bytes(u64::MAX)
+            ],
             ["12 B", "1.4 KiB", "3.0 MiB", "15.9 EiB"]
         );
-        assert_eq!([count(7), count(1_445_985)], ["7", "1445985"]);
+        assert_eq!([format_count(7), format_count(1_445_985)], ["7", "1445985"]);
     }
 
     #[test]
@@ -406,7 +421,7 @@ mod tests {
         let mut human = Human::default();
         let long = "a long cell with many words that cannot fit into thirty columns";
         human.table(
-            vec![left("ADDRESS"), left("WHY")],
+            vec![text_column("ADDRESS"), text_column("WHY")],
             vec![vec!["192.0.2.1".into(), long.into()]],
         );
         assert!(
@@ -423,9 +438,9 @@ mod tests {
         let mut human = Human::default();
         human.table(
             vec![
-                left("ADDRESS"),
-                right("IN").droppable(2),
-                right("AGE").droppable(1),
+                text_column("ADDRESS"),
+                number_column("IN").droppable(2),
+                number_column("AGE").droppable(1),
             ],
             vec![vec![
                 "2001:db8:bad::20".into(),
@@ -467,7 +482,9 @@ mod tests {
         ];
         let mut human = Human::default();
         human.table(
-            ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(left).to_vec(),
+            ["AT", "ID", "WHO", "WHAT", "OUTCOME"]
+                .map(text_column)
+                .to_vec(),
             rows,
         );
         let whole = human.render(None, false);
@@ -492,7 +509,7 @@ mod tests {
             width in 20_u16..150,
         ) {
             let mut human = Human::default();
-            human.table(vec![left("A"), right("B"), left("C"), left("D")], rows);
+            human.table(vec![text_column("A"), number_column("B"), text_column("C"), text_column("D")], rows);
             let (whole, shown) = (human.render(None, false), human.render(Some(width), false));
             proptest::prop_assert!(words(&shown).is_subset(&words(&whole)), "{}", shown);
         }
@@ -504,7 +521,7 @@ mod tests {
         human
             .line("a\x1b[2J")
             .field("la\x1b[8mbel", "b\r\nc", Tone::Bad)
-            .table(vec![left("X")], vec![vec!["\x1b]0;t\x07".into()]]);
+            .table(vec![text_column("X")], vec![vec!["\x1b]0;t\x07".into()]]);
         assert!(!human.render(Some(80), false).contains('\x1b'));
     }
 

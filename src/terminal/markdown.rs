@@ -4,8 +4,8 @@
 use anstyle::Style;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::clean;
-use super::human::wrap;
+use super::clean_text;
+use super::human::wrap_text;
 
 /// Renders a document for a width, with or without colour.
 pub fn render_markdown(text: &str, width: u16, color: bool) -> String {
@@ -80,13 +80,13 @@ impl Page {
             Event::End(TagEnd::TableCell) => self.block.push_str("  "),
             Event::Text(text) if self.in_code => {
                 for line in text.lines() {
-                    let line = format!("    {}", clean(line));
+                    let line = format!("    {}", clean_text(line));
                     self.out.push_str(line.trim_end());
                     self.out.push('\n');
                 }
             }
-            Event::Text(text) => self.block.push_str(&clean(&text)),
-            Event::Code(code) => self.block.push_str(&format!("`{}`", clean(&code))),
+            Event::Text(text) => self.block.push_str(&clean_text(&text)),
+            Event::Code(code) => self.block.push_str(&format!("`{}`", clean_text(&code))),
             Event::SoftBreak | Event::HardBreak => self.block.push(' '),
             _ => {}
         }
@@ -117,7 +117,7 @@ impl Page {
             lead = "  ".repeat(self.lists.len());
         }
         let indent = lead.chars().count();
-        for line in wrap(block.trim(), Some(self.width), indent).lines() {
+        for line in wrap_text(block.trim(), Some(self.width), indent).lines() {
             let line = if self.heading && self.color {
                 let bold = Style::new().bold();
                 format!("{bold}{line}{bold:#}")

@@ -1,5 +1,5 @@
 //! Streams and modes: stdout is data, stderr is talk. The mode is decided once, in [`Terminal::new`]; every
-//! byte that came from the firewall, a log or DNS passes [`clean()`] before it reaches a terminal.
+//! byte that came from the firewall, a log or DNS passes [`clean_text`] before it reaches a terminal.
 
 mod clean;
 pub mod human;
@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use clean::{acts, clean};
+pub use clean::{acts_on_terminal, clean_text};
 pub use human::{Human, Tone};
-pub use interrupt::interrupted;
+pub use interrupt::wait_for_interrupt;
 pub use markdown::render_markdown;
 pub use pager::Pager;
 pub use pasted::Carried;
@@ -304,15 +304,15 @@ impl Terminal {
         });
         let mut text = String::new();
         for warning in &view.warnings {
-            text.push_str(&human::wrap(
-                &format!("warning: {}", clean(&warning.message)),
+            text.push_str(&human::wrap_text(
+                &format!("warning: {}", clean_text(&warning.message)),
                 Some(width),
                 0,
             ));
         }
         text.push_str(&view.human.render(Some(width), self.stdout_color));
         if let Some(sentence) = &view.empty {
-            text.push_str(&human::wrap(&clean(sentence), Some(width), 0));
+            text.push_str(&human::wrap_text(&clean_text(sentence), Some(width), 0));
         }
         let room = height - 1;
         let mut frame = String::from("\x1b[H");
@@ -354,7 +354,11 @@ impl Terminal {
     /// Writes a labelled sentence to stderr, cleaned and wrapped to its width.
     fn talk(&self, tone: Tone, label: &str, sentence: &str) {
         let sentence = self.pasted(sentence);
-        let text = human::wrap(&format!("{label}{}", clean(&sentence)), self.talk_width, 0);
+        let text = human::wrap_text(
+            &format!("{label}{}", clean_text(&sentence)),
+            self.talk_width,
+            0,
+        );
         let rest = text.strip_prefix(label.trim_end()).unwrap_or(&text);
         let label = tone.paint(label.trim_end(), self.stderr_color && !label.is_empty());
         stderr_line(&format!("{label}{}", rest.trim_end_matches('\n')));
@@ -400,7 +404,7 @@ impl Terminal {
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
             .with_style(style)
-            .with_message(clean(message).into_owned());
+            .with_message(clean_text(message).into_owned());
         let shown = bar.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(400)).await;

@@ -6,14 +6,14 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use dialoguer::Password;
 use rustix::termios::{QueueSelector, tcflush};
 
-use super::{Terminal, clean};
+use super::{Terminal, clean_text};
 use crate::error::{Failure, FailureKind, Result};
 
 /// No answer is longer; a terminal gives at most 4096 bytes of a line anyway.
 const LONGEST_LINE: u64 = 4096;
 
 /// Asks for a line of text that `check` accepts; an empty one is the default.
-pub fn text(
+pub fn ask_text(
     terminal: Terminal,
     question: &str,
     default: &str,
@@ -40,7 +40,7 @@ pub fn text(
 }
 
 /// Asks yes or no: `y` and `yes` are a yes, everything else is a no.
-pub fn confirm(terminal: Terminal, question: &str) -> Result<bool> {
+pub fn ask_yes_no(terminal: Terminal, question: &str) -> Result<bool> {
     let answer = ask_line(terminal, &format!("{question} [y/N] "))?;
     Ok(matches!(answer.as_deref(), Some("y" | "yes")))
 }
@@ -59,17 +59,17 @@ pub fn pause(terminal: Terminal, question: &str) -> Result<()> {
 }
 
 /// Asks to type a word; anything else is a no.
-pub fn word(terminal: Terminal, question: &str, word: &str) -> Result<bool> {
+pub fn ask_word(terminal: Terminal, question: &str, word: &str) -> Result<bool> {
     let answer = ask_line(terminal, &format!("{question}: "))?;
     Ok(answer.as_deref() == Some(word))
 }
 
 /// Asks for a secret without showing it; `None` when there is no terminal to ask on.
-pub fn secret(terminal: Terminal, question: &str) -> Option<String> {
+pub fn ask_secret(terminal: Terminal, question: &str) -> Option<String> {
     require_terminal(terminal).ok()?;
     forget_typed_ahead();
     Password::new()
-        .with_prompt(clean(question))
+        .with_prompt(clean_text(question))
         .allow_empty_password(true)
         .interact()
         .ok()
@@ -91,7 +91,7 @@ fn ask_line(terminal: Terminal, question: &str) -> Result<Option<String>> {
     forget_typed_ahead();
     let mut stderr = io::stderr().lock();
     let _ = stderr
-        .write_all(clean(question).as_bytes())
+        .write_all(clean_text(question).as_bytes())
         .and_then(|()| stderr.flush());
     let typed = line_or_interrupt();
     if !matches!(typed, Ok(Some(_))) {
@@ -124,7 +124,7 @@ fn line_or_interrupt() -> Result<Option<String>> {
                     Ok(line) => line.map_err(unasked),
                     Err(error) => Err(unasked(io::Error::other(error))),
                 },
-                () = super::interrupted() => {
+                () = super::wait_for_interrupt() => {
                     Err(Failure::new(FailureKind::Interrupted, "Interrupted."))
                 }
             }

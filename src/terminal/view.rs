@@ -56,7 +56,8 @@ impl View {
         let mut frame = self.frame();
         frame.insert("data".to_owned(), self.data.clone());
         frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
-        let text = serde_json::to_string_pretty(&Value::Object(frame)).map_err(broken)?;
+        let text =
+            serde_json::to_string_pretty(&Value::Object(frame)).map_err(serialisation_failure)?;
         Ok(escape_json(&text) + "\n")
     }
 
@@ -64,7 +65,9 @@ impl View {
     pub fn ndjson(&self) -> Result<String> {
         let mut text = String::new();
         for item in self.list() {
-            text.push_str(&escape_json(&serde_json::to_string(item).map_err(broken)?));
+            text.push_str(&escape_json(
+                &serde_json::to_string(item).map_err(serialisation_failure)?,
+            ));
             text.push('\n');
         }
         Ok(text)
@@ -79,7 +82,9 @@ impl View {
                 let taken_at = self.taken_at.to_string();
                 fields.entry("taken_at").or_insert(taken_at.into());
             }
-            text.push_str(&escape_json(&serde_json::to_string(&item).map_err(broken)?));
+            text.push_str(&escape_json(
+                &serde_json::to_string(&item).map_err(serialisation_failure)?,
+            ));
             text.push('\n');
         }
         Ok(text)
@@ -90,7 +95,9 @@ impl View {
         let mut frame = self.frame();
         frame.insert("data".to_owned(), self.data.clone());
         frame.insert("warnings".to_owned(), to_value(&self.warnings)?);
-        Ok(escape_json(&serde_json::to_string(&Value::Object(frame)).map_err(broken)?) + "\n")
+        Ok(escape_json(
+            &serde_json::to_string(&Value::Object(frame)).map_err(serialisation_failure)?,
+        ) + "\n")
     }
 
     /// Returns a header and one record an item; answers that are no list become `key,value` records.
@@ -99,12 +106,12 @@ impl View {
         let written = match self.items {
             Some((_, columns)) => writer.write_record(columns).and_then(|()| {
                 self.list().iter().try_for_each(|item| {
-                    writer.write_record(columns.iter().map(|column| cell(item, column)))
+                    writer.write_record(columns.iter().map(|column| csv_cell(item, column)))
                 })
             }),
             None => writer.write_record(["key", "value"]).and_then(|()| {
                 let mut pairs = Vec::new();
-                flatten("", &self.data, &mut pairs);
+                flatten_value("", &self.data, &mut pairs);
                 pairs
                     .iter()
                     .try_for_each(|(key, value)| writer.write_record([key, value]))
@@ -152,7 +159,7 @@ impl View {
 
 /// Escapes what `serde_json` leaves raw but a terminal would act on: C1 controls, DEL, bidirectional marks.
 pub fn escape_json(text: &str) -> String {
-    let raw = |character: char| character != '\n' && super::clean::acts(character);
+    let raw = |character: char| character != '\n' && super::clean::acts_on_terminal(character);
     if !text.chars().any(raw) {
         return text.to_owned();
     }
@@ -171,35 +178,35 @@ pub fn escape_json(text: &str) -> String {
 }
 
 fn acts_in_csv(character: char) -> bool {
-    !matches!(character, '\n' | '\r') && super::clean::acts(character)
+    !matches!(character, '\n' | '\r') && super::clean::acts_on_terminal(character)
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(value).map_err(broken)
+    serde_json::to_value(value).map_err(serialisation_failure)
 }
 
-fn broken(error: serde_json::Error) -> Failure {
+fn serialisation_failure(error: serde_json::Error) -> Failure {
     Failure::failed("The answer cannot be put into JSON.").because(error)
 }
 
 /// Returns a column of an item as CSV text: null is empty, lists are joined by blanks, `a.b` looks inside.
-fn cell(item: &Value, column: &str) -> String {
+fn csv_cell(item: &Value, column: &str) -> String {
     let value = column
         .split('.')
         .try_fold(item, |value, name| value.get(name));
-    value.map(scalar).unwrap_or_default()
+    value.map(scalar_text).unwrap_or_default()
 }
 
-fn scalar(value: &Value) -> String {
+fn scalar_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(scalar_text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
 }
 
-fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
+fn flatten_value(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     let join = |name: &str| {
         if prefix.is_empty() {
             name.to_owned()
@@ -210,13 +217,13 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => fields
             .iter()
-            .for_each(|(name, value)| flatten(&join(name), value, pairs)),
+            .for_each(|(name, value)| flatten_value(&join(name), value, pairs)),
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
             items
                 .iter()
                 .enumerate()
-                .for_each(|(index, value)| flatten(&join(&index.to_string()), value, pairs));
+                .for_each(|(index, value)| flatten_value(&join(&index.to_string()), value, pairs));
         }
-        other => pairs.push((prefix.to_owned(), scalar(other))),
+        other => pairs.push((prefix.to_owned(), scalar_text(other))),
     }
 }

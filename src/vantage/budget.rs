@@ -45,20 +45,21 @@ impl Budget {
 
     /// Tells whether so many connections of a vantage may be made now, and counts none.
     pub fn look(&self, vantage: &str, now: Timestamp, connections: usize) -> io::Result<Permit> {
-        let mut file = match plain_file::open(&self.path, OpenOptions::new().read(true)) {
+        let mut file = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true))
+        {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Permit::Granted),
             Err(error) => return Err(error),
         };
         file.lock_shared()?;
         let now = now.as_millisecond();
-        let mut times = read(&mut file)?.remove(vantage).unwrap_or_default();
+        let mut times = read_spent(&mut file)?.remove(vantage).unwrap_or_default();
         times.retain(|time| (0..WINDOW).contains(&(now - time)));
         times.sort_unstable();
         // So many of the first must be forgotten before.
         let over = (times.len() + connections).saturating_sub(MOST);
         let last = over.checked_sub(1).and_then(|last| times.get(last));
-        Ok(last.map_or(Permit::Granted, |last| wait(*last, now)))
+        Ok(last.map_or(Permit::Granted, |last| budget_wait(*last, now)))
     }
 
     /// Counts one connection of a vantage, if it may be made. Waits for another run that is counting, for the
@@ -74,10 +75,10 @@ impl Budget {
             .read(true)
             .write(true)
             .mode(0o600);
-        let mut file = plain_file::open(&self.path, &mut options)?;
+        let mut file = plain_file::open_plain_file(&self.path, &mut options)?;
         file.lock()?;
         let now = now.as_millisecond();
-        let mut spent = read(&mut file)?;
+        let mut spent = read_spent(&mut file)?;
         // What lies in the future was written by a clock that was wrong; it must not block for ever.
         spent.retain(|_, times| {
             times.retain(|time| (0..WINDOW).contains(&(now - time)));
@@ -86,16 +87,16 @@ impl Budget {
         let times = spent.entry(vantage.to_owned()).or_default();
         if times.len() >= MOST {
             let first = times.iter().min().copied().unwrap_or(now);
-            return Ok(wait(first, now));
+            return Ok(budget_wait(first, now));
         }
         times.push(now);
-        write(&mut file, &spent)?;
+        write_spent(&mut file, &spent)?;
         Ok(Permit::Granted)
     }
 }
 
 /// Returns for how long a connection made at `then` still counts.
-fn wait(then: i64, now: i64) -> Permit {
+fn budget_wait(then: i64, now: i64) -> Permit {
     let seconds = (then + WINDOW - now + 999) / 1000;
     Permit::Wait(u64::try_from(seconds).unwrap_or_default())
 }
@@ -103,13 +104,13 @@ fn wait(then: i64, now: i64) -> Permit {
 type Spent = BTreeMap<String, Vec<i64>>;
 
 /// Reads what was spent; a spoilt file counts as empty, since refusing to verify for ever would be worse.
-fn read(file: &mut File) -> io::Result<Spent> {
+fn read_spent(file: &mut File) -> io::Result<Spent> {
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text).unwrap_or_default())
 }
 
-fn write(file: &mut File, spent: &Spent) -> io::Result<()> {
+fn write_spent(file: &mut File, spent: &Spent) -> io::Result<()> {
     let text = serde_json::to_vec(spent)?;
     file.seek(SeekFrom::Start(0))?;
     file.set_len(0)?;

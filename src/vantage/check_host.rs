@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::probe::PAUSE;
-use super::{Task, all};
+use super::{Task, join_in_order};
 use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
 
 /// Most bytes of an answer.
@@ -59,23 +59,23 @@ pub struct CheckNode {
 
 /// Has nodes connect: once, and where one of them does not connect, three times in all, beside a control. The second
 /// value tells why there were fewer. All of it is over at the task's end, whatever the service does.
-pub async fn check(
+pub async fn check_from_nodes(
     url: &str,
     nodes: usize,
     task: Task<'_>,
 ) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
-    timeout_at(task.end, talk(url, nodes, task))
+    timeout_at(task.end, talk_to_service(url, nodes, task))
         .await
         .unwrap_or(Err(CheckError::Late))
 }
 
-async fn talk(
+async fn talk_to_service(
     url: &str,
     nodes: usize,
     task: Task<'_>,
 ) -> Result<(Vec<CheckNode>, Option<String>), CheckError> {
     let service = CheckService { url, end: task.end };
-    let target = place(&task.target.ip().to_string(), task.target.port());
+    let target = service_place(&task.target.ip().to_string(), task.target.port());
     if let Some(short) = task.permission() {
         return Ok((Vec::new(), Some(short)));
     }
@@ -89,7 +89,7 @@ async fn talk(
     let soon = Instant::now() + PAUSE;
     let mut answers = service.poll(&nodes, &requests, soon).await?;
     let (mut short, mut controlled) = (task.only_one.map(str::to_owned), None);
-    if !nodes.keys().all(|node| connected(answers.get(node))) && short.is_none() {
+    if !nodes.keys().all(|node| has_connected(answers.get(node))) && short.is_none() {
         for _ in 1..ATTEMPTS {
             short = task.permission();
             if short.is_some() {
@@ -100,7 +100,7 @@ async fn talk(
             sleep(PAUSE).await;
         }
         if let Some((host, port)) = task.control {
-            let query = format!("host={}{chosen}", place(host, *port));
+            let query = format!("host={}{chosen}", service_place(host, *port));
             controlled = Some(service.ask(&query).await?.request_id);
         }
         requests.extend(controlled.clone());
@@ -123,7 +123,7 @@ async fn talk(
     Ok((nodes.iter().map(node).collect(), short))
 }
 
-fn place(host: &str, port: u16) -> String {
+fn service_place(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("%5B{host}%5D:{port}")
     } else {
@@ -131,7 +131,7 @@ fn place(host: &str, port: u16) -> String {
     }
 }
 
-fn connected(attempts: Option<&Vec<Option<Attempt>>>) -> bool {
+fn has_connected(attempts: Option<&Vec<Option<Attempt>>>) -> bool {
     attempts.is_some_and(|attempts| {
         attempts
             .iter()
@@ -152,7 +152,7 @@ fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control 
         },
         Some(attempt) => Control::Failed {
             to,
-            why: super::probe::told(&attempt),
+            why: super::probe::attempt_text(&attempt),
         },
         None => Control::Failed {
             to,
@@ -183,7 +183,7 @@ struct CheckService<'a> {
 
 impl CheckService<'_> {
     async fn ask(self, query: &str) -> Result<Accepted, CheckError> {
-        accepted(&self.get(&format!("check-tcp?{query}")).await?)
+        parse_accepted(&self.get(&format!("check-tcp?{query}")).await?)
     }
 
     /// Looks at the results of all requests at once, until none of these nodes is pending, or until `last`.
@@ -196,9 +196,10 @@ impl CheckService<'_> {
         let mut seen = None;
         loop {
             let asked = requests.iter().map(|request| async move {
-                results(&self.get(&format!("check-result/{request}")).await?)
+                parse_results(&self.get(&format!("check-result/{request}")).await?)
             });
-            let told: Result<Vec<_>, _> = all(asked.collect()).await.into_iter().collect();
+            let told: Result<Vec<_>, _> =
+                join_in_order(asked.collect()).await.into_iter().collect();
             let told = match (told, seen) {
                 (Ok(told), _) => told,
                 // What was seen before is worth more than nothing.
@@ -229,13 +230,13 @@ impl CheckService<'_> {
         if patience.is_zero() {
             return Err(CheckError::Late);
         }
-        tokio::task::spawn_blocking(move || fetch(&url, patience.min(REQUEST)))
+        tokio::task::spawn_blocking(move || fetch_bounded(&url, patience.min(REQUEST)))
             .await
             .unwrap_or_else(|error| Err(CheckError::Unreachable(error.to_string())))
     }
 }
 
-fn accepted(body: &[u8]) -> Result<Accepted, CheckError> {
+fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
     let garbled = |what: &str| CheckError::Garbled(what.to_owned());
     let accepted: Accepted =
         serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
@@ -252,17 +253,17 @@ fn accepted(body: &[u8]) -> Result<Accepted, CheckError> {
     Ok(accepted)
 }
 
-fn results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
+fn parse_results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
     let answers: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
     Ok(answers
         .into_iter()
-        .map(|(node, value)| (node, attempt(&value)))
+        .map(|(node, value)| (node, parse_attempt(&value)))
         .collect())
 }
 
 /// Reads one node's result; `None` is pending.
-fn attempt(value: &Value) -> Option<Attempt> {
+fn parse_attempt(value: &Value) -> Option<Attempt> {
     let one = match value {
         Value::Null => return None,
         Value::Array(items) => items.first().unwrap_or(&Value::Null),
@@ -296,7 +297,7 @@ fn attempt(value: &Value) -> Option<Attempt> {
     })
 }
 
-fn fetch(url: &str, patience: Duration) -> Result<Vec<u8>, CheckError> {
+fn fetch_bounded(url: &str, patience: Duration) -> Result<Vec<u8>, CheckError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(patience))
         .max_redirects(0)

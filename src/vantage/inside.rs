@@ -21,12 +21,12 @@ pub struct InsideEvidence {
 }
 
 /// Gathers all of it.
-pub async fn gather(context: &Context) -> InsideEvidence {
-    let kubectl = kubectl(context);
+pub async fn gather_inside(context: &Context) -> InsideEvidence {
+    let kubectl = inside_kubectl(context);
     let (resolutions, (connection, answer), cluster) = tokio::join!(
-        resolutions(context),
-        greet(context),
-        cluster(context, kubectl.as_ref()),
+        resolve_everywhere(context),
+        greet_from_inside(context),
+        ask_cluster(context, kubectl.as_ref()),
     );
     InsideEvidence {
         resolutions,
@@ -37,12 +37,12 @@ pub async fn gather(context: &Context) -> InsideEvidence {
 }
 
 /// Returns the way to the cluster, where one is configured; the demo has its own.
-pub fn kubectl(context: &Context) -> Option<Kubectl> {
+pub fn inside_kubectl(context: &Context) -> Option<Kubectl> {
     let cluster = &context.settings.cluster;
     if context.demo {
         let answers = match context.demo_condition() {
             Scenario::BackendDead => simulator::cluster::answers_without_server,
-            _ => simulator::cluster::answers,
+            _ => simulator::cluster::kubectl_answers,
         };
         return Some(Kubectl::Simulated(answers, context.clock));
     }
@@ -50,10 +50,10 @@ pub fn kubectl(context: &Context) -> Option<Kubectl> {
 }
 
 /// Asks every resolver at once.
-pub async fn resolutions(context: &Context) -> Vec<Resolution> {
+pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
     let (settings, host) = (&context.settings, context.settings.service.host.as_str());
     if context.demo {
-        return simulator::inside::resolutions(settings.service.address);
+        return simulator::inside::simulated_resolutions(settings.service.address);
     }
     let mut asked = tokio::task::JoinSet::new();
     let servers = std::iter::once(None).chain(settings.verify.resolvers.iter().copied().map(Some));
@@ -61,8 +61,8 @@ pub async fn resolutions(context: &Context) -> Vec<Resolution> {
         let (host, deadline) = (host.to_owned(), settings.timeout.min(SYSTEM_RESOLVER));
         asked.spawn(async move {
             let resolution = match server {
-                None => resolver::system(&host, deadline).await,
-                Some(server) => resolver::server(&host, server).await,
+                None => resolver::ask_system_resolver(&host, deadline).await,
+                Some(server) => resolver::ask_resolver(&host, server).await,
             };
             (place, resolution)
         });
@@ -78,16 +78,16 @@ pub async fn resolutions(context: &Context) -> Vec<Resolution> {
 /// How long the system's resolver may take: with two dead name servers it tries for many times that.
 const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
 
-async fn greet(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
+async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
     if context.demo {
-        return simulator::inside::greet(context.demo_condition());
+        return simulator::inside::simulated_greeting(context.demo_condition());
     }
     let target = &context.settings.service;
-    service_connection::greet((target.address, target.port).into()).await
+    service_connection::greet_service((target.address, target.port).into()).await
 }
 
 /// Asks the cluster everything at once; each answer may be missing alone.
-pub async fn cluster(context: &Context, kubectl: Option<&Kubectl>) -> Option<Cluster> {
+pub async fn ask_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Option<Cluster> {
     let kubectl = kubectl?;
     let cluster = &context.settings.cluster;
     let (namespace, names) = (cluster.namespace.as_str(), &cluster.names);
@@ -98,15 +98,15 @@ pub async fn cluster(context: &Context, kubectl: Option<&Kubectl>) -> Option<Clu
         kubectl.pods(namespace, names),
     );
     Some(Cluster {
-        service: known(service),
-        endpoints: known(endpoints),
-        announcements: known(announcements),
-        pods: known(pods),
+        service: known_answer(service),
+        endpoints: known_answer(endpoints),
+        announcements: known_answer(announcements),
+        pods: known_answer(pods),
     })
 }
 
 /// Turns kubectl's error into the reason of a finding.
-pub fn known<T>(answer: Result<T, KubectlError>) -> Known<T> {
+pub fn known_answer<T>(answer: Result<T, KubectlError>) -> Known<T> {
     answer.map_err(|error| Trouble {
         why: error.to_string(),
         fix: Some(error.fix().to_owned()),

@@ -10,7 +10,7 @@ use super::probe::{ProbeAttempt, ProbeRoute};
 
 /// Returns the address this machine would send from, or `None` without a route. Sends nothing: connecting a UDP
 /// socket only looks up the route.
-pub async fn source(target: SocketAddr) -> Option<IpAddr> {
+pub async fn local_source_address(target: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if target.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {

@@ -67,7 +67,7 @@ impl Task<'_> {
 }
 
 /// Runs several futures at a time and returns their results in order.
-pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+pub async fn join_in_order<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<(Pin<Box<_>>, Option<T>)> = futures
         .into_iter()
         .map(|future| (Box::pin(future), None))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::probe::{ProbeRoute, told};
+use super::probe::{ProbeRoute, attempt_text};
 use crate::domain::reachability::dns;
 use crate::domain::reachability::dns::Family;
 use crate::domain::reachability::external::Resolved;
@@ -17,12 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LARGEST: usize = 4 << 10;
 
 /// Asks one name server for A and AAAA; the two questions travel over one connection.
-pub async fn ask(way: ProbeRoute<'_>, vantage: &str, host: &str, server: SocketAddr) -> Resolved {
+pub async fn ask_name_server(
+    way: ProbeRoute<'_>,
+    vantage: &str,
+    host: &str,
+    server: SocketAddr,
+) -> Resolved {
     let shown = match server.port() {
         53 => server.ip().to_string(),
         _ => server.to_string(),
     };
-    let answer = match timeout(PATIENCE, exchange(way, host, server)).await {
+    let answer = match timeout(PATIENCE, exchange_questions(way, host, server)).await {
         Ok(answer) => answer,
         Err(_) => Err("it does not answer".to_owned()),
     };
@@ -33,7 +38,7 @@ pub async fn ask(way: ProbeRoute<'_>, vantage: &str, host: &str, server: SocketA
     }
 }
 
-async fn exchange(
+async fn exchange_questions(
     way: ProbeRoute<'_>,
     host: &str,
     server: SocketAddr,
@@ -41,12 +46,12 @@ async fn exchange(
     let mut stream = way
         .connect(&server.ip().to_string(), server.port())
         .await
-        .map_err(|attempt| format!("it cannot be asked: {}", told(&attempt)))?;
+        .map_err(|attempt| format!("it cannot be asked: {}", attempt_text(&attempt)))?;
     let mut addresses = Vec::new();
     for family in [Family::A, Family::Aaaa] {
         let mut id = [0; 2];
         getrandom::fill(&mut id).map_err(|error| error.to_string())?;
-        let question = dns::question(u16::from_be_bytes(id), host, family)
+        let question = dns::dns_question(u16::from_be_bytes(id), host, family)
             .map_err(|error| error.to_string())?;
         // Over TCP each message is preceded by its length (RFC 1035, 4.2.2).
         let length = u16::try_from(question.len()).unwrap_or_default();
@@ -71,7 +76,8 @@ async fn exchange(
                 count => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
             }
         };
-        let answer = dns::answer(whole, &question, family).map_err(|error| error.to_string())?;
+        let answer =
+            dns::parse_dns_answer(whole, &question, family).map_err(|error| error.to_string())?;
         addresses.extend(answer);
     }
     Ok(addresses)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::budget::{Budget, Permit};
 use super::probe::ProbeAttempt;
 use super::ssh::Station;
-use super::{Task, all, check_host, local, names};
+use super::{Task, check_host, join_in_order, local, names};
 use crate::app::Context;
 use crate::domain::reachability::external;
 use crate::domain::reachability::external::place;
@@ -60,7 +60,7 @@ impl Prepared {
 }
 
 /// Logs in where a vantage needs it, and asks its name servers. `simulated` is where the demo's vantage is.
-pub(crate) async fn prepare(
+pub(crate) async fn prepare_vantage(
     context: &Context,
     vantage: &Vantage,
     simulated: Option<&Target>,
@@ -69,7 +69,7 @@ pub(crate) async fn prepare(
         return Prepared::Other;
     };
     let ask = |question: &str| {
-        prompt::secret(
+        prompt::ask_secret(
             context.terminal,
             &format!("{} (vantage {})", question, vantage.name),
         )
@@ -90,8 +90,8 @@ pub(crate) async fn prepare(
     };
     let asked = resolvers
         .iter()
-        .map(|server| names::ask(station.way(), &vantage.name, host, *server));
-    let resolved = all(asked.collect()).await;
+        .map(|server| names::ask_name_server(station.way(), &vantage.name, host, *server));
+    let resolved = join_in_order(asked.collect()).await;
     Prepared::Ssh(Ok((station, resolved)))
 }
 
@@ -132,7 +132,7 @@ pub(crate) async fn try_out(
     here: Here,
     times: Times,
 ) -> Vec<Observation> {
-    let mut blank = blank(vantage);
+    let mut blank = blank_observation(vantage);
     if let Prepared::Ssh(Err(error)) = prepared {
         blank.trouble = Some(error.to_string().trim_end_matches('.').to_owned());
         return vec![blank];
@@ -156,19 +156,21 @@ pub(crate) async fn try_out(
             configured: vantage.address,
             seen_by_firewall: before.client,
             direct: here.direct,
-            source: local::source(target).await,
+            source: local::local_source_address(target).await,
             told_inside: here.told_inside,
         };
         blank.address = before.client.or(vantage.address);
         blank.place = place::of_this_machine(machine, around);
     }
-    let Ok(budget) = budget(context) else {
+    let Ok(budget) = vantage_budget(context) else {
         blank.trouble =
             Some("neither HOME nor XDG_STATE_HOME is set, so nothing can be counted".into());
         return vec![blank];
     };
     let spender = spender(context, vantage, blank.address);
-    let blocked = blank.address.is_some_and(|address| blocks(before, address));
+    let blocked = blank
+        .address
+        .is_some_and(|address| is_blocked(before, address));
     let task = Task {
         spender: &spender,
         target,
@@ -185,16 +187,20 @@ pub(crate) async fn try_out(
         clock: context.clock,
     };
     match (&vantage.kind, prepared) {
-        (VantageKind::CheckHost { url, nodes }, _) => {
-            nodes_of(&blank, around, check_host::check(url, *nodes, task).await)
+        (VantageKind::CheckHost { url, nodes }, _) => nodes_of(
+            &blank,
+            around,
+            check_host::check_from_nodes(url, *nodes, task).await,
+        ),
+        (_, Prepared::Ssh(Ok((station, _)))) => {
+            vec![observed_attempt(blank, station.try_out(task).await)]
         }
-        (_, Prepared::Ssh(Ok((station, _)))) => vec![observed(blank, station.try_out(task).await)],
-        _ => vec![observed(blank, local::try_out(task).await)],
+        _ => vec![observed_attempt(blank, local::try_out(task).await)],
     }
 }
 
 /// Tells whether an address is in the table of blocked ones.
-fn blocks(before: &Reading, address: IpAddr) -> bool {
+fn is_blocked(before: &Reading, address: IpAddr) -> bool {
     before.table.as_ref().is_ok_and(|entries| {
         entries
             .iter()
@@ -202,7 +208,7 @@ fn blocks(before: &Reading, address: IpAddr) -> bool {
     })
 }
 
-fn budget(context: &Context) -> crate::error::Result<Budget> {
+fn vantage_budget(context: &Context) -> crate::error::Result<Budget> {
     Ok(Budget::new(&context.memory_directory()?))
 }
 
@@ -224,8 +230,12 @@ fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> Str
 
 /// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
 /// where that cannot be told.
-pub(crate) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -> Option<u64> {
-    let (budget, now) = (budget(context).ok()?, context.clock.now());
+pub(crate) fn budget_seconds(
+    context: &Context,
+    chosen: &[&Vantage],
+    expected: Expected,
+) -> Option<u64> {
+    let (budget, now) = (vantage_budget(context).ok()?, context.clock.now());
     let connections = match expected {
         Expected::Open => 1,
         Expected::Closed => external::ATTEMPTS,
@@ -247,10 +257,10 @@ pub(crate) fn wait(context: &Context, chosen: &[&Vantage], expected: Expected) -
 }
 
 /// Makes an observation in which nothing was tried yet.
-fn blank(vantage: &Vantage) -> Observation {
+fn blank_observation(vantage: &Vantage) -> Observation {
     Observation {
         vantage: vantage.name.clone(),
-        kind: kind(vantage),
+        kind: vantage_kind_name(vantage),
         node: None,
         address: vantage.address,
         place: Place::Outside,
@@ -261,7 +271,7 @@ fn blank(vantage: &Vantage) -> Observation {
     }
 }
 
-fn observed(blank: Observation, tried: ProbeAttempt) -> Observation {
+fn observed_attempt(blank: Observation, tried: ProbeAttempt) -> Observation {
     Observation {
         attempts: tried.attempts,
         control: tried.control,
@@ -314,7 +324,7 @@ fn nodes_of(
         .collect()
 }
 
-fn kind(vantage: &Vantage) -> &'static str {
+fn vantage_kind_name(vantage: &Vantage) -> &'static str {
     match vantage.kind {
         VantageKind::Ssh(_) => "ssh",
         VantageKind::CheckHost { .. } => "check-host",

@@ -90,7 +90,7 @@ impl ProbeRoute<'_> {
             Ok(mut stream) => {
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Attempt::Connected {
-                    answer: Some(bind(&mut stream).await),
+                    answer: Some(speak_bind(&mut stream).await),
                     milliseconds,
                 }
             }
@@ -108,7 +108,7 @@ impl ProbeRoute<'_> {
             match tried.attempts.len() {
                 0 => {}
                 1 => {
-                    let control = control(self, task);
+                    let control = probe_control(self, task);
                     tried.control = tokio::join!(control, sleep(PAUSE)).0;
                 }
                 _ => sleep(PAUSE).await,
@@ -129,7 +129,7 @@ impl ProbeRoute<'_> {
     }
 }
 
-async fn control(way: ProbeRoute<'_>, task: Task<'_>) -> Control {
+async fn probe_control(way: ProbeRoute<'_>, task: Task<'_>) -> Control {
     let Some((host, port)) = task.control else {
         return Control::OwnPath;
     };
@@ -141,13 +141,13 @@ async fn control(way: ProbeRoute<'_>, task: Task<'_>) -> Control {
         },
         Err(attempt) => Control::Failed {
             to,
-            why: told(&attempt),
+            why: attempt_text(&attempt),
         },
     }
 }
 
 /// Speaks the bind and waits for the answer; nothing else is ever sent.
-async fn bind(stream: &mut ProbeStream) -> BindAnswer {
+async fn speak_bind(stream: &mut ProbeStream) -> BindAnswer {
     let mut listener = Listener::default();
     let listening = async {
         // A failed write means that it was closed; what it said before may still be read.
@@ -171,7 +171,7 @@ async fn bind(stream: &mut ProbeStream) -> BindAnswer {
 }
 
 /// Says what happened in a few words.
-pub fn told(attempt: &Attempt) -> String {
+pub fn attempt_text(attempt: &Attempt) -> String {
     match attempt {
         Attempt::Connected { .. } => "connected".to_owned(),
         Attempt::Refused => "refused".to_owned(),

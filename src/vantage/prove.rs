@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::all;
+use super::join_in_order;
 use super::one;
 use super::one::{Prepared, Times};
-use crate::app::exposure::{QUESTIONS, assess};
-use crate::app::{Context, Session, interrupted, needed, wanted};
+use crate::app::exposure::{QUESTIONS, assess_exposure};
+use crate::app::{Context, Session, answer_or_warning, require_answer, wait_for_interrupt};
 use crate::domain::exposure::Exposure;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::reachability::external;
@@ -64,7 +64,7 @@ pub struct Proof {
 
 /// The questions whose answers both readings need. What is configured is asked once, while the vantages try: pfSense's
 /// PHP takes as long as all the others together, and no packet waits for it so.
-fn questions() -> Vec<Question> {
+fn proof_questions() -> Vec<Question> {
     let others = [
         Question::Client,
         Question::Interfaces,
@@ -81,14 +81,14 @@ fn questions() -> Vec<Question> {
 }
 
 /// Refuses, before anything is done, what names no vantage.
-pub fn ready(context: &Context, from: &[String]) -> Result<()> {
-    choose(&context.vantages(), from).map(drop)
+pub fn check_vantages(context: &Context, from: &[String]) -> Result<()> {
+    choose_vantages(&context.vantages(), from).map(drop)
 }
 
 /// Refuses a proof that no vantage has connections left for, before the change that it is meant for.
-pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Result<()> {
+pub fn check_budget(context: &Context, from: &[String], expected: Expected) -> Result<()> {
     let vantages = context.vantages();
-    match one::wait(context, &choose(&vantages, from)?, expected) {
+    match one::budget_seconds(context, &choose_vantages(&vantages, from)?, expected) {
         None => Ok(()),
         Some(seconds) => Err(Failure::new(
             FailureKind::Conflict,
@@ -100,8 +100,8 @@ pub fn affordable(context: &Context, from: &[String], expected: Expected) -> Res
 }
 
 /// Tries the service from outside and judges.
-pub async fn prove(context: &Context, request: &ProofRequest) -> Result<Proof> {
-    ready(context, &request.from)?;
+pub async fn prove_from_outside(context: &Context, request: &ProofRequest) -> Result<Proof> {
+    check_vantages(context, &request.from)?;
     if context.demo {
         // Its host outside is there once the firewall is.
         let mut session = context.connect().await?;
@@ -110,7 +110,7 @@ pub async fn prove(context: &Context, request: &ProofRequest) -> Result<Proof> {
         return proof.and_then(|proof| closed.map(|()| proof));
     }
     let vantages = context.vantages();
-    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let run = Run::new(context, choose_vantages(&vantages, &request.from)?);
     let near = async {
         let mut session = context.connect().await?;
         match first_reading(context, &mut session).await {
@@ -122,7 +122,7 @@ pub async fn prove(context: &Context, request: &ProofRequest) -> Result<Proof> {
         }
     };
     let both = async { tokio::join!(near, run.far(None)) };
-    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    let (near, far) = Box::pin(work_or_interrupt(both)).await?;
     let (mut session, survey, before) = near?;
     let proof = run
         .tried(request, &mut session, (survey, before), far)
@@ -138,11 +138,11 @@ pub async fn prove_over(
     request: &ProofRequest,
 ) -> Result<Proof> {
     let vantages = context.vantages();
-    let run = Run::new(context, choose(&vantages, &request.from)?);
+    let run = Run::new(context, choose_vantages(&vantages, &request.from)?);
     let outside = context.outside(session).await?;
     let simulated = outside.as_ref().map(|(target, _)| target);
     let both = async { tokio::join!(first_reading(context, session), run.far(simulated)) };
-    let (near, far) = Box::pin(uninterrupted(both)).await?;
+    let (near, far) = Box::pin(work_or_interrupt(both)).await?;
     run.tried(request, session, near?, far).await
 }
 
@@ -179,15 +179,15 @@ impl<'a> Run<'a> {
         let preparing = self
             .chosen
             .iter()
-            .map(|vantage| one::prepare(context, vantage, simulated));
+            .map(|vantage| one::prepare_vantage(context, vantage, simulated));
         let here = async {
             if context.demo {
                 None
             } else {
-                Some(resolve(&context.settings.service.host).await)
+                Some(system_resolve(&context.settings.service.host).await)
             }
         };
-        let (prepared, resolved) = tokio::join!(all(preparing.collect()), here);
+        let (prepared, resolved) = tokio::join!(join_in_order(preparing.collect()), here);
         Far { prepared, resolved }
     }
 
@@ -227,30 +227,32 @@ impl<'a> Run<'a> {
                     context, vantage, prepared, &before, target, here, self.times,
                 )
             });
-        let both = async { tokio::join!(all(trying.collect()), self.configured(session)) };
-        let both = uninterrupted(both).await;
+        let both =
+            async { tokio::join!(join_in_order(trying.collect()), self.configured(session)) };
+        let both = work_or_interrupt(both).await;
         spinner.finish_and_clear();
         let (observations, configured) = both?;
         let observations = observations.concat();
         let trouble = one::all_in_trouble(&self.chosen, &far.prepared);
         let farewell = far.prepared.into_iter().map(Prepared::close).collect();
-        let (reading, _) = tokio::join!(context.within_time(survey.read()), all(farewell));
+        let (reading, _) =
+            tokio::join!(context.within_time(survey.read()), join_in_order(farewell));
         survey.close().await;
         let mut reading = reading?;
         let mut warnings = Vec::new();
         // Both sides are judged by the same configuration, so that they differ only where pf does.
         before.configured = configured;
-        let exposure = assess(context, &before, &mut Vec::new())?;
+        let exposure = assess_exposure(context, &before, &mut Vec::new())?;
         reading.configured = std::mem::replace(&mut before.configured, Err(FactError::NotAsked));
-        let after = assess(context, &reading, &mut warnings)?;
+        let after = assess_exposure(context, &reading, &mut warnings)?;
         // A vantage that is blocked and not known to be proves nothing wrong: closed takes a control, which a block
         // would shut out as well.
-        wanted(
+        answer_or_warning(
             &reading.table,
             "Whether a vantage is blocked",
             &mut warnings,
         );
-        let end = compare(context, (&before, &exposure), (&reading, &after))?;
+        let end = compare_readings(context, (&before, &exposure), (&reading, &after))?;
         let expected = request
             .expect
             .or_else(|| path::Expected::of(&after).map(Expected::from));
@@ -267,10 +269,10 @@ impl<'a> Run<'a> {
 }
 
 /// Waits for work, or for Ctrl-C.
-async fn uninterrupted<T>(work: impl Future<Output = T>) -> Result<T> {
+async fn work_or_interrupt<T>(work: impl Future<Output = T>) -> Result<T> {
     tokio::select! {
         done = work => Ok(done),
-        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     }
 }
 
@@ -290,7 +292,7 @@ fn names_of(
 }
 
 async fn first_reading(context: &Context, session: &mut Session) -> Result<(Reader, Reading)> {
-    let questions = questions();
+    let questions = proof_questions();
     let work = async {
         let mut survey = context.survey(session, &questions).await?;
         let reading = survey.read().await?;
@@ -299,7 +301,7 @@ async fn first_reading(context: &Context, session: &mut Session) -> Result<(Read
     context.within_time(Box::pin(work)).await
 }
 
-fn compare(
+fn compare_readings(
     context: &Context,
     (before, exposure_before): (&Reading, &Exposure),
     (after, exposure_after): (&Reading, &Exposure),
@@ -307,8 +309,8 @@ fn compare(
     fn side<'a>(reading: &'a Reading, exposure: &'a Exposure) -> Result<EvidenceSide<'a>> {
         Ok(EvidenceSide {
             exposure,
-            filter: needed(&reading.rules)?,
-            states: needed(&reading.states)?,
+            filter: require_answer(&reading.rules)?,
+            states: require_answer(&reading.states)?,
             table: reading.table.as_deref().ok(),
         })
     }
@@ -322,7 +324,7 @@ fn compare(
 }
 
 /// Returns the vantages to use, or says how to get one.
-fn choose<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&'a Vantage>> {
+fn choose_vantages<'a>(vantages: &'a [Vantage], from: &[String]) -> Result<Vec<&'a Vantage>> {
     if vantages.is_empty() {
         return Err(Failure::usage("No vantage is configured: there is no place outside to try from.")
             .hint("Any SSH login outside will do: [vantages.vps] with host = \"vps.example.net\"; nothing is installed there.")
@@ -368,7 +370,7 @@ fn outside_address(reading: &Reading) -> Option<IpAddr> {
 }
 
 /// Asks the system's resolver.
-async fn resolve(host: &str) -> Resolved {
+async fn system_resolve(host: &str) -> Resolved {
     let answer = match timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await {
         Ok(Ok(found)) => {
             let mut addresses: Vec<IpAddr> = Vec::new();

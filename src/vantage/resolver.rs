@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(900);
 const TRIES: usize = 2;
 
 /// Asks the system's resolver, which may hang for as long as it is configured to: the deadline bounds it.
-pub async fn system(name: &str, deadline: Duration) -> Resolution {
+pub async fn ask_system_resolver(name: &str, deadline: Duration) -> Resolution {
     let answer = match timeout(deadline, tokio::net::lookup_host((name, 0))).await {
         Ok(Ok(addresses)) => Ok(addresses.map(|address| address.ip()).collect()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -27,10 +27,10 @@ pub async fn system(name: &str, deadline: Duration) -> Resolution {
 }
 
 /// Asks one name server for A and AAAA.
-pub async fn server(name: &str, server: SocketAddr) -> Resolution {
+pub async fn ask_resolver(name: &str, server: SocketAddr) -> Resolution {
     let (a, aaaa) = tokio::join!(
-        one(name, server, Family::A),
-        one(name, server, Family::Aaaa)
+        ask_family(name, server, Family::A),
+        ask_family(name, server, Family::Aaaa)
     );
     let shown = if server.port() == 53 {
         server.ip().to_string()
@@ -44,9 +44,9 @@ pub async fn server(name: &str, server: SocketAddr) -> Resolution {
     Resolution::new(&shown, false, answer)
 }
 
-async fn one(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAddr>, String> {
+async fn ask_family(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAddr>, String> {
     for _ in 0..TRIES {
-        if let Ok(answer) = timeout(PATIENCE, exchange(name, server, family)).await {
+        if let Ok(answer) = timeout(PATIENCE, exchange_packet(name, server, family)).await {
             return answer;
         }
     }
@@ -55,7 +55,11 @@ async fn one(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAdd
 
 /// One question, one answer. Foreign packets are passed over: the socket is connected, so they are the server's own
 /// late answers to somebody else, or forgeries without our id.
-async fn exchange(name: &str, server: SocketAddr, family: Family) -> Result<Vec<IpAddr>, String> {
+async fn exchange_packet(
+    name: &str,
+    server: SocketAddr,
+    family: Family,
+) -> Result<Vec<IpAddr>, String> {
     let told = |error: std::io::Error| format!("it cannot be asked: {error}");
     let any: SocketAddr = if server.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
@@ -64,15 +68,15 @@ async fn exchange(name: &str, server: SocketAddr, family: Family) -> Result<Vec<
     };
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|error| error.to_string())?;
-    let question =
-        dns::question(u16::from_be_bytes(id), name, family).map_err(|error| error.to_string())?;
+    let question = dns::dns_question(u16::from_be_bytes(id), name, family)
+        .map_err(|error| error.to_string())?;
     let socket = UdpSocket::bind(any).await.map_err(told)?;
     socket.connect(server).await.map_err(told)?;
     socket.send(&question).await.map_err(told)?;
     let mut bytes = [0; dns::LARGEST];
     loop {
         let length = socket.recv(&mut bytes).await.map_err(told)?;
-        match dns::answer(bytes.get(..length).unwrap_or_default(), &question, family) {
+        match dns::parse_dns_answer(bytes.get(..length).unwrap_or_default(), &question, family) {
             Err(DnsError::NotOurs) => {}
             other => return other.map_err(|error| error.to_string()),
         }

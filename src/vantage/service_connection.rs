@@ -17,11 +17,11 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// How long the answer may take.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Connects, says the bind, and waits for a whole answer.
-pub async fn greet(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer>) {
+pub async fn greet_service(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer>) {
     let started = Instant::now();
     let mut stream = match timeout(CONNECT, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return (refusal(&error), None),
+        Ok(Err(error)) => return (connection_refusal(&error), None),
         Err(_) => {
             let seconds = CONNECT.as_secs();
             return (ServiceConnection::Silent { seconds }, None);
@@ -29,7 +29,7 @@ pub async fn greet(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer
     };
     let took = started.elapsed();
     let mut listener = Listener::default();
-    let answer = match timeout(ANSWER, talk(&mut stream, &mut listener)).await {
+    let answer = match timeout(ANSWER, talk_bind(&mut stream, &mut listener)).await {
         Ok(Ok(Some(answer))) => answer,
         Ok(Ok(None) | Err(_)) => listener.end(BindEnd::Closed),
         Err(_) => listener.end(BindEnd::Deadline),
@@ -39,7 +39,10 @@ pub async fn greet(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer
     (ServiceConnection::Open { took }, Some(answer))
 }
 
-async fn talk(stream: &mut TcpStream, listener: &mut Listener) -> io::Result<Option<BindAnswer>> {
+async fn talk_bind(
+    stream: &mut TcpStream,
+    listener: &mut Listener,
+) -> io::Result<Option<BindAnswer>> {
     stream.write_all(&BIND).await?;
     let mut piece = [0; 256];
     loop {
@@ -53,7 +56,7 @@ async fn talk(stream: &mut TcpStream, listener: &mut Listener) -> io::Result<Opt
     }
 }
 
-fn refusal(error: &io::Error) -> ServiceConnection {
+fn connection_refusal(error: &io::Error) -> ServiceConnection {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ServiceConnection::Refused,
         io::ErrorKind::TimedOut => ServiceConnection::Silent {

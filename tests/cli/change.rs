@@ -87,7 +87,7 @@ fn every_command_that_can_be_confirmed_can_be_tried_and_is_listed_here() {
         }
     }
     let mut found = Vec::new();
-    walk(&kmsctl::cli::tree(), &mut Vec::new(), &mut found);
+    walk(&kmsctl::cli::command_tree(), &mut Vec::new(), &mut found);
     for path in &found {
         let listed = CHANGING.iter().any(|command| {
             command

@@ -201,7 +201,7 @@ fn the_example_configuration_is_the_built_in_one() {
         std::fs::read_to_string(root().join("config.example.toml")).expect("config.example.toml");
     assert_eq!(
         file,
-        kmsctl::settings::keys::example(),
+        kmsctl::settings::keys::example_configuration(),
         "run `tests/generate`"
     );
 }
@@ -217,12 +217,12 @@ fn completions_and_man_pages_are_fresh() {
         let file = std::fs::read_to_string(root().join("completions").join(name)).expect(name);
         assert_eq!(
             file,
-            kmsctl::commands::util::completions(shell),
+            kmsctl::commands::util::completion_script(shell),
             "{name}: run `tests/generate`"
         );
     }
     let fresh = tempfile::tempdir().expect("a folder");
-    kmsctl::commands::util::man(fresh.path()).expect("man pages");
+    kmsctl::commands::util::write_man_pages(fresh.path()).expect("man pages");
     let names = |folder: &Path| {
         let mut names: Vec<_> = std::fs::read_dir(folder)
             .expect("man pages")

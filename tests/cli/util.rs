@@ -27,7 +27,7 @@ fn every_command_has_help_that_fits_a_terminal() {
         }
     }
     let mut paths = Vec::new();
-    walk(&kmsctl::cli::tree(), &mut Vec::new(), &mut paths);
+    walk(&kmsctl::cli::command_tree(), &mut Vec::new(), &mut paths);
     assert!(paths.len() > 20, "{paths:?}");
     let environment = TestEnvironment::new();
     for path in paths {

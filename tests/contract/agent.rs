@@ -29,7 +29,7 @@ pub fn nonce() -> Nonce {
 }
 
 fn script(request: &ReadRequest) -> Vec<u8> {
-    agent::command(request, &ShellWord::fixed("/usr/local/bin/php"), &nonce()).input
+    agent::read_command(request, &ShellWord::fixed("/usr/local/bin/php"), &nonce()).input
 }
 
 /// The suite: reads every fixture and compares the whole answer. `read` is what is held to the contract.
@@ -53,7 +53,10 @@ pub fn suite(read: impl Fn(&ReadRequest, Fixture) -> Result<Configured, AgentErr
 
 fn read(set_up: &PhpBox, request: &ReadRequest) -> (Result<Configured, AgentError>, Run) {
     let run = set_up.read(&script(request));
-    (agent::parse(&run.stdout, &nonce(), request), run)
+    (
+        agent::parse_agent_answer(&run.stdout, &nonce(), request),
+        run,
+    )
 }
 
 #[track_caller]
@@ -90,7 +93,7 @@ fn the_answer_comes_through_the_shells_framing() {
     }
     let set_up = PhpBox::new(Version::V272, Fixture::Editor).trouble("noise");
     let php = ShellWord::path(&set_up.interpreter()).expect("a plain path");
-    let commands = vec![agent::command(&request(), &php, &nonce())];
+    let commands = vec![agent::read_command(&request(), &php, &nonce())];
     let mut text = Script { commands }.render(&nonce());
     text.extend_from_slice(ROUND);
     text.extend_from_slice(ROUND);
@@ -105,7 +108,8 @@ fn the_answer_comes_through_the_shells_framing() {
         run.stderr
     );
     for round in rounds.iter().take(2) {
-        let configured = agent::parse(round.as_bytes(), &nonce(), &request()).expect("an answer");
+        let configured =
+            agent::parse_agent_answer(round.as_bytes(), &nonce(), &request()).expect("an answer");
         assert_eq!(configured.nat, Fixture::Editor.expected().nat);
     }
 }
@@ -121,7 +125,7 @@ fn a_stand_in_keeps_the_contract() {
         let (heard, nonce) = AgentRequest::decode(&script(request)).expect("our own script");
         assert_eq!(heard, AgentRequest::Read(request.clone()));
         let reply = agent::encode_reply(&configured?, &nonce);
-        agent::parse(&reply, &nonce, request)
+        agent::parse_agent_answer(&reply, &nonce, request)
     });
 }
 

@@ -203,7 +203,7 @@ pub fn back(records: &Records) -> ConfigurationEdit {
 
 pub fn reading(firewall: &mut impl Firewall) -> Configured {
     let stdout = firewall.ask(&AgentRequest::Read(request()));
-    agent::parse(&stdout, &nonce(), &request()).expect("a reading")
+    agent::parse_agent_answer(&stdout, &nonce(), &request()).expect("a reading")
 }
 
 /// A request for what a change makes of the records of now.

@@ -182,7 +182,7 @@ pub fn another_services_way_back(firewall: &mut impl Firewall) {
         ..request()
     };
     let stdout = firewall.ask(&AgentRequest::Read(service.clone()));
-    let read = agent::parse(&stdout, &nonce(), &service).expect("a reading");
+    let read = agent::parse_agent_answer(&stdout, &nonce(), &service).expect("a reading");
     let mut change = build(20, (5, 60));
     if let ConfigurationEdit::Build { alias, .. } = &mut change {
         *alias = true;

@@ -21,7 +21,7 @@ fn another() -> ReadRequest {
 
 fn deleted(firewall: &mut impl Firewall, service: &ReadRequest) -> Option<Deleted> {
     let stdout = firewall.ask(&AgentRequest::Read(service.clone()));
-    let read = agent::parse(&stdout, &nonce(), service).expect("a reading");
+    let read = agent::parse_agent_answer(&stdout, &nonce(), service).expect("a reading");
     read.deleted
 }
 
@@ -36,7 +36,7 @@ fn theirs(
     change: ConfigurationEdit,
 ) -> (ChangeEnding, String) {
     let stdout = firewall.ask(&AgentRequest::Read(another()));
-    let read = agent::parse(&stdout, &nonce(), &another()).expect("a reading");
+    let read = agent::parse_agent_answer(&stdout, &nonce(), &another()).expect("a reading");
     let outcome = match asked_of(&read, another(), name, &change) {
         Ok(asked) => send(firewall, asked),
         Err(refusal) => unsent(name, refusal),

@@ -98,7 +98,7 @@ impl<'a> Command<'a> {
     fn parse(&self, name: &str, text: &[u8]) -> Outcome {
         let verbosity = self.verbosity;
         match self.shows().as_str() {
-            "T show" => outcome(name, &table::parse(text), |entries| {
+            "T show" => outcome(name, &table::parse_table_entries(text), |entries| {
                 lines(entries.iter().map(|entry| entry.display(verbosity)))
             }),
             "T test" => outcome(name, &table::parse_test(text), |marked| {
@@ -110,19 +110,21 @@ impl<'a> Command<'a> {
             "T" => outcome(name, &table::parse_list(text), |tables| {
                 lines(tables.iter())
             }),
-            "r" | "n" => outcome(name, &rule::parse(text), |rules| {
+            "r" | "n" => outcome(name, &rule::parse_pf_rules(text), |rules| {
                 // What `-g` adds is read over, not kept.
-                (!self.debug).then(|| rule::print(rules, verbosity))
+                (!self.debug).then(|| rule::print_rules(rules, verbosity))
             }),
             "s" => outcome(name, &state::parse(text), |states| {
                 lines(states.iter().map(|state| state.display(verbosity)))
             }),
-            "S" => outcome(name, &source::parse(text), |nodes| {
+            "S" => outcome(name, &source::parse_source_nodes(text), |nodes| {
                 lines(nodes.iter().map(|node| node.display(verbosity)))
             }),
-            "i" => outcome(name, &info::parse(text).map(|info| vec![info]), |infos| {
-                lines(infos.iter().map(|info| info.display(verbosity)))
-            }),
+            "i" => outcome(
+                name,
+                &info::parse_pf_info(text).map(|info| vec![info]),
+                |infos| lines(infos.iter().map(|info| info.display(verbosity))),
+            ),
             "m" => outcome(
                 name,
                 &info::parse_limits(text).map(|limits| vec![limits]),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::simulator::{
-    Scenario, ServedCounts, Simulator, SimulatorError, SimulatorOptions, reset,
+    Scenario, ServedCounts, Simulator, SimulatorError, SimulatorOptions, reset_simulator,
 };
 use kmsctl::ssh::script::{Nonce, REMOTE_SHELL, ROUND, Script, ScriptCommand, ShellWord};
 use tokio::io::AsyncWriteExt as _;
@@ -203,12 +203,12 @@ async fn changes_stay_between_runs_until_reset() {
     );
     assert_ne!(after.0, before.0);
     assert!(matches!(
-        reset(directory.path()),
+        reset_simulator(directory.path()),
         Err(SimulatorError::Busy { .. })
     ));
     second.stop().await.unwrap();
-    assert!(reset(directory.path()).unwrap());
-    assert!(!reset(directory.path()).unwrap());
+    assert!(reset_simulator(directory.path()).unwrap());
+    assert!(!reset_simulator(directory.path()).unwrap());
     let third = Simulator::start(options(directory.path())).await.unwrap();
     assert_eq!(ssh(&third, &show, b"").await, before);
     third.stop().await.unwrap();
@@ -282,7 +282,7 @@ async fn files_are_private_and_a_broken_state_is_named() {
             "{told:?}"
         );
     }
-    assert!(reset(&directory).unwrap());
+    assert!(reset_simulator(&directory).unwrap());
     Simulator::start(options(&directory))
         .await
         .unwrap()

@@ -15,22 +15,22 @@ use kmsctl::domain::virusprot::expiry;
 use kmsctl::pfsense::agent;
 use kmsctl::ssh::framing::{Demux, FramedStream};
 use kmsctl::ssh::script::Nonce;
-use kmsctl::terminal::clean;
+use kmsctl::terminal::clean_text;
 
 /// Feeds all of them.
 pub fn feed(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let _ = rule::parse(bytes);
+    let _ = rule::parse_pf_rules(bytes);
     let _ = rule::parse_one(&text);
     let _ = state::parse(bytes);
-    let _ = table::parse(bytes);
+    let _ = table::parse_table_entries(bytes);
     let _ = table::parse_test(bytes);
     let _ = table::parse_changes(bytes);
     let _ = table::parse_list(bytes);
-    let _ = info::parse(bytes);
+    let _ = info::parse_pf_info(bytes);
     let _ = info::parse_limits(bytes);
     let _ = message::parse(bytes);
-    let _ = source::parse(bytes);
+    let _ = source::parse_source_nodes(bytes);
     in_pieces(bytes);
     let items = expiry::crontab_items(bytes);
     if let Some(name) = TableName::new("virusprot") {
@@ -38,23 +38,27 @@ pub fn feed(bytes: &[u8]) {
     }
     let nonce = Nonce::new([7; 16]);
     if let Some(request) = request() {
-        let _ = agent::parse(bytes, &nonce, &request);
+        let _ = agent::parse_agent_answer(bytes, &nonce, &request);
     }
     let _ = agent::parse_outcome(bytes, &nonce);
     let _ = agent::parse_answer(bytes, &nonce);
     let _ = agent::parse_kept(bytes, &nonce);
     let _ = agent::parse_cleaned(bytes, &nonce);
     let _ = Plan::read(&text);
-    let _ = kms_bind::read(bytes);
+    let _ = kms_bind::read_bind_answer(bytes);
     let _ = prometheus::Page::parse(&text);
     let (mut log, mut events) = (kms_log::Log::default(), Vec::new());
     bytes
         .split(|byte| *byte == b'\n')
         .for_each(|line| log.line(line, &mut events));
-    if let Ok(question) = dns::question(7, "kms.example.net", dns::Family::A) {
-        let _ = dns::answer(bytes, &question, dns::Family::A);
+    if let Ok(question) = dns::dns_question(7, "kms.example.net", dns::Family::A) {
+        let _ = dns::parse_dns_answer(bytes, &question, dns::Family::A);
     }
-    assert!(!clean(&text).chars().any(kmsctl::terminal::acts));
+    assert!(
+        !clean_text(&text)
+            .chars()
+            .any(kmsctl::terminal::acts_on_terminal)
+    );
 }
 
 /// Returns what the configuration is asked for.

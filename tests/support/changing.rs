@@ -242,7 +242,7 @@ impl ChangingBox {
         let AgentRequest::Read(service) = request else {
             panic!("this is no question: {request:?}");
         };
-        agent::parse(&self.ask(request).stdout, &nonce(), service)
+        agent::parse_agent_answer(&self.ask(request).stdout, &nonce(), service)
     }
 
     /// One minute of cron: every line of `/etc/cron.d` that is run each minute by root.

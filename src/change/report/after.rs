@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::app::Context;
-use crate::change::config::judge;
+use crate::change::config::judge_exposure_of;
 use crate::domain::history::Finish;
 use crate::domain::pfsense::change::ChangeEnding;
 use crate::domain::plan::rate_value;
@@ -12,13 +12,13 @@ use crate::pfsense::questions::Reading;
 
 /// Keeps of the planned fields those that are known, with the values that were read. A field that is left out is not
 /// known: records count as what was planned where the firewall itself has proven them.
-pub(super) fn known(
+pub(super) fn known_after(
     context: &Context,
     finish: &Finish,
     planned: Map<String, Value>,
     reading: &Reading,
 ) -> Map<String, Value> {
-    let exposure = judge(context, reading).ok();
+    let exposure = judge_exposure_of(context, reading).ok();
     let exposure = exposure.as_ref();
     let caps = exposure.and_then(|exposure| exposure.caps.loaded);
     let outcome = finish.outcome.as_ref();
@@ -38,11 +38,11 @@ pub(super) fn known(
 }
 
 /// Puts what the exposure is now in the place of what was planned; where it could not be read, it is not known.
-pub(super) fn exposure(context: &Context, after: &mut Map<String, Value>, reading: &Reading) {
+pub(super) fn exposure_after(context: &Context, after: &mut Map<String, Value>, reading: &Reading) {
     let Some(planned) = after.get_mut("exposure") else {
         return;
     };
-    match judge(context, reading) {
+    match judge_exposure_of(context, reading) {
         Ok(exposure) => *planned = exposure.state.name().into(),
         Err(_) => drop(after.remove("exposure")),
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::domain::history::Finish;
 use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::plan::{Address, Operation, Plan, PlannedEntry};
-use crate::domain::virusprot::entries::age;
+use crate::domain::virusprot::entries::age_seconds;
 use crate::pfsense::questions::Reading;
 
 /// One table entry of a change.
@@ -29,7 +29,7 @@ fn planned_entries(plan: &Plan) -> Option<(&[PlannedEntry], bool)> {
     }
 }
 
-fn row(
+fn entry_row(
     entry: &PlannedEntry,
     since: Option<Timestamp>,
     now: Timestamp,
@@ -38,7 +38,7 @@ fn row(
     ReportRow {
         address: entry.address.to_string(),
         added_at: since,
-        age_seconds: since.map(|since| age(since, now)),
+        age_seconds: since.map(|since| age_seconds(since, now)),
         result,
     }
 }
@@ -50,13 +50,13 @@ pub(super) fn planned_rows(plan: &Plan, now: Timestamp) -> Option<Vec<ReportRow>
     Some(
         entries
             .iter()
-            .map(|entry| row(entry, since(entry), now, "planned"))
+            .map(|entry| entry_row(entry, since(entry), now, "planned"))
             .collect(),
     )
 }
 
 /// Says of each entry what became of it, by what pfctl said and by the table read back.
-pub(super) fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<ReportRow>> {
+pub(super) fn entry_rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<ReportRow>> {
     let (entries, deleted) = planned_entries(plan)?;
     let table: &[TableEntry] = now.table.as_ref().map(Vec::as_slice).unwrap_or_default();
     let there: HashMap<Address, Option<Timestamp>> = table
@@ -85,7 +85,7 @@ pub(super) fn rows(plan: &Plan, finish: &Finish, now: &Reading) -> Option<Vec<Re
     Some(
         entries
             .iter()
-            .map(|entry| row(entry, since(entry), now.clock.now, result(entry)))
+            .map(|entry| entry_row(entry, since(entry), now.clock.now, result(entry)))
             .collect(),
     )
 }

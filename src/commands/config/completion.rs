@@ -34,10 +34,10 @@ pub fn offer_completion(context: &Context) -> Result<()> {
         return Ok(());
     }
     let question = format!("Install the completion for {shell} as {}?", place.display());
-    if !prompt::confirm(context.terminal, &question)? {
+    if !prompt::ask_yes_no(context.terminal, &question)? {
         return Ok(());
     }
-    super::init::write_new(&place, &util::completions(shell))?;
+    super::init::write_new(&place, &util::completion_script(shell))?;
     context.terminal.say(&format!("Wrote {}.", place.display()));
     context.terminal.hint(&match (shell, place.parent()) {
         (Shell::Zsh, Some(folder)) => format!(

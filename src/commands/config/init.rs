@@ -9,7 +9,7 @@ use std::{fs, io};
 use clap::Args as ClapArgs;
 
 use super::completion::offer_completion;
-use super::{refuse_existing, target};
+use super::{configuration_path, refuse_existing};
 use crate::app::Context;
 use crate::commands::status;
 use crate::domain::pf::rule::Rule;
@@ -108,7 +108,7 @@ struct Wizard<'a> {
 
 /// Runs `kmsctl config init`.
 pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let path = target(context)?;
+    let path = configuration_path(context)?;
     refuse_existing(&path)?;
     let asks = context.terminal.interactive && !arguments.yes;
     if !asks {
@@ -141,7 +141,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         .terminal
         .say(&format!("Wrote {}.", wizard.path.display()));
     let ready = wizard.configured_context()?;
-    status::run(&ready, &status::Args::default()).await?;
+    status::run_status(&ready, &status::Args::default()).await?;
     if wizard.asks {
         offer_completion(context)?;
     }
@@ -182,17 +182,17 @@ impl Wizard<'_> {
 
     /// Answers a key by its flag, by a question, or by its default.
     fn ask(&mut self, key: &'static str, question: &str) -> Result<()> {
-        let kind = keys::find(key).map_or(keys::KeyKind::Text, |key| key.kind);
+        let kind = keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind);
         let answer = match self.arguments.given(key) {
             Some(given) => {
-                values::check(kind, given)
+                values::check_value(kind, given)
                     .map_err(|problem| Failure::usage(format!("{key}: {problem}.")))?;
                 given.clone()
             }
             None if self.asks => {
-                let check = |text: &str| values::check(kind, none_of(text));
+                let check = |text: &str| values::check_value(kind, none_of(text));
                 let typed =
-                    prompt::text(self.context.terminal, question, &self.default(key), check)?;
+                    prompt::ask_text(self.context.terminal, question, &self.default(key), check)?;
                 none_of(&typed).to_owned()
             }
             None => self.default(key),
@@ -282,7 +282,7 @@ impl Wizard<'_> {
             Err(failure) if failure.kind == FailureKind::Unreachable && self.asks => {
                 self.context.terminal.caution(&failure.message);
                 self.say("It is not reached directly. If ssh reaches it another way, go on; its host key must be known to ssh.");
-                return if prompt::confirm(self.context.terminal, "Go on?")? {
+                return if prompt::ask_yes_no(self.context.terminal, "Go on?")? {
                     Ok(())
                 } else {
                     Err(Failure::new(FailureKind::Unreachable, failure.message))
@@ -329,7 +329,7 @@ impl Wizard<'_> {
             ));
             self.say("Compare it on pfSense's console (option 8), or under Diagnostics > Command Prompt:");
             self.say("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
-            if !prompt::confirm(self.context.terminal, "Is it the same?")? {
+            if !prompt::ask_yes_no(self.context.terminal, "Is it the same?")? {
                 return Err(Failure::new(
                     FailureKind::NotConfirmed,
                     "The host key was not confirmed; nothing was kept, and nobody logged in.",
@@ -366,7 +366,7 @@ impl Wizard<'_> {
                 Err(format!("There is no file {}", path.display()))
             }
         };
-        let answer = prompt::text(
+        let answer = prompt::ask_text(
             self.context.terminal,
             "Private key file (a dash: ssh's agent; new: make one)",
             &default,
@@ -438,7 +438,7 @@ impl Wizard<'_> {
                 _ => Err(format!("It wants a number from 0 to {most}")),
             };
             let question = "Which one is the service? (0: none of them)";
-            let answer = prompt::text(self.context.terminal, question, &usual, check)?;
+            let answer = prompt::ask_text(self.context.terminal, question, &usual, check)?;
             let number: usize = answer.parse().unwrap_or_default();
             if let Some(forward) = number.checked_sub(1).and_then(|place| forwards.get(place)) {
                 return self.take_forward(forward, reading);
@@ -504,7 +504,7 @@ impl Wizard<'_> {
             }
         };
         let question = "Context of the cluster behind the service (a dash: none)";
-        let answer = prompt::text(self.context.terminal, question, "-", known)?;
+        let answer = prompt::ask_text(self.context.terminal, question, "-", known)?;
         self.set("cluster.context", none_of(&answer).to_owned())
     }
 
@@ -512,7 +512,7 @@ impl Wizard<'_> {
     fn choose_vantage(&mut self) -> Result<()> {
         let answer = match &self.arguments.vantage {
             Some(given) => given.clone(),
-            None if self.asks => prompt::text(
+            None if self.asks => prompt::ask_text(
                 self.context.terminal,
                 "A host outside that you can log in to, to test from (USER@HOST; a dash: none)",
                 "-",
@@ -616,7 +616,7 @@ fn document(answers: &[(String, String)], built_in: &Layers) -> String {
     for section in sections {
         text.push_str(&format!("\n[{section}]\n"));
         for (_, name, answer) in answers.iter().filter(|(other, _, _)| *other == section) {
-            let key = keys::find(&format!("{section}.{name}"));
+            let key = keys::find_key(&format!("{section}.{name}"));
             let literal = match key.map(|key| key.kind) {
                 Some(keys::KeyKind::Number(..)) => (*answer).to_owned(),
                 _ => toml::Value::String((*answer).to_owned()).to_string(),

@@ -3,15 +3,15 @@
 
 use crate::app::Context;
 use crate::commands::notifier::gather::{self, Wish};
-use crate::domain::notifier::health::judge;
+use crate::domain::notifier::health::judge_pipeline;
 use crate::domain::reachability::doctor::rights;
 use crate::domain::reachability::doctor::rights::RIGHTS;
 use crate::domain::reachability::finding::Finding;
 use crate::domain::reachability::path::{Cluster, Known};
 use crate::kubectl::Kubectl;
-use crate::vantage::all;
 use crate::vantage::inside;
-use crate::vantage::inside::known;
+use crate::vantage::inside::known_answer;
+use crate::vantage::join_in_order;
 
 /// What was found.
 pub struct Looked {
@@ -22,7 +22,7 @@ pub struct Looked {
 }
 
 /// Looks at everything at once.
-pub async fn look(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
+pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
     let Some(kubectl) = kubectl else {
         let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";
         let checks = ["kubectl", "kubectl-rights", "notifier"];
@@ -36,17 +36,21 @@ pub async fn look(context: &Context, kubectl: Option<&Kubectl>) -> Looked {
     };
     let (version, rights, cluster, notifier) = tokio::join!(
         kubectl.version(),
-        rights(context, kubectl),
-        inside::cluster(context, Some(kubectl)),
-        notifier(context, kubectl),
+        rights_finding(context, kubectl),
+        inside::ask_cluster(context, Some(kubectl)),
+        notifier_finding(context, kubectl),
     );
     Looked {
         cluster,
-        findings: vec![program(context, known(version)), rights, notifier],
+        findings: vec![
+            kubectl_finding(context, known_answer(version)),
+            rights,
+            notifier,
+        ],
     }
 }
 
-fn program(context: &Context, version: Known<String>) -> Finding {
+fn kubectl_finding(context: &Context, version: Known<String>) -> Finding {
     let cluster = &context.settings.cluster;
     match version {
         Err(trouble) => Finding::wrong(
@@ -68,7 +72,7 @@ fn program(context: &Context, version: Known<String>) -> Finding {
 }
 
 /// Asks for every right that a command needs, all at once. `pods/log` is a subresource, and asked for as one.
-async fn rights(context: &Context, kubectl: &Kubectl) -> Finding {
+async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     let cluster = &context.settings.cluster;
     let asked = RIGHTS.map(|right| async move {
         let namespace = if right.metallb {
@@ -77,17 +81,19 @@ async fn rights(context: &Context, kubectl: &Kubectl) -> Finding {
             cluster.namespace.as_str()
         };
         let answer = kubectl.may(namespace, right.verb, right.resource, right.subresource);
-        (right, namespace, known(answer.await))
+        (right, namespace, known_answer(answer.await))
     });
-    rights::judge(&all(asked.into()).await)
+    rights::rights_findings(&join_in_order(asked.into()).await)
 }
 
 /// Judges the notifier as `notifier status` does.
-async fn notifier(context: &Context, kubectl: &Kubectl) -> Finding {
+async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     let check = "notifier";
-    let gathered = gather::gather(context, kubectl, Wish::EVERYTHING).await;
-    match known(gathered) {
-        Ok(gathered) => judge(&gathered.evidence(&context.settings.cluster.names)).finding(check),
+    let gathered = gather::gather_pipeline(context, kubectl, Wish::EVERYTHING).await;
+    match known_answer(gathered) {
+        Ok(gathered) => {
+            judge_pipeline(&gathered.evidence(&context.settings.cluster.names)).finding(check)
+        }
         Err(trouble) => trouble.finding(check),
     }
 }

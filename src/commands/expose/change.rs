@@ -57,8 +57,8 @@ pub(super) struct Apply {
 impl Situation {
     /// Judges a reading for a plan about the configuration, which must be known for that.
     pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
-        crate::app::needed(&reading.configured)?;
-        let exposure = super::assess(context, reading, &mut Vec::new())?;
+        crate::app::require_answer(&reading.configured)?;
+        let exposure = super::assess_exposure(context, reading, &mut Vec::new())?;
         let states = reading
             .states
             .as_ref()
@@ -66,7 +66,8 @@ impl Situation {
             .unwrap_or_default();
         let members = exposure.alias.members();
         let service = &context.settings.service;
-        let sources = connections::tally(states, service, members.as_deref(), &[], |_| false);
+        let sources =
+            connections::tally_sources(states, service, members.as_deref(), &[], |_| false);
         Ok(Self { exposure, sources })
     }
 
@@ -77,7 +78,7 @@ impl Situation {
         reading: &'a Reading,
     ) -> Result<Present<'a>> {
         Ok(Present {
-            configured: crate::app::needed(&reading.configured)?,
+            configured: crate::app::require_answer(&reading.configured)?,
             exposure: &self.exposure,
             service: &context.settings.service,
             sources: &self.sources,
@@ -96,7 +97,7 @@ impl Situation {
 }
 
 /// Runs `kmsctl expose revoke`.
-pub(super) async fn revoke(context: &Context, arguments: &Revoke) -> Result<()> {
+pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let mut command = "expose revoke".to_owned();
     for (flag, set) in [
@@ -189,7 +190,7 @@ fn connections_only(
 }
 
 /// Runs `kmsctl expose restore`.
-pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()> {
+pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let command = arguments.temporary.told("expose restore");
     let command = arguments.from_outside.told(&command);
@@ -213,7 +214,7 @@ pub(super) async fn restore(context: &Context, arguments: &Restore) -> Result<()
 }
 
 /// Runs `kmsctl expose apply`.
-pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
+pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) -> Result<()> {
     let terms = arguments.temporary.terms()?;
     let command = arguments.temporary.told("expose apply");
     let plan = |reading: &Reading| {
@@ -221,7 +222,7 @@ pub(super) async fn apply(context: &Context, arguments: &Apply) -> Result<()> {
         let present = gathered.present(context, reading)?;
         Ok(plan::apply(&present, default_caps(context)?, terms)?)
     };
-    change::change(context, &arguments.flags, &command, CHANGING, plan).await
+    change::make_change(context, &arguments.flags, &command, CHANGING, plan).await
 }
 
 fn default_caps(context: &Context) -> Result<Caps> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{ArmedRow, armed_line};
-use crate::app::{Context, wanted};
+use crate::app::{Context, answer_or_warning};
 use crate::domain::history;
 use crate::domain::history::{HistoryEntry, OtherFirewall};
 use crate::domain::pfsense::change::Reverted;
@@ -12,7 +12,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
-use crate::terminal::human::left;
+use crate::terminal::human::text_column;
 use crate::terminal::{Tone, View};
 
 #[derive(Debug, Serialize)]
@@ -61,7 +61,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Tells of a change of this history.
-pub(super) fn row(entry: &HistoryEntry) -> HistoryRow {
+pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
     let outcome = entry
         .finish
         .as_ref()
@@ -110,7 +110,7 @@ fn row_elsewhere(elsewhere: OtherFirewall, firewall: &str) -> HistoryRow {
 }
 
 /// Lists the changes, newest first.
-pub(super) fn view(
+pub(super) fn history_view(
     context: &Context,
     entries: &[HistoryEntry],
     reading: Option<&Reading>,
@@ -118,13 +118,13 @@ pub(super) fn view(
     mut warnings: Vec<Warning>,
 ) -> Result<View> {
     let configured = reading.and_then(|reading| {
-        wanted(
+        answer_or_warning(
             &reading.configured,
             "Changes made from elsewhere, and what is armed",
             &mut warnings,
         )
     });
-    let mut rows = rows(entries, configured, context.firewall_name());
+    let mut rows = history_rows(entries, configured, context.firewall_name());
     // Newest first; of one moment, the one written last.
     rows.reverse();
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
@@ -143,11 +143,16 @@ pub(super) fn view(
         view.empty = Some("Nothing was changed yet.".to_owned());
     }
     let reasons = data.entries.iter().any(|row| row.reason.is_some());
-    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"].map(left).into_iter();
-    let columns = columns.chain(reasons.then(|| left("REASON")));
+    let columns = ["AT", "ID", "WHO", "WHAT", "OUTCOME"]
+        .map(text_column)
+        .into_iter();
+    let columns = columns.chain(reasons.then(|| text_column("REASON")));
     view.human.table(
         columns.collect(),
-        data.entries.iter().map(|row| cells(row, reasons)).collect(),
+        data.entries
+            .iter()
+            .map(|row| history_cells(row, reasons))
+            .collect(),
     );
     for armed in &data.armed {
         view.human
@@ -157,7 +162,7 @@ pub(super) fn view(
 }
 
 /// Puts together what is known here and what the firewall tells.
-fn rows(
+fn history_rows(
     entries: &[HistoryEntry],
     configured: Option<&Configured>,
     firewall: &str,
@@ -165,9 +170,9 @@ fn rows(
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
     let told = configured.iter().flat_map(|configured| &configured.history);
     let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = told
-        .filter_map(history::elsewhere)
+        .filter_map(history::revision_of_other_firewall)
         .partition(|other| ids.contains(&other.id.as_str()));
-    let mut rows: Vec<HistoryRow> = entries.iter().map(row).collect();
+    let mut rows: Vec<HistoryRow> = entries.iter().map(history_row).collect();
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
             let mut told = ours.iter().filter(|told| told.id == row.id);
@@ -182,7 +187,7 @@ fn rows(
     rows
 }
 
-fn cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
+fn history_cells(row: &HistoryRow, reasons: bool) -> Vec<String> {
     let at = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut cells = vec![
         row.at.map_or_else(String::new, at),

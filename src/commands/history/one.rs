@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::list::{HistoryRow, row};
-use super::settle;
+use super::list::{HistoryRow, history_row};
+use super::settle_unknown_ending;
 use crate::app::Context;
 use crate::change;
 use crate::change::report;
@@ -26,22 +26,22 @@ struct WholeEntry<'a> {
 }
 
 /// Shows one change; how it ended is asked where this history does not know.
-pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()> {
-    let mut entries = report::entries(context)?;
+pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Result<()> {
+    let mut entries = report::read_history_entries(context)?;
     let mut warnings = Vec::new();
-    let entry = history::find(&entries, id)?;
+    let entry = history::find_entry(&entries, id)?;
     if !local && entry.is_unsettled() {
-        match settle(context, entry).await {
-            Ok(()) => entries = report::entries(context)?,
+        match settle_unknown_ending(context, entry).await {
+            Ok(()) => entries = report::read_history_entries(context)?,
             Err(failure) => warnings.push(Warning::new(
                 "outcome-unknown",
                 format!("How it ended could not be asked: {}", failure.message),
             )),
         }
     }
-    let entry = history::find(&entries, id)?;
+    let entry = history::find_entry(&entries, id)?;
     let data = WholeEntry {
-        row: row(entry),
+        row: history_row(entry),
         plan: &entry.plan,
         finish: entry.finish.as_ref(),
     };
@@ -55,7 +55,7 @@ pub(super) async fn show(context: &Context, id: &str, local: bool) -> Result<()>
 fn for_people(view: &mut View, entry: &HistoryEntry) {
     let plan = &entry.plan;
     let human = &mut view.human;
-    let (word, tone) = report::standing(entry);
+    let (word, tone) = report::entry_standing(entry);
     human.field(
         "Change",
         format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
@@ -80,8 +80,8 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
     for difference in &plan.change.differences {
         let line = format!(
             "{} -> {}",
-            report::shown(&difference.before),
-            report::shown(&difference.after)
+            report::difference_text(&difference.before),
+            report::difference_text(&difference.after)
         );
         human.field(&format!("  {}", difference.field), line, Tone::Plain);
     }
@@ -97,12 +97,12 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
         human.field("Undo", format!("none. {why}"), Tone::Plain);
     }
     if let Some(finish) = &entry.finish {
-        ending(view, finish);
+        add_ending(view, finish);
     }
 }
 
 /// Adds what was really changed, step by step, and what differs between the records before and after.
-fn ending(view: &mut View, finish: &Finish) {
+fn add_ending(view: &mut View, finish: &Finish) {
     let human = &mut view.human;
     let names: Vec<String> = finish
         .changed

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::app::{Context, interrupted};
+use crate::app::{Context, wait_for_interrupt};
 use crate::domain::cluster::objects::{KubernetesEvent, KubernetesService, ObjectNames, Pod};
-use crate::domain::notifier::event_log::{EventRecord, stamped};
+use crate::domain::notifier::event_log::{EventRecord, split_kubectl_stamp};
 use crate::domain::notifier::health::{Evidence, MetricsReading, NoPage, PodEvidence};
 use crate::domain::reachability::path::{Known, Trouble};
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::pods::{PodFilter, PodPart};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::vantage::all;
 use crate::vantage::inside;
-use crate::vantage::inside::known;
+use crate::vantage::inside::known_answer;
+use crate::vantage::join_in_order;
 
 /// Most pods that are asked: a deployment in a bad way can have very many.
 const MOST_PODS: usize = 8;
@@ -82,8 +82,8 @@ impl PipelineReading {
 }
 
 /// Returns the way to the cluster, or says how to configure one.
-pub fn cluster(context: &Context) -> Result<Kubectl> {
-    inside::kubectl(context).ok_or_else(|| {
+pub fn configured_kubectl(context: &Context) -> Result<Kubectl> {
+    inside::inside_kubectl(context).ok_or_else(|| {
         Failure::usage("No cluster is configured, so there is nobody to ask.")
             .hint("Name kubectl's context: cluster.context in the configuration, or KMSCTL_CLUSTER_CONTEXT.")
             .hint("Try it without one: kmsctl --demo notifier status")
@@ -91,14 +91,14 @@ pub fn cluster(context: &Context) -> Result<Kubectl> {
 }
 
 /// Waits for work with the cluster; Ctrl-C ends it.
-pub async fn uninterrupted<T>(
+pub async fn kubectl_or_interrupt<T>(
     context: &Context,
     work: impl Future<Output = Result<T, KubectlError>>,
 ) -> Result<T> {
     let spinner = context.terminal.spinner("Asking the cluster …");
     let answered = tokio::select! {
         answered = work => answered.map_err(Failure::from),
-        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
     spinner.finish_and_clear();
     answered
@@ -106,7 +106,7 @@ pub async fn uninterrupted<T>(
 
 /// Lists the pods; where that is forbidden, their names, and whether they are ready, may still be read from the endpoints
 /// of the Service.
-pub async fn pods(
+pub async fn find_notifier_pods(
     context: &Context,
     kubectl: &Kubectl,
 ) -> Result<(Vec<FoundPod>, Option<KubectlError>), KubectlError> {
@@ -147,7 +147,7 @@ pub async fn pods(
 }
 
 /// Asks everything. Fails where the cluster cannot be asked at all.
-pub async fn gather(
+pub async fn gather_pipeline(
     context: &Context,
     kubectl: &Kubectl,
     wish: Wish,
@@ -160,18 +160,21 @@ pub async fn gather(
         if wish.thorough {
             let (service, events) =
                 tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
-            (known(service), known(events.map(|list| list.items)))
+            (
+                known_answer(service),
+                known_answer(events.map(|list| list.items)),
+            )
         } else {
             (Ok(KubernetesService::default()), Ok(Vec::new()))
         }
     };
     let inside = async {
-        let (pods, denied) = pods(context, kubectl).await?;
+        let (pods, denied) = find_notifier_pods(context, kubectl).await?;
         let asked = pods
             .into_iter()
-            .map(|found| one(context, kubectl, found, wish));
-        let pods = all(asked.collect()).await;
-        let unlisted = known(denied.map_or(Ok(()), Err)).err();
+            .map(|found| gather_pod_evidence(context, kubectl, found, wish));
+        let pods = join_in_order(asked.collect()).await;
+        let unlisted = known_answer(denied.map_or(Ok(()), Err)).err();
         Ok(match unlisted {
             Some(trouble) if pods.is_empty() => (Err(trouble), None),
             unlisted => (Ok(pods), unlisted),
@@ -189,7 +192,12 @@ pub async fn gather(
 }
 
 /// Asks one pod.
-async fn one(context: &Context, kubectl: &Kubectl, found: FoundPod, wish: Wish) -> PodEvidence {
+async fn gather_pod_evidence(
+    context: &Context,
+    kubectl: &Kubectl,
+    found: FoundPod,
+    wish: Wish,
+) -> PodEvidence {
     let FoundPod { name, pod, ready } = found;
     let cluster = &context.settings.cluster;
     let port = pod.as_ref().map_or_else(
@@ -197,27 +205,30 @@ async fn one(context: &Context, kubectl: &Kubectl, found: FoundPod, wish: Wish) 
         |pod| pod.metrics_port(&cluster.names.notifier),
     );
     let numbers = async {
-        let first = read(context, kubectl, &name, port).await;
+        let first = read_pod_metrics(context, kubectl, &name, port).await;
         if first.is_err() || !wish.thorough {
             return (first, None);
         }
         let later = kubectl.later(BETWEEN).await;
-        let second = read(context, &later, &name, port).await;
+        let second = read_pod_metrics(context, &later, &name, port).await;
         (first, second.ok())
     };
     let restarts = pod
         .as_ref()
         .and_then(|pod| pod.container(&cluster.names.notifier))
         .map_or(0, |container| container.restart_count);
-    let (numbers, log) = tokio::join!(numbers, output(context, kubectl, &name, restarts, wish));
+    let (numbers, log) = tokio::join!(
+        numbers,
+        read_pod_events(context, kubectl, &name, restarts, wish)
+    );
     PodEvidence {
-        log: known(log),
+        log: known_answer(log),
         no_page: numbers.0.as_ref().err().map(|error| match error {
             KubectlError::Forbidden { .. } => NoPage::Forbidden,
             KubectlError::PodSilent { .. } => NoPage::Silent,
             _ => NoPage::Unanswered,
         }),
-        first: known(numbers.0),
+        first: known_answer(numbers.0),
         second: numbers.1,
         pod,
         ready,
@@ -226,7 +237,7 @@ async fn one(context: &Context, kubectl: &Kubectl, found: FoundPod, wish: Wish) 
 }
 
 /// Reads the numbers of a pod.
-pub async fn read(
+pub async fn read_pod_metrics(
     context: &Context,
     kubectl: &Kubectl,
     pod: &str,
@@ -238,7 +249,7 @@ pub async fn read(
 }
 
 /// Reads what a pod printed in the last 24 hours, also before its last restart.
-async fn output(
+async fn read_pod_events(
     context: &Context,
     kubectl: &Kubectl,
     pod: &str,
@@ -272,7 +283,7 @@ async fn output(
     let lines = text.split('\n').filter(|line| !line.is_empty());
     Ok(lines
         .map(|line| {
-            let (printed, line) = stamped(line);
+            let (printed, line) = split_kubectl_stamp(line);
             EventRecord::read(line, printed)
         })
         .collect())

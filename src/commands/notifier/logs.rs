@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::gather;
 use super::gather::FoundPod;
-use crate::app::{Context, interrupted};
+use crate::app::{Context, wait_for_interrupt};
 use crate::domain::notifier::event_log::EventFilter;
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::warning::Warning;
@@ -83,7 +83,7 @@ enum Item {
 }
 
 /// Runs `kmsctl notifier logs`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
     let now = context.clock.now();
     let moment = |flag: &str, text: Option<&str>| {
         text.map(|text| choice::moment(flag, text, now)).transpose()
@@ -101,7 +101,7 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
             "--follow never ends, so it prints no JSON object; use -o ndjson.",
         ));
     }
-    let kubectl = gather::cluster(context)?;
+    let kubectl = gather::configured_kubectl(context)?;
     let filter = EventFilter {
         source: arguments.source.as_deref().and_then(|name| {
             ClientSource::ALL
@@ -146,9 +146,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     };
     let printer = LogPrinter::new(context, shape, filter, since_time, choice);
     if arguments.follow {
-        Box::pin(stream(context, followed, printer)).await
+        Box::pin(follow_logs(context, followed, printer)).await
     } else {
-        Box::pin(once(context, &followed, printer, arguments)).await
+        Box::pin(print_logs_once(context, &followed, printer, arguments)).await
     }
 }
 
@@ -166,9 +166,13 @@ fn server_file(context: &Context) -> Result<String> {
 }
 
 /// Follows until Ctrl-C.
-async fn stream(context: &Context, followed: Followed, mut printer: LogPrinter<'_>) -> Result<()> {
+async fn follow_logs(
+    context: &Context,
+    followed: Followed,
+    mut printer: LogPrinter<'_>,
+) -> Result<()> {
     let (sender, mut items) = mpsc::channel(WAITING);
-    let readers = tokio::spawn(follow::all(followed, sender));
+    let readers = tokio::spawn(follow::follow_all_pods(followed, sender));
     printer.open()?;
     let print = async {
         while let Some(item) = items.recv().await {
@@ -186,21 +190,24 @@ async fn stream(context: &Context, followed: Followed, mut printer: LogPrinter<'
     };
     let ended = tokio::select! {
         ended = print => ended,
-        () = interrupted() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Stopped.")),
     };
     readers.abort();
     ended
 }
 
 /// Reads what there is.
-async fn once(
+async fn print_logs_once(
     context: &Context,
     followed: &Followed,
     mut printer: LogPrinter<'_>,
     arguments: &Args,
 ) -> Result<()> {
-    let (pods, _) =
-        gather::uninterrupted(context, gather::pods(context, &followed.kubectl)).await?;
+    let (pods, _) = gather::kubectl_or_interrupt(
+        context,
+        gather::find_notifier_pods(context, &followed.kubectl),
+    )
+    .await?;
     let mut entries: VecDeque<PrintedEntry> = VecDeque::new();
     let mut left_out = 0_u64;
     let (mut warnings, mut long) = (Vec::new(), Vec::new());
@@ -227,12 +234,12 @@ async fn once(
                     }
                 }
             };
-            let work = drain(context, followed, name, *previous, take);
+            let work = drain_container(context, followed, name, *previous, take);
             // What ran before a restart may be gone.
-            match gather::uninterrupted(context, async { Ok(work.await) }).await? {
+            match gather::kubectl_or_interrupt(context, async { Ok(work.await) }).await? {
                 Ok(left_out) => long.extend(too_long(name, left_out)),
                 Err(error) if !previous => {
-                    let failure = explain(error, followed);
+                    let failure = explain_log_error(error, followed);
                     let text = format!("{name}: {}", failure.message);
                     warnings.push(Warning::new("pod-unread", text));
                     trouble.get_or_insert(failure);
@@ -247,9 +254,9 @@ async fn once(
     let cut = arguments.server && arguments.since.is_some();
     let full = cut && read.values().any(|count| *count >= MOST_LINES);
     warnings.extend(long);
-    warnings.extend(older(left_out, full));
+    warnings.extend(older_lines_warning(left_out, full));
     let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
-    let empty = nothing(&names, arguments, &context.settings.cluster.names.selector);
+    let empty = no_lines_message(&names, arguments, &context.settings.cluster.names.selector);
     printer.finish(&names, entries.into(), warnings, empty)
 }
 
@@ -260,7 +267,7 @@ fn too_long(pod: &str, left_out: LeftOut) -> Option<Warning> {
 }
 
 /// Tells what is older than what is shown.
-fn older(left_out: u64, full: bool) -> Vec<Warning> {
+fn older_lines_warning(left_out: u64, full: bool) -> Vec<Warning> {
     let code = "older-left-out";
     let left_out = (left_out > 0).then(|| {
         let text = "older entries are left out; narrow it with --since or a filter.";
@@ -275,7 +282,7 @@ fn older(left_out: u64, full: bool) -> Vec<Warning> {
     [left_out, full].into_iter().flatten().collect()
 }
 
-fn nothing(pods: &[String], arguments: &Args, selector: &str) -> String {
+fn no_lines_message(pods: &[String], arguments: &Args, selector: &str) -> String {
     if pods.is_empty() {
         return format!(
             "There is no pod with the label {selector}. `kmsctl notifier status` tells more."
@@ -292,14 +299,14 @@ fn nothing(pods: &[String], arguments: &Args, selector: &str) -> String {
 }
 
 /// Reads one container to the end of what there is; returns what was too long to be read.
-async fn drain(
+async fn drain_container(
     context: &Context,
     followed: &Followed,
     pod: &str,
     previous: bool,
     mut take: impl FnMut(&[u8]),
 ) -> std::result::Result<LeftOut, KubectlError> {
-    let mut stream = open(&followed.kubectl, followed, pod, previous)?;
+    let mut stream = open_log_stream(&followed.kubectl, followed, pod, previous)?;
     let patience = context.settings.cluster.timeout;
     loop {
         match tokio::time::timeout(patience, stream.next()).await {
@@ -317,7 +324,7 @@ async fn drain(
     }
 }
 
-fn open(
+fn open_log_stream(
     kubectl: &Kubectl,
     followed: &Followed,
     pod: &str,
@@ -340,7 +347,7 @@ fn open(
 }
 
 /// Turns kubectl's error into a failure that says which right is missing, or which container.
-fn explain(error: KubectlError, followed: &Followed) -> Failure {
+fn explain_log_error(error: KubectlError, followed: &Followed) -> Failure {
     let server = followed.file.is_some();
     if matches!(error, KubectlError::NoContainer { .. }) {
         return followed.without_container();

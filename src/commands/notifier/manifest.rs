@@ -26,15 +26,15 @@ const ALWAYS: [&str; 4] = [
 ];
 
 /// Prints the parts; all of them where none is named.
-pub fn run(context: &Context, only: &[String], exec: bool) -> Result<()> {
+pub fn print_manifest(context: &Context, only: &[String], exec: bool) -> Result<()> {
     let mut warnings = Vec::new();
-    let wanted = wanted(context, exec, &mut warnings)?;
+    let wanted = gather_manifest_options(context, exec, &mut warnings)?;
     let parts = ManifestPart::ALL
         .into_iter()
         .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name()));
     if context.terminal.mode == Mode::Table {
         context.terminal.warn(&warnings);
-        return context.terminal.write(&text(&wanted, parts));
+        return context.terminal.write(&manifest_text(&wanted, parts));
     }
     let objects: Vec<Value> = parts
         .flat_map(|part| {
@@ -63,7 +63,7 @@ pub fn run(context: &Context, only: &[String], exec: bool) -> Result<()> {
 }
 
 /// Prints the parts as a stream of YAML documents, each part under a comment that says what it is.
-fn text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestPart>) -> String {
+fn manifest_text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestPart>) -> String {
     let mut text = String::new();
     for part in parts {
         for (number, object) in wanted.objects(part).iter().enumerate() {
@@ -74,60 +74,65 @@ fn text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestPart>) -> 
                     .lines()
                     .for_each(|line| text.push_str(&format!("# {line}\n")));
             }
-            text.push_str(&yaml::block(object));
+            text.push_str(&yaml::yaml_block(object));
         }
     }
     text
 }
 
 /// Gathers what the objects hold; refuses what Kubernetes would.
-fn wanted(context: &Context, exec: bool, warnings: &mut Vec<Warning>) -> Result<ManifestOptions> {
+fn gather_manifest_options(
+    context: &Context,
+    exec: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<ManifestOptions> {
     let layers = &context.layers;
     let cluster = &context.settings.cluster;
     let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
         let text = layers.text(path);
         check(text)
             .map(|()| text.to_owned())
-            .map_err(|form| wrong(path, text, form))
+            .map_err(|form| wrong_manifest_value(path, text, form))
     };
     let selector = &cluster.names.selector;
     let webhook = match layers.text("notifier.webhook_file") {
         "" => WEBHOOK_FILE,
         file => file,
     };
-    let (log, _) = split("notifier.log", layers.text("notifier.log"))?;
-    let webhook = split("notifier.webhook_file", webhook)?;
-    names::key(&webhook.1).map_err(|form| wrong("notifier.webhook_file", &webhook.1, form))?;
-    let state = named("notifier.state", names::mount)?;
+    let (log, _) = split_mount_path("notifier.log", layers.text("notifier.log"))?;
+    let webhook = split_mount_path("notifier.webhook_file", webhook)?;
+    names::check_secret_key(&webhook.1)
+        .map_err(|form| wrong_manifest_value("notifier.webhook_file", &webhook.1, form))?;
+    let state = named("notifier.state", names::check_mount_path)?;
     if log == state || state == webhook.0 || log == webhook.0 {
         return Err(Failure::usage(
             "The log, the notifier's state and the webhook's file need directories of their own: each is a volume.",
         ));
     }
     Ok(ManifestOptions {
-        namespace: named("cluster.namespace", names::label)?,
-        metallb_namespace: named("cluster.metallb_namespace", names::label)?,
-        deployment: named("cluster.deployment", names::subdomain)?,
-        service: named("cluster.service", names::service)?,
+        namespace: named("cluster.namespace", names::check_dns_label)?,
+        metallb_namespace: named("cluster.metallb_namespace", names::check_dns_label)?,
+        deployment: named("cluster.deployment", names::check_dns_subdomain)?,
+        service: named("cluster.service", names::check_service_name)?,
         address: context.settings.service.address,
         port: context.settings.service.port,
-        selector: names::selector(selector)
-            .map_err(|form| wrong("cluster.selector", selector, form))?,
-        server: named("cluster.server_container", names::label)?,
-        notifier: named("cluster.notifier_container", names::label)?,
-        image: named("manifest.image", names::image)?,
-        log_volume: (named("manifest.log_volume", names::label)?, log),
-        environment: environment(layers, &webhook, warnings)?,
+        selector: names::parse_selector(selector)
+            .map_err(|form| wrong_manifest_value("cluster.selector", selector, form))?,
+        server: named("cluster.server_container", names::check_dns_label)?,
+        notifier: named("cluster.notifier_container", names::check_dns_label)?,
+        image: named("manifest.image", names::check_image_reference)?,
+        log_volume: (named("manifest.log_volume", names::check_dns_label)?, log),
+        environment: side_car_environment(layers, &webhook, warnings)?,
         state,
         webhook,
         metrics_port: metrics_port(layers)?,
-        secret: named("manifest.secret", names::subdomain)?,
-        secret_store: store(layers.text("manifest.secret_store"))?,
+        secret: named("manifest.secret", names::check_dns_subdomain)?,
+        secret_store: dedup_store_setting(layers.text("manifest.secret_store"))?,
         secret_source: (
             layers.text("manifest.secret_key").to_owned(),
             layers.text("manifest.secret_property").to_owned(),
         ),
-        operator: operator(layers.text("manifest.operator"))?,
+        operator: operator_namespaces(layers.text("manifest.operator"))?,
         exec,
     })
 }
@@ -140,7 +145,7 @@ fn metrics_port(layers: &Layers) -> Result<u16> {
         .filter(|listen| !listen.ip().is_loopback() && listen.port() != 0)
         .map(|listen| listen.port())
         .ok_or_else(|| {
-            wrong(
+            wrong_manifest_value(
                 "notifier.listen",
                 text,
                 "an address and a port that the kubelet and Prometheus reach, such as [::]:9101",
@@ -149,7 +154,7 @@ fn metrics_port(layers: &Layers) -> Result<u16> {
 }
 
 /// The side-car's settings as environment names. A value that holds a password stays out: the manifest is no secret.
-fn environment(
+fn side_car_environment(
     layers: &Layers,
     webhook: &(String, String),
     warnings: &mut Vec<Warning>,
@@ -188,27 +193,28 @@ fn environment(
 }
 
 /// Splits a file's path into a directory that a volume can be mounted at, and its name.
-fn split(path: &str, text: &str) -> Result<(String, String)> {
+fn split_mount_path(path: &str, text: &str) -> Result<(String, String)> {
     let (directory, name) = text.rsplit_once('/').unwrap_or(("", text));
-    names::mount(directory)
-        .and_then(|()| names::mount(text))
-        .map_err(|form| wrong(path, text, form))?;
+    names::check_mount_path(directory)
+        .and_then(|()| names::check_mount_path(text))
+        .map_err(|form| wrong_manifest_value(path, text, form))?;
     Ok((directory.to_owned(), name.to_owned()))
 }
 
-fn store(text: &str) -> Result<(&'static str, String)> {
+fn dedup_store_setting(text: &str) -> Result<(&'static str, String)> {
     let (kind, name) = match text.split_once('/') {
         Some(("SecretStore", name)) => ("SecretStore", name),
         Some(("ClusterSecretStore", name)) => ("ClusterSecretStore", name),
         _ => ("ClusterSecretStore", text),
     };
-    names::subdomain(name).map_err(|form| wrong("manifest.secret_store", text, form))?;
+    names::check_dns_subdomain(name)
+        .map_err(|form| wrong_manifest_value("manifest.secret_store", text, form))?;
     Ok((kind, name.to_owned()))
 }
 
-fn operator(text: &str) -> Result<Operator> {
+fn operator_namespaces(text: &str) -> Result<Operator> {
     Operator::parse(text).ok_or_else(|| {
-        wrong(
+        wrong_manifest_value(
             "manifest.operator",
             text,
             "ServiceAccount:NAME, User:NAME or Group:NAME",
@@ -216,6 +222,6 @@ fn operator(text: &str) -> Result<Operator> {
     })
 }
 
-fn wrong(path: &str, text: &str, form: Form) -> Failure {
+fn wrong_manifest_value(path: &str, text: &str, form: Form) -> Failure {
     Failure::usage(format!("Wrong value for `{path}`: `{text}` is not {form}."))
 }

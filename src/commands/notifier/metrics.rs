@@ -14,14 +14,14 @@ use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::cluster::objects::Pod;
 use crate::domain::notifier::health::MetricsReading;
-use crate::domain::notifier::prometheus::{MetricKind, Sample, rate};
-use crate::domain::virusprot::entries::age;
+use crate::domain::notifier::prometheus::{MetricKind, Sample, growth_per_second};
+use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::kubectl::{Kubectl, KubectlError};
 use crate::terminal::View;
-use crate::terminal::human::{left, right, span};
-use crate::vantage::all;
+use crate::terminal::human::{format_span, number_column, text_column};
+use crate::vantage::join_in_order;
 
 /// Time between the two looks of an answer without `--watch`.
 const BETWEEN: Duration = Duration::from_secs(2);
@@ -52,41 +52,41 @@ struct Series {
 }
 
 /// Runs `kmsctl notifier metrics`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
-    let kubectl = gather::cluster(context)?;
-    let asked = gather::pods(context, &kubectl);
-    let (pods, denied) = Box::pin(gather::uninterrupted(context, asked)).await?;
+pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
+    let kubectl = gather::configured_kubectl(context)?;
+    let asked = gather::find_notifier_pods(context, &kubectl);
+    let (pods, denied) = Box::pin(gather::kubectl_or_interrupt(context, asked)).await?;
     if let Some(error) = denied.filter(|_| pods.is_empty()) {
         return Err(error.into());
     }
     if arguments.watch.is_on() {
         let mut before = None;
-        return watch::repeat(context, &arguments.watch, async || {
+        return watch::repeat_look(context, &arguments.watch, async || {
             // Pods come and go while one watches.
-            let pods = gather::pods(context, &kubectl).await?.0;
-            let look = look(context, &kubectl, &pods).await;
-            let view = build(context, &look, before.as_ref());
+            let pods = gather::find_notifier_pods(context, &kubectl).await?.0;
+            let look = read_all_pods(context, &kubectl, &pods).await;
+            let view = metrics_view(context, &look, before.as_ref());
             before = Some(look);
             view
         })
         .await;
     }
     let twice = async {
-        let first = look(context, &kubectl, &pods).await;
+        let first = read_all_pods(context, &kubectl, &pods).await;
         if first.pods.iter().all(|(_, page)| page.is_err()) {
             return Ok((first, None));
         }
         let later = kubectl.later(BETWEEN).await;
-        let second = look(context, &later, &pods).await;
+        let second = read_all_pods(context, &later, &pods).await;
         Ok((second, Some(first)))
     };
-    let (look, before) = Box::pin(gather::uninterrupted(context, twice)).await?;
+    let (look, before) = Box::pin(gather::kubectl_or_interrupt(context, twice)).await?;
     context
         .terminal
-        .show(&build(context, &look, before.as_ref())?)
+        .show(&metrics_view(context, &look, before.as_ref())?)
 }
 
-async fn look(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) -> MetricsLook {
+async fn read_all_pods(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) -> MetricsLook {
     let notifier = &context.settings.cluster.names.notifier;
     let asked = pods.iter().map(|found| async move {
         let FoundPod { name, pod, .. } = found;
@@ -96,15 +96,19 @@ async fn look(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) -> Metric
         );
         (
             name.clone(),
-            gather::read(context, kubectl, name, port).await,
+            gather::read_pod_metrics(context, kubectl, name, port).await,
         )
     });
     MetricsLook {
-        pods: all(asked.collect()).await,
+        pods: join_in_order(asked.collect()).await,
     }
 }
 
-fn build(context: &Context, look: &MetricsLook, before: Option<&MetricsLook>) -> Result<View> {
+fn metrics_view(
+    context: &Context,
+    look: &MetricsLook,
+    before: Option<&MetricsLook>,
+) -> Result<View> {
     let mut warnings = Vec::new();
     let mut series = Vec::new();
     let mut at = context.clock.now();
@@ -129,12 +133,12 @@ fn build(context: &Context, look: &MetricsLook, before: Option<&MetricsLook>) ->
             .and_then(|look| look.pods.iter().find(|(name, _)| name == pod))
             .and_then(|(_, page)| page.as_ref().ok());
         let samples = reading.page.samples.iter();
-        series.extend(samples.map(|sample| row(pod, sample, reading, earlier)));
+        series.extend(samples.map(|sample| metrics_row(pod, sample, reading, earlier)));
     }
     if series.is_empty()
         && let Some(Err(error)) = look.pods.first().map(|(_, page)| page)
     {
-        return Err(missing(error));
+        return Err(missing_right(error));
     }
     in_order(&mut series);
     let names: Vec<&str> = look.pods.iter().map(|(name, _)| name.as_str()).collect();
@@ -166,7 +170,7 @@ fn in_order(series: &mut [Series]) {
 }
 
 /// Says which right is missing.
-fn missing(error: &KubectlError) -> Failure {
+fn missing_right(error: &KubectlError) -> Failure {
     let failure = Failure::from(error.clone());
     match error {
         KubectlError::Forbidden { .. } => failure
@@ -175,7 +179,7 @@ fn missing(error: &KubectlError) -> Failure {
     }
 }
 
-fn row(
+fn metrics_row(
     pod: &str,
     sample: &Sample,
     reading: &MetricsReading,
@@ -185,7 +189,7 @@ fn row(
         let seconds = reading.at.duration_since(before.at).as_secs_f64();
         // A series that was not there yet has grown from zero.
         let earlier = before.page.like(sample).unwrap_or(0.0);
-        rate(earlier, sample.value, seconds)
+        growth_per_second(earlier, sample.value, seconds)
     };
     let counts = sample.kind == MetricKind::Counter;
     let labels = sample.labels.iter();
@@ -212,13 +216,13 @@ fn row(
 
 fn for_people(view: &mut View, series: &[Series], several: bool, now: Timestamp) {
     let mut columns = vec![
-        left("METRIC"),
-        right("VALUE"),
-        right("RATE"),
-        left("LABELS"),
+        text_column("METRIC"),
+        number_column("VALUE"),
+        number_column("RATE"),
+        text_column("LABELS"),
     ];
     if several {
-        columns.insert(0, left("POD").droppable(1));
+        columns.insert(0, text_column("POD").droppable(1));
     }
     let rows = series.iter().map(|series| {
         let mut row = vec![
@@ -246,7 +250,7 @@ fn value_text(series: &Series, now: Timestamp) -> String {
             return "never".to_owned();
         }
         if let Ok(at) = Timestamp::from_second(series.value as i64) {
-            return format!("{} ago", span(age(at, now)));
+            return format!("{} ago", format_span(age_seconds(at, now)));
         }
     }
     series.value.to_string()

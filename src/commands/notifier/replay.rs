@@ -11,10 +11,10 @@ use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary}
 use crate::domain::notifier::dedup::Dedup;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
-use crate::notifier::replay::replay;
+use crate::notifier::replay::replay_log;
 use crate::settings::notifier::Notifier;
 use crate::terminal::view::escape_json;
-use crate::terminal::{Mode, Tone, View, clean};
+use crate::terminal::{Mode, Tone, View, clean_text};
 
 const COLUMNS: [&str; 12] = [
     "at",
@@ -56,12 +56,12 @@ pub(super) struct Choice {
 }
 
 /// Replays a file, or stdin for `-`.
-pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> {
+pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Result<()> {
     let summary_only = choice.summary_only;
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(open(file)?)
+        Box::new(open_replay_file(file)?)
     };
     let input = unpacked(input).map_err(|error| cannot_read(file, &error))?;
     let rules = DecisionRules {
@@ -83,10 +83,10 @@ pub(super) fn run(context: &Context, file: &Path, choice: Choice) -> Result<()> 
         layout: Layout::new(context.terminal.width),
     };
     let replayed = if summary_only {
-        replay(input, &rules, first, &mut dedup, |_, _| Ok(()))
+        replay_log(input, &rules, first, &mut dedup, |_, _| Ok(()))
     } else {
         printer.open(context).and_then(|()| {
-            replay(input, &rules, first, &mut dedup, |event, decision| {
+            replay_log(input, &rules, first, &mut dedup, |event, decision| {
                 printer.event(&rules, event, decision)
             })
         })
@@ -158,7 +158,7 @@ fn warnings(summary: &Summary) -> Vec<Warning> {
     warnings
 }
 
-fn open(file: &Path) -> Result<File> {
+fn open_replay_file(file: &Path) -> Result<File> {
     let cannot =
         |problem: String| Failure::usage(format!("{} cannot be read: {problem}.", file.display()));
     let opened = File::open(file).map_err(|error| cannot(error.to_string()))?;
@@ -229,7 +229,7 @@ impl<W: Write> ReplayPrinter<W> {
         let value = serde_json::to_value(decided).map_err(|error| broken(error.into()))?;
         let cells = COLUMNS.map(|column| match value.get(column) {
             None | Some(serde_json::Value::Null) => String::new(),
-            Some(serde_json::Value::String(text)) => clean(text).into_owned(),
+            Some(serde_json::Value::String(text)) => clean_text(text).into_owned(),
             Some(other) => other.to_string(),
         });
         let mut writer = csv::Writer::from_writer(Vec::new());

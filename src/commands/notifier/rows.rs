@@ -2,7 +2,7 @@
 //! terminal. On a narrow one columns are left out and long cells cut; into a pipe everything stays whole.
 
 use crate::domain::notifier::event_log::{EventRecord, Happening};
-use crate::terminal::clean;
+use crate::terminal::clean_text;
 
 /// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
 struct StatusColumn(&'static str, usize, usize, u8);
@@ -99,12 +99,12 @@ impl Layout {
                 continue;
             };
             let cell = if *index == 0 { self.moment(cell) } else { cell };
-            let cell = clean(cell);
+            let cell = clean_text(cell);
             let whole = self.width.is_none() || WHOLE.contains(&column.0);
             let cell = if whole {
                 cell.into_owned()
             } else {
-                cut(&cell, *width)
+                cut_to_width(&cell, *width)
             };
             line.push_str(&format!("{cell:width$}  "));
         }
@@ -122,7 +122,7 @@ impl Layout {
                 "{:width$}  {:10}  {}",
                 self.moment(&at),
                 "note",
-                clean(text),
+                clean_text(text),
                 width = self.moment
             ));
         }
@@ -163,11 +163,11 @@ impl Layout {
     /// Cuts a whole line to the terminal.
     pub fn fit(&self, line: &str) -> String {
         self.width
-            .map_or_else(|| line.to_owned(), |width| cut(line, width))
+            .map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
+fn cut_to_width(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -6,21 +6,23 @@ use super::gather::{self, Wish};
 use crate::app::Context;
 use crate::commands::verify;
 use crate::domain::notifier::event_log::Held;
-use crate::domain::notifier::health::{ContainerReport, Health, PodReport, Report, judge, waits};
+use crate::domain::notifier::health::{
+    ContainerReport, Health, PodReport, Report, judge_pipeline, waiting_messages,
+};
 use crate::domain::reachability::finding::CheckResult;
-use crate::domain::virusprot::entries::age;
+use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
-use crate::terminal::human::{bytes, count, span};
+use crate::terminal::human::{format_bytes, format_count, format_span};
 use crate::terminal::{Human, Tone, View};
 
 /// Runs `kmsctl notifier status`. Fails with [`FailureKind::No`] when something is wrong, with [`FailureKind::Inconclusive`] when
 /// nobody can tell.
-pub async fn run(context: &Context) -> Result<()> {
-    let kubectl = gather::cluster(context)?;
-    let asked = gather::gather(context, &kubectl, Wish::EVERYTHING);
-    let gathered = Box::pin(gather::uninterrupted(context, asked)).await?;
+pub async fn run_notifier_status(context: &Context) -> Result<()> {
+    let kubectl = gather::configured_kubectl(context)?;
+    let asked = gather::gather_pipeline(context, &kubectl, Wish::EVERYTHING);
+    let gathered = Box::pin(gather::kubectl_or_interrupt(context, asked)).await?;
     let now = gathered.now;
-    let report = judge(&gathered.evidence(&context.settings.cluster.names));
+    let report = judge_pipeline(&gathered.evidence(&context.settings.cluster.names));
     let mut view = View::new("notifier.status", now, &report)?;
     view.items = Some((
         "pods",
@@ -38,10 +40,10 @@ pub async fn run(context: &Context) -> Result<()> {
     ));
     for_people(&mut view.human, &report, now);
     context.terminal.show(&view)?;
-    conclude(&report)
+    conclude_health(&report)
 }
 
-fn conclude(report: &Report) -> Result<()> {
+fn conclude_health(report: &Report) -> Result<()> {
     match (report.outcome(), report.health) {
         (_, Health::Dead | Health::Behind) => Err(Failure::new(
             FailureKind::No,
@@ -88,8 +90,8 @@ fn for_people(human: &mut Human, report: &Report, now: Timestamp) {
     }
 }
 
-fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", span(age(at, now)))
+fn time_ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", format_span(age_seconds(at, now)))
 }
 
 fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
@@ -139,7 +141,7 @@ fn pod_lines(human: &mut Human, pod: &PodReport, now: Timestamp) {
 fn container_line(container: &ContainerReport, now: Timestamp) -> String {
     let mut text = format!("{}, {}", container.image, container.state);
     if let Some(at) = container.started_at {
-        text.push_str(&format!(" since {}", span(age(at, now))));
+        text.push_str(&format!(" since {}", format_span(age_seconds(at, now))));
     }
     text.push_str(&match container.restarts {
         0 => ", no restarts".to_owned(),
@@ -149,7 +151,7 @@ fn container_line(container: &ContainerReport, now: Timestamp) -> String {
     if let Some(ended) = &container.last_exit {
         let when = container
             .last_exit_at
-            .map(|at| format!(" {}", ago(at, now)));
+            .map(|at| format!(" {}", time_ago(at, now)));
         text.push_str(&format!(" (before: {ended}{})", when.unwrap_or_default()));
     }
     text
@@ -160,14 +162,14 @@ fn reading_line(human: &mut Human, report: &Report, now: Timestamp) {
         human.field("Reading", "unknown", Tone::Warning);
         return;
     };
-    let mut parts = vec![format!("{} behind", bytes(lag))];
+    let mut parts = vec![format!("{} behind", format_bytes(lag))];
     if lag > 0
         && let Some(seconds) = report.lag_seconds
     {
-        parts.push(format!("that is {}", span(seconds)));
+        parts.push(format!("that is {}", format_span(seconds)));
     }
     parts.push(match report.last_line {
-        Some(at) => format!("last line {}", ago(at, now)),
+        Some(at) => format!("last line {}", time_ago(at, now)),
         None => "no line yet".to_owned(),
     });
     if let Some(rate) = report.rates.lines.filter(|rate| *rate > 0.0) {
@@ -180,16 +182,16 @@ fn slack_line(human: &mut Human, report: &Report, now: Timestamp) {
     let Some(waiting) = report.outbox else {
         return;
     };
-    let waits = waits(waiting);
+    let waits = waiting_messages(waiting);
     let last = match report.last_post {
-        Some(at) => format!("last message {}", ago(at, now)),
+        Some(at) => format!("last message {}", time_ago(at, now)),
         None => "no message yet".to_owned(),
     };
     let ends: Vec<String> = report
         .posts
         .iter()
         .filter(|(_, times)| **times > 0)
-        .map(|(end, times)| format!("{} {}", count(*times), end.replace('_', " ")))
+        .map(|(end, times)| format!("{} {}", format_count(*times), end.replace('_', " ")))
         .collect();
     let ends = if ends.is_empty() {
         String::new()
@@ -203,15 +205,15 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
     if let Some(total) = report.activations.total {
         let held = report.activations.held_back.unwrap_or_default();
         let refused = match report.activations.refused {
-            Some(refused) if refused > 0 => format!(", {} refused", count(refused)),
+            Some(refused) if refused > 0 => format!(", {} refused", format_count(refused)),
             _ => String::new(),
         };
         human.field(
             "Since start",
             format!(
                 "{} activations, {} more held back as repeats{refused}{}",
-                count(total),
-                count(held),
+                format_count(total),
+                format_count(held),
                 report
                     .probes
                     .as_ref()
@@ -237,7 +239,7 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
         });
         human.field(
             "Last activation",
-            format!("{}{whose}", ago(at, now)),
+            format!("{}{whose}", time_ago(at, now)),
             Tone::Plain,
         );
     }
@@ -247,9 +249,9 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
 pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     format!(
         "probes: {} of nodes, {} of pods, {} from outside",
-        count(probes.cluster_node),
-        count(probes.internal_pod),
-        count(probes.external)
+        format_count(probes.cluster_node),
+        format_count(probes.internal_pod),
+        format_count(probes.external)
     )
 }
 
@@ -271,21 +273,21 @@ pub fn held_text(held: &Held) -> String {
     ];
     let classes = classes.into_iter().filter(|(times, _)| *times > 0);
     let classes: Vec<String> = classes
-        .map(|(times, of)| format!("{} {of}", count(times)))
+        .map(|(times, of)| format!("{} {of}", format_count(times)))
         .collect();
     let mut text = format!(
         "{} activations ({}) by {} {clients}; {} for Slack, {} held back as repeats",
-        count(held.activations),
+        format_count(held.activations),
         classes.join(", "),
-        count(held.clients),
-        count(held.posts),
-        count(held.duplicates)
+        format_count(held.clients),
+        format_count(held.posts),
+        format_count(held.duplicates)
     );
     if held.refusals > 0 {
-        text.push_str(&format!(", {} refused", count(held.refusals)));
+        text.push_str(&format!(", {} refused", format_count(held.refusals)));
     }
     if held.anomalies > 0 {
-        text.push_str(&format!(", {} anomalies", count(held.anomalies)));
+        text.push_str(&format!(", {} anomalies", format_count(held.anomalies)));
     }
     text
 }

@@ -32,10 +32,10 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "NAME", group = "wanted", conflicts_with_all = ["max_src_conn", "rate"])]
     preset: Option<String>,
     /// Simultaneous connections per source, or `none`; not given, it stays as it is
-    #[arg(long, value_name = "N", group = "wanted", value_parser = connections)]
+    #[arg(long, value_name = "N", group = "wanted", value_parser = parse_connections_cap)]
     max_src_conn: Option<CapValue<u32>>,
     /// New connections per source within seconds, or `none`; not given, it stays as it is
-    #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = rate)]
+    #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = parse_rate_cap)]
     rate: Option<CapValue<Rate>>,
     #[command(flatten)]
     temporary: Temporary,
@@ -60,7 +60,7 @@ impl<T: Copy> CapValue<T> {
     }
 }
 
-fn connections(text: &str) -> Result<CapValue<u32>, String> {
+fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String> {
     if text == "none" {
         return Ok(CapValue::None);
     }
@@ -75,19 +75,23 @@ fn connections(text: &str) -> Result<CapValue<u32>, String> {
     }
 }
 
-fn rate(text: &str) -> Result<CapValue<Rate>, String> {
+fn parse_rate_cap(text: &str) -> Result<CapValue<Rate>, String> {
     if text == "none" {
         return Ok(CapValue::None);
     }
-    values::rate(text).map(CapValue::Some)
+    values::parse_rate(text).map(CapValue::Some)
 }
 
 /// Runs `kmsctl ratelimit tighten|loosen|default`.
-pub(super) async fn preset(context: &Context, name: &str, arguments: &PresetArgs) -> Result<()> {
-    let caps = find(context, name)?;
+pub(super) async fn apply_preset(
+    context: &Context,
+    name: &str,
+    arguments: &PresetArgs,
+) -> Result<()> {
+    let caps = find_preset(context, name)?;
     let command = format!("ratelimit {name}");
     let (flags, temporary) = (&arguments.flags, &arguments.temporary);
-    change(
+    change_caps(
         context,
         flags,
         temporary,
@@ -99,7 +103,7 @@ pub(super) async fn preset(context: &Context, name: &str, arguments: &PresetArgs
 }
 
 /// Runs `kmsctl ratelimit set`.
-pub(super) async fn set(context: &Context, arguments: &SetArgs) -> Result<()> {
+pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<()> {
     let SetArgs {
         preset,
         max_src_conn,
@@ -108,9 +112,9 @@ pub(super) async fn set(context: &Context, arguments: &SetArgs) -> Result<()> {
         flags,
     } = arguments;
     if let Some(name) = preset {
-        let caps = find(context, name)?;
+        let caps = find_preset(context, name)?;
         let command = format!("ratelimit set --preset {name}");
-        return change(context, flags, temporary, &command, false, |_| caps).await;
+        return change_caps(context, flags, temporary, &command, false, |_| caps).await;
     }
     let mut command = "ratelimit set".to_owned();
     if let Some(value) = max_src_conn {
@@ -137,10 +141,10 @@ pub(super) async fn set(context: &Context, arguments: &SetArgs) -> Result<()> {
         max_src_conn: CapValue::or(*max_src_conn, now.max_src_conn),
         rate: CapValue::or(*rate, now.rate),
     };
-    change(context, flags, temporary, &command, false, wanted).await
+    change_caps(context, flags, temporary, &command, false, wanted).await
 }
 
-fn find(context: &Context, name: &str) -> Result<Caps> {
+fn find_preset(context: &Context, name: &str) -> Result<Caps> {
     let presets = &context.settings.presets;
     let found = presets.iter().find(|preset| preset.name == name);
     found.map(|preset| preset.caps).ok_or_else(|| {
@@ -154,7 +158,7 @@ fn find(context: &Context, name: &str) -> Result<Caps> {
 
 /// Plans the caps that `wanted` makes of the configured ones. What is urgent does not wait for what others have left in
 /// the GUI: it is the first risk that is told.
-async fn change(
+async fn change_caps(
     context: &Context,
     flags: &ChangeFlags,
     temporary: &Temporary,
@@ -179,5 +183,5 @@ async fn change(
             terms,
         )?)
     };
-    change::change(context, flags, &command, expose::CHANGING, plan).await
+    change::make_change(context, flags, &command, expose::CHANGING, plan).await
 }

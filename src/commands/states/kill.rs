@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{ArgGroup, Args as ClapArgs};
 
-use crate::app::{Context, needed};
+use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::commands::expose;
@@ -19,7 +19,7 @@ use crate::settings::values;
 #[command(group = ArgGroup::new("whose").required(true))]
 pub(super) struct Kill {
     /// The clients whose connections to end
-    #[arg(value_name = "ADDR", group = "whose", value_parser = values::address)]
+    #[arg(value_name = "ADDR", group = "whose", value_parser = values::parse_address)]
     addresses: Vec<IpAddr>,
     /// Everybody's connections to the service
     #[arg(long, group = "whose")]
@@ -37,7 +37,7 @@ const QUESTIONS: &[Question] = &[
 ];
 
 /// Runs `kmsctl states kill`.
-pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
+pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<()> {
     let (choice, command) = if arguments.all {
         (StatesChoice::All, "states kill --all".to_owned())
     } else {
@@ -46,9 +46,9 @@ pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
         (choice, format!("states kill {}", names.join(" ")))
     };
     let plan = |reading: &Reading| {
-        let states = needed(&reading.states)?;
+        let states = require_answer(&reading.states)?;
         // Without the configuration the rule's tracker is read from pf; without both, every state goes by its id.
-        let exposure = expose::assess(context, reading, &mut Vec::new()).ok();
+        let exposure = expose::assess_exposure(context, reading, &mut Vec::new()).ok();
         let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse::<u32>().ok());
         let rules = reading
             .rules
@@ -59,5 +59,5 @@ pub(super) async fn run(context: &Context, arguments: &Kill) -> Result<()> {
         let live = plan::Live::new(states, &context.settings.service, members.as_deref());
         Ok(plan::kill(&live, plan::labels(rules, tracker), &choice)?)
     };
-    change::change(context, &arguments.flags, &command, QUESTIONS, plan).await
+    change::make_change(context, &arguments.flags, &command, QUESTIONS, plan).await
 }

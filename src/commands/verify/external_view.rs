@@ -7,7 +7,7 @@ use crate::domain::reachability::external::{
     Expected, FirewallEvidence, PortState, PublicNames, Quorum, Seen, Verdict,
 };
 use crate::error::Result;
-use crate::terminal::human::left;
+use crate::terminal::human::text_column;
 use crate::terminal::{Tone, View};
 use crate::vantage::prove::Proof;
 
@@ -72,7 +72,7 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
     );
     human.gap();
     let columns = ["VANTAGE", "FROM", "VERDICT", "PORT", "WHY"]
-        .map(left)
+        .map(text_column)
         .into();
     human.table(columns, judgement.vantages.iter().map(row).collect());
     Ok(view)

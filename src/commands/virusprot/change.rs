@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use clap::Args as ClapArgs;
 
-use crate::app::{Context, needed};
+use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
 use crate::domain::plan::{Address, TableChoice, free};
@@ -22,7 +22,7 @@ const NAMED: usize = 5;
 #[derive(Debug, ClapArgs)]
 pub(super) struct Delete {
     /// IPv4 or IPv6 addresses, or networks that are entries themselves; `-` reads them from stdin
-    #[arg(required = true, value_name = "ADDR", value_parser = word)]
+    #[arg(required = true, value_name = "ADDR", value_parser = parse_table_word)]
     addresses: Vec<TableWord>,
     #[command(flatten)]
     flags: ChangeFlags,
@@ -52,28 +52,28 @@ enum TableWord {
     Stdin,
 }
 
-fn word(text: &str) -> Result<TableWord, String> {
+fn parse_table_word(text: &str) -> Result<TableWord, String> {
     if text == "-" {
         return Ok(TableWord::Stdin);
     }
-    address(text).map(TableWord::Address)
+    parse_table_address(text).map(TableWord::Address)
 }
 
-fn address(text: &str) -> Result<Address, String> {
-    values::network(text).map(Address::new).map_err(|_| {
+fn parse_table_address(text: &str) -> Result<Address, String> {
+    values::parse_network(text).map(Address::new).map_err(|_| {
         format!("`{text}` is neither an address nor a network; names are not looked up here")
     })
 }
 
 /// Runs `kmsctl virusprot delete`.
-pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> {
+pub(super) async fn delete_addresses(context: &Context, arguments: &Delete) -> Result<()> {
     // Before stdin is read: whoever typed `-` at a terminal should not type a list for nothing.
     arguments.flags.someone_can_confirm(context.terminal)?;
     let mut addresses = Vec::new();
     for word in &arguments.addresses {
         match word {
             TableWord::Address(address) => addresses.push(*address),
-            TableWord::Stdin => addresses.extend(listed()?),
+            TableWord::Stdin => addresses.extend(listed_addresses()?),
         }
     }
     let command = match addresses.len() {
@@ -83,7 +83,7 @@ pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> 
         }
         count => format!("virusprot delete - ({count} addresses)"),
     };
-    change(
+    change_entries(
         context,
         &arguments.flags,
         command.trim_end(),
@@ -93,11 +93,11 @@ pub(super) async fn delete(context: &Context, arguments: &Delete) -> Result<()> 
 }
 
 /// Runs `kmsctl virusprot expire`.
-pub(super) async fn expire(context: &Context, arguments: &Expire) -> Result<()> {
-    let limit = values::duration(&arguments.older_than)
+pub(super) async fn expire_addresses(context: &Context, arguments: &Expire) -> Result<()> {
+    let limit = values::parse_duration(&arguments.older_than)
         .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
     let command = format!("virusprot expire --older-than {}", arguments.older_than);
-    change(
+    change_entries(
         context,
         &arguments.flags,
         &command,
@@ -107,8 +107,8 @@ pub(super) async fn expire(context: &Context, arguments: &Expire) -> Result<()> 
 }
 
 /// Runs `kmsctl virusprot flush`.
-pub(super) async fn flush(context: &Context, arguments: &Flush) -> Result<()> {
-    change(
+pub(super) async fn flush_table(context: &Context, arguments: &Flush) -> Result<()> {
+    change_entries(
         context,
         &arguments.flags,
         "virusprot flush",
@@ -117,23 +117,23 @@ pub(super) async fn flush(context: &Context, arguments: &Flush) -> Result<()> {
     .await
 }
 
-async fn change(
+async fn change_entries(
     context: &Context,
     flags: &ChangeFlags,
     command: &str,
     choice: TableChoice,
 ) -> Result<()> {
     let plan = |reading: &Reading| {
-        let entries = needed(&reading.table)?;
+        let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
         Ok(free(entries, &choice, table, reading.clock.now)?)
     };
-    change::change(context, flags, command, &[Question::Table], plan).await
+    change::make_change(context, flags, command, &[Question::Table], plan).await
 }
 
 /// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with
 /// the first lines that hold it: half a list is nobody's wish.
-fn listed() -> Result<Vec<Address>> {
+fn listed_addresses() -> Result<Vec<Address>> {
     let mut text = String::new();
     std::io::stdin()
         .lock()
@@ -151,7 +151,7 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
     for (number, line) in (1..).zip(text.lines()) {
         let words = line.split('#').next().unwrap_or_default();
         for word in words.split_whitespace() {
-            match address(word) {
+            match parse_table_address(word) {
                 Ok(address) => addresses.push(address),
                 Err(_) => wrong.push(format!(
                     "line {number}: {}",

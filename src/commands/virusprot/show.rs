@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::{QUESTIONS, assess};
+use super::{QUESTIONS, assess_table};
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::terminal::View;
-use crate::terminal::human::{left, right, span};
+use crate::terminal::human::{format_span, number_column, text_column};
 
 /// Arguments of `kmsctl virusprot show`.
 #[derive(Debug, ClapArgs)]
@@ -46,22 +46,22 @@ pub(super) enum Sort {
 }
 
 /// Runs `kmsctl virusprot show`.
-pub(super) async fn run(context: &Context, arguments: &Show) -> Result<()> {
+pub(super) async fn show_blocked(context: &Context, arguments: &Show) -> Result<()> {
     let older_than = arguments
         .older_than
         .as_deref()
-        .map(values::duration)
+        .map(values::parse_duration)
         .transpose()
         .map_err(|problem| Failure::usage(format!("--older-than: {problem}.")))?;
     let older_than = older_than.map(|duration| duration.as_secs());
     let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
-        show(context, reading, heard, older_than, arguments.sort)
+        blocked_view(context, reading, heard, older_than, arguments.sort)
     };
-    let beside = async || Box::pin(log_side::hear(context)).await;
+    let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
     watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await
 }
 
-fn show(
+fn blocked_view(
     context: &Context,
     reading: &Reading,
     heard: &Heard,
@@ -69,12 +69,12 @@ fn show(
     sort: Sort,
 ) -> Result<View> {
     let mut warnings = Vec::new();
-    let mut table = assess(context, reading, heard, &mut warnings)?;
+    let mut table = assess_table(context, reading, heard, &mut warnings)?;
     let all = table.entries.len();
     table.entries.retain(|entry| {
         older_than.is_none_or(|limit| entry.age_seconds.is_none_or(|age| age > limit))
     });
-    order(&mut table.entries, sort);
+    order_entries(&mut table.entries, sort);
     let mut view = context.view("virusprot.show", reading, &table)?;
     view.items = Some((
         "entries",
@@ -123,7 +123,7 @@ fn show(
     view.human.line(format!(
         "{shown}{of_all} blocked in {}, on every port and interface. {}",
         table.table,
-        releases(&table.expiry, reading)
+        release_sentence(&table.expiry, reading)
     ));
     view.human.gap();
     table_of(&mut view, reading, &table.entries, &table.expiry);
@@ -131,7 +131,7 @@ fn show(
 }
 
 /// Tells what lets entries go, and when it does next.
-pub fn releases(expiry: &Judged, reading: &Reading) -> String {
+pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
     if let Some(sentence) = expiry.not_working() {
         return sentence;
     }
@@ -143,7 +143,7 @@ pub fn releases(expiry: &Judged, reading: &Reading) -> String {
         } => {
             let (now, zone) = (reading.clock.now, &reading.clock.zone);
             let next = schedule.next(now, zone).map(|at| {
-                let soon = entries::age(now, at) < 86_400;
+                let soon = entries::age_seconds(now, at) < 86_400;
                 let form = if soon {
                     " (next at %H:%M:%S UTC)"
                 } else {
@@ -153,7 +153,7 @@ pub fn releases(expiry: &Judged, reading: &Reading) -> String {
             });
             format!(
                 "Cron frees those older than {} at `{schedule}`{}.",
-                span(*older_than_seconds),
+                format_span(*older_than_seconds),
                 next.unwrap_or_default()
             )
         }
@@ -173,7 +173,9 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
                 || "unknown".to_owned(),
                 |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             ),
-            entry.age_seconds.map_or_else(|| "-".to_owned(), span),
+            entry
+                .age_seconds
+                .map_or_else(|| "-".to_owned(), format_span),
             entry.release_at.map_or_else(
                 || {
                     if expiry.expiry == Expiry::None {
@@ -183,25 +185,25 @@ pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry:
                     }
                     .to_owned()
                 },
-                |at| format!("in {}", span(entries::age(now, at))),
+                |at| format!("in {}", format_span(entries::age_seconds(now, at))),
             ),
             entry.states.to_string(),
             flags.join(" "),
         ]
     });
     let columns = vec![
-        left("ADDRESS"),
-        left("SINCE (UTC)").droppable(2),
-        right("AGE"),
-        left("RELEASED"),
-        right("CONNECTIONS").droppable(1),
-        left("FLAGS"),
+        text_column("ADDRESS"),
+        text_column("SINCE (UTC)").droppable(2),
+        number_column("AGE"),
+        text_column("RELEASED"),
+        number_column("CONNECTIONS").droppable(1),
+        text_column("FLAGS"),
     ];
     view.human.table(columns, rows.collect());
 }
 
 /// Orders the entries.
-pub(super) fn order(entries: &mut [Blocked], sort: Sort) {
+pub(super) fn order_entries(entries: &mut [Blocked], sort: Sort) {
     match sort {
         Sort::Address => entries.sort_by_key(|entry| entry.net),
         Sort::Newest => entries.sort_by_key(|entry| (std::cmp::Reverse(entry.added_at), entry.net)),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::app::{Context, needed};
+use crate::app::{Context, require_answer};
 use crate::domain::pf::table::Found;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Question;
@@ -19,9 +19,9 @@ struct Tested {
 }
 
 /// Runs `kmsctl virusprot test`.
-pub(super) async fn run(context: &Context, addresses: &[IpAddr]) -> Result<()> {
+pub(super) async fn test_addresses(context: &Context, addresses: &[IpAddr]) -> Result<()> {
     let reading = context.read(&[Question::Test(addresses.to_vec())]).await?;
-    let marks = needed(&reading.tested)?;
+    let marks = require_answer(&reading.tested)?;
     let mut tested = Vec::new();
     for address in addresses {
         let Some(mark) = marks.iter().find(|mark| mark.net.addr() == *address) else {

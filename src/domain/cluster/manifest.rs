@@ -119,9 +119,9 @@ impl ManifestOptions {
     pub fn objects(&self, part: ManifestPart) -> Vec<Value> {
         match part {
             ManifestPart::Service => vec![self.service()],
-            ManifestPart::Rbac => rights::objects(self),
+            ManifestPart::Rbac => rights::rights_objects(self),
             ManifestPart::Secret => vec![self.secret()],
-            ManifestPart::Patch => vec![patch::deployment(self)],
+            ManifestPart::Patch => vec![patch::deployment_patch(self)],
         }
     }
 

@@ -119,10 +119,10 @@ fn is_pfsense(rule: &Rule) -> bool {
 mod tests {
     use super::*;
     use crate::domain::exposure::fixtures::printed;
-    use crate::domain::pf::rule::parse;
+    use crate::domain::pf::rule::parse_pf_rules;
 
     fn real() -> Vec<Rule> {
-        parse(include_bytes!(
+        parse_pf_rules(include_bytes!(
             "../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"
         ))
         .value
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_cut_list_of_translation_rules_is_seen() {
         let text = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt");
-        let judge = |text: &str| looks_complete_translation(&parse(text.as_bytes()).value);
+        let judge = |text: &str| looks_complete_translation(&parse_pf_rules(text.as_bytes()).value);
         assert!(judge(text) && judge(""));
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let ends = lines
@@ -161,7 +161,7 @@ mod tests {
             let unseen = kept > ends && !lines[kept - 1].starts_with('@');
             assert_eq!(judge(&lines[..kept].concat()), unseen, "{kept} lines");
         }
-        let mut rules = parse(text.as_bytes()).value;
+        let mut rules = parse_pf_rules(text.as_bytes()).value;
         rules.remove(3);
         assert!(!looks_complete_translation(&rules));
     }
@@ -191,6 +191,9 @@ mod tests {
     #[test]
     fn rules_without_numbers_have_no_gap() {
         let text = include_bytes!("../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
-        assert_eq!(Completeness::of(&parse(text).value), Completeness::Complete);
+        assert_eq!(
+            Completeness::of(&parse_pf_rules(text).value),
+            Completeness::Complete
+        );
     }
 }

@@ -10,7 +10,7 @@ use super::fixtures::*;
 use super::*;
 use crate::domain::pf::rule::{Action, Rate};
 use crate::domain::pfsense::configured::CapFields;
-use crate::domain::ratelimit::{Preset, judge as judge_caps};
+use crate::domain::ratelimit::{Preset, judge_caps};
 
 /// Judges a change of the user's box, where everything is in order.
 fn judged(change: impl FnOnce(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>)) -> Exposure {
@@ -331,11 +331,11 @@ fn json_is_what_the_contract_says() {
 
 /// What pfctl 14 prints for the ruleset that pfSense 2.7.2 generates.
 fn printed_rules() -> (Vec<Rule>, Vec<Rule>) {
-    use crate::domain::pf::rule::parse;
-    let filter = parse(include_bytes!(
+    use crate::domain::pf::rule::parse_pf_rules;
+    let filter = parse_pf_rules(include_bytes!(
         "../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt"
     ));
-    let nat = parse(include_bytes!(
+    let nat = parse_pf_rules(include_bytes!(
         "../../../tests/fixtures/pfsense-2.7.2/vvPsn.txt"
     ));
     (filter.value, nat.value)

@@ -164,8 +164,8 @@ impl<'a> Room<'a> {
             }
         }
         let mut taken = Vec::new();
-        let fits =
-            (0..others.len()).all(|index| place(&others, index, None, &mut taken, &mut Vec::new()));
+        let fits = (0..others.len())
+            .all(|index| place_guess(&others, index, None, &mut taken, &mut Vec::new()));
         Self {
             own,
             others,
@@ -204,7 +204,7 @@ impl<'a> Room<'a> {
             .filter(|(held, _)| *held != number)
             .copied()
             .collect();
-        place(
+        place_guess(
             &self.others,
             *holder,
             Some(number),
@@ -214,7 +214,7 @@ impl<'a> Room<'a> {
     }
 }
 
-fn place(
+fn place_guess(
     guesses: &[&Guess],
     index: usize,
     reserved: Option<u64>,
@@ -235,7 +235,7 @@ fn place(
             return true;
         };
         let before = taken.get(position).map_or(index, |(_, holder)| *holder);
-        if place(guesses, before, reserved, taken, tried) {
+        if place_guess(guesses, before, reserved, taken, tried) {
             if let Some(entry) = taken.iter_mut().find(|(held, _)| *held == number) {
                 entry.1 = index;
             }

@@ -129,7 +129,7 @@ impl LineReader {
     pub fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
         let (prefix, text) = line.split_first_chunk::<PREFIX>()?;
         if *prefix != self.stamp {
-            self.at = seconds(prefix)?;
+            self.at = stamp_seconds(prefix)?;
             self.stamp = *prefix;
         }
         Some(LogLine {
@@ -140,7 +140,7 @@ impl LineReader {
 }
 
 /// Reads `YYYY-MM-DD HH:MM:SS: ` as Unix seconds.
-fn seconds(prefix: &[u8; PREFIX]) -> Option<i64> {
+fn stamp_seconds(prefix: &[u8; PREFIX]) -> Option<i64> {
     const FORM: &[u8; PREFIX] = b"dddd-dd-dd dd:dd:dd: ";
     let shaped = prefix.iter().zip(FORM).all(|(byte, form)| match form {
         b'd' => byte.is_ascii_digit(),
@@ -170,21 +170,23 @@ fn seconds(prefix: &[u8; PREFIX]) -> Option<i64> {
 
 fn read_text(text: &[u8]) -> Text<'_> {
     let special = match text.first() {
-        Some(b'I') => connection(text),
+        Some(b'I') => connection_line(text),
         Some(b'<') if text == b"<<< Incoming KMS request" => Some(Text::Request),
         Some(b'>') if text.starts_with(b">>> Sending response") => Some(Text::Answer),
-        Some(b'K') => text.strip_prefix(b"KMS v").and_then(short),
+        Some(b'K') => text.strip_prefix(b"KMS v").and_then(short_request_line),
         Some(b'S') if text.starts_with(b"Sending ePID (") => Some(Text::Answer),
-        Some(b'v') => server(text),
+        Some(b'v') => server_line(text),
         Some(b'L') if text.starts_with(b"Listening on ") => Some(Text::Idle),
-        Some(b'W' | b'F') => trouble(text),
-        Some(b'R' | b'C') => refusal(text),
+        Some(b'W' | b'F') => trouble_line(text),
+        Some(b'R' | b'C') => refusal_line(text),
         _ => None,
     };
-    special.or_else(|| field(text)).unwrap_or(Text::Unknown)
+    special
+        .or_else(|| block_field_line(text))
+        .unwrap_or(Text::Unknown)
 }
 
-fn connection(text: &[u8]) -> Option<Text<'_>> {
+fn connection_line(text: &[u8]) -> Option<Text<'_>> {
     let rest = text
         .strip_prefix(b"IPv4 connection ")
         .or_else(|| text.strip_prefix(b"IPv6 connection "))?;
@@ -197,7 +199,7 @@ fn connection(text: &[u8]) -> Option<Text<'_>> {
 
 /// Reads the short form after `KMS v`. The name is the client's and may hold ` for `: the last one counts. One with a
 /// newline leaves no product on this line.
-fn short(rest: &[u8]) -> Option<Text<'_>> {
+fn short_request_line(rest: &[u8]) -> Option<Text<'_>> {
     let from = memchr::memmem::find(rest, b" request from ")?;
     let (version, tail) = (rest.get(..from)?, rest.get(from + 14..)?);
     let split = memchr::memmem::rfind(tail, b" for ");
@@ -211,7 +213,7 @@ fn short(rest: &[u8]) -> Option<Text<'_>> {
     })
 }
 
-fn server(text: &[u8]) -> Option<Text<'_>> {
+fn server_line(text: &[u8]) -> Option<Text<'_>> {
     let ours = text.starts_with(b"vlmcsd ");
     if ours && text.ends_with(b" started successfully") {
         return Some(Text::Started);
@@ -219,7 +221,7 @@ fn server(text: &[u8]) -> Option<Text<'_>> {
     (ours && text.ends_with(b" was shutdown")).then_some(Text::Shutdown)
 }
 
-fn trouble(text: &[u8]) -> Option<Text<'_>> {
+fn trouble_line(text: &[u8]) -> Option<Text<'_>> {
     if text.starts_with(b"Warning: Child killed/crashed by ") {
         return Some(Text::Crash);
     }
@@ -229,7 +231,7 @@ fn trouble(text: &[u8]) -> Option<Text<'_>> {
     (text.starts_with(b"Warning: ") || text.starts_with(b"Fatal: ")).then_some(Text::Idle)
 }
 
-fn refusal(text: &[u8]) -> Option<Text<'_>> {
+fn refusal_line(text: &[u8]) -> Option<Text<'_>> {
     const WORDS: [&[u8]; 4] = [
         b"Rejecting ",
         b"Refusing ",
@@ -248,7 +250,7 @@ fn refusal(text: &[u8]) -> Option<Text<'_>> {
     u32::from_str_radix(code, 16).ok().map(Text::Refusal)
 }
 
-fn field(text: &[u8]) -> Option<Text<'_>> {
+fn block_field_line(text: &[u8]) -> Option<Text<'_>> {
     let first = text.first()?;
     let (name, label) = LABELS
         .iter()

@@ -135,7 +135,7 @@ impl Log {
             } => {
                 self.short(at, [version, workstation, product], inside, events);
             }
-            Text::Started if inside => anomaly(at, None, Anomaly::InsideRequest, events),
+            Text::Started if inside => push_anomaly(at, None, Anomaly::InsideRequest, events),
             Text::Started => self.restarted(at, events),
             Text::Crash => self.crashed(at, inside, events),
             Text::Malformed => self.malformed(at, events),
@@ -163,7 +163,7 @@ impl Log {
             let before = self.open.get(number);
             let closed = before.is_some_and(OpenConnection::was_closed);
             if before.is_some_and(|before| before.closing.is_none()) {
-                anomaly(at, Some(peer), Anomaly::AcceptedTwice, events);
+                push_anomaly(at, Some(peer), Anomaly::AcceptedTwice, events);
             }
             if inside {
                 return;
@@ -175,7 +175,7 @@ impl Log {
             && gap.jump(at) != Ordering::Equal
         {
             gap.jumped = Some((at, peer));
-            anomaly(at, Some(peer), Anomaly::InsideRequest, events);
+            push_anomaly(at, Some(peer), Anomaly::InsideRequest, events);
             return;
         }
         self.connect(at, peer, inside, events);
@@ -184,14 +184,14 @@ impl Log {
     fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
-            anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
+            push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
             self.release(at, number, &connection, events);
         }
     }
 
     fn closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         let Some(number) = self.open.number(&peer) else {
-            anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
+            push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
         // Where several are open, whose request it is may be a guess; the only one closes nobody but itself.
@@ -201,10 +201,10 @@ impl Log {
             return;
         };
         if connection.closing.is_some() && !inside {
-            anomaly(at, Some(peer), Anomaly::ForgedClose, events);
+            push_anomaly(at, Some(peer), Anomaly::ForgedClose, events);
         } else if inside && !own {
             // Never final: the line may be forged, and later ones decide.
-            anomaly(at, Some(peer), Anomaly::InsideRequest, events);
+            push_anomaly(at, Some(peer), Anomaly::InsideRequest, events);
             connection.closing.get_or_insert(at);
             return;
         }
@@ -237,7 +237,7 @@ impl Log {
         } else {
             None
         };
-        anomaly(
+        push_anomaly(
             at,
             one.as_ref().map(|connection| connection.peer),
             Anomaly::Malformed,
@@ -265,7 +265,7 @@ impl Log {
 
     /// A child of the server died, with whatever it was writing.
     fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
-        anomaly(at, None, Anomaly::Crash, events);
+        push_anomaly(at, None, Anomaly::Crash, events);
         let written = |block: &RequestBlock| !block.reported && block.is_live(at);
         let mut written =
             (0..self.blocks.len()).filter(|index| self.blocks.get(*index).is_some_and(written));
@@ -297,7 +297,7 @@ impl Log {
             };
             let closed = connection.was_closed();
             if connection.closing.is_none() {
-                anomaly(at, Some(connection.peer), Anomaly::Expired, events);
+                push_anomaly(at, Some(connection.peer), Anomaly::Expired, events);
             }
             self.end(at, number, closed, events);
         }
@@ -313,6 +313,6 @@ impl Log {
     }
 }
 
-pub(super) fn anomaly(at: i64, peer: Option<Peer>, kind: Anomaly, events: &mut Vec<KmsEvent>) {
+pub(super) fn push_anomaly(at: i64, peer: Option<Peer>, kind: Anomaly, events: &mut Vec<KmsEvent>) {
     events.push(KmsEvent::Anomaly { at, peer, kind });
 }

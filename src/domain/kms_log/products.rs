@@ -111,7 +111,7 @@ const NAMES: [(&str, &str); 25] = [
 ];
 
 /// Returns the name of a product this table knows.
-pub fn name(id: Guid) -> Option<&'static str> {
+pub fn product_name(id: Guid) -> Option<&'static str> {
     NAMES
         .iter()
         .find(|(text, _)| Guid::parse(text.as_bytes()) == Some(id))
@@ -120,8 +120,8 @@ pub fn name(id: Guid) -> Option<&'static str> {
 
 /// Returns what to call the product of a request: the server's name, else this table's, else the application's,
 /// else `unknown`.
-pub fn display(request: &KmsRequest) -> &str {
-    let known = || request.product_id.and_then(name);
+pub fn display_product(request: &KmsRequest) -> &str {
+    let known = || request.product_id.and_then(product_name);
     request
         .product
         .as_deref()
@@ -134,7 +134,7 @@ pub fn display(request: &KmsRequest) -> &str {
 pub fn unnamed(request: &KmsRequest) -> Option<Guid> {
     request
         .product_id
-        .filter(|id| request.product.is_none() && name(*id).is_none())
+        .filter(|id| request.product.is_none() && product_name(*id).is_none())
 }
 
 #[cfg(test)]
@@ -150,6 +150,6 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), NAMES.len());
-        assert!(name(ids[0]).is_some());
+        assert!(product_name(ids[0]).is_some());
     }
 }

@@ -3,7 +3,7 @@
 use super::connections::OpenConnection;
 use super::event::{Anomaly, Attribution, KmsEvent, KmsRequest, RequestOutcome};
 use super::line::Label;
-use super::log::{Gap, Log, anomaly};
+use super::log::{Gap, Log, push_anomaly};
 use super::peer::Peer;
 use super::request_block::{ANSWER, RequestBlock};
 
@@ -27,10 +27,10 @@ impl Log {
         };
         let chosen = self.choose(&block);
         if chosen.is_none() {
-            anomaly(at, None, Anomaly::Orphan, events);
+            push_anomaly(at, None, Anomaly::Orphan, events);
         }
         if inside {
-            anomaly(at, None, Anomaly::InsideRequest, events);
+            push_anomaly(at, None, Anomaly::InsideRequest, events);
         }
         if self.blocks.len() >= MOST_BLOCKS {
             self.drop_block(0);
@@ -50,7 +50,7 @@ impl Log {
         events: &mut Vec<KmsEvent>,
     ) {
         if inside {
-            anomaly(at, None, Anomaly::InsideRequest, events);
+            push_anomaly(at, None, Anomaly::InsideRequest, events);
             return;
         }
         self.begin(at, false, events);
@@ -102,7 +102,7 @@ impl Log {
             ];
             let writing = self.blocks.iter().any(|block| !block.reported);
             if inside || writing || self.open.is_empty() || !OPENING.contains(&label) {
-                anomaly(at, None, Anomaly::Stray, events);
+                push_anomaly(at, None, Anomaly::Stray, events);
                 return;
             }
             // A request whose first line is missing.
@@ -182,7 +182,7 @@ impl Log {
         let distance =
             |block: &RequestBlock| (!block.reported).then(|| ANSWER.saturating_sub(block.expects));
         let Some(index) = self.expecting(at, distance, inside) else {
-            anomaly(at, None, Anomaly::Stray, events);
+            push_anomaly(at, None, Anomaly::Stray, events);
             return;
         };
         if self.gap.is_some_and(|gap| gap.block == index) {
@@ -193,7 +193,7 @@ impl Log {
         let address = number.and_then(|number| self.open.get(number));
         let address = address.map(|one| one.peer.address);
         let (Some(number), Some(address)) = (number, address) else {
-            anomaly(at, None, Anomaly::Orphan, events);
+            push_anomaly(at, None, Anomaly::Orphan, events);
             self.drop_block(index);
             return;
         };
@@ -218,7 +218,7 @@ impl Log {
         } else {
             self.drop_block(index);
         }
-        events.push(report(block, at, peer, sure, outcome));
+        events.push(report_request(block, at, peer, sure, outcome));
     }
 
     /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
@@ -275,7 +275,7 @@ impl Log {
             requested = true;
             let possible = self.possible(block, number, gone.peer.address);
             if block.is_request() {
-                events.push(report(
+                events.push(report_request(
                     block.clone(),
                     at,
                     gone.peer,
@@ -340,7 +340,13 @@ impl Log {
         {
             let sure = (possible.attribution, possible.address_sure);
             let peer = connection.peer;
-            events.push(report(block, at, peer, sure, RequestOutcome::Unanswered));
+            events.push(report_request(
+                block,
+                at,
+                peer,
+                sure,
+                RequestOutcome::Unanswered,
+            ));
         }
     }
 
@@ -366,7 +372,7 @@ impl Log {
     }
 }
 
-fn report(
+fn report_request(
     block: RequestBlock,
     at: i64,
     peer: Peer,

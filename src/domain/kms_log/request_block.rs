@@ -99,10 +99,10 @@ impl RequestBlock {
             Label::Protocol => self.protocol = Some(short_text(value, 8)),
             Label::Status => self.status = RequestStatus::parse(value),
             Label::Application => {
-                let (id, name) = named(value);
+                let (id, name) = guid_and_name(value);
                 self.application = name.or_else(|| application(id?).map(str::to_owned));
             }
-            Label::Product => (self.product_id, self.product) = named(value),
+            Label::Product => (self.product_id, self.product) = guid_and_name(value),
             Label::Machine => self.machine = Guid::parse(value),
             Label::Workstation => {
                 self.name = (!value.is_empty()).then(|| Guid::of_name(value));
@@ -203,7 +203,7 @@ fn answer_place(label: Label) -> Option<u8> {
 }
 
 /// Splits `GUID (NAME)`: the name may hold parentheses itself. `Unknown` and an empty name are no name.
-fn named(value: &[u8]) -> (Option<Guid>, Option<String>) {
+fn guid_and_name(value: &[u8]) -> (Option<Guid>, Option<String>) {
     let id = value.get(..36).and_then(Guid::parse);
     let name = memchr::memmem::find(value, b" (").and_then(|open| {
         let inside = value.get(open + 2..)?;
@@ -246,17 +246,20 @@ mod tests {
     #[test]
     fn names_may_hold_parentheses_and_unknown_is_none() {
         let guid = "00000000-0000-4000-8000-00000000cafe";
-        let read = |name: &str| named(format!("{guid} ({name})").as_bytes()).1;
+        let read = |name: &str| guid_and_name(format!("{guid} ({name})").as_bytes()).1;
         assert_eq!(
             read("Windows Server (Volume)").as_deref(),
             Some("Windows Server (Volume)")
         );
         assert_eq!(read("Unknown"), None);
         assert_eq!(
-            named(b"Windows 11 Pro"),
+            guid_and_name(b"Windows 11 Pro"),
             (None, Some("Windows 11 Pro".to_owned()))
         );
-        assert_eq!(named(guid.as_bytes()), (Guid::parse(guid.as_bytes()), None));
+        assert_eq!(
+            guid_and_name(guid.as_bytes()),
+            (Guid::parse(guid.as_bytes()), None)
+        );
     }
 
     #[test]

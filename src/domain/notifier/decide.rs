@@ -154,7 +154,7 @@ impl DecisionRules {
             address: Some(request.peer.address),
             port: Some(request.peer.port),
             source: Some(self.source(request.peer.address)),
-            product: Some(products::display(request).to_owned()),
+            product: Some(products::display_product(request).to_owned()),
             product_id: request.product_id.map(|id| id.to_string()),
             workstation: request.workstation.clone(),
             status: request.status.map(RequestStatus::word),

@@ -82,7 +82,7 @@ impl EventRecord {
         let event = serde_json::from_str(line)
             .ok()
             .filter(|told: &Self| told.event != Happening::Note)
-            .or_else(|| script(line));
+            .or_else(|| parse_old_script_line(line));
         let mut told = event.unwrap_or_else(|| Self {
             text: Some(line.chars().take(LONGEST_NOTE).collect()),
             ..Self::default()
@@ -122,7 +122,7 @@ impl EventRecord {
 }
 
 /// Splits the stamp off that `kubectl logs --timestamps` puts before each line.
-pub fn stamped(line: &str) -> (Option<Timestamp>, &str) {
+pub fn split_kubectl_stamp(line: &str) -> (Option<Timestamp>, &str) {
     let split = line
         .split_once(' ')
         .and_then(|(stamp, rest)| Some((stamp.parse().ok()?, rest)));
@@ -130,7 +130,7 @@ pub fn stamped(line: &str) -> (Option<Timestamp>, &str) {
 }
 
 /// Reads the lines of the script that kmsctl replaces: `[slack-notifier] sent: ip=… source=… product='…' host='…'`.
-fn script(line: &str) -> Option<EventRecord> {
+fn parse_old_script_line(line: &str) -> Option<EventRecord> {
     let rest = line.strip_prefix("[slack-notifier] ")?;
     let (word, fields) = rest.split_once(": ")?;
     let (event, decision) = match word {
@@ -231,7 +231,7 @@ pub struct Held {
     pub addresses: BTreeSet<(ClientSource, IpAddr)>,
 }
 
-fn add(classes: &mut Probes, source: Option<ClientSource>) {
+fn add_probe(classes: &mut Probes, source: Option<ClientSource>) {
     match source {
         Some(ClientSource::InternalPod) => classes.internal_pod += 1,
         Some(ClientSource::ClusterNode) => classes.cluster_node += 1,
@@ -258,7 +258,7 @@ impl Held {
         match told.event {
             Happening::Activation => {
                 self.activations += 1;
-                add(&mut self.activations_by_class, told.source);
+                add_probe(&mut self.activations_by_class, told.source);
                 if let Some(client) = told.source.zip(told.address) {
                     self.addresses.insert(client);
                 }
@@ -275,7 +275,7 @@ impl Held {
                 }
             }
             Happening::Refusal => self.refusals += 1,
-            Happening::Probe => add(&mut self.probes, told.source),
+            Happening::Probe => add_probe(&mut self.probes, told.source),
             Happening::Anomaly => self.anomalies += 1,
             Happening::Note => {}
         }
@@ -332,9 +332,9 @@ mod tests {
 
     #[test]
     fn the_stamp_is_split_off() {
-        let (at, rest) = stamped("2026-03-01T11:00:00.123456789Z a b");
+        let (at, rest) = split_kubectl_stamp("2026-03-01T11:00:00.123456789Z a b");
         assert_eq!((at.is_some(), rest), (true, "a b"));
-        assert_eq!(stamped("no stamp"), (None, "no stamp"));
+        assert_eq!(split_kubectl_stamp("no stamp"), (None, "no stamp"));
     }
 
     fn told(event: Happening, source: ClientSource, at: i64) -> EventRecord {
@@ -395,7 +395,7 @@ mod tests {
         fn no_line_breaks_it(line in any::<String>()) {
             let _ = EventRecord::read(&line, None);
             let _ = EventRecord::read(&format!("[slack-notifier] sent: {line}"), None);
-            let _ = stamped(&line);
+            let _ = split_kubectl_stamp(&line);
         }
     }
 }

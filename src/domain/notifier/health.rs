@@ -19,8 +19,8 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
-pub use checks::{CLOCKS_AGREE, clocks_differ, waits};
-pub use judge::judge;
+pub use checks::{CLOCKS_AGREE, clocks_differ, waiting_messages};
+pub use judge::judge_pipeline;
 pub use numbers::{MetricsReading, Numbers};
 
 /// How it is.

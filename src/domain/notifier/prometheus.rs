@@ -69,7 +69,7 @@ impl Page {
                 }
                 continue;
             }
-            match sample(line) {
+            match parse_sample(line) {
                 Some(mut sample) if page.samples.len() < MOST => {
                     // OpenMetrics names a counter's family without the ending that its samples have.
                     let family = sample.name.strip_suffix("_total");
@@ -106,19 +106,19 @@ impl Page {
 }
 
 /// Returns the growth per second of a counter between two values. One that fell was started again from zero.
-pub fn rate(before: f64, now: f64, seconds: f64) -> Option<f64> {
+pub fn growth_per_second(before: f64, now: f64, seconds: f64) -> Option<f64> {
     let grown = if now < before { now } else { now - before };
     (seconds > 0.0 && grown.is_finite()).then(|| grown / seconds)
 }
 
-fn sample(line: &str) -> Option<Sample> {
+fn parse_sample(line: &str) -> Option<Sample> {
     let end = line.find(|letter: char| letter == '{' || letter.is_ascii_whitespace())?;
     let (name, rest) = line.split_at_checked(end)?;
     if name.is_empty() {
         return None;
     }
     let (labels, rest) = match rest.strip_prefix('{') {
-        Some(inside) => labels(inside)?,
+        Some(inside) => parse_labels(inside)?,
         None => (Vec::new(), rest),
     };
     // Behind the value there may be a time stamp, and in OpenMetrics an exemplar.
@@ -132,7 +132,7 @@ fn sample(line: &str) -> Option<Sample> {
 }
 
 /// Reads `name="value",…}` and returns what is behind it.
-fn labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
+fn parse_labels(mut rest: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut labels = Vec::new();
     loop {
         rest = rest.trim_start_matches([',', ' ']);
@@ -194,10 +194,10 @@ mod tests {
 
     #[test]
     fn a_counter_that_fell_was_started_again() {
-        assert_eq!(rate(10.0, 14.0, 2.0), Some(2.0));
-        assert_eq!(rate(10.0, 4.0, 2.0), Some(2.0));
-        assert_eq!(rate(10.0, 14.0, 0.0), None);
-        assert_eq!(rate(f64::NAN, f64::NAN, 1.0), None);
+        assert_eq!(growth_per_second(10.0, 14.0, 2.0), Some(2.0));
+        assert_eq!(growth_per_second(10.0, 4.0, 2.0), Some(2.0));
+        assert_eq!(growth_per_second(10.0, 14.0, 0.0), None);
+        assert_eq!(growth_per_second(f64::NAN, f64::NAN, 1.0), None);
     }
 
     proptest! {

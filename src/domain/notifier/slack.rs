@@ -56,7 +56,7 @@ impl Notice {
             client: request.peer.address.to_string(),
             source,
             workstation: request.workstation.clone().unwrap_or_default(),
-            product: products::display(request).to_owned(),
+            product: products::display_product(request).to_owned(),
             unnamed: products::unnamed(request),
             status: request
                 .status
@@ -74,7 +74,7 @@ impl Notice {
 
 /// Makes text that somebody else chose safe inside a Slack code span: controls are shown, at most 64 characters
 /// stay, backticks become a look-alike, and `&`, `<`, `>` are escaped. Empty text becomes `?`, as Slack refuses it.
-pub fn shown(text: &str) -> String {
+pub fn escape_for_code_span(text: &str) -> String {
     let mut safe = String::new();
     for (count, character) in text.trim().chars().enumerate() {
         if count == LONGEST {
@@ -86,7 +86,7 @@ pub fn shown(text: &str) -> String {
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
             '`' => safe.push('\u{2cb}'),
-            other if acts(other) => {
+            other if acts_on_screen(other) => {
                 let _ = write!(safe, "\\x{:02x}", u32::from(other));
             }
             other => safe.push(other),
@@ -100,7 +100,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// Tells whether a character acts on a reader's screen instead of being shown.
-fn acts(character: char) -> bool {
+fn acts_on_screen(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -108,10 +108,10 @@ fn acts(character: char) -> bool {
 
 /// Returns the payload of one message: a single notice in today's words, several as a digest. `dropped` activations
 /// were counted and are not told one by one.
-pub fn payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value {
+pub fn message_payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value {
     let text = match notices {
-        [notice] if dropped == 0 => single(notice),
-        _ => digest(notices, dropped),
+        [notice] if dropped == 0 => single_message(notice),
+        _ => digest_message(notices, dropped),
     };
     let section =
         json!({ "type": "section", "text": { "type": "mrkdwn", "text": text, "verbatim": true } });
@@ -129,7 +129,7 @@ pub fn payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value
     payload
 }
 
-fn single(notice: &Notice) -> String {
+fn single_message(notice: &Notice) -> String {
     let title = match notice.refused {
         Some(code) => format!(":no_entry: KMS activation refused (0x{code:08X})"),
         None if notice.unanswered => ":warning: KMS activation — not answered".to_owned(),
@@ -143,19 +143,19 @@ fn single(notice: &Notice) -> String {
     format!(
         "{title} at {}\n• *Client:* `{}` ({}){doubt}\n• *Workstation:* `{}`\n• *Product:* `{}`\n• *Status before:* `{}`",
         time(notice.at),
-        shown(&notice.client),
+        escape_for_code_span(&notice.client),
         notice.source.name(),
-        shown(&notice.workstation),
+        escape_for_code_span(&notice.workstation),
         product(&notice.product, notice.unnamed),
-        shown(&notice.status),
+        escape_for_code_span(&notice.status),
     )
 }
 
 /// Names a product; one without a name by its GUID.
 fn product(name: &str, unnamed: Option<Guid>) -> String {
     match unnamed {
-        Some(id) => format!("{} {id}", shown(name)),
-        None => shown(name),
+        Some(id) => format!("{} {id}", escape_for_code_span(name)),
+        None => escape_for_code_span(name),
     }
 }
 
@@ -200,9 +200,9 @@ impl NewsKind<'_> {
         };
         format!(
             "\n• `{}` ({}){doubt}: `{}`, `{}`{times}{}",
-            shown(self.client),
+            escape_for_code_span(self.client),
             self.source.name(),
-            shown(self.workstation),
+            escape_for_code_span(self.workstation),
             product(self.product, self.unnamed),
             match (self.refused, self.unanswered) {
                 (true, _) => ", refused",
@@ -213,7 +213,7 @@ impl NewsKind<'_> {
     }
 }
 
-fn digest(notices: &[Notice], dropped: u64) -> String {
+fn digest_message(notices: &[Notice], dropped: u64) -> String {
     let mut kinds: BTreeMap<NewsKind, u64> = BTreeMap::new();
     for notice in notices {
         let kind = NewsKind {
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_words_of_today_stay() {
-        insta::assert_snapshot!(single(&notice("DESKTOP-1")), @r"
+        insta::assert_snapshot!(single_message(&notice("DESKTOP-1")), @r"
         :computer: KMS activation at <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
         • *Client:* `203.0.113.9` (external)
         • *Workstation:* `DESKTOP-1`
@@ -300,12 +300,12 @@ mod tests {
             unanswered: true,
             ..notice("DESKTOP-1")
         };
-        let alone = single(&cut);
+        let alone = single_message(&cut);
         assert!(
             alone.starts_with(":warning: KMS activation — not answered at "),
             "{alone}"
         );
-        let many = digest(&[cut.clone(), notice("DESKTOP-1"), cut], 0);
+        let many = digest_message(&[cut.clone(), notice("DESKTOP-1"), cut], 0);
         assert!(
             many.contains("`Windows 10 Professional`\n"),
             "the answered one: {many}"
@@ -319,12 +319,12 @@ mod tests {
     #[test]
     fn nothing_a_client_writes_is_obeyed() {
         assert_eq!(
-            shown("<!channel> & `rm`"),
+            escape_for_code_span("<!channel> & `rm`"),
             "&lt;!channel&gt; &amp; \u{2cb}rm\u{2cb}"
         );
-        assert_eq!(shown("a\r\n\x1b[2J"), "a\\x0d\\x0a\\x1b[2J");
-        assert_eq!(shown(" "), "?");
-        assert_eq!(shown(&"x".repeat(200)).chars().count(), 65);
+        assert_eq!(escape_for_code_span("a\r\n\x1b[2J"), "a\\x0d\\x0a\\x1b[2J");
+        assert_eq!(escape_for_code_span(" "), "?");
+        assert_eq!(escape_for_code_span(&"x".repeat(200)).chars().count(), 65);
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
                 ..notice(&"<".repeat(64))
             })
             .collect();
-        let text = digest(&many, 7);
+        let text = digest_message(&many, 7);
         let lines = text.matches(" ×3").count();
         assert!(
             lines > 5
@@ -353,11 +353,11 @@ mod tests {
             })
             .collect();
         assert!(
-            digest(&short, 0).contains("and 80 more"),
+            digest_message(&short, 0).contains("and 80 more"),
             "20 lines at most"
         );
         assert_eq!(
-            payload(&many[..1], 0, Some("#alerts"))["channel"],
+            message_payload(&many[..1], 0, Some("#alerts"))["channel"],
             "#alerts"
         );
     }
@@ -373,7 +373,7 @@ mod tests {
             ..notice("")
         };
         let notices = [notice("DESKTOP-1"), doubted, refused, notice("DESKTOP-1")];
-        insta::assert_snapshot!(digest(&notices, 0), @r"
+        insta::assert_snapshot!(digest_message(&notices, 0), @r"
         :computer: KMS: 4 activations while messages were waiting, <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC> to <!date^0^{date_num} {time_secs}|1970-01-01 00:00:00 UTC>
         • `203.0.113.9` (external): `?`, `Windows 10 Professional`, refused
         • `203.0.113.9` (external): `DESKTOP-1`, `Windows 10 Professional` ×2
@@ -387,10 +387,10 @@ mod tests {
             client: client.to_owned(),
             ..notice("PC")
         };
-        let text = digest(&[at("192.0.2.10"), at("192.0.2.9"), at("2001:db8::1")], 0);
+        let text = digest_message(&[at("192.0.2.10"), at("192.0.2.9"), at("2001:db8::1")], 0);
         let places = ["192.0.2.9`", "192.0.2.10`", "2001:db8::1`"].map(|client| text.find(client));
         assert!(places.is_sorted() && places[0].is_some(), "{text}");
-        assert!(digest(&[], 1).contains("KMS: 1 activation while"));
+        assert!(digest_message(&[], 1).contains("KMS: 1 activation while"));
     }
 
     #[test]
@@ -401,20 +401,20 @@ mod tests {
             ..notice("PC")
         };
         let named = "`Windows 00000000-0000-4000-8000-00000000cafe`";
-        assert!(single(&unknown).contains(named));
-        assert!(digest(&[unknown.clone(), unknown], 0).contains(named));
+        assert!(single_message(&unknown).contains(named));
+        assert!(digest_message(&[unknown.clone(), unknown], 0).contains(named));
     }
 
     proptest! {
         #[test]
         fn no_name_breaks_out_of_its_code_span(name in any::<String>()) {
-            let safe = shown(&name);
+            let safe = escape_for_code_span(&name);
             prop_assert!(!safe.contains(['`', '<', '>', '\n', '\r']) && !safe.is_empty());
-            prop_assert!(single(&notice(&name)).lines().count() == 5);
+            prop_assert!(single_message(&notice(&name)).lines().count() == 5);
             let many: Vec<Notice> = (0..30)
                 .map(|number| Notice { client: number.to_string(), ..notice(&name) })
                 .collect();
-            prop_assert!(digest(&many, u64::MAX / 2).chars().count() < 3_000);
+            prop_assert!(digest_message(&many, u64::MAX / 2).chars().count() < 3_000);
         }
     }
 }

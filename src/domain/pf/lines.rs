@@ -137,7 +137,7 @@ impl<T> Bounded<T> {
 /// Offers each line that is not empty to `understand`, which answers whether it understood all of it.
 ///
 /// Text that is not UTF-8 is decoded lossily; a line longer than [`Unread::LONGEST`] is not offered.
-pub(super) fn read(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> GatheredLines {
+pub(super) fn gather_lines(text: &[u8], mut understand: impl FnMut(&str) -> bool) -> GatheredLines {
     let mut gathered = GatheredLines::default();
     let mut rest = text;
     let mut number = 0;
@@ -171,7 +171,7 @@ mod tests {
         let mut text = vec![b'x'; 1000];
         text.extend_from_slice(b"\n\nfine\n\xff\n");
         text.extend(b"y\n".repeat(Unread::KEPT));
-        let parsed = read(&text, |line| line == "fine").with(());
+        let parsed = gather_lines(&text, |line| line == "fine").with(());
         assert_eq!(parsed.unread.len(), Unread::KEPT);
         assert_eq!(parsed.more_unread, 2);
         assert_eq!(parsed.unread[0].line, 1);
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn an_overlong_line_is_not_looked_into() {
         let text = vec![b'x'; Unread::LONGEST + 1];
-        assert_eq!(read(&text, |_| true).with(()).unread.len(), 1);
+        assert_eq!(gather_lines(&text, |_| true).with(()).unread.len(), 1);
         let text = vec![b'x'; Unread::LONGEST];
-        assert_eq!(read(&text, |_| true).with(()).unread.len(), 0);
+        assert_eq!(gather_lines(&text, |_| true).with(()).unread.len(), 0);
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 use std::fmt;
 
 use super::lines::{self, Parsed};
-use super::text::{digits, number};
+use super::text::{take_digits, whole_number};
 
 /// One line of pfctl's stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub enum Killed {
 /// Parses pfctl's stderr.
 pub fn parse(text: &[u8]) -> Parsed<Vec<Message>> {
     let mut messages = Vec::new();
-    let gathered = lines::read(text, |line| {
+    let gathered = lines::gather_lines(text, |line| {
         let message = message(line, messages.last());
         let understood = message.is_some();
         messages.extend(message);
@@ -152,9 +152,9 @@ fn table_result(line: &str) -> Option<Message> {
     if line == "no changes" {
         return Some(Message::NoChanges { dry_run });
     }
-    let (done, rest) = digits(line)?;
+    let (done, rest) = take_digits(line)?;
     let (of, rest) = match rest.strip_prefix('/') {
-        Some(rest) => digits(rest).map(|(of, rest)| (Some(of), rest))?,
+        Some(rest) => take_digits(rest).map(|(of, rest)| (Some(of), rest))?,
         None => (None, rest),
     };
     if let Some(verb) = rest.strip_prefix(" addresses ") {
@@ -193,16 +193,16 @@ fn table_verb(word: &str) -> Option<Verb> {
 
 /// Reads `killed 4 states from 1 sources and 0 destinations`.
 fn killed(line: &str) -> Option<Message> {
-    let (count, rest) = digits(line.strip_prefix("killed ")?)?;
+    let (count, rest) = take_digits(line.strip_prefix("killed ")?)?;
     let (what, rest) = match rest.strip_prefix(" states") {
         Some(rest) => (Killed::States, rest),
         None => (Killed::SourceNodes, rest.strip_prefix(" src nodes")?),
     };
     let among = match rest.strip_prefix(" from ") {
         Some(rest) => {
-            let (sources, rest) = digits(rest)?;
+            let (sources, rest) = take_digits(rest)?;
             let rest = rest.strip_prefix(" sources and ")?;
-            Some((sources, number(rest.strip_suffix(" destinations")?)?))
+            Some((sources, whole_number(rest.strip_suffix(" destinations")?)?))
         }
         None if rest.is_empty() => None,
         None => return None,
@@ -213,7 +213,7 @@ fn killed(line: &str) -> Option<Message> {
 /// Reads the results of `-F`: `27 states cleared`, `source tracking entries cleared`, `pf: statistics cleared`.
 fn cleared(line: &str) -> Option<Message> {
     let what = line.strip_suffix(" cleared")?;
-    if let Some(count) = what.strip_suffix(" states").and_then(number) {
+    if let Some(count) = what.strip_suffix(" states").and_then(whole_number) {
         return Some(Message::StatesCleared(count));
     }
     let known = matches!(
@@ -232,7 +232,7 @@ fn cleared(line: &str) -> Option<Message> {
 fn ruleset_error(line: &str) -> Option<Message> {
     let (file, rest) = line.split_once(':')?;
     let (row, text) = rest.split_once(": ")?;
-    let found = !file.is_empty() && number::<u64>(row).is_some() && !text.is_empty();
+    let found = !file.is_empty() && whole_number::<u64>(row).is_some() && !text.is_empty();
     found.then(|| Message::RulesetError(line.to_owned()))
 }
 

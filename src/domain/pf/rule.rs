@@ -17,8 +17,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use parse::{Loader, loader, parse, parse_one};
-pub use print::{DisplayRule, print};
+pub use parse::{Loader, loader, parse_one, parse_pf_rules};
+pub use print::{DisplayRule, print_rules};
 
 use super::Verbosity;
 
@@ -70,7 +70,7 @@ pub struct Rule {
 
 impl Rule {
     /// Prints the rule as pfctl does at this verbosity, with what is known of its counters; no newline at the
-    /// end. Anchors' braces and indentation are [`print()`]'s.
+    /// end. Anchors' braces and indentation are [`print::print_rules`]'s.
     pub fn display(&self, verbosity: Verbosity) -> DisplayRule<'_> {
         DisplayRule::new(self, verbosity)
     }
@@ -80,7 +80,7 @@ impl Rule {
         let from_label = || {
             self.labels.iter().find_map(|label| {
                 let number = label.strip_prefix("id:").or(label.strip_prefix("id="))?;
-                super::text::number(number)
+                super::text::whole_number(number)
             })
         };
         self.ridentifier.or_else(from_label)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Verbosity;
 use super::lines::{self, Bounded, Parsed};
 use super::table::Traffic;
-use super::text::{ClockTime, clock, digits, number};
+use super::text::{ClockTime, take_clock, take_digits, whole_number};
 
 /// One source node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,17 @@ pub struct PrintedRate {
 const MOST_NODES: usize = 100_000;
 
 /// Parses `-sS`, with `-v` or `-vv` or without.
-pub fn parse(text: &[u8]) -> Parsed<Vec<SourceNode>> {
+pub fn parse_source_nodes(text: &[u8]) -> Parsed<Vec<SourceNode>> {
     let mut nodes: Bounded<SourceNode> = Bounded::new(MOST_NODES);
-    let gathered = lines::read(text, |line| {
+    let gathered = lines::gather_lines(text, |line| {
         if line.starts_with([' ', '\t']) {
             if nodes.is_over() {
                 return true;
             }
             let node = nodes.last_mut().filter(|node| node.age_seconds.is_none());
-            return node.is_some_and(|node| detail(node, line.trim_start()).is_some());
+            return node.is_some_and(|node| parse_node_detail(node, line.trim_start()).is_some());
         }
-        let node = head(line);
+        let node = parse_node_head(line);
         let understood = node.is_some();
         if let Some(node) = node {
             nodes.push(node);
@@ -67,14 +67,14 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<SourceNode>> {
 }
 
 /// Reads `198.51.100.23 -> 0.0.0.0 ( states 3, connections 2, rate 9.8/60s )`.
-fn head(line: &str) -> Option<SourceNode> {
+fn parse_node_head(line: &str) -> Option<SourceNode> {
     let (address, rest) = line.split_once(" -> ")?;
     let (target, rest) = rest.split_once(" ( states ")?;
-    let (states, rest) = digits(rest)?;
-    let (connections, rest) = digits(rest.strip_prefix(", connections ")?)?;
-    let (whole, rest) = digits(rest.strip_prefix(", rate ")?)?;
-    let (tenth, rest) = digits(rest.strip_prefix('.')?)?;
-    let (seconds, rest) = digits(rest.strip_prefix('/')?)?;
+    let (states, rest) = take_digits(rest)?;
+    let (connections, rest) = take_digits(rest.strip_prefix(", connections ")?)?;
+    let (whole, rest) = take_digits(rest.strip_prefix(", rate ")?)?;
+    let (tenth, rest) = take_digits(rest.strip_prefix('.')?)?;
+    let (seconds, rest) = take_digits(rest.strip_prefix('/')?)?;
     if rest != "s )" || tenth > 9 {
         return None;
     }
@@ -96,14 +96,14 @@ fn head(line: &str) -> Option<SourceNode> {
 }
 
 /// Reads `age 00:02:05[, expires in 00:00:35], 120 pkts, 9000 bytes[, filter rule 25][, KIND]` into `node`.
-fn detail(node: &mut SourceNode, line: &str) -> Option<()> {
-    let (age, rest) = clock(line.strip_prefix("age ")?)?;
+fn parse_node_detail(node: &mut SourceNode, line: &str) -> Option<()> {
+    let (age, rest) = take_clock(line.strip_prefix("age ")?)?;
     let (expires, rest) = match rest.strip_prefix(", expires in ") {
-        Some(rest) => clock(rest).map(|(expires, rest)| (Some(expires), rest))?,
+        Some(rest) => take_clock(rest).map(|(expires, rest)| (Some(expires), rest))?,
         None => (None, rest),
     };
-    let (packets, rest) = digits(rest.strip_prefix(", ")?)?;
-    let (bytes, rest) = digits(rest.strip_prefix(" pkts, ")?)?;
+    let (packets, rest) = take_digits(rest.strip_prefix(", ")?)?;
+    let (bytes, rest) = take_digits(rest.strip_prefix(" pkts, ")?)?;
     let mut extras = rest.strip_prefix(" bytes")?;
     let (mut rule, mut kind) = (None, None);
     while let Some(rest) = extras.strip_prefix(", ") {
@@ -132,7 +132,7 @@ fn detail(node: &mut SourceNode, line: &str) -> Option<()> {
 fn rule_of(text: &str) -> Option<(String, u32)> {
     let (kind, rule) = text.split_once(" rule ")?;
     let known = matches!(kind, "filter" | "nat" | "rdr");
-    let rule = number(rule).filter(|_| known)?;
+    let rule = whole_number(rule).filter(|_| known)?;
     Some((kind.to_owned(), rule))
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_source_tells_its_states_and_rule() {
-        let parsed = parse(SAMPLE);
+        let parsed = parse_source_nodes(SAMPLE);
         assert_eq!(parsed.unread, []);
         let node = &parsed.value[3];
         assert_eq!(node.address.to_string(), "203.0.113.77");
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_rate_that_underflowed_is_read_and_printed_alike() {
-        let parsed = parse(UNDERFLOW);
+        let parsed = parse_source_nodes(UNDERFLOW);
         assert_eq!(
             parsed.value[5].printed_rate,
             PrintedRate {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_kind_that_freebsd_15_appends_is_read() {
         let text = "2001:db8::77 -> :: ( states 1, connections 1, rate 0.0/60s )\n   age 00:00:05, 1 pkts, 2 bytes, filter rule 7, limit source-track\n";
-        let parsed = parse(text.as_bytes());
+        let parsed = parse_source_nodes(text.as_bytes());
         assert_eq!(parsed.unread, []);
         assert_eq!(parsed.value[0].kind.as_deref(), Some("limit source-track"));
         assert_eq!(print(&parsed.value), text);
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn rubbish_is_reported() {
         let text = "   age 00:00:05, 1 pkts, 2 bytes\na -> :: ( states 1, connections 1, rate 0.0/60s )\n:: -> :: ( states 1, connections 1, rate 0.10/60s )\n:: -> :: ( states 1, connections 1, rate 0.0/60s )\n   age 00:00:05, 1 pkts\n   age 00:00:05, 1 pkts, 2 bytes,\n";
-        let parsed = parse(text.as_bytes());
+        let parsed = parse_source_nodes(text.as_bytes());
         let unread: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
         assert_eq!(unread, [1, 2, 3, 5, 6]);
         assert_eq!(parsed.value[0].age_seconds, None);
@@ -313,7 +313,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_read_back(nodes in proptest::collection::vec(nodes(), 0..5)) {
-            let parsed = parse(print(&nodes).as_bytes());
+            let parsed = parse_source_nodes(print(&nodes).as_bytes());
             prop_assert_eq!(&parsed.unread, &[]);
             prop_assert_eq!(parsed.value, nodes);
         }
@@ -325,12 +325,12 @@ mod tests {
                 let place = place.index(text.len());
                 text[place] = byte;
             }
-            parse(&text);
+            parse_source_nodes(&text);
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(text: Vec<u8>) {
-            parse(&text);
+            parse_source_nodes(&text);
         }
     }
 }

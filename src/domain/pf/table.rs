@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use list::{Listing, parse_list};
-pub use parse::{parse, parse_changes, parse_test};
+pub use parse::{parse_changes, parse_table_entries, parse_test};
 pub use print::DisplayEntry;
 
 use super::Verbosity;

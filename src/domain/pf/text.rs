@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::swar;
 
 /// Reads decimal digits off the front.
-pub(super) fn digits(text: &str) -> Option<(u64, &str)> {
+pub(super) fn take_digits(text: &str) -> Option<(u64, &str)> {
     match swar::number(text.as_bytes()) {
         Some((value, length)) => Some((value, text.get(length..)?)),
         None => digits_slowly(text),
@@ -35,26 +35,26 @@ fn digits_slowly(text: &str) -> Option<(u64, &str)> {
 }
 
 /// Reads a whole decimal number; no sign, no blanks.
-pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
-    match digits(text)? {
+pub(super) fn whole_number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    match take_digits(text)? {
         (value, "") => T::try_from(value).ok(),
         _ => None,
     }
 }
 
 /// Reads blanks, a label and a number off the front: `  Packets: 12  Bytes: …` after `Packets:`.
-pub(super) fn labelled<'a>(text: &'a str, label: &str) -> Option<(u64, &'a str)> {
+pub(super) fn take_labelled<'a>(text: &'a str, label: &str) -> Option<(u64, &'a str)> {
     let rest = text.trim_start_matches(' ').strip_prefix(label)?;
-    digits(rest.trim_start_matches(' '))
+    take_digits(rest.trim_start_matches(' '))
 }
 
 /// Tells whether only blanks and the closing bracket are left; a wide number leaves no blank before it.
-pub(super) fn closes(text: &str) -> bool {
+pub(super) fn is_closed(text: &str) -> bool {
     text.trim_matches(' ') == "]"
 }
 
 /// Reads `HH:MM:SS` off the front, in seconds; the hours may have any number of digits.
-pub(super) fn clock(text: &str) -> Option<(u64, &str)> {
+pub(super) fn take_clock(text: &str) -> Option<(u64, &str)> {
     match swar::clock(text.as_bytes()) {
         Some(seconds) => Some((seconds, text.get(8..)?)),
         None => clock_slowly(text),
@@ -62,9 +62,9 @@ pub(super) fn clock(text: &str) -> Option<(u64, &str)> {
 }
 
 fn clock_slowly(text: &str) -> Option<(u64, &str)> {
-    let (hours, rest) = digits(text)?;
-    let (minutes, rest) = digits(rest.strip_prefix(':')?)?;
-    let (seconds, rest) = digits(rest.strip_prefix(':')?)?;
+    let (hours, rest) = take_digits(text)?;
+    let (minutes, rest) = take_digits(rest.strip_prefix(':')?)?;
+    let (seconds, rest) = take_digits(rest.strip_prefix(':')?)?;
     if minutes > 59 || seconds > 59 {
         return None;
     }
@@ -93,7 +93,7 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-fn weekday(day: Weekday) -> &'static str {
+fn weekday_name(day: Weekday) -> &'static str {
     match day {
         Weekday::Monday => "Mon",
         Weekday::Tuesday => "Tue",
@@ -106,7 +106,7 @@ fn weekday(day: Weekday) -> &'static str {
 }
 
 /// Reads C's `ctime` form, `Thu Oct  9 06:06:40 2025`, as UTC (the commands run with `TZ=UTC`).
-pub(super) fn ctime(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_ctime(text: &str) -> Option<Timestamp> {
     let mut words = text.split_ascii_whitespace();
     let (day_name, month_name) = (words.next()?, words.next()?);
     let (day, time, year) = (words.next()?, words.next()?, words.next()?);
@@ -117,17 +117,17 @@ pub(super) fn ctime(text: &str) -> Option<Timestamp> {
     let (hour, rest) = time.split_once(':')?;
     let (minute, second) = rest.split_once(':')?;
     let civil = DateTime::new(
-        number(year)?,
+        whole_number(year)?,
         i8::try_from(month).ok()?,
-        number(day)?,
-        number(hour)?,
-        number(minute)?,
-        number(second)?,
+        whole_number(day)?,
+        whole_number(hour)?,
+        whole_number(minute)?,
+        whole_number(second)?,
         0,
     )
     .ok()?;
     // A weekday that does not fit the date is a garbled line, not a time.
-    if weekday(civil.weekday()) != day_name {
+    if weekday_name(civil.weekday()) != day_name {
         return None;
     }
     let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
@@ -144,7 +144,7 @@ impl fmt::Display for Ctime {
         write!(
             formatter,
             "{} {} {:>2} {:02}:{:02}:{:02} {}",
-            weekday(zoned.weekday()),
+            weekday_name(zoned.weekday()),
             MONTHS.get(month).unwrap_or(&"???"),
             zoned.day(),
             zoned.hour(),
@@ -156,7 +156,7 @@ impl fmt::Display for Ctime {
 }
 
 /// Reads an IPv4 address in dotted form off the front; leading zeros are refused, as everywhere in Rust.
-pub(super) fn ipv4(text: &str) -> Option<(Ipv4Addr, &str)> {
+pub(super) fn take_ipv4(text: &str) -> Option<(Ipv4Addr, &str)> {
     match swar::ipv4(text.as_bytes()) {
         Some((bits, length)) => Some((Ipv4Addr::from_bits(bits), text.get(length..)?)),
         None => ipv4_slowly(text),
@@ -193,7 +193,7 @@ fn ipv4_slowly(text: &str) -> Option<(Ipv4Addr, &str)> {
 }
 
 /// Reads an IPv6 address off the front; it ends before the first byte that no address holds.
-pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
+pub(super) fn take_ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
     let mut bits: u128 = 0;
     // Groups before and after `::`.
     let (mut groups, mut gap) = (0_u32, None);
@@ -203,7 +203,7 @@ pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
         rest = rest.get(2..)?;
     }
     loop {
-        let (group, length) = group(rest);
+        let (group, length) = take_hex_group(rest);
         if length == 0 {
             // Only `::` may stand at the end, and too long a group is none.
             if rest.first().is_some_and(u8::is_ascii_hexdigit) {
@@ -242,7 +242,7 @@ pub(super) fn ipv6(text: &str) -> Option<(Ipv6Addr, &str)> {
 }
 
 /// Reads one to four hexadecimal digits off the front; a fifth makes it none.
-fn group(text: &[u8]) -> (u16, usize) {
+fn take_hex_group(text: &[u8]) -> (u16, usize) {
     swar::group(text).unwrap_or_else(|| group_slowly(text))
 }
 
@@ -273,10 +273,10 @@ fn ipv6_slowly(text: &str) -> Option<(Ipv6Addr, &str)> {
 }
 
 /// Reads an address or network; a host has the full prefix length.
-pub(super) fn net(text: &str) -> Option<IpNet> {
+pub(super) fn parse_net(text: &str) -> Option<IpNet> {
     match text.split_once('/') {
         Some((address, length)) => {
-            IpNet::new(address.parse::<IpAddr>().ok()?, number(length)?).ok()
+            IpNet::new(address.parse::<IpAddr>().ok()?, whole_number(length)?).ok()
         }
         None => Some(IpNet::from(text.parse::<IpAddr>().ok()?)),
     }
@@ -304,18 +304,18 @@ mod tests {
     #[test]
     fn ctime_reads_the_padded_day_and_refuses_a_wrong_weekday() {
         let text = "Thu Oct  9 06:06:40 2025";
-        let time = ctime(text).unwrap();
+        let time = parse_ctime(text).unwrap();
         assert_eq!(time.to_string(), "2025-10-09T06:06:40Z");
         assert_eq!(Ctime(time).to_string(), text);
-        assert_eq!(ctime("Fri Oct  9 06:06:40 2025"), None);
-        assert_eq!(ctime("Thu Oct  9 06:06:40 2025 CEST"), None);
-        assert_eq!(ctime("Thu Oct 39 06:06:40 2025"), None);
-        assert_eq!(ctime("N/A"), None);
+        assert_eq!(parse_ctime("Fri Oct  9 06:06:40 2025"), None);
+        assert_eq!(parse_ctime("Thu Oct  9 06:06:40 2025 CEST"), None);
+        assert_eq!(parse_ctime("Thu Oct 39 06:06:40 2025"), None);
+        assert_eq!(parse_ctime("N/A"), None);
     }
 
     #[test]
     fn clocks_run_past_two_digit_hours() {
-        assert_eq!(clock("100:00:01, x"), Some((360_001, ", x")));
+        assert_eq!(take_clock("100:00:01, x"), Some((360_001, ", x")));
         assert_eq!(ClockTime(360_001).to_string(), "100:00:01");
         for wrong in [
             "00:60:00,",
@@ -324,18 +324,18 @@ mod tests {
             "00-00:00,",
             "00:0x:00,",
         ] {
-            assert_eq!(clock(wrong), None, "{wrong}");
+            assert_eq!(take_clock(wrong), None, "{wrong}");
         }
-        assert_eq!(clock("18446744073709551615:00:00"), None);
+        assert_eq!(take_clock("18446744073709551615:00:00"), None);
     }
 
     #[test]
     fn ipv6_forms_that_only_look_right_are_refused() {
         let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
-        assert_eq!(ipv6("::"), Some((address("::"), "")));
-        assert_eq!(ipv6("1::[5]"), Some((address("1::"), "[5]")));
+        assert_eq!(take_ipv6("::"), Some((address("::"), "")));
+        assert_eq!(take_ipv6("1::[5]"), Some((address("1::"), "[5]")));
         assert_eq!(
-            ipv6("::ffff:192.0.2.1 x"),
+            take_ipv6("::ffff:192.0.2.1 x"),
             Some((address("::ffff:192.0.2.1"), " x"))
         );
         for bad in [
@@ -348,17 +348,17 @@ mod tests {
             "",
             "::1.2.3",
         ] {
-            assert!(!matches!(ipv6(bad), Some((_, ""))), "{bad}");
+            assert!(!matches!(take_ipv6(bad), Some((_, ""))), "{bad}");
         }
     }
 
     #[test]
     fn numbers_take_no_sign_and_do_not_wrap() {
-        assert_eq!(number::<u64>("18446744073709551615"), Some(u64::MAX));
-        assert_eq!(number::<u64>("18446744073709551616"), None);
-        assert_eq!(number::<u32>("+1"), None);
-        assert_eq!(number::<u8>("256"), None);
-        assert_eq!(number::<u8>(""), None);
+        assert_eq!(whole_number::<u64>("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(whole_number::<u64>("18446744073709551616"), None);
+        assert_eq!(whole_number::<u32>("+1"), None);
+        assert_eq!(whole_number::<u8>("256"), None);
+        assert_eq!(whole_number::<u8>(""), None);
     }
 
     proptest! {
@@ -371,10 +371,10 @@ mod tests {
             noise in "[ -~]{0,20}",
         ) {
             for text in [&address, &number, &time, &groups, &noise] {
-                prop_assert_eq!(ipv4(text), ipv4_slowly(text));
-                prop_assert_eq!(digits(text), digits_slowly(text));
-                prop_assert_eq!(clock(text), clock_slowly(text));
-                prop_assert_eq!(group(text.as_bytes()), group_slowly(text.as_bytes()));
+                prop_assert_eq!(take_ipv4(text), ipv4_slowly(text));
+                prop_assert_eq!(take_digits(text), digits_slowly(text));
+                prop_assert_eq!(take_clock(text), clock_slowly(text));
+                prop_assert_eq!(take_hex_group(text.as_bytes()), group_slowly(text.as_bytes()));
                 let blank = text.bytes().take(16).position(|byte| byte == b' ');
                 if text.len() >= 16 {
                     prop_assert_eq!(swar::blank(text.as_bytes()), blank);
@@ -384,7 +384,7 @@ mod tests {
 
         #[test]
         fn ipv4_agrees_with_the_standard_library(text in "[0-9]{1,3}(\\.[0-9]{1,4}){2,4}") {
-            let ours = match ipv4(&text) {
+            let ours = match take_ipv4(&text) {
                 Some((address, "")) => Some(address),
                 _ => None,
             };
@@ -393,7 +393,7 @@ mod tests {
 
         #[test]
         fn ipv6_agrees_with_the_standard_library(text in "[0-9a-f]{0,2}(::?[0-9a-fA-F]{0,5}){1,8}(\\.[0-9]{1,3}){0,3}") {
-            let ours = match ipv6(&text) {
+            let ours = match take_ipv6(&text) {
                 Some((address, "")) => Some(address),
                 _ => None,
             };
@@ -409,20 +409,20 @@ mod tests {
             }
             for address in [address, Ipv6Addr::from(groups)] {
                 let text = format!("{address}[80]");
-                prop_assert_eq!(ipv6(&text), Some((address, "[80]")));
+                prop_assert_eq!(take_ipv6(&text), Some((address, "[80]")));
             }
         }
 
         #[test]
         fn ctime_prints_what_it_reads(seconds in -60_000_000_000_i64..200_000_000_000) {
             let time = Timestamp::from_second(seconds).unwrap();
-            prop_assert_eq!(ctime(&Ctime(time).to_string()), Some(time));
+            prop_assert_eq!(parse_ctime(&Ctime(time).to_string()), Some(time));
         }
 
         #[test]
         fn clock_prints_what_it_reads(seconds: u64) {
             let text = ClockTime(seconds).to_string();
-            prop_assert_eq!(clock(&text), Some((seconds, "")));
+            prop_assert_eq!(take_clock(&text), Some((seconds, "")));
         }
     }
 }

@@ -248,7 +248,7 @@ impl Configured {
     pub fn members(&self) -> Vec<ipnet::IpNet> {
         let alias = self.alias.as_ref();
         let text = alias.and_then(|alias| alias.address.as_deref());
-        crate::domain::connections::members(text.unwrap_or_default().split_ascii_whitespace())
+        crate::domain::connections::alias_members(text.unwrap_or_default().split_ascii_whitespace())
     }
 }
 

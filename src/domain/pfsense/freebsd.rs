@@ -31,8 +31,8 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
         }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let net = match words.as_slice() {
-            ["inet", address, rest @ ..] => inet(address, rest),
-            ["inet6", address, rest @ ..] => inet6(address, rest),
+            ["inet", address, rest @ ..] => parse_inet(address, rest),
+            ["inet6", address, rest @ ..] => parse_inet6(address, rest),
             _ => None,
         };
         found.extend(net.map(|net| InterfaceAddress {
@@ -43,7 +43,7 @@ pub fn interface_addresses(text: &[u8]) -> Vec<InterfaceAddress> {
     found
 }
 
-fn inet(address: &str, rest: &[&str]) -> Option<IpNet> {
+fn parse_inet(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv4Addr = address.parse().ok()?;
     let mask = rest.iter().skip_while(|word| **word != "netmask").nth(1)?;
     let mask = u32::from_str_radix(mask.strip_prefix("0x")?, 16).ok()?;
@@ -52,7 +52,7 @@ fn inet(address: &str, rest: &[&str]) -> Option<IpNet> {
     ))
 }
 
-fn inet6(address: &str, rest: &[&str]) -> Option<IpNet> {
+fn parse_inet6(address: &str, rest: &[&str]) -> Option<IpNet> {
     let address: Ipv6Addr = address.split('%').next()?.parse().ok()?;
     let length = rest
         .iter()
@@ -80,7 +80,7 @@ pub struct FirewallClock {
 }
 
 /// Reads `date '+%s %z'`.
-pub fn clock(text: &[u8]) -> Option<FirewallClock> {
+pub fn parse_firewall_clock(text: &[u8]) -> Option<FirewallClock> {
     // What the box says at a login can stand beside it.
     String::from_utf8_lossy(text).lines().find_map(clock_line)
 }
@@ -127,7 +127,7 @@ pub struct Carp {
 }
 
 /// Reads the `carp:` lines of `ifconfig -a`.
-pub fn carp(text: &[u8]) -> Vec<Carp> {
+pub fn parse_carp(text: &[u8]) -> Vec<Carp> {
     let text = String::from_utf8_lossy(text);
     let of_line = |line: &str| {
         let (state, rest) = line.trim().strip_prefix("carp: ")?.split_once(" vhid ")?;
@@ -154,14 +154,14 @@ pub fn free_space(text: &[u8]) -> Option<u64> {
 }
 
 /// Reads the one number that `sysctl -n` prints.
-pub fn sysctl(text: &[u8]) -> Option<u64> {
+pub fn parse_sysctl(text: &[u8]) -> Option<u64> {
     String::from_utf8_lossy(text)
         .lines()
         .find_map(|line| line.trim().parse().ok())
 }
 
 /// Reads the names of our files out of `ls -1 /etc/cron.d`.
-pub fn armed(text: &[u8]) -> Vec<String> {
+pub fn parse_armed_names(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     text.lines()
         .map(str::trim)
@@ -203,14 +203,14 @@ mod tests {
         let route = b"   route to: default\ndestination: default\n       mask: default\n    gateway: 192.168.1.1\n";
         assert_eq!(default_gateway(route), Some(IpAddr::from([192, 168, 1, 1])));
         assert_eq!(default_gateway(b"route: route has not been found\n"), None);
-        let read = clock(b"1763000004 -0330\n").map(|clock| {
+        let read = parse_firewall_clock(b"1763000004 -0330\n").map(|clock| {
             (
                 clock.now.as_second(),
                 clock.zone.to_offset(clock.now).seconds(),
             )
         });
         assert_eq!(read, Some((1_763_000_004, -12_600)));
-        assert_eq!(clock(b"soon\n"), None);
+        assert_eq!(parse_firewall_clock(b"soon\n"), None);
         assert_eq!(
             ssh_client(b"fe80::1%vtnet1 50000 10.0.20.1 22\n"),
             "fe80::1".parse().ok()
@@ -221,7 +221,7 @@ mod tests {
     fn small_tools_are_read() {
         let text = b"vtnet0: flags=8863\n\tinet 192.168.1.2 netmask 0xffffff00\n\tcarp: BACKUP vhid 3 advbase 1 advskew 100\n";
         assert_eq!(
-            carp(text),
+            parse_carp(text),
             [Carp {
                 state: "BACKUP".into(),
                 vhid: 3
@@ -232,7 +232,10 @@ mod tests {
         let wrapped = b"Filesystem 1024-blocks Used Avail Capacity Mounted on\n/dev/gptid/very-long-name\n 100 200 -8 109% /\n";
         assert_eq!(free_space(wrapped), Some(0));
         assert_eq!(free_space(b"df: /cf/conf: No such file"), None);
-        assert_eq!(sysctl(b"65535\n"), Some(65_535));
-        assert_eq!(armed(b"at\nkmsctl-20260301-1\n"), ["kmsctl-20260301-1"]);
+        assert_eq!(parse_sysctl(b"65535\n"), Some(65_535));
+        assert_eq!(
+            parse_armed_names(b"at\nkmsctl-20260301-1\n"),
+            ["kmsctl-20260301-1"]
+        );
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Live<'a> {
     /// Takes a reading; `members` is what the alias holds, if that is known.
     pub fn new(states: &'a [State], service: &'a Service, members: Option<&[IpNet]>) -> Self {
         Self {
-            servers: connections::servers(states, service, members),
+            servers: connections::server_networks(states, service, members),
             states,
             service,
         }
@@ -70,7 +70,7 @@ impl<'a> Live<'a> {
     }
 
     fn half(&self, state: &State) -> Option<Half> {
-        connections::half(state, self.service, Some(&self.servers))
+        connections::connection_half(state, self.service, Some(&self.servers))
     }
 
     /// Counts connections: their clients' halves.

@@ -8,7 +8,7 @@ use super::{
     Risk, Seen, Undo, counted, named,
 };
 use crate::domain::pf::table::{Entry, TableName};
-use crate::domain::virusprot::entries::age;
+use crate::domain::virusprot::entries::age_seconds;
 
 /// Which entries to free.
 #[derive(Clone, Debug)]
@@ -32,7 +32,11 @@ pub fn free(
     let chosen: Vec<&Entry> = match choice {
         TableChoice::All => entries.iter().collect(),
         TableChoice::OlderThan(limit) => {
-            let old = |entry: &&Entry| entry.since.is_some_and(|since| age(since, now) > *limit);
+            let old = |entry: &&Entry| {
+                entry
+                    .since
+                    .is_some_and(|since| age_seconds(since, now) > *limit)
+            };
             entries.iter().filter(old).collect()
         }
         TableChoice::Addresses(addresses) => addressed(entries, addresses, name)?,

@@ -136,7 +136,7 @@ impl Box_ {
         };
         Self {
             exposure: exposure::judge(Some(&configured), loaded, &service),
-            sources: connections::tally(&states(), &service, Some(&[]), &[], |_| false),
+            sources: connections::tally_sources(&states(), &service, Some(&[]), &[], |_| false),
             configured,
         }
     }

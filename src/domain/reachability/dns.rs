@@ -53,7 +53,7 @@ pub enum DnsError {
 }
 
 /// Renders the question.
-pub fn question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsError> {
+pub fn dns_question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsError> {
     let bad = || DnsError::BadName {
         name: name.to_owned(),
     };
@@ -77,14 +77,18 @@ pub fn question(id: u16, name: &str, family: Family) -> Result<Vec<u8>, DnsError
     Ok(bytes)
 }
 
-/// Reads the addresses out of the answer to [`question`]; an unknown name (NXDOMAIN) and one without such records
+/// Reads the addresses out of the answer to [`dns_question`]; an unknown name (NXDOMAIN) and one without such records
 /// have none.
-pub fn answer(bytes: &[u8], question: &[u8], family: Family) -> Result<Vec<IpAddr>, DnsError> {
+pub fn parse_dns_answer(
+    bytes: &[u8],
+    question: &[u8],
+    family: Family,
+) -> Result<Vec<IpAddr>, DnsError> {
     let garbled = DnsError::Garbled;
     let asked = question.get(12..).ok_or(DnsError::NotOurs)?;
     let echoed = bytes.get(12..12 + asked.len()).unwrap_or_default();
     let id = bytes.get(..2).ok_or_else(|| garbled.clone())?;
-    let flags = number(bytes, 2).ok_or_else(|| garbled.clone())?;
+    let flags = number_at(bytes, 2).ok_or_else(|| garbled.clone())?;
     // Names may come back in another case (some servers play with it), the rest is echoed.
     if Some(id) != question.get(..2) || flags & 0x8000 == 0 || !echoed.eq_ignore_ascii_case(asked) {
         return Err(DnsError::NotOurs);
@@ -100,18 +104,18 @@ pub fn answer(bytes: &[u8], question: &[u8], family: Family) -> Result<Vec<IpAdd
         5 => return Err(DnsError::Refused("REFUSED")),
         _ => return Err(DnsError::Refused("an error")),
     }
-    let count = number(bytes, 6).ok_or_else(|| garbled.clone())?;
-    records(bytes, 12 + asked.len(), count, family).ok_or(garbled)
+    let count = number_at(bytes, 6).ok_or_else(|| garbled.clone())?;
+    parse_records(bytes, 12 + asked.len(), count, family).ok_or(garbled)
 }
 
-fn records(bytes: &[u8], start: usize, count: u16, family: Family) -> Option<Vec<IpAddr>> {
-    let mut wanted = name(bytes, 12)?.0;
+fn parse_records(bytes: &[u8], start: usize, count: u16, family: Family) -> Option<Vec<IpAddr>> {
+    let mut wanted = name_at(bytes, 12)?.0;
     let mut place = start;
     let mut found = Vec::new();
     for _ in 0..count.min(MOST_RECORDS) {
-        let (owner, after) = name(bytes, place)?;
-        let (kind, class) = (number(bytes, after)?, number(bytes, after + 2)?);
-        let length = usize::from(number(bytes, after + 8)?);
+        let (owner, after) = name_at(bytes, place)?;
+        let (kind, class) = (number_at(bytes, after)?, number_at(bytes, after + 2)?);
+        let length = usize::from(number_at(bytes, after + 8)?);
         let start = after + 10;
         let data = bytes.get(start..start.checked_add(length)?)?;
         place = start + length;
@@ -119,7 +123,7 @@ fn records(bytes: &[u8], start: usize, count: u16, family: Family) -> Option<Vec
             continue;
         }
         match (kind, family) {
-            (5, _) => wanted = name(bytes, start)?.0,
+            (5, _) => wanted = name_at(bytes, start)?.0,
             (1, Family::A) => found.push(IpAddr::from(Ipv4Addr::from(
                 <[u8; 4]>::try_from(data).ok()?,
             ))),
@@ -134,13 +138,13 @@ fn records(bytes: &[u8], start: usize, count: u16, family: Family) -> Option<Vec
     Some(found)
 }
 
-fn number(bytes: &[u8], place: usize) -> Option<u16> {
+fn number_at(bytes: &[u8], place: usize) -> Option<u16> {
     let pair = bytes.get(place..place.checked_add(2)?)?;
     Some(u16::from_be_bytes(pair.try_into().ok()?))
 }
 
 /// Reads a name in lower case, compressed or not, and where what follows it begins.
-fn name(bytes: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
+fn name_at(bytes: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
     let mut name = Vec::new();
     let (mut place, mut after, mut jumps) = (start, None, 0);
     loop {
@@ -152,7 +156,7 @@ fn name(bytes: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
                     return None;
                 }
                 after.get_or_insert(place + 2);
-                place = usize::from(number(bytes, place)? & 0x3fff);
+                place = usize::from(number_at(bytes, place)? & 0x3fff);
             }
             0 if length == 0 => return Some((name, after.unwrap_or(place + 1))),
             0 => {
@@ -191,19 +195,19 @@ mod tests {
 
     #[test]
     fn the_question_is_what_rfc_1035_draws() {
-        let bytes = question(0x1234, "kms.example.net.", Family::A).unwrap();
+        let bytes = dns_question(0x1234, "kms.example.net.", Family::A).unwrap();
         assert_eq!(bytes, b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03kms\x07example\x03net\x00\x00\x01\x00\x01");
-        assert!(question(1, "", Family::A).is_err());
-        assert!(question(1, "a..b", Family::A).is_err());
-        assert!(question(1, &"x".repeat(64), Family::A).is_err());
+        assert!(dns_question(1, "", Family::A).is_err());
+        assert!(dns_question(1, "a..b", Family::A).is_err());
+        assert!(dns_question(1, &"x".repeat(64), Family::A).is_err());
     }
 
     #[test]
     fn addresses_are_found_behind_an_alias() {
-        let question = question(7, "kms.example.net", Family::A).unwrap();
+        let question = dns_question(7, "kms.example.net", Family::A).unwrap();
         let plain = reply(&question, 0x8180, &[A]);
         assert_eq!(
-            answer(&plain, &question, Family::A),
+            parse_dns_answer(&plain, &question, Family::A),
             Ok(vec!["203.0.113.7".parse().unwrap()])
         );
         let alias = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01x\xc0\x10";
@@ -211,16 +215,16 @@ mod tests {
         let other = b"\x01y\xc0\x10\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x09";
         let chain = reply(&question, 0x8180, &[alias, behind, other]);
         assert_eq!(
-            answer(&chain, &question, Family::A),
+            parse_dns_answer(&chain, &question, Family::A),
             Ok(vec!["203.0.113.8".parse().unwrap()])
         );
     }
 
     #[test]
     fn answers_to_others_and_refusals_are_no_answers() {
-        let ours = question(7, "kms.example.net", Family::A).unwrap();
-        let theirs = question(8, "kms.example.net", Family::A).unwrap();
-        let answers = |bytes: &[u8]| answer(bytes, &ours, Family::A);
+        let ours = dns_question(7, "kms.example.net", Family::A).unwrap();
+        let theirs = dns_question(8, "kms.example.net", Family::A).unwrap();
+        let answers = |bytes: &[u8]| parse_dns_answer(bytes, &ours, Family::A);
         assert_eq!(
             answers(&reply(&theirs, 0x8180, &[A])),
             Err(DnsError::NotOurs)
@@ -249,11 +253,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(tail in proptest::collection::vec(any::<u8>(), 0..200), count in any::<u16>()) {
-            let question = question(7, "kms.example.net", Family::Aaaa).unwrap();
+            let question = dns_question(7, "kms.example.net", Family::Aaaa).unwrap();
             let mut bytes = reply(&question, 0x8180, &[&tail]);
             bytes[6..8].copy_from_slice(&count.to_be_bytes());
-            let _ = answer(&bytes, &question, Family::Aaaa);
-            let _ = answer(&tail, &question, Family::A);
+            let _ = parse_dns_answer(&bytes, &question, Family::Aaaa);
+            let _ = parse_dns_answer(&tail, &question, Family::A);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::finding::Finding;
-use super::path::reply::within;
+use super::path::reply::rounded_time;
 use super::path::{Known, Trouble, gate};
 use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{Info, Limits};
@@ -20,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use left::{LeftoverChain, journal};
+pub use left::{LeftoverChain, journal_chain_finding};
 
 /// pfSense versions whose own code kmsctl's script was run with.
 pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];
@@ -103,8 +103,8 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         high_availability(facts),
     ]
     .into_iter()
-    .chain(rules::judge(facts))
-    .chain([left::judge(facts)])
+    .chain(rules::rule_findings(facts))
+    .chain([left::leftover_findings(facts)])
     .collect()
 }
 
@@ -113,7 +113,10 @@ fn speed(facts: &Facts<'_>) -> Finding {
         Ok(took) => *took,
         Err(trouble) => return trouble.finding("ssh-speed"),
     };
-    let told = format!("Every question in one round trip, within {}.", within(took));
+    let told = format!(
+        "Every question in one round trip, within {}.",
+        rounded_time(took)
+    );
     if took > Duration::from_secs(5) {
         return Finding::wrong(
             "ssh-speed",
@@ -216,7 +219,7 @@ fn pf(facts: &Facts<'_>) -> Finding {
 
 fn table(facts: &Facts<'_>) -> Finding {
     let exposure = facts.exposure.as_ref().ok().copied();
-    gate::table(facts.service, &facts.entries, exposure)
+    gate::table_hop(facts.service, &facts.entries, exposure)
 }
 
 fn expiry(facts: &Facts<'_>) -> Finding {

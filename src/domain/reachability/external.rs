@@ -282,7 +282,7 @@ pub fn judge(
 ) -> Judgement {
     let vantages: Vec<Seen> = observations
         .iter()
-        .map(|observation| one::judge(observation, end))
+        .map(|observation| one::vantage_verdict(observation, end))
         .collect();
     let quorum = count(&vantages);
     let mut findings = names.findings();

@@ -92,7 +92,7 @@ impl Finding {
 }
 
 /// Counts the findings of one outcome.
-pub fn count(findings: &[Finding], outcome: CheckResult) -> usize {
+pub fn count_findings(findings: &[Finding], outcome: CheckResult) -> usize {
     findings
         .iter()
         .filter(|finding| finding.result == outcome)

@@ -97,12 +97,12 @@ impl Listener {
     pub fn hear(&mut self, bytes: &[u8]) -> Option<BindAnswer> {
         let room = LARGEST.saturating_sub(self.bytes.len());
         self.bytes.extend(bytes.iter().take(room));
-        read(&self.bytes)
+        read_bind_answer(&self.bytes)
     }
 
     /// Judges what there is when nothing more comes.
     pub fn end(&self, end: BindEnd) -> BindAnswer {
-        match (read(&self.bytes), end) {
+        match (read_bind_answer(&self.bytes), end) {
             (Some(answer), _) => answer,
             (None, BindEnd::Closed) => BindAnswer::Reset,
             (None, BindEnd::Deadline) => BindAnswer::Silent,
@@ -111,7 +111,7 @@ impl Listener {
 }
 
 /// Reads an answer from its first byte on; `None` means that more is needed.
-pub fn read(bytes: &[u8]) -> Option<BindAnswer> {
+pub fn read_bind_answer(bytes: &[u8]) -> Option<BindAnswer> {
     if bytes.first().is_some_and(|version| *version != 5) {
         return Some(BindAnswer::NotRpc);
     }
@@ -133,14 +133,14 @@ pub fn read(bytes: &[u8]) -> Option<BindAnswer> {
         ..header
     };
     match whole.byte(2)? {
-        BIND_ACK if accepted(&whole) == Some(true) => Some(BindAnswer::Kms),
+        BIND_ACK if accepted_context(&whole) == Some(true) => Some(BindAnswer::Kms),
         // A bind_nak, a fault, a rejected context, or a bind_ack that ends before its results do.
         _ => Some(BindAnswer::RpcNotKms),
     }
 }
 
 /// Tells the outcome of our one context; `None` where the PDU ends too early.
-fn accepted(pdu: &Fields<'_>) -> Option<bool> {
+fn accepted_context(pdu: &Fields<'_>) -> Option<bool> {
     // After the header: two fragment sizes, the group, and the secondary address with its own length.
     let address = usize::from(pdu.short(HEADER + 8)?);
     let results = (HEADER + 10 + address).next_multiple_of(4);
@@ -148,12 +148,12 @@ fn accepted(pdu: &Fields<'_>) -> Option<bool> {
     let outcome = pdu.short(results + 4)?;
     let syntax = pdu.bytes.get(results + 8..results + 28)?;
     // The identifier is made of numbers, so in a big-endian answer its bytes stand in another order.
-    let expected = if pdu.little { NDR } else { swapped(NDR) };
+    let expected = if pdu.little { NDR } else { swapped_syntax(NDR) };
     Some(count == 1 && outcome == 0 && syntax == expected)
 }
 
 /// Swaps the numbers of a syntax identifier: one of 4 bytes, two of 2, eight single bytes, and the version.
-fn swapped(mut syntax: [u8; 20]) -> [u8; 20] {
+fn swapped_syntax(mut syntax: [u8; 20]) -> [u8; 20] {
     for (from, to) in [(0, 4), (4, 6), (6, 8), (16, 20)] {
         if let Some(number) = syntax.get_mut(from..to) {
             number.reverse();
@@ -238,7 +238,7 @@ mod tests {
         pdu.extend([1, 0, 0, 0]);
         pdu.extend(short(outcome));
         pdu.extend(short(reason));
-        let syntax = if little { NDR } else { swapped(NDR) };
+        let syntax = if little { NDR } else { swapped_syntax(NDR) };
         pdu.extend(if outcome == 0 { syntax } else { [0; 20] });
         assert_eq!(pdu.len(), 60);
         pdu
@@ -326,13 +326,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic_and_nothing_waits_beyond_the_cap(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let answer = read(&bytes);
+            let answer = read_bind_answer(&bytes);
             prop_assert!(answer.is_some() || bytes.len() < LARGEST);
             let mut five = bytes;
             if let Some(first) = five.first_mut() {
                 *first = 5;
             }
-            let answer = read(&five);
+            let answer = read_bind_answer(&five);
             prop_assert!(answer.is_some() || five.len() < LARGEST);
         }
 
@@ -349,7 +349,7 @@ mod tests {
                 heard = listener.hear(&whole[from..cut]).or(heard);
                 from = cut;
             }
-            prop_assert_eq!(heard, read(&whole));
+            prop_assert_eq!(heard, read_bind_answer(&whole));
         }
 
         /// Every length and flag of the header may lie, in either byte order.
@@ -369,7 +369,7 @@ mod tests {
                 pdu[at..at + 2].copy_from_slice(&short(value));
             }
             pdu.resize(60 + tail, 0);
-            let answer = read(&pdu);
+            let answer = read_bind_answer(&pdu);
             prop_assert!(answer.is_some() || pdu.len() < LARGEST, "more than the cap is never waited for");
             if answer == Some(BindAnswer::Kms) {
                 prop_assert!(flags & 3 == 3, "a piece of an answer is none");
@@ -382,7 +382,7 @@ mod tests {
         fn one_spoilt_byte_never_panics_and_never_makes_kms_of_a_rejection(at in 0_usize..60, value in any::<u8>()) {
             let mut pdu = bind_ack(true, 2, 1);
             pdu[at] = value;
-            prop_assert_ne!(read(&pdu), Some(BindAnswer::Kms));
+            prop_assert_ne!(read_bind_answer(&pdu), Some(BindAnswer::Kms));
         }
     }
 }

@@ -241,10 +241,10 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
             .ok()
             .and_then(|exposure| Expected::of(exposure))
     });
-    let mut hops = names::judge(evidence);
-    hops.extend(gate::judge(evidence, expected));
-    hops.extend(backend::judge(evidence));
-    hops.extend(reply::judge(evidence));
+    let mut hops = names::name_hops(evidence);
+    hops.extend(gate::firewall_hops(evidence, expected));
+    hops.extend(backend::cluster_hops(evidence));
+    hops.extend(reply::service_hops(evidence));
     let state = evidence
         .exposure
         .as_ref()

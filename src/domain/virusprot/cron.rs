@@ -44,15 +44,15 @@ impl Schedule {
     /// Reads the five fields: minute, hour, day of the month, month, day of the week.
     pub fn new(fields: [&str; 5]) -> Option<Self> {
         let [minute, hour, day, month, weekday] = fields.map(str::trim);
-        let mut weekdays = set(weekday, 0, 7, &WEEKDAYS, 0)?;
+        let mut weekdays = parse_cron_field(weekday, 0, 7, &WEEKDAYS, 0)?;
         // 7 is Sunday too.
         weekdays.bits |= weekdays.bits >> 7 & 1;
         Some(Self {
             text: [minute, hour, day, month, weekday].join(" "),
-            minutes: set(minute, 0, 59, &[], 0)?,
-            hours: set(hour, 0, 23, &[], 0)?,
-            days: set(day, 1, 31, &[], 0)?,
-            months: set(month, 1, 12, &MONTHS, 1)?,
+            minutes: parse_cron_field(minute, 0, 59, &[], 0)?,
+            hours: parse_cron_field(hour, 0, 23, &[], 0)?,
+            days: parse_cron_field(day, 1, 31, &[], 0)?,
+            months: parse_cron_field(month, 1, 12, &MONTHS, 1)?,
             weekdays,
         })
     }
@@ -131,7 +131,7 @@ fn whole_minute(moment: Timestamp) -> Option<Timestamp> {
 }
 
 /// Reads one field; `base` is the number of the first name.
-fn set(field: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<CronField> {
+fn parse_cron_field(field: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<CronField> {
     let mut bits = 0;
     for part in field.split(',') {
         bits |= part_bits(part, low, high, names, base)?;
@@ -144,7 +144,7 @@ fn set(field: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<CronF
 
 fn part_bits(part: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<u64> {
     let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(digits(step).filter(|step| *step > 0)?)),
+        Some((range, step)) => (range, Some(parse_digits(step).filter(|step| *step > 0)?)),
         None => (part, None),
     };
     let value = |text: &str| -> Option<u8> {
@@ -155,7 +155,7 @@ fn part_bits(part: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<
             .and_then(|place| u8::try_from(place).ok())
             .map(|place| place + base);
         number
-            .or_else(|| digits(text))
+            .or_else(|| parse_digits(text))
             .filter(|value| (low..=high).contains(value))
     };
     let (first, last) = match range.split_once('-') {
@@ -175,7 +175,7 @@ fn part_bits(part: &str, low: u8, high: u8, names: &[&str], base: u8) -> Option<
     )
 }
 
-fn digits(text: &str) -> Option<u8> {
+fn parse_digits(text: &str) -> Option<u8> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::expiry::Judged;
-use crate::domain::address::{canonical, canonical_net};
+use crate::domain::address::{canonical_address, canonical_net};
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::warning::Warning;
@@ -67,7 +67,7 @@ impl Surroundings {
             let other = &canonical_net(*other);
             other.contains(net) || net.contains(other)
         };
-        let holds = |address: &IpAddr| net.contains(&canonical(*address));
+        let holds = |address: &IpAddr| net.contains(&canonical_address(*address));
         let routed = |address: &&InterfaceAddress| {
             !address.net.addr().is_loopback() && !is_link_local(&address.net.addr())
         };
@@ -115,7 +115,7 @@ pub struct Blocked {
 
 /// Judges the entries of the table. `states_of` tells the live states of an address, which
 /// it is given in its IPv4 form where it has one; the entry itself stays as the table has it.
-pub fn judge(
+pub fn judge_entries(
     entries: &[Entry],
     expiry: &Judged,
     now: Timestamp,
@@ -124,9 +124,9 @@ pub fn judge(
     states_of: impl Fn(&IpNet) -> u64,
 ) -> Vec<Blocked> {
     let blocked = |entry: &Entry| Blocked {
-        address: shown(entry),
+        address: entry_text(entry),
         added_at: entry.since,
-        age_seconds: entry.since.map(|since| age(since, now)),
+        age_seconds: entry.since.map(|since| age_seconds(since, now)),
         release_at: entry
             .since
             .and_then(|since| expiry.release_at(since, now, zone)),
@@ -151,11 +151,11 @@ pub fn mark_customers(blocked: &mut [Blocked], clients: &BTreeMap<IpAddr, Timest
 }
 
 /// Returns whole seconds from `since` to `now`; a clock that stepped back gives 0.
-pub fn age(since: Timestamp, now: Timestamp) -> u64 {
+pub fn age_seconds(since: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default()
 }
 
-fn shown(entry: &Entry) -> String {
+fn entry_text(entry: &Entry) -> String {
     let sign = if entry.negated { "!" } else { "" };
     if entry.net.prefix_len() == entry.net.max_prefix_len() {
         format!("{sign}{}", entry.net.addr())
@@ -165,7 +165,7 @@ fn shown(entry: &Entry) -> String {
 }
 
 /// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
-pub fn warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName) -> Vec<Warning> {
+pub fn blocked_warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |flag: Flag, code: &'static str, text: &str| {
         let hit: Vec<&str> = blocked
@@ -272,13 +272,13 @@ mod tests {
         };
         let entry = Entry {
             net: "::ffff:198.51.100.7/128".parse().unwrap(),
-            ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+            ..crate::domain::pf::table::parse_table_entries(b"   198.51.100.9\n")
                 .value
                 .remove(0)
         };
         let now = Timestamp::UNIX_EPOCH;
         let asked = |net: &IpNet| u64::from(net.to_string() == "198.51.100.7/32");
-        let judged = judge(&[entry], &no_expiry(), now, &TimeZone::UTC, &around, asked);
+        let judged = judge_entries(&[entry], &no_expiry(), now, &TimeZone::UTC, &around, asked);
         assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
         assert_eq!(judged[0].states, 1);
         assert_eq!(judged[0].address, "::ffff:198.51.100.7");
@@ -290,13 +290,13 @@ mod tests {
             .iter()
             .map(|net| Entry {
                 net: net.parse().unwrap(),
-                ..crate::domain::pf::table::parse(b"   198.51.100.9\n")
+                ..crate::domain::pf::table::parse_table_entries(b"   198.51.100.9\n")
                     .value
                     .remove(0)
             })
             .collect();
         let (now, around) = (Timestamp::UNIX_EPOCH, Surroundings::default());
-        let mut judged = judge(&entries, &no_expiry(), now, &TimeZone::UTC, &around, |_| 0);
+        let mut judged = judge_entries(&entries, &no_expiry(), now, &TimeZone::UTC, &around, |_| 0);
         let at = |second| Timestamp::from_second(second).unwrap();
         let clients = BTreeMap::from([
             ("198.51.100.7".parse().unwrap(), at(5)),

@@ -49,7 +49,7 @@ fn cron_folder(crontab: &ShellWord) -> ShellWord {
     folder.unwrap_or_else(|| ShellWord::fixed("/etc/cron.d"))
 }
 
-pub(super) fn command(
+pub(super) fn question_command(
     question: &Question,
     service: &Service,
     paths: &Paths,
@@ -126,7 +126,7 @@ pub(super) fn command(
                 interface: service.interface.clone(),
                 table: service.table.clone(),
             };
-            agent::command(&request, &paths.php, agent_nonce)
+            agent::read_command(&request, &paths.php, agent_nonce)
         }
     }
 }

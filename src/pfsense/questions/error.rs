@@ -159,7 +159,7 @@ pub(super) fn came(reply: &Gathered, program: &str) -> Answer<i32> {
 
 /// Turns exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
 /// code for table errors and never means a lost connection here.
-pub(super) fn check(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Answer<()> {
+pub(super) fn check_exit(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Answer<()> {
     let status = came(reply, program)?;
     if reply.raced || is_busy(reply) {
         return Err(FactError::Busy {

@@ -161,7 +161,7 @@ fn keep(states: &mut Vec<State>, cut: &mut bool, service: &Service, view: &State
         return;
     }
     let state = view.to_owned();
-    if !connections::concerns(&state, service) {
+    if !connections::concerns_service(&state, service) {
         return;
     }
     if states.len() >= MOST_STATES {

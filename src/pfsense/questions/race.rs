@@ -71,7 +71,7 @@ fn holds_foreign(question: &Question, reply: &Gathered) -> bool {
         .any(|line| !line.is_empty() && !fits(line))
     };
     match question {
-        Question::Clock => freebsd::clock(&reply.stdout).is_none(),
+        Question::Clock => freebsd::parse_firewall_clock(&reply.stdout).is_none(),
         Question::Rules | Question::Translation => {
             any_line(|line| line.starts_with(b"@") || line.starts_with(b" ") || line == b"}")
         }

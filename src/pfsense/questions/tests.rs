@@ -37,7 +37,7 @@ fn reply(question: &Question, stdout: &str, stderr: &str, status: i32) -> Gather
 }
 
 /// Reads one answer to each question; the clock's is added.
-fn read(answers: &[(Question, &str, &str, i32)]) -> Reading {
+fn answer_or_garbled(answers: &[(Question, &str, &str, i32)]) -> Reading {
     let questions: Vec<Question> = answers.iter().map(|answer| answer.0.clone()).collect();
     let asked = asked(&questions);
     let replies = asked.questions.iter().map(|question| {
@@ -51,7 +51,7 @@ fn read(answers: &[(Question, &str, &str, i32)]) -> Reading {
 }
 
 fn rules(stdout: &str, stderr: &str, status: i32) -> Answer<Vec<Rule>> {
-    read(&[(Question::Rules, stdout, stderr, status)]).rules
+    answer_or_garbled(&[(Question::Rules, stdout, stderr, status)]).rules
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_status_without_counters_is_unknown() {
         "\n",
         "",
     ] {
-        let reading = read(&[
+        let reading = answer_or_garbled(&[
             (Question::Info, status, "", 0),
             (Question::Rules, "", "", 0),
             (Question::Translation, "", "", 0),
@@ -119,14 +119,15 @@ fn a_status_without_counters_is_unknown() {
         include_str!("../../../tests/fixtures/pfctl/si-v.14.txt"),
         include_str!("../../../tests/fixtures/pfctl/si-disabled.12.txt"),
     ] {
-        let reading = read(&[(Question::Info, whole, "", 0), (Question::Table, "", "", 0)]);
+        let reading =
+            answer_or_garbled(&[(Question::Info, whole, "", 0), (Question::Table, "", "", 0)]);
         assert!(reading.info.is_ok() && reading.table.is_ok());
     }
 }
 
 #[test]
 fn what_exceeds_a_bound_is_unknown() {
-    let reading = read(&[
+    let reading = answer_or_garbled(&[
         (Question::Rules, &"pass\n".repeat(10_001), "", 0),
         (Question::Translation, &"nat all\n".repeat(10_000), "", 0),
         (Question::Table, &"   ::\n".repeat(400_001), "", 0),
@@ -140,13 +141,13 @@ fn what_exceeds_a_bound_is_unknown() {
         Err(FactError::TooLarge { mebibytes: 8, .. })
     ));
     let state = "all tcp 10.0.20.202:1688 <- 192.0.2.1:50000       ESTABLISHED:ESTABLISHED\n";
-    let reading = read(&[(Question::States(None), &state.repeat(100_001), "", 0)]);
+    let reading = answer_or_garbled(&[(Question::States(None), &state.repeat(100_001), "", 0)]);
     assert!(matches!(reading.states, Err(FactError::TooMany { .. })));
 }
 
 #[test]
 fn what_a_login_says_is_no_data() {
-    let reading = read(&[
+    let reading = answer_or_garbled(&[
         (
             Question::Clock,
             "Starting 1 2 CRON...\n1764300000 +0000\ndone.\n",
@@ -332,7 +333,7 @@ fn a_reload_while_reading_makes_no_wrong_word() {
     let truth: Vec<_> = moments
         .iter()
         .map(|[filter, nat]| {
-            let reading = read(&[
+            let reading = answer_or_garbled(&[
                 (Question::Rules, filter, "", 0),
                 (Question::Translation, nat, "", 0),
             ]);
@@ -365,7 +366,7 @@ fn a_list_cut_without_a_word_is_not_judged() {
     let lines: Vec<&str> = filter.split_inclusive('\n').collect();
     for kept in 1..lines.len() {
         let cut = lines[..kept].concat();
-        let reading = read(&[
+        let reading = answer_or_garbled(&[
             (Question::Rules, &cut, "", 0),
             (Question::Translation, &nat, "", 0),
         ]);

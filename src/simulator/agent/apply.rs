@@ -179,7 +179,8 @@ impl Course<'_> {
 
     /// Loads what is written already, unless pf runs it. There is nothing to take back.
     fn load(mut self, world: &mut World) -> ChangeOutcome {
-        let runs = generate::ruleset(&world.configuration).is_ok_and(|rules| world.pf.runs(&rules));
+        let runs = generate::generate_ruleset(&world.configuration)
+            .is_ok_and(|rules| world.pf.runs(&rules));
         if runs {
             return self.end(ChangeEnding::NothingToDo, "it is so already");
         }
@@ -325,7 +326,7 @@ fn reload(world: &mut World, load: Load) -> Result<(), String> {
         return Err(format!("{told}: /tmp/rules.debug:212: syntax error"));
     }
     let ruleset =
-        generate::ruleset(&world.configuration).map_err(|why| format!("{told}: {why}"))?;
+        generate::generate_ruleset(&world.configuration).map_err(|why| format!("{told}: {why}"))?;
     world.pf.load(&ruleset, world.now);
     world.configuration.dirty.clear();
     Ok(())

@@ -36,13 +36,13 @@ fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::
     run(
         &mut world,
         &[],
-        &agent::command(request, &php, &Nonce::new([7; 16])).input,
+        &agent::read_command(request, &php, &Nonce::new([7; 16])).input,
     )
 }
 
 fn read(scenario: Scenario) -> Configured {
     let output = asked(scenario, &request());
-    agent::parse(&output.stdout, &Nonce::new([7; 16]), &request()).unwrap()
+    agent::parse_agent_answer(&output.stdout, &Nonce::new([7; 16]), &request()).unwrap()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn leaves_out_what_another_service_did_not_ask_for() {
         port: 8443,
         ..request()
     };
-    let configured = agent::parse(
+    let configured = agent::parse_agent_answer(
         &asked(Scenario::Open, &other).stdout,
         &Nonce::new([7; 16]),
         &other,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::timeline::{Moment, PRODUCTS, TimelineEvent, between, started};
+use super::timeline::{Moment, PRODUCTS, TimelineEvent, moments_between, started_at};
 use crate::domain::notifier::source::ClientSource;
 use crate::notifier::metrics::Metrics;
 
@@ -10,14 +10,14 @@ use crate::notifier::metrics::Metrics;
 const BLOCK: usize = 11;
 
 /// Renders what the notifier printed after `from`, each line behind its stamp. Nothing happens after `until`.
-pub fn output(from: Timestamp, now: Timestamp, until: Timestamp) -> String {
-    let from = from.max(started(now));
-    let lines = between(from.as_second(), until.as_second());
-    lines.iter().map(line).collect()
+pub fn notifier_output(from: Timestamp, now: Timestamp, until: Timestamp) -> String {
+    let from = from.max(started_at(now));
+    let lines = moments_between(from.as_second(), until.as_second());
+    lines.iter().map(moment_line).collect()
 }
 
-fn line(moment: &Moment) -> String {
-    let at = stamp(moment.at);
+fn moment_line(moment: &Moment) -> String {
+    let at = timestamp_at(moment.at);
     let (address, port) = (moment.peer.ip(), moment.peer.port());
     let event = match moment.what {
         TimelineEvent::Probe(source) => serde_json::json!({
@@ -39,7 +39,7 @@ fn line(moment: &Moment) -> String {
     )
 }
 
-fn stamp(at: i64) -> Timestamp {
+fn timestamp_at(at: i64) -> Timestamp {
     Timestamp::from_second(at).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
@@ -51,10 +51,10 @@ fn product_of(number: u16) -> (&'static str, &'static str) {
 }
 
 /// Renders the metrics page, by the notifier's own code.
-pub fn page(now: Timestamp, until: Timestamp) -> String {
+pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
     let metrics = Metrics::new();
     metrics.configured.set(1);
-    let moments = between(started(now).as_second(), until.as_second());
+    let moments = moments_between(started_at(now).as_second(), until.as_second());
     let mut lines = 2 * moments.len();
     for moment in &moments {
         match moment.what {
@@ -89,7 +89,7 @@ pub fn page(now: Timestamp, until: Timestamp) -> String {
 pub fn server_log(lines: usize, now: Timestamp) -> String {
     let from = now.as_second() - 6 * 3_600;
     let mut all = Vec::new();
-    for moment in between(from, now.as_second()) {
+    for moment in moments_between(from, now.as_second()) {
         let peer = moment.peer.to_string();
         let block = match moment.what {
             TimelineEvent::Probe(_) => vec![
@@ -103,7 +103,9 @@ pub fn server_log(lines: usize, now: Timestamp) -> String {
                 block
             }
         };
-        let at = stamp(moment.at).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let at = timestamp_at(moment.at)
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string();
         all.extend(block.into_iter().map(|text| format!("{at}: {text}\n")));
     }
     let skipped = all.len().saturating_sub(lines);

@@ -62,21 +62,21 @@ pub enum TimelineEvent {
 }
 
 /// Lists what happens after `from` and not after `until`, in order.
-pub fn between(from: i64, until: i64) -> Vec<Moment> {
+pub fn moments_between(from: i64, until: i64) -> Vec<Moment> {
     let first = from.div_euclid(PROBE_EVERY) + 1;
-    let probes = (first..=until.div_euclid(PROBE_EVERY)).map(probe);
+    let probes = (first..=until.div_euclid(PROBE_EVERY)).map(probe_moment);
     let slots = from.div_euclid(SLOT)..=until.div_euclid(SLOT);
-    let activations = slots.filter_map(activation);
+    let activations = slots.filter_map(activation_moment);
     let mut moments: Vec<Moment> = probes.chain(activations).collect();
     moments.retain(|moment| moment.at > from && moment.at <= until);
     moments.sort_by_key(|moment| moment.at);
     moments
 }
 
-fn probe(number: i64) -> Moment {
+fn probe_moment(number: i64) -> Moment {
     let port = 32_768 + u16::try_from(number.rem_euclid(28_000)).unwrap_or_default();
     let (address, source) = if number.rem_euclid(SCANNER) == 0 {
-        let last = u8::try_from(mix(number).rem_euclid(200) + 20).unwrap_or(20);
+        let last = u8::try_from(mix_number(number).rem_euclid(200) + 20).unwrap_or(20);
         (IpAddr::from([203, 0, 113, last]), "external")
     } else if number.rem_euclid(MONITOR) == 0 {
         (IpAddr::from([10, 10, 3, 7]), "internal_pod")
@@ -90,15 +90,15 @@ fn probe(number: i64) -> Moment {
     }
 }
 
-fn activation(slot: i64) -> Option<Moment> {
-    let at = |slot: i64| slot * SLOT + mix(slot).rem_euclid(SLOT - 20);
+fn activation_moment(slot: i64) -> Option<Moment> {
+    let at = |slot: i64| slot * SLOT + mix_number(slot).rem_euclid(SLOT - 20);
     let client = client_of(slot);
     // The same client again within the hour is held back, unless that one was as well.
     let slots = WINDOW / SLOT;
     let told_before = (1..=slots)
         .any(|back| client_of(slot - back) == client && at(slot) - at(slot - back) < WINDOW);
     let (address, host, product) = CLIENTS.get(client).copied()?;
-    let port = 49_152 + u16::try_from(mix(slot).rem_euclid(16_000)).ok()?;
+    let port = 49_152 + u16::try_from(mix_number(slot).rem_euclid(16_000)).ok()?;
     Some(Moment {
         at: at(slot),
         peer: SocketAddr::new(address.parse().ok()?, port),
@@ -107,7 +107,7 @@ fn activation(slot: i64) -> Option<Moment> {
 }
 
 fn client_of(slot: i64) -> usize {
-    usize::try_from(mix(slot ^ 0x5bd1).rem_euclid(5)).unwrap_or_default()
+    usize::try_from(mix_number(slot ^ 0x5bd1).rem_euclid(5)).unwrap_or_default()
 }
 
 /// Mixes the bits of a number (the finisher of SplitMix64).
@@ -116,7 +116,7 @@ fn client_of(slot: i64) -> usize {
     clippy::cast_possible_wrap,
     reason = "only bits matter"
 )]
-fn mix(number: i64) -> i64 {
+fn mix_number(number: i64) -> i64 {
     let mut bits = (number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -124,12 +124,12 @@ fn mix(number: i64) -> i64 {
 }
 
 /// Returns when the simulated server began to crash, where it does: yesterday evening.
-pub fn crashed(now: Timestamp) -> Timestamp {
-    started(now) + SignedDuration::from_hours(36)
+pub fn crashed_at(now: Timestamp) -> Timestamp {
+    started_at(now) + SignedDuration::from_hours(36)
 }
 
 /// Returns when the simulated pod was started: two days before today.
-pub fn started(now: Timestamp) -> Timestamp {
+pub fn started_at(now: Timestamp) -> Timestamp {
     const DAY: i64 = 86_400;
     let day = now.as_second().div_euclid(DAY) - 2;
     Timestamp::from_second(day * DAY + 6 * 3_600).unwrap_or(now)

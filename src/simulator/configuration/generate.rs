@@ -66,7 +66,7 @@ pub struct SyntaxError {
 }
 
 /// Makes the ruleset.
-pub fn ruleset(configuration: &Configuration) -> Result<Ruleset, SyntaxError> {
+pub fn generate_ruleset(configuration: &Configuration) -> Result<Ruleset, SyntaxError> {
     let mut made = Ruleset::default();
     for line in FILTER.lines() {
         if line.starts_with("scrub ") {
@@ -89,13 +89,13 @@ pub fn ruleset(configuration: &Configuration) -> Result<Ruleset, SyntaxError> {
     }
     let forwards = configuration.list("nat", "rule").iter();
     made.rdr
-        .extend(forwards.flat_map(|record| redirections(configuration, record)));
-    made.tables = tables(configuration, &made);
+        .extend(forwards.flat_map(|record| generate_redirections(configuration, record)));
+    made.tables = generate_tables(configuration, &made);
     Ok(made)
 }
 
 /// Tables of aliases exist as long as a rule refers to them.
-fn tables(configuration: &Configuration, made: &Ruleset) -> Vec<DefinedTable> {
+fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<DefinedTable> {
     let split = |entries: &str| entries.split_whitespace().map(str::to_owned).collect();
     let fixed = TABLES.iter().map(|(name, flags, entries)| DefinedTable {
         name: (*name).to_owned(),
@@ -137,14 +137,14 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
         return Some(Vec::new());
     }
     let (Some(from), Some(to)) = (
-        host(configuration, record, "source"),
-        host(configuration, record, "destination"),
+        rule_host(configuration, record, "source"),
+        rule_host(configuration, record, "destination"),
     ) else {
         return Some(Vec::new());
     };
     let family = record.text("ipprotocol").unwrap_or("inet");
     let interface = record.text("interface").unwrap_or_default();
-    let Some(device) = device(configuration, interface) else {
+    let Some(device) = device_of(configuration, interface) else {
         return Some(Vec::new());
     };
     let action = match record.text("type").unwrap_or_default() {
@@ -172,7 +172,7 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
         };
         rules.push(format!(
             "{action} in quick on {device} {reply_to}{family} {proto}from {from} to {to}{keep}{}",
-            labels(record)
+            rule_labels(record)
         ));
     }
     Some(rules)
@@ -279,7 +279,7 @@ fn keep_state(record: &Element, protocol: &str) -> Option<String> {
 }
 
 /// Returns the labels and the `ridentifier` of a record.
-fn labels(record: &Element) -> String {
+fn rule_labels(record: &Element) -> String {
     let descr = record.text("descr").unwrap_or_default().replace('"', "");
     let mut label = if descr.is_empty() {
         "USER_RULE".to_owned()
@@ -301,7 +301,7 @@ fn labels(record: &Element) -> String {
 }
 
 /// Returns `HOST [port = N]` of a rule's side; `None` if an alias cannot be resolved.
-fn host(configuration: &Configuration, record: &Element, side: &str) -> Option<String> {
+fn rule_host(configuration: &Configuration, record: &Element, side: &str) -> Option<String> {
     let not = if record.get(side).is_some_and(|side| side.has("not")) {
         "! "
     } else {
@@ -312,7 +312,7 @@ fn host(configuration: &Configuration, record: &Element, side: &str) -> Option<S
         side_field(record, side, "address"),
     ) {
         (Some(network), _) => format!("<{}__NETWORK>", network.to_uppercase()),
-        (None, Some(address)) => target(configuration, address)?,
+        (None, Some(address)) => forward_target(configuration, address)?,
         (None, None) => "any".to_owned(),
     };
     let port = side_field(record, side, "port").filter(|port| !port.is_empty());
@@ -325,29 +325,29 @@ fn host(configuration: &Configuration, record: &Element, side: &str) -> Option<S
 }
 
 /// Returns an address or the table of an alias.
-fn target(configuration: &Configuration, name: &str) -> Option<String> {
-    if crate::simulator::pf::table::net(name).is_some() {
+fn forward_target(configuration: &Configuration, name: &str) -> Option<String> {
+    if crate::simulator::pf::table::table_net(name).is_some() {
         return Some(name.to_owned());
     }
     is_table(configuration, name).then(|| format!("<{name}>"))
 }
 
-fn device<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
+fn device_of<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
     let interfaces = configuration.section("interfaces");
     interfaces.get(interface)?.text("if")
 }
 
 /// Makes the redirections of a port forward.
-fn redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
+fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
     let interface = record.text("interface").unwrap_or_default();
-    let goes = target(configuration, record.text("target").unwrap_or_default());
-    let from = host(configuration, record, "source");
+    let goes = forward_target(configuration, record.text("target").unwrap_or_default());
+    let from = rule_host(configuration, record, "source");
     let to = match side_field(record, "destination", "address") {
-        Some(address) => target(configuration, address),
+        Some(address) => forward_target(configuration, address),
         None => Some("192.168.1.2".to_owned()),
     };
     let (Some(device), Some(goes), Some(from), Some(to)) =
-        (device(configuration, interface), goes, from, to)
+        (device_of(configuration, interface), goes, from, to)
     else {
         return Vec::new();
     };

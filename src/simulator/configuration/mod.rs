@@ -30,7 +30,7 @@ const BACKUPS: usize = 30;
 impl Configuration {
     /// Returns what a scenario begins with.
     pub fn shipped(scenario: Scenario) -> Self {
-        shipped::configuration(scenario)
+        shipped::shipped_configuration(scenario)
     }
 
     /// Returns a section; one that is absent looks like an empty one.

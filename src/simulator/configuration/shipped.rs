@@ -14,10 +14,10 @@ const OLD_TARGET: &str = "k8s_shared_lb";
 const TARGET: &str = "k8s_kms_lb";
 
 /// Returns the configuration of a scenario.
-pub fn configuration(scenario: Scenario) -> Configuration {
+pub fn shipped_configuration(scenario: Scenario) -> Configuration {
     let tree = json!({
         "version": "23.3",
-        "system": system(scenario),
+        "system": system_section(scenario),
         "interfaces": {
             "wan": {"enable": "", "if": "vtnet0", "descr": "WAN", "ipaddr": "192.168.1.2", "subnet": "24", "gateway": "WANGW"},
             "lan": {"enable": "", "if": "vtnet1", "descr": "LAN", "ipaddr": "10.0.10.1", "subnet": "24"},
@@ -29,25 +29,25 @@ pub fn configuration(scenario: Scenario) -> Configuration {
             "username": "admin@10.0.10.5 (Local Database)",
         },
         "hasync": {"synchronizetoip": if scenario == Scenario::HaPeer { "10.0.99.2" } else { "" }},
-        "nat": {"outbound": {"mode": "automatic"}, "rule": forwards(scenario), "separator": {
+        "nat": {"outbound": {"mode": "automatic"}, "rule": shipped_forwards(scenario), "separator": {
             "sep0": {"row": ["fr0"], "text": "Published services", "color": "bg-info", "if": "nat"},
             "sep1": {"row": ["fr3"], "text": "Cluster", "color": "bg-warning", "if": "nat"},
         }},
-        "filter": {"rule": rules(scenario), "separator": {
+        "filter": {"rule": shipped_rules(scenario), "separator": {
             "wan": {
                 "sep0": {"row": ["fr3"], "text": "Cluster", "color": "bg-warning", "if": "wan"},
                 "sep1": {"row": ["fr4"], "text": "IPv6", "color": "bg-info", "if": "wan"},
             },
             "lan": "",
         }},
-        "aliases": {"alias": aliases(scenario)},
-        "cron": {"item": cron(scenario)},
+        "aliases": {"alias": shipped_aliases(scenario)},
+        "cron": {"item": shipped_cron(scenario)},
     });
     let dirty = (scenario == Scenario::Drifted).then(|| "filter".to_owned());
     Configuration {
-        tree: element(tree),
+        tree: element_of(tree),
         dirty: dirty.into_iter().collect(),
-        history: vec![element(json!({
+        history: vec![element_of(json!({
             "time": "1763000004",
             "description": "admin@10.0.10.5 (Local Database): Firewall: NAT: Port Forward - saved/edited a port forward rule.",
             "username": "admin@10.0.10.5 (Local Database)",
@@ -56,11 +56,11 @@ pub fn configuration(scenario: Scenario) -> Configuration {
 }
 
 /// The literals are texts, maps and lists, which is all that an element can be.
-fn element(literal: Value) -> Element {
+fn element_of(literal: Value) -> Element {
     serde_json::from_value(literal).unwrap_or_default()
 }
 
-fn system(scenario: Scenario) -> Value {
+fn system_section(scenario: Scenario) -> Value {
     let mut system = json!({"hostname": "pfSense", "domain": "home.arpa", "timezone": "Etc/UTC"});
     if scenario == Scenario::PfDisabled
         && let Some(system) = system.as_object_mut()
@@ -70,24 +70,24 @@ fn system(scenario: Scenario) -> Value {
     system
 }
 
-fn created(time: &str, username: &str) -> Value {
+fn created_stamp(time: &str, username: &str) -> Value {
     json!({"time": time, "username": username})
 }
 
 /// A port forward as the NAT page writes it.
-fn forward(protocol: &str, port: &str, target: &str, descr: &str, association: &str) -> Value {
+fn port_forward(protocol: &str, port: &str, target: &str, descr: &str, association: &str) -> Value {
     json!({
         "source": {"any": ""},
         "destination": {"network": "wanip", "port": port},
         "ipprotocol": "inet", "protocol": protocol, "target": target, "local-port": port,
         "interface": "wan", "descr": descr, "associated-rule-id": association,
-        "updated": created("1763000004", "admin@10.0.10.5 (Local Database)"),
-        "created": created("1763000004", "admin@10.0.10.5 (Local Database)"),
+        "updated": created_stamp("1763000004", "admin@10.0.10.5 (Local Database)"),
+        "created": created_stamp("1763000004", "admin@10.0.10.5 (Local Database)"),
     })
 }
 
 /// A filter rule as the NAT page writes it.
-fn linked(
+fn linked_rule(
     protocol: &str,
     port: &str,
     target: &str,
@@ -99,34 +99,34 @@ fn linked(
         "source": {"any": ""}, "interface": "wan", "ipprotocol": "inet", "protocol": protocol,
         "destination": {"address": target, "port": port},
         "descr": format!("NAT {descr}"), "associated-rule-id": association, "tracker": tracker,
-        "created": created(tracker, "NAT Port Forward"),
+        "created": created_stamp(tracker, "NAT Port Forward"),
     })
 }
 
-fn disable(mut record: Value, disabled: bool) -> Value {
+fn with_disabled(mut record: Value, disabled: bool) -> Value {
     if disabled && let Some(record) = record.as_object_mut() {
         record.insert("disabled".to_owned(), json!(""));
     }
     record
 }
 
-fn forwards(scenario: Scenario) -> Vec<Value> {
+fn shipped_forwards(scenario: Scenario) -> Vec<Value> {
     let mut list = vec![
-        forward(
+        port_forward(
             "udp",
             "51820",
             OLD_TARGET,
             "WireGuard",
             "nat_5f3a1c20e0a111.10000001",
         ),
-        forward(
+        port_forward(
             "tcp",
             "443",
             OLD_TARGET,
             "HTTPS",
             "nat_5f3a1c20e0a222.10000002",
         ),
-        forward(
+        port_forward(
             "tcp",
             "465",
             OLD_TARGET,
@@ -146,17 +146,17 @@ fn forwards(scenario: Scenario) -> Vec<Value> {
     };
     let disabled = matches!(scenario, Scenario::Closed | Scenario::HalfFilter);
     if scenario != Scenario::Absent {
-        list.push(disable(
-            forward("tcp", "1688", target, DESCRIPTION, association),
+        list.push(with_disabled(
+            port_forward("tcp", "1688", target, DESCRIPTION, association),
             disabled,
         ));
     }
     list
 }
 
-fn rules(scenario: Scenario) -> Vec<Value> {
+fn shipped_rules(scenario: Scenario) -> Vec<Value> {
     let mut list = vec![
-        linked(
+        linked_rule(
             "udp",
             "51820",
             OLD_TARGET,
@@ -164,7 +164,7 @@ fn rules(scenario: Scenario) -> Vec<Value> {
             "nat_5f3a1c20e0a111.10000001",
             "1763000001",
         ),
-        linked(
+        linked_rule(
             "tcp",
             "443",
             OLD_TARGET,
@@ -172,7 +172,7 @@ fn rules(scenario: Scenario) -> Vec<Value> {
             "nat_5f3a1c20e0a222.10000002",
             "1763000002",
         ),
-        linked(
+        linked_rule(
             "tcp",
             "465",
             OLD_TARGET,
@@ -183,7 +183,7 @@ fn rules(scenario: Scenario) -> Vec<Value> {
     ];
     match scenario {
         Scenario::Absent | Scenario::PassAssociation => {}
-        Scenario::OldTarget => list.push(linked(
+        Scenario::OldTarget => list.push(linked_rule(
             "tcp",
             "1688",
             OLD_TARGET,
@@ -191,14 +191,14 @@ fn rules(scenario: Scenario) -> Vec<Value> {
             ASSOCIATION,
             &KMS.to_string(),
         )),
-        _ => list.push(edited(scenario)),
+        _ => list.push(edited_rule(scenario)),
     }
-    list.extend(others());
+    list.extend(other_rules());
     list
 }
 
 /// The exposure's rule as the rule editor leaves it: what is not set is there, but empty.
-fn edited(scenario: Scenario) -> Value {
+fn edited_rule(scenario: Scenario) -> Value {
     let capped = scenario != Scenario::Uncapped;
     let mut record = json!({
         "id": "", "tracker": KMS.to_string(), "type": "pass", "interface": "wan", "ipprotocol": "inet",
@@ -207,22 +207,22 @@ fn edited(scenario: Scenario) -> Value {
         "max-src-states": "", "statetimeout": "", "statetype": "keep state", "os": "",
         "protocol": "tcp", "source": {"any": ""}, "destination": {"address": TARGET, "port": "1688"},
         "descr": format!("NAT {DESCRIPTION}"), "associated-rule-id": ASSOCIATION,
-        "updated": created("1763000900", "admin@10.0.10.5 (Local Database)"),
-        "created": created(&KMS.to_string(), "NAT Port Forward"),
+        "updated": created_stamp("1763000900", "admin@10.0.10.5 (Local Database)"),
+        "created": created_stamp(&KMS.to_string(), "NAT Port Forward"),
     });
     let rated = capped && scenario != Scenario::TableMissing;
     if let Some(record) = record.as_object_mut().filter(|_| rated) {
         record.insert("max-src-conn-rate".to_owned(), json!("10"));
         record.insert("max-src-conn-rates".to_owned(), json!("60"));
     }
-    disable(
+    with_disabled(
         record,
         matches!(scenario, Scenario::Closed | Scenario::Half),
     )
 }
 
 /// Rules that do not lead to the service's port.
-fn others() -> [Value; 3] {
+fn other_rules() -> [Value; 3] {
     let plain = |interface: &str, network: &str, descr: &str, tracker: &str| {
         json!({
             "type": "pass", "ipprotocol": "inet", "interface": interface, "descr": descr, "tracker": tracker,
@@ -235,14 +235,14 @@ fn others() -> [Value; 3] {
             "max": "", "max-src-nodes": "", "max-src-conn": "100", "max-src-states": "", "statetimeout": "",
             "max-src-conn-rate": "20", "max-src-conn-rates": "60", "statetype": "keep state",
             "protocol": "tcp", "source": {"any": ""}, "destination": {"address": "2001:db8:20::44", "port": "443"},
-            "descr": "HTTPS over IPv6", "created": created("1763000005", "admin@10.0.10.5 (Local Database)"),
+            "descr": "HTTPS over IPv6", "created": created_stamp("1763000005", "admin@10.0.10.5 (Local Database)"),
         }),
         plain("lan", "lan", "Default allow LAN to any rule", "0100000101"),
         plain("opt1", "opt1", "K8S to any", "1762999900"),
     ]
 }
 
-fn aliases(scenario: Scenario) -> Vec<Value> {
+fn shipped_aliases(scenario: Scenario) -> Vec<Value> {
     let host = |name: &str, address: &str, descr: &str| json!({"name": name, "type": "host", "address": address, "descr": descr, "detail": descr});
     let mut list = vec![
         host(TARGET, "10.0.20.202", "KMS load balancer"),
@@ -252,7 +252,7 @@ fn aliases(scenario: Scenario) -> Vec<Value> {
     list
 }
 
-fn cron(scenario: Scenario) -> Vec<Value> {
+fn shipped_cron(scenario: Scenario) -> Vec<Value> {
     let item = |minute: &str, hour: &str, command: &str| json!({"minute": minute, "hour": hour, "mday": "*", "month": "*", "wday": "*", "who": "root", "command": command});
     let mut list = vec![item("1", "3", "/etc/rc.periodic daily")];
     if !matches!(scenario, Scenario::NoCron | Scenario::TableMissing) {

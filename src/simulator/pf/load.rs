@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SimulatedPf;
 use super::rule::LoadedRule;
-use super::table::{SimulatedTable, net};
+use super::table::{SimulatedTable, table_net};
 use crate::simulator::configuration::generate::{DefinedTable, Ruleset};
 
 /// A rule object: which load brought it, and the number it had then, which pfctl goes on printing.
@@ -32,10 +32,10 @@ impl SimulatedPf {
             }
         }
         self.loads += 1;
-        self.filter = successors(&ruleset.filter, retired);
-        self.scrub = successors(&ruleset.scrub, std::mem::take(&mut self.scrub));
-        self.nat = successors(&ruleset.nat, std::mem::take(&mut self.nat));
-        self.rdr = successors(&ruleset.rdr, std::mem::take(&mut self.rdr));
+        self.filter = successor_rules(&ruleset.filter, retired);
+        self.scrub = successor_rules(&ruleset.scrub, std::mem::take(&mut self.scrub));
+        self.nat = successor_rules(&ruleset.nat, std::mem::take(&mut self.nat));
+        self.rdr = successor_rules(&ruleset.rdr, std::mem::take(&mut self.rdr));
         self.define_tables(ruleset, now);
     }
 
@@ -117,7 +117,7 @@ impl SimulatedPf {
 
 /// Makes rules of texts. With `set keepcounters`, which pfSense writes, a rule whose text is unchanged goes on
 /// counting; its states and their number stay with the old object.
-fn successors(texts: &[String], mut old: Vec<LoadedRule>) -> Vec<LoadedRule> {
+fn successor_rules(texts: &[String], mut old: Vec<LoadedRule>) -> Vec<LoadedRule> {
     let mut make = |text: &String| {
         let mut rule = LoadedRule::new(text);
         if let Some(place) = old.iter().position(|before| before.text == *text) {
@@ -132,7 +132,7 @@ fn successors(texts: &[String], mut old: Vec<LoadedRule>) -> Vec<LoadedRule> {
 }
 
 /// Returns the address that a redirection's target stands for.
-pub(super) fn resolve(tables: &[SimulatedTable], target: &str) -> Option<std::net::IpAddr> {
+pub(super) fn resolve_target(tables: &[SimulatedTable], target: &str) -> Option<std::net::IpAddr> {
     match target
         .strip_prefix('<')
         .and_then(|name| name.strip_suffix('>'))
@@ -141,6 +141,6 @@ pub(super) fn resolve(tables: &[SimulatedTable], target: &str) -> Option<std::ne
             let table = tables.iter().find(|table| table.name == name)?;
             table.entries.keys().next().map(IpNet::addr)
         }
-        None => net(target).map(|net| net.addr()),
+        None => table_net(target).map(|net| net.addr()),
     }
 }

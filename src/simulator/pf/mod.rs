@@ -257,7 +257,7 @@ impl SimulatedPf {
         let before = self.nodes.len();
         self.nodes
             .retain(|node| node.states > 0 || node.expires > now);
-        self.totals.nodes.2 += count(before - self.nodes.len());
+        self.totals.nodes.2 += widened_count(before - self.nodes.len());
         self.free_rules();
     }
 
@@ -334,7 +334,7 @@ impl SimulatedPf {
 }
 
 /// Widens a count; nothing here comes near 2⁶⁴.
-pub fn count(number: usize) -> u64 {
+pub fn widened_count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::SimulatedPf;
-use super::load::resolve;
+use super::load::resolve_target;
 use super::node::TrackedSource;
 use super::rule::LoadedRule;
 use super::state::{Level, Protocol, State, StateChain, Tracked};
-use super::table::net;
+use super::table::table_net;
 use crate::domain::pf::rule::Direction;
 
 /// The first state id; the creator's share of it makes ids of two hosts differ.
@@ -86,7 +86,7 @@ impl SimulatedPf {
     fn target(&self, rule: &LoadedRule, addressed: SocketAddr) -> Option<SocketAddr> {
         let (_, target) = rule.text.split_once(" -> ")?;
         let mut words = target.split(' ');
-        let address = resolve(&self.tables, words.next()?)?;
+        let address = resolve_target(&self.tables, words.next()?)?;
         let port = match (words.next(), words.next()) {
             (Some("port"), Some(port)) => port.parse().ok()?,
             _ => addressed.port(),
@@ -126,7 +126,7 @@ impl SimulatedPf {
             Some(name) => self
                 .table(name)
                 .is_some_and(|table| table.find(ip).is_some()),
-            None => host == "any" || net(host).is_some_and(|net| net.contains(&ip)),
+            None => host == "any" || table_net(host).is_some_and(|net| net.contains(&ip)),
         };
         let same_port = port.is_none_or(|port| match port.split_once(':') {
             Some((low, high)) => low

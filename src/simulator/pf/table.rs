@@ -25,7 +25,7 @@ impl SimulatedTable {
     pub fn new(name: &str, flags: &str, entries: &[&str], now: i64) -> Self {
         let entries = entries
             .iter()
-            .filter_map(|entry| net(entry))
+            .filter_map(|entry| table_net(entry))
             .map(|net| (net, now))
             .collect();
         Self {
@@ -68,7 +68,7 @@ impl SimulatedTable {
 }
 
 /// Reads an address or a network.
-pub fn net(text: &str) -> Option<IpNet> {
+pub fn table_net(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>()
         .ok()
         .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
@@ -76,7 +76,7 @@ pub fn net(text: &str) -> Option<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, SimulatedTable, net};
+    use super::{FEW, SimulatedTable, table_net};
 
     #[test]
     fn the_longest_entry_is_found_in_small_and_large_tables() {
@@ -94,16 +94,16 @@ mod tests {
                 ("2001:db8::7", Some("2001:db8::/32")),
             ] {
                 let found = table.find(address.parse().unwrap());
-                assert_eq!(found, entry.and_then(net), "{address} {filled}");
+                assert_eq!(found, entry.and_then(table_net), "{address} {filled}");
             }
             let more = u8::try_from(FEW).unwrap();
-            table
-                .entries
-                .extend((0..=more).map(|last| (net(&format!("198.51.100.{last}")).unwrap(), 0)));
+            table.entries.extend(
+                (0..=more).map(|last| (table_net(&format!("198.51.100.{last}")).unwrap(), 0)),
+            );
         }
         assert_eq!(
             table.find("198.51.100.7".parse().unwrap()),
-            net("198.51.100.7")
+            table_net("198.51.100.7")
         );
     }
 }

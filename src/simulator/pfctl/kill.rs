@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::PfctlOutput;
 use super::options::PfctlOptions;
 use crate::simulator::pf::state::{State, Tracked};
-use crate::simulator::pf::table::net;
-use crate::simulator::pf::{SimulatedPf, count};
+use crate::simulator::pf::table::table_net;
+use crate::simulator::pf::{SimulatedPf, widened_count};
 
 const NO_NAME: &str = "pfctl: getaddrinfo: Name does not resolve";
 
@@ -45,7 +45,7 @@ impl KillTarget {
 }
 
 /// Runs `-k`.
-pub fn states(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
+pub fn kill_by_option(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
     let kind = options.kill.first().map(String::as_str).unwrap_or_default();
     let wanted = match (kind, options.kill.get(1)) {
         ("label" | "id" | "gateway", None) => {
@@ -60,14 +60,14 @@ pub fn states(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOu
         _ => match options
             .kill
             .iter()
-            .map(|word| net(word))
+            .map(|word| table_net(word))
             .collect::<Option<Vec<IpNet>>>()
         {
             Some(nets) => KillTarget::Hosts(nets),
             None => return PfctlOutput::failure(1, NO_NAME),
         },
     };
-    let killed = kill(pf, options, now, &wanted);
+    let killed = kill_matching(pf, options, now, &wanted);
     let what = match &wanted {
         KillTarget::Hosts(nets) => format!(
             " from 1 sources and {} destinations",
@@ -89,7 +89,12 @@ fn state_id(text: &str, host_id: u32) -> Option<(u64, u32)> {
     Some((u64::from_str_radix(id, 16).ok()?, creator))
 }
 
-fn kill(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64, wanted: &KillTarget) -> u64 {
+fn kill_matching(
+    pf: &mut SimulatedPf,
+    options: &PfctlOptions,
+    now: i64,
+    wanted: &KillTarget,
+) -> u64 {
     let on = |state: &State| {
         options
             .interface
@@ -103,7 +108,7 @@ fn kill(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64, wanted: &KillTar
         let others = pf
             .states
             .iter()
-            .filter(|(_, other)| halves.iter().any(|state| partner(state, other)));
+            .filter(|(_, other)| halves.iter().any(|state| is_partner(state, other)));
         let others: Vec<u64> = others
             .map(|(id, _)| *id)
             .filter(|id| !doomed.contains(id))
@@ -115,11 +120,11 @@ fn kill(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64, wanted: &KillTar
             pf.remove(*id, now);
         }
     }
-    count(doomed.len())
+    widened_count(doomed.len())
 }
 
 /// Says whether two states are the halves of one forwarded connection.
-fn partner(state: &State, other: &State) -> bool {
+fn is_partner(state: &State, other: &State) -> bool {
     let client = |state: &State| match state.direction {
         crate::domain::pf::rule::Direction::In => state.right,
         crate::domain::pf::rule::Direction::Out => state.left_inside.unwrap_or(state.left),
@@ -128,10 +133,10 @@ fn partner(state: &State, other: &State) -> bool {
 }
 
 /// Runs `-K`.
-pub fn sources(pf: &mut SimulatedPf, options: &PfctlOptions) -> PfctlOutput {
+pub fn kill_sources(pf: &mut SimulatedPf, options: &PfctlOptions) -> PfctlOutput {
     let mut nets = Vec::new();
     for word in &options.kill_sources {
-        let Some(net) = net(word) else {
+        let Some(net) = table_net(word) else {
             return PfctlOutput::failure(1, NO_NAME);
         };
         nets.push(net);
@@ -149,11 +154,16 @@ pub fn sources(pf: &mut SimulatedPf, options: &PfctlOptions) -> PfctlOutput {
 }
 
 /// Runs `-F`, for what the simulation can lose without a ruleset to load again.
-pub fn clear(pf: &mut SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
+pub fn flush_word(
+    pf: &mut SimulatedPf,
+    word: &str,
+    options: &PfctlOptions,
+    now: i64,
+) -> PfctlOutput {
     match word {
         "states" => {
             let all: Vec<u64> = pf.states.keys().copied().collect();
-            let number = count(all.len());
+            let number = widened_count(all.len());
             if !options.dry_run {
                 for id in all {
                     pf.remove(id, now);

@@ -8,7 +8,7 @@ mod show;
 mod tables;
 
 use super::pf::SimulatedPf;
-use super::random::scramble;
+use super::random::scramble_number;
 use super::scenario::Scenario;
 use super::world::World;
 
@@ -80,8 +80,8 @@ const USAGE: &str = "usage: pfctl [-AdeghMmNnOPqRrvz] [-a anchor] [-D macro=valu
 ";
 
 /// Runs pfctl with these arguments (without its own name) and this standard input.
-pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
-    let options = match options::parse(arguments) {
+pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
+    let options = match options::parse_options(arguments) {
         Ok(options) => options,
         Err(output) => return output,
     };
@@ -97,22 +97,27 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput
     let now = world.now;
     let mut output = PfctlOutput::default();
     if let Some(word) = options.show.filter(|_| !options.dry_run) {
-        output = output.then(show::show(&world.pf, word, &options, now));
+        output = output.then(show::show_word(&world.pf, word, &options, now));
         if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
             output = race(world, output);
         }
     }
     if let Some(word) = options.clear {
-        output = output.then(kill::clear(&mut world.pf, word, &options, now));
+        output = output.then(kill::flush_word(&mut world.pf, word, &options, now));
     }
     if !options.kill.is_empty() {
-        output = output.then(kill::states(&mut world.pf, &options, now));
+        output = output.then(kill::kill_by_option(&mut world.pf, &options, now));
     }
     if !options.kill_sources.is_empty() {
-        output = output.then(kill::sources(&mut world.pf, &options));
+        output = output.then(kill::kill_sources(&mut world.pf, &options));
     }
     if options.table_command.is_some() {
-        output = output.then(tables::command(&mut world.pf, &options, input, now));
+        output = output.then(tables::run_table_command(
+            &mut world.pf,
+            &options,
+            input,
+            now,
+        ));
     }
     output
 }
@@ -121,7 +126,7 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput
 /// the last of the old ruleset. pfctl says so on stderr, and exits with 0.
 fn race(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
     world.raced += 1;
-    let chance = scramble(world.raced);
+    let chance = scramble_number(world.raced);
     if chance.is_multiple_of(5) {
         world.pf.load_meanwhile();
     }
@@ -150,14 +155,14 @@ fn race(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
 }
 
 /// Prints a moment as C's `ctime` does, in UTC, which is the simulated box's time zone.
-fn ctime(milliseconds: i64) -> String {
+fn print_ctime(milliseconds: i64) -> String {
     jiff::Timestamp::from_second(milliseconds.div_euclid(1000))
         .map(|moment| moment.strftime("%a %b %e %H:%M:%S %Y").to_string())
         .unwrap_or_default()
 }
 
 /// Counts the entries of a table as `-vv` shows it after the name: `*` if there is no such table.
-fn entries(pf: &SimulatedPf, table: &str) -> String {
+fn entry_count(pf: &SimulatedPf, table: &str) -> String {
     pf.table(table)
         .map_or_else(|| "*".to_owned(), |table| table.entries.len().to_string())
 }

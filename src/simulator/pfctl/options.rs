@@ -72,7 +72,7 @@ pub struct PfctlOptions {
 }
 
 /// Reads the arguments; the error is what pfctl prints about them.
-pub fn parse(arguments: &[String]) -> Result<PfctlOptions, PfctlOutput> {
+pub fn parse_options(arguments: &[String]) -> Result<PfctlOptions, PfctlOutput> {
     if arguments.is_empty() {
         return Err(PfctlOutput::usage(None));
     }
@@ -142,8 +142,8 @@ impl PfctlOptions {
             'F' => self.clear = Some(look_up(&CLEAR, &value, "flush modifier")?),
             'f' => self.file = Some(value),
             'i' => self.interface = Some(value),
-            'K' => push(&mut self.kill_sources, value, letter)?,
-            'k' => push(&mut self.kill, value, letter)?,
+            'K' => push_option(&mut self.kill_sources, value, letter)?,
+            'k' => push_option(&mut self.kill, value, letter)?,
             's' => self.show = Some(look_up(&SHOW, &value, "show modifier")?),
             't' => self.table = value,
             'T' => self.table_command = Some(look_up(&TABLE, &value, "table command")?),
@@ -170,7 +170,7 @@ impl PfctlOptions {
     }
 }
 
-fn push(list: &mut Vec<String>, value: String, letter: char) -> Result<(), PfctlOutput> {
+fn push_option(list: &mut Vec<String>, value: String, letter: char) -> Result<(), PfctlOutput> {
     if list.len() >= 2 {
         return Err(PfctlOutput::usage(Some(&format!(
             "pfctl: can only specify -{letter} twice"

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use jiff::Timestamp;
 
 use super::options::PfctlOptions;
-use super::{PfctlOutput, ctime, entries, info};
+use super::{PfctlOutput, entry_count, info, print_ctime};
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::rule::{Inserted, LastActive, RuleCounters};
 use crate::domain::pf::source::{PrintedRate, SourceNode};
@@ -15,8 +15,8 @@ use crate::domain::pf::table::Traffic;
 use crate::simulator::pf::node::TrackedSource;
 use crate::simulator::pf::rule::LoadedRule;
 use crate::simulator::pf::state::{Protocol, State, StateChain, Tracked};
-use crate::simulator::pf::{SimulatedPf, count};
-use crate::simulator::random::scramble;
+use crate::simulator::pf::{SimulatedPf, widened_count};
+use crate::simulator::random::scramble_number;
 
 /// Names of the ports in the simulated rules, as FreeBSD's services(5) has them; shown without `-P`.
 const PORTS: [(&str, &str); 6] = [
@@ -29,18 +29,18 @@ const PORTS: [(&str, &str); 6] = [
 ];
 
 /// Shows what the word asks for.
-pub fn show(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
-    if let Some(missing) = anchor(options, word) {
+pub fn show_word(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> PfctlOutput {
+    if let Some(missing) = show_anchor(options, word) {
         return missing;
     }
     match word {
         "rules" => PfctlOutput::data(filter_rules(pf, options)),
         "nat" => PfctlOutput::data(translation_rules(pf, options)),
-        "states" => PfctlOutput::data(states(pf, options, now)),
-        "Sources" => PfctlOutput::data(sources(pf, options, now)),
-        "labels" => PfctlOutput::data(labels(pf)),
-        "Tables" => PfctlOutput::data(tables(pf, options)),
-        "info" => PfctlOutput::data(info::info(pf, options, now)),
+        "states" => PfctlOutput::data(show_states(pf, options, now)),
+        "Sources" => PfctlOutput::data(show_sources(pf, options, now)),
+        "labels" => PfctlOutput::data(show_labels(pf)),
+        "Tables" => PfctlOutput::data(show_tables(pf, options)),
+        "info" => PfctlOutput::data(info::show_info(pf, options, now)),
         "memory" => PfctlOutput::data(info::MEMORY),
         "timeouts" => PfctlOutput::data(info::TIMEOUTS),
         "Running" if pf.enabled => PfctlOutput::data("Enabled\n"),
@@ -49,7 +49,7 @@ pub fn show(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> P
             ..PfctlOutput::data("Disabled\n")
         },
         "creatorids" => PfctlOutput::data(format!("Creator IDs:\n{:08x}\n", pf.host_id)),
-        "Anchors" => PfctlOutput::data(anchors(pf)),
+        "Anchors" => PfctlOutput::data(show_anchors(pf)),
         "queue" | "osfp" | "ether" => PfctlOutput::default(),
         other => PfctlOutput::failure(
             1,
@@ -59,7 +59,7 @@ pub fn show(pf: &SimulatedPf, word: &str, options: &PfctlOptions, now: i64) -> P
 }
 
 /// The anchors of the simulated ruleset exist and are empty; others do not exist, which is no error.
-fn anchor(options: &PfctlOptions, word: &str) -> Option<PfctlOutput> {
+fn show_anchor(options: &PfctlOptions, word: &str) -> Option<PfctlOutput> {
     let name = options
         .anchor
         .as_deref()
@@ -84,7 +84,7 @@ fn anchor(options: &PfctlOptions, word: &str) -> Option<PfctlOutput> {
     }
 }
 
-fn anchors(pf: &SimulatedPf) -> String {
+fn show_anchors(pf: &SimulatedPf) -> String {
     let name = |rule: &LoadedRule| {
         Some(
             rule.text
@@ -165,7 +165,7 @@ fn print_rule(
         evaluations: rule.evaluations,
         packets: rule.packets.0 + rule.packets.1,
         bytes: rule.bytes.0 + rule.bytes.1,
-        states: count(states),
+        states: widened_count(states),
         state_creations: rule.creations,
         inserted: Some(Inserted {
             uid: Some(0),
@@ -174,7 +174,7 @@ fn print_rule(
         source_nodes: None,
         last_active: Some(last.map_or(LastActive::Never, LastActive::At)),
     };
-    let _ = writeln!(text, "{}", counters.display(verbosity(options)));
+    let _ = writeln!(text, "{}", counters.display(rule_verbosity(options)));
 }
 
 /// Adds the number of entries to tables and dynamic addresses, as `-vv` does for `from` and `to`.
@@ -193,7 +193,7 @@ fn with_counts(pf: &SimulatedPf, line: &str) -> String {
             .strip_prefix('(')
             .and_then(|word| word.strip_suffix(')'));
         words.push(match (table, dynamic) {
-            (Some(name), _) if host => format!("<{name}:{}>", entries(pf, name)),
+            (Some(name), _) if host => format!("<{name}:{}>", entry_count(pf, name)),
             (_, Some("self")) if host => "(self:7)".to_owned(),
             (_, Some(interface)) if host => format!("({interface}:1)"),
             _ => word.to_owned(),
@@ -210,7 +210,7 @@ fn name_ports(line: &str) -> String {
     })
 }
 
-fn labels(pf: &SimulatedPf) -> String {
+fn show_labels(pf: &SimulatedPf) -> String {
     let mut text = String::new();
     for rule in pf.filter.iter().filter(|rule| !rule.labels.is_empty()) {
         let (packets, bytes) = (rule.packets, rule.bytes);
@@ -231,7 +231,7 @@ fn labels(pf: &SimulatedPf) -> String {
     text
 }
 
-fn states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
+fn show_states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     // -i compares with the printed column, which says `all` for a floating state.
     if options
         .interface
@@ -245,7 +245,7 @@ fn states(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
         let _ = writeln!(
             text,
             "{}",
-            as_printed(pf, *id, state, now).display(verbosity(options))
+            as_printed(pf, *id, state, now).display(rule_verbosity(options))
         );
     }
     text
@@ -261,15 +261,15 @@ fn as_printed(pf: &SimulatedPf, id: u64, state: &State, now: i64) -> printed::St
         interface: "all".to_owned(),
         protocol: state.protocol.name().to_owned(),
         direction: state.direction,
-        left: host(state.left),
-        left_inside: state.left_inside.map(host),
-        right: host(state.right),
+        left: printed_host(state.left),
+        left_inside: state.left_inside.map(printed_host),
+        right: printed_host(state.right),
         right_inside: None,
         levels: format!("{}:{}", state.levels.0.name(), state.levels.1.name()),
         detail: Some(printed::Detail {
-            windows: (state.protocol == Protocol::Tcp).then(|| windows(id, state)),
-            age_seconds: seconds(now - state.created),
-            expires_seconds: seconds(state.expires - now),
+            windows: (state.protocol == Protocol::Tcp).then(|| sequence_windows(id, state)),
+            age_seconds: whole_seconds(now - state.created),
+            expires_seconds: whole_seconds(state.expires - now),
             packets: state.packets,
             bytes: state.bytes,
             rule: state.rule.and_then(|rule| u32::try_from(rule.number).ok()),
@@ -285,13 +285,14 @@ fn as_printed(pf: &SimulatedPf, id: u64, state: &State, now: i64) -> printed::St
 }
 
 /// Sequence numbers that look like some: nobody keeps them.
-fn windows(id: u64, state: &State) -> String {
-    let sequence = |salt: u64, moved: u64| (scramble(id ^ salt).wrapping_add(moved)) & 0xffff_ffff;
+fn sequence_windows(id: u64, state: &State) -> String {
+    let sequence =
+        |salt: u64, moved: u64| (scramble_number(id ^ salt).wrapping_add(moved)) & 0xffff_ffff;
     let (one, other) = (sequence(0, state.bytes.0), sequence(1 << 63, state.bytes.1));
     format!("[{one} + 64256] wscale 7  [{other} + 65535] wscale 8")
 }
 
-fn host(address: SocketAddr) -> printed::Host {
+fn printed_host(address: SocketAddr) -> printed::Host {
     printed::Host {
         address: address.ip(),
         scope: None,
@@ -299,17 +300,17 @@ fn host(address: SocketAddr) -> printed::Host {
     }
 }
 
-fn seconds(milliseconds: i64) -> u64 {
+fn whole_seconds(milliseconds: i64) -> u64 {
     u64::try_from(milliseconds / 1000).unwrap_or(0)
 }
 
-fn sources(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
+fn show_sources(pf: &SimulatedPf, options: &PfctlOptions, now: i64) -> String {
     let mut text = String::new();
     for node in &pf.nodes {
         let _ = writeln!(
             text,
             "{}",
-            as_printed_source(node, now).display(verbosity(options))
+            as_printed_source(node, now).display(rule_verbosity(options))
         );
     }
     text
@@ -327,7 +328,7 @@ fn as_printed_source(node: &TrackedSource, now: i64) -> SourceNode {
         states: node.states,
         connections: node.connections,
         printed_rate: PrintedRate::default(),
-        age_seconds: Some(seconds(now - node.created)),
+        age_seconds: Some(whole_seconds(now - node.created)),
         expires_seconds: (node.states == 0).then_some(0),
         traffic: Some(Traffic {
             packets: node.packets,
@@ -340,7 +341,7 @@ fn as_printed_source(node: &TrackedSource, now: i64) -> SourceNode {
     }
 }
 
-fn verbosity(options: &PfctlOptions) -> Verbosity {
+fn rule_verbosity(options: &PfctlOptions) -> Verbosity {
     match options.verbose {
         0 => Verbosity::Plain,
         1 => Verbosity::Verbose,
@@ -348,7 +349,7 @@ fn verbosity(options: &PfctlOptions) -> Verbosity {
     }
 }
 
-fn tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
+fn show_tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
     let mut text = String::new();
     for table in &pf.tables {
         let _ = match options.verbose {
@@ -357,7 +358,7 @@ fn tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
         };
         if options.verbose >= 2 {
             let named = format!("<{}>", table.name);
-            let rules = count(
+            let rules = widened_count(
                 pf.filter
                     .iter()
                     .filter(|rule| rule.text.contains(&named))
@@ -370,7 +371,7 @@ fn tables(pf: &SimulatedPf, options: &PfctlOptions) -> String {
                 text,
                 "\tAddresses:   {}\n\tCleared:     {}\n",
                 table.entries.len(),
-                ctime(pf.since)
+                print_ctime(pf.since)
             );
             let _ = writeln!(
                 text,

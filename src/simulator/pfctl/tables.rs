@@ -12,12 +12,12 @@ use super::options::PfctlOptions;
 use crate::domain::pf::Verbosity;
 use crate::domain::pf::table::Entry;
 use crate::simulator::pf::SimulatedPf;
-use crate::simulator::pf::table::{SimulatedTable, net};
+use crate::simulator::pf::table::{SimulatedTable, table_net};
 
 const MISSING: &str = "pfctl: Table does not exist.";
 
 /// Runs a table command.
-pub fn command(
+pub fn run_table_command(
     pf: &mut SimulatedPf,
     options: &PfctlOptions,
     input: &[u8],
@@ -28,28 +28,28 @@ pub fn command(
         return PfctlOutput::usage(None);
     }
     if word == "expire" {
-        return expire(pf, options, now);
+        return expire_table(pf, options, now);
     }
-    let addresses = match addresses(options, input) {
+    let addresses = match read_addresses(options, input) {
         Ok(addresses) => addresses,
         Err(output) => return output,
     };
     match word {
-        "add" => add(pf, options, &addresses, now),
-        "replace" => replace(pf, options, &addresses, now),
+        "add" => add_to_table(pf, options, &addresses, now),
+        "replace" => replace_table(pf, options, &addresses, now),
         "show" | "delete" | "flush" | "test" | "zero" => {
             let Some(table) = pf.table_mut(&options.table) else {
                 return PfctlOutput::failure(255, MISSING);
             };
-            if word != "show" && word != "test" && constant(table) {
+            if word != "show" && word != "test" && is_constant(table) {
                 return PfctlOutput::failure(255, "pfctl: Operation not permitted.");
             }
             match word {
-                "show" => PfctlOutput::data(show(table, options)),
-                "test" => test(table, options, &addresses),
-                "flush" => flush(table, options),
-                "zero" => zero(table, options, &addresses, now),
-                _ => delete(table, options, &addresses),
+                "show" => PfctlOutput::data(show_table(table, options)),
+                "test" => test_table(table, options, &addresses),
+                "flush" => flush_table(table, options),
+                "zero" => zero_table(table, options, &addresses, now),
+                _ => delete_from_table(table, options, &addresses),
             }
         }
         other => PfctlOutput::failure(
@@ -59,12 +59,12 @@ pub fn command(
     }
 }
 
-fn constant(table: &SimulatedTable) -> bool {
+fn is_constant(table: &SimulatedTable) -> bool {
     table.flags.starts_with('c')
 }
 
 /// Reads the addresses of the command line and of `-f -`: words, comments after `#`.
-fn addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, PfctlOutput> {
+fn read_addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, PfctlOutput> {
     let mut words = options.addresses.clone();
     match options.file.as_deref() {
         None => {}
@@ -83,7 +83,7 @@ fn addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, PfctlOu
         }
     }
     let read = |word: &String| {
-        net(word)
+        table_net(word)
             .map(|net| net.trunc())
             .ok_or_else(|| PfctlOutput::failure(255, &format!("no IP address found for {word}")))
     };
@@ -91,7 +91,7 @@ fn addresses(options: &PfctlOptions, input: &[u8]) -> Result<Vec<IpNet>, PfctlOu
 }
 
 /// Prints a net as pfctl does: a host without its length.
-fn text(net: &IpNet) -> String {
+fn net_text(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() {
         net.addr().to_string()
     } else {
@@ -99,7 +99,7 @@ fn text(net: &IpNet) -> String {
     }
 }
 
-fn show(table: &SimulatedTable, options: &PfctlOptions) -> String {
+fn show_table(table: &SimulatedTable, options: &PfctlOptions) -> String {
     let verbosity = if options.verbose == 0 {
         Verbosity::Plain
     } else {
@@ -119,12 +119,15 @@ fn show(table: &SimulatedTable, options: &PfctlOptions) -> String {
     lines
 }
 
-fn test(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> PfctlOutput {
+fn test_table(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> PfctlOutput {
     let host = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
     if let Some(network) = addresses.iter().find(host) {
         return PfctlOutput::failure(
             255,
-            &format!("pfctl: cannot decode {}: Invalid argument", text(network)),
+            &format!(
+                "pfctl: cannot decode {}: Invalid argument",
+                net_text(network)
+            ),
         );
     }
     let found: Vec<(IpAddr, Option<IpNet>)> = addresses
@@ -141,7 +144,7 @@ fn test(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> 
         match (entry, options.verbose) {
             (_, 0) | (None, 1) => {}
             (Some(_), 1) => drop(writeln!(lines, "M  {address}")),
-            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", text(entry))),
+            (Some(entry), _) => drop(writeln!(lines, "M  {address}\t {}", net_text(entry))),
             (None, _) => drop(writeln!(lines, "   {address}\t nomatch")),
         }
     }
@@ -150,7 +153,7 @@ fn test(table: &SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> 
     output
 }
 
-fn expire(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
+fn expire_table(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput {
     let given = options
         .addresses
         .first()
@@ -176,7 +179,7 @@ fn expire(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput
         table.expire(seconds, now)
     };
     let number = gone.len();
-    changed(
+    print_changed(
         options,
         'D',
         gone.iter().map(|net| (net, true)),
@@ -185,7 +188,7 @@ fn expire(pf: &mut SimulatedPf, options: &PfctlOptions, now: i64) -> PfctlOutput
 }
 
 /// Prints what a command changed (`-v`), or all it was asked to (`-vv`), and its result.
-fn changed<'a>(
+fn print_changed<'a>(
     options: &PfctlOptions,
     mark: char,
     nets: impl Iterator<Item = (&'a IpNet, bool)>,
@@ -198,14 +201,19 @@ fn changed<'a>(
             let mark = if done { mark } else { ' ' };
             output
                 .stdout
-                .extend(format!("{mark}  {}\n", text(net)).into_bytes());
+                .extend(format!("{mark}  {}\n", net_text(net)).into_bytes());
         }
     }
     output
 }
 
 /// Adding to a table that does not exist makes it, which is why a typing error goes unnoticed.
-fn add(pf: &mut SimulatedPf, options: &PfctlOptions, addresses: &[IpNet], now: i64) -> PfctlOutput {
+fn add_to_table(
+    pf: &mut SimulatedPf,
+    options: &PfctlOptions,
+    addresses: &[IpNet],
+    now: i64,
+) -> PfctlOutput {
     let mut made = PfctlOutput::default();
     if pf.table(&options.table).is_none() {
         made = PfctlOutput::talk("1 table created.", options.quiet);
@@ -216,7 +224,7 @@ fn add(pf: &mut SimulatedPf, options: &PfctlOptions, addresses: &[IpNet], now: i
     }
     let present = pf
         .table(&options.table)
-        .map(|table| (constant(table), table.entries.clone()));
+        .map(|table| (is_constant(table), table.entries.clone()));
     let Some((constant, present)) =
         present.or_else(|| Some((false, std::collections::BTreeMap::new())))
     else {
@@ -242,7 +250,7 @@ fn add(pf: &mut SimulatedPf, options: &PfctlOptions, addresses: &[IpNet], now: i
     }
     let number = done.iter().filter(|(_, new)| *new).count();
     let result = format!("{number}/{} addresses added", addresses.len());
-    made.then(changed(
+    made.then(print_changed(
         options,
         'A',
         done.iter().map(|(net, new)| (net, *new)),
@@ -250,14 +258,14 @@ fn add(pf: &mut SimulatedPf, options: &PfctlOptions, addresses: &[IpNet], now: i
     ))
 }
 
-fn replace(
+fn replace_table(
     pf: &mut SimulatedPf,
     options: &PfctlOptions,
     addresses: &[IpNet],
     now: i64,
 ) -> PfctlOutput {
     if pf.table(&options.table).is_none() {
-        return add(pf, options, addresses, now);
+        return add_to_table(pf, options, addresses, now);
     }
     let Some(table) = pf.table_mut(&options.table) else {
         return PfctlOutput::default();
@@ -288,10 +296,14 @@ fn replace(
     } else {
         said.join(".\n")
     };
-    changed(options, 'A', added.iter().map(|net| (net, true)), result)
+    print_changed(options, 'A', added.iter().map(|net| (net, true)), result)
 }
 
-fn delete(table: &mut SimulatedTable, options: &PfctlOptions, addresses: &[IpNet]) -> PfctlOutput {
+fn delete_from_table(
+    table: &mut SimulatedTable,
+    options: &PfctlOptions,
+    addresses: &[IpNet],
+) -> PfctlOutput {
     let mut left: BTreeSet<IpNet> = table.entries.keys().copied().collect();
     let done: Vec<(IpNet, bool)> = addresses
         .iter()
@@ -302,7 +314,7 @@ fn delete(table: &mut SimulatedTable, options: &PfctlOptions, addresses: &[IpNet
     }
     let number = done.iter().filter(|(_, gone)| *gone).count();
     let result = format!("{number}/{} addresses deleted", addresses.len());
-    changed(
+    print_changed(
         options,
         'D',
         done.iter().map(|(net, gone)| (net, *gone)),
@@ -310,12 +322,12 @@ fn delete(table: &mut SimulatedTable, options: &PfctlOptions, addresses: &[IpNet
     )
 }
 
-fn flush(table: &mut SimulatedTable, options: &PfctlOptions) -> PfctlOutput {
+fn flush_table(table: &mut SimulatedTable, options: &PfctlOptions) -> PfctlOutput {
     let gone: Vec<IpNet> = table.entries.keys().copied().collect();
     if !options.dry_run {
         table.entries.clear();
     }
-    changed(
+    print_changed(
         options,
         'D',
         gone.iter().map(|net| (net, true)).filter(|_| false),
@@ -324,7 +336,7 @@ fn flush(table: &mut SimulatedTable, options: &PfctlOptions) -> PfctlOutput {
 }
 
 /// Zeroing sets the time of entries to now: of all, or of those named.
-fn zero(
+fn zero_table(
     table: &mut SimulatedTable,
     options: &PfctlOptions,
     addresses: &[IpNet],
@@ -340,14 +352,14 @@ fn zero(
         }
     }
     if addresses.is_empty() {
-        return changed(
+        return print_changed(
             options,
             'Z',
             std::iter::empty(),
             "1 table/stats cleared".to_owned(),
         );
     }
-    changed(
+    print_changed(
         options,
         'Z',
         std::iter::empty(),

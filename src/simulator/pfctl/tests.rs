@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{PfctlOutput, run};
+use super::{PfctlOutput, run_pfctl};
 use crate::simulator::pf::table::SimulatedTable;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
@@ -45,7 +45,7 @@ fn sampled() -> World {
 
 fn pfctl(world: &mut World, command: &str) -> PfctlOutput {
     let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-    run(world, &arguments, b"")
+    run_pfctl(world, &arguments, b"")
 }
 
 fn sample(file: &str) -> String {
@@ -225,7 +225,7 @@ fn options_join_abbreviate_and_end() {
 fn addresses_come_from_standard_input_too() {
     let mut world = sampled();
     let arguments = ["-t", "virusprot", "-T", "delete", "-f", "-"].map(str::to_owned);
-    let output = run(
+    let output = run_pfctl(
         &mut world,
         &arguments,
         b"203.0.113.77 # the office\n192.0.2.1\n",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::ssh::script::OutputFilter;
 
 /// Runs bytes through the filter; lines that begin with the nonce pass.
-pub fn apply(filter: &OutputFilter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn apply_filter(filter: &OutputFilter, nonce: &str, bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let mut kept = String::new();
     let mut keep = false;
@@ -45,11 +45,11 @@ fn names_address(line: &str, address: IpAddr) -> bool {
     let address = address.to_string();
     line.split_whitespace()
         .skip(2)
-        .any(|field| host(field) == address)
+        .any(|field| strip_host(field) == address)
 }
 
 /// Strips brackets and port from a field, as the program's three substitutions do.
-fn host(field: &str) -> String {
+fn strip_host(field: &str) -> String {
     let plain: String = field
         .chars()
         .filter(|letter| !"()".contains(*letter))
@@ -75,7 +75,7 @@ mod tests {
     use std::net::IpAddr;
     use std::process::Stdio;
 
-    use super::{OutputFilter, apply};
+    use super::{OutputFilter, apply_filter};
     use crate::ssh::script::AWK_FILTER;
 
     #[expect(
@@ -144,7 +144,7 @@ mod tests {
                 port: 1688,
                 address,
             };
-            let ours = apply(&filter, "kmsctl00", &text);
+            let ours = apply_filter(&filter, "kmsctl00", &text);
             let Some(theirs) = awk(&filter, "kmsctl00", &text) else {
                 assert!(
                     std::env::var_os("KMSCTL_TESTS_MUST_RUN").is_none(),

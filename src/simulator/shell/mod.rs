@@ -63,8 +63,8 @@ impl SimulatedShell {
         if command == REMOTE_SHELL {
             return (Self::Script(Box::default()), ShellReply::default());
         }
-        let Some(words) = words(&command) else {
-            return (Self::Ended, unsupported());
+        let Some(words) = split_words(&command) else {
+            return (Self::Ended, unsupported_command());
         };
         if words.first().is_some_and(|word| word.ends_with("sudo")) {
             return (
@@ -81,7 +81,7 @@ impl SimulatedShell {
                 ShellReply::default(),
             );
         }
-        (Self::Ended, run(world, &words, b"").into())
+        (Self::Ended, run_program(world, &words, b"").into())
     }
 
     /// Hands it input.
@@ -89,7 +89,7 @@ impl SimulatedShell {
         let reply = match self {
             Self::Script(reader) => reader.feed(data, world),
             Self::Program { input, .. } if input.len() + data.len() > LONGEST_INPUT => {
-                unsupported()
+                unsupported_command()
             }
             Self::Program { input, .. } => {
                 input.extend_from_slice(data);
@@ -107,26 +107,26 @@ impl SimulatedShell {
     pub fn finish(&mut self, world: &mut World) -> ShellReply {
         match std::mem::replace(self, Self::Ended) {
             Self::Script(mut reader) => reader.finish(),
-            Self::Program { words, input } => run(world, &words, &input).into(),
+            Self::Program { words, input } => run_program(world, &words, &input).into(),
             Self::Ended => ShellReply::default(),
         }
     }
 }
 
-fn unsupported() -> ShellReply {
+fn unsupported_command() -> ShellReply {
     PfctlOutput::failure(NOT_FOUND, UNSUPPORTED).into()
 }
 
 /// Runs a program of the simulated box.
-fn run(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput {
+fn run_program(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput {
     let Some((program, arguments)) = words.split_first() else {
         return PfctlOutput::default();
     };
     let base = program.rsplit('/').next().unwrap_or_default();
-    match (base, programs::at(base, program)) {
-        ("pfctl", true) => pfctl::run(world, arguments, input),
+    match (base, programs::has_program(base, program)) {
+        ("pfctl", true) => pfctl::run_pfctl(world, arguments, input),
         ("php", true) => agent::run(world, arguments, input),
-        (_, true) => programs::run(world, base, arguments),
+        (_, true) => programs::run_small_program(world, base, arguments),
         _ if program.starts_with('/') => {
             PfctlOutput::failure(NOT_FOUND, &format!("sh: {program}: not found"))
         }
@@ -136,14 +136,14 @@ fn run(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput {
 
 /// Splits a plain command into words; `None` if a shell would do more than that with it. A leading `exec`
 /// and `env NAME=VALUE…` change nothing here and are dropped.
-fn words(command: &str) -> Option<Vec<String>> {
+fn split_words(command: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
     for letter in command.chars() {
         match (quote, letter) {
             (Some(open), _) if open == letter => quote = None,
-            (None | Some('"'), _) if expands(letter, quote.is_some()) => return None,
+            (None | Some('"'), _) if shell_expands(letter, quote.is_some()) => return None,
             (None, '\'' | '"') => {
                 quote = Some(letter);
                 word.get_or_insert_default();
@@ -173,7 +173,7 @@ fn words(command: &str) -> Option<Vec<String>> {
 }
 
 /// Says whether a shell would do something with the letter, outside single quotes.
-fn expands(letter: char, quoted: bool) -> bool {
+fn shell_expands(letter: char, quoted: bool) -> bool {
     "\\$`".contains(letter) || (!quoted && "|&;<>()*?~#\n{}".contains(letter))
 }
 

@@ -39,7 +39,7 @@ const PROGRAMS: [(&str, &str); 15] = [
 ];
 
 /// Says whether the box has this program under this name or path.
-pub fn at(base: &str, program: &str) -> bool {
+pub fn has_program(base: &str, program: &str) -> bool {
     PROGRAMS
         .iter()
         .any(|(name, path)| *name == base && (program == *path || program == *name))
@@ -55,7 +55,7 @@ pub fn reads_input(words: &[String]) -> bool {
 }
 
 /// Runs one of the programs that are neither pfctl nor PHP.
-pub fn run(world: &World, base: &str, arguments: &[String]) -> PfctlOutput {
+pub fn run_small_program(world: &World, base: &str, arguments: &[String]) -> PfctlOutput {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (base, arguments.as_slice()) {
         ("date", ["+%s"]) => PfctlOutput::data(format!("{}\n", world.now.div_euclid(1000))),
@@ -63,7 +63,7 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> PfctlOutput {
         ("env", ["-u", "TZ", "/bin/date", "+%s %z"]) => {
             PfctlOutput::data(format!("{} +0000\n", world.now.div_euclid(1000)))
         }
-        ("cat", ["/etc/crontab"]) => PfctlOutput::data(crontab(world)),
+        ("cat", ["/etc/crontab"]) => PfctlOutput::data(print_crontab(world)),
         // The folder as the base system leaves it.
         ("find", ["/etc/cron.d", "-type", "f", "-exec", "/bin/cat", "{}", "+"]) => {
             PfctlOutput::data(
@@ -101,7 +101,7 @@ pub fn run(world: &World, base: &str, arguments: &[String]) -> PfctlOutput {
 }
 
 /// The crontab as pfSense writes it from the configuration's items.
-fn crontab(world: &World) -> String {
+fn print_crontab(world: &World) -> String {
     let mut text =
         String::from("SHELL=/bin/sh\nPATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\nHOME=/var/log\n\n");
     for item in world.configuration.list("cron", "item") {

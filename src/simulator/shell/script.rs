@@ -4,7 +4,7 @@
 use crate::simulator::world::World;
 use crate::ssh::script::{AWK_FILTER, NOT_RUN, OutputFilter, PREAMBLE};
 
-use super::{LONGEST_INPUT, ShellReply, filter, run, unsupported};
+use super::{LONGEST_INPUT, ShellReply, filter, run_program, unsupported_command};
 use crate::simulator::pfctl::PfctlOutput;
 
 /// A line `t` that names every command of a script of kmsctl is shorter, in bytes.
@@ -51,7 +51,7 @@ impl ScriptReader {
     pub fn feed(&mut self, data: &[u8], world: &mut World) -> ShellReply {
         self.taken += data.len();
         if self.taken > LONGEST_INPUT && self.place != ScriptPosition::Rounds {
-            return unsupported();
+            return unsupported_command();
         }
         self.partial.extend_from_slice(data);
         let mut reply = ShellReply::default();
@@ -68,14 +68,14 @@ impl ScriptReader {
             {
                 self.round(world, &wanted, &mut reply);
             } else if self.line(line).is_none() {
-                let refusal = unsupported();
+                let refusal = unsupported_command();
                 reply.stderr.extend(refusal.stderr);
                 reply.exit = refusal.exit;
                 return reply;
             }
         }
         if self.place == ScriptPosition::Rounds && self.partial.len() > LONGEST_ROUND_LINE {
-            return unsupported();
+            return unsupported_command();
         }
         reply
     }
@@ -92,7 +92,7 @@ impl ScriptReader {
                 ..ShellReply::default()
             }
         } else {
-            unsupported()
+            unsupported_command()
         }
     }
 
@@ -210,12 +210,12 @@ impl ScriptReader {
         let mut statuses = std::collections::BTreeMap::new();
         let commands = self.commands.iter().enumerate();
         for (index, step) in commands.filter(|(index, _)| wanted.contains(index)) {
-            mark(reply, &format!("\n{nonce} b {index}\n"));
+            append_marker(reply, &format!("\n{nonce} b {index}\n"));
             let runs = step
                 .only_after
                 .is_none_or(|first| statuses.get(&first) == Some(&0));
             let output = if runs {
-                run(world, &step.words, &step.input)
+                run_program(world, &step.words, &step.input)
             } else {
                 PfctlOutput {
                     status: u8::try_from(NOT_RUN).unwrap_or(u8::MAX),
@@ -227,17 +227,17 @@ impl ScriptReader {
             let mut stdout = output.stdout;
             stdout.extend_from_slice(end.as_bytes());
             if let Some(filter) = &step.filter {
-                stdout = filter::apply(filter, nonce, &stdout);
+                stdout = filter::apply_filter(filter, nonce, &stdout);
             }
             reply.stdout.extend(stdout);
             reply.stderr.extend(output.stderr);
             reply.stderr.extend_from_slice(end.as_bytes());
         }
-        mark(reply, &format!("\n{nonce} d\n"));
+        append_marker(reply, &format!("\n{nonce} d\n"));
     }
 }
 
-fn mark(reply: &mut ShellReply, marker: &str) {
+fn append_marker(reply: &mut ShellReply, marker: &str) {
     reply.stdout.extend_from_slice(marker.as_bytes());
     reply.stderr.extend_from_slice(marker.as_bytes());
 }

@@ -1,6 +1,6 @@
 //! The shell against the script that kmsctl renders.
 
-use super::{ShellReply, SimulatedShell, words};
+use super::{ShellReply, SimulatedShell, split_words};
 use crate::domain::pf::table::TableName;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
@@ -153,8 +153,8 @@ fn plain_commands_run_and_shell_words_do_not() {
 #[test]
 fn words_are_split_as_sh_does() {
     assert_eq!(
-        words("exec env A=1  a 'b c'\"d\" ''").unwrap(),
+        split_words("exec env A=1  a 'b c'\"d\" ''").unwrap(),
         ["a", "b cd", ""]
     );
-    assert_eq!(words("a 'b"), None);
+    assert_eq!(split_words("a 'b"), None);
 }

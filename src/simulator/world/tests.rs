@@ -25,10 +25,10 @@ fn text(world: &World) -> String {
 
 fn pfctl(world: &mut World, command: &str) -> Vec<u8> {
     let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
-    let mut output = pfctl::run(world, &arguments, b"");
+    let mut output = pfctl::run_pfctl(world, &arguments, b"");
     // As kmsctl does where a load of the ruleset races with it.
     while output.stderr.ends_with(b": Device busy\n") {
-        output = pfctl::run(world, &arguments, b"");
+        output = pfctl::run_pfctl(world, &arguments, b"");
     }
     assert_eq!((output.status, output.stderr), (0, Vec::new()), "{command}");
     output.stdout
@@ -221,14 +221,14 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
             ("-vvPsn", Verbosity::VeryVerbose),
         ] {
             let text = pfctl(&mut world, command);
-            let parsed = rule::parse(&text);
+            let parsed = rule::parse_pf_rules(&text);
             assert_eq!(
                 (parsed.unread, parsed.more_unread),
                 (Vec::new(), 0),
                 "{scenario:?} {command}"
             );
             assert_eq!(
-                rule::print(&parsed.value, verbosity),
+                rule::print_rules(&parsed.value, verbosity),
                 String::from_utf8(text).unwrap(),
                 "{scenario:?} {command}"
             );
@@ -244,7 +244,7 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
             assert_eq!(parsed.value.len(), world.pf.states.len());
         }
         if scenario != Scenario::TableMissing {
-            let parsed = table::parse(&pfctl(&mut world, "-t virusprot -T show -v"));
+            let parsed = table::parse_table_entries(&pfctl(&mut world, "-t virusprot -T show -v"));
             assert_eq!((parsed.unread, parsed.more_unread), (Vec::new(), 0));
             assert_eq!(
                 parsed.value.len(),
@@ -252,13 +252,13 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
             );
             assert!(parsed.value.iter().all(|entry| entry.since.is_some()));
         }
-        let info = info::parse(&pfctl(&mut world, "-vsi"));
+        let info = info::parse_pf_info(&pfctl(&mut world, "-vsi"));
         assert_eq!((info.unread, info.more_unread), (Vec::new(), 0));
         assert_eq!(info.value.enabled, scenario != Scenario::PfDisabled);
         assert_eq!(info.value.states, u64::try_from(world.pf.states.len()).ok());
         let limits = info::parse_limits(&pfctl(&mut world, "-sm"));
         assert_eq!((limits.unread.len(), limits.value.len()), (0, 4));
-        let sources = source::parse(&pfctl(&mut world, "-vsS"));
+        let sources = source::parse_source_nodes(&pfctl(&mut world, "-vsS"));
         assert_eq!((sources.unread, sources.more_unread), (Vec::new(), 0));
         assert_eq!(sources.value.len(), world.pf.nodes.len());
         let parsed = table::parse_list(&pfctl(&mut world, "-sT -v"));
@@ -269,7 +269,7 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
 #[test]
 fn rule_counters_agree_with_the_states() {
     let mut world = world();
-    let rules = rule::parse(&pfctl(&mut world, "-vvPsr")).value;
+    let rules = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
     let states = state::parse(&pfctl(&mut world, "-vvss")).value;
     let kms = rules
         .iter()
@@ -287,7 +287,7 @@ fn rule_counters_agree_with_the_states() {
             .into_iter()
             .all(|state| state.direction == Direction::In && state.left.port == 1688)
     );
-    let rdr = rule::parse(&pfctl(&mut world, "-vvPsn")).value;
+    let rdr = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
     let rdr = rdr
         .iter()
         .find(|rule| rule.text.contains("port = 1688 ->"))
@@ -323,8 +323,8 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         .filter(|scenario| *scenario != Scenario::Denied)
     {
         let mut world = World::fresh(scenario, 7, NOW);
-        let filter = rule::parse(&pfctl(&mut world, "-vvPsr")).value;
-        let nat = rule::parse(&pfctl(&mut world, "-vvPsn")).value;
+        let filter = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
+        let nat = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
         let loaded = Loaded {
             filter: &filter,
             nat: &nat,

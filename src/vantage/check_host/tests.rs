@@ -30,7 +30,7 @@ fn results_are_read() {
             }),
         ),
     ] {
-        assert_eq!(attempt(&value), expected, "{value}");
+        assert_eq!(parse_attempt(&value), expected, "{value}");
     }
     for value in [
         json!([]),
@@ -41,7 +41,7 @@ fn results_are_read() {
         json!([{"error": "odd"}]),
     ] {
         assert!(
-            matches!(attempt(&value), Some(Attempt::NotTried { .. })),
+            matches!(parse_attempt(&value), Some(Attempt::NotTried { .. })),
             "{value}"
         );
     }
@@ -54,7 +54,7 @@ fn ids_and_nodes_become_part_of_a_url_only_if_they_are_plain() {
             .to_string()
             .into_bytes()
     };
-    assert!(accepted(&body("29b1cfke1d2", "us1.node.check-host.net")).is_ok());
+    assert!(parse_accepted(&body("29b1cfke1d2", "us1.node.check-host.net")).is_ok());
     for (id, node) in [
         ("../x", "us1"),
         ("a?b", "us1"),
@@ -62,10 +62,10 @@ fn ids_and_nodes_become_part_of_a_url_only_if_they_are_plain() {
         ("a", "n&host=x"),
         ("a", ""),
     ] {
-        assert!(accepted(&body(id, node)).is_err(), "{id} {node}");
+        assert!(parse_accepted(&body(id, node)).is_err(), "{id} {node}");
     }
-    assert!(accepted(br#"{"ok":1,"request_id":"a","nodes":{}}"#).is_err());
-    assert!(accepted(b"<html>").is_err());
+    assert!(parse_accepted(br#"{"ok":1,"request_id":"a","nodes":{}}"#).is_err());
+    assert!(parse_accepted(b"<html>").is_err());
 }
 
 /// Runs a whole check of a service that does what `serve` does with each of its connections.
@@ -89,7 +89,7 @@ async fn checked(
         budget: &budget,
         clock: crate::clock::Clock::System,
     };
-    check(&url, 3, task).await
+    check_from_nodes(&url, 3, task).await
 }
 
 /// A service that takes connections and keeps silent would hold a request for 4 s, and each of several polls.
@@ -132,7 +132,7 @@ async fn results_that_never_come_are_told_as_missing() {
 proptest! {
     #[test]
     fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = accepted(&body);
-        let _ = results(&body);
+        let _ = parse_accepted(&body);
+        let _ = parse_results(&body);
     }
 }

@@ -5,7 +5,7 @@ use regex::{Regex, RegexSet};
 
 use crate::error::{Failure, Result};
 use crate::settings::values;
-use crate::terminal::{Tone, clean};
+use crate::terminal::{Tone, clean_text};
 
 /// Which lines are wanted.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ fn compiled(flag: &str, pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|error| {
         let failure = Failure::usage(format!(
             "{flag}: `{}` is no regular expression.",
-            clean(pattern)
+            clean_text(pattern)
         ));
         let text = error.to_string();
         let lines = text.lines().filter(|line| *line != "regex parse error:");
@@ -108,8 +108,8 @@ pub(super) fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp
     if let Ok(at) = text.parse() {
         return Ok(at);
     }
-    let ago =
-        values::duration(text).map_err(|problem| Failure::usage(format!("{flag}: {problem}.")))?;
+    let ago = values::parse_duration(text)
+        .map_err(|problem| Failure::usage(format!("{flag}: {problem}.")))?;
     let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
     Ok(now.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH))
 }

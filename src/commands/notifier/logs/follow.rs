@@ -52,7 +52,7 @@ impl Followed {
 }
 
 /// Follows every pod until nobody listens any more.
-pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
+pub(super) async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut tasks = JoinSet::new();
     let mut first = true;
@@ -70,7 +70,7 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
                 // A name that is still listed is not followed twice, though its task may have ended.
                 known.retain(|name| list.items.iter().any(|pod| pod.metadata.name == *name));
                 if list.items.is_empty() && first {
-                    say(&listeners, "There is no pod; waiting for one.").await;
+                    send_notice(&listeners, "There is no pod; waiting for one.").await;
                 }
                 for pod in list.items {
                     let name = pod.metadata.name.clone();
@@ -78,15 +78,20 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
                     if first && !pod.spec.containers.iter().any(wanted) {
                         let failure = followed.without_container();
                         let hint = failure.hints.join(" ");
-                        say(&listeners, &format!("{name}: {} {hint}", failure.message)).await;
+                        send_notice(&listeners, &format!("{name}: {} {hint}", failure.message))
+                            .await;
                     }
                     if pod.container(&followed.container).is_none() || !known.insert(name.clone()) {
                         continue;
                     }
                     if !first {
-                        say(&listeners, &format!("A new pod: {name}.")).await;
+                        send_notice(&listeners, &format!("A new pod: {name}.")).await;
                     }
-                    tasks.spawn(reader::one(followed.clone(), pod, listeners.clone()));
+                    tasks.spawn(reader::follow_one_pod(
+                        followed.clone(),
+                        pod,
+                        listeners.clone(),
+                    ));
                 }
             }
             Err(error) if !first && refusals < PATIENT && is_refusal(&error) => {
@@ -98,7 +103,7 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
             }
             Err(error) if !told => {
                 told = true;
-                say(
+                send_notice(
                     &listeners,
                     &format!("New pods cannot be looked for: {error}."),
                 )
@@ -115,7 +120,7 @@ pub(super) async fn all(followed: Followed, listeners: Sender<Item>) {
     }
 }
 
-async fn say(listeners: &Sender<Item>, sentence: &str) {
+async fn send_notice(listeners: &Sender<Item>, sentence: &str) {
     let _ = listeners.send(Item::Say(sentence.to_owned())).await;
 }
 

@@ -11,11 +11,11 @@ use crate::app::Context;
 use crate::commands::notifier::rows::Layout;
 use crate::domain::kms_log::Log;
 use crate::domain::notifier::decide::{Decision, DecisionRules};
-use crate::domain::notifier::event_log::{EventFilter, EventRecord, stamped};
+use crate::domain::notifier::event_log::{EventFilter, EventRecord, split_kubectl_stamp};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::terminal::view::escape_json;
-use crate::terminal::{Human, Mode, View, clean};
+use crate::terminal::{Human, Mode, View, clean_text};
 
 const EVENT_COLUMNS: &[&str] = &[
     "pod",
@@ -124,7 +124,7 @@ impl<'a> LogPrinter<'a> {
         match self.shape {
             Shape::Lines => {
                 let line = String::from_utf8_lossy(line).into_owned();
-                if let Some(at) = written(&line) {
+                if let Some(at) = line_timestamp(&line) {
                     self.young = self.is_within(at);
                 }
                 let young = self.young.then(|| entry(PrintedKind::Line { line }));
@@ -132,7 +132,7 @@ impl<'a> LogPrinter<'a> {
             }
             Shape::Events => {
                 let text = String::from_utf8_lossy(line);
-                let (printed, line) = stamped(&text);
+                let (printed, line) = split_kubectl_stamp(&text);
                 let told = EventRecord::read(line, printed);
                 let wanted = self.wants(&told);
                 let told = wanted.then(|| entry(PrintedKind::Event(Box::new(told))));
@@ -164,7 +164,7 @@ impl<'a> LogPrinter<'a> {
     pub(super) fn open(&self) -> Result<()> {
         let terminal = self.context.terminal;
         match (terminal.mode, self.shape) {
-            (Mode::Csv, shape) => terminal.write(&(columns(shape).join(",") + "\n")),
+            (Mode::Csv, shape) => terminal.write(&(columns_of_shape(shape).join(",") + "\n")),
             (Mode::Table, Shape::Events | Shape::ServerEvents) => {
                 terminal.write(&(self.layout.head() + "\n"))
             }
@@ -234,20 +234,20 @@ impl<'a> LogPrinter<'a> {
             without_controls(&mut data);
         }
         let mut view = View::new("notifier.logs", self.context.clock.now(), &data)?;
-        view.items = Some((list, columns(self.shape)));
+        view.items = Some((list, columns_of_shape(self.shape)));
         Ok(view)
     }
 
     fn text(&self, entry: &PrintedEntry) -> String {
         let text = match &entry.what {
             PrintedKind::Event(told) => self.layout.event(told),
-            PrintedKind::Line { line } => self.layout.fit(&clean(line)),
+            PrintedKind::Line { line } => self.layout.fit(&clean_text(line)),
         };
         self.choice.mark(&text, self.context.terminal.stdout_color)
     }
 }
 
-fn columns(shape: Shape) -> &'static [&'static str] {
+fn columns_of_shape(shape: Shape) -> &'static [&'static str] {
     if shape == Shape::Lines {
         LINE_COLUMNS
     } else {
@@ -257,7 +257,7 @@ fn columns(shape: Shape) -> &'static [&'static str] {
 
 fn without_controls(value: &mut Value) {
     match value {
-        Value::String(text) => *text = clean(text).into_owned(),
+        Value::String(text) => *text = clean_text(text).into_owned(),
         Value::Array(items) => items.iter_mut().for_each(without_controls),
         Value::Object(fields) => fields.values_mut().for_each(without_controls),
         _ => {}
@@ -265,7 +265,7 @@ fn without_controls(value: &mut Value) {
 }
 
 /// Reads the stamp of a line of the server's log; the server's image runs in UTC.
-fn written(line: &str) -> Option<Timestamp> {
+fn line_timestamp(line: &str) -> Option<Timestamp> {
     let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
     let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(zoned.timestamp())

@@ -6,47 +6,49 @@
 pub type Wanted = &'static str;
 
 /// Checks a label of a DNS name (RFC 1123): namespaces, containers, volumes.
-pub fn label(text: &str) -> Result<(), Wanted> {
+pub fn check_dns_label(text: &str) -> Result<(), Wanted> {
     let fits = text.len() <= 63
-        && edges(text, alphanumeric)
-        && text.bytes().all(|byte| alphanumeric(byte) || byte == b'-');
+        && edges_fit(text, is_lower_alphanumeric)
+        && text
+            .bytes()
+            .all(|byte| is_lower_alphanumeric(byte) || byte == b'-');
     fits.then_some(())
         .ok_or("a name of 1 to 63 small letters, digits and -, with a letter or digit at both ends")
 }
 
 /// Checks the name of a Service (RFC 1035): a label that begins with a letter.
-pub fn service(text: &str) -> Result<(), Wanted> {
+pub fn check_service_name(text: &str) -> Result<(), Wanted> {
     let letter = text
         .bytes()
         .next()
         .is_some_and(|byte| byte.is_ascii_lowercase());
-    (label(text).is_ok() && letter)
+    (check_dns_label(text).is_ok() && letter)
         .then_some(())
         .ok_or("a name of 1 to 63 small letters, digits and - that begins with a letter and does not end with -")
 }
 
 /// Checks a DNS subdomain (RFC 1123): most other objects.
-pub fn subdomain(text: &str) -> Result<(), Wanted> {
+pub fn check_dns_subdomain(text: &str) -> Result<(), Wanted> {
     let fits = text.len() <= 253
         && text
             .split('.')
-            .all(|part| edges(part, alphanumeric) && label_or_long(part));
+            .all(|part| edges_fit(part, is_lower_alphanumeric) && label_or_long(part));
     fits.then_some(())
         .ok_or("a name of small letters, digits, - and ., with a letter or digit at both ends of each part")
 }
 
 /// Checks a reference to an image: what registries can hold, which is more than letters but never a blank or quote.
-pub fn image(text: &str) -> Result<(), Wanted> {
+pub fn check_image_reference(text: &str) -> Result<(), Wanted> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte);
     let fits = (1..=512).contains(&text.len())
         && text.bytes().all(inner)
-        && edges(text, |byte| byte.is_ascii_alphanumeric());
+        && edges_fit(text, |byte| byte.is_ascii_alphanumeric());
     fits.then_some(())
         .ok_or("an image such as ghcr.io/owner/name:1.0.0")
 }
 
 /// Checks a key of a Secret.
-pub fn key(text: &str) -> Result<(), Wanted> {
+pub fn check_secret_key(text: &str) -> Result<(), Wanted> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let fits = (1..=253).contains(&text.len())
         && text.bytes().all(inner)
@@ -57,7 +59,7 @@ pub fn key(text: &str) -> Result<(), Wanted> {
 }
 
 /// Reads `KEY=VALUE,…`, the only form of a selector that a Service can have.
-pub fn selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
+pub fn parse_selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
     let wanted = "labels such as app=kms-service,tier=aux; a Service knows no other selectors";
     let pair = |part: &str| {
         let (name, value) = part.trim().split_once('=')?;
@@ -65,7 +67,7 @@ pub fn selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
         let (prefix, short) = name
             .rsplit_once('/')
             .map_or((None, name), |(prefix, short)| (Some(prefix), short));
-        let fits = prefix.is_none_or(|prefix| subdomain(prefix).is_ok())
+        let fits = prefix.is_none_or(|prefix| check_dns_subdomain(prefix).is_ok())
             && label_value(short)
             && (value.is_empty() || label_value(value));
         fits.then(|| (name.to_owned(), value.to_owned()))
@@ -76,7 +78,7 @@ pub fn selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
 }
 
 /// Checks a path inside a container that a volume is mounted at.
-pub fn mount(text: &str) -> Result<(), Wanted> {
+pub fn check_mount_path(text: &str) -> Result<(), Wanted> {
     let fits = text.len() > 1
         && text.starts_with('/')
         && !text.contains([':', '\0'])
@@ -88,21 +90,24 @@ pub fn mount(text: &str) -> Result<(), Wanted> {
         .ok_or("an absolute path below / without :, ., .. or empty parts")
 }
 
-fn alphanumeric(byte: u8) -> bool {
+fn is_lower_alphanumeric(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
 /// A part of a subdomain may be longer than a label.
 fn label_or_long(text: &str) -> bool {
-    text.bytes().all(|byte| alphanumeric(byte) || byte == b'-')
+    text.bytes()
+        .all(|byte| is_lower_alphanumeric(byte) || byte == b'-')
 }
 
 fn label_value(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    text.len() <= 63 && edges(text, |byte| byte.is_ascii_alphanumeric()) && text.bytes().all(inner)
+    text.len() <= 63
+        && edges_fit(text, |byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(inner)
 }
 
-fn edges(text: &str, fits: impl Fn(u8) -> bool) -> bool {
+fn edges_fit(text: &str, fits: impl Fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
     bytes.first().is_some_and(|byte| fits(*byte)) && bytes.last().is_some_and(|byte| fits(*byte))
 }
@@ -117,36 +122,46 @@ mod tests {
     fn names_are_those_of_the_api_server() {
         for text in HOSTILE {
             assert!(
-                label(text).is_err() && service(text).is_err() && subdomain(text).is_err(),
+                check_dns_label(text).is_err()
+                    && check_service_name(text).is_err()
+                    && check_dns_subdomain(text).is_err(),
                 "{text}"
             );
         }
-        assert!(label("1a").is_ok() && service("1a").is_err());
+        assert!(check_dns_label("1a").is_ok() && check_service_name("1a").is_err());
         assert!(
-            subdomain("a.b-c.1").is_ok() && subdomain("a..b").is_err() && label("a.b").is_err()
+            check_dns_subdomain("a.b-c.1").is_ok()
+                && check_dns_subdomain("a..b").is_err()
+                && check_dns_label("a.b").is_err()
         );
-        assert!(label(&"a".repeat(63)).is_ok() && label(&"a".repeat(64)).is_err());
+        assert!(
+            check_dns_label(&"a".repeat(63)).is_ok() && check_dns_label(&"a".repeat(64)).is_err()
+        );
     }
 
     #[test]
     fn images_keys_and_mounts() {
-        assert!(image("ghcr.io/a/b:1.0@sha256:00").is_ok());
-        assert!(key("url").is_ok() && key("a/b").is_err() && key("..").is_err());
-        assert!(mount("/var/log/vlmcsd").is_ok());
+        assert!(check_image_reference("ghcr.io/a/b:1.0@sha256:00").is_ok());
+        assert!(
+            check_secret_key("url").is_ok()
+                && check_secret_key("a/b").is_err()
+                && check_secret_key("..").is_err()
+        );
+        assert!(check_mount_path("/var/log/vlmcsd").is_ok());
         for text in ["/", "var", "/a/../b", "/a//b", "/a:b", ""] {
-            assert!(mount(text).is_err(), "{text}");
+            assert!(check_mount_path(text).is_err(), "{text}");
         }
         for text in ["", "a b", "a\n", ":a", "a;b"] {
-            assert!(image(text).is_err(), "{text}");
+            assert!(check_image_reference(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn selectors_are_equalities() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(selector("app=kms"), Ok(vec![pair("app", "kms")]));
+        assert_eq!(parse_selector("app=kms"), Ok(vec![pair("app", "kms")]));
         assert_eq!(
-            selector("app.kubernetes.io/name==a, tier=aux"),
+            parse_selector("app.kubernetes.io/name==a, tier=aux"),
             Ok(vec![
                 pair("app.kubernetes.io/name", "a"),
                 pair("tier", "aux")
@@ -162,7 +177,7 @@ mod tests {
             "a=b\nc: d",
             "=a",
         ] {
-            assert!(selector(text).is_err(), "{text}");
+            assert!(parse_selector(text).is_err(), "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ const STATE_VOLUME: &str = "kmsctl-notifier-state";
 const WEBHOOK_VOLUME: &str = "kmsctl-notifier-webhook";
 
 /// Returns the patch. It names its object, so that kustomize finds it.
-pub(super) fn deployment(wanted: &ManifestOptions) -> Value {
+pub(super) fn deployment_patch(wanted: &ManifestOptions) -> Value {
     let (log_volume, log_directory) = &wanted.log_volume;
     json!({
         "apiVersion": "apps/v1",
@@ -34,9 +34,9 @@ pub(super) fn deployment(wanted: &ManifestOptions) -> Value {
                         "livenessProbe": server_probe(wanted.port, 5, 30),
                         "volumeMounts": [{"name": log_volume, "mountPath": log_directory}],
                     },
-                    container(wanted),
+                    side_car_container(wanted),
                 ],
-                "volumes": volumes(wanted),
+                "volumes": side_car_volumes(wanted),
             },
         }},
     })
@@ -53,7 +53,7 @@ fn server_probe(port: u16, delay: u32, period: u32) -> Value {
     })
 }
 
-fn container(wanted: &ManifestOptions) -> Value {
+fn side_car_container(wanted: &ManifestOptions) -> Value {
     let (log_volume, log_directory) = &wanted.log_volume;
     let environment: Vec<Value> = wanted
         .environment
@@ -103,7 +103,7 @@ fn container(wanted: &ManifestOptions) -> Value {
 /// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
 /// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
 /// which the kubelet replaces the pod.
-fn volumes(wanted: &ManifestOptions) -> Value {
+fn side_car_volumes(wanted: &ManifestOptions) -> Value {
     let file = &wanted.webhook.1;
     json!([
         {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},

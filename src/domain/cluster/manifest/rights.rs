@@ -22,7 +22,7 @@ impl Operator {
         let (kind, name) = text.split_once(':')?;
         let name = Some(name).filter(|name| !name.is_empty())?.to_owned();
         match kind {
-            "ServiceAccount" if super::names::subdomain(&name).is_ok() => {
+            "ServiceAccount" if super::names::check_dns_subdomain(&name).is_ok() => {
                 Some(Self::ServiceAccount(name))
             }
             "User" => Some(Self::User(name)),
@@ -44,7 +44,7 @@ impl Operator {
 }
 
 /// Returns the account (if it is ours), the roles and their bindings.
-pub fn objects(wanted: &ManifestOptions) -> Vec<Value> {
+pub fn rights_objects(wanted: &ManifestOptions) -> Vec<Value> {
     let mut objects = Vec::new();
     if let Operator::ServiceAccount(name) = &wanted.operator {
         // Operators take a short-lived token of it; no pod runs as it.
@@ -56,32 +56,32 @@ pub fn objects(wanted: &ManifestOptions) -> Vec<Value> {
         }));
     }
     let mut rules = vec![
-        rule("", &["pods"], &["get", "list"]),
-        rule("", &["pods/log"], &["get"]),
+        policy_rule("", &["pods"], &["get", "list"]),
+        policy_rule("", &["pods/log"], &["get"]),
         // The metrics page and the health pages of the side-car.
-        rule("", &["pods/proxy"], &["get"]),
-        rule("", &["services"], &["get"]),
-        rule("", &["events"], &["list"]),
-        rule("discovery.k8s.io", &["endpointslices"], &["list"]),
+        policy_rule("", &["pods/proxy"], &["get"]),
+        policy_rule("", &["services"], &["get"]),
+        policy_rule("", &["events"], &["list"]),
+        policy_rule("discovery.k8s.io", &["endpointslices"], &["list"]),
     ];
     if wanted.exec {
         // kubectl asks as get over WebSockets and as create over SPDY; an API server from 1.35 on checks both.
-        rules.push(rule("", &["pods/exec"], &["get", "create"]));
+        rules.push(policy_rule("", &["pods/exec"], &["get", "create"]));
     }
-    objects.extend(role(wanted, &wanted.namespace, &rules));
-    objects.extend(role(
+    objects.extend(role_and_binding(wanted, &wanted.namespace, &rules));
+    objects.extend(role_and_binding(
         wanted,
         &wanted.metallb_namespace,
-        &[rule("metallb.io", &["servicel2statuses"], &["list"])],
+        &[policy_rule("metallb.io", &["servicel2statuses"], &["list"])],
     ));
     objects
 }
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+fn policy_rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-fn role(wanted: &ManifestOptions, namespace: &str, rules: &[Value]) -> [Value; 2] {
+fn role_and_binding(wanted: &ManifestOptions, namespace: &str, rules: &[Value]) -> [Value; 2] {
     const NAME: &str = "kmsctl-operator";
     let version = "rbac.authorization.k8s.io/v1";
     [

@@ -80,7 +80,7 @@ pub(super) fn client_addresses(
 }
 
 /// Tells what Kubernetes warns of about these pods.
-pub(super) fn warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
+pub(super) fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
     const MOST: usize = 3;
     let events = match &evidence.events {
         Ok(events) => events,

@@ -30,7 +30,7 @@ pub(super) fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
 }
 
 /// Judges a log that cannot be read; returns the words for it. One that does not exist yet is looked at and is silent.
-pub(super) fn unreadable(
+pub(super) fn unreadable_log(
     evidence: &PodEvidence,
     reading: &MetricsReading,
     findings: &mut Vec<Finding>,
@@ -68,7 +68,7 @@ pub(super) fn unreadable(
     Some("it runs, and cannot read the log".to_owned())
 }
 
-pub(super) fn lag(
+pub(super) fn reading_lag(
     before: &Numbers,
     latest: &MetricsReading,
     now: Timestamp,
@@ -92,13 +92,13 @@ pub(super) fn lag(
     Some(format!("{bytes} bytes of the log are not read"))
 }
 
-pub(super) fn outbox(
+pub(super) fn outbox_trouble(
     before: &Numbers,
     latest: &MetricsReading,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     let waiting = latest.numbers.outbox?;
-    let words = waits(waiting);
+    let words = waiting_messages(waiting);
     let stays = waiting > 0 && before.outbox.is_some_and(|before| before > 0);
     let old = latest
         .numbers
@@ -122,7 +122,7 @@ pub(super) fn outbox(
 }
 
 /// Renders how many messages wait.
-pub fn waits(count: u64) -> String {
+pub fn waiting_messages(count: u64) -> String {
     match count {
         0 => "nothing waits".to_owned(),
         1 => "1 message waits".to_owned(),
@@ -131,7 +131,7 @@ pub fn waits(count: u64) -> String {
 }
 
 /// Judges whether there is anybody to tell; returns the words for it.
-pub(super) fn webhook(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<String> {
+pub(super) fn webhook_trouble(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<String> {
     // A notifier that does not tell may have one.
     if numbers.configured != Some(false) {
         return None;
@@ -145,7 +145,10 @@ pub(super) fn webhook(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<
 }
 
 /// Judges what became of the messages: of what went wrong since the start only what is not over yet.
-pub(super) fn posts(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Option<String> {
+pub(super) fn posting_trouble(
+    latest: &MetricsReading,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
     let numbers = &latest.numbers;
     let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
     let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
@@ -190,7 +193,7 @@ pub(super) fn posts(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Opt
     Some("Slack refuses its messages".to_owned())
 }
 
-pub(super) fn unparsed(numbers: &Numbers, findings: &mut Vec<Finding>) {
+pub(super) fn unparsed_lines(numbers: &Numbers, findings: &mut Vec<Finding>) {
     let (Some(lines), Some(unparsed)) = (numbers.lines, numbers.unparsed) else {
         return;
     };
@@ -224,7 +227,7 @@ pub fn clocks_differ(skew: i64) -> String {
 }
 
 /// Judges a log in which nothing happens; returns the words for it.
-pub(super) fn silence(
+pub(super) fn silent_log(
     evidence: &PodEvidence,
     numbers: &Numbers,
     all: &Evidence,

@@ -2,23 +2,23 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::around::{client_addresses, warnings};
+use super::around::{client_addresses, kubernetes_warnings};
 use super::checks::{
-    SILENCE, clock as server_clock, lag, lag_seconds, outbox, posts, silence, unparsed, unreadable,
-    waits, webhook,
+    SILENCE, clock as server_clock, lag_seconds, outbox_trouble, posting_trouble, reading_lag,
+    silent_log, unparsed_lines, unreadable_log, waiting_messages, webhook_trouble,
 };
 use super::{
     Activations, ContainerReport, Evidence, Health, MetricsReading, NoPage, Numbers, PodEvidence,
     PodReport, Rates, Report,
 };
 use crate::domain::notifier::event_log::Held;
-use crate::domain::notifier::prometheus::rate;
+use crate::domain::notifier::prometheus::growth_per_second;
 use crate::domain::reachability::finding::Finding;
 
 /// A restart within this time is told as something wrong.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
 /// Judges everything.
-pub fn judge(evidence: &Evidence) -> Report {
+pub fn judge_pipeline(evidence: &Evidence) -> Report {
     let mut findings = Vec::new();
     let pods = match &evidence.pods {
         Ok(pods) => pods.as_slice(),
@@ -64,11 +64,11 @@ pub fn judge(evidence: &Evidence) -> Report {
     let hour = evidence.now - SignedDuration::from_hours(1);
     let last_hour = heard.then(|| Held::since(told.flatten(), hour));
     client_addresses(evidence, pods, &mut findings);
-    warnings(evidence, &mut findings);
-    assemble(evidence, pods, reports, (health, why), last_hour, findings)
+    kubernetes_warnings(evidence, &mut findings);
+    assemble_report(evidence, pods, reports, (health, why), last_hour, findings)
 }
 
-fn assemble(
+fn assemble_report(
     evidence: &Evidence,
     pods: &[PodEvidence],
     reports: Vec<PodReport>,
@@ -104,7 +104,7 @@ fn assemble(
             ),
         },
         probes: now.probes,
-        rates: rates(pods),
+        rates: event_rates(pods),
         last_hour,
         findings,
     }
@@ -135,7 +135,7 @@ fn health_of(
     all: &Evidence,
     findings: &mut Vec<Finding>,
 ) -> (Health, String) {
-    if let Some(dead) = containers(evidence, all, findings) {
+    if let Some(dead) = container_trouble(evidence, all, findings) {
         return (Health::Dead, dead);
     }
     let heard = evidence
@@ -190,7 +190,7 @@ fn by_page(
 ) -> (Health, String) {
     let latest = evidence.second.as_ref().unwrap_or(reading);
     let numbers = &latest.numbers;
-    if let Some(why) = unreadable(evidence, reading, findings) {
+    if let Some(why) = unreadable_log(evidence, reading, findings) {
         return (Health::Behind, why);
     }
     let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
@@ -218,13 +218,16 @@ fn by_page(
         );
     }
     let behind = [
-        lag(&reading.numbers, latest, all.now, findings),
-        outbox(&reading.numbers, latest, findings),
+        reading_lag(&reading.numbers, latest, all.now, findings),
+        outbox_trouble(&reading.numbers, latest, findings),
     ];
-    let unheard = [webhook(numbers, findings), posts(latest, findings)];
-    unparsed(numbers, findings);
+    let unheard = [
+        webhook_trouble(numbers, findings),
+        posting_trouble(latest, findings),
+    ];
+    unparsed_lines(numbers, findings);
     server_clock(numbers, findings);
-    let silent = silence(evidence, numbers, all, findings);
+    let silent = silent_log(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
         return (Health::Behind, why);
     }
@@ -234,7 +237,7 @@ fn by_page(
     let mut unheard = unheard.into_iter().flatten();
     let slack = unheard
         .next()
-        .unwrap_or_else(|| waits(numbers.outbox.unwrap_or_default()));
+        .unwrap_or_else(|| waiting_messages(numbers.outbox.unwrap_or_default()));
     (Health::Ok, format!("it reads the log, and {slack}"))
 }
 
@@ -243,7 +246,7 @@ fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, St
     match heard {
         Some(at) if now.duration_since(at) <= SILENCE => (
             Health::Ok,
-            format!("{why}, but it printed something at {}", clock(at)),
+            format!("{why}, but it printed something at {}", clock_time(at)),
         ),
         Some(at) => (
             Health::Unknown,
@@ -253,12 +256,12 @@ fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, St
     }
 }
 
-fn clock(at: Timestamp) -> String {
+fn clock_time(at: Timestamp) -> String {
     at.strftime("%H:%M:%S UTC").to_string()
 }
 
 /// Judges the containers; returns why there can be no notifier at work.
-fn containers(
+fn container_trouble(
     evidence: &PodEvidence,
     all: &Evidence,
     findings: &mut Vec<Finding>,
@@ -311,7 +314,7 @@ fn containers(
     (report.state != "running").then(|| format!("{name} does not run: {}", report.state))
 }
 
-fn rates(pods: &[PodEvidence]) -> Rates {
+fn event_rates(pods: &[PodEvidence]) -> Rates {
     let pairs = || {
         pods.iter().filter_map(|pod| {
             let (first, second) = (pod.first.as_ref().ok()?, pod.second.as_ref()?);
@@ -321,7 +324,9 @@ fn rates(pods: &[PodEvidence]) -> Rates {
     };
     let grown = |name: &str| {
         let mut rates = pairs()
-            .filter_map(|(before, now, seconds)| rate(before.sum(name)?, now.sum(name)?, seconds))
+            .filter_map(|(before, now, seconds)| {
+                growth_per_second(before.sum(name)?, now.sum(name)?, seconds)
+            })
             .peekable();
         rates.peek()?;
         Some((rates.sum::<f64>() * 100.0).round() / 100.0)

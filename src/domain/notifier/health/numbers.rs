@@ -74,15 +74,16 @@ pub struct Numbers {
 impl Numbers {
     /// Reads them off a page.
     pub fn of(page: &Page) -> Self {
-        let count = |name: &str| page.sum(name).and_then(whole);
+        let count = |name: &str| page.sum(name).and_then(whole_number);
         let time = |name: &str| {
             let seconds = count(name).filter(|seconds| *seconds > 0)?;
             Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
         };
         let labelled = |name: &str, label: &str| -> BTreeMap<String, u64> {
             let values = page.of(name);
-            let values = values
-                .filter_map(|sample| Some((sample.label(label)?.to_owned(), whole(sample.value)?)));
+            let values = values.filter_map(|sample| {
+                Some((sample.label(label)?.to_owned(), whole_number(sample.value)?))
+            });
             values.collect()
         };
         let probes = labelled("kms_connection_probes_total", "source");
@@ -99,7 +100,7 @@ impl Numbers {
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
             clock_skew: page.sum("kms_log_clock_skew_seconds").and_then(|skew| {
-                let size = i64::try_from(whole(skew.abs())?).ok()?;
+                let size = i64::try_from(whole_number(skew.abs())?).ok()?;
                 Some(if skew < 0.0 { -size } else { size })
             }),
             outbox: count("kms_slack_queue_length"),
@@ -173,6 +174,6 @@ impl Numbers {
     clippy::cast_sign_loss,
     reason = "the range is checked; a fraction of a second is of no interest"
 )]
-fn whole(value: f64) -> Option<u64> {
+fn whole_number(value: f64) -> Option<u64> {
     (0.0..9e15).contains(&value).then_some(value as u64)
 }

@@ -74,7 +74,7 @@ fn healthy() -> PodEvidence {
 fn judged(pods: Known<Vec<PodEvidence>>, policy: &str) -> Report {
     let mut service = KubernetesService::default();
     service.spec.external_traffic_policy = Some(policy.into());
-    judge(&Evidence {
+    judge_pipeline(&Evidence {
         names: &names(),
         now: now() + jiff::SignedDuration::from_secs(2),
         pods,
@@ -383,7 +383,7 @@ fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
             ready,
             ..healthy()
         };
-        let report = judge(&Evidence {
+        let report = judge_pipeline(&Evidence {
             names: &names,
             now: now(),
             pods: Ok(vec![pod]),

@@ -1,7 +1,7 @@
 //! `-si` and `-sm` → values. `-si` is headings and indented lines below them.
 
 use super::super::lines::{self, Parsed};
-use super::super::text::{clock, digits, number};
+use super::super::text::{take_clock, take_digits, whole_number};
 use super::{Info, InterfaceStats, Limits, Lookups, Syncookies};
 
 /// The heading that indented lines belong to.
@@ -19,14 +19,14 @@ enum Section {
 }
 
 /// Parses `-si`, with `-v` or without.
-pub fn parse(text: &[u8]) -> Parsed<Info> {
+pub fn parse_pf_info(text: &[u8]) -> Parsed<Info> {
     let mut info = Info::default();
     let mut section = Section::None;
-    let gathered = lines::read(text, |line| {
+    let gathered = lines::gather_lines(text, |line| {
         if line.starts_with(' ') {
-            return below(&mut info, &mut section, line.trim_ascii()).is_some();
+            return parse_indented(&mut info, &mut section, line.trim_ascii()).is_some();
         }
-        let heading = heading(&mut info, line);
+        let heading = parse_heading(&mut info, line);
         section = heading.unwrap_or(Section::None);
         heading.is_some()
     });
@@ -36,8 +36,8 @@ pub fn parse(text: &[u8]) -> Parsed<Info> {
 /// Parses `-sm`: `states        hard limit  1000000`.
 pub fn parse_limits(text: &[u8]) -> Parsed<Limits> {
     let mut limits = Limits::new();
-    let gathered = lines::read(text, |line| {
-        let Some((name, limit)) = limit(line) else {
+    let gathered = lines::gather_lines(text, |line| {
+        let Some((name, limit)) = parse_limit(line) else {
             return false;
         };
         limits.insert(name.to_owned(), limit).is_none()
@@ -45,19 +45,21 @@ pub fn parse_limits(text: &[u8]) -> Parsed<Limits> {
     gathered.with(limits)
 }
 
-fn limit(line: &str) -> Option<(&str, Option<u64>)> {
+fn parse_limit(line: &str) -> Option<(&str, Option<u64>)> {
     let (name, rest) = line.split_once(' ')?;
     let limit = match rest.trim_start() {
         "unlimited" => None,
-        rest => Some(number(rest.strip_prefix("hard limit ")?.trim_start())?),
+        rest => Some(whole_number(
+            rest.strip_prefix("hard limit ")?.trim_start(),
+        )?),
     };
     (!name.is_empty()).then_some((name, limit))
 }
 
 /// Reads a line that does not begin with a blank.
-fn heading(info: &mut Info, line: &str) -> Option<Section> {
+fn parse_heading(info: &mut Info, line: &str) -> Option<Section> {
     if let Some(rest) = line.strip_prefix("Status: ") {
-        return status(info, rest).map(|()| Section::None);
+        return parse_status(info, rest).map(|()| Section::None);
     }
     if let Some(id) = line.strip_prefix("Hostid:") {
         let id = id.trim_start().strip_prefix("0x")?;
@@ -93,7 +95,7 @@ fn heading(info: &mut Info, line: &str) -> Option<Section> {
 }
 
 /// Reads `Enabled for 14 days 06:56:07          Debug: Urgent`.
-fn status(info: &mut Info, text: &str) -> Option<()> {
+fn parse_status(info: &mut Info, text: &str) -> Option<()> {
     let (state, debug) = match text.split_once("Debug: ") {
         Some((state, debug)) => (state, Some(debug)),
         None => (text, None),
@@ -109,8 +111,8 @@ fn status(info: &mut Info, text: &str) -> Option<()> {
     };
     info.debug = debug.map(|debug| debug.trim_end().to_owned());
     if let Some(running) = running {
-        let (days, rest) = digits(running)?;
-        let (seconds, rest) = clock(rest.strip_prefix(" days ")?)?;
+        let (days, rest) = take_digits(running)?;
+        let (seconds, rest) = take_clock(rest.strip_prefix(" days ")?)?;
         let total = days.checked_mul(86_400)?.checked_add(seconds)?;
         info.running_seconds = Some(total).filter(|_| rest.is_empty());
         return info.running_seconds.map(|_| ());
@@ -119,26 +121,26 @@ fn status(info: &mut Info, text: &str) -> Option<()> {
 }
 
 /// Reads an indented line, its outer blanks removed.
-fn below(info: &mut Info, section: &mut Section, line: &str) -> Option<()> {
+fn parse_indented(info: &mut Info, section: &mut Section, line: &str) -> Option<()> {
     match *section {
         Section::None => None,
         Section::StateTable => {
-            let (name, value) = counter(line)?;
-            table(&mut info.states, &mut info.state_table, name, value)
+            let (name, value) = split_counter(line)?;
+            parse_state_table(&mut info.states, &mut info.state_table, name, value)
         }
         Section::SourceTable => {
-            let (name, value) = counter(line)?;
-            table(&mut info.source_nodes, &mut info.source_table, name, value)
+            let (name, value) = split_counter(line)?;
+            parse_state_table(&mut info.source_nodes, &mut info.source_table, name, value)
         }
         Section::Counters => {
-            let (name, value) = counter(line)?;
+            let (name, value) = split_counter(line)?;
             info.counters
                 .insert(name.to_owned(), value)
                 .is_none()
                 .then_some(())
         }
         Section::LimitCounters => {
-            let (name, value) = counter(line)?;
+            let (name, value) = split_counter(line)?;
             info.limit_counters
                 .insert(name.to_owned(), value)
                 .is_none()
@@ -155,23 +157,23 @@ fn below(info: &mut Info, section: &mut Section, line: &str) -> Option<()> {
             Some(())
         }
         Section::Interface | Section::PacketsIn | Section::PacketsOut => {
-            interface(info.interface.as_mut()?, section, line)
+            parse_interface_line(info.interface.as_mut()?, section, line)
         }
     }
 }
 
 /// Splits `overload table insertion            3750            0.0/s` into name and total.
-fn counter(line: &str) -> Option<(&str, u64)> {
+fn split_counter(line: &str) -> Option<(&str, u64)> {
     let without_rate = match line.rsplit_once(' ') {
         Some((before, rate)) if rate.ends_with("/s") => before.trim_end(),
         _ => line,
     };
     let (name, value) = without_rate.rsplit_once(' ')?;
     let name = name.trim_end();
-    (!name.is_empty()).then_some((name, number(value)?))
+    (!name.is_empty()).then_some((name, whole_number(value)?))
 }
 
-fn table(
+fn parse_state_table(
     current: &mut Option<u64>,
     lookups: &mut Option<Lookups>,
     name: &str,
@@ -192,14 +194,18 @@ fn table(
 }
 
 /// Reads a line of the loginterface's block.
-fn interface(stats: &mut InterfaceStats, section: &mut Section, line: &str) -> Option<()> {
+fn parse_interface_line(
+    stats: &mut InterfaceStats,
+    section: &mut Section,
+    line: &str,
+) -> Option<()> {
     match line {
         "Packets In" => *section = Section::PacketsIn,
         "Packets Out" => *section = Section::PacketsOut,
         _ => {
             let (before, six) = line.rsplit_once(' ')?;
             let (name, four) = before.trim_end().rsplit_once(' ')?;
-            let pair = (number(four)?, number(six)?);
+            let pair = (whole_number(four)?, whole_number(six)?);
             let place = match (name.trim_end(), *section) {
                 ("Bytes In", _) => &mut stats.bytes_in,
                 ("Bytes Out", _) => &mut stats.bytes_out,

@@ -10,7 +10,7 @@ const LIMITS: &[u8] = include_bytes!("../../../../tests/fixtures/pfctl/sm.14.txt
 
 #[test]
 fn the_verbose_form_is_read_whole() {
-    let parsed = parse(VERBOSE);
+    let parsed = parse_pf_info(VERBOSE);
     assert_eq!(parsed.unread, []);
     let info = &parsed.value;
     assert!(info.enabled);
@@ -37,7 +37,7 @@ fn the_verbose_form_is_read_whole() {
 
 #[test]
 fn a_disabled_pf_is_told() {
-    let parsed = parse(PLAIN);
+    let parsed = parse_pf_info(PLAIN);
     assert_eq!(parsed.unread, []);
     assert!(!parsed.value.enabled);
     assert_eq!(parsed.value.host_id, None);
@@ -63,7 +63,7 @@ fn limits_are_read_and_may_be_unlimited() {
 #[test]
 fn rubbish_is_reported() {
     let text = "  stray  1\nStatus: Perhaps\nHostid:   0xzz\nCounters\n  match  many  0.0/s\n  match  1  0.0/s\n  match  2  0.0/s\nWhat is this\n  x 1 0.0/s\n";
-    let unread: Vec<usize> = parse(text.as_bytes())
+    let unread: Vec<usize> = parse_pf_info(text.as_bytes())
         .unread
         .iter()
         .map(|unread| unread.line)
@@ -146,7 +146,7 @@ fn infos() -> impl Strategy<Value = Info> {
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(info in infos()) {
-        let parsed = parse(info.to_string().as_bytes());
+        let parsed = parse_pf_info(info.to_string().as_bytes());
         prop_assert_eq!(&parsed.unread, &[]);
         prop_assert_eq!(parsed.value, info);
     }
@@ -165,13 +165,13 @@ proptest! {
             let place = place.index(text.len());
             text[place] = byte;
         }
-        parse(&text);
+        parse_pf_info(&text);
         parse_limits(&text);
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(text: Vec<u8>) {
-        parse(&text);
+        parse_pf_info(&text);
         parse_limits(&text);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::text::{digits, number};
+use super::super::text::{take_digits, whole_number};
 use super::tokens::{Tokens, without_counts};
 use super::{
     Action, Direction, Endpoint, Family, Flush, Hop, Interface, Keep, Overload, Rate, Rule,
@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Reads the action, the first words.
-pub(super) fn action(words: &mut Tokens<'_>) -> Option<Action> {
+pub(super) fn parse_action(words: &mut Tokens<'_>) -> Option<Action> {
     let first = words.next()?;
     Some(match first {
         "pass" => Action::Pass,
@@ -47,12 +47,12 @@ pub(super) fn action(words: &mut Tokens<'_>) -> Option<Action> {
 }
 
 /// Reads all other words into `rule`; false if there was one we do not know.
-pub(super) fn conditions(rule: &mut Rule, words: &mut Tokens<'_>) -> bool {
+pub(super) fn parse_conditions(rule: &mut Rule, words: &mut Tokens<'_>) -> bool {
     let mut understood = true;
     while let Some(word) = words.next() {
         understood &= who_and_where(rule, word, words)
-            .or_else(|| state(rule, word, words))
-            .unwrap_or_else(|| rest(rule, word, words));
+            .or_else(|| parse_keep_state(rule, word, words))
+            .unwrap_or_else(|| parse_unjudged(rule, word, words));
     }
     understood
 }
@@ -75,27 +75,33 @@ fn who_and_where(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<
         "proto" => rule.protocol = Some(words.next()?.to_owned()),
         "from" => {
             return Some(
-                endpoint(words)
+                parse_rule_endpoint(words)
                     .map(|endpoint| rule.from = endpoint)
                     .is_some(),
             );
         }
-        "to" => return Some(endpoint(words).map(|endpoint| rule.to = endpoint).is_some()),
-        "reply-to" => {
-            rule.reply_to = words.peek().and_then(hop);
-            return Some(pool(words));
+        "to" => {
+            return Some(
+                parse_rule_endpoint(words)
+                    .map(|endpoint| rule.to = endpoint)
+                    .is_some(),
+            );
         }
-        "route-to" | "dup-to" => return Some(pool(words)),
+        "reply-to" => {
+            rule.reply_to = words.peek().and_then(parse_hop);
+            return Some(skip_pool(words));
+        }
+        "route-to" | "dup-to" => return Some(skip_pool(words)),
         _ => return None,
     }
     Some(true)
 }
 
 /// Reads `keep state` and its options.
-fn state(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<bool> {
+fn parse_keep_state(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<bool> {
     if let Some(list) = word.strip_prefix('(') {
         let list = list.strip_suffix(')')?;
-        return Some(options(&mut rule.state_options, list));
+        return Some(parse_state_options(&mut rule.state_options, list));
     }
     let keep = match word {
         "no" => Keep::No,
@@ -109,7 +115,7 @@ fn state(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> Option<bool> {
 }
 
 /// Reads the words that kmsctl does not judge, with what belongs to them.
-fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
+fn parse_unjudged(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
     match word {
         "fastroute" | "allow-opts" | "once" | "no-df" | "random-id" | "divert-reply" => true,
         "!" => words
@@ -124,7 +130,7 @@ fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
             words.take_if(|next| matches!(next, "reassemble" | "crop" | "drop-ovl"));
             true
         }
-        "user" | "group" => operation(words).is_some(),
+        "user" | "group" => parse_port_operation(words).is_some(),
         "icmp-type" | "icmp6-type" => {
             let read = words.next().is_some();
             read && (!words.take("code") || words.next().is_some())
@@ -138,7 +144,7 @@ fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
             words.next().is_some()
         }
         "ridentifier" => {
-            rule.ridentifier = words.next().and_then(number);
+            rule.ridentifier = words.next().and_then(whole_number);
             rule.ridentifier.is_some()
         }
         "flags" | "tos" | "prio" | "max-pkt-rate" | "max-pkt-size" | "set" | "probability"
@@ -151,14 +157,14 @@ fn rest(rule: &mut Rule, word: &str, words: &mut Tokens<'_>) -> bool {
 }
 
 /// Reads `[! ]HOST[ - HOST][ port OPERATION][ os "NAME"]`.
-fn endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
+fn parse_rule_endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
     let negated = words.take("!");
     let mut host = without_counts(words.next()?);
     if words.take("-") {
         host = format!("{host} - {}", words.next()?);
     }
     let port = if words.take("port") {
-        Some(operation(words)?)
+        Some(parse_port_operation(words)?)
     } else {
         None
     };
@@ -173,7 +179,7 @@ fn endpoint(words: &mut Tokens<'_>) -> Option<Endpoint> {
 }
 
 /// Reads `= 80`, `!= 80`, `25:587`, `1000 >< 2000`; joined by single blanks.
-fn operation(words: &mut Tokens<'_>) -> Option<String> {
+fn parse_port_operation(words: &mut Tokens<'_>) -> Option<String> {
     let first = words.next()?;
     if matches!(first, "=" | "!=" | "<" | "<=" | ">" | ">=") {
         return Some(format!("{first} {}", words.next()?));
@@ -185,7 +191,7 @@ fn operation(words: &mut Tokens<'_>) -> Option<String> {
 }
 
 /// Reads `(IF ADDR)`; a pool in braces is not one hop.
-fn hop(word: &str) -> Option<Hop> {
+fn parse_hop(word: &str) -> Option<Hop> {
     let inside = word.strip_prefix('(')?.strip_suffix(')')?;
     let (interface, address) = inside.split_once(' ').unwrap_or((inside, ""));
     Some(Hop {
@@ -195,7 +201,7 @@ fn hop(word: &str) -> Option<Hop> {
 }
 
 /// Skips a pool of route-to and its like, and how it is used.
-fn pool(words: &mut Tokens<'_>) -> bool {
+fn skip_pool(words: &mut Tokens<'_>) -> bool {
     let read = words.next().is_some();
     loop {
         let option = words.take_if(|word| {
@@ -226,16 +232,16 @@ fn pool(words: &mut Tokens<'_>) -> bool {
 const MOST_OPTIONS: usize = 64;
 
 /// Reads the list in the brackets of `keep state (…)`.
-fn options(options: &mut StateOptions, list: &str) -> bool {
+fn parse_state_options(options: &mut StateOptions, list: &str) -> bool {
     let mut understood = true;
     for option in list.split(',').map(|option| option.trim_matches(' ')) {
         let (name, value) = option.split_once(' ').unwrap_or((option, ""));
         understood &= match name {
-            "max-src-conn" => set(&mut options.max_src_conn, number(value)),
-            "max-src-conn-rate" => set(&mut options.max_src_conn_rate, rate(value)),
-            "max-src-states" => set(&mut options.max_src_states, number(value)),
-            "max-src-nodes" => set(&mut options.max_src_nodes, number(value)),
-            "overload" => set(&mut options.overload, overload(value)),
+            "max-src-conn" => set_once(&mut options.max_src_conn, whole_number(value)),
+            "max-src-conn-rate" => set_once(&mut options.max_src_conn_rate, parse_pf_rate(value)),
+            "max-src-states" => set_once(&mut options.max_src_states, whole_number(value)),
+            "max-src-nodes" => set_once(&mut options.max_src_nodes, whole_number(value)),
+            "overload" => set_once(&mut options.overload, parse_overload(value)),
             _ if options.other.len() >= MOST_OPTIONS => false,
             _ => {
                 options.other.push(option.to_owned());
@@ -246,22 +252,22 @@ fn options(options: &mut StateOptions, list: &str) -> bool {
     understood
 }
 
-fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+fn set_once<T>(place: &mut Option<T>, value: Option<T>) -> bool {
     *place = value;
     place.is_some()
 }
 
 /// Reads `10/60`.
-fn rate(text: &str) -> Option<Rate> {
-    let (connections, rest) = digits(text)?;
+fn parse_pf_rate(text: &str) -> Option<Rate> {
+    let (connections, rest) = take_digits(text)?;
     Some(Rate {
         connections: u32::try_from(connections).ok()?,
-        seconds: number(rest.strip_prefix('/')?)?,
+        seconds: whole_number(rest.strip_prefix('/')?)?,
     })
 }
 
 /// Reads `<TABLE>[ flush[ global]]`.
-fn overload(text: &str) -> Option<Overload> {
+fn parse_overload(text: &str) -> Option<Overload> {
     let (table, rest) = text.strip_prefix('<')?.split_once('>')?;
     let flush = match rest {
         "" => Flush::None,

@@ -14,7 +14,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Splits a rule's text.
-pub(super) fn split(text: &str) -> Parts<'_> {
+pub(super) fn split_labels(text: &str) -> Parts<'_> {
     let without = Parts {
         head: text,
         labels: Vec::new(),

@@ -1,7 +1,7 @@
 //! `-sr` and `-sn` in all their verbosities → rules. Lines: rules, `[ … ]` lines below them, closing braces.
 
 use super::super::lines::{self, Bounded, Parsed};
-use super::super::text::{closes, ctime, digits, labelled, number};
+use super::super::text::{is_closed, parse_ctime, take_digits, take_labelled, whole_number};
 use super::labels::{self, Parts};
 use super::tokens::{Tokens, without_counts};
 use super::{
@@ -14,10 +14,10 @@ const MOST_RULES: usize = 10_000;
 /// Parses `-sr` or `-sn` with any of `-v`, `-vv`, `-g`, `-P` and `-a '*'`.
 ///
 /// A rule with a word unknown to us is in the value, and its line is among the unread.
-pub fn parse(text: &[u8]) -> Parsed<Vec<Rule>> {
+pub fn parse_pf_rules(text: &[u8]) -> Parsed<Vec<Rule>> {
     let mut rules = Bounded::new(MOST_RULES);
     let mut depth = 0_u32;
-    let gathered = lines::read(text, |line| {
+    let gathered = lines::gather_lines(text, |line| {
         let trimmed = line.trim_start_matches(' ');
         if let Some(counters) = trimmed.strip_prefix("[ ") {
             let rule = rules.last_mut();
@@ -65,7 +65,7 @@ pub fn loader(text: &[u8]) -> Loader {
             continue;
         };
         let words = std::str::from_utf8(words).unwrap_or_default();
-        let Some((Inserted { pid, .. }, _)) = inserted(words) else {
+        let Some((Inserted { pid, .. }, _)) = parse_inserted(words) else {
             return Loader::Unknown;
         };
         if found.is_some_and(|found| found != pid) {
@@ -87,7 +87,7 @@ pub fn parse_one(text: &str) -> Option<Rule> {
 
 /// Reads `[@N[(ID)] ]TEXT[ {]`, and tells whether every word of it was known.
 fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
-    let (number, bracket, text) = numbered(line)?;
+    let (number, bracket, text) = split_rule_number(line)?;
     let is_anchor = text.split(' ').next()?.ends_with("anchor");
     let (text, block) = match text.strip_suffix(" {") {
         Some(text) if is_anchor => (text, true),
@@ -108,23 +108,23 @@ fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
 }
 
 /// Splits `@N ` or `@N(ID) ` off.
-fn numbered(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
+fn split_rule_number(line: &str) -> Option<(Option<u32>, Option<u32>, &str)> {
     let Some(rest) = line.strip_prefix('@') else {
         return Some((None, None, line));
     };
     let (prefix, text) = rest.split_once(' ')?;
-    let (rule, after) = digits(prefix)?;
+    let (rule, after) = take_digits(prefix)?;
     let rule = Some(u32::try_from(rule).ok()?);
     if after.is_empty() {
         return Some((rule, None, text));
     }
-    let bracket = number(after.strip_prefix('(')?.strip_suffix(')')?)?;
+    let bracket = whole_number(after.strip_prefix('(')?.strip_suffix(')')?)?;
     Some((rule, Some(bracket), text))
 }
 
 /// Reads a rule's own text.
 fn rule_text(text: &str) -> Option<(Rule, bool)> {
-    let Parts { head, labels, tail } = labels::split(text);
+    let Parts { head, labels, tail } = labels::split_labels(text);
     let (head, head_target) = split_target(head);
     let (tail, tail_target) = split_target(tail);
     let mut words = Tokens::new(head);
@@ -134,15 +134,15 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
         depth: 0,
         block: false,
         text: text.to_owned(),
-        action: body::action(&mut words)?,
+        action: body::parse_action(&mut words)?,
         direction: None,
         quick: false,
         interface: None,
         reply_to: None,
         family: None,
         protocol: None,
-        from: any(),
-        to: any(),
+        from: any_endpoint(),
+        to: any_endpoint(),
         keep: None,
         state_options: StateOptions::default(),
         labels: labels.into_iter().map(str::to_owned).collect(),
@@ -150,12 +150,12 @@ fn rule_text(text: &str) -> Option<(Rule, bool)> {
         target: tail_target.or(head_target).map(without_counts),
         counters: None,
     };
-    let understood = body::conditions(&mut rule, &mut words);
-    let understood = body::conditions(&mut rule, &mut Tokens::new(tail)) && understood;
+    let understood = body::parse_conditions(&mut rule, &mut words);
+    let understood = body::parse_conditions(&mut rule, &mut Tokens::new(tail)) && understood;
     Some((rule, understood))
 }
 
-fn any() -> Endpoint {
+fn any_endpoint() -> Endpoint {
     Endpoint {
         negated: false,
         host: "any".to_owned(),
@@ -180,12 +180,12 @@ fn counter_line(rule: &mut Rule, line: &str) -> Option<()> {
         return line.ends_with(']').then_some(());
     }
     if line.starts_with("Evaluations:") {
-        let counters = evaluations(line)?;
+        let counters = parse_evaluations(line)?;
         return rule.counters.replace(counters).is_none().then_some(());
     }
     let counters = rule.counters.as_mut()?;
     if let Some(rest) = line.strip_prefix("Inserted: ") {
-        let (inserted, creations) = inserted(rest)?;
+        let (inserted, creations) = parse_inserted(rest)?;
         counters.state_creations = creations;
         return counters.inserted.replace(inserted).is_none().then_some(());
     }
@@ -198,12 +198,12 @@ fn counter_line(rule: &mut Rule, line: &str) -> Option<()> {
 }
 
 /// Reads `Evaluations: 90        Packets: 2183      Bytes: 2000042     States: 17    ]`.
-fn evaluations(line: &str) -> Option<RuleCounters> {
-    let (evaluations, rest) = labelled(line, "Evaluations:")?;
-    let (packets, rest) = labelled(rest, "Packets:")?;
-    let (bytes, rest) = labelled(rest, "Bytes:")?;
-    let (states, rest) = labelled(rest, "States:")?;
-    closes(rest).then(|| RuleCounters {
+fn parse_evaluations(line: &str) -> Option<RuleCounters> {
+    let (evaluations, rest) = take_labelled(line, "Evaluations:")?;
+    let (packets, rest) = take_labelled(rest, "Packets:")?;
+    let (bytes, rest) = take_labelled(rest, "Bytes:")?;
+    let (states, rest) = take_labelled(rest, "States:")?;
+    is_closed(rest).then(|| RuleCounters {
         evaluations,
         packets,
         bytes,
@@ -213,32 +213,32 @@ fn evaluations(line: &str) -> Option<RuleCounters> {
 }
 
 /// Reads `[uid 0 ]pid 20038 State Creations: 1024  ]`.
-fn inserted(line: &str) -> Option<(Inserted, u64)> {
-    let (uid, rest) = match labelled(line, "uid") {
+fn parse_inserted(line: &str) -> Option<(Inserted, u64)> {
+    let (uid, rest) = match take_labelled(line, "uid") {
         Some((uid, rest)) => (Some(u32::try_from(uid).ok()?), rest),
         None => (None, line),
     };
-    let (pid, rest) = labelled(rest, "pid")?;
-    let (creations, rest) = labelled(rest, "State Creations:")?;
+    let (pid, rest) = take_labelled(rest, "pid")?;
+    let (creations, rest) = take_labelled(rest, "State Creations:")?;
     let pid = u32::try_from(pid).ok()?;
-    closes(rest).then_some((Inserted { uid, pid }, creations))
+    is_closed(rest).then_some((Inserted { uid, pid }, creations))
 }
 
 /// Reads `Fri Sep 19 20:09:28 2025 ]` or `N/A ]`.
 fn last_active(text: &str) -> Option<LastActive> {
     match text.strip_suffix(']')?.trim_matches(' ') {
         "N/A" => Some(LastActive::Never),
-        time => ctime(time).map(LastActive::At),
+        time => parse_ctime(time).map(LastActive::At),
     }
 }
 
 /// Reads `Source Nodes: 3      Limit: 3      NAT/RDR: 0      Route: 0      ]`.
 fn source_nodes(line: &str) -> Option<NodeCounts> {
-    let (all, rest) = labelled(line, "Source Nodes:")?;
-    let (limit, rest) = labelled(rest, "Limit:")?;
-    let (translation, rest) = labelled(rest, "NAT/RDR:")?;
-    let (route, rest) = labelled(rest, "Route:")?;
-    closes(rest).then_some(NodeCounts {
+    let (all, rest) = take_labelled(line, "Source Nodes:")?;
+    let (limit, rest) = take_labelled(rest, "Limit:")?;
+    let (translation, rest) = take_labelled(rest, "NAT/RDR:")?;
+    let (route, rest) = take_labelled(rest, "Route:")?;
+    is_closed(rest).then_some(NodeCounts {
         all,
         limit,
         translation,

@@ -9,30 +9,30 @@ use super::tokens::without_counts;
 use super::{LastActive, Rule, RuleCounters};
 
 /// Prints a whole listing as `-sr` or `-sn` does, anchors' braces included.
-pub fn print(rules: &[Rule], verbosity: Verbosity) -> String {
+pub fn print_rules(rules: &[Rule], verbosity: Verbosity) -> String {
     let mut out = String::new();
     let mut open = 0;
     for rule in rules {
-        close(&mut out, &mut open, rule.depth, verbosity);
-        indent(&mut out, rule.depth, verbosity);
+        close_braces(&mut out, &mut open, rule.depth, verbosity);
+        indent_rule(&mut out, rule.depth, verbosity);
         let _ = writeln!(out, "{}", rule.display(verbosity));
         open += u32::from(rule.block);
     }
-    close(&mut out, &mut open, 0, verbosity);
+    close_braces(&mut out, &mut open, 0, verbosity);
     out
 }
 
 /// Closes braces down to `depth`.
-fn close(out: &mut String, open: &mut u32, depth: u32, verbosity: Verbosity) {
+fn close_braces(out: &mut String, open: &mut u32, depth: u32, verbosity: Verbosity) {
     while *open > depth {
         *open -= 1;
-        indent(out, *open, verbosity);
+        indent_rule(out, *open, verbosity);
         out.push_str("}\n");
     }
 }
 
 /// Indents as pfctl does, which with `-v` it does not.
-fn indent(out: &mut String, depth: u32, verbosity: Verbosity) {
+fn indent_rule(out: &mut String, depth: u32, verbosity: Verbosity) {
     if verbosity == Verbosity::Plain {
         (0..depth).for_each(|_| out.push_str("  "));
     }
@@ -64,7 +64,7 @@ impl fmt::Display for DisplayRule<'_> {
             }
             formatter.write_str(&rule.text)?;
         } else {
-            formatter.write_str(&plain(&rule.text))?;
+            formatter.write_str(&without_counts_but_labels(&rule.text))?;
         }
         if rule.block {
             formatter.write_str(" {")?;
@@ -79,8 +79,8 @@ impl fmt::Display for DisplayRule<'_> {
 }
 
 /// Takes the counts of `-vv` out of a rule's text, but not out of its labels.
-fn plain(text: &str) -> String {
-    let parts = labels::split(text);
+fn without_counts_but_labels(text: &str) -> String {
+    let parts = labels::split_labels(text);
     let between = text
         .get(parts.head.len()..text.len() - parts.tail.len())
         .unwrap_or_default();

@@ -10,7 +10,7 @@ const MIXED: &[u8] = include_bytes!("../../../../tests/fixtures/pfctl/vvsr.14.tx
 const RECURSIVE: &[u8] = include_bytes!("../../../../tests/fixtures/pfctl/sr-recursive.14.txt");
 
 fn all(text: &[u8]) -> Vec<Rule> {
-    let parsed = parse(text);
+    let parsed = parse_pf_rules(text);
     assert_eq!((parsed.unread.as_slice(), parsed.more_unread), (&[][..], 0));
     parsed.value
 }
@@ -211,7 +211,7 @@ binat-anchor \"x y\" on igb0 all
             name: "x y".to_owned()
         }
     );
-    assert_eq!(print(&rules, Verbosity::VeryVerbose), text);
+    assert_eq!(print_rules(&rules, Verbosity::VeryVerbose), text);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn counters_of_all_versions_are_read() {
         })
     );
     assert_eq!(counters.last_active, Some(LastActive::Never));
-    assert_eq!(print(&rules, Verbosity::VeryVerbose), text);
+    assert_eq!(print_rules(&rules, Verbosity::VeryVerbose), text);
 }
 
 #[test]
@@ -279,9 +279,9 @@ fn anchors_in_braces_nest() {
             name: String::new()
         }
     );
-    assert_eq!(print(&rules, Verbosity::Plain), text);
+    assert_eq!(print_rules(&rules, Verbosity::Plain), text);
     assert_eq!(
-        print(&all(RECURSIVE), Verbosity::Plain).as_bytes(),
+        print_rules(&all(RECURSIVE), Verbosity::Plain).as_bytes(),
         RECURSIVE
     );
 }
@@ -301,7 +301,7 @@ fn the_plain_form_has_no_counts_but_keeps_the_labels() {
 #[test]
 fn an_unknown_condition_is_reported_and_the_rule_is_kept() {
     let text = "pass in on igb0 inet moonphase full from any to any keep state\nfrobnicate all\n  [ What: 1 ]\n}\npass all keep state (max-src-conn many)\n";
-    let parsed = parse(text.as_bytes());
+    let parsed = parse_pf_rules(text.as_bytes());
     let unread: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
     assert_eq!(unread, [1, 2, 3, 4, 5]);
     assert_eq!(parsed.value.len(), 2);
@@ -313,12 +313,12 @@ fn an_unknown_condition_is_reported_and_the_rule_is_kept() {
 fn samples_print_back_to_the_byte() {
     for sample in [FILTER, TRANSLATION, MIXED] {
         assert_eq!(
-            print(&all(sample), Verbosity::VeryVerbose),
+            print_rules(&all(sample), Verbosity::VeryVerbose),
             String::from_utf8_lossy(sample)
         );
     }
     let plain = include_str!("../../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
-    assert_eq!(print(&all(FILTER), Verbosity::Plain), plain);
+    assert_eq!(print_rules(&all(FILTER), Verbosity::Plain), plain);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_line_of_quotes_or_brackets_is_read_in_linear_time() {
         );
         let text = text.repeat(20);
         // Quadratic time would be minutes here, not fractions of a second.
-        assert!(parse(text.as_bytes()).value.len() >= 20);
+        assert!(parse_pf_rules(text.as_bytes()).value.len() >= 20);
     }
 }
 
@@ -441,7 +441,7 @@ proptest! {
         prop_assert_eq!(rule.to.port.as_ref(), Some(&format!("= {}", parts.port)));
         prop_assert_eq!(&rule.labels, &parts.labels);
         prop_assert_eq!(rule.ridentifier, Some(parts.ridentifier));
-        let printed = print(std::slice::from_ref(&rule), Verbosity::VeryVerbose);
+        let printed = print_rules(std::slice::from_ref(&rule), Verbosity::VeryVerbose);
         prop_assert_eq!(all(printed.as_bytes()), [rule]);
     }
 
@@ -453,25 +453,25 @@ proptest! {
                 let place = place.index(text.len());
                 text[place] = *byte;
             }
-            let rules = parse(&text).value;
-            print(&rules, Verbosity::Plain);
+            let rules = parse_pf_rules(&text).value;
+            print_rules(&rules, Verbosity::Plain);
         }
     }
 
     #[test]
     fn arbitrary_words_never_panic(words in proptest::collection::vec("(pass|anchor|rdr|no|block|on|from|to|port|!|label \"|\"|\\(|\\)|\\{|\\}|->|keep state|=|<x:1>|[ -~]{0,5})", 0..30)) {
         let text = words.join(" ");
-        let rules = parse(text.as_bytes()).value;
+        let rules = parse_pf_rules(text.as_bytes()).value;
         for rule in &rules {
             rule.target_hosts();
             rule.target_port();
             rule.tracker();
         }
-        print(&rules, Verbosity::Verbose);
+        print_rules(&rules, Verbosity::Verbose);
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(text: Vec<u8>) {
-        parse(&text);
+        parse_pf_rules(&text);
     }
 }

@@ -143,9 +143,9 @@ impl StateParser {
             let understood = match &mut state {
                 _ if line.len() > Unread::LONGEST => false,
                 _ if line.is_empty() => true,
-                Some(state) => record::continuation(state, &mut windows, line),
+                Some(state) => record::parse_continuation(state, &mut windows, line),
                 None if first => {
-                    state = record::head(line);
+                    state = record::parse_state_head(line);
                     state.is_some()
                 }
                 None => false,

@@ -29,13 +29,13 @@ impl fmt::Display for DisplayState<'_> {
             "{} {} {}",
             state.interface, state.protocol, state.left
         )?;
-        inside(formatter, state.left_inside.as_ref())?;
+        print_inside_host(formatter, state.left_inside.as_ref())?;
         formatter.write_str(match state.direction {
             Direction::In => " <- ",
             Direction::Out => " -> ",
         })?;
         write!(formatter, "{}", state.right)?;
-        inside(formatter, state.right_inside.as_ref())?;
+        print_inside_host(formatter, state.right_inside.as_ref())?;
         write!(formatter, "       {}", state.levels)?;
         if let (Some(detail), Verbosity::Verbose | Verbosity::VeryVerbose) =
             (&state.detail, self.verbosity)
@@ -49,7 +49,7 @@ impl fmt::Display for DisplayState<'_> {
     }
 }
 
-fn inside(formatter: &mut fmt::Formatter<'_>, host: Option<&Host>) -> fmt::Result {
+fn print_inside_host(formatter: &mut fmt::Formatter<'_>, host: Option<&Host>) -> fmt::Result {
     match host {
         Some(host) => write!(formatter, " ({host})"),
         None => Ok(()),

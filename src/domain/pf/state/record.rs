@@ -6,23 +6,24 @@ use std::net::IpAddr;
 
 use super::super::rule::Direction;
 use super::super::swar;
-use super::super::text::{self, clock, digits};
+use super::super::text;
+use super::super::text::{take_clock, take_digits};
 use super::view::{DetailView, HostView, IdentityView, StateView, rule_number};
 
 /// Reads `IF PROTO HOST [(HOST)] ARROW HOST [(HOST)]       LEVELS`.
 #[inline]
-pub(super) fn head(line: &str) -> Option<StateView<'_>> {
-    let (interface, rest) = word(line)?;
-    let (protocol, rest) = word(rest)?;
+pub(super) fn parse_state_head(line: &str) -> Option<StateView<'_>> {
+    let (interface, rest) = split_word(line)?;
+    let (protocol, rest) = split_word(rest)?;
     let (left, rest) = host_word(rest)?;
-    let (left_inside, rest) = bracketed(rest)?;
+    let (left_inside, rest) = parse_bracketed_host(rest)?;
     let (direction, rest) = match rest.as_bytes() {
         [b'<', b'-', b' ', ..] => (Direction::In, rest.get(3..)?),
         [b'-', b'>', b' ', ..] => (Direction::Out, rest.get(3..)?),
         _ => return None,
     };
     let (right, rest) = host_word(rest)?;
-    let (right_inside, rest) = bracketed(rest)?;
+    let (right_inside, rest) = parse_bracketed_host(rest)?;
     let levels = rest.trim_ascii_start();
     is_levels(levels).then_some(StateView {
         interface,
@@ -40,7 +41,7 @@ pub(super) fn head(line: &str) -> Option<StateView<'_>> {
 
 /// Splits a word that is not empty off the front, with the blank after it.
 #[inline]
-fn word(text: &str) -> Option<(&str, &str)> {
+fn split_word(text: &str) -> Option<(&str, &str)> {
     let end = match swar::blank(text.as_bytes()) {
         Some(end) => end,
         None => text.bytes().position(|byte| byte == b' ')?,
@@ -52,26 +53,26 @@ fn word(text: &str) -> Option<(&str, &str)> {
 /// Reads a host off the front, with the blank after it.
 #[inline]
 fn host_word(text: &str) -> Option<(HostView<'_>, &str)> {
-    let (host, rest) = host(text)?;
+    let (host, rest) = parse_state_host(text)?;
     Some((host, rest.strip_prefix(' ')?))
 }
 
 /// Reads `(HOST) ` off the front, if there is one.
 #[inline]
-fn bracketed(text: &str) -> Option<(Option<HostView<'_>>, &str)> {
+fn parse_bracketed_host(text: &str) -> Option<(Option<HostView<'_>>, &str)> {
     let Some(inside) = text.strip_prefix('(') else {
         return Some((None, text));
     };
-    let (host, rest) = host(inside)?;
+    let (host, rest) = parse_state_host(inside)?;
     Some((Some(host), rest.strip_prefix(") ")?))
 }
 
 /// Reads `1.2.3.4:80`, `2001:db8::1[80]`, `fe80::1%igb0`, the ports optional, off the front.
-fn host(text: &str) -> Option<(HostView<'_>, &str)> {
-    if let Some((address, rest)) = text::ipv4(text) {
+fn parse_state_host(text: &str) -> Option<(HostView<'_>, &str)> {
+    if let Some((address, rest)) = text::take_ipv4(text) {
         let address = IpAddr::V4(address);
         let (port, rest) = match rest.strip_prefix(':') {
-            Some(rest) => port(rest)?,
+            Some(rest) => parse_state_port(rest)?,
             None => (0, rest),
         };
         let scope = None;
@@ -84,7 +85,7 @@ fn host(text: &str) -> Option<(HostView<'_>, &str)> {
             rest,
         ));
     }
-    let (address, rest) = text::ipv6(text)?;
+    let (address, rest) = text::take_ipv6(text)?;
     let address = IpAddr::V6(address);
     let (scope, rest) = match rest.strip_prefix('%') {
         None => (None, rest),
@@ -99,7 +100,7 @@ fn host(text: &str) -> Option<(HostView<'_>, &str)> {
     let (port, rest) = match rest.strip_prefix('[') {
         None => (0, rest),
         Some(rest) => {
-            let (port, rest) = port(rest)?;
+            let (port, rest) = parse_state_port(rest)?;
             (port, rest.strip_prefix(']')?)
         }
     };
@@ -113,8 +114,8 @@ fn host(text: &str) -> Option<(HostView<'_>, &str)> {
     ))
 }
 
-fn port(text: &str) -> Option<(u16, &str)> {
-    let (port, rest) = digits(text)?;
+fn parse_state_port(text: &str) -> Option<(u16, &str)> {
+    let (port, rest) = take_digits(text)?;
     Some((u16::try_from(port).ok()?, rest))
 }
 
@@ -135,7 +136,7 @@ fn is_levels(text: &str) -> bool {
 }
 
 /// Reads a line that begins with a blank into `state`; false if it says nothing we know, or says it twice.
-pub(super) fn continuation<'a>(
+pub(super) fn parse_continuation<'a>(
     state: &mut StateView<'a>,
     windows: &mut Option<&'a str>,
     line: &'a str,
@@ -147,20 +148,20 @@ pub(super) fn continuation<'a>(
             windows.is_some()
         }
         Some(b'a') if state.detail.is_none() => {
-            state.detail = age(line).map(|detail| DetailView {
+            state.detail = parse_state_age(line).map(|detail| DetailView {
                 windows: *windows,
                 ..detail
             });
             state.detail.is_some()
         }
         Some(b'i') if state.identity.is_none() => {
-            state.identity = identity(line);
+            state.identity = parse_identity(line);
             state.identity.is_some()
         }
         Some(_) => state
             .identity
             .as_mut()
-            .is_some_and(|identity| addition(identity, line)),
+            .is_some_and(|identity| parse_addition(identity, line)),
         None => false,
     }
 }
@@ -172,11 +173,11 @@ fn is_windows(line: &str) -> bool {
 }
 
 /// Reads `age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes[, OPTIONS]`.
-fn age(line: &str) -> Option<DetailView<'_>> {
-    let (age_seconds, rest) = clock(line.strip_prefix("age ")?)?;
-    let (expires_seconds, rest) = clock(rest.strip_prefix(", expires in ")?)?;
-    let (packets, rest) = pair(rest.strip_prefix(", ")?)?;
-    let (bytes, rest) = pair(rest.strip_prefix(" pkts, ")?)?;
+fn parse_state_age(line: &str) -> Option<DetailView<'_>> {
+    let (age_seconds, rest) = take_clock(line.strip_prefix("age ")?)?;
+    let (expires_seconds, rest) = take_clock(rest.strip_prefix(", expires in ")?)?;
+    let (packets, rest) = parse_number_pair(rest.strip_prefix(", ")?)?;
+    let (bytes, rest) = parse_number_pair(rest.strip_prefix(" pkts, ")?)?;
     let rest = rest.strip_prefix(" bytes")?;
     let options = if rest.is_empty() {
         rest
@@ -194,20 +195,20 @@ fn age(line: &str) -> Option<DetailView<'_>> {
     })
 }
 
-fn pair(text: &str) -> Option<((u64, u64), &str)> {
-    let (first, rest) = digits(text)?;
-    let (second, rest) = digits(rest.strip_prefix(':')?)?;
+fn parse_number_pair(text: &str) -> Option<((u64, u64), &str)> {
+    let (first, rest) = take_digits(text)?;
+    let (second, rest) = take_digits(rest.strip_prefix(':')?)?;
     Some(((first, second), rest))
 }
 
 /// Reads `id: 640000005f3a2101 creatorid: 1f2e3d4c[ reply-to: 192.0.2.1@igb0]`.
-fn identity(line: &str) -> Option<IdentityView<'_>> {
+fn parse_identity(line: &str) -> Option<IdentityView<'_>> {
     let (id, rest) = line.strip_prefix("id: ")?.split_once(' ')?;
     let rest = rest.strip_prefix("creatorid: ")?;
     let (creator, options) = rest.split_once(' ').unwrap_or((rest, ""));
     Some(IdentityView {
-        id: hexadecimal(id)?,
-        creator: u32::try_from(hexadecimal(creator)?).ok()?,
+        id: parse_hexadecimal(id)?,
+        creator: u32::try_from(parse_hexadecimal(creator)?).ok()?,
         options,
         label: None,
         original_interface: None,
@@ -215,7 +216,7 @@ fn identity(line: &str) -> Option<IdentityView<'_>> {
 }
 
 /// Reads what may follow the identity on lines of their own.
-fn addition<'a>(identity: &mut IdentityView<'a>, line: &'a str) -> bool {
+fn parse_addition<'a>(identity: &mut IdentityView<'a>, line: &'a str) -> bool {
     if let Some(interface) = line.strip_prefix("origif: ") {
         let known = identity.original_interface.replace(interface).is_some();
         return !known && !interface.is_empty();
@@ -225,7 +226,7 @@ fn addition<'a>(identity: &mut IdentityView<'a>, line: &'a str) -> bool {
 }
 
 /// Reads 1 to 16 hexadecimal digits.
-fn hexadecimal(text: &str) -> Option<u64> {
+fn parse_hexadecimal(text: &str) -> Option<u64> {
     if text.is_empty() || text.len() > 16 {
         return None;
     }

@@ -136,7 +136,7 @@ impl<'a> DetailView<'a> {
 
 /// Reads `rule N`.
 pub(super) fn rule_number(option: &str) -> Option<u32> {
-    text::number(option.strip_prefix("rule ")?)
+    text::whole_number(option.strip_prefix("rule ")?)
 }
 
 impl IdentityView<'_> {

@@ -5,9 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::super::lines::{self, Parsed};
-use super::super::text::{Ctime, ctime, number};
+use super::super::text::{Ctime, parse_ctime, whole_number};
 use super::Traffic;
-use super::parse::{pair, traffic};
+use super::parse::{parse_labelled_pair, parse_traffic};
 use super::print;
 
 /// One table.
@@ -69,12 +69,12 @@ const TRAFFIC: [&str; 6] = [
 /// Parses `-sT`, `-sT -v` or `-sT -vv`.
 pub fn parse_list(text: &[u8]) -> Parsed<Vec<Listing>> {
     let mut tables: Vec<Listing> = Vec::new();
-    let gathered = lines::read(text, |line| {
+    let gathered = lines::gather_lines(text, |line| {
         if let Some(about) = line.strip_prefix('\t') {
             let table = tables.last_mut();
-            return table.is_some_and(|table| total(table, about).is_some());
+            return table.is_some_and(|table| parse_total(table, about).is_some());
         }
-        let table = listing(line);
+        let table = parse_listing(line);
         let understood = table.is_some();
         tables.extend(table);
         understood
@@ -83,9 +83,9 @@ pub fn parse_list(text: &[u8]) -> Parsed<Vec<Listing>> {
 }
 
 /// Reads `[FLAGS<TAB>]NAME[<TAB>ANCHOR]`.
-fn listing(line: &str) -> Option<Listing> {
+fn parse_listing(line: &str) -> Option<Listing> {
     let (first, rest) = line.split_once('\t').unwrap_or((line, ""));
-    let flags = flags(first);
+    let flags = parse_table_flags(first);
     let (name, anchor) = match flags {
         Some(_) => rest.split_once('\t').unwrap_or((rest, "")),
         None => (first, rest),
@@ -100,7 +100,7 @@ fn listing(line: &str) -> Option<Listing> {
 }
 
 /// Reads the flag letters, each in its place.
-fn flags(text: &str) -> Option<TableFlags> {
+fn parse_table_flags(text: &str) -> Option<TableFlags> {
     let letters: [u8; 7] = text.as_bytes().try_into().ok()?;
     let mut set = [false; 7];
     for ((set, letter), name) in set.iter_mut().zip(letters).zip(*b"cpairhC") {
@@ -130,17 +130,17 @@ fn flags(text: &str) -> Option<TableFlags> {
 }
 
 /// Reads a line below a table into it.
-fn total(table: &mut Listing, line: &str) -> Option<()> {
+fn parse_total(table: &mut Listing, line: &str) -> Option<()> {
     let (name, value) = line.split_once(':')?;
     let totals = table.totals.get_or_insert_with(TableTotals::default);
     match name {
-        "Addresses" => totals.addresses = number(value.trim_start_matches(' '))?,
-        "Cleared" => totals.since = Some(ctime(value)?),
-        "References" => totals.references = pair(value, "Anchors:", "Rules:")?,
-        "Evaluations" => totals.evaluations = pair(value, "NoMatch:", "Match:")?,
+        "Addresses" => totals.addresses = whole_number(value.trim_start_matches(' '))?,
+        "Cleared" => totals.since = Some(parse_ctime(value)?),
+        "References" => totals.references = parse_labelled_pair(value, "Anchors:", "Rules:")?,
+        "Evaluations" => totals.evaluations = parse_labelled_pair(value, "NoMatch:", "Match:")?,
         _ => {
             let place = TRAFFIC.iter().position(|traffic| *traffic == name)?;
-            *totals.traffic.get_mut(place)? = traffic(value)?;
+            *totals.traffic.get_mut(place)? = parse_traffic(value)?;
         }
     }
     Some(())
@@ -188,21 +188,21 @@ impl fmt::Display for TableTotals {
             write!(formatter, "\n\tCleared:     {}", Ctime(since))?;
         }
         let (anchors, rules) = self.references;
-        print::pair(
+        print::print_pair(
             formatter,
             "References:",
             ("Anchors:", anchors),
             ("Rules:", rules),
         )?;
         let (misses, matches) = self.evaluations;
-        print::pair(
+        print::print_pair(
             formatter,
             "Evaluations:",
             ("NoMatch:", misses),
             ("Match:", matches),
         )?;
         for (name, traffic) in TRAFFIC.iter().zip(self.traffic) {
-            print::traffic(formatter, &format!("{name}:"), traffic)?;
+            print::print_traffic(formatter, &format!("{name}:"), traffic)?;
         }
         Ok(())
     }

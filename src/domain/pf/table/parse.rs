@@ -3,20 +3,21 @@
 use ipnet::IpNet;
 
 use super::super::lines::{self, Bounded, Parsed};
-use super::super::text::{self, closes, ctime, labelled};
+use super::super::text;
+use super::super::text::{is_closed, parse_ctime, take_labelled};
 use super::{Entry, EntryCounters, Found, Mark, Marked, Traffic};
 
 /// More entries than this are not looked at: pfSense's own limit is 400,000, for all tables together.
 const MOST_ENTRIES: usize = 400_000;
 
 /// Parses `-T show`, with `-v` or without.
-pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
+pub fn parse_table_entries(text: &[u8]) -> Parsed<Vec<Entry>> {
     let mut entries: Bounded<Entry> = Bounded::new(MOST_ENTRIES);
-    let gathered = lines::read(text, |line| match line.strip_prefix('\t') {
+    let gathered = lines::gather_lines(text, |line| match line.strip_prefix('\t') {
         Some(about) => entries
             .last_mut()
-            .is_some_and(|entry| detail(entry, about).is_some()),
-        None => match address(line) {
+            .is_some_and(|entry| parse_entry_detail(entry, about).is_some()),
+        None => match parse_marked_address(line) {
             Some((Mark::None, negated, net)) => {
                 entries.push(Entry {
                     negated,
@@ -35,8 +36,8 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<Entry>> {
 /// Parses the stdout of `-T test -v` (only what is in the table) or `-vv` (every address asked about).
 pub fn parse_test(text: &[u8]) -> Parsed<Vec<Marked>> {
     let mut all = Bounded::new(MOST_ENTRIES);
-    let gathered = lines::read(text, |line| {
-        let marked = marked(line);
+    let gathered = lines::gather_lines(text, |line| {
+        let marked = parse_marked(line);
         if let Some(marked) = marked {
             all.push(marked);
         }
@@ -51,13 +52,13 @@ pub fn parse_changes(text: &[u8]) -> Parsed<Vec<Marked>> {
 }
 
 /// Reads `M  192.0.2.1[<TAB> 192.0.2.0/24]`.
-fn marked(line: &str) -> Option<Marked> {
+fn parse_marked(line: &str) -> Option<Marked> {
     let (asked, found) = match line.split_once('\t') {
         Some((asked, " nomatch")) => (asked, Some(Found::Nothing)),
-        Some((asked, entry)) => (asked, Some(found(entry)?)),
+        Some((asked, entry)) => (asked, Some(parse_found(entry)?)),
         None => (line, None),
     };
-    let (mark, negated, net) = address(asked)?;
+    let (mark, negated, net) = parse_marked_address(asked)?;
     Some(Marked {
         mark,
         negated,
@@ -66,13 +67,13 @@ fn marked(line: &str) -> Option<Marked> {
     })
 }
 
-fn found(entry: &str) -> Option<Found> {
-    let (negated, net) = sign(entry)?;
+fn parse_found(entry: &str) -> Option<Found> {
+    let (negated, net) = parse_signed_address(entry)?;
     Some(Found::Entry { negated, net })
 }
 
 /// Reads a mark, a blank, a sign and an address.
-fn address(line: &str) -> Option<(Mark, bool, IpNet)> {
+fn parse_marked_address(line: &str) -> Option<(Mark, bool, IpNet)> {
     let mut rest = line.chars();
     let mark = match rest.next()? {
         ' ' => Mark::None,
@@ -85,26 +86,26 @@ fn address(line: &str) -> Option<(Mark, bool, IpNet)> {
         'Y' => Mark::Conflict,
         _ => return None,
     };
-    let (negated, net) = sign(rest.as_str().strip_prefix(' ')?)?;
+    let (negated, net) = parse_signed_address(rest.as_str().strip_prefix(' ')?)?;
     Some((mark, negated, net))
 }
 
 /// Reads a blank or `!`, and an address or network.
-fn sign(text: &str) -> Option<(bool, IpNet)> {
+fn parse_signed_address(text: &str) -> Option<(bool, IpNet)> {
     match text.strip_prefix('!') {
-        Some(address) => Some((true, text::net(address)?)),
-        None => Some((false, text::net(text.strip_prefix(' ')?)?)),
+        Some(address) => Some((true, text::parse_net(address)?)),
+        None => Some((false, text::parse_net(text.strip_prefix(' ')?)?)),
     }
 }
 
 /// Reads a line below an entry into it; `None` if it says nothing we know, or says it twice.
-fn detail(entry: &mut Entry, line: &str) -> Option<()> {
+fn parse_entry_detail(entry: &mut Entry, line: &str) -> Option<()> {
     let (name, value) = line.split_once(':')?;
     if name == "Cleared" {
-        let since = ctime(value)?;
+        let since = parse_ctime(value)?;
         return entry.since.replace(since).is_none().then_some(());
     }
-    let traffic = traffic(value)?;
+    let traffic = parse_traffic(value)?;
     let counters = entry.counters.get_or_insert_with(EntryCounters::default);
     let place = match name {
         "In/Block" => &mut counters.in_block,
@@ -118,15 +119,15 @@ fn detail(entry: &mut Entry, line: &str) -> Option<()> {
 }
 
 /// Reads `    [ Packets: 12345              Bytes: 987654             ]`.
-pub(super) fn traffic(text: &str) -> Option<Traffic> {
-    let (packets, bytes) = pair(text, "Packets:", "Bytes:")?;
+pub(super) fn parse_traffic(text: &str) -> Option<Traffic> {
+    let (packets, bytes) = parse_labelled_pair(text, "Packets:", "Bytes:")?;
     Some(Traffic { packets, bytes })
 }
 
 /// Reads `[ FIRST N SECOND N ]`.
-pub(super) fn pair(text: &str, first: &str, second: &str) -> Option<(u64, u64)> {
+pub(super) fn parse_labelled_pair(text: &str, first: &str, second: &str) -> Option<(u64, u64)> {
     let rest = text.trim_start_matches(' ').strip_prefix('[')?;
-    let (one, rest) = labelled(rest, first)?;
-    let (two, rest) = labelled(rest, second)?;
-    closes(rest).then_some((one, two))
+    let (one, rest) = take_labelled(rest, first)?;
+    let (two, rest) = take_labelled(rest, second)?;
+    is_closed(rest).then_some((one, two))
 }

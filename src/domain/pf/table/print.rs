@@ -22,7 +22,12 @@ impl<'a> DisplayEntry<'a> {
 impl fmt::Display for DisplayEntry<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = self.entry;
-        write!(formatter, "  {}{}", sign(entry.negated), Net(entry.net))?;
+        write!(
+            formatter,
+            "  {}{}",
+            sign_letter(entry.negated),
+            Net(entry.net)
+        )?;
         if self.verbosity == Verbosity::Plain {
             return Ok(());
         }
@@ -30,10 +35,10 @@ impl fmt::Display for DisplayEntry<'_> {
             write!(formatter, "\n\tCleared:     {}", Ctime(since))?;
         }
         if let Some(counters) = entry.counters {
-            traffic(formatter, "In/Block:", counters.in_block)?;
-            traffic(formatter, "In/Pass:", counters.in_pass)?;
-            traffic(formatter, "Out/Block:", counters.out_block)?;
-            traffic(formatter, "Out/Pass:", counters.out_pass)?;
+            print_traffic(formatter, "In/Block:", counters.in_block)?;
+            print_traffic(formatter, "In/Pass:", counters.in_pass)?;
+            print_traffic(formatter, "Out/Block:", counters.out_block)?;
+            print_traffic(formatter, "Out/Pass:", counters.out_pass)?;
         }
         Ok(())
     }
@@ -52,14 +57,14 @@ impl fmt::Display for Marked {
             formatter,
             "{} {}{}",
             self.mark,
-            sign(self.negated),
+            sign_letter(self.negated),
             Net(self.net)
         )?;
         match self.found {
             None => Ok(()),
             Some(Found::Nothing) => write!(formatter, "\t nomatch"),
             Some(Found::Entry { negated, net }) => {
-                write!(formatter, "\t{}{}", sign(negated), Net(net))
+                write!(formatter, "\t{}{}", sign_letter(negated), Net(net))
             }
         }
     }
@@ -80,22 +85,22 @@ impl fmt::Display for Mark {
     }
 }
 
-fn sign(negated: bool) -> char {
+fn sign_letter(negated: bool) -> char {
     if negated { '!' } else { ' ' }
 }
 
 /// Prints a newline and a counter line.
-pub(super) fn traffic(
+pub(super) fn print_traffic(
     formatter: &mut fmt::Formatter<'_>,
     name: &str,
     traffic: Traffic,
 ) -> fmt::Result {
     let Traffic { packets, bytes } = traffic;
-    pair(formatter, name, ("Packets:", packets), ("Bytes:", bytes))
+    print_pair(formatter, name, ("Packets:", packets), ("Bytes:", bytes))
 }
 
 /// Prints a newline and a line of two numbers.
-pub(super) fn pair(
+pub(super) fn print_pair(
     formatter: &mut fmt::Formatter<'_>,
     name: &str,
     first: (&str, u64),

@@ -16,7 +16,7 @@ fn lines<T: std::fmt::Display>(values: &[T]) -> String {
 
 #[test]
 fn an_entry_tells_when_it_came_and_what_it_counted() {
-    let parsed = parse(COUNTERS);
+    let parsed = parse_table_entries(COUNTERS);
     assert_eq!(parsed.unread, []);
     let [entry] = parsed.value.as_slice() else {
         panic!("one entry: {:?}", parsed.value);
@@ -42,7 +42,7 @@ fn an_entry_tells_when_it_came_and_what_it_counted() {
 #[test]
 fn networks_negation_and_ipv6_are_read() {
     let text = "   10.0.0.0/8\n  !10.1.2.3\n   2001:db8::/32\n";
-    let parsed = parse(text.as_bytes());
+    let parsed = parse_table_entries(text.as_bytes());
     assert_eq!(parsed.unread, []);
     let negated: Vec<bool> = parsed.value.iter().map(|entry| entry.negated).collect();
     assert_eq!(negated, [false, true, false]);
@@ -52,7 +52,7 @@ fn networks_negation_and_ipv6_are_read() {
 #[test]
 fn wide_numbers_leave_no_blank_and_are_read() {
     let text = "   192.0.2.1\n\tIn/Pass:     [ Packets: 1234567890123456789 Bytes: 12345678901234567890]\n";
-    let parsed = parse(text.as_bytes());
+    let parsed = parse_table_entries(text.as_bytes());
     assert_eq!(parsed.unread, []);
     assert_eq!(
         parsed.value[0].counters.unwrap().in_pass.bytes,
@@ -63,7 +63,7 @@ fn wide_numbers_leave_no_blank_and_are_read() {
 #[test]
 fn rubbish_is_reported() {
     let text = "\tCleared:     Thu Oct  9 06:06:40 2025\n   host.example\n192.0.2.1\n   192.0.2.1/33\nA  192.0.2.1\n   192.0.2.2\n\tCleared:     yesterday\n\tOut/Nowhere: [ Packets: 1 Bytes: 1 ]\n";
-    let parsed = parse(text.as_bytes());
+    let parsed = parse_table_entries(text.as_bytes());
     let unread: Vec<usize> = parsed.unread.iter().map(|unread| unread.line).collect();
     assert_eq!(unread, [1, 2, 3, 4, 5, 7, 8]);
     assert_eq!(parsed.value.len(), 1);
@@ -138,7 +138,7 @@ fn entries() -> impl Strategy<Value = Entry> {
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(entries in proptest::collection::vec(entries(), 0..5)) {
-        let parsed = parse(lines(&entries).as_bytes());
+        let parsed = parse_table_entries(lines(&entries).as_bytes());
         prop_assert_eq!(&parsed.unread, &[]);
         prop_assert_eq!(parsed.value, entries);
     }
@@ -151,7 +151,7 @@ proptest! {
                 let place = place.index(text.len());
                 text[place] = *byte;
             }
-            parse(&text);
+            parse_table_entries(&text);
             parse_test(&text);
             parse_list(&text);
         }
@@ -159,7 +159,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(text: Vec<u8>) {
-        parse(&text);
+        parse_table_entries(&text);
             parse_test(&text);
             parse_list(&text);
     }

@@ -66,7 +66,7 @@ fn servers_that_the_alias_holds_are_ended_too_and_strangers_never() {
     let (states, service) = (state::parse(text.as_bytes()).value, fixtures::service());
     assert_eq!(states.len(), 3);
     let ended = |members: Option<&[&str]>| {
-        let members = members.map(|members| connections::members(members.iter().copied()));
+        let members = members.map(|members| connections::alias_members(members.iter().copied()));
         let live = Live::new(&states, &service, members.as_deref());
         let chosen = live.chosen(&StatesChoice::All).into_iter();
         let ids = chosen.filter_map(|state| state.identity.as_ref().map(|identity| identity.id));

@@ -260,7 +260,7 @@ fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
             reverted: None,
         }));
         let entries = [done(&plan, finish)];
-        history::deletions(&entries).count()
+        history::deletions_on(&entries).count()
     };
     assert_eq!(found(ChangeEnding::Done, EndedAs::Done), 1);
     assert_eq!(found(ChangeEnding::Done, EndedAs::Unverified), 1);

@@ -154,9 +154,9 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     ]);
     assert_eq!(history::last_undoable(after.iter()), None);
     assert_eq!(after[0].undone_by.as_deref(), Some(second.id.as_str()));
-    assert!(history::find(&after, &second.id.as_str()[..6]).is_ok());
+    assert!(history::find_entry(&after, &second.id.as_str()[..6]).is_ok());
     assert!(matches!(
-        history::find(&after, "zz"),
+        history::find_entry(&after, "zz"),
         Err(history::FindError::Unknown(_))
     ));
 }
@@ -169,7 +169,7 @@ fn the_firewalls_own_history_tells_of_other_operators() {
             description: Some(description.into()),
             username: Some(username.into()),
         };
-    let told = history::elsewhere(&revision(
+    let told = history::revision_of_other_firewall(&revision(
         "kmsctl (vera@desk)",
         "kmsctl (vera@desk): kmsctl c1: caps per source: 10: night",
     ))
@@ -179,14 +179,14 @@ fn the_firewalls_own_history_tells_of_other_operators() {
         ("c1", "vera@desk", "caps per source: 10: night")
     );
     assert_eq!(
-        history::elsewhere(&revision(
+        history::revision_of_other_firewall(&revision(
             "admin@10.0.10.5 (Local Database)",
             "kmsctl c1: x"
         )),
         None
     );
     assert_eq!(
-        history::elsewhere(&revision("kmsctl (vera@desk)", "nonsense")),
+        history::revision_of_other_firewall(&revision("kmsctl (vera@desk)", "nonsense")),
         None
     );
 }

@@ -15,7 +15,7 @@ pub struct LeftoverChain<'a> {
 }
 
 /// Judges the history on this machine.
-pub fn journal(chain: &LeftoverChain<'_>) -> Finding {
+pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
     let check = "journal";
     if let Some((line, what)) = chain.broken {
         return Finding::wrong(
@@ -45,10 +45,10 @@ pub fn journal(chain: &LeftoverChain<'_>) -> Finding {
 }
 
 /// Tells what has something to do from what was left behind. Without PHP only the names in /etc/cron.d are known.
-pub(super) fn judge(facts: &Facts<'_>) -> Finding {
+pub(super) fn leftover_findings(facts: &Facts<'_>) -> Finding {
     let check = "leftovers";
     let Ok(configured) = &facts.configured else {
-        return armed(facts);
+        return armed_finding(facts);
     };
     let told = |stale: bool| -> Vec<String> {
         let files = configured.leftovers.iter();
@@ -80,7 +80,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Finding {
     )
 }
 
-fn armed(facts: &Facts<'_>) -> Finding {
+fn armed_finding(facts: &Facts<'_>) -> Finding {
     match &facts.armed {
         Err(trouble) => trouble.finding("leftovers"),
         Ok([]) => Finding::ok("leftovers", "kmsctl has nothing armed on the firewall."),

@@ -29,7 +29,7 @@ pub struct Login {
 }
 
 /// Judges the way to the firewall.
-pub fn judge(login: &Known<Login>) -> Vec<Finding> {
+pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
     let login = match login {
         Ok(login) => login,
         Err(trouble) => {
@@ -50,15 +50,15 @@ pub fn judge(login: &Known<Login>) -> Vec<Finding> {
         }
     };
     vec![
-        entry(login),
-        key(login),
+        login_finding(login),
+        key_finding(login),
         host_key(login),
-        reuse(login),
-        sudo(login),
+        reuse_finding(login),
+        sudo_finding(login),
     ]
 }
 
-fn entry(login: &Login) -> Finding {
+fn login_finding(login: &Login) -> Finding {
     let client = if login.system_ssh {
         "the system's ssh"
     } else {
@@ -73,7 +73,7 @@ fn entry(login: &Login) -> Finding {
     )
 }
 
-fn key(login: &Login) -> Finding {
+fn key_finding(login: &Login) -> Finding {
     let of_kind = |kind: &Option<String>| {
         kind.as_ref()
             .map(|kind| format!(" ({kind})"))
@@ -95,7 +95,7 @@ fn host_key(login: &Login) -> Finding {
     )
 }
 
-fn reuse(login: &Login) -> Finding {
+fn reuse_finding(login: &Login) -> Finding {
     if !login.system_ssh {
         return Finding::skipped(
             "ssh-reuse",
@@ -120,7 +120,7 @@ fn reuse(login: &Login) -> Finding {
     }
 }
 
-fn sudo(login: &Login) -> Finding {
+fn sudo_finding(login: &Login) -> Finding {
     if login.sudo {
         return Finding::ok(
             "sudo",

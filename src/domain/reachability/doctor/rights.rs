@@ -20,7 +20,7 @@ pub struct Right {
     pub optional: bool,
 }
 
-const fn ours(
+const fn own_right(
     verb: &'static str,
     resource: &'static str,
     subresource: Option<&'static str>,
@@ -38,26 +38,26 @@ const fn ours(
 
 /// Every right that some command needs, in the order in which they are told.
 pub const RIGHTS: [Right; 9] = [
-    ours(
+    own_right(
         "get",
         "services",
         None,
         "`verify`, `doctor`, `notifier status`",
     ),
-    ours(
+    own_right(
         "list",
         "pods",
         None,
         "`verify`, `doctor`, `status`, `notifier`",
     ),
-    ours("get", "pods", None, "`notifier logs`"),
-    ours(
+    own_right("get", "pods", None, "`notifier logs`"),
+    own_right(
         "get",
         "pods",
         Some("log"),
         "`notifier status`, `notifier logs`, `status`",
     ),
-    ours(
+    own_right(
         "get",
         "pods",
         Some("proxy"),
@@ -65,10 +65,10 @@ pub const RIGHTS: [Right; 9] = [
     ),
     Right {
         optional: true,
-        ..ours("create", "pods", Some("exec"), "`notifier logs --server`")
+        ..own_right("create", "pods", Some("exec"), "`notifier logs --server`")
     },
-    ours("list", "events", None, "`notifier status`"),
-    ours(
+    own_right("list", "events", None, "`notifier status`"),
+    own_right(
         "list",
         "endpointslices.discovery.k8s.io",
         None,
@@ -76,7 +76,7 @@ pub const RIGHTS: [Right; 9] = [
     ),
     Right {
         metallb: true,
-        ..ours(
+        ..own_right(
             "list",
             "servicel2statuses.metallb.io",
             None,
@@ -100,7 +100,7 @@ impl Right {
 }
 
 /// Judges the answers, each with the namespace that was asked about.
-pub fn judge(answers: &[(Right, &str, Known<bool>)]) -> Finding {
+pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
     let check = "kubectl-rights";
     let lacking = |optional: bool| -> Vec<String> {
         answers
@@ -142,7 +142,7 @@ mod tests {
 
     fn without(lacking: &dyn Fn(&Right) -> bool) -> Finding {
         let answers = RIGHTS.map(|right| (right, "kms", Ok(!lacking(&right))));
-        judge(&answers)
+        rights_findings(&answers)
     }
 
     #[test]
@@ -168,8 +168,8 @@ mod tests {
     fn what_could_not_be_asked_is_unknown_unless_something_is_missing() {
         let mut answers = RIGHTS.map(|right| (right, "kms", Ok(true)));
         answers[0].2 = Err(Trouble::new("kubectl is not installed"));
-        assert_eq!(judge(&answers).result, CheckResult::Unknown);
+        assert_eq!(rights_findings(&answers).result, CheckResult::Unknown);
         answers[1].2 = Ok(false);
-        assert_eq!(judge(&answers).result, CheckResult::Wrong);
+        assert_eq!(rights_findings(&answers).result, CheckResult::Wrong);
     }
 }

@@ -7,22 +7,22 @@ use crate::domain::reachability::finding::Finding;
 use crate::domain::reachability::path::gate;
 
 /// Judges everything about the rules.
-pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
+pub(super) fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {
     let paths = facts.exposure.as_ref().ok();
     let paths = paths.and_then(|exposure| gate::other_paths(exposure));
     let findings = vec![
-        states(facts),
-        pair(facts),
-        rules(facts),
-        association(facts),
-        loadable(facts),
-        capped(facts),
-        reflection(facts),
+        states_finding(facts),
+        pair_finding(facts),
+        rules_finding(facts),
+        association_finding(facts),
+        loadable_finding(facts),
+        capped_finding(facts),
+        reflection_finding(facts),
     ];
     findings.into_iter().chain(paths).collect()
 }
 
-fn states(facts: &Facts<'_>) -> Finding {
+fn states_finding(facts: &Facts<'_>) -> Finding {
     let check = "state-policy";
     let text = match &facts.exposure {
         Ok(exposure) => exposure.filter.text.as_deref(),
@@ -64,7 +64,7 @@ fn of_codes(
     Finding::wrong(check, told.join(" "), fix)
 }
 
-fn pair(facts: &Facts<'_>) -> Finding {
+fn pair_finding(facts: &Facts<'_>) -> Finding {
     let found = match &facts.exposure {
         Ok(exposure) => (exposure.nat.configured, exposure.filter.configured),
         Err(trouble) => return trouble.finding("pair"),
@@ -107,7 +107,7 @@ fn pair(facts: &Facts<'_>) -> Finding {
     )
 }
 
-fn rules(facts: &Facts<'_>) -> Finding {
+fn rules_finding(facts: &Facts<'_>) -> Finding {
     let codes = [
         "earlier-block",
         "earlier-pass",
@@ -128,7 +128,7 @@ fn rules(facts: &Facts<'_>) -> Finding {
     )
 }
 
-fn association(facts: &Facts<'_>) -> Finding {
+fn association_finding(facts: &Facts<'_>) -> Finding {
     let check = "association";
     let configured = match &facts.configured {
         Ok(configured) => configured,
@@ -168,7 +168,7 @@ fn association(facts: &Facts<'_>) -> Finding {
     }
 }
 
-fn loadable(facts: &Facts<'_>) -> Finding {
+fn loadable_finding(facts: &Facts<'_>) -> Finding {
     let codes = [
         "half-rate",
         "cap-not-a-number",
@@ -186,14 +186,14 @@ fn loadable(facts: &Facts<'_>) -> Finding {
     )
 }
 
-fn capped(facts: &Facts<'_>) -> Finding {
+fn capped_finding(facts: &Facts<'_>) -> Finding {
     match &facts.exposure {
-        Ok(exposure) => gate::caps(exposure),
+        Ok(exposure) => gate::caps_hop(exposure),
         Err(trouble) => trouble.finding("caps"),
     }
 }
 
-fn reflection(facts: &Facts<'_>) -> Finding {
+fn reflection_finding(facts: &Facts<'_>) -> Finding {
     let check = "reflection";
     let configured = match &facts.configured {
         Ok(configured) => configured,

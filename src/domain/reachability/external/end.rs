@@ -143,7 +143,7 @@ impl FirewallEvidence {
                 .counters
                 .map(|counters| counters.packets)
         };
-        let drops = drops(before.filter, after.filter, after.exposure);
+        let drops = dropped_by_rules(before.filter, after.filter, after.exposure);
         let known = |value: Option<u64>| value.filter(|_| !changed);
         Self {
             lets_in: after.exposure.lets_in() != Some(false),
@@ -194,7 +194,11 @@ fn same_rules(before: &[Rule], after: &[Rule]) -> bool {
 }
 
 /// Sums what inbound block rules dropped, without the table's, and names the busiest of them.
-fn drops(before: &[Rule], after: &[Rule], exposure: &Exposure) -> Option<(u64, Option<u32>)> {
+fn dropped_by_rules(
+    before: &[Rule],
+    after: &[Rule],
+    exposure: &Exposure,
+) -> Option<(u64, Option<u32>)> {
     let of_table = exposure.block.text.as_deref();
     let mut total = 0;
     let mut busiest = (0, None);
@@ -232,7 +236,7 @@ fn new_sources(
     let new = after
         .states
         .iter()
-        .filter(|state| connections::half(state, service, members.as_deref()) == through)
+        .filter(|state| connections::connection_half(state, service, members.as_deref()) == through)
         .filter(|state| !old.contains(&identity(state)));
     most_telling(new.map(|state| (state.right.address, state.levels.as_str())))
 }

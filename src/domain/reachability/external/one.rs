@@ -14,7 +14,7 @@ struct Conclusion {
     why: String,
 }
 
-fn open(row: Option<Row>, why: impl Into<String>) -> Conclusion {
+fn open_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
     Conclusion {
         verdict: Verdict::Open,
         row,
@@ -22,7 +22,7 @@ fn open(row: Option<Row>, why: impl Into<String>) -> Conclusion {
     }
 }
 
-fn closed(row: Row, why: impl Into<String>) -> Conclusion {
+fn closed_conclusion(row: Row, why: impl Into<String>) -> Conclusion {
     Conclusion {
         verdict: Verdict::Closed,
         row: Some(row),
@@ -30,7 +30,7 @@ fn closed(row: Row, why: impl Into<String>) -> Conclusion {
     }
 }
 
-fn inconclusive(row: Option<Row>, why: impl Into<String>) -> Conclusion {
+fn inconclusive_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
     Conclusion {
         verdict: Verdict::Inconclusive,
         row,
@@ -39,9 +39,9 @@ fn inconclusive(row: Option<Row>, why: impl Into<String>) -> Conclusion {
 }
 
 /// Judges one observation.
-pub(super) fn judge(observation: &Observation, end: &FirewallEvidence) -> Seen {
-    let Conclusion { verdict, row, why } = conclude(observation, end);
-    let (port, reason) = port(&observation.attempts).unzip();
+pub(super) fn vantage_verdict(observation: &Observation, end: &FirewallEvidence) -> Seen {
+    let Conclusion { verdict, row, why } = conclude_vantage(observation, end);
+    let (port, reason) = best_port_state(&observation.attempts).unzip();
     Seen {
         vantage: observation.vantage.clone(),
         kind: observation.kind,
@@ -59,7 +59,7 @@ pub(super) fn judge(observation: &Observation, end: &FirewallEvidence) -> Seen {
 }
 
 /// nmap's word and reason: the best that was seen.
-fn port(attempts: &[Attempt]) -> Option<(PortState, &'static str)> {
+fn best_port_state(attempts: &[Attempt]) -> Option<(PortState, &'static str)> {
     let any = |wanted: fn(&Attempt) -> bool| attempts.iter().any(wanted);
     if any(|attempt| matches!(attempt, Attempt::Connected { .. })) {
         Some((PortState::Open, "syn-ack"))
@@ -74,17 +74,17 @@ fn port(attempts: &[Attempt]) -> Option<(PortState, &'static str)> {
     }
 }
 
-fn conclude(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
+fn conclude_vantage(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
     if let Some(trouble) = &observation.trouble {
-        return inconclusive(None, format!("the vantage could not be used: {trouble}"));
+        return inconclusive_conclusion(None, format!("the vantage could not be used: {trouble}"));
     }
     match &observation.place {
         Place::Outside => {}
         Place::Inside(why) => {
-            return inconclusive(None, format!("inside, so it proves nothing: {why}"));
+            return inconclusive_conclusion(None, format!("inside, so it proves nothing: {why}"));
         }
         Place::Unproven(why) => {
-            return inconclusive(None, format!("not proven to be outside: {why}"));
+            return inconclusive_conclusion(None, format!("not proven to be outside: {why}"));
         }
     }
     let connected = observation
@@ -96,9 +96,9 @@ fn conclude(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
         });
     match connected {
         Some(answer) => conclude_connected(observation, end, answer),
-        None => doubt(observation, end).map_or_else(
+        None => doubt_of_closed(observation, end).map_or_else(
             || conclude_failed(observation, end),
-            |why| inconclusive(None, why),
+            |why| inconclusive_conclusion(None, why),
         ),
     }
 }
@@ -113,29 +113,31 @@ fn conclude_connected(
         && !end.sources.is_empty()
         && end.sources.keys().all(is_private)
     {
-        return inconclusive(
+        return inconclusive_conclusion(
             None,
             "inside, so it proves nothing: its connection reached the firewall from a private address",
         );
     }
     match (end.saw(observation.address), answer) {
-        (Saw::No, _) => inconclusive(
+        (Saw::No, _) => inconclusive_conclusion(
             None,
             "something answered, but the firewall saw nothing of it: a wrong address, or a proxy in between",
         ),
         // Somebody else's connection moves the firewall's counters as well: only the vantage's own is proof.
-        (Saw::Unknown, _) => inconclusive(None, whose(observation)),
-        (Saw::Yes, Some(BindAnswer::Kms)) => open(Some(Row::OpenKms), "a KMS server answers"),
-        (Saw::Yes, None) => open(
+        (Saw::Unknown, _) => inconclusive_conclusion(None, whose_answer(observation)),
+        (Saw::Yes, Some(BindAnswer::Kms)) => {
+            open_conclusion(Some(Row::OpenKms), "a KMS server answers")
+        }
+        (Saw::Yes, None) => open_conclusion(
             None,
             "a connection opens; what answers was not asked, as a check service cannot",
         ),
-        (Saw::Yes, Some(answer)) => open(Some(Row::OpenNotKms), not_kms(answer)),
+        (Saw::Yes, Some(answer)) => open_conclusion(Some(Row::OpenNotKms), not_kms(answer)),
     }
 }
 
 /// Says why an answer proves nothing while others connect as well, and what would help.
-fn whose(observation: &Observation) -> String {
+fn whose_answer(observation: &Observation) -> String {
     let name = &observation.vantage;
     match (observation.address, observation.kind) {
         (Some(address), "ssh") => format!(
@@ -162,7 +164,7 @@ fn not_kms(answer: BindAnswer) -> &'static str {
 }
 
 /// Tells why failed attempts prove nothing.
-fn doubt(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
+fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
     let failed = observation
         .attempts
         .iter()
@@ -173,7 +175,7 @@ fn doubt(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
     if let Some(why) = failed {
         return Some(format!("the vantage could not try: {why}"));
     }
-    if blocked(observation, end) {
+    if is_vantage_blocked(observation, end) {
         return Some(
             "this vantage is in the firewall's table of blocked addresses: it is shut out, others may not be"
                 .to_owned(),
@@ -201,7 +203,7 @@ fn doubt(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
     }
 }
 
-fn blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
+fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
     match observation.address {
         Some(address) => end.blocks(address),
         // Somebody in the table was dropped as often as we tried; it may have been us.
@@ -225,41 +227,41 @@ fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclus
         }
     );
     match (end.lets_in, saw) {
-        (true, Saw::Yes) if !nobody_answered(end, observation, reset) => inconclusive(
+        (true, Saw::Yes) if !nobody_answered(end, observation, reset) => inconclusive_conclusion(
             None,
             "the firewall forwards, and the server answered: its answer did not reach the vantage",
         ),
-        (true, Saw::Yes) if reset => closed(
+        (true, Saw::Yes) if reset => closed_conclusion(
             Row::NobodyListens,
             "the firewall forwards, and nobody listens behind it (reset)",
         ),
-        (true, Saw::Yes) => closed(
+        (true, Saw::Yes) => closed_conclusion(
             Row::NobodyListens,
             "the firewall forwards, and nobody answers behind it",
         ),
-        (false, Saw::Yes) => inconclusive(
+        (false, Saw::Yes) => inconclusive_conclusion(
             None,
             "the firewall made a state for this vantage although its rules should let nobody in",
         ),
-        (false, _) if reset && way => closed(
+        (false, _) if reset && way => closed_conclusion(
             Row::NobodyListens,
             "the connection is rejected with a reset, and the firewall lets nobody in",
         ),
-        (false, _) if way => closed(Row::ClosedHere, dropped_here(end)),
-        (_, Saw::Unknown) => inconclusive(
+        (false, _) if way => closed_conclusion(Row::ClosedHere, dropped_here(end)),
+        (_, Saw::Unknown) => inconclusive_conclusion(
             None,
             "no answer, and which of the firewall's new connections are this vantage's cannot be told",
         ),
         // What counters say is anybody's: the Internet at large is dropped all the time.
-        (false, _) if end.dropped.is_some_and(|dropped| dropped > 0) => inconclusive(
+        (false, _) if end.dropped.is_some_and(|dropped| dropped > 0) => inconclusive_conclusion(
             None,
             "no connection, and whose packets the firewall dropped meanwhile cannot be told: give the vantage a `control` on the very address that is tried",
         ),
-        (_, _) if reset => inconclusive(
+        (_, _) if reset => inconclusive_conclusion(
             Some(Row::NothingArrived),
             "a reset came back, but nothing arrived at the firewall: it came from something on the way",
         ),
-        (_, _) => inconclusive(
+        (_, _) => inconclusive_conclusion(
             Some(Row::NothingArrived),
             "no answer, and nothing arrived at the firewall: the provider, carrier NAT, a wrong address or name",
         ),

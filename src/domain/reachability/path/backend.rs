@@ -10,7 +10,7 @@ use crate::domain::reachability::finding::Finding;
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
 /// Judges the hops `service`, `address`, `announcement`, `endpoints` and `pod`.
-pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn cluster_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     let Some(cluster) = evidence.cluster else {
         let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";
         return CHECKS
@@ -24,18 +24,18 @@ pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
             Err(trouble) => trouble.finding(check),
         };
     vec![
-        of_service("service", service),
-        of_service("address", address),
-        announcement(evidence, cluster),
-        endpoints(evidence, cluster),
+        of_service("service", service_finding),
+        of_service("address", address_finding),
+        announcement_finding(evidence, cluster),
+        endpoints_finding(evidence, cluster),
         match &cluster.pods {
-            Ok(pods) => pod(evidence, pods),
+            Ok(pods) => pod_finding(evidence, pods),
             Err(trouble) => trouble.finding("pod"),
         },
     ]
 }
 
-fn service(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
+fn service_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
     let (name, port) = (&evidence.names.service, evidence.service.port);
     let spec = &service.spec;
     let policy = spec.external_traffic_policy.as_deref().unwrap_or("Cluster");
@@ -71,7 +71,7 @@ fn service(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
     )
 }
 
-fn address(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
+fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
     let expected = evidence.service.address;
     let (wanted, given) = (service.wanted(), service.given());
     let list = |addresses: &[IpAddr]| {
@@ -120,7 +120,7 @@ fn address(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
 }
 
 /// The nodes where a connection finds an endpoint: told by the endpoints, or else by the Ready pods.
-fn nodes(cluster: &Cluster) -> Option<Vec<String>> {
+fn endpoint_nodes(cluster: &Cluster) -> Option<Vec<String>> {
     if let Ok(slices) = &cluster.endpoints {
         let endpoints = slices
             .items
@@ -144,7 +144,7 @@ fn nodes(cluster: &Cluster) -> Option<Vec<String>> {
     )
 }
 
-fn announcement(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
+fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     let check = "announcement";
     let announcements = match &cluster.announcements {
         Ok(announcements) => &announcements.items,
@@ -187,7 +187,7 @@ fn announcement(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
             );
         }
     };
-    announced_by(node, nodes(cluster).as_deref(), evidence)
+    announced_by(node, endpoint_nodes(cluster).as_deref(), evidence)
 }
 
 /// Compares the announcing node with those where an endpoint is.
@@ -219,7 +219,7 @@ fn announced_by(node: &str, ready: Option<&[String]>, evidence: &Evidence<'_>) -
     )
 }
 
-fn endpoints(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
+fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     let slices = match &cluster.endpoints {
         Ok(slices) => &slices.items,
         Err(trouble) => return trouble.finding("endpoints"),
@@ -256,7 +256,7 @@ fn endpoints(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     )
 }
 
-fn pod(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
+fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     let (names, pods) = (evidence.names, &pods.items);
     let server = |pod: &Pod| match pod.container(&names.server) {
         Some(container) => container.standing(),

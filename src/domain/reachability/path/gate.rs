@@ -15,19 +15,20 @@ const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose appl
 const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
 /// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
-pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
+pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
-        Err(trouble) => return unread(evidence, trouble),
+        Err(trouble) => return unread_hops(evidence, trouble),
     };
     let mut hops = vec![
-        pf(exposure),
-        stale(evidence, exposure)
-            .unwrap_or_else(|| rule("nat", "The port forward", &exposure.nat, exposure, expected)),
-        filter(exposure, expected),
-        caps(exposure),
-        table(evidence.service, &evidence.table, Some(exposure)),
-        alias(evidence, exposure),
+        pf_hop(exposure),
+        stale_redirection(evidence, exposure).unwrap_or_else(|| {
+            rule_hop("nat", "The port forward", &exposure.nat, exposure, expected)
+        }),
+        filter_hop(exposure, expected),
+        caps_hop(exposure),
+        table_hop(evidence.service, &evidence.table, Some(exposure)),
+        alias_hop(evidence, exposure),
     ];
     hops.extend(other_paths(exposure));
     hops
@@ -45,20 +46,20 @@ pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     }
 }
 
-fn unread(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
+fn unread_hops(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
     vec![
         trouble.finding_itself("pf", UNREADABLE),
         trouble.finding("nat"),
         trouble.finding("filter"),
         trouble.finding("caps"),
-        table(evidence.service, &evidence.table, None),
+        table_hop(evidence.service, &evidence.table, None),
         trouble.finding("alias"),
     ]
 }
 
 /// The loaded redirection has the WAN address of its load time written into it: after a change of the address without
 /// a reload it waits for connections that no longer come.
-fn stale(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
+fn stale_redirection(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
     let wan = evidence.wan.as_ref().ok()?.address()?;
     let text = exposure.nat.text.as_deref()?;
     let to = text.split(" to ").nth(1)?.split_ascii_whitespace().next()?;
@@ -72,7 +73,7 @@ fn stale(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
     })
 }
 
-fn pf(exposure: &Exposure) -> Finding {
+fn pf_hop(exposure: &Exposure) -> Finding {
     if exposure.filtering {
         return Finding::ok("pf", "pf is enabled.");
     }
@@ -83,7 +84,7 @@ fn pf(exposure: &Exposure) -> Finding {
     )
 }
 
-fn filter(exposure: &Exposure, expected: Option<Expected>) -> Finding {
+fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
     if exposure
         .why
         .iter()
@@ -95,7 +96,7 @@ fn filter(exposure: &Exposure, expected: Option<Expected>) -> Finding {
             "Give the port forward an associated filter rule (Firewall > NAT), then set the caps on it.",
         );
     }
-    rule(
+    rule_hop(
         "filter",
         "The filter rule",
         &exposure.filter,
@@ -106,14 +107,14 @@ fn filter(exposure: &Exposure, expected: Option<Expected>) -> Finding {
 
 /// One rule of the pair against what is expected. Nobody gets in while one of the two is off, so a rule that is on
 /// is no fault of a closed exposure.
-fn rule(
+fn rule_hop(
     check: &'static str,
     what: &str,
     part: &Part,
     exposure: &Exposure,
     expected: Option<Expected>,
 ) -> Finding {
-    let standing = standing(what, part) + &odd(check, exposure);
+    let standing = part_words(what, part) + &odd_findings(check, exposure);
     let enabled = part.enabled == Some(true);
     match expected {
         _ if part.enabled.is_some() && part.loaded && !enabled => {
@@ -125,7 +126,7 @@ fn rule(
         Some(Expected::Open) => {
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
         }
-        Some(Expected::Closed) if exposure.state.lets_in() && ours(part) => {
+        Some(Expected::Closed) if exposure.state.lets_in() && is_own_part(part) => {
             Finding::wrong(check, standing, "Close it with `kmsctl expose revoke`.")
         }
         Some(Expected::Closed) if exposure.state.lets_in() => Finding::wrong(
@@ -143,12 +144,12 @@ fn rule(
 }
 
 /// Whether a rule is the exposure's own, as far as that is known: only such can be revoked.
-fn ours(part: &Part) -> bool {
+fn is_own_part(part: &Part) -> bool {
     part.configured.unwrap_or(part.loaded)
 }
 
 /// Renders what the exposure finds odd about the loaded rules of a hop.
-fn odd(check: &str, exposure: &Exposure) -> String {
+fn odd_findings(check: &str, exposure: &Exposure) -> String {
     let codes: &[&str] = match check {
         "nat" => &[
             "other-target",
@@ -169,17 +170,17 @@ fn odd(check: &str, exposure: &Exposure) -> String {
         .iter()
         .filter(|finding| codes.contains(&finding.code))
         .map(|finding| format!(" {}", finding.message))
-        .chain(instead(check, exposure))
+        .chain(deciding_instead(check, exposure))
         .collect()
 }
 
 /// Names the filter rule that decides where the port leads to another target.
-fn instead(check: &str, exposure: &Exposure) -> Option<String> {
+fn deciding_instead(check: &str, exposure: &Exposure) -> Option<String> {
     let text = exposure.elsewhere_filter.text.as_deref()?;
     (check == "filter").then(|| format!(" The rule that decides where the port leads: {text}."))
 }
 
-fn standing(what: &str, part: &Part) -> String {
+fn part_words(what: &str, part: &Part) -> String {
     let loaded = if part.loaded { "loaded" } else { "not loaded" };
     let configured = match (part.configured, part.enabled) {
         (None, _) => "configuration unknown",
@@ -191,7 +192,7 @@ fn standing(what: &str, part: &Part) -> String {
 }
 
 /// Judges whether each source is capped; shared with `doctor`.
-pub fn caps(exposure: &Exposure) -> Finding {
+pub fn caps_hop(exposure: &Exposure) -> Finding {
     let loaded = exposure
         .caps
         .loaded
@@ -228,7 +229,7 @@ pub fn caps(exposure: &Exposure) -> Finding {
 
 /// Judges the overload table and the rule that blocks it; shared with `doctor`. Over a cap but not kept out, a source
 /// simply tries again.
-pub fn table(
+pub fn table_hop(
     service: &Service,
     entries: &Known<Option<u64>>,
     exposure: Option<&Exposure>,
@@ -261,7 +262,7 @@ pub fn table(
 }
 
 /// Judges the alias against the service's address; shared with `doctor`.
-pub fn alias(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
+pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
     let alias = &exposure.alias;
     let (name, wanted) = (&alias.name, evidence.service.address);
     let fix = format!(

@@ -8,12 +8,16 @@ use crate::domain::reachability::finding::Finding;
 use crate::domain::virusprot::entries::is_private;
 
 /// Judges the hops `dns`, `dns-aaaa` and `wan`.
-pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
-    vec![addresses(evidence), strays(evidence), wan(evidence)]
+pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
+    vec![
+        addresses_hop(evidence),
+        strays_hop(evidence),
+        wan_hop(evidence),
+    ]
 }
 
 /// Returns the address that the outside should be told, if anything tells it.
-fn public(evidence: &Evidence<'_>) -> Option<IpAddr> {
+fn public_address(evidence: &Evidence<'_>) -> Option<IpAddr> {
     let own = || {
         evidence
             .wan
@@ -34,7 +38,7 @@ enum NameAnswer<'a> {
     Wrong(IpAddr),
 }
 
-fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'a> {
+fn answer_of<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'a> {
     let answer = match &resolution.answer {
         Err(why) => return NameAnswer::Nothing(why),
         Ok(answer) => answer,
@@ -51,7 +55,7 @@ fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'
     if all.iter().all(own) {
         return NameAnswer::Inside;
     }
-    let expected = public(evidence);
+    let expected = public_address(evidence);
     let wrong = |address: &&IpAddr| match expected {
         Some(expected) => **address != expected,
         None => is_private(address),
@@ -62,7 +66,7 @@ fn said<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'
     }
 }
 
-fn addresses(evidence: &Evidence<'_>) -> Finding {
+fn addresses_hop(evidence: &Evidence<'_>) -> Finding {
     let host = &evidence.service.host;
     let resolutions = evidence.resolutions;
     if resolutions.is_empty() {
@@ -73,7 +77,7 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
     let mut publics: Vec<IpAddr> = Vec::new();
     for resolution in resolutions {
         let who = &resolution.resolver;
-        sentences.push(match said(resolution, evidence) {
+        sentences.push(match answer_of(resolution, evidence) {
             NameAnswer::Nothing(why) => {
                 unread = true;
                 format!("{who}: no answer ({why})")
@@ -101,16 +105,16 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
     }
     publics.sort();
     publics.dedup();
-    let notes = notes(evidence, &publics, inside);
+    let notes = dns_notes(evidence, &publics, inside);
     let told = format!("{host}: {}.{notes}", sentences.join("; "));
     match (wrong || publics.len() > 1, unread) {
-        (true, _) => Finding::wrong("dns", told, fix(evidence)),
+        (true, _) => Finding::wrong("dns", told, dns_fix(evidence)),
         (false, true) => Finding::unknown("dns", told)
             .fix("Ask again; `verify.resolvers` names the name servers that are asked."),
         (false, false) if publics.is_empty() => {
             Finding::unknown("dns", told).fix("Name servers outside in verify.resolvers.")
         }
-        (false, false) if public(evidence).is_none() => Finding::unknown("dns", told).fix(
+        (false, false) if public_address(evidence).is_none() => Finding::unknown("dns", told).fix(
             "Set service.public_address to the public address that is forwarded to the firewall.",
         ),
         (false, false) => Finding::ok("dns", told),
@@ -118,7 +122,7 @@ fn addresses(evidence: &Evidence<'_>) -> Finding {
 }
 
 /// Says what the answers do not prove.
-fn notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
+fn dns_notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
     let mut notes = String::new();
     notes.push_str(match publics {
         [] if inside => " What the outside is told was not asked.",
@@ -128,15 +132,15 @@ fn notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
         [] | [_] => "",
         _ => " They disagree.",
     });
-    if !publics.is_empty() && public(evidence).is_none() {
+    if !publics.is_empty() && public_address(evidence).is_none() {
         notes.push_str(" Whether that leads to the firewall is not known: its own address is not a public one, and service.public_address is not set.");
     }
     notes
 }
 
-fn fix(evidence: &Evidence<'_>) -> String {
+fn dns_fix(evidence: &Evidence<'_>) -> String {
     let host = &evidence.service.host;
-    match public(evidence) {
+    match public_address(evidence) {
         Some(address) => {
             format!("Make the A record of {host} {address}; outside it may have no other.")
         }
@@ -146,7 +150,7 @@ fn fix(evidence: &Evidence<'_>) -> String {
     }
 }
 
-fn strays(evidence: &Evidence<'_>) -> Finding {
+fn strays_hop(evidence: &Evidence<'_>) -> Finding {
     if evidence.service.address.is_ipv6() {
         return Finding::skipped("dns-aaaa", "The service has an IPv6 address of its own.");
     }
@@ -175,7 +179,7 @@ fn strays(evidence: &Evidence<'_>) -> Finding {
     }
 }
 
-fn wan(evidence: &Evidence<'_>) -> Finding {
+fn wan_hop(evidence: &Evidence<'_>) -> Finding {
     let wan = match &evidence.wan {
         Ok(wan) => wan,
         Err(trouble) => return trouble.finding("wan"),

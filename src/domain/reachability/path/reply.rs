@@ -29,15 +29,15 @@ pub enum ServiceConnection {
 }
 
 /// Judges the hops `connect` and `speaks`.
-pub fn judge(evidence: &Evidence<'_>) -> Vec<Finding> {
+pub fn service_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     let place = format!("{}:{}", evidence.service.address, evidence.service.port);
-    vec![connect(evidence, &place), speaks(evidence)]
+    vec![connect_hop(evidence, &place), speaks_hop(evidence)]
 }
 
-fn connect(evidence: &Evidence<'_>, place: &str) -> Finding {
+fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
     let here = "From this machine";
     match evidence.connection {
-        ServiceConnection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", within(*took))),
+        ServiceConnection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", rounded_time(*took))),
         ServiceConnection::Refused => Finding::wrong(
             "connect",
             format!("{here}, {place} refuses connections: the address is there, but nobody listens."),
@@ -50,7 +50,7 @@ fn connect(evidence: &Evidence<'_>, place: &str) -> Finding {
     }
 }
 
-fn speaks(evidence: &Evidence<'_>) -> Finding {
+fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
     let check = "speaks";
     let another =
         "Is that the KMS server? Compare service.address and service.port with what is deployed.";
@@ -82,7 +82,7 @@ fn speaks(evidence: &Evidence<'_>) -> Finding {
 }
 
 /// Rounds a time up to a step, so that two runs tell the same unless something changed.
-pub fn within(took: Span) -> String {
+pub fn rounded_time(took: Span) -> String {
     let steps = [
         (10, "10 ms"),
         (100, "0.1 s"),

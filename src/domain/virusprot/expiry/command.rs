@@ -16,17 +16,17 @@ pub(super) enum Age {
 
 /// Finds the command that ages out the table in a cron command line, behind `nice`, `env` and the like.
 pub(super) fn age_of(command: &str, table: &TableName) -> Age {
-    if !names(command, table) {
+    if !names_table(command, table) {
         return Age::NotOurs;
     }
     let Some(commands) = simple_commands(command) else {
-        return unread(command);
+        return unread_command(command);
     };
     let mut doubt = Age::NotOurs;
     for (conditional, words) in commands {
-        match read(&words, table, command) {
+        match parse_expire_command(&words, table, command) {
             // What runs only if another command says so may never run.
-            Age::Seconds(_) if conditional => doubt = unread(command),
+            Age::Seconds(_) if conditional => doubt = unread_command(command),
             Age::Seconds(age) => return Age::Seconds(age),
             Age::Unread(why) => doubt = Age::Unread(why),
             Age::NotOurs => {}
@@ -36,23 +36,23 @@ pub(super) fn age_of(command: &str, table: &TableName) -> Age {
 }
 
 /// Whether the table's name stands in the text as a word of its own.
-fn names(text: &str, table: &TableName) -> bool {
+fn names_table(text: &str, table: &TableName) -> bool {
     let inside = |letter: char| letter.is_alphanumeric() || "_-./".contains(letter);
     text.split(|letter| !inside(letter))
         .any(|word| word == table.as_str())
 }
 
-fn unread(command: &str) -> Age {
+fn unread_command(command: &str) -> Age {
     let shown: String = command.chars().take(120).collect();
     Age::Unread(format!("the cron item {shown:?} is not understood"))
 }
 
 /// Reads one simple command: what stands before the program is looked through only where it changes nothing.
-fn read(words: &[String], table: &TableName, command: &str) -> Age {
+fn parse_expire_command(words: &[String], table: &TableName, command: &str) -> Age {
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let named = words.iter().any(|word| names(word, table));
+    let named = words.iter().any(|word| names_table(word, table));
     for _ in 0..8 {
-        match wrapper(&words) {
+        match wrapper_words(&words) {
             0 => break,
             length => words.drain(..length),
         };
@@ -61,17 +61,17 @@ fn read(words: &[String], table: &TableName, command: &str) -> Age {
         return Age::NotOurs;
     };
     match program.rsplit('/').next().unwrap_or_default() {
-        "expiretable" => expiretable(arguments, table),
-        "pfctl" => pfctl(arguments, table),
+        "expiretable" => expiretable_age(arguments, table),
+        "pfctl" => pfctl_expire_age(arguments, table),
         // These print their words, or do nothing with them.
         ":" | "echo" | "false" | "logger" | "printf" | "true" => Age::NotOurs,
-        _ if named => unread(command),
+        _ if named => unread_command(command),
         _ => Age::NotOurs,
     }
 }
 
 /// Returns how many words belong to `nice`, `env`, `nohup`, `exec` or an assignment at the front.
-fn wrapper(words: &[&str]) -> usize {
+fn wrapper_words(words: &[&str]) -> usize {
     let Some(first) = words.first() else { return 0 };
     let assigns = |word: &str| {
         word.split_once('=').is_some_and(|(name, _)| {
@@ -118,10 +118,10 @@ fn simple_commands(text: &str) -> Option<Vec<(bool, Vec<String>)>> {
             '<' | '>' => {
                 while rest.next_if(|next| ">&| \t".contains(*next)).is_some() {}
                 let first = rest.next()?;
-                word(first, &mut rest)?;
+                next_word(first, &mut rest)?;
             }
             _ => {
-                let word = word(letter, &mut rest)?;
+                let word = next_word(letter, &mut rest)?;
                 // The number before `>` is a file descriptor.
                 let number = word.bytes().all(|byte| byte.is_ascii_digit());
                 if !(number && rest.peek().is_some_and(|next| matches!(next, '<' | '>'))) {
@@ -135,7 +135,7 @@ fn simple_commands(text: &str) -> Option<Vec<(bool, Vec<String>)>> {
 }
 
 /// Reads one word from its first letter on, quotes removed.
-fn word(first: char, rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
+fn next_word(first: char, rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
     let mut word = String::new();
     let mut next = Some(first);
     while let Some(letter) = next {
@@ -157,14 +157,14 @@ fn word(first: char, rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Opt
 }
 
 /// `expiretable [-dnvp] [-a anchor] [-t age] table`, as its manual has it.
-fn expiretable(arguments: &[&str], table: &TableName) -> Age {
+fn expiretable_age(arguments: &[&str], table: &TableName) -> Age {
     let mut age = None;
     let mut rest = arguments.iter();
     while let Some(word) = rest.next() {
         let Some(flags) = word.strip_prefix('-') else {
             return match age {
                 _ if *word != table.as_str() => Age::NotOurs,
-                Some(text) => seconds(text).map_or_else(
+                Some(text) => parse_age_seconds(text).map_or_else(
                     || Age::Unread(format!("expiretable's age {text:?} is not understood")),
                     Age::Seconds,
                 ),
@@ -197,7 +197,7 @@ fn expiretable(arguments: &[&str], table: &TableName) -> Age {
 }
 
 /// `pfctl -t table -T expire seconds`: options first, in any order, as getopt(3) of FreeBSD reads them.
-fn pfctl(arguments: &[&str], table: &TableName) -> Age {
+fn pfctl_expire_age(arguments: &[&str], table: &TableName) -> Age {
     let (mut name, mut verb, mut idle) = (None, None, false);
     let mut rest = arguments.iter();
     let mut operand = None;
@@ -237,7 +237,7 @@ fn pfctl(arguments: &[&str], table: &TableName) -> Age {
 }
 
 /// Reads an age: seconds, or numbers with `d`, `h`, `m`, `s`; expiretable takes less than 100 million seconds.
-fn seconds(text: &str) -> Option<u64> {
+fn parse_age_seconds(text: &str) -> Option<u64> {
     let mut total: u64 = 0;
     let mut number: Option<u64> = None;
     for letter in text.chars() {

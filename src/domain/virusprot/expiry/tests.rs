@@ -187,7 +187,7 @@ fn only_a_known_expiry_goes_without_warning() {
 }
 
 fn entries(text: &str) -> Vec<Entry> {
-    crate::domain::pf::table::parse(text.as_bytes()).value
+    crate::domain::pf::table::parse_table_entries(text.as_bytes()).value
 }
 
 /// Judges the job with entries at 12:26:30.

@@ -347,7 +347,7 @@ fn closed_and_killed_it_stays_closed() {
     );
     assert_eq!(live(&world), before, "a reload ends no connection");
     let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
-    let killed = pfctl::run(&mut world, &kill, b"").stderr;
+    let killed = pfctl::run_pfctl(&mut world, &kill, b"").stderr;
     assert_eq!(killed, format!("killed {before} states\n").into_bytes());
     world.advance(NOW + 3_600_000);
     assert_eq!(live(&world), 0);

@@ -12,7 +12,10 @@ use crate::simulator::traffic::TrafficTarget;
 fn reload(pf: &mut SimulatedPf, section: &str, index: usize, edit: impl FnOnce(&mut Element)) {
     let mut configuration = Configuration::shipped(Scenario::Open);
     configuration.edit(section, "rule", |rules| edit(&mut rules[index]));
-    pf.load(&generate::ruleset(&configuration).unwrap(), NOW + 500);
+    pf.load(
+        &generate::generate_ruleset(&configuration).unwrap(),
+        NOW + 500,
+    );
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn connections_go_where_the_redirection_leads() {
 
 #[test]
 fn an_alias_that_nothing_refers_to_leaves_no_table() {
-    let ruleset = generate::ruleset(&Configuration::shipped(Scenario::Absent)).unwrap();
+    let ruleset = generate::generate_ruleset(&Configuration::shipped(Scenario::Absent)).unwrap();
     let names: Vec<&str> = ruleset
         .tables
         .iter()
@@ -156,9 +159,9 @@ fn half_a_rate_and_nothing_else_does_not_load() {
     configuration.edit("filter", "rule", |rules| {
         rules[3].set("max-src-conn-rate", "10");
     });
-    assert!(generate::ruleset(&configuration).is_err());
+    assert!(generate::generate_ruleset(&configuration).is_err());
     configuration.edit("filter", "rule", |rules| rules[3].set("max-src-conn", "50"));
-    let rules = generate::ruleset(&configuration).unwrap().filter;
+    let rules = generate::generate_ruleset(&configuration).unwrap().filter;
     assert!(
         rules
             .iter()
@@ -180,7 +183,7 @@ fn every_cap_is_printed_in_pfctls_order() {
             rules[3].set(key, value);
         }
     });
-    let rules = generate::ruleset(&configuration).unwrap().filter;
+    let rules = generate::generate_ruleset(&configuration).unwrap().filter;
     // From pfctl's own output of such a rule (tests/fixtures/pfctl/sr.14.txt has its like).
     let wanted = "keep state (max 5000, source-track rule, max-src-states 20, max-src-conn 20, max-src-conn-rate 10/60, \
         max-src-nodes 2000, overload <virusprot> flush global, tcp.established 3600, adaptive.start 3000, \

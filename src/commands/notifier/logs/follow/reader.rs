@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
-use super::{Followed, PATIENT, is_final, is_refusal, say};
-use crate::commands::notifier::logs::{Item, explain};
+use super::{Followed, PATIENT, is_final, is_refusal, send_notice};
+use crate::commands::notifier::logs::{Item, explain_log_error};
 use crate::domain::cluster::objects::Pod;
-use crate::domain::notifier::event_log::stamped;
+use crate::domain::notifier::event_log::split_kubectl_stamp;
 use crate::domain::seam::{Seam, TailSeam};
 use crate::error::Failure;
 use crate::kubectl::KubectlError;
@@ -38,7 +38,7 @@ enum Cursor {
 }
 
 /// Follows one pod until there is nothing more to follow.
-pub(super) async fn one(followed: Followed, pod: Pod, listeners: Sender<Item>) {
+pub(super) async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
     let mut reader = FollowReader {
         restarts: restarts_of(&pod, &followed.container),
         cursor: match followed.file {
@@ -116,7 +116,7 @@ impl FollowReader {
             Ok(Fate::Same) | Err(_) => {}
         }
         if self.cut.is_none() && self.tries > 0 {
-            say(
+            send_notice(
                 &self.listeners,
                 &format!("Lost {}: {why}; trying again.", self.name),
             )
@@ -141,7 +141,7 @@ impl FollowReader {
     }
 
     async fn gone(&self) -> bool {
-        say(&self.listeners, &format!("{} is gone.", self.name)).await;
+        send_notice(&self.listeners, &format!("{} is gone.", self.name)).await;
         false
     }
 
@@ -187,7 +187,7 @@ impl FollowReader {
                 Err(_) => return Ok(false),
             };
             if let Some(note) = stream.left_out().note() {
-                say(&self.listeners, &format!("{}: {note}.", self.name)).await;
+                send_notice(&self.listeners, &format!("{}: {note}.", self.name)).await;
             }
             let Some(line) = line else { return Ok(true) };
             self.tries = 0;
@@ -212,7 +212,7 @@ impl FollowReader {
         let new = match &mut self.cursor {
             Cursor::Output(seam) => {
                 let text = String::from_utf8_lossy(line);
-                let (at, rest) = stamped(&text);
+                let (at, rest) = split_kubectl_stamp(&text);
                 let new = at.is_none_or(|at| seam.is_new(at, rest.as_bytes()));
                 new.then(|| line.to_vec()).into_iter().collect()
             }
@@ -253,7 +253,7 @@ impl FollowReader {
         let Some(joined) = joined else { return };
         if self.cut.take().is_some() || !joined {
             let rest = if joined { "nothing is lost." } else { MISSING };
-            say(
+            send_notice(
                 &self.listeners,
                 &format!("Reconnected to {}: {rest}", self.name),
             )
@@ -293,7 +293,7 @@ impl FollowReader {
             format!("again, {times} times")
         };
         let sentence = format!("{container} in {} was started {often}.{lost}", self.name);
-        say(&self.listeners, &sentence).await;
+        send_notice(&self.listeners, &sentence).await;
         Ok(Fate::Restarted)
     }
 
@@ -323,7 +323,7 @@ impl FollowReader {
     }
 
     fn explain(&self, error: KubectlError) -> Failure {
-        explain(error, &self.followed)
+        explain_log_error(error, &self.followed)
     }
 }
 
