@@ -281,7 +281,7 @@ impl LinkError {
                 "The user needs a login shell: the privilege \"User - System: Shell account access\".",
             ],
             Self::Garbled { .. } => &[
-                "Something else writes into the shell's output, or /usr/bin/awk is missing there; look with --verbose.",
+                "Something else writes into the shell's output, or /usr/bin/grep or /usr/bin/awk is missing there; look with --verbose.",
             ],
             Self::CutShort { .. } => {
                 &["The connection or the remote shell ended early; run it again."]

@@ -243,7 +243,9 @@ fn append_marker(reply: &mut ShellReply, marker: &str) {
 }
 
 fn read_filter(rest: &str) -> Option<OutputFilter> {
-    let rest = rest.strip_prefix("; } | /usr/bin/awk -v n=\"$n\" -v port=")?;
+    let (_, rest) = rest
+        .strip_prefix("; } | ")?
+        .split_once(" | /usr/bin/awk -v n=\"$n\" -v port=")?;
     let (port, rest) = rest.split_once(" -v address='")?;
     let (address, program) = rest.split_once("' '")?;
     let address = if address.is_empty() {
