@@ -13,7 +13,7 @@
 use std::hint::black_box;
 use std::process::Command;
 
-use kmsctl::domain::pf::{info, message, rule, source, state, table};
+use kmsctl::domain::pf::{info, rule, source, state, table};
 use kmsctl::domain::virusprot::expiry;
 use kmsctl::pfsense::agent;
 use kmsctl::ssh::script::Nonce;
@@ -55,9 +55,6 @@ const CASES: &[Case] = &[
             drop(black_box(source::parse_source_nodes(bytes)));
         },
     ),
-    ("messages", "x\n", |bytes| {
-        drop(black_box(message::parse(bytes)));
-    }),
     ("info", "  a 1\n", |bytes| {
         drop(black_box(info::parse_pf_info(bytes)));
     }),

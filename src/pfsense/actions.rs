@@ -9,7 +9,6 @@ use super::agent::{
     AgentError, AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest,
 };
 use super::questions::{FactError, Paths, Question, Reader, ReaderNote, Reading};
-use crate::domain::pf::message::{self, Message};
 use crate::domain::pf::table::{self, Mark, TableName};
 use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::leftovers::Cleaned;
@@ -244,10 +243,11 @@ fn parse_changed(
 
 fn parse_killed(reply: &ReaderNote, pfctl: &str) -> Result<Done, FactError> {
     reply.check("", pfctl)?;
-    let counts = message::parse(&reply.stderr).value.into_iter();
-    let counts = counts.filter_map(|message| match message {
-        Message::Killed { count, .. } => Some(count),
-        _ => None,
+    let said = String::from_utf8_lossy(&reply.stderr);
+    // `killed 4 states from 1 sources and 0 destinations`, `killed 1 src nodes`
+    let counts = said.lines().filter_map(|line| {
+        let (count, _) = line.strip_prefix("killed ")?.split_once(' ')?;
+        count.parse::<u64>().ok()
     });
     Ok(Done::Killed(counts.sum()))
 }

@@ -145,8 +145,8 @@ pub struct OutputFilter {
 /// taken the newline before a marker for a line of its own, so it is put back. Keeps rather too much than too
 /// little: what is not about the service is dropped when it is parsed.
 ///
-/// Before it stands a `grep` for the digits of the port, with [`LINES_OF_A_STATE`]: awk reads a million states in
-/// seconds, `grep` in tenths. It lets the port's digits through wherever they stand, so awk decides as it would without.
+/// Before it stands a `grep` for the port as it follows an address, with [`LINES_OF_A_STATE`]: awk reads a million states in
+/// seconds, `grep` in tenths. It lets through whatever may be the port, so awk decides as it would without.
 pub const AWK_FILTER: &str = r#"index($0, n) == 1 { printf "\n%s\n", $0; next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); sub(/%.*$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
 
 /// How many lines may follow the first of a state in `pfctl -vvss`: four on FreeBSD 14, with room for more.
@@ -231,7 +231,7 @@ fn render_command(text: &mut Vec<u8>, index: usize, command: &ScriptCommand, non
             .unwrap_or_default();
         let _ = write!(
             line,
-            "; }} | LC_ALL=C /usr/bin/grep -a -F -A {LINES_OF_A_STATE} -e {port} -e \"$n\" | /usr/bin/awk -v n=\"$n\" -v port={port} -v address='{address}' '{AWK_FILTER}'",
+            "; }} | /usr/bin/grep -a -F -A {LINES_OF_A_STATE} -e :{port} -e '[{port}' -e \"$n\" | /usr/bin/awk -v n=\"$n\" -v port={port} -v address='{address}' '{AWK_FILTER}'",
             port = filter.port
         );
     }

@@ -7,7 +7,7 @@ use kmsctl::domain::kms_log;
 use kmsctl::domain::notifier::prometheus;
 use kmsctl::domain::pf::state::StateParser;
 use kmsctl::domain::pf::table::TableName;
-use kmsctl::domain::pf::{info, message, rule, source, state, table};
+use kmsctl::domain::pf::{info, rule, source, state, table};
 use kmsctl::domain::pfsense::config::ReadRequest;
 use kmsctl::domain::plan::Plan;
 use kmsctl::domain::reachability::{dns, kms_bind};
@@ -29,7 +29,6 @@ pub fn feed(bytes: &[u8]) {
     let _ = table::parse_list(bytes);
     let _ = info::parse_pf_info(bytes);
     let _ = info::parse_limits(bytes);
-    let _ = message::parse(bytes);
     let _ = source::parse_source_nodes(bytes);
     in_pieces(bytes);
     let items = expiry::crontab_items(bytes);

@@ -6,11 +6,9 @@
 
 pub mod info;
 pub mod lines;
-pub mod message;
 pub mod rule;
 pub mod source;
 pub mod state;
-mod swar;
 pub mod table;
 mod text;
 

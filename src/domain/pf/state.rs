@@ -1,20 +1,18 @@
 //! `pfctl -ss` and `pfctl -vvss`: the state table, streamed.
 //!
-//! A state table can hold a million states, so [`StateParser`] takes chunks as they arrive and hands out
-//! borrowed [`StateView`]s; nothing is allocated per state unless the caller asks for [`StateView::to_owned`].
+//! A state table can hold a million states, so [`StateParser`] takes chunks as they arrive and hands the states out one by
+//! one.
 
 mod parser;
 mod print;
 mod record;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::net::IpAddr;
 
 pub use parser::StateParser;
 pub use print::DisplayState;
-pub use view::{DetailView, HostView, IdentityView, StateView};
 
 use super::rule::Direction;
 use super::{Parsed, Verbosity};
@@ -97,7 +95,7 @@ pub struct Identity {
 /// Parses a whole output at once, for small tables; a big one goes through [`StateParser`].
 pub fn parse(text: &[u8]) -> Parsed<Vec<State>> {
     let mut states = Vec::new();
-    let mut keep = |view: StateView<'_>| states.push(view.to_owned());
+    let mut keep = |state| states.push(state);
     let mut parser = StateParser::new();
     parser.push(text, &mut keep);
     parser.finish(&mut keep).map(|_| states)

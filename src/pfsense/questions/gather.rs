@@ -2,7 +2,7 @@
 
 use crate::domain::connections;
 use crate::domain::pf::Parsed;
-use crate::domain::pf::state::{State, StateParser, StateView};
+use crate::domain::pf::state::{State, StateParser};
 use crate::domain::service::Service;
 use crate::pfsense::agent;
 use crate::ssh::shell::FramedStream;
@@ -135,8 +135,8 @@ impl Gathering {
             states,
             cut,
         } = self;
-        parser.push(bytes, &mut |view: StateView<'_>| {
-            keep(states, cut, service, &view);
+        parser.push(bytes, &mut |state| {
+            keep(states, cut, service, state);
         });
     }
 
@@ -147,8 +147,8 @@ impl Gathering {
             mut states,
             mut cut,
         } = self;
-        let rest = parser.finish(&mut |view: StateView<'_>| {
-            keep(&mut states, &mut cut, &service, &view);
+        let rest = parser.finish(&mut |state| {
+            keep(&mut states, &mut cut, &service, state);
         });
         let mut parsed = rest.map(|_| states);
         parsed.too_many = cut.then_some(MOST_STATES);
@@ -156,12 +156,8 @@ impl Gathering {
     }
 }
 
-fn keep(states: &mut Vec<State>, cut: &mut bool, service: &Service, view: &StateView<'_>) {
-    if *cut {
-        return;
-    }
-    let state = view.to_owned();
-    if !connections::concerns_service(&state, service) {
+fn keep(states: &mut Vec<State>, cut: &mut bool, service: &Service, state: State) {
+    if *cut || !connections::concerns_service(&state, service) {
         return;
     }
     if states.len() >= MOST_STATES {

@@ -8,8 +8,7 @@ use memchr::memchr;
 
 use super::super::Parsed;
 use super::super::lines::{GatheredLines, Unread, split_line};
-use super::record;
-use super::view::StateView;
+use super::{State, record};
 
 /// More lines than any version prints for a state; further ones belong to nothing.
 const MOST_LINES: usize = 16;
@@ -38,7 +37,7 @@ impl StateParser {
     }
 
     /// Takes the next piece of text, cut anywhere, and hands every state completed by it to `sink`.
-    pub fn push(&mut self, chunk: &[u8], sink: &mut impl FnMut(StateView<'_>)) {
+    pub fn push(&mut self, chunk: &[u8], sink: &mut impl FnMut(State)) {
         let mut rest = self.drop_overlong(chunk);
         while !self.kept.is_empty() && !rest.is_empty() {
             if self.kept_is_complete(rest) {
@@ -54,7 +53,7 @@ impl StateParser {
     }
 
     /// Ends the table; the value is the number of states.
-    pub fn finish(mut self, sink: &mut impl FnMut(StateView<'_>)) -> Parsed<usize> {
+    pub fn finish(mut self, sink: &mut impl FnMut(State)) -> Parsed<usize> {
         self.flush(sink);
         self.unread.with(self.states)
     }
@@ -75,7 +74,7 @@ impl StateParser {
     }
 
     /// Keeps the first line of `text`, or what there is of it, and returns what follows.
-    fn keep_line<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(StateView<'_>)) -> &'a [u8] {
+    fn keep_line<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(State)) -> &'a [u8] {
         let newline = memchr(b'\n', text);
         let length = newline.map_or(text.len(), |end| end + 1);
         let (line, rest) = text.split_at_checked(length).unwrap_or((text, &[]));
@@ -97,7 +96,7 @@ impl StateParser {
     }
 
     /// Reads the kept record.
-    fn flush(&mut self, sink: &mut impl FnMut(StateView<'_>)) {
+    fn flush(&mut self, sink: &mut impl FnMut(State)) {
         let mut kept = std::mem::take(&mut self.kept);
         self.record(&kept, sink);
         kept.clear();
@@ -106,16 +105,7 @@ impl StateParser {
     }
 
     /// Reads the records that lie whole in `text`, and returns what is left.
-    fn records<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(StateView<'_>)) -> &'a [u8] {
-        // To check the encoding of all of them at once is much cheaper than of each.
-        if let Ok(mut text) = std::str::from_utf8(text) {
-            while let Some(end) = record_end(text.as_bytes()) {
-                let (record, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-                self.text(record, sink);
-                text = rest;
-            }
-            return text.as_bytes();
-        }
+    fn records<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(State)) -> &'a [u8] {
         let mut text = text;
         while let Some(end) = record_end(text) {
             let (record, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
@@ -125,20 +115,13 @@ impl StateParser {
         text
     }
 
-    /// Reads a record.
-    fn record(&mut self, record: &[u8], sink: &mut impl FnMut(StateView<'_>)) {
-        match std::str::from_utf8(record) {
-            Ok(text) => self.text(text, sink),
-            // Only OPNsense's rlabel could hold such bytes; rare enough to allocate.
-            Err(_) => self.text(&String::from_utf8_lossy(record), sink),
-        }
-    }
-
-    fn text(&mut self, record: &str, sink: &mut impl FnMut(StateView<'_>)) {
+    /// Reads a record; only OPNsense's `rlabel` could hold bytes that are no UTF-8.
+    fn record(&mut self, record: &[u8], sink: &mut impl FnMut(State)) {
+        let record = String::from_utf8_lossy(record);
         let mut state = None;
         let mut windows = None;
         let mut first = true;
-        for line in StateLines(record) {
+        for line in record.split_terminator('\n') {
             self.line += 1;
             let understood = match &mut state {
                 _ if line.len() > Unread::LONGEST => false,
@@ -159,23 +142,6 @@ impl StateParser {
             self.states += 1;
             sink(state);
         }
-    }
-}
-
-/// The lines of a record, without their newlines.
-struct StateLines<'a>(&'a str);
-
-impl<'a> Iterator for StateLines<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let end = memchr(b'\n', self.0.as_bytes()).unwrap_or(self.0.len());
-        let (line, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest.get(1..).unwrap_or_default();
-        Some(line)
     }
 }
 

@@ -1,155 +1,112 @@
 //! One state's lines → fields. The form is pfctl's `print_state` of FreeBSD 12, 14 and 15.
-//!
-//! This is the inner loop over a million states: everything is a slice, and nothing is looked at twice.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::rule::Direction;
-use super::super::swar;
-use super::super::text;
-use super::super::text::{take_clock, take_digits};
-use super::view::{DetailView, HostView, IdentityView, StateView, rule_number};
+use super::super::text::{take_clock, take_digits, whole_number};
+use super::{Detail, Host, Identity, State};
 
 /// Reads `IF PROTO HOST [(HOST)] ARROW HOST [(HOST)]       LEVELS`.
-#[inline]
-pub(super) fn parse_state_head(line: &str) -> Option<StateView<'_>> {
+pub(super) fn parse_state_head(line: &str) -> Option<State> {
     let (interface, rest) = split_word(line)?;
     let (protocol, rest) = split_word(rest)?;
-    let (left, rest) = host_word(rest)?;
-    let (left_inside, rest) = parse_bracketed_host(rest)?;
-    let (direction, rest) = match rest.as_bytes() {
-        [b'<', b'-', b' ', ..] => (Direction::In, rest.get(3..)?),
-        [b'-', b'>', b' ', ..] => (Direction::Out, rest.get(3..)?),
+    let (left, left_inside, rest) = parse_state_side(rest)?;
+    let (arrow, rest) = split_word(rest)?;
+    let direction = match arrow {
+        "<-" => Direction::In,
+        "->" => Direction::Out,
         _ => return None,
     };
-    let (right, rest) = host_word(rest)?;
-    let (right_inside, rest) = parse_bracketed_host(rest)?;
+    let (right, right_inside, rest) = parse_state_side(rest)?;
     let levels = rest.trim_ascii_start();
-    is_levels(levels).then_some(StateView {
-        interface,
-        protocol,
+    is_levels(levels).then(|| State {
+        interface: interface.to_owned(),
+        protocol: protocol.to_owned(),
         direction,
         left,
         left_inside,
         right,
         right_inside,
-        levels,
+        levels: levels.to_owned(),
         detail: None,
         identity: None,
     })
 }
 
 /// Splits a word that is not empty off the front, with the blank after it.
-#[inline]
 fn split_word(text: &str) -> Option<(&str, &str)> {
-    let end = match swar::blank(text.as_bytes()) {
-        Some(end) => end,
-        None => text.bytes().position(|byte| byte == b' ')?,
+    text.split_once(' ').filter(|(word, _)| !word.is_empty())
+}
+
+/// Reads `HOST ` or `HOST (HOST) ` off the front.
+fn parse_state_side(text: &str) -> Option<(Host, Option<Host>, &str)> {
+    let (host, rest) = split_word(text)?;
+    let host = parse_state_host(host)?;
+    let Some(inside) = rest.strip_prefix('(') else {
+        return Some((host, None, rest));
     };
-    let (word, rest) = text.split_at_checked(end)?;
-    (end > 0).then_some((word, rest.get(1..)?))
+    let (inside, rest) = inside.split_once(") ")?;
+    Some((host, Some(parse_state_host(inside)?), rest))
 }
 
-/// Reads a host off the front, with the blank after it.
-#[inline]
-fn host_word(text: &str) -> Option<(HostView<'_>, &str)> {
-    let (host, rest) = parse_state_host(text)?;
-    Some((host, rest.strip_prefix(' ')?))
-}
-
-/// Reads `(HOST) ` off the front, if there is one.
-#[inline]
-fn parse_bracketed_host(text: &str) -> Option<(Option<HostView<'_>>, &str)> {
-    let Some(inside) = text.strip_prefix('(') else {
-        return Some((None, text));
-    };
-    let (host, rest) = parse_state_host(inside)?;
-    Some((Some(host), rest.strip_prefix(") ")?))
-}
-
-/// Reads `1.2.3.4:80`, `2001:db8::1[80]`, `fe80::1%igb0`, the ports optional, off the front.
-fn parse_state_host(text: &str) -> Option<(HostView<'_>, &str)> {
-    if let Some((address, rest)) = text::take_ipv4(text) {
-        let address = IpAddr::V4(address);
-        let (port, rest) = match rest.strip_prefix(':') {
-            Some(rest) => parse_state_port(rest)?,
-            None => (0, rest),
-        };
-        let scope = None;
-        return Some((
-            HostView {
-                address,
-                scope,
-                port,
-            },
-            rest,
-        ));
+/// Reads `1.2.3.4:80`, `2001:db8::1[80]` or `fe80::1%igb0`, the ports optional.
+fn parse_state_host(text: &str) -> Option<Host> {
+    if let Some((address, port)) = text.split_once(':')
+        && let Ok(address) = address.parse::<Ipv4Addr>()
+    {
+        return Some(Host {
+            address: IpAddr::V4(address),
+            scope: None,
+            port: whole_number(port)?,
+        });
     }
-    let (address, rest) = text::take_ipv6(text)?;
-    let address = IpAddr::V6(address);
-    let (scope, rest) = match rest.strip_prefix('%') {
-        None => (None, rest),
-        Some(rest) => {
-            let end = rest
-                .bytes()
-                .position(|byte| matches!(byte, b' ' | b')' | b'['))?;
-            let (scope, rest) = rest.split_at_checked(end)?;
-            ((!scope.is_empty()).then_some(scope), rest)
-        }
+    let (host, port) = match text.split_once('[') {
+        Some((host, port)) => (host, whole_number(port.strip_suffix(']')?)?),
+        None => (text, 0),
     };
-    let (port, rest) = match rest.strip_prefix('[') {
-        None => (0, rest),
-        Some(rest) => {
-            let (port, rest) = parse_state_port(rest)?;
-            (port, rest.strip_prefix(']')?)
-        }
+    let (address, scope) = match host.split_once('%') {
+        Some((address, scope)) => (
+            IpAddr::V6(address.parse::<Ipv6Addr>().ok()?),
+            (!scope.is_empty()).then(|| scope.to_owned()),
+        ),
+        None => (host.parse().ok()?, None),
     };
-    Some((
-        HostView {
-            address,
-            scope,
-            port,
-        },
-        rest,
-    ))
+    Some(Host {
+        address,
+        scope,
+        port,
+    })
 }
 
-fn parse_state_port(text: &str) -> Option<(u16, &str)> {
-    let (port, rest) = take_digits(text)?;
-    Some((u16::try_from(port).ok()?, rest))
-}
-
-/// Tells `ESTABLISHED:ESTABLISHED`, `PROXY:SRC`, `0:0` and `<BAD STATE LEVELS 4:13>` from rubbish.
-#[inline]
+/// Distinguishes `ESTABLISHED:ESTABLISHED`, `PROXY:SRC`, `0:0` and `<BAD STATE LEVELS 4:13>` from rubbish.
 fn is_levels(text: &str) -> bool {
     let pair = text
         .strip_prefix("<BAD STATE LEVELS ")
         .and_then(|levels| levels.strip_suffix('>'))
         .unwrap_or(text);
-    let (mut colons, mut others) = (0, 0);
-    for byte in pair.bytes() {
-        colons += u32::from(byte == b':');
-        others += u32::from(!(byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'));
-    }
-    let open = pair.starts_with(':') || pair.ends_with(':');
-    colons == 1 && others == 0 && !open
+    let is_level = |level: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !level.is_empty() && level.bytes().all(plain)
+    };
+    pair.split_once(':')
+        .is_some_and(|(left, right)| is_level(left) && is_level(right))
 }
 
-/// Reads a line that begins with a blank into `state`; false if it says nothing we know, or says it twice.
-pub(super) fn parse_continuation<'a>(
-    state: &mut StateView<'a>,
-    windows: &mut Option<&'a str>,
-    line: &'a str,
+/// Reads a line that begins with a blank into `state`; false if it says nothing known, or says it twice.
+pub(super) fn parse_continuation(
+    state: &mut State,
+    windows: &mut Option<String>,
+    line: &str,
 ) -> bool {
     let line = line.trim_ascii_start();
     match line.as_bytes().first() {
         Some(b'[') if state.detail.is_none() && windows.is_none() => {
-            *windows = is_windows(line).then_some(line);
+            *windows = is_windows(line).then(|| line.to_owned());
             windows.is_some()
         }
         Some(b'a') if state.detail.is_none() => {
-            state.detail = parse_state_age(line).map(|detail| DetailView {
-                windows: *windows,
+            state.detail = parse_state_age(line).map(|detail| Detail {
+                windows: windows.take(),
                 ..detail
             });
             state.detail.is_some()
@@ -166,14 +123,14 @@ pub(super) fn parse_continuation<'a>(
     }
 }
 
-/// Tells `[1 + 2](+3) wscale 4  [5 + 6] wscale 7` from rubbish.
+/// Distinguishes `[1 + 2](+3) wscale 4  [5 + 6] wscale 7` from rubbish.
 fn is_windows(line: &str) -> bool {
     line.bytes()
         .all(|byte| byte.is_ascii_digit() || b" +[]()wscale".contains(&byte))
 }
 
 /// Reads `age 00:02:05, expires in 00:59:00, 14:11 pkts, 1820:3100 bytes[, OPTIONS]`.
-fn parse_state_age(line: &str) -> Option<DetailView<'_>> {
+fn parse_state_age(line: &str) -> Option<Detail> {
     let (age_seconds, rest) = take_clock(line.strip_prefix("age ")?)?;
     let (expires_seconds, rest) = take_clock(rest.strip_prefix(", expires in ")?)?;
     let (packets, rest) = parse_number_pair(rest.strip_prefix(", ")?)?;
@@ -184,15 +141,21 @@ fn parse_state_age(line: &str) -> Option<DetailView<'_>> {
     } else {
         rest.strip_prefix(", ")?
     };
-    Some(DetailView {
-        windows: None,
+    let mut detail = Detail {
         age_seconds,
         expires_seconds,
         packets,
         bytes,
-        rule: options.split(", ").find_map(rule_number),
-        options,
-    })
+        ..Detail::default()
+    };
+    for option in options.split(", ").filter(|option| !option.is_empty()) {
+        let number = option.strip_prefix("rule ").and_then(whole_number);
+        match number {
+            Some(_) if detail.rule.is_none() => detail.rule = number,
+            _ => detail.extras.push(option.to_owned()),
+        }
+    }
+    Some(detail)
 }
 
 fn parse_number_pair(text: &str) -> Option<((u64, u64), &str)> {
@@ -202,35 +165,56 @@ fn parse_number_pair(text: &str) -> Option<((u64, u64), &str)> {
 }
 
 /// Reads `id: 640000005f3a2101 creatorid: 1f2e3d4c[ reply-to: 192.0.2.1@igb0]`.
-fn parse_identity(line: &str) -> Option<IdentityView<'_>> {
+fn parse_identity(line: &str) -> Option<Identity> {
     let (id, rest) = line.strip_prefix("id: ")?.split_once(' ')?;
     let rest = rest.strip_prefix("creatorid: ")?;
     let (creator, options) = rest.split_once(' ').unwrap_or((rest, ""));
-    Some(IdentityView {
+    let mut extras: Vec<String> = Vec::new();
+    for word in options.split(' ').filter(|word| !word.is_empty()) {
+        match extras.last_mut() {
+            Some(last) if !is_option_name(word) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => extras.push(word.to_owned()),
+        }
+    }
+    Some(Identity {
         id: parse_hexadecimal(id)?,
         creator: u32::try_from(parse_hexadecimal(creator)?).ok()?,
-        options,
-        label: None,
+        extras,
         original_interface: None,
     })
 }
 
+/// Distinguishes `reply-to:` from an address that ends in a colon, such as `2001:db8::`.
+fn is_option_name(word: &str) -> bool {
+    let name = word.strip_suffix(':').unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    !name.is_empty() && name.bytes().all(plain)
+}
+
 /// Reads what may follow the identity on lines of their own.
-fn parse_addition<'a>(identity: &mut IdentityView<'a>, line: &'a str) -> bool {
+fn parse_addition(identity: &mut Identity, line: &str) -> bool {
     if let Some(interface) = line.strip_prefix("origif: ") {
-        let known = identity.original_interface.replace(interface).is_some();
+        let known = identity
+            .original_interface
+            .replace(interface.to_owned())
+            .is_some();
         return !known && !interface.is_empty();
     }
-    let label = line.starts_with("rlabel: ");
-    label && identity.label.replace(line).is_none()
+    let is_label = |extra: &str| extra.starts_with("rlabel: ");
+    let new = is_label(line) && !identity.extras.iter().any(|extra| is_label(extra));
+    if new {
+        identity.extras.push(line.to_owned());
+    }
+    new
 }
 
 /// Reads 1 to 16 hexadecimal digits.
 fn parse_hexadecimal(text: &str) -> Option<u64> {
-    if text.is_empty() || text.len() > 16 {
-        return None;
-    }
-    text.chars().try_fold(0, |value: u64, digit| {
-        Some(value << 4 | u64::from(digit.to_digit(16)?))
-    })
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits && text.len() <= 16)
+        .then(|| u64::from_str_radix(text, 16).ok())
+        .flatten()
 }

@@ -199,7 +199,7 @@ fn parse_in_pieces(text: &[u8], cuts: &[usize]) -> Parsed<Vec<State>> {
     cuts.sort_unstable();
     cuts.push(text.len());
     let mut states = Vec::new();
-    let mut keep = |view: StateView<'_>| states.push(view.to_owned());
+    let mut keep = |state| states.push(state);
     let mut parser = StateParser::new();
     let mut start = 0;
     for cut in cuts {
