@@ -28,10 +28,11 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
 
+pub use config::CHANGING;
 pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
 pub use flags::{ChangeFlags, FromOutside, Temporary};
 pub use saved::{apply_saved_plan, deleted_records, load_plan};
-pub use settle::{note_expired, settle_entry};
+pub use settle::{fetch_stored_outcome, note_expired, settle_entry};
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -213,11 +214,12 @@ async fn from_reading(
     }
     let reading = read(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
-        Planned::Change(draft) => config::checked_edit(context, &reading, *draft)?,
+        Planned::Change(draft) => *draft,
         Planned::NothingToDo(sentence) => {
             return nothing_to_do(context, session, how, &reading, &sentence).await;
         }
     };
+    config::check_edit(context, &reading, &draft)?;
     flags.someone_can_confirm(context.terminal)?;
     draft
         .checks
@@ -315,6 +317,7 @@ async fn carry_out(
         )
         .hint("Wait for the other run to end, such as `kmsctl demo serve`."));
     }
+    let read_at = context.clock.now();
     confirm_plan(context, flags, plan, &reading)?;
     let journal = context.journal()?;
     let started = HistoryEvent::Started {
@@ -334,7 +337,7 @@ async fn carry_out(
             appended.torn
         ));
     }
-    let mut carried = Box::pin(carry::execute(context, session, plan, &reading)).await;
+    let mut carried = Box::pin(carry::execute(context, session, plan, &reading, read_at)).await;
     note_ending(context, plan, &carried);
     if let Some(wanted) = outside.filter(|_| carried.failure.is_none()) {
         external_proof::prove_externally(context, session, wanted, &mut carried).await;

@@ -1,6 +1,8 @@
 //! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
 //! is never repeated blindly: a lost connection is told to the part that knows how to ask what happened.
 
+use jiff::Timestamp;
+
 use super::{Carried, clean, config, keep, states, table};
 use crate::app::{Context, Session};
 use crate::domain::plan::{Operation, Plan};
@@ -17,6 +19,7 @@ pub(super) async fn execute(
     session: &mut Session,
     plan: &Plan,
     before: &Reading,
+    read_at: Timestamp,
 ) -> Carried {
     match &plan.change.operation {
         Operation::TableDelete { table, entries } => {
@@ -42,6 +45,7 @@ pub(super) async fn execute(
                 change,
                 with_pending: *with_pending,
                 end_connections: *end_connections,
+                read_at,
             };
             config::change_configuration(context, session, &wanted, before).await
         }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::carry::{ActionReplies, ask_again, run_actions};
@@ -13,12 +14,11 @@ use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{
-    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Placed, Swap,
+    ChangeEnding, ChangeId, ChangeOutcome, ConfigurationEdit, OutcomeAnswer, Swap,
 };
 use crate::domain::pfsense::configured::Configured;
-use crate::domain::pfsense::edit::{EditIds, EditRefusal, RefusalCode, make_swap};
-use crate::domain::pfsense::managed::ManagedPair;
-use crate::domain::plan::{Difference, Draft, Operation, Planned, Risk};
+use crate::domain::pfsense::edit::{EditIds, make_swap};
+use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
@@ -34,6 +34,16 @@ pub(super) const PROOF: &[Question] = &[
     Question::States(None),
     Question::Configured,
 ];
+/// What plans about the configuration are made from.
+pub const CHANGING: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Table,
+    Question::AliasTable,
+    Question::States(None),
+    Question::Configured,
+];
 /// How often a change that is still being made is asked for, and how long is waited between.
 const ASKED: u32 = 30;
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -45,6 +55,8 @@ pub(super) struct ConfigurationChange<'a> {
     pub(super) change: &'a ConfigurationEdit,
     pub(super) with_pending: bool,
     pub(super) end_connections: bool,
+    /// When the firewall was read, by the clock of this machine.
+    pub(super) read_at: Timestamp,
 }
 
 /// Applies a change.
@@ -75,7 +87,7 @@ pub(super) async fn change_configuration(
         revert_at: plan
             .change
             .reverts_after
-            .map(|after| reverts_at(context, before, plan, after)),
+            .map(|after| reverts_at(context, before, wanted.read_at, after)),
     };
     let spinner = context
         .terminal
@@ -140,79 +152,23 @@ fn swap_of(
         association: &association,
     };
     let service = (&context.settings.service).into();
-    make_swap(configured, change, &service, &ids).map_err(|refusal| refused_edit(&refusal))
+    Ok(make_swap(configured, change, &service, &ids).map_err(Refusal::from)?)
 }
 
-fn refused_edit(refusal: &EditRefusal) -> Failure {
-    let kind = match refusal.code {
-        RefusalCode::Ambiguous
-        | RefusalCode::Elsewhere
-        | RefusalCode::FloatingDecides
-        | RefusalCode::OtherInsidePort
-        | RefusalCode::PortTaken
-        | RefusalCode::SharedRule
-        | RefusalCode::TrackerTaken
-        | RefusalCode::Untellable
-        | RefusalCode::WiderPort => FailureKind::Conflict,
-        RefusalCode::BadCaps
-        | RefusalCode::HalfMissing
-        | RefusalCode::NoAlias
-        | RefusalCode::NoRuleForCaps
-        | RefusalCode::NoRules
-        | RefusalCode::NotOfService => FailureKind::Failed,
-    };
-    let sentence = as_sentence(&refusal.clause);
-    Failure::new(kind, format!("Nothing was changed. {sentence}"))
-        .hint("See what is there: kmsctl expose show")
-}
-
-/// Refuses a change that cannot be made of what is there, and corrects what the plan says where the edit spares a filter
-/// rule that is not the service's alone.
-pub(super) fn checked_edit(context: &Context, before: &Reading, mut draft: Draft) -> Result<Draft> {
+/// Refuses a change that cannot be made of what is there.
+pub(super) fn check_edit(context: &Context, before: &Reading, draft: &Draft) -> Result<()> {
     let (Operation::Configuration { change, .. }, Ok(configured)) =
         (&draft.operation, &before.configured)
     else {
-        return Ok(draft);
+        return Ok(());
     };
-    let closes = *change == ConfigurationEdit::Disable;
     let id = ChangeId::new("planned").ok_or_else(|| Failure::failed("There is no id."))?;
-    let swap = swap_of(context, configured, change, before, &id)?;
-    let spared = closes && swap.before.filter == swap.after.filter && swap.before.nat.is_some();
-    let is_open = |placed: &Placed| !placed.record.has("disabled");
-    let planned = |difference: &Difference| {
-        difference.field == "filter rule" && difference.before != difference.after
-    };
-    if !spared
-        || swap
-            .before
-            .filter
-            .as_ref()
-            .is_some_and(|placed| !is_open(placed))
-        || !draft.differences.iter().any(planned)
-    {
-        return Ok(draft);
-    }
-    let service = (&context.settings.service).into();
-    let foreign = ManagedPair::find(configured, &service).foreign;
-    let why = foreign.map_or_else(
-        || "the filter rule that lets the service in is not its own".to_owned(),
-        |foreign| foreign.clause(),
-    );
-    draft.differences.retain(|difference| !planned(difference));
-    draft.what = "Close the exposure: disable the port forward; the filter rule stays.".to_owned();
-    let message = format!("Only the port forward is disabled: {why}.");
-    draft.risks.insert(0, Risk::new("shared-rule", message));
-    Ok(draft)
+    swap_of(context, configured, change, before, &id).map(drop)
 }
 
 /// The firewall's clock decides; what passed since it was read is measured here.
-fn reverts_at(context: &Context, before: &Reading, plan: &Plan, after: u64) -> i64 {
-    let thought = context
-        .clock
-        .now()
-        .duration_since(plan.made_at)
-        .as_secs()
-        .max(0);
+fn reverts_at(context: &Context, before: &Reading, read_at: Timestamp, after: u64) -> i64 {
+    let thought = context.clock.now().duration_since(read_at).as_secs().max(0);
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     before
         .clock
@@ -241,7 +197,7 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
         Box::new(Carried::unknown(&message, &next))
     };
     for _ in 0..ASKED {
-        let said = match outcome_of(context, session, id).await {
+        let said = match outcome_of(context, session, id, true).await {
             Ok(said) => said,
             Err(failure) if failure.kind == FailureKind::Interrupted => {
                 return Err(Box::new(interrupted_change(id)));
@@ -268,16 +224,17 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
     Err(unknown("the firewall is still at work."))
 }
 
-/// Asks once how a change ended; the answer is final.
+/// Asks once how a change ended; where it is to be settled, the answer is final.
 pub(super) async fn outcome_of(
     context: &Context,
     session: &mut Session,
     id: &ChangeId,
+    settle: bool,
 ) -> Result<(std::result::Result<OutcomeAnswer, FactError>, Reading)> {
     let request = OutcomeRequest {
         service: (&context.settings.service).into(),
         id: id.clone(),
-        settle: true,
+        settle,
     };
     let (mut said, reading): ActionReplies = ask_again(
         context,
@@ -387,24 +344,6 @@ fn disproved(
 
 fn unread(why: &str) -> String {
     format!("The firewall says that it is done, but what pf runs could not be read back: {why}")
-}
-
-/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
-pub(super) fn as_sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string());
-    let word = clause.split([' ', ',']).next().unwrap_or_default();
-    let named = !word.bytes().all(|byte| byte.is_ascii_lowercase());
-    let sentence = if named || clause.starts_with("pf") {
-        clause.to_owned()
-    } else {
-        first.unwrap_or_default() + letters.as_str()
-    };
-    if sentence.ends_with(['.', '!', '?']) {
-        sentence
-    } else {
-        sentence + "."
-    }
 }
 
 /// Returns whether the firewall was to take it back, and did not, as another writer has changed the rules.
@@ -571,23 +510,4 @@ fn connections_left(carried: &mut Carried, why: &str) {
     };
     carried.failure = Some(failure);
     carried.finish.ended = EndedAs::Unverified;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::as_sentence;
-
-    #[test]
-    fn clauses_become_sentences_and_names_stay_as_they_are() {
-        for (clause, wanted) in [
-            ("it is so already", "It is so already."),
-            ("pf does not run the rule", "pf does not run the rule."),
-            (
-                "anna@desk is making a change",
-                "anna@desk is making a change.",
-            ),
-        ] {
-            assert_eq!(as_sentence(clause), wanted);
-        }
-    }
 }

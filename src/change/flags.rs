@@ -6,14 +6,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::external_proof::ExternalProof;
-use crate::domain::plan::{Terms, told};
+use crate::domain::plan::{self, Terms};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::settings::values;
 use crate::terminal::{Terminal, acts_on_terminal};
 
-const SHORTEST: Duration = Duration::from_secs(told::SHORTEST);
-const LONGEST: Duration = Duration::from_secs(told::LONGEST);
+const SHORTEST: Duration = Duration::from_secs(plan::SHORTEST);
+const LONGEST: Duration = Duration::from_secs(plan::LONGEST);
 /// The longest reason, in bytes: it stands in pfSense's configuration history.
 const LONGEST_REASON: usize = 200;
 

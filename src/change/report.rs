@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::as_sentence;
 use crate::app::Context;
 use crate::domain::history::{EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry};
-use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo};
+use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo, as_sentence};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};

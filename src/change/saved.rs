@@ -7,15 +7,15 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{ChangeFlags, carry_out, config, flags};
+use super::{ChangeFlags, How, Options, carry_out, config, flags, settle};
 use crate::app::{Context, Session, require_answer};
 use crate::domain::connections::tally_sources;
 use crate::domain::history;
 use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
-    self, Address, Draft, Live, Operation, Plan, Present, SavedRecords, StatesChoice,
-    configuration_facts, entry_facts, state_facts, told,
+    self, Address, Draft, Ground, Live, Operation, Origins, Plan, Present, SavedRecords,
+    StatesChoice, check_same_change, configuration_facts, entry_facts, plan_again, state_facts,
 };
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -73,8 +73,13 @@ pub fn load_plan(path: &Path) -> Result<Plan> {
     })
 }
 
-/// Applies a saved plan, if nothing moved since it was made.
-pub async fn apply_saved_plan(context: &Context, flags: &ChangeFlags, plan: &Plan) -> Result<()> {
+/// Applies a saved plan, if nothing moved since it was made. `command` is the command line in words, for the history.
+pub async fn apply_saved_plan(
+    context: &Context,
+    flags: &ChangeFlags,
+    command: &str,
+    plan: &Plan,
+) -> Result<()> {
     context.require_configuration()?;
     flags.someone_can_confirm(context.terminal)?;
     let entries = super::report::read_history_entries(context)?;
@@ -86,7 +91,12 @@ pub async fn apply_saved_plan(context: &Context, flags: &ChangeFlags, plan: &Pla
         .hint(format!("See how it ended: kmsctl history {}", plan.id)));
     }
     let mut session = context.connect().await?;
-    let worked = Box::pin(apply_checked(context, &mut session, flags, plan, &entries)).await;
+    let how = How {
+        flags,
+        command,
+        options: Options::default(),
+    };
+    let worked = Box::pin(apply_checked(context, &mut session, how, plan, &entries)).await;
     let closed = session.close().await;
     worked.and(closed)
 }
@@ -94,7 +104,7 @@ pub async fn apply_saved_plan(context: &Context, flags: &ChangeFlags, plan: &Pla
 async fn apply_checked(
     context: &Context,
     session: &mut Session,
-    flags: &ChangeFlags,
+    how: How<'_>,
     plan: &Plan,
     entries: &[HistoryEntry],
 ) -> Result<()> {
@@ -118,83 +128,98 @@ async fn apply_checked(
         )
         .hint("Make a new plan."));
     }
-    let draft = config::checked_edit(
-        context,
-        &reading,
-        recheck_plan(context, plan, &reading, entries)?,
-    )?;
-    let plan = &plan.corrected(draft);
-    if flags.shows_only() {
-        return super::report::plan_only(context, plan, &reading, true);
-    }
-    carry_out(context, session, flags, None, plan, reading).await
-}
-
-/// Refuses a plan that does not say what it does, or gives it the words of what it does. `entries` is the history here.
-fn recheck_plan(
-    context: &Context,
-    plan: &Plan,
-    reading: &Reading,
-    entries: &[HistoryEntry],
-) -> Result<Draft> {
-    told::itself(&plan.change)?;
     if let Some(reason) = &plan.reason {
         flags::parse_reason(reason)
             .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
     }
-    let service = &context.settings.service;
-    let members = reading.configured.as_ref().ok().map(Configured::members);
-    let live = reading
-        .states
-        .as_ref()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let named =
-        |entry: &&HistoryEntry| plan.change.undoes.as_deref() == Some(entry.plan.id.as_str());
-    let undone = entries.iter().find(named);
-    if let Some(entry) = undone {
+    let draft = recheck_plan(context, session, plan, &reading, entries).await?;
+    config::check_edit(context, &reading, &draft)?;
+    check_same_change(plan, &draft)?;
+    let plan = &plan.replanned(draft, how.command);
+    if how.flags.shows_only() {
+        return super::report::plan_only(context, plan, &reading, true);
+    }
+    carry_out(context, session, how.flags, None, plan, reading).await
+}
+
+/// Plans the operation of a plan once more. `entries` is the history here.
+async fn recheck_plan(
+    context: &Context,
+    session: &mut Session,
+    plan: &Plan,
+    reading: &Reading,
+    entries: &[HistoryEntry],
+) -> Result<Draft> {
+    let change = &plan.change;
+    let id = match &change.operation {
+        Operation::Keep { id } => Some(id.as_str()),
+        _ => change.undoes.as_deref(),
+    };
+    let known = entries
+        .iter()
+        .find(|entry| Some(entry.plan.id.as_str()) == id);
+    if let Some(entry) = known {
         context.check_firewall(&entry.plan)?;
     }
-    let origins = told::Origins {
-        undone,
+    let stored = match known.filter(|_| change.undoes.is_some()) {
+        Some(entry) => settle::fetch_stored_outcome(context, session, entry).await?,
+        None => None,
+    };
+    let origins = Origins {
+        known,
+        stored: stored.as_deref(),
         saved: None,
     };
-    match &plan.change.operation {
+    let service = &context.settings.service;
+    let members = reading.configured.as_ref().ok().map(Configured::members);
+    match &change.operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
-            let now = (require_answer(&reading.table)?.as_slice(), reading.client);
-            Ok(told::entries(plan, now, service, origins)?)
+            let now = require_answer(&reading.table)?.as_slice();
+            let ground = Ground::Table(now, reading.client, service);
+            Ok(plan_again(plan, ground, origins)?)
         }
         Operation::StatesKill { .. } => {
             let exposure = config::judge_exposure_of(context, reading).ok();
             let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
             let rules = reading.rules.as_ref().map(Vec::as_slice);
             let labels = plan::labels(rules.unwrap_or_default(), tracker);
-            let live = Live::new(live, service, members.as_deref());
-            Ok(told::states(plan, &live, labels)?)
+            let live = Live::new(
+                require_answer(&reading.states)?,
+                service,
+                members.as_deref(),
+            );
+            Ok(plan_again(plan, Ground::States(live, labels), origins)?)
         }
-        Operation::Configuration { .. } => {
+        Operation::Configuration { .. } | Operation::Keep { .. } => {
             let exposure = config::judge_exposure_of(context, reading).map_err(|why| {
                 Failure::failed(format!(
                     "What the firewall runs could not be read, so nothing was changed: {why}"
                 ))
             })?;
             let members = exposure.alias.members();
+            let live = reading.states.as_ref().map(Vec::as_slice);
+            let live = live.unwrap_or_default();
             let sources = tally_sources(live, service, members.as_deref(), &[], |_| false);
             let present = Present {
                 configured: require_answer(&reading.configured)?,
                 exposure: &exposure,
                 service,
                 sources: &sources,
-                blocked: None,
+                blocked: reading.table.as_ref().ok().map(Vec::len),
             };
             let saved = deleted_records(context, present.configured)?;
-            let origins = told::Origins {
+            let origins = Origins {
                 saved: saved.as_ref(),
                 ..origins
             };
-            Ok(told::configuration(plan, &present, origins)?)
+            let ground = Ground::Configuration(present, &context.settings.presets);
+            Ok(plan_again(plan, ground, origins)?)
         }
-        Operation::Keep { .. } | Operation::Clean { .. } => Ok(plan.change.clone()),
+        Operation::Clean { .. } => {
+            let leftovers = &require_answer(&reading.configured)?.leftovers;
+            let ground = Ground::Leftovers(leftovers, reading.clock.now);
+            Ok(plan_again(plan, ground, origins)?)
+        }
     }
 }
 
@@ -206,7 +231,7 @@ fn questions_of_operation(operation: &Operation) -> &'static [Question] {
         Operation::StatesKill { .. }
         | Operation::Configuration { .. }
         | Operation::Keep { .. }
-        | Operation::Clean { .. } => config::PROOF,
+        | Operation::Clean { .. } => config::CHANGING,
     }
 }
 
@@ -272,7 +297,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
 pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
     let entries = super::report::read_history_entries(context)?;
     let Some(deleted) = &configured.deleted else {
-        return Ok(deleted_of_another_service(context, entries));
+        return Ok(deleted_in_history(context, entries));
     };
     let here = entries.iter().find(|entry| entry.plan.id == deleted.id);
     // A line that was altered says nothing; the firewall's store does.
@@ -298,15 +323,14 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
         by: Some(deleted.who.clone()).filter(|_| here.is_none()),
         at: at.and_then(std::result::Result::ok),
         records: deleted.records.clone(),
+        kept: true,
         broken: None,
     }))
 }
 
-/// Finds a deletion in the history here that was another service's: it is named, and never put back in this one's place.
-fn deleted_of_another_service(
-    context: &Context,
-    entries: Vec<HistoryEntry>,
-) -> Option<SavedRecords> {
+/// Finds the last deletion of this service's rules in the history here, or of another's where there is none: it is named,
+/// and never put back.
+fn deleted_in_history(context: &Context, entries: Vec<HistoryEntry>) -> Option<SavedRecords> {
     let here: Vec<HistoryEntry> = entries
         .into_iter()
         .filter(|entry| context.is_of_this_firewall(&entry.plan))
@@ -316,8 +340,12 @@ fn deleted_of_another_service(
         by: None,
         at: Some(entry.at),
         records: outcome.before.clone(),
+        kept: false,
         broken: entry.broken.line(),
     });
-    let mut others = found.filter(|saved| !saved.is_of(&context.settings.service));
-    others.next()
+    let found: Vec<SavedRecords> = found.collect();
+    let own = found
+        .iter()
+        .find(|saved| saved.is_of(&context.settings.service));
+    own.or(found.first()).cloned()
 }

@@ -4,7 +4,8 @@
 use super::config;
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish, HistoryEntry, HistoryEvent};
-use crate::domain::pfsense::change::{Expired, OutcomeAnswer};
+use crate::domain::pfsense::change::{ChangeOutcome, Expired, OutcomeAnswer};
+use crate::domain::plan::Operation;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 
@@ -18,7 +19,7 @@ pub async fn settle_entry(
         return Ok(None);
     }
     context.check_firewall(&entry.plan)?;
-    let (answer, reading) = config::outcome_of(context, session, &entry.plan.id).await?;
+    let (answer, reading) = config::outcome_of(context, session, &entry.plan.id, true).await?;
     let finish = match answer.map_err(|error| Failure::from(&error))? {
         OutcomeAnswer::Ended { outcome } => config::of_outcome(outcome, Some(reading)).finish,
         OutcomeAnswer::Unknown => Finish::new(
@@ -36,6 +37,22 @@ pub async fn settle_entry(
     };
     context.journal()?.append(context.clock.now(), &ended)?;
     Ok(Some(finish))
+}
+
+/// Asks the firewall what it keeps of a change of the configuration: its own records are what is put back.
+pub async fn fetch_stored_outcome(
+    context: &Context,
+    session: &mut Session,
+    entry: &HistoryEntry,
+) -> Result<Option<Box<ChangeOutcome>>> {
+    if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
+        return Ok(None);
+    }
+    let (answer, _) = config::outcome_of(context, session, &entry.plan.id, false).await?;
+    match answer.map_err(|error| Failure::from(&error))? {
+        OutcomeAnswer::Ended { outcome } => Ok(Some(outcome)),
+        OutcomeAnswer::Running { .. } | OutcomeAnswer::Unknown => Ok(None),
+    }
 }
 
 /// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has

@@ -32,5 +32,6 @@ pub async fn run_apply(context: &Context, arguments: &Args) -> Result<()> {
     };
     flags.someone_can_confirm(context.terminal)?;
     let plan = change::load_plan(&arguments.plan)?;
-    change::apply_saved_plan(context, &flags, &plan).await
+    let command = format!("apply {}", arguments.plan.display());
+    change::apply_saved_plan(context, &flags, &command, &plan).await
 }

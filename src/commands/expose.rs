@@ -10,7 +10,7 @@ use crate::app::Context;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::error::Result;
-use crate::pfsense::questions::{Question, Reading};
+use crate::pfsense::questions::Reading;
 use crate::terminal::{Human, Tone, View};
 
 /// Arguments of `kmsctl expose`.
@@ -31,17 +31,6 @@ enum Command {
     /// Show the exposure, rule by rule, with its state and why
     Show,
 }
-
-/// The questions whose answers plans about the configuration are made from.
-pub const CHANGING: &[Question] = &[
-    Question::Rules,
-    Question::Translation,
-    Question::Info,
-    Question::Table,
-    Question::AliasTable,
-    Question::States(None),
-    Question::Configured,
-];
 
 /// What was read, judged for a plan about the configuration.
 pub struct Situation {

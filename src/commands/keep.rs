@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
 
-use super::expose::{CHANGING, Situation};
+use super::expose::Situation;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
@@ -60,5 +60,13 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
             &gathered.present(context, reading)?,
         )?)
     };
-    change::change_over(context, session, &arguments.flags, &command, CHANGING, plan).await
+    change::change_over(
+        context,
+        session,
+        &arguments.flags,
+        &command,
+        change::CHANGING,
+        plan,
+    )
+    .await
 }

@@ -2,12 +2,13 @@
 
 use clap::Args as ClapArgs;
 
-use super::expose::{CHANGING, Situation};
+use super::expose::Situation;
 use crate::app::{Context, Session, require_answer};
 use crate::change;
 use crate::change::{ChangeFlags, report};
 use crate::domain::history;
 use crate::domain::history::HistoryEntry;
+use crate::domain::pfsense::change::ChangeOutcome;
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -49,9 +50,17 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
         reverts_after: None,
     };
     let command = format!("undo {}", entry.plan.id);
-    let plan = |reading: &Reading| plan_undo(context, &entry, reading, terms);
+    let stored = match change::fetch_stored_outcome(context, &mut session, &entry).await {
+        Ok(stored) => stored,
+        Err(failure) => {
+            let _ = session.close().await;
+            return Err(failure);
+        }
+    };
+    let stored = stored.as_deref();
+    let plan = |reading: &Reading| plan_undo(context, &entry, stored, reading, terms);
     let questions = match entry.plan.change.operation {
-        Operation::Configuration { .. } => CHANGING,
+        Operation::Configuration { .. } => change::CHANGING,
         _ => &[Question::Client, Question::Table],
     };
     change::change_over(
@@ -127,6 +136,7 @@ fn takes_effect(entry: &HistoryEntry) -> Result<()> {
 fn plan_undo(
     context: &Context,
     entry: &HistoryEntry,
+    stored: Option<&ChangeOutcome>,
     reading: &Reading,
     terms: Terms,
 ) -> Result<Planned> {
@@ -135,6 +145,6 @@ fn plan_undo(
         return Ok(plan::undo(entry, &past)?);
     }
     let gathered = Situation::of(context, reading)?;
-    let past = Past::Configuration(gathered.present(context, reading)?, terms);
+    let past = Past::Configuration(gathered.present(context, reading)?, terms, stored);
     Ok(plan::undo(entry, &past)?)
 }

@@ -6,15 +6,16 @@ mod armed;
 mod build;
 mod caps;
 mod clean;
+mod effect;
 mod entry;
 mod exposure;
 mod facts;
 mod opening;
+mod replan;
 mod states;
 mod table;
 #[cfg(test)]
 mod tests;
-pub mod told;
 mod undo;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 use super::firewall_identity::FirewallIdentity;
 use super::pf::table::TableName;
 use super::pfsense::change::{ChangeId, ConfigurationEdit};
+use super::pfsense::edit::{EditRefusal, RefusalCode};
 
 pub use armed::too_late;
 pub use build::apply;
@@ -38,6 +40,7 @@ pub use facts::{
     configuration as configuration_facts, entries as entry_facts, states as state_facts,
 };
 pub use opening::{SavedRecords, restore};
+pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
 pub use states::{Live, PlannedState, StatesChoice, kill, labels};
 pub use table::{TableChoice, free};
 pub use undo::{Past, keep, undo};
@@ -302,6 +305,31 @@ impl Refusal {
     }
 }
 
+impl From<EditRefusal> for Refusal {
+    fn from(refusal: EditRefusal) -> Self {
+        let kind = match refusal.code {
+            RefusalCode::Ambiguous
+            | RefusalCode::Elsewhere
+            | RefusalCode::FloatingDecides
+            | RefusalCode::OtherInsidePort
+            | RefusalCode::PortTaken
+            | RefusalCode::SharedRule
+            | RefusalCode::TrackerTaken
+            | RefusalCode::Untellable
+            | RefusalCode::WiderPort => RefusalKind::Conflict,
+            RefusalCode::BadCaps
+            | RefusalCode::HalfMissing
+            | RefusalCode::NoAlias
+            | RefusalCode::NoRuleForCaps
+            | RefusalCode::NoRules
+            | RefusalCode::NotOfService => RefusalKind::Impossible,
+        };
+        let sentence = as_sentence(&refusal.clause);
+        Self::new(kind, format!("Nothing was changed. {sentence}"))
+            .hint("See what is there: kmsctl expose show")
+    }
+}
+
 /// Who makes a plan, where and how: everything of a [`Plan`] that its [`Draft`] does not hold.
 #[derive(Clone, Debug)]
 pub struct Author {
@@ -393,11 +421,12 @@ impl Plan {
         }
     }
 
-    /// Returns the same plan with what is told and asked corrected, sealed again.
+    /// Returns the same plan with its change planned once more, and the command that carries it out; sealed again.
     #[must_use]
-    pub fn corrected(&self, change: Draft) -> Self {
+    pub fn replanned(&self, change: Draft, command: &str) -> Self {
         let mut plan = Self {
             change,
+            command: command.to_owned(),
             ..self.clone()
         };
         plan.digest = plan.computed_digest();
@@ -445,5 +474,23 @@ pub(crate) fn named(names: &[String]) -> String {
     match names.len().saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Makes a sentence of the agent's clause; pf and pfSense are written small everywhere, and names as they are.
+pub fn as_sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let word = clause.split([' ', ',']).next().unwrap_or_default();
+    let named = !word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let sentence = if named || clause.starts_with("pf") {
+        clause.to_owned()
+    } else {
+        first.unwrap_or_default() + letters.as_str()
+    };
+    if sentence.ends_with(['.', '!', '?']) {
+        sentence
+    } else {
+        sentence + "."
     }
 }

@@ -376,13 +376,14 @@ fn nothing_ever_flushes_zeroes_or_replaces() {
 fn every_changing_command_hands_over() {
     for (path, text) in rust_files("src/commands") {
         let code = code(&text);
-        let takes_flags = code.contains("flags: Flags") || code.contains("Flags {");
+        let takes_flags = code.contains("flags: ChangeFlags") || code.contains("ChangeFlags {");
         if takes_flags {
             let ways = [
-                "change::change(",
+                "change::make_change(",
+                "change::change_with(",
                 "change::change_over(",
                 "change::change_if_needed(",
-                "change::apply(",
+                "change::apply_saved_plan(",
             ];
             let hands_over = ways.iter().any(|way| code.contains(way));
             assert!(hands_over, "{}", path.display());

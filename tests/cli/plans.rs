@@ -184,11 +184,10 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
         forge(&environment, &plan);
         let told = environment
             .demo(&["apply", "plan.json", "--yes"])
-            .fails_with(2);
+            .fails_with(6);
         assert!(told.contains(wanted), "{command:?} {pointer}: {told}");
         assert!(told.contains("nothing was changed"), "{told}");
     };
-    let no_word = || Value::from("yes-no");
     let other = "not those of its operation";
     let tighten = ["ratelimit", "tighten"];
     refused(&tighten, "/change/differences/0/after", 49.into(), other);
@@ -213,21 +212,6 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
             "less than 1m or more than 30d",
         );
     }
-    let uncapped = [
-        "ratelimit",
-        "set",
-        "--max-src-conn",
-        "none",
-        "--rate",
-        "none",
-    ];
-    refused(&uncapped, "/change/confirm", no_word(), "asks for less");
-    refused(
-        &["expose", "revoke"],
-        "/change/confirm",
-        no_word(),
-        "asks for less",
-    );
     refused(
         &["expose", "revoke"],
         "/change/differences/2/after",
@@ -248,7 +232,6 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
         "does not revert by itself",
     );
     let kill = ["states", "kill", "--all"];
-    refused(&kill, "/change/confirm", no_word(), "asks for less");
     refused(
         &kill,
         "/change/operation/states/0/id",
@@ -261,6 +244,29 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
     environment.demo(&["expose", "restore", "--yes"]).success();
     let last = "/change/differences/2/after";
     refused(&["undo"], last, "open".into(), other);
+    // What takes nothing back does not say of another change that it is taken back.
+    let listed = environment.demo(&["history", "-o", "json"]).json();
+    let id = listed["data"]["entries"][0]["id"].clone();
+    let another = "takes back another change";
+    refused(&tighten, "/change/undoes", id.clone(), another);
+    refused(&flush, "/change/undoes", id, "takes back");
+    // Where the configuration decides, the file does not.
+    let absent = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "absent");
+    for command in [&["expose", "apply"][..], &["expose", "restore"]] {
+        for (field, forged) in [
+            ("max_src_conn", Value::from(40_000)),
+            ("rate", Value::Null),
+            ("description", "Mine".into()),
+        ] {
+            let mut plan = saved(&absent, command);
+            plan["change"]["operation"]["change"][field] = forged;
+            let said = refused_forgery(&absent, &plan, 6);
+            assert!(
+                said.contains("does not say what it does"),
+                "{field}: {said}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -283,6 +289,30 @@ fn a_plan_that_leaves_out_a_risk_or_a_word_is_given_it() {
     let whole = environment.demo(&["history", id, "-o", "json"]).json();
     let asked = &whole["data"]["plan"]["change"]["confirm"];
     assert_eq!(*asked, serde_json::json!({ "word": "flush" }));
+    assert_eq!(whole["data"]["plan"]["command"], "apply plan.json");
+    let uncapped = [
+        "ratelimit",
+        "set",
+        "--max-src-conn",
+        "none",
+        "--rate",
+        "none",
+    ];
+    for (command, word) in [
+        (&["states", "kill", "--all"][..], "kill"),
+        (&uncapped, "uncapped"),
+        (&["expose", "revoke"], "revoke"),
+    ] {
+        let mut plan = saved(&environment, command);
+        plan["change"]["confirm"] = "yes-no".into();
+        forge(&environment, &plan);
+        let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]);
+        let done = done.json();
+        let id = done["data"]["id"].as_str().expect("an id");
+        let whole = environment.demo(&["history", id, "-o", "json"]).json();
+        let asked = &whole["data"]["plan"]["change"]["confirm"];
+        assert_eq!(*asked, serde_json::json!({ "word": word }), "{command:?}");
+    }
 }
 
 /// Forges a field of a plan, applies it, and returns what is said where it is refused before anything is written.
@@ -390,7 +420,7 @@ fn a_plan_writes_only_records_once_read() {
         ] {
             let mut plan = good.clone();
             plan.pointer_mut(place).expect("a record")[field] = forged;
-            let said = refused_forgery(&environment, &plan, 2);
+            let said = refused_forgery(&environment, &plan, 6);
             assert!(
                 said.contains("another operation"),
                 "{command:?} {field}: {said}"
@@ -403,7 +433,7 @@ fn a_plan_writes_only_records_once_read() {
             "index": 0,
             "record": { "name": "k8s_kms_lb", "type": "host", "address": "10.0.20.1", "descr": "", "detail": "" },
         });
-        let said = refused_forgery(&environment, &plan, 2);
+        let said = refused_forgery(&environment, &plan, 6);
         assert!(said.contains("another operation"), "{command:?}: {said}");
     }
 }
@@ -412,18 +442,47 @@ fn a_plan_writes_only_records_once_read() {
 fn what_a_plan_says_is_computed_again() {
     let environment = TestEnvironment::new();
     let address = blocked_address(&environment);
-    let shown = |command: &[&str]| {
-        let mut plan = saved(&environment, command);
+    let shown_on = |environment: &TestEnvironment, command: &[&str]| {
+        let mut plan = saved(environment, command);
         plan["change"]["what"] = "Water the plants.".into();
         plan["change"]["checks"] = serde_json::json!(["Nothing is changed."]);
         plan["change"]["undo"] = serde_json::json!({ "command": "is not needed" });
-        forge(&environment, &plan);
+        for risk in plan["change"]["risks"].as_array_mut().expect("risks") {
+            risk["message"] = "There is no risk.".into();
+        }
+        let invented = serde_json::json!({ "code": "invented", "message": "There is no risk." });
+        let risks = plan["change"]["risks"].as_array_mut();
+        risks.expect("risks").push(invented);
+        let cleans = plan["change"]["operation"]["kind"] == "clean";
+        for difference in plan["change"]["differences"]
+            .as_array_mut()
+            .expect("differences")
+        {
+            if difference["before"].is_string() && cleans {
+                difference["before"] = "It was never there.".into();
+            }
+        }
+        plan["command"] = "status".into();
+        forge(environment, &plan);
         let shown = environment.demo(&["apply", "plan.json", "--dry-run"]);
         let shown = shown.success();
-        for lie in ["Water", "Nothing is changed.", "is not needed"] {
+        for lie in [
+            "Water",
+            "Nothing is changed.",
+            "is not needed",
+            "no risk",
+            "never there",
+        ] {
             assert!(!shown.contains(lie), "{command:?}: {shown}");
         }
     };
+    let shown = |command: &[&str]| shown_on(&environment, command);
+    let kept = environment
+        .demo(&["ratelimit", "loosen", "--for", "1h", "--yes", "-o", "json"])
+        .json();
+    shown(&["keep", kept["data"]["id"].as_str().expect("an id")]);
+    let leftovers = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
+    shown_on(&leftovers, &["doctor", "--clean"]);
     shown(&["ratelimit", "tighten"]);
     shown(&["expose", "revoke"]);
     shown(&["virusprot", "delete", &address]);
@@ -447,4 +506,104 @@ fn a_plan_without_host_keys_is_refused() {
     plan["host_keys"] = Value::Array(vec![]);
     let said = refused_forgery(&environment, &plan, 6);
     assert!(said.contains("does not say which firewall"), "{said}");
+    for nothing in ["", " ", "demo", "ssh-ed25519"] {
+        plan["host_key"] = nothing.into();
+        plan["host_keys"] = serde_json::json!([nothing]);
+        let said = refused_forgery(&environment, &plan, 6);
+        assert!(said.contains("another firewall"), "{said}");
+    }
+}
+
+#[test]
+fn a_saved_plan_reverts_so_long_after_its_writing() {
+    for made_at in ["2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z"] {
+        let environment = TestEnvironment::new();
+        let mut plan = saved(&environment, &["ratelimit", "tighten", "--for", "1h"]);
+        plan["made_at"] = made_at.into();
+        forge(&environment, &plan);
+        let done = environment
+            .demo(&["apply", "plan.json", "--yes", "-o", "json"])
+            .json();
+        let time = |value: &Value| -> jiff::Timestamp {
+            value
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("a time")
+        };
+        let after = time(&done["data"]["reverts_at"]).duration_since(time(&done["taken_at"]));
+        assert!(
+            (3590..=3610).contains(&after.as_secs()),
+            "{after:?}: {done:#}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_of_more_leftovers_than_there_are_is_refused() {
+    let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "leftovers");
+    let good = saved(&environment, &["doctor", "--clean"]);
+    for path in ["/conf/config.xml", "/conf/kmsctl/change-abc.json", "/"] {
+        let mut plan = good.clone();
+        let paths = &mut plan["change"]["operation"]["paths"];
+        paths.as_array_mut().expect("paths").push(path.into());
+        let said = refused_forgery(&environment, &plan, 6);
+        assert!(said.contains("does not say what it does"), "{path}: {said}");
+    }
+    forge(&environment, &good);
+    environment.demo(&["apply", "plan.json", "--yes"]).success();
+}
+
+/// Lets the simulated firewall forget what it keeps of changes, as fifty later ones do.
+fn forget_stored_changes(environment: &TestEnvironment) {
+    let path = environment
+        .home()
+        .join(".local/state/kmsctl/demo/state.json");
+    let text = std::fs::read_to_string(&path).expect("a simulated firewall");
+    let mut saved: Value = serde_json::from_str(&text).expect("JSON");
+    let stored = saved.pointer_mut("/world/ledger/stored").expect("changes");
+    *stored = Value::Array(vec![]);
+    std::fs::write(&path, saved.to_string()).expect("a simulated firewall");
+}
+
+#[test]
+fn records_of_this_machine_alone_are_never_written() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["expose", "revoke", "--delete", "--yes"])
+        .success();
+    let plan = saved(&environment, &["undo"]);
+    forget_stored_changes(&environment);
+    let said = environment.demo(&["undo", "--yes"]).fails_with(6);
+    assert!(said.contains("does not keep the records"), "{said}");
+    let said = refused_forgery(&environment, &plan, 6);
+    assert!(said.contains("does not keep the records"), "{said}");
+    let built = environment.demo(&["expose", "restore", "--dry-run", "-o", "json"]);
+    let built = built.json();
+    let risks = built["data"]["risks"].as_array().expect("risks");
+    let anew = risks.iter().find(|risk| risk["code"] == "built-anew");
+    let said = anew.expect("a risk")["message"].as_str().expect("words");
+    assert!(said.contains("does not keep any more what"), "{said}");
+    assert!(
+        said.contains("Lost, as the history here has them"),
+        "{said}"
+    );
+}
+
+#[test]
+fn undo_of_a_deletion_names_what_comes_back() {
+    let environment = TestEnvironment::new();
+    environment
+        .demo(&["expose", "revoke", "--delete", "--yes"])
+        .success();
+    let undone = environment
+        .demo(&["undo", "--dry-run", "-o", "json"])
+        .json();
+    let after = &undone["data"]["after"];
+    assert_eq!(after["port_forward"], "port 1688 to k8s_kms_lb from any");
+    assert_eq!(
+        after["filter_rule"],
+        "pass to k8s_kms_lb port 1688 from any"
+    );
+    assert_eq!(after["max_src_conn"], 50);
+    assert_eq!(after["rate"], "10/60");
 }

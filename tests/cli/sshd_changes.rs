@@ -562,3 +562,40 @@ fn a_saved_plan_is_applied_while_it_holds_and_refused_otherwise() {
         assert_eq!(live.firewall.config(), config);
     });
 }
+
+/// A port forward of another port that carries the association of the service's own.
+const SHARES: &str = "<nat><rule><source><any/></source><destination><network>wanip</network><port>8443</port></destination>\
+<ipprotocol>inet</ipprotocol><protocol>tcp</protocol><target>k8s_kms_lb</target><local-port>8443</local-port>\
+<interface>wan</interface><descr>Also</descr>\
+<associated-rule-id>nat_6b02e05bc72229.61817353</associated-rule-id></rule>";
+
+#[test]
+fn a_closing_of_the_forward_alone_is_taken_back() {
+    over_both(|live| {
+        let xml = live.firewall.config().replacen("<nat>", SHARES, 1);
+        live.firewall.php().write("conf/config.xml", xml.as_bytes());
+        live.firewall.boot();
+        // Written once by pfSense, it has pfSense's form.
+        done(live, &["expose", "revoke"]);
+        done(live, &["undo"]);
+        let at_first = live.firewall.ours();
+        let closed = done(live, &["expose", "revoke"]);
+        assert!(!live.redirected());
+        assert_eq!(closed["before"]["filter_rule"], Value::Null, "{closed:#}");
+        let what = closed["what"].as_str().expect("words");
+        assert!(what.contains("the filter rule stays"), "{what}");
+        let id = closed["id"].as_str().expect("an id");
+        // As a saved plan too.
+        live.environment
+            .run(&["undo", id, "--plan-out", "plan.json"])
+            .success();
+        done(live, &["apply", "plan.json"]);
+        assert!(live.redirected());
+        assert_eq!(live.firewall.ours(), at_first);
+        live.environment
+            .run(&["expose", "revoke", "--plan-out", "close.json"])
+            .success();
+        done(live, &["apply", "close.json"]);
+        assert!(!live.redirected());
+    });
+}

@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{CHANGING, Situation};
+use super::Situation;
 use crate::app::Context;
 use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
@@ -136,7 +136,15 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             planned => Ok(planned),
         }
     };
-    change::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
+    change::change_with(
+        context,
+        &arguments.flags,
+        &command,
+        options,
+        change::CHANGING,
+        plan,
+    )
+    .await
 }
 
 /// Takes out of the plan a number of connections that was not read: closing does not wait for it.
@@ -210,7 +218,15 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
             terms,
         )?)
     };
-    change::change_with(context, &arguments.flags, &command, options, CHANGING, plan).await
+    change::change_with(
+        context,
+        &arguments.flags,
+        &command,
+        options,
+        change::CHANGING,
+        plan,
+    )
+    .await
 }
 
 /// Runs `kmsctl expose apply`.
@@ -222,7 +238,7 @@ pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) ->
         let present = gathered.present(context, reading)?;
         Ok(plan::apply(&present, default_caps(context)?, terms)?)
     };
-    change::make_change(context, &arguments.flags, &command, CHANGING, plan).await
+    change::make_change(context, &arguments.flags, &command, change::CHANGING, plan).await
 }
 
 fn default_caps(context: &Context) -> Result<Caps> {

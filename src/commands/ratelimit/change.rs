@@ -5,7 +5,6 @@ use clap::{ArgGroup, Args as ClapArgs};
 use crate::app::Context;
 use crate::change;
 use crate::change::{ChangeFlags, Temporary};
-use crate::commands::expose;
 use crate::commands::expose::Situation;
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan;
@@ -183,5 +182,5 @@ async fn change_caps(
             terms,
         )?)
     };
-    change::make_change(context, flags, &command, expose::CHANGING, plan).await
+    change::make_change(context, flags, &command, change::CHANGING, plan).await
 }

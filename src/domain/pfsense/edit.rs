@@ -14,6 +14,8 @@ use super::managed::{ManagedPair, passes_port_of_service};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
 
+/// The elements of a filter rule that hold its caps, as they are written: connections, and the two halves of the rate.
+pub const CAP_KEYS: [&str; 3] = ["max-src-conn", "max-src-conn-rate", "max-src-conn-rates"];
 /// The longest rate period the rule editor takes, in seconds.
 const LONGEST_PERIOD: u32 = 255;
 /// pf keeps the rate times 1000 in 32 bits.
@@ -522,12 +524,12 @@ fn write_text(record: &mut Element, key: &str, value: Option<&str>) -> bool {
 /// Writes both halves of the rate or removes both: one alone makes pfSense 2.7.2 write a ruleset that does not load.
 fn write_caps(rule: &mut Element, connections: Option<u32>, rate: Option<Rate>) -> bool {
     let values = [
-        ("max-src-conn", connections),
-        ("max-src-conn-rate", rate.map(|rate| rate.connections)),
-        ("max-src-conn-rates", rate.map(|rate| rate.seconds)),
+        connections,
+        rate.map(|rate| rate.connections),
+        rate.map(|rate| rate.seconds),
     ];
     let mut differed = false;
-    for (key, value) in values {
+    for (key, value) in CAP_KEYS.into_iter().zip(values) {
         let value = value.map(|value| value.to_string());
         differed |= write_text(rule, key, value.as_deref());
     }

@@ -130,7 +130,7 @@ pub(super) fn from(source: &Side) -> String {
         .unwrap_or_else(|| "any".to_owned())
 }
 
-fn words(side: &Side) -> String {
+pub(super) fn words(side: &Side) -> String {
     let place = [side.network.as_deref(), side.address.as_deref()];
     let mut words: Vec<&str> = place.into_iter().flatten().map(str::trim).collect();
     words.retain(|word| !word.is_empty());

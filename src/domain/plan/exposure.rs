@@ -9,9 +9,10 @@ use super::{
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{Exposure, State};
-use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange};
+use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
@@ -46,6 +47,12 @@ const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-as
 
 /// Refuses where no change of the configuration can be made safely; otherwise finds the pair.
 pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>, Refusal> {
+    check_loadable(present, terms)?;
+    clear_pair(present, false)
+}
+
+/// Refuses where nothing can be written and loaded safely, whichever rules are meant.
+pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first() {
         return Err(unfinished(running));
@@ -60,8 +67,7 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>,
     if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
         return Err(held(armed, "Two ways back would cross each other."));
     }
-    filtering(configured)?;
-    clear_pair(present, false)
+    filtering(configured)
 }
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
@@ -129,6 +135,23 @@ pub(crate) fn seen(present: &Present<'_>) -> Seen {
         fingerprint: present.configured.fingerprint.clone(),
         facts: super::configuration_facts(present.configured, present.service),
     }
+}
+
+/// The association of a new pair in a plan: what is written gets a name of its own.
+const PLANNED: &str = "nat_planned";
+
+/// Computes what a change makes of the records.
+pub(super) fn planned_swap(
+    present: &Present<'_>,
+    change: &ConfigurationEdit,
+) -> Result<Swap, Refusal> {
+    let ids = EditIds {
+        who: "",
+        now: 0,
+        association: PLANNED,
+    };
+    let service = ReadRequest::from(present.service);
+    Ok(make_swap(present.configured, change, &service, &ids)?)
 }
 
 /// Returns the risks that every change of the configuration has here.
@@ -237,7 +260,7 @@ pub fn revoke(
         let why = format!("both rules are disabled already, and the exposure is {state}.");
         return closed_already(present, asked, &why);
     }
-    let mut draft = closing(present, &pair, delete, terms);
+    let mut draft = closing(present, &pair, delete, terms)?;
     let taken_over = present.configured.unfinished.iter().map(taken_over);
     draft.risks.extend(taken_over);
     draft.risks.extend(crossed.map(for_good));
@@ -246,8 +269,13 @@ pub fn revoke(
 }
 
 /// Drafts the closing, without a word about connections.
-fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -> Draft {
-    let (change, what) = if delete {
+fn closing(
+    present: &Present<'_>,
+    pair: &Pair<'_>,
+    delete: bool,
+    terms: Terms,
+) -> Result<Draft, Refusal> {
+    let (change, mut what) = if delete {
         (
             ConfigurationEdit::Delete,
             "Close the exposure: delete the port forward and its filter rule, after saving both whole.",
@@ -258,6 +286,14 @@ fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -
             "Close the exposure: disable the port forward and its filter rule.",
         )
     };
+    let swap = planned_swap(present, &change)?;
+    // The edit leaves a filter rule alone that is not the service's own.
+    let shared = swap.before.filter == swap.after.filter
+        && pair.nat.is_some()
+        && (pair.foreign.is_some() || pair.filter.is_some_and(|filter| !filter.disabled));
+    if shared {
+        what = "Close the exposure: disable the port forward; the filter rule stays.";
+    }
     let mut draft = draft(present, terms, change, what);
     let after = if delete { None } else { Some("disabled") };
     let mut say = |field: &str, disabled: bool| {
@@ -267,8 +303,18 @@ fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -
     if let Some(nat) = pair.nat {
         say("port forward", nat.disabled);
     }
-    if let Some(filter) = pair.filter {
+    if let Some(filter) = pair.filter.filter(|_| !shared) {
         say("filter rule", filter.disabled);
+    }
+    if shared {
+        let service = ReadRequest::from(present.service);
+        let foreign = ManagedPair::find(present.configured, &service).foreign;
+        let why = foreign.map_or_else(
+            || "the filter rule that lets the service in is not its own".to_owned(),
+            |foreign| foreign.clause(),
+        );
+        let message = format!("Only the port forward is disabled: {why}.");
+        draft.risks.insert(0, Risk::new("shared-rule", message));
     }
     let left = &present.exposure.left_open;
     let closed = match (left.iter().any(|path| path.certain), left.is_empty()) {
@@ -288,14 +334,19 @@ fn closing(present: &Present<'_>, pair: &Pair<'_>, delete: bool, terms: Terms) -
     draft
         .differences
         .push(Difference::new("exposure", now, closed.name()));
-    let check = if left.is_empty() {
-        "pf has neither the redirection nor the pass rule any more, and lets nothing in."
+    let gone = if shared {
+        "pf has the redirection no more"
     } else {
-        "pf has neither the redirection nor the pass rule any more; the paths named as risks stay."
+        "pf has neither the redirection nor the pass rule any more"
     };
-    draft.checks.push(check.to_owned());
+    let rest = if left.is_empty() {
+        ", and lets nothing in."
+    } else {
+        "; the paths named as risks stay."
+    };
+    draft.checks.push(format!("{gone}{rest}"));
     draft.confirm = Confirm::Word("revoke".to_owned());
-    draft
+    Ok(draft)
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 
 use super::armed::idle;
 use super::build::{build, from, leads_elsewhere, limited};
-use super::exposure::{Present, Terms, draft, ready, standing};
-use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, Undo, caps};
+use super::effect::lost_fields;
+use super::exposure::{Present, Terms, draft, planned_swap, ready, standing};
+use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, caps};
 use crate::domain::exposure::State;
 use crate::domain::exposure::pair::{Pair, is_pair_of};
 use crate::domain::pfsense::change::{ConfigurationEdit, Records};
@@ -25,6 +26,8 @@ pub struct SavedRecords {
     pub at: Option<Timestamp>,
     /// The records.
     pub records: Records,
+    /// The firewall itself keeps them. What only the history here has is named, and never written.
+    pub kept: bool,
     /// The line of the history here that tells of them and is not as it was written.
     pub broken: Option<u64>,
 }
@@ -52,6 +55,24 @@ impl SavedRecords {
         let at = self.at.map(|at| format!(" deleted at {at}"));
         let at = at.unwrap_or_else(|| " deleted".to_owned());
         format!("{}{}{at}", self.id, by.unwrap_or_default())
+    }
+
+    /// Says which fields are lost where the rules are built anew, as far as the history here tells of them.
+    fn losses(&self, present: &Present<'_>, built: &Draft) -> Result<String, Refusal> {
+        if let Some(line) = self.broken {
+            return Ok(format!(
+                "Which of their fields are lost is not known: line {line} of the history is not as it was written."
+            ));
+        }
+        let Operation::Configuration { change, .. } = &built.operation else {
+            return Ok(String::new());
+        };
+        let lost = lost_fields(&self.records, &planned_swap(present, change)?.after);
+        Ok(if lost.is_empty() {
+            "No other field of theirs is lost.".to_owned()
+        } else {
+            format!("Lost, as the history here has them: {}.", lost.join(", "))
+        })
     }
 
     /// Says where rules lead that are not this service's.
@@ -104,7 +125,7 @@ pub fn restore(
         Some(saved) if saved.is_of(present.service) => (Some(saved), None),
         other => (None, other),
     };
-    if let Some(saved) = mine {
+    if let Some(saved) = mine.filter(|saved| saved.kept) {
         if let Some(line) = saved.broken {
             return Err(super::undo::broken(&saved.id, line));
         }
@@ -115,12 +136,16 @@ pub fn restore(
         return Err(no_alias(present.service, foreign));
     }
     let mut draft = build(present, &pair, caps, false, terms)?;
-    let none = "neither in the history here nor on the firewall".to_owned();
-    let none = foreign.unwrap_or(none);
-    draft.risks.push(Risk::new(
-        "built-anew",
-        format!("No saved records of this service were found ({none}), so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists."),
-    ));
+    let anew = "so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists";
+    let message = if let Some(lost) = mine {
+        let (id, lost) = (&lost.id, lost.losses(present, &draft)?);
+        format!("The firewall does not keep any more what {id} deleted, {anew}. {lost}")
+    } else {
+        let none = "neither in the history here nor on the firewall".to_owned();
+        let none = foreign.unwrap_or(none);
+        format!("No saved records of this service were found ({none}), {anew}.")
+    };
+    draft.risks.push(Risk::new("built-anew", message));
     Ok(opening(draft, pair.nat, pair.filter, state, of_caps(caps)).into())
 }
 

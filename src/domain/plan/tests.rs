@@ -23,7 +23,9 @@ use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::pfsense::change::{
     ChangeEnding, ChangeOutcome, Element, Placed, Records, RunningChange,
 };
+use crate::domain::pfsense::config::Sections;
 use crate::domain::pfsense::configured::{CapFields, Configured, Side};
+use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::ratelimit::Caps;
 
 fn now() -> Timestamp {
@@ -115,6 +117,90 @@ fn states() -> Vec<State> {
     parsed.value
 }
 
+/// Writes the rules and the alias as raw records, each where it stands.
+fn sections_of(configured: &Configured) -> Sections {
+    let side = |side: &Side| {
+        let flags = [("any", side.any), ("not", side.not)];
+        let texts = [
+            ("network", &side.network),
+            ("address", &side.address),
+            ("port", &side.port),
+        ];
+        let mut element = Element::Map(Vec::new());
+        for (name, _) in flags.iter().filter(|(_, set)| *set) {
+            element.set(name, "");
+        }
+        for (name, text) in texts {
+            if let Some(text) = text {
+                element.set(name, text.as_str());
+            }
+        }
+        element
+    };
+    let record = |disabled: bool, texts: &[(&str, Option<&str>)], sides: [&Side; 2]| {
+        let mut record = Element::Map(Vec::new());
+        if disabled {
+            record.set("disabled", "");
+        }
+        for (name, text) in texts {
+            if let Some(text) = text {
+                record.set(name, *text);
+            }
+        }
+        record.set("source", side(sides[0]));
+        record.set("destination", side(sides[1]));
+        record
+    };
+    let mut sections = Sections::default();
+    let mut put = |section: &str, index: u32, record: Element| {
+        sections.edit_list(section, "rule", |rules| {
+            let place = index as usize;
+            while rules.len() <= place {
+                rules.push(Element::Map(Vec::new()));
+            }
+            rules[place] = record;
+        });
+    };
+    for rule in &configured.nat {
+        let texts = [
+            ("interface", Some(rule.interface.as_str())),
+            ("protocol", rule.protocol.as_deref()),
+            ("target", rule.target.as_deref()),
+            ("local-port", rule.local_port.as_deref()),
+            ("descr", rule.descr.as_deref()),
+            ("associated-rule-id", rule.association.as_deref()),
+        ];
+        let sides = [&rule.source, &rule.destination];
+        put("nat", rule.index, record(rule.disabled, &texts, sides));
+    }
+    for rule in &configured.filter {
+        let texts = [
+            ("type", rule.kind.as_deref()),
+            ("tracker", rule.tracker.as_deref()),
+            ("interface", rule.interface.as_deref()),
+            ("protocol", rule.protocol.as_deref()),
+            ("descr", rule.descr.as_deref()),
+            ("associated-rule-id", rule.association.as_deref()),
+            ("statetype", rule.statetype.as_deref()),
+            (CAP_KEYS[0], rule.caps.max_src_conn.as_deref()),
+            (CAP_KEYS[1], rule.caps.max_src_conn_rate.as_deref()),
+            (CAP_KEYS[2], rule.caps.max_src_conn_rates.as_deref()),
+        ];
+        let sides = [&rule.source, &rule.destination];
+        put("filter", rule.index, record(rule.disabled, &texts, sides));
+    }
+    if let Some(alias) = &configured.alias {
+        let mut record = Element::of_texts([("name", alias.name.as_str())]);
+        for (name, text) in [("type", &alias.kind), ("address", &alias.address)] {
+            if let Some(text) = text {
+                record.set(name, text.as_str());
+            }
+        }
+        sections.edit_list("aliases", "alias", |aliases| aliases.push(record));
+    }
+    sections
+}
+
 /// A firewall: its configuration, its rules, and what follows.
 struct Box_ {
     configured: Configured,
@@ -132,6 +218,7 @@ impl Box_ {
         };
         let configured = Configured {
             fingerprint: "before".into(),
+            sections: sections_of(&configured),
             ..configured
         };
         Self {
@@ -176,6 +263,7 @@ impl Box_ {
 
     fn changed(mut self, change: impl Fn(&mut Configured)) -> Self {
         change(&mut self.configured);
+        self.configured.sections = sections_of(&self.configured);
         self
     }
 
@@ -268,6 +356,7 @@ fn saved(records: Records) -> SavedRecords {
         by: None,
         at: Some(now()),
         records,
+        kept: true,
         broken: None,
     }
 }

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use super::armed::too_late;
-use super::exposure::{Present, Terms, ready};
+use super::effect::record_differences;
+use super::exposure::{Present, Terms, check_loadable};
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted,
@@ -18,8 +19,8 @@ use crate::domain::pfsense::change::{ChangeOutcome, ConfigurationEdit};
 pub enum Past<'a> {
     /// Table entries, as they are now; and where the operator works from, which is never blocked again.
     Table(&'a [TableEntry], Option<IpAddr>),
-    /// The configuration, as it is now.
-    Configuration(Present<'a>, Terms),
+    /// The configuration, as it is now; and what the firewall itself keeps of the change, which alone is written.
+    Configuration(Present<'a>, Terms, Option<&'a ChangeOutcome>),
 }
 
 /// Plans to take back a change of the history.
@@ -46,11 +47,11 @@ pub fn undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
             let choice = super::TableChoice::Addresses(addresses);
             super::free(entries, &choice, table, entry.plan.made_at)
         }
-        (Operation::Configuration { .. }, Past::Configuration(present, terms)) => {
+        (Operation::Configuration { .. }, Past::Configuration(present, terms, stored)) => {
             let Some(outcome) = &finish.outcome else {
                 return Err(unsettled(id));
             };
-            records(entry, outcome, present, *terms)
+            put_records_back(entry, (outcome, *stored), present, *terms)
         }
         _ => Err(Refusal::new(
             RefusalKind::Impossible,
@@ -87,6 +88,30 @@ fn unsettled(id: &str) -> Refusal {
         format!("How {id} ended is not known, so there is nothing safe to take back."),
     )
     .hint(format!("Ask the firewall: kmsctl history {id}"))
+}
+
+/// Returns what the firewall keeps of a change, where that is what the history here tells of it. The history is a file of
+/// the operator's machine: what it alone holds is never written.
+fn compared_with_store<'a>(
+    id: &str,
+    told: &ChangeOutcome,
+    stored: Option<&'a ChangeOutcome>,
+) -> Result<&'a ChangeOutcome, Refusal> {
+    let refuse = |why: &str| {
+        Refusal::new(RefusalKind::Conflict, format!("{why}; nothing was changed."))
+            .hint("Say what you want instead: kmsctl ratelimit set, kmsctl expose restore, kmsctl expose apply")
+    };
+    let Some(stored) = stored else {
+        return Err(refuse(&format!(
+            "The firewall does not keep the records of {id} any more, and what only the history of this machine has is not put back"
+        )));
+    };
+    let same = stored.before == told.before && stored.fingerprints == told.fingerprints;
+    same.then_some(stored).ok_or_else(|| {
+        refuse(&format!(
+            "The firewall keeps other records of {id} than the history of this machine"
+        ))
+    })
 }
 
 /// Plans to block addresses again.
@@ -158,16 +183,17 @@ fn put_back(
 }
 
 /// Plans to put the records back, if they still are what the change made of them.
-fn records(
+fn put_records_back(
     entry: &HistoryEntry,
-    outcome: &ChangeOutcome,
+    (told, stored): (&ChangeOutcome, Option<&ChangeOutcome>),
     present: &Present<'_>,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
-    ready_for_undo(present, terms)?;
+    // Duplicates and rules that others share are no obstacle: the records say which rules are meant.
+    check_loadable(present, terms)?;
     let now = &present.configured.fingerprint;
-    let (before, after) = &outcome.fingerprints;
+    let (before, after) = &told.fingerprints;
     if now == before {
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: the rules are what they were before {id} already."
@@ -180,6 +206,7 @@ fn records(
         )
         .hint("See what they are now: kmsctl expose show; and who changed them: kmsctl history"));
     }
+    let outcome = compared_with_store(id, told, stored)?;
     let alias = matches!(
         &entry.plan.change.operation,
         Operation::Configuration {
@@ -188,20 +215,14 @@ fn records(
             ..
         }
     );
-    let turned = |difference: &Difference| Difference {
-        field: difference.field.clone(),
-        before: difference.after.clone(),
-        after: difference.before.clone(),
-    };
-    let restored = entry
-        .plan
-        .change
-        .differences
-        .iter()
-        .filter(|difference| difference.field != "connections");
+    let mut differences = record_differences(&outcome.after, &outcome.before);
+    let turned = entry.plan.change.turns_exposure();
+    differences.extend(
+        turned.map(|(before, after)| Difference::new("exposure", after.name(), before.name())),
+    );
     let mut draft = Draft {
         what: format!("Take back {id} ({}): put the rules back as they were.", entry.plan.command),
-        differences: restored.map(turned).collect(),
+        differences,
         checks: vec![
             "Both rules are what they were, to the byte, and nothing else in the configuration differs.".to_owned(),
             "pf runs them so.".to_owned(),
@@ -225,14 +246,6 @@ fn records(
         draft.risks.extend(super::exposure::live_on(present));
     }
     Ok(draft.into())
-}
-
-/// As [`ready`], but duplicates are no obstacle: the records say which rules are meant.
-fn ready_for_undo(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
-    match ready(present, terms) {
-        Err(refusal) if refusal.message.starts_with("It is not clear") => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 /// Plans to make a temporary change permanent. `known` is what the history here tells of it.

@@ -14,8 +14,8 @@ impl NatRule {
             interface: owned(rule, "interface").unwrap_or_default(),
             ipprotocol: owned(rule, "ipprotocol"),
             protocol: owned(rule, "protocol"),
-            source: side(rule, "source"),
-            destination: side(rule, "destination"),
+            source: Side::of_record(rule, "source"),
+            destination: Side::of_record(rule, "destination"),
             target: owned(rule, "target"),
             local_port: owned(rule, "local-port"),
             descr: owned(rule, "descr"),
@@ -39,8 +39,8 @@ impl FilterRule {
             interface: owned(rule, "interface"),
             ipprotocol: owned(rule, "ipprotocol"),
             protocol: owned(rule, "protocol"),
-            source: side(rule, "source"),
-            destination: side(rule, "destination"),
+            source: Side::of_record(rule, "source"),
+            destination: Side::of_record(rule, "destination"),
             descr: owned(rule, "descr"),
             association: owned(rule, "associated-rule-id"),
             statetype: owned(rule, "statetype"),
@@ -57,6 +57,22 @@ impl FilterRule {
                 max_src_conn_rates: owned(rule, "max-src-conn-rates"),
                 statetimeout: owned(rule, "statetimeout"),
             },
+        }
+    }
+}
+
+impl Side {
+    /// Reads the side of a rule that stands under this key.
+    pub fn of_record(rule: &Element, key: &str) -> Self {
+        let Some(side) = rule.get(key) else {
+            return Self::default();
+        };
+        Self {
+            any: side.has("any"),
+            network: owned(side, "network"),
+            address: owned(side, "address"),
+            port: owned(side, "port"),
+            not: side.has("not"),
         }
     }
 }
@@ -81,8 +97,8 @@ impl OneToOne {
             interface: owned(record, "interface").unwrap_or_default(),
             ipprotocol: owned(record, "ipprotocol"),
             external: owned(record, "external"),
-            source: side(record, "source"),
-            destination: side(record, "destination"),
+            source: Side::of_record(record, "source"),
+            destination: Side::of_record(record, "destination"),
             descr: owned(record, "descr"),
         }
     }
@@ -90,17 +106,4 @@ impl OneToOne {
 
 fn owned(record: &Element, key: &str) -> Option<String> {
     record.text(key).map(str::to_owned)
-}
-
-fn side(rule: &Element, key: &str) -> Side {
-    let Some(side) = rule.get(key) else {
-        return Side::default();
-    };
-    Side {
-        any: side.has("any"),
-        network: owned(side, "network"),
-        address: owned(side, "address"),
-        port: owned(side, "port"),
-        not: side.has("not"),
-    }
 }

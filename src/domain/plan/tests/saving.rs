@@ -78,6 +78,20 @@ fn a_plan_with_records_keeps_the_order_of_their_elements() {
     assert_eq!(Plan::read(&text), Ok(plan));
 }
 
+#[test]
+fn clauses_become_sentences_and_names_stay_as_they_are() {
+    for (clause, wanted) in [
+        ("it is so already", "It is so already."),
+        ("pf does not run the rule", "pf does not run the rule."),
+        (
+            "anna@desk is making a change",
+            "anna@desk is making a change.",
+        ),
+    ] {
+        assert_eq!(as_sentence(clause), wanted);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics_as_a_plan(text in ".{0,200}") {

@@ -88,21 +88,52 @@ fn revoke_done(fingerprints: (&str, &str)) -> HistoryEntry {
     done(&plan, finish)
 }
 
+/// Takes a change back where neither rule is there, and the firewall keeps of it what the history does.
+fn undone_on_absent(entry: &HistoryEntry) -> Result<Planned, Refusal> {
+    let finish = entry.finish.as_ref().unwrap();
+    undone_with(entry, finish.outcome.as_deref())
+}
+
+fn undone_with(entry: &HistoryEntry, stored: Option<&ChangeOutcome>) -> Result<Planned, Refusal> {
+    let terms = Terms::default();
+    Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, terms, stored)))
+}
+
+#[test]
+fn records_of_the_history_alone_are_not_put_back() {
+    let entry = revoke_done(("older", "before"));
+    let refusal = undone_with(&entry, None).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::Conflict);
+    assert!(refusal.message.contains("does not keep"), "{refusal}");
+    let outcome = entry.finish.as_ref().unwrap().outcome.as_deref().unwrap();
+    let mut others = vec![ChangeOutcome {
+        before: records("1689"),
+        ..outcome.clone()
+    }];
+    others.push(ChangeOutcome {
+        fingerprints: ("other".into(), "before".into()),
+        ..outcome.clone()
+    });
+    for other in others {
+        let refusal = undone_with(&entry, Some(&other)).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Conflict);
+        assert!(refusal.message.contains("keeps other records"), "{refusal}");
+    }
+}
+
 #[test]
 fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
-    let undone = |fingerprints| {
-        let entry = revoke_done(fingerprints);
-        Box_::absent()
-            .plan(|present| undo(&entry, &Past::Configuration(*present, Terms::default())))
-    };
+    let undone = |fingerprints| undone_on_absent(&revoke_done(fingerprints));
     let draft = draft(undone(("older", "before")));
     assert!(
         matches!(change_of(&draft), ConfigurationEdit::PutBack { records: given, alias: false } if **given == records("1688"))
     );
     assert!(
-        draft
-            .differences
-            .contains(&Difference::new("port forward", Value::Null, "enabled")),
+        draft.differences.contains(&Difference::new(
+            "port forward",
+            Value::Null,
+            "port 1688 to k8s_kms_lb from any"
+        )),
         "{:?}",
         draft.differences
     );
@@ -256,9 +287,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         let events = [&started, &ended, &ended].into_iter().zip(lines);
         super::fold(events).remove(0)
     };
-    let undone = |entry: &HistoryEntry| {
-        Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, Terms::default())))
-    };
+    let undone = undone_on_absent;
     for (lines, named) in [
         ([Some(3), None, None], "Line 3 "),
         ([None, None, Some(5)], "Line 5 "),

@@ -1,0 +1,210 @@
+//! What a change makes of the records of config.xml, field by field: computed from the records before and after it, and
+//! put into words here.
+
+use serde_json::Value;
+
+use super::Difference;
+use super::build::{from, words};
+use super::caps;
+use super::exposure::standing;
+use crate::domain::pfsense::change::{Element, Placed, Records};
+use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
+use crate::domain::pfsense::edit::CAP_KEYS;
+use crate::domain::ratelimit::{self, Caps};
+
+/// Stamps that every write renews: nobody plans them.
+const STAMPS: [&str; 2] = ["created", "updated"];
+/// What a rule that is built anew has of its own.
+const NAMES: [&str; 2] = ["tracker", "associated-rule-id"];
+/// The longest value that is shown whole, in characters.
+const LONGEST_VALUE: usize = 60;
+
+/// The kinds of records, by the names that people see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RecordKind {
+    Forward,
+    Filter,
+    Alias,
+}
+
+impl RecordKind {
+    const ALL: [Self; 3] = [Self::Forward, Self::Filter, Self::Alias];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "port forward",
+            Self::Filter => "filter rule",
+            Self::Alias => "alias",
+        }
+    }
+
+    fn record(self, records: &Records) -> Option<&Placed> {
+        match self {
+            Self::Forward => records.nat.as_ref(),
+            Self::Filter => records.filter.as_ref(),
+            Self::Alias => records.alias.as_ref(),
+        }
+    }
+
+    /// Says in a line what a record is.
+    fn summary(self, placed: &Placed) -> String {
+        let Placed { index, record } = placed;
+        let port = |side: &Side| side.port.clone().unwrap_or_default();
+        let (line, disabled) = match self {
+            Self::Forward => {
+                let rule = NatRule::of_record(*index, record);
+                let target = rule.target.as_deref().unwrap_or_default();
+                let (port, from) = (port(&rule.destination), from(&rule.source));
+                (
+                    format!("port {port} to {target} from {from}"),
+                    rule.disabled,
+                )
+            }
+            Self::Filter => {
+                let rule = FilterRule::of_record(*index, record);
+                let to = rule.destination.address.as_deref().unwrap_or("any");
+                let (port, from) = (port(&rule.destination), from(&rule.source));
+                (
+                    format!("pass to {to} port {port} from {from}"),
+                    rule.disabled,
+                )
+            }
+            Self::Alias => (value_of(record.get("address")), false),
+        };
+        line + if disabled { ", disabled" } else { "" }
+    }
+
+    /// Names an element of a record as people see it.
+    fn field(self, key: &str) -> String {
+        let name = self.name();
+        match (self, key) {
+            (_, "disabled") | (Self::Alias, "address") => name.to_owned(),
+            (Self::Forward, "associated-rule-id") => "association".to_owned(),
+            (_, "associated-rule-id") => format!("{name} association"),
+            (Self::Forward, "local-port") => format!("{name} port"),
+            (_, "statetype") => format!("{name} state type"),
+            _ => format!("{name} {key}"),
+        }
+    }
+}
+
+/// Names every field that differs between the records before and after; the stamps of their last change do not count.
+pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for kind in RecordKind::ALL {
+        let name = kind.name();
+        match (kind.record(before), kind.record(after)) {
+            (None, None) => {}
+            (None, Some(now)) => {
+                differences.push(Difference::new(name, None::<&str>, kind.summary(now)));
+            }
+            (Some(was), None) if kind == RecordKind::Alias => {
+                differences.push(Difference::new(name, kind.summary(was), None::<&str>));
+            }
+            (Some(was), None) => {
+                let was = standing(was.record.has("disabled"));
+                differences.push(Difference::new(name, was, None::<&str>));
+            }
+            (Some(was), Some(now)) => {
+                let mut keys = keys_of(&was.record);
+                keys.extend(keys_of(&now.record));
+                differences.extend(
+                    differing(&keys, &was.record, &now.record)
+                        .map(|key| field_difference(kind, key, &was.record, &now.record)),
+                );
+            }
+        }
+    }
+    let caps = |records: &Records| {
+        let placed = records.filter.as_ref()?;
+        let rule = FilterRule::of_record(placed.index, &placed.record);
+        Some(ratelimit::of_configured(&rule).0)
+    };
+    let (was, now) = (caps(before), caps(after));
+    differences.extend(caps::differences(
+        was.unwrap_or_else(Caps::default),
+        now.unwrap_or_else(Caps::default),
+    ));
+    differences
+}
+
+/// Names the fields of deleted records that the ones built in their place do not have, with what they held.
+pub(super) fn lost_fields(deleted: &Records, built: &Records) -> Vec<String> {
+    let mut lost = Vec::new();
+    for kind in [RecordKind::Forward, RecordKind::Filter] {
+        let (Some(was), Some(now)) = (kind.record(deleted), kind.record(built)) else {
+            continue;
+        };
+        let keys = keys_of(&was.record);
+        let others = differing(&keys, &was.record, &now.record)
+            .filter(|key| !NAMES.contains(key) && *key != "disabled");
+        lost.extend(others.map(|key| {
+            let was = value_of(was.record.get(key));
+            format!("{} ({was})", kind.field(key))
+        }));
+        let caps = CAP_KEYS.iter().filter(|key| {
+            was.record.text(key).unwrap_or_default() != now.record.text(key).unwrap_or_default()
+        });
+        lost.extend(caps.map(|key| {
+            let was = value_of(was.record.get(key));
+            format!("{} ({was})", kind.field(key))
+        }));
+    }
+    lost
+}
+
+fn keys_of(record: &Element) -> Vec<&str> {
+    match record {
+        Element::Map(fields) => fields.iter().map(|(key, _)| key.as_str()).collect(),
+        Element::Text(_) | Element::List(_) => Vec::new(),
+    }
+}
+
+/// Returns the keys under which the records differ, each once, but for the caps and the stamps.
+fn differing<'a>(
+    keys: &[&'a str],
+    was: &'a Element,
+    now: &'a Element,
+) -> impl Iterator<Item = &'a str> {
+    let mut found: Vec<&str> = Vec::new();
+    for key in keys {
+        let counts = !STAMPS.contains(key) && !CAP_KEYS.contains(key) && !found.contains(key);
+        if counts && was.get(key) != now.get(key) {
+            found.push(key);
+        }
+    }
+    found.into_iter()
+}
+
+fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -> Difference {
+    let field = kind.field(key);
+    if key == "disabled" {
+        return Difference::new(&field, standing(was.has(key)), standing(now.has(key)));
+    }
+    let value = |record: &Element| {
+        let element = record.get(key)?;
+        Some(match key {
+            "source" | "destination" => words(&Side::of_record(record, key)),
+            _ => value_of(Some(element)),
+        })
+    };
+    let (was, now): (Value, Value) = (value(was).into(), value(now).into());
+    Difference {
+        field,
+        before: was,
+        after: now,
+    }
+}
+
+/// Renders an element in a line that is not too long.
+fn value_of(element: Option<&Element>) -> String {
+    let text = match element {
+        None => "unset".to_owned(),
+        Some(Element::Text(text)) => text.clone(),
+        Some(other) => other.canonical(),
+    };
+    if text.chars().count() <= LONGEST_VALUE {
+        return text;
+    }
+    text.chars().take(LONGEST_VALUE).chain(['…']).collect()
+}
