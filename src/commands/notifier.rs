@@ -23,7 +23,9 @@ const MANIFEST_HELP: &str = "\
 Apply the objects and the patch apart; the patch is no whole Deployment:
   kmsctl notifier manifest --only service,rbac,secret | kubectl apply --server-side -f -
   kmsctl notifier manifest --only patch >patch.yaml
-  kubectl -n kms patch deployment kms --patch-file patch.yaml";
+  kubectl -n kms patch deployment kms --patch-file patch.yaml
+Where Terraform owns the Deployment, its resource takes the side-car's blocks instead:
+  kmsctl notifier manifest --only patch --terraform";
 
 /// Arguments of `kmsctl notifier`.
 #[derive(Debug, ClapArgs)]
@@ -43,6 +45,9 @@ enum Command {
         /// Grant pods/exec too, which `notifier logs --server` needs; it allows any program in the pods
         #[arg(long)]
         exec: bool,
+        /// Print Terraform's HCL for the kubernetes provider instead of YAML
+        #[arg(long)]
+        terraform: bool,
     },
     /// Show what the notifier saw, or the server's own log, now or as it grows
     Logs(logs::Args),
@@ -76,7 +81,11 @@ enum Command {
 /// Runs `kmsctl notifier …`.
 pub async fn run_notifier_group(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
-        Command::Manifest { only, exec } => manifest::print_manifest(context, only, *exec),
+        Command::Manifest {
+            only,
+            exec,
+            terraform,
+        } => manifest::print_manifest(context, only, *exec, *terraform),
         Command::Logs(arguments) => logs::run_logs(context, arguments).await,
         Command::Metrics(arguments) => metrics::run_metrics(context, arguments).await,
         Command::Status => status::run_notifier_status(context).await,

@@ -213,6 +213,111 @@ fn hostile_texts_stay_texts() {
     assert_eq!(read_yaml(&kubectl, &yaml), found);
 }
 
+/// Runs terraform, which reaches for nothing; `None` where it is not installed.
+fn run_terraform(directory: &Path, arguments: &[&str], input: &str) -> Option<(bool, String)> {
+    let mut child = Command::new("terraform")
+        .args(arguments)
+        .env_clear()
+        .env("HOME", directory)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("CHECKPOINT_DISABLE", "1")
+        .env("TF_IN_AUTOMATION", "1")
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut stdin = child.stdin.take().expect("stdin");
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("an end");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some((output.status.success(), text))
+}
+
+#[test]
+fn terraform_reads_what_is_printed() {
+    let hostile = "x' \"y\\ ${path.root} $${a} %{if} $(HOME) $$ é\u{202e}☃ #";
+    let plain = TestEnvironment::new();
+    let strange = TestEnvironment::new()
+        .variable("KMSCTL_MANIFEST_OPERATOR", format!("Group:{hostile}"))
+        .variable("KMSCTL_MANIFEST_SECRET_KEY", hostile)
+        .variable("KMSCTL_CLUSTER_DEPLOYMENT", "0x1f.a")
+        .variable("KMSCTL_NOTIFIER_CHANNEL", hostile);
+    let directory = tempfile::tempdir().expect("a directory");
+    for environment in [plain, strange] {
+        let mut manifest = vec!["notifier", "manifest"];
+        let json = environment
+            .run(&[manifest.as_slice(), &["-o", "json"]].concat())
+            .success();
+        manifest.push("--terraform");
+        let all = environment.run(&manifest).success();
+        assert!(all.is_ascii(), "{all}");
+        let Some((laid_out, difference)) =
+            run_terraform(directory.path(), &["fmt", "-check", "-diff", "-"], &all)
+        else {
+            return skip::skip(
+                "the HCL of `notifier manifest`",
+                "terraform is not installed",
+            );
+        };
+        assert!(laid_out, "{difference}\n{all}");
+        // What a resource holds, as Terraform itself understands it, is what the YAML holds.
+        let resources = all
+            .split("resource \"kubernetes_manifest\" ")
+            .skip(1)
+            .map(|resource| resource.split("\n}\n").next().expect("an end"));
+        let objects = objects(&json);
+        let heads: Vec<&str> = all
+            .lines()
+            .filter(|line| line.starts_with("resource "))
+            .collect();
+        let distinct: std::collections::BTreeSet<&&str> = heads.iter().collect();
+        assert_eq!(distinct.len(), heads.len(), "{heads:?}");
+        let mut seen = 0;
+        for (resource, object) in resources.zip(&objects) {
+            let body = resource.split_once(" {\n").expect("a body").1;
+            let file = directory.path().join("main.tf");
+            std::fs::write(&file, format!("locals {{\n{body}\n}}\n")).expect("a file");
+            let ask = "jsonencode(jsonencode(local.manifest))\n";
+            let (_, answer) =
+                run_terraform(directory.path(), &["console"], ask).expect("terraform");
+            // Printed as a quoted text of a JSON text of a JSON text.
+            let unquoted = (0..2).fold(Value::String(answer.trim().to_owned()), |text, _| {
+                serde_json::from_str(text.as_str().expect("a text")).expect(&answer)
+            });
+            let found: Value =
+                serde_json::from_str(unquoted.as_str().expect("a text")).expect("JSON");
+            assert_eq!(&found, object);
+            seen += 1;
+        }
+        assert_eq!(seen, objects.len() - 1, "every object but the patch");
+    }
+}
+
+#[test]
+fn terraform_blocks_hold_the_whole_side_car() {
+    let text = example(&["--only", "patch", "--terraform"]);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for block in [
+        "resource \"kubernetes_deployment_v1\" \"kms\" {",
+        "container { name = \"windows-kms\" readiness_probe {",
+        "image = \"ghcr.io/",
+        "startup_probe { http_get { path = \"/healthz\" port = \"metrics\" }",
+        "volume_mount { name = \"vlmcsd-log\" mount_path = ",
+        "empty_dir { size_limit = \"1Gi\" }",
+        "default_mode = \"0444\"",
+        "ignore_changes",
+    ] {
+        assert!(text.contains(block), "{block} in\n{text}");
+    }
+    assert!(!text.contains("ports {"), "{text}");
+    let environment = TestEnvironment::new();
+    let refused = environment.run(&["notifier", "manifest", "--terraform", "-o", "json"]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+}
+
 #[test]
 fn what_the_operator_set_reaches_the_side_car_but_no_password() {
     let environment = TestEnvironment::new()

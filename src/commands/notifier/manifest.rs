@@ -26,12 +26,25 @@ const ALWAYS: [&str; 4] = [
 ];
 
 /// Prints the parts; all of them where none is named.
-pub fn print_manifest(context: &Context, only: &[String], exec: bool) -> Result<()> {
+pub fn print_manifest(
+    context: &Context,
+    only: &[String],
+    exec: bool,
+    terraform: bool,
+) -> Result<()> {
     let mut warnings = Vec::new();
     let wanted = gather_manifest_options(context, exec, &mut warnings)?;
     let parts = ManifestPart::ALL
         .into_iter()
         .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name()));
+    if terraform {
+        if context.terminal.mode != Mode::Table {
+            return Err(Failure::usage("--terraform prints HCL and takes no -o."));
+        }
+        context.terminal.warn(&warnings);
+        let parts: Vec<String> = parts.map(|part| wanted.terraform(part)).collect();
+        return context.terminal.write(&parts.join("\n"));
+    }
     if context.terminal.mode == Mode::Table {
         context.terminal.warn(&warnings);
         return context.terminal.write(&manifest_text(&wanted, parts));

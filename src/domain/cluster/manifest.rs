@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 pub mod names;
 mod patch;
 pub mod rights;
+mod terraform;
 
 pub use rights::Operator;
 
@@ -123,6 +124,11 @@ impl ManifestOptions {
             ManifestPart::Secret => vec![self.secret()],
             ManifestPart::Patch => vec![patch::deployment_patch(self)],
         }
+    }
+
+    /// Returns a part as Terraform's HCL.
+    pub fn terraform(&self, part: ManifestPart) -> String {
+        terraform::terraform_text(self, part)
     }
 
     fn service(&self) -> Value {
