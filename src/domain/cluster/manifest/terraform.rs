@@ -18,17 +18,17 @@ const MAPS: [&str; 5] = [
 
 /// Returns the resources of a part under a comment that says what they are.
 pub(super) fn terraform_text(wanted: &ManifestOptions, part: ManifestPart) -> String {
-    let about = match part {
-        ManifestPart::Patch => deployment_comment(wanted),
-        _ => wanted.about(part),
+    let about = if part == ManifestPart::Patch {
+        deployment_comment(wanted)
+    } else {
+        wanted.about(part)
     };
     let mut text: String = about.lines().map(|line| format!("# {line}\n")).collect();
-    let resources: Vec<String> = match part {
-        ManifestPart::Patch => vec![deployment_resource(wanted)],
-        _ => {
-            let objects = wanted.objects(part);
-            objects.iter().map(manifest_resource).collect()
-        }
+    let resources: Vec<String> = if part == ManifestPart::Patch {
+        vec![deployment_resource(wanted)]
+    } else {
+        let objects = wanted.objects(part);
+        objects.iter().map(manifest_resource).collect()
     };
     text.push_str(&resources.join("\n"));
     text
