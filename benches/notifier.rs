@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 mod kms_log;
 
 use kmsctl::domain::kms_log::Log;
-use kmsctl::domain::kms_log::lines::LogLines;
+use kmsctl::domain::kms_log::line::LogLines;
 use kmsctl::domain::notifier::decide::DecisionRules;
 use kmsctl::domain::notifier::dedup::Dedup;
 use kmsctl::notifier::replay::replay_log;

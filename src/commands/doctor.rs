@@ -18,12 +18,10 @@ use crate::clock::Clock;
 use crate::domain::plan;
 use crate::domain::reachability::doctor;
 use crate::domain::reachability::doctor::Facts;
-use crate::domain::reachability::doctor::login;
-use crate::domain::reachability::doctor::login::Login;
+use crate::domain::reachability::doctor::Login;
 use crate::domain::reachability::finding::{CheckResult, Finding, count_findings};
-use crate::domain::reachability::path::{
-    Evidence, Known, Resolution, Trouble, backend, gate, names,
-};
+use crate::domain::reachability::path;
+use crate::domain::reachability::path::{Evidence, Known, Resolution, Trouble};
 use crate::domain::virusprot::expiry::{Expiry, Judged};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -92,7 +90,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
         looked = look => looked,
         () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
-    let mut findings = login::login_findings(&visit.login);
+    let mut findings = doctor::login_findings(&visit.login);
     findings.extend(of_firewall(context, &visit));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
     findings.extend(cluster.findings);
@@ -321,12 +319,12 @@ fn of_path(
         connection: &crate::domain::reachability::path::ServiceConnection::Refused,
         answer: None,
     };
-    let mut findings = names::name_hops(&evidence);
+    let mut findings = path::name_hops(&evidence);
     findings.push(match &evidence.exposure {
-        Ok(exposure) => gate::alias_hop(&evidence, exposure),
+        Ok(exposure) => path::alias_hop(&evidence, exposure),
         Err(trouble) => trouble.finding("alias"),
     });
-    findings.extend(backend::cluster_hops(&evidence));
+    findings.extend(path::cluster_hops(&evidence));
     findings
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::notifier::gather::{self, Wish};
+use super::notifier::status;
+use super::notifier::status::Wish;
 use super::notifier::status::{held_text, probes_text};
 use crate::app::Context;
 use crate::domain::address::canonical_address;
@@ -43,7 +44,7 @@ pub async fn fetch_kms_activity(context: &Context) -> Heard {
         lines: LINES,
         thorough: false,
     };
-    let asked = tokio::time::timeout(patience, gather::gather_pipeline(context, &kubectl, wish));
+    let asked = tokio::time::timeout(patience, status::gather_pipeline(context, &kubectl, wish));
     let pods: Known<Vec<PodEvidence>> = match Box::pin(asked).await {
         Ok(Ok(gathered)) => gathered.pods,
         Ok(Err(error)) => inside::known_answer(Err(error)),

@@ -1,11 +1,9 @@
 //! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
 
-pub mod gather;
 mod logs;
 mod manifest;
 mod metrics;
 mod replay;
-mod rows;
 pub mod status;
 
 use std::path::PathBuf;

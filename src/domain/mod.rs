@@ -16,7 +16,6 @@ pub mod pfsense;
 pub mod plan;
 pub mod ratelimit;
 pub mod reachability;
-pub mod seam;
 pub mod service;
 pub mod virusprot;
 pub mod warning;

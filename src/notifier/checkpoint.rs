@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::generations::Position;
 use super::outbox::Owed;
+use super::tail::Position;
 use crate::domain::kms_log::checkpoint::SavedLog;
 use crate::domain::notifier::decide::Post;
 use crate::domain::notifier::dedup::DedupKey;

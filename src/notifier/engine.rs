@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, CheckpointStore, machine_uptime};
-use super::generations::Position;
 use super::metrics::Metrics;
 use super::outbox::{Owed, SharedOutbox};
+use super::sender::SenderTrouble;
 use super::stdout::Aside;
+use super::tail::Position;
 use super::tail::{LogLook, Rotation, Tail};
-use super::trouble::SenderTrouble;
 use crate::clock::Clock;
-use crate::domain::kms_log::lines::LogLines;
+use crate::domain::kms_log::line::LogLines;
 use crate::domain::kms_log::products;
 use crate::domain::kms_log::wrapper::{Unwrapper, Wrapping};
 use crate::domain::kms_log::{

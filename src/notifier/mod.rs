@@ -6,10 +6,8 @@
 //! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
-pub mod cause;
 pub mod checkpoint;
 pub mod engine;
-pub mod generations;
 pub mod http;
 pub mod metrics;
 pub mod outbox;
@@ -19,7 +17,6 @@ pub mod sender;
 pub mod shared_dedup;
 pub mod stdout;
 pub mod tail;
-pub mod trouble;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -41,12 +38,12 @@ use crate::settings::window::Window;
 use crate::terminal::clean_text;
 use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, machine_uptime};
 use engine::{Echo, Engine};
-use generations::Position;
 use metrics::Metrics;
 use outbox::{Owed, SharedOutbox};
 use sender::Sender;
 use shared_dedup::Keeper;
 use stdout::Aside;
+use tail::Position;
 use tail::Tail;
 
 /// How long the loop may take to end: longer than its own deadlines, in case a disk stands still.

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use crate::domain::kms_log::lines::LogLines;
+use crate::domain::kms_log::line::LogLines;
 use crate::domain::kms_log::wrapper::Wrapping;
 use crate::domain::kms_log::{KmsEvent, Log};
 use crate::domain::notifier::decide::{Decision, DecisionRules, Summary};

@@ -238,7 +238,7 @@ fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_n
 #[test]
 fn a_copy_that_somebody_made_and_a_name_that_comes_back_are_not_read_twice() {
     let place = Room::new();
-    let long = format!("{}\n", "x".repeat(super::super::generations::HEAD));
+    let long = format!("{}\n", "x".repeat(super::HEAD));
     place.write("vlmcsd.log", &long);
     let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
     assert_eq!(all(&mut tail), long);

@@ -123,7 +123,7 @@ fn container_output(container: &str, flags: &[&str], now: Timestamp, until: Time
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::kms_log::lines::LogLines;
+    use crate::domain::kms_log::line::LogLines;
     use crate::domain::kms_log::{KmsEvent, Log};
     use crate::domain::notifier::event_log::{EventRecord, Held, split_kubectl_stamp};
     use crate::domain::notifier::health::MetricsReading;

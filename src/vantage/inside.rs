@@ -1,12 +1,28 @@
 //! Gathers what this machine and the cluster can tell, all at once: name servers, a connection to the service, kubectl.
 //! On the demo nothing is sent anywhere. Shared by `verify` and `doctor`.
 
-use super::{resolver, service_connection};
+use super::resolver;
 use crate::app::Context;
-use crate::domain::reachability::kms_bind::BindAnswer;
+use crate::domain::reachability::kms_bind::{BIND, BindAnswer, BindEnd, Listener};
 use crate::domain::reachability::path::{Cluster, Known, Resolution, ServiceConnection, Trouble};
 use crate::kubectl::{Kubectl, KubectlError};
-use crate::simulator::{self, Scenario};
+use crate::simulator;
+use crate::simulator::Scenario;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// How long the system's resolver may take: with two dead name servers it tries for many times that.
+const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How long a connect may take.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long the answer may take.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Everything that is seen from inside.
 pub struct InsideEvidence {
@@ -75,15 +91,12 @@ pub async fn resolve_everywhere(context: &Context) -> Vec<Resolution> {
         .collect()
 }
 
-/// How long the system's resolver may take: with two dead name servers it tries for many times that.
-const SYSTEM_RESOLVER: std::time::Duration = std::time::Duration::from_secs(5);
-
 async fn greet_from_inside(context: &Context) -> (ServiceConnection, Option<BindAnswer>) {
     if context.demo {
         return simulator::inside::simulated_greeting(context.demo_condition());
     }
     let target = &context.settings.service;
-    service_connection::greet_service((target.address, target.port).into()).await
+    greet_service((target.address, target.port).into()).await
 }
 
 /// Asks the cluster everything at once; each answer may be missing alone.
@@ -112,4 +125,56 @@ pub fn known_answer<T>(answer: Result<T, KubectlError>) -> Known<T> {
         fix: Some(error.fix().to_owned()),
         fault: false,
     })
+}
+
+/// Connects, says the bind, and waits for a whole answer.
+pub async fn greet_service(address: SocketAddr) -> (ServiceConnection, Option<BindAnswer>) {
+    let started = Instant::now();
+    let mut stream = match timeout(CONNECT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return (connection_refusal(&error), None),
+        Err(_) => {
+            let seconds = CONNECT.as_secs();
+            return (ServiceConnection::Silent { seconds }, None);
+        }
+    };
+    let took = started.elapsed();
+    let mut listener = Listener::default();
+    let answer = match timeout(ANSWER, talk_bind(&mut stream, &mut listener)).await {
+        Ok(Ok(Some(answer))) => answer,
+        Ok(Ok(None) | Err(_)) => listener.end(BindEnd::Closed),
+        Err(_) => listener.end(BindEnd::Deadline),
+    };
+    // A polite end: without it the server would log a reset.
+    let _ = stream.shutdown().await;
+    (ServiceConnection::Open { took }, Some(answer))
+}
+
+async fn talk_bind(
+    stream: &mut TcpStream,
+    listener: &mut Listener,
+) -> io::Result<Option<BindAnswer>> {
+    stream.write_all(&BIND).await?;
+    let mut piece = [0; 256];
+    loop {
+        let length = stream.read(&mut piece).await?;
+        let bytes = piece.get(..length).unwrap_or_default();
+        match listener.hear(bytes) {
+            None if length == 0 => return Ok(None),
+            None => {}
+            certain => return Ok(certain),
+        }
+    }
+}
+
+fn connection_refusal(error: &io::Error) -> ServiceConnection {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ServiceConnection::Refused,
+        io::ErrorKind::TimedOut => ServiceConnection::Silent {
+            seconds: CONNECT.as_secs(),
+        },
+        _ => ServiceConnection::NoWay {
+            reason: error.to_string(),
+        },
+    }
 }

@@ -7,14 +7,10 @@
 pub mod budget;
 pub mod check_host;
 pub mod inside;
-pub mod inside_probe;
-pub mod local;
-pub mod names;
 pub(crate) mod one;
 pub mod probe;
 pub mod prove;
 pub mod resolver;
-pub mod service_connection;
 pub mod ssh;
 
 use std::future::{Future, poll_fn};

@@ -9,14 +9,13 @@ use tokio::time::Instant;
 use super::budget::{Budget, Permit};
 use super::probe::ProbeAttempt;
 use super::ssh::Station;
-use super::{Task, check_host, join_in_order, local, names};
+use super::{Task, check_host, join_in_order, probe, resolver};
 use crate::app::Context;
 use crate::domain::reachability::external;
-use crate::domain::reachability::external::place;
-use crate::domain::reachability::external::place::{Machine, VantageSurroundings};
 use crate::domain::reachability::external::{
     Attempt, Control, Expected, Observation, Place, Resolved,
 };
+use crate::domain::reachability::external::{Machine, VantageSurroundings};
 use crate::error::Failure;
 use crate::pfsense::questions::Reading;
 use crate::settings::vantages::{Ssh, Vantage, VantageKind};
@@ -90,7 +89,7 @@ pub(crate) async fn prepare_vantage(
     };
     let asked = resolvers
         .iter()
-        .map(|server| names::ask_name_server(station.way(), &vantage.name, host, *server));
+        .map(|server| resolver::ask_name_server(station.way(), &vantage.name, host, *server));
     let resolved = join_in_order(asked.collect()).await;
     Prepared::Ssh(Ok((station, resolved)))
 }
@@ -150,17 +149,17 @@ pub(crate) async fn try_out(
     if let (None, Prepared::Ssh(Ok((station, _)))) = (blank.address, prepared) {
         blank.address = station.address();
     }
-    blank.place = place::by_address(blank.address, around);
+    blank.place = external::by_address(blank.address, around);
     if vantage.kind == VantageKind::Local {
         let machine = Machine {
             configured: vantage.address,
             seen_by_firewall: before.client,
             direct: here.direct,
-            source: local::local_source_address(target).await,
+            source: probe::local_source_address(target).await,
             told_inside: here.told_inside,
         };
         blank.address = before.client.or(vantage.address);
-        blank.place = place::of_this_machine(machine, around);
+        blank.place = external::of_this_machine(machine, around);
     }
     let Ok(budget) = vantage_budget(context) else {
         blank.trouble =
@@ -195,7 +194,7 @@ pub(crate) async fn try_out(
         (_, Prepared::Ssh(Ok((station, _)))) => {
             vec![observed_attempt(blank, station.try_out(task).await)]
         }
-        _ => vec![observed_attempt(blank, local::try_out(task).await)],
+        _ => vec![observed_attempt(blank, probe::try_out(task).await)],
     }
 }
 
@@ -313,7 +312,7 @@ fn nodes_of(
                 .then(|| "the service had no result in time".to_owned());
             Observation {
                 node: Some(node.name),
-                place: place::by_address(node.address, around),
+                place: external::by_address(node.address, around),
                 address: node.address,
                 attempts: node.attempts,
                 control: node.control,

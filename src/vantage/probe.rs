@@ -1,24 +1,24 @@
 //! One vantage's attempts: connect, speak the bind, wait, try again; and the positive control. The same for this
 //! machine and through an SSH server.
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-
 use super::Task;
 use crate::domain::reachability::external::{ATTEMPTS, Attempt, Control};
 use crate::domain::reachability::kms_bind::{BIND, BindAnswer, BindEnd, Listener};
 use crate::ssh::forward::{Tunnel, TunnelError};
 use crate::ssh::target::Link;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a connection may take to stand: two SYNs and their answers.
 pub const CONNECT: Duration = Duration::from_secs(3);
+
 /// Between two attempts.
 pub const PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the answer to the bind may take.
 pub const ANSWER: Duration = Duration::from_secs(3);
 
@@ -202,4 +202,22 @@ fn of_tunnel(error: TunnelError) -> Attempt {
             why: other.to_string(),
         },
     }
+}
+
+/// Returns the address this machine would send from, or `None` without a route. Sends nothing: connecting a UDP
+/// socket only looks up the route.
+pub async fn local_source_address(target: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if target.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0_u16; 8], 0).into()
+    };
+    let socket = UdpSocket::bind(any).await.ok()?;
+    socket.connect(target).await.ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Tries the service from here.
+pub async fn try_out(task: Task<'_>) -> ProbeAttempt {
+    ProbeRoute::Direct.try_out(task).await
 }

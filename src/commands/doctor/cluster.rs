@@ -2,10 +2,11 @@
 //! `verify` asks as well.
 
 use crate::app::Context;
-use crate::commands::notifier::gather::{self, Wish};
+use crate::commands::notifier::status;
+use crate::commands::notifier::status::Wish;
 use crate::domain::notifier::health::judge_pipeline;
-use crate::domain::reachability::doctor::rights;
-use crate::domain::reachability::doctor::rights::RIGHTS;
+use crate::domain::reachability::doctor;
+use crate::domain::reachability::doctor::RIGHTS;
 use crate::domain::reachability::finding::Finding;
 use crate::domain::reachability::path::{Cluster, Known};
 use crate::kubectl::Kubectl;
@@ -83,13 +84,13 @@ async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
         let answer = kubectl.may(namespace, right.verb, right.resource, right.subresource);
         (right, namespace, known_answer(answer.await))
     });
-    rights::rights_findings(&join_in_order(asked.into()).await)
+    doctor::rights_findings(&join_in_order(asked.into()).await)
 }
 
 /// Judges the notifier as `notifier status` does.
 async fn notifier_finding(context: &Context, kubectl: &Kubectl) -> Finding {
     let check = "notifier";
-    let gathered = gather::gather_pipeline(context, kubectl, Wish::EVERYTHING).await;
+    let gathered = status::gather_pipeline(context, kubectl, Wish::EVERYTHING).await;
     match known_answer(gathered) {
         Ok(gathered) => {
             judge_pipeline(&gathered.evidence(&context.settings.cluster.names)).finding(check)

@@ -1,38 +1,93 @@
 //! `kmsctl notifier logs`: what the notifier echoes, or the server's own file, now or as it grows.
 
 mod choice;
-mod follow;
-mod print;
 
-use std::collections::{BTreeMap, VecDeque};
-
-use clap::Args as ClapArgs;
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
-
-use super::gather;
-use super::gather::FoundPod;
+use super::status;
+use super::status::{FoundPod, Layout};
 use crate::app::{Context, wait_for_interrupt};
-use crate::domain::notifier::event_log::EventFilter;
+use crate::domain::cluster::objects::{Container, ObjectNames, Pod};
+use crate::domain::kms_log::Log;
+use crate::domain::notifier::decide::{Decision, DecisionRules};
+use crate::domain::notifier::event_log::{EventFilter, EventRecord, split_kubectl_stamp};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
-use crate::kubectl::pods::{PodFilter, PodPart};
-use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream};
+use crate::kubectl::{Kubectl, KubectlError, LeftOut, LogStream, PodFilter, PodPart};
 use crate::settings::notifier::Notifier;
-use crate::terminal::Mode;
+use crate::terminal::view::escape_json;
+use crate::terminal::{Human, Mode, View, clean_text};
 use choice::Choice;
-use follow::Followed;
-use print::{LogPrinter, PrintedEntry, Shape};
+use clap::Args as ClapArgs;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 /// Most entries of an answer that is no stream; the newest are kept.
 const MOST: usize = 50_000;
+
 /// Lines of the server's file that are read where nothing else is said.
 const LAST_LINES: usize = 200;
+
 /// Lines of it that are read to reach back to `--since`.
 const MOST_LINES: usize = 100_000;
+
 /// Items between the readers and the printer.
 const WAITING: usize = 256;
+
+/// How often it is looked for new pods; their output waits for us.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How often in a row a refusal is taken for an API server that has just started, once it had answered.
+const PATIENT: u32 = 5;
+
+/// A stream that is silent for so long is opened anew: some kubelets stop it at a rotation without a word.
+const SILENT: Duration = Duration::from_secs(300);
+
+/// Waits between two tries, in seconds; the last repeats.
+const WAITS: [u64; 6] = [1, 2, 4, 8, 15, 30];
+
+/// How long after a reconnection the first known line is waited for.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Told where the place of a log was not found again.
+const MISSING: &str =
+    "the log no longer reaches back to the last line shown, so lines may be missing or come twice.";
+
+const EVENT_COLUMNS: &[&str] = &[
+    "pod",
+    "at",
+    "event",
+    "address",
+    "port",
+    "source",
+    "product",
+    "product_id",
+    "workstation",
+    "status",
+    "decision",
+    "attribution",
+    "kind",
+    "text",
+];
+
+const LINE_COLUMNS: &[&str] = &["pod", "line"];
+
+/// How far back a stamped log is asked for again: lines of stdout and stderr may be a little out of order.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
+
+/// Most lines remembered of that time; beyond it, in a flood, lines may come twice rather than be lost.
+const MOST_SEEN_LINES: usize = 65_536;
+
+/// Lines of a file that are remembered to find the place again. Each bears a time and most a port: so many in the same
+/// order are one place.
+const REMEMBERED: usize = 64;
 
 /// Arguments of `kmsctl notifier logs`.
 #[derive(Debug, ClapArgs)]
@@ -101,7 +156,7 @@ pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
             "--follow never ends, so it prints no JSON object; use -o ndjson.",
         ));
     }
-    let kubectl = gather::configured_kubectl(context)?;
+    let kubectl = status::configured_kubectl(context)?;
     let filter = EventFilter {
         source: arguments.source.as_deref().and_then(|name| {
             ClientSource::ALL
@@ -172,7 +227,7 @@ async fn follow_logs(
     mut printer: LogPrinter<'_>,
 ) -> Result<()> {
     let (sender, mut items) = mpsc::channel(WAITING);
-    let readers = tokio::spawn(follow::follow_all_pods(followed, sender));
+    let readers = tokio::spawn(follow_all_pods(followed, sender));
     printer.open()?;
     let print = async {
         while let Some(item) = items.recv().await {
@@ -203,9 +258,9 @@ async fn print_logs_once(
     mut printer: LogPrinter<'_>,
     arguments: &Args,
 ) -> Result<()> {
-    let (pods, _) = gather::kubectl_or_interrupt(
+    let (pods, _) = status::kubectl_or_interrupt(
         context,
-        gather::find_notifier_pods(context, &followed.kubectl),
+        status::find_notifier_pods(context, &followed.kubectl),
     )
     .await?;
     let mut entries: VecDeque<PrintedEntry> = VecDeque::new();
@@ -236,7 +291,7 @@ async fn print_logs_once(
             };
             let work = drain_container(context, followed, name, *previous, take);
             // What ran before a restart may be gone.
-            match gather::kubectl_or_interrupt(context, async { Ok(work.await) }).await? {
+            match status::kubectl_or_interrupt(context, async { Ok(work.await) }).await? {
                 Ok(left_out) => long.extend(too_long(name, left_out)),
                 Err(error) if !previous => {
                     let failure = explain_log_error(error, followed);
@@ -360,5 +415,893 @@ fn explain_log_error(error: KubectlError, followed: &Followed) -> Failure {
             .hint("`kmsctl notifier logs` needs the verb get on pods/log only: the notifier echoes what it reads."),
         (true, false) => failure.hint("The verb get on pods/log is needed."),
         _ => failure,
+    }
+}
+
+/// What is followed.
+#[derive(Clone)]
+struct Followed {
+    /// The way there.
+    pub kubectl: Kubectl,
+    /// Namespace of the pods.
+    pub namespace: String,
+    /// Names of what is looked at.
+    pub names: ObjectNames,
+    /// Container that is read.
+    pub container: String,
+    /// From when on.
+    pub since: Timestamp,
+    /// The server's file and how many of its last lines, instead of the output.
+    pub file: Option<(String, usize)>,
+}
+
+impl Followed {
+    /// Says that a pod lacks the container that is read.
+    fn without_container(&self) -> Failure {
+        let key = match self.file {
+            Some(_) => "cluster.server_container",
+            None => "cluster.notifier_container",
+        };
+        let message = format!("The pod has no container {}.", self.container);
+        Failure::usage(message).hint(format!("Does {key} fit what is deployed?"))
+    }
+}
+
+/// Follows every pod until nobody listens any more.
+async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    let mut tasks = JoinSet::new();
+    let mut first = true;
+    let mut told = false;
+    let mut refusals = 0;
+    loop {
+        match followed
+            .kubectl
+            .pods(&followed.namespace, &followed.names)
+            .await
+        {
+            Ok(list) => {
+                told = false;
+                refusals = 0;
+                // A name that is still listed is not followed twice, though its task may have ended.
+                known.retain(|name| list.items.iter().any(|pod| pod.metadata.name == *name));
+                if list.items.is_empty() && first {
+                    send_notice(&listeners, "There is no pod; waiting for one.").await;
+                }
+                for pod in list.items {
+                    let name = pod.metadata.name.clone();
+                    let wanted = |wanted: &Container| wanted.name == followed.container;
+                    if first && !pod.spec.containers.iter().any(wanted) {
+                        let failure = followed.without_container();
+                        let hint = failure.hints.join(" ");
+                        send_notice(&listeners, &format!("{name}: {} {hint}", failure.message))
+                            .await;
+                    }
+                    if pod.container(&followed.container).is_none() || !known.insert(name.clone()) {
+                        continue;
+                    }
+                    if !first {
+                        send_notice(&listeners, &format!("A new pod: {name}.")).await;
+                    }
+                    tasks.spawn(follow_one_pod(followed.clone(), pod, listeners.clone()));
+                }
+            }
+            Err(error) if !first && refusals < PATIENT && is_refusal(&error) => {
+                refusals += 1;
+            }
+            Err(error) if first || is_final(&error) => {
+                let _ = listeners.send(Item::Fail(Failure::from(error))).await;
+                return;
+            }
+            Err(error) if !told => {
+                told = true;
+                send_notice(
+                    &listeners,
+                    &format!("New pods cannot be looked for: {error}."),
+                )
+                .await;
+            }
+            Err(_) => {}
+        }
+        first = false;
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            Some(_) = tasks.join_next() => sleep(Duration::from_secs(1)).await,
+            () = listeners.closed() => return,
+        }
+    }
+}
+
+async fn send_notice(listeners: &Sender<Item>, sentence: &str) {
+    let _ = listeners.send(Item::Say(sentence.to_owned())).await;
+}
+
+/// Tells whether the cluster refuses what it may have granted before.
+fn is_refusal(error: &KubectlError) -> bool {
+    matches!(
+        error,
+        KubectlError::Forbidden { .. } | KubectlError::Unauthorized { .. }
+    )
+}
+
+/// Tells whether trying again is pointless.
+fn is_final(error: &KubectlError) -> bool {
+    matches!(
+        error,
+        KubectlError::Forbidden { .. }
+            | KubectlError::Unauthorized { .. }
+            | KubectlError::Missing { .. }
+            | KubectlError::NotStarted { .. }
+            | KubectlError::Configuration { .. }
+    )
+}
+
+/// What became of a pod.
+enum Fate {
+    /// It is as it was: the stream was cut.
+    Same,
+    /// The container was started again.
+    Restarted,
+    /// It is not there any more.
+    Gone,
+}
+
+/// The place in one container's output, or in the server's file.
+enum Cursor {
+    Output(LogCursor),
+    File(TailSeam),
+}
+
+/// Follows one pod until there is nothing more to follow.
+async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
+    let mut reader = FollowReader {
+        restarts: restarts_of(&pod, &followed.container),
+        cursor: match followed.file {
+            Some(_) => Cursor::File(TailSeam::default()),
+            None => Cursor::Output(LogCursor::default()),
+        },
+        name: pod.metadata.name,
+        cut: None,
+        tries: 0,
+        opened: false,
+        heard: false,
+        refusals: 0,
+        followed,
+        listeners,
+    };
+    while reader.round().await {}
+}
+
+fn restarts_of(pod: &Pod, container: &str) -> u64 {
+    pod.container(container)
+        .map_or(0, |container| container.restart_count)
+}
+
+struct FollowReader {
+    followed: Followed,
+    listeners: Sender<Item>,
+    name: String,
+    cursor: Cursor,
+    restarts: u64,
+    /// Why the stream before ended, until the reconnection is told.
+    cut: Option<String>,
+    tries: usize,
+    opened: bool,
+    /// It brought lines.
+    heard: bool,
+    /// How often in a row it was refused.
+    refusals: u32,
+}
+
+impl FollowReader {
+    /// Opens a stream and reads it to its end; tells whether to go on.
+    async fn round(&mut self) -> bool {
+        let end = match self.open() {
+            Ok(stream) => self.read(stream).await,
+            Err(error) => Err(error),
+        };
+        if self.listeners.is_closed() {
+            return false;
+        }
+        let why = match end {
+            // Silent: opened anew without a word.
+            Ok(false) => return true,
+            Ok(true) => {
+                self.refusals = 0;
+                "the stream ended".to_owned()
+            }
+            // An API server that has just started refuses everybody until it knows the rights again.
+            Err(error) if self.heard && self.refusals < PATIENT && is_refusal(&error) => {
+                self.refusals += 1;
+                error.to_string()
+            }
+            Err(error) if is_final(&error) => {
+                let _ = self.listeners.send(Item::Fail(self.explain(error))).await;
+                return false;
+            }
+            Err(KubectlError::NotFound { .. }) => return self.gone().await,
+            Err(error) => error.to_string(),
+        };
+        match self.fate().await {
+            Ok(Fate::Gone) => return self.gone().await,
+            Ok(Fate::Restarted) => {
+                self.cut = None;
+                return self.wait().await;
+            }
+            Ok(Fate::Same) | Err(_) => {}
+        }
+        if self.cut.is_none() && self.tries > 0 {
+            send_notice(
+                &self.listeners,
+                &format!("Lost {}: {why}; trying again.", self.name),
+            )
+            .await;
+        }
+        self.cut = Some(why);
+        self.wait().await
+    }
+
+    /// Waits a little, longer each time nothing came; tells whether anybody still listens.
+    async fn wait(&mut self) -> bool {
+        let wait = WAITS
+            .get(self.tries)
+            .or(WAITS.last())
+            .copied()
+            .unwrap_or(30);
+        self.tries += 1;
+        tokio::select! {
+            () = sleep(Duration::from_secs(wait)) => true,
+            () = self.listeners.closed() => false,
+        }
+    }
+
+    async fn gone(&self) -> bool {
+        send_notice(&self.listeners, &format!("{} is gone.", self.name)).await;
+        false
+    }
+
+    /// Opens the stream where the one before ended.
+    fn open(&mut self) -> Result<crate::kubectl::LogStream, KubectlError> {
+        let place = PodFilter {
+            namespace: &self.followed.namespace,
+            pod: &self.name,
+            container: &self.followed.container,
+        };
+        let again = std::mem::replace(&mut self.opened, true);
+        match (&mut self.cursor, &self.followed.file) {
+            (Cursor::File(seam), Some((file, lines))) => {
+                let lines = if again { TailSeam::AGAIN } else { *lines };
+                seam.reopen();
+                self.followed.kubectl.stream_file(&place, file, lines, true)
+            }
+            (Cursor::Output(seam), _) => {
+                let part = PodPart {
+                    since: Some(seam.since().unwrap_or(self.followed.since)),
+                    ..PodPart::default()
+                };
+                seam.reopen();
+                self.followed.kubectl.stream_output(&place, part, true)
+            }
+            (Cursor::File(_), None) => Err(KubectlError::Failed {
+                status: -1,
+                said: "no file is followed".to_owned(),
+            }),
+        }
+    }
+
+    /// Reads lines until the stream ends (true), or is silent for too long (false).
+    async fn read(&mut self, mut stream: crate::kubectl::LogStream) -> Result<bool, KubectlError> {
+        loop {
+            let patience = if self.settling() { SETTLE } else { SILENT };
+            let line = match timeout(patience, stream.next()).await {
+                Ok(line) => line?,
+                Err(_) if self.settling() => {
+                    self.settle(true).await;
+                    continue;
+                }
+                Err(_) => return Ok(false),
+            };
+            if let Some(note) = stream.left_out().note() {
+                send_notice(&self.listeners, &format!("{}: {note}.", self.name)).await;
+            }
+            let Some(line) = line else { return Ok(true) };
+            self.tries = 0;
+            self.heard = true;
+            if !self.take(&line).await {
+                return Ok(true);
+            }
+            if self.settling() {
+                self.settle(false).await;
+            }
+        }
+    }
+
+    /// Returns whether something is still to be told about a reconnection.
+    fn settling(&self) -> bool {
+        let searching = matches!(&self.cursor, Cursor::File(seam) if seam.is_searching());
+        self.cut.is_some() || searching
+    }
+
+    /// Takes one line; tells whether anybody still listens.
+    async fn take(&mut self, line: &[u8]) -> bool {
+        let new = match &mut self.cursor {
+            Cursor::Output(seam) => {
+                let text = String::from_utf8_lossy(line);
+                let (at, rest) = split_kubectl_stamp(&text);
+                let new = at.is_none_or(|at| seam.is_new(at, rest.as_bytes()));
+                new.then(|| line.to_vec()).into_iter().collect()
+            }
+            Cursor::File(seam) => {
+                let (lines, sound) = seam.take(line);
+                if !sound {
+                    let _ = self.listeners.send(Item::Say(MISSING.to_owned())).await;
+                }
+                lines
+            }
+        };
+        for line in new {
+            let item = Item::Line {
+                pod: self.name.clone(),
+                line,
+            };
+            if self.listeners.send(item).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells that it goes on, as soon as it is known whether anything was lost; at the latest when nothing comes.
+    async fn settle(&mut self, silent: bool) {
+        let joined = match &mut self.cursor {
+            Cursor::Output(seam) => seam.meets().or(silent.then_some(true)),
+            Cursor::File(seam) if !seam.is_searching() => Some(true),
+            Cursor::File(_) if !silent => None,
+            Cursor::File(seam) => {
+                for line in seam.give_up() {
+                    let pod = self.name.clone();
+                    let _ = self.listeners.send(Item::Line { pod, line }).await;
+                }
+                Some(false)
+            }
+        };
+        let Some(joined) = joined else { return };
+        if self.cut.take().is_some() || !joined {
+            let rest = if joined { "nothing is lost." } else { MISSING };
+            send_notice(
+                &self.listeners,
+                &format!("Reconnected to {}: {rest}", self.name),
+            )
+            .await;
+        }
+    }
+
+    /// Finds out what became of the pod. What a container printed before its restart is read first.
+    async fn fate(&mut self) -> Result<Fate, KubectlError> {
+        let Followed {
+            kubectl,
+            namespace,
+            names,
+            container,
+            ..
+        } = self.followed.clone();
+        let list = kubectl.pods(&namespace, &names).await?;
+        let pod = list.items.iter().find(|pod| pod.metadata.name == self.name);
+        let Some(pod) = pod else {
+            return Ok(Fate::Gone);
+        };
+        let restarts = restarts_of(pod, &container);
+        let times = restarts.saturating_sub(self.restarts);
+        self.restarts = restarts;
+        if times == 0 {
+            return Ok(Fate::Same);
+        }
+        let whole = self.earlier().await && times == 1;
+        let lost = if whole || self.followed.file.is_some() {
+            ""
+        } else {
+            " Some of what it printed before is gone."
+        };
+        let often = if times == 1 {
+            "again".to_owned()
+        } else {
+            format!("again, {times} times")
+        };
+        let sentence = format!("{container} in {} was started {often}.{lost}", self.name);
+        send_notice(&self.listeners, &sentence).await;
+        Ok(Fate::Restarted)
+    }
+
+    /// Reads the rest of what the container printed before its restart; tells whether nothing of it is missing.
+    async fn earlier(&mut self) -> bool {
+        let Cursor::Output(seam) = &mut self.cursor else {
+            return false;
+        };
+        let place = PodFilter {
+            namespace: &self.followed.namespace,
+            pod: &self.name,
+            container: &self.followed.container,
+        };
+        let part = PodPart {
+            since: Some(seam.since().unwrap_or(self.followed.since)),
+            previous: true,
+            ..PodPart::default()
+        };
+        seam.reopen();
+        let Ok(text) = self.followed.kubectl.output(&place, part).await else {
+            return false;
+        };
+        for line in text.split('\n').filter(|line| !line.is_empty()) {
+            self.take(line.as_bytes()).await;
+        }
+        matches!(&self.cursor, Cursor::Output(seam) if seam.meets() != Some(false))
+    }
+
+    fn explain(&self, error: KubectlError) -> Failure {
+        explain_log_error(error, &self.followed)
+    }
+}
+
+/// What is made of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Events, from the notifier's output.
+    Events,
+    /// Events, from the server's own log.
+    ServerEvents,
+    /// The server's lines as they are.
+    Lines,
+}
+
+/// One thing that is printed.
+#[derive(Clone, Debug, Serialize)]
+struct PrintedEntry {
+    pod: String,
+    #[serde(flatten)]
+    what: PrintedKind,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum PrintedKind {
+    Event(Box<EventRecord>),
+    Line { line: String },
+}
+
+/// Reads and prints.
+struct LogPrinter<'a> {
+    context: &'a Context,
+    shape: Shape,
+    filter: EventFilter,
+    since: Timestamp,
+    choice: Choice,
+    layout: Layout,
+    /// Uncut, for what patterns are held against.
+    whole: Layout,
+    rules: DecisionRules,
+    /// What the server's log of each pod said so far.
+    logs: BTreeMap<String, Log>,
+    /// Whether the last stamped line was young enough; lines without a stamp belong to it.
+    young: bool,
+}
+
+impl<'a> LogPrinter<'a> {
+    fn new(
+        context: &'a Context,
+        shape: Shape,
+        filter: EventFilter,
+        since: Timestamp,
+        choice: Choice,
+    ) -> Self {
+        let networks = &context.settings.networks;
+        Self {
+            context,
+            shape,
+            filter,
+            since,
+            choice,
+            layout: Layout::new(context.terminal.width),
+            whole: Layout::new(None),
+            rules: DecisionRules {
+                pods: networks.pods.clone(),
+                nodes: networks.nodes.clone(),
+            },
+            logs: BTreeMap::new(),
+            young: true,
+        }
+    }
+
+    /// Reads one line of a pod.
+    fn read(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
+        let mut entries = self.understand(pod, line);
+        if self.choice.reads_text() {
+            entries.retain(|entry| match &entry.what {
+                PrintedKind::Event(told) => self.choice.wants(&self.whole.event(told)),
+                PrintedKind::Line { line } => self.choice.wants(line),
+            });
+        }
+        entries
+    }
+
+    fn understand(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
+        let entry = |what: PrintedKind| PrintedEntry {
+            pod: pod.to_owned(),
+            what,
+        };
+        match self.shape {
+            Shape::Lines => {
+                let line = String::from_utf8_lossy(line).into_owned();
+                if let Some(at) = line_timestamp(&line) {
+                    self.young = self.is_within(at);
+                }
+                let young = self.young.then(|| entry(PrintedKind::Line { line }));
+                young.into_iter().collect()
+            }
+            Shape::Events => {
+                let text = String::from_utf8_lossy(line);
+                let (printed, line) = split_kubectl_stamp(&text);
+                let told = EventRecord::read(line, printed);
+                let wanted = self.wants(&told);
+                let told = wanted.then(|| entry(PrintedKind::Event(Box::new(told))));
+                told.into_iter().collect()
+            }
+            Shape::ServerEvents => {
+                let mut events = Vec::new();
+                let log = self.logs.entry(pod.to_owned()).or_default();
+                log.line(line, &mut events);
+                let told = events.iter().map(|event| {
+                    EventRecord::of_server(&self.rules.describe(event, Decision::Count))
+                });
+                told.filter(|told| self.wants(told))
+                    .map(|told| entry(PrintedKind::Event(Box::new(told))))
+                    .collect()
+            }
+        }
+    }
+
+    fn wants(&self, told: &EventRecord) -> bool {
+        self.filter.lets(told) && told.at.is_none_or(|at| self.is_within(at))
+    }
+
+    fn is_within(&self, at: Timestamp) -> bool {
+        at >= self.since && self.choice.until.is_none_or(|until| at <= until)
+    }
+
+    /// Prints what stands above the first entry of a stream.
+    fn open(&self) -> Result<()> {
+        let terminal = self.context.terminal;
+        match (terminal.mode, self.shape) {
+            (Mode::Csv, shape) => terminal.write(&(columns_of_shape(shape).join(",") + "\n")),
+            (Mode::Table, Shape::Events | Shape::ServerEvents) => {
+                terminal.write(&(self.layout.head() + "\n"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints one entry of a stream.
+    fn print(&self, entry: &PrintedEntry) -> Result<()> {
+        let terminal = self.context.terminal;
+        let text = match terminal.mode {
+            Mode::Table => self.text(entry) + "\n",
+            Mode::Json | Mode::Ndjson => {
+                let text = serde_json::to_string(entry).map_err(|error| {
+                    Failure::failed("An event cannot be put into JSON.").because(error)
+                })?;
+                escape_json(&text) + "\n"
+            }
+            Mode::Csv => {
+                let text = self.view(&[], std::slice::from_ref(entry))?.csv()?;
+                text.split_once('\n')
+                    .map_or(String::new(), |(_, record)| record.to_owned())
+            }
+        };
+        terminal.write(&text)
+    }
+
+    /// Prints everything at once.
+    fn finish(
+        &self,
+        pods: &[String],
+        mut entries: Vec<PrintedEntry>,
+        warnings: Vec<Warning>,
+        nothing: String,
+    ) -> Result<()> {
+        if pods.len() > 1 && self.shape != Shape::Lines {
+            entries.sort_by_key(|entry| match &entry.what {
+                PrintedKind::Event(told) => told.at,
+                PrintedKind::Line { .. } => None,
+            });
+        }
+        let empty = entries.is_empty();
+        let mut human = Human::default();
+        if !empty && self.shape != Shape::Lines {
+            human.verbatim(&self.layout.head());
+        }
+        for entry in &entries {
+            // Cleaned and fitted already.
+            human.verbatim(&self.text(entry));
+        }
+        let mut view = self.view(pods, &entries)?;
+        view.human = human;
+        view.warnings = warnings;
+        view.empty = empty.then_some(nothing);
+        self.context.terminal.show(&view)
+    }
+
+    fn view(&self, pods: &[String], entries: &[PrintedEntry]) -> Result<View> {
+        let list = if self.shape == Shape::Lines {
+            "lines"
+        } else {
+            "events"
+        };
+        let mut data = serde_json::json!({ "pods": pods, list: entries });
+        if self.context.terminal.mode == Mode::Csv {
+            // JSON has escapes for what acts, CSV has none.
+            without_controls(&mut data);
+        }
+        let mut view = View::new("notifier.logs", self.context.clock.now(), &data)?;
+        view.items = Some((list, columns_of_shape(self.shape)));
+        Ok(view)
+    }
+
+    fn text(&self, entry: &PrintedEntry) -> String {
+        let text = match &entry.what {
+            PrintedKind::Event(told) => self.layout.event(told),
+            PrintedKind::Line { line } => self.layout.fit(&clean_text(line)),
+        };
+        self.choice.mark(&text, self.context.terminal.stdout_color)
+    }
+}
+
+fn columns_of_shape(shape: Shape) -> &'static [&'static str] {
+    if shape == Shape::Lines {
+        LINE_COLUMNS
+    } else {
+        EVENT_COLUMNS
+    }
+}
+
+fn without_controls(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = clean_text(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(without_controls),
+        Value::Object(fields) => fields.values_mut().for_each(without_controls),
+        _ => {}
+    }
+}
+
+/// Reads the stamp of a line of the server's log; the server's image runs in UTC.
+fn line_timestamp(line: &str) -> Option<Timestamp> {
+    let stamp: jiff::civil::DateTime = line.get(..19)?.replacen(' ', "T", 1).parse().ok()?;
+    let zoned = stamp.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(zoned.timestamp())
+}
+
+/// The seam of a log whose lines are stamped.
+#[derive(Clone, Debug, Default)]
+pub struct LogCursor {
+    newest: Option<Timestamp>,
+    kept: BTreeMap<(Timestamp, u64), u32>,
+    again: Option<Again>,
+}
+
+/// What may come again after a cut.
+#[derive(Clone, Debug)]
+struct Again {
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+    lines: BTreeMap<(Timestamp, u64), u32>,
+    met: u64,
+}
+
+impl LogCursor {
+    /// Returns the time from which the log must be read again; `None` before the first line.
+    pub fn since(&self) -> Option<Timestamp> {
+        let from = self.newest?.checked_sub(OVERLAP).ok()?;
+        Timestamp::from_second(from.as_second()).ok()
+    }
+
+    /// Notes that the log is read again from [`LogCursor::since`].
+    pub fn reopen(&mut self) {
+        self.again = Some(Again {
+            from: self.since(),
+            until: self.newest,
+            lines: self.kept.clone(),
+            met: 0,
+        });
+    }
+
+    /// Tells whether a line is new; one that came already is not.
+    pub fn is_new(&mut self, at: Timestamp, line: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        let key = (at, hasher.finish());
+        if let Some(again) = &mut self.again {
+            if again.from.is_some_and(|from| at < from) {
+                again.met += 1;
+                return false;
+            }
+            if let Some(count) = again.lines.get_mut(&key).filter(|count| **count > 0) {
+                *count -= 1;
+                again.met += 1;
+                return false;
+            }
+        }
+        *self.kept.entry(key).or_default() += 1;
+        if self.newest.is_none_or(|newest| at > newest) {
+            self.newest = Some(at);
+            if let Some(from) = self.since() {
+                self.kept = self.kept.split_off(&(from, 0));
+            }
+        }
+        while self.kept.len() > MOST_SEEN_LINES {
+            self.kept.pop_first();
+        }
+        true
+    }
+
+    /// Tells, after a reopening, whether the two readings meet: `Some(true)` where a known line came again, so that
+    /// nothing is lost; `Some(false)` where newer ones came without; `None` while that is open.
+    pub fn meets(&self) -> Option<bool> {
+        let again = self.again.as_ref()?;
+        if again.met > 0 || again.lines.is_empty() {
+            return Some(true);
+        }
+        (self.newest > again.until).then_some(false)
+    }
+}
+
+/// The seam of a file that is read again by its last lines.
+#[derive(Clone, Debug, Default)]
+pub struct TailSeam {
+    last: VecDeque<Vec<u8>>,
+    catching: Option<Vec<Vec<u8>>>,
+}
+
+impl TailSeam {
+    /// How many lines must be asked for after a cut.
+    pub const AGAIN: usize = 5_000;
+
+    /// Notes that the last [`TailSeam::AGAIN`] lines come again.
+    pub fn reopen(&mut self) {
+        self.catching = (!self.last.is_empty()).then(Vec::new);
+    }
+
+    /// Returns whether the place was not found again yet.
+    pub fn is_searching(&self) -> bool {
+        self.catching.is_some()
+    }
+
+    /// Takes a line and returns those that are new by now. The second value is false where the place was not found:
+    /// then lines may be missing, or come twice.
+    pub fn take(&mut self, line: &[u8]) -> (Vec<Vec<u8>>, bool) {
+        let Some(lines) = &mut self.catching else {
+            self.remember(line);
+            return (vec![line.to_vec()], true);
+        };
+        lines.push(line.to_vec());
+        let place = lines.len().checked_sub(self.last.len());
+        let end = place.and_then(|place| lines.get(place..));
+        if end.is_some_and(|end| end.iter().eq(self.last.iter())) {
+            self.catching = None;
+            return (Vec::new(), true);
+        }
+        if lines.len() < Self::AGAIN {
+            return (Vec::new(), true);
+        }
+        (self.give_up(), false)
+    }
+
+    /// Ends the search: everything that came counts as new.
+    pub fn give_up(&mut self) -> Vec<Vec<u8>> {
+        let lines = self.catching.take().unwrap_or_default();
+        for line in &lines {
+            self.remember(line);
+        }
+        lines
+    }
+
+    fn remember(&mut self, line: &[u8]) {
+        self.last.push_back(line.to_vec());
+        if self.last.len() > REMEMBERED {
+            self.last.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod cursor_tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_no_longer_reaches_back_is_told() {
+        let mut seam = LogCursor::default();
+        assert!(seam.is_new(at(0), b"a"));
+        assert_eq!(seam.meets(), None);
+        seam.reopen();
+        assert_eq!(seam.meets(), None);
+        assert!(seam.is_new(at(9_000), b"b"));
+        assert_eq!(seam.meets(), Some(false));
+        seam.reopen();
+        assert!(!seam.is_new(at(9_000), b"b"));
+        assert_eq!(seam.meets(), Some(true));
+    }
+
+    proptest! {
+        /// Whatever the cuts, and though some stamps are equal and some a little out of order.
+        #[test]
+        fn nothing_is_lost_and_nothing_comes_twice(
+            steps in proptest::collection::vec((0_i64..1_500, 0_u8..3), 1..120),
+            cuts in proptest::collection::vec(0_usize..120, 0..6),
+        ) {
+            let mut now = 0;
+            let log: Vec<(Timestamp, Vec<u8>)> = steps.iter().map(|(step, text)| {
+                now += step;
+                // One in three is stamped half a second early, as another stream's line may be.
+                (at(now - 500 * i64::from(*text == 2)), vec![*text])
+            }).collect();
+            let mut seam = LogCursor::default();
+            let mut taken = Vec::new();
+            let mut cuts = cuts;
+            cuts.push(log.len());
+            cuts.sort_unstable();
+            for (round, cut) in cuts.iter().enumerate() {
+                let since = seam.since();
+                if round > 0 { seam.reopen(); }
+                for (stamp, line) in log.iter().take((*cut).min(log.len())) {
+                    if since.is_none_or(|since| *stamp >= since) && seam.is_new(*stamp, line) {
+                        taken.push((*stamp, line.clone()));
+                    }
+                }
+            }
+            let mut wanted = log;
+            wanted.sort();
+            taken.sort();
+            prop_assert_eq!(taken, wanted);
+        }
+
+        #[test]
+        fn a_tail_goes_on_where_it_was_cut(count in 1_usize..300, first in 0_usize..300, again in 0_usize..300) {
+            let log: Vec<Vec<u8>> = (0..count).map(|number| number.to_string().into_bytes()).collect();
+            let first = first % count + 1;
+            let mut seam = TailSeam::default();
+            let mut taken = Vec::new();
+            for line in &log[..first] { taken.extend(seam.take(line).0); }
+            // So many lines before the cut come again.
+            let from = first.saturating_sub(again + REMEMBERED);
+            seam.reopen();
+            for line in &log[from..] {
+                let (lines, sound) = seam.take(line);
+                prop_assert!(sound);
+                taken.extend(lines);
+            }
+            prop_assert!(!seam.is_searching());
+            prop_assert_eq!(taken, log);
+        }
+    }
+
+    #[test]
+    fn a_tail_whose_place_is_gone_shows_everything() {
+        let mut seam = TailSeam::default();
+        for line in [b"a", b"b"] {
+            assert_eq!(seam.take(line).0.len(), 1);
+        }
+        seam.reopen();
+        assert_eq!(seam.take(b"x"), (Vec::new(), true));
+        assert!(seam.is_searching());
+        assert_eq!(seam.give_up(), [b"x".to_vec()]);
+        assert_eq!(seam.take(b"y").0, [b"y".to_vec()]);
+        seam.reopen();
+        let mut sound = true;
+        for number in 0..TailSeam::AGAIN {
+            sound = seam.take(number.to_string().as_bytes()).1;
+        }
+        assert!(!sound && !seam.is_searching());
     }
 }

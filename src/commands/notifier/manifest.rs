@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::app::Context;
-use crate::domain::cluster::manifest::names;
-use crate::domain::cluster::manifest::names::Wanted as Form;
+use crate::domain::cluster::manifest;
+use crate::domain::cluster::manifest::Wanted as Form;
 use crate::domain::cluster::manifest::{ManifestOptions, ManifestPart, Operator};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -114,32 +114,35 @@ fn gather_manifest_options(
     };
     let (log, _) = split_mount_path("notifier.log", layers.text("notifier.log"))?;
     let webhook = split_mount_path("notifier.webhook_file", webhook)?;
-    names::check_secret_key(&webhook.1)
+    manifest::check_secret_key(&webhook.1)
         .map_err(|form| wrong_manifest_value("notifier.webhook_file", &webhook.1, form))?;
-    let state = named("notifier.state", names::check_mount_path)?;
+    let state = named("notifier.state", manifest::check_mount_path)?;
     if log == state || state == webhook.0 || log == webhook.0 {
         return Err(Failure::usage(
             "The log, the notifier's state and the webhook's file need directories of their own: each is a volume.",
         ));
     }
     Ok(ManifestOptions {
-        namespace: named("cluster.namespace", names::check_dns_label)?,
-        metallb_namespace: named("cluster.metallb_namespace", names::check_dns_label)?,
-        deployment: named("cluster.deployment", names::check_dns_subdomain)?,
-        service: named("cluster.service", names::check_service_name)?,
+        namespace: named("cluster.namespace", manifest::check_dns_label)?,
+        metallb_namespace: named("cluster.metallb_namespace", manifest::check_dns_label)?,
+        deployment: named("cluster.deployment", manifest::check_dns_subdomain)?,
+        service: named("cluster.service", manifest::check_service_name)?,
         address: context.settings.service.address,
         port: context.settings.service.port,
-        selector: names::parse_selector(selector)
+        selector: manifest::parse_selector(selector)
             .map_err(|form| wrong_manifest_value("cluster.selector", selector, form))?,
-        server: named("cluster.server_container", names::check_dns_label)?,
-        notifier: named("cluster.notifier_container", names::check_dns_label)?,
-        image: named("manifest.image", names::check_image_reference)?,
-        log_volume: (named("manifest.log_volume", names::check_dns_label)?, log),
+        server: named("cluster.server_container", manifest::check_dns_label)?,
+        notifier: named("cluster.notifier_container", manifest::check_dns_label)?,
+        image: named("manifest.image", manifest::check_image_reference)?,
+        log_volume: (
+            named("manifest.log_volume", manifest::check_dns_label)?,
+            log,
+        ),
         environment: side_car_environment(layers, &webhook, warnings)?,
         state,
         webhook,
         metrics_port: metrics_port(layers)?,
-        secret: named("manifest.secret", names::check_dns_subdomain)?,
+        secret: named("manifest.secret", manifest::check_dns_subdomain)?,
         secret_store: dedup_store_setting(layers.text("manifest.secret_store"))?,
         secret_source: (
             layers.text("manifest.secret_key").to_owned(),
@@ -208,8 +211,8 @@ fn side_car_environment(
 /// Splits a file's path into a directory that a volume can be mounted at, and its name.
 fn split_mount_path(path: &str, text: &str) -> Result<(String, String)> {
     let (directory, name) = text.rsplit_once('/').unwrap_or(("", text));
-    names::check_mount_path(directory)
-        .and_then(|()| names::check_mount_path(text))
+    manifest::check_mount_path(directory)
+        .and_then(|()| manifest::check_mount_path(text))
         .map_err(|form| wrong_manifest_value(path, text, form))?;
     Ok((directory.to_owned(), name.to_owned()))
 }
@@ -220,7 +223,7 @@ fn dedup_store_setting(text: &str) -> Result<(&'static str, String)> {
         Some(("ClusterSecretStore", name)) => ("ClusterSecretStore", name),
         _ => ("ClusterSecretStore", text),
     };
-    names::check_dns_subdomain(name)
+    manifest::check_dns_subdomain(name)
         .map_err(|form| wrong_manifest_value("manifest.secret_store", text, form))?;
     Ok((kind, name.to_owned()))
 }

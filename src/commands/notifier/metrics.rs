@@ -7,8 +7,8 @@ use clap::Args as ClapArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::gather;
-use super::gather::FoundPod;
+use super::status;
+use super::status::FoundPod;
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
@@ -53,9 +53,9 @@ struct Series {
 
 /// Runs `kmsctl notifier metrics`.
 pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
-    let kubectl = gather::configured_kubectl(context)?;
-    let asked = gather::find_notifier_pods(context, &kubectl);
-    let (pods, denied) = Box::pin(gather::kubectl_or_interrupt(context, asked)).await?;
+    let kubectl = status::configured_kubectl(context)?;
+    let asked = status::find_notifier_pods(context, &kubectl);
+    let (pods, denied) = Box::pin(status::kubectl_or_interrupt(context, asked)).await?;
     if let Some(error) = denied.filter(|_| pods.is_empty()) {
         return Err(error.into());
     }
@@ -63,7 +63,7 @@ pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
         let mut before = None;
         return watch::repeat_look(context, &arguments.watch, async || {
             // Pods come and go while one watches.
-            let pods = gather::find_notifier_pods(context, &kubectl).await?.0;
+            let pods = status::find_notifier_pods(context, &kubectl).await?.0;
             let look = read_all_pods(context, &kubectl, &pods).await;
             let view = metrics_view(context, &look, before.as_ref());
             before = Some(look);
@@ -80,7 +80,7 @@ pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
         let second = read_all_pods(context, &later, &pods).await;
         Ok((second, Some(first)))
     };
-    let (look, before) = Box::pin(gather::kubectl_or_interrupt(context, twice)).await?;
+    let (look, before) = Box::pin(status::kubectl_or_interrupt(context, twice)).await?;
     context
         .terminal
         .show(&metrics_view(context, &look, before.as_ref())?)
@@ -96,7 +96,7 @@ async fn read_all_pods(context: &Context, kubectl: &Kubectl, pods: &[FoundPod]) 
         );
         (
             name.clone(),
-            gather::read_pod_metrics(context, kubectl, name, port).await,
+            status::read_pod_metrics(context, kubectl, name, port).await,
         )
     });
     MetricsLook {

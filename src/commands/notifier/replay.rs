@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::rows::Layout;
+use super::status::Layout;
 use crate::app::Context;
 use crate::domain::kms_log::{Attribution, KmsEvent};
 use crate::domain::notifier::decide::{Decided, Decision, DecisionRules, Summary};

@@ -1,26 +1,72 @@
 //! `kmsctl notifier status`: is it alive, is it behind, who was here.
 
-use jiff::Timestamp;
-
-use super::gather::{self, Wish};
-use crate::app::Context;
+use crate::app::{Context, wait_for_interrupt};
 use crate::commands::verify;
-use crate::domain::notifier::event_log::Held;
+use crate::domain::cluster::objects::{KubernetesEvent, KubernetesService, ObjectNames, Pod};
+use crate::domain::notifier::event_log::{EventRecord, Happening, Held, split_kubectl_stamp};
 use crate::domain::notifier::health::{
-    ContainerReport, Health, PodReport, Report, judge_pipeline, waiting_messages,
+    ContainerReport, Evidence, Health, MetricsReading, NoPage, PodEvidence, PodReport, Report,
+    judge_pipeline, waiting_messages,
 };
 use crate::domain::reachability::finding::CheckResult;
+use crate::domain::reachability::path::{Known, Trouble};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::error::{Failure, FailureKind, Result};
+use crate::kubectl::{Kubectl, KubectlError, PodFilter, PodPart};
 use crate::terminal::human::{format_bytes, format_count, format_span};
-use crate::terminal::{Human, Tone, View};
+use crate::terminal::{Human, Tone, View, clean_text};
+use crate::vantage::inside::known_answer;
+use crate::vantage::{inside, join_in_order};
+use jiff::{SignedDuration, Timestamp};
+use std::future::Future;
+use std::time::Duration;
+
+/// Most pods that are asked: a deployment in a bad way can have very many.
+const MOST_PODS: usize = 8;
+
+/// Most lines read of a pod's output. In 24 hours a notifier that echoes probes prints up to 25,000.
+const LINES: usize = 10_000;
+
+/// Time between two looks at the numbers: more than a second, as they are whole seconds.
+const BETWEEN: Duration = Duration::from_millis(1_600);
+
+const COLUMNS: [StatusColumn; 8] = [
+    StatusColumn("AT", 20, 20, 0),
+    StatusColumn("EVENT", 10, 23, 0),
+    StatusColumn("DECISION", 9, 9, 1),
+    StatusColumn("CLIENT", 21, 21, 0),
+    StatusColumn("SOURCE", 12, 12, 3),
+    StatusColumn("PRODUCT", 18, 34, 0),
+    StatusColumn("WORKSTATION", 15, 28, 2),
+    StatusColumn("STATUS", 12, 12, 4),
+];
+
+/// Below this width a moment is shown without its year.
+const NARROW: usize = 100;
+
+/// Letters of a whole moment, and of one without its year.
+const WHOLE_MOMENT: usize = 20;
+
+const SHORT: usize = 14;
+
+/// The place of the status.
+const STATUS: usize = 7;
+
+/// Those that take what is left, in this order: workstation, product, event.
+const GROWING: [usize; 3] = [6, 5, 1];
+
+/// Those that are never cut: half an address or half a time is worse than none.
+const WHOLE: [&str; 2] = ["AT", "CLIENT"];
+
+/// Blanks between two columns.
+const COLUMN_GAP: usize = 2;
 
 /// Runs `kmsctl notifier status`. Fails with [`FailureKind::No`] when something is wrong, with [`FailureKind::Inconclusive`] when
 /// nobody can tell.
 pub async fn run_notifier_status(context: &Context) -> Result<()> {
-    let kubectl = gather::configured_kubectl(context)?;
-    let asked = gather::gather_pipeline(context, &kubectl, Wish::EVERYTHING);
-    let gathered = Box::pin(gather::kubectl_or_interrupt(context, asked)).await?;
+    let kubectl = configured_kubectl(context)?;
+    let asked = gather_pipeline(context, &kubectl, Wish::EVERYTHING);
+    let gathered = Box::pin(kubectl_or_interrupt(context, asked)).await?;
     let now = gathered.now;
     let report = judge_pipeline(&gathered.evidence(&context.settings.cluster.names));
     let mut view = View::new("notifier.status", now, &report)?;
@@ -290,4 +336,453 @@ pub fn held_text(held: &Held) -> String {
         text.push_str(&format!(", {} anomalies", format_count(held.anomalies)));
     }
     text
+}
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Most lines of a pod's output.
+    pub lines: usize,
+    /// Look at the numbers twice, and at what lies around.
+    pub thorough: bool,
+}
+
+impl Wish {
+    /// All that can be known.
+    pub const EVERYTHING: Self = Self {
+        lines: LINES,
+        thorough: true,
+    };
+}
+
+/// A pod that was found.
+#[derive(Clone, Debug)]
+pub struct FoundPod {
+    /// Its name.
+    pub name: String,
+    /// What Kubernetes says about it; `None` where only endpoints tell of it.
+    pub pod: Option<Pod>,
+    /// Whether it is ready.
+    pub ready: Option<bool>,
+}
+
+/// What came back.
+pub struct PipelineReading {
+    /// When.
+    pub now: Timestamp,
+    /// The pods.
+    pub pods: Known<Vec<PodEvidence>>,
+    /// Why they could not be listed, where endpoints told their names.
+    pub unlisted: Option<Trouble>,
+    /// The Service.
+    pub service: Known<KubernetesService>,
+    /// Events about pods.
+    pub events: Known<Vec<KubernetesEvent>>,
+}
+
+impl PipelineReading {
+    /// Returns it as evidence.
+    pub fn evidence(self, names: &ObjectNames) -> Evidence<'_> {
+        Evidence {
+            names,
+            now: self.now,
+            pods: self.pods,
+            unlisted: self.unlisted,
+            service: self.service,
+            events: self.events,
+        }
+    }
+}
+
+/// Returns the way to the cluster, or says how to configure one.
+pub fn configured_kubectl(context: &Context) -> Result<Kubectl> {
+    inside::inside_kubectl(context).ok_or_else(|| {
+        Failure::usage("No cluster is configured, so there is nobody to ask.")
+            .hint("Name kubectl's context: cluster.context in the configuration, or KMSCTL_CLUSTER_CONTEXT.")
+            .hint("Try it without one: kmsctl --demo notifier status")
+    })
+}
+
+/// Waits for work with the cluster; Ctrl-C ends it.
+pub async fn kubectl_or_interrupt<T>(
+    context: &Context,
+    work: impl Future<Output = Result<T, KubectlError>>,
+) -> Result<T> {
+    let spinner = context.terminal.spinner("Asking the cluster …");
+    let answered = tokio::select! {
+        answered = work => answered.map_err(Failure::from),
+        () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+    };
+    spinner.finish_and_clear();
+    answered
+}
+
+/// Lists the pods; where that is forbidden, their names, and whether they are ready, may still be read from the endpoints
+/// of the Service.
+pub async fn find_notifier_pods(
+    context: &Context,
+    kubectl: &Kubectl,
+) -> Result<(Vec<FoundPod>, Option<KubectlError>), KubectlError> {
+    let (namespace, names) = (
+        context.settings.cluster.namespace.as_str(),
+        &context.settings.cluster.names,
+    );
+    let denied = match kubectl.pods(namespace, names).await {
+        Ok(list) => {
+            let pods = list.items.into_iter();
+            let named = pods.map(|pod| FoundPod {
+                name: pod.metadata.name.clone(),
+                ready: Some(pod.is_ready()),
+                pod: Some(pod),
+            });
+            return Ok((named.take(MOST_PODS).collect(), None));
+        }
+        Err(error @ KubectlError::Forbidden { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let slices = kubectl.endpoints(namespace, names).await;
+    let slices = slices.map(|list| list.items).unwrap_or_default();
+    let mut found: Vec<FoundPod> = Vec::new();
+    let endpoints = slices.into_iter().filter_map(|slice| slice.endpoints);
+    for endpoint in endpoints.flatten() {
+        if let Some(target) = endpoint.target_ref.filter(|target| target.kind == "Pod")
+            && found.len() < MOST_PODS
+            && !found.iter().any(|pod| pod.name == target.name)
+        {
+            found.push(FoundPod {
+                name: target.name,
+                pod: None,
+                ready: endpoint.conditions.ready,
+            });
+        }
+    }
+    Ok((found, Some(denied)))
+}
+
+/// Asks everything. Fails where the cluster cannot be asked at all.
+pub async fn gather_pipeline(
+    context: &Context,
+    kubectl: &Kubectl,
+    wish: Wish,
+) -> Result<PipelineReading, KubectlError> {
+    let (namespace, names) = (
+        context.settings.cluster.namespace.as_str(),
+        &context.settings.cluster.names,
+    );
+    let around = async {
+        if wish.thorough {
+            let (service, events) =
+                tokio::join!(kubectl.service(namespace, names), kubectl.events(namespace));
+            (
+                known_answer(service),
+                known_answer(events.map(|list| list.items)),
+            )
+        } else {
+            (Ok(KubernetesService::default()), Ok(Vec::new()))
+        }
+    };
+    let inside = async {
+        let (pods, denied) = find_notifier_pods(context, kubectl).await?;
+        let asked = pods
+            .into_iter()
+            .map(|found| gather_pod_evidence(context, kubectl, found, wish));
+        let pods = join_in_order(asked.collect()).await;
+        let unlisted = known_answer(denied.map_or(Ok(()), Err)).err();
+        Ok(match unlisted {
+            Some(trouble) if pods.is_empty() => (Err(trouble), None),
+            unlisted => (Ok(pods), unlisted),
+        })
+    };
+    let (inside, (service, events)) = tokio::join!(inside, around);
+    let (pods, unlisted) = inside?;
+    Ok(PipelineReading {
+        now: context.clock.now(),
+        pods,
+        unlisted,
+        service,
+        events,
+    })
+}
+
+/// Asks one pod.
+async fn gather_pod_evidence(
+    context: &Context,
+    kubectl: &Kubectl,
+    found: FoundPod,
+    wish: Wish,
+) -> PodEvidence {
+    let FoundPod { name, pod, ready } = found;
+    let cluster = &context.settings.cluster;
+    let port = pod.as_ref().map_or_else(
+        || Pod::default().metrics_port(""),
+        |pod| pod.metrics_port(&cluster.names.notifier),
+    );
+    let numbers = async {
+        let first = read_pod_metrics(context, kubectl, &name, port).await;
+        if first.is_err() || !wish.thorough {
+            return (first, None);
+        }
+        let later = kubectl.later(BETWEEN).await;
+        let second = read_pod_metrics(context, &later, &name, port).await;
+        (first, second.ok())
+    };
+    let restarts = pod
+        .as_ref()
+        .and_then(|pod| pod.container(&cluster.names.notifier))
+        .map_or(0, |container| container.restart_count);
+    let (numbers, log) = tokio::join!(
+        numbers,
+        read_pod_events(context, kubectl, &name, restarts, wish)
+    );
+    PodEvidence {
+        log: known_answer(log),
+        no_page: numbers.0.as_ref().err().map(|error| match error {
+            KubectlError::Forbidden { .. } => NoPage::Forbidden,
+            KubectlError::PodSilent { .. } => NoPage::Silent,
+            _ => NoPage::Unanswered,
+        }),
+        first: known_answer(numbers.0),
+        second: numbers.1,
+        pod,
+        ready,
+        name,
+    }
+}
+
+/// Reads the numbers of a pod.
+pub async fn read_pod_metrics(
+    context: &Context,
+    kubectl: &Kubectl,
+    pod: &str,
+    port: u16,
+) -> Result<MetricsReading, KubectlError> {
+    let namespace = &context.settings.cluster.namespace;
+    let text = kubectl.metrics(namespace, pod, port).await?;
+    Ok(MetricsReading::of(&text, kubectl.now(context.clock)))
+}
+
+/// Reads what a pod printed in the last 24 hours, also before its last restart.
+async fn read_pod_events(
+    context: &Context,
+    kubectl: &Kubectl,
+    pod: &str,
+    restarts: u64,
+    wish: Wish,
+) -> Result<Vec<EventRecord>, KubectlError> {
+    let cluster = &context.settings.cluster;
+    let place = PodFilter {
+        namespace: &cluster.namespace,
+        pod,
+        container: &cluster.names.notifier,
+    };
+    let part = PodPart {
+        since: Some(context.clock.now() - SignedDuration::from_hours(24)),
+        tail: Some(wish.lines),
+        previous: false,
+    };
+    let earlier = async {
+        if restarts == 0 {
+            return String::new();
+        }
+        let part = PodPart {
+            previous: true,
+            ..part
+        };
+        // It may be gone already; what runs now is what counts.
+        kubectl.output(&place, part).await.unwrap_or_default()
+    };
+    let (earlier, present) = tokio::join!(earlier, kubectl.output(&place, part));
+    let text = earlier + &present?;
+    let lines = text.split('\n').filter(|line| !line.is_empty());
+    Ok(lines
+        .map(|line| {
+            let (printed, line) = split_kubectl_stamp(line);
+            EventRecord::read(line, printed)
+        })
+        .collect())
+}
+
+/// One column: its title, least and most width, and when it goes on a narrow terminal (highest first, 0 stays).
+struct StatusColumn(&'static str, usize, usize, u8);
+
+/// Which columns are shown, and how wide.
+pub struct Layout {
+    shown: Vec<(usize, usize)>,
+    width: Option<usize>,
+    /// The width of a moment: without its year on a narrow terminal.
+    moment: usize,
+}
+
+impl Layout {
+    /// Fits the columns to a terminal's width.
+    pub fn new(width: Option<u16>) -> Self {
+        let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+        let width = width.map(usize::from);
+        let order = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.3);
+        let narrow = width.is_some_and(|room| room < NARROW);
+        let moment = if narrow { SHORT } else { WHOLE_MOMENT };
+        let mut widths = COLUMNS.map(|column| column.1);
+        if let Some(first) = widths.first_mut() {
+            *first = moment;
+        }
+        let least = |shown: &[usize]| -> usize {
+            let widths = shown.iter().filter_map(|index| widths.get(*index));
+            widths.map(|width| width + COLUMN_GAP).sum::<usize>() - COLUMN_GAP
+        };
+        while let Some(room) = width
+            && least(&shown) > room
+        {
+            let Some(most) = shown.iter().map(order).max().filter(|most| *most > 0) else {
+                break;
+            };
+            shown.retain(|index| order(index) != most);
+        }
+        let spare =
+            |shown: &[usize]| width.map_or(usize::MAX, |room| room.saturating_sub(least(shown)));
+        let growth = |index: &usize| COLUMNS.get(*index).map_or(0, |column| column.2 - column.1);
+        // Whole names are worth more than the status before.
+        if spare(&shown) < GROWING.iter().map(growth).sum() {
+            shown.retain(|index| *index != STATUS);
+        }
+        let mut spare = spare(&shown);
+        for index in GROWING {
+            if let Some(wide) = widths.get_mut(index).filter(|_| shown.contains(&index)) {
+                let more = growth(&index).min(spare);
+                spare -= more;
+                *wide += more;
+            }
+        }
+        let wide = |index: usize| Some((index, *widths.get(index)?));
+        Self {
+            shown: shown.into_iter().filter_map(wide).collect(),
+            width,
+            moment,
+        }
+    }
+
+    /// Renders the titles.
+    pub fn head(&self) -> String {
+        self.row(&COLUMNS.map(|column| column.0))
+    }
+
+    /// Renders one row; cells are cleaned here.
+    pub fn row(&self, cells: &[&str; 8]) -> String {
+        let mut line = String::new();
+        for (index, width) in &self.shown {
+            let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {
+                continue;
+            };
+            let cell = if *index == 0 { self.moment(cell) } else { cell };
+            let cell = clean_text(cell);
+            let whole = self.width.is_none() || WHOLE.contains(&column.0);
+            let cell = if whole {
+                cell.into_owned()
+            } else {
+                cut_to_width(&cell, *width)
+            };
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        self.fit(line.trim_end())
+    }
+
+    /// Renders an event.
+    pub fn event(&self, told: &EventRecord) -> String {
+        let at = told.at.map_or_else(String::new, |at| {
+            at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        });
+        if told.event == Happening::Note {
+            let text = told.text.as_deref().unwrap_or_default();
+            return self.fit(&format!(
+                "{:width$}  {:10}  {}",
+                self.moment(&at),
+                "note",
+                clean_text(text),
+                width = self.moment
+            ));
+        }
+        let client = match (told.address, told.port) {
+            (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
+            (Some(address), None) => address.to_string(),
+            _ => String::new(),
+        };
+        let guess = if told.attribution.as_deref() == Some("ambiguous") {
+            "?"
+        } else {
+            ""
+        };
+        let kind = told.kind.as_ref().map(|kind| format!(" {kind}"));
+        self.row(&[
+            &at,
+            &format!("{}{}", told.event.name(), kind.unwrap_or_default()),
+            told.decision.as_deref().unwrap_or_default(),
+            &format!("{client}{guess}"),
+            told.source
+                .map_or("", crate::domain::notifier::source::ClientSource::name),
+            told.product.as_deref().unwrap_or_default(),
+            told.workstation.as_deref().unwrap_or_default(),
+            told.status.as_deref().unwrap_or_default(),
+        ])
+    }
+
+    /// Leaves the year out of `2026-03-01T12:00:00Z` on a narrow terminal.
+    fn moment<'a>(&self, at: &'a str) -> &'a str {
+        let short = || at.get(5..5 + SHORT);
+        if self.moment == SHORT && at.len() == WHOLE_MOMENT {
+            short().unwrap_or(at)
+        } else {
+            at
+        }
+    }
+
+    /// Cuts a whole line to the terminal.
+    pub fn fit(&self, line: &str) -> String {
+        self.width
+            .map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))
+    }
+}
+
+fn cut_to_width(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain(std::iter::once('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fit_every_terminal_and_stay_whole_in_a_pipe() {
+        let told = EventRecord {
+            event: Happening::Activation,
+            at: "2026-03-01T12:00:00.25Z".parse().ok(),
+            address: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
+            port: Some(50_001),
+            product: Some("A product with a very long name that no column holds".into()),
+            workstation: Some("x\x1b[2Jy".into()),
+            ..EventRecord::default()
+        };
+        for width in [20, 79, 80, 100, 140, 200] {
+            let layout = Layout::new(Some(width));
+            for line in [layout.head(), layout.event(&told)] {
+                assert!(
+                    line.chars().count() <= usize::from(width),
+                    "{width}: {line}"
+                );
+            }
+        }
+        let whole = Layout::new(None).event(&told);
+        assert!(
+            whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"),
+            "{whole}"
+        );
+        assert!(whole.contains("[2001:db8:1234:5678:9abc:def0:1234:5678]:50001"));
+        let narrow = Layout::new(Some(80)).head();
+        assert!(
+            narrow.contains("CLIENT") && narrow.contains("DECISION") && !narrow.contains("STATUS")
+        );
+        assert!(Layout::new(Some(180)).head().contains("STATUS"));
+    }
 }

@@ -4,19 +4,17 @@
 //! Field names are those of Kubernetes (core/v1, apps/v1, rbac.authorization.k8s.io/v1), of MetalLB's annotation and of
 //! external-secrets.io/v1.
 
-use std::net::IpAddr;
-
-use serde_json::{Value, json};
-
-pub mod names;
-mod patch;
-pub mod rights;
 mod terraform;
 
-pub use rights::Operator;
+use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// The account the side-car runs as: distroless' `nonroot`. deploy/Containerfile names it too.
 pub const ACCOUNT: u32 = 65_532;
+
+const STATE_VOLUME: &str = "kmsctl-notifier-state";
+
+const WEBHOOK_VOLUME: &str = "kmsctl-notifier-webhook";
 
 /// Parts of the manifest, in the order in which they are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +118,9 @@ impl ManifestOptions {
     pub fn objects(&self, part: ManifestPart) -> Vec<Value> {
         match part {
             ManifestPart::Service => vec![self.service()],
-            ManifestPart::Rbac => rights::rights_objects(self),
+            ManifestPart::Rbac => rights_objects(self),
             ManifestPart::Secret => vec![self.secret()],
-            ManifestPart::Patch => vec![patch::deployment_patch(self)],
+            ManifestPart::Patch => vec![deployment_patch(self)],
         }
     }
 
@@ -176,5 +174,390 @@ impl ManifestOptions {
                 }],
             },
         })
+    }
+}
+
+/// What is wrong with a value: what was wanted, without a full stop.
+pub type Wanted = &'static str;
+
+/// Checks a label of a DNS name (RFC 1123): namespaces, containers, volumes.
+pub fn check_dns_label(text: &str) -> Result<(), Wanted> {
+    let fits = text.len() <= 63
+        && edges_fit(text, is_lower_alphanumeric)
+        && text
+            .bytes()
+            .all(|byte| is_lower_alphanumeric(byte) || byte == b'-');
+    fits.then_some(())
+        .ok_or("a name of 1 to 63 small letters, digits and -, with a letter or digit at both ends")
+}
+
+/// Checks the name of a Service (RFC 1035): a label that begins with a letter.
+pub fn check_service_name(text: &str) -> Result<(), Wanted> {
+    let letter = text
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase());
+    (check_dns_label(text).is_ok() && letter)
+        .then_some(())
+        .ok_or("a name of 1 to 63 small letters, digits and - that begins with a letter and does not end with -")
+}
+
+/// Checks a DNS subdomain (RFC 1123): most other objects.
+pub fn check_dns_subdomain(text: &str) -> Result<(), Wanted> {
+    let fits = text.len() <= 253
+        && text
+            .split('.')
+            .all(|part| edges_fit(part, is_lower_alphanumeric) && label_or_long(part));
+    fits.then_some(())
+        .ok_or("a name of small letters, digits, - and ., with a letter or digit at both ends of each part")
+}
+
+/// Checks a reference to an image: what registries can hold, which is more than letters but never a blank or quote.
+pub fn check_image_reference(text: &str) -> Result<(), Wanted> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte);
+    let fits = (1..=512).contains(&text.len())
+        && text.bytes().all(inner)
+        && edges_fit(text, |byte| byte.is_ascii_alphanumeric());
+    fits.then_some(())
+        .ok_or("an image such as ghcr.io/owner/name:1.0.0")
+}
+
+/// Checks a key of a Secret.
+pub fn check_secret_key(text: &str) -> Result<(), Wanted> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let fits = (1..=253).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with("..")
+        && text != ".";
+    fits.then_some(())
+        .ok_or("a file name of letters, digits, ., _ and -")
+}
+
+/// Reads `KEY=VALUE,…`, the only form of a selector that a Service can have.
+pub fn parse_selector(text: &str) -> Result<Vec<(String, String)>, Wanted> {
+    let wanted = "labels such as app=kms-service,tier=aux; a Service knows no other selectors";
+    let pair = |part: &str| {
+        let (name, value) = part.trim().split_once('=')?;
+        let value = value.strip_prefix('=').unwrap_or(value);
+        let (prefix, short) = name
+            .rsplit_once('/')
+            .map_or((None, name), |(prefix, short)| (Some(prefix), short));
+        let fits = prefix.is_none_or(|prefix| check_dns_subdomain(prefix).is_ok())
+            && label_value(short)
+            && (value.is_empty() || label_value(value));
+        fits.then(|| (name.to_owned(), value.to_owned()))
+    };
+    text.split(',')
+        .map(|part| pair(part).ok_or(wanted))
+        .collect()
+}
+
+/// Checks a path inside a container that a volume is mounted at.
+pub fn check_mount_path(text: &str) -> Result<(), Wanted> {
+    let fits = text.len() > 1
+        && text.starts_with('/')
+        && !text.contains([':', '\0'])
+        && text
+            .split('/')
+            .skip(1)
+            .all(|part| !part.is_empty() && part != "." && part != "..");
+    fits.then_some(())
+        .ok_or("an absolute path below / without :, ., .. or empty parts")
+}
+
+fn is_lower_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+/// A part of a subdomain may be longer than a label.
+fn label_or_long(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| is_lower_alphanumeric(byte) || byte == b'-')
+}
+
+fn label_value(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    text.len() <= 63
+        && edges_fit(text, |byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(inner)
+}
+
+fn edges_fit(text: &str, fits: impl Fn(u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|byte| fits(*byte)) && bytes.last().is_some_and(|byte| fits(*byte))
+}
+
+/// Returns the patch. It names its object, so that kustomize finds it.
+fn deployment_patch(wanted: &ManifestOptions) -> Value {
+    let (log_volume, log_directory) = &wanted.log_volume;
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": wanted.deployment, "namespace": wanted.namespace},
+        "spec": {"template": {
+            "metadata": {"annotations": {
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": wanted.metrics_port.to_string(),
+                "prometheus.io/path": "/metrics",
+            }},
+            "spec": {
+                // The notifier takes 8 s at most to post what waits.
+                "terminationGracePeriodSeconds": 30,
+                "containers": [
+                    {
+                        "name": wanted.server,
+                        "readinessProbe": server_probe(wanted.port, 1, 5),
+                        "livenessProbe": server_probe(wanted.port, 5, 30),
+                        "volumeMounts": [{"name": log_volume, "mountPath": log_directory}],
+                    },
+                    side_car_container(wanted),
+                ],
+                "volumes": side_car_volumes(wanted),
+            },
+        }},
+    })
+}
+
+/// A connection that is opened and closed: the log's sign of life, counted as a probe.
+fn server_probe(port: u16, delay: u32, period: u32) -> Value {
+    json!({
+        "tcpSocket": {"port": port},
+        "initialDelaySeconds": delay,
+        "periodSeconds": period,
+        "timeoutSeconds": 1,
+        "failureThreshold": 3,
+    })
+}
+
+fn side_car_container(wanted: &ManifestOptions) -> Value {
+    let (log_volume, log_directory) = &wanted.log_volume;
+    let environment: Vec<Value> = wanted
+        .environment
+        .iter()
+        .map(|(name, value)| {
+            // The kubelet reads $(NAME) in a value as a reference, and $$ as a dollar sign.
+            json!({"name": name, "value": value.replace('$', "$$")})
+        })
+        .collect();
+    let page = |path: &str| json!({"path": path, "port": "metrics"});
+    json!({
+        "name": wanted.notifier,
+        "image": wanted.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/kmsctl"],
+        "args": ["notifier", "run", "--echo"],
+        "env": environment,
+        "ports": [
+            {"name": "metrics", "containerPort": wanted.metrics_port, "protocol": "TCP"},
+        ],
+        // Whether the loop runs, not whether the log is there: a server that has not written yet is no reason to start
+        // the notifier again, which says itself that it waits. There is no readiness probe on purpose: a pod that is
+        // not ready loses its address, and a log that goes away must not take the KMS server off the network.
+        "startupProbe": {"httpGet": page("/healthz"), "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 60},
+        "livenessProbe": {"httpGet": page("/healthz"), "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 6},
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"memory": "64Mi"},
+        },
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": ACCOUNT,
+            "runAsGroup": ACCOUNT,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": log_volume, "mountPath": log_directory, "readOnly": true},
+            {"name": STATE_VOLUME, "mountPath": wanted.state},
+            {"name": WEBHOOK_VOLUME, "mountPath": wanted.webhook.0, "readOnly": true},
+        ],
+    })
+}
+
+/// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
+/// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
+/// which the kubelet replaces the pod.
+fn side_car_volumes(wanted: &ManifestOptions) -> Value {
+    let file = &wanted.webhook.1;
+    json!([
+        {"name": wanted.log_volume.0, "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": STATE_VOLUME, "emptyDir": {"sizeLimit": "32Mi"}},
+        {
+            "name": WEBHOOK_VOLUME,
+            "secret": {
+                "secretName": wanted.secret,
+                // 0444: the side-car is not root and shares no group with the volume.
+                "defaultMode": 292,
+                "items": [{"key": file, "path": file}],
+            },
+        },
+    ])
+}
+
+/// Who gets the rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// A ServiceAccount of the namespace; it is part of the manifest.
+    ServiceAccount(String),
+    /// A user as the cluster's login names it.
+    User(String),
+    /// A group as the cluster's login names it.
+    Group(String),
+}
+
+impl Operator {
+    /// Reads `ServiceAccount:NAME`, `User:NAME` or `Group:NAME`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        let name = Some(name).filter(|name| !name.is_empty())?.to_owned();
+        match kind {
+            "ServiceAccount" if check_dns_subdomain(&name).is_ok() => {
+                Some(Self::ServiceAccount(name))
+            }
+            "User" => Some(Self::User(name)),
+            "Group" => Some(Self::Group(name)),
+            _ => None,
+        }
+    }
+
+    fn subject(&self, namespace: &str) -> Value {
+        let group = "rbac.authorization.k8s.io";
+        match self {
+            Self::ServiceAccount(name) => {
+                json!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
+            }
+            Self::User(name) => json!({"kind": "User", "name": name, "apiGroup": group}),
+            Self::Group(name) => json!({"kind": "Group", "name": name, "apiGroup": group}),
+        }
+    }
+}
+
+/// Returns the account (if it is ours), the roles and their bindings.
+pub fn rights_objects(wanted: &ManifestOptions) -> Vec<Value> {
+    let mut objects = Vec::new();
+    if let Operator::ServiceAccount(name) = &wanted.operator {
+        // Operators take a short-lived token of it; no pod runs as it.
+        objects.push(json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": wanted.namespace},
+            "automountServiceAccountToken": false,
+        }));
+    }
+    let mut rules = vec![
+        policy_rule("", &["pods"], &["get", "list"]),
+        policy_rule("", &["pods/log"], &["get"]),
+        // The metrics page and the health pages of the side-car.
+        policy_rule("", &["pods/proxy"], &["get"]),
+        policy_rule("", &["services"], &["get"]),
+        policy_rule("", &["events"], &["list"]),
+        policy_rule("discovery.k8s.io", &["endpointslices"], &["list"]),
+    ];
+    if wanted.exec {
+        // kubectl asks as get over WebSockets and as create over SPDY; an API server from 1.35 on checks both.
+        rules.push(policy_rule("", &["pods/exec"], &["get", "create"]));
+    }
+    objects.extend(role_and_binding(wanted, &wanted.namespace, &rules));
+    objects.extend(role_and_binding(
+        wanted,
+        &wanted.metallb_namespace,
+        &[policy_rule("metallb.io", &["servicel2statuses"], &["list"])],
+    ));
+    objects
+}
+
+fn policy_rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+}
+
+fn role_and_binding(wanted: &ManifestOptions, namespace: &str, rules: &[Value]) -> [Value; 2] {
+    const NAME: &str = "kmsctl-operator";
+    let version = "rbac.authorization.k8s.io/v1";
+    [
+        json!({
+            "apiVersion": version,
+            "kind": "Role",
+            "metadata": {"name": NAME, "namespace": namespace},
+            "rules": rules,
+        }),
+        json!({
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": {"name": NAME, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+            "subjects": [wanted.operator.subject(&wanted.namespace)],
+        }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: [&str; 9] = ["", "-a", "a b", "a\nb", "a: b", "A", "a\"", "../x", "a$b"];
+
+    #[test]
+    fn names_are_those_of_the_api_server() {
+        for text in HOSTILE {
+            assert!(
+                check_dns_label(text).is_err()
+                    && check_service_name(text).is_err()
+                    && check_dns_subdomain(text).is_err(),
+                "{text}"
+            );
+        }
+        assert!(check_dns_label("1a").is_ok() && check_service_name("1a").is_err());
+        assert!(
+            check_dns_subdomain("a.b-c.1").is_ok()
+                && check_dns_subdomain("a..b").is_err()
+                && check_dns_label("a.b").is_err()
+        );
+        assert!(
+            check_dns_label(&"a".repeat(63)).is_ok() && check_dns_label(&"a".repeat(64)).is_err()
+        );
+    }
+
+    #[test]
+    fn images_keys_and_mounts() {
+        assert!(check_image_reference("ghcr.io/a/b:1.0@sha256:00").is_ok());
+        assert!(
+            check_secret_key("url").is_ok()
+                && check_secret_key("a/b").is_err()
+                && check_secret_key("..").is_err()
+        );
+        assert!(check_mount_path("/var/log/vlmcsd").is_ok());
+        for text in ["/", "var", "/a/../b", "/a//b", "/a:b", ""] {
+            assert!(check_mount_path(text).is_err(), "{text}");
+        }
+        for text in ["", "a b", "a\n", ":a", "a;b"] {
+            assert!(check_image_reference(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn selectors_are_equalities() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(parse_selector("app=kms"), Ok(vec![pair("app", "kms")]));
+        assert_eq!(
+            parse_selector("app.kubernetes.io/name==a, tier=aux"),
+            Ok(vec![
+                pair("app.kubernetes.io/name", "a"),
+                pair("tier", "aux")
+            ])
+        );
+        for text in [
+            "",
+            "app",
+            "app!=a",
+            "app in (a,b)",
+            "!app",
+            "a=b c",
+            "a=b\nc: d",
+            "=a",
+        ] {
+            assert!(parse_selector(text).is_err(), "{text}");
+        }
     }
 }

@@ -11,7 +11,6 @@ pub mod connections;
 pub mod event;
 pub mod guid;
 pub mod line;
-pub mod lines;
 pub mod log;
 pub mod machines;
 pub mod peer;

@@ -44,7 +44,7 @@ impl Score {
 /// Reads a whole log in pieces.
 pub fn read(log: &[u8]) -> (Vec<KmsEvent>, Log) {
     let (mut reader, mut events) = (Log::default(), Vec::new());
-    let mut lines = lines::LogLines::default();
+    let mut lines = line::LogLines::default();
     for chunk in log.chunks(1000) {
         lines.feed(chunk, |line| reader.line(line, &mut events));
     }

@@ -1,27 +1,48 @@
 //! Is the notifier alive, is it behind, and is what it says to be believed? Judges what Kubernetes, the notifier's own
 //! metrics page and its echoed log tell; each may be missing alone. Fetching them is `kubectl`'s work.
 
-use jiff::Timestamp;
-use serde::Serialize;
-
 use super::decide::Probes;
 use super::event_log::{EventRecord, Held, Last};
 use crate::domain::cluster::objects::{
     ContainerStatus, KubernetesEvent, KubernetesService, ObjectNames, Pod,
 };
+use crate::domain::kms_log::log::IDLE_SECONDS;
+use crate::domain::notifier::event_log::Happening;
+use crate::domain::notifier::prometheus::{Page, growth_per_second};
+use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
+use clock as server_clock;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
 
-mod around;
-mod checks;
-mod judge;
-mod numbers;
-#[cfg(test)]
-mod tests;
+/// A warning of Kubernetes within this time is told as something wrong.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
-pub use checks::{CLOCKS_AGREE, clocks_differ, waiting_messages};
-pub use judge::judge_pipeline;
-pub use numbers::{MetricsReading, Numbers};
+/// The least requests that let one conclude anything from where they come.
+const REQUESTS: u64 = 2;
+
+/// How long the log may be silent where Kubernetes probes the server: it alone makes two lines each five seconds.
+const SILENCE: SignedDuration = SignedDuration::from_secs(IDLE_SECONDS);
+
+/// How far behind the log it may be for a moment, in bytes.
+const LAG_BYTES: u64 = 1 << 20;
+
+/// How old the last line read may be while there are unread ones, in seconds.
+const LAG_SECONDS: u64 = 60;
+
+/// Most seconds between a stamp and the notifier's clock that need no word.
+pub const CLOCKS_AGREE: i64 = 60;
+
+/// How long a message may wait while Slack takes none.
+const WAITING: SignedDuration = SignedDuration::from_secs(120);
+
+/// How long a full outbox is told as something wrong; as long as its alert fires.
+const DROPPED: SignedDuration = SignedDuration::from_hours(1);
+
+/// A restart within this time is told as something wrong.
+const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -123,7 +144,7 @@ pub struct ContainerReport {
 impl ContainerReport {
     fn of(status: &ContainerStatus) -> Self {
         let state = &status.state;
-        let ended = |ended: &crate::domain::cluster::objects::pod::Terminated| {
+        let ended = |ended: &crate::domain::cluster::objects::Terminated| {
             let reason = ended.reason.as_deref().unwrap_or("ended");
             format!("{reason}, exit code {}", ended.exit_code)
         };
@@ -340,3 +361,850 @@ impl LogSide {
         }
     }
 }
+
+/// Judges whether the log still has the clients' own addresses.
+fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Vec<Finding>) {
+    const CHECK: &str = "client-addresses";
+    let fix = format!(
+        "`kubectl patch service {} -p '{{\"spec\":{{\"externalTrafficPolicy\":\"Local\"}}}}'`, and put it into what deploys it.",
+        evidence.names.service
+    );
+    let policy = match &evidence.service {
+        Ok(service) => service.spec.external_traffic_policy.as_deref(),
+        Err(trouble) => {
+            findings.push(trouble.finding(CHECK));
+            None
+        }
+    };
+    let told = pods
+        .iter()
+        .filter_map(|pod| pod.log.as_ref().ok())
+        .flatten();
+    let day = evidence.now - SignedDuration::from_hours(24);
+    let held = Held::since(told, day);
+    let nodes_only = held
+        .addresses
+        .iter()
+        .all(|(source, _)| *source == ClientSource::ClusterNode);
+    let hidden = held.activations >= REQUESTS && !held.addresses.is_empty() && nodes_only;
+    let addresses: Vec<String> = held
+        .addresses
+        .iter()
+        .take(3)
+        .map(|(_, address)| address.to_string())
+        .collect();
+    let seen = format!(
+        "All {} activations of the last 24 h come from nodes ({})",
+        held.activations,
+        addresses.join(", ")
+    );
+    match policy {
+        Some("Local") if hidden => findings.push(Finding::wrong(
+            CHECK,
+            format!("{seen}: the clients' own addresses are lost on the way, although externalTrafficPolicy is Local."),
+            "Was it Cluster until a moment ago? Else something before the Service translates addresses.",
+        )),
+        Some("Local") => findings.push(Finding::ok(
+            CHECK,
+            "externalTrafficPolicy is Local: the log has the clients' own addresses.",
+        )),
+        Some(other) => {
+            let also = if hidden { format!(" {seen}.") } else { String::new() };
+            findings.push(Finding::wrong(
+                CHECK,
+                format!("externalTrafficPolicy is {other}: every client from outside looks like a node.{also}"),
+                fix,
+            ));
+        }
+        None if hidden => findings.push(Finding::wrong(
+            CHECK,
+            format!("{seen}: externalTrafficPolicy Local was lost."),
+            fix,
+        )),
+        None => {}
+    }
+}
+
+/// Tells what Kubernetes warns of about these pods.
+fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
+    const MOST: usize = 3;
+    let events = match &evidence.events {
+        Ok(events) => events,
+        Err(trouble) => {
+            findings.push(trouble.finding("events"));
+            return;
+        }
+    };
+    let ours = |name: &str| {
+        evidence
+            .pods
+            .as_ref()
+            .is_ok_and(|pods| pods.iter().any(|pod| pod.name == name))
+    };
+    let mut told: Vec<_> = events
+        .iter()
+        .filter(|event| event.kind == "Warning" && ours(&event.involved_object.name))
+        .collect();
+    told.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp));
+    let ready = |name: &str| {
+        let pods = evidence.pods.as_ref().ok()?;
+        pods.iter().find(|pod| pod.name == name)?.ready
+    };
+    for event in told.into_iter().take(MOST) {
+        // What a pod went through before it became ready is of no interest any more.
+        let fresh = event
+            .last_timestamp
+            .is_some_and(|at| evidence.now.duration_since(at) < FRESH);
+        let outcome = match ready(&event.involved_object.name) {
+            _ if fresh => CheckResult::Wrong,
+            Some(true) => CheckResult::Ok,
+            Some(false) => CheckResult::Wrong,
+            None => CheckResult::Unknown,
+        };
+        let at = event
+            .last_timestamp
+            .map(|at| format!(" ({at})"))
+            .unwrap_or_default();
+        findings.push(Finding::new(
+            "events",
+            outcome,
+            format!("{}: {}{at}", event.reason, event.message),
+        ));
+    }
+}
+
+fn lag_seconds(numbers: &Numbers, now: Timestamp) -> Option<u64> {
+    match (numbers.lag_bytes?, numbers.last_line) {
+        (0, _) => Some(0),
+        (_, Some(line)) => u64::try_from(now.duration_since(line).as_secs()).ok(),
+        (_, None) => None,
+    }
+}
+
+/// Judges a log that cannot be read; returns the words for it. One that does not exist yet is looked at and is silent.
+fn unreadable_log(
+    evidence: &PodEvidence,
+    reading: &MetricsReading,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let latest = evidence.second.as_ref().unwrap_or(reading);
+    if latest.numbers.log_open != Some(false) {
+        return None;
+    }
+    let looks = latest.numbers.last_read.is_some_and(|last| {
+        if evidence.second.is_some() {
+            Some(last) > reading.numbers.last_read
+        } else {
+            latest.at.duration_since(last) <= SILENCE
+        }
+    });
+    if looks {
+        return None;
+    }
+    // The notifier's own words, said once when it began.
+    let told = evidence.log.iter().flatten();
+    let words = told.filter_map(|told| {
+        let text = told
+            .text
+            .as_deref()
+            .filter(|_| told.event == Happening::Note)?;
+        let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
+        own.then_some((told.at, text))
+    });
+    let words = words.max_by_key(|(at, _)| *at);
+    findings.push(Finding::wrong(
+        "log",
+        words.map_or("The notifier cannot read the log.", |(_, text)| text),
+        "notifier.log must name the server's log, a file that the notifier's account may read on a volume that both containers mount. `kmsctl notifier logs` has the notifier's words.",
+    ));
+    Some("it runs, and cannot read the log".to_owned())
+}
+
+fn reading_lag(
+    before: &Numbers,
+    latest: &MetricsReading,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let bytes = latest.numbers.lag_bytes?;
+    let seconds = lag_seconds(&latest.numbers, now).unwrap_or_default();
+    let stays = before.lag_bytes.is_some_and(|before| before > 0);
+    if bytes <= LAG_BYTES && (seconds <= LAG_SECONDS || !stays) {
+        findings.push(Finding::ok(
+            "lag",
+            format!("{bytes} bytes of the log are not read yet."),
+        ));
+        return None;
+    }
+    findings.push(Finding::wrong(
+        "lag",
+        format!("{bytes} bytes of the log are not read; the last line read is {seconds} s old."),
+        "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` tells from where.",
+    ));
+    Some(format!("{bytes} bytes of the log are not read"))
+}
+
+fn outbox_trouble(
+    before: &Numbers,
+    latest: &MetricsReading,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let waiting = latest.numbers.outbox?;
+    let words = waiting_messages(waiting);
+    let stays = waiting > 0 && before.outbox.is_some_and(|before| before > 0);
+    let old = latest
+        .numbers
+        .last_post
+        .is_none_or(|at| latest.at.duration_since(at) > WAITING);
+    if !(stays && old) {
+        let text = format!("For Slack {words}.");
+        findings.push(Finding::ok("outbox", text));
+        return None;
+    }
+    let since = latest.numbers.last_post.map_or_else(
+        || "none yet".to_owned(),
+        |at| format!("the last one at {at}"),
+    );
+    findings.push(Finding::wrong(
+        "outbox",
+        format!("{words}, and Slack takes none ({since})."),
+        "`kmsctl notifier logs` tells what Slack answers; can the pod reach hooks.slack.com? They are kept, also through a restart.",
+    ));
+    Some(format!("{words} for Slack"))
+}
+
+/// Renders how many messages wait.
+pub fn waiting_messages(count: u64) -> String {
+    match count {
+        0 => "nothing waits".to_owned(),
+        1 => "1 message waits".to_owned(),
+        count => format!("{count} messages wait"),
+    }
+}
+
+/// Judges whether there is anybody to tell; returns the words for it.
+fn webhook_trouble(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<String> {
+    // A notifier that does not tell may have one.
+    if numbers.configured != Some(false) {
+        return None;
+    }
+    findings.push(Finding::wrong(
+        "webhook",
+        "The notifier has no webhook: it counts, and tells nobody.",
+        "Give it notifier.webhook_file or SLACK_WEBHOOK_URL; `kmsctl notifier manifest` has the Secret and where it is mounted.",
+    ));
+    Some("nobody is told, as there is no webhook".to_owned())
+}
+
+/// Judges what became of the messages: of what went wrong since the start only what is not over yet.
+fn posting_trouble(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Option<String> {
+    let numbers = &latest.numbers;
+    let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
+    let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
+    if dropped > 0 {
+        let text = format!("{dropped} activations were never told, as the outbox was full");
+        // A notifier that does not tell when counts for ever.
+        let lasts = numbers
+            .last_drop
+            .is_none_or(|at| since_taken(at) || latest.at.duration_since(at) < DROPPED);
+        let when = numbers
+            .last_drop
+            .map(|at| format!(", the last time at {at}"));
+        let text = format!("{text}{}.", when.unwrap_or_default());
+        findings.push(if lasts {
+            let fix = "`kmsctl notifier logs --activations` still names them.";
+            Finding::wrong("posts", text, fix)
+        } else {
+            Finding::ok("posts", text)
+        });
+    }
+    if refused == 0 {
+        return None;
+    }
+    let refuses = numbers.last_refusal.map_or(taken == 0, since_taken);
+    if !refuses {
+        findings.push(Finding::ok(
+            "posts",
+            format!("Slack took {taken} messages and refused {refused} for good."),
+        ));
+        return None;
+    }
+    let when = numbers.last_refusal.map(|at| format!(" at {at}"));
+    let times = if refused == 1 { "message" } else { "messages" };
+    findings.push(Finding::wrong(
+        "posts",
+        format!(
+            "Slack refused the last message{} for good, {refused} {times} since the start.",
+            when.unwrap_or_default()
+        ),
+        "The webhook is wrong or revoked: renew the Secret. `kmsctl notifier logs` has Slack's answer. The messages are lost, the next one is tried.",
+    ));
+    Some("Slack refuses its messages".to_owned())
+}
+
+fn unparsed_lines(numbers: &Numbers, findings: &mut Vec<Finding>) {
+    let (Some(lines), Some(unparsed)) = (numbers.lines, numbers.unparsed) else {
+        return;
+    };
+    if unparsed.saturating_mul(100) > lines.max(100) {
+        findings.push(Finding::wrong(
+            "unparsed",
+            format!("{unparsed} of {lines} lines were not understood."),
+            "The server's image may have changed: `kmsctl notifier logs --server` shows its lines.",
+        ));
+    }
+}
+
+/// Judges the server's clock.
+fn clock(numbers: &Numbers, findings: &mut Vec<Finding>) {
+    let Some(skew) = numbers.clock_skew.filter(|skew| skew.abs() > CLOCKS_AGREE) else {
+        return;
+    };
+    findings.push(Finding::wrong(
+        "clock",
+        clocks_differ(skew),
+        "Does the server's container have a time zone (TZ) other than UTC, or a clock of its own? Activations are posted all the same.",
+    ));
+}
+
+/// Says by how much the server's clock is off; `skew` is positive where it is ahead.
+pub fn clocks_differ(skew: i64) -> String {
+    let side = if skew < 0 { "behind" } else { "ahead" };
+    // By the minute: seconds are the time that the line took.
+    let off = SignedDuration::from_mins((skew.abs() + 30) / 60);
+    format!("The server's clock is {off:#} {side}; its stamps are not used.")
+}
+
+/// Judges a log in which nothing happens; returns the words for it.
+fn silent_log(
+    evidence: &PodEvidence,
+    numbers: &Numbers,
+    all: &Evidence,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let probed = evidence
+        .pod
+        .as_ref()
+        .is_some_and(|pod| pod.is_probed(&all.names.server));
+    let age = numbers.last_line.map(|at| all.now.duration_since(at));
+    if age.is_some_and(|age| age < -SILENCE) {
+        findings.push(Finding::unknown(
+            "lines",
+            "The last line of the log is stamped in the future: the server's clock or time zone is another one.",
+        ));
+        return None;
+    }
+    if age.is_some_and(|age| age <= SILENCE) {
+        return None;
+    }
+    let since = match (numbers.last_line, age) {
+        (Some(_), Some(age)) => format!("for {} s", age.as_secs()),
+        _ => "since it started".to_owned(),
+    };
+    let text = format!("The server wrote no line {since}.");
+    findings.push(if probed {
+        Finding::wrong(
+            "lines",
+            format!("{text} Kubernetes connects to it each few seconds, and each time it writes two."),
+            "Does the server write where the notifier reads (`-l` of its arguments, notifier.log)? `kmsctl notifier logs --server` reads the file itself.",
+        )
+    } else {
+        Finding::ok("lines", text)
+    });
+    Some(format!(
+        "it looks at the log, and there was no line {since}"
+    ))
+}
+
+/// Judges everything.
+pub fn judge_pipeline(evidence: &Evidence) -> Report {
+    let mut findings = Vec::new();
+    let pods = match &evidence.pods {
+        Ok(pods) => pods.as_slice(),
+        Err(trouble) => {
+            findings.push(trouble.finding("pods"));
+            &[]
+        }
+    };
+    if let Some(trouble) = &evidence.unlisted {
+        findings.push(trouble.finding("pods"));
+    }
+    let mut why = Vec::new();
+    let reports: Vec<PodReport> = pods
+        .iter()
+        .map(|pod| {
+            let (health, reason) = health_of(pod, evidence, &mut findings);
+            why.push((health, reason));
+            report_of(pod, evidence, health)
+        })
+        .collect();
+    if evidence.pods.is_ok() && pods.is_empty() {
+        let selector = &evidence.names.selector;
+        findings.push(Finding::wrong(
+            "pods",
+            format!("No pod has the label {selector}."),
+            format!(
+                "`kubectl rollout status deployment/{}`; do cluster.namespace and cluster.selector fit?",
+                evidence.names.deployment
+            ),
+        ));
+        why.push((Health::Dead, "there is no pod".to_owned()));
+    }
+    // A pod that is being replaced may be down while another does the work.
+    let living = |health: Health| matches!(health, Health::Ok | Health::Idle | Health::Behind);
+    let some_live = why.iter().any(|(health, _)| living(*health));
+    let (health, why) = why
+        .into_iter()
+        .filter(|(health, _)| !some_live || living(*health))
+        .max_by_key(|(health, _)| *health)
+        .unwrap_or((Health::Unknown, "its pods could not be read".to_owned()));
+    let told = pods.iter().filter_map(|pod| pod.log.as_ref().ok());
+    let heard = told.clone().next().is_some();
+    let hour = evidence.now - SignedDuration::from_hours(1);
+    let last_hour = heard.then(|| Held::since(told.flatten(), hour));
+    client_addresses(evidence, pods, &mut findings);
+    kubernetes_warnings(evidence, &mut findings);
+    assemble_report(evidence, pods, reports, (health, why), last_hour, findings)
+}
+
+fn assemble_report(
+    evidence: &Evidence,
+    pods: &[PodEvidence],
+    reports: Vec<PodReport>,
+    (health, why): (Health, String),
+    last_hour: Option<Held>,
+    findings: Vec<Finding>,
+) -> Report {
+    let latest = |pod: &'_ PodEvidence| {
+        let first = pod.first.as_ref().ok();
+        pod.second.clone().or_else(|| first.cloned())
+    };
+    let readings: Vec<_> = pods.iter().filter_map(latest).collect();
+    let now = Numbers::total(readings.iter().map(|reading| &reading.numbers));
+    Report {
+        health,
+        why,
+        pods: reports,
+        lag_bytes: now.lag_bytes,
+        lag_seconds: lag_seconds(&now, evidence.now),
+        last_line: now.last_line,
+        outbox: now.outbox,
+        last_post: now.last_post,
+        posts: now.posts,
+        activations: Activations {
+            total: now.activations,
+            held_back: now.held_back,
+            refused: now.refused,
+            last_at: now.last_activation.max(
+                last_hour
+                    .as_ref()
+                    .and_then(|hour| hour.last_activation.as_ref())
+                    .map(|last| last.at),
+            ),
+        },
+        probes: now.probes,
+        rates: event_rates(pods),
+        last_hour,
+        findings,
+    }
+}
+
+fn report_of(evidence: &PodEvidence, all: &Evidence, health: Health) -> PodReport {
+    let pod = evidence.pod.as_ref();
+    let container = |name: &str| pod?.container(name).map(ContainerReport::of);
+    PodReport {
+        name: evidence.name.clone(),
+        node: pod.and_then(|pod| pod.spec.node_name.clone()),
+        phase: pod.map(|pod| pod.status.phase.clone()),
+        ready: evidence.ready,
+        notifier: container(&all.names.notifier),
+        server: container(&all.names.server),
+        version: evidence
+            .first
+            .as_ref()
+            .ok()
+            .and_then(|reading| reading.numbers.version.clone()),
+        health,
+    }
+}
+
+/// Judges one pod: how it is, and in a few words why.
+fn health_of(
+    evidence: &PodEvidence,
+    all: &Evidence,
+    findings: &mut Vec<Finding>,
+) -> (Health, String) {
+    if let Some(dead) = container_trouble(evidence, all, findings) {
+        return (Health::Dead, dead);
+    }
+    let heard = evidence
+        .log
+        .as_ref()
+        .ok()
+        .and_then(|told| told.iter().filter_map(|told| told.at).max());
+    if let Err(trouble) = &evidence.log {
+        findings.push(trouble.finding("output"));
+    }
+    let reading = match &evidence.first {
+        Ok(reading) => reading,
+        Err(trouble) => {
+            let name = &evidence.name;
+            let finding = match evidence.no_page {
+                Some(NoPage::Forbidden) => trouble.finding("metrics"),
+                Some(NoPage::Silent) => {
+                    let text = format!(
+                        "The container runs, and nobody answers on its metrics port: {}.",
+                        trouble.why
+                    );
+                    Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
+                }
+                // What it printed says nothing about now: a process that hangs had printed something, too.
+                Some(NoPage::Unanswered) | None => {
+                    let text = format!(
+                        "The metrics page of {name} does not answer: {}.",
+                        trouble.why
+                    );
+                    let fix = format!(
+                        "Does the process hang? `kmsctl notifier logs` has its last words; `kubectl delete pod {name}` starts it anew, and it goes on from its checkpoint."
+                    );
+                    findings.push(Finding::unknown("metrics", text).fix(fix));
+                    let why = "its metrics page does not answer";
+                    return (Health::Unknown, why.to_owned());
+                }
+            };
+            findings.push(finding);
+            return by_output(heard, all.now, "its metrics page cannot be read");
+        }
+    };
+    by_page(evidence, reading, heard, all, findings)
+}
+
+/// Judges one pod by its metrics page.
+fn by_page(
+    evidence: &PodEvidence,
+    reading: &MetricsReading,
+    heard: Option<Timestamp>,
+    all: &Evidence,
+    findings: &mut Vec<Finding>,
+) -> (Health, String) {
+    let latest = evidence.second.as_ref().unwrap_or(reading);
+    let numbers = &latest.numbers;
+    if let Some(why) = unreadable_log(evidence, reading, findings) {
+        return (Health::Behind, why);
+    }
+    let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
+        let (health, why) = by_output(heard, all.now, "its metrics do not tell whether it reads");
+        findings.push(Finding::unknown(
+            "reading",
+            "The metrics page is not of `kmsctl notifier run`: it tells neither lag nor outbox, nor whether the log is still read.",
+        ).fix("`kmsctl runbook notifier` tells what replaces it."));
+        return (health, why);
+    };
+    let moved = evidence.second.is_some().then(|| {
+        let before = reading.numbers.last_read;
+        before.is_none_or(|before| last_read > before)
+    });
+    let late = latest.at.duration_since(last_read);
+    if moved == Some(false) || (moved.is_none() && late > SILENCE) {
+        findings.push(Finding::wrong(
+            "reading",
+            format!("The loop that reads the log stands still since {last_read}, though the process answers."),
+            format!("Look at its words: `kmsctl notifier logs`. `kubectl delete pod {}` starts it anew; it goes on from its checkpoint.", evidence.name),
+        ));
+        return (
+            Health::Dead,
+            "it answers, but no longer reads the log".to_owned(),
+        );
+    }
+    let behind = [
+        reading_lag(&reading.numbers, latest, all.now, findings),
+        outbox_trouble(&reading.numbers, latest, findings),
+    ];
+    let unheard = [
+        webhook_trouble(numbers, findings),
+        posting_trouble(latest, findings),
+    ];
+    unparsed_lines(numbers, findings);
+    server_clock(numbers, findings);
+    let silent = silent_log(evidence, numbers, all, findings);
+    if let Some(why) = behind.into_iter().flatten().next() {
+        return (Health::Behind, why);
+    }
+    if let Some(why) = silent {
+        return (Health::Idle, why);
+    }
+    let mut unheard = unheard.into_iter().flatten();
+    let slack = unheard
+        .next()
+        .unwrap_or_else(|| waiting_messages(numbers.outbox.unwrap_or_default()));
+    (Health::Ok, format!("it reads the log, and {slack}"))
+}
+
+/// Judges by its output alone, where the page cannot tell.
+fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, String) {
+    match heard {
+        Some(at) if now.duration_since(at) <= SILENCE => (
+            Health::Ok,
+            format!("{why}, but it printed something at {}", clock_time(at)),
+        ),
+        Some(at) => (
+            Health::Unknown,
+            format!("{why}, and the last thing it printed is of {at}"),
+        ),
+        None => (Health::Unknown, format!("{why}, nor anything it printed")),
+    }
+}
+
+fn clock_time(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S UTC").to_string()
+}
+
+/// Judges the containers; returns why there can be no notifier at work.
+fn container_trouble(
+    evidence: &PodEvidence,
+    all: &Evidence,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
+    let Some(pod) = evidence.pod.as_ref() else {
+        if evidence.ready == Some(false) {
+            let name = &evidence.name;
+            findings.push(Finding::wrong(
+                "container",
+                format!("{name} is not ready, by the endpoints of the Service."),
+                format!("Which container, and why: `kubectl describe pod {name}`, by somebody who may get pods."),
+            ));
+        }
+        return None;
+    };
+    for name in [&all.names.server, &all.names.notifier] {
+        let Some(status) = pod.container(name) else {
+            continue;
+        };
+        let report = ContainerReport::of(status);
+        let recent = report
+            .last_exit_at
+            .is_some_and(|at| all.now.duration_since(at) < RECENT);
+        let text = format!("{name} in {}: {}.", evidence.name, status.standing());
+        if report.state != "running" || (status.restart_count > 0 && recent) {
+            let ended = report.last_exit.as_ref();
+            let ended = ended.map_or(String::new(), |ended| format!(" It ended with {ended}."));
+            findings.push(Finding::wrong(
+                "container",
+                text + &ended,
+                format!(
+                    "Read why: `kubectl logs {} -c {name} --previous`.",
+                    evidence.name
+                ),
+            ));
+        } else {
+            findings.push(Finding::ok("container", text));
+        }
+    }
+    let name = &all.names.notifier;
+    let Some(status) = pod.container(name) else {
+        findings.push(Finding::wrong(
+            "container",
+            format!("{} has no container {name}.", evidence.name),
+            "Does cluster.notifier_container fit what is deployed?",
+        ));
+        return Some(format!("{} has no notifier", evidence.name));
+    };
+    let report = ContainerReport::of(status);
+    (report.state != "running").then(|| format!("{name} does not run: {}", report.state))
+}
+
+fn event_rates(pods: &[PodEvidence]) -> Rates {
+    let pairs = || {
+        pods.iter().filter_map(|pod| {
+            let (first, second) = (pod.first.as_ref().ok()?, pod.second.as_ref()?);
+            let seconds = second.at.duration_since(first.at).as_secs_f64();
+            Some((&first.page, &second.page, seconds))
+        })
+    };
+    let grown = |name: &str| {
+        let mut rates = pairs()
+            .filter_map(|(before, now, seconds)| {
+                growth_per_second(before.sum(name)?, now.sum(name)?, seconds)
+            })
+            .peekable();
+        rates.peek()?;
+        Some((rates.sum::<f64>() * 100.0).round() / 100.0)
+    };
+    Rates {
+        lines: grown("kms_log_lines_total"),
+        posts: grown("kms_slack_posts_total"),
+    }
+}
+
+/// A page and when it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsReading {
+    /// When, by our clock.
+    pub at: Timestamp,
+    /// The page.
+    pub page: Page,
+    /// What it says.
+    pub numbers: Numbers,
+}
+
+impl MetricsReading {
+    /// Reads a page.
+    pub fn of(text: &str, at: Timestamp) -> Self {
+        let page = Page::parse(text);
+        let numbers = Numbers::of(&page);
+        Self { at, page, numbers }
+    }
+}
+
+/// What a page says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// Version of the notifier.
+    pub version: Option<String>,
+    /// Bytes of the log not read.
+    pub lag_bytes: Option<u64>,
+    /// Whether the log is open and can be read.
+    pub log_open: Option<bool>,
+    /// When the loop looked at the log last.
+    pub last_read: Option<Timestamp>,
+    /// Stamp of the last line.
+    pub last_line: Option<Timestamp>,
+    /// Seconds by which the server's stamps are ahead of the notifier's clock.
+    pub clock_skew: Option<i64>,
+    /// Messages that wait.
+    pub outbox: Option<u64>,
+    /// Whether there is a webhook at all.
+    pub configured: Option<bool>,
+    /// When Slack took the last one.
+    pub last_post: Option<Timestamp>,
+    /// When Slack refused one for good the last time; later than `last_post` while it took none since.
+    pub last_refusal: Option<Timestamp>,
+    /// When the outbox had no room the last time.
+    pub last_drop: Option<Timestamp>,
+    /// Tries to post by what became of them.
+    pub posts: BTreeMap<String, u64>,
+    /// Activations outside the window.
+    pub activations: Option<u64>,
+    /// Activations the window held back.
+    pub held_back: Option<u64>,
+    /// Requests the server refused.
+    pub refused: Option<u64>,
+    /// When the last activation was.
+    pub last_activation: Option<Timestamp>,
+    /// Probes by class.
+    pub probes: Option<Probes>,
+    /// Lines read.
+    pub lines: Option<u64>,
+    /// Lines not understood.
+    pub unparsed: Option<u64>,
+}
+
+impl Numbers {
+    /// Reads them off a page.
+    pub fn of(page: &Page) -> Self {
+        let count = |name: &str| page.sum(name).and_then(whole_number);
+        let time = |name: &str| {
+            let seconds = count(name).filter(|seconds| *seconds > 0)?;
+            Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+        };
+        let labelled = |name: &str, label: &str| -> BTreeMap<String, u64> {
+            let values = page.of(name);
+            let values = values.filter_map(|sample| {
+                Some((sample.label(label)?.to_owned(), whole_number(sample.value)?))
+            });
+            values.collect()
+        };
+        let probes = labelled("kms_connection_probes_total", "source");
+        let probe = |name: &str| probes.get(name).copied().unwrap_or_default();
+        // A series of the script appears at its first event, so a page without one means none.
+        let notifier = page.sum("kms_slack_notifier_up").is_some();
+        let or_none = |number: Option<u64>| number.or_else(|| notifier.then_some(0));
+        Self {
+            version: page
+                .of("kms_notifier_build_info")
+                .find_map(|sample| sample.label("version").map(str::to_owned)),
+            lag_bytes: count("kms_log_read_lag_bytes"),
+            log_open: count("kms_log_open").map(|one| one > 0),
+            last_read: time("kms_log_last_read_timestamp_seconds"),
+            last_line: time("kms_log_last_line_timestamp_seconds"),
+            clock_skew: page.sum("kms_log_clock_skew_seconds").and_then(|skew| {
+                let size = i64::try_from(whole_number(skew.abs())?).ok()?;
+                Some(if skew < 0.0 { -size } else { size })
+            }),
+            outbox: count("kms_slack_queue_length"),
+            configured: count("kms_slack_configured").map(|one| one > 0),
+            last_post: time("kms_slack_last_success_timestamp_seconds"),
+            last_refusal: time("kms_slack_last_rejected_timestamp_seconds"),
+            last_drop: time("kms_slack_last_dropped_timestamp_seconds"),
+            posts: labelled("kms_slack_posts_total", "result"),
+            activations: or_none(count("kms_activations_total")),
+            held_back: or_none(count("kms_activations_dedup_skipped_total")),
+            refused: labelled("kms_requests_total", "result")
+                .get("refused")
+                .copied(),
+            last_activation: time("kms_last_activation_timestamp_seconds"),
+            probes: notifier.then(|| Probes {
+                internal_pod: probe("internal_pod"),
+                cluster_node: probe("cluster_node"),
+                external: probe("external"),
+            }),
+            lines: count("kms_log_lines_total"),
+            unparsed: count("kms_log_unparsed_lines_total"),
+        }
+    }
+
+    /// Adds the pages of several pods: counts are summed, of times the newest counts.
+    pub fn total<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut total = Self::default();
+        for one in all {
+            let add = |sum: &mut Option<u64>, more: Option<u64>| {
+                *sum = match (*sum, more) {
+                    (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+                    (sum, more) => sum.or(more),
+                };
+            };
+            add(&mut total.lag_bytes, one.lag_bytes);
+            add(&mut total.outbox, one.outbox);
+            add(&mut total.activations, one.activations);
+            add(&mut total.held_back, one.held_back);
+            add(&mut total.refused, one.refused);
+            add(&mut total.lines, one.lines);
+            add(&mut total.unparsed, one.unparsed);
+            total.last_read = total.last_read.max(one.last_read);
+            total.last_line = total.last_line.max(one.last_line);
+            total.last_post = total.last_post.max(one.last_post);
+            total.last_refusal = total.last_refusal.max(one.last_refusal);
+            total.last_drop = total.last_drop.max(one.last_drop);
+            total.last_activation = total.last_activation.max(one.last_activation);
+            total.version = total.version.or_else(|| one.version.clone());
+            for (result, count) in &one.posts {
+                *total.posts.entry(result.clone()).or_default() += count;
+            }
+            if let Some(more) = one.probes {
+                let sum = total.probes.get_or_insert_default();
+                sum.internal_pod += more.internal_pod;
+                sum.cluster_node += more.cluster_node;
+                sum.external += more.external;
+            }
+        }
+        total
+    }
+
+    /// Returns the tries with one end.
+    pub fn posted(&self, result: &str) -> u64 {
+        self.posts.get(result).copied().unwrap_or_default()
+    }
+}
+
+/// Returns a value as a whole number; pages have floats.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the range is checked; a fraction of a second is of no interest"
+)]
+fn whole_number(value: f64) -> Option<u64> {
+    (0.0..9e15).contains(&value).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,33 +1,79 @@
 //! kmsctl's assumptions about the way to the firewall and about the firewall itself, each judged alone. A missing
 //! piece of evidence costs the checks that rest on it and no other.
 
-use std::time::Duration;
-
 use super::finding::Finding;
-use super::path::reply::rounded_time;
-use super::path::{Known, Trouble, gate};
+use super::path;
+use super::path::{Known, Trouble, rounded_time};
 use crate::domain::exposure::Exposure;
+use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::freebsd::Carp;
+use crate::domain::reachability::finding::CheckResult;
 use crate::domain::service::Service;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
+use std::time::Duration;
 
-mod left;
-pub mod login;
-pub mod rights;
-mod rules;
-#[cfg(test)]
-mod tests;
+const CHECKS: [&str; 5] = ["ssh-login", "ssh-key", "ssh-host-key", "ssh-reuse", "sudo"];
 
-pub use left::{LeftoverChain, journal_chain_finding};
+/// Every right that some command needs, in the order in which they are told.
+pub const RIGHTS: [Right; 9] = [
+    own_right(
+        "get",
+        "services",
+        None,
+        "`verify`, `doctor`, `notifier status`",
+    ),
+    own_right(
+        "list",
+        "pods",
+        None,
+        "`verify`, `doctor`, `status`, `notifier`",
+    ),
+    own_right("get", "pods", None, "`notifier logs`"),
+    own_right(
+        "get",
+        "pods",
+        Some("log"),
+        "`notifier status`, `notifier logs`, `status`",
+    ),
+    own_right(
+        "get",
+        "pods",
+        Some("proxy"),
+        "`notifier status`, `notifier metrics`, `status`",
+    ),
+    Right {
+        optional: true,
+        ..own_right("create", "pods", Some("exec"), "`notifier logs --server`")
+    },
+    own_right("list", "events", None, "`notifier status`"),
+    own_right(
+        "list",
+        "endpointslices.discovery.k8s.io",
+        None,
+        "`verify`, `doctor`",
+    ),
+    Right {
+        metallb: true,
+        ..own_right(
+            "list",
+            "servicel2statuses.metallb.io",
+            None,
+            "`verify`, `doctor`",
+        )
+    },
+];
 
 /// pfSense versions whose own code kmsctl's script was run with.
 pub const TESTED: [&str; 4] = ["2.6.0", "2.7.0", "2.7.1", "2.7.2"];
+
 /// The oldest PHP that the script runs with (pfSense 2.6.0 has it).
 const OLDEST_PHP: (u32, u32) = (7, 4);
+
 /// Bytes that must be free below /cf/conf: a configuration written to a full disk is cut, and reported as success.
 const FREE_SPACE: u64 = 50 << 20;
+
 /// Seconds that two clocks may differ.
 const CLOCK: i64 = 5;
 
@@ -103,8 +149,8 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         high_availability(facts),
     ]
     .into_iter()
-    .chain(rules::rule_findings(facts))
-    .chain([left::leftover_findings(facts)])
+    .chain(rule_findings(facts))
+    .chain([leftover_findings(facts)])
     .collect()
 }
 
@@ -202,7 +248,7 @@ fn pf(facts: &Facts<'_>) -> Finding {
         .as_ref()
         .is_ok_and(|configured| configured.filter_disabled);
     match &facts.info {
-        Err(trouble) => trouble.finding_itself("pf", gate::UNREADABLE),
+        Err(trouble) => trouble.finding_itself("pf", path::UNREADABLE),
         Ok(info) if !info.enabled => Finding::wrong(
             "pf",
             "pf is disabled: nothing is filtered, and nothing is translated.",
@@ -219,7 +265,7 @@ fn pf(facts: &Facts<'_>) -> Finding {
 
 fn table(facts: &Facts<'_>) -> Finding {
     let exposure = facts.exposure.as_ref().ok().copied();
-    gate::table_hop(facts.service, &facts.entries, exposure)
+    path::table_hop(facts.service, &facts.entries, exposure)
 }
 
 fn expiry(facts: &Facts<'_>) -> Finding {
@@ -417,3 +463,565 @@ fn high_availability(facts: &Facts<'_>) -> Finding {
         },
     )
 }
+
+/// The history on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftoverChain<'a> {
+    /// Records.
+    pub events: usize,
+    /// The first line at which the chain does not hold, and what is wrong there.
+    pub broken: Option<(u64, &'a str)>,
+    /// Bytes of a torn last line.
+    pub torn: usize,
+}
+
+/// Judges the history on this machine.
+pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
+    let check = "journal";
+    if let Some((line, what)) = chain.broken {
+        return Finding::wrong(
+            check,
+            format!("The history's chain is broken at line {line}: {what}."),
+            "Somebody or something wrote into it. See `kmsctl history --verify`; keep the file, and compare it with a backup.",
+        );
+    }
+    if chain.torn > 0 {
+        return Finding::unknown(
+            check,
+            format!(
+                "The history ends in a torn record of {} bytes, from a machine that went down while writing.",
+                chain.torn
+            ),
+        )
+        .fix("The next change takes it out and notes it. `kmsctl history` tells how the last change ended.");
+    }
+    Finding::ok(
+        check,
+        match chain.events {
+            0 => "The history is empty.".to_owned(),
+            1 => "The history has 1 record, and its chain is whole.".to_owned(),
+            more => format!("The history has {more} records, and its chain is whole."),
+        },
+    )
+}
+
+/// Tells what has something to do from what was left behind. Without PHP only the names in /etc/cron.d are known.
+fn leftover_findings(facts: &Facts<'_>) -> Finding {
+    let check = "leftovers";
+    let Ok(configured) = &facts.configured else {
+        return armed_finding(facts);
+    };
+    let told = |stale: bool| -> Vec<String> {
+        let files = configured.leftovers.iter();
+        files
+            .filter(|file| file.stale == stale)
+            .map(|file| format!("{} ({})", file.path, file.why))
+            .collect()
+    };
+    let (stale, pending) = (told(true), told(false));
+    let waits = match pending.as_slice() {
+        [] => String::new(),
+        files => format!(" Pending: {}.", files.join("; ")),
+    };
+    if stale.is_empty() {
+        let nothing = "kmsctl has left nothing behind on the firewall";
+        return Finding::ok(
+            check,
+            if pending.is_empty() {
+                format!("{nothing}, and nothing is armed.")
+            } else {
+                format!("{nothing}.{waits}")
+            },
+        );
+    }
+    Finding::wrong(
+        check,
+        format!("Left behind: {}.{waits}", stale.join("; ")),
+        "Remove them with `kmsctl doctor --clean`; what is pending stays.",
+    )
+}
+
+fn armed_finding(facts: &Facts<'_>) -> Finding {
+    match &facts.armed {
+        Err(trouble) => trouble.finding("leftovers"),
+        Ok([]) => Finding::ok("leftovers", "kmsctl has nothing armed on the firewall."),
+        Ok(files) => Finding::unknown(
+            "leftovers",
+            format!(
+                "Armed in /etc/cron.d: {}. Temporary changes have their way back there.",
+                files.join(", ")
+            ),
+        )
+        .fix("`kmsctl history` tells which are pending; any other is a leftover."),
+    }
+}
+
+/// How we logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Whom and where: `admin@10.0.20.1`.
+    pub target: String,
+    /// Through the system's ssh, and not the built-in client.
+    pub system_ssh: bool,
+    /// The configured key file, and its type where the public half tells it.
+    pub identity: Option<(String, Option<String>)>,
+    /// An agent is there to ask.
+    pub agent: bool,
+    /// The host key that was verified: algorithm and fingerprint.
+    pub host_key: String,
+    /// It is also pinned in the configuration.
+    pub pinned: bool,
+    /// How long the connection is kept for the next command, in seconds; 0 is not at all.
+    pub kept_seconds: u64,
+    /// It was kept by an earlier command.
+    pub reused: bool,
+    /// Commands run through sudo.
+    pub sudo: bool,
+}
+
+/// Judges the way to the firewall.
+pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
+    let login = match login {
+        Ok(login) => login,
+        Err(trouble) => {
+            let fix = trouble
+                .fix
+                .clone()
+                .unwrap_or_else(|| "Try it with plain ssh.".to_owned());
+            let mut findings = vec![Finding::wrong(
+                "ssh-login",
+                format!("No login: {}.", trouble.why),
+                fix,
+            )];
+            let rest = CHECKS.into_iter().skip(1);
+            findings.extend(
+                rest.map(|check| Finding::unknown(check, "Unknown, as there is no login.")),
+            );
+            return findings;
+        }
+    };
+    vec![
+        login_finding(login),
+        key_finding(login),
+        host_key(login),
+        reuse_finding(login),
+        sudo_finding(login),
+    ]
+}
+
+fn login_finding(login: &Login) -> Finding {
+    let client = if login.system_ssh {
+        "the system's ssh"
+    } else {
+        "the built-in SSH client"
+    };
+    Finding::ok(
+        "ssh-login",
+        format!(
+            "{} lets us in through {client}, and runs our shell.",
+            login.target
+        ),
+    )
+}
+
+fn key_finding(login: &Login) -> Finding {
+    let of_kind = |kind: &Option<String>| {
+        kind.as_ref()
+            .map(|kind| format!(" ({kind})"))
+            .unwrap_or_default()
+    };
+    match (&login.identity, login.agent) {
+        (Some((path, kind)), _) => Finding::ok("ssh-key", format!("The key is {path}{}.", of_kind(kind))),
+        (None, true) => Finding::ok("ssh-key", "No key is named: ssh offers those of the agent one after another.")
+            .fix("Name one in firewall.identity: sshd ends a login after 6 offers, and sshguard counts them."),
+        (None, false) => Finding::ok("ssh-key", "No key is named: ssh takes the usual files."),
+    }
+}
+
+fn host_key(login: &Login) -> Finding {
+    let pinned = if login.pinned { " and as pinned" } else { "" };
+    Finding::ok(
+        "ssh-host-key",
+        format!("{}, as in known_hosts{pinned}.", login.host_key),
+    )
+}
+
+fn reuse_finding(login: &Login) -> Finding {
+    if !login.system_ssh {
+        return Finding::skipped(
+            "ssh-reuse",
+            "The built-in client logs in anew for each command.",
+        );
+    }
+    let from = if login.reused {
+        "was kept by an earlier command"
+    } else {
+        "is new"
+    };
+    match login.kept_seconds {
+        0 => Finding::ok(
+            "ssh-reuse",
+            "Connections are not kept: each command logs in.",
+        )
+        .fix("Set firewall.control_persist to 10m: sshguard counts logins."),
+        seconds => Finding::ok(
+            "ssh-reuse",
+            format!("The connection {from}, and is kept for {seconds} s."),
+        ),
+    }
+}
+
+fn sudo_finding(login: &Login) -> Finding {
+    if login.sudo {
+        return Finding::ok(
+            "sudo",
+            "Commands run as root through sudo, without a password.",
+        );
+    }
+    Finding::skipped("sudo", "Not used: the account is expected to be root.")
+}
+
+/// One right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// In MetalLB's namespace, and not in that of the service.
+    pub metallb: bool,
+    /// `get`, `list`, `create`.
+    pub verb: &'static str,
+    /// The resource, with its group where that is not the core's.
+    pub resource: &'static str,
+    /// Its subresource.
+    pub subresource: Option<&'static str>,
+    /// The commands that need it.
+    pub needed_by: &'static str,
+    /// `kmsctl notifier manifest` grants it on request alone, so a login without it is as intended.
+    pub optional: bool,
+}
+
+const fn own_right(
+    verb: &'static str,
+    resource: &'static str,
+    subresource: Option<&'static str>,
+    needed_by: &'static str,
+) -> Right {
+    Right {
+        metallb: false,
+        verb,
+        resource,
+        subresource,
+        needed_by,
+        optional: false,
+    }
+}
+
+impl Right {
+    /// Says what it is, where, and what is lost without it.
+    fn told(&self, namespace: &str) -> String {
+        let part = self
+            .subresource
+            .map(|part| format!("/{part}"))
+            .unwrap_or_default();
+        format!(
+            "{} {}{part} in {namespace} (needed by {})",
+            self.verb, self.resource, self.needed_by
+        )
+    }
+}
+
+/// Judges the answers, each with the namespace that was asked about.
+pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
+    let check = "kubectl-rights";
+    let lacking = |optional: bool| -> Vec<String> {
+        answers
+            .iter()
+            .filter(|(right, _, answer)| *answer == Ok(false) && right.optional == optional)
+            .map(|(right, namespace, _)| right.told(namespace))
+            .collect()
+    };
+    let (missing, refused) = (lacking(false), lacking(true));
+    let unseen = answers
+        .iter()
+        .find_map(|(_, _, answer)| answer.as_ref().err());
+    let more = match refused.as_slice() {
+        [] => String::new(),
+        _ => format!(" Not granted, as by default: {}.", refused.join("; ")),
+    };
+    if !missing.is_empty() {
+        return Finding::wrong(
+            check,
+            format!("This login may not: {}.{more}", missing.join("; ")),
+            "Ask for these rights (`kmsctl notifier manifest` renders them), or use a login that has them (cluster.context).",
+        );
+    }
+    if let Some(trouble) = unseen {
+        return trouble.finding(check);
+    }
+    if refused.is_empty() {
+        return Finding::ok(check, "This login may do everything that kmsctl asks for.");
+    }
+    let told = format!("This login may do what most commands ask for.{more}");
+    Finding::new(check, CheckResult::Ok, told)
+        .fix("`kmsctl notifier manifest --exec` renders the rights with that one.")
+}
+
+/// Judges everything about the rules.
+fn rule_findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let paths = facts.exposure.as_ref().ok();
+    let paths = paths.and_then(|exposure| path::other_paths(exposure));
+    let findings = vec![
+        states_finding(facts),
+        pair_finding(facts),
+        rules_finding(facts),
+        association_finding(facts),
+        loadable_finding(facts),
+        capped_finding(facts),
+        reflection_finding(facts),
+    ];
+    findings.into_iter().chain(paths).collect()
+}
+
+fn states_finding(facts: &Facts<'_>) -> Finding {
+    let check = "state-policy";
+    let text = match &facts.exposure {
+        Ok(exposure) => exposure.filter.text.as_deref(),
+        Err(trouble) => return trouble.finding(check),
+    };
+    match text {
+        None => Finding::skipped(check, "The filter rule is not loaded."),
+        Some(text) if text.contains("if-bound") => {
+            Finding::ok(check, "States are bound to their interface (if-bound).")
+        }
+        Some(_) => Finding::ok(
+            check,
+            "States are not bound to an interface (floating), as pfSense up to 2.7.2 makes them.",
+        ),
+    }
+}
+
+/// Makes one finding of those sentences of the exposure that carry one of the codes.
+fn of_codes(
+    facts: &Facts<'_>,
+    check: &'static str,
+    codes: &[&str],
+    fine: &str,
+    fix: &str,
+) -> Finding {
+    let exposure = match &facts.exposure {
+        Ok(exposure) => exposure,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let told: Vec<&str> = exposure
+        .why
+        .iter()
+        .filter(|finding| codes.contains(&finding.code))
+        .map(|finding| finding.message.as_str())
+        .collect();
+    if told.is_empty() {
+        return Finding::ok(check, fine);
+    }
+    Finding::wrong(check, told.join(" "), fix)
+}
+
+fn pair_finding(facts: &Facts<'_>) -> Finding {
+    let found = match &facts.exposure {
+        Ok(exposure) => (exposure.nat.configured, exposure.filter.configured),
+        Err(trouble) => return trouble.finding("pair"),
+    };
+    let mut codes = vec![
+        "duplicate-nat",
+        "duplicate-filter",
+        "duplicate-association",
+        "tracker-shared",
+        "no-tracker",
+        "not-linked",
+        "linked-rule-missing",
+        "interface-missing",
+    ];
+    if found == (None, None) {
+        return Finding::unknown("pair", "Unknown: config.xml was not read.");
+    }
+    if found == (Some(false), Some(false)) {
+        return Finding::skipped(
+            "pair",
+            "There is no port forward to the service, and no filter rule.",
+        );
+    }
+    // Both off is a closed exposure; one alone is a change that somebody did not finish.
+    let halves = facts
+        .exposure
+        .as_ref()
+        .map(|exposure| (exposure.nat.enabled, exposure.filter.enabled));
+    match halves {
+        Ok((Some(false), Some(true))) => codes.push("nat-disabled"),
+        Ok((Some(true), Some(false))) => codes.push("filter-rule-disabled"),
+        _ => {}
+    }
+    of_codes(
+        facts,
+        "pair",
+        &codes,
+        "The port forward and its filter rule are there once each, and joined.",
+        "Look at `kmsctl expose show`, then at Firewall > NAT in pfSense.",
+    )
+}
+
+fn rules_finding(facts: &Facts<'_>) -> Finding {
+    let codes = [
+        "earlier-block",
+        "earlier-pass",
+        "other-inside-port",
+        "other-target",
+        "no-rdr-exception",
+        "source-limited",
+        "other-pass",
+        "shadowed",
+        "group-pass",
+    ];
+    of_codes(
+        facts,
+        "other-rules",
+        &codes,
+        "No other rule stands in the way, and none lets others in.",
+        "Look at `kmsctl expose show`, then at Firewall > Rules in pfSense.",
+    )
+}
+
+fn association_finding(facts: &Facts<'_>) -> Finding {
+    let check = "association";
+    let configured = match &facts.configured {
+        Ok(configured) => configured,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let pair = Pair::find(configured, facts.service);
+    if let Some(foreign) = &pair.foreign {
+        return Finding::wrong(
+            check,
+            format!(
+                "No filter rule is the exposure's own: {}.",
+                foreign.clause()
+            ),
+            "Give the port forward a filter rule of its own (Firewall > NAT).",
+        );
+    }
+    let fix = "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`.";
+    match pair
+        .nat
+        .map(|nat| nat.association.as_deref().unwrap_or_default())
+    {
+        None => Finding::skipped(check, "There is no port forward to the service."),
+        Some("pass") => Finding::wrong(
+            check,
+            "The association is \"Pass\": open, without a filter rule, and no caps are possible.",
+            fix,
+        ),
+        Some("") => Finding::wrong(
+            check,
+            "The port forward is not associated with a filter rule: pfSense will not toggle them together.",
+            fix,
+        ),
+        Some(_) => Finding::ok(
+            check,
+            "The port forward is associated with its filter rule.",
+        ),
+    }
+}
+
+fn loadable_finding(facts: &Facts<'_>) -> Finding {
+    let codes = [
+        "half-rate",
+        "cap-not-a-number",
+        "caps-ignored",
+        "no-overload",
+        "never-overloads",
+        "other-table",
+    ];
+    of_codes(
+        facts,
+        "caps-loadable",
+        &codes,
+        "pfSense can load the caps as they are configured.",
+        "Set them whole with `kmsctl ratelimit default`.",
+    )
+}
+
+fn capped_finding(facts: &Facts<'_>) -> Finding {
+    match &facts.exposure {
+        Ok(exposure) => path::caps_hop(exposure),
+        Err(trouble) => trouble.finding("caps"),
+    }
+}
+
+fn reflection_finding(facts: &Facts<'_>) -> Finding {
+    let check = "reflection";
+    let configured = match &facts.configured {
+        Ok(configured) => configured,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let Some(nat) = Pair::find(configured, facts.service).nat else {
+        return Finding::skipped(check, "There is no port forward to the service.");
+    };
+    let reflected = facts.exposure.as_ref().ok().and_then(|exposure| {
+        let mut why = exposure.why.iter();
+        why.find(|finding| finding.code == "reflection")
+    });
+    if let Some(finding) = reflected {
+        return Finding::ok(check, finding.message.clone());
+    }
+    Finding::ok(
+        check,
+        match nat.natreflection.as_deref() {
+            None | Some("") => {
+                "The system's default (off, unless System > Advanced says otherwise)."
+            }
+            Some("disable") => "Off: inside, the public address does not lead to the service.",
+            Some("purenat") => {
+                "Pure NAT: inside clients may use the public address; the caps of WAN do not apply to them."
+            }
+            Some(_) => {
+                "NAT and proxy: inside clients arrive from the firewall's own address; the caps of WAN do not apply to them."
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod rights_tests {
+    use super::*;
+    use crate::domain::reachability::path::Trouble;
+
+    fn without(lacking: &dyn Fn(&Right) -> bool) -> Finding {
+        let answers = RIGHTS.map(|right| (right, "kms", Ok(!lacking(&right))));
+        rights_findings(&answers)
+    }
+
+    #[test]
+    fn each_missing_right_names_what_it_costs() {
+        for right in RIGHTS {
+            let finding = without(&|other| *other == right);
+            let told = format!("in kms (needed by {})", right.needed_by);
+            assert!(finding.evidence.contains(&told), "{finding:?}");
+            let expected = if right.optional {
+                CheckResult::Ok
+            } else {
+                CheckResult::Wrong
+            };
+            assert_eq!(finding.result, expected, "{finding:?}");
+            assert!(finding.fix.is_some(), "{finding:?}");
+        }
+        let both = without(&|right| right.verb != "list");
+        assert_eq!(both.evidence.matches("needed by").count(), 5, "{both:?}");
+        assert_eq!(without(&|_| false).fix, None);
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_unknown_unless_something_is_missing() {
+        let mut answers = RIGHTS.map(|right| (right, "kms", Ok(true)));
+        answers[0].2 = Err(Trouble::new("kubectl is not installed"));
+        assert_eq!(rights_findings(&answers).result, CheckResult::Unknown);
+        answers[1].2 = Ok(false);
+        assert_eq!(rights_findings(&answers).result, CheckResult::Wrong);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,26 +5,22 @@
 //! failed attempts from a vantage that works and a proof that its packets arrive. Everything else is *inconclusive*, with
 //! the reason. Words are nmap's: open, closed, filtered, and why.
 
-mod end;
-mod names;
-mod one;
-pub mod place;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod tests;
-
+use super::kms_bind::BindAnswer;
+use crate::domain::connections;
+use crate::domain::connections::Half;
+use crate::domain::exposure::{Counters, Exposure};
+use crate::domain::pf::rule::{Action, Direction, Family, Rule};
+use crate::domain::pf::state::State;
+use crate::domain::pf::table::Entry;
+use crate::domain::pfsense::freebsd::InterfaceAddress;
+use crate::domain::service::Service;
+use crate::domain::virusprot::entries::is_private;
+use crate::domain::warning::Warning;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
-
-use super::kms_bind::BindAnswer;
-use crate::domain::warning::Warning;
-
-pub use end::{EvidenceSide, FirewallEvidence, HeardFromServer, Saw};
-pub use names::{PublicNames, Resolved};
 
 /// How many failed attempts make a "no"; one lost packet must not.
 pub const ATTEMPTS: usize = 3;
@@ -282,7 +278,7 @@ pub fn judge(
 ) -> Judgement {
     let vantages: Vec<Seen> = observations
         .iter()
-        .map(|observation| one::vantage_verdict(observation, end))
+        .map(|observation| vantage_verdict(observation, end))
         .collect();
     let quorum = count(&vantages);
     let mut findings = names.findings();
@@ -398,3 +394,944 @@ fn summary(
         None => format!("{verdict}, expected {}: {deciding}", expected.word()),
     }
 }
+
+/// One reading of the firewall.
+#[derive(Clone, Copy, Debug)]
+pub struct EvidenceSide<'a> {
+    /// The exposure as judged from it.
+    pub exposure: &'a Exposure,
+    /// The loaded filter rules.
+    pub filter: &'a [Rule],
+    /// States of the service.
+    pub states: &'a [State],
+    /// The overload table; `None` where it could not be read, or does not exist.
+    pub table: Option<&'a [Entry]>,
+}
+
+/// What the firewall saw while it was tried from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallEvidence {
+    /// The loaded rules let a connection from anywhere in.
+    pub lets_in: bool,
+    /// pf was off at one of the readings: nothing was filtered, so silence is nobody's refusal.
+    #[serde(skip)]
+    pub pf_off: bool,
+    /// The rules are not the same before and after; then nothing can be counted.
+    pub changed: bool,
+    /// States that the redirection and the rule made meanwhile, whoever asked for them; null where it cannot be counted.
+    pub forwarded: Option<u64>,
+    /// Packets dropped because their source is in the table.
+    pub dropped_by_table: Option<u64>,
+    /// Packets dropped by all other rules, inbound.
+    pub dropped: Option<u64>,
+    /// The rule that dropped most of those: its tracker.
+    pub dropped_by: Option<u32>,
+    /// Sources with new states through the port forward, with the pair of levels (the server's, the client's) of that one
+    /// of them in which the server said most.
+    pub sources: BTreeMap<IpAddr, String>,
+    /// What the table holds.
+    #[serde(skip)]
+    pub blocked: Vec<IpNet>,
+}
+
+/// Whether the firewall saw a vantage's attempts get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saw {
+    /// There is a new state with its address.
+    Yes,
+    /// No state was made at all.
+    No,
+    /// States were made, and which of them are the vantage's cannot be told.
+    Unknown,
+}
+
+/// What the firewall heard of the server in a connection that it forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeardFromServer {
+    /// Not a word: its side is CLOSED still.
+    Nothing,
+    /// A reset, which puts both sides into TIME_WAIT (FreeBSD pf source, `pf_tcp_track_full`).
+    Reset,
+    /// A SYN at least; or something that is not understood, which proves no silence.
+    Answer,
+}
+
+impl HeardFromServer {
+    /// Reads the pair of levels of an inbound state: the server's stands first.
+    pub fn of(levels: &str) -> Self {
+        match levels.split_once(':') {
+            Some(("CLOSED", "SYN_SENT")) => Self::Nothing,
+            Some(("TIME_WAIT", "TIME_WAIT")) => Self::Reset,
+            _ => Self::Answer,
+        }
+    }
+}
+
+impl fmt::Display for FirewallEvidence {
+    /// Says what the firewall saw meanwhile.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = if self.pf_off {
+            "pf is switched off, so its rules hold for nobody"
+        } else if self.lets_in {
+            "its rules let in"
+        } else {
+            "its rules let nobody in"
+        };
+        if self.changed {
+            return write!(f, "{rules}; they changed meanwhile, so nothing was counted");
+        }
+        let number = |count: Option<u64>| {
+            count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
+        };
+        let counted = |count: Option<u64>, what: &str| match count {
+            Some(1) => format!("1 {what}"),
+            Some(count) => format!("{count} {what}s"),
+            None => format!("an unknown number of {what}s"),
+        };
+        write!(
+            f,
+            "{rules}; meanwhile it forwarded {} and dropped {}, {} of blocked addresses",
+            counted(self.forwarded, "connection"),
+            counted(self.dropped, "packet"),
+            number(self.dropped_by_table)
+        )
+    }
+}
+
+impl FirewallEvidence {
+    /// Compares two readings.
+    pub fn between(before: EvidenceSide<'_>, after: EvidenceSide<'_>, service: &Service) -> Self {
+        let changed = before.exposure.state != after.exposure.state
+            || !same_rules(before.filter, after.filter)
+            || before.exposure.nat.text != after.exposure.nat.text
+            || before.exposure.elsewhere.text != after.exposure.elsewhere.text;
+        let made = |counters: Option<Counters>| counters.map(|counters| counters.state_creations);
+        let moved = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
+        let filter = moved(
+            made(before.exposure.filter.counters),
+            made(after.exposure.filter.counters),
+        );
+        // Whatever a connection to the port is redirected to, it went through the firewall.
+        let redirected = |side: EvidenceSide<'_>| {
+            let other = side.exposure.elsewhere.counters;
+            made(side.exposure.nat.counters.or(other))
+        };
+        let nat = moved(redirected(before), redirected(after));
+        let packets = |side: EvidenceSide<'_>| {
+            side.exposure
+                .block
+                .counters
+                .map(|counters| counters.packets)
+        };
+        let drops = dropped_by_rules(before.filter, after.filter, after.exposure);
+        let known = |value: Option<u64>| value.filter(|_| !changed);
+        Self {
+            lets_in: after.exposure.lets_in() != Some(false),
+            pf_off: !before.exposure.filtering || !after.exposure.filtering,
+            changed,
+            // Without a loaded redirection nothing can be forwarded by it.
+            forwarded: known(Some(filter.unwrap_or(0).max(nat.unwrap_or(0)))),
+            dropped_by_table: known(moved(packets(before), packets(after))),
+            dropped: known(drops.as_ref().map(|drops| drops.0)),
+            dropped_by: drops.and_then(|drops| drops.1).filter(|_| !changed),
+            sources: new_sources(before.states, after, service),
+            blocked: [before.table, after.table]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|entry| !entry.negated)
+                .map(|entry| entry.net)
+                .collect(),
+        }
+    }
+
+    /// Tells whether an address is blocked by the table.
+    pub fn blocks(&self, address: IpAddr) -> bool {
+        self.blocked.iter().any(|net| net.contains(&address))
+    }
+
+    /// Tells whether the attempts of a vantage got in.
+    pub fn saw(&self, address: Option<IpAddr>) -> Saw {
+        let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
+        match self.forwarded {
+            _ if by_address => Saw::Yes,
+            Some(0) if self.sources.is_empty() => Saw::No,
+            _ => Saw::Unknown,
+        }
+    }
+}
+
+fn same_rules(before: &[Rule], after: &[Rule]) -> bool {
+    before.len() == after.len()
+        && before.iter().zip(after).all(|(before, after)| {
+            let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
+            let loader = |rule: &Rule| rule.counters.as_ref()?.inserted;
+            // A reload that changes nothing starts some counters from zero and keeps others; another process made it.
+            before.text == after.text
+                && packets(before) <= packets(after)
+                && loader(before) == loader(after)
+        })
+}
+
+/// Sums what inbound block rules dropped, without the table's, and names the busiest of them.
+fn dropped_by_rules(
+    before: &[Rule],
+    after: &[Rule],
+    exposure: &Exposure,
+) -> Option<(u64, Option<u32>)> {
+    let of_table = exposure.block.text.as_deref();
+    let mut total = 0;
+    let mut busiest = (0, None);
+    for (before, after) in before.iter().zip(after) {
+        let inbound = after.action == Action::Block
+            && after.direction != Some(Direction::Out)
+            && after.family != Some(Family::Inet6)
+            && Some(after.text.as_str()) != of_table;
+        if !inbound {
+            continue;
+        }
+        let packets = |rule: &Rule| rule.counters.as_ref().map(|counters| counters.packets);
+        let dropped = packets(after)?.checked_sub(packets(before)?)?;
+        total += dropped;
+        if dropped > busiest.0 {
+            busiest = (dropped, after.tracker());
+        }
+    }
+    Some((total, busiest.1))
+}
+
+/// Returns the sources of the states made through the port forward that were not there before.
+fn new_sources(
+    before: &[State],
+    after: EvidenceSide<'_>,
+    service: &Service,
+) -> BTreeMap<IpAddr, String> {
+    let identity = |state: &State| {
+        let id = state.identity.as_ref().map(|identity| identity.id);
+        (state.right.address, state.right.port, id)
+    };
+    let old: Vec<_> = before.iter().map(identity).collect();
+    let members = after.exposure.alias.members();
+    let through = Some(Half::Client { forwarded: true });
+    let new = after
+        .states
+        .iter()
+        .filter(|state| connections::connection_half(state, service, members.as_deref()) == through)
+        .filter(|state| !old.contains(&identity(state)));
+    most_telling(new.map(|state| (state.right.address, state.levels.as_str())))
+}
+
+/// Keeps one pair of levels of each source: one answer tells more than any number of silences.
+fn most_telling<'a>(states: impl Iterator<Item = (IpAddr, &'a str)>) -> BTreeMap<IpAddr, String> {
+    let mut sources: BTreeMap<IpAddr, String> = BTreeMap::new();
+    for (address, levels) in states {
+        let kept = sources.entry(address).or_insert_with(|| levels.to_owned());
+        if HeardFromServer::of(levels) > HeardFromServer::of(kept) {
+            levels.clone_into(kept);
+        }
+    }
+    sources
+}
+
+/// What one resolver said about the public name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolved {
+    /// Which resolver, and from where it was asked.
+    pub by: String,
+    /// It was asked from a vantage, so it tells what the outside is told.
+    pub from_outside: bool,
+    /// The addresses, or why there are none; null in JSON then.
+    #[serde(rename = "addresses", serialize_with = "or_null")]
+    pub answer: Result<Vec<IpAddr>, String>,
+}
+
+fn or_null<S: serde::Serializer>(
+    answer: &Result<Vec<IpAddr>, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    answer.as_ref().ok().serialize(serializer)
+}
+
+/// The name, what it resolves to, and what it should resolve to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PublicNames {
+    /// The public name.
+    pub host: String,
+    /// The address that is known to be the firewall's outside: configured, or its own where that is public.
+    pub expected: Option<IpAddr>,
+    /// What was asked.
+    pub resolved: Vec<Resolved>,
+}
+
+impl PublicNames {
+    /// Returns the address to try: the known one, else what the outside is told, else what this machine is told.
+    pub fn target(&self) -> Option<IpAddr> {
+        self.expected.or_else(|| {
+            let told = |outside: bool| {
+                self.resolved
+                    .iter()
+                    .filter(move |resolved| resolved.from_outside == outside)
+                    .flat_map(|resolved| resolved.answer.iter().flatten())
+                    .find(|address| address.is_ipv4())
+                    .copied()
+            };
+            told(true).or_else(|| told(false))
+        })
+    }
+
+    /// Returns the private address that this machine's own resolver gives: the answer for the inside.
+    pub fn told_inside(&self) -> Option<IpAddr> {
+        let here = self.resolved.iter().filter(|told| !told.from_outside);
+        here.flat_map(|told| told.answer.iter().flatten())
+            .find(|address| is_private(address))
+            .copied()
+    }
+
+    /// What is odd about the name.
+    pub fn findings(&self) -> Vec<Warning> {
+        let mut findings = self.odd(|_| true);
+        let outside = |told: &Resolved| told.from_outside && told.answer.is_ok();
+        if !self.resolved.iter().any(outside) && self.host.parse::<IpAddr>().is_err() {
+            findings.push(Warning::new(
+                "name-not-checked",
+                format!(
+                    "Where {} leads was not checked from outside: name resolvers in verify.resolvers, which an ssh vantage asks.",
+                    self.host
+                ),
+            ));
+        }
+        findings
+    }
+
+    /// What is odd about these answers.
+    fn odd(&self, these: impl Fn(&Resolved) -> bool) -> Vec<Warning> {
+        let mut findings = Vec::new();
+        for resolved in self.resolved.iter().filter(|resolved| these(resolved)) {
+            match &resolved.answer {
+                Err(why) => findings.push(Warning::new(
+                    "name-unknown",
+                    format!("{} cannot resolve {}: {why}.", resolved.by, self.host),
+                )),
+                Ok(addresses) => self.look_at(&resolved.by, addresses, &mut findings),
+            }
+        }
+        findings
+    }
+
+    fn look_at(&self, by: &str, addresses: &[IpAddr], findings: &mut Vec<Warning>) {
+        let host = &self.host;
+        let mut say = |code, message: String| findings.push(Warning::new(code, message));
+        if let Some(six) = addresses.iter().find(|address| address.is_ipv6()) {
+            say(
+                "stray-aaaa",
+                format!(
+                    "{by} gives {host} the IPv6 address {six}: clients try it first, and the port forward is IPv4."
+                ),
+            );
+        }
+        let four: Vec<&IpAddr> = addresses
+            .iter()
+            .filter(|address| address.is_ipv4())
+            .collect();
+        let elsewhere = self.target().and_then(|target| {
+            let other = |address: &&&IpAddr| ***address != target && !is_private(address);
+            four.iter().find(other).map(|address| (*address, target))
+        });
+        match (four.first(), elsewhere) {
+            (None, _) => say(
+                "no-address",
+                format!("{by} knows no IPv4 address of {host}."),
+            ),
+            (Some(address), _) if is_private(address) => say(
+                "split-horizon",
+                format!(
+                    "{by} gives {host} the private address {address}: that is the answer for the inside."
+                ),
+            ),
+            (_, Some((address, target))) => say(
+                "wrong-address",
+                match self.expected {
+                    Some(expected) => format!(
+                        "{by} gives {host} the address {address}, but the firewall's outside is {expected}."
+                    ),
+                    None => {
+                        format!("{by} gives {host} the address {address}, but {target} was tried.")
+                    }
+                },
+            ),
+            _ => {}
+        }
+    }
+
+    /// Tells why clients outside would not get there although the address answers. What this machine is told counts
+    /// where it cannot be an answer for the inside alone.
+    pub fn misleading(&self) -> Option<String> {
+        let misleads = |from_outside: bool, codes: &[&str]| {
+            let odd = self.odd(|resolved| resolved.from_outside == from_outside);
+            odd.into_iter()
+                .find(|finding| codes.contains(&finding.code))
+                .map(|finding| finding.message.trim_end_matches('.').to_owned())
+        };
+        let everything = ["stray-aaaa", "wrong-address", "no-address", "split-horizon"];
+        misleads(true, &everything).or_else(|| misleads(false, &["stray-aaaa", "wrong-address"]))
+    }
+
+    /// Tells why "closed" is half of the truth: the name has an IPv6 address that the outside can reach, and only IPv4 was
+    /// tried.
+    pub fn other_family(&self) -> Option<String> {
+        self.resolved.iter().find_map(|resolved| {
+            let six = resolved
+                .answer
+                .iter()
+                .flatten()
+                .find(|address| address.is_ipv6() && !is_private(address))?;
+            Some(format!(
+                "IPv4 only: IPv6 was not tried, and {} gives {} the address {six}",
+                resolved.by, self.host
+            ))
+        })
+    }
+}
+
+/// What is concluded, before it is joined with the observation.
+struct Conclusion {
+    verdict: Verdict,
+    row: Option<Row>,
+    why: String,
+}
+
+fn open_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
+    Conclusion {
+        verdict: Verdict::Open,
+        row,
+        why: why.into(),
+    }
+}
+
+fn closed_conclusion(row: Row, why: impl Into<String>) -> Conclusion {
+    Conclusion {
+        verdict: Verdict::Closed,
+        row: Some(row),
+        why: why.into(),
+    }
+}
+
+fn inconclusive_conclusion(row: Option<Row>, why: impl Into<String>) -> Conclusion {
+    Conclusion {
+        verdict: Verdict::Inconclusive,
+        row,
+        why: why.into(),
+    }
+}
+
+/// Judges one observation.
+fn vantage_verdict(observation: &Observation, end: &FirewallEvidence) -> Seen {
+    let Conclusion { verdict, row, why } = conclude_vantage(observation, end);
+    let (port, reason) = best_port_state(&observation.attempts).unzip();
+    Seen {
+        vantage: observation.vantage.clone(),
+        kind: observation.kind,
+        node: observation.node.clone(),
+        address: observation.address,
+        place: observation.place.clone(),
+        verdict,
+        port,
+        reason,
+        row,
+        why,
+        attempts: observation.attempts.clone(),
+        control: observation.control.clone(),
+    }
+}
+
+/// nmap's word and reason: the best that was seen.
+fn best_port_state(attempts: &[Attempt]) -> Option<(PortState, &'static str)> {
+    let any = |wanted: fn(&Attempt) -> bool| attempts.iter().any(wanted);
+    if any(|attempt| matches!(attempt, Attempt::Connected { .. })) {
+        Some((PortState::Open, "syn-ack"))
+    } else if any(|attempt| *attempt == Attempt::Refused) {
+        Some((PortState::Closed, "reset"))
+    } else if any(|attempt| matches!(attempt, Attempt::Unreachable { .. })) {
+        Some((PortState::Filtered, "host-unreach"))
+    } else if any(|attempt| *attempt == Attempt::NoAnswer) {
+        Some((PortState::Filtered, "no-response"))
+    } else {
+        None
+    }
+}
+
+fn conclude_vantage(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
+    if let Some(trouble) = &observation.trouble {
+        return inconclusive_conclusion(None, format!("the vantage could not be used: {trouble}"));
+    }
+    match &observation.place {
+        Place::Outside => {}
+        Place::Inside(why) => {
+            return inconclusive_conclusion(None, format!("inside, so it proves nothing: {why}"));
+        }
+        Place::Unproven(why) => {
+            return inconclusive_conclusion(None, format!("not proven to be outside: {why}"));
+        }
+    }
+    let connected = observation
+        .attempts
+        .iter()
+        .find_map(|attempt| match attempt {
+            Attempt::Connected { answer, .. } => Some(*answer),
+            _ => None,
+        });
+    match connected {
+        Some(answer) => conclude_connected(observation, end, answer),
+        None => doubt_of_closed(observation, end).map_or_else(
+            || conclude_failed(observation, end),
+            |why| inconclusive_conclusion(None, why),
+        ),
+    }
+}
+
+fn conclude_connected(
+    observation: &Observation,
+    end: &FirewallEvidence,
+    answer: Option<BindAnswer>,
+) -> Conclusion {
+    // Without a known address, the only new states tell where the connection really came from.
+    if observation.address.is_none()
+        && !end.sources.is_empty()
+        && end.sources.keys().all(is_private)
+    {
+        return inconclusive_conclusion(
+            None,
+            "inside, so it proves nothing: its connection reached the firewall from a private address",
+        );
+    }
+    match (end.saw(observation.address), answer) {
+        (Saw::No, _) => inconclusive_conclusion(
+            None,
+            "something answered, but the firewall saw nothing of it: a wrong address, or a proxy in between",
+        ),
+        // Somebody else's connection moves the firewall's counters as well: only the vantage's own is proof.
+        (Saw::Unknown, _) => inconclusive_conclusion(None, whose_answer(observation)),
+        (Saw::Yes, Some(BindAnswer::Kms)) => {
+            open_conclusion(Some(Row::OpenKms), "a KMS server answers")
+        }
+        (Saw::Yes, None) => open_conclusion(
+            None,
+            "a connection opens; what answers was not asked, as a check service cannot",
+        ),
+        (Saw::Yes, Some(answer)) => open_conclusion(Some(Row::OpenNotKms), not_kms(answer)),
+    }
+}
+
+/// Says why an answer proves nothing while others connect as well, and what would help.
+fn whose_answer(observation: &Observation) -> String {
+    let name = &observation.vantage;
+    match (observation.address, observation.kind) {
+        (Some(address), "ssh") => format!(
+            "something answered, but the firewall saw no new connection of {address}: if this vantage comes from another address, set vantages.{name}.address; if not, somebody else answered"
+        ),
+        (Some(address), _) => format!(
+            "something answered, but the firewall saw no new connection of {address}: it came from another address, or somebody else answered"
+        ),
+        (None, "ssh") => format!(
+            "something answered, and whether through the firewall cannot be told: the vantage's address is not known; set vantages.{name}.address"
+        ),
+        (None, _) => "something answered, and whether through the firewall cannot be told: its address is not known".to_owned(),
+    }
+}
+
+fn not_kms(answer: BindAnswer) -> &'static str {
+    match answer {
+        BindAnswer::Kms => "a KMS server answers",
+        BindAnswer::RpcNotKms => "an RPC server answers that does not speak KMS",
+        BindAnswer::NotRpc => "something answers that is no KMS server",
+        BindAnswer::Silent => "the connection opens, and nobody says a word",
+        BindAnswer::Reset => "the connection opens, and is ended before a word is said",
+    }
+}
+
+/// Tells why failed attempts prove nothing.
+fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
+    let failed = observation
+        .attempts
+        .iter()
+        .find_map(|attempt| match attempt {
+            Attempt::NotTried { why } => Some(why),
+            _ => None,
+        });
+    if let Some(why) = failed {
+        return Some(format!("the vantage could not try: {why}"));
+    }
+    if is_vantage_blocked(observation, end) {
+        return Some(
+            "this vantage is in the firewall's table of blocked addresses: it is shut out, others may not be"
+                .to_owned(),
+        );
+    }
+    if observation.attempts.len() < ATTEMPTS {
+        let why = observation.short.as_deref().unwrap_or("time ran out");
+        return Some(format!(
+            "{} of {ATTEMPTS} attempts were made: {why}",
+            observation.attempts.len()
+        ));
+    }
+    if end.pf_off {
+        return Some("pf is switched off: nothing is filtered, so it is not the firewall that keeps anybody out".to_owned());
+    }
+    if end.changed {
+        return Some("the firewall's rules changed meanwhile".to_owned());
+    }
+    match &observation.control {
+        Control::Failed { to, why } => Some(format!(
+            "the vantage does not reach its control {to} either: {why}"
+        )),
+        Control::NotNeeded => Some("the vantage was not controlled".to_owned()),
+        Control::Passed { .. } | Control::OwnPath => None,
+    }
+}
+
+fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
+    match observation.address {
+        Some(address) => end.blocks(address),
+        // Somebody in the table was dropped as often as we tried; it may have been us.
+        None => {
+            !observation.attempts.is_empty()
+                && end
+                    .dropped_by_table
+                    .is_some_and(|dropped| dropped >= observation.attempts.len() as u64)
+        }
+    }
+}
+
+fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
+    let reset = observation.attempts.contains(&Attempt::Refused);
+    let saw = end.saw(observation.address);
+    let way = matches!(
+        observation.control,
+        Control::Passed {
+            same_address: true,
+            ..
+        }
+    );
+    match (end.lets_in, saw) {
+        (true, Saw::Yes) if !nobody_answered(end, observation, reset) => inconclusive_conclusion(
+            None,
+            "the firewall forwards, and the server answered: its answer did not reach the vantage",
+        ),
+        (true, Saw::Yes) if reset => closed_conclusion(
+            Row::NobodyListens,
+            "the firewall forwards, and nobody listens behind it (reset)",
+        ),
+        (true, Saw::Yes) => closed_conclusion(
+            Row::NobodyListens,
+            "the firewall forwards, and nobody answers behind it",
+        ),
+        (false, Saw::Yes) => inconclusive_conclusion(
+            None,
+            "the firewall made a state for this vantage although its rules should let nobody in",
+        ),
+        (false, _) if reset && way => closed_conclusion(
+            Row::NobodyListens,
+            "the connection is rejected with a reset, and the firewall lets nobody in",
+        ),
+        (false, _) if way => closed_conclusion(Row::ClosedHere, dropped_here(end)),
+        (_, Saw::Unknown) => inconclusive_conclusion(
+            None,
+            "no answer, and which of the firewall's new connections are this vantage's cannot be told",
+        ),
+        // What counters say is anybody's: the Internet at large is dropped all the time.
+        (false, _) if end.dropped.is_some_and(|dropped| dropped > 0) => inconclusive_conclusion(
+            None,
+            "no connection, and whose packets the firewall dropped meanwhile cannot be told: give the vantage a `control` on the very address that is tried",
+        ),
+        (_, _) if reset => inconclusive_conclusion(
+            Some(Row::NothingArrived),
+            "a reset came back, but nothing arrived at the firewall: it came from something on the way",
+        ),
+        (_, _) => inconclusive_conclusion(
+            Some(Row::NothingArrived),
+            "no answer, and nothing arrived at the firewall: the provider, carrier NAT, a wrong address or name",
+        ),
+    }
+}
+
+/// Tells whether nobody behind the firewall said a word: the server's side of the vantage's states shows no SYN, or a
+/// reset that the vantage heard.
+fn nobody_answered(end: &FirewallEvidence, observation: &Observation, reset: bool) -> bool {
+    let levels = observation
+        .address
+        .and_then(|address| end.sources.get(&address));
+    levels.is_some_and(|levels| match HeardFromServer::of(levels) {
+        HeardFromServer::Nothing => true,
+        HeardFromServer::Reset => reset,
+        HeardFromServer::Answer => false,
+    })
+}
+
+fn dropped_here(end: &FirewallEvidence) -> String {
+    let rule = end
+        .dropped_by
+        .map(|tracker| format!(", most by rule {tracker}"))
+        .unwrap_or_default();
+    let dropped = match end.dropped {
+        Some(1) => format!("; the firewall dropped 1 packet meanwhile{rule}"),
+        Some(dropped) if dropped > 0 => {
+            format!("; the firewall dropped {dropped} packets meanwhile{rule}")
+        }
+        _ => String::new(),
+    };
+    format!("no answer, although another port of the same address answers this vantage{dropped}")
+}
+
+/// What is known about the way from a vantage.
+#[derive(Clone, Copy, Debug)]
+pub struct VantageSurroundings<'a> {
+    /// The address that is tried.
+    pub target: IpAddr,
+    /// The firewall's own addresses.
+    pub interfaces: &'a [InterfaceAddress],
+    /// Its default gateway: the network that holds it is the outside.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Judges a vantage by the address it is known by. Without one it passes for outside: what the firewall sees of it
+/// decides then.
+pub fn by_address(address: Option<IpAddr>, around: VantageSurroundings<'_>) -> Place {
+    let VantageSurroundings {
+        target,
+        interfaces,
+        gateway,
+    } = around;
+    if is_private(&target) {
+        return Place::Inside(format!(
+            "the address that was tried, {target}, is a private one (split horizon?)"
+        ));
+    }
+    let Some(address) = address else {
+        return Place::Outside;
+    };
+    let outside = |net: &ipnet::IpNet| {
+        net.contains(&target) || gateway.is_some_and(|gateway| net.contains(&gateway))
+    };
+    if address == target || interfaces.iter().any(|own| own.net.addr() == address) {
+        Place::Inside(format!("its address {address} is the firewall's own"))
+    } else if is_private(&address) {
+        Place::Inside(format!("its address {address} is a private one"))
+    } else if interfaces
+        .iter()
+        .any(|own| own.net.contains(&address) && !outside(&own.net))
+    {
+        Place::Inside(format!(
+            "its address {address} is in a network behind the firewall"
+        ))
+    } else {
+        Place::Outside
+    }
+}
+
+/// What is known about this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine {
+    /// The address that the configuration gives it: a claim, which proves nothing alone.
+    pub configured: Option<IpAddr>,
+    /// Where the firewall sees our SSH connection come from.
+    pub seen_by_firewall: Option<IpAddr>,
+    /// Our SSH connection goes to the firewall itself, not through a jump host, which is what it would see then.
+    pub direct: bool,
+    /// The address that the system would send from; `None` without a route.
+    pub source: Option<IpAddr>,
+    /// The private address that the system's resolver gives the public name.
+    pub told_inside: Option<IpAddr>,
+}
+
+/// Judges this machine: it counts only where the firewall sees it come from outside, a way there exists, and nothing
+/// speaks against it.
+pub fn of_this_machine(machine: Machine, around: VantageSurroundings<'_>) -> Place {
+    let Some(source) = machine.source else {
+        return Place::Unproven(format!("this machine has no route to {}", around.target));
+    };
+    if source == around.target {
+        return Place::Inside("the address that was tried is this machine's own".to_owned());
+    }
+    let known = [machine.seen_by_firewall, machine.configured];
+    for address in known {
+        let place = by_address(address, around);
+        if place != Place::Outside {
+            return place;
+        }
+    }
+    let against = match (machine.seen_by_firewall, machine.configured) {
+        (None, _) => Some("the firewall does not tell from which address this machine comes".to_owned()),
+        _ if !machine.direct => Some(
+            "the firewall is reached through a jump host or proxy, and that is what it sees".to_owned(),
+        ),
+        (Some(seen), Some(configured)) if seen != configured => Some(format!(
+            "its configured address is {configured}, but the firewall sees it come from {seen}"
+        )),
+        _ => machine.told_inside.map(|address| {
+            format!("its resolver gives the public name the private address {address}, as the inside is told")
+        }),
+    };
+    against.map_or(Place::Outside, Place::Unproven)
+}
+
+#[cfg(test)]
+mod properties;
+
+#[cfg(test)]
+mod evidence_tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_among_silences_is_kept_wherever_it_stands() {
+        let address: IpAddr = "198.51.100.10".parse().unwrap();
+        let [silent, reset, answer] = [
+            "CLOSED:SYN_SENT",
+            "TIME_WAIT:TIME_WAIT",
+            "SYN_SENT:ESTABLISHED",
+        ];
+        for (levels, wanted) in [
+            ([silent, answer, reset], answer),
+            ([answer, silent, silent], answer),
+            ([silent, silent, reset], reset),
+            ([silent; 3], silent),
+        ] {
+            let kept = most_telling(levels.into_iter().map(|levels| (address, levels)));
+            assert_eq!(kept[&address], wanted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod location_tests {
+    use super::*;
+
+    fn place(address: &str, target: &str) -> Place {
+        let interfaces: Vec<InterfaceAddress> = [
+            ("wan", "192.0.2.1/24"),
+            ("lan", "10.0.20.1/24"),
+            ("dmz", "203.0.113.1/28"),
+        ]
+        .map(|(interface, net)| InterfaceAddress {
+            interface: interface.into(),
+            net: net.parse().unwrap(),
+        })
+        .into();
+        let around = VantageSurroundings {
+            target: target.parse().unwrap(),
+            interfaces: &interfaces,
+            gateway: Some("192.0.2.254".parse().unwrap()),
+        };
+        by_address(address.parse().ok(), around)
+    }
+
+    #[test]
+    fn addresses_of_the_inside_are_told() {
+        for (address, target) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("10.0.10.5", "192.0.2.1"),
+            ("203.0.113.5", "192.0.2.1"),
+            ("203.0.113.1", "192.0.2.1"),
+            ("198.51.100.1", "10.0.20.202"),
+            ("", "10.0.20.202"),
+        ] {
+            assert!(
+                matches!(place(address, target), Place::Inside(_)),
+                "{address} {target}"
+            );
+        }
+        for address in ["198.51.100.10", "192.0.2.9", ""] {
+            assert_eq!(place(address, "192.0.2.1"), Place::Outside, "{address}");
+        }
+    }
+
+    #[test]
+    fn this_machine_must_be_seen_coming_from_outside() {
+        let around = VantageSurroundings {
+            target: "192.0.2.1".parse().unwrap(),
+            interfaces: &[],
+            gateway: None,
+        };
+        let address = |text: &str| text.parse().ok();
+        let judged = |seen: &str, source: &str| {
+            let machine = Machine {
+                seen_by_firewall: address(seen),
+                direct: true,
+                source: address(source),
+                ..Machine::default()
+            };
+            of_this_machine(machine, around)
+        };
+        assert_eq!(judged("198.51.100.10", "192.168.43.7"), Place::Outside);
+        assert!(matches!(judged("10.0.10.7", "10.0.10.7"), Place::Inside(_)));
+        assert!(matches!(judged("", "198.51.100.10"), Place::Unproven(_)));
+        assert!(matches!(judged("198.51.100.10", ""), Place::Unproven(_)));
+        assert!(matches!(
+            judged("198.51.100.10", "192.0.2.1"),
+            Place::Inside(_)
+        ));
+    }
+
+    #[test]
+    fn a_configured_address_is_a_claim_and_what_speaks_against_it_wins() {
+        let around = VantageSurroundings {
+            target: "192.0.2.1".parse().unwrap(),
+            interfaces: &[],
+            gateway: None,
+        };
+        let address = |text: &str| text.parse().ok();
+        let outside = Machine {
+            configured: address("198.51.100.10"),
+            seen_by_firewall: address("198.51.100.10"),
+            direct: true,
+            source: address("192.168.43.7"),
+            told_inside: None,
+        };
+        assert_eq!(of_this_machine(outside, around), Place::Outside);
+        for seen in ["10.0.10.5", "192.0.2.1"] {
+            let inside = Machine {
+                seen_by_firewall: address(seen),
+                ..outside
+            };
+            let place = of_this_machine(inside, around);
+            assert!(matches!(place, Place::Inside(_)), "{seen}: {place:?}");
+        }
+        for (against, word) in [
+            (
+                Machine {
+                    seen_by_firewall: address("203.0.113.9"),
+                    ..outside
+                },
+                "203.0.113.9",
+            ),
+            (
+                Machine {
+                    seen_by_firewall: None,
+                    ..outside
+                },
+                "does not tell",
+            ),
+            (
+                Machine {
+                    direct: false,
+                    ..outside
+                },
+                "jump host",
+            ),
+            (
+                Machine {
+                    told_inside: address("10.0.20.202"),
+                    ..outside
+                },
+                "resolver",
+            ),
+        ] {
+            match of_this_machine(against, around) {
+                Place::Unproven(why) => assert!(why.contains(word), "{why}"),
+                other => panic!("{word}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

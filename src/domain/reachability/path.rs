@@ -4,25 +4,28 @@
 //! A hop is wrong only on evidence; what could not be read is unknown, never guessed. [`names`] judges DNS, [`gate`]
 //! the firewall, [`backend`] the cluster, [`reply`] what the service itself answered.
 
-use std::net::IpAddr;
-
-use serde::Serialize;
-
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
-use crate::domain::cluster::objects::{Announcement, EndpointSlice, ObjectList, ObjectNames, Pod};
-use crate::domain::exposure::Exposure;
+use crate::domain::cluster::objects::{
+    Announcement, EndpointSlice, KubernetesService, ObjectList, ObjectNames, Pod,
+};
+use crate::domain::exposure::paths::PathIn;
+use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::pfsense::freebsd::InterfaceAddress;
 use crate::domain::service::Service;
+use crate::domain::virusprot::entries::is_private;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::time::Duration as Span;
 
-pub mod backend;
-pub mod gate;
-pub mod names;
-pub mod reply;
-#[cfg(test)]
-mod tests;
+const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
-pub use reply::ServiceConnection;
+/// How a pf that cannot be asked is told.
+pub const UNREADABLE: &str = "pf cannot be asked";
+
+const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
+
+const RELOAD: &str = "What is saved was not applied: apply it in pfSense (Status > Filter Reload), then look at its notices.";
 
 /// A piece of evidence, or why there is none.
 pub type Known<T> = Result<T, Trouble>;
@@ -241,10 +244,10 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
             .ok()
             .and_then(|exposure| Expected::of(exposure))
     });
-    let mut hops = names::name_hops(evidence);
-    hops.extend(gate::firewall_hops(evidence, expected));
-    hops.extend(backend::cluster_hops(evidence));
-    hops.extend(reply::service_hops(evidence));
+    let mut hops = name_hops(evidence);
+    hops.extend(firewall_hops(evidence, expected));
+    hops.extend(cluster_hops(evidence));
+    hops.extend(service_hops(evidence));
     let state = evidence
         .exposure
         .as_ref()
@@ -298,3 +301,863 @@ fn as_expected(
         },
     }
 }
+
+/// Judges the hops `service`, `address`, `announcement`, `endpoints` and `pod`.
+pub fn cluster_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let Some(cluster) = evidence.cluster else {
+        let why = "No cluster is configured: set cluster.context, or cluster.enabled = \"yes\".";
+        return CHECKS
+            .into_iter()
+            .map(|check| Finding::skipped(check, why))
+            .collect();
+    };
+    let of_service =
+        |check, judge: fn(&Evidence<'_>, &KubernetesService) -> Finding| match &cluster.service {
+            Ok(service) => judge(evidence, service),
+            Err(trouble) => trouble.finding(check),
+        };
+    vec![
+        of_service("service", service_finding),
+        of_service("address", address_finding),
+        announcement_finding(evidence, cluster),
+        endpoints_finding(evidence, cluster),
+        match &cluster.pods {
+            Ok(pods) => pod_finding(evidence, pods),
+            Err(trouble) => trouble.finding("pod"),
+        },
+    ]
+}
+
+fn service_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
+    let (name, port) = (&evidence.names.service, evidence.service.port);
+    let spec = &service.spec;
+    let policy = spec.external_traffic_policy.as_deref().unwrap_or("Cluster");
+    if spec.kind != "LoadBalancer" {
+        return Finding::wrong(
+            "service",
+            format!(
+                "The Service {name} has the type {}, so it has no address outside the cluster.",
+                spec.kind
+            ),
+            "Give it the type LoadBalancer.",
+        );
+    }
+    if !service.has_port(port) {
+        return Finding::wrong(
+            "service",
+            format!("The Service {name} does not take connections on TCP/{port}."),
+            format!("Give it the port {port}, or correct service.port."),
+        );
+    }
+    if policy != "Local" {
+        return Finding::wrong(
+            "service",
+            format!(
+                "externalTrafficPolicy of {name} is {policy}: the server sees a node instead of the client, so every activation looks like one from the cluster."
+            ),
+            "Set externalTrafficPolicy: Local.",
+        );
+    }
+    Finding::ok(
+        "service",
+        format!("{name} is a LoadBalancer on TCP/{port} with externalTrafficPolicy Local."),
+    )
+}
+
+fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Finding {
+    let expected = evidence.service.address;
+    let (wanted, given) = (service.wanted(), service.given());
+    let list = |addresses: &[IpAddr]| {
+        addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let asked = if wanted.is_empty() {
+        "none in particular".to_owned()
+    } else {
+        wanted.join(" ")
+    };
+    let told = format!(
+        "Asked for: {asked}; given: {}; the firewall sends to {expected}.",
+        if given.is_empty() {
+            "none".to_owned()
+        } else {
+            list(&given)
+        }
+    );
+    let other = |address: &String| address.parse() != Ok(expected);
+    if given.is_empty() {
+        return Finding::wrong(
+            "address",
+            told,
+            "Look at `kubectl describe service`: the pool may be empty, or the address taken by another Service.",
+        );
+    }
+    if given != [expected] {
+        return Finding::wrong(
+            "address",
+            told,
+            "Make the Service ask for the address in its annotation metallb.io/loadBalancerIPs, and let alias, service.address and Service agree.",
+        );
+    }
+    if wanted.iter().any(other) {
+        return Finding::wrong(
+            "address",
+            told,
+            "The Service asks for another address than it has: it will move. Correct its annotation metallb.io/loadBalancerIPs.",
+        );
+    }
+    Finding::ok("address", told)
+}
+
+/// The nodes where a connection finds an endpoint: told by the endpoints, or else by the Ready pods.
+fn endpoint_nodes(cluster: &Cluster) -> Option<Vec<String>> {
+    if let Ok(slices) = &cluster.endpoints {
+        let endpoints = slices
+            .items
+            .iter()
+            .filter_map(|slice| slice.endpoints.as_ref())
+            .flatten();
+        return Some(
+            endpoints
+                .filter(|endpoint| endpoint.is_ready())
+                .filter_map(|endpoint| endpoint.node_name.clone())
+                .collect(),
+        );
+    }
+    let pods = cluster.pods.as_ref().ok()?;
+    Some(
+        pods.items
+            .iter()
+            .filter(|pod| pod.is_ready())
+            .filter_map(|pod| pod.spec.node_name.clone())
+            .collect(),
+    )
+}
+
+fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
+    let check = "announcement";
+    let announcements = match &cluster.announcements {
+        Ok(announcements) => &announcements.items,
+        Err(trouble) => return trouble.finding(check),
+    };
+    let address = evidence.service.address;
+    let records: Vec<(&str, &str)> = announcements
+        .iter()
+        .map(|record| {
+            (
+                record.metadata.name.as_str(),
+                record.status.node.as_deref().unwrap_or("nobody"),
+            )
+        })
+        .collect();
+    let node = match records.as_slice() {
+        [] => {
+            return Finding::wrong(
+                check,
+                format!(
+                    "No node announces {address}: with externalTrafficPolicy Local only a node with a Ready endpoint does."
+                ),
+                "Make a pod Ready; then look at MetalLB's speakers.",
+            );
+        }
+        [(_, node)] => *node,
+        several => {
+            let told: Vec<String> = several
+                .iter()
+                .map(|(name, node)| format!("{node} ({name})"))
+                .collect();
+            return Finding::wrong(
+                check,
+                format!(
+                    "{} records say who announces {address}: {}. A stale one makes the address jump between nodes.",
+                    several.len(),
+                    told.join(", ")
+                ),
+                "Delete the ServiceL2Status of the node that has no Ready endpoint; MetalLB writes its own again.",
+            );
+        }
+    };
+    announced_by(node, endpoint_nodes(cluster).as_deref(), evidence)
+}
+
+/// Compares the announcing node with those where an endpoint is.
+fn announced_by(node: &str, ready: Option<&[String]>, evidence: &Evidence<'_>) -> Finding {
+    let (check, address) = ("announcement", evidence.service.address);
+    let Some(ready) = ready else {
+        return Finding::unknown(
+            check,
+            format!("{node} announces {address}; whether an endpoint is there is unknown."),
+        );
+    };
+    if ready.iter().any(|other| other == node) {
+        return Finding::ok(
+            check,
+            format!("{node} announces {address}, and a Ready endpoint is there."),
+        );
+    }
+    let there = if ready.is_empty() {
+        "there is none at all".to_owned()
+    } else {
+        format!("they are on {}", ready.join(", "))
+    };
+    Finding::wrong(
+        check,
+        format!(
+            "{node} announces {address}, but no Ready endpoint is there ({there}): with externalTrafficPolicy Local its connections are dropped."
+        ),
+        "Restart MetalLB's speaker on that node, or delete the stale ServiceL2Status.",
+    )
+}
+
+fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
+    let slices = match &cluster.endpoints {
+        Ok(slices) => &slices.items,
+        Err(trouble) => return trouble.finding("endpoints"),
+    };
+    let all: Vec<_> = slices
+        .iter()
+        .filter_map(|slice| slice.endpoints.as_ref())
+        .flatten()
+        .collect();
+    let ready: Vec<String> = all
+        .iter()
+        .filter(|endpoint| endpoint.is_ready())
+        .map(|endpoint| {
+            let address = endpoint.addresses.join(" ");
+            format!(
+                "{address} on {}",
+                endpoint.node_name.as_deref().unwrap_or("an unknown node")
+            )
+        })
+        .collect();
+    let name = &evidence.names.service;
+    if !ready.is_empty() {
+        return Finding::ok("endpoints", format!("Ready: {}.", ready.join(", ")));
+    }
+    let told = match all.len() {
+        0 => format!("The Service {name} has no endpoint."),
+        1 => format!("The only endpoint of {name} is not Ready."),
+        several => format!("None of the {several} endpoints of {name} is Ready."),
+    };
+    Finding::wrong(
+        "endpoints",
+        told,
+        "Look at the pods, and whether the Service's selector fits their labels.",
+    )
+}
+
+fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
+    let (names, pods) = (evidence.names, &pods.items);
+    let server = |pod: &Pod| match pod.container(&names.server) {
+        Some(container) => container.standing(),
+        None => format!("no container {}", names.server),
+    };
+    let told: Vec<String> = pods
+        .iter()
+        .map(|pod| {
+            format!(
+                "{} ({}): {} {}",
+                pod.metadata.name,
+                pod.spec.node_name.as_deref().unwrap_or("no node"),
+                names.server,
+                server(pod)
+            )
+        })
+        .collect();
+    let told = told.join("; ") + ".";
+    if pods.is_empty() {
+        return Finding::wrong(
+            "pod",
+            format!("No pod has the labels {}.", names.selector),
+            format!(
+                "Look at `kubectl describe deployment {}`: is it scaled to 0?",
+                names.deployment
+            ),
+        );
+    }
+    if !pods.iter().any(Pod::is_ready) {
+        return Finding::wrong(
+            "pod",
+            format!("No pod is Ready. {told}"),
+            format!(
+                "Look at `kubectl describe pod`; a pod with one sick container, be it {}, takes no connection at all.",
+                names.notifier
+            ),
+        );
+    }
+    let rolling = if pods.len() > 1 {
+        " More than one pod: a rollout is under way, or the Deployment was scaled."
+    } else {
+        ""
+    };
+    Finding::ok("pod", format!("{told}{rolling}"))
+}
+
+/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
+pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
+    let exposure = match &evidence.exposure {
+        Ok(exposure) => *exposure,
+        Err(trouble) => return unread_hops(evidence, trouble),
+    };
+    let mut hops = vec![
+        pf_hop(exposure),
+        stale_redirection(evidence, exposure).unwrap_or_else(|| {
+            rule_hop("nat", "The port forward", &exposure.nat, exposure, expected)
+        }),
+        filter_hop(exposure, expected),
+        caps_hop(exposure),
+        table_hop(evidence.service, &evidence.table, Some(exposure)),
+        alias_hop(evidence, exposure),
+    ];
+    hops.extend(other_paths(exposure));
+    hops
+}
+
+/// Names the paths that kmsctl does not manage, where there are any; shared with `doctor`.
+pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
+    let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::clause).collect();
+    let told = format!("Beside the managed pair: {}.", clauses.join("; "));
+    let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
+    if exposure.foreign_paths().any(|path| path.certain) {
+        Some(Finding::wrong("paths", told, fix))
+    } else {
+        (!clauses.is_empty()).then(|| Finding::unknown("paths", told))
+    }
+}
+
+fn unread_hops(evidence: &Evidence<'_>, trouble: &Trouble) -> Vec<Finding> {
+    vec![
+        trouble.finding_itself("pf", UNREADABLE),
+        trouble.finding("nat"),
+        trouble.finding("filter"),
+        trouble.finding("caps"),
+        table_hop(evidence.service, &evidence.table, None),
+        trouble.finding("alias"),
+    ]
+}
+
+/// The loaded redirection has the WAN address of its load time written into it: after a change of the address without
+/// a reload it waits for connections that no longer come.
+fn stale_redirection(evidence: &Evidence<'_>, exposure: &Exposure) -> Option<Finding> {
+    let wan = evidence.wan.as_ref().ok()?.address()?;
+    let text = exposure.nat.text.as_deref()?;
+    let to = text.split(" to ").nth(1)?.split_ascii_whitespace().next()?;
+    let loaded: IpAddr = to.parse().ok()?;
+    (loaded != wan).then(|| {
+        Finding::wrong(
+            "nat",
+            format!("The loaded port forward waits at {loaded}, but the interface has {wan}."),
+            "Reload the filter in pfSense (Status > Filter Reload): the address is written into the rule when it is loaded.",
+        )
+    })
+}
+
+fn pf_hop(exposure: &Exposure) -> Finding {
+    if exposure.filtering {
+        return Finding::ok("pf", "pf is enabled.");
+    }
+    Finding::wrong(
+        "pf",
+        "pf is disabled: nothing is filtered, and nothing is translated.",
+        "Enable it in pfSense: System > Advanced > Firewall & NAT.",
+    )
+}
+
+fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
+    if exposure
+        .why
+        .iter()
+        .any(|finding| finding.code == "nat-pass")
+    {
+        return Finding::wrong(
+            "filter",
+            "The port forward's filter rule association is \"Pass\": it lets everybody in by itself, without a filter rule and without caps.",
+            "Give the port forward an associated filter rule (Firewall > NAT), then set the caps on it.",
+        );
+    }
+    rule_hop(
+        "filter",
+        "The filter rule",
+        &exposure.filter,
+        exposure,
+        expected,
+    )
+}
+
+/// One rule of the pair against what is expected. Nobody gets in while one of the two is off, so a rule that is on
+/// is no fault of a closed exposure.
+fn rule_hop(
+    check: &'static str,
+    what: &str,
+    part: &Part,
+    exposure: &Exposure,
+    expected: Option<Expected>,
+) -> Finding {
+    let standing = part_words(what, part) + &odd_findings(check, exposure);
+    let enabled = part.enabled == Some(true);
+    match expected {
+        _ if part.enabled.is_some() && part.loaded && !enabled => {
+            Finding::wrong(check, standing, RELOAD)
+        }
+        Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
+        Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
+        Some(Expected::Open) if exposure.elsewhere.loaded => Finding::wrong(check, standing, LEAD),
+        Some(Expected::Open) => {
+            Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
+        }
+        Some(Expected::Closed) if exposure.state.lets_in() && is_own_part(part) => {
+            Finding::wrong(check, standing, "Close it with `kmsctl expose revoke`.")
+        }
+        Some(Expected::Closed) if exposure.state.lets_in() => Finding::wrong(
+            check,
+            standing,
+            "Switch off the rule that lets them in, in pfSense (Firewall > NAT and Firewall > Rules): it is not kmsctl's own.",
+        ),
+        Some(Expected::Closed) if part.loaded && exposure.filtering => Finding::ok(
+            check,
+            format!("{standing} Nobody gets in, as the other half of the pair is off."),
+        ),
+        Some(Expected::Closed) => Finding::ok(check, standing),
+        None => Finding::unknown(check, standing),
+    }
+}
+
+/// Whether a rule is the exposure's own, as far as that is known: only such can be revoked.
+fn is_own_part(part: &Part) -> bool {
+    part.configured.unwrap_or(part.loaded)
+}
+
+/// Renders what the exposure finds odd about the loaded rules of a hop.
+fn odd_findings(check: &str, exposure: &Exposure) -> String {
+    let codes: &[&str] = match check {
+        "nat" => &[
+            "other-target",
+            "no-rdr-exception",
+            "source-limited",
+            "rdr-pass",
+        ],
+        _ => &[
+            "default-pass",
+            "no-rules-loaded",
+            "shadowed",
+            "other-pass",
+            "group-pass",
+        ],
+    };
+    exposure
+        .why
+        .iter()
+        .filter(|finding| codes.contains(&finding.code))
+        .map(|finding| format!(" {}", finding.message))
+        .chain(deciding_instead(check, exposure))
+        .collect()
+}
+
+/// Names the filter rule that decides where the port leads to another target.
+fn deciding_instead(check: &str, exposure: &Exposure) -> Option<String> {
+    let text = exposure.elsewhere_filter.text.as_deref()?;
+    (check == "filter").then(|| format!(" The rule that decides where the port leads: {text}."))
+}
+
+fn part_words(what: &str, part: &Part) -> String {
+    let loaded = if part.loaded { "loaded" } else { "not loaded" };
+    let configured = match (part.configured, part.enabled) {
+        (None, _) => "configuration unknown",
+        (Some(false), _) => "not configured",
+        (_, Some(false)) => "configured, disabled",
+        _ => "configured, enabled",
+    };
+    format!("{what}: {configured}, {loaded}.")
+}
+
+/// Judges whether each source is capped; shared with `doctor`.
+pub fn caps_hop(exposure: &Exposure) -> Finding {
+    let loaded = exposure
+        .caps
+        .loaded
+        .map(|caps| caps.to_string())
+        .unwrap_or_default();
+    match exposure.state {
+        State::Uncapped if exposure.elsewhere_filter.loaded => Finding::wrong(
+            "caps",
+            "Connections get in by a rule that leads the port elsewhere, and no cap per source is in force.",
+            LEAD,
+        ),
+        State::Uncapped => Finding::wrong(
+            "caps",
+            "Connections get in, and no cap per source is in force.",
+            "`kmsctl ratelimit default` sets them; a port forward with the association \"Pass\" cannot have any.",
+        ),
+        State::Open => match exposure.caps.configured {
+            Some(configured) if Some(configured) != exposure.caps.loaded => Finding::wrong(
+                "caps",
+                format!("In force: {loaded}. Configured: {configured}."),
+                RELOAD,
+            ),
+            _ => Finding::ok("caps", format!("In force per source: {loaded}.")),
+        },
+        State::Unknown => Finding::unknown(
+            "caps",
+            "Unknown: it is not clear whether connections get in.",
+        ),
+        State::Closed | State::Half | State::Absent => {
+            Finding::skipped("caps", "Nothing gets in that could be capped.")
+        }
+    }
+}
+
+/// Judges the overload table and the rule that blocks it; shared with `doctor`. Over a cap but not kept out, a source
+/// simply tries again.
+pub fn table_hop(
+    service: &Service,
+    entries: &Known<Option<u64>>,
+    exposure: Option<&Exposure>,
+) -> Finding {
+    let (check, name) = ("table", service.table.as_str());
+    let reload = "Both come with pfSense's ruleset: reload it (Status > Filter Reload), then look at its notices.";
+    let entries = match entries {
+        Err(trouble) => return trouble.finding(check),
+        Ok(None) => {
+            let told =
+                format!("The table {name} does not exist, so nobody over a cap is kept out.");
+            return Finding::wrong(check, told, reload);
+        }
+        Ok(Some(1)) => "1 entry".to_owned(),
+        Ok(Some(more)) => format!("{more} entries"),
+    };
+    let told = format!("The table {name} is there, with {entries}");
+    let idle = exposure.and_then(|exposure| {
+        let codes = ["block-missing", "block-ineffective"];
+        let mut why = exposure.why.iter();
+        why.find(|finding| codes.contains(&finding.code))
+    });
+    match (exposure, idle) {
+        (_, Some(idle)) => Finding::wrong(check, format!("{told}. {}", idle.message), reload),
+        (Some(exposure), None) if exposure.filtering => {
+            Finding::ok(check, format!("{told}, and a loaded rule blocks it."))
+        }
+        (_, None) => Finding::ok(check, format!("{told}.")),
+    }
+}
+
+/// Judges the alias against the service's address; shared with `doctor`.
+pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
+    let alias = &exposure.alias;
+    let (name, wanted) = (&alias.name, evidence.service.address);
+    let fix = format!(
+        "Make {wanted} the only member of the alias (Firewall > Aliases), or correct service.address."
+    );
+    match (alias.configured, alias.as_expected) {
+        (None, _) => Finding::unknown("alias", "Unknown: config.xml was not read."),
+        (Some(false), _) => Finding::wrong(
+            "alias",
+            format!("The alias {name} does not exist: pfSense loads neither rule."),
+            fix,
+        ),
+        (_, Some(true)) => Finding::ok("alias", format!("{name} is {wanted}.")),
+        _ if alias.addresses.is_empty() => Finding::wrong(
+            "alias",
+            format!("The alias {name} is empty: the port is silently closed."),
+            fix,
+        ),
+        _ => Finding::wrong(
+            "alias",
+            format!("{name} is {}, not {wanted}.", alias.addresses.join(" ")),
+            fix,
+        ),
+    }
+}
+
+/// Judges the hops `dns`, `dns-aaaa` and `wan`.
+pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
+    vec![
+        addresses_hop(evidence),
+        strays_hop(evidence),
+        wan_hop(evidence),
+    ]
+}
+
+/// Returns the address that the outside should be told, if anything tells it.
+fn public_address(evidence: &Evidence<'_>) -> Option<IpAddr> {
+    let own = || {
+        evidence
+            .wan
+            .as_ref()
+            .ok()?
+            .address()
+            .filter(|address| !is_private(address))
+    };
+    evidence.public_address.or_else(own)
+}
+
+/// What one resolver's A records mean.
+enum NameAnswer<'a> {
+    Nothing(&'a str),
+    NoAddress,
+    Inside,
+    Public(IpAddr),
+    Wrong(IpAddr),
+}
+
+fn answer_of<'a>(resolution: &'a Resolution, evidence: &Evidence<'_>) -> NameAnswer<'a> {
+    let answer = match &resolution.answer {
+        Err(why) => return NameAnswer::Nothing(why),
+        Ok(answer) => answer,
+    };
+    let own = |address: &IpAddr| *address == evidence.service.address;
+    let mut addresses = answer
+        .iter()
+        .copied()
+        .filter(|address| address.is_ipv4() || own(address));
+    let Some(first) = addresses.next() else {
+        return NameAnswer::NoAddress;
+    };
+    let all: Vec<IpAddr> = std::iter::once(first).chain(addresses).collect();
+    if all.iter().all(own) {
+        return NameAnswer::Inside;
+    }
+    let expected = public_address(evidence);
+    let wrong = |address: &&IpAddr| match expected {
+        Some(expected) => **address != expected,
+        None => is_private(address),
+    };
+    match all.iter().find(wrong) {
+        Some(address) => NameAnswer::Wrong(*address),
+        None => NameAnswer::Public(first),
+    }
+}
+
+fn addresses_hop(evidence: &Evidence<'_>) -> Finding {
+    let host = &evidence.service.host;
+    let resolutions = evidence.resolutions;
+    if resolutions.is_empty() {
+        return Finding::unknown("dns", "No resolver was asked.");
+    }
+    let mut sentences = Vec::new();
+    let (mut unread, mut wrong, mut inside) = (false, false, false);
+    let mut publics: Vec<IpAddr> = Vec::new();
+    for resolution in resolutions {
+        let who = &resolution.resolver;
+        sentences.push(match answer_of(resolution, evidence) {
+            NameAnswer::Nothing(why) => {
+                unread = true;
+                format!("{who}: no answer ({why})")
+            }
+            NameAnswer::NoAddress => {
+                wrong = true;
+                format!("{who}: no A record")
+            }
+            NameAnswer::Inside => {
+                inside = true;
+                format!(
+                    "{who}: {}, the service's own address inside",
+                    evidence.service.address
+                )
+            }
+            NameAnswer::Public(address) => {
+                publics.push(address);
+                format!("{who}: {address}")
+            }
+            NameAnswer::Wrong(address) => {
+                wrong = true;
+                format!("{who}: {address}, which does not lead to the firewall")
+            }
+        });
+    }
+    publics.sort();
+    publics.dedup();
+    let notes = dns_notes(evidence, &publics, inside);
+    let told = format!("{host}: {}.{notes}", sentences.join("; "));
+    match (wrong || publics.len() > 1, unread) {
+        (true, _) => Finding::wrong("dns", told, dns_fix(evidence)),
+        (false, true) => Finding::unknown("dns", told)
+            .fix("Ask again; `verify.resolvers` names the name servers that are asked."),
+        (false, false) if publics.is_empty() => {
+            Finding::unknown("dns", told).fix("Name servers outside in verify.resolvers.")
+        }
+        (false, false) if public_address(evidence).is_none() => Finding::unknown("dns", told).fix(
+            "Set service.public_address to the public address that is forwarded to the firewall.",
+        ),
+        (false, false) => Finding::ok("dns", told),
+    }
+}
+
+/// Says what the answers do not prove.
+fn dns_notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
+    let mut notes = String::new();
+    notes.push_str(match publics {
+        [] if inside => " What the outside is told was not asked.",
+        [_] if inside => {
+            " Split horizon: inside and outside are told different addresses, as is right here."
+        }
+        [] | [_] => "",
+        _ => " They disagree.",
+    });
+    if !publics.is_empty() && public_address(evidence).is_none() {
+        notes.push_str(" Whether that leads to the firewall is not known: its own address is not a public one, and service.public_address is not set.");
+    }
+    notes
+}
+
+fn dns_fix(evidence: &Evidence<'_>) -> String {
+    let host = &evidence.service.host;
+    match public_address(evidence) {
+        Some(address) => {
+            format!("Make the A record of {host} {address}; outside it may have no other.")
+        }
+        None => format!(
+            "Give {host} one A record outside: the public address that is forwarded to the firewall."
+        ),
+    }
+}
+
+fn strays_hop(evidence: &Evidence<'_>) -> Finding {
+    if evidence.service.address.is_ipv6() {
+        return Finding::skipped("dns-aaaa", "The service has an IPv6 address of its own.");
+    }
+    let answers = || {
+        evidence
+            .resolutions
+            .iter()
+            .filter_map(|resolution| Some((resolution, resolution.answer.as_ref().ok()?)))
+    };
+    let stray = answers().find_map(|(resolution, answer)| {
+        let address = answer.iter().find(|address| address.is_ipv6())?;
+        Some((resolution, address))
+    });
+    let host = &evidence.service.host;
+    match stray {
+        Some((resolution, address)) => Finding::wrong(
+            "dns-aaaa",
+            format!(
+                "{}: {host} has an AAAA record, {address}. Clients try it first, and the service has IPv4 only.",
+                resolution.resolver
+            ),
+            format!("Remove the AAAA record of {host}."),
+        ),
+        None if answers().next().is_none() => Finding::unknown("dns-aaaa", "No resolver answered."),
+        None => Finding::ok("dns-aaaa", format!("{host} has no AAAA record.")),
+    }
+}
+
+fn wan_hop(evidence: &Evidence<'_>) -> Finding {
+    let wan = match &evidence.wan {
+        Ok(wan) => wan,
+        Err(trouble) => return trouble.finding("wan"),
+    };
+    let (device, port) = (&wan.device, evidence.service.port);
+    match wan.address() {
+        None => Finding::wrong(
+            "wan",
+            format!("{device} has no IPv4 address."),
+            "Look at Status > Interfaces in pfSense: is the line up?",
+        ),
+        Some(address) if is_private(&address) => Finding::ok(
+            "wan",
+            format!(
+                "{device} has {address}, not a public address: another router stands before the firewall and must forward TCP/{port} to it, which nothing here can see."
+            ),
+        ),
+        Some(address) => Finding::ok("wan", format!("{device} has {address}, a public address.")),
+    }
+}
+
+/// How a connection went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceConnection {
+    /// Taken.
+    Open {
+        /// How long that took.
+        took: Span,
+    },
+    /// Somebody answered that nobody listens.
+    Refused,
+    /// No answer.
+    Silent {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// This machine could not even send.
+    NoWay {
+        /// The operating system's words.
+        reason: String,
+    },
+}
+
+/// Judges the hops `connect` and `speaks`.
+pub fn service_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let place = format!("{}:{}", evidence.service.address, evidence.service.port);
+    vec![connect_hop(evidence, &place), speaks_hop(evidence)]
+}
+
+fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
+    let here = "From this machine";
+    match evidence.connection {
+        ServiceConnection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", rounded_time(*took))),
+        ServiceConnection::Refused => Finding::wrong(
+            "connect",
+            format!("{here}, {place} refuses connections: the address is there, but nobody listens."),
+            "Look at the pod; without a cluster configured, is the server running?",
+        ),
+        ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {seconds} s."))
+            .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that nobody announces the address."),
+        ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
+            .fix("Run it inside (LAN or VPN)."),
+    }
+}
+
+fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
+    let check = "speaks";
+    let another =
+        "Is that the KMS server? Compare service.address and service.port with what is deployed.";
+    let stuck =
+        "The server is wedged, or something between takes connections for it: restart the pod.";
+    let Some(answer) = evidence.answer else {
+        return Finding::unknown(check, "Unknown, as there is no connection.");
+    };
+    match answer {
+        BindAnswer::Kms => Finding::ok(
+            check,
+            "The server accepted a bind to the KMS interface; no activation was asked for.",
+        ),
+        BindAnswer::RpcNotKms => Finding::wrong(
+            check,
+            "It speaks DCE/RPC, but does not take the KMS interface.",
+            another,
+        ),
+        BindAnswer::NotRpc => Finding::wrong(check, "It answered, but not in DCE/RPC.", another),
+        BindAnswer::Silent => {
+            Finding::wrong(check, "It took the connection and never answered.", stuck)
+        }
+        BindAnswer::Reset => Finding::wrong(
+            check,
+            "It took the connection and closed it without an answer.",
+            stuck,
+        ),
+    }
+}
+
+/// Rounds a time up to a step, so that two runs tell the same unless something changed.
+pub fn rounded_time(took: Span) -> String {
+    let steps = [
+        (10, "10 ms"),
+        (100, "0.1 s"),
+        (500, "0.5 s"),
+        (1_000, "1 s"),
+        (3_000, "3 s"),
+    ];
+    let millis = took.as_millis();
+    steps
+        .into_iter()
+        .find(|(step, _)| millis < *step)
+        .map_or_else(
+            || format!("{} s", took.as_secs() + 1),
+            |(_, word)| word.to_owned(),
+        )
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ManifestOptions, ManifestPart, patch};
+use super::{ManifestOptions, ManifestPart, deployment_patch};
 
 /// Fields whose object is a map of the user's own keys, and so an attribute.
 const MAPS: [&str; 5] = [
@@ -65,7 +65,7 @@ fn manifest_resource(object: &Value) -> String {
 }
 
 fn deployment_resource(wanted: &ManifestOptions) -> String {
-    let mut object = patch::deployment_patch(wanted);
+    let mut object = deployment_patch(wanted);
     let labels: Map<String, Value> = wanted
         .selector
         .iter()

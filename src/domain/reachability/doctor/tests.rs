@@ -267,7 +267,7 @@ fn what_is_armed_is_told_and_not_condemned() {
 #[test]
 fn no_login_leaves_one_fault_and_the_rest_unknown() {
     let trouble = Trouble::new("10.0.20.1 did not answer");
-    let findings = login::login_findings(&Err(trouble));
+    let findings = login_findings(&Err(trouble));
     let wrong: Vec<&Finding> = findings
         .iter()
         .filter(|finding| finding.result == CheckResult::Wrong)

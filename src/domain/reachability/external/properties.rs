@@ -114,7 +114,7 @@ proptest! {
 
     #[test]
     fn open_needs_a_completed_connection_that_the_firewall_saw(observation in observation("a"), end in end()) {
-        let seen = super::one::vantage_verdict(&observation, &end);
+        let seen = super::vantage_verdict(&observation, &end);
         if seen.verdict == Verdict::Open {
             prop_assert!(completed(&observation));
             prop_assert_eq!(&observation.place, &Place::Outside);
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn closed_needs_a_working_vantage_and_a_proof(observation in observation("a"), end in end()) {
-        let seen = super::one::vantage_verdict(&observation, &end);
+        let seen = super::vantage_verdict(&observation, &end);
         if seen.verdict == Verdict::Closed {
             prop_assert!(may_be_closed(&observation, &end), "{:?}", seen);
         }

@@ -103,7 +103,7 @@ fn dropping() -> FirewallEvidence {
 }
 
 fn one(observation: &Observation, end: &FirewallEvidence) -> Seen {
-    super::one::vantage_verdict(observation, end)
+    super::vantage_verdict(observation, end)
 }
 
 fn told(observation: &Observation, end: &FirewallEvidence) -> (Verdict, Option<Row>) {
