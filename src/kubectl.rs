@@ -62,7 +62,7 @@ pub enum Kubectl {
     Simulated(ClusterAnswers, Clock),
 }
 
-/// The program and what it is always told.
+/// The program and its arguments in every call.
 #[derive(Clone, Debug)]
 pub struct Program {
     name: String,
@@ -379,7 +379,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Its words are told apart.
+            // Its errors are recognised by their English words.
             .env("LC_ALL", "C")
             .kill_on_drop(true);
         command
@@ -399,7 +399,7 @@ async fn listened(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
     }
 }
 
-/// Reads to the end, but keeps no more than one byte beyond the bound: enough to tell that it was passed.
+/// Reads to the end, but keeps no more than one byte beyond the bound: enough to see that it was passed.
 async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
@@ -538,7 +538,7 @@ impl KubectlError {
         }
     }
 
-    /// Tells the failure apart by kubectl's words; those of 1.32 and 1.37 are the same.
+    /// Classifies the failure by kubectl's words; those of 1.32 and 1.37 are the same.
     fn of_words(status: i32, stderr: &str) -> Self {
         let lines = || {
             stderr
@@ -1006,7 +1006,7 @@ mod error_tests {
 
     #[test]
     fn the_sentence_is_short_and_names_the_fact() {
-        for (words, told) in [
+        for (words, sentence) in [
             (
                 "Error from server (Forbidden): pods is forbidden: User \"tester\" cannot list resource \"pods\" in API group \"\" in the namespace \"kms\"",
                 "this login may not list pods in kms",
@@ -1016,8 +1016,8 @@ mod error_tests {
                 "this login may not list nodes",
             ),
             (
-                "Error from server (Forbidden): admission says no: x is forbidden: nobody",
-                "this login may not look at that: admission says no: x is forbidden: nobody",
+                "Error from server (Forbidden): admission says no: x is forbidden: no user",
+                "this login may not look at that: admission says no: x is forbidden: no user",
             ),
             (
                 "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?",
@@ -1032,7 +1032,7 @@ mod error_tests {
                 "it does not exist: services \"x\" not found",
             ),
         ] {
-            assert_eq!(KubectlError::of_words(1, words).to_string(), told);
+            assert_eq!(KubectlError::of_words(1, words).to_string(), sentence);
         }
     }
 

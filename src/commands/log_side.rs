@@ -34,7 +34,7 @@ pub struct Heard {
     pub clients: BTreeMap<IpAddr, Timestamp>,
 }
 
-/// Asks the cluster, where one is configured. Whatever goes wrong is told in [`LogSide::unknown`].
+/// Asks the cluster, where one is configured. What goes wrong stands in [`LogSide::unknown`].
 pub async fn fetch_kms_activity(context: &Context) -> Heard {
     let Some(kubectl) = inside::inside_kubectl(context) else {
         return Heard::default();
@@ -81,11 +81,11 @@ impl Heard {
 }
 
 fn activated_clients<'a>(
-    told: impl Iterator<Item = &'a EventRecord>,
+    records: impl Iterator<Item = &'a EventRecord>,
 ) -> BTreeMap<IpAddr, Timestamp> {
     let mut clients = BTreeMap::new();
-    for told in told.filter(|told| told.event == Happening::Activation) {
-        if let (Some(address), Some(at)) = (told.address, told.at) {
+    for record in records.filter(|record| record.event == Happening::Activation) {
+        if let (Some(address), Some(at)) = (record.address, record.at) {
             let newest = clients.entry(canonical_address(address)).or_insert(at);
             *newest = (*newest).max(at);
         }

@@ -1,4 +1,4 @@
-//! `kmsctl notifier …`: the side-car that tells Slack and Prometheus who activates, and its replay of a saved log.
+//! `kmsctl notifier …`: the side-car that reports activations to Slack and Prometheus, and its replay of a saved log.
 
 mod logs;
 mod manifest;
@@ -66,13 +66,13 @@ enum Command {
         #[arg(long)]
         as_first_read: bool,
     },
-    /// Read the server's log as it grows, tell Slack, serve metrics; until SIGTERM
+    /// Read the server's log as it grows, post to Slack, serve metrics; until SIGTERM
     Run {
         /// Print events as JSON to stdout: requests (the default) leaves probes out, all does not
         #[arg(long, value_name = "WHAT", value_parser = ["requests", "all"], num_args = 0..=1, default_missing_value = "requests", require_equals = true)]
         echo: Option<String>,
     },
-    /// Tell whether the notifier is alive, whether it is behind, and what the last hour held
+    /// Show whether the notifier is alive, whether it is behind, and what the last hour held
     Status,
 }
 

@@ -37,7 +37,7 @@ pub enum HistoryEvent {
     },
 }
 
-/// How a change ended, as the operator is told.
+/// How a change ended, as the operator reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedAs {
@@ -133,7 +133,7 @@ pub struct HistoryEntry {
     pub kept_by: Option<String>,
     /// The later change of the same rules that disarmed its way back.
     pub superseded_by: Option<String>,
-    /// Which of the lines that tell of it are not to be trusted.
+    /// Which of its lines are not to be trusted.
     pub broken: Broken,
 }
 
@@ -204,17 +204,17 @@ impl HistoryEntry {
         self.kept_by.is_none() && self.outcome().is_some_and(armed)
     }
 
-    /// Returns the ending with what the firewall tells of its way back, where that is news. A line that is not as it was
+    /// Returns the ending with what the firewall says of its rollback, where that is news. A line that is not as it was
     /// written is not written anew.
     pub fn learnt(&self, expired: &[Expired]) -> Option<Finish> {
         let outcome = self.outcome()?;
         if outcome.reverted.is_some() || self.broken.line().is_some() {
             return None;
         }
-        let told = expired.iter().find(|expired| expired.id == self.plan.id)?;
+        let expired = expired.iter().find(|expired| expired.id == self.plan.id)?;
         let mut finish = self.finish.clone()?;
         finish.outcome = Some(Box::new(ChangeOutcome {
-            reverted: Some(told.reverted.clone()),
+            reverted: Some(expired.reverted.clone()),
             ..outcome.clone()
         }));
         Some(finish)
@@ -400,7 +400,7 @@ pub fn deletions_on(
     })
 }
 
-/// A change that pfSense's own configuration history tells of: this operator's or another's.
+/// A change that pfSense's own configuration history lists: this operator's or another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OtherFirewall {
     /// When it was written.
@@ -428,10 +428,10 @@ pub fn revision_of_other_firewall(
     let username = revision.username.as_deref()?;
     let who = username.strip_prefix("kmsctl (")?.strip_suffix(')')?;
     let description = revision.description.as_deref()?;
-    let told = description
+    let entry = description
         .strip_prefix(username)
         .map_or(description, |rest| rest.trim_start_matches([':', ' ']));
-    let (id, what) = told.strip_prefix("kmsctl ")?.split_once(": ")?;
+    let (id, what) = entry.strip_prefix("kmsctl ")?.split_once(": ")?;
     let seconds = revision.time.as_deref().and_then(|time| time.parse().ok());
     Some(OtherFirewall {
         at: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()),
@@ -616,7 +616,10 @@ mod foreign_tests {
         );
         assert!(lines[1].1.contains("dropped 6 packets"), "{lines:?}");
         let firewall = kept.firewall.as_ref().unwrap();
-        assert!(firewall.sources.is_empty(), "somebody else's connection");
+        assert!(
+            firewall.sources.is_empty(),
+            "a connection of another client"
+        );
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(
             serde_json::from_str::<ExternalOutcome>(&text).unwrap(),

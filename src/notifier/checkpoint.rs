@@ -1,5 +1,5 @@
 //! What survives a crash: position, parser, window and outbox in one file, so that they can never disagree.
-//! Written aside, synced and renamed; the generation before is kept, and a checksum tells a broken one. Holds no
+//! Written aside, synced and renamed; the generation before is kept, and a checksum finds a broken one. Holds no
 //! policy about what to do without one.
 
 use std::fs::{self, File};
@@ -33,10 +33,10 @@ pub struct Checkpoint {
     /// What a lease of this notifier in a shared window holds.
     #[serde(default)]
     pub identity: String,
-    /// What a shared window must still be told; `until` is seconds from `saved_at`.
+    /// What is still to be written to a shared window; `until` is seconds from `saved_at`.
     #[serde(default)]
     pub owed: Vec<Owed>,
-    /// Which boot of the machine this was written in, and seconds since that boot: a clock that nobody sets.
+    /// Which boot of the machine this was written in, and seconds since that boot: a clock that is never set.
     #[serde(default)]
     pub uptime: Option<(String, u64)>,
     /// When this was written, Unix seconds.
@@ -49,7 +49,7 @@ pub struct Checkpoint {
     pub window: Vec<(DedupKey, u64)>,
     /// Posts that are not sent yet, oldest first.
     pub outbox: Vec<Post>,
-    /// Posts that did not fit into the outbox and were not told yet.
+    /// Posts that did not fit into the outbox and were not reported yet.
     pub dropped: u64,
 }
 
@@ -66,7 +66,7 @@ impl Checkpoint {
     }
 }
 
-/// Returns the machine's boot and the seconds since then, where /proc tells (proc(5)).
+/// Returns the machine's boot and the seconds since then, where /proc has them (proc(5)).
 pub fn machine_uptime() -> Option<(String, u64)> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
@@ -265,21 +265,21 @@ mod tests {
         );
     }
 
-    /// Restarts the parser after every so many lines; tells whether that changed nothing.
+    /// Restarts the parser after every so many lines and asserts that this changes nothing.
     fn survives(log: &[u8], every: usize) {
         use crate::domain::kms_log::Log;
         let (mut whole, mut cut) = (Log::default(), Log::default());
-        let (mut wanted, mut told) = (Vec::new(), Vec::new());
+        let (mut wanted, mut found) = (Vec::new(), Vec::new());
         for (number, line) in log.split(|byte| *byte == b'\n').enumerate() {
             whole.line(line, &mut wanted);
-            cut.line(line, &mut told);
+            cut.line(line, &mut found);
             if number % every == 0 {
                 let text = serde_json::to_string(&cut.save()).expect("JSON");
                 cut = Log::restore(serde_json::from_str(&text).expect("a state"));
             }
-            assert_eq!(told.last(), wanted.last(), "line {number}, every {every}");
+            assert_eq!(found.last(), wanted.last(), "line {number}, every {every}");
         }
-        assert_eq!(told, wanted);
+        assert_eq!(found, wanted);
     }
 
     #[test]

@@ -32,9 +32,9 @@ const PUZZLING: u64 = 5;
 const PUZZLED: Duration = Duration::from_secs(20);
 /// How long ago the last look must have found nothing, for a line to have been written since.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long a shared window may still be told what it is owed when the notifier is told to stop.
+/// How long what is owed may still be written to a shared window when the notifier is asked to stop.
 const PAY: Duration = Duration::from_secs(2);
-/// How long the sender may finish when the notifier is told to stop.
+/// How long the sender may finish when the notifier is asked to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// What is written to stdout.
@@ -109,7 +109,8 @@ struct Round {
 }
 
 impl Engine {
-    /// Runs until it is told to stop; then drains the outbox for a few seconds and saves. Tells whether that was written.
+    /// Runs until it is asked to stop; then drains the outbox for a few seconds and saves. Returns whether that was
+    /// written.
     pub fn run(mut self) -> bool {
         let mut round = Round {
             lines: LogLines::default(),
@@ -145,7 +146,7 @@ impl Engine {
         self.drain(&mut round)
     }
 
-    /// Reads a piece of the log; tells whether there may be more at once.
+    /// Reads a piece of the log; returns whether there may be more at once.
     fn look(&mut self, round: &mut Round) -> bool {
         let stamp = self.log.tally.last_line;
         let wrapping = self.log.wrapper.wrapping;
@@ -164,7 +165,7 @@ impl Engine {
                 return false;
             }
         };
-        self.tell_presence(&mut round.reading, look);
+        self.report_presence(&mut round.reading, look);
         if let Some(rotation) = look.rotation {
             if rotation != Rotation::Copied {
                 round.lines.reset();
@@ -187,9 +188,9 @@ impl Engine {
             self.compare_clocks(round, now);
         }
         if self.log.wrapper.wrapping != wrapping {
-            self.tell_wrapping(round);
+            self.report_wrapping(round);
         }
-        self.tell_strange(round);
+        self.report_foreign_log(round);
         round.caught_up = (look == LogLook::default()).then(Instant::now);
         round.moved |= look.bytes > 0 || look.rotation.is_some();
         let events = std::mem::take(&mut round.events);
@@ -205,8 +206,8 @@ impl Engine {
         self.log.wrapper.in_year(now.year());
     }
 
-    /// Tells once what is wrapped around the server's lines.
-    fn tell_wrapping(&self, round: &mut Round) {
+    /// Reports once what is wrapped around the server's lines.
+    fn report_wrapping(&self, round: &mut Round) {
         let wrapping = self.log.wrapper.wrapping;
         if let Some(wrapping) = wrapping.filter(|wrapping| *wrapping != Wrapping::Bare)
             && round.wrapped.is_news(wrapping.words())
@@ -218,8 +219,8 @@ impl Engine {
         }
     }
 
-    /// Tells once that the log is none of this server's: lines come, and none is understood.
-    fn tell_strange(&self, round: &mut Round) {
+    /// Reports once that the log is none of this server's: lines come, and none is understood.
+    fn report_foreign_log(&self, round: &mut Round) {
         let name = self.tail.path().display();
         if self.log.wrapper.wrapping.is_some() {
             round.puzzled = None;
@@ -271,7 +272,7 @@ impl Engine {
         }
     }
 
-    /// Decides about one event; tells whether the outbox changed.
+    /// Decides about one event; returns whether the outbox changed.
     fn event(&mut self, event: &KmsEvent, first_read: bool) -> bool {
         let not_before = first_read.then_some(self.not_before);
         let (decision, post) = match event {
@@ -351,7 +352,7 @@ impl Engine {
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
         };
-        // Nobody reading is no reason to stop telling Slack.
+        // A stdout without a reader is no reason to stop posting.
         if !self.stdout.line(&crate::terminal::view::escape_json(&line)) {
             self.metrics.echo_dropped.inc();
         }
@@ -388,7 +389,7 @@ impl Engine {
         self.outbox.wake();
     }
 
-    /// Writes a checkpoint; tells whether that went well.
+    /// Writes a checkpoint; returns whether that went well.
     fn save(&mut self, round: &mut Round) -> bool {
         // What was echoed is with its reader before the position moves beyond it: a kill doubles lines and loses none.
         if self.echo != Echo::No {
@@ -409,7 +410,7 @@ impl Engine {
         round.moved = saved.is_err();
         round.urgent = false;
         let mut outbox = self.outbox.lock();
-        // Also after a failure: told twice is better than not at all.
+        // Also after a failure: posted twice is better than not at all.
         for waiting in &mut outbox.waiting {
             waiting.durable = true;
         }
@@ -475,8 +476,8 @@ impl Engine {
             .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
     }
 
-    /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time; tells whether
-    /// that went well.
+    /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time; returns
+    /// whether that went well.
     fn drain(&mut self, round: &mut Round) -> bool {
         self.save(round);
         let end = Instant::now() + DRAIN;
@@ -502,8 +503,8 @@ impl Engine {
         self.save(round)
     }
 
-    /// Tells once that there is no log, and once that there is.
-    fn tell_presence(&self, reading: &mut SenderTrouble, look: LogLook) {
+    /// Reports once that there is no log, and once that there is.
+    fn report_presence(&self, reading: &mut SenderTrouble, look: LogLook) {
         let name = self.tail.path().display();
         if self.tail.is_open() {
             if reading.ends() {

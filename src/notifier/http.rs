@@ -1,5 +1,5 @@
 //! /metrics, /healthz and /readyz over HTTP: one request a connection, each connection with a deadline, and so many at
-//! a time. Where there is no room, whoever holds the most gives way: an idle or hostile client blocks nobody.
+//! a time. Where there is no room, the peer with the most gives way: an idle or hostile client blocks no other.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -126,8 +126,8 @@ fn page_answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Resp
     }
 }
 
-/// Tells whether an Accept header prefers OpenMetrics 1.0.0 to Prometheus' text (RFC 9110, 12.5.1). Whoever names
-/// neither gets text, which everybody reads.
+/// Returns whether an Accept header prefers OpenMetrics 1.0.0 to Prometheus' text (RFC 9110, 12.5.1). A client that
+/// names neither gets text, which every scraper reads.
 fn wants_open_metrics(accept: &str) -> bool {
     let (mut open, mut text) = (0.0, 0.0);
     for range in accept.split(',') {

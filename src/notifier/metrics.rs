@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most product names told apart; the rest is `other`, as a forged line can invent any.
+/// Most product names with a series each; the rest is `other`, as a forged line can invent any.
 const PRODUCTS: usize = 200;
 
 /// A loop that did not come round for so long stands still.
@@ -76,7 +76,7 @@ pub struct Metrics {
     pub window_up: Gauge,
     /// Tries at the shared window that failed.
     pub window_errors: Counter,
-    /// Activations told without an answer from the shared window.
+    /// Activations posted without an answer from the shared window.
     pub window_unchecked: Counter,
     products: Mutex<BTreeSet<String>>,
     heartbeat: Mutex<Option<Instant>>,
@@ -212,7 +212,7 @@ impl Metrics {
         }
     }
 
-    /// Tells whether the loop was alive within the last ten seconds.
+    /// Returns whether the loop was alive within the last ten seconds.
     pub fn healthy(&self, now: Instant) -> bool {
         let heartbeat = *self
             .heartbeat
@@ -221,7 +221,7 @@ impl Metrics {
         heartbeat.is_some_and(|heartbeat| now.saturating_duration_since(heartbeat) <= STILL)
     }
 
-    /// Tells whether the log is open and the checkpoint was read.
+    /// Returns whether the log is open and the checkpoint was read.
     pub fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
@@ -287,7 +287,7 @@ impl Metrics {
         let families = [
             (
                 "kms_activations",
-                "Activations outside the dedup window, told to Slack or not: those too old to be told and those the server did not answer too; without a webhook there is no window, and all count",
+                "Activations outside the dedup window, posted to Slack or not: those too old to be posted and those the server did not answer too; without a webhook there is no window, and all count",
                 &self.activations,
             ),
             (
@@ -383,7 +383,7 @@ impl Metrics {
         let gauges = [
             (
                 "kms_slack_queue_length",
-                "Activations that Slack was not told yet",
+                "Activations not posted to Slack yet",
                 &self.queue,
             ),
             (
@@ -393,7 +393,7 @@ impl Metrics {
             ),
             (
                 "kms_slack_configured",
-                "1 where the notifier was started with a webhook; 0 where it only counts, so that nobody is told",
+                "1 where the notifier was started with a webhook; 0 where it only counts and posts nothing",
                 &self.configured,
             ),
             (
@@ -441,7 +441,7 @@ impl Metrics {
             ),
             (
                 "kms_echo_dropped",
-                "Events that --echo gave up, as nobody read them from stdout",
+                "Events that --echo gave up, as no process read them from stdout",
                 &self.echo_dropped,
             ),
             (
@@ -451,7 +451,7 @@ impl Metrics {
             ),
             (
                 "kms_dedup_unchecked",
-                "Activations told without an answer from the shared dedup window",
+                "Activations posted without an answer from the shared dedup window",
                 &self.window_unchecked,
             ),
         ];

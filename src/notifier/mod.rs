@@ -2,7 +2,7 @@
 //! `classify`, `dedup`, `decision`, `announce`.
 //!
 //! Threads and one task: the loop ([`mod@engine`]) reads the log and writes the checkpoint, the sender posts, the
-//! keeper of a shared [`shared_dedup`] asks and tells its server, two write what people read ([`stdout`]), and the runtime
+//! keeper of a shared [`shared_dedup`] reads and writes its server, two write what people read ([`stdout`]), and the runtime
 //! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
@@ -51,7 +51,7 @@ const END: Duration = Duration::from_secs(20);
 /// How long lines for stdout and stderr may take to be read at the end.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Tells an operator something; every thread holds one.
+/// Writes a line for the operator; every thread holds one.
 type Say = Box<dyn Fn(&str) + Send>;
 
 /// Runs the notifier until SIGTERM or SIGINT.
@@ -114,7 +114,7 @@ pub async fn run_notifier(
     notifier_ending(&ended)
 }
 
-/// Tells how the loop ended: whether its last checkpoint was written, that it broke, or that it did not end in time.
+/// Says how the loop ended: whether its last checkpoint was written, that it broke, or that it did not end in time.
 fn notifier_ending<Broke, Late>(
     ended: &std::result::Result<std::result::Result<bool, Broke>, Late>,
 ) -> Result<()> {
@@ -153,8 +153,8 @@ async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Makes the queues of stdout and stderr. Each has a descriptor of its own: whoever ends the process must not wait for
-/// a lock that a stalled writer holds.
+/// Makes the queues of stdout and stderr. Each has a descriptor of its own: the end of the process must not wait
+/// for a lock that a stalled writer holds.
 fn output_queues() -> Result<(Aside, Aside)> {
     let own = |stream: std::io::Result<OwnedFd>| match stream {
         Ok(stream) => Ok(Aside::start(std::fs::File::from(stream))),

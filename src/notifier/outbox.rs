@@ -39,7 +39,7 @@ pub enum Claim {
 pub struct WaitingPost {
     /// Its number in this run.
     pub id: u64,
-    /// What to tell, and the key it holds.
+    /// What to post, and the key it holds.
     pub post: Post,
     /// The checkpoint holds it.
     pub durable: bool,
@@ -51,7 +51,7 @@ pub struct WaitingPost {
     pub counted: bool,
 }
 
-/// What a shared window must be told, sooner or later.
+/// What is to be written to a shared window, sooner or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
     /// The key.
@@ -65,7 +65,7 @@ pub struct Owed {
 pub struct PostEnding {
     /// The posts it held.
     pub posts: Vec<u64>,
-    /// How many dropped posts it told.
+    /// How many dropped posts it reported.
     pub dropped: u64,
     /// It reached Slack; otherwise Slack refused it for good.
     pub sent: bool,
@@ -76,9 +76,9 @@ pub struct PostEnding {
 pub struct Message {
     /// The posts it holds.
     pub posts: Vec<u64>,
-    /// What they tell.
+    /// Their contents.
     pub notices: Vec<Notice>,
-    /// How many dropped posts it tells.
+    /// How many dropped posts it reports.
     pub dropped: u64,
 }
 
@@ -89,7 +89,7 @@ pub struct Outbox {
     pub waiting: VecDeque<WaitingPost>,
     /// A window is shared.
     pub shared: bool,
-    /// Posts that gave way and were not told yet.
+    /// Posts that gave way and were not reported yet.
     pub dropped: u64,
     /// What became of the last message, until the loop has taken note.
     pub ended: Option<PostEnding>,
@@ -213,7 +213,7 @@ impl SharedOutbox {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever waits.
+    /// Wakes the threads that wait.
     pub fn wake(&self) {
         self.0.1.notify_all();
     }

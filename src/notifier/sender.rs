@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_secs(1);
 /// Deadline of one try.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Longest wait that nobody asked for.
+/// Longest wait that Slack did not ask for.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// How often a waiting sender looks whether the webhook's file is another.
@@ -32,7 +32,7 @@ const LONGEST_ANSWER: u64 = 4_096;
 /// Statuses below 500 that pass by themselves.
 const PASSING: [u16; 3] = [408, 425, 429];
 
-/// Most kinds remembered: a trouble that alternates is told once for each.
+/// Most kinds remembered: a trouble that alternates is reported once for each.
 const KINDS: usize = 8;
 
 /// Longest wait that is taken from `Retry-After`: a typing error or a hostile proxy must not silence the notifier for
@@ -87,7 +87,7 @@ pub struct Sender {
     not_before: Instant,
     /// No renewed webhook shortens the wait below this.
     pace: Instant,
-    /// What was told since the first of the failures, and when that was.
+    /// What was reported since the first of the failures.
     trouble: SenderTrouble,
     since: Instant,
     /// The webhook's file as it was when it was last read.
@@ -147,7 +147,7 @@ impl Sender {
         if let Webhook::File(_) = self.settings.webhook
             && let Err(why) = self.url()
         {
-            self.tell(&Cause::new(why), "; messages wait and are tried again.");
+            self.report_trouble(&Cause::new(why), "; messages wait and are tried again.");
         }
         while let Some(message) = self.next() {
             let (tried, pace) = self.post(&message);
@@ -161,19 +161,22 @@ impl Sender {
             let (result, end) = match tried {
                 SendAttempt::Sent => {
                     self.failures = 0;
-                    self.tell_recovery(message.posts.len());
+                    self.report_recovery(message.posts.len());
                     ("ok", Some(ended(true)))
                 }
                 SendAttempt::Refused(status, words) => {
                     let words = format!("Slack refuses messages for good: {status} {words}");
-                    self.tell(&Cause::new(words), "; they are counted and not sent again.");
+                    self.report_trouble(
+                        &Cause::new(words),
+                        "; they are counted and not sent again.",
+                    );
                     ("rejected", Some(ended(false)))
                 }
                 SendAttempt::Later(result, wait, cause) => {
                     self.failures = self.failures.saturating_add(1);
                     let wait = wait.unwrap_or_else(|| self.backoff());
                     self.not_before = self.pace.max(Instant::now() + wait);
-                    self.tell(&cause, "; messages wait and are tried again.");
+                    self.report_trouble(&cause, "; messages wait and are tried again.");
                     (result, None)
                 }
             };
@@ -182,8 +185,8 @@ impl Sender {
         }
     }
 
-    /// Tells a trouble that is news.
-    fn tell(&mut self, cause: &Cause, rest: &str) {
+    /// Reports a trouble that is news.
+    fn report_trouble(&mut self, cause: &Cause, rest: &str) {
         let first = self.trouble.is_over();
         if self.trouble.is_news(&cause.kind) {
             (self.say)(&format!("{}{rest}", cause.words));
@@ -193,8 +196,8 @@ impl Sender {
         }
     }
 
-    /// Tells that Slack takes messages again, if it did not; `sent` posts were in the message it took.
-    fn tell_recovery(&mut self, sent: usize) {
+    /// Reports that Slack takes messages again, if it did not; `sent` posts were in the message it took.
+    fn report_recovery(&mut self, sent: usize) {
         if !self.trouble.ends() {
             return;
         }
@@ -248,7 +251,7 @@ impl Sender {
                 outbox = shared.wait(outbox, LOOK);
                 continue;
             }
-            // Nobody waits for a disk with the outbox in hand.
+            // No thread waits for a disk with the outbox in hand.
             drop(outbox);
             if self.pace < self.not_before && self.stamp() != self.read {
                 self.not_before = self.pace;
@@ -343,7 +346,7 @@ impl Sender {
     }
 
     /// Reads the URL anew for every message: a rotated secret needs no restart. Plain HTTP goes nowhere but to this
-    /// machine, which the flag tells. The error never quotes what was read.
+    /// machine; the flag says so. The error never quotes what was read.
     fn url(&self) -> Result<(String, bool), String> {
         let url = match &self.settings.webhook {
             Webhook::File(path) => {
@@ -390,30 +393,30 @@ impl Sender {
     }
 }
 
-/// What was told about one thing that can go wrong.
+/// What was reported about one thing that can go wrong.
 #[derive(Debug, Default)]
 pub struct SenderTrouble {
-    told: Vec<String>,
+    reported: Vec<String>,
 }
 
 impl SenderTrouble {
-    /// Notes trouble of a kind; tells whether it is news, which it is once until the trouble is over.
+    /// Notes trouble of a kind; returns whether it is news, which it is once until the trouble is over.
     pub fn is_news(&mut self, kind: &str) -> bool {
-        let news = self.told.len() < KINDS && !self.told.iter().any(|told| told == kind);
+        let news = self.reported.len() < KINDS && !self.reported.iter().any(|one| one == kind);
         if news {
-            self.told.push(kind.to_owned());
+            self.reported.push(kind.to_owned());
         }
         news
     }
 
     /// Returns whether nothing is wrong.
     pub fn is_over(&self) -> bool {
-        self.told.is_empty()
+        self.reported.is_empty()
     }
 
-    /// Notes that all is well; tells whether that is news.
+    /// Notes that all is well; returns whether that is news.
     pub fn ends(&mut self) -> bool {
-        !std::mem::take(&mut self.told).is_empty()
+        !std::mem::take(&mut self.reported).is_empty()
     }
 }
 
@@ -422,7 +425,7 @@ pub fn honoured_wait(asked: Duration) -> Duration {
     asked.min(LONGEST_WAIT)
 }
 
-/// A cause: what is told, and the kind that tells a new one from the same again.
+/// A cause: its words, and its kind, by which a new one differs from the same again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// The same for each repetition.
@@ -432,7 +435,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// Makes a cause whose words tell it from all others.
+    /// Makes a cause whose words are its kind.
     pub fn new(words: String) -> Self {
         Self {
             kind: words.clone(),
@@ -549,8 +552,8 @@ mod tests {
     fn each_kind_is_told_once_and_so_is_the_end() {
         let mut trouble = SenderTrouble::default();
         assert!(!trouble.ends(), "there was none");
-        let told = ["refused", "refused", "timeout", "refused", "timeout"];
-        let news = told.map(|kind| trouble.is_news(kind));
+        let kinds = ["refused", "refused", "timeout", "refused", "timeout"];
+        let news = kinds.map(|kind| trouble.is_news(kind));
         assert_eq!(news, [true, false, true, false, false]);
         assert!(trouble.ends() && !trouble.ends());
         assert!(trouble.is_news("refused"), "a new outage");
@@ -618,19 +621,19 @@ mod cause_tests {
     }
 
     #[test]
-    fn a_wait_is_told_and_a_longer_one_is_news() {
-        let told = |seconds| Cause::answered(429, Some(Duration::from_secs(seconds)));
+    fn a_longer_wait_is_news() {
+        let cause = |seconds| Cause::answered(429, Some(Duration::from_secs(seconds)));
         assert_eq!(
-            told(2_400).words,
+            cause(2_400).words,
             "Slack answers with HTTP 429 and asks to wait 40m"
         );
-        assert!(told(10_800).words.ends_with("wait 3h, which is cut to 1h"));
+        assert!(cause(10_800).words.ends_with("wait 3h, which is cut to 1h"));
         for (asked, wanted) in [(30, 30), (1_800, 1_800), (3_600, 3_600), (u64::MAX, 3_600)] {
             let honoured = honoured_wait(Duration::from_secs(asked));
             assert_eq!(honoured.as_secs(), wanted);
         }
-        assert_eq!(told(30).kind, told(31).kind);
-        assert_ne!(told(30).kind, told(601).kind);
-        assert_ne!(told(30).kind, Cause::answered(503, None).kind);
+        assert_eq!(cause(30).kind, cause(31).kind);
+        assert_ne!(cause(30).kind, cause(601).kind);
+        assert_ne!(cause(30).kind, Cause::answered(503, None).kind);
     }
 }

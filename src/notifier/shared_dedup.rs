@@ -22,7 +22,7 @@ const BATCH: usize = 64;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// How often a key that another notifier holds is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How often an idle connection is tried, so that the gauge tells the truth.
+/// How often an idle connection is tried, so that the gauge is true.
 const IDLE: Duration = Duration::from_secs(15);
 /// What a committed key holds.
 const SENT: &[u8] = b"sent";
@@ -141,7 +141,7 @@ impl Keeper {
         }
     }
 
-    /// Lets every post go that waits for an answer; tells whether there was one.
+    /// Lets every post go that waits for an answer; returns whether there was one.
     fn let_go(&self, outbox: &mut Outbox) -> bool {
         let mut any = false;
         for waiting in &mut outbox.waiting {
@@ -173,7 +173,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Tells the server what it is owed.
+    /// Writes to the server what it is owed.
     fn pay(&self, open: &mut RedisConnection, owed: &[(u64, Owed)]) -> Result<(), RedisTrouble> {
         if owed.is_empty() {
             return Ok(());
@@ -296,7 +296,7 @@ impl Keeper {
                     waiting.claim = Claim::Ours(now + self.lease_time / 3);
                     self.count(waiting);
                 }
-                // In flight already: its end will be told in the usual way.
+                // In flight already: its end is written in the usual way.
                 _ if waiting.flying => waiting.claim = Claim::Unchecked,
                 StoreReply::Busy => waiting.claim = Claim::Busy(now + LOOK_AGAIN),
                 StoreReply::Again => waiting.claim = Claim::Busy(now),

@@ -1,5 +1,5 @@
-//! Lines that somebody else reads: each stream is written by a thread of its own behind a bounded queue, so that a
-//! pipe nobody empties stalls that thread and nothing else. Decides when a line is given up; knows nothing of lines.
+//! Lines for another process: each stream is written by a thread of its own behind a bounded queue, so that a pipe
+//! that is not emptied stalls that thread and nothing else. Decides when a line is given up; knows nothing of lines.
 
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ struct Queue {
 pub struct Aside(Arc<Queue>);
 
 impl Aside {
-    /// Starts the thread that writes to `stream`. What it cannot write is lost: nobody reads.
+    /// Starts the thread that writes to `stream`. What it cannot write is lost: there is no reader.
     pub fn start(mut stream: impl Write + Send + 'static) -> Self {
         let aside = Self(Arc::default());
         let queue = Self(Arc::clone(&aside.0));
@@ -53,7 +53,7 @@ impl Aside {
         aside
     }
 
-    /// Adds a line, which gets its newline here; tells whether there was room.
+    /// Adds a line, which gets its newline here; returns whether there was room.
     pub fn line(&self, line: &str) -> bool {
         let mut inside = self.lock();
         if inside.text.len() >= MOST && !inside.stalled {

@@ -3,7 +3,7 @@
 //! [`super::tail`].
 //!
 //! An offset beyond a file's end is never believed. A generation that was renamed is read to its end until it has
-//! been silent for a while, and generations that came and went between two looks, or while nobody looked, are found
+//! been silent for a while, and generations that came and went between two looks, or while the notifier was down, are found
 //! beside the log. Polled, as notifications do not come through on every volume.
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub const LINGER: Duration = Duration::from_millis(300);
 /// Most generations remembered as read.
 const SEEN: usize = 64;
 
-/// First bytes by which a file is told from another. A server's whole request is less, with its client's address and
+/// First bytes by which a file is recognised. A server's whole request is less, with its client's address and
 /// machine: fewer bytes may be the same in two generations that both begin in the middle of one.
 pub const HEAD: usize = 2_048;
 
@@ -106,7 +106,7 @@ pub struct Tail {
     seen: VecDeque<Position>,
     /// Where reading stood when no file is open.
     last: Option<Position>,
-    /// Generations that were gone before they were read, and not told yet.
+    /// Generations that were gone before they were read, and not reported yet.
     missing: usize,
     /// The copy in which reading goes on.
     copy: Option<Position>,
@@ -219,7 +219,7 @@ impl Tail {
                 self.opened = None;
                 return Ok(Rotation::Truncated.into());
             }
-            // Whatever is still to be found is newer than this; later lines, which may be late, change nothing in that.
+            // What is still to be found is newer than this; later lines, which may be late, change nothing in that.
             if let Some(opened) = &mut self.opened {
                 opened.position.modified = modified_nanoseconds(&metadata);
             }
@@ -300,7 +300,7 @@ impl Tail {
         let copy = self
             .copy
             .take_if(|copy| opened.is_some_and(|opened| copy.is_same_file(opened)));
-        // The log is opened before anybody looks for what was missed: whatever takes its name after that is newer.
+        // The log is opened before what was missed is looked for: a file that takes its name after that is newer.
         let current = self.open_log()?;
         if let Some(opened) = self.opened.take() {
             self.already
@@ -416,7 +416,7 @@ impl Tail {
             self.opened = Some(OpenedLog::new(file, position, !here));
             return;
         }
-        // Cut or gone while nobody looked; what is newer is found once something is opened.
+        // Cut or gone between two looks; what is newer is found once something is opened.
         if !position.is_nowhere() && !self.go_on_in_copy(&position) {
             self.missing += 1;
             self.lost_place = true;
@@ -483,12 +483,12 @@ impl Head {
         self.length == 0
     }
 
-    /// Returns whether there are enough bytes to tell one log from any other.
+    /// Returns whether there are enough bytes to recognise a log.
     pub fn is_whole(&self) -> bool {
         self.length >= HEAD
     }
 
-    /// Tells whether a file that starts with these bytes starts as this one did. An empty head begins nothing.
+    /// Returns whether a file that starts with these bytes starts as this one did. An empty head begins nothing.
     pub fn begins(&self, bytes: &[u8]) -> bool {
         !self.is_empty()
             && bytes
@@ -504,7 +504,7 @@ pub struct Position {
     pub device: u64,
     /// Inode of the file.
     pub inode: u64,
-    /// Nanoseconds between 1970 and the file's birth, where the file system tells.
+    /// Nanoseconds between 1970 and the file's birth, where the file system has it.
     pub born: Option<u64>,
     /// Nanoseconds between 1970 and a change of this file before which nothing that is still to be read was changed.
     pub modified: u64,
@@ -544,23 +544,23 @@ impl Position {
         }
     }
 
-    /// Tells whether this is a place in no file.
+    /// Returns whether this is a place in no file.
     pub fn is_nowhere(&self) -> bool {
         self.inode == 0
     }
 
-    /// Tells whether this is a position in that file, as far as a directory tells.
+    /// Returns whether this is a position in that file, as far as a directory shows.
     pub fn is(&self, metadata: &Metadata) -> bool {
         self.is_same_file(&Self::of(metadata))
     }
 
-    /// Tells whether both are positions in the same file.
+    /// Returns whether both are positions in the same file.
     pub fn is_same_file(&self, other: &Self) -> bool {
         let born = self.born.is_none() || other.born.is_none() || self.born == other.born;
         born && (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Tells whether a file holds what was read up to here: its first bytes, and the last before the offset.
+    /// Returns whether a file holds what was read up to here: its first bytes, and the last before the offset.
     pub fn fits(&self, file: &File) -> io::Result<bool> {
         if self.head.is_empty() {
             return Ok(self.offset == 0);
@@ -583,7 +583,7 @@ impl Position {
         self.tail = Head::of(recent);
     }
 
-    /// Goes back to the start of a line that was not complete: whoever held its first half is gone.
+    /// Goes back to the start of a line that was not complete: the file with its first half is gone.
     pub fn go_back(&mut self) {
         if self.unfinished > 0 {
             self.offset = self.offset.saturating_sub(self.unfinished);
@@ -625,7 +625,7 @@ pub struct FoundGeneration {
 }
 
 impl FoundGeneration {
-    /// Tells whether it holds what was read up to that position.
+    /// Returns whether it holds what was read up to that position.
     pub fn holds(&self, read: &Position) -> bool {
         read.head.begins(&self.head)
             && self.size >= read.offset

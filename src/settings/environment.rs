@@ -169,7 +169,7 @@ impl Environment {
     }
 }
 
-/// Linux tells the name in a file; elsewhere the shell's variables must do.
+/// Linux keeps the name in a file; elsewhere the shell's variables must do.
 fn host_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"))

@@ -190,7 +190,7 @@ pub const KEYS: &[SettingKey] = &[
         "firewall.paths.crontab",
         KeyKind::RemotePath,
         r#""/etc/crontab""#,
-        "Path of the system's crontab on the firewall: it tells when entries of the table expire.",
+        "Path of the system's crontab on the firewall: it says when entries of the table expire.",
     ),
     setting_key(
         "firewall.paths.pfctl",
@@ -388,7 +388,7 @@ pub const KEYS: &[SettingKey] = &[
         "verify.resolvers",
         KeyKind::Resolvers,
         "[]",
-        "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey tell what the outside is told. They learn that you asked.",
+        "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey give the answer that clients outside get. They learn that you asked.",
     ),
     setting_key(
         "notifier.log",
@@ -470,7 +470,7 @@ pub const KEYS: &[SettingKey] = &[
             env!("CARGO_PKG_VERSION"),
             "\""
         ),
-        "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere; nobody does it for you.",
+        "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere yourself.",
     ),
     setting_key(
         "manifest.log_volume",
@@ -615,7 +615,7 @@ pub fn nearest_key(path: &str) -> Option<&'static str> {
 pub fn example_configuration() -> String {
     let mut text = String::from(
         "# kmsctl's configuration: every key, its built-in default, meaning and environment name.\n\
-         # Copy what you change to ~/.config/kmsctl/config.toml (`kmsctl config path` tells where exactly),\n\
+         # Copy what you change to ~/.config/kmsctl/config.toml (`kmsctl config path` prints where exactly),\n\
          # or let `kmsctl config init` ask. Precedence: flag > environment > this file > built-in.\n",
     );
     let mut table = "";

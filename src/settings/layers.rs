@@ -327,7 +327,7 @@ fn unknown_name(name: &str) -> String {
 /// Refuses a value by its key and the layer that gave it.
 pub(super) fn wrong_value(path: &str, origin: &Origin, problem: &str) -> Failure {
     Failure::usage(format!("Wrong value for `{path}` ({origin}): {problem}."))
-        .hint("`kmsctl config show` tells every value and where it came from.")
+        .hint("`kmsctl config show` prints every value and where it came from.")
 }
 
 /// Renders a TOML value as the text of its kind.

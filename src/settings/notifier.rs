@@ -23,7 +23,7 @@ pub enum Webhook {
     None,
 }
 
-/// Tells whether a webhook's URL leads to this machine; plain HTTP may go nowhere else.
+/// Returns whether a webhook's URL leads to this machine; plain HTTP may go nowhere else.
 ///
 /// # Errors
 ///

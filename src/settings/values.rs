@@ -54,7 +54,7 @@ pub fn parse_address(text: &str) -> Result<IpAddr, String> {
         .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
 }
 
-/// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 unless told.
+/// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 by default.
 pub fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
     let bare = text
         .parse::<IpAddr>()

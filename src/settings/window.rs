@@ -123,7 +123,7 @@ fn percent_decoded(text: &str) -> Option<String> {
     (!text.chars().any(char::is_control)).then_some(text)
 }
 
-/// Returns the value as it may be shown: whatever stands before the last `@` is left out.
+/// Returns the value as it may be shown: without what stands before the last `@`.
 pub fn shown_window(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, place)) => format!("redis://…@{place}"),

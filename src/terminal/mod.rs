@@ -85,7 +85,7 @@ pub struct Terminal {
     pub mode: Mode,
     /// Talk is silenced; data and errors are not.
     pub quiet: bool,
-    /// Causes of errors and the progress of connecting are told.
+    /// Causes of errors and the progress of connecting are printed.
     pub verbose: bool,
     /// Width that tables are fitted to; `None` into a pipe.
     pub width: Option<u16>,
@@ -243,19 +243,19 @@ impl Terminal {
         self.talk(Tone::Plain, "", sentence);
     }
 
-    /// Tells warnings on stderr, unless quiet.
+    /// Prints warnings on stderr, unless quiet.
     pub fn warn(&self, warnings: &[Warning]) {
         for warning in warnings {
             self.caution(&warning.message);
         }
     }
 
-    /// Tells one warning on stderr, unless quiet.
+    /// Prints one warning on stderr, unless quiet.
     pub fn caution(&self, sentence: &str) {
         self.say_labelled(Tone::Warning, "warning", sentence);
     }
 
-    /// Tells a hint on stderr, unless quiet.
+    /// Prints a hint on stderr, unless quiet.
     pub fn hint(&self, hint: &str) {
         self.say_labelled(Tone::Plain, "hint", hint);
     }
@@ -282,9 +282,9 @@ impl Terminal {
         if self.verbose
             && let Some(source) = &failure.source
         {
-            let told =
+            let differs =
                 |cause: &&(dyn std::error::Error + 'static)| cause.to_string() != failure.message;
-            for cause in source.chain().filter(told) {
+            for cause in source.chain().filter(differs) {
                 self.talk(Tone::Plain, "cause: ", &cause.to_string());
             }
         }

@@ -40,7 +40,7 @@ impl View {
         Ok(Self {
             schema,
             firewall: None,
-            // The firewall's own clock tells no more, and where it is ours that stands here, none should.
+            // The firewall's clock is read in whole seconds, so ours is shown in them as well.
             taken_at: Timestamp::from_second(taken_at.as_second()).unwrap_or(taken_at),
             data,
             items: None,

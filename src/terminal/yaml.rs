@@ -101,7 +101,7 @@ fn quoted_text(text: &str) -> String {
     safe
 }
 
-/// Tells whether a text can be taken for nothing but itself: letters, digits and `_./$-`, the first no digit, dot or
+/// Returns whether a text can be taken for nothing but itself: letters, digits and `_./$-`, the first no digit, dot or
 /// dash (numbers, dates, `.nan`, list marks), colons only inside, and none of the [`WORDS`].
 fn is_plain_text(text: &str) -> bool {
     let first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'/' || *byte == b'$';

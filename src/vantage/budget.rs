@@ -43,7 +43,7 @@ impl Budget {
         }
     }
 
-    /// Tells whether so many connections of a vantage may be made now, and counts none.
+    /// Returns whether so many connections of a vantage may be made now, and counts none.
     pub fn look(&self, vantage: &str, now: Timestamp, connections: usize) -> io::Result<Permit> {
         let mut file = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true))
         {

@@ -58,7 +58,8 @@ pub struct CheckNode {
 }
 
 /// Has nodes connect: once, and where one of them does not connect, three times in all, beside a control. The second
-/// value tells why there were fewer. All of it is over at the task's end, whatever the service does.
+/// value says why there were fewer. All of it is over at the task's end, even if the
+/// service hangs.
 pub async fn check_from_nodes(
     url: &str,
     nodes: usize,
@@ -161,7 +162,7 @@ fn control_of(control: Option<&(String, u16)>, saw: Option<Attempt>) -> Control 
     }
 }
 
-/// Names of nodes, and what the service tells about each.
+/// Names of nodes, and what the service reports about each.
 type Nodes = BTreeMap<String, Vec<Value>>;
 
 /// Per node, one entry a request: the attempt, or nothing while it is pending.
@@ -198,18 +199,18 @@ impl CheckService<'_> {
             let asked = requests.iter().map(|request| async move {
                 parse_results(&self.get(&format!("check-result/{request}")).await?)
             });
-            let told: Result<Vec<_>, _> =
+            let results: Result<Vec<_>, _> =
                 join_in_order(asked.collect()).await.into_iter().collect();
-            let told = match (told, seen) {
-                (Ok(told), _) => told,
+            let results = match (results, seen) {
+                (Ok(results), _) => results,
                 // What was seen before is worth more than nothing.
                 (Err(CheckError::Late), Some(seen)) => return Ok(seen),
                 (Err(error), _) => return Err(error),
             };
             let of_node = |node: &String| {
                 let of_request =
-                    |told: &BTreeMap<String, Option<Attempt>>| told.get(node).cloned().flatten();
-                let attempts = told.iter().map(of_request);
+                    |nodes: &BTreeMap<String, Option<Attempt>>| nodes.get(node).cloned().flatten();
+                let attempts = results.iter().map(of_request);
                 (node.clone(), attempts.collect::<Vec<_>>())
             };
             let answers: NodeAnswers = nodes.keys().map(of_node).collect();

@@ -1,4 +1,4 @@
-//! Gathers what this machine and the cluster can tell, all at once: name servers, a connection to the service, kubectl.
+//! Gathers what this machine and the cluster know, all at once: name servers, a connection to the service, kubectl.
 //! On the demo nothing is sent anywhere. Shared by `verify` and `doctor`.
 
 use super::resolver;

@@ -35,7 +35,7 @@ pub struct Task<'a> {
     pub control: Option<&'a (String, u16)>,
     /// No attempt begins after this.
     pub deadline: Instant,
-    /// Everything is over by then; what is not known is told as unknown.
+    /// Everything is over by then; what is not known by then is reported as unknown.
     pub end: Instant,
     /// One attempt is enough, for this reason: the vantage is known to be shut out.
     pub only_one: Option<&'a str>,
@@ -46,7 +46,7 @@ pub struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Counts one more connection; tells why none may begin now.
+    /// Counts one more connection; returns why none may begin now.
     pub fn permission(&self) -> Option<String> {
         if Instant::now() > self.deadline {
             return Some("the time of the whole run is over".to_owned());

@@ -38,13 +38,13 @@ pub(crate) struct Times {
 
 /// A vantage that is ready, or what it lacks.
 pub(crate) enum Prepared {
-    /// Logged in, and what it was told about the public name.
+    /// Logged in, and what name servers answered it about the public name.
     Ssh(std::result::Result<(Station, Vec<Resolved>), LinkError>),
     Other,
 }
 
 impl Prepared {
-    pub(crate) fn told(&self) -> &[Resolved] {
+    pub(crate) fn name_answers(&self) -> &[Resolved] {
         match self {
             Self::Ssh(Ok((_, resolved))) => resolved,
             _ => &[],
@@ -118,7 +118,7 @@ pub(crate) struct Here {
     /// The connection to the firewall goes through no jump host.
     pub(crate) direct: bool,
     /// The private address that its resolver gives the public name.
-    pub(crate) told_inside: Option<IpAddr>,
+    pub(crate) private_answer: Option<IpAddr>,
 }
 
 /// Tries from one vantage. A check service makes one observation a node.
@@ -156,7 +156,7 @@ pub(crate) async fn try_out(
             seen_by_firewall: before.client,
             direct: here.direct,
             source: probe::local_source_address(target).await,
-            told_inside: here.told_inside,
+            private_answer: here.private_answer,
         };
         blank.address = before.client.or(vantage.address);
         blank.place = external::of_this_machine(machine, around);
@@ -198,7 +198,7 @@ pub(crate) async fn try_out(
     }
 }
 
-/// Tells whether an address is in the table of blocked ones.
+/// Returns whether an address is in the table of blocked ones.
 fn is_blocked(before: &Reading, address: IpAddr) -> bool {
     before.table.as_ref().is_ok_and(|entries| {
         entries
@@ -228,7 +228,7 @@ fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> Str
 }
 
 /// Returns for how many seconds none of the vantages may connect as often as a proof takes; `None` where one may now, or
-/// where that cannot be told.
+/// where that is not known.
 pub(crate) fn budget_seconds(
     context: &Context,
     chosen: &[&Vantage],
@@ -344,7 +344,7 @@ pub(crate) fn all_in_trouble(chosen: &[&Vantage], prepared: &[Prepared]) -> Opti
                 .hint("Compare the fingerprint with the vantage's own (ssh-keygen -lf on it).")
                 .hint("If it is the same, connect once with ssh and accept it, or add it to known_hosts."),
             LinkError::HostKeyChanged { .. } | LinkError::HostKeyRevoked { .. } => {
-                failure.hint("Somebody may stand in between, or it was reinstalled: find out before anything else.")
+                failure.hint("Another machine may stand in between, or it was reinstalled: find out before anything else.")
             }
             _ => failure.hint(format!("Log in with ssh yourself; the keys are vantages.{name}.* in the configuration.")),
         })

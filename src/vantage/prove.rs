@@ -153,10 +153,10 @@ struct Run<'a> {
     times: Times,
 }
 
-/// The vantages, logged in to, and what this machine is told about the public name.
+/// The vantages, logged in to, and what this machine's resolver answers about the public name.
 struct Far {
     prepared: Vec<Prepared>,
-    /// `None` on the demo, which sends nothing anywhere: what its vantage is told counts.
+    /// `None` on the demo, which sends nothing anywhere: there its vantage's answers count.
     resolved: Option<Resolved>,
 }
 
@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
             .map(|address| SocketAddr::new(address, context.settings.service.port));
         let here = one::Here {
             direct: session.is_direct(),
-            told_inside: names.told_inside(),
+            private_answer: names.private_answer(),
         };
         let spinner = context.terminal.spinner("Trying from outside …");
         let trying = self
@@ -283,11 +283,11 @@ fn names_of(
     resolved: Option<Resolved>,
     prepared: &[Prepared],
 ) -> PublicNames {
-    let told = prepared.iter().flat_map(Prepared::told).cloned();
+    let answers = prepared.iter().flat_map(Prepared::name_answers).cloned();
     PublicNames {
         host: context.settings.service.host.clone(),
         expected: context.public_address().or_else(|| outside_address(before)),
-        resolved: resolved.into_iter().chain(told).collect(),
+        resolved: resolved.into_iter().chain(answers).collect(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Asks for the addresses of the public name: the system's resolver as every program would, and single name servers
-//! directly, because the system's may be told something else than the outside (split horizon).
+//! directly, because the system's may answer something else than the outside's (split horizon).
 
 use super::probe::{ProbeRoute, attempt_text};
 use crate::domain::reachability::dns;
@@ -61,13 +61,13 @@ async fn ask_family(name: &str, server: SocketAddr, family: Family) -> Result<Ve
 }
 
 /// One question, one answer. Foreign packets are passed over: the socket is connected, so they are the server's own
-/// late answers to somebody else, or forgeries without our id.
+/// late answers to another question, or forgeries without our id.
 async fn exchange_packet(
     name: &str,
     server: SocketAddr,
     family: Family,
 ) -> Result<Vec<IpAddr>, String> {
-    let told = |error: std::io::Error| format!("it cannot be asked: {error}");
+    let unasked = |error: std::io::Error| format!("it cannot be asked: {error}");
     let any: SocketAddr = if server.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {
@@ -77,12 +77,12 @@ async fn exchange_packet(
     getrandom::fill(&mut id).map_err(|error| error.to_string())?;
     let question = dns::dns_question(u16::from_be_bytes(id), name, family)
         .map_err(|error| error.to_string())?;
-    let socket = UdpSocket::bind(any).await.map_err(told)?;
-    socket.connect(server).await.map_err(told)?;
-    socket.send(&question).await.map_err(told)?;
+    let socket = UdpSocket::bind(any).await.map_err(unasked)?;
+    socket.connect(server).await.map_err(unasked)?;
+    socket.send(&question).await.map_err(unasked)?;
     let mut bytes = [0; dns::LARGEST];
     loop {
-        let length = socket.recv(&mut bytes).await.map_err(told)?;
+        let length = socket.recv(&mut bytes).await.map_err(unasked)?;
         match dns::parse_dns_answer(bytes.get(..length).unwrap_or_default(), &question, family) {
             Err(DnsError::NotOurs) => {}
             other => return other.map_err(|error| error.to_string()),

@@ -359,7 +359,7 @@ fn nothing_to_do_is_proven_as_well() {
     assert_eq!(outcome.code, Some(3), "{outcome}");
     assert!(
         outcome.stdout.contains("Nothing to do")
-            && outcome.stdout.contains("nobody answers behind"),
+            && outcome.stdout.contains("no server answers behind"),
         "{outcome}"
     );
 }

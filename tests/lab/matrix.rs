@@ -30,8 +30,8 @@ struct Case {
     verdict: &'static str,
     row: Option<&'static str>,
     code: i32,
-    /// A part of what is told.
-    told: &'static str,
+    /// A part of what is says.
+    says: &'static str,
 }
 
 fn vps() -> String {
@@ -62,7 +62,7 @@ fn base(name: &'static str) -> Case {
         verdict: "open",
         row: Some("open-kms"),
         code: 0,
-        told: "",
+        says: "",
     }
 }
 
@@ -71,18 +71,18 @@ fn cases() -> Vec<Case> {
     for transport in ["openssh", "russh"] {
         cases.extend(plain(transport));
     }
-    for (backend, told) in [
+    for (backend, says) in [
         ("nak", "does not speak KMS"),
         ("rubbish", "no KMS server"),
         ("lies", "does not speak KMS"),
-        ("silence", "nobody says a word"),
-        ("reset", "ended before a word"),
+        ("silence", "the server sends nothing"),
+        ("reset", "reset before the server"),
     ] {
         cases.push(Case {
             backend: Some(backend),
             row: Some("open-not-kms"),
             code: 3,
-            told,
+            says,
             ..base(backend)
         });
     }
@@ -106,15 +106,15 @@ fn plain(transport: &'static str) -> Vec<Case> {
             verdict: "closed",
             row: Some("nobody-listens"),
             code: 3,
-            told: "reset",
-            ..base("nobody listens")
+            says: "reset",
+            ..base("no server listens")
         },
         Case {
             transport,
             rules: CLOSED,
             verdict: "closed",
             row: Some("closed-here"),
-            told: "1000000103",
+            says: "1000000103",
             vantage: controlled,
             change: control_listens,
             ..base("drop")
@@ -125,7 +125,7 @@ fn plain(transport: &'static str) -> Vec<Case> {
             verdict: "inconclusive",
             row: None,
             code: 8,
-            told: "cannot be told",
+            says: "it is not known whose packets",
             ..base("drop, no control")
         },
     ]
@@ -161,7 +161,7 @@ fn gates() -> Vec<Case> {
                 ..CLOSED
             },
             row: Some("nobody-listens"),
-            told: "rejected",
+            says: "rejected",
             ..closed("reject rule")
         },
         Case {
@@ -172,7 +172,7 @@ fn gates() -> Vec<Case> {
             verdict: "inconclusive",
             row: None,
             code: 8,
-            told: "blocked addresses",
+            says: "blocked addresses",
             ..base("vantage in the block set")
         },
         Case {
@@ -180,7 +180,7 @@ fn gates() -> Vec<Case> {
             change: |lab| lab.inside("inn", "ip", &["link", "set", "c2", "down"]),
             row: Some("nobody-listens"),
             code: 3,
-            told: "nobody answers behind",
+            says: "no server answers behind",
             ..closed("backend dead")
         },
         Case {
@@ -188,7 +188,7 @@ fn gates() -> Vec<Case> {
             verdict: "inconclusive",
             row: Some("nothing-arrived"),
             code: 8,
-            told: "nothing arrived",
+            says: "nothing arrived",
             ..base("lost on the way")
         },
         Case {
@@ -196,7 +196,7 @@ fn gates() -> Vec<Case> {
             verdict: "inconclusive",
             row: None,
             code: 8,
-            told: "did not reach the vantage",
+            says: "did not reach the vantage",
             ..base("lost on the way back")
         },
         Case {
@@ -245,8 +245,8 @@ fn crowd() -> Vec<Case> {
             verdict: "closed",
             row: Some("nobody-listens"),
             code: 3,
-            told: "reset",
-            ..busy("nobody listens, busy")
+            says: "reset",
+            ..busy("no server listens, busy")
         },
         Case {
             rules: CLOSED,
@@ -272,17 +272,17 @@ fn crowd() -> Vec<Case> {
                     &["add rule ip x o tcp dport 1688 dnat to 127.0.0.1:1688"],
                 );
             },
-            told: "no new connection of 198.51.100.10",
+            says: "no new connection of 198.51.100.10",
             ..nothing("answered by another, busy")
         },
         Case {
             vantage: || ssh_vantage(OUTSIDE, "address = \"203.0.113.9\""),
-            told: "set vantages.vps.address",
+            says: "set vantages.vps.address",
             ..nothing("vantage with a wrong address, busy")
         },
         Case {
             change: |lab| lost(lab, "output", "dport"),
-            told: "cannot be told",
+            says: "it is not known which of the firewall's new connections",
             ..nothing("lost on the way, busy")
         },
     ]
@@ -312,7 +312,7 @@ fn names() -> Vec<Case> {
         Case {
             dns: Some("203.0.113.99"),
             code: 3,
-            told: "wrong-address",
+            says: "wrong-address",
             ..base("wrong DNS, address known")
         },
         Case {
@@ -326,7 +326,7 @@ fn names() -> Vec<Case> {
         Case {
             dns: Some("198.51.100.1 2001:db8::1"),
             code: 3,
-            told: "stray-aaaa",
+            says: "stray-aaaa",
             ..base("stray AAAA")
         },
         Case {
@@ -335,7 +335,7 @@ fn names() -> Vec<Case> {
             verdict: "inconclusive",
             row: None,
             code: 8,
-            told: "split horizon",
+            says: "split horizon",
             ..base("split horizon")
         },
         Case {
@@ -343,7 +343,7 @@ fn names() -> Vec<Case> {
             verdict: "inconclusive",
             row: None,
             code: 8,
-            told: "no IPv4 address",
+            says: "no IPv4 address",
             ..base("name does not resolve")
         },
     ]
@@ -361,13 +361,13 @@ fn vantages() -> Vec<Case> {
         Case {
             vantage: || ssh_vantage("10.99.1.2", "address = \"10.0.20.202\""),
             change: |lab| lab.sshd("inn", "2222", ""),
-            told: "inside",
+            says: "inside",
             ..nothing("hairpin")
         },
         Case {
             rules: CLOSED,
             vantage: || ssh_vantage(OUTSIDE, "control = \"198.51.100.10:9\""),
-            told: "control",
+            says: "control",
             ..nothing("control failing")
         },
         Case {
@@ -382,13 +382,13 @@ fn vantages() -> Vec<Case> {
         Case {
             vantage: || ssh_vantage(OUTSIDE, "").replace("2222", "2223"),
             code: 5,
-            told: "The vantage vps: 198.51.100.10 refuses connections",
+            says: "The vantage vps: 198.51.100.10 refuses connections",
             ..nothing("vantage unreachable")
         },
         Case {
             vantage: || ssh_vantage("10.99.0.2", ""),
             code: 5,
-            told: "is not known",
+            says: "is not known",
             ..nothing("vantage host key unknown")
         },
         Case {
@@ -399,12 +399,12 @@ fn vantages() -> Vec<Case> {
         Case {
             vantage: || "[vantages.here]\nkind = \"local\"\naddress = \"203.0.113.9\"\n".to_owned(),
             place: "out",
-            told: "the firewall sees it come from 198.51.100.10",
+            says: "the firewall sees it come from 198.51.100.10",
             ..nothing("local, another address claimed")
         },
         Case {
             vantage: || "[vantages.here]\nkind = \"local\"\n".to_owned(),
-            told: "not proven to be outside",
+            says: "not proven to be outside",
             ..nothing("local, no route out")
         },
     ]
@@ -459,11 +459,11 @@ fn run(case: &Case) -> (String, Option<String>) {
     let right = data["verdict"] == case.verdict
         && seen["row"].as_str() == case.row
         && output.status.code() == Some(case.code)
-        && (stdout.contains(case.told) || stderr.contains(case.told))
+        && (stdout.contains(case.says) || stderr.contains(case.says))
         && took.as_secs_f64() < 15.0;
     let wrong = format!(
         "{line}\nwanted: {} {:?} {} {:?}\n{stdout}\n{stderr}",
-        case.verdict, case.row, case.code, case.told
+        case.verdict, case.row, case.code, case.says
     );
     (line, (!right).then_some(wrong))
 }

@@ -56,7 +56,7 @@ const WAITS: [u64; 6] = [1, 2, 4, 8, 15, 30];
 /// How long after a reconnection the first known line is waited for.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Told where the place of a log was not found again.
+/// Printed where the place of a log was not found again.
 const MISSING: &str =
     "the log no longer reaches back to the last line shown, so lines may be missing or come twice.";
 
@@ -315,13 +315,13 @@ async fn print_logs_once(
     printer.finish(&names, entries.into(), warnings, empty)
 }
 
-/// Tells of lines of a pod that were too long to be held.
+/// Warns of lines of a pod that were too long to be held.
 fn too_long(pod: &str, left_out: LeftOut) -> Option<Warning> {
     let note = left_out.note()?;
     Some(Warning::new("line-left-out", format!("{pod}: {note}.")))
 }
 
-/// Tells what is older than what is shown.
+/// Warns of older lines that are not shown.
 fn older_lines_warning(left_out: u64, full: bool) -> Vec<Warning> {
     let code = "older-left-out";
     let left_out = (left_out > 0).then(|| {
@@ -340,7 +340,7 @@ fn older_lines_warning(left_out: u64, full: bool) -> Vec<Warning> {
 fn no_lines_message(pods: &[String], arguments: &Args, selector: &str) -> String {
     if pods.is_empty() {
         return format!(
-            "There is no pod with the label {selector}. `kmsctl notifier status` tells more."
+            "There is no pod with the label {selector}. `kmsctl notifier status` shows more."
         );
     }
     let hint = match (arguments.server, arguments.probes) {
@@ -447,12 +447,12 @@ impl Followed {
     }
 }
 
-/// Follows every pod until nobody listens any more.
+/// Follows every pod until the printer is gone.
 async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     let mut tasks = JoinSet::new();
     let mut first = true;
-    let mut told = false;
+    let mut reported = false;
     let mut refusals = 0;
     loop {
         match followed
@@ -461,7 +461,7 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
             .await
         {
             Ok(list) => {
-                told = false;
+                reported = false;
                 refusals = 0;
                 // A name that is still listed is not followed twice, though its task may have ended.
                 known.retain(|name| list.items.iter().any(|pod| pod.metadata.name == *name));
@@ -493,8 +493,8 @@ async fn follow_all_pods(followed: Followed, listeners: Sender<Item>) {
                 let _ = listeners.send(Item::Fail(Failure::from(error))).await;
                 return;
             }
-            Err(error) if !told => {
-                told = true;
+            Err(error) if !reported => {
+                reported = true;
                 send_notice(
                     &listeners,
                     &format!("New pods cannot be looked for: {error}."),
@@ -516,7 +516,7 @@ async fn send_notice(listeners: &Sender<Item>, sentence: &str) {
     let _ = listeners.send(Item::Say(sentence.to_owned())).await;
 }
 
-/// Tells whether the cluster refuses what it may have granted before.
+/// Returns whether the cluster refuses what it may have granted before.
 fn is_refusal(error: &KubectlError) -> bool {
     matches!(
         error,
@@ -524,7 +524,7 @@ fn is_refusal(error: &KubectlError) -> bool {
     )
 }
 
-/// Tells whether trying again is pointless.
+/// Returns whether trying again is pointless.
 fn is_final(error: &KubectlError) -> bool {
     matches!(
         error,
@@ -583,7 +583,7 @@ struct FollowReader {
     name: String,
     cursor: Cursor,
     restarts: u64,
-    /// Why the stream before ended, until the reconnection is told.
+    /// Why the stream before ended, until the reconnection is reported.
     cut: Option<String>,
     tries: usize,
     opened: bool,
@@ -594,7 +594,7 @@ struct FollowReader {
 }
 
 impl FollowReader {
-    /// Opens a stream and reads it to its end; tells whether to go on.
+    /// Opens a stream and reads it to its end; returns whether to go on.
     async fn round(&mut self) -> bool {
         let end = match self.open() {
             Ok(stream) => self.read(stream).await,
@@ -641,7 +641,7 @@ impl FollowReader {
         self.wait().await
     }
 
-    /// Waits a little, longer each time nothing came; tells whether anybody still listens.
+    /// Waits a little, longer each time nothing came; returns whether the printer is still there.
     async fn wait(&mut self) -> bool {
         let wait = WAITS
             .get(self.tries)
@@ -716,13 +716,13 @@ impl FollowReader {
         }
     }
 
-    /// Returns whether something is still to be told about a reconnection.
+    /// Returns whether a reconnection is still to be reported.
     fn settling(&self) -> bool {
         let searching = matches!(&self.cursor, Cursor::File(seam) if seam.is_searching());
         self.cut.is_some() || searching
     }
 
-    /// Takes one line; tells whether anybody still listens.
+    /// Takes one line; returns whether the printer is still there.
     async fn take(&mut self, line: &[u8]) -> bool {
         let new = match &mut self.cursor {
             Cursor::Output(seam) => {
@@ -751,7 +751,7 @@ impl FollowReader {
         true
     }
 
-    /// Tells that it goes on, as soon as it is known whether anything was lost; at the latest when nothing comes.
+    /// Reports that it goes on, as soon as it is known whether anything was lost; at the latest when nothing comes.
     async fn settle(&mut self, silent: bool) {
         let joined = match &mut self.cursor {
             Cursor::Output(seam) => seam.meets().or(silent.then_some(true)),
@@ -812,7 +812,7 @@ impl FollowReader {
         Ok(Fate::Restarted)
     }
 
-    /// Reads the rest of what the container printed before its restart; tells whether nothing of it is missing.
+    /// Reads the rest of what the container printed before its restart; returns whether nothing of it is missing.
     async fn earlier(&mut self) -> bool {
         let Cursor::Output(seam) = &mut self.cursor else {
             return false;
@@ -916,7 +916,7 @@ impl<'a> LogPrinter<'a> {
         let mut entries = self.understand(pod, line);
         if self.choice.reads_text() {
             entries.retain(|entry| match &entry.what {
-                PrintedKind::Event(told) => self.choice.wants(&self.whole.event(told)),
+                PrintedKind::Event(record) => self.choice.wants(&self.whole.event(record)),
                 PrintedKind::Line { line } => self.choice.wants(line),
             });
         }
@@ -940,27 +940,28 @@ impl<'a> LogPrinter<'a> {
             Shape::Events => {
                 let text = String::from_utf8_lossy(line);
                 let (printed, line) = split_kubectl_stamp(&text);
-                let told = EventRecord::read(line, printed);
-                let wanted = self.wants(&told);
-                let told = wanted.then(|| entry(PrintedKind::Event(Box::new(told))));
-                told.into_iter().collect()
+                let record = EventRecord::read(line, printed);
+                let wanted = self.wants(&record);
+                let printed = wanted.then(|| entry(PrintedKind::Event(Box::new(record))));
+                printed.into_iter().collect()
             }
             Shape::ServerEvents => {
                 let mut events = Vec::new();
                 let log = self.logs.entry(pod.to_owned()).or_default();
                 log.line(line, &mut events);
-                let told = events.iter().map(|event| {
+                let records = events.iter().map(|event| {
                     EventRecord::of_server(&self.rules.describe(event, Decision::Count))
                 });
-                told.filter(|told| self.wants(told))
-                    .map(|told| entry(PrintedKind::Event(Box::new(told))))
+                records
+                    .filter(|record| self.wants(record))
+                    .map(|record| entry(PrintedKind::Event(Box::new(record))))
                     .collect()
             }
         }
     }
 
-    fn wants(&self, told: &EventRecord) -> bool {
-        self.filter.lets(told) && told.at.is_none_or(|at| self.is_within(at))
+    fn wants(&self, record: &EventRecord) -> bool {
+        self.filter.lets(record) && record.at.is_none_or(|at| self.is_within(at))
     }
 
     fn is_within(&self, at: Timestamp) -> bool {
@@ -1009,7 +1010,7 @@ impl<'a> LogPrinter<'a> {
     ) -> Result<()> {
         if pods.len() > 1 && self.shape != Shape::Lines {
             entries.sort_by_key(|entry| match &entry.what {
-                PrintedKind::Event(told) => told.at,
+                PrintedKind::Event(record) => record.at,
                 PrintedKind::Line { .. } => None,
             });
         }
@@ -1047,7 +1048,7 @@ impl<'a> LogPrinter<'a> {
 
     fn text(&self, entry: &PrintedEntry) -> String {
         let text = match &entry.what {
-            PrintedKind::Event(told) => self.layout.event(told),
+            PrintedKind::Event(record) => self.layout.event(record),
             PrintedKind::Line { line } => self.layout.fit(&clean_text(line)),
         };
         self.choice.mark(&text, self.context.terminal.stdout_color)
@@ -1112,7 +1113,7 @@ impl LogCursor {
         });
     }
 
-    /// Tells whether a line is new; one that came already is not.
+    /// Returns whether a line is new; one that came already is not.
     pub fn is_new(&mut self, at: Timestamp, line: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);
@@ -1141,7 +1142,7 @@ impl LogCursor {
         true
     }
 
-    /// Tells, after a reopening, whether the two readings meet: `Some(true)` where a known line came again, so that
+    /// Returns, after a reopening, whether the two readings meet: `Some(true)` where a known line came again, so that
     /// nothing is lost; `Some(false)` where newer ones came without; `None` while that is open.
     pub fn meets(&self) -> Option<bool> {
         let again = self.again.as_ref()?;
@@ -1234,7 +1235,7 @@ mod cursor_tests {
     }
 
     proptest! {
-        /// Whatever the cuts, and though some stamps are equal and some a little out of order.
+        /// For any cuts, and though some stamps are equal and some a little out of order.
         #[test]
         fn nothing_is_lost_and_nothing_comes_twice(
             steps in proptest::collection::vec((0_i64..1_500, 0_u8..3), 1..120),

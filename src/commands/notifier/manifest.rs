@@ -1,4 +1,4 @@
-//! `kmsctl notifier manifest`: prints the Kubernetes objects. Asks nobody; what they hold comes from the configuration.
+//! `kmsctl notifier manifest`: prints the Kubernetes objects. What they hold is taken from the configuration alone.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ use crate::terminal::{Mode, View, yaml};
 /// Where the webhook's URL is mounted unless notifier.webhook_file says.
 const WEBHOOK_FILE: &str = "/etc/kmsctl/slack/url";
 
-/// Keys that the side-car is always told; others only where they are not as built in.
+/// Keys that the side-car is always given; others only where they are not as built in.
 const ALWAYS: [&str; 4] = [
     "notifier.log",
     "notifier.state",

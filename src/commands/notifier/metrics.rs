@@ -150,7 +150,7 @@ fn metrics_view(
     ));
     view.warnings = warnings;
     view.empty = series.is_empty().then(|| {
-        "There is no pod, so there are no numbers. `kmsctl notifier status` tells more.".to_owned()
+        "There is no pod, so there are no numbers. `kmsctl notifier status` shows more.".to_owned()
     });
     for_people(&mut view, &series, names.len() > 1, at);
     Ok(view)

@@ -62,7 +62,7 @@ const WHOLE: [&str; 2] = ["AT", "CLIENT"];
 const COLUMN_GAP: usize = 2;
 
 /// Runs `kmsctl notifier status`. Fails with [`FailureKind::No`] when something is wrong, with [`FailureKind::Inconclusive`] when
-/// nobody can tell.
+/// it is not known.
 pub async fn run_notifier_status(context: &Context) -> Result<()> {
     let kubectl = configured_kubectl(context)?;
     let asked = gather_pipeline(context, &kubectl, Wish::EVERYTHING);
@@ -101,7 +101,7 @@ fn conclude_health(report: &Report) -> Result<()> {
         )),
         (_, Health::Unknown) => Err(Failure::new(
             FailureKind::Inconclusive,
-            format!("Nobody can tell how the notifier is: {}.", report.why),
+            format!("It is not known how the notifier is: {}.", report.why),
         )),
         (_, Health::Ok | Health::Idle) => Ok(()),
     }
@@ -291,7 +291,7 @@ fn counts_lines(human: &mut Human, report: &Report, now: Timestamp) {
     }
 }
 
-/// Tells probes by class.
+/// Counts probes by class, in words.
 pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     format!(
         "probes: {} of nodes, {} of pods, {} from outside",
@@ -301,7 +301,7 @@ pub fn probes_text(probes: &crate::domain::notifier::decide::Probes) -> String {
     )
 }
 
-/// Tells what a period held.
+/// Counts what a period held, in words.
 pub fn held_text(held: &Held) -> String {
     if held.activations == 0 && held.refusals == 0 {
         return "no activation".to_owned();
@@ -360,7 +360,7 @@ impl Wish {
 pub struct FoundPod {
     /// Its name.
     pub name: String,
-    /// What Kubernetes says about it; `None` where only endpoints tell of it.
+    /// What Kubernetes says about it; `None` where only endpoints name it.
     pub pod: Option<Pod>,
     /// Whether it is ready.
     pub ready: Option<bool>,
@@ -372,7 +372,7 @@ pub struct PipelineReading {
     pub now: Timestamp,
     /// The pods.
     pub pods: Known<Vec<PodEvidence>>,
-    /// Why they could not be listed, where endpoints told their names.
+    /// Why they could not be listed, where their names are the endpoints'.
     pub unlisted: Option<Trouble>,
     /// The Service.
     pub service: Known<KubernetesService>,
@@ -397,7 +397,7 @@ impl PipelineReading {
 /// Returns the way to the cluster, or says how to configure one.
 pub fn configured_kubectl(context: &Context) -> Result<Kubectl> {
     inside::inside_kubectl(context).ok_or_else(|| {
-        Failure::usage("No cluster is configured, so there is nobody to ask.")
+        Failure::usage("No cluster is configured, so there is no notifier to ask.")
             .hint("Name kubectl's context: cluster.context in the configuration, or KMSCTL_CLUSTER_CONTEXT.")
             .hint("Try it without one: kmsctl --demo notifier status")
     })
@@ -686,12 +686,12 @@ impl Layout {
     }
 
     /// Renders an event.
-    pub fn event(&self, told: &EventRecord) -> String {
-        let at = told.at.map_or_else(String::new, |at| {
+    pub fn event(&self, record: &EventRecord) -> String {
+        let at = record.at.map_or_else(String::new, |at| {
             at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
         });
-        if told.event == Happening::Note {
-            let text = told.text.as_deref().unwrap_or_default();
+        if record.event == Happening::Note {
+            let text = record.text.as_deref().unwrap_or_default();
             return self.fit(&format!(
                 "{:width$}  {:10}  {}",
                 self.moment(&at),
@@ -700,27 +700,28 @@ impl Layout {
                 width = self.moment
             ));
         }
-        let client = match (told.address, told.port) {
+        let client = match (record.address, record.port) {
             (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
             (Some(address), None) => address.to_string(),
             _ => String::new(),
         };
-        let guess = if told.attribution.as_deref() == Some("ambiguous") {
+        let guess = if record.attribution.as_deref() == Some("ambiguous") {
             "?"
         } else {
             ""
         };
-        let kind = told.kind.as_ref().map(|kind| format!(" {kind}"));
+        let kind = record.kind.as_ref().map(|kind| format!(" {kind}"));
         self.row(&[
             &at,
-            &format!("{}{}", told.event.name(), kind.unwrap_or_default()),
-            told.decision.as_deref().unwrap_or_default(),
+            &format!("{}{}", record.event.name(), kind.unwrap_or_default()),
+            record.decision.as_deref().unwrap_or_default(),
             &format!("{client}{guess}"),
-            told.source
+            record
+                .source
                 .map_or("", crate::domain::notifier::source::ClientSource::name),
-            told.product.as_deref().unwrap_or_default(),
-            told.workstation.as_deref().unwrap_or_default(),
-            told.status.as_deref().unwrap_or_default(),
+            record.product.as_deref().unwrap_or_default(),
+            record.workstation.as_deref().unwrap_or_default(),
+            record.status.as_deref().unwrap_or_default(),
         ])
     }
 
@@ -755,7 +756,7 @@ mod tests {
 
     #[test]
     fn rows_fit_every_terminal_and_stay_whole_in_a_pipe() {
-        let told = EventRecord {
+        let record = EventRecord {
             event: Happening::Activation,
             at: "2026-03-01T12:00:00.25Z".parse().ok(),
             address: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
@@ -766,14 +767,14 @@ mod tests {
         };
         for width in [20, 79, 80, 100, 140, 200] {
             let layout = Layout::new(Some(width));
-            for line in [layout.head(), layout.event(&told)] {
+            for line in [layout.head(), layout.event(&record)] {
                 assert!(
                     line.chars().count() <= usize::from(width),
                     "{width}: {line}"
                 );
             }
         }
-        let whole = Layout::new(None).event(&told);
+        let whole = Layout::new(None).event(&record);
         assert!(
             whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"),
             "{whole}"

@@ -142,7 +142,7 @@ impl ManifestOptions {
             "ports": [{"name": "kms", "port": self.port, "targetPort": self.port, "protocol": "TCP"}],
         });
         if let (IpAddr::V6(_), Some(spec)) = (self.address, spec.as_object_mut()) {
-            // A cluster's first family is IPv4 unless told.
+            // A cluster's first family is IPv4 by default.
             spec.insert("ipFamilies".to_owned(), json!(["IPv6"]));
         }
         json!({

@@ -76,7 +76,7 @@ pub struct ServiceSpec {
 pub struct ServicePort {
     /// The port clients connect to.
     pub port: u16,
-    /// `TCP` unless told.
+    /// `TCP` by default.
     pub protocol: Option<String>,
 }
 
@@ -173,7 +173,7 @@ pub struct Reference {
     pub name: String,
 }
 
-/// An event: something that Kubernetes tells about an object for an hour.
+/// An event: something that Kubernetes reports about an object for an hour.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct KubernetesEvent {
@@ -186,7 +186,7 @@ pub struct KubernetesEvent {
     pub message: String,
     /// About what.
     pub involved_object: Reference,
-    /// When it was told last.
+    /// When it was reported last.
     pub last_timestamp: Option<Timestamp>,
 }
 
@@ -362,7 +362,7 @@ impl Pod {
             .any(|condition| condition.kind == "Ready" && condition.status == "True")
     }
 
-    /// Returns the port of a container's metrics page: the port of that name, else what Prometheus is told, else
+    /// Returns the port of a container's metrics page: the port of that name, else the port that Prometheus scrapes, else
     /// the notifier's own default.
     pub fn metrics_port(&self, container: &str) -> u16 {
         let wanted = self.spec.containers.iter();

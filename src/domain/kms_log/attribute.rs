@@ -28,7 +28,7 @@ const PROMPT_SECONDS: i64 = 1;
 /// connected, and again after 1 and 3 s where the network lost that.
 const SILENT_SECONDS: i64 = 4;
 
-/// Most connections that are weighed for their youth. Of more, it is a guess whatever is weighed.
+/// Most connections that are weighed for their youth. Among more, the result is always a guess.
 const MOST_YOUNG: usize = 256;
 
 /// How many of the newest are weighed, however old.
@@ -93,7 +93,7 @@ impl Log {
                 best = best.max(Some((self.score(block, &seen, number, connection), number)));
             }
         };
-        // The newest, whatever they are, and the young as far as a flood of them allows.
+        // The newest of any kind, and the young as far as a flood of them allows.
         for (place, (number, connection)) in self.open.iter().rev().enumerate() {
             let young = block.started - connection.opened <= SILENT_SECONDS;
             if place >= MOST_YOUNG || (place >= FEW && !young) {
@@ -159,7 +159,7 @@ impl Log {
         }
     }
 
-    /// Tells whether a machine asks at once over a new connection from its only address.
+    /// Returns whether a machine asks at once over a new connection from its only address.
     fn is_at_home(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
         let known = block
             .machine
@@ -171,7 +171,7 @@ impl Log {
         new && known == Some(&[address])
     }
 
-    /// Tells whether a connection could have sent a request.
+    /// Returns whether a connection could have sent a request.
     pub(super) fn could(
         &self,
         block: &RequestBlock,
@@ -283,7 +283,7 @@ impl Log {
     }
 }
 
-/// Tells whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
+/// Returns whether a connection could have sent a request. One that is silent for so long that it has nothing to ask could
 /// only have asked before: it speaks for a machine that a guess names, or for none.
 fn could(block: &RequestBlock, room: &Room, number: u64, connection: &OpenConnection) -> bool {
     if number > block.limit {
@@ -302,7 +302,7 @@ fn could(block: &RequestBlock, room: &Room, number: u64, connection: &OpenConnec
     }
 }
 
-/// Tells whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
+/// Returns whether nothing speaks for a connection but that it is open: it did not ask at once, nor is it this machine's.
 fn is_only_silent(
     block: &RequestBlock,
     room: &Room,
@@ -314,12 +314,12 @@ fn is_only_silent(
     !is_recent(block, connection) && !kin && !room.may_hold(number)
 }
 
-/// Tells whether a connection was accepted a moment before a request.
+/// Returns whether a connection was accepted a moment before a request.
 fn is_recent(block: &RequestBlock, connection: &OpenConnection) -> bool {
     block.started - connection.opened <= PROMPT_SECONDS
 }
 
-/// Tells whether a connection had a request just before this one: clients that ask several times do it in a row.
+/// Returns whether a connection had a request just before this one: clients that ask several times do it in a row.
 fn in_talk(block: &RequestBlock, connection: &OpenConnection) -> bool {
     connection.requests > 0 && block.started - connection.active <= TALK_SECONDS
 }

@@ -20,13 +20,13 @@ struct Guess {
 }
 
 impl Guess {
-    /// Tells whether this is the machine's: its ID, or the name that programs with IDs of their own share.
+    /// Returns whether this is the machine's: its ID, or the name that programs with IDs of their own share.
     fn is_of(&self, machine: Guid, name: Option<Guid>) -> bool {
         self.machine == machine || (name.is_some() && self.name == name)
     }
 }
 
-/// Every guess that still tells something about an open connection. Bounded: what does not fit is forgotten,
+/// Every guess that still bears on an open connection. Bounded: what does not fit is forgotten,
 /// which leaves more possible and never less.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guesses(Vec<Guess>);
@@ -120,7 +120,7 @@ impl Lost {
         }
     }
 
-    /// Tells whether a machine with one of these words may speak over a connection that has been silent.
+    /// Returns whether a machine with one of these words may speak over a connection that has been silent.
     pub fn holds(&self, words: [Option<Guid>; 2], oldest: Option<u64>) -> bool {
         let Some(oldest) = oldest else {
             return false;
@@ -181,17 +181,17 @@ impl<'a> Room<'a> {
             .flat_map(|guess| guess.among.iter().copied())
     }
 
-    /// Tells whether the machine may have sent before over a connection that says nothing any more.
+    /// Returns whether the machine may have sent before over a connection that says nothing any more.
     pub fn may_hold(&self, number: u64) -> bool {
         self.lost || self.own().any(|own| own == number)
     }
 
-    /// Tells whether a guess of the machine is forgotten.
+    /// Returns whether a guess of the machine is forgotten.
     pub fn is_lost(&self) -> bool {
         self.lost
     }
 
-    /// Tells whether the machine may have sent over a connection: the others fit without it.
+    /// Returns whether the machine may have sent over a connection: the others fit without it.
     pub fn allows(&self, number: u64) -> bool {
         let Some(taken) = &self.taken else {
             return true;
@@ -319,7 +319,7 @@ mod tests {
         }
         assert!(
             lost.holds([Some(machine(2)), None], Some(30)),
-            "too many to tell apart"
+            "too many to distinguish"
         );
         assert!(!lost.holds([Some(machine(2)), None], Some(31)));
     }

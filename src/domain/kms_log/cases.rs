@@ -35,11 +35,11 @@ fn a_name_with_a_newline_makes_no_event() {
                 ("13:00:02", "IPv4 connection closed: 10.0.20.9:5."),
                 ("13:00:03", "IPv4 connection closed: 192.0.2.1:7."),
             ]));
-            let told = events
+            let posted = events
                 .iter()
                 .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
                 .count();
-            assert_eq!(told, 2, "{line}: {events:?}");
+            assert_eq!(posted, 2, "{line}: {events:?}");
             assert!(
                 events
                     .iter()
@@ -54,7 +54,7 @@ fn a_name_with_a_newline_makes_no_event() {
 }
 
 /// A client accepted where a forged line could stand, at another time than the request's: an invented one is counted
-/// and makes nobody uncertain, and a real one (the server's child died, and then the log was quiet; the clock was set)
+/// and makes no other request uncertain, and a real one (the server's child died, and then the log was quiet; the clock was set)
 /// is there as soon as the next line is of that time too.
 #[test]
 fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
@@ -77,7 +77,7 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
         let certain = events.iter().any(|event| {
             matches!(event, KmsEvent::Request(request) if request.attribution == Attribution::Certain)
         });
-        let told = |event: &&KmsEvent| {
+        let wanted = |event: &&KmsEvent| {
             matches!(
                 event,
                 KmsEvent::Anomaly {
@@ -86,8 +86,8 @@ fn a_connection_from_another_time_needs_a_second_line_of_that_time() {
                 }
             )
         };
-        let told = events.iter().filter(told).count();
-        (certain, told, log.open_connections())
+        let count = events.iter().filter(wanted).count();
+        (certain, count, log.open_connections())
     };
     for time in ["12:59:58", "11:00:00", "13:00:11", "23:59:59"] {
         assert_eq!(forged(time, "13:00:00"), (true, 1, 0), "{time}");
@@ -145,7 +145,7 @@ fn a_forged_end_takes_nobodys_activation_away() {
             }
             _ => None,
         });
-        let victim = victim.unwrap_or_else(|| panic!("nobody: {events:?}"));
+        let victim = victim.unwrap_or_else(|| panic!("no victim: {events:?}"));
         if closes_first {
             assert_eq!(victim.peer.to_string(), "192.0.2.1:7");
         } else {
@@ -249,13 +249,13 @@ fn a_log_goes_on_from_its_checkpoint_at_any_line() {
         lines[cut..]
             .iter()
             .for_each(|line| second.line(line, &mut events));
-        let told = |events: &[KmsEvent]| {
+        let requests = |events: &[KmsEvent]| {
             events
                 .iter()
                 .filter(|event| !matches!(event, KmsEvent::Anomaly { .. }))
                 .count()
         };
-        assert_eq!(told(&events), told(&whole), "cut at {cut}");
+        assert_eq!(requests(&events), requests(&whole), "cut at {cut}");
     }
 }
 

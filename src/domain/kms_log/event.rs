@@ -1,11 +1,11 @@
-//! What the log tells in the end: activations, refusals, probes, anomalies.
+//! What is read out of the log: activations, refusals, probes, anomalies.
 
 use serde::{Deserialize, Serialize};
 
 use super::guid::Guid;
 use super::peer::Peer;
 
-/// One thing that happened, as the log tells it.
+/// One thing that happened, by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KmsEvent {
     /// A client asked for an activation.
@@ -150,7 +150,7 @@ pub enum Anomaly {
     ForgedClose,
     /// A detail line, an answer or a refusal fits no request.
     Stray,
-    /// A request came while nobody was connected.
+    /// A request came while no client was connected.
     Orphan,
     /// A connection never closed; it was forgotten.
     Expired,

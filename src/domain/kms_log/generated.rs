@@ -2,10 +2,9 @@
 //! right, and whether every mistake was said to be possible. Prints a table: `cargo test --lib generated --
 //! --nocapture`.
 //!
-//! The last column is the bound: what somebody would get wrong who knew every machine's address from its last visit
-//! and every scanner, and decided when the answer is written. All that is left to him then is that of two strangers
-//! the first to connect is more often the first to ask. Waiting for the close 30 s later would tell more; a message
-//! must not wait for it.
+//! The last column is the bound: the errors of an observer that knows every machine's address from its last visit and
+//! every scanner, and decides when the answer is written. Of two strangers it can only guess that the first to connect
+//! is the first to ask. Waiting for the close 30 s later would help; a message must not wait for it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -102,7 +101,7 @@ fn bound(log: &Simulated) -> usize {
             strangers.push((micros, log.accepted[connection].0, connection));
         }
     }
-    // Whoever asks is taken for the first accepted of those that have not asked.
+    // A request is given to the first accepted connection that has not asked.
     let mut waiting: Vec<(u64, usize)> = strangers.iter().map(|(_, at, one)| (*at, *one)).collect();
     waiting.sort_unstable();
     let mut wrong = HashSet::new();
@@ -175,8 +174,8 @@ fn quiet_days_are_told_exactly() {
 }
 
 /// The goal for twelve busy hours: no more than 0.5 % of the connections lost or wrong, none of them said to be
-/// certain. A handful of requests that two children wrote line by line at the same moment is told with parts of the
-/// other, and is said to be unsure.
+/// certain. A handful of requests that two children wrote line by line at the same moment mix their parts, and
+/// are said to be unsure.
 #[test]
 fn busy_hours_are_wrong_rarely_and_never_when_certain() {
     heading();
@@ -203,8 +202,8 @@ fn busy_hours_are_wrong_rarely_and_never_when_certain() {
     assert_eq!(score.falsely_certain, 0);
 }
 
-/// Ten minutes after the very first start nearly every machine is a stranger: then nobody can do better than the
-/// bound, and this is close to it.
+/// Ten minutes after the very first start nearly every machine is a stranger: then the bound is
+/// the best there is, and this is close to it.
 #[test]
 fn a_cold_start_is_as_good_as_the_bound() {
     heading();
@@ -229,7 +228,7 @@ fn a_cold_start_is_as_good_as_the_bound() {
 }
 
 /// In a flood of connections that stay open, whose a stranger's request is cannot be known; all that can be had is
-/// that nothing is lost or made up, and that the doubt is told.
+/// that nothing is lost or made up, and that the doubt is stated.
 #[test]
 fn a_flood_loses_no_request_and_tells_its_doubt() {
     heading();
@@ -298,7 +297,7 @@ fn a_hostile_hour_gets_no_forged_request_in() {
         let (score, _) = run("hostile", &profile, seed);
         assert_eq!(score.falsely_certain, 0, "{score:?}");
         let verbose = form == Form::Verbose;
-        // A forged answer or refusal in the short form ends its own request early; nobody else's.
+        // A forged answer or refusal in the short form ends its own request early, and no other.
         assert!(score.forged <= if verbose { 0 } else { 3 }, "{score:?}");
         assert!(
             score.wrong() * 100 <= score.connections * if verbose { 5 } else { 12 },

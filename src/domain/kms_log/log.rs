@@ -1,5 +1,5 @@
 //! The log's state machine: lines in, events out. Keeps the set of open connections; [`super::request`] reads
-//! requests and [`super::attribute`] tells whose they are.
+//! requests and [`super::attribute`] finds whose they are.
 //!
 //! A workstation name may bring a newline and a whole forged line. It then stands between `Workstation name` and
 //! `N count policy` of one request; lines there are believed only as far as later lines bear them out.
@@ -43,7 +43,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Tells how a stamp jumps: back, or far ahead. One second back is the order in which two children come to write.
+    /// Returns how a stamp jumps: back, or far ahead. One second back is the order in which two children get to write.
     fn jump(&self, at: i64) -> Ordering {
         if at < self.at - 1 {
             Ordering::Less
@@ -99,7 +99,7 @@ impl Log {
         self.open.len()
     }
 
-    /// Reads one line without its newline and appends what it tells to `events`.
+    /// Reads one line without its newline and appends what it says to `events`.
     pub fn line(&mut self, bytes: &[u8], events: &mut Vec<KmsEvent>) {
         self.tally.lines += 1;
         let inner = self.wrapper.unwrap(bytes);
@@ -144,8 +144,8 @@ impl Log {
         }
     }
 
-    /// Tells whether this line stands where a name could have put it. The first stamped line does, whatever its
-    /// stamp says; time ends the place only after that.
+    /// Returns whether this line stands where a name could have put it. The first stamped line does, with any stamp;
+    /// time ends the place only after that.
     fn inside(&mut self, at: i64) -> bool {
         let Some(gap) = &mut self.gap else {
             return false;
@@ -194,7 +194,7 @@ impl Log {
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
-        // Where several are open, whose request it is may be a guess; the only one closes nobody but itself.
+        // Where several are open, whose request it is may be a guess; the only one closes only itself.
         let own =
             self.open.len() == 1 && self.gap.is_some_and(|gap| gap.connection == Some(number));
         let Some(connection) = self.open.get_mut(number) else {
@@ -249,7 +249,7 @@ impl Log {
         }
     }
 
-    /// The server has started: whatever was open is gone.
+    /// The server has started: all connections are gone.
     fn restarted(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         for number in self.open.find(|_| true) {
             let closed = self
@@ -263,7 +263,7 @@ impl Log {
         self.gap = None;
     }
 
-    /// A child of the server died, with whatever it was writing.
+    /// A child of the server died, with what it was writing.
     fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         push_anomaly(at, None, Anomaly::Crash, events);
         let written = |block: &RequestBlock| !block.reported && block.is_live(at);

@@ -246,7 +246,7 @@ impl Log {
         }
     }
 
-    /// Settles the requests that are being written for a connection that is gone; tells whether there was one.
+    /// Settles the requests that are being written for a connection that is gone; returns whether there was one.
     pub(super) fn release(
         &mut self,
         at: i64,

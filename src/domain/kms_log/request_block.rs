@@ -1,7 +1,7 @@
 //! One request as its lines come in: which line is expected next, and what was read so far.
 //!
 //! The server writes the twelve detail lines of a request always in one order, then the answer and its lines in
-//! another; interleaved requests are told apart by that order alone. Lines in another order, or with gaps, are
+//! another; interleaved requests are separated by that order alone. Lines in another order, or with gaps, are
 //! taken as well when no request expects them exactly.
 
 use serde::{Deserialize, Serialize};

@@ -20,17 +20,17 @@ pub struct Score {
     pub connections: usize,
     /// Of those, how many have exactly their own requests.
     pub right: usize,
-    /// Requests that were told.
+    /// Requests that were found.
     pub requests: usize,
     /// Of those, how many of an uncertain client.
     pub ambiguous: usize,
     /// Of the others, how many are not that connection's.
     pub falsely_certain: usize,
-    /// True requests that were told of nobody.
+    /// True requests that were found for no client.
     pub vanished: usize,
-    /// Requests and probes that were told and never were.
+    /// Requests and probes that were found and never happened.
     pub forged: usize,
-    /// Probes that were told of nobody.
+    /// Probes that were found for no client.
     pub probes_missed: usize,
 }
 
@@ -56,7 +56,7 @@ pub fn first_line(name: &str) -> String {
     name.split('\n').next().unwrap_or_default().to_owned()
 }
 
-/// Compares what was told with what was true.
+/// Compares what was found with what is true.
 pub fn score(
     want: &HashMap<String, Did>,
     events: &[KmsEvent],
@@ -73,24 +73,24 @@ pub fn score(
     for event in events {
         match event {
             KmsEvent::Request(request) => {
-                let (peer, told) = (request.peer.to_string(), words(request));
+                let (peer, found) = (request.peer.to_string(), words(request));
                 score.requests += 1;
                 if request.attribution == Attribution::Ambiguous {
                     score.ambiguous += 1;
                 } else if !want
                     .get(&peer)
-                    .is_some_and(|own| own.requests.contains(&told))
+                    .is_some_and(|own| own.requests.contains(&found))
                 {
-                    println!("  certain, and false: {peer} {told:?}");
+                    println!("  certain, and false: {peer} {found:?}");
                     score.falsely_certain += 1;
                 }
-                if let Some(count) = left.get_mut(&told) {
+                if let Some(count) = left.get_mut(&found) {
                     *count -= 1;
                 } else {
-                    println!("  never was: {peer} {told:?} {:?}", request.attribution);
+                    println!("  never was: {peer} {found:?} {:?}", request.attribution);
                     score.forged += 1;
                 }
-                got.entry(peer).or_default().requests.push(told);
+                got.entry(peer).or_default().requests.push(found);
             }
             KmsEvent::Probe { peer, .. } => got.entry(peer.to_string()).or_default().probes += 1,
             KmsEvent::Anomaly { .. } => {}

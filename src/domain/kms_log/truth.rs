@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::score::{Did, Score, first_line, read, score};
 use super::*;
 
-/// Connections told wrongly in the busy samples: of 205, and of 93.
+/// Connections that got wrong requests in the busy samples: of 205, and of 93.
 const BUSY_OLD: usize = 12;
 const BUSY_NEW: usize = 4;
 
@@ -70,7 +70,7 @@ fn the_quiet_log_loses_nothing_and_invents_nothing() {
 }
 
 /// Ten and five minutes in which nearly every machine is a stranger. Where two strangers connect within half a
-/// second, the log does not tell who wrote first: the guess is "the first", wrong in a few of a hundred, and always
+/// second, the log does not show which wrote first: the guess is "the first", wrong in a few of a hundred, and always
 /// said to be a guess.
 #[test]
 fn the_busy_logs_lose_nothing_and_are_wrong_only_where_they_say_so() {

@@ -1,5 +1,5 @@
 //! What the side-car does about each event of the log: post, hold back, or only count. One place for `notifier
-//! run` and `notifier replay`, so that the replay cannot tell another story.
+//! run` and `notifier replay`, so that both decide alike.
 
 use std::net::IpAddr;
 
@@ -17,13 +17,13 @@ use crate::domain::kms_log::{Attribution, KmsEvent, KmsRequest, RequestOutcome, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// Tell Slack.
+    /// Post to Slack.
     Post,
-    /// It was told within the window.
+    /// It was posted within the window.
     Duplicate,
     /// Count it only.
     Count,
-    /// It happened too long ago to tell.
+    /// It happened too long ago to post.
     TooOld,
 }
 
@@ -69,10 +69,10 @@ pub struct Decided {
     pub kind: Option<String>,
 }
 
-/// A post that was decided on: what to tell, and the key it holds in the window.
+/// A post that was decided on, and the key it holds in the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
-    /// What to tell.
+    /// What to post.
     pub notice: Notice,
     /// The reserved key.
     pub key: DedupKey,
@@ -88,14 +88,14 @@ pub struct DecisionRules {
 }
 
 impl DecisionRules {
-    /// Tells where an address is.
+    /// Returns where an address is.
     pub fn source(&self, address: IpAddr) -> ClientSource {
         classify_source(address, &self.pods, &self.nodes)
     }
 
     /// Decides about a request; `now` is the dedup store's clock in seconds. A refused request is counted and posted
     /// like an activation: an operator wants to know both. `not_before` holds for what was in the log before anything
-    /// was read of it: what is read as it is written is posted whatever its stamp, as the server's clock may be wrong.
+    /// was read of it: what is read as it is written is posted with any stamp, as the server's clock may be wrong.
     pub fn decide(
         &self,
         request: &KmsRequest,
@@ -115,7 +115,7 @@ impl DecisionRules {
     }
 
     /// Decides about a request where nothing can be posted: it is counted, and takes no key, so that a webhook that
-    /// comes later misses nobody.
+    /// comes later misses no client.
     pub fn decide_unposted(request: &KmsRequest, not_before: Option<i64>) -> Decision {
         if is_too_old(request, not_before) {
             Decision::TooOld

@@ -34,7 +34,7 @@ pub enum DedupEnding {
     /// It was answered.
     #[default]
     Answered,
-    /// It was refused, with whatever code.
+    /// It was refused, with any code.
     Refused,
     /// Neither was written.
     Unanswered,
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_refusal_nor_anothers_guess_silences_an_activation() {
+    fn only_its_own_post_silences_an_activation() {
         let mut dedup = Dedup::new(3600, 10);
         let plain = key(1, "a");
         let of = |result, guessed| DedupKey {
@@ -266,7 +266,7 @@ mod tests {
         let words: std::collections::BTreeSet<String> = all.iter().map(DedupKey::word).collect();
         assert_eq!(words.len(), all.len());
         assert!(words.contains("192.0.2.1|a"), "{words:?}");
-        // A guess is nothing new where the client itself was told.
+        // A guess is nothing new where the client itself was posted.
         let guess = of(DedupEnding::Answered, true);
         dedup.release(&guess);
         assert!(!dedup.reserve(&guess, 2));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_post_frees_its_key_and_a_late_success_renews_it() {
+    fn a_failed_post_frees_its_key() {
         let mut dedup = Dedup::new(3600, 10);
         assert!(dedup.reserve(&key(1, "a"), 0));
         dedup.release(&key(1, "a"));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_another_posted_is_held_for_what_is_left() {
+    fn a_key_posted_elsewhere_is_held() {
         let mut dedup = Dedup::new(3600, 10);
         assert!(dedup.reserve(&key(1, "a"), 0) && dedup.reserve(&key(2, "a"), 0));
         dedup.hold(&key(2, "a"), 100, 0);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_survives_a_restart_with_another_clock() {
+    fn keys_survive_a_restart_with_another_clock() {
         let mut dedup = Dedup::new(3600, 10);
         assert!(dedup.reserve(&key(1, "a"), 50_000) && dedup.reserve(&key(2, "a"), 50_100));
         let saved = dedup.remaining(50_200);

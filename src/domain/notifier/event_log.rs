@@ -13,7 +13,7 @@ use super::source::ClientSource;
 /// Most characters kept of a line that is no event.
 const LONGEST_NOTE: usize = 2_000;
 
-/// What a line tells.
+/// What a line reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Happening {
@@ -81,17 +81,17 @@ impl EventRecord {
     pub fn read(line: &str, printed: Option<Timestamp>) -> Self {
         let event = serde_json::from_str(line)
             .ok()
-            .filter(|told: &Self| told.event != Happening::Note)
+            .filter(|record: &Self| record.event != Happening::Note)
             .or_else(|| parse_old_script_line(line));
-        let mut told = event.unwrap_or_else(|| Self {
+        let mut record = event.unwrap_or_else(|| Self {
             text: Some(line.chars().take(LONGEST_NOTE).collect()),
             ..Self::default()
         });
-        told.at = told.at.or(printed);
-        told
+        record.at = record.at.or(printed);
+        record
     }
 
-    /// Makes it of an event that was read from the server's own log: nobody has decided anything about it.
+    /// Makes it of an event that was read from the server's own log, about which nothing has been decided.
     pub fn of_server(decided: &Decided) -> Self {
         let event = match decided.event {
             "activation" => Happening::Activation,
@@ -180,15 +180,17 @@ impl EventFilter {
     }
 
     /// Returns whether an event passes.
-    pub fn lets(&self, told: &EventRecord) -> bool {
-        let request = matches!(told.event, Happening::Activation | Happening::Refusal);
+    pub fn lets(&self, record: &EventRecord) -> bool {
+        let request = matches!(record.event, Happening::Activation | Happening::Refusal);
         let kind = match (self.activations, self.probes) {
-            (false, false) => !self.filters() || told.event != Happening::Note,
+            (false, false) => !self.filters() || record.event != Happening::Note,
             (activations, probes) => {
-                (activations && request) || (probes && told.event == Happening::Probe)
+                (activations && request) || (probes && record.event == Happening::Probe)
             }
         };
-        kind && self.source.is_none_or(|source| told.source == Some(source))
+        kind && self
+            .source
+            .is_none_or(|source| record.source == Some(source))
     }
 }
 
@@ -214,7 +216,7 @@ pub struct Held {
     pub activations_by_class: Probes,
     /// Clients among them.
     pub clients: u64,
-    /// Activations and refusals that were to be told; whether Slack took them, the numbers tell.
+    /// Activations and refusals to be posted; the metrics say whether Slack took them.
     pub posts: u64,
     /// Those that the window held back.
     pub duplicates: u64,
@@ -226,7 +228,7 @@ pub struct Held {
     pub anomalies: u64,
     /// The last activation.
     pub last_activation: Option<Last>,
-    /// Clients of activations, by class: what tells a lost client address.
+    /// Clients of activations, by class: they show a lost client address.
     #[serde(skip)]
     pub addresses: BTreeSet<(ClientSource, IpAddr)>,
 }
@@ -242,11 +244,11 @@ fn add_probe(classes: &mut Probes, source: Option<ClientSource>) {
 
 impl Held {
     /// Tallies what happened at or after `since`.
-    pub fn since<'a>(told: impl IntoIterator<Item = &'a EventRecord>, since: Timestamp) -> Self {
+    pub fn since<'a>(records: impl IntoIterator<Item = &'a EventRecord>, since: Timestamp) -> Self {
         let mut held = Self::default();
-        let within = |told: &&EventRecord| told.at.is_some_and(|at| at >= since);
-        for told in told.into_iter().filter(within) {
-            held.count(told);
+        let within = |record: &&EventRecord| record.at.is_some_and(|at| at >= since);
+        for record in records.into_iter().filter(within) {
+            held.count(record);
         }
         let clients: BTreeSet<IpAddr> =
             held.addresses.iter().map(|(_, address)| *address).collect();
@@ -254,32 +256,32 @@ impl Held {
         held
     }
 
-    fn count(&mut self, told: &EventRecord) {
-        match told.event {
+    fn count(&mut self, record: &EventRecord) {
+        match record.event {
             Happening::Activation => {
                 self.activations += 1;
-                add_probe(&mut self.activations_by_class, told.source);
-                if let Some(client) = told.source.zip(told.address) {
+                add_probe(&mut self.activations_by_class, record.source);
+                if let Some(client) = record.source.zip(record.address) {
                     self.addresses.insert(client);
                 }
-                let newer = |last: &Last| told.at.is_some_and(|at| at >= last.at);
-                if let Some(at) = told.at
+                let newer = |last: &Last| record.at.is_some_and(|at| at >= last.at);
+                if let Some(at) = record.at
                     && self.last_activation.as_ref().is_none_or(newer)
                 {
                     self.last_activation = Some(Last {
                         at,
-                        address: told.address,
-                        product: told.product.clone(),
-                        workstation: told.workstation.clone(),
+                        address: record.address,
+                        product: record.product.clone(),
+                        workstation: record.workstation.clone(),
                     });
                 }
             }
             Happening::Refusal => self.refusals += 1,
-            Happening::Probe => add_probe(&mut self.probes, told.source),
+            Happening::Probe => add_probe(&mut self.probes, record.source),
             Happening::Anomaly => self.anomalies += 1,
             Happening::Note => {}
         }
-        match told.decision.as_deref() {
+        match record.decision.as_deref() {
             Some("post") => self.posts += 1,
             Some("duplicate") => self.duplicates += 1,
             _ => {}
@@ -293,14 +295,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn events_and_the_scripts_words_are_read_and_the_rest_is_a_note() {
-        let told = EventRecord::read(
+    fn unknown_lines_become_notes() {
+        let record = EventRecord::read(
             r#"{"event":"activation","address":"203.0.113.9","port":50001,"source":"external","product":"P","at":"2026-03-01T10:00:00Z","decision":"post","kind":null,"new":1}"#,
             None,
         );
-        assert_eq!(told.event, Happening::Activation);
-        assert_eq!(told.source, Some(ClientSource::External));
-        assert_eq!(told.at, "2026-03-01T10:00:00Z".parse().ok());
+        assert_eq!(record.event, Happening::Activation);
+        assert_eq!(record.source, Some(ClientSource::External));
+        assert_eq!(record.at, "2026-03-01T10:00:00Z".parse().ok());
         let printed = "2026-03-01T11:00:00.5Z".parse().ok();
         let script = EventRecord::read(
             "[slack-notifier] sent: ip=192.168.1.230 source=external product='Windows 10' host='it's me'",
@@ -337,7 +339,7 @@ mod tests {
         assert_eq!(split_kubectl_stamp("no stamp"), (None, "no stamp"));
     }
 
-    fn told(event: Happening, source: ClientSource, at: i64) -> EventRecord {
+    fn record_at(event: Happening, source: ClientSource, at: i64) -> EventRecord {
         EventRecord {
             event,
             at: Timestamp::from_second(at).ok(),
@@ -351,13 +353,14 @@ mod tests {
     #[test]
     fn filters_combine_and_a_period_is_tallied() {
         let list = [
-            told(Happening::Activation, ClientSource::External, 100),
-            told(Happening::Activation, ClientSource::External, 300),
-            told(Happening::Refusal, ClientSource::ClusterNode, 200),
-            told(Happening::Probe, ClientSource::External, 250),
-            told(Happening::Note, ClientSource::External, 250),
+            record_at(Happening::Activation, ClientSource::External, 100),
+            record_at(Happening::Activation, ClientSource::External, 300),
+            record_at(Happening::Refusal, ClientSource::ClusterNode, 200),
+            record_at(Happening::Probe, ClientSource::External, 250),
+            record_at(Happening::Note, ClientSource::External, 250),
         ];
-        let passing = |filter: EventFilter| list.iter().filter(|told| filter.lets(told)).count();
+        let passing =
+            |filter: EventFilter| list.iter().filter(|record| filter.lets(record)).count();
         assert_eq!(passing(EventFilter::default()), 5);
         let external = EventFilter {
             source: Some(ClientSource::External),

@@ -1,5 +1,5 @@
-//! Is the notifier alive, is it behind, and is what it says to be believed? Judges what Kubernetes, the notifier's own
-//! metrics page and its echoed log tell; each may be missing alone. Fetching them is `kubectl`'s work.
+//! Is the notifier alive, is it behind, and can its answers be trusted? Judges what Kubernetes, the notifier's metrics
+//! page and its output say; each may be missing alone. `kubectl` fetches them.
 
 use super::decide::Probes;
 use super::event_log::{EventRecord, Held, Last};
@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A warning of Kubernetes within this time is told as something wrong.
+/// A warning of Kubernetes within this time is a fault.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
 /// The least requests that let one conclude anything from where they come.
@@ -38,10 +38,10 @@ pub const CLOCKS_AGREE: i64 = 60;
 /// How long a message may wait while Slack takes none.
 const WAITING: SignedDuration = SignedDuration::from_secs(120);
 
-/// How long a full outbox is told as something wrong; as long as its alert fires.
+/// How long a full outbox is a fault: as long as its alert fires.
 const DROPPED: SignedDuration = SignedDuration::from_hours(1);
 
-/// A restart within this time is told as something wrong.
+/// A restart within this time is a fault.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
 /// How it is.
@@ -52,7 +52,7 @@ pub enum Health {
     Ok,
     /// It lives, and there is nothing to read.
     Idle,
-    /// Nobody can tell.
+    /// Not known.
     Unknown,
     /// It lives, and does not keep up: with the log, or with Slack.
     Behind,
@@ -78,7 +78,7 @@ impl Health {
 pub enum NoPage {
     /// This login may not.
     Forbidden,
-    /// Nobody listens where it should be.
+    /// No process listens on its port.
     Silent,
     /// It was asked for, and no whole page came in time.
     Unanswered,
@@ -116,7 +116,7 @@ pub struct Evidence<'a> {
     pub unlisted: Option<Trouble>,
     /// The Service.
     pub service: Known<KubernetesService>,
-    /// What Kubernetes tells about the pods.
+    /// What Kubernetes reports about the pods.
     pub events: Known<Vec<KubernetesEvent>>,
 }
 
@@ -189,7 +189,7 @@ pub struct PodReport {
     pub notifier: Option<ContainerReport>,
     /// The KMS server.
     pub server: Option<ContainerReport>,
-    /// kmsctl's version, as the notifier tells it.
+    /// kmsctl's version, as the notifier reports it.
     pub version: Option<String>,
     /// How the notifier in it is.
     pub health: Health,
@@ -276,24 +276,23 @@ impl Report {
     /// Returns the whole as one finding of `doctor`.
     pub fn finding(&self, check: &'static str) -> Finding {
         let wrong = |finding: &&Finding| finding.result == CheckResult::Wrong;
-        let mut told: Vec<String> = self
+        let mut sentences: Vec<String> = self
             .findings
             .iter()
             .filter(wrong)
             .map(|finding| finding.evidence.clone())
             .collect();
         let health = format!("The notifier is {}: {}.", self.health.name(), self.why);
-        // Whatever is worst stands first.
+        // The worst stands first.
         match self.health {
-            Health::Dead | Health::Behind => told.insert(0, health),
-            Health::Ok | Health::Idle | Health::Unknown => told.push(health),
+            Health::Dead | Health::Behind => sentences.insert(0, health),
+            Health::Ok | Health::Idle | Health::Unknown => sentences.push(health),
         }
-        let told = told.join(" ");
-        let finding = Finding::new(check, self.outcome(), told);
+        let finding = Finding::new(check, self.outcome(), sentences.join(" "));
         match self.outcome() {
             CheckResult::Ok | CheckResult::Skipped => finding,
             CheckResult::Wrong | CheckResult::Unknown => {
-                finding.fix("`kmsctl notifier status` tells more, each with its fix.")
+                finding.fix("`kmsctl notifier status` shows each fault with its fix.")
             }
         }
     }
@@ -328,7 +327,7 @@ impl LogSide {
                 unknown.push(sentence);
             }
         };
-        let mut told = Vec::new();
+        let mut records = Vec::new();
         let mut heard = false;
         for pod in pods {
             if let Err(trouble) = &pod.first {
@@ -337,13 +336,13 @@ impl LogSide {
             match &pod.log {
                 Ok(lines) => {
                     heard = true;
-                    told.extend(lines);
+                    records.extend(lines);
                 }
                 Err(trouble) => miss("The notifier's output", &trouble.why),
             }
         }
         let day = now - jiff::SignedDuration::from_hours(24);
-        let last_day = heard.then(|| Held::since(told, day));
+        let last_day = heard.then(|| Held::since(records, day));
         let last_activation = last_day
             .as_ref()
             .and_then(|day| day.last_activation.clone());
@@ -376,12 +375,12 @@ fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Ve
             None
         }
     };
-    let told = pods
+    let records = pods
         .iter()
         .filter_map(|pod| pod.log.as_ref().ok())
         .flatten();
     let day = evidence.now - SignedDuration::from_hours(24);
-    let held = Held::since(told, day);
+    let held = Held::since(records, day);
     let nodes_only = held
         .addresses
         .iter()
@@ -425,7 +424,7 @@ fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Ve
     }
 }
 
-/// Tells what Kubernetes warns of about these pods.
+/// Adds what Kubernetes warns of about these pods.
 fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
     const MOST: usize = 3;
     let events = match &evidence.events {
@@ -441,16 +440,16 @@ fn kubernetes_warnings(evidence: &Evidence, findings: &mut Vec<Finding>) {
             .as_ref()
             .is_ok_and(|pods| pods.iter().any(|pod| pod.name == name))
     };
-    let mut told: Vec<_> = events
+    let mut warnings: Vec<_> = events
         .iter()
         .filter(|event| event.kind == "Warning" && ours(&event.involved_object.name))
         .collect();
-    told.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp));
+    warnings.sort_by_key(|event| std::cmp::Reverse(event.last_timestamp));
     let ready = |name: &str| {
         let pods = evidence.pods.as_ref().ok()?;
         pods.iter().find(|pod| pod.name == name)?.ready
     };
-    for event in told.into_iter().take(MOST) {
+    for event in warnings.into_iter().take(MOST) {
         // What a pod went through before it became ready is of no interest any more.
         let fresh = event
             .last_timestamp
@@ -501,15 +500,15 @@ fn unreadable_log(
     if looks {
         return None;
     }
-    // The notifier's own words, said once when it began.
-    let told = evidence.log.iter().flatten();
-    let words = told.filter_map(|told| {
-        let text = told
+    // The notifier prints this once, when it begins.
+    let records = evidence.log.iter().flatten();
+    let words = records.filter_map(|record| {
+        let text = record
             .text
             .as_deref()
-            .filter(|_| told.event == Happening::Note)?;
+            .filter(|_| record.event == Happening::Note)?;
         let own = text.starts_with("The log ") && text.contains(" cannot be read: ");
-        own.then_some((told.at, text))
+        own.then_some((record.at, text))
     });
     let words = words.max_by_key(|(at, _)| *at);
     findings.push(Finding::wrong(
@@ -539,7 +538,7 @@ fn reading_lag(
     findings.push(Finding::wrong(
         "lag",
         format!("{bytes} bytes of the log are not read; the last line read is {seconds} s old."),
-        "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` tells from where.",
+        "Is the container short of CPU (`kubectl top pod --containers`), or is the log flooded? `kmsctl states` shows from where.",
     ));
     Some(format!("{bytes} bytes of the log are not read"))
 }
@@ -568,7 +567,7 @@ fn outbox_trouble(
     findings.push(Finding::wrong(
         "outbox",
         format!("{words}, and Slack takes none ({since})."),
-        "`kmsctl notifier logs` tells what Slack answers; can the pod reach hooks.slack.com? They are kept, also through a restart.",
+        "`kmsctl notifier logs` shows what Slack answers; can the pod reach hooks.slack.com? They are kept, also through a restart.",
     ));
     Some(format!("{words} for Slack"))
 }
@@ -582,18 +581,18 @@ pub fn waiting_messages(count: u64) -> String {
     }
 }
 
-/// Judges whether there is anybody to tell; returns the words for it.
+/// Judges whether there is a webhook; returns the words for it.
 fn webhook_trouble(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<String> {
-    // A notifier that does not tell may have one.
+    // A notifier that does not report it may have one.
     if numbers.configured != Some(false) {
         return None;
     }
     findings.push(Finding::wrong(
         "webhook",
-        "The notifier has no webhook: it counts, and tells nobody.",
+        "The notifier has no webhook: it counts, and posts nothing.",
         "Give it notifier.webhook_file or SLACK_WEBHOOK_URL; `kmsctl notifier manifest` has the Secret and where it is mounted.",
     ));
-    Some("nobody is told, as there is no webhook".to_owned())
+    Some("nothing is posted, as there is no webhook".to_owned())
 }
 
 /// Judges what became of the messages: of what went wrong since the start only what is not over yet.
@@ -602,8 +601,8 @@ fn posting_trouble(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Opti
     let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
     let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
     if dropped > 0 {
-        let text = format!("{dropped} activations were never told, as the outbox was full");
-        // A notifier that does not tell when counts for ever.
+        let text = format!("{dropped} activations were never posted, as the outbox was full");
+        // Where the notifier does not report when, the fault stays.
         let lasts = numbers
             .last_drop
             .is_none_or(|at| since_taken(at) || latest.at.duration_since(at) < DROPPED);
@@ -758,10 +757,10 @@ pub fn judge_pipeline(evidence: &Evidence) -> Report {
         .filter(|(health, _)| !some_live || living(*health))
         .max_by_key(|(health, _)| *health)
         .unwrap_or((Health::Unknown, "its pods could not be read".to_owned()));
-    let told = pods.iter().filter_map(|pod| pod.log.as_ref().ok());
-    let heard = told.clone().next().is_some();
+    let logs = pods.iter().filter_map(|pod| pod.log.as_ref().ok());
+    let heard = logs.clone().next().is_some();
     let hour = evidence.now - SignedDuration::from_hours(1);
-    let last_hour = heard.then(|| Held::since(told.flatten(), hour));
+    let last_hour = heard.then(|| Held::since(logs.flatten(), hour));
     client_addresses(evidence, pods, &mut findings);
     kubernetes_warnings(evidence, &mut findings);
     assemble_report(evidence, pods, reports, (health, why), last_hour, findings)
@@ -841,7 +840,7 @@ fn health_of(
         .log
         .as_ref()
         .ok()
-        .and_then(|told| told.iter().filter_map(|told| told.at).max());
+        .and_then(|records| records.iter().filter_map(|record| record.at).max());
     if let Err(trouble) = &evidence.log {
         findings.push(trouble.finding("output"));
     }
@@ -853,7 +852,7 @@ fn health_of(
                 Some(NoPage::Forbidden) => trouble.finding("metrics"),
                 Some(NoPage::Silent) => {
                     let text = format!(
-                        "The container runs, and nobody answers on its metrics port: {}.",
+                        "The container runs, but does not answer on its metrics port: {}.",
                         trouble.why
                     );
                     Finding::wrong("metrics", text, trouble.fix.clone().unwrap_or_default())
@@ -893,11 +892,11 @@ fn by_page(
         return (Health::Behind, why);
     }
     let (Some(last_read), Some(_)) = (numbers.last_read, numbers.lines) else {
-        let (health, why) = by_output(heard, all.now, "its metrics do not tell whether it reads");
+        let (health, why) = by_output(heard, all.now, "its metrics do not say whether it reads");
         findings.push(Finding::unknown(
             "reading",
-            "The metrics page is not of `kmsctl notifier run`: it tells neither lag nor outbox, nor whether the log is still read.",
-        ).fix("`kmsctl runbook notifier` tells what replaces it."));
+            "The metrics page is not of `kmsctl notifier run`: it shows neither lag nor outbox, nor whether the log is still read.",
+        ).fix("`kmsctl runbook notifier` says what replaces it."));
         return (health, why);
     };
     let moved = evidence.second.is_some().then(|| {
@@ -940,7 +939,7 @@ fn by_page(
     (Health::Ok, format!("it reads the log, and {slack}"))
 }
 
-/// Judges by its output alone, where the page cannot tell.
+/// Judges by its output alone, where the page does not say.
 fn by_output(heard: Option<Timestamp>, now: Timestamp, why: &str) -> (Health, String) {
     match heard {
         Some(at) if now.duration_since(at) <= SILENCE => (
@@ -971,7 +970,7 @@ fn container_trouble(
             findings.push(Finding::wrong(
                 "container",
                 format!("{name} is not ready, by the endpoints of the Service."),
-                format!("Which container, and why: `kubectl describe pod {name}`, by somebody who may get pods."),
+                format!("Which container, and why: `kubectl describe pod {name}`, with a login that may get pods."),
             ));
         }
         return None;

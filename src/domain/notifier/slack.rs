@@ -19,7 +19,7 @@ const DIGEST_LINES: usize = 20;
 /// Most characters of those lines: Slack takes 3,000 in one text object, and head and foot need some.
 const DIGEST_CHARACTERS: usize = 2_800;
 
-/// What is told about one activation. Small and complete, as it waits in the outbox.
+/// What is posted about one activation. Small and complete, as it waits in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// When it was answered, Unix seconds.
@@ -72,7 +72,7 @@ impl Notice {
     }
 }
 
-/// Makes text that somebody else chose safe inside a Slack code span: controls are shown, at most 64 characters
+/// Makes text that a client chose safe inside a Slack code span: controls are shown, at most 64 characters
 /// stay, backticks become a look-alike, and `&`, `<`, `>` are escaped. Empty text becomes `?`, as Slack refuses it.
 pub fn escape_for_code_span(text: &str) -> String {
     let mut safe = String::new();
@@ -99,7 +99,7 @@ pub fn escape_for_code_span(text: &str) -> String {
     }
 }
 
-/// Tells whether a character acts on a reader's screen instead of being shown.
+/// Returns whether a character acts on a reader's screen instead of being shown.
 fn acts_on_screen(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -107,7 +107,7 @@ fn acts_on_screen(character: char) -> bool {
 }
 
 /// Returns the payload of one message: a single notice in today's words, several as a digest. `dropped` activations
-/// were counted and are not told one by one.
+/// were counted and are not listed.
 pub fn message_payload(notices: &[Notice], dropped: u64, channel: Option<&str>) -> Value {
     let text = match notices {
         [notice] if dropped == 0 => single_message(notice),
@@ -237,7 +237,7 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
         let _ = write!(text, ", {} to {}", time(first), time(last));
     }
     let mut room = DIGEST_CHARACTERS;
-    let mut told = 0;
+    let mut listed = 0;
     for (kind, count) in kinds.iter().take(DIGEST_LINES) {
         let line = kind.line(*count);
         // What a name's escapes take from the room, the lines behind it lack; they are counted all the same.
@@ -245,10 +245,10 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
             break;
         };
         room = left;
-        told += 1;
+        listed += 1;
         text.push_str(&line);
     }
-    let more = kinds.len() - told;
+    let more = kinds.len() - listed;
     if more > 0 {
         let more = count_of(
             more as u64,
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_answer_is_told_as_one() {
+    fn a_request_without_an_answer_says_so() {
         let cut = Notice {
             unanswered: true,
             ..notice("DESKTOP-1")
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_counts_everything_and_stays_within_slacks_limits() {
+    fn a_digest_stays_within_slacks_limits() {
         let many: Vec<Notice> = (0..300)
             .map(|number| Notice {
                 client: format!("192.0.2.{}", number % 100),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_sorted_by_address_and_counts_in_words() {
+    fn a_digest_is_sorted_by_address() {
         let at = |client: &str| Notice {
             client: client.to_owned(),
             ..notice("PC")

@@ -34,7 +34,7 @@ impl ClientSource {
     }
 }
 
-/// Tells where an address is; pods are looked at first. An IPv4 address mapped into IPv6 is the IPv4 address.
+/// Returns where an address is; pods are looked at first. An IPv4 address mapped into IPv6 is the IPv4 address.
 pub fn classify_source(address: IpAddr, pods: &[IpNet], nodes: &[IpNet]) -> ClientSource {
     let address = address.to_canonical();
     let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
@@ -47,7 +47,7 @@ pub fn classify_source(address: IpAddr, pods: &[IpNet], nodes: &[IpNet]) -> Clie
     }
 }
 
-/// Tells whether a connection of which only this is known was a probe: nothing but an address.
+/// Returns whether a connection of which only this is known was a probe: nothing but an address.
 pub fn is_probe(known: &RequestBlock) -> bool {
     !known.is_request()
 }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn classify_source_tells_pods_nodes_and_the_world_apart() {
+    fn classify_source_separates_pods_nodes_and_world() {
         for (address, source) in [
             ("10.10.107.224", ClientSource::InternalPod),
             ("10.10.0.1", ClientSource::InternalPod),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn is_probe_is_a_connection_with_an_address_only() {
+    fn a_probe_has_an_address_only() {
         assert!(is_probe(&RequestBlock::default()));
         let application = RequestBlock {
             application: Some("Windows".to_owned()),

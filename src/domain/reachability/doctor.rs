@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const CHECKS: [&str; 5] = ["ssh-login", "ssh-key", "ssh-host-key", "ssh-reuse", "sudo"];
 
-/// Every right that some command needs, in the order in which they are told.
+/// Every right that some command needs, in the order in which they are listed.
 pub const RIGHTS: [Right; 9] = [
     own_right(
         "get",
@@ -159,18 +159,18 @@ fn speed(facts: &Facts<'_>) -> Finding {
         Ok(took) => *took,
         Err(trouble) => return trouble.finding("ssh-speed"),
     };
-    let told = format!(
+    let evidence = format!(
         "Every question in one round trip, within {}.",
         rounded_time(took)
     );
     if took > Duration::from_secs(5) {
         return Finding::wrong(
             "ssh-speed",
-            told,
+            evidence,
             "Look at the load of the firewall and at the line to it.",
         );
     }
-    Finding::ok("ssh-speed", told)
+    Finding::ok("ssh-speed", evidence)
 }
 
 fn version(facts: &Facts<'_>) -> Finding {
@@ -188,13 +188,16 @@ fn version(facts: &Facts<'_>) -> Finding {
         .config_version
         .as_deref()
         .unwrap_or("unknown");
-    let told = format!("pfSense {version}, config.xml version {schema}");
+    let evidence = format!("pfSense {version}, config.xml version {schema}");
     if TESTED.contains(&number) {
-        return Finding::ok(check, format!("{told}: one that kmsctl is tested with."));
+        return Finding::ok(
+            check,
+            format!("{evidence}: one that kmsctl is tested with."),
+        );
     }
     Finding::unknown(
         check,
-        format!("{told}: kmsctl is tested with {}.", TESTED.join(", ")),
+        format!("{evidence}: kmsctl is tested with {}.", TESTED.join(", ")),
     )
     .fix("Reading is safe. Before the first change, look at its --dry-run.")
 }
@@ -213,29 +216,29 @@ fn php(facts: &Facts<'_>) -> Finding {
         Err(trouble) => return trouble.finding(check),
     };
     let mut numbers = php.split('.').map_while(|part| part.parse::<u32>().ok());
-    let told = format!("PHP {php} runs pfSense's own code and read config.xml.");
+    let evidence = format!("PHP {php} runs pfSense's own code and read config.xml.");
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) < OLDEST_PHP => Finding::wrong(
             check,
-            told,
+            evidence,
             "Upgrade pfSense: kmsctl needs PHP 7.4 or newer.",
         ),
-        _ => missing(check, told, facts),
+        _ => missing(check, evidence, facts),
     }
 }
 
-fn missing(check: &'static str, told: String, facts: &Facts<'_>) -> Finding {
+fn missing(check: &'static str, evidence: String, facts: &Facts<'_>) -> Finding {
     let missing = facts
         .configured
         .as_ref()
         .map_or_else(|_| Vec::new(), |configured| configured.missing.clone());
     if missing.is_empty() {
-        return Finding::ok(check, told);
+        return Finding::ok(check, evidence);
     }
     Finding::wrong(
         check,
         format!(
-            "{told} It lacks what a change needs: {}.",
+            "{evidence} It lacks what a change needs: {}.",
             missing.join(", ")
         ),
         "Change nothing with kmsctl on this firewall; reading is safe.",
@@ -281,7 +284,7 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         );
     }
     let expiry = &judged.expiry;
-    let told = expiry
+    let evidence = expiry
         .warning(&facts.service.table)
         .map(|warning| warning.message)
         .unwrap_or_default();
@@ -296,34 +299,34 @@ fn expiry(facts: &Facts<'_>) -> Finding {
         ),
         Expiry::None => Finding::wrong(
             "expiry",
-            told,
+            evidence,
             format!(
                 "Put pfSense's own job back (Cron package): */60 * * * * root /usr/bin/nice -n20 /usr/local/sbin/expiretable -v -t 3600 {}",
                 facts.service.table.as_str()
             ),
         ),
-        Expiry::Unknown { .. } => Finding::unknown("expiry", told),
+        Expiry::Unknown { .. } => Finding::unknown("expiry", evidence),
     }
 }
 
-/// One used number against its limit; pf refuses what is beyond, silently for whoever is refused.
+/// Used numbers against their limits; pf refuses what is beyond, and the client gets no answer.
 fn limits(facts: &Facts<'_>) -> Finding {
     let (limits, info) = match (&facts.limits, &facts.info) {
         (Ok(limits), Ok(info)) => (limits, info),
         (Err(trouble), _) | (_, Err(trouble)) => return trouble.finding("limits"),
     };
     let used = [("states", info.states), ("src-nodes", info.source_nodes)];
-    let (mut told, mut full) = (Vec::new(), Vec::new());
+    let (mut numbers, mut full) = (Vec::new(), Vec::new());
     for (name, used) in used {
         let limit = limits.get(name).copied().flatten();
         match (used, limit) {
             (Some(used), Some(limit)) => {
-                told.push(format!("{name} {used} of {limit}"));
+                numbers.push(format!("{name} {used} of {limit}"));
                 if used.saturating_mul(10) >= limit.saturating_mul(9) {
                     full.push(name);
                 }
             }
-            (Some(used), None) => told.push(format!("{name} {used}")),
+            (Some(used), None) => numbers.push(format!("{name} {used}")),
             (None, _) => {}
         }
     }
@@ -331,20 +334,20 @@ fn limits(facts: &Facts<'_>) -> Finding {
     let ours = facts.entries.as_ref().ok().copied().flatten();
     if let (Some(ours), Some(limit)) = (ours, limits.get("table-entries").copied().flatten()) {
         let table = facts.service.table.as_str();
-        told.push(format!(
+        numbers.push(format!(
             "table-entries unknown of {limit} ({table} alone has {ours}; other tables count, too, and were not asked)"
         ));
         if ours.saturating_mul(10) >= limit.saturating_mul(9) {
             full.push("table-entries");
         }
     }
-    let told = told.join(", ") + ".";
+    let evidence = numbers.join(", ") + ".";
     if full.is_empty() {
-        return Finding::ok("limits", told);
+        return Finding::ok("limits", evidence);
     }
     Finding::wrong(
         "limits",
-        format!("{told} Nearly full: {}.", full.join(", ")),
+        format!("{evidence} Nearly full: {}.", full.join(", ")),
         "Raise them in pfSense: System > Advanced > Firewall & NAT.",
     )
 }
@@ -372,7 +375,7 @@ fn clock(facts: &Facts<'_>) -> Finding {
         Ok(offset) => *offset,
         Err(trouble) => return trouble.finding("clock"),
     };
-    let told = match offset {
+    let evidence = match offset {
         0 => "The clocks of the firewall and of this machine agree.".to_owned(),
         _ => format!(
             "The firewall's clock is {} s {} of this machine's.",
@@ -381,11 +384,13 @@ fn clock(facts: &Facts<'_>) -> Finding {
         ),
     };
     if offset.abs() <= CLOCK {
-        return Finding::ok("clock", told);
+        return Finding::ok("clock", evidence);
     }
     Finding::wrong(
         "clock",
-        format!("{told} Ages come from the firewall's clock, deadlines of temporary changes too."),
+        format!(
+            "{evidence} Ages come from the firewall's clock, deadlines of temporary changes too."
+        ),
         "Look at NTP on both (Services > NTP in pfSense).",
     )
 }
@@ -395,16 +400,18 @@ fn space(facts: &Facts<'_>) -> Finding {
         Ok(free) => *free,
         Err(trouble) => return trouble.finding("free-space"),
     };
-    let told = match free >> 20 {
+    let evidence = match free >> 20 {
         0 => format!("{} KiB are free below /cf/conf.", free >> 10),
         mebibytes => format!("{mebibytes} MiB are free below /cf/conf."),
     };
     if free >= FREE_SPACE {
-        return Finding::ok("free-space", told);
+        return Finding::ok("free-space", evidence);
     }
     Finding::wrong(
         "free-space",
-        format!("{told} pfSense takes a configuration that was cut by a full disk for a success."),
+        format!(
+            "{evidence} pfSense takes a configuration that was cut by a full disk for a success."
+        ),
         "Make room before any change.",
     )
 }
@@ -482,7 +489,7 @@ pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
         return Finding::wrong(
             check,
             format!("The history's chain is broken at line {line}: {what}."),
-            "Somebody or something wrote into it. See `kmsctl history --verify`; keep the file, and compare it with a backup.",
+            "Something other than kmsctl wrote into it. See `kmsctl history --verify`; keep the file, and compare it with a backup.",
         );
     }
     if chain.torn > 0 {
@@ -493,7 +500,7 @@ pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
                 chain.torn
             ),
         )
-        .fix("The next change takes it out and notes it. `kmsctl history` tells how the last change ended.");
+        .fix("The next change takes it out and notes it. `kmsctl history` shows how the last change ended.");
     }
     Finding::ok(
         check,
@@ -505,20 +512,20 @@ pub fn journal_chain_finding(chain: &LeftoverChain<'_>) -> Finding {
     )
 }
 
-/// Tells what has something to do from what was left behind. Without PHP only the names in /etc/cron.d are known.
+/// Separates jobs that are still pending from what was left behind. Without PHP only the names in /etc/cron.d are known.
 fn leftover_findings(facts: &Facts<'_>) -> Finding {
     let check = "leftovers";
     let Ok(configured) = &facts.configured else {
         return armed_finding(facts);
     };
-    let told = |stale: bool| -> Vec<String> {
+    let described = |stale: bool| -> Vec<String> {
         let files = configured.leftovers.iter();
         files
             .filter(|file| file.stale == stale)
             .map(|file| format!("{} ({})", file.path, file.why))
             .collect()
     };
-    let (stale, pending) = (told(true), told(false));
+    let (stale, pending) = (described(true), described(false));
     let waits = match pending.as_slice() {
         [] => String::new(),
         files => format!(" Pending: {}.", files.join("; ")),
@@ -552,7 +559,7 @@ fn armed_finding(facts: &Facts<'_>) -> Finding {
                 files.join(", ")
             ),
         )
-        .fix("`kmsctl history` tells which are pending; any other is a leftover."),
+        .fix("`kmsctl history` shows which are pending; any other is a leftover."),
     }
 }
 
@@ -563,7 +570,7 @@ pub struct Login {
     pub target: String,
     /// Through the system's ssh, and not the built-in client.
     pub system_ssh: bool,
-    /// The configured key file, and its type where the public half tells it.
+    /// The configured key file, and its type where the public half names it.
     pub identity: Option<(String, Option<String>)>,
     /// An agent is there to ask.
     pub agent: bool,
@@ -716,7 +723,7 @@ const fn own_right(
 
 impl Right {
     /// Says what it is, where, and what is lost without it.
-    fn told(&self, namespace: &str) -> String {
+    fn describe_right(&self, namespace: &str) -> String {
         let part = self
             .subresource
             .map(|part| format!("/{part}"))
@@ -735,7 +742,7 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
         answers
             .iter()
             .filter(|(right, _, answer)| *answer == Ok(false) && right.optional == optional)
-            .map(|(right, namespace, _)| right.told(namespace))
+            .map(|(right, namespace, _)| right.describe_right(namespace))
             .collect()
     };
     let (missing, refused) = (lacking(false), lacking(true));
@@ -759,8 +766,8 @@ pub fn rights_findings(answers: &[(Right, &str, Known<bool>)]) -> Finding {
     if refused.is_empty() {
         return Finding::ok(check, "This login may do everything that kmsctl asks for.");
     }
-    let told = format!("This login may do what most commands ask for.{more}");
-    Finding::new(check, CheckResult::Ok, told)
+    let evidence = format!("This login may do what most commands ask for.{more}");
+    Finding::new(check, CheckResult::Ok, evidence)
         .fix("`kmsctl notifier manifest --exec` renders the rights with that one.")
 }
 
@@ -810,16 +817,16 @@ fn of_codes(
         Ok(exposure) => exposure,
         Err(trouble) => return trouble.finding(check),
     };
-    let told: Vec<&str> = exposure
+    let sentences: Vec<&str> = exposure
         .why
         .iter()
         .filter(|finding| codes.contains(&finding.code))
         .map(|finding| finding.message.as_str())
         .collect();
-    if told.is_empty() {
+    if sentences.is_empty() {
         return Finding::ok(check, fine);
     }
-    Finding::wrong(check, told.join(" "), fix)
+    Finding::wrong(check, sentences.join(" "), fix)
 }
 
 fn pair_finding(facts: &Facts<'_>) -> Finding {
@@ -846,7 +853,7 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
             "There is no port forward to the service, and no filter rule.",
         );
     }
-    // Both off is a closed exposure; one alone is a change that somebody did not finish.
+    // Both off is a closed exposure; one alone is an unfinished change.
     let halves = facts
         .exposure
         .as_ref()
@@ -998,8 +1005,8 @@ mod rights_tests {
     fn each_missing_right_names_what_it_costs() {
         for right in RIGHTS {
             let finding = without(&|other| *other == right);
-            let told = format!("in kms (needed by {})", right.needed_by);
-            assert!(finding.evidence.contains(&told), "{finding:?}");
+            let text = format!("in kms (needed by {})", right.needed_by);
+            assert!(finding.evidence.contains(&text), "{finding:?}");
             let expected = if right.optional {
                 CheckResult::Ok
             } else {

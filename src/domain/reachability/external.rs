@@ -1,5 +1,5 @@
 //! Evidence from both ends → verdict: what vantages outside saw of the service, what the firewall saw of them, and
-//! whether that makes the service open, closed, or neither. Pure; asks nobody.
+//! whether that makes the service open, closed, or neither. Pure.
 //!
 //! The rule of the house: *open* needs a connection that was completed and that the firewall saw; *closed* needs
 //! failed attempts from a vantage that works and a proof that its packets arrive. Everything else is *inconclusive*, with
@@ -29,9 +29,9 @@ pub const ATTEMPTS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Somebody outside connects.
+    /// A client outside connects.
     Open,
-    /// Nobody outside connects, and that is proven.
+    /// It is proven that no client outside connects.
     Closed,
     /// The evidence does not allow a verdict.
     Inconclusive,
@@ -60,7 +60,7 @@ impl fmt::Display for Verdict {
 pub enum Expected {
     /// A client outside is answered by a KMS server.
     Open,
-    /// The firewall lets nobody in.
+    /// The firewall lets no client in.
     Closed,
 }
 
@@ -198,13 +198,13 @@ impl PortState {
 pub enum Row {
     /// Connected, and a KMS server answers.
     OpenKms,
-    /// Connected, and something else answers, or nobody does.
+    /// Connected, and no KMS server answers.
     OpenNotKms,
     /// It arrived, and the firewall dropped it.
     ClosedHere,
     /// Nothing arrived at the firewall: the provider, carrier NAT, a wrong address, a wrong name.
     NothingArrived,
-    /// Forwarded, but nobody listens; or a rule that rejects.
+    /// Forwarded to a port without a server; or a rule that rejects.
     NobodyListens,
 }
 
@@ -254,9 +254,9 @@ pub struct Quorum {
 pub struct Judgement {
     /// What can be said of the outside.
     pub verdict: Verdict,
-    /// What was wanted; null where nobody knows.
+    /// What the operator wants; null where it is not known.
     pub expected: Option<Expected>,
-    /// The verdict is the wanted one, for the right reason; null where nobody knows what was wanted.
+    /// The verdict is the wanted one, for the right reason; null where it is not known what is wanted.
     pub as_expected: Option<bool>,
     /// One sentence.
     pub summary: String,
@@ -269,7 +269,7 @@ pub struct Judgement {
     pub findings: Vec<Warning>,
 }
 
-/// Judges a run. Without `expected` nothing is as expected, nor is it not.
+/// Judges a run. Without `expected` it cannot be said whether the verdict is the expected one.
 pub fn judge(
     observations: &[Observation],
     end: &FirewallEvidence,
@@ -344,7 +344,7 @@ fn count(seen: &[Seen]) -> Quorum {
     quorum
 }
 
-/// Tells why a verdict with the wanted word is still not what was wanted.
+/// Says why a verdict with the wanted word is still not what the operator wants.
 fn obstacle(
     vantages: &[Seen],
     end: &FirewallEvidence,
@@ -364,7 +364,7 @@ fn obstacle(
         (Expected::Closed, Verdict::Closed) => end
             .lets_in
             .then(|| {
-                "the firewall still lets connections in; it is closed only because nobody answers behind it"
+                "the firewall still lets connections in; it is closed only because the server does not answer"
                     .to_owned()
             })
             .or_else(|| names.other_family()),
@@ -386,7 +386,7 @@ fn summary(
         return format!("{verdict}: {deciding}");
     }
     let Some(expected) = expected else {
-        return format!("{verdict}, and nobody knows what to expect: {deciding}");
+        return format!("{verdict}, and it is not known what to expect: {deciding}");
     };
     match obstacle {
         Some(obstacle) => format!("{verdict}, but not as expected: {obstacle}"),
@@ -413,12 +413,12 @@ pub struct EvidenceSide<'a> {
 pub struct FirewallEvidence {
     /// The loaded rules let a connection from anywhere in.
     pub lets_in: bool,
-    /// pf was off at one of the readings: nothing was filtered, so silence is nobody's refusal.
+    /// pf was off at one of the readings: nothing was filtered, so silence is no refusal.
     #[serde(skip)]
     pub pf_off: bool,
     /// The rules are not the same before and after; then nothing can be counted.
     pub changed: bool,
-    /// States that the redirection and the rule made meanwhile, whoever asked for them; null where it cannot be counted.
+    /// States that the redirection and the rule made meanwhile, for any client; null where it cannot be counted.
     pub forwarded: Option<u64>,
     /// Packets dropped because their source is in the table.
     pub dropped_by_table: Option<u64>,
@@ -441,7 +441,7 @@ pub enum Saw {
     Yes,
     /// No state was made at all.
     No,
-    /// States were made, and which of them are the vantage's cannot be told.
+    /// States were made, and it is not known which of them are the vantage's.
     Unknown,
 }
 
@@ -471,11 +471,11 @@ impl fmt::Display for FirewallEvidence {
     /// Says what the firewall saw meanwhile.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = if self.pf_off {
-            "pf is switched off, so its rules hold for nobody"
+            "pf is switched off, so its rules do not apply"
         } else if self.lets_in {
             "its rules let in"
         } else {
-            "its rules let nobody in"
+            "its rules let no client in"
         };
         if self.changed {
             return write!(f, "{rules}; they changed meanwhile, so nothing was counted");
@@ -511,7 +511,7 @@ impl FirewallEvidence {
             made(before.exposure.filter.counters),
             made(after.exposure.filter.counters),
         );
-        // Whatever a connection to the port is redirected to, it went through the firewall.
+        // A connection to the port went through the firewall, wherever a rule redirects it.
         let redirected = |side: EvidenceSide<'_>| {
             let other = side.exposure.elsewhere.counters;
             made(side.exposure.nat.counters.or(other))
@@ -545,12 +545,12 @@ impl FirewallEvidence {
         }
     }
 
-    /// Tells whether an address is blocked by the table.
+    /// Returns whether the table blocks an address.
     pub fn blocks(&self, address: IpAddr) -> bool {
         self.blocked.iter().any(|net| net.contains(&address))
     }
 
-    /// Tells whether the attempts of a vantage got in.
+    /// Returns whether the attempts of a vantage got in.
     pub fn saw(&self, address: Option<IpAddr>) -> Saw {
         let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
         match self.forwarded {
@@ -618,11 +618,13 @@ fn new_sources(
         .iter()
         .filter(|state| connections::connection_half(state, service, members.as_deref()) == through)
         .filter(|state| !old.contains(&identity(state)));
-    most_telling(new.map(|state| (state.right.address, state.levels.as_str())))
+    strongest_levels(new.map(|state| (state.right.address, state.levels.as_str())))
 }
 
-/// Keeps one pair of levels of each source: one answer tells more than any number of silences.
-fn most_telling<'a>(states: impl Iterator<Item = (IpAddr, &'a str)>) -> BTreeMap<IpAddr, String> {
+/// Keeps one pair of levels of each source: one answer proves more than any number of silences.
+fn strongest_levels<'a>(
+    states: impl Iterator<Item = (IpAddr, &'a str)>,
+) -> BTreeMap<IpAddr, String> {
     let mut sources: BTreeMap<IpAddr, String> = BTreeMap::new();
     for (address, levels) in states {
         let kept = sources.entry(address).or_insert_with(|| levels.to_owned());
@@ -638,7 +640,7 @@ fn most_telling<'a>(states: impl Iterator<Item = (IpAddr, &'a str)>) -> BTreeMap
 pub struct Resolved {
     /// Which resolver, and from where it was asked.
     pub by: String,
-    /// It was asked from a vantage, so it tells what the outside is told.
+    /// It was asked from a vantage, so it gives the answer that clients outside get.
     pub from_outside: bool,
     /// The addresses, or why there are none; null in JSON then.
     #[serde(rename = "addresses", serialize_with = "or_null")]
@@ -664,10 +666,10 @@ pub struct PublicNames {
 }
 
 impl PublicNames {
-    /// Returns the address to try: the known one, else what the outside is told, else what this machine is told.
+    /// Returns the address to try: the known one, else what a resolver answers outside, else what it answers here.
     pub fn target(&self) -> Option<IpAddr> {
         self.expected.or_else(|| {
-            let told = |outside: bool| {
+            let answered = |outside: bool| {
                 self.resolved
                     .iter()
                     .filter(move |resolved| resolved.from_outside == outside)
@@ -675,14 +677,14 @@ impl PublicNames {
                     .find(|address| address.is_ipv4())
                     .copied()
             };
-            told(true).or_else(|| told(false))
+            answered(true).or_else(|| answered(false))
         })
     }
 
     /// Returns the private address that this machine's own resolver gives: the answer for the inside.
-    pub fn told_inside(&self) -> Option<IpAddr> {
-        let here = self.resolved.iter().filter(|told| !told.from_outside);
-        here.flat_map(|told| told.answer.iter().flatten())
+    pub fn private_answer(&self) -> Option<IpAddr> {
+        let here = self.resolved.iter().filter(|one| !one.from_outside);
+        here.flat_map(|one| one.answer.iter().flatten())
             .find(|address| is_private(address))
             .copied()
     }
@@ -690,7 +692,7 @@ impl PublicNames {
     /// What is odd about the name.
     pub fn findings(&self) -> Vec<Warning> {
         let mut findings = self.odd(|_| true);
-        let outside = |told: &Resolved| told.from_outside && told.answer.is_ok();
+        let outside = |one: &Resolved| one.from_outside && one.answer.is_ok();
         if !self.resolved.iter().any(outside) && self.host.parse::<IpAddr>().is_err() {
             findings.push(Warning::new(
                 "name-not-checked",
@@ -763,8 +765,8 @@ impl PublicNames {
         }
     }
 
-    /// Tells why clients outside would not get there although the address answers. What this machine is told counts
-    /// where it cannot be an answer for the inside alone.
+    /// Says why clients outside would not get there although the address answers. An answer of this machine's resolver
+    /// counts where it cannot be an answer for the inside alone.
     pub fn misleading(&self) -> Option<String> {
         let misleads = |from_outside: bool, codes: &[&str]| {
             let odd = self.odd(|resolved| resolved.from_outside == from_outside);
@@ -776,7 +778,7 @@ impl PublicNames {
         misleads(true, &everything).or_else(|| misleads(false, &["stray-aaaa", "wrong-address"]))
     }
 
-    /// Tells why "closed" is half of the truth: the name has an IPv6 address that the outside can reach, and only IPv4 was
+    /// Says why "closed" is half of the truth: the name has an IPv6 address that the outside can reach, and only IPv4 was
     /// tried.
     pub fn other_family(&self) -> Option<String> {
         self.resolved.iter().find_map(|resolved| {
@@ -894,7 +896,7 @@ fn conclude_connected(
     end: &FirewallEvidence,
     answer: Option<BindAnswer>,
 ) -> Conclusion {
-    // Without a known address, the only new states tell where the connection really came from.
+    // Without a known address, the only new states show where the connection came from.
     if observation.address.is_none()
         && !end.sources.is_empty()
         && end.sources.keys().all(is_private)
@@ -909,7 +911,7 @@ fn conclude_connected(
             None,
             "something answered, but the firewall saw nothing of it: a wrong address, or a proxy in between",
         ),
-        // Somebody else's connection moves the firewall's counters as well: only the vantage's own is proof.
+        // Connections of other clients move the firewall's counters as well: only the vantage's own is proof.
         (Saw::Unknown, _) => inconclusive_conclusion(None, whose_answer(observation)),
         (Saw::Yes, Some(BindAnswer::Kms)) => {
             open_conclusion(Some(Row::OpenKms), "a KMS server answers")
@@ -927,15 +929,15 @@ fn whose_answer(observation: &Observation) -> String {
     let name = &observation.vantage;
     match (observation.address, observation.kind) {
         (Some(address), "ssh") => format!(
-            "something answered, but the firewall saw no new connection of {address}: if this vantage comes from another address, set vantages.{name}.address; if not, somebody else answered"
+            "something answered, but the firewall saw no new connection of {address}: if this vantage comes from another address, set vantages.{name}.address; if not, another machine answered"
         ),
         (Some(address), _) => format!(
-            "something answered, but the firewall saw no new connection of {address}: it came from another address, or somebody else answered"
+            "something answered, but the firewall saw no new connection of {address}: it came from another address, or another machine answered"
         ),
         (None, "ssh") => format!(
-            "something answered, and whether through the firewall cannot be told: the vantage's address is not known; set vantages.{name}.address"
+            "something answered, but not provably through the firewall: the vantage's address is not known; set vantages.{name}.address"
         ),
-        (None, _) => "something answered, and whether through the firewall cannot be told: its address is not known".to_owned(),
+        (None, _) => "something answered, but not provably through the firewall: the vantage's address is not known".to_owned(),
     }
 }
 
@@ -944,12 +946,12 @@ fn not_kms(answer: BindAnswer) -> &'static str {
         BindAnswer::Kms => "a KMS server answers",
         BindAnswer::RpcNotKms => "an RPC server answers that does not speak KMS",
         BindAnswer::NotRpc => "something answers that is no KMS server",
-        BindAnswer::Silent => "the connection opens, and nobody says a word",
-        BindAnswer::Reset => "the connection opens, and is ended before a word is said",
+        BindAnswer::Silent => "the connection opens, and the server sends nothing",
+        BindAnswer::Reset => "the connection opens, and is reset before the server sends anything",
     }
 }
 
-/// Tells why failed attempts prove nothing.
+/// Says why failed attempts prove nothing.
 fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<String> {
     let failed = observation
         .attempts
@@ -975,7 +977,7 @@ fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<
         ));
     }
     if end.pf_off {
-        return Some("pf is switched off: nothing is filtered, so it is not the firewall that keeps anybody out".to_owned());
+        return Some("pf is switched off: nothing is filtered, so it is not the firewall that keeps clients out".to_owned());
     }
     if end.changed {
         return Some("the firewall's rules changed meanwhile".to_owned());
@@ -992,7 +994,7 @@ fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<
 fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
     match observation.address {
         Some(address) => end.blocks(address),
-        // Somebody in the table was dropped as often as we tried; it may have been us.
+        // The table dropped as many packets as we made attempts; they may have been ours.
         None => {
             !observation.attempts.is_empty()
                 && end
@@ -1013,35 +1015,35 @@ fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclus
         }
     );
     match (end.lets_in, saw) {
-        (true, Saw::Yes) if !nobody_answered(end, observation, reset) => inconclusive_conclusion(
+        (true, Saw::Yes) if !server_was_silent(end, observation, reset) => inconclusive_conclusion(
             None,
             "the firewall forwards, and the server answered: its answer did not reach the vantage",
         ),
         (true, Saw::Yes) if reset => closed_conclusion(
             Row::NobodyListens,
-            "the firewall forwards, and nobody listens behind it (reset)",
+            "the firewall forwards, and no server listens behind it (reset)",
         ),
         (true, Saw::Yes) => closed_conclusion(
             Row::NobodyListens,
-            "the firewall forwards, and nobody answers behind it",
+            "the firewall forwards, and no server answers behind it",
         ),
         (false, Saw::Yes) => inconclusive_conclusion(
             None,
-            "the firewall made a state for this vantage although its rules should let nobody in",
+            "the firewall made a state for this vantage although its rules should let no client in",
         ),
         (false, _) if reset && way => closed_conclusion(
             Row::NobodyListens,
-            "the connection is rejected with a reset, and the firewall lets nobody in",
+            "the connection is rejected with a reset, and the firewall lets no client in",
         ),
         (false, _) if way => closed_conclusion(Row::ClosedHere, dropped_here(end)),
         (_, Saw::Unknown) => inconclusive_conclusion(
             None,
-            "no answer, and which of the firewall's new connections are this vantage's cannot be told",
+            "no answer, and it is not known which of the firewall's new connections are this vantage's",
         ),
-        // What counters say is anybody's: the Internet at large is dropped all the time.
+        // The counters count every client: the firewall drops packets of the Internet at large all the time.
         (false, _) if end.dropped.is_some_and(|dropped| dropped > 0) => inconclusive_conclusion(
             None,
-            "no connection, and whose packets the firewall dropped meanwhile cannot be told: give the vantage a `control` on the very address that is tried",
+            "no connection, and it is not known whose packets the firewall dropped meanwhile: give the vantage a `control` on the very address that is tried",
         ),
         (_, _) if reset => inconclusive_conclusion(
             Some(Row::NothingArrived),
@@ -1054,9 +1056,9 @@ fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclus
     }
 }
 
-/// Tells whether nobody behind the firewall said a word: the server's side of the vantage's states shows no SYN, or a
-/// reset that the vantage heard.
-fn nobody_answered(end: &FirewallEvidence, observation: &Observation, reset: bool) -> bool {
+/// Returns whether the server stayed silent: its side of the vantage's states shows no SYN, or a reset that the vantage
+/// received.
+fn server_was_silent(end: &FirewallEvidence, observation: &Observation, reset: bool) -> bool {
     let levels = observation
         .address
         .and_then(|address| end.sources.get(&address));
@@ -1140,7 +1142,7 @@ pub struct Machine {
     /// The address that the system would send from; `None` without a route.
     pub source: Option<IpAddr>,
     /// The private address that the system's resolver gives the public name.
-    pub told_inside: Option<IpAddr>,
+    pub private_answer: Option<IpAddr>,
 }
 
 /// Judges this machine: it counts only where the firewall sees it come from outside, a way there exists, and nothing
@@ -1160,15 +1162,15 @@ pub fn of_this_machine(machine: Machine, around: VantageSurroundings<'_>) -> Pla
         }
     }
     let against = match (machine.seen_by_firewall, machine.configured) {
-        (None, _) => Some("the firewall does not tell from which address this machine comes".to_owned()),
+        (None, _) => Some("the firewall does not show from which address this machine comes".to_owned()),
         _ if !machine.direct => Some(
             "the firewall is reached through a jump host or proxy, and that is what it sees".to_owned(),
         ),
         (Some(seen), Some(configured)) if seen != configured => Some(format!(
             "its configured address is {configured}, but the firewall sees it come from {seen}"
         )),
-        _ => machine.told_inside.map(|address| {
-            format!("its resolver gives the public name the private address {address}, as the inside is told")
+        _ => machine.private_answer.map(|address| {
+            format!("its resolver gives the public name the private address {address}, which is the answer for the inside")
         }),
     };
     against.map_or(Place::Outside, Place::Unproven)
@@ -1182,7 +1184,7 @@ mod evidence_tests {
     use super::*;
 
     #[test]
-    fn one_answer_among_silences_is_kept_wherever_it_stands() {
+    fn one_answer_among_silences_is_kept() {
         let address: IpAddr = "198.51.100.10".parse().unwrap();
         let [silent, reset, answer] = [
             "CLOSED:SYN_SENT",
@@ -1195,7 +1197,7 @@ mod evidence_tests {
             ([silent, silent, reset], reset),
             ([silent; 3], silent),
         ] {
-            let kept = most_telling(levels.into_iter().map(|levels| (address, levels)));
+            let kept = strongest_levels(levels.into_iter().map(|levels| (address, levels)));
             assert_eq!(kept[&address], wanted);
         }
     }
@@ -1225,7 +1227,7 @@ mod location_tests {
     }
 
     #[test]
-    fn addresses_of_the_inside_are_told() {
+    fn addresses_of_the_inside_are_recognised() {
         for (address, target) in [
             ("192.0.2.1", "192.0.2.1"),
             ("10.0.10.5", "192.0.2.1"),
@@ -1272,7 +1274,7 @@ mod location_tests {
     }
 
     #[test]
-    fn a_configured_address_is_a_claim_and_what_speaks_against_it_wins() {
+    fn evidence_overrules_a_configured_address() {
         let around = VantageSurroundings {
             target: "192.0.2.1".parse().unwrap(),
             interfaces: &[],
@@ -1284,7 +1286,7 @@ mod location_tests {
             seen_by_firewall: address("198.51.100.10"),
             direct: true,
             source: address("192.168.43.7"),
-            told_inside: None,
+            private_answer: None,
         };
         assert_eq!(of_this_machine(outside, around), Place::Outside);
         for seen in ["10.0.10.5", "192.0.2.1"] {
@@ -1308,7 +1310,7 @@ mod location_tests {
                     seen_by_firewall: None,
                     ..outside
                 },
-                "does not tell",
+                "does not show",
             ),
             (
                 Machine {
@@ -1319,7 +1321,7 @@ mod location_tests {
             ),
             (
                 Machine {
-                    told_inside: address("10.0.20.202"),
+                    private_answer: address("10.0.20.202"),
                     ..outside
                 },
                 "resolver",

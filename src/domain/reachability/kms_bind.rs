@@ -139,7 +139,7 @@ pub fn read_bind_answer(bytes: &[u8]) -> Option<BindAnswer> {
     }
 }
 
-/// Tells the outcome of our one context; `None` where the PDU ends too early.
+/// Returns the outcome of our one context; `None` where the PDU ends too early.
 fn accepted_context(pdu: &Fields<'_>) -> Option<bool> {
     // After the header: two fragment sizes, the group, and the secondary address with its own length.
     let address = usize::from(pdu.short(HEADER + 8)?);
@@ -170,7 +170,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Wraps a PDU whose header is there; the upper half of the byte at 4 tells its byte order.
+    /// Wraps a PDU whose header is there; the upper half of the byte at 4 holds its byte order.
     fn new(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.get(..HEADER)?;
         let little = header.get(4)? >> 4 == 1;

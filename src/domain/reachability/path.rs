@@ -20,7 +20,7 @@ use std::time::Duration as Span;
 
 const CHECKS: [&str; 5] = ["service", "address", "announcement", "endpoints", "pod"];
 
-/// How a pf that cannot be asked is told.
+/// The reason where pf cannot be asked.
 pub const UNREADABLE: &str = "pf cannot be asked";
 
 const LEAD: &str = "Lead the port to the service, with caps: `kmsctl expose apply`; its --dry-run shows what that rewrites.";
@@ -83,7 +83,7 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    /// Makes one; addresses are sorted and told once.
+    /// Makes one; addresses are sorted, each once.
     pub fn new(resolver: &str, system: bool, answer: Result<Vec<IpAddr>, String>) -> Self {
         let answer = answer.map(|mut addresses| {
             addresses.sort();
@@ -144,13 +144,13 @@ pub struct Cluster {
 pub enum Expected {
     /// Clients outside get in.
     Open,
-    /// Nobody outside gets in.
+    /// No client outside gets in.
     Closed,
 }
 
 impl Expected {
     /// Reads the intention out of the exposure: open where config.xml enables the whole pair, although pf may say
-    /// otherwise. Without the configuration nobody knows: what is loaded is what is to be judged.
+    /// otherwise. Without the configuration there is no expectation: what is loaded is judged.
     pub fn of(exposure: &Exposure) -> Option<Self> {
         exposure.nat.configured?;
         let passes = exposure
@@ -229,7 +229,7 @@ pub struct Judgement {
     pub expected: Option<Expected>,
     /// What the evidence amounts to.
     pub verdict: Verdict,
-    /// Whether that is as expected; `None` where nobody can tell.
+    /// Whether that is as expected; `None` where it is not known.
     pub as_expected: Option<bool>,
     /// One finding per hop, in the order of the path.
     pub hops: Vec<Finding>,
@@ -276,7 +276,7 @@ fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
     }
 }
 
-/// A path that should be open is not as expected with one wrong hop, whatever else is unknown; one that should be
+/// A path that should be open is not as expected with one wrong hop, even if others are unknown; one that should be
 /// closed is judged by pf alone, as a sick server behind a closed door is no open door.
 fn as_expected(
     expected: Option<Expected>,
@@ -379,7 +379,7 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
     } else {
         wanted.join(" ")
     };
-    let told = format!(
+    let sentence = format!(
         "Asked for: {asked}; given: {}; the firewall sends to {expected}.",
         if given.is_empty() {
             "none".to_owned()
@@ -391,28 +391,28 @@ fn address_finding(evidence: &Evidence<'_>, service: &KubernetesService) -> Find
     if given.is_empty() {
         return Finding::wrong(
             "address",
-            told,
+            sentence,
             "Look at `kubectl describe service`: the pool may be empty, or the address taken by another Service.",
         );
     }
     if given != [expected] {
         return Finding::wrong(
             "address",
-            told,
+            sentence,
             "Make the Service ask for the address in its annotation metallb.io/loadBalancerIPs, and let alias, service.address and Service agree.",
         );
     }
     if wanted.iter().any(other) {
         return Finding::wrong(
             "address",
-            told,
+            sentence,
             "The Service asks for another address than it has: it will move. Correct its annotation metallb.io/loadBalancerIPs.",
         );
     }
-    Finding::ok("address", told)
+    Finding::ok("address", sentence)
 }
 
-/// The nodes where a connection finds an endpoint: told by the endpoints, or else by the Ready pods.
+/// The nodes where a connection finds an endpoint: those of the endpoints, or else of the Ready pods.
 fn endpoint_nodes(cluster: &Cluster) -> Option<Vec<String>> {
     if let Ok(slices) = &cluster.endpoints {
         let endpoints = slices
@@ -449,7 +449,7 @@ fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
         .map(|record| {
             (
                 record.metadata.name.as_str(),
-                record.status.node.as_deref().unwrap_or("nobody"),
+                record.status.node.as_deref().unwrap_or("no node"),
             )
         })
         .collect();
@@ -465,16 +465,16 @@ fn announcement_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
         }
         [(_, node)] => *node,
         several => {
-            let told: Vec<String> = several
+            let nodes: Vec<String> = several
                 .iter()
                 .map(|(name, node)| format!("{node} ({name})"))
                 .collect();
             return Finding::wrong(
                 check,
                 format!(
-                    "{} records say who announces {address}: {}. A stale one makes the address jump between nodes.",
+                    "{} records say which node announces {address}: {}. A stale one makes the address jump between nodes.",
                     several.len(),
-                    told.join(", ")
+                    nodes.join(", ")
                 ),
                 "Delete the ServiceL2Status of the node that has no Ready endpoint; MetalLB writes its own again.",
             );
@@ -537,14 +537,14 @@ fn endpoints_finding(evidence: &Evidence<'_>, cluster: &Cluster) -> Finding {
     if !ready.is_empty() {
         return Finding::ok("endpoints", format!("Ready: {}.", ready.join(", ")));
     }
-    let told = match all.len() {
+    let sentence = match all.len() {
         0 => format!("The Service {name} has no endpoint."),
         1 => format!("The only endpoint of {name} is not Ready."),
         several => format!("None of the {several} endpoints of {name} is Ready."),
     };
     Finding::wrong(
         "endpoints",
-        told,
+        sentence,
         "Look at the pods, and whether the Service's selector fits their labels.",
     )
 }
@@ -555,7 +555,7 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
         Some(container) => container.standing(),
         None => format!("no container {}", names.server),
     };
-    let told: Vec<String> = pods
+    let standings: Vec<String> = pods
         .iter()
         .map(|pod| {
             format!(
@@ -567,7 +567,7 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
             )
         })
         .collect();
-    let told = told.join("; ") + ".";
+    let sentence = standings.join("; ") + ".";
     if pods.is_empty() {
         return Finding::wrong(
             "pod",
@@ -581,7 +581,7 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     if !pods.iter().any(Pod::is_ready) {
         return Finding::wrong(
             "pod",
-            format!("No pod is Ready. {told}"),
+            format!("No pod is Ready. {sentence}"),
             format!(
                 "Look at `kubectl describe pod`; a pod with one sick container, be it {}, takes no connection at all.",
                 names.notifier
@@ -593,10 +593,10 @@ fn pod_finding(evidence: &Evidence<'_>, pods: &ObjectList<Pod>) -> Finding {
     } else {
         ""
     };
-    Finding::ok("pod", format!("{told}{rolling}"))
+    Finding::ok("pod", format!("{sentence}{rolling}"))
 }
 
-/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` nobody knows what is to be.
+/// Judges the hops `pf`, `nat`, `filter`, `caps`, `table` and `alias`. Without `expected` a rule is neither right nor wrong.
 pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec<Finding> {
     let exposure = match &evidence.exposure {
         Ok(exposure) => *exposure,
@@ -619,12 +619,12 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
 /// Names the paths that kmsctl does not manage, where there are any; shared with `doctor`.
 pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
     let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::clause).collect();
-    let told = format!("Beside the managed pair: {}.", clauses.join("; "));
+    let sentence = format!("Beside the managed pair: {}.", clauses.join("; "));
     let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
     if exposure.foreign_paths().any(|path| path.certain) {
-        Some(Finding::wrong("paths", told, fix))
+        Some(Finding::wrong("paths", sentence, fix))
     } else {
-        (!clauses.is_empty()).then(|| Finding::unknown("paths", told))
+        (!clauses.is_empty()).then(|| Finding::unknown("paths", sentence))
     }
 }
 
@@ -687,7 +687,7 @@ fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
     )
 }
 
-/// One rule of the pair against what is expected. Nobody gets in while one of the two is off, so a rule that is on
+/// One rule of the pair against what is expected. No client gets in while one of the two is off, so a rule that is on
 /// is no fault of a closed exposure.
 fn rule_hop(
     check: &'static str,
@@ -718,7 +718,7 @@ fn rule_hop(
         ),
         Some(Expected::Closed) if part.loaded && exposure.filtering => Finding::ok(
             check,
-            format!("{standing} Nobody gets in, as the other half of the pair is off."),
+            format!("{standing} No client gets in, as the other half of the pair is off."),
         ),
         Some(Expected::Closed) => Finding::ok(check, standing),
         None => Finding::unknown(check, standing),
@@ -821,25 +821,25 @@ pub fn table_hop(
     let entries = match entries {
         Err(trouble) => return trouble.finding(check),
         Ok(None) => {
-            let told =
-                format!("The table {name} does not exist, so nobody over a cap is kept out.");
-            return Finding::wrong(check, told, reload);
+            let sentence =
+                format!("The table {name} does not exist, so clients over a cap are not kept out.");
+            return Finding::wrong(check, sentence, reload);
         }
         Ok(Some(1)) => "1 entry".to_owned(),
         Ok(Some(more)) => format!("{more} entries"),
     };
-    let told = format!("The table {name} is there, with {entries}");
+    let sentence = format!("The table {name} is there, with {entries}");
     let idle = exposure.and_then(|exposure| {
         let codes = ["block-missing", "block-ineffective"];
         let mut why = exposure.why.iter();
         why.find(|finding| codes.contains(&finding.code))
     });
     match (exposure, idle) {
-        (_, Some(idle)) => Finding::wrong(check, format!("{told}. {}", idle.message), reload),
+        (_, Some(idle)) => Finding::wrong(check, format!("{sentence}. {}", idle.message), reload),
         (Some(exposure), None) if exposure.filtering => {
-            Finding::ok(check, format!("{told}, and a loaded rule blocks it."))
+            Finding::ok(check, format!("{sentence}, and a loaded rule blocks it."))
         }
-        (_, None) => Finding::ok(check, format!("{told}.")),
+        (_, None) => Finding::ok(check, format!("{sentence}.")),
     }
 }
 
@@ -880,7 +880,7 @@ pub fn name_hops(evidence: &Evidence<'_>) -> Vec<Finding> {
     ]
 }
 
-/// Returns the address that the outside should be told, if anything tells it.
+/// Returns the address that resolvers should answer outside, if it is known.
 fn public_address(evidence: &Evidence<'_>) -> Option<IpAddr> {
     let own = || {
         evidence
@@ -970,18 +970,18 @@ fn addresses_hop(evidence: &Evidence<'_>) -> Finding {
     publics.sort();
     publics.dedup();
     let notes = dns_notes(evidence, &publics, inside);
-    let told = format!("{host}: {}.{notes}", sentences.join("; "));
+    let sentence = format!("{host}: {}.{notes}", sentences.join("; "));
     match (wrong || publics.len() > 1, unread) {
-        (true, _) => Finding::wrong("dns", told, dns_fix(evidence)),
-        (false, true) => Finding::unknown("dns", told)
+        (true, _) => Finding::wrong("dns", sentence, dns_fix(evidence)),
+        (false, true) => Finding::unknown("dns", sentence)
             .fix("Ask again; `verify.resolvers` names the name servers that are asked."),
         (false, false) if publics.is_empty() => {
-            Finding::unknown("dns", told).fix("Name servers outside in verify.resolvers.")
+            Finding::unknown("dns", sentence).fix("Name servers outside in verify.resolvers.")
         }
-        (false, false) if public_address(evidence).is_none() => Finding::unknown("dns", told).fix(
+        (false, false) if public_address(evidence).is_none() => Finding::unknown("dns", sentence).fix(
             "Set service.public_address to the public address that is forwarded to the firewall.",
         ),
-        (false, false) => Finding::ok("dns", told),
+        (false, false) => Finding::ok("dns", sentence),
     }
 }
 
@@ -989,9 +989,9 @@ fn addresses_hop(evidence: &Evidence<'_>) -> Finding {
 fn dns_notes(evidence: &Evidence<'_>, publics: &[IpAddr], inside: bool) -> String {
     let mut notes = String::new();
     notes.push_str(match publics {
-        [] if inside => " What the outside is told was not asked.",
+        [] if inside => " Resolvers outside were not asked.",
         [_] if inside => {
-            " Split horizon: inside and outside are told different addresses, as is right here."
+            " Split horizon: resolvers inside and outside answer different addresses, which is right here."
         }
         [] | [_] => "",
         _ => " They disagree.",
@@ -1073,7 +1073,7 @@ pub enum ServiceConnection {
         /// How long that took.
         took: Span,
     },
-    /// Somebody answered that nobody listens.
+    /// A reset came back.
     Refused,
     /// No answer.
     Silent {
@@ -1099,11 +1099,11 @@ fn connect_hop(evidence: &Evidence<'_>, place: &str) -> Finding {
         ServiceConnection::Open { took } => Finding::ok("connect", format!("{here}, {place} takes connections (within {}).", rounded_time(*took))),
         ServiceConnection::Refused => Finding::wrong(
             "connect",
-            format!("{here}, {place} refuses connections: the address is there, but nobody listens."),
+            format!("{here}, {place} refuses connections: the address is there, but no server listens."),
             "Look at the pod; without a cluster configured, is the server running?",
         ),
         ServiceConnection::Silent { seconds } => Finding::unknown("connect", format!("{here}, {place} did not answer within {seconds} s."))
-            .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that nobody announces the address."),
+            .fix("Run it inside (LAN or VPN): from elsewhere silence says nothing. Inside, it means that no node announces the address."),
         ServiceConnection::NoWay { reason } => Finding::unknown("connect", format!("{here}, {place} cannot be tried: {reason}."))
             .fix("Run it inside (LAN or VPN)."),
     }
@@ -1140,7 +1140,7 @@ fn speaks_hop(evidence: &Evidence<'_>) -> Finding {
     }
 }
 
-/// Rounds a time up to a step, so that two runs tell the same unless something changed.
+/// Rounds a time up to a step, so that two runs print the same unless something changed.
 pub fn rounded_time(took: Span) -> String {
     let steps = [
         (10, "10 ms"),

@@ -103,7 +103,7 @@ async fn a_silent_service_is_given_up_when_the_run_is_over() {
     assert!(began.elapsed() < REQUEST, "{:?}", began.elapsed());
 }
 
-/// The results of the nodes never come: what was tried is told with nothing seen, and in time.
+/// The results of the nodes never come: what was tried is reported with nothing seen, and in time.
 #[tokio::test]
 async fn results_that_never_come_are_told_as_missing() {
     use std::io::{Read as _, Write as _};

@@ -20,7 +20,7 @@ fn names() -> ObjectNames {
     }
 }
 
-/// A healthy pod as Kubernetes tells it.
+/// A healthy pod as Kubernetes reports it.
 fn pod() -> Pod {
     serde_json::from_value(serde_json::json!({
         "metadata": {"name": "kms-1"},
@@ -114,7 +114,7 @@ fn a_healthy_one_is_ok_and_says_how_fast() {
 }
 
 #[test]
-fn idle_is_told_from_dead() {
+fn idle_is_not_dead() {
     // The loop goes on looking, and there is no line: idle; as the kubelet should have made some, that is odd.
     let old = now().as_second() - 600;
     let idle = with(&[("kms_log_last_line_timestamp_seconds", old)]);
@@ -134,7 +134,7 @@ fn idle_is_told_from_dead() {
 }
 
 #[test]
-fn what_is_wrong_stands_before_what_is_well() {
+fn faults_stand_first() {
     let report = judged(Ok(vec![healthy()]), "Cluster");
     let finding = report.finding("notifier");
     assert_eq!(
@@ -161,7 +161,7 @@ fn what_is_wrong_stands_before_what_is_well() {
 }
 
 #[test]
-fn a_container_that_does_not_run_is_dead_whatever_else_is_known() {
+fn a_stopped_container_is_dead() {
     let mut crashing = healthy();
     let statuses = &mut crashing.pod.as_mut().unwrap().status.container_statuses;
     statuses[1].state =
@@ -229,9 +229,9 @@ fn a_notifier_without_a_webhook_is_not_well() {
 }
 
 #[test]
-fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
+fn the_last_answer_of_slack_decides() {
     let ago = |seconds: i64| now().as_second() - seconds;
-    let told = |taken: i64, refused: i64, dropped: i64| {
+    let report_of = |taken: i64, refused: i64, dropped: i64| {
         with(&[
             ("kms_slack_last_success_timestamp_seconds", taken),
             ("kms_slack_last_rejected_timestamp_seconds", refused),
@@ -248,14 +248,21 @@ fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
     };
     // Revoked after it had worked for long, and before anything was taken.
     for taken in [ago(7_200), 0] {
-        let report = told(taken, ago(60), 0);
+        let report = report_of(taken, ago(60), 0);
         assert_eq!(wrong(&report), ["posts"]);
         assert!(report.why.contains("Slack refuses"), "{}", report.why);
     }
-    assert!(wrong(&told(ago(30), ago(60), 0)).is_empty(), "renewed");
-    assert_eq!(wrong(&told(ago(7_200), 0, ago(7_100))), ["posts"]);
-    assert_eq!(wrong(&told(ago(30), 0, ago(60))), ["posts"], "just now");
-    assert!(wrong(&told(ago(7_000), 0, ago(7_100))).is_empty(), "over");
+    assert!(wrong(&report_of(ago(30), ago(60), 0)).is_empty(), "renewed");
+    assert_eq!(wrong(&report_of(ago(7_200), 0, ago(7_100))), ["posts"]);
+    assert_eq!(
+        wrong(&report_of(ago(30), 0, ago(60))),
+        ["posts"],
+        "just now"
+    );
+    assert!(
+        wrong(&report_of(ago(7_000), 0, ago(7_100))).is_empty(),
+        "over"
+    );
     // An older notifier has counters only.
     let refused = ("kms_slack_posts_total{result=\"rejected\"}", 2);
     assert!(wrong(&with(&[refused])).is_empty());
@@ -266,13 +273,13 @@ fn what_went_wrong_with_slack_is_judged_by_what_came_last() {
 }
 
 #[test]
-fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
+fn an_unreadable_log_is_named() {
     let note = |text: &str| EventRecord {
         at: Some(now()),
         text: Some(text.into()),
         ..EventRecord::default()
     };
-    let told = |first: i64, second: i64| {
+    let report_of = |first: i64, second: i64| {
         let more = |last| {
             [
                 ("kms_log_open", 0),
@@ -293,7 +300,7 @@ fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
     };
     // Never read, and no longer read.
     for last in [0, now().as_second() - 3] {
-        let report = told(last, last);
+        let report = report_of(last, last);
         assert_eq!(
             (report.health, wrong(&report)),
             (Health::Behind, vec!["log"])
@@ -307,7 +314,7 @@ fn a_log_that_cannot_be_read_is_named_and_one_that_is_not_there_yet_is_idle() {
             Some("The log /l cannot be read: it is not a regular file.")
         );
     }
-    let report = told(now().as_second(), now().as_second() + 2);
+    let report = report_of(now().as_second(), now().as_second() + 2);
     assert_eq!(
         (report.health, wrong(&report)),
         (Health::Idle, vec!["lines"])
@@ -325,7 +332,7 @@ fn activation(source: ClientSource, address: &str) -> EventRecord {
 }
 
 #[test]
-fn everybody_behind_one_node_is_a_lost_client_address() {
+fn one_address_for_all_clients_is_a_fault() {
     let log = |list: Vec<EventRecord>| PodEvidence {
         log: Ok(list),
         ..healthy()
@@ -373,9 +380,9 @@ fn one_thing_forbidden_hides_nothing_else() {
 }
 
 #[test]
-fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
+fn a_pod_known_by_name_is_not_ready() {
     let names = names();
-    let told = |ready: Option<bool>| {
+    let report_of = |ready: Option<bool>| {
         let event = serde_json::json!({"type": "Warning", "reason": "BackOff", "message": "again",
             "involvedObject": {"kind": "Pod", "name": "kms-1"}, "lastTimestamp": "2026-03-01T09:00:00Z"});
         let pod = PodEvidence {
@@ -406,10 +413,10 @@ fn a_pod_of_which_only_the_name_is_known_is_not_taken_for_a_ready_one() {
         (of("container"), of("events"), report.outcome())
     };
     let (wrong, unknown) = (Some(CheckResult::Wrong), Some(CheckResult::Unknown));
-    assert_eq!(told(Some(false)), (wrong, wrong, CheckResult::Wrong));
-    assert_eq!(told(None), (None, unknown, CheckResult::Ok));
+    assert_eq!(report_of(Some(false)), (wrong, wrong, CheckResult::Wrong));
+    assert_eq!(report_of(None), (None, unknown, CheckResult::Ok));
     assert_eq!(
-        told(Some(true)),
+        report_of(Some(true)),
         (None, Some(CheckResult::Ok), CheckResult::Ok)
     );
 }
@@ -429,7 +436,7 @@ fn the_script_is_judged_by_what_it_prints() {
 }
 
 #[test]
-fn the_logs_side_adds_the_pods_up_and_says_what_is_missing() {
+fn the_log_side_adds_the_pods_up() {
     let mut one = healthy();
     one.log = Ok(vec![activation(ClientSource::External, "203.0.113.9")]);
     let mut other = healthy();

@@ -23,7 +23,7 @@ fn result(facts: &Facts<'_>, check: &str) -> Finding {
 }
 
 #[test]
-fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
+fn what_was_not_asked_is_unknown() {
     let service = fixtures::service();
     for finding in judge(&facts(&service)) {
         let expected = match finding.check {
@@ -35,7 +35,7 @@ fn what_was_not_asked_is_unknown_and_costs_nothing_else() {
 }
 
 #[test]
-fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
+fn an_unreadable_fact_fails_its_check_alone() {
     fn denied<T>() -> Known<T> {
         Err(Trouble {
             fix: Some("Log in as root.".into()),
@@ -60,7 +60,7 @@ fn a_fault_that_keeps_us_from_looking_is_wrong_in_its_own_check_alone() {
 }
 
 #[test]
-fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
+fn a_missing_or_unblocked_table_is_wrong() {
     let service = fixtures::service();
     let judged = |filter: &[crate::domain::pf::rule::Rule], enabled: bool| {
         let loaded = crate::domain::exposure::Loaded {
@@ -90,15 +90,15 @@ fn a_table_that_is_missing_or_blocked_by_nobody_is_wrong() {
         let finding = result(&facts, "table");
         assert_eq!(finding.result, expected, "{finding:?}");
     }
-    // Nothing blocks where pf is off, whatever is loaded.
+    // Nothing blocks where pf is off, even with the rules loaded.
     for (exposure, blocks) in [(&kept, true), (&off, false)] {
         let facts = Facts {
             entries: Ok(Some(1)),
             exposure: Ok(exposure),
             ..facts(&service)
         };
-        let told = result(&facts, "table").evidence;
-        assert_eq!(told.contains("blocks it"), blocks, "{told}");
+        let evidence = result(&facts, "table").evidence;
+        assert_eq!(evidence.contains("blocks it"), blocks, "{evidence}");
     }
 }
 
@@ -120,7 +120,7 @@ fn clocks_may_differ_by_five_seconds() {
 }
 
 #[test]
-fn versions_beyond_the_tested_are_unknown_and_php_too_old_is_wrong() {
+fn untested_versions_are_unknown_old_php_wrong() {
     let service = fixtures::service();
     for (version, php, of_version, of_php) in [
         ("2.7.2-RELEASE", "8.2.11", CheckResult::Ok, CheckResult::Ok),
@@ -211,7 +211,7 @@ fn what_is_nearly_full_is_named() {
 }
 
 #[test]
-fn the_job_that_is_missing_is_told_for_the_configured_table() {
+fn the_missing_job_names_the_configured_table() {
     let mut service = fixtures::service();
     service.table = crate::domain::pf::table::TableName::new("abusers").unwrap();
     let facts = Facts {
@@ -250,7 +250,7 @@ fn a_backup_node_is_the_wrong_one_to_change() {
 }
 
 #[test]
-fn what_is_armed_is_told_and_not_condemned() {
+fn an_armed_rollback_is_no_fault() {
     let service = fixtures::service();
     let files = ["kmsctl-1".to_owned()];
     let facts = Facts {

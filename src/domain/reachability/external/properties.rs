@@ -1,4 +1,4 @@
-//! What must hold for any evidence whatever: never "open" without a completed connection, never "closed" without a
+//! What must hold for any evidence: never "open" without a completed connection, never "closed" without a
 //! working vantage and a proof.
 
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ fn completed(observation: &Observation) -> bool {
         .any(|attempt| matches!(attempt, Attempt::Connected { .. }))
 }
 
-/// Everything "closed" rests on, told independently of how the code gets there.
+/// Everything "closed" rests on, written independently of how the code gets there.
 fn may_be_closed(observation: &Observation, end: &FirewallEvidence) -> bool {
     let usable = observation.trouble.is_none() && observation.place == Place::Outside;
     let tried = observation.attempts.len() >= ATTEMPTS && !completed(observation);

@@ -62,7 +62,7 @@ fn forwarding() -> FirewallEvidence {
     }
 }
 
-/// The firewall lets in, and somebody else connects all the while; nothing of the vantage is seen.
+/// The firewall lets in, and other clients connect all the while; nothing of the vantage is seen.
 fn busy() -> FirewallEvidence {
     FirewallEvidence {
         forwarded: Some(3),
@@ -106,7 +106,7 @@ fn one(observation: &Observation, end: &FirewallEvidence) -> Seen {
     super::vantage_verdict(observation, end)
 }
 
-fn told(observation: &Observation, end: &FirewallEvidence) -> (Verdict, Option<Row>) {
+fn verdict_row(observation: &Observation, end: &FirewallEvidence) -> (Verdict, Option<Row>) {
     let seen = one(observation, end);
     (seen.verdict, seen.row)
 }
@@ -127,7 +127,7 @@ fn row_1_connected_and_kms_is_open() {
 }
 
 #[test]
-fn row_2_connected_and_anything_else_is_open_but_not_as_expected() {
+fn row_2_open_without_kms_is_unexpected() {
     for answer in [
         BindAnswer::RpcNotKms,
         BindAnswer::NotRpc,
@@ -136,7 +136,7 @@ fn row_2_connected_and_anything_else_is_open_but_not_as_expected() {
     ] {
         let observation = vantage(connected(answer));
         assert_eq!(
-            told(&observation, &forwarding()),
+            verdict_row(&observation, &forwarding()),
             (Verdict::Open, Some(Row::OpenNotKms))
         );
         let judgement = run(&[observation], &forwarding(), Expected::Open);
@@ -162,7 +162,7 @@ fn row_3_silence_and_drops_are_closed_here() {
 }
 
 #[test]
-fn packets_dropped_meanwhile_are_anybodys_and_prove_nothing() {
+fn packets_dropped_meanwhile_prove_nothing() {
     for dropped in [1, 3, 7, 70_000] {
         for attempts in [silence(), resets()] {
             let end = FirewallEvidence {
@@ -188,23 +188,26 @@ fn with_pf_off_nothing_is_closed() {
 }
 
 #[test]
-fn where_nobody_knows_what_to_expect_nothing_is_as_expected() {
+fn nothing_is_as_expected_without_an_expectation() {
     let seen = [controlled(silence())];
     let judgement = judge(&seen, &dropping(), &PublicNames::default(), None);
     assert_eq!(judgement.verdict, Verdict::Closed);
     assert_eq!((judgement.expected, judgement.as_expected), (None, None));
-    assert!(judgement.summary.contains("nobody knows"), "{judgement:?}");
+    assert!(
+        judgement.summary.contains("it is not known"),
+        "{judgement:?}"
+    );
 }
 
 #[test]
-fn row_3_also_holds_when_another_port_of_the_same_address_answers() {
+fn row_3_holds_when_another_port_answers() {
     let mut observation = vantage(silence());
     observation.control = Control::Passed {
         to: format!("{WAN}:443"),
         same_address: true,
     };
     assert_eq!(
-        told(&observation, &untouched(false)),
+        verdict_row(&observation, &untouched(false)),
         (Verdict::Closed, Some(Row::ClosedHere))
     );
     observation.control = Control::Passed {
@@ -212,17 +215,17 @@ fn row_3_also_holds_when_another_port_of_the_same_address_answers() {
         same_address: false,
     };
     assert_eq!(
-        told(&observation, &untouched(false)).0,
+        verdict_row(&observation, &untouched(false)).0,
         Verdict::Inconclusive
     );
 }
 
 #[test]
-fn row_4_nothing_arrived_is_inconclusive_whatever_the_rules_say() {
+fn row_4_nothing_arrived_is_inconclusive() {
     for lets_in in [true, false] {
         for attempts in [silence(), resets()] {
             assert_eq!(
-                told(&vantage(attempts), &untouched(lets_in)),
+                verdict_row(&vantage(attempts), &untouched(lets_in)),
                 (Verdict::Inconclusive, Some(Row::NothingArrived)),
             );
         }
@@ -230,7 +233,7 @@ fn row_4_nothing_arrived_is_inconclusive_whatever_the_rules_say() {
 }
 
 #[test]
-fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
+fn row_5_no_listener_is_closed_but_unexpected() {
     for (attempts, levels) in [
         (resets(), "TIME_WAIT:TIME_WAIT"),
         (resets(), "CLOSED:SYN_SENT"),
@@ -239,7 +242,7 @@ fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
         let observation = vantage(attempts);
         let end = forwarded_as(levels);
         assert_eq!(
-            told(&observation, &end),
+            verdict_row(&observation, &end),
             (Verdict::Closed, Some(Row::NobodyListens))
         );
         let judgement = run(&[observation], &end, Expected::Closed);
@@ -254,7 +257,7 @@ fn row_5_forwarded_and_nobody_listens_is_closed_but_not_what_revoking_means() {
 }
 
 #[test]
-fn a_server_whose_answer_is_lost_on_the_way_is_not_nobody() {
+fn a_lost_answer_is_still_an_answer() {
     for (attempts, levels) in [
         (silence(), "SYN_SENT:ESTABLISHED"),
         (silence(), "ESTABLISHED:ESTABLISHED"),
@@ -289,36 +292,39 @@ fn row_5_a_rule_that_rejects_is_closed() {
 }
 
 #[test]
-fn a_vantage_in_the_table_proves_nothing_about_others() {
+fn a_blocked_vantage_proves_nothing() {
     let mut end = dropping();
     end.blocked = vec!["198.51.100.0/24".parse().unwrap()];
-    assert_eq!(told(&controlled(silence()), &end).0, Verdict::Inconclusive);
+    assert_eq!(
+        verdict_row(&controlled(silence()), &end).0,
+        Verdict::Inconclusive
+    );
     // Its connection counts all the same, should there be one.
     let mut end = forwarding();
     end.blocked = vec!["198.51.100.10/32".parse().unwrap()];
     assert_eq!(
-        told(&vantage(connected(BindAnswer::Kms)), &end).0,
+        verdict_row(&vantage(connected(BindAnswer::Kms)), &end).0,
         Verdict::Open
     );
-    // Without a known address the table's rule tells.
+    // Without a known address the counter of the table's rule decides.
     let mut observation = controlled(silence());
     observation.address = None;
     let end = FirewallEvidence {
         dropped_by_table: Some(6),
         ..dropping()
     };
-    assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
+    assert_eq!(verdict_row(&observation, &end).0, Verdict::Inconclusive);
 }
 
 #[test]
-fn something_that_answers_without_the_firewall_seeing_it_is_not_us() {
+fn an_answer_past_the_firewall_proves_nothing() {
     let seen = one(&vantage(connected(BindAnswer::Kms)), &untouched(true));
     assert_eq!(seen.verdict, Verdict::Inconclusive);
     assert!(seen.why.contains("saw nothing"), "{}", seen.why);
 }
 
 #[test]
-fn somebody_elses_connection_proves_nothing_about_ours() {
+fn connections_of_others_prove_nothing() {
     for answer in [BindAnswer::Kms, BindAnswer::NotRpc, BindAnswer::Silent] {
         let observation = vantage(connected(answer));
         let seen = one(&observation, &busy());
@@ -334,7 +340,7 @@ fn somebody_elses_connection_proves_nothing_about_ours() {
         // Ours is found among them.
         let mut both = busy();
         both.sources.extend(forwarding().sources);
-        assert_eq!(told(&observation, &both).0, Verdict::Open);
+        assert_eq!(verdict_row(&observation, &both).0, Verdict::Open);
     }
     // Nor does mere movement of the counters.
     let moved = FirewallEvidence {
@@ -342,7 +348,7 @@ fn somebody_elses_connection_proves_nothing_about_ours() {
         ..busy()
     };
     assert_eq!(
-        told(&vantage(connected(BindAnswer::Kms)), &moved).0,
+        verdict_row(&vantage(connected(BindAnswer::Kms)), &moved).0,
         Verdict::Inconclusive
     );
     let judgement = run(
@@ -351,7 +357,10 @@ fn somebody_elses_connection_proves_nothing_about_ours() {
         Expected::Open,
     );
     assert_eq!(judgement.as_expected, Some(false));
-    assert_eq!(told(&vantage(silence()), &busy()).0, Verdict::Inconclusive);
+    assert_eq!(
+        verdict_row(&vantage(silence()), &busy()).0,
+        Verdict::Inconclusive
+    );
 }
 
 #[test]
@@ -364,14 +373,14 @@ fn without_an_address_nothing_counts_as_ours() {
         let mut observation = vantage(attempts);
         observation.address = None;
         for end in [forwarding(), busy()] {
-            assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
+            assert_eq!(verdict_row(&observation, &end).0, Verdict::Inconclusive);
         }
     }
     let mut observation = vantage(connected(BindAnswer::Kms));
     observation.address = None;
     let why = one(&observation, &busy()).why;
     assert!(why.contains("not known; set vantages.vps.address"), "{why}");
-    // A node's address is told by its service; nobody can set it.
+    // The check service reports its node's address; the operator cannot set it.
     observation.kind = "check-host";
     let why = one(&observation, &busy()).why;
     assert!(!why.contains("vantages."), "{why}");
@@ -387,11 +396,11 @@ fn inside_never_counts() {
             let mut observation = vantage(attempts);
             observation.place = place.clone();
             for end in [forwarding(), dropping()] {
-                assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
+                assert_eq!(verdict_row(&observation, &end).0, Verdict::Inconclusive);
             }
         }
     }
-    // A connection that reaches the firewall from a private address came from inside, whatever was believed.
+    // A connection that reaches the firewall from a private address came from inside.
     let mut observation = vantage(connected(BindAnswer::Kms));
     observation.address = None;
     let mut end = forwarding();
@@ -400,7 +409,7 @@ fn inside_never_counts() {
         "ESTABLISHED:ESTABLISHED".into(),
     )]
     .into();
-    assert_eq!(told(&observation, &end).0, Verdict::Inconclusive);
+    assert_eq!(verdict_row(&observation, &end).0, Verdict::Inconclusive);
 }
 
 #[test]
@@ -420,7 +429,7 @@ fn doubt_of_any_kind_is_never_closed() {
     };
     for observation in [few, control, trouble, prohibited, vantage(Vec::new())] {
         assert_eq!(
-            told(&observation, &dropping()).0,
+            verdict_row(&observation, &dropping()).0,
             Verdict::Inconclusive,
             "{observation:?}"
         );
@@ -430,13 +439,13 @@ fn doubt_of_any_kind_is_never_closed() {
         ..dropping()
     };
     assert_eq!(
-        told(&controlled(silence()), &changed).0,
+        verdict_row(&controlled(silence()), &changed).0,
         Verdict::Inconclusive
     );
 }
 
 #[test]
-fn vantages_that_disagree_are_said_and_never_as_expected() {
+fn vantages_that_disagree_are_never_as_expected() {
     let mut other = controlled(silence());
     other.vantage = "office".into();
     other.address = Some("203.0.113.5".parse().unwrap());
@@ -464,7 +473,7 @@ fn vantages_that_disagree_are_said_and_never_as_expected() {
 }
 
 #[test]
-fn nodes_of_a_check_service_count_once_and_one_proven_connection_is_not_outvoted() {
+fn nodes_of_a_check_service_count_once() {
     let node = |name: &str, address: &str, attempts: Vec<Attempt>| Observation {
         node: Some(name.into()),
         kind: "check-host",
@@ -531,7 +540,7 @@ fn names(expected: Option<&str>, answers: &[(&str, bool, &[&str])]) -> PublicNam
 }
 
 #[test]
-fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
+fn names_that_lead_elsewhere_are_unexpected() {
     for (addresses, code) in [
         (&["192.0.2.7"][..], "wrong-address"),
         (&["192.0.2.1", "2001:db8::1"], "stray-aaaa"),
@@ -548,7 +557,7 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
         );
         assert!(judgement.as_expected != Some(true), "{code}");
         assert_eq!(judgement.findings[0].code, code);
-        // Closed is closed, whatever the name says; but only IPv4 was tried.
+        // A wrong name does not open the port; but only IPv4 was tried.
         let closed = judge(
             &[controlled(silence())],
             &dropping(),
@@ -557,8 +566,8 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
         );
         assert_eq!(closed.verdict, Verdict::Closed);
         assert_eq!(closed.as_expected, Some(code != "stray-aaaa"), "{code}");
-        let told = closed.summary.contains("IPv4 only: IPv6 was not tried");
-        assert_eq!(told, code == "stray-aaaa", "{}", closed.summary);
+        let noted = closed.summary.contains("IPv4 only: IPv6 was not tried");
+        assert_eq!(noted, code == "stray-aaaa", "{}", closed.summary);
     }
     let inside = names(Some(WAN), &[("this machine", false, &["10.0.20.202"])]);
     let judgement = judge(
@@ -569,14 +578,17 @@ fn names_that_lead_elsewhere_are_told_and_open_is_then_not_as_expected() {
     );
     assert!(
         judgement.as_expected == Some(true),
-        "the inside may be told something else"
+        "a resolver may answer something else inside"
     );
     assert_eq!(judgement.findings[0].code, "split-horizon");
-    assert_eq!(inside.told_inside(), Some("10.0.20.202".parse().unwrap()));
+    assert_eq!(
+        inside.private_answer(),
+        Some("10.0.20.202".parse().unwrap())
+    );
 }
 
 #[test]
-fn what_this_machine_is_told_of_the_outside_counts_as_well() {
+fn this_machines_resolver_counts_as_well() {
     let here = |addresses: &[&str]| names(Some(WAN), &[("this machine", false, addresses)]);
     for (addresses, code) in [
         (&["192.0.2.7"][..], "wrong-address"),
@@ -604,22 +616,22 @@ fn what_this_machine_is_told_of_the_outside_counts_as_well() {
     for addresses in [&["192.0.2.1"][..], &["10.0.20.202"], &[]] {
         assert_eq!(here(addresses).misleading(), None, "{addresses:?}");
     }
-    // Nobody outside can reach an address of the inside.
+    // No client outside can reach an address of the inside.
     assert_eq!(here(&["10.0.20.202", "fd00::1"]).other_family(), None);
     // Where no address is known, what was tried is what others must agree with.
     let answers: &[(&str, bool, &[&str])] = &[
         ("this machine", false, &["192.0.2.7"]),
         ("9.9.9.9 through vps", true, &[WAN]),
     ];
-    let told = names(None, answers).misleading().unwrap();
+    let why = names(None, answers).misleading().unwrap();
     assert!(
-        told.contains("192.0.2.7") && told.contains("192.0.2.1 was tried"),
-        "{told}"
+        why.contains("192.0.2.7") && why.contains("192.0.2.1 was tried"),
+        "{why}"
     );
 }
 
 #[test]
-fn a_name_that_nobody_asked_for_from_outside_is_a_note() {
+fn a_name_unchecked_from_outside_is_noted() {
     let noted = |names: &PublicNames| {
         let judgement = judge(
             &[vantage(connected(BindAnswer::Kms))],
@@ -648,7 +660,7 @@ fn a_name_that_nobody_asked_for_from_outside_is_a_note() {
 }
 
 #[test]
-fn the_address_to_try_is_the_known_one_then_the_outsides_then_ours() {
+fn the_known_address_is_tried_first() {
     let answers: &[(&str, bool, &[&str])] = &[
         ("this machine", false, &["192.0.2.3"]),
         ("vps", true, &["2001:db8::1", "192.0.2.2"]),

@@ -142,7 +142,7 @@ fn loaded(configured: bool, enabled: bool, nat: &[crate::domain::pf::rule::Rule]
 }
 
 #[test]
-fn with_pf_off_nothing_is_closed_and_nothing_as_expected() {
+fn with_pf_off_nothing_is_as_expected() {
     for configured in [true, false] {
         let mut case = Case::new(false);
         case.exposure = Ok(loaded(configured, false, &[]));
@@ -151,7 +151,7 @@ fn with_pf_off_nothing_is_closed_and_nothing_as_expected() {
             assert_eq!(judged.verdict, Verdict::Inconclusive);
             assert_eq!(judged.as_expected, Some(false));
             let text = format!("{:?}", judged.hops);
-            assert!(!text.contains("Nobody gets in"), "{text}");
+            assert!(!text.contains("No client gets in"), "{text}");
         }
         let hop = case.hop("pf");
         assert_eq!(hop.result, CheckResult::Wrong);
@@ -161,7 +161,7 @@ fn with_pf_off_nothing_is_closed_and_nothing_as_expected() {
 }
 
 #[test]
-fn without_the_configuration_nobody_knows_what_to_expect() {
+fn without_the_configuration_nothing_is_expected() {
     for nat in [vec![], vec![fixtures::rdr()]] {
         let mut case = Case::new(true);
         case.exposure = Ok(loaded(false, true, &nat));
@@ -174,7 +174,7 @@ fn without_the_configuration_nobody_knows_what_to_expect() {
 }
 
 #[test]
-fn a_redirection_to_another_target_is_told_and_not_offered_to_be_revoked() {
+fn a_redirection_elsewhere_offers_no_revoke() {
     let mut rule = fixtures::rdr();
     rule.target = Some("10.0.20.99".into());
     let mut exposure = loaded(true, true, &[rule]);
@@ -221,7 +221,7 @@ fn a_silent_server_leaves_the_verdict_open_to_doubt() {
 }
 
 #[test]
-fn an_address_of_the_past_in_the_loaded_rule_is_found() {
+fn an_old_address_in_the_rule_is_found() {
     let mut case = Case::new(true);
     assert_eq!(case.hop("nat").result, CheckResult::Ok);
     case.wan = "192.168.1.77";
@@ -231,7 +231,7 @@ fn an_address_of_the_past_in_the_loaded_rule_is_found() {
 }
 
 #[test]
-fn a_public_wan_tells_what_the_name_must_be() {
+fn a_public_wan_decides_the_name() {
     let mut case = Case::new(true);
     case.wan = "203.0.113.9";
     assert_eq!(case.hop("dns").result, CheckResult::Wrong);
@@ -251,7 +251,7 @@ fn a_public_wan_tells_what_the_name_must_be() {
 }
 
 #[test]
-fn resolvers_that_disagree_are_wrong_and_one_that_is_silent_is_no_proof() {
+fn resolvers_that_disagree_are_wrong() {
     let mut case = Case::new(true);
     let other = Resolution::new("two", false, Ok(vec![address("203.0.113.8")]));
     case.resolutions.push(other);
