@@ -7,11 +7,12 @@ pub mod watch;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::domain::virusprot::entries::Surroundings;
-use super::pfsense::questions::{Answer, Paths, Question, Reader, Reading};
+use super::pfsense::questions::{ARRIVED, Answer, Paths, Question, Reader, Reading};
 use super::ssh::script::{Nonce, Script, ShellWord};
 use super::ssh::shell::Shell;
 use super::ssh::target::{Link, Secret, Target};
@@ -414,15 +415,18 @@ impl Context {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T> {
         let seconds = self.settings.timeout.as_secs();
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let work = ARRIVED.scope(Arc::clone(&arrived), work);
         let answered = tokio::select! {
             answered = tokio::time::timeout(self.settings.timeout, work) => answered,
             () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         };
         match answered {
             Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(Failure::unreachable(format!(
-                "{} did not answer within {seconds} s.",
-                self.firewall_name()
+            Err(_) => Err(Failure::unreachable(late_answer(
+                self.firewall_name(),
+                seconds,
+                arrived.load(Ordering::Relaxed),
             ))
             .hint("Give it more time with --timeout, or look whether the firewall is busy.")),
         }
@@ -434,6 +438,16 @@ impl Context {
             () = tokio::time::sleep(duration) => Ok(()),
             () = wait_for_interrupt() => Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
         }
+    }
+}
+
+/// Says what is not there in time: any answer, or the end of one.
+fn late_answer(firewall: &str, seconds: u64, arrived: usize) -> String {
+    match arrived >> 20 {
+        0 => format!("{firewall} did not answer within {seconds} s."),
+        mebibytes => format!(
+            "The answer of {firewall} did not end within {seconds} s: more than {mebibytes} MiB came."
+        ),
     }
 }
 

@@ -469,6 +469,7 @@ async fn end_connections(
     match states::kill_states_in_rounds(context, session, &labels, &states, before).await {
         Ok(killing) => {
             carried.finish.killed = Some(killing.killed);
+            carried.finish.killed_inside = Some(killing.inside).filter(|inside| *inside > 0);
             if killing.left > 0 {
                 connections_left(
                     carried,

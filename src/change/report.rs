@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::states::words_of_inside;
 use crate::app::Context;
 use crate::domain::history::{EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry};
 use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo, as_sentence};
@@ -35,6 +36,9 @@ struct Report<'a> {
     entries: Option<Vec<ReportRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     states_ended: Option<u64>,
+    /// How many of them were of clients inside (private addresses), where any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    states_ended_inside: Option<u64>,
     /// What was seen from outside, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     outside: Option<&'a ExternalOutcome>,
@@ -101,6 +105,7 @@ fn show_nothing(
         reverts_at: None,
         entries: None,
         states_ended: None,
+        states_ended_inside: None,
         outside,
         checks: &[],
         risks: &[],
@@ -157,6 +162,7 @@ pub(super) fn report_change(
     let mut report = Report {
         entries: rows,
         states_ended: finish.killed,
+        states_ended_inside: finish.killed_inside,
         outside: finish.outside.as_deref(),
         ..build_report(plan, finish.ended.word(), Some(&finish.message))
     };
@@ -265,6 +271,7 @@ fn build_report<'a>(plan: &'a Plan, outcome: &'a str, message: Option<&'a str>) 
         reverts_at: None,
         entries: None,
         states_ended: None,
+        states_ended_inside: None,
         outside: None,
         checks: &plan.change.checks,
         risks: &plan.change.risks,
@@ -361,7 +368,10 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
     {
         human.field(
             "pf states",
-            format!("{killed} ended (a connection has two)"),
+            format!(
+                "{killed} ended{} (a connection has two)",
+                words_of_inside(finish.killed_inside.unwrap_or_default())
+            ),
             Tone::Plain,
         );
     }

@@ -13,6 +13,7 @@ use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pf::state::State;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::PlannedState;
+use crate::domain::virusprot::entries::is_private;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::questions::{FactError, Question, Reading};
@@ -24,6 +25,8 @@ const LOOK: &str = "See who is still connected: kmsctl states";
 pub(super) struct Killing {
     /// States that pfctl says it ended.
     pub(super) killed: u64,
+    /// Planned states of clients inside that are gone.
+    pub(super) inside: u64,
     /// Planned states that are still there.
     pub(super) left: usize,
     /// States that were made meanwhile.
@@ -62,6 +65,7 @@ pub(super) async fn end_states(
 fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
     let Killing {
         killed,
+        inside,
         left,
         new,
         reading,
@@ -72,8 +76,11 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
     } else {
         String::new()
     };
-    let mut finish = Finish::new(EndedAs::Done, format!("{killed} pf states ended.{again}"));
+    let inside_too = words_of_inside(inside);
+    let message = format!("{killed} pf states ended{inside_too}.{again}");
+    let mut finish = Finish::new(EndedAs::Done, message);
     finish.killed = Some(killed);
+    finish.killed_inside = Some(inside).filter(|inside| *inside > 0);
     let failure = match (left, trouble) {
         (0, _) => None,
         (_, Some(error)) if killed == 0 => {
@@ -92,6 +99,15 @@ fn judge_killing(killing: Killing, clients: &[IpAddr]) -> Carried {
         finish,
         reading: Some(reading),
         failure,
+    }
+}
+
+/// Says how many of the states that were ended are of clients inside; nothing where none is.
+pub(super) fn words_of_inside(inside: u64) -> String {
+    if inside == 0 {
+        String::new()
+    } else {
+        format!(", {inside} of them from inside")
     }
 }
 
@@ -167,10 +183,16 @@ fn count_killed(
     let ours = now
         .iter()
         .filter(|state| connection_half(state, service, members).is_some());
-    let left = still_there(&reading, states).len();
+    let there = still_there(&reading, states);
+    let inside = |states: &[PlannedState]| {
+        let inside = states.iter().filter(|state| is_private(&state.client));
+        inside.count() as u64
+    };
+    let left = there.len();
     let new = ours.count().saturating_sub(left);
     Ok(Killing {
         killed,
+        inside: inside(states).saturating_sub(inside(&there)),
         left,
         new,
         reading,

@@ -83,6 +83,9 @@ pub struct Finish {
     /// States that were ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed: Option<u64>,
+    /// How many of the planned ones among them were of clients inside (private addresses).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed_inside: Option<u64>,
     /// The agent's whole outcome, with the records before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Box<ChangeOutcome>>,
@@ -99,6 +102,7 @@ impl Finish {
             message: message.into(),
             changed: Vec::new(),
             killed: None,
+            killed_inside: None,
             outcome: None,
             outside: None,
         }

@@ -16,6 +16,7 @@ mod tests;
 
 pub use ask::Paths;
 pub use error::{Answer, FactError};
+pub use round::ARRIVED;
 
 use super::agent::{self, ReadRequest};
 use crate::domain::pf::info::{self, Info, Limits};

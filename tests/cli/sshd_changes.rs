@@ -599,3 +599,56 @@ fn a_closing_of_the_forward_alone_is_taken_back() {
         assert!(!live.redirected());
     });
 }
+
+#[test]
+fn clients_inside_are_counted_apart() {
+    over_both(|live| {
+        let connect = || {
+            live.connect(
+                "10.0.20.202",
+                &["203.0.113.7", "203.0.113.8", "192.168.7.5"],
+            );
+        };
+        connect();
+        let planned = live
+            .environment
+            .run(&["states", "kill", "--all", "--dry-run", "-o", "json"])
+            .json();
+        let risks = planned["data"]["risks"].as_array().expect("risks");
+        let inside = risks.iter().find(|risk| risk["code"] == "ends-inside");
+        let said = inside.expect("a risk")["message"].to_string();
+        assert!(said.contains("1 of the 3 connections"), "{said}");
+        let killed = done(live, &["states", "kill", "--all"]);
+        assert!(
+            killed["message"]
+                .to_string()
+                .contains("of them from inside"),
+            "{killed:#}"
+        );
+        let apart = |data: &Value| {
+            let number = |key: &str| data[key].as_u64().expect("a count");
+            (number("states_ended_inside"), number("states_ended"))
+        };
+        let (inside, all) = apart(&killed);
+        assert!(inside > 0 && inside < all, "{killed:#}");
+        connect();
+        let (inside, all) = apart(&done(live, &["expose", "revoke"]));
+        assert!(inside > 0 && inside < all);
+    });
+}
+
+#[test]
+fn a_closing_for_good_disarms_what_would_open_again() {
+    over_both(|live| {
+        done(live, &["expose", "revoke", "--for", "1h"]);
+        assert!(!live.firewall.left_over().is_empty());
+        let kept = live
+            .environment
+            .run(&["expose", "revoke", "--yes", "-o", "json"])
+            .json();
+        assert_eq!(kept["data"]["outcome"], "done", "{kept:#}");
+        let status = live.environment.run(&["history", "-o", "json"]).json();
+        assert_eq!(status["data"]["armed"], serde_json::json!([]), "{status:#}");
+        assert!(!live.redirected());
+    });
+}

@@ -466,3 +466,64 @@ fn what_the_firewall_refuses_leaves_it_as_it_was() {
         );
     });
 }
+
+#[test]
+fn an_answer_without_end_is_not_called_none() {
+    for transport in LINKS {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        for (slowly, said) in [
+            (
+                "while head -c 1000000 /dev/zero | tr '\\0' x; do sleep 0.3; done",
+                "MiB came",
+            ),
+            ("sleep 20", "did not answer within"),
+        ] {
+            live.answer_pfctl(transport, &format!("*sr) {slowly} ;;"));
+            let told = live
+                .environment
+                .run(&["rule", "show", "--timeout", "4s"])
+                .fails_with(5);
+            assert!(told.contains(said), "{transport} {slowly}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_holder_that_lives_is_waited_for() {
+    for transport in LINKS {
+        let Some(live) = LiveBox::start(transport) else {
+            return;
+        };
+        // A change that the firewall is still loading holds the lock, and its process lives.
+        live.hold(true);
+        let first = live.spawn(&["ratelimit", "tighten", "--yes", "-o", "json"]);
+        live.wait_until_held();
+        let begun = std::time::Instant::now();
+        let told = live
+            .environment
+            .run(&["expose", "revoke", "--yes", "--timeout", "4s"])
+            .fails_with(6);
+        assert!(begun.elapsed().as_secs() >= 3, "{told}");
+        assert!(told.contains("Another change is being made"), "{told}");
+        assert!(live.redirected(), "{told}");
+        let second = live.spawn(&[
+            "expose",
+            "revoke",
+            "--yes",
+            "--timeout",
+            "60s",
+            "-o",
+            "json",
+        ]);
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        live.hold(false);
+        let (code, data, told) = ended(first);
+        assert_eq!(code, Some(0), "{told} {data:#}");
+        let (code, data, told) = ended(second);
+        assert_eq!(code, Some(0), "{told} {data:#}");
+        assert_eq!(data["data"]["outcome"], "done", "{data:#}");
+        assert!(!live.redirected());
+    }
+}

@@ -364,7 +364,11 @@ pub(super) fn live_on(present: &Present<'_>) -> Option<Risk> {
 fn from_inside(present: &Present<'_>, all: u64) -> Option<Risk> {
     let inside = present.sources.iter();
     let inside = inside.filter(|source| is_private(&source.address));
-    let inside: u64 = inside.map(|source| source.states).sum();
+    ends_inside(inside.map(|source| source.states).sum(), all)
+}
+
+/// Returns the risk that connections from inside are ended, where there are any.
+pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
     (inside > 0).then(|| {
         Risk::new(
             "ends-inside",

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::exposure::ends_inside;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo, counted,
 };
@@ -14,6 +15,7 @@ use crate::domain::connections::{self, Half};
 use crate::domain::pf::rule::{Direction, Rule};
 use crate::domain::pf::state::State;
 use crate::domain::service::Service;
+use crate::domain::virusprot::entries::is_private;
 
 /// Most states that are ended one by one: each costs a process on the firewall.
 pub const MOST: usize = 5_000;
@@ -156,6 +158,22 @@ fn draft(
         live.service.port,
         counted(planned.len(), "state", "states"),
     );
+    let inside = chosen.iter().copied();
+    let inside: Vec<&State> = inside.filter(|state| is_private(&client(state))).collect();
+    let mut risks = vec![
+        Risk::new(
+            "silent",
+            "pf ends states silently: both sides notice by time-out only.",
+        ),
+        Risk::new(
+            "reconnects",
+            "Ending a connection blocks nobody: a client may connect again at once.",
+        ),
+    ];
+    risks.extend(ends_inside(
+        live.connections(&inside) as u64,
+        live.connections(chosen) as u64,
+    ));
     let confirm = match choice {
         StatesChoice::All => Confirm::Word("kill".to_owned()),
         StatesChoice::Clients(_) => Confirm::YesNo,
@@ -170,16 +188,7 @@ fn draft(
         undo: Undo::Impossible(
             "Ended connections do not come back; clients connect again by themselves.".to_owned(),
         ),
-        risks: vec![
-            Risk::new(
-                "silent",
-                "pf ends states silently: both sides notice by time-out only.",
-            ),
-            Risk::new(
-                "reconnects",
-                "Ending a connection blocks nobody: a client may connect again at once.",
-            ),
-        ],
+        risks,
         confirm,
         seen: Seen::of(super::state_facts(chosen.iter().copied())),
         operation: Operation::StatesKill {

@@ -2,6 +2,8 @@
 //! end stops the round; what stands before it is kept.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -17,6 +19,11 @@ use crate::ssh::shell::Shell;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long is waited before that: the lists of a few hundred rules are replaced in a tenth of this.
 const PAUSE: Duration = Duration::from_millis(50);
+
+tokio::task_local! {
+    /// Bytes that have come from the firewall since a time-out began to run.
+    pub static ARRIVED: Arc<AtomicUsize>;
+}
 
 /// Runs the script once, in which so many commands stand before the questions, and returns all replies.
 pub(super) async fn ask(
@@ -85,6 +92,7 @@ async fn run(
                 return ControlFlow::Continue(());
             };
             reply.take(stream, bytes);
+            let _ = ARRIVED.try_with(|arrived| arrived.fetch_add(bytes.len(), Ordering::Relaxed));
             flooded = reply.arrived > MOST_ARRIVED;
             reply.cut |= flooded;
             if flooded {
