@@ -33,6 +33,8 @@ pub use line::{JournalLine, LONGEST_LINE};
 pub const FULL: u64 = 32 << 20;
 /// How often a lock that another process holds is tried.
 const POLL: Duration = Duration::from_millis(20);
+/// So many broken places are named; a file of other things has one in each line.
+const MOST_BREAKS: usize = 1000;
 /// How much of a torn line is kept, in bytes.
 const TORN_KEPT: usize = 200;
 /// What stands before the first line.
@@ -88,8 +90,10 @@ pub struct Break {
 pub struct Chain {
     /// How many records could be read.
     pub records: usize,
-    /// Where the chain does not hold.
+    /// Where the chain does not hold: the first places.
     pub breaks: Vec<Break>,
+    /// How many more there are.
+    pub more_breaks: usize,
     /// Bytes of a torn last line.
     pub torn: usize,
     // Lines so far, the number of the last one, and its hash.
@@ -103,6 +107,7 @@ impl Default for Chain {
         Self {
             records: 0,
             breaks: Vec::new(),
+            more_breaks: 0,
             torn: 0,
             lines: 0,
             seq: 0,
@@ -517,6 +522,10 @@ fn closed_number(path: &Path) -> Option<u32> {
 
 impl Chain {
     fn add_break(&mut self, what: String) {
+        if self.breaks.len() >= MOST_BREAKS {
+            self.more_breaks += 1;
+            return;
+        }
         self.breaks.push(Break {
             line: self.lines,
             what,

@@ -33,12 +33,16 @@ mod expose_saved;
 mod foreign_files;
 #[path = "cli/history.rs"]
 mod history;
+#[path = "cli/hostile_firewall.rs"]
+mod hostile_firewall;
 #[path = "cli/house.rs"]
 mod house;
 #[path = "cli/live_view.rs"]
 mod live_view;
 #[path = "cli/local_disk.rs"]
 mod local_disk;
+#[path = "cli/long_history.rs"]
+mod long_history;
 #[path = "cli/notifier.rs"]
 mod notifier;
 #[path = "cli/notifier_logs.rs"]

@@ -1,8 +1,10 @@
-//! What people and scripts are told: the plan before, and the change after. One schema, `change`, for every command
+//! What people and scripts read of a change: the plan before, and the change after. One schema, `change`, for every command
 //! that changes something.
 
 mod after;
 mod rows;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,11 +12,15 @@ use serde_json::{Map, Value};
 
 use super::states::words_of_inside;
 use crate::app::Context;
-use crate::domain::history::{EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry};
+use crate::domain::history::{
+    self, EndedAs, ExternalOutcome, Finish, Folder, HistoryEntry, HistoryEvent, UndoSearch,
+};
+use crate::domain::pfsense::change::ChangeId;
 use crate::domain::plan::{Difference, Operation, Plan, Risk, Undo, as_sentence};
 use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
+use crate::journal::Chain;
 use crate::pfsense::questions::Reading;
 use crate::terminal::human::{format_span, number_column, text_column};
 use crate::terminal::{Human, Tone};
@@ -48,20 +54,65 @@ struct Report<'a> {
 
 const ENTRY_COLUMNS: &[&str] = &["address", "added_at", "age_seconds", "result"];
 
-/// Reads the history, and says where it is damaged.
-pub fn read_history_entries(context: &Context) -> Result<Vec<HistoryEntry>> {
-    folded(context, Folder::default())
+/// Where one change is meant, so many that could be it are read whole.
+const MOST_MEANT: usize = 10;
+/// So many changes that the firewall took back by itself are noted at once.
+const MOST_SETTLED: usize = 1000;
+/// So many of the last deletions are looked at.
+const MOST_DELETIONS: usize = 100;
+
+/// Reads the changes whose ids begin so, and says where the history is damaged; the others take no memory.
+pub fn entries_meant(context: &Context, prefix: &str) -> Result<Vec<HistoryEntry>> {
+    let wanted = |plan: &Plan| plan.id.as_str().starts_with(prefix);
+    fold_history(context, Folder::of_wanted(MOST_MEANT, wanted))
 }
 
-/// Reads the last changes of the history, so many; the rest takes no memory.
+/// Reads the last change with this id.
+pub fn entry_of_id(context: &Context, id: &str) -> Result<Option<HistoryEntry>> {
+    let wanted = |plan: &Plan| plan.id.as_str() == id;
+    Ok(fold_history(context, Folder::of_wanted(1, wanted))?.pop())
+}
+
+/// Reads the last changes of this firewall that have one of these ids; where the history is damaged is not said again.
+pub fn entries_here(context: &Context, ids: &BTreeSet<&ChangeId>) -> Result<Vec<HistoryEntry>> {
+    let wanted = |plan: &Plan| ids.contains(&plan.id) && context.is_of_this_firewall(plan);
+    let mut folder = Folder::of_wanted(MOST_SETTLED, wanted);
+    scan_into(context, &mut folder)?;
+    Ok(folder.entries())
+}
+
+/// Reads the ids of this firewall's changes that begin so.
+pub fn ids_here(context: &Context, prefix: &str) -> Result<BTreeSet<ChangeId>> {
+    let wanted =
+        |plan: &Plan| plan.id.as_str().starts_with(prefix) && context.is_of_this_firewall(plan);
+    let entries = fold_history(context, Folder::of_wanted(MOST_MEANT, wanted))?;
+    Ok(entries.into_iter().map(|entry| entry.plan.id).collect())
+}
+
+/// Reads the last changes of this firewall that deleted rules.
+pub fn last_deletions(context: &Context) -> Result<Vec<HistoryEntry>> {
+    let wanted = |plan: &Plan| history::is_deletion(plan) && context.is_of_this_firewall(plan);
+    fold_history(context, Folder::of_wanted(MOST_DELETIONS, wanted))
+}
+
+/// Reads the last changes of the history, so many.
 pub fn last_entries(context: &Context, count: usize) -> Result<Vec<HistoryEntry>> {
-    folded(context, Folder::of_last(count))
+    fold_history(context, Folder::of_last(count))
 }
 
-fn folded(context: &Context, mut folder: Folder) -> Result<Vec<HistoryEntry>> {
+/// Finds the change of this firewall that `undo` without an id means.
+pub fn find_last_undoable(context: &Context) -> Result<Option<ChangeId>> {
     context.forget_stale_history()?;
-    let mut each = |at, event, broken| folder.push(at, event, broken);
-    let chain = context.journal()?.scan(&mut each)?;
+    let mut search = UndoSearch::default();
+    let here = |plan: &Plan| context.is_of_this_firewall(plan);
+    let mut each = |_, event: HistoryEvent, _| search.push(&event, here);
+    // Where the history is damaged is said when the change that was found is read.
+    context.journal()?.scan(&mut each)?;
+    Ok(search.found())
+}
+
+fn fold_history(context: &Context, mut folder: Folder<'_>) -> Result<Vec<HistoryEntry>> {
+    let chain = scan_into(context, &mut folder)?;
     if let Some(broken) = chain.breaks.first() {
         context.terminal.caution(&format!(
             "The history's chain is broken at line {}: {}. See: kmsctl history --verify",
@@ -69,6 +120,12 @@ fn folded(context: &Context, mut folder: Folder) -> Result<Vec<HistoryEntry>> {
         ));
     }
     Ok(folder.entries())
+}
+
+fn scan_into(context: &Context, folder: &mut Folder<'_>) -> Result<Chain> {
+    context.forget_stale_history()?;
+    let mut each = |at, event, broken| folder.push(at, event, broken);
+    Ok(context.journal()?.scan(&mut each)?)
 }
 
 /// Says that there is nothing to do; on the other stream where it cannot be written, as that is no failure of the change.
@@ -145,7 +202,7 @@ pub(super) fn plan_only(
     context.terminal.show(&view)
 }
 
-/// Reports a change that was carried out. What was refused or failed is told as the failure it is.
+/// Reports a change that was carried out. What was refused or failed is reported as that failure.
 /// `read_back` is the reading after it, if there was one.
 pub(super) fn report_change(
     context: &Context,
@@ -203,7 +260,7 @@ pub(super) fn report_change(
     if let Some(file) = lost {
         view.warnings.push(Warning::new(
             "lost-update",
-            format!("Somebody else saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall."),
+            format!("Another user saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall."),
         ));
     }
     for_people(&mut view.human, plan, finish, &report, now);
@@ -225,7 +282,7 @@ pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure:
     context.terminal.present(&human);
 }
 
-/// Tells how to take the change back, and how to keep it.
+/// Says how to take the change back, and how to keep it.
 fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Report<'_>) {
     match &report.undo {
         Some(command) => {
@@ -234,7 +291,7 @@ fn print_undo_hints(context: &Context, plan: &Plan, finish: &Finish, report: &Re
             }
         }
         None if finish.ended == EndedAs::Done => {
-            // Nobody wants leftovers back.
+            // No one wants leftovers back.
             let cleaned = matches!(plan.change.operation, Operation::Clean { .. });
             if let Undo::Impossible(why) = &plan.change.undo
                 && !cleaned
@@ -288,7 +345,7 @@ fn command_line(verb: &str, plan: &Plan) -> String {
 }
 
 /// Renders a plan for people: a short difference that can be judged.
-/// With `named` its undo is told by its id.
+/// With `named` its undo carries its id.
 pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: bool) -> Human {
     let mut human = Human::default();
     human.field(

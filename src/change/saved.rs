@@ -11,7 +11,6 @@ use super::{ChangeFlags, How, Options, carry_out, config, flags, settle};
 use crate::app::{Context, Session, require_answer};
 use crate::domain::connections::tally_sources;
 use crate::domain::history;
-use crate::domain::history::HistoryEntry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
     self, Address, Draft, Ground, Live, Operation, Origins, Plan, Present, SavedRecords,
@@ -82,8 +81,7 @@ pub async fn apply_saved_plan(
 ) -> Result<()> {
     context.require_configuration()?;
     flags.someone_can_confirm(context.terminal)?;
-    let entries = super::report::read_history_entries(context)?;
-    if entries.iter().any(|entry| entry.plan.id == plan.id) {
+    if super::report::entry_of_id(context, plan.id.as_str())?.is_some() {
         return Err(Failure::new(
             FailureKind::Conflict,
             format!("This plan was carried out already: {}.", plan.id),
@@ -96,7 +94,7 @@ pub async fn apply_saved_plan(
         command,
         options: Options::default(),
     };
-    let worked = Box::pin(apply_checked(context, &mut session, how, plan, &entries)).await;
+    let worked = Box::pin(apply_checked(context, &mut session, how, plan)).await;
     let closed = session.close().await;
     worked.and(closed)
 }
@@ -106,7 +104,6 @@ async fn apply_checked(
     session: &mut Session,
     how: How<'_>,
     plan: &Plan,
-    entries: &[HistoryEntry],
 ) -> Result<()> {
     context.check_firewall(plan)?;
     let reading = context
@@ -132,7 +129,7 @@ async fn apply_checked(
         flags::parse_reason(reason)
             .map_err(|why| Failure::usage(format!("The plan's reason is refused: {why}.")))?;
     }
-    let draft = recheck_plan(context, session, plan, &reading, entries).await?;
+    let draft = recheck_plan(context, session, plan, &reading).await?;
     config::check_edit(context, &reading, &draft)?;
     check_same_change(plan, &draft)?;
     let plan = &plan.replanned(draft, how.command);
@@ -142,22 +139,23 @@ async fn apply_checked(
     carry_out(context, session, how.flags, None, plan, reading).await
 }
 
-/// Plans the operation of a plan once more. `entries` is the history here.
+/// Plans the operation of a plan once more.
 async fn recheck_plan(
     context: &Context,
     session: &mut Session,
     plan: &Plan,
     reading: &Reading,
-    entries: &[HistoryEntry],
 ) -> Result<Draft> {
     let change = &plan.change;
     let id = match &change.operation {
         Operation::Keep { id } => Some(id.as_str()),
         _ => change.undoes.as_deref(),
     };
-    let known = entries
-        .iter()
-        .find(|entry| Some(entry.plan.id.as_str()) == id);
+    let known = match id {
+        Some(id) => super::report::entry_of_id(context, id)?,
+        None => None,
+    };
+    let known = known.as_ref();
     if let Some(entry) = known {
         context.check_firewall(&entry.plan)?;
     }
@@ -293,15 +291,15 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
 }
 
 /// Finds what the last `revoke --delete` of this service took away, as the firewall itself keeps it. Records that only the
-/// history here tells of are never written: the file is the operator's machine's.
+/// history here holds are never written: the file is the operator's machine's.
 pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
-    let entries = super::report::read_history_entries(context)?;
     let Some(deleted) = &configured.deleted else {
-        return Ok(deleted_in_history(context, entries));
+        return deleted_in_history(context);
     };
-    let here = entries.iter().find(|entry| entry.plan.id == deleted.id);
+    let here = super::report::entry_of_id(context, deleted.id.as_str())?;
     // A line that was altered says nothing; the firewall's store does.
     let outcome = here
+        .as_ref()
         .filter(|entry| entry.broken.line().is_none())
         .and_then(|entry| entry.finish.as_ref()?.outcome.as_ref());
     if let Some(outcome) = outcome
@@ -330,12 +328,9 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
 
 /// Finds the last deletion of this service's rules in the history here, or of another's where there is none: it is named,
 /// and never put back.
-fn deleted_in_history(context: &Context, entries: Vec<HistoryEntry>) -> Option<SavedRecords> {
-    let here: Vec<HistoryEntry> = entries
-        .into_iter()
-        .filter(|entry| context.is_of_this_firewall(&entry.plan))
-        .collect();
-    let found = history::deletions_on(&here).map(|(entry, outcome)| SavedRecords {
+fn deleted_in_history(context: &Context) -> Result<Option<SavedRecords>> {
+    let entries = super::report::last_deletions(context)?;
+    let found = history::deletions_on(&entries).map(|(entry, outcome)| SavedRecords {
         id: entry.plan.id.to_string(),
         by: None,
         at: Some(entry.at),
@@ -347,5 +342,5 @@ fn deleted_in_history(context: &Context, entries: Vec<HistoryEntry>) -> Option<S
     let own = found
         .iter()
         .find(|saved| saved.is_of(&context.settings.service));
-    own.or(found.first()).cloned()
+    Ok(own.or(found.first()).cloned())
 }

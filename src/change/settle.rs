@@ -1,7 +1,7 @@
 //! Finds out how a change ended whose ending is not in the history: the operator's machine died, the connection was lost
 //! and did not come back, or the firewall was not done with it yet. The firewall keeps the outcome under the change's id.
 
-use super::config;
+use super::{config, report};
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish, HistoryEntry, HistoryEvent};
 use crate::domain::pfsense::change::{ChangeOutcome, Expired, OutcomeAnswer};
@@ -57,18 +57,15 @@ pub async fn fetch_stored_outcome(
 
 /// Writes into the history which changes the firewall has taken back by itself, or whose way back a later change has
 /// disarmed: the firewall does not keep that for ever. Returns whether there was any.
-pub fn note_expired(
-    context: &Context,
-    entries: &[HistoryEntry],
-    reading: &Reading,
-) -> Result<bool> {
+pub fn note_expired(context: &Context, reading: &Reading) -> Result<bool> {
     let expired = reading.configured.iter().flat_map(|read| &read.expired);
     let expired: Vec<Expired> = expired.cloned().collect();
+    if expired.is_empty() {
+        return Ok(false);
+    }
+    let ids = expired.iter().map(|expired| &expired.id).collect();
     let mut learnt = false;
-    for entry in entries
-        .iter()
-        .filter(|entry| context.is_of_this_firewall(&entry.plan))
-    {
+    for entry in report::entries_here(context, &ids)? {
         let Some(finish) = entry.learnt(&expired) else {
             continue;
         };

@@ -71,7 +71,7 @@ pub async fn run_history(context: &Context, arguments: &Args) -> Result<()> {
         firewalls_own(context, &mut warnings).await
     };
     if let Some(reading) = &reading {
-        match change::note_expired(context, &entries, reading) {
+        match change::note_expired(context, reading) {
             Ok(true) => entries = report::last_entries(context, arguments.limit)?,
             Ok(false) => {}
             Err(failure) => warnings.push(Warning::new("history-not-kept", failure.message)),
@@ -129,7 +129,7 @@ impl From<&Armed> for ArmedRow {
 }
 
 impl ArmedRow {
-    /// Returns what a reading tells is armed.
+    /// Returns what is armed, by a reading.
     pub fn of(reading: &Reading) -> Vec<Self> {
         let configured = reading.configured.iter();
         let armed = configured.flat_map(|configured| &configured.armed);
@@ -165,6 +165,7 @@ fn verify_history(context: &Context) -> Result<()> {
         records: usize,
         torn_bytes: usize,
         breaks: &'a [crate::journal::Break],
+        more_breaks: usize,
     }
     let journal = context.journal()?;
     let chain = journal.scan(&mut |_, _, _| {})?;
@@ -173,11 +174,16 @@ fn verify_history(context: &Context) -> Result<()> {
         records: chain.records,
         torn_bytes: chain.torn,
         breaks: &chain.breaks,
+        more_breaks: chain.more_breaks,
     };
     let mut view = View::new("history.verify", context.clock.now(), &data)?;
     for broken in &chain.breaks {
         view.human
             .field(&format!("Line {}", broken.line), &broken.what, Tone::Bad);
+    }
+    if chain.more_breaks > 0 {
+        let line = format!("And {} more broken places.", chain.more_breaks);
+        view.human.line(line);
     }
     if chain.torn > 0 {
         view.warnings.push(Warning::new(
@@ -190,7 +196,7 @@ fn verify_history(context: &Context) -> Result<()> {
             .line(format!("The chain of {} records holds.", chain.records));
     }
     context.terminal.show(&view)?;
-    match chain.breaks.len() {
+    match chain.breaks.len() + chain.more_breaks {
         0 => Ok(()),
         count => Err(Failure::new(
             FailureKind::No,

@@ -28,17 +28,15 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
-    let mut entries = report::read_history_entries(context)?;
-    entries.retain(|entry| context.is_of_this_firewall(&entry.plan));
-    let here = entries.iter().map(|entry| &entry.plan.id);
-    let here: Vec<&ChangeId> = here.collect();
+    let here = report::ids_here(context, &arguments.id)?;
+    let here: Vec<&ChangeId> = here.iter().collect();
     let given = history::only_match(&here, |id| id.as_str(), &arguments.id);
     let command = format!(
         "keep {}",
         given.map_or(arguments.id.as_str(), |id| id.as_str())
     );
     let plan = |reading: &Reading| {
-        change::note_expired(context, &entries, reading)?;
+        change::note_expired(context, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
         let configured = require_answer(&reading.configured)?;
         let armed = configured.armed.iter().map(|armed| &armed.id);
@@ -52,11 +50,11 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
             )),
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
-        let known = entries.iter().find(|entry| entry.plan.id == **id);
+        let known = report::entries_here(context, &BTreeSet::from([*id]))?.pop();
         let gathered = Situation::of(context, reading)?;
         Ok(plan::keep(
             id.as_str(),
-            known,
+            known.as_ref(),
             &gathered.present(context, reading)?,
         )?)
     };

@@ -8,7 +8,7 @@ use crate::change;
 use crate::change::{ChangeFlags, report};
 use crate::domain::history;
 use crate::domain::history::HistoryEntry;
-use crate::domain::pfsense::change::ChangeOutcome;
+use crate::domain::pfsense::change::{ChangeId, ChangeOutcome};
 use crate::domain::plan::{self, Operation, Past, Planned, Terms, Undo};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -30,7 +30,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     if let Some(id) = &arguments.id {
-        let entries = report::read_history_entries(context)?;
+        let entries = report::entries_meant(context, id)?;
         let entry = history::find_entry(&entries, id)?;
         if !entry.is_unsettled() {
             takes_effect(entry)?;
@@ -84,7 +84,7 @@ async fn chosen(
     if id.is_none() && entry.may_be_reverted() {
         // What was taken back by itself is not what is meant.
         let reading = context.ask_over(session, &[Question::Configured]).await?;
-        change::note_expired(context, &report::read_history_entries(context)?, &reading)?;
+        change::note_expired(context, &reading)?;
         entry = choose_entry(context, None)?;
     }
     if entry.is_unsettled() {
@@ -96,19 +96,17 @@ async fn chosen(
 }
 
 fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
-    let entries = report::read_history_entries(context)?;
-    let entry = if let Some(id) = id {
-        history::find_entry(&entries, id)?
-    } else {
-        let here = entries
-            .iter()
-            .filter(|entry| context.is_of_this_firewall(&entry.plan));
-        history::last_undoable(here).ok_or_else(|| {
-            let firewall = context.firewall_name();
-            Failure::new(FailureKind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
-                .hint("kmsctl history lists what was changed.")
-        })?
+    let last = match id {
+        Some(_) => None,
+        None => report::find_last_undoable(context)?,
     };
+    let Some(id) = id.or(last.as_ref().map(ChangeId::as_str)) else {
+        let firewall = context.firewall_name();
+        return Err(Failure::new(FailureKind::Failed, format!("Nothing on {firewall} can be taken back: nothing was changed from here, or all of it was taken back."))
+            .hint("kmsctl history lists what was changed."));
+    };
+    let entries = report::entries_meant(context, id)?;
+    let entry = history::find_entry(&entries, id)?;
     context.check_firewall(&entry.plan)?;
     Ok(entry.clone())
 }

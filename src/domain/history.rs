@@ -1,12 +1,12 @@
 //! What the history means: events in order → changes with their endings, which of them were taken back, and which one
 //! `undo` means. Reading and writing the file is the journal's work.
 
-use super::pfsense::change::{ChangeEnding, ChangeOutcome, Expired, Reverted};
+use super::pfsense::change::{ChangeEnding, ChangeId, ChangeOutcome, Expired, Reverted};
 use super::plan::{Operation, Plan, PlannedEntry, Undo};
 use crate::domain::reachability::external::{Expected, FirewallEvidence, Judgement, Seen, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// One event of the history. Fields are added, never re-used.
@@ -185,7 +185,7 @@ impl HistoryEntry {
     }
 
     /// Returns whether only the firewall can know how it ended: its ending was never written, or the firewall had not
-    /// proven it. Such a change is tried again there each minute, and comes to another end as a rule.
+    /// proven it. Such a change is tried again there each minute, and ends otherwise as a rule.
     pub fn is_unsettled(&self) -> bool {
         let open = |finish: &Finish| {
             let outcome = finish.outcome.as_ref();
@@ -223,39 +223,74 @@ impl HistoryEntry {
         }));
         Some(finish)
     }
+}
 
-    /// Returns whether `undo` without an id may choose it.
-    fn undoable(&self) -> bool {
-        let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
-        self.took_effect()
-            && self.undone_by.is_none()
-            && !reverted.is_some_and(Reverted::is_back)
-            && self.plan.change.undoes.is_none()
-            && matches!(self.plan.change.undo, Undo::Command(_))
+/// Puts the wanted changes together as their events are read; the others take no memory, but count where they took a
+/// wanted one back, kept it, or took its place. A later ending of the same change replaces an earlier one.
+pub struct Folder<'a> {
+    wanted: Box<dyn Fn(&Plan) -> bool + 'a>,
+    /// Only so many of the last wanted ones are kept.
+    most: usize,
+    entries: VecDeque<HistoryEntry>,
+    /// By its id, what a change that was begun does to a wanted one.
+    begun: HashMap<ChangeId, DoneToAnother>,
+}
+
+/// What a change does to an earlier one.
+#[derive(Clone, Debug)]
+enum DoneToAnother {
+    /// It takes it back.
+    Undoes(String),
+    /// It makes it permanent.
+    Keeps(String),
+}
+
+impl DoneToAnother {
+    fn of(plan: &Plan) -> Option<Self> {
+        match (&plan.change.undoes, &plan.change.operation) {
+            (Some(id), _) => Some(Self::Undoes(id.clone())),
+            (None, Operation::Keep { id }) => Some(Self::Keeps(id.to_string())),
+            _ => None,
+        }
+    }
+
+    fn named(&self) -> &str {
+        let (Self::Undoes(id) | Self::Keeps(id)) = self;
+        id
     }
 }
 
-/// Puts events together as they are read. A later ending of the same change replaces an earlier one.
-#[derive(Debug, Default)]
-pub struct Folder {
-    entries: VecDeque<HistoryEntry>,
-    /// Only so many of the last changes are kept.
-    last: Option<usize>,
-}
+impl<'a> Folder<'a> {
+    /// Keeps the last changes of which this is true, so many at most.
+    pub fn of_wanted(most: usize, wanted: impl Fn(&Plan) -> bool + 'a) -> Self {
+        Self {
+            wanted: Box::new(wanted),
+            most,
+            entries: VecDeque::new(),
+            begun: HashMap::new(),
+        }
+    }
 
-impl Folder {
     /// Keeps the last changes only, so many.
     pub fn of_last(count: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            last: Some(count),
-        }
+        Self::of_wanted(count, |_| true)
     }
 
     /// Takes the next event, with its line where that is broken.
     pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
             HistoryEvent::Started { plan, by } => {
+                if let Some(done) = DoneToAnother::of(&plan)
+                    && self
+                        .entries
+                        .iter()
+                        .any(|entry| entry.plan.id.as_str() == done.named())
+                {
+                    self.begun.insert(plan.id.clone(), done);
+                }
+                if !(self.wanted)(&plan) {
+                    return;
+                }
                 self.entries.push_back(HistoryEntry {
                     at,
                     plan: *plan,
@@ -269,13 +304,11 @@ impl Folder {
                         ended: None,
                     },
                 });
-                if self.last.is_some_and(|last| self.entries.len() > last) {
+                if self.entries.len() > self.most {
                     self.entries.pop_front();
                 }
             }
-            HistoryEvent::Ended { id, finish } => {
-                settle_entry(&mut self.entries, &id, &finish, broken);
-            }
+            HistoryEvent::Ended { id, finish } => self.settle_entry(&id, *finish, broken),
             HistoryEvent::Recovered { .. } => {}
         }
     }
@@ -284,46 +317,108 @@ impl Folder {
     pub fn entries(self) -> Vec<HistoryEntry> {
         self.entries.into()
     }
+
+    fn settle_entry(&mut self, id: &str, finish: Finish, broken: Option<u64>) {
+        if finish.took_effect() {
+            self.mark_others(id, &finish);
+        }
+        let mut last_first = self.entries.iter_mut().rev();
+        if let Some(entry) = last_first.find(|entry| entry.plan.id.as_str() == id) {
+            entry.finish = Some(finish);
+            entry.broken.ended = broken;
+        }
+    }
+
+    /// Marks what a change that took effect has done to others.
+    fn mark_others(&mut self, id: &str, finish: &Finish) {
+        let steps = finish.outcome.iter().flat_map(|outcome| &outcome.steps);
+        let superseded: Vec<&str> = steps
+            .filter(|step| step.name == "supersede" && step.ok)
+            .map(|step| step.detail.as_str())
+            .collect();
+        let done = ChangeId::new(id).and_then(|id| self.begun.get(&id));
+        for other in &mut self.entries {
+            let name = other.plan.id.as_str();
+            if superseded.contains(&name) {
+                other.superseded_by = Some(id.to_owned());
+            }
+            match done {
+                Some(DoneToAnother::Undoes(undone)) if undone == name => {
+                    other.undone_by = Some(id.to_owned());
+                }
+                Some(DoneToAnother::Keeps(kept)) if kept == name => {
+                    other.kept_by = Some(id.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
-fn settle_entry(
-    entries: &mut VecDeque<HistoryEntry>,
-    id: &str,
-    finish: &Finish,
-    broken: Option<u64>,
-) {
-    let Some(entry) = entries
-        .iter_mut()
-        .rev()
-        .find(|entry| entry.plan.id.as_str() == id)
-    else {
-        return;
-    };
-    entry.finish = Some(finish.clone());
-    entry.broken.ended = broken;
-    if !entry.took_effect() {
-        return;
+/// Finds, as events are read, the last change that can be taken back and was not: what `undo` without an id means. Of each
+/// change that changed something a few words are kept. Undoing an undo must be asked for by its id, so that `undo` twice
+/// never goes back and forth.
+#[derive(Debug, Default)]
+pub struct UndoSearch {
+    changes: Vec<UndoCandidate>,
+    places: HashMap<ChangeId, usize>,
+}
+
+#[derive(Debug)]
+struct UndoCandidate {
+    id: ChangeId,
+    undoes: Option<String>,
+    /// It is one of those that are meant, and there is a command for it.
+    possible: bool,
+    /// It took effect, and the firewall has not taken it back by itself.
+    stands: bool,
+    undone: bool,
+}
+
+impl UndoSearch {
+    /// Takes the next event; `meant` says of a plan whether it counts, such as those of one firewall.
+    pub fn push(&mut self, event: &HistoryEvent, meant: impl Fn(&Plan) -> bool) {
+        match event {
+            HistoryEvent::Started { plan, .. } => {
+                let change = &plan.change;
+                let possible = change.undoes.is_none() && matches!(change.undo, Undo::Command(_));
+                self.places.insert(plan.id.clone(), self.changes.len());
+                self.changes.push(UndoCandidate {
+                    id: plan.id.clone(),
+                    undoes: change.undoes.clone(),
+                    possible: possible && meant(plan),
+                    stands: false,
+                    undone: false,
+                });
+            }
+            HistoryEvent::Ended { id, finish } => self.settle_candidate(id, finish),
+            HistoryEvent::Recovered { .. } => {}
+        }
     }
-    let undone = entry.plan.change.undoes.clone();
-    let kept = match &entry.plan.change.operation {
-        Operation::Keep { id } => Some(id.as_str().to_owned()),
-        _ => None,
-    };
-    let steps = finish.outcome.iter().flat_map(|outcome| &outcome.steps);
-    let superseded: Vec<&str> = steps
-        .filter(|step| step.name == "supersede" && step.ok)
-        .map(|step| step.detail.as_str())
-        .collect();
-    for other in entries.iter_mut() {
-        if superseded.contains(&other.plan.id.as_str()) {
-            other.superseded_by = Some(id.to_owned());
+
+    fn settle_candidate(&mut self, id: &str, finish: &Finish) {
+        let outcome = finish.outcome.as_ref();
+        let reverted = outcome.and_then(|outcome| outcome.reverted.as_ref());
+        let effect = finish.took_effect();
+        let Some(candidate) = self.of_id(id) else {
+            return;
+        };
+        candidate.stands = effect && !reverted.is_some_and(Reverted::is_back);
+        let undone = candidate.undoes.clone().filter(|_| effect);
+        if let Some(undone) = undone.and_then(|undone| self.of_id(&undone)) {
+            undone.undone = true;
         }
-        if undone.as_deref() == Some(other.plan.id.as_str()) {
-            other.undone_by = Some(id.to_owned());
-        }
-        if kept.as_deref() == Some(other.plan.id.as_str()) {
-            other.kept_by = Some(id.to_owned());
-        }
+    }
+
+    fn of_id(&mut self, id: &str) -> Option<&mut UndoCandidate> {
+        let place = *self.places.get(&ChangeId::new(id)?)?;
+        self.changes.get_mut(place)
+    }
+
+    /// Returns the change that was found.
+    pub fn found(self) -> Option<ChangeId> {
+        let undoable = |one: &UndoCandidate| one.possible && one.stands && !one.undone;
+        self.changes.into_iter().rfind(undoable).map(|one| one.id)
     }
 }
 
@@ -373,12 +468,16 @@ pub fn only_match<'a, T>(
     }
 }
 
-/// Finds the last change among those of one firewall that can be taken back and was not: what `undo` without an id means.
-/// Undoing an undo must be asked for by its id, so that `undo` twice never goes back and forth.
-pub fn last_undoable<'a>(
-    entries: impl DoubleEndedIterator<Item = &'a HistoryEntry>,
-) -> Option<&'a HistoryEntry> {
-    entries.rev().find(|entry| entry.undoable())
+/// Returns whether a plan deletes rules.
+pub fn is_deletion(plan: &Plan) -> bool {
+    use super::pfsense::change::ConfigurationEdit;
+    matches!(
+        &plan.change.operation,
+        Operation::Configuration {
+            change: ConfigurationEdit::Delete,
+            ..
+        }
+    )
 }
 
 /// Returns the deletions of rules among the changes of one firewall that hold what they took away, last first. Whether it was proven does not
@@ -386,18 +485,9 @@ pub fn last_undoable<'a>(
 pub fn deletions_on(
     entries: &[HistoryEntry],
 ) -> impl Iterator<Item = (&HistoryEntry, &ChangeOutcome)> {
-    use super::pfsense::change::ConfigurationEdit;
-    let deletes = |entry: &HistoryEntry| {
-        matches!(
-            &entry.plan.change.operation,
-            Operation::Configuration {
-                change: ConfigurationEdit::Delete,
-                ..
-            }
-        )
-    };
-    let last_first = entries.iter().rev().filter(move |entry| deletes(entry));
-    last_first.filter_map(|entry| {
+    let last_first = entries.iter().rev();
+    let deletions = last_first.filter(|entry| is_deletion(&entry.plan));
+    deletions.filter_map(|entry| {
         let outcome = entry.finish.as_ref()?.outcome.as_deref()?;
         let written = matches!(outcome.result, ChangeEnding::Done | ChangeEnding::Unproven);
         written.then_some((entry, outcome))

@@ -7,6 +7,7 @@ pub mod changing;
 pub mod cluster;
 pub mod delay_proxy;
 pub mod environment;
+pub mod hostile;
 pub mod instrument;
 pub mod kms_log;
 pub mod live;

@@ -27,12 +27,12 @@ struct WholeEntry<'a> {
 
 /// Shows one change; how it ended is asked where this history does not know.
 pub(super) async fn show_entry(context: &Context, id: &str, local: bool) -> Result<()> {
-    let mut entries = report::read_history_entries(context)?;
+    let mut entries = report::entries_meant(context, id)?;
     let mut warnings = Vec::new();
     let entry = history::find_entry(&entries, id)?;
     if !local && entry.is_unsettled() {
         match settle_unknown_ending(context, entry).await {
-            Ok(()) => entries = report::read_history_entries(context)?,
+            Ok(()) => entries = report::entries_meant(context, id)?,
             Err(failure) => warnings.push(Warning::new(
                 "outcome-unknown",
                 format!("How it ended could not be asked: {}", failure.message),

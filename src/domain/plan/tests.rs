@@ -381,7 +381,7 @@ fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
 
 /// Puts events of a history together, each with its line where that is broken.
 fn fold<'a>(events: impl Iterator<Item = (&'a HistoryEvent, Option<u64>)>) -> Vec<HistoryEntry> {
-    let mut folder = history::Folder::default();
+    let mut folder = history::Folder::of_last(usize::MAX);
     for (event, line) in events {
         folder.push(now(), event.clone(), line);
     }

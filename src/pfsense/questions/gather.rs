@@ -17,8 +17,12 @@ const MOST_STATE_BYTES: usize = 48 << 20;
 const MOST_RULE_BYTES: usize = 8 << 20;
 /// Most bytes kept of what cron runs.
 const MOST_CRON_BYTES: usize = 1 << 20;
-/// Most bytes kept of any other answer; a table of 400,000 addresses has about 25 MiB.
-const MOST_BYTES: usize = 32 << 20;
+/// Most bytes kept of a list of addresses; a table of 400,000 has about 25 MiB.
+const MOST_LIST_BYTES: usize = 32 << 20;
+/// Most bytes kept of any other answer, which is a few lines as a rule.
+const MOST_BYTES: usize = 1 << 20;
+/// Most bytes kept of all answers of a round together: each may be long, but not all of them.
+pub(super) const MOST_KEPT: usize = 64 << 20;
 /// Most bytes kept of any command's stderr.
 const MOST_TALK: usize = 16 << 10;
 /// Where an answer is longer than this, the rest is not waited for: it may have no end.
@@ -49,7 +53,15 @@ struct Gathering {
 }
 
 impl Gathered {
-    pub(super) fn plain() -> Self {
+    /// What arrives of a command that changes something: each address that it changed, for one.
+    pub(super) fn of_change() -> Self {
+        Self {
+            most: MOST_LIST_BYTES,
+            ..Self::plain()
+        }
+    }
+
+    fn plain() -> Self {
         Self {
             stdout: Vec::new(),
             stderr: Vec::new(),
@@ -83,6 +95,10 @@ impl Gathered {
                 most: MOST_CRON_BYTES,
                 ..plain
             },
+            Question::Table | Question::Test(_) => Self {
+                most: MOST_LIST_BYTES,
+                ..plain
+            },
             Question::Configured => Self {
                 most: agent::LONGEST_ANSWER,
                 ..plain
@@ -96,7 +112,8 @@ impl Gathered {
         self.most >> 20
     }
 
-    pub(super) fn take(&mut self, stream: FramedStream, bytes: &[u8]) {
+    /// Takes what arrived; `left` is how much of it may be kept for the other answers' sake.
+    pub(super) fn take(&mut self, stream: FramedStream, bytes: &[u8], left: usize) {
         let before = self.arrived;
         self.arrived = before.saturating_add(bytes.len());
         match (stream, &mut self.states) {
@@ -105,8 +122,12 @@ impl Gathered {
                 self.stderr.extend(bytes.iter().take(room));
             }
             (FramedStream::Stdout, None) => {
-                let room = self.most.saturating_sub(self.stdout.len());
-                self.cut |= bytes.len() > room;
+                let most = self.most.min(left);
+                let room = most.saturating_sub(self.stdout.len());
+                if bytes.len() > room {
+                    self.cut = true;
+                    self.most = most;
+                }
                 self.stdout
                     .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
             }

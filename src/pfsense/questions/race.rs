@@ -105,8 +105,8 @@ mod tests {
         let texts = [("1 +0000\n", ""), filter, nat];
         let reply = |(question, (stdout, stderr)): (&Question, (&str, &str))| {
             let mut reply = Gathered::new(question, &service());
-            reply.take(FramedStream::Stdout, stdout.as_bytes());
-            reply.take(FramedStream::Stderr, stderr.as_bytes());
+            reply.take(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
+            reply.take(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
             reply.status = Some(0);
             reply
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Asked;
-use super::gather::{Gathered, MOST_ARRIVED};
+use super::gather::{Gathered, MOST_ARRIVED, MOST_KEPT};
 use super::race::Race;
 use crate::error::Failure;
 use crate::ssh::error::LinkError;
@@ -32,7 +32,7 @@ pub(super) async fn ask(
     before: usize,
 ) -> Result<Vec<Gathered>, Failure> {
     let questions = &asked.questions;
-    let mut replies: Vec<Gathered> = (0..before).map(|_| Gathered::plain()).collect();
+    let mut replies: Vec<Gathered> = (0..before).map(|_| Gathered::of_change()).collect();
     replies.extend(
         questions
             .iter()
@@ -86,12 +86,15 @@ async fn run(
     replies: &mut [Gathered],
 ) -> Result<bool, LinkError> {
     let mut flooded = false;
+    let mut kept: usize = replies.iter().map(|reply| reply.stdout.len()).sum();
     let result = shell
         .round_of(commands, &mut |index, stream, bytes| {
             let Some(reply) = replies.get_mut(index) else {
                 return ControlFlow::Continue(());
             };
-            reply.take(stream, bytes);
+            kept -= reply.stdout.len();
+            reply.take(stream, bytes, MOST_KEPT - kept.min(MOST_KEPT));
+            kept += reply.stdout.len();
             let _ = ARRIVED.try_with(|arrived| arrived.fetch_add(bytes.len(), Ordering::Relaxed));
             flooded = reply.arrived > MOST_ARRIVED;
             reply.cut |= flooded;

@@ -30,8 +30,8 @@ fn asked(questions: &[Question]) -> Asked {
 
 fn reply(question: &Question, stdout: &str, stderr: &str, status: i32) -> Gathered {
     let mut reply = Gathered::new(question, &fixtures::service());
-    reply.take(FramedStream::Stdout, stdout.as_bytes());
-    reply.take(FramedStream::Stderr, stderr.as_bytes());
+    reply.take(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
+    reply.take(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
     reply.status = Some(status);
     reply
 }

@@ -144,6 +144,14 @@ fn undo_of_a_deletion_puts_the_saved_records_back_if_nothing_moved() {
     assert!(nothing(undone(("before", "newer"))).contains("before"));
 }
 
+fn last_undoable(events: &[HistoryEvent]) -> Option<ChangeId> {
+    let mut search = history::UndoSearch::default();
+    for event in events {
+        search.push(event, |_| true);
+    }
+    search.found()
+}
+
 #[test]
 fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     let first = sealed();
@@ -161,29 +169,27 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
         finish: Box::new(Finish::new(how, "So.")),
     };
     let fold = |events: &[HistoryEvent]| super::fold(events.iter().map(|event| (event, None)));
-    let before = fold(&[started(&first), ended(&first, EndedAs::Done)]);
-    assert_eq!(
-        history::last_undoable(before.iter()).map(|entry| &entry.plan.id),
-        Some(&first.id)
-    );
-    let failed = fold(&[
+    let before = [started(&first), ended(&first, EndedAs::Done)];
+    assert_eq!(last_undoable(&before), Some(first.id.clone()));
+    let failed = [
         started(&first),
         ended(&first, EndedAs::Done),
         started(&second),
         ended(&second, EndedAs::Failed),
-    ]);
+    ];
     assert_eq!(
-        history::last_undoable(failed.iter()).map(|entry| &entry.plan.id),
-        Some(&first.id),
+        last_undoable(&failed),
+        Some(first.id.clone()),
         "an undo that failed undid nothing"
     );
-    let after = fold(&[
+    let after = [
         started(&first),
         ended(&first, EndedAs::Done),
         started(&second),
         ended(&second, EndedAs::Done),
-    ]);
-    assert_eq!(history::last_undoable(after.iter()), None);
+    ];
+    assert_eq!(last_undoable(&after), None);
+    let after = fold(&after);
     assert_eq!(after[0].undone_by.as_deref(), Some(second.id.as_str()));
     assert!(history::find_entry(&after, &second.id.as_str()[..6]).is_ok());
     assert!(matches!(
@@ -257,7 +263,17 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         (ChangeEnding::Unproven, true),
     ] {
         let entries = [entry(result)];
-        let found = history::last_undoable(entries.iter());
+        let events = [
+            HistoryEvent::Started {
+                plan: Box::new(entries[0].plan.clone()),
+                by: None,
+            },
+            HistoryEvent::Ended {
+                id: entries[0].plan.id.to_string(),
+                finish: Box::new(entries[0].finish.clone().unwrap()),
+            },
+        ];
+        let found = last_undoable(&events);
         assert_eq!(found.is_some(), chosen, "{result:?}");
         let id = entries[0].plan.id.as_str();
         let refusal = Box_::absent()
