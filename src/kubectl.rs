@@ -539,7 +539,7 @@ impl KubectlError {
     }
 
     /// Classifies the failure by kubectl's words; those of 1.32 and 1.37 are the same.
-    fn of_words(status: i32, stderr: &str) -> Self {
+    pub fn of_words(status: i32, stderr: &str) -> Self {
         let lines = || {
             stderr
                 .lines()

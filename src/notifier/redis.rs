@@ -30,6 +30,58 @@ pub enum RedisReply {
     Refused(String),
 }
 
+impl RedisReply {
+    /// Takes the first reply of what has arrived, with its length; `None` where the rest of it is still on its way.
+    pub fn take(fresh: &[u8]) -> Result<Option<(Self, usize)>, RedisTrouble> {
+        let Some(end) = memchr::memchr(b'\n', fresh) else {
+            return if fresh.len() > LONGEST {
+                Err(RedisTrouble::Nonsense)
+            } else {
+                Ok(None)
+            };
+        };
+        let line = fresh.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+        let (kind, rest) = line
+            .and_then(<[u8]>::split_first)
+            .ok_or(RedisTrouble::Nonsense)?;
+        let text = || std::str::from_utf8(rest).map_err(|_| RedisTrouble::Nonsense);
+        let number =
+            || -> Result<i64, RedisTrouble> { text()?.parse().map_err(|_| RedisTrouble::Nonsense) };
+        let after = fresh.get(end + 1..).unwrap_or_default();
+        let reply = match kind {
+            b'+' => Self::Word(text()?.to_owned()),
+            b':' => Self::Number(number()?),
+            b'-' => Self::Refused(error_word(rest)),
+            b'$' => match number()? {
+                -1 => Self::Nil,
+                length => {
+                    let length = usize::try_from(length).map_err(|_| RedisTrouble::Nonsense)?;
+                    let bytes = take_bytes(after, length)?;
+                    let whole = end + 1 + length + 2;
+                    return Ok(bytes.map(|bytes| (Self::Bytes(bytes), whole)));
+                }
+            },
+            _ => return Err(RedisTrouble::Nonsense),
+        };
+        Ok(Some((reply, end + 1)))
+    }
+}
+
+/// Takes so many bytes and the end of the line behind them.
+fn take_bytes(fresh: &[u8], length: usize) -> Result<Option<Vec<u8>>, RedisTrouble> {
+    if length > LONGEST {
+        return Err(RedisTrouble::Nonsense);
+    }
+    let Some((bytes, rest)) = fresh.split_at_checked(length) else {
+        return Ok(None);
+    };
+    match rest {
+        [b'\r', b'\n', ..] => Ok(Some(bytes.to_vec())),
+        [_, _, ..] => Err(RedisTrouble::Nonsense),
+        _ => Ok(None),
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisTrouble {
@@ -156,62 +208,14 @@ impl RedisConnection {
     }
 
     fn reply(&mut self) -> Result<RedisReply, RedisTrouble> {
-        let line = self.line()?;
-        let (kind, rest) = line.split_first().ok_or(RedisTrouble::Nonsense)?;
-        let text = || std::str::from_utf8(rest).map_err(|_| RedisTrouble::Nonsense);
-        let number =
-            || -> Result<i64, RedisTrouble> { text()?.parse().map_err(|_| RedisTrouble::Nonsense) };
-        match kind {
-            b'+' => Ok(RedisReply::Word(text()?.to_owned())),
-            b':' => Ok(RedisReply::Number(number()?)),
-            b'-' => Ok(RedisReply::Refused(error_word(rest))),
-            b'$' => match number()? {
-                -1 => Ok(RedisReply::Nil),
-                length => {
-                    let length = usize::try_from(length).map_err(|_| RedisTrouble::Nonsense)?;
-                    self.bytes(length)
-                }
-            },
-            _ => Err(RedisTrouble::Nonsense),
-        }
-    }
-
-    fn line(&mut self) -> Result<Vec<u8>, RedisTrouble> {
         loop {
             let fresh = self.buffer.get(self.used..).unwrap_or_default();
-            if let Some(end) = memchr::memchr(b'\n', fresh) {
-                let line = fresh.get(..end).unwrap_or_default();
-                let line = line
-                    .strip_suffix(b"\r")
-                    .ok_or(RedisTrouble::Nonsense)?
-                    .to_vec();
-                self.used += end + 1;
-                return Ok(line);
-            }
-            if fresh.len() > LONGEST {
-                return Err(RedisTrouble::Nonsense);
+            if let Some((reply, length)) = RedisReply::take(fresh)? {
+                self.used += length;
+                return Ok(reply);
             }
             self.fill()?;
         }
-    }
-
-    fn bytes(&mut self, length: usize) -> Result<RedisReply, RedisTrouble> {
-        if length > LONGEST {
-            return Err(RedisTrouble::Nonsense);
-        }
-        while self.buffer.len() - self.used < length + 2 {
-            self.fill()?;
-        }
-        let fresh = self.buffer.get(self.used..).unwrap_or_default();
-        let (bytes, rest) = fresh
-            .split_at_checked(length)
-            .ok_or(RedisTrouble::Nonsense)?;
-        if !rest.starts_with(b"\r\n") {
-            return Err(RedisTrouble::Nonsense);
-        }
-        let bytes = bytes.to_vec();
-        self.used += length + 2;
-        Ok(RedisReply::Bytes(bytes))
     }
 
     fn fill(&mut self) -> Result<(), RedisTrouble> {
@@ -266,7 +270,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// Answers whatever comes with these bytes and leaves.
+    /// Answers anything with these bytes and leaves.
     fn answered(bytes: &'static [u8]) -> Result<Vec<RedisReply>, RedisTrouble> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -177,7 +177,13 @@ impl Layers {
                 "The configuration file {shown} is larger than 1 MiB."
             )));
         }
-        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+        self.add_text(&text, path)
+    }
+
+    /// Adds the text of a configuration file.
+    pub fn add_text(&mut self, text: &str, path: &Path) -> Result<()> {
+        let table: toml::Table = toml::from_str(text).map_err(|error| {
+            let shown = path.display();
             // The first line says where; the drawing below it is no sentence.
             let place = error
                 .to_string()

@@ -46,7 +46,7 @@ impl From<&PublicKey> for HostKey {
     }
 }
 
-/// Tells whether a configured pin has the form `SHA256:` and 43 characters of base64; padding is tolerated.
+/// Says whether a configured pin has the form `SHA256:` and 43 characters of base64; padding is tolerated.
 pub fn is_fingerprint(pin: &str) -> bool {
     pin.strip_prefix("SHA256:")
         .map(|digits| digits.trim_end_matches('='))
@@ -58,7 +58,7 @@ pub fn is_fingerprint(pin: &str) -> bool {
         })
 }
 
-/// Tells whether a presented fingerprint is the pinned one.
+/// Says whether a presented fingerprint is the pinned one.
 pub fn matches_pin(presented: &str, pin: &str) -> bool {
     presented.trim_end_matches('=') == pin.trim_end_matches('=')
 }
@@ -124,7 +124,8 @@ impl KnownHosts {
         known
     }
 
-    fn add(&mut self, path: &Path, text: &str, name: &str) {
+    /// Adds the entries of a file's text for a host.
+    pub fn add(&mut self, path: &Path, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
             let Some((marker, hosts, key)) = known_host_fields(line) else {
                 continue;

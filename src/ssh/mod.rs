@@ -11,7 +11,7 @@ pub(crate) mod key_file;
 pub mod known_hosts;
 pub(crate) mod log_pipe;
 pub mod openssh;
-pub(crate) mod openssh_log;
+pub mod openssh_log;
 pub mod script;
 pub mod shell;
 pub(crate) mod ssh_arguments;

@@ -9,18 +9,23 @@ use super::error::LinkError;
 use super::known_hosts::{HostKey, recorded_in_line};
 
 /// What the messages are about, as far as the log does not say it.
-pub(crate) struct LogContext<'a> {
+pub struct LogContext<'a> {
+    /// The host as it was given.
     pub host: &'a str,
+    /// Its port, if one was given.
     pub port: Option<u16>,
+    /// The user, if one was given.
     pub user: Option<&'a str>,
+    /// How long was waited for the connection.
     pub connect_seconds: u64,
+    /// Where the host's key belongs.
     pub known_hosts: PathBuf,
 }
 
 /// Returns the host key that was shown, also where it came in a certificate. Only the first one counts: what a server
 /// can put into later lines is not the client's word. Names and versions the server sends are escaped by ssh, so it
 /// cannot forge a line.
-pub(crate) fn presented_host_key(log: &str) -> Option<HostKey> {
+pub fn presented_host_key(log: &str) -> Option<HostKey> {
     let words = before_login(log).find_map(|line| {
         line.strip_prefix("debug1: Server host key: ")
             .or_else(|| line.strip_prefix("debug1: Server host certificate: "))
@@ -37,7 +42,7 @@ pub(crate) fn presented_host_key(log: &str) -> Option<HostKey> {
 
 /// How ssh found the key that was shown in known_hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Recorded {
+pub struct Recorded {
     /// The name it looked for: `[host]:port` unless port 22.
     pub name: String,
     /// The file it found it in.
@@ -47,7 +52,7 @@ pub(crate) struct Recorded {
 }
 
 /// Returns where ssh found the key, once it has accepted it.
-pub(crate) fn recorded(log: &str) -> Option<Recorded> {
+pub fn recorded(log: &str) -> Option<Recorded> {
     let mut lines = before_login(log);
     let known = lines.find_map(|line| {
         let rest = line.strip_prefix("debug1: Host '")?;
@@ -89,7 +94,7 @@ fn before_login(log: &str) -> impl Iterator<Item = &str> {
 const NEWKEYS: &str = "debug1: SSH2_MSG_NEWKEYS ";
 
 /// Returns the address that ssh connected to itself; behind a jump host or proxy it says none.
-pub(crate) fn connected_peer(log: &str) -> Option<IpAddr> {
+pub fn connected_peer(log: &str) -> Option<IpAddr> {
     let words = log
         .lines()
         .find_map(|line| line.strip_prefix("debug1: Connecting to "))?;
@@ -98,7 +103,7 @@ pub(crate) fn connected_peer(log: &str) -> Option<IpAddr> {
 }
 
 /// Returns the words of the last refusal of a channel: `connect failed: Connection refused`.
-pub(crate) fn last_refusal(log: &str) -> Option<String> {
+pub fn last_refusal(log: &str) -> Option<String> {
     let line = log.lines().rfind(|line| line.contains(": open failed: "))?;
     let (start, words) = line.split_once(": open failed: ")?;
     start
@@ -106,8 +111,8 @@ pub(crate) fn last_refusal(log: &str) -> Option<String> {
         .then(|| words.trim().to_owned())
 }
 
-/// Tells why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
-pub(crate) fn explain_ssh_failure(log: &str, talk: &str, context: &LogContext<'_>) -> LinkError {
+/// Says why ssh gave up. `log` is its own log, `talk` what else it and its jump hosts wrote to stderr.
+pub fn explain_ssh_failure(log: &str, talk: &str, context: &LogContext<'_>) -> LinkError {
     host_key_trouble(log, context)
         .or_else(|| connection_trouble(log, context))
         .or_else(|| connection_trouble(talk, context))
@@ -297,7 +302,7 @@ mod tests {
         }
     }
 
-    fn told(log: &str) -> String {
+    fn explained(log: &str) -> String {
         explain_ssh_failure(log, "", &context()).to_string()
     }
 
@@ -342,7 +347,7 @@ mod tests {
             ),
             ("", "The local ssh program failed: it said nothing."),
         ] {
-            assert_eq!(told(log), expected);
+            assert_eq!(explained(log), expected);
         }
     }
 
@@ -376,7 +381,7 @@ mod tests {
             "{SHOWN}No ED25519 host key is known for [127.0.0.1]:2222 and you have requested strict checking.\r\nHost key verification failed.\r\n"
         );
         assert_eq!(
-            told(&log),
+            explained(&log),
             "The host key of [127.0.0.1]:2222 is not known: it presents ssh-ed25519 SHA256:abc, and /home/op/.ssh/known_hosts has no entry for it."
         );
     }
@@ -418,13 +423,13 @@ mod tests {
         ] {
             let log = format!("{SHOWN}{planted}{REFUSED}");
             assert_eq!(
-                told(&log),
+                explained(&log),
                 "fw refused op: Permission denied (publickey).",
                 "{planted}"
             );
         }
         let revoked = format!("{SHOWN}@ WARNING: REVOKED HOST KEY DETECTED! @\r\n");
-        assert!(told(&revoked).contains("is revoked"));
+        assert!(explained(&revoked).contains("is revoked"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ async fn talk_to_service(
     let first = service
         .ask(&format!("host={target}&max_nodes={nodes}"))
         .await?;
-    // A service that takes more than it was asked for has them ignored: they have no budget of ours.
+    // A service that takes more than it was asked for has them ignored: they have no budget here.
     let nodes: Nodes = first.nodes.into_iter().take(nodes).collect();
     let chosen: String = nodes.keys().map(|node| format!("&node={node}")).collect();
     let mut requests = vec![first.request_id];
@@ -170,9 +170,11 @@ type NodeAnswers = BTreeMap<String, Vec<Option<Attempt>>>;
 
 /// The answer to a request for a check.
 #[derive(Debug, Deserialize)]
-struct Accepted {
-    request_id: String,
-    nodes: Nodes,
+pub struct Accepted {
+    /// Names the results.
+    pub request_id: String,
+    /// Who tries it, with what is said of each.
+    pub nodes: Nodes,
 }
 
 /// The service, and until when it may answer.
@@ -237,7 +239,8 @@ impl CheckService<'_> {
     }
 }
 
-fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
+/// Reads which nodes try it; their names and the request's go into later addresses, so they are plain words.
+pub fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
     let garbled = |what: &str| CheckError::Garbled(what.to_owned());
     let accepted: Accepted =
         serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
@@ -254,7 +257,8 @@ fn parse_accepted(body: &[u8]) -> Result<Accepted, CheckError> {
     Ok(accepted)
 }
 
-fn parse_results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
+/// Reads what each node saw.
+pub fn parse_results(body: &[u8]) -> Result<BTreeMap<String, Option<Attempt>>, CheckError> {
     let answers: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| CheckError::Garbled(error.to_string()))?;
     Ok(answers

@@ -1,5 +1,5 @@
 //! The overload table: its entries, and what makes them expire. Pure.
 
-pub(crate) mod cron;
+pub mod cron;
 pub mod entries;
 pub mod expiry;
