@@ -6,9 +6,11 @@ mod change;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::verify::{Expect, judge_expected};
 use crate::app::Context;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::{Exposure, Part, State};
+use crate::domain::reachability::whole::exposure_faults;
 use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::terminal::{Human, Tone, View};
@@ -29,7 +31,11 @@ enum Command {
     /// Close it: disable both rules, then end live connections
     Revoke(change::Revoke),
     /// Show the exposure, rule by rule, with its state and why
-    Show,
+    Show {
+        /// Exit 0 where it is so, 3 where it is not; nothing is probed
+        #[arg(long, value_name = "STATE", value_enum)]
+        expect: Option<Expect>,
+    },
 }
 
 /// What was read, judged for a plan about the configuration.
@@ -44,14 +50,16 @@ pub async fn run_expose(context: &Context, arguments: &Args) -> Result<()> {
         Command::Apply(arguments) => change::apply_configuration(context, arguments).await,
         Command::Restore(arguments) => change::restore_exposure(context, arguments).await,
         Command::Revoke(arguments) => change::revoke_exposure(context, arguments).await,
-        Command::Show => {
+        Command::Show { expect } => {
             let reading = context.read(QUESTIONS).await?;
-            context.terminal.show(&expose_view(context, &reading)?)
+            let (view, exposure) = expose_view(context, &reading)?;
+            context.terminal.show(&view)?;
+            expect.map_or(Ok(()), |expect| judge_expected(&exposure, expect))
         }
     }
 }
 
-fn expose_view(context: &Context, reading: &Reading) -> Result<View> {
+fn expose_view(context: &Context, reading: &Reading) -> Result<(View, Exposure)> {
     let mut warnings = Vec::new();
     let exposure = assess_exposure(context, reading, &mut warnings)?;
     let mut view = context.view("expose.show", reading, &exposure)?;
@@ -68,7 +76,7 @@ fn expose_view(context: &Context, reading: &Reading) -> Result<View> {
                 .line(format!("  {}: {}", finding.code, finding.message));
         }
     }
-    Ok(view)
+    Ok((view, exposure))
 }
 
 /// Adds the state and its reason.
@@ -82,11 +90,11 @@ pub fn exposure_headline(human: &mut Human, exposure: &Exposure, context: &Conte
         "TCP/{} on {} to {}",
         service.port, service.interface, service.alias
     );
-    human.field(
-        "Exposure",
-        format!("{}: {what}", exposure.state),
-        state_tone(exposure.state),
-    );
+    let tone = match state_tone(exposure.state) {
+        Tone::Good if !exposure_faults(exposure, None).is_empty() => Tone::Warning,
+        tone => tone,
+    };
+    human.field("Exposure", format!("{}: {what}", exposure.state), tone);
     human.field("Why", reason, Tone::Plain);
 }
 

@@ -149,6 +149,19 @@ pub fn armed_line(armed: &ArmedRow, now: Timestamp) -> String {
     )
 }
 
+/// Renders what is armed with the commands that take it back now, or keep it.
+pub fn armed_commands(armed: &ArmedRow, now: Timestamp) -> String {
+    let id = &armed.id;
+    let when = armed.reverts_at.map_or_else(
+        || "soon".to_owned(),
+        |at| format!("in {} (at {at})", format_span(age_seconds(now, at))),
+    );
+    format!(
+        "reverts by itself {when}: {}. At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
+        armed.what.trim_end_matches('.')
+    )
+}
+
 /// Asks the firewall how a change ended, and notes it.
 pub(super) async fn settle_unknown_ending(context: &Context, entry: &HistoryEntry) -> Result<()> {
     let mut session = context.connect().await?;

@@ -151,8 +151,16 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
     Ok(view)
 }
 
+/// Adds the caps in one line, and who is near them where one is.
+pub fn caps_lines(human: &mut Human, data: &Ratelimit) {
+    human.field("Caps", data.standing.sentence(), Tone::Plain);
+    if !data.near.is_empty() {
+        near_line(human, data);
+    }
+}
+
 /// Adds the caps in two or three lines.
-pub fn for_people(human: &mut Human, data: &Ratelimit) {
+fn for_people(human: &mut Human, data: &Ratelimit) {
     let standing = &data.standing;
     let tone = if standing.in_force {
         Tone::Good
@@ -171,8 +179,13 @@ pub fn for_people(human: &mut Human, data: &Ratelimit) {
             .unwrap_or_default();
         human.field("Configured", configured, Tone::Warning);
     }
+    near_line(human, data);
+}
+
+/// Adds who is near the cap, or over it.
+fn near_line(human: &mut Human, data: &Ratelimit) {
     let near = match data.near.as_slice() {
-        [] => "nobody".to_owned(),
+        [] => "no source".to_owned(),
         [first, rest @ ..] => {
             let more = if rest.is_empty() {
                 String::new()

@@ -1,26 +1,35 @@
-//! `kmsctl status`: everything on one screen, out of one round trip.
+//! `kmsctl status`: everything on one screen, out of one round trip: first what is wrong and the command for it.
+
+mod findings;
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::history::{ArmedRow, armed_line};
+use super::history::{ArmedRow, armed_commands};
 use super::log_side::{self, Heard};
 use super::rule::RuleView;
+use super::verify::{Expect, judge_expected};
 use super::{expose, ratelimit, states, virusprot};
 use crate::app::Context;
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::domain::exposure::Exposure;
 use crate::domain::notifier::health::LogSide;
+use crate::domain::reachability::finding::{CheckResult, Finding};
+use crate::domain::reachability::whole;
+use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
-use crate::terminal::{Human, Tone, View};
+use crate::terminal::{Human, Mode, Tone, View};
 
 /// Arguments of `kmsctl status`.
 #[derive(Debug, Default, ClapArgs)]
 pub struct Args {
+    /// Exit 0 where the exposure is so, 3 where it is not; nothing is probed
+    #[arg(long, value_name = "STATE", value_enum, conflicts_with = "watch")]
+    expect: Option<Expect>,
     #[command(flatten)]
     watch: Watch,
 }
@@ -43,9 +52,15 @@ pub const QUESTIONS: &[Question] = &[
 
 /// Most rows of a list that one screen shows.
 const ROWS: usize = 5;
+/// A finding more is shown one by one as long as those before it take no more lines than this.
+const FINDING_LINES: usize = 7;
+/// The screen that everything fits: lines, less two for the prompt below and a gap, and columns.
+const SCREEN: (usize, u16) = (22, 80);
 
 #[derive(Serialize)]
 struct StatusView<'a> {
+    /// What is wrong, then what is not known; empty where all is as it should be.
+    findings: Vec<Finding>,
     expose: Option<&'a Exposure>,
     rule: Option<RuleView<'a>>,
     ratelimit: Option<&'a ratelimit::Ratelimit>,
@@ -70,73 +85,108 @@ struct PfView {
 
 /// Runs `kmsctl status`.
 pub async fn run_status(context: &Context, arguments: &Args) -> Result<()> {
+    let judged = std::cell::RefCell::new(Ok(()));
     let build = |reading: &Reading, _: Option<&Reading>, heard: &Heard| {
-        status_view(context, reading, heard)
+        let (view, exposure) = status_view(context, reading, heard)?;
+        if let Some(expect) = arguments.expect {
+            *judged.borrow_mut() = exposure.and_then(|exposure| judge_expected(&exposure, expect));
+        }
+        Ok(view)
     };
     let beside = async || Box::pin(log_side::fetch_kms_activity(context)).await;
-    watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await
+    watch::show_beside(context, QUESTIONS, &arguments.watch, beside, build).await?;
+    judged.into_inner()
 }
 
 /// One part failing leaves the others on the screen.
-fn status_view(context: &Context, reading: &Reading, heard: &Heard) -> Result<View> {
+fn status_view(
+    context: &Context,
+    reading: &Reading,
+    heard: &Heard,
+) -> Result<(View, Result<Exposure>)> {
     let mut warnings = Vec::new();
-    let exposure = expose::assess_exposure(context, reading, &mut warnings);
-    if let (Err(failure), Err(_), Err(_)) = (&exposure, &reading.states, &reading.table) {
+    let judged = expose::assess_exposure(context, reading, &mut warnings);
+    if let (Err(failure), Err(_), Err(_)) = (&judged, &reading.states, &reading.table) {
         return Err(failure.retold());
     }
-    let exposure = kept_or_warning(exposure, "The exposure", &mut warnings);
-    let states = exposure
-        .as_ref()
-        .map(|exposure| states::assess_states(context, reading, exposure, &mut warnings));
+    let exposure = known_or_warning(judged.as_ref(), "The exposure", &mut warnings);
     let states =
-        states.and_then(|states| kept_or_warning(states, "Live connections", &mut warnings));
-    let caps = exposure
+        exposure.map(|exposure| states::assess_states(context, reading, exposure, &mut warnings));
+    let states = states
         .as_ref()
-        .map(|exposure| ratelimit::assess_caps(context, exposure, states.as_ref()));
+        .and_then(|states| known_or_warning(states.as_ref(), "Live connections", &mut warnings));
+    let caps = exposure.map(|exposure| ratelimit::assess_caps(context, exposure, states));
     let table = virusprot::assess_table(context, reading, heard, &mut warnings);
-    let table = kept_or_warning(table, "Who is blocked", &mut warnings);
+    let table = known_or_warning(table.as_ref(), "Who is blocked", &mut warnings);
+    without_doubles(&mut warnings);
+    let seen = findings::StatusFacts {
+        exposure,
+        table,
+        notifier: heard.side.as_ref(),
+        warnings: &warnings,
+    };
     let data = StatusView {
-        expose: exposure.as_ref(),
-        rule: exposure.as_ref().map(RuleView::of),
+        findings: findings::find_faults(context, reading, &seen),
+        expose: exposure,
+        rule: exposure.map(RuleView::of),
         ratelimit: caps.as_ref(),
-        states: states.as_ref(),
-        virusprot: table.as_ref(),
+        states,
+        virusprot: table,
         pf: pf_view(reading),
         armed: ArmedRow::of(reading),
         notifier: heard.side.as_ref(),
     };
     let mut view = context.view("status", reading, &data)?;
+    show_findings(&mut view.human, &data.findings, exposure);
     firewall_line(&mut view.human, context, reading, &data.pf);
-    if let Some(exposure) = &exposure {
-        expose::exposure_headline(&mut view.human, exposure, context);
+    if let Some(exposure) = exposure {
+        exposure_line(&mut view.human, exposure, context);
     }
     armed_lines(&mut view.human, &data.armed, reading);
     if let Some(caps) = &caps {
-        ratelimit::for_people(&mut view.human, caps);
+        ratelimit::caps_lines(&mut view.human, caps);
     }
-    if let Some(exposure) = &exposure {
+    if let Some(exposure) = exposure {
         traffic_line(&mut view.human, exposure, &data.pf);
-        show_findings(&mut view.human, exposure);
     }
-    if let Some(table) = &table {
-        view.human.field(
-            "Expiry",
-            virusprot::release_sentence(&table.expiry, reading),
-            Tone::Plain,
-        );
+    if let Some(table) = table {
+        let released = virusprot::release_sentence(&table.expiry, reading);
+        view.human.field("Expiry", released, Tone::Plain);
     }
     if let Some(side) = &heard.side {
-        log_side::for_people(&mut view.human, side, context.clock.now());
+        activations_line(&mut view.human, side, context.clock.now());
     }
-    if let Some(table) = &table {
-        show_blocked_line(&mut view, reading, table);
+    let rows = rows_left(&view.human, table, states);
+    if let Some(table) = table {
+        show_blocked_line(&mut view, reading, table, rows);
     }
-    if let Some(states) = &states {
-        show_busiest(&mut view.human, states);
+    if let Some(states) = states {
+        show_busiest(&mut view.human, states, rows);
     }
-    without_doubles(&mut warnings);
-    view.warnings.extend(warnings);
-    Ok(view)
+    // On the screen each is a finding already.
+    if context.terminal.mode != Mode::Table {
+        view.warnings.extend(warnings);
+    }
+    Ok((view, judged))
+}
+
+/// Returns how many rows of each list the rest of the screen takes.
+fn rows_left(
+    human: &Human,
+    table: Option<&virusprot::TableView>,
+    states: Option<&states::States>,
+) -> usize {
+    let (lines, columns) = SCREEN;
+    let used = human.render(Some(columns), false).lines().count();
+    let blocked = table.map_or(0, |table| table.entries.len());
+    let connected = states.map_or(0, |states| states.sources.len());
+    // A list is a gap, its heading and its columns; where it is empty there is a sentence in their place.
+    let frame = |entries: usize| if entries == 0 { 2 } else { 3 };
+    let left = lines.saturating_sub(used + frame(blocked) + frame(connected));
+    match (blocked, connected) {
+        (0, _) | (_, 0) => left.min(ROWS),
+        _ => (left / 2).min(ROWS),
+    }
 }
 
 /// Two parts may miss the same fact.
@@ -149,14 +199,19 @@ fn without_doubles(warnings: &mut Vec<Warning>) {
     });
 }
 
+/// Says when a temporary change ends, and both commands that end the waiting.
 fn armed_lines(human: &mut Human, armed: &[ArmedRow], reading: &Reading) {
     for armed in armed {
-        let line = armed_line(armed, reading.clock.now);
+        let line = armed_commands(armed, reading.clock.now);
         human.field("Armed", line, Tone::Warning);
     }
 }
 
-fn kept_or_warning<T>(result: Result<T>, what: &str, warnings: &mut Vec<Warning>) -> Option<T> {
+fn known_or_warning<'a, T>(
+    result: std::result::Result<&'a T, &Failure>,
+    what: &str,
+    warnings: &mut Vec<Warning>,
+) -> Option<&'a T> {
     result
         .map_err(|failure| {
             warnings.push(Warning::new(
@@ -191,23 +246,26 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     let version = pf
         .version
         .as_ref()
-        .map(|version| format!("pfSense {version}, "))
+        .map(|version| format!("pfSense {}, ", version.trim_end_matches("-RELEASE")))
         .unwrap_or_default();
     let (word, tone) = match pf.enabled {
         Some(true) => ("pf enabled", Tone::Plain),
-        Some(false) => ("pf is DISABLED: nothing is filtered", Tone::Bad),
+        Some(false) => ("pf DISABLED", Tone::Bad),
         None => ("pf's status unknown", Tone::Warning),
     };
     let states = match (pf.states, pf.states_limit) {
-        (Some(states), Some(limit)) => format!(
-            ", {} of {} states",
-            format_count(states),
-            format_count(limit)
-        ),
-        (Some(states), None) => format!(", {} states", format_count(states)),
+        // The limit matters where it is near.
+        (Some(states), Some(limit)) if states.saturating_mul(10) >= limit.saturating_mul(8) => {
+            format!(
+                ", {} of {} states",
+                format_count(states),
+                format_count(limit)
+            )
+        }
+        (Some(states), _) => format!(", {} states", format_count(states)),
         _ => String::new(),
     };
-    let at = reading.clock.now.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let at = reading.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ");
     human.field(
         "Firewall",
         format!(
@@ -218,72 +276,133 @@ fn firewall_line(human: &mut Human, context: &Context, reading: &Reading, pf: &P
     );
 }
 
+fn exposure_line(human: &mut Human, exposure: &Exposure, context: &Context) {
+    let service = &context.settings.service;
+    let line = format!(
+        "{}: TCP/{} on {} to {}",
+        exposure.state, service.port, service.interface, service.alias
+    );
+    human.field("Exposure", line, Tone::Plain);
+}
+
+/// What the notifier counted in a day, and the last of it.
+fn activations_line(human: &mut Human, side: &LogSide, now: jiff::Timestamp) {
+    let last = side.last_activation_at.map(|at| {
+        let whose = side.last_activation.as_ref().and_then(|last| last.address);
+        let whose = whose.map_or_else(String::new, |address| format!(" ({address})"));
+        format!("last {} ago{whose}", format_span(age_seconds(at, now)))
+    });
+    let day = side.last_day.as_ref().map(|day| match day.activations {
+        1 => "1 in 24 h by 1 client".to_owned(),
+        times => format!(
+            "{} in 24 h by {} client{}",
+            format_count(times),
+            day.clients,
+            if day.clients == 1 { "" } else { "s" }
+        ),
+    });
+    let words: Vec<String> = day.into_iter().chain(last).collect();
+    if !words.is_empty() {
+        human.field("Activations", words.join(", "), Tone::Plain);
+    }
+}
+
 fn traffic_line(human: &mut Human, exposure: &Exposure, pf: &PfView) {
     let Some(filter) = exposure.filter.counters else {
         return;
     };
-    let dropped = exposure.block.counters.map(|block| {
-        let packets = format_count(block.packets);
-        format!(", {packets} packets dropped by the block rule")
-    });
+    let dropped = exposure
+        .block
+        .counters
+        .map(|block| format!(", {} packets of blocked ones", format_count(block.packets)));
     let overloads = pf
         .overload_insertions
         .map(|insertions| format!(", {} overloads", format_count(insertions)));
-    // A reload starts the count of connections from zero; pfSense has pf keep the rest.
     human.field(
         "Since load",
         format!(
-            "{} connections; over reloads {} through the filter rule{}{}",
+            "{} connections{}{}",
             format_count(filter.state_creations),
-            format_bytes(filter.bytes),
-            dropped.unwrap_or_default(),
-            overloads.unwrap_or_default()
+            overloads.unwrap_or_default(),
+            dropped.unwrap_or_default()
         ),
         Tone::Plain,
     );
 }
 
-fn show_findings(human: &mut Human, exposure: &Exposure) {
-    for finding in exposure.why.iter().skip(1) {
-        human.field("Finding", &finding.message, Tone::Warning);
+/// Says what is wrong and what mends it; where nothing is, what the exposure is.
+fn show_findings(human: &mut Human, findings: &[Finding], exposure: Option<&Exposure>) {
+    if findings.is_empty() {
+        let whole = exposure.map(|exposure| whole::judge_whole(exposure, None));
+        if let Some(whole) = whole.filter(|whole| whole.result == CheckResult::Ok) {
+            human.field("Fine", whole.evidence, Tone::Good);
+        }
+        return;
+    }
+    let mut shown = 0;
+    for finding in findings {
+        if human.render(Some(SCREEN.1), false).lines().count() > FINDING_LINES {
+            break;
+        }
+        shown += 1;
+        let (word, tone) = match finding.result {
+            CheckResult::Wrong => ("WRONG", Tone::Bad),
+            _ => ("Unknown", Tone::Warning),
+        };
+        human.field(word, &finding.evidence, tone);
+        if let Some(fix) = &finding.fix {
+            human.field("", fix, Tone::Plain);
+        }
+    }
+    let more = findings.len() - shown;
+    if more > 0 {
+        let more = format!("{more} more: `kmsctl doctor --problems`");
+        human.field("And", more, Tone::Warning);
     }
 }
 
-fn show_blocked_line(view: &mut View, reading: &Reading, table: &virusprot::TableView) {
+fn show_blocked_line(
+    view: &mut View,
+    reading: &Reading,
+    table: &virusprot::TableView,
+    rows: usize,
+) {
     view.human.gap();
     let count = table.entries.len();
     if count == 0 {
-        view.human.line("Nobody is blocked.");
+        view.human.line("No address is blocked.");
         return;
     }
-    let newest = table.newest(ROWS);
-    let shown = if count > ROWS {
-        format!(", the newest {ROWS}")
-    } else {
-        String::new()
-    };
-    view.human.line(format!(
-        "Blocked: {count}{shown}, on every port and interface"
-    ));
-    virusprot::table_of(view, reading, &newest, &table.expiry);
+    let newest = table.newest(rows);
+    view.human.line(match count {
+        _ if rows == 0 => format!("Blocked: {count}; all of them: `kmsctl virusprot show`"),
+        _ if count > rows => {
+            format!("Blocked on every port and interface: {count}, here the newest {rows}")
+        }
+        _ => format!("Blocked on every port and interface: {count}"),
+    });
+    if rows > 0 {
+        virusprot::table_of(view, reading, &newest, &table.expiry);
+    }
 }
 
-fn show_busiest(human: &mut Human, states: &states::States) {
+fn show_busiest(human: &mut Human, states: &states::States, most: usize) {
     human.gap();
     if states.sources.is_empty() {
-        human.line("Nobody is connected.");
+        human.line("No client is connected.");
         return;
     }
-    let shown = if states.sources.len() > ROWS {
-        format!(", the busiest {ROWS}")
-    } else {
-        String::new()
-    };
-    human.line(format!(
-        "Connected: {} sources{shown}",
-        states.sources.len()
-    ));
-    let rows = states.sources.iter().take(ROWS).map(|source| {
+    let count = states.sources.len();
+    let sources = if count == 1 { "source" } else { "sources" };
+    human.line(match count {
+        _ if most == 0 => format!("Connected: {count} {sources}; all of them: `kmsctl states`"),
+        _ if count > most => format!("Connected: {count} {sources}, here the busiest {most}"),
+        _ => format!("Connected: {count} {sources}"),
+    });
+    if most == 0 {
+        return;
+    }
+    let rows = states.sources.iter().take(most).map(|source| {
         vec![
             source.address.to_string(),
             source.established.to_string(),

@@ -14,6 +14,7 @@ use crate::domain::reachability::path;
 use crate::domain::reachability::path::{
     Evidence, Expected, Judgement, Known, Trouble, Verdict, Wan,
 };
+use crate::domain::reachability::whole::judge_whole;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Answer, FactError, Question, Reading};
@@ -30,7 +31,7 @@ pub struct Args {
     /// Use this vantage only; may be given more than once
     #[arg(long, value_name = "VANTAGE", requires = "external")]
     from: Vec<String>,
-    /// What it should be; without it, what the configuration of the firewall says
+    /// What it should be; without it, a whole exposure: open with its caps, or closed on purpose
     #[arg(long, value_name = "STATE", value_enum)]
     expect: Option<Expect>,
 }
@@ -38,10 +39,26 @@ pub struct Args {
 /// Words of `--expect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Expect {
-    /// Clients outside get in
+    /// Clients outside get in, and each source is capped
     Open,
-    /// Nobody outside gets in
+    /// No path of any kind leads in
     Closed,
+}
+
+/// Fails where the rules of an exposure are not as expected, with [`FailureKind::No`], or do not say, with
+/// [`FailureKind::Inconclusive`]. Nothing is probed.
+pub fn judge_expected(exposure: &Exposure, expect: Expect) -> Result<()> {
+    let expected = Expected::from(expect);
+    let whole = judge_whole(exposure, Some(expected));
+    let (kind, sentence) = match whole.result {
+        CheckResult::Ok | CheckResult::Skipped => return Ok(()),
+        CheckResult::Wrong => (FailureKind::No, "Not as expected"),
+        CheckResult::Unknown => (FailureKind::Inconclusive, "Not known"),
+    };
+    let message = format!("{sentence} ({}): {}", expected.name(), whole.evidence);
+    let mut failure = Failure::new(kind, message);
+    failure.hints.extend(whole.fix);
+    Err(failure)
 }
 
 impl From<Expect> for Expected {
@@ -139,26 +156,37 @@ async fn prove_externally(
         .terminal
         .show(&external_view::view(context, &proof)?)?;
     let crate::vantage::prove::Proof {
-        judgement, trouble, ..
+        judgement,
+        trouble,
+        whole,
+        ..
     } = proof;
-    match (trouble, judgement.verdict) {
-        (Some(trouble), _) => Err(trouble),
-        (None, external::Verdict::Inconclusive) => Err(Failure::new(
-            FailureKind::Inconclusive,
-            "Nothing is proven.",
-        )),
-        (None, _) => match (judgement.expected, judgement.as_expected) {
-            (_, Some(true)) => Ok(()),
-            (Some(expected), _) => Err(Failure::new(
+    // A finding proven from loaded rules goes before a probe that proves nothing.
+    if whole.result == CheckResult::Wrong {
+        let mut failure = Failure::new(
+            FailureKind::No,
+            format!("Not as expected: {}", whole.evidence),
+        );
+        failure.hints.extend(whole.fix);
+        return Err(failure);
+    }
+    let unproven = Failure::new(FailureKind::Inconclusive, "Nothing is proven.");
+    match (trouble, judgement.verdict, judgement.expected) {
+        (Some(trouble), ..) => Err(trouble),
+        (None, external::Verdict::Inconclusive, _) => Err(unproven),
+        (None, _, Some(expected)) => match judgement.as_expected {
+            Some(true) => Ok(()),
+            Some(false) => Err(Failure::new(
                 FailureKind::No,
                 format!("It is not {} as expected.", expected.word()),
             )),
-            (None, _) => Err(Failure::new(
-                FailureKind::Inconclusive,
-                "What it should be is not known, as the firewall's configuration was not read.",
-            )
-            .hint("Say it yourself: --expect open, or --expect closed.")),
+            None => Err(unproven.hint(whole.evidence)),
         },
+        (None, _, None) => Err(Failure::new(
+            FailureKind::Inconclusive,
+            "What it should be is not known, as the firewall's configuration was not read.",
+        )
+        .hint("Say it yourself: --expect open, or --expect closed.")),
     }
 }
 
@@ -289,7 +317,10 @@ fn verdict_sentence(judgement: &Judgement) -> String {
         }
         (Some(expected), Some(false)) => format!("not as expected ({})", expected.name()),
         (Some(expected), None) => format!("expected: {}", expected.name()),
-        (None, _) => "nobody knows what to expect".to_owned(),
+        (None, Some(false)) => {
+            "not as expected (open with its caps, or closed on purpose)".to_owned()
+        }
+        (None, _) => "what to expect is not known".to_owned(),
     };
     format!("{verdict}; {expected}. Seen from inside.")
 }

@@ -133,6 +133,9 @@ pub struct Exposure {
     /// The ways that are left, or appear, once the pair is disabled.
     #[serde(skip)]
     pub left_open: Vec<PathIn>,
+    /// Neither rule is configured, and the firewall keeps what a `revoke --delete` of this service took away.
+    #[serde(skip)]
+    pub deleted: bool,
 }
 
 impl Exposure {
@@ -278,6 +281,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(other.map(|other| differences::other_target(&other, service)));
     }
     why.extend(differences::configuration(configured, service));
+    let is_missing = |pair: &&Pair<'_>| pair.nat.is_none() && pair.filter.is_none();
+    if let (Some(configured), Some(_)) = (configured, pair.as_ref().filter(is_missing)) {
+        why.extend(differences::configured_elsewhere(configured, service));
+    }
     why.extend(cap_findings.unwrap_or_default());
     if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
         why.extend(differences::between(pair, &path, caps));
@@ -302,6 +309,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         caps,
         paths,
         left_open,
+        deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
     }
 }
 

@@ -39,16 +39,22 @@ pub fn ask_text(
     }
 }
 
-/// Asks yes or no: `y` and `yes` are a yes, everything else is a no.
+/// Asks yes or no: `y` and `yes`, in capitals too, are a yes, everything else is a no.
 pub fn ask_yes_no(terminal: Terminal, question: &str) -> Result<bool> {
     let answer = ask_line(terminal, &format!("{question} [y/N] "))?;
-    Ok(matches!(answer.as_deref(), Some("y" | "yes")))
+    Ok(answer.is_some_and(|answer| is_yes(&answer)))
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"]
+        .iter()
+        .any(|yes| answer.eq_ignore_ascii_case(yes))
 }
 
 /// Asks yes or no where yes is the default: an empty line is one as well. The end of the input is a no.
 pub fn confirm_default_yes(terminal: Terminal, question: &str) -> Result<bool> {
     let answer = ask_line(terminal, &format!("{question} [Y/n] "))?;
-    Ok(matches!(answer.as_deref(), Some("" | "y" | "yes")))
+    Ok(answer.is_some_and(|answer| answer.is_empty() || is_yes(&answer)))
 }
 
 /// Waits for the Enter key.

@@ -18,7 +18,9 @@ use crate::domain::reachability::external;
 use crate::domain::reachability::external::{
     EvidenceSide, Expected, FirewallEvidence, Judgement, PublicNames, Resolved,
 };
+use crate::domain::reachability::finding::Finding;
 use crate::domain::reachability::path;
+use crate::domain::reachability::whole::judge_whole;
 use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
@@ -48,6 +50,8 @@ pub struct ProofRequest {
 pub struct Proof {
     /// The judgement.
     pub judgement: Judgement,
+    /// What the firewall's rules say about the exposure.
+    pub whole: Finding,
     /// The firewall's end.
     pub end: FirewallEvidence,
     /// The public name.
@@ -253,11 +257,13 @@ impl<'a> Run<'a> {
             &mut warnings,
         );
         let end = compare_readings(context, (&before, &exposure), (&reading, &after))?;
-        let expected = request
-            .expect
-            .or_else(|| path::Expected::of(&after).map(Expected::from));
+        let intended = request.expect.map(path::Expected::from);
+        let whole = judge_whole(&after, intended);
+        let expected = intended.or_else(|| path::Expected::of(&after));
+        let judgement = external::judge(&observations, &end, &names, expected.map(Expected::from));
         Ok(Proof {
-            judgement: external::judge(&observations, &end, &names, expected),
+            judgement: judgement.beside_rules(&whole),
+            whole,
             end,
             names,
             target,

@@ -62,7 +62,13 @@ fn only_a_whole_yes_is_a_yes() {
         assert!(shown.contains("nothing was changed"), "{answer:?}: {shown}");
     }
     assert_eq!(preset(&environment), "\"default\"");
-    for (answer, undo) in [("y\n", true), ("yes\n", false)] {
+    for (answer, undo) in [
+        ("y\n", true),
+        ("Y\n", true),
+        ("YES\n", true),
+        ("Yes\n", true),
+        ("yes\n", false),
+    ] {
         let (shown, code) = answered(&environment, answer);
         assert_eq!(code, Some(0), "{answer:?}: {shown}");
         if undo {

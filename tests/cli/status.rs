@@ -1,6 +1,7 @@
 //! `kmsctl status` and the commands it is made of, on the demo in every scenario and every form.
 
 use crate::support::environment::TestEnvironment;
+use crate::support::screen::at_terminal;
 
 const READS: &[&[&str]] = &[
     &["status"],
@@ -182,6 +183,7 @@ fn the_schemas_have_their_keys() {
         [
             "armed",
             "expose",
+            "findings",
             "notifier",
             "pf",
             "ratelimit",
@@ -224,4 +226,100 @@ fn watch_into_a_pipe_prints_an_object_a_line_over_one_channel() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// What is wrong is said first, each with its command; where nothing is, that is said.
+#[test]
+fn status_leads_with_what_is_wrong() {
+    for (scenario, word, command) in [
+        ("absent", "absent", "kmsctl --demo expose apply"),
+        ("backend-dead", "ready", "kmsctl --demo verify"),
+        ("closed", "", ""),
+        ("drifted", "Configured are", "Filter Reload"),
+        ("half", "half", "kmsctl --demo expose restore"),
+        ("half-filter", "half", "kmsctl --demo expose restore"),
+        ("no-cron", "stays blocked", "kmsctl --demo virusprot expire"),
+        ("old-target", "k8s_shared_lb", "kmsctl --demo expose apply"),
+        (
+            "open",
+            "customer",
+            "kmsctl --demo virusprot delete 203.0.113.65",
+        ),
+        ("pass-association", "uncapped", "associated filter rule"),
+        ("pf-disabled", "switched off", "System > Advanced"),
+        ("table-missing", "does not exist", "Filter Reload"),
+        ("uncapped", "uncapped", "kmsctl --demo ratelimit default"),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let shown = environment.demo(&["status"]).success();
+        let first = shown.split("Firewall").next().unwrap_or_default();
+        if scenario != "open" {
+            assert!(first.contains(word), "{scenario}: {shown}");
+        }
+        assert!(first.contains(command), "{scenario}: {shown}");
+        let data = environment.demo(&["status", "-o", "json"]).json();
+        let findings = data["data"]["findings"].as_array().expect("findings");
+        for finding in findings {
+            assert!(finding["fix"].is_string(), "{scenario}: {finding:#}");
+        }
+        assert_eq!(findings.is_empty(), scenario == "closed", "{scenario}");
+        assert_eq!(first.starts_with("Fine"), findings.is_empty(), "{shown}");
+    }
+    // Nothing is green where something is wrong.
+    for (scenario, green) in [("half", false), ("open", false), ("closed", true)] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let shown = environment.demo(&["--color", "always", "status"]).success();
+        assert_eq!(shown.contains("\u{1b}[32m"), green, "{scenario}: {shown}");
+    }
+}
+
+#[test]
+fn status_fits_a_screen_in_every_scenario() {
+    let listed = TestEnvironment::new().run(&["demo", "scenarios", "-o", "json"]);
+    let listed = listed.json();
+    let scenarios = listed["data"]["scenarios"].as_array().expect("scenarios");
+    for scenario in scenarios {
+        let scenario = scenario["name"].as_str().expect("a name");
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        let changed = environment.demo(&["ratelimit", "tighten", "--for", "2h", "--yes"]);
+        let shown = at_terminal(&environment, 80, 24, "--demo status");
+        assert!(
+            shown.lines().count() < 24,
+            "{scenario} ({:?}), {} lines:\n{shown}",
+            changed.code,
+            shown.lines().count()
+        );
+    }
+}
+
+#[test]
+fn an_expectation_costs_no_probe() {
+    for (scenario, open, closed) in [
+        ("absent", 3, 0),
+        ("closed", 3, 0),
+        ("denied", 5, 5),
+        ("drifted", 3, 3),
+        ("half", 3, 0),
+        ("half-filter", 3, 0),
+        ("open", 0, 3),
+        ("pf-disabled", 3, 3),
+        ("pass-association", 3, 3),
+        ("uncapped", 3, 3),
+    ] {
+        let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
+        for command in [&["expose", "show"][..], &["status"]] {
+            for (expect, code) in [("open", open), ("closed", closed)] {
+                let outcome = environment.demo(&[command, &["--expect", expect]].concat());
+                assert_eq!(outcome.code, Some(code), "{scenario} {expect}: {outcome}");
+            }
+            assert_eq!(
+                environment.demo(command).code,
+                Some(if scenario == "denied" { 5 } else { 0 }),
+                "{scenario}"
+            );
+        }
+    }
+    let environment = TestEnvironment::new();
+    let outcome = environment.demo(&["status", "--expect", "open", "--watch"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
 }

@@ -152,21 +152,71 @@ fn the_exit_code_follows_the_expectation() {
         let outcome = environment.demo(&["verify", "--expect", expect]);
         assert_eq!(outcome.code, Some(code), "{scenario} {expect}: {outcome}");
     }
-    // What is configured is what is expected, unless told.
-    for (scenario, code) in [
-        ("open", 0),
-        ("closed", 0),
-        ("half", 0),
-        ("drifted", 3),
-        ("pf-disabled", 3),
-        ("php-missing", 8),
+    let wrong = environment.demo(&["verify", "--expect", "ajar"]);
+    assert!(wrong.fails_with(2).contains("open"));
+}
+
+/// Without `--expect` the exposure has to be whole, whatever else was seen: from inside and from outside.
+#[test]
+fn by_default_the_exposure_is_whole() {
+    for (scenario, inside, outside) in [
+        ("open", 0, 0),
+        ("closed", 0, 0),
+        ("absent", 3, 3),
+        ("drifted", 3, 3),
+        ("half", 3, 3),
+        ("half-filter", 3, 3),
+        ("old-target", 3, 3),
+        ("pass-association", 3, 3),
+        ("pf-disabled", 3, 3),
+        ("uncapped", 3, 3),
+        ("php-missing", 8, 8),
+        ("denied", 8, 5),
     ] {
         let environment = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", scenario);
         let outcome = environment.demo(&["verify"]);
-        assert_eq!(outcome.code, Some(code), "{scenario}: {outcome}");
+        assert_eq!(outcome.code, Some(inside), "{scenario}: {outcome}");
+        if inside == 3 {
+            let first = outcome.stdout.split("\n\n").nth(1).unwrap_or_default();
+            assert!(first.starts_with("exposure"), "{scenario}: {outcome}");
+            assert!(
+                first.lines().next().unwrap_or_default().contains("WRONG"),
+                "{outcome}"
+            );
+        }
+        let outcome = environment.demo(&["verify", "--external"]);
+        assert_eq!(outcome.code, Some(outside), "{scenario}: {outcome}");
     }
-    let wrong = environment.demo(&["verify", "--expect", "ajar"]);
-    assert!(wrong.fails_with(2).contains("open"));
+}
+
+#[test]
+fn a_deleted_exposure_is_closed_on_purpose() {
+    let environment = TestEnvironment::new();
+    let doctor = |environment: &TestEnvironment| {
+        let outcome = environment.demo(&["doctor", "-o", "json"]);
+        (outcome.code, results(&outcome, "findings")["pair"].clone())
+    };
+    environment
+        .demo(&["expose", "revoke", "--delete", "--yes"])
+        .success();
+    environment.demo(&["verify"]).success();
+    environment.demo(&["verify", "--external"]).success();
+    assert_eq!(doctor(&environment), (Some(0), "skipped".to_owned()));
+    // The same look of the rules without that record is a fault.
+    let absent = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "absent");
+    assert_eq!(doctor(&absent), (Some(3), "wrong".to_owned()));
+    // The exposure is there, and the configuration of kmsctl looks for another one.
+    for (name, value) in [
+        ("KMSCTL_SERVICE_PORT", "1689"),
+        ("KMSCTL_SERVICE_INTERFACE", "opt1"),
+        ("KMSCTL_SERVICE_INTERFACE", "lan"),
+        ("KMSCTL_SERVICE_INTERFACE", "opt9"),
+    ] {
+        let other = TestEnvironment::new().variable(name, value);
+        assert_eq!(doctor(&other), (Some(3), "wrong".to_owned()), "{value}");
+        let outcome = other.demo(&["verify"]);
+        assert_eq!(outcome.code, Some(3), "{value}: {outcome}");
+    }
 }
 
 /// The demo's dead server is dead wherever one looks; from outside it is in tests/cli/verify_external.rs.

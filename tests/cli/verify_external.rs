@@ -87,13 +87,13 @@ fn the_demo_is_proven_by_both_ends_in_every_condition() {
     for (scenario, verdict, row, code) in [
         ("open", "open", Some("open-kms"), 0),
         ("closed", "closed", Some("closed-here"), 0),
-        ("half", "closed", Some("closed-here"), 0),
-        ("half-filter", "closed", Some("closed-here"), 0),
-        ("absent", "closed", Some("closed-here"), 0),
-        ("uncapped", "open", Some("open-kms"), 0),
-        ("pass-association", "open", Some("open-kms"), 0),
+        ("half", "closed", Some("closed-here"), 3),
+        ("half-filter", "closed", Some("closed-here"), 3),
+        ("absent", "closed", Some("closed-here"), 3),
+        ("uncapped", "open", Some("open-kms"), 3),
+        ("pass-association", "open", Some("open-kms"), 3),
         ("backend-dead", "closed", Some("nobody-listens"), 3),
-        ("pf-disabled", "inconclusive", None, 8),
+        ("pf-disabled", "inconclusive", None, 3),
     ] {
         let environment = TestEnvironment::new()
             .variable("KMSCTL_DEMO_SCENARIO", scenario)

@@ -6,6 +6,7 @@ use crate::app::Context;
 use crate::domain::reachability::external::{
     Expected, FirewallEvidence, PortState, PublicNames, Quorum, Seen, Verdict,
 };
+use crate::domain::reachability::finding::Finding;
 use crate::error::Result;
 use crate::terminal::human::text_column;
 use crate::terminal::{Tone, View};
@@ -18,7 +19,8 @@ struct Data<'a> {
     expected: Option<Expected>,
     as_expected: Option<bool>,
     summary: &'a str,
-    hops: [(); 0],
+    /// What the firewall's rules say.
+    hops: [&'a Finding; 1],
     vantages: &'a [Seen],
     quorum: Quorum,
     target: Option<String>,
@@ -39,7 +41,7 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
         expected: judgement.expected,
         as_expected: judgement.as_expected,
         summary: &judgement.summary,
-        hops: [],
+        hops: [&proof.whole],
         vantages: &judgement.vantages,
         quorum: judgement.quorum,
         target: target.clone(),
@@ -57,6 +59,14 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
     };
     let human = &mut view.human;
     human.field("Verdict", &judgement.summary, tone);
+    if let Some(fix) = proof
+        .whole
+        .fix
+        .as_ref()
+        .filter(|_| judgement.as_expected != Some(true))
+    {
+        human.field("Fix", fix, Tone::Plain);
+    }
     let unknown = || "unknown".to_owned();
     let tried = format!("{} ({})", target.unwrap_or_else(unknown), proof.names.host);
     human.field("Tried", tried, Tone::Plain);

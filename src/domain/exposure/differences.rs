@@ -1,7 +1,7 @@
 //! The sentences: why the state is what it is, and where configured and loaded differ.
 
 use super::matching::from_anywhere;
-use super::pair::Pair;
+use super::pair::{Pair, is_ours};
 use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
 use super::{CapsView, Loaded, State, alias};
@@ -122,6 +122,25 @@ pub(super) fn other_inside_port(path: &Path<'_>, service: &Service) -> Option<Wa
         format!(
             "The loaded port forward leads port {} to port {inside} of {}.",
             service.port, service.alias
+        ),
+    ))
+}
+
+/// Names a port forward to the service that is on another interface or port than kmsctl was given.
+pub(super) fn configured_elsewhere(configured: &Configured, service: &Service) -> Option<Warning> {
+    let forward = configured
+        .all_nat
+        .iter()
+        .find(|rule| is_ours(rule, service))?;
+    Some(Warning::new(
+        "configured-elsewhere",
+        format!(
+            "A port forward to {} is configured on {} port {}, not on {} port {}.",
+            service.alias,
+            forward.interface,
+            forward.destination.port.as_deref().unwrap_or("any"),
+            service.interface,
+            service.port
         ),
     ))
 }

@@ -223,7 +223,8 @@ fn is_own_address(rule: &NatRule, configured: &Configured) -> bool {
             || (own.is_some() && address(destination.address.as_ref()) == own))
 }
 
-fn is_ours(rule: &NatRule, service: &Service) -> bool {
+/// Returns whether a port forward leads to the service, on any interface and port.
+pub(super) fn is_ours(rule: &NatRule, service: &Service) -> bool {
     !rule.nordr
         && rule
             .target

@@ -311,6 +311,9 @@ pub struct LogSide {
     pub probes: Option<Probes>,
     /// What the last 24 hours held, by the notifier's own output.
     pub last_day: Option<Held>,
+    /// Whether a pod of the service is ready, where that is known of each.
+    #[serde(skip)]
+    pub server_ready: Option<bool>,
     /// What could not be read.
     pub unknown: Vec<String>,
 }
@@ -346,7 +349,14 @@ impl LogSide {
         let last_activation = last_day
             .as_ref()
             .and_then(|day| day.last_activation.clone());
+        let ready: Vec<Option<bool>> = pods.iter().map(|pod| pod.ready).collect();
+        let server_ready = match ready.iter().all(Option::is_some) {
+            _ if ready.contains(&Some(true)) => Some(true),
+            true if !ready.is_empty() => Some(false),
+            _ => None,
+        };
         Self {
+            server_ready,
             last_activation_at: numbers
                 .last_activation
                 .max(last_activation.as_ref().map(|last| last.at)),

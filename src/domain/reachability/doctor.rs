@@ -4,6 +4,7 @@
 use super::finding::Finding;
 use super::path;
 use super::path::{Known, Trouble, rounded_time};
+use super::whole::absent_fault;
 use crate::domain::exposure::Exposure;
 use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::info::{Info, Limits};
@@ -847,11 +848,19 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
     if found == (None, None) {
         return Finding::unknown("pair", "Unknown: config.xml was not read.");
     }
-    if found == (Some(false), Some(false)) {
-        return Finding::skipped(
-            "pair",
-            "There is no port forward to the service, and no filter rule.",
-        );
+    if let Ok(exposure) = facts.exposure
+        && found == (Some(false), Some(false))
+    {
+        if exposure.deleted {
+            let told =
+                "`revoke --delete` took both rules away; `kmsctl expose restore` puts them back.";
+            return Finding::skipped("pair", told);
+        }
+        let Finding { evidence, fix, .. } = absent_fault(exposure);
+        return Finding {
+            fix,
+            ..Finding::new("pair", CheckResult::Wrong, evidence)
+        };
     }
     // Both off is a closed exposure; one alone is an unfinished change.
     let halves = facts

@@ -5,6 +5,7 @@
 //! failed attempts from a vantage that works and a proof that its packets arrive. Everything else is *inconclusive*, with
 //! the reason. Words are nmap's: open, closed, filtered, and why.
 
+use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
 use crate::domain::connections;
 use crate::domain::connections::Half;
@@ -79,6 +80,15 @@ impl From<super::path::Expected> for Expected {
         match expected {
             super::path::Expected::Open => Self::Open,
             super::path::Expected::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<Expected> for super::path::Expected {
+    fn from(expected: Expected) -> Self {
+        match expected {
+            Expected::Open => Self::Open,
+            Expected::Closed => Self::Closed,
         }
     }
 }
@@ -315,6 +325,26 @@ pub fn judge(
         quorum,
         vantages,
         findings,
+    }
+}
+
+impl Judgement {
+    /// Puts what the firewall's rules prove before what was seen from outside: a finding is one whatever a probe found, and
+    /// what the rules leave open is not as expected either.
+    #[must_use]
+    pub fn beside_rules(mut self, exposure: &Finding) -> Self {
+        match exposure.result {
+            CheckResult::Wrong => {
+                self.as_expected = Some(false);
+                self.summary = format!(
+                    "not as expected: {} From outside: {}",
+                    exposure.evidence, self.summary
+                );
+            }
+            CheckResult::Unknown => self.as_expected = None,
+            CheckResult::Ok | CheckResult::Skipped => {}
+        }
+        self
     }
 }
 

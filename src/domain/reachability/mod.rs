@@ -6,3 +6,4 @@ pub mod external;
 pub mod finding;
 pub mod kms_bind;
 pub mod path;
+pub mod whole;

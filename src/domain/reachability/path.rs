@@ -6,6 +6,8 @@
 
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
+use super::whole;
+use super::whole::judge_whole;
 use crate::domain::cluster::objects::{
     Announcement, EndpointSlice, KubernetesService, ObjectList, ObjectNames, Pod,
 };
@@ -149,22 +151,6 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Reads the intention out of the exposure: open where config.xml enables the whole pair, although pf may say
-    /// otherwise. Without the configuration there is no expectation: what is loaded is judged.
-    pub fn of(exposure: &Exposure) -> Option<Self> {
-        exposure.nat.configured?;
-        let passes = exposure
-            .why
-            .iter()
-            .any(|finding| finding.code == "nat-pass");
-        let open = match (exposure.nat.enabled, exposure.filter.enabled) {
-            (Some(true), Some(true)) => true,
-            (Some(true), _) => passes,
-            _ => false,
-        };
-        Some(if open { Self::Open } else { Self::Closed })
-    }
-
     /// Returns the word that stands in JSON and on the screen.
     pub fn name(self) -> &'static str {
         match self {
@@ -235,9 +221,13 @@ pub struct Judgement {
     pub hops: Vec<Finding>,
 }
 
-/// Judges the path. Without `expected` the exposure's own intention counts.
-pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
-    let expected = expected.or_else(|| {
+/// Judges the path. Without `expected` the exposure has to be whole, by its own intention.
+pub fn judge(evidence: &Evidence<'_>, wanted: Option<Expected>) -> Judgement {
+    let exposure = match &evidence.exposure {
+        Ok(exposure) => judge_whole(exposure, wanted),
+        Err(trouble) => trouble.finding(whole::CHECK),
+    };
+    let expected = wanted.or_else(|| {
         evidence
             .exposure
             .as_ref()
@@ -248,6 +238,14 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
     hops.extend(firewall_hops(evidence, expected));
     hops.extend(cluster_hops(evidence));
     hops.extend(service_hops(evidence));
+    // What is wrong with the rules is said before everything that was tried.
+    let place = if exposure.result == CheckResult::Wrong {
+        0
+    } else {
+        hops.iter().position(|hop| hop.check == "pf").unwrap_or(0)
+    };
+    let whole = exposure.result;
+    hops.insert(place, exposure);
     let state = evidence
         .exposure
         .as_ref()
@@ -255,7 +253,7 @@ pub fn judge(evidence: &Evidence<'_>, expected: Option<Expected>) -> Judgement {
         .map(|exposure| (exposure.lets_in(), exposure.filtering));
     let verdict = verdict(state, &hops);
     Judgement {
-        as_expected: as_expected(expected, state, verdict, &hops),
+        as_expected: as_expected(expected, whole, verdict, &hops, state.is_some()),
         expected,
         verdict,
         hops,
@@ -276,16 +274,21 @@ fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
     }
 }
 
-/// A path that should be open is not as expected with one wrong hop, even if others are unknown; one that should be
-/// closed is judged by pf alone, as a sick server behind a closed door is no open door.
+/// What is proven from the rules goes before what a hop could not see. A path that should be open is not as expected with one
+/// wrong hop, whatever else is unknown; one that should be closed is judged by pf alone, as a sick server behind a closed door
+/// is no open door.
 fn as_expected(
     expected: Option<Expected>,
-    state: Option<(Option<bool>, bool)>,
+    whole: CheckResult,
     verdict: Verdict,
     hops: &[Finding],
+    pf_read: bool,
 ) -> Option<bool> {
+    if whole == CheckResult::Wrong {
+        return Some(false);
+    }
     // That pf may not be asked is wrong, but says nothing about what it does.
-    let speaks = |hop: &&Finding| state.is_some() || hop.check != "pf";
+    let speaks = |hop: &&Finding| pf_read || hop.check != "pf";
     let wrong = hops
         .iter()
         .filter(speaks)
@@ -295,10 +298,7 @@ fn as_expected(
         (Expected::Open, _) if wrong => Some(false),
         (Expected::Open, Verdict::Open) => Some(true),
         (Expected::Open, Verdict::Inconclusive) => None,
-        (Expected::Closed, _) => match state? {
-            (_, false) => Some(false),
-            (lets_in, true) => lets_in.map(|lets_in| !lets_in),
-        },
+        (Expected::Closed, _) => (whole == CheckResult::Ok).then_some(true),
     }
 }
 
@@ -704,7 +704,9 @@ fn rule_hop(
         }
         Some(Expected::Open) | None if part.loaded => Finding::ok(check, standing),
         Some(Expected::Open) if enabled => Finding::wrong(check, standing, RELOAD),
-        Some(Expected::Open) if exposure.elsewhere.loaded => Finding::wrong(check, standing, LEAD),
+        Some(Expected::Open) | None if exposure.elsewhere.loaded => {
+            Finding::wrong(check, standing, LEAD)
+        }
         Some(Expected::Open) => {
             Finding::wrong(check, standing, "Open it with `kmsctl expose restore`.")
         }
