@@ -11,6 +11,8 @@
 
 #[path = "contract/agent.rs"]
 mod agent;
+#[path = "contract/agent_older.rs"]
+mod agent_older;
 #[path = "contract/apply.rs"]
 mod apply;
 #[path = "contract/apply_failures.rs"]

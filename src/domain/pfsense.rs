@@ -8,5 +8,6 @@ pub mod edit;
 pub mod freebsd;
 pub mod leftovers;
 pub mod managed;
+pub mod proof;
 pub(crate) mod record;
 mod separators;

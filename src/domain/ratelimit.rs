@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::exposure::{Exposure, State};
 use super::pf::rule::{Rate, Rule};
 use super::pfsense::configured::FilterRule;
+use super::pfsense::edit::CAP_KEYS;
 use super::warning::Warning;
 
 /// The caps of one rule, per source address. Both absent is no cap.
@@ -104,21 +105,11 @@ pub fn preset_of(presets: &[Preset], caps: Caps) -> Option<&Preset> {
 pub fn of_configured(rule: &FilterRule) -> (Caps, Vec<Warning>) {
     let mut findings = Vec::new();
     let fields = &rule.caps;
-    let max_src_conn = cap_number(
-        "max-src-conn",
-        fields.max_src_conn.as_deref(),
-        &mut findings,
-    );
-    let connections = cap_number(
-        "max-src-conn-rate",
-        fields.max_src_conn_rate.as_deref(),
-        &mut findings,
-    );
-    let seconds = cap_number(
-        "max-src-conn-rates",
-        fields.max_src_conn_rates.as_deref(),
-        &mut findings,
-    );
+    let [of_connections, of_rate, of_seconds] = CAP_KEYS;
+    let mut number = |key, field: &Option<String>| cap_number(key, field.as_deref(), &mut findings);
+    let max_src_conn = number(of_connections, &fields.max_src_conn);
+    let connections = number(of_rate, &fields.max_src_conn_rate);
+    let seconds = number(of_seconds, &fields.max_src_conn_rates);
     let rate = match (connections, seconds) {
         (Some(connections), Some(seconds)) => Some(Rate {
             connections,

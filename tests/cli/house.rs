@@ -393,3 +393,48 @@ fn every_changing_command_hands_over() {
         }
     }
 }
+
+#[test]
+fn one_place_names_the_fields_of_caps() {
+    // pfSense's names of them; the last is nobody else's, and pf's own syntax has the others.
+    let names = ["\"max-src-conn-rate\"", "\"max-src-conn-rates\""];
+    let may = [
+        "src/domain/pfsense/edit",
+        // pf's words, and the firewall that is simulated.
+        "src/domain/pf/",
+        "src/simulator/",
+    ];
+    let mut written = 0;
+    for (path, text) in rust_files("src") {
+        let path = path.strip_prefix(root()).expect("a source file");
+        let path = path.to_string_lossy();
+        let is_test = path.contains("/tests") || path.ends_with("fixtures.rs");
+        let named = names.iter().any(|name| code(&text).contains(name));
+        written += usize::from(named && path.starts_with(may[0]));
+        let allowed = is_test || may.iter().any(|place| path.starts_with(place));
+        assert!(allowed || !named, "{path} names the fields of caps");
+    }
+    assert_eq!(written, 1, "the place that writes them");
+    let agent = root().join("src/pfsense/agent");
+    let mut parts = 0;
+    for entry in std::fs::read_dir(agent).expect("the agent") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|end| end == "php") {
+            let text = std::fs::read_to_string(&path).expect("PHP");
+            parts += 1;
+            // The agent swaps records and holds patterns against pf; what they are about is the client's.
+            for word in [
+                "max-src",
+                "tracker'",
+                "local-port",
+                "associated-rule-id",
+                "statetype",
+                "'target'",
+                "'destination'",
+            ] {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+        }
+    }
+    assert!(parts > 5, "the agent's parts");
+}

@@ -9,7 +9,7 @@ use kmsctl::pfsense::agent::{AgentRequest, ApplyRequest};
 use super::agent::boxes::{Fixture, Version};
 use super::agent::changing::ChangingBox;
 use super::agent::php;
-use super::apply::{answer, asked, done, reading, send};
+use super::apply::{answer, asked, caps, done, reading, send};
 use super::apply_failures::{NEW, OLD, open, wanted};
 
 const TABLE: &str = "pf/table-k8s_kms_lb";
@@ -161,6 +161,70 @@ fn what_is_unread_takes_nothing_back() {
                 assert!(firewall.text("pf/sr").contains(OLD), "{line}: taken back");
             }
         }
+    }
+}
+
+/// Has pfctl's list of rules edited by sed before the agent sees it.
+fn edit_rules(firewall: &ChangingBox, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let real = firewall.text("pfctl");
+    firewall.php().write("pfctl-real", real.as_bytes());
+    let path = firewall.file("pfctl-real");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&path, executable).expect("an executable");
+    let path = path.display();
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in\n'-P -sr') '{path}' \"$@\" | sed '{script}' ;;\n*) exec '{path}' \"$@\" ;;\nesac\n"
+    );
+    firewall.php().write("pfctl", text.as_bytes());
+}
+
+#[test]
+fn what_pf_runs_instead_is_found_and_taken_back() {
+    if !php::available() {
+        return;
+    }
+    for (script, said) in [
+        (
+            "s/max-src-conn 10,/max-src-conn 100,/",
+            "other caps: max-src-conn 100",
+        ),
+        ("s/max-src-conn 10, //", "other caps"),
+        (
+            "s/max-src-conn-rate 3.60/max-src-conn-rate 3\\/600/",
+            "other caps",
+        ),
+        (
+            "s/max-src-conn-rate 3.60/max-src-conn-rate 13\\/60/",
+            "other caps",
+        ),
+        ("s/, max-src-conn-rate 3.60//", "other caps"),
+        (
+            "/max-src-conn 10,/s/port = 1688/port = 1689/",
+            "another port",
+        ),
+        ("/max-src-conn 10,/d", "does not run the filter rule"),
+        (
+            "/max-src-conn 10,/s/ridentifier 1/ridentifier 11/",
+            "does not run the filter rule",
+        ),
+    ] {
+        let mut firewall = open();
+        let at_first = firewall.ours();
+        let request = asked(&mut firewall, "c1", caps(Some(10), Some((3, 60))));
+        edit_rules(&firewall, script);
+        let outcome = send(&mut firewall, request);
+        assert_eq!(
+            outcome.result,
+            ChangeEnding::RolledBack,
+            "{script}: {outcome:#?}"
+        );
+        assert!(
+            outcome.message.contains(said),
+            "{script}: {}",
+            outcome.message
+        );
+        assert_eq!(firewall.ours(), at_first, "{script}");
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use crate::domain::pfsense::record::Element;
 
+use super::proof::PfProof;
 use crate::domain::pf::rule::Rate;
 
 /// The name of one change, made by the client before anything happens: the agent does the same change once only, and
@@ -148,6 +149,26 @@ pub struct Swap {
     pub after: Records,
     /// The alias belongs to it.
     pub alias: bool,
+    /// By what the records are known where another writer has changed them.
+    pub names: RecordNames,
+    /// What pf must show.
+    pub proof: PfProof,
+    /// It does nothing but close.
+    pub closes: bool,
+    /// It stays, whatever pf shows, where it loads: it lets nothing in by itself.
+    pub stays: bool,
+}
+
+/// By what records are known: each of these has all that one alternative says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordNames {
+    /// Of the port forward.
+    pub nat: Vec<Element>,
+    /// Of the filter rule.
+    pub filter: Vec<Element>,
+    /// Of the alias.
+    pub alias: Vec<Element>,
 }
 
 /// A record and where it stands in its list.

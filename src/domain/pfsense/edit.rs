@@ -7,10 +7,11 @@ mod put_back;
 
 pub use put_back::are_of_service;
 
-use super::change::{ConfigurationEdit, Element, Placed, Records, Separators, Swap};
+use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, port_field_covers, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
 use super::managed::{ManagedPair, passes_port_of_service};
+use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
 
@@ -169,11 +170,62 @@ fn edit_sections(
     };
     let after = draft.records();
     let swap = Swap {
+        names: names_of_records(&before, &after),
+        proof: prove_swap(configured, service, &before, &after),
+        closes: closes(&before, &after),
+        stays: stays_closed(&before, &after),
         before,
         after,
         alias: touches_alias,
     };
     Ok((swap, draft.sections))
+}
+
+/// Returns whether records let nothing in by themselves: what closes is never taken back because pf contradicts it.
+fn stays_closed(before: &Records, after: &Records) -> bool {
+    is_out(after.nat.as_ref()) && (is_out(after.filter.as_ref()) || after.filter == before.filter)
+}
+
+/// Returns whether a change does nothing but close; one that is so already counts as well.
+fn closes(before: &Records, after: &Records) -> bool {
+    let opens = |was: Option<&Placed>, now: Option<&Placed>| {
+        was != now && (!is_out(now) || (now.is_some() && is_out(was)))
+    };
+    !opens(before.nat.as_ref(), after.nat.as_ref())
+        && !opens(before.filter.as_ref(), after.filter.as_ref())
+        && stays_closed(before, after)
+}
+
+/// Says by what each record is known again where another writer has changed it.
+fn names_of_records(before: &Records, after: &Records) -> RecordNames {
+    let named = |placed: &Placed, keys: &[&str]| {
+        let mut name = Element::Map(Vec::new());
+        for key in keys {
+            let value = placed.record.get(key)?.clone();
+            if value == Element::from("") {
+                return None;
+            }
+            name.set(key, value);
+        }
+        Some(name)
+    };
+    let by_link = |placed: &Placed| match placed.record.text("associated-rule-id") {
+        Some("pass") => named(placed, &["target", "destination"]),
+        _ => named(placed, &["associated-rule-id"]),
+    };
+    let pair = |of: fn(&Records) -> Option<&Placed>| [of(after), of(before)].into_iter().flatten();
+    RecordNames {
+        nat: pair(|records| records.nat.as_ref())
+            .filter_map(by_link)
+            .collect(),
+        filter: pair(|records| records.filter.as_ref())
+            .flat_map(|placed| [named(placed, &["tracker"]), by_link(placed)])
+            .flatten()
+            .collect(),
+        alias: pair(|records| records.alias.as_ref())
+            .filter_map(|placed| named(placed, &["name"]))
+            .collect(),
+    }
 }
 
 fn place(index: u32) -> usize {

@@ -7,6 +7,7 @@ use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::configured::Configured;
+use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::service::Service;
 
 /// Returns each entry with the time it was added.
@@ -49,15 +50,15 @@ pub fn configuration(configured: &Configured, service: &Service) -> BTreeMap<Str
         say("filter rule", enabled(filter.disabled));
         say("filter rule type", text(filter.kind.as_ref()));
         say("tracker", text(filter.tracker.as_ref()));
-        say("max-src-conn", text(filter.caps.max_src_conn.as_ref()));
-        say(
-            "max-src-conn-rate",
-            text(filter.caps.max_src_conn_rate.as_ref()),
-        );
-        say(
-            "max-src-conn-rates",
-            text(filter.caps.max_src_conn_rates.as_ref()),
-        );
+        let caps = &filter.caps;
+        let values = [
+            &caps.max_src_conn,
+            &caps.max_src_conn_rate,
+            &caps.max_src_conn_rates,
+        ];
+        for (key, value) in CAP_KEYS.into_iter().zip(values) {
+            say(key, text(value.as_ref()));
+        }
     }
     if let Some(alias) = &configured.alias {
         say("alias", text(alias.address.as_ref()));

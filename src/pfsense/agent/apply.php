@@ -75,7 +75,7 @@ function kmsctl_apply($request) {
 		return $known;
 	}
 	/* An emergency does not depend on what another change still has to do, unless that is to mend config.xml. */
-	$closes = kmsctl_is_closing($request['action']['swap'])
+	$closes = $request['action']['swap']['closes']
 	    && kmsctl_is_whole(@file_get_contents(kmsctl_config_path()));
 	foreach ($closes ? array() : kmsctl_unfinished() as $other) {
 		kmsctl_run_job($other['id']);
@@ -157,7 +157,7 @@ function kmsctl_preflight($request) {
 	if (kmsctl_has(kmsctl_section('system'), 'disablefilter')) {
 		return array('refused', 'filtering is switched off on this firewall');
 	}
-	if (kmsctl_interface($request['service']['interface']) === null) {
+	if (!kmsctl_has(kmsctl_section('interfaces'), $request['service']['interface'])) {
 		return array('refused', "there is no interface {$request['service']['interface']}");
 	}
 	if (kmsctl_is_secondary()) {
@@ -204,7 +204,7 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	/* Where the configuration is so already, and pf is not, the ruleset is loaded: a toggle that was not applied, drift. */
 	$only_loads = kmsctl_rest($edited) === kmsctl_rest($config);
-	if ($only_loads && kmsctl_prove($request['service'], $swap['before'], $swap['before']) === null) {
+	if ($only_loads && kmsctl_prove($swap['proof']['after'], $request['service']) === null) {
 		return kmsctl_outcome($request, 'nothing-to-do', 'it is so already');
 	}
 	$stored = kmsctl_nothing_stored($request);
@@ -219,7 +219,8 @@ function kmsctl_apply_locked($request, $lock, $taken) {
 	}
 	kmsctl_step($stored, 'compare', true, 'the rules are those that were shown');
 	kmsctl_step($stored, 'preflight', true, count(kmsctl_dirty()) . ' pending changes');
-	$stored += array('before' => $swap['before'], 'after' => $swap['after'],
+	$stored += array('before' => $swap['before'], 'after' => $swap['after'], 'names' => $swap['names'],
+	    'proof' => $swap['proof'], 'stays' => $swap['stays'],
 	    'object_before' => kmsctl_object($swap['before'], $swap['alias']),
 	    'object_after' => kmsctl_object($swap['after'], $swap['alias']));
 	$claimed = kmsctl_claim($stored);
@@ -270,7 +271,7 @@ function kmsctl_load_and_prove($stored) {
 	$loads = $problem === null;
 	kmsctl_step($stored, 'reload', $loads, $loads ? '' : $problem[1]);
 	if ($loads) {
-		$problem = kmsctl_prove($stored['service'], $stored['after'], $stored['before']);
+		$problem = kmsctl_prove($stored['proof']['after'], $stored['service']);
 		kmsctl_step($stored, 'prove', $problem === null, $problem === null ? '' : $problem[1]);
 	}
 	$written = empty($stored['only_loads']) ? 'written' : 'the configuration was so already';
@@ -283,7 +284,7 @@ function kmsctl_load_and_prove($stored) {
 		    . ($lost === null ? '' : "; another writer's change was replaced, his version is {$lost}");
 		return kmsctl_end($stored, 'done', $message, $revert_at);
 	}
-	$stays = !empty($stored['only_loads']) || ($loads && kmsctl_closes($stored['after'], $stored['before']));
+	$stays = !empty($stored['only_loads']) || ($loads && $stored['stays']);
 	if ($problem[0] === 'unread' || $stays) {
 		/* It stays, and so does what takes a temporary one back: only what contradicts it takes it back now, and of a
 		 * closing only a ruleset that does not load. */

@@ -122,7 +122,7 @@ function kmsctl_resume($stored) {
 	if (!empty($stored['only_loads'])) {
 		kmsctl_load_and_prove($stored);
 	} elseif ($object === $stored['object_before']) {
-		$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], false);
+		$problem = kmsctl_in_force($stored, false);
 		kmsctl_end($stored, $problem === null ? 'failed' : 'unproven', $problem === null
 		    ? 'it was interrupted before it had written; the old rules are in force' : $problem, null);
 	} elseif ($object === $stored['object_after']) {
@@ -147,10 +147,10 @@ function kmsctl_find_lost(&$stored) {
 	}
 }
 
-/* Loads these records if they have just been written, or if pf does not run them. What speaks against them being in
+/* Loads the old records if they have just been written, or if pf does not run them. What speaks against them being in
  * force, or null. */
-function kmsctl_in_force(&$stored, $records, $others, $wrote) {
-	if (!$wrote && kmsctl_prove($stored['service'], $records, $others) === null) {
+function kmsctl_in_force(&$stored, $wrote) {
+	if (!$wrote && kmsctl_prove($stored['proof']['before'], $stored['service']) === null) {
 		return null;
 	}
 	$dirty = kmsctl_dirty();
@@ -161,7 +161,7 @@ function kmsctl_in_force(&$stored, $records, $others, $wrote) {
 	$reload = kmsctl_reload();
 	kmsctl_step($stored, 'reload', $reload === null, $reload === null ? '' : $reload[1]);
 	/* pfSense falls back to the last good ruleset; what counts here is what pf runs. */
-	$problem = kmsctl_prove($stored['service'], $records, $others);
+	$problem = kmsctl_prove($stored['proof']['before'], $stored['service']);
 	kmsctl_step($stored, 'prove', $problem === null, $problem === null ? '' : $problem[1]);
 	return $problem === null ? null : $problem[1];
 }
@@ -183,7 +183,7 @@ function kmsctl_back_out($stored) {
 	} else {
 		kmsctl_find_lost($stored);
 	}
-	$problem = kmsctl_in_force($stored, $stored['before'], $stored['after'], $wrote);
+	$problem = kmsctl_in_force($stored, $wrote);
 	if ($problem !== null) {
 		kmsctl_not_backed_out($stored, $problem);
 	} elseif ($stored['phase'] === 'backing-out') {

@@ -116,216 +116,46 @@ function kmsctl_reload() {
 	    : array('against', 'the ruleset that pfSense wrote is not the one it loaded');
 }
 
-function kmsctl_is_out($placed) {
-	return $placed === null || kmsctl_has($placed['record'], 'disabled');
-}
-
-/* Whether records let nobody in by themselves. What closes is never taken back because pf contradicts it. */
-function kmsctl_closes($records, $before) {
-	return kmsctl_is_out($records['nat']) && (kmsctl_is_out($records['filter']) || $records['filter'] === $before['filter']);
-}
-
-/* What speaks against pf running these records and not those before, as kmsctl_reload() says it. */
-function kmsctl_prove($service, $records, $before) {
-	list($filter, $no_filter) = kmsctl_loaded('-sr');
-	list($nat, $no_nat) = kmsctl_loaded('-sn');
-	list($info, $no_info) = kmsctl_ask_pf('-si');
-	foreach (array('rules' => $no_filter, 'redirections' => $no_nat, 'status' => $no_info) as $what => $why) {
-		if ($why !== null) {
-			return array('unread', "pf's {$what} could not be read: {$why}");
+/* What speaks against what pf must show, as kmsctl_reload() says it. The conditions and their patterns are the client's
+ * (src/domain/pfsense/proof.rs); the first that does not hold counts. */
+function kmsctl_prove($conditions, $service) {
+	$asked = array('rules' => '-sr', 'redirections' => '-sn', 'status' => '-si',
+	    'table' => '-t ' . escapeshellarg($service['alias']) . ' -T show');
+	$read = array();
+	foreach ($conditions as $condition) {
+		$what = $asked[$condition['ask']];
+		if (!isset($read[$what])) {
+			list($read[$what], $why) = in_array($what, array('-sr', '-sn'), true) ? kmsctl_loaded($what) : kmsctl_ask_pf($what);
+			if ($why !== null) {
+				return array('unread', "{$condition['name']} could not be read: {$why}");
+			}
+		}
+		$problem = kmsctl_held_against($condition, $read[$what]);
+		if ($problem !== null) {
+			return array($condition['doubts'] ? 'unread' : 'against', $problem);
 		}
 	}
-	$service['swapped'] = array();
-	foreach (array($records['filter'], $before['filter']) as $placed) {
-		$service['swapped'][] = $placed === null ? '' : kmsctl_canonical($placed['record']);
-	}
-	$problem = kmsctl_prove_pass($filter, $records, $before, $service);
-	if ($problem === null) {
-		$problem = kmsctl_prove_redirect($nat, $records, $before, $service);
-	}
-	if ($problem !== null) {
-		return array('against', $problem);
-	}
-	if (preg_grep('/^Status: Enabled\b/', $info) === array()) {
-		return array('unread', preg_grep('/^Status: Disabled\b/', $info) === array()
-		    ? "pf's status could not be read" : 'pf is switched off on this firewall');
-	}
-	return kmsctl_prove_alias($records, $before, $service);
+	return $conditions === array() ? array('unread', 'nothing says what pf must show') : null;
 }
 
-/* The members of pf's table are those of the alias; only where a rule in force names it, as pf has no table else. */
-function kmsctl_prove_alias($records, $before, $service) {
-	$name = $service['alias'];
-	$named = false;
-	foreach (array('nat', 'filter') as $section) {
-		$rule = $records[$section] === null ? array() : $records[$section]['record'];
-		$destination = kmsctl_side($rule, 'destination');
-		$named = $named || (!kmsctl_has($rule, 'disabled')
-		    && in_array($name, array(kmsctl_text($rule, 'target'), $destination['address']), true));
+/* The sentence for lines that do not meet a condition, or null. */
+function kmsctl_held_against($condition, $lines) {
+	foreach ($condition['lines'] as $pattern) {
+		$lines = preg_grep($pattern, $lines);
 	}
-	if (!$named || $records['alias'] === null) {
+	switch ($condition['wants']) {
+	case 'reading':
 		return null;
+	case 'some':
+		return $lines === array() ? $condition['says'] : null;
+	case 'none':
+		return $lines === array() ? null : $condition['says'];
 	}
-	list($lines, $why) = kmsctl_ask_pf('-t ' . escapeshellarg($name) . ' -T show');
-	if ($why !== null) {
-		return array('unread', "pf's table of the alias {$name} could not be read: {$why}");
+	$odd = preg_grep($condition['every'], $lines, PREG_GREP_INVERT);
+	if ($odd === array() || $condition['shown'] === null) {
+		return $odd === array() ? null : $condition['says'];
 	}
-	$problem = kmsctl_other_members($records['alias']['record'], $lines, $name);
-	/* Who has not touched the alias does not take anything back because of it. */
-	$ours = $before['alias'] === null || $before['alias']['record'] !== $records['alias']['record'];
-	return $problem === null ? null : array($ours ? 'against' : 'unread', $problem);
-}
-
-function kmsctl_other_members($alias, $lines, $name) {
-	$loaded = array_filter(array_map('kmsctl_address', $lines), 'strlen');
-	$wanted = array();
-	$open = false;
-	foreach (preg_split('/\s+/', (string) kmsctl_text($alias, 'address'), -1, PREG_SPLIT_NO_EMPTY) as $member) {
-		$address = kmsctl_address($member);
-		/* Names, other aliases and ranges are made addresses by pfSense. */
-		$open = $open || $address === '';
-		$wanted[] = $address;
-	}
-	$wanted = array_filter($wanted, 'strlen');
-	$missing = array_diff($wanted, $loaded);
-	if ($missing !== array()) {
-		return "pf's table of the alias {$name} lacks " . implode(', ', array_slice($missing, 0, 3));
-	}
-	$more = $open ? array() : array_diff($loaded, $wanted);
-	return $more === array() ? null
-	    : "pf's table of the alias {$name} holds " . implode(', ', array_slice($more, 0, 3));
-}
-
-/* An address or a network in one spelling, or ''. */
-function kmsctl_address($text) {
-	$parts = explode('/', trim($text));
-	$bytes = @inet_pton($parts[0]);
-	if ($bytes === false || count($parts) > 2 || (isset($parts[1]) && preg_match('/^[0-9]+$/D', $parts[1]) !== 1)) {
-		return '';
-	}
-	$whole = strlen($bytes) * 8;
-	$length = isset($parts[1]) ? (int) $parts[1] : $whole;
-	return inet_ntop($bytes) . ($length === $whole ? '' : "/{$length}");
-}
-
-/* pf prints the tracker as a number: 0100000101 is ridentifier 100000101. */
-function kmsctl_with_tracker($lines, $rule) {
-	$tracker = (string) kmsctl_text($rule, 'tracker');
-	if ($tracker === '') {
-		return array();
-	}
-	return array_values(preg_grep('/ ridentifier ' . (int) $tracker . '(?![0-9])/', $lines));
-}
-
-/* Other filter rules of the configuration that bear this rule's tracker, or none as it does. */
-function kmsctl_others_with_tracker($rule, $service) {
-	$tracker = (int) kmsctl_text($rule, 'tracker');
-	return array_filter(kmsctl_list('filter', 'rule'), function ($other) use ($service, $tracker) {
-		return (int) kmsctl_text($other, 'tracker') === $tracker
-		    && !in_array(kmsctl_canonical(kmsctl_normal($other)), $service['swapped'], true);
-	});
-}
-
-/* Whether the tracker alone tells this rule from all others. */
-function kmsctl_has_own_tracker($rule, $service) {
-	return (int) kmsctl_text($rule, 'tracker') !== 0 && kmsctl_others_with_tracker($rule, $service) === array();
-}
-
-/* Whether pf's line of the one rule is not a line of the other. */
-function kmsctl_is_another($was, $now, $service) {
-	return kmsctl_text($was, 'tracker') !== kmsctl_text($now, 'tracker')
-	    || (!kmsctl_has_own_tracker($now, $service)
-	    && kmsctl_side($was, 'destination') !== kmsctl_side($now, 'destination'));
-}
-
-/* pf's lines of a filter rule: by its tracker where that is its own, else also by target and port. */
-function kmsctl_lines_of($lines, $rule, $service) {
-	$found = (int) kmsctl_text($rule, 'tracker') === 0
-	    ? array_values(preg_grep('/ ridentifier [0-9]/', $lines, PREG_GREP_INVERT))
-	    : kmsctl_with_tracker($lines, $rule);
-	if (kmsctl_has_own_tracker($rule, $service)) {
-		return $found;
-	}
-	$interface = kmsctl_interface($service['interface']);
-	$device = preg_quote((string) $interface['device'], '/');
-	$destination = kmsctl_side($rule, 'destination');
-	$address = (string) $destination['address'];
-	$to = @inet_pton($address) === false ? '<' . preg_quote($address, '/') . '(?::[0-9*]+)?>' : preg_quote($address, '/');
-	return array_values(preg_grep("/^pass .*\\bon {$device} .*proto tcp .* to {$to} port = {$service['port']} /", $found));
-}
-
-function kmsctl_prove_pass($lines, $records, $before, $service) {
-	$was = $before['filter'] === null ? null : $before['filter']['record'];
-	$now = $records['filter'] === null ? null : $records['filter']['record'];
-	if ($was === $now && kmsctl_is_out($records['nat']) && $before !== $records) {
-		/* The forward was closed alone: its filter rule belongs to others too. */
-		return null;
-	}
-	$problem = $now === null ? null : kmsctl_prove_rule($lines, $now, $service);
-	if ($problem === null && $was !== null && ($now === null || kmsctl_is_another($was, $now, $service))
-	    && kmsctl_lines_of($lines, $was, $service) !== array()) {
-		$problem = trim('pf still runs the filter rule ' . kmsctl_text($was, 'tracker'));
-	}
-	return $problem;
-}
-
-function kmsctl_prove_rule($lines, $rule, $service) {
-	$loaded = kmsctl_lines_of($lines, $rule, $service);
-	if (kmsctl_has($rule, 'disabled')) {
-		return $loaded === array() ? null : 'pf still runs the filter rule';
-	}
-	if ($loaded === array()) {
-		return 'pf does not run the filter rule';
-	}
-	foreach ($loaded as $line) {
-		if (strpos($line, "port = {$service['port']} ") === false) {
-			return 'pf runs the filter rule for another port';
-		}
-		if (kmsctl_caps_of_line($line) !== kmsctl_caps_of_rule($rule)) {
-			return 'pf runs the filter rule with other caps: ' . kmsctl_caps_of_line($line);
-		}
-	}
-	return null;
-}
-
-function kmsctl_caps_of_line($line) {
-	$conn = preg_match('/\bmax-src-conn ([0-9]+)/', $line, $found) ? $found[1] : '-';
-	$rate = preg_match('#\bmax-src-conn-rate ([0-9]+/[0-9]+)#', $line, $found) ? $found[1] : '-';
-	return "{$conn} {$rate}";
-}
-
-/* As filter.inc makes them of the record: caps only on rules that pass TCP with state, the rate only as a pair. */
-function kmsctl_caps_of_rule($rule) {
-	if (!in_array((string) kmsctl_text($rule, 'type'), array('', 'pass'), true) || !kmsctl_is_tcp($rule)
-	    || kmsctl_text($rule, 'statetype') === 'none') {
-		return '- -';
-	}
-	$conn = (string) kmsctl_text($rule, 'max-src-conn');
-	$rate = (string) kmsctl_text($rule, 'max-src-conn-rate');
-	$seconds = (string) kmsctl_text($rule, 'max-src-conn-rates');
-	return ($conn === '' ? '-' : $conn) . ' ' . ($rate === '' || $seconds === '' ? '-' : "{$rate}/{$seconds}");
-}
-
-/* Redirections of the service's port to where the record points. */
-function kmsctl_redirects($lines, $rule, $service) {
-	$interface = kmsctl_interface($service['interface']);
-	$device = preg_quote((string) $interface['device'], '/');
-	$target = (string) kmsctl_text($rule, 'target');
-	$to = preg_quote(@inet_pton($target) === false ? "<{$target}>" : $target, '/');
-	return preg_grep("/^rdr .*\\bon {$device} .*proto tcp .*port = {$service['port']} -> {$to}(?: |$)/", $lines);
-}
-
-function kmsctl_prove_redirect($lines, $records, $before, $service) {
-	$now = $records['nat'] === null ? null : $records['nat']['record'];
-	$was = $before['nat'] === null ? null : $before['nat']['record'];
-	if ($now !== null && !kmsctl_has($now, 'disabled')) {
-		if (kmsctl_redirects($lines, $now, $service) === array()) {
-			return 'pf does not run the redirection';
-		}
-	} elseif ($now !== null && kmsctl_redirects($lines, $now, $service) !== array()) {
-		return 'pf still runs the redirection';
-	}
-	$moved = $was !== null && ($now === null || kmsctl_text($was, 'target') !== kmsctl_text($now, 'target'));
-	return $moved && kmsctl_redirects($lines, $was, $service) !== array() ? 'pf still runs the old redirection' : null;
+	preg_match_all($condition['shown'], implode("\n", array_slice($odd, 0, 3)), $shown);
+	return "{$condition['says']}: " . ($shown[0] === array() ? 'none' : implode(' ', $shown[0]));
 }
 ?>

@@ -12,7 +12,7 @@ function kmsctl_list($section, $tag) {
 	return array_filter($list, 'is_array');
 }
 
-/* null is an absent element, '' an empty one: <disabled/> disables, <max-src-conn/> caps nothing. */
+/* null is an absent element, '' an empty one: <disabled/> disables, an empty number is none. */
 function kmsctl_text($record, $key) {
 	if (!is_array($record) || !array_key_exists($key, $record)) {
 		return null;
@@ -27,17 +27,6 @@ function kmsctl_has($record, $key) {
 function kmsctl_section($name) {
 	global $config;
 	return isset($config[$name]) && is_array($config[$name]) ? $config[$name] : array();
-}
-
-function kmsctl_side($rule, $key) {
-	$side = kmsctl_has($rule, $key) ? $rule[$key] : null;
-	return array(
-		'any' => kmsctl_has($side, 'any'),
-		'network' => kmsctl_text($side, 'network'),
-		'address' => kmsctl_text($side, 'address'),
-		'port' => kmsctl_text($side, 'port'),
-		'not' => kmsctl_has($side, 'not'),
-	);
 }
 
 /* Of each record these fields only; the others may hold what nobody else may see (PPPoE's and CARP's passwords). */
@@ -110,12 +99,6 @@ function kmsctl_cron($table) {
 		}
 	}
 	return $found;
-}
-
-function kmsctl_interface($name) {
-	$interfaces = kmsctl_section('interfaces');
-	return isset($interfaces[$name]) && is_array($interfaces[$name])
-	    ? array('device' => kmsctl_text($interfaces[$name], 'if'), 'ipaddr' => kmsctl_text($interfaces[$name], 'ipaddr')) : null;
 }
 
 function kmsctl_system() {

@@ -47,10 +47,6 @@ function kmsctl_rest($config) {
 	return hash('sha256', kmsctl_canonical(kmsctl_normal($config)));
 }
 
-function kmsctl_is_tcp($rule) {
-	return in_array((string) kmsctl_text($rule, 'protocol'), array('tcp', 'tcp/udp'), true);
-}
-
 /* Where each kind of record stands. */
 function kmsctl_kinds() {
 	return array('nat' => array('nat', 'rule'), 'filter' => array('filter', 'rule'), 'alias' => array('aliases', 'alias'));
@@ -77,20 +73,15 @@ function kmsctl_places($list, $record) {
 	return $found;
 }
 
-/* Whether a record that differs from this one is what another writer has made of it. */
-function kmsctl_is_same_object($kind, $record, $other) {
-	$same = function ($key) use ($record, $other) {
-		$text = (string) kmsctl_text($record, $key);
-		return $text !== '' && $text === (string) kmsctl_text($other, $key);
-	};
-	if ($kind === 'alias') {
-		return $same('name');
+/* Whether a record is what another writer has made of one that is swapped: it has all that one of these names it by. */
+function kmsctl_is_same_object($record, $names) {
+	foreach ($names as $name) {
+		$present = kmsctl_normal(array_intersect_key($record, $name));
+		if (kmsctl_canonical($present) === kmsctl_canonical($name)) {
+			return true;
+		}
 	}
-	if ($kind === 'filter' && $same('tracker')) {
-		return true;
-	}
-	return kmsctl_text($record, 'associated-rule-id') === 'pass' ? $same('target')
-	    && kmsctl_side($record, 'destination') === kmsctl_side($other, 'destination') : $same('associated-rule-id');
+	return false;
 }
 
 /* What stands in the place of records that are swapped: those after, those before, or what others have made of them. */
@@ -103,10 +94,8 @@ function kmsctl_present($swap) {
 			$places = $places === array() && $placed !== null ? kmsctl_places($list, $placed['record']) : $places;
 		}
 		foreach ($list as $index => $record) {
-			foreach (array($swap['after'][$kind], $swap['before'][$kind]) as $placed) {
-				if ($places === array() && $placed !== null && kmsctl_is_same_object($kind, $record, $placed['record'])) {
-					$places = array($index);
-				}
+			if ($places === array() && isset($swap['names'][$kind]) && kmsctl_is_same_object($record, $swap['names'][$kind])) {
+				$places = array($index);
 			}
 		}
 		if ($places !== array()) {

@@ -58,18 +58,6 @@ function kmsctl_merged($present, $record) {
 	return $record;
 }
 
-/* Whether a change does nothing but close; one that is so already counts as well. */
-function kmsctl_is_closing($swap) {
-	foreach (array('nat', 'filter') as $kind) {
-		$before = $swap['before'][$kind];
-		$after = $swap['after'][$kind];
-		if ($before !== $after && (!kmsctl_is_out($after) || ($after !== null && kmsctl_is_out($before)))) {
-			return false;
-		}
-	}
-	return kmsctl_closes($swap['after'], $swap['before']);
-}
-
 /* Whether a change takes the rules away: what it took is kept until they are back. */
 function kmsctl_is_deletion($swap) {
 	return $swap['after']['nat'] === null && $swap['after']['filter'] === null

@@ -367,6 +367,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
         before: made.after,
         after: made.before,
         alias: made.alias,
+        ..Swap::default()
     };
     let Some(wanted) = swapped(&world.configuration, &back) else {
         let why = "a record that it has made is not there, or twice";

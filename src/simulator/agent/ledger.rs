@@ -94,6 +94,7 @@ impl Stored {
             before: self.outcome.before.clone(),
             after: self.outcome.after.clone(),
             alias: self.with_alias,
+            ..Swap::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{Alias, CapFields, FilterRule, NatRule, OneToOne, Side};
 use crate::domain::pfsense::change::Element;
+use crate::domain::pfsense::edit::CAP_KEYS;
 
 impl NatRule {
     /// Reads a record of `nat/rule` that stands at this index.
@@ -51,10 +52,10 @@ impl FilterRule {
             caps: CapFields {
                 max: owned(rule, "max"),
                 max_src_nodes: owned(rule, "max-src-nodes"),
-                max_src_conn: owned(rule, "max-src-conn"),
+                max_src_conn: owned(rule, CAP_KEYS[0]),
                 max_src_states: owned(rule, "max-src-states"),
-                max_src_conn_rate: owned(rule, "max-src-conn-rate"),
-                max_src_conn_rates: owned(rule, "max-src-conn-rates"),
+                max_src_conn_rate: owned(rule, CAP_KEYS[1]),
+                max_src_conn_rates: owned(rule, CAP_KEYS[2]),
                 statetimeout: owned(rule, "statetimeout"),
             },
         }

@@ -1,0 +1,389 @@
+//! What pf must show where records are in force: computed here, and held against pfctl's lists on the firewall, which
+//! knows neither rules nor caps. Conditions are patterns of PHP's `preg_grep` and the sentence for where they do not hold.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::change::{Placed, Records};
+use super::config::ReadRequest;
+use super::configured::{Configured, FilterRule, NatRule};
+use super::record::Element;
+use crate::domain::ratelimit;
+
+/// What proves a change, and what proves that it was taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PfProof {
+    /// With the records after it.
+    pub after: Vec<PfCondition>,
+    /// With the records before it.
+    pub before: Vec<PfCondition>,
+}
+
+/// One thing that pf must show. They are looked at in their order; the first that does not hold counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PfCondition {
+    /// The list that is asked for.
+    pub ask: PfList,
+    /// What the list is called where it cannot be read.
+    pub name: String,
+    /// Patterns: the lines that match all of them are meant.
+    pub lines: Vec<String>,
+    /// What is wanted of those lines.
+    pub wants: PfWant,
+    /// The pattern that every line must match, with [`PfWant::Every`].
+    pub every: Option<String>,
+    /// What of the lines that do not is put behind the sentence.
+    pub shown: Option<String>,
+    /// Where it does not hold nothing is proven; otherwise the change is contradicted.
+    pub doubts: bool,
+    /// The sentence, without a full stop.
+    pub says: String,
+}
+
+/// A list of pfctl's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PfList {
+    /// `-sr`.
+    Rules,
+    /// `-sn`.
+    Redirections,
+    /// `-si`.
+    Status,
+    /// The table of the service's alias.
+    Table,
+}
+
+/// What is wanted of the lines that are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PfWant {
+    /// That they could be read.
+    Reading,
+    /// One or more.
+    Some,
+    /// None.
+    None,
+    /// That each matches.
+    Every,
+}
+
+impl PfCondition {
+    fn new(ask: PfList, wants: PfWant, lines: Vec<String>, says: impl Into<String>) -> Self {
+        let name = match ask {
+            PfList::Rules => "pf's rules",
+            PfList::Redirections => "pf's redirections",
+            PfList::Status => "pf's status",
+            PfList::Table => "pf's table of the alias",
+        };
+        Self {
+            ask,
+            name: name.to_owned(),
+            lines,
+            wants,
+            every: None,
+            shown: None,
+            doubts: false,
+            says: says.into(),
+        }
+    }
+
+    fn doubting(self) -> Self {
+        Self {
+            doubts: true,
+            ..self
+        }
+    }
+}
+
+/// Computes what proves the records after a change, and those before it.
+pub(super) fn prove_swap(
+    configured: &Configured,
+    service: &ReadRequest,
+    before: &Records,
+    after: &Records,
+) -> PfProof {
+    let conditions = |now, was| {
+        let proof = RecordProof {
+            configured,
+            service,
+            now,
+            was,
+        };
+        proof.conditions()
+    };
+    PfProof {
+        after: conditions(after, before),
+        before: conditions(before, after),
+    }
+}
+
+/// Returns whether a record is not in force.
+pub(super) fn is_out(placed: Option<&Placed>) -> bool {
+    placed.is_none_or(|placed| placed.record.has("disabled"))
+}
+
+/// The records that are to be in force, and those that are not any more.
+struct RecordProof<'a> {
+    configured: &'a Configured,
+    service: &'a ReadRequest,
+    now: &'a Records,
+    was: &'a Records,
+}
+
+impl RecordProof<'_> {
+    fn conditions(&self) -> Vec<PfCondition> {
+        let reading = |ask| PfCondition::new(ask, PfWant::Reading, Vec::new(), String::new());
+        // What cannot be read is found before anything is contradicted.
+        let mut conditions = vec![
+            reading(PfList::Rules),
+            reading(PfList::Redirections),
+            reading(PfList::Status),
+        ];
+        self.prove_pass(&mut conditions);
+        self.prove_redirect(&mut conditions);
+        let status = |pattern: &str, says: &str| {
+            let lines = vec![pattern.to_owned()];
+            PfCondition::new(PfList::Status, PfWant::Some, lines, says).doubting()
+        };
+        conditions.push(status(
+            r"/^Status: (?:Enabled|Disabled)\b/",
+            "pf's status could not be read",
+        ));
+        conditions.push(status(
+            r"/^Status: Enabled\b/",
+            "pf is switched off on this firewall",
+        ));
+        self.prove_alias(&mut conditions);
+        conditions
+    }
+
+    fn prove_pass(&self, conditions: &mut Vec<PfCondition>) {
+        let (now, was) = (self.now.filter.as_ref(), self.was.filter.as_ref());
+        if now == was && is_out(self.now.nat.as_ref()) && self.now != self.was {
+            // The forward is closed alone: its filter rule belongs to others too.
+            return;
+        }
+        let rule = |placed: &Placed| FilterRule::of_record(placed.index, &placed.record);
+        let (now, was) = (now.map(rule), was.map(rule));
+        if let Some(now) = &now {
+            self.prove_rule(now, conditions);
+        }
+        let Some(was) = was else { return };
+        let other_line = now.as_ref().is_none_or(|now| {
+            now.tracker != was.tracker
+                || (!self.has_own_tracker(now) && now.destination != was.destination)
+        });
+        if other_line {
+            let tracker = was.tracker.as_deref().unwrap_or_default();
+            let says = format!("pf still runs the filter rule {tracker}");
+            let lines = self.lines_of(&was);
+            let says = says.trim_end();
+            conditions.push(PfCondition::new(PfList::Rules, PfWant::None, lines, says));
+        }
+    }
+
+    fn prove_rule(&self, rule: &FilterRule, conditions: &mut Vec<PfCondition>) {
+        let lines = self.lines_of(rule);
+        let condition =
+            |wants, says: &str| PfCondition::new(PfList::Rules, wants, lines.clone(), says);
+        if rule.disabled {
+            conditions.push(condition(PfWant::None, "pf still runs the filter rule"));
+            return;
+        }
+        conditions.push(condition(PfWant::Some, "pf does not run the filter rule"));
+        conditions.push(PfCondition {
+            every: Some(format!("/port = {} /", self.service.port)),
+            ..condition(PfWant::Every, "pf runs the filter rule for another port")
+        });
+        conditions.push(PfCondition {
+            every: Some(pattern_of_caps(rule)),
+            shown: Some("/max-src-conn(?:-rate)? [0-9\\/]+/".to_owned()),
+            ..condition(PfWant::Every, "pf runs the filter rule with other caps")
+        });
+    }
+
+    /// Returns the patterns of pf's lines of a filter rule: by its tracker where that is its own, else also by target and
+    /// port. pf prints the tracker as a number: 0100000101 is ridentifier 100000101.
+    fn lines_of(&self, rule: &FilterRule) -> Vec<String> {
+        let number = tracker_number(rule.tracker.as_deref());
+        let by_tracker = match number {
+            0 => "/^(?!.* ridentifier [0-9])/".to_owned(),
+            number => format!("/ ridentifier {number}(?![0-9])/"),
+        };
+        if self.has_own_tracker(rule) {
+            return vec![by_tracker];
+        }
+        let address = rule.destination.address.as_deref().unwrap_or_default();
+        let to = if address.parse::<IpAddr>().is_ok() {
+            quoted(address)
+        } else {
+            format!("<{}(?::[0-9*]+)?>", quoted(address))
+        };
+        let (device, port) = (self.device(), self.service.port);
+        let way = format!("/^pass .*\\bon {device} .*proto tcp .* to {to} port = {port} /");
+        vec![by_tracker, way]
+    }
+
+    /// Returns whether the tracker alone tells this rule from all others that stay.
+    fn has_own_tracker(&self, rule: &FilterRule) -> bool {
+        let number = tracker_number(rule.tracker.as_deref());
+        let swapped = [self.now.filter.as_ref(), self.was.filter.as_ref()];
+        let is_swapped = |record: &Element| {
+            let mut swapped = swapped.iter().flatten();
+            swapped.any(|placed| placed.record.canonical() == record.canonical())
+        };
+        let all = self.configured.sections.list("filter", "rule").iter();
+        let mut others = all.filter(|record| !is_swapped(record));
+        number != 0 && !others.any(|other| tracker_number(other.text("tracker")) == number)
+    }
+
+    fn device(&self) -> String {
+        let interface = self.configured.interface.as_ref();
+        let device = interface.and_then(|interface| interface.device.as_deref());
+        quoted(device.unwrap_or_default())
+    }
+
+    fn prove_redirect(&self, conditions: &mut Vec<PfCondition>) {
+        let rule = |placed: &Placed| NatRule::of_record(placed.index, &placed.record);
+        let now = self.now.nat.as_ref().map(rule);
+        let was = self.was.nat.as_ref().map(rule);
+        let mut push = |wants, rule: &NatRule, says: &str| {
+            let lines = vec![self.line_of_redirection(rule)];
+            conditions.push(PfCondition::new(PfList::Redirections, wants, lines, says));
+        };
+        match &now {
+            Some(now) if now.disabled => {
+                push(PfWant::None, now, "pf still runs the redirection");
+            }
+            Some(now) => push(PfWant::Some, now, "pf does not run the redirection"),
+            None => {}
+        }
+        if let Some(was) = was
+            && now.is_none_or(|now| now.target != was.target)
+        {
+            push(PfWant::None, &was, "pf still runs the old redirection");
+        }
+    }
+
+    fn line_of_redirection(&self, rule: &NatRule) -> String {
+        let target = rule.target.as_deref().unwrap_or_default();
+        let to = if target.parse::<IpAddr>().is_ok() {
+            quoted(target)
+        } else {
+            quoted(&format!("<{target}>"))
+        };
+        let (device, port) = (self.device(), self.service.port);
+        format!("/^rdr .*\\bon {device} .*proto tcp .*port = {port} -> {to}(?: |$)/")
+    }
+
+    /// The members of pf's table are those of the alias; only where a rule in force names it, as pf has no table else.
+    fn prove_alias(&self, conditions: &mut Vec<PfCondition>) {
+        let name = &self.service.alias;
+        let names_it = |placed: &Option<Placed>| {
+            let record = placed.as_ref().map(|placed| &placed.record);
+            let record = record.filter(|record| !record.has("disabled"));
+            let named = |record: &Element| {
+                let destination = record.get("destination");
+                let address = destination.and_then(|side| side.text("address"));
+                record.text("target") == Some(name) || address == Some(name)
+            };
+            record.is_some_and(named)
+        };
+        let Some(alias) = &self.now.alias else { return };
+        if !names_it(&self.now.nat) && !names_it(&self.now.filter) {
+            return;
+        }
+        // What the change has not touched does not take it back.
+        let was = self.was.alias.as_ref().map(|placed| &placed.record);
+        let ours = was != Some(&alias.record);
+        let table = format!("pf's table of the alias {name}");
+        let mut push = |condition: PfCondition| {
+            conditions.push(PfCondition {
+                name: table.clone(),
+                doubts: condition.doubts || !ours,
+                ..condition
+            });
+        };
+        push(PfCondition::new(
+            PfList::Table,
+            PfWant::Reading,
+            Vec::new(),
+            String::new(),
+        ));
+        let text = alias.record.text("address").unwrap_or_default();
+        let mut patterns = Vec::new();
+        // Names, other aliases and ranges are made addresses by pfSense.
+        let mut open = false;
+        for member in text.split_whitespace() {
+            let Some(printed) = printed_member(member) else {
+                open = true;
+                continue;
+            };
+            let quoted = quoted(&printed);
+            let lines = vec![format!("/^\\s*{quoted}\\s*$/")];
+            let says = format!("{table} lacks {printed}");
+            push(PfCondition::new(PfList::Table, PfWant::Some, lines, says));
+            patterns.push(quoted);
+        }
+        if !open {
+            let any = vec!["/\\S/".to_owned()];
+            let says = format!("{table} holds others than its members");
+            push(PfCondition {
+                every: Some(format!("/^\\s*(?:{})\\s*$/", patterns.join("|"))),
+                shown: Some("/\\S+/".to_owned()),
+                ..PfCondition::new(PfList::Table, PfWant::Every, any, says)
+            });
+        }
+    }
+}
+
+fn tracker_number(tracker: Option<&str>) -> u64 {
+    tracker.unwrap_or_default().trim().parse().unwrap_or(0)
+}
+
+/// Returns the pattern of a line that carries the caps that pfSense makes of the record, and no others.
+fn pattern_of_caps(rule: &FilterRule) -> String {
+    let (caps, _) = ratelimit::of_configured(rule);
+    let connections = caps.max_src_conn.map_or_else(
+        || "(?!.*\\bmax-src-conn [0-9])".to_owned(),
+        |most| format!("(?=.*\\bmax-src-conn {most}(?![0-9]))"),
+    );
+    let rate = caps.rate.map_or_else(
+        || "(?!.*\\bmax-src-conn-rate [0-9])".to_owned(),
+        |rate| {
+            let (count, seconds) = (rate.connections, rate.seconds);
+            format!("(?=.*\\bmax-src-conn-rate {count}\\/{seconds}(?![0-9]))")
+        },
+    );
+    format!("/^{connections}{rate}/")
+}
+
+/// Prints a member as pf does: an address, or a network with its length.
+fn printed_member(member: &str) -> Option<String> {
+    if let Ok(address) = member.parse::<IpAddr>() {
+        return Some(address.to_string());
+    }
+    let net = member.parse::<IpNet>().ok()?.trunc();
+    Some(if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
+    })
+}
+
+/// Lets every character of a text stand for itself in a pattern.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() && !letter.is_ascii_alphanumeric() {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    quoted
+}
