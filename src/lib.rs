@@ -49,6 +49,7 @@ pub mod settings;
 pub mod simulator;
 pub mod ssh;
 pub mod terminal;
+mod text;
 pub mod vantage;
 
 use std::io::Write as _;
@@ -236,7 +237,9 @@ fn build_context(
     let terminal = if problem.is_some() {
         Terminal::new(early.mode, ColorChoice::Auto, no_color, quiet, verbose)
     } else {
-        Terminal::new(settings.output, settings.color, no_color, quiet, verbose)
+        let mode = Mode::from_word(&settings.output);
+        let color = ColorChoice::from_word(&settings.color);
+        Terminal::new(mode, color, no_color, quiet, verbose)
     };
     let terminal = terminal
         .carrying(carried(global, &environment, demo))

@@ -1,4 +1,4 @@
-//! What kmsctl is told to do: built-in defaults < file < `KMSCTL_*` environment < flags, each value
+//! What kmsctl is asked to do: built-in defaults < file < `KMSCTL_*` environment < flags, each value
 //! remembering where it came from.
 //!
 //! [`keys`] is the one table of keys; `config.example.toml`, `config show`, the environment names and the
@@ -10,6 +10,7 @@ pub mod keys;
 pub mod layers;
 pub mod notifier;
 pub mod resolved;
+pub mod target;
 pub mod values;
 pub mod vantages;
 pub mod window;

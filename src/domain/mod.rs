@@ -17,5 +17,6 @@ pub mod plan;
 pub mod ratelimit;
 pub mod reachability;
 pub mod service;
+pub mod shell_word;
 pub mod virusprot;
 pub mod warning;

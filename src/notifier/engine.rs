@@ -353,7 +353,7 @@ impl Engine {
             return;
         };
         // A stdout without a reader is no reason to stop posting.
-        if !self.stdout.line(&crate::terminal::view::escape_json(&line)) {
+        if !self.stdout.line(&crate::text::escape_json(&line)) {
             self.metrics.echo_dropped.inc();
         }
     }

@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::error::{Failure, Result};
 use crate::settings::notifier::{Notifier, Webhook};
 use crate::settings::window::Window;
-use crate::terminal::clean_text;
+use crate::text::clean_text;
 use checkpoint::{Checkpoint, CheckpointStore, LoadedCheckpoint, StoreError, machine_uptime};
 use engine::{Echo, Engine};
 use metrics::Metrics;

@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
 use crate::domain::notifier::slack;
 use crate::settings::notifier::{Webhook, is_local};
-use crate::terminal::human::format_span;
+use crate::text::format_span;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;

@@ -9,24 +9,23 @@ use ipnet::IpNet;
 
 use super::environment::Environment;
 use super::layers::Layers;
+use super::target::{Target, Transport};
 use super::values;
 use super::vantages::{self, Vantage};
 use crate::domain::cluster::objects::ObjectNames;
 use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
+use crate::domain::shell_word::ShellWord;
 use crate::error::{Failure, Result};
-use crate::ssh::script::ShellWord;
-use crate::ssh::target::{Target, Transport};
-use crate::terminal::{ColorChoice, Mode};
 
 /// Everything a command needs to know, resolved.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How data is printed.
-    pub output: Mode,
-    /// When colour is used.
-    pub color: ColorChoice,
+    /// How data is printed: a word of `--output`.
+    pub output: String,
+    /// When colour is used: a word of `--color`.
+    pub color: String,
     /// Deadline of one read or change.
     pub timeout: Duration,
     /// The firewall and how to reach it.
@@ -120,8 +119,8 @@ impl Settings {
                 .map_err(|error| broken(path, error.to_string()))
         };
         Ok(Self {
-            output: Mode::from_word(layers.text("output")),
-            color: ColorChoice::from_word(layers.text("color")),
+            output: layers.text("output").to_owned(),
+            color: layers.text("color").to_owned(),
             timeout: duration("timeout")?,
             firewall: Firewall::resolve(layers, environment)?,
             service: Service {

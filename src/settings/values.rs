@@ -177,7 +177,7 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
             .split(',')
             .filter(|part| !part.is_empty())
             .try_for_each(|part| parse_network(part.trim()).map(drop)),
-        KeyKind::RemotePath => crate::ssh::script::ShellWord::path(text)
+        KeyKind::RemotePath => crate::domain::shell_word::ShellWord::path(text)
             .map(drop)
             .ok_or_else(|| {
                 format!("`{text}` is not an absolute path of letters, digits and /._-+")

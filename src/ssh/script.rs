@@ -17,7 +17,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::domain::pf::table::TableName;
+pub use crate::domain::shell_word::ShellWord;
 
 /// The constant remote command line, the same words in sh, tcsh and pfSense's `rc.initial`.
 pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";
@@ -47,55 +47,6 @@ impl Nonce {
     }
 
     /// Returns the text that stands in the markers.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// One word of a remote command: a constant of ours, or a value whose rendering cannot mean anything to a shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShellWord(String);
-
-impl ShellWord {
-    /// Wraps a word of the program's own text.
-    pub fn fixed(word: &'static str) -> Self {
-        Self(word.to_owned())
-    }
-
-    /// Renders a number.
-    pub fn number(number: u64) -> Self {
-        Self(number.to_string())
-    }
-
-    /// Renders an address from its parsed form.
-    pub fn address(address: IpAddr) -> Self {
-        Self(address.to_string())
-    }
-
-    /// Renders a table name, which [`TableName`] has checked.
-    pub fn table(name: &TableName) -> Self {
-        Self(name.as_str().to_owned())
-    }
-
-    /// Renders a rule's label, if it is the one pfSense makes of the tracker: `id:N` or `id=N`.
-    pub fn label(label: &str) -> Option<Self> {
-        let number = label.strip_prefix("id:").or(label.strip_prefix("id="))?;
-        let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        plain.then(|| Self(label.to_owned()))
-    }
-
-    /// Renders a state's id as pfctl prints it, with the host that made it: without, pfctl takes its own.
-    pub fn state(id: u64, creator: u32) -> Self {
-        Self(format!("{id:016x}/{creator:08x}"))
-    }
-
-    /// Renders an absolute path from the configuration, if it holds only letters, digits and `/._-+`.
-    pub fn path(path: &str) -> Option<Self> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
-        (path.starts_with('/') && path.bytes().all(plain)).then(|| Self(path.to_owned()))
-    }
-
-    /// Returns the word as typed into the script.
     pub fn as_str(&self) -> &str {
         &self.0
     }

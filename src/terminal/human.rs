@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::clean_text;
 use super::pasted::Carried;
+pub use crate::text::format_span;
 
 /// What a word means; colour repeats the meaning and never carries it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -341,25 +342,6 @@ fn fit_columns(
         wide.1 -= 1;
     }
     Some(shown)
-}
-
-/// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
-pub fn format_span(seconds: u64) -> String {
-    let (days, hours, minutes, rest) = (
-        seconds / 86_400,
-        seconds / 3_600 % 24,
-        seconds / 60 % 60,
-        seconds % 60,
-    );
-    match (days, hours, minutes, rest) {
-        (0, 0, 0, _) => format!("{rest}s"),
-        (0, 0, _, 0) => format!("{minutes}m"),
-        (0, 0, _, _) => format!("{minutes}m {rest}s"),
-        (0, _, 0, _) => format!("{hours}h"),
-        (0, _, _, _) => format!("{hours}h {minutes}m"),
-        (_, 0, _, _) => format!("{days}d"),
-        _ => format!("{days}d {hours}h"),
-    }
 }
 
 /// Renders bytes with a binary unit: `512 B`, `1.4 KiB`, `3.0 MiB`.

@@ -1,7 +1,6 @@
 //! Streams and modes: stdout is data, stderr is talk. The mode is decided once, in [`Terminal::new`]; every
 //! byte that came from the firewall, a log or DNS passes [`clean_text`] before it reaches a terminal.
 
-mod clean;
 pub mod human;
 mod interrupt;
 pub mod keys;
@@ -18,13 +17,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub use clean::{acts_on_terminal, clean_text};
 pub use human::{Human, Tone};
 pub use interrupt::wait_for_interrupt;
 pub use markdown::render_markdown;
 pub use pager::Pager;
 pub use pasted::Carried;
 pub use view::View;
+
+pub use crate::text::{acts_on_terminal, clean_text};
 
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};

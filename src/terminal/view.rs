@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use super::human::Human;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
+use crate::text::acts_on_terminal;
+pub use crate::text::escape_json;
 
 /// A command's answer in all its forms.
 #[derive(Clone, Debug)]
@@ -157,28 +159,8 @@ impl View {
     }
 }
 
-/// Escapes what `serde_json` leaves raw but a terminal would act on: C1 controls, DEL, bidirectional marks.
-pub fn escape_json(text: &str) -> String {
-    let raw = |character: char| character != '\n' && super::clean::acts_on_terminal(character);
-    if !text.chars().any(raw) {
-        return text.to_owned();
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if raw(character) {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                safe.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            safe.push(character);
-        }
-    }
-    safe
-}
-
 fn acts_in_csv(character: char) -> bool {
-    !matches!(character, '\n' | '\r') && super::clean::acts_on_terminal(character)
+    !matches!(character, '\n' | '\r') && acts_on_terminal(character)
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value> {

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::clean::acts_on_terminal;
+use crate::text::acts_on_terminal;
 
 /// Words that YAML 1.1 or 1.2 takes for a boolean or for nothing.
 const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];

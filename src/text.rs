@@ -1,4 +1,4 @@
-//! Foreign text made safe for a terminal. Holds no layout.
+//! Foreign text made safe to show, and spans in words: for a terminal, a log and Slack alike. Holds no layout.
 
 use std::borrow::Cow;
 
@@ -29,6 +29,45 @@ pub fn acts_on_terminal(character: char) -> bool {
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Escapes what `serde_json` leaves raw but a terminal would act on: C1 controls, DEL, bidirectional marks.
+pub fn escape_json(text: &str) -> String {
+    let raw = |character: char| character != '\n' && acts_on_terminal(character);
+    if !text.chars().any(raw) {
+        return text.to_owned();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if raw(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+/// Renders a span of seconds with its two largest units: `45s`, `12m 5s`, `3h 20m`, `2d 4h`; whole ones alone: `1h`.
+pub fn format_span(seconds: u64) -> String {
+    let (days, hours, minutes, rest) = (
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    );
+    match (days, hours, minutes, rest) {
+        (0, 0, 0, _) => format!("{rest}s"),
+        (0, 0, _, 0) => format!("{minutes}m"),
+        (0, 0, _, _) => format!("{minutes}m {rest}s"),
+        (0, _, 0, _) => format!("{hours}h"),
+        (0, _, _, _) => format!("{hours}h {minutes}m"),
+        (_, 0, _, _) => format!("{days}d"),
+        _ => format!("{days}d {hours}h"),
+    }
 }
 
 #[cfg(test)]
