@@ -11,7 +11,7 @@ pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod outbox;
-pub mod redis;
+pub mod redis_connection;
 pub mod replay;
 pub mod sender;
 pub mod shared_dedup;

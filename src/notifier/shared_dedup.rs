@@ -10,9 +10,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis::Value;
+
 use super::metrics::Metrics;
 use super::outbox::{Claim, Outbox, Owed, SharedOutbox, WaitingPost};
-use super::redis::{RedisConnection, RedisReply, RedisTrouble};
+use super::redis_connection::{RedisConnection, RedisTrouble, expect_accepted, refusal};
 use crate::domain::notifier::dedup::DedupKey;
 use crate::settings::window::Server;
 
@@ -27,8 +29,8 @@ const IDLE: Duration = Duration::from_secs(15);
 /// What a committed key holds.
 const SENT: &[u8] = b"sent";
 /// Gives a key back, if it is still ours.
-const RELEASE: &[u8] =
-    b"if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0";
+const RELEASE: &str =
+    "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) end return 0";
 
 /// The thread's state.
 pub struct Keeper {
@@ -165,7 +167,7 @@ impl Keeper {
             None => connection.insert(RedisConnection::open(&self.server)?),
         };
         if work.owed.is_empty() && work.asks.is_empty() {
-            return expect_pong(&open.call(&[vec![b"PING"]])?);
+            return open.call(&mut redis::pipe()).map(drop);
         }
         self.pay(open, &work.owed)?;
         let said = self.ask(open, &work.asks)?;
@@ -179,32 +181,23 @@ impl Keeper {
             return Ok(());
         }
         let now = self.began.elapsed().as_secs();
-        let words: Vec<(String, u64)> = owed
-            .iter()
-            .map(|(_, owed)| {
-                let left = owed.until.map_or(0, |until| until.saturating_sub(now));
-                (redis_key_name(&owed.key), left)
-            })
-            .collect();
-        let lefts: Vec<String> = words.iter().map(|(_, left)| left.to_string()).collect();
-        let commands = words.iter().zip(&lefts).map(|((key, left), text)| {
-            if *left > 0 {
-                vec![b"SET", key.as_bytes(), SENT, b"EX", text.as_bytes()]
+        let mut commands = redis::pipe();
+        let mut commits = Vec::with_capacity(owed.len());
+        for (_, owed) in owed {
+            let key = redis_key_name(&owed.key);
+            let left = owed.until.map_or(0, |until| until.saturating_sub(now));
+            if left > 0 {
+                commands.cmd("SET").arg(key).arg(SENT).arg("EX").arg(left);
             } else {
-                vec![
-                    b"EVAL",
-                    RELEASE,
-                    b"1",
-                    key.as_bytes(),
-                    self.lease.as_bytes(),
-                ]
+                let release = commands.cmd("EVAL").arg(RELEASE).arg(1);
+                release.arg(key).arg(&self.lease);
             }
-        });
-        let replies = open.call(&commands.collect::<Vec<_>>())?;
-        for (reply, (_, left)) in replies.iter().zip(&words) {
+            commits.push(left > 0);
+        }
+        for (reply, commit) in open.call(&mut commands)?.iter().zip(commits) {
             // Without the right to EVAL a lease lapses by itself.
-            if let (RedisReply::Refused(word), true) = (reply, *left > 0) {
-                return Err(RedisTrouble::Refused(word.clone()));
+            if let (Value::ServerError(error), true) = (reply, commit) {
+                return Err(refusal(error));
             }
         }
         let mut outbox = self.outbox.lock();
@@ -223,60 +216,50 @@ impl Keeper {
         if asks.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<(String, String)> = asks
-            .iter()
-            .map(|(_, key)| (redis_key_name(key), redis_key_name(&key.certain())))
-            .collect();
-        let lease = self.lease.as_bytes();
-        let seconds = self.lease_time.as_secs().max(1).to_string();
-        let seconds = seconds.as_bytes();
-        let mut commands: Vec<Vec<&[u8]>> = Vec::new();
-        for (key, certain) in &names {
-            let (key, certain) = (key.as_bytes(), certain.as_bytes());
-            commands.push(vec![b"GET", certain]);
-            commands.push(vec![b"PTTL", certain]);
-            commands.push(vec![b"SET", key, lease, b"EX", seconds, b"NX"]);
-            commands.push(vec![b"GET", key]);
-            commands.push(vec![b"PTTL", key]);
+        let seconds = self.lease_time.as_secs().max(1);
+        let mut commands = redis::pipe();
+        for (_, key) in asks {
+            let (key, certain) = (redis_key_name(key), redis_key_name(&key.certain()));
+            commands.cmd("GET").arg(&certain);
+            commands.cmd("PTTL").arg(&certain);
+            let reserve = commands.cmd("SET").arg(&key).arg(&self.lease);
+            reserve.arg("EX").arg(seconds).arg("NX");
+            commands.cmd("GET").arg(&key);
+            commands.cmd("PTTL").arg(&key);
         }
-        let replies = open.call(&commands)?;
+        let replies = open.call(&mut commands)?;
         let said: Result<Vec<StoreReply>, RedisTrouble> =
             replies.chunks(5).map(|five| self.said(five)).collect();
         let said = said?;
-        let ours = names
-            .iter()
-            .zip(&said)
-            .filter(|(_, said)| **said == StoreReply::Ours);
-        let renewals: Vec<Vec<&[u8]>> = ours
-            .map(|((key, _), _)| vec![&b"EXPIRE"[..], key.as_bytes(), seconds])
-            .collect();
+        let mut renewals = redis::pipe();
+        for ((_, key), said) in asks.iter().zip(&said) {
+            if *said == StoreReply::Ours {
+                renewals.cmd("EXPIRE").arg(redis_key_name(key)).arg(seconds);
+            }
+        }
         if !renewals.is_empty() {
-            expect_accepted(&open.call(&renewals)?)?;
+            expect_accepted(&open.call(&mut renewals)?)?;
         }
         Ok(said)
     }
 
-    fn said(&self, replies: &[RedisReply]) -> Result<StoreReply, RedisTrouble> {
+    fn said(&self, replies: &[Value]) -> Result<StoreReply, RedisTrouble> {
         expect_accepted(replies)?;
         match replies {
-            [RedisReply::Bytes(value), RedisReply::Number(left), ..] if value == SENT => {
+            [Value::BulkString(value), Value::Int(left), ..] if value == SENT => {
                 Ok(StoreReply::Posted(*left))
             }
-            [_, _, RedisReply::Word(_), ..] => Ok(StoreReply::Ours),
-            [_, _, RedisReply::Nil, RedisReply::Nil, _] => Ok(StoreReply::Again),
-            [
-                _,
-                _,
-                RedisReply::Nil,
-                RedisReply::Bytes(value),
-                RedisReply::Number(left),
-            ] => Ok(if value == self.lease.as_bytes() {
-                StoreReply::Ours
-            } else if value == SENT {
-                StoreReply::Posted(*left)
-            } else {
-                StoreReply::Busy
-            }),
+            [_, _, Value::Okay, ..] => Ok(StoreReply::Ours),
+            [_, _, Value::Nil, Value::Nil, _] => Ok(StoreReply::Again),
+            [_, _, Value::Nil, Value::BulkString(value), Value::Int(left)] => {
+                Ok(if value == self.lease.as_bytes() {
+                    StoreReply::Ours
+                } else if value == SENT {
+                    StoreReply::Posted(*left)
+                } else {
+                    StoreReply::Busy
+                })
+            }
             _ => Err(RedisTrouble::Nonsense),
         }
     }
@@ -335,20 +318,4 @@ impl Keeper {
 
 fn redis_key_name(key: &DedupKey) -> String {
     format!("kmsctl:dedup:{}", key.word())
-}
-
-fn expect_pong(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
-    expect_accepted(replies)?;
-    match replies {
-        [RedisReply::Word(_)] => Ok(()),
-        _ => Err(RedisTrouble::Nonsense),
-    }
-}
-
-fn expect_accepted(replies: &[RedisReply]) -> Result<(), RedisTrouble> {
-    let word = replies.iter().find_map(|reply| match reply {
-        RedisReply::Refused(word) => Some(word),
-        _ => None,
-    });
-    word.map_or(Ok(()), |word| Err(RedisTrouble::Refused(word.clone())))
 }

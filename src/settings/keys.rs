@@ -46,7 +46,7 @@ pub enum KeyKind {
     Endpoint,
     /// `http://…` or `https://…`.
     Url,
-    /// `file`, `memory` or `redis://…`, which may hold a password: it is shown without.
+    /// `file`, `memory` or `redis://…` or `rediss://…`, which may hold a password: it is shown without.
     Window,
 }
 
@@ -430,7 +430,7 @@ pub const KEYS: &[SettingKey] = &[
         "notifier.dedup_store",
         KeyKind::Window,
         r#""file""#,
-        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. No TLS: keep it inside the cluster.",
+        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. rediss:// is with TLS; SSL_CERT_FILE names certificates to trust.",
     ),
     setting_key(
         "notifier.dedup_password_file",

@@ -1,6 +1,6 @@
 //! Where the dedup window is remembered: `file`, `memory`, or a server that speaks Redis' protocol, named as
-//! `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]` (the provisional registration of the `redis` URI scheme).
-//! The password is a secret: nothing here prints it.
+//! `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]` (the provisional registration of the `redis` URI scheme), `rediss://`
+//! with TLS. The password is a secret: nothing here prints it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub struct Server {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The connection is encrypted, and the server shows a certificate.
+    pub tls: bool,
     /// Account; none is the default one.
     pub user: Option<String>,
     /// Password.
@@ -53,26 +55,31 @@ impl fmt::Debug for Password {
 }
 
 impl Window {
-    /// Reads `file`, `memory` or a `redis://` address. The error never quotes the text, as it may hold a password.
+    /// Reads `file`, `memory` or an address. The error never quotes the text, as it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "memory" => return Ok(Self::Memory),
             "file" => return Ok(Self::File),
             _ => {}
         }
-        if text.starts_with("rediss://") {
-            return Err(
-                "TLS to the server is not supported; use redis:// inside the cluster".into(),
-            );
-        }
         parse_redis_server(text).map(Self::Redis).ok_or_else(|| {
-            "it wants file, memory or redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]".to_owned()
+            "it wants file, memory or redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]"
+                .to_owned()
         })
     }
 }
 
+/// The schemes of an address, and whether they mean TLS. Valkey's own are the same protocol.
+const SCHEMES: [(&str, bool); 4] = [
+    ("redis://", false),
+    ("rediss://", true),
+    ("valkey://", false),
+    ("valkeys://", true),
+];
+
 fn parse_redis_server(text: &str) -> Option<Server> {
-    let rest = text.strip_prefix("redis://")?;
+    let scheme = |(scheme, tls)| text.strip_prefix(scheme).map(|rest| (rest, tls));
+    let (rest, tls) = SCHEMES.into_iter().find_map(scheme)?;
     let (login, place) = match rest.rsplit_once('@') {
         Some((login, place)) => (Some(login), place),
         None => (None, rest),
@@ -96,6 +103,7 @@ fn parse_redis_server(text: &str) -> Option<Server> {
     Some(Server {
         host,
         port,
+        tls,
         user: Some(user).filter(|user| !user.is_empty()),
         password: if password.is_empty() {
             Password::None
@@ -126,7 +134,13 @@ fn percent_decoded(text: &str) -> Option<String> {
 /// Returns the value as it may be shown: without what stands before the last `@`.
 pub fn shown_window(text: &str) -> String {
     match text.rsplit_once('@') {
-        Some((_, place)) => format!("redis://…@{place}"),
+        Some((_, place)) => {
+            let known = SCHEMES.iter().find(|(scheme, _)| text.starts_with(scheme));
+            format!(
+                "{}…@{place}",
+                known.map_or("redis://", |(scheme, _)| scheme)
+            )
+        }
         None => text.to_owned(),
     }
 }
@@ -155,7 +169,13 @@ mod tests {
         let Ok(Window::Redis(server)) = Window::parse("redis://:secret@127.0.0.1:7") else {
             panic!("an address");
         };
-        assert_eq!((server.user, server.port), (None, 7));
+        assert_eq!((server.user, server.port, server.tls), (None, 7, false));
+        for address in ["rediss://u:secret@h", "valkeys://u:secret@h"] {
+            let Ok(Window::Redis(server)) = Window::parse(address) else {
+                panic!("an address");
+            };
+            assert_eq!((server.host.as_str(), server.tls), ("h", true));
+        }
         assert_eq!(Window::parse("file"), Ok(Window::File));
         for wrong in [
             "",
@@ -167,7 +187,8 @@ mod tests {
             "redis://u:p@",
             "redis://u:%4@h",
             "redis://u:%0a@h",
-            "rediss://u:secret@h",
+            "redisx://h",
+            "rediss:/h",
         ] {
             assert!(Window::parse(wrong).is_err(), "{wrong}");
         }
@@ -188,5 +209,6 @@ mod tests {
             assert!(!format!("{parsed:?}").contains("hunter2"), "{parsed:?}");
         }
         assert_eq!(shown_window("file"), "file");
+        assert_eq!(shown_window("rediss://u:p@h:1"), "rediss://…@h:1");
     }
 }

@@ -20,7 +20,7 @@ use kmsctl::domain::virusprot::cron::Schedule;
 use kmsctl::domain::virusprot::expiry;
 use kmsctl::journal::JournalLine;
 use kmsctl::kubectl::KubectlError;
-use kmsctl::notifier::redis::RedisReply;
+use kmsctl::notifier::redis_connection;
 use kmsctl::pfsense::agent;
 use kmsctl::settings::Layers;
 use kmsctl::ssh::framing::{Demux, FramedStream};
@@ -274,9 +274,6 @@ fn kubectl(bytes: &[u8]) {
 }
 
 fn redis(bytes: &[u8]) {
-    let mut rest = bytes;
-    while let Ok(Some((_, length))) = RedisReply::take(rest) {
-        assert!(length > 0);
-        rest = &rest[length..];
-    }
+    let (mut parser, mut rest) = (redis_connection::Parser::new(), bytes);
+    while parser.parse_value(&mut rest).is_ok() {}
 }

@@ -380,7 +380,38 @@ fn passwords_come_from_address_file_or_environment_and_are_never_printed() {
     assert!(!printed.contains("hunter"), "{printed}");
 }
 
-/// A server that answers whatever it hears with these bytes, again and again, or never.
+#[test]
+fn a_window_over_tls_trusts_the_named_authority_alone() {
+    let Some(redis) = Redis::start_with_tls() else {
+        return;
+    };
+    let slack = FakeSlack::start(&[]);
+    let (address, authority) = redis.tls_address("localhost");
+    let (elsewhere, _) = redis.tls_address("127.0.0.1");
+    let cases = [
+        (&address, Some(&authority), None),
+        (&address, None, Some("certificate")),
+        (&elsewhere, Some(&authority), Some("certificate")),
+    ];
+    for (number, (address, trusted, refusal)) in (0..).zip(cases) {
+        let mut place = pod(&slack, address);
+        if let Some(file) = trusted {
+            place.set("SSL_CERT_FILE", &file.display().to_string());
+        }
+        let running = place.start();
+        activate(&place.log(), number);
+        slack.wait_for(usize::try_from(number).expect("small") + 1);
+        running.wait_metric("kms_dedup_store_up", |value| {
+            is(value, if refusal.is_none() { 1.0 } else { 0.0 })
+        });
+        let kept = eventually(|| held(&redis, number).contains("sent") == refusal.is_none());
+        let (_, _, err) = running.stop();
+        assert!(kept, "{number}: {err}");
+        assert!(err.contains(refusal.unwrap_or_default()), "{number}: {err}");
+    }
+}
+
+/// A server that answers any request with these bytes, again and again, or never.
 fn impostor(answer: &'static [u8], pause: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -404,7 +435,7 @@ fn impostor(answer: &'static [u8], pause: Duration) -> String {
 }
 
 #[test]
-fn impostors_are_told_and_hold_nothing_up() {
+fn impostors_are_named_and_hold_nothing_up() {
     const PONG: &[u8] = b"+PONG\r\n+PONG\r\n+PONG\r\n";
     const FLOOD: &[u8] = &[b'$'; 1 << 20];
     let nothing = Duration::ZERO;
@@ -419,7 +450,7 @@ fn impostors_are_told_and_hold_nothing_up() {
         (
             "a huge promise",
             impostor(b"$2000000000\r\n", nothing),
-            "does not speak",
+            "does not answer in time",
         ),
         (
             "an echo of secrets",
@@ -432,7 +463,12 @@ fn impostors_are_told_and_hold_nothing_up() {
             impostor(b"+PONG", Duration::from_millis(700)),
             "does not answer in time",
         ),
-        ("nobody", "redis://127.0.0.1:1".to_owned(), "refused"),
+        (
+            "a plain answer to TLS",
+            impostor(PONG, nothing).replace("redis://", "rediss://"),
+            "is away",
+        ),
+        ("no server", "redis://127.0.0.1:1".to_owned(), "refused"),
         (
             "no name",
             "redis://no-such-host.invalid".to_owned(),

@@ -1,8 +1,9 @@
-//! A real redis-server, or valkey-server, of the test's own: nothing on disk, one port, killed when dropped.
+//! A real redis-server, or valkey-server, of the test's own: no data on disk, killed when dropped. With TLS it has a second
+//! port, with a certificate for `localhost` that an authority made for this test signs.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,11 +16,24 @@ pub struct Redis {
     password: Option<String>,
     child: Option<Child>,
     pub port: u16,
+    tls: Option<(tempfile::TempDir, u16)>,
 }
 
 impl Redis {
-    /// Starts one; `None` where none is installed, which was told then.
+    /// Starts one; `None` where none is installed, which is printed then.
     pub fn start(password: Option<&str>) -> Option<Self> {
+        Self::start_with(password, None)
+    }
+
+    /// Starts one that speaks TLS as well.
+    pub fn start_with_tls() -> Option<Self> {
+        let openssl = program("a window shared over TLS", &["/usr/bin/openssl"])?;
+        let folder = tempfile::tempdir().expect("a folder");
+        make_certificates(&openssl, folder.path());
+        Self::start_with(None, Some((folder, free_port())))
+    }
+
+    fn start_with(password: Option<&str>, tls: Option<(tempfile::TempDir, u16)>) -> Option<Self> {
         let binary = program(
             "a window shared through a server",
             &["/usr/bin/valkey-server", "/usr/bin/redis-server"],
@@ -29,6 +43,7 @@ impl Redis {
             password: password.map(str::to_owned),
             child: None,
             port: free_port(),
+            tls,
         };
         redis.up();
         Some(redis)
@@ -45,6 +60,13 @@ impl Redis {
             .stderr(Stdio::null());
         if let Some(password) = &self.password {
             command.args(["--requirepass", password]);
+        }
+        if let Some((folder, port)) = &self.tls {
+            let file = |name: &str| folder.path().join(name);
+            command.args(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
+            command.arg("--tls-cert-file").arg(file("server.pem"));
+            command.arg("--tls-key-file").arg(file("server.key"));
+            command.arg("--tls-ca-cert-file").arg(file("authority.pem"));
         }
         self.child = Some(command.spawn().expect("the server runs"));
         assert!(eventually(|| self.ask(&["PING"]).is_some()), "no server");
@@ -71,6 +93,13 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Returns the address with TLS under a host name, and the file of the authority that signed for `localhost`.
+    pub fn tls_address(&self, host: &str) -> (String, PathBuf) {
+        let (folder, port) = self.tls.as_ref().expect("a server with TLS");
+        let authority = folder.path().join("authority.pem");
+        (format!("rediss://{host}:{port}"), authority)
+    }
+
     /// Sends one command and returns the raw answer.
     pub fn ask(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
@@ -91,6 +120,26 @@ impl Redis {
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
     }
+}
+
+/// Makes an authority and a certificate for `localhost` that it signs.
+fn make_certificates(openssl: &Path, folder: &Path) {
+    let run = |line: &str| {
+        let output = Command::new(openssl)
+            .args(line.split_whitespace())
+            .current_dir(folder)
+            .output()
+            .expect("openssl runs");
+        assert!(output.status.success(), "{output:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    run(&format!(
+        "req -x509 {key} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"
+    ));
+    run(&format!(
+        "req -x509 {key} -keyout server.key -out server.pem -days 2 -subj /CN=localhost -CA authority.pem \
+         -CAkey authority.key -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE"
+    ));
 }
 
 impl Drop for Redis {

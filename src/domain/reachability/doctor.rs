@@ -852,9 +852,9 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         && found == (Some(false), Some(false))
     {
         if exposure.deleted {
-            let told =
+            let evidence =
                 "`revoke --delete` took both rules away; `kmsctl expose restore` puts them back.";
-            return Finding::skipped("pair", told);
+            return Finding::skipped("pair", evidence);
         }
         let Finding { evidence, fix, .. } = absent_fault(exposure);
         return Finding {

@@ -329,7 +329,7 @@ pub fn judge(
 }
 
 impl Judgement {
-    /// Puts what the firewall's rules prove before what was seen from outside: a finding is one whatever a probe found, and
+    /// Puts what the firewall's rules prove before what was seen from outside: a finding stands with any result of a probe, and
     /// what the rules leave open is not as expected either.
     #[must_use]
     pub fn beside_rules(mut self, exposure: &Finding) -> Self {

@@ -275,7 +275,7 @@ fn verdict(state: Option<(Option<bool>, bool)>, hops: &[Finding]) -> Verdict {
 }
 
 /// What is proven from the rules goes before what a hop could not see. A path that should be open is not as expected with one
-/// wrong hop, whatever else is unknown; one that should be closed is judged by pf alone, as a sick server behind a closed door
+/// wrong hop, even if others are unknown; one that should be closed is judged by pf alone, as a sick server behind a closed door
 /// is no open door.
 fn as_expected(
     expected: Option<Expected>,
