@@ -111,7 +111,7 @@ struct Round {
 impl Engine {
     /// Runs until it is asked to stop; then drains the outbox for a few seconds and saves. Returns whether that was
     /// written.
-    pub fn run(mut self) -> bool {
+    pub fn run_until_stopped(mut self) -> bool {
         let mut round = Round {
             lines: LogLines::default(),
             events: Vec::new(),
@@ -132,22 +132,22 @@ impl Engine {
             round.lines.discard();
         }
         while !self.stop.load(Ordering::Relaxed) {
-            let busy = self.look(&mut round);
-            self.settle(&mut round);
+            let busy = self.read_log_piece(&mut round);
+            self.settle_endings(&mut round);
             if round.urgent || (round.moved && round.saved.elapsed() >= QUIET_SAVE) {
-                self.save(&mut round);
+                self.save_checkpoint(&mut round);
             }
-            self.measure(&mut round);
+            self.update_gauges(&mut round);
             if !busy {
                 let outbox = self.outbox.lock();
                 drop(self.outbox.wait(outbox, PAUSE));
             }
         }
-        self.drain(&mut round)
+        self.drain_outbox(&mut round)
     }
 
     /// Reads a piece of the log; returns whether there may be more at once.
-    fn look(&mut self, round: &mut Round) -> bool {
+    fn read_log_piece(&mut self, round: &mut Round) -> bool {
         let stamp = self.log.tally.last_line;
         let wrapping = self.log.wrapper.wrapping;
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
@@ -161,7 +161,7 @@ impl Engine {
             Err(error) => {
                 let name = self.tail.path().display();
                 let complaint = format!("The log {name} cannot be read: {error}.");
-                self.complain(&mut round.reading, &complaint);
+                self.report_once(&mut round.reading, &complaint);
                 return false;
             }
         };
@@ -195,7 +195,7 @@ impl Engine {
         round.moved |= look.bytes > 0 || look.rotation.is_some();
         let events = std::mem::take(&mut round.events);
         for event in &events {
-            round.urgent |= self.event(event, look.first_read);
+            round.urgent |= self.decide_event(event, look.first_read);
         }
         look.bytes > 0 || look.rotation.is_some()
     }
@@ -273,7 +273,7 @@ impl Engine {
     }
 
     /// Decides about one event; returns whether the outbox changed.
-    fn event(&mut self, event: &KmsEvent, first_read: bool) -> bool {
+    fn decide_event(&mut self, event: &KmsEvent, first_read: bool) -> bool {
         let not_before = first_read.then_some(self.not_before);
         let (decision, post) = match event {
             KmsEvent::Request(request) => {
@@ -284,7 +284,7 @@ impl Engine {
                     (DecisionRules::decide_unposted(request, not_before), None)
                 };
                 let deferred = decided.1.is_some() && self.outbox.lock().shared;
-                self.count(request, decided.0, deferred);
+                self.count_request(request, decided.0, deferred);
                 decided
             }
             KmsEvent::Probe { peer, .. } => {
@@ -298,7 +298,7 @@ impl Engine {
         };
         let probe = matches!(event, KmsEvent::Probe { .. });
         if self.echo == Echo::All || (self.echo == Echo::Requests && !probe) {
-            self.echo(event, decision);
+            self.print_event(event, decision);
         }
         let Some(mut post) = post else {
             return false;
@@ -322,7 +322,7 @@ impl Engine {
     }
 
     /// Counts a request; one whose decision is a shared window's is counted as activation or duplicate later.
-    fn count(&self, request: &KmsRequest, decision: Decision, deferred: bool) {
+    fn count_request(&self, request: &KmsRequest, decision: Decision, deferred: bool) {
         let product = products::display_product(request);
         let status = request.status.map_or("unknown", RequestStatus::word);
         self.metrics.request(match request.outcome {
@@ -347,7 +347,7 @@ impl Engine {
         }
     }
 
-    fn echo(&self, event: &KmsEvent, decision: Decision) {
+    fn print_event(&self, event: &KmsEvent, decision: Decision) {
         let decided = self.rules.describe(event, decision);
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
@@ -359,7 +359,7 @@ impl Engine {
     }
 
     /// Takes note of what became of the last message, and of what another notifier has posted.
-    fn settle(&mut self, round: &mut Round) {
+    fn settle_endings(&mut self, round: &mut Round) {
         let now = self.began.elapsed().as_secs();
         let mut outbox = self.outbox.lock();
         for (key, left) in std::mem::take(&mut outbox.held) {
@@ -384,13 +384,13 @@ impl Engine {
         drop(outbox);
         self.metrics.ended(ended.sent, self.clock.now().as_second());
         // Saved before the sender may go on: a kill repeats one message at most.
-        self.save(round);
+        self.save_checkpoint(round);
         self.outbox.lock().ended = None;
         self.outbox.wake();
     }
 
     /// Writes a checkpoint; returns whether that went well.
-    fn save(&mut self, round: &mut Round) -> bool {
+    fn save_checkpoint(&mut self, round: &mut Round) -> bool {
         // What was echoed is with its reader before the position moves beyond it: a kill doubles lines and loses none.
         if self.echo != Echo::No {
             self.stdout.catch_up();
@@ -402,7 +402,7 @@ impl Engine {
             let complaint = format!(
                 "The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."
             );
-            self.complain(&mut round.saving, &complaint);
+            self.report_once(&mut round.saving, &complaint);
         } else if round.saving.ends() {
             (self.say)("The checkpoint is written again.");
         }
@@ -451,7 +451,7 @@ impl Engine {
         }
     }
 
-    fn measure(&self, round: &mut Round) {
+    fn update_gauges(&self, round: &mut Round) {
         let tally = self.log.tally;
         let unparsed = tally.unparsed + round.lines.giants;
         self.metrics
@@ -478,11 +478,11 @@ impl Engine {
 
     /// Gives the sender a few seconds for what waits, and a shared window a moment, then saves for the last time; returns
     /// whether that went well.
-    fn drain(&mut self, round: &mut Round) -> bool {
-        self.save(round);
+    fn drain_outbox(&mut self, round: &mut Round) -> bool {
+        self.save_checkpoint(round);
         let end = Instant::now() + DRAIN;
         loop {
-            self.settle(round);
+            self.settle_endings(round);
             let outbox = self.outbox.lock();
             if outbox.waiting.is_empty() || Instant::now() >= end {
                 break;
@@ -500,7 +500,7 @@ impl Engine {
             }
             drop(self.outbox.wait(outbox, PAUSE));
         }
-        self.save(round)
+        self.save_checkpoint(round)
     }
 
     /// Reports once that there is no log, and once that there is.
@@ -520,12 +520,12 @@ impl Engine {
             } else {
                 "does not exist yet; waiting"
             };
-            self.complain(reading, &format!("The log {name} {words}."));
+            self.report_once(reading, &format!("The log {name} {words}."));
         }
     }
 
     /// Says something once, until the trouble is over.
-    fn complain(&self, trouble: &mut SenderTrouble, complaint: &str) {
+    fn report_once(&self, trouble: &mut SenderTrouble, complaint: &str) {
         if trouble.is_news(complaint) {
             (self.say)(complaint);
         }

@@ -92,11 +92,11 @@ pub async fn run_notifier(
     let (done, mut reading) = tokio::sync::oneshot::channel();
     // A thread, not a task: a runtime waits for its tasks without end, and this one may hang in a disk.
     std::thread::spawn(move || {
-        let _ = done.send(engine.run());
+        let _ = done.send(engine.run_until_stopped());
     });
-    std::thread::spawn(move || sender.run());
+    std::thread::spawn(move || sender.send_until_stopped());
     if let Some(keeper) = keeper {
-        std::thread::spawn(move || keeper.run());
+        std::thread::spawn(move || keeper.keep_window());
     }
     let ended = tokio::select! {
         _ = terminate.recv() => None,

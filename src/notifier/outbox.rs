@@ -139,7 +139,7 @@ impl Outbox {
 
     /// Takes the next message: one post, or a digest of all that may go. Says which went without an answer from the
     /// shared window.
-    pub fn take(&mut self, digest_from: usize, now: Instant) -> Option<Message> {
+    pub fn take_message(&mut self, digest_from: usize, now: Instant) -> Option<Message> {
         let may_go = |waiting: &WaitingPost| {
             waiting.durable
                 && match waiting.claim {
@@ -276,7 +276,7 @@ mod tests {
         let mut outbox = outbox(false, MOST);
         assert_eq!(
             outbox
-                .take(2_000, Instant::now())
+                .take_message(2_000, Instant::now())
                 .map(|message| message.posts),
             Some(vec![1])
         );
@@ -286,7 +286,9 @@ mod tests {
             .collect();
         assert_eq!(gone, ["1", "2", "3"]);
         assert_eq!((outbox.waiting.len(), outbox.dropped), (MOST, 3));
-        let digest = outbox.take(2_000, Instant::now()).expect("a digest");
+        let digest = outbox
+            .take_message(2_000, Instant::now())
+            .expect("a digest");
         assert_eq!(
             (digest.notices.len(), digest.dropped),
             (MOST - 3, 3),
@@ -298,11 +300,11 @@ mod tests {
     fn what_a_shared_window_has_not_cleared_does_not_go_and_holds_up_nobody() {
         let mut outbox = outbox(true, 3);
         let now = Instant::now();
-        assert!(outbox.take(4, now).is_none());
+        assert!(outbox.take_message(4, now).is_none());
         outbox.waiting[0].claim = Claim::Busy(now);
         outbox.waiting[1].claim = Claim::Ours(now);
         assert_eq!(
-            outbox.take(4, now).map(|message| message.posts),
+            outbox.take_message(4, now).map(|message| message.posts),
             Some(vec![2])
         );
         let ended = PostEnding {
@@ -311,7 +313,9 @@ mod tests {
             sent: true,
         };
         assert_eq!(outbox.remove(&ended).len(), 1);
-        let late = outbox.take(4, now + PATIENCE).map(|message| message.posts);
+        let late = outbox
+            .take_message(4, now + PATIENCE)
+            .map(|message| message.posts);
         assert_eq!(late, Some(vec![3]), "no answer is an answer");
     }
 }

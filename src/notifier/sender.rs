@@ -142,7 +142,7 @@ impl Sender {
     }
 
     /// Sends until it is stopped.
-    pub fn run(mut self) {
+    pub fn send_until_stopped(mut self) {
         // Said before there is anything to post.
         if let Webhook::File(_) = self.settings.webhook
             && let Err(why) = self.url()
@@ -181,7 +181,7 @@ impl Sender {
                 }
             };
             self.metrics.posted(result);
-            self.end(end);
+            self.end_posts(end);
         }
     }
 
@@ -217,7 +217,7 @@ impl Sender {
     }
 
     /// Hands the end of a message to the loop; without one its posts wait on.
-    fn end(&self, end: Option<PostEnding>) {
+    fn end_posts(&self, end: Option<PostEnding>) {
         let mut outbox = self.outbox.lock();
         if end.is_none() {
             for waiting in &mut outbox.waiting {
@@ -241,7 +241,7 @@ impl Sender {
             let early = self.not_before.saturating_duration_since(now);
             if early.is_zero() {
                 if outbox.ended.is_none()
-                    && let Some(message) = outbox.take(self.settings.digest_from, now)
+                    && let Some(message) = outbox.take_message(self.settings.digest_from, now)
                 {
                     for waiting in outbox.waiting.iter_mut().filter(|waiting| waiting.flying) {
                         self.unchecked(waiting);

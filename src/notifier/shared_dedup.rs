@@ -72,12 +72,12 @@ enum StoreReply {
 
 impl Keeper {
     /// Keeps the window until the outbox is stopped and nothing is owed, or the server is away then.
-    pub fn run(mut self) {
+    pub fn keep_window(mut self) {
         let mut connection: Option<RedisConnection> = None;
         let mut failures = 0_u32;
         let mut not_before = Instant::now();
-        while let Some(work) = self.next(connection.is_some(), not_before) {
-            let worked = self.work(&mut connection, &work);
+        while let Some(work) = self.next_work(connection.is_some(), not_before) {
+            let worked = self.serve_batch(&mut connection, &work);
             match worked {
                 Ok(()) if failures == 0 => {}
                 Ok(()) => {
@@ -102,7 +102,7 @@ impl Keeper {
     }
 
     /// Waits for something to do. Without a connection, and before it is time to try again, posts are let go.
-    fn next(&self, connected: bool, not_before: Instant) -> Option<Work> {
+    fn next_work(&self, connected: bool, not_before: Instant) -> Option<Work> {
         let idle = Instant::now() + IDLE;
         let mut outbox = self.outbox.lock();
         loop {
@@ -115,7 +115,7 @@ impl Keeper {
                 return None;
             }
             if !away {
-                let work = Self::due(&outbox, now);
+                let work = Self::due_work(&outbox, now);
                 let first = !connected && not_before <= now;
                 if first || now >= idle || !work.owed.is_empty() || !work.asks.is_empty() {
                     return Some(work);
@@ -125,7 +125,7 @@ impl Keeper {
         }
     }
 
-    fn due(outbox: &Outbox, now: Instant) -> Work {
+    fn due_work(outbox: &Outbox, now: Instant) -> Work {
         let due = |waiting: &&WaitingPost| match waiting.claim {
             Claim::Asked(_) => true,
             Claim::Busy(again) | Claim::Ours(again) => now >= again,
@@ -150,14 +150,14 @@ impl Keeper {
             if matches!(waiting.claim, Claim::Asked(_) | Claim::Busy(_)) && !waiting.flying {
                 waiting.claim = Claim::Unchecked;
                 self.metrics.window_unchecked.inc();
-                self.count(waiting);
+                self.count_activation(waiting);
                 any = true;
             }
         }
         any
     }
 
-    fn work(
+    fn serve_batch(
         &self,
         connection: &mut Option<RedisConnection>,
         work: &Work,
@@ -169,14 +169,18 @@ impl Keeper {
         if work.owed.is_empty() && work.asks.is_empty() {
             return open.call(&mut redis::pipe()).map(drop);
         }
-        self.pay(open, &work.owed)?;
-        let said = self.ask(open, &work.asks)?;
-        self.apply(&work.asks, &said);
+        self.write_owed(open, &work.owed)?;
+        let said = self.reserve_keys(open, &work.asks)?;
+        self.apply_claims(&work.asks, &said);
         Ok(())
     }
 
     /// Writes to the server what it is owed.
-    fn pay(&self, open: &mut RedisConnection, owed: &[(u64, Owed)]) -> Result<(), RedisTrouble> {
+    fn write_owed(
+        &self,
+        open: &mut RedisConnection,
+        owed: &[(u64, Owed)],
+    ) -> Result<(), RedisTrouble> {
         if owed.is_empty() {
             return Ok(());
         }
@@ -208,7 +212,7 @@ impl Keeper {
     }
 
     /// Reserves keys, or renews their leases.
-    fn ask(
+    fn reserve_keys(
         &self,
         open: &mut RedisConnection,
         asks: &[(u64, DedupKey)],
@@ -228,8 +232,10 @@ impl Keeper {
             commands.cmd("PTTL").arg(&key);
         }
         let replies = open.call(&mut commands)?;
-        let said: Result<Vec<StoreReply>, RedisTrouble> =
-            replies.chunks(5).map(|five| self.said(five)).collect();
+        let said: Result<Vec<StoreReply>, RedisTrouble> = replies
+            .chunks(5)
+            .map(|five| self.read_claim(five))
+            .collect();
         let said = said?;
         let mut renewals = redis::pipe();
         for ((_, key), said) in asks.iter().zip(&said) {
@@ -243,7 +249,7 @@ impl Keeper {
         Ok(said)
     }
 
-    fn said(&self, replies: &[Value]) -> Result<StoreReply, RedisTrouble> {
+    fn read_claim(&self, replies: &[Value]) -> Result<StoreReply, RedisTrouble> {
         expect_accepted(replies)?;
         match replies {
             [Value::BulkString(value), Value::Int(left), ..] if value == SENT => {
@@ -264,7 +270,7 @@ impl Keeper {
         }
     }
 
-    fn apply(&self, asks: &[(u64, DedupKey)], said: &[StoreReply]) {
+    fn apply_claims(&self, asks: &[(u64, DedupKey)], said: &[StoreReply]) {
         let now = Instant::now();
         let mut outbox = self.outbox.lock();
         for ((id, key), said) in asks.iter().zip(said) {
@@ -277,7 +283,7 @@ impl Keeper {
             match said {
                 StoreReply::Ours => {
                     waiting.claim = Claim::Ours(now + self.lease_time / 3);
-                    self.count(waiting);
+                    self.count_activation(waiting);
                 }
                 // In flight already: its end is written in the usual way.
                 _ if waiting.flying => waiting.claim = Claim::Unchecked,
@@ -297,7 +303,7 @@ impl Keeper {
     }
 
     /// Counts an activation once it is known that no other notifier has posted it.
-    fn count(&self, waiting: &mut WaitingPost) {
+    fn count_activation(&self, waiting: &mut WaitingPost) {
         let notice = &waiting.post.notice;
         if !waiting.counted && notice.refused.is_none() {
             self.metrics.activation(&notice.product, &notice.status);

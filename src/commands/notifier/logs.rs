@@ -569,7 +569,7 @@ async fn follow_one_pod(followed: Followed, pod: Pod, listeners: Sender<Item>) {
         followed,
         listeners,
     };
-    while reader.round().await {}
+    while reader.follow_once().await {}
 }
 
 fn restarts_of(pod: &Pod, container: &str) -> u64 {
@@ -595,7 +595,7 @@ struct FollowReader {
 
 impl FollowReader {
     /// Opens a stream and reads it to its end; returns whether to go on.
-    async fn round(&mut self) -> bool {
+    async fn follow_once(&mut self) -> bool {
         let end = match self.open() {
             Ok(stream) => self.read(stream).await,
             Err(error) => Err(error),
@@ -619,14 +619,14 @@ impl FollowReader {
                 let _ = self.listeners.send(Item::Fail(self.explain(error))).await;
                 return false;
             }
-            Err(KubectlError::NotFound { .. }) => return self.gone().await,
+            Err(KubectlError::NotFound { .. }) => return self.report_gone().await,
             Err(error) => error.to_string(),
         };
-        match self.fate().await {
-            Ok(Fate::Gone) => return self.gone().await,
+        match self.container_fate().await {
+            Ok(Fate::Gone) => return self.report_gone().await,
             Ok(Fate::Restarted) => {
                 self.cut = None;
-                return self.wait().await;
+                return self.wait_to_retry().await;
             }
             Ok(Fate::Same) | Err(_) => {}
         }
@@ -638,11 +638,11 @@ impl FollowReader {
             .await;
         }
         self.cut = Some(why);
-        self.wait().await
+        self.wait_to_retry().await
     }
 
     /// Waits a little, longer each time nothing came; returns whether the printer is still there.
-    async fn wait(&mut self) -> bool {
+    async fn wait_to_retry(&mut self) -> bool {
         let wait = WAITS
             .get(self.tries)
             .or(WAITS.last())
@@ -655,7 +655,7 @@ impl FollowReader {
         }
     }
 
-    async fn gone(&self) -> bool {
+    async fn report_gone(&self) -> bool {
         send_notice(&self.listeners, &format!("{} is gone.", self.name)).await;
         false
     }
@@ -692,11 +692,11 @@ impl FollowReader {
     /// Reads lines until the stream ends (true), or is silent for too long (false).
     async fn read(&mut self, mut stream: crate::kubectl::LogStream) -> Result<bool, KubectlError> {
         loop {
-            let patience = if self.settling() { SETTLE } else { SILENT };
+            let patience = if self.is_settling() { SETTLE } else { SILENT };
             let line = match timeout(patience, stream.next()).await {
                 Ok(line) => line?,
-                Err(_) if self.settling() => {
-                    self.settle(true).await;
+                Err(_) if self.is_settling() => {
+                    self.report_resumption(true).await;
                     continue;
                 }
                 Err(_) => return Ok(false),
@@ -707,23 +707,23 @@ impl FollowReader {
             let Some(line) = line else { return Ok(true) };
             self.tries = 0;
             self.heard = true;
-            if !self.take(&line).await {
+            if !self.take_line(&line).await {
                 return Ok(true);
             }
-            if self.settling() {
-                self.settle(false).await;
+            if self.is_settling() {
+                self.report_resumption(false).await;
             }
         }
     }
 
     /// Returns whether a reconnection is still to be reported.
-    fn settling(&self) -> bool {
+    fn is_settling(&self) -> bool {
         let searching = matches!(&self.cursor, Cursor::File(seam) if seam.is_searching());
         self.cut.is_some() || searching
     }
 
     /// Takes one line; returns whether the printer is still there.
-    async fn take(&mut self, line: &[u8]) -> bool {
+    async fn take_line(&mut self, line: &[u8]) -> bool {
         let new = match &mut self.cursor {
             Cursor::Output(seam) => {
                 let text = String::from_utf8_lossy(line);
@@ -732,7 +732,7 @@ impl FollowReader {
                 new.then(|| line.to_vec()).into_iter().collect()
             }
             Cursor::File(seam) => {
-                let (lines, sound) = seam.take(line);
+                let (lines, sound) = seam.take_new_lines(line);
                 if !sound {
                     let _ = self.listeners.send(Item::Say(MISSING.to_owned())).await;
                 }
@@ -752,9 +752,9 @@ impl FollowReader {
     }
 
     /// Reports that it goes on, as soon as it is known whether anything was lost; at the latest when nothing comes.
-    async fn settle(&mut self, silent: bool) {
+    async fn report_resumption(&mut self, silent: bool) {
         let joined = match &mut self.cursor {
-            Cursor::Output(seam) => seam.meets().or(silent.then_some(true)),
+            Cursor::Output(seam) => seam.readings_meet().or(silent.then_some(true)),
             Cursor::File(seam) if !seam.is_searching() => Some(true),
             Cursor::File(_) if !silent => None,
             Cursor::File(seam) => {
@@ -777,7 +777,7 @@ impl FollowReader {
     }
 
     /// Finds out what became of the pod. What a container printed before its restart is read first.
-    async fn fate(&mut self) -> Result<Fate, KubectlError> {
+    async fn container_fate(&mut self) -> Result<Fate, KubectlError> {
         let Followed {
             kubectl,
             namespace,
@@ -796,7 +796,7 @@ impl FollowReader {
         if times == 0 {
             return Ok(Fate::Same);
         }
-        let whole = self.earlier().await && times == 1;
+        let whole = self.read_before_restart().await && times == 1;
         let lost = if whole || self.followed.file.is_some() {
             ""
         } else {
@@ -813,7 +813,7 @@ impl FollowReader {
     }
 
     /// Reads the rest of what the container printed before its restart; returns whether nothing of it is missing.
-    async fn earlier(&mut self) -> bool {
+    async fn read_before_restart(&mut self) -> bool {
         let Cursor::Output(seam) = &mut self.cursor else {
             return false;
         };
@@ -832,9 +832,9 @@ impl FollowReader {
             return false;
         };
         for line in text.split('\n').filter(|line| !line.is_empty()) {
-            self.take(line.as_bytes()).await;
+            self.take_line(line.as_bytes()).await;
         }
-        matches!(&self.cursor, Cursor::Output(seam) if seam.meets() != Some(false))
+        matches!(&self.cursor, Cursor::Output(seam) if seam.readings_meet() != Some(false))
     }
 
     fn explain(&self, error: KubectlError) -> Failure {
@@ -913,7 +913,7 @@ impl<'a> LogPrinter<'a> {
 
     /// Reads one line of a pod.
     fn read(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
-        let mut entries = self.understand(pod, line);
+        let mut entries = self.parse_entries(pod, line);
         if self.choice.reads_text() {
             entries.retain(|entry| match &entry.what {
                 PrintedKind::Event(record) => self.choice.wants(&self.whole.event(record)),
@@ -923,7 +923,7 @@ impl<'a> LogPrinter<'a> {
         entries
     }
 
-    fn understand(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
+    fn parse_entries(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
         let entry = |what: PrintedKind| PrintedEntry {
             pod: pod.to_owned(),
             what,
@@ -1144,7 +1144,7 @@ impl LogCursor {
 
     /// Returns, after a reopening, whether the two readings meet: `Some(true)` where a known line came again, so that
     /// nothing is lost; `Some(false)` where newer ones came without; `None` while that is open.
-    pub fn meets(&self) -> Option<bool> {
+    pub fn readings_meet(&self) -> Option<bool> {
         let again = self.again.as_ref()?;
         if again.met > 0 || again.lines.is_empty() {
             return Some(true);
@@ -1176,7 +1176,7 @@ impl TailSeam {
 
     /// Takes a line and returns those that are new by now. The second value is false where the place was not found:
     /// then lines may be missing, or come twice.
-    pub fn take(&mut self, line: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    pub fn take_new_lines(&mut self, line: &[u8]) -> (Vec<Vec<u8>>, bool) {
         let Some(lines) = &mut self.catching else {
             self.remember(line);
             return (vec![line.to_vec()], true);
@@ -1224,14 +1224,14 @@ mod cursor_tests {
     fn a_log_that_no_longer_reaches_back_is_told() {
         let mut seam = LogCursor::default();
         assert!(seam.is_new(at(0), b"a"));
-        assert_eq!(seam.meets(), None);
+        assert_eq!(seam.readings_meet(), None);
         seam.reopen();
-        assert_eq!(seam.meets(), None);
+        assert_eq!(seam.readings_meet(), None);
         assert!(seam.is_new(at(9_000), b"b"));
-        assert_eq!(seam.meets(), Some(false));
+        assert_eq!(seam.readings_meet(), Some(false));
         seam.reopen();
         assert!(!seam.is_new(at(9_000), b"b"));
-        assert_eq!(seam.meets(), Some(true));
+        assert_eq!(seam.readings_meet(), Some(true));
     }
 
     proptest! {
@@ -1273,12 +1273,12 @@ mod cursor_tests {
             let first = first % count + 1;
             let mut seam = TailSeam::default();
             let mut taken = Vec::new();
-            for line in &log[..first] { taken.extend(seam.take(line).0); }
+            for line in &log[..first] { taken.extend(seam.take_new_lines(line).0); }
             // So many lines before the cut come again.
             let from = first.saturating_sub(again + REMEMBERED);
             seam.reopen();
             for line in &log[from..] {
-                let (lines, sound) = seam.take(line);
+                let (lines, sound) = seam.take_new_lines(line);
                 prop_assert!(sound);
                 taken.extend(lines);
             }
@@ -1291,17 +1291,17 @@ mod cursor_tests {
     fn a_tail_whose_place_is_gone_shows_everything() {
         let mut seam = TailSeam::default();
         for line in [b"a", b"b"] {
-            assert_eq!(seam.take(line).0.len(), 1);
+            assert_eq!(seam.take_new_lines(line).0.len(), 1);
         }
         seam.reopen();
-        assert_eq!(seam.take(b"x"), (Vec::new(), true));
+        assert_eq!(seam.take_new_lines(b"x"), (Vec::new(), true));
         assert!(seam.is_searching());
         assert_eq!(seam.give_up(), [b"x".to_vec()]);
-        assert_eq!(seam.take(b"y").0, [b"y".to_vec()]);
+        assert_eq!(seam.take_new_lines(b"y").0, [b"y".to_vec()]);
         seam.reopen();
         let mut sound = true;
         for number in 0..TailSeam::AGAIN {
-            sound = seam.take(number.to_string().as_bytes()).1;
+            sound = seam.take_new_lines(number.to_string().as_bytes()).1;
         }
         assert!(!sound && !seam.is_searching());
     }
