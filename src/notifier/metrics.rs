@@ -1,4 +1,4 @@
-//! The numbers behind /metrics, as they are counted and printed; what they are called is [`mod@names`]. No label ever
+//! The numbers behind /metrics, as they are counted and printed. No label ever
 //! holds an address, and the one that comes from the log (`product`) is bounded.
 
 use crate::domain::kms_log::Anomaly;

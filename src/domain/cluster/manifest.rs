@@ -44,7 +44,7 @@ impl ManifestPart {
     }
 }
 
-/// What the objects are to hold. Names have passed [`names`].
+/// What the objects are to hold. Names have passed the checks below.
 #[derive(Clone, Debug)]
 pub struct ManifestOptions {
     /// Namespace of the service.

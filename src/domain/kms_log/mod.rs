@@ -1,6 +1,6 @@
 //! The KMS server's log: bytes → lines → connections and requests. Knows nothing of Slack, metrics or files.
 //!
-//! Lines are split on `\n` bytes only ([`lines`]), each is read by an anchored parser ([`mod@line`]), and [`log`]
+//! Lines are split on `\n` bytes only, each is read by an anchored parser ([`mod@line`]), and [`log`]
 //! finds which connection a request belongs to. The server (vlmcsd, Wind4's source and the forks of it) writes
 //! detail lines without any connection id, so that step is attribution, and says when it is unsure.
 

@@ -1,8 +1,7 @@
 //! The path of a connection, hop by hop, as it can be judged from inside: names, firewall, cluster, server. Evidence
 //! in, one finding per hop out, and a verdict. What the outside sees is not proven here; that takes a vantage.
 //!
-//! A hop is wrong only on evidence; what could not be read is unknown, never guessed. [`names`] judges DNS, [`gate`]
-//! the firewall, [`backend`] the cluster, [`reply`] what the service itself answered.
+//! A hop is wrong only on evidence; what could not be read is unknown, never guessed.
 
 use super::finding::{CheckResult, Finding};
 use super::kms_bind::BindAnswer;
