@@ -22,6 +22,7 @@ use crate::domain::plan::Plan;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Journal;
+use crate::settings::values::TypedNetwork;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 pub use crate::terminal::wait_for_interrupt;
@@ -336,6 +337,20 @@ impl Context {
             gateways: reading.gateway.into_iter().collect(),
             operator: reading.client,
             protected: self.settings.networks.protected.clone(),
+        }
+    }
+
+    /// Says with -v which ports beside addresses mean nothing.
+    pub fn say_dropped_ports(&self, typed: &[TypedNetwork]) {
+        if !self.terminal.verbose {
+            return;
+        }
+        for TypedNetwork { net, port } in typed {
+            if let Some(port) = port {
+                let address = net.addr();
+                self.terminal
+                    .say(&format!("{address}: the port {port} beside it is dropped."));
+            }
         }
     }
 

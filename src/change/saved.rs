@@ -173,7 +173,8 @@ async fn recheck_plan(
     match &change.operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             let now = require_answer(&reading.table)?.as_slice();
-            let ground = Ground::Table(now, reading.client, service);
+            let around = context.surroundings(reading);
+            let ground = Ground::Table(now, &around, service);
             Ok(plan_again(plan, ground, origins)?)
         }
         Operation::StatesKill { .. } => {
@@ -221,11 +222,17 @@ async fn recheck_plan(
     }
 }
 
+/// The questions whose answers a plan that blocks addresses needs.
+pub const BLOCKING: &[Question] = &[
+    Question::Client,
+    Question::Interfaces,
+    Question::Gateway,
+    Question::Table,
+];
+
 fn questions_of_operation(operation: &Operation) -> &'static [Question] {
     match operation {
-        Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
-            &[Question::Client, Question::Table]
-        }
+        Operation::TableDelete { .. } | Operation::TableAdd { .. } => BLOCKING,
         Operation::StatesKill { .. }
         | Operation::Configuration { .. }
         | Operation::Keep { .. }

@@ -135,7 +135,7 @@ fn compare_table(
     }
     let (verb, count) = match direction {
         Direction::Delete => ("freed", changed.len()),
-        Direction::Add => ("blocked again", changed.len()),
+        Direction::Add => ("blocked", changed.len()),
     };
     let mut finish = Finish::new(
         EndedAs::Done,

@@ -57,7 +57,7 @@ pub const EXAMPLES: &[Examples] = &[
     ),
     ("expose show", &["expose show", "expose show -o json"]),
     ("history", &["history", "history --limit 5 -o json"]),
-    ("keep", &["history", "keep 20260301 --dry-run"]),
+    ("keep", &["keep", "keep 20260301 --dry-run"]),
     ("notifier", &["notifier status", "notifier logs"]),
     (
         "notifier logs",
@@ -149,6 +149,13 @@ pub const EXAMPLES: &[Examples] = &[
         &["virusprot show", "virusprot delete 203.0.113.65"],
     ),
     (
+        "virusprot add",
+        &[
+            "virusprot add 203.0.113.99 --dry-run",
+            "virusprot add 198.51.100.64/28",
+        ],
+    ),
+    (
         "virusprot delete",
         &[
             "virusprot delete 203.0.113.65 --dry-run",
@@ -174,7 +181,7 @@ pub const EXAMPLES: &[Examples] = &[
         "virusprot test",
         &[
             "virusprot test 203.0.113.65",
-            "virusprot test 203.0.113.65 2001:db8::1",
+            "virusprot test 203.0.113.0/24 2001:db8::1",
         ],
     ),
 ];

@@ -17,8 +17,8 @@ use crate::pfsense::questions::Reading;
 /// Arguments of `kmsctl keep`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// The change's id or the beginning of it
-    id: String,
+    /// The change's id or the beginning of it; without it the only one that is armed
+    id: Option<String>,
     #[command(flatten)]
     flags: ChangeFlags,
 }
@@ -28,22 +28,43 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
-    let here = report::ids_here(context, &arguments.id)?;
+    let typed = arguments.id.as_deref();
+    let here = typed.map_or_else(
+        || Ok(BTreeSet::new()),
+        |typed| report::ids_here(context, typed),
+    )?;
     let here: Vec<&ChangeId> = here.iter().collect();
-    let given = history::only_match(&here, |id| id.as_str(), &arguments.id);
-    let command = format!(
-        "keep {}",
-        given.map_or(arguments.id.as_str(), |id| id.as_str())
+    let command = typed.map_or_else(
+        || "keep".to_owned(),
+        |typed| {
+            let given = history::only_match(&here, |id| id.as_str(), typed);
+            format!("keep {}", given.map_or(typed, |id| id.as_str()))
+        },
     );
     let plan = |reading: &Reading| {
         change::note_expired(context, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
         let configured = require_answer(&reading.configured)?;
-        let armed = configured.armed.iter().map(|armed| &armed.id);
+        let armed: Vec<&ChangeId> = configured.armed.iter().map(|armed| &armed.id).collect();
+        let meant = match (typed, armed.as_slice()) {
+            (Some(typed), _) => typed,
+            (None, [one]) => one.as_str(),
+            (None, []) => {
+                let none = "Nothing to do: no temporary change is armed on the firewall.";
+                return Ok(plan::Planned::NothingToDo(none.to_owned()));
+            }
+            (None, several) => {
+                let ids: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
+                return Err(Failure::usage(format!(
+                    "Several temporary changes are armed: {}. Say which one to keep.",
+                    ids.join(", ")
+                )));
+            }
+        };
         let expired = configured.expired.iter().map(|expired| &expired.id);
-        let ids: BTreeSet<&ChangeId> = armed.chain(expired).chain(here).collect();
+        let ids: BTreeSet<&ChangeId> = armed.into_iter().chain(expired).chain(here).collect();
         let ids: Vec<&ChangeId> = ids.into_iter().collect();
-        let found = history::only_match(&ids, |id| id.as_str(), &arguments.id);
+        let found = history::only_match(&ids, |id| id.as_str(), meant);
         let id = found.map_err(|error| match error {
             FindError::Unknown(id) => Failure::usage(format!(
                 "There is no change {id:?}, here or armed on the firewall."

@@ -12,7 +12,7 @@ use super::log_side::{self, Heard};
 use crate::app::watch;
 use crate::app::watch::Watch;
 use crate::app::{Context, answer_or_warning, require_answer};
-use crate::domain::address::canonical_address;
+use crate::domain::address::{canonical_address, canonical_net};
 use crate::domain::connections;
 use crate::domain::connections::ConnectedSource;
 use crate::domain::exposure::Exposure;
@@ -25,6 +25,7 @@ use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
+use crate::settings::values::TypedNetwork;
 use crate::terminal::View;
 use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
 
@@ -37,9 +38,9 @@ pub struct Args {
     /// One row per state, both halves of a forwarded connection
     #[arg(long)]
     all: bool,
-    /// Only this source
-    #[arg(long, value_name = "ADDR", value_parser = values::parse_address)]
-    source: Option<IpAddr>,
+    /// Only this source, or those within this network
+    #[arg(long, value_name = "ADDR", value_parser = values::parse_typed_network)]
+    source: Option<TypedNetwork>,
     #[command(flatten)]
     watch: Watch,
 }
@@ -55,13 +56,17 @@ pub async fn run_states(context: &Context, arguments: &Args) -> Result<()> {
     if let Some(Command::Kill(arguments)) = &arguments.command {
         return kill::kill_states(context, arguments).await;
     }
+    context.say_dropped_ports(arguments.source.as_slice());
+    // Of one address alone the firewall's own filter leaves out the other states.
+    let one = arguments.source.map(|typed| typed.net);
+    let one = one.filter(|net| net.prefix_len() == net.max_prefix_len());
     let questions = [
         Question::Table,
         Question::Rules,
         Question::Translation,
         Question::Info,
         Question::Sources,
-        Question::States(arguments.source),
+        Question::States(one.map(|net| net.addr())),
         Question::Configured,
     ];
     let build = |reading: &Reading, before: Option<&Reading>, heard: &Heard| {
@@ -170,20 +175,17 @@ fn states_view(
     let exposure = super::expose::assess_exposure(context, reading, &mut warnings)?;
     let mut data = assess_states(context, reading, &exposure, &mut warnings)?;
     data.notifier.clone_from(&heard.side);
-    if let Some(source) = arguments.source {
-        data.sources
-            .retain(|row| row.address == canonical_address(source));
-    }
+    let is_meant = |address: IpAddr| {
+        arguments
+            .source
+            .is_none_or(|source| canonical_net(source.net).contains(&canonical_address(address)))
+    };
+    data.sources.retain(|row| is_meant(row.address));
     let (service, members) = (&context.settings.service, exposure.alias.members());
     let states: Vec<&State> = require_answer(&reading.states)?
         .iter()
         .filter(|state| connections::connection_half(state, service, members.as_deref()).is_some())
-        .filter(|state| {
-            let client = canonical_address(client(state).address);
-            arguments
-                .source
-                .is_none_or(|source| client == canonical_address(source))
-        })
+        .filter(|state| is_meant(client(state).address))
         .collect();
     if arguments.all {
         data.states = Some(states.iter().map(|state| state_row(state)).collect());
@@ -210,8 +212,14 @@ fn states_view(
         data.sources.is_empty()
     };
     view.empty = nothing.then(|| match arguments.source {
-        Some(source) => format!("{source} has no connection to port {port}."),
-        None => format!("Nobody is connected to port {port}."),
+        Some(source) if source.net.prefix_len() < source.net.max_prefix_len() => {
+            format!(
+                "No source within {} has a connection to port {port}.",
+                source.net
+            )
+        }
+        Some(source) => format!("{} has no connection to port {port}.", source.net.addr()),
+        None => format!("No client is connected to port {port}."),
     });
     Ok(view)
 }

@@ -22,6 +22,7 @@ use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
+use crate::settings::values::TypedNetwork;
 pub use show::{release_sentence, table_of};
 
 /// Arguments of `kmsctl virusprot`.
@@ -33,6 +34,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Block addresses by hand, on every interface and for every service, until expiry
+    Add(change::Add),
     /// Free addresses; each is printed with its age
     Delete(change::Delete),
     /// Free the addresses that were blocked longer ago than this
@@ -43,9 +46,9 @@ enum Command {
     Show(show::Show),
     /// Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not
     Test {
-        /// IPv4 or IPv6 addresses
-        #[arg(required = true, value_name = "ADDR", value_parser = values::parse_address)]
-        addresses: Vec<IpAddr>,
+        /// IPv4 or IPv6 addresses, or networks: of those any entry within counts
+        #[arg(required = true, value_name = "ADDR", value_parser = values::parse_typed_network)]
+        addresses: Vec<TypedNetwork>,
     },
 }
 
@@ -62,6 +65,7 @@ pub const QUESTIONS: &[Question] = &[
 /// Runs `kmsctl virusprot …`.
 pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
+        Command::Add(arguments) => change::block_addresses(context, arguments).await,
         Command::Delete(arguments) => change::delete_addresses(context, arguments).await,
         Command::Expire(arguments) => change::expire_addresses(context, arguments).await,
         Command::Flush(arguments) => change::flush_table(context, arguments).await,

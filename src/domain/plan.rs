@@ -42,7 +42,7 @@ pub use facts::{
 pub use opening::{SavedRecords, restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
 pub use states::{Live, PlannedState, StatesChoice, kill, labels};
-pub use table::{TableChoice, free};
+pub use table::{TableChoice, block, free};
 pub use undo::{Past, keep, undo};
 
 /// The schema this program writes; it reads this one and no newer.

@@ -54,6 +54,43 @@ pub fn parse_address(text: &str) -> Result<IpAddr, String> {
         .map_err(|_| format!("`{text}` is not an IP address; names are not looked up here"))
 }
 
+/// An address or network as it was typed, or pasted out of what kmsctl prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypedNetwork {
+    /// What is meant; an address is a network of one.
+    pub net: IpNet,
+    /// The port that stood beside an address, which means nothing here.
+    pub port: Option<u16>,
+}
+
+/// Reads an address, a network in CIDR notation, or an address with a port as kmsctl prints it: `203.0.113.65:49396`,
+/// `[2001:db8::1]:1688`.
+pub fn parse_typed_network(text: &str) -> Result<TypedNetwork, String> {
+    let with_port = || text.parse::<SocketAddr>().ok();
+    let bare = || {
+        let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+        inner.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6)
+    };
+    let address = text.parse::<IpAddr>().ok().or_else(bare);
+    if let Some(address) = address {
+        let net = IpNet::from(address.to_canonical());
+        return Ok(TypedNetwork { net, port: None });
+    }
+    if let Some(socket) = with_port() {
+        return Ok(TypedNetwork {
+            net: IpNet::from(socket.ip().to_canonical()),
+            port: Some(socket.port()),
+        });
+    }
+    let net = text.parse::<IpNet>().map_err(|_| {
+        format!("`{text}` is neither an address nor a network; names are not looked up here")
+    })?;
+    Ok(TypedNetwork {
+        net: net.trunc(),
+        port: None,
+    })
+}
+
 /// Reads a name server: `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is 53 by default.
 pub fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
     let bare = text

@@ -154,6 +154,29 @@ fn who_would_be_cut_is_told_before() {
     );
 }
 
+/// Without an id the only armed change is meant; once more is nothing to do.
+#[test]
+fn keep_without_an_id_means_the_only_armed() {
+    let environment = TestEnvironment::new();
+    let outcome = |words: &[&str]| {
+        let shown = environment
+            .demo(&[words, &["--yes", "-o", "json"]].concat())
+            .json();
+        shown["data"]["outcome"]
+            .as_str()
+            .expect("an outcome")
+            .to_owned()
+    };
+    assert_eq!(outcome(&["keep"]), "nothing-to-do");
+    assert_eq!(outcome(&["ratelimit", "tighten", "--for", "2h"]), "done");
+    let armed = environment.demo(&["history", "-o", "json"]).json();
+    assert_eq!(armed["data"]["armed"].as_array().map(Vec::len), Some(1));
+    assert_eq!(outcome(&["keep"]), "done");
+    let armed = environment.demo(&["history", "-o", "json"]).json();
+    assert_eq!(armed["data"]["armed"].as_array().map(Vec::len), Some(0));
+    assert_eq!(outcome(&["keep"]), "nothing-to-do");
+}
+
 #[test]
 fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
     let environment = TestEnvironment::new();

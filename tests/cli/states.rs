@@ -75,11 +75,55 @@ fn what_is_no_address_is_refused() {
     for arguments in [
         &["states", "kill"][..],
         &["states", "kill", "kms.example"],
-        &["states", "kill", "10.0.0.0/8"],
+        &["states", "kill", "10.0.0.0/33"],
         &["states", "kill", "--all", "192.0.2.1"],
     ] {
         environment
             .demo(&[arguments, &["--yes"]].concat())
             .fails_with(2);
     }
+}
+
+/// A network means every client within; a port beside an address means nothing.
+#[test]
+fn clients_are_named_by_network_and_by_what_is_printed() {
+    let environment = TestEnvironment::new();
+    let sources = |words: &[&str]| {
+        let outcome = environment.demo(&[&["states", "-o", "json"], words].concat());
+        let shown = outcome.json();
+        let sources = shown["data"]["sources"].as_array().expect("sources");
+        let addresses = sources
+            .iter()
+            .filter_map(|source| source["address"].as_str());
+        addresses.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = sources(&[]);
+    let within: Vec<&String> = all
+        .iter()
+        .filter(|address| address.starts_with("198.51.100."))
+        .collect();
+    assert!(within.len() > 1 && within.len() < all.len(), "{all:?}");
+    let shown = sources(&["--source", "198.51.100.0/24"]);
+    assert_eq!(shown.iter().collect::<Vec<_>>(), within);
+    assert_eq!(
+        sources(&["--source", "198.51.100.200:4711"]),
+        ["198.51.100.200"]
+    );
+    assert_eq!(
+        sources(&["--source", "203.0.112.0/24"]),
+        Vec::<String>::new()
+    );
+
+    let none = environment.demo(&["states", "kill", "203.0.112.0/24", "--yes"]);
+    assert_eq!(none.code, Some(0), "{none}");
+    assert!(none.to_string().contains("within 203.0.112.0/24"), "{none}");
+    environment
+        .demo(&["states", "kill", "198.51.100.200:4711", "--yes"])
+        .success();
+    assert!(!sources(&[]).contains(&"198.51.100.200".to_owned()));
+    environment
+        .demo(&["states", "kill", "198.51.100.0/24", "--yes"])
+        .success();
+    let left = sources(&[]);
+    assert_eq!(left.len(), all.len() - within.len(), "{left:?}");
 }

@@ -322,3 +322,137 @@ fn a_missing_table_is_never_made() {
         );
     }
 }
+
+/// What an operator pastes out of another view: networks, and addresses with a port.
+#[test]
+fn networks_and_printed_addresses_are_taken() {
+    let environment = TestEnvironment::new();
+    for (words, code, said) in [
+        (&["203.0.113.0/24"][..], 0, "entries within"),
+        (&["203.0.113.65/32"], 0, "blocked"),
+        (&["203.0.113.65:49396"], 0, "blocked"),
+        (&["[2001:db8:bad::20]:1688"], 0, "blocked"),
+        (&["[2001:db8:bad::20]"], 0, "blocked"),
+        (&["2001:db8::/32", "203.0.113.95"], 0, "entries within"),
+        (&["192.0.2.0/24"], 3, "None within 192.0.2.0/24."),
+        (&["203.0.113.0/24", "192.0.2.0/24"], 3, "1 of 2 not blocked"),
+        (&["203.0.113.66:1"], 3, "1 of 1 not blocked"),
+        (
+            &["203.0.113.65:99999"],
+            2,
+            "neither an address nor a network",
+        ),
+        (&["kms.example:1688"], 2, "neither an address nor a network"),
+        (&["203.0.113.0/33"], 2, "neither an address nor a network"),
+    ] {
+        let outcome = environment.demo(&[&["virusprot", "test"], words].concat());
+        assert_eq!(outcome.code, Some(code), "{words:?}: {outcome}");
+        let text = outcome.to_string();
+        assert!(text.contains(said), "{words:?}: {outcome}");
+    }
+    let outcome = environment.demo(&["-v", "virusprot", "test", "203.0.113.65:49396"]);
+    assert!(outcome.stderr.contains("49396"), "{outcome}");
+
+    let before = blocked(&environment);
+    let within = |address: &str| address.starts_with("203.0.113.");
+    let meant = before.iter().filter(|(address, _)| within(address)).count();
+    assert!(meant > 1, "{before:?}");
+    let none = environment.demo(&["virusprot", "delete", "192.0.2.0/24", "--yes"]);
+    assert_eq!(none.code, Some(0), "{none}");
+    assert!(none.to_string().contains("within 192.0.2.0/24"), "{none}");
+    environment
+        .demo(&["virusprot", "delete", "203.0.113.0/24", "--yes"])
+        .success();
+    let after = blocked(&environment);
+    assert_eq!(after.len(), before.len() - meant, "{after:?}");
+    assert!(
+        !after.iter().any(|(address, _)| within(address)),
+        "{after:?}"
+    );
+    // One undo puts every one of them back.
+    environment.demo(&["undo", "--yes"]).success();
+    assert_eq!(blocked(&environment).len(), before.len());
+    environment
+        .demo(&["virusprot", "delete", "203.0.113.65:49396", "--yes"])
+        .success();
+    assert_eq!(blocked(&environment).len(), before.len() - 1);
+}
+
+#[test]
+fn addresses_are_blocked_by_hand_and_freed_again() {
+    let environment = TestEnvironment::new();
+    let before = blocked(&environment).len();
+    let planned = environment.demo(&["virusprot", "add", "203.0.113.99", "--dry-run"]);
+    assert!(planned.success().contains("every interface"));
+    assert_eq!(blocked(&environment).len(), before);
+    environment
+        .demo(&[
+            "virusprot",
+            "add",
+            "203.0.113.99:1688",
+            "198.18.0.0/24",
+            "--yes",
+        ])
+        .success();
+    environment
+        .demo(&["virusprot", "test", "203.0.113.99", "198.18.0.7"])
+        .success();
+    // The same once more is nothing to do, also for what a network holds already.
+    for again in ["203.0.113.99", "198.18.0.7"] {
+        let outcome = environment.demo(&["virusprot", "add", again, "--yes", "-o", "json"]);
+        assert_eq!(
+            outcome.json()["data"]["outcome"],
+            "nothing-to-do",
+            "{again}"
+        );
+    }
+    environment.demo(&["undo", "--yes"]).success();
+    assert_eq!(blocked(&environment).len(), before);
+    // By a saved plan, too.
+    environment
+        .demo(&[
+            "virusprot",
+            "add",
+            "203.0.113.99",
+            "--plan-out",
+            "plan.json",
+        ])
+        .success();
+    environment.demo(&["apply", "plan.json", "--yes"]).success();
+    assert_eq!(blocked(&environment).len(), before + 1);
+}
+
+#[test]
+fn what_must_not_be_blocked_is_refused() {
+    let environment =
+        TestEnvironment::new().variable("KMSCTL_NETWORKS_PROTECTED", "203.0.113.128/25");
+    let before = blocked(&environment).len();
+    let shown = environment.demo(&["status", "-o", "json"]).json();
+    assert!(shown["data"]["findings"].is_array());
+    for address in [
+        "10.0.20.202",
+        "10.1.2.3",
+        "192.168.1.1",
+        "192.168.1.2",
+        "192.168.1.0/30",
+        "172.16.0.9",
+        "100.64.0.1",
+        "127.0.0.1",
+        "0.0.0.0/0",
+        "8.0.0.0/5",
+        "224.0.0.1",
+        "255.255.255.255",
+        "203.0.113.200",
+        "203.0.113.0/24",
+        "::/0",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+        "::ffff:10.0.20.1",
+        "::ffff:0:0/90",
+    ] {
+        let outcome = environment.demo(&["virusprot", "add", "--yes", "--", "198.18.0.1", address]);
+        assert_eq!(outcome.code, Some(1), "{address}: {outcome}");
+        assert_eq!(blocked(&environment).len(), before, "{address}");
+    }
+}

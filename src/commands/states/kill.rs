@@ -1,7 +1,5 @@
 //! `kmsctl states kill`: ends connections of the service, and of nothing else.
 
-use std::net::IpAddr;
-
 use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::app::{Context, require_answer};
@@ -9,19 +7,20 @@ use crate::change;
 use crate::change::ChangeFlags;
 use crate::commands::expose;
 use crate::domain::pfsense::configured::Configured;
-use crate::domain::plan::{self, StatesChoice};
+use crate::domain::plan::{self, Address, Planned, StatesChoice};
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
+use crate::settings::values::TypedNetwork;
 
 /// Arguments of `kmsctl states kill`.
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("whose").required(true))]
 pub(super) struct Kill {
-    /// The clients whose connections to end
-    #[arg(value_name = "ADDR", group = "whose", value_parser = values::parse_address)]
-    addresses: Vec<IpAddr>,
-    /// Everybody's connections to the service
+    /// The clients whose connections to end, or networks: of those every client within
+    #[arg(value_name = "ADDR", group = "whose", value_parser = values::parse_typed_network)]
+    addresses: Vec<TypedNetwork>,
+    /// All connections to the service
     #[arg(long, group = "whose")]
     all: bool,
     #[command(flatten)]
@@ -38,12 +37,17 @@ const QUESTIONS: &[Question] = &[
 
 /// Runs `kmsctl states kill`.
 pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<()> {
-    let (choice, command) = if arguments.all {
-        (StatesChoice::All, "states kill --all".to_owned())
+    context.say_dropped_ports(&arguments.addresses);
+    let meant = arguments
+        .addresses
+        .iter()
+        .map(|typed| Address::new(typed.net));
+    let meant: Vec<Address> = meant.collect();
+    let names: Vec<String> = meant.iter().map(Address::to_string).collect();
+    let command = if arguments.all {
+        "states kill --all".to_owned()
     } else {
-        let names: Vec<String> = arguments.addresses.iter().map(IpAddr::to_string).collect();
-        let choice = StatesChoice::Clients(arguments.addresses.clone());
-        (choice, format!("states kill {}", names.join(" ")))
+        format!("states kill {}", names.join(" "))
     };
     let plan = |reading: &Reading| {
         let states = require_answer(&reading.states)?;
@@ -57,6 +61,19 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
             .unwrap_or_default();
         let members = reading.configured.as_ref().ok().map(Configured::members);
         let live = plan::Live::new(states, &context.settings.service, members.as_deref());
+        let choice = if arguments.all {
+            StatesChoice::All
+        } else {
+            let clients = live.clients_within(&meant);
+            if clients.is_empty() {
+                let names = names.join(", ");
+                return Ok(Planned::NothingToDo(format!(
+                    "Nothing to do: no client within {names} has a connection to port {}.",
+                    context.settings.service.port
+                )));
+            }
+            StatesChoice::Clients(clients)
+        };
         Ok(plan::kill(&live, plan::labels(rules, tracker), &choice)?)
     };
     change::make_change(context, &arguments.flags, &command, QUESTIONS, plan).await

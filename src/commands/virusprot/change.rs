@@ -1,4 +1,4 @@
-//! `kmsctl virusprot delete|expire|flush`: frees addresses. What is planned is `domain::plan`'s, how it is done the
+//! `kmsctl virusprot add|delete|expire|flush`: blocks or frees addresses. What is planned is `domain::plan`'s, how it is done the
 //! procedure's.
 
 use std::io::Read as _;
@@ -8,10 +8,11 @@ use clap::Args as ClapArgs;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
-use crate::domain::plan::{Address, TableChoice, free};
+use crate::domain::plan::{Address, TableChoice, block, free};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
+use crate::settings::values::TypedNetwork;
 
 /// The longest list of addresses on stdin, in bytes.
 const LONGEST_LIST: u64 = 32 << 20;
@@ -21,7 +22,17 @@ const NAMED: usize = 5;
 /// Arguments of `kmsctl virusprot delete`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Delete {
-    /// IPv4 or IPv6 addresses, or networks that are entries themselves; `-` reads them from stdin
+    /// IPv4 or IPv6 addresses, or networks, of which every entry within is freed; `-` reads them from stdin
+    #[arg(required = true, value_name = "ADDR", value_parser = parse_table_word)]
+    addresses: Vec<TableWord>,
+    #[command(flatten)]
+    flags: ChangeFlags,
+}
+
+/// Arguments of `kmsctl virusprot add`.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Add {
+    /// IPv4 or IPv6 addresses or networks; `-` reads them from stdin
     #[arg(required = true, value_name = "ADDR", value_parser = parse_table_word)]
     addresses: Vec<TableWord>,
     #[command(flatten)]
@@ -48,7 +59,7 @@ pub(super) struct Flush {
 /// What was typed for an address.
 #[derive(Clone, Copy, Debug)]
 enum TableWord {
-    Address(Address),
+    Address(TypedNetwork),
     Stdin,
 }
 
@@ -56,40 +67,69 @@ fn parse_table_word(text: &str) -> Result<TableWord, String> {
     if text == "-" {
         return Ok(TableWord::Stdin);
     }
-    parse_table_address(text).map(TableWord::Address)
-}
-
-fn parse_table_address(text: &str) -> Result<Address, String> {
-    values::parse_network(text).map(Address::new).map_err(|_| {
-        format!("`{text}` is neither an address nor a network; names are not looked up here")
-    })
+    values::parse_typed_network(text).map(TableWord::Address)
 }
 
 /// Runs `kmsctl virusprot delete`.
 pub(super) async fn delete_addresses(context: &Context, arguments: &Delete) -> Result<()> {
-    // Before stdin is read: whoever typed `-` at a terminal should not type a list for nothing.
-    arguments.flags.someone_can_confirm(context.terminal)?;
-    let mut addresses = Vec::new();
-    for word in &arguments.addresses {
-        match word {
-            TableWord::Address(address) => addresses.push(*address),
-            TableWord::Stdin => addresses.extend(listed_addresses()?),
-        }
-    }
-    let command = match addresses.len() {
-        0..=NAMED => {
-            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
-            format!("virusprot delete {}", names.join(" "))
-        }
-        count => format!("virusprot delete - ({count} addresses)"),
-    };
+    let addresses = meant_addresses(context, &arguments.flags, &arguments.addresses)?;
+    let command = command_line("virusprot delete", &addresses);
     change_entries(
         context,
         &arguments.flags,
-        command.trim_end(),
-        TableChoice::Addresses(addresses),
+        &command,
+        TableChoice::Within(addresses),
     )
     .await
+}
+
+/// Runs `kmsctl virusprot add`.
+pub(super) async fn block_addresses(context: &Context, arguments: &Add) -> Result<()> {
+    let addresses = meant_addresses(context, &arguments.flags, &arguments.addresses)?;
+    let command = command_line("virusprot add", &addresses);
+    let plan = |reading: &Reading| {
+        let entries = require_answer(&reading.table)?;
+        let table = &context.settings.service.table;
+        Ok(block(
+            entries,
+            &addresses,
+            table,
+            &context.surroundings(reading),
+        )?)
+    };
+    change::make_change(context, &arguments.flags, &command, change::BLOCKING, plan).await
+}
+
+/// Returns what was typed, and what is listed on stdin where `-` was.
+fn meant_addresses(
+    context: &Context,
+    flags: &ChangeFlags,
+    words: &[TableWord],
+) -> Result<Vec<Address>> {
+    // Before stdin is read: an operator who typed `-` at a terminal should not type a list for nothing.
+    flags.someone_can_confirm(context.terminal)?;
+    let mut addresses = Vec::new();
+    for word in words {
+        match word {
+            TableWord::Address(typed) => {
+                context.say_dropped_ports(&[*typed]);
+                addresses.push(Address::new(typed.net));
+            }
+            TableWord::Stdin => addresses.extend(listed_addresses()?),
+        }
+    }
+    Ok(addresses)
+}
+
+/// Returns what the history names as the command.
+fn command_line(command: &str, addresses: &[Address]) -> String {
+    match addresses.len() {
+        0..=NAMED => {
+            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
+            format!("{command} {}", names.join(" "))
+        }
+        count => format!("{command} - ({count} addresses)"),
+    }
 }
 
 /// Runs `kmsctl virusprot expire`.
@@ -132,7 +172,7 @@ async fn change_entries(
 }
 
 /// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with
-/// the first lines that hold it: half a list is nobody's wish.
+/// the first line that holds it: half a list was never meant.
 fn listed_addresses() -> Result<Vec<Address>> {
     let mut text = String::new();
     std::io::stdin()
@@ -151,8 +191,8 @@ fn parse_list(text: &str) -> Result<Vec<Address>> {
     for (number, line) in (1..).zip(text.lines()) {
         let words = line.split('#').next().unwrap_or_default();
         for word in words.split_whitespace() {
-            match parse_table_address(word) {
-                Ok(address) => addresses.push(address),
+            match values::parse_typed_network(word) {
+                Ok(typed) => addresses.push(Address::new(typed.net)),
                 Err(_) => wrong.push(format!(
                     "line {number}: {}",
                     word.chars().take(60).collect::<String>()
@@ -190,9 +230,12 @@ mod tests {
 
     #[test]
     fn rubbish_in_a_list_is_named_with_its_line() {
-        let told = parse_list("192.0.2.1\nkms.example\n-f\n")
+        let message = parse_list("192.0.2.1\nkms.example\n-f\n")
             .unwrap_err()
             .message;
-        assert!(told.contains("line 2: kms.example (and 1 more)"), "{told}");
+        assert!(
+            message.contains("line 2: kms.example (and 1 more)"),
+            "{message}"
+        );
     }
 }

@@ -2,14 +2,12 @@
 //! the operator is shown and asked, and what is written, is computed from the operation, the firewall as it is and the
 //! history; the file's own words, addresses and records are compared with that and never used.
 
-use std::net::IpAddr;
-
 use jiff::Timestamp;
 
 use super::{
     Address, Difference, Draft, Live, Operation, Past, Plan, Planned, PlannedEntry, Present,
-    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, WantedCaps, apply, clean,
-    free, keep, kill, ratelimit, restore, revoke, undo,
+    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, WantedCaps, apply, block,
+    clean, free, keep, kill, ratelimit, restore, revoke, undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -17,6 +15,7 @@ use crate::domain::pfsense::change::{ChangeOutcome, ConfigurationEdit, Records};
 use crate::domain::pfsense::leftovers::Leftover;
 use crate::domain::ratelimit::{Caps, Preset, preset_of};
 use crate::domain::service::Service;
+use crate::domain::virusprot::entries::Surroundings;
 
 /// The shortest time after which a change may revert, in seconds: the firewall looks at its clock once a minute.
 pub const SHORTEST: u64 = 60;
@@ -26,8 +25,8 @@ pub const LONGEST: u64 = 30 * 86_400;
 /// What an operation is planned from once more.
 #[derive(Clone, Debug)]
 pub enum Ground<'a> {
-    /// The table's entries, where the operator works from, and whose table it is.
-    Table(&'a [TableEntry], Option<IpAddr>, &'a Service),
+    /// The table's entries, what lies around the firewall, and whose table it is.
+    Table(&'a [TableEntry], &'a Surroundings, &'a Service),
     /// The service's states, and the labels of the exposure's loaded rule.
     States(Live<'a>, Vec<String>),
     /// The configuration, with what the configuration of kmsctl wants.
@@ -53,15 +52,21 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
     let planned = match (&draft.operation, ground) {
         (
             Operation::TableDelete { table, entries } | Operation::TableAdd { table, entries },
-            Ground::Table(now, operator, service),
+            Ground::Table(now, around, service),
         ) => {
             if *table != service.table {
                 let name = service.table.as_str();
                 return Err(untrue(&format!("it is of another table than {name}")));
             }
-            match &draft.undoes {
-                Some(id) => undo(known(id, draft, origins)?, &Past::Table(now, operator)),
-                None => free(now, &chosen(entries, now), table, plan.made_at),
+            match (&draft.undoes, &draft.operation) {
+                (Some(id), _) => {
+                    let past = Past::Table(now, around.operator);
+                    undo(known(id, draft, origins)?, &past)
+                }
+                (None, Operation::TableAdd { .. }) => {
+                    block(now, &addresses(entries), table, around)
+                }
+                (None, _) => free(now, &chosen(entries, now), table, plan.made_at),
             }
         }
         (Operation::StatesKill { clients, .. }, Ground::States(live, labels)) => {

@@ -63,6 +63,24 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Returns the clients that are meant: each single address, and of a network those that are connected.
+    pub fn clients_within(&self, wanted: &[super::Address]) -> Vec<IpAddr> {
+        let mut clients = std::collections::BTreeSet::new();
+        for super::Address { net, .. } in wanted {
+            if net.prefix_len() == net.max_prefix_len() {
+                clients.insert(net.addr());
+                continue;
+            }
+            let ours = self
+                .states
+                .iter()
+                .filter(|state| self.half(state).is_some());
+            let within = ours.map(client).filter(|client| net.contains(client));
+            clients.extend(within);
+        }
+        clients.into_iter().collect()
+    }
+
     /// Returns the service's states that are meant by the choice, both halves.
     pub fn chosen(&self, choice: &StatesChoice) -> Vec<&'a State> {
         let states = self.states.iter();

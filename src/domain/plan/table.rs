@@ -1,22 +1,26 @@
-//! Plans that free addresses from the overload table. Always exactly the entries that were read, also for "all": an
+//! Plans that free addresses from the overload table, or block them by hand. Freed are always exactly the entries that were read, also for "all": an
 //! address that pf blocks between reading and acting was not looked at, and stays.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted, named,
 };
+use crate::domain::address::canonical_net;
 use crate::domain::pf::table::{Entry, TableName};
-use crate::domain::virusprot::entries::age_seconds;
+use crate::domain::virusprot::entries::{Flag, Surroundings, age_seconds};
 
 /// Which entries to free.
 #[derive(Clone, Debug)]
 pub enum TableChoice {
     /// Those older than so many seconds.
     OlderThan(u64),
-    /// These.
+    /// These entries, exactly.
     Addresses(Vec<Address>),
+    /// These, and of a network every entry within.
+    Within(Vec<Address>),
     /// All.
     All,
 }
@@ -40,6 +44,7 @@ pub fn free(
             entries.iter().filter(old).collect()
         }
         TableChoice::Addresses(addresses) => addressed(entries, addresses, name)?,
+        TableChoice::Within(addresses) => addressed(entries, &within(entries, addresses), name)?,
     };
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(nothing(entries.len(), choice, name)));
@@ -72,6 +77,24 @@ pub fn free(
         undoes: None,
     }
     .into())
+}
+
+/// Returns the entries within the networks in their place; a network without any stays as it is.
+fn within(entries: &[Entry], wanted: &[Address]) -> Vec<Address> {
+    let mut exact = Vec::new();
+    for address in wanted {
+        let inside = entries.iter().map(Address::from);
+        let before = exact.len();
+        exact.extend(inside.filter(|entry| is_within(entry, address)));
+        if exact.len() == before {
+            exact.push(*address);
+        }
+    }
+    exact
+}
+
+fn is_within(entry: &Address, wanted: &Address) -> bool {
+    entry == wanted || (!entry.negated && !wanted.negated && wanted.net.contains(&entry.net))
 }
 
 /// Finds the entries that are exactly these addresses. pf deletes exact entries only, so an address that is blocked
@@ -119,7 +142,11 @@ fn nothing(all: usize, choice: &TableChoice, table: &str) -> String {
         TableChoice::OlderThan(_) => {
             format!("Nothing to do: none of the {all} entries of {table} is that old.")
         }
-        TableChoice::Addresses(addresses) => {
+        TableChoice::Within(addresses) if addresses.iter().all(is_network) => {
+            let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
+            format!("Nothing to do: none of {table} within {}.", named(&names))
+        }
+        TableChoice::Addresses(addresses) | TableChoice::Within(addresses) => {
             let names: Vec<String> = addresses.iter().map(Address::to_string).collect();
             let verb = if names.len() == 1 { "is" } else { "are" };
             format!("Nothing to do: {} {verb} not in {table}.", named(&names))
@@ -129,13 +156,149 @@ fn nothing(all: usize, choice: &TableChoice, table: &str) -> String {
 
 /// Returns those that were asked for and are not there.
 fn missing(choice: &TableChoice, planned: &[PlannedEntry]) -> Vec<String> {
-    let TableChoice::Addresses(addresses) = choice else {
+    let (TableChoice::Addresses(addresses) | TableChoice::Within(addresses)) = choice else {
         return Vec::new();
     };
     let there: std::collections::HashSet<Address> =
         planned.iter().map(|entry| entry.address).collect();
-    let missing = addresses.iter().filter(|address| !there.contains(address));
+    let is_there = |address: &Address| {
+        let inside = is_network(address) && matches!(choice, TableChoice::Within(_));
+        there.contains(address) || (inside && there.iter().any(|entry| is_within(entry, address)))
+    };
+    let missing = addresses.iter().filter(|address| !is_there(address));
     missing.map(Address::to_string).collect()
+}
+
+fn is_network(address: &Address) -> bool {
+    address.net.prefix_len() < address.net.max_prefix_len()
+}
+
+/// Plans to block addresses by hand. What would lock out the operator, the firewall's neighbours or clients behind a router is
+/// refused, and so is everything where the firewall's own networks are not known.
+pub fn block(
+    entries: &[Entry],
+    wanted: &[Address],
+    table: &TableName,
+    around: &Surroundings,
+) -> Result<Planned, Refusal> {
+    let name = table.as_str();
+    if around.interfaces.is_empty() || around.operator.is_none() {
+        return Err(Refusal::new(
+            RefusalKind::Impossible,
+            "The firewall's own networks, or where you work from, could not be read, so nothing is blocked by hand.",
+        ));
+    }
+    for address in wanted {
+        if let Some(why) = keeps_out(address, around) {
+            return Err(Refusal::new(
+                RefusalKind::Impossible,
+                format!("{address} is not blocked: {why}."),
+            )
+            .hint("An entry blocks on every interface and for every service. A rule in pfSense can block one service alone."));
+        }
+    }
+    let mut wanted: Vec<Address> = wanted.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let is_blocked = |address: &Address| {
+        entries.iter().any(|entry| {
+            Address::from(entry) == *address || (!entry.negated && entry.net.contains(&address.net))
+        })
+    };
+    let (there, new): (Vec<Address>, Vec<Address>) = wanted.into_iter().partition(is_blocked);
+    let there: Vec<String> = there.iter().map(Address::to_string).collect();
+    let verb = if there.len() == 1 { "is" } else { "are" };
+    let already = format!("{} {verb} in {name} already.", named(&there));
+    if new.is_empty() {
+        return Ok(Planned::NothingToDo(format!("Nothing to do: {already}")));
+    }
+    let mut risks = vec![
+        Risk::new(
+            "every-service",
+            "They are blocked on every interface and for every service, until expiry or `kmsctl undo` frees them.",
+        ),
+        Risk::new(
+            "connections-stay",
+            "Connections that stand go on: kmsctl states kill ends those of the service.",
+        ),
+    ];
+    if !there.is_empty() {
+        risks.push(Risk::new("blocked-already", already));
+    }
+    let facts = new
+        .iter()
+        .map(|address| (address.to_string(), "nothing".to_owned()));
+    Ok(Draft {
+        what: format!("Block {} in {name}.", counted(new.len(), "address", "addresses")),
+        differences: vec![Difference::new(
+            "blocked",
+            entries.len(),
+            entries.len() + new.len(),
+        )],
+        checks: vec![format!(
+            "{name} exists before anything is added, and holds all of them afterwards, read back from pf."
+        )],
+        undo: Undo::Command("frees them again".to_owned()),
+        risks,
+        confirm: Confirm::YesNo,
+        seen: Seen::of(facts.collect()),
+        operation: Operation::TableAdd {
+            table: table.clone(),
+            entries: new
+                .into_iter()
+                .map(|address| PlannedEntry {
+                    address,
+                    since: None,
+                })
+                .collect(),
+        },
+        reverts_after: None,
+        undoes: None,
+    }
+    .into())
+}
+
+/// Says why an address or network must not be blocked by hand.
+fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
+    let flags = around.flags(&address.net);
+    let reasons = [
+        (Flag::Operator, "you work from there"),
+        (Flag::Gateway, "a gateway of the firewall is there"),
+        (Flag::OwnSubnet, "it touches the firewall's own networks"),
+        (Flag::Protected, "it touches a network that you protect"),
+        (Flag::Private, "it is a private address"),
+    ];
+    let reason = reasons.iter().find(|(flag, _)| flags.contains(flag));
+    reason.map(|(_, why)| *why).or_else(|| {
+        touches_special(&address.net).then_some("it touches addresses that are not public")
+    })
+}
+
+/// Whether a network touches addresses that no client on the internet has (RFC 6890), itself or as a part.
+fn touches_special(net: &IpNet) -> bool {
+    const SPECIAL: [&str; 16] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "::1/128",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    ];
+    let net = canonical_net(*net);
+    let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
+    special
+        .into_iter()
+        .any(|special| special.contains(&net) || net.contains(&special))
 }
 
 fn risks(table: &str, missing: &[String]) -> Vec<Risk> {
