@@ -141,12 +141,10 @@ pub struct Exposure {
 impl Exposure {
     /// Says whether anyone outside gets in, by the pair or by another path; `None` where the rules alone do not say.
     pub fn lets_in(&self) -> Option<bool> {
-        let mut others = self.foreign_paths().peekable();
-        match (self.state.lets_in(), others.peek().is_some()) {
-            (true, _) => Some(true),
-            (false, true) => others.any(|path| path.certain).then_some(true),
-            (false, false) => (self.state != State::Unknown).then_some(false),
+        if self.state.lets_in() || self.paths.iter().any(|path| path.certain) {
+            return Some(true);
         }
+        (self.paths.is_empty() && self.state != State::Unknown).then_some(false)
     }
 
     /// Lists the paths that kmsctl does not manage, in one sentence.
@@ -257,9 +255,16 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         Default::default()
     };
     let (configured_caps, cap_findings) = filter_rule.map(ratelimit::of_configured).unzip();
+    let own = paths.iter().filter(|path| path.managed);
+    let own = own.max_by_key(|path| {
+        let is_uncapped = path.caps.is_none_or(Caps::is_empty);
+        (path.certain, path.sources == "any", is_uncapped)
+    });
     let caps = CapsView {
         configured: configured_caps,
-        loaded: loaded_caps(&path),
+        loaded: own
+            .filter(|own| own.certain && own.sources == "any" && own.passed_by.is_some())
+            .map_or_else(|| loaded_caps(&path), |own| own.caps),
     };
     let known = !path.redirections.is_empty()
         || !path.passes.is_empty()
@@ -271,8 +276,14 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     } else {
         state_elsewhere(&path, loaded.enabled)
     };
+    let alone = by_own_path(alone, &path, own);
     let state = beside_others(alone, &paths);
-    let reason = differences::reason(alone, known, &path, loaded, caps, service);
+    let kept = (alone == State::Half && path.redirects && path.lets_in())
+        .then(|| walk.find_exit_block(path.inside_port.unwrap_or(service.port)));
+    let reason = match kept {
+        Some(rule) => differences::kept_behind(rule),
+        None => differences::reason(alone, known, &path, loaded, caps, service),
+    };
     let mut why = differences::other_paths(alone, state, reason, &paths);
     why.extend(differences::other_inside_port(&path, service));
     if loaded.enabled {
@@ -361,13 +372,31 @@ fn managed_redirection<'a>(
         .copied()
 }
 
-/// Corrects what the pair alone says where other paths lead in: closed means that none does, and open that the pair does.
+/// Corrects what the loaded pair looks like by the path that it makes: open means that it leads in. Where the port leads to
+/// another target instead, that says who gets in.
+fn by_own_path(alone: State, path: &Path<'_>, own: Option<&PathIn>) -> State {
+    match own {
+        Some(own) if own.certain && (alone.lets_in() || own.sources == "any") => {
+            if own.caps.is_none_or(Caps::is_empty) {
+                State::Uncapped
+            } else {
+                State::Open
+            }
+        }
+        // Some get in, and it is named who.
+        Some(own) if own.certain => State::Half,
+        Some(_) => State::Unknown,
+        None if alone.lets_in() && !path.redirections.is_empty() => State::Half,
+        None => alone,
+    }
+}
+
+/// Corrects it where other paths lead in: closed means that none does.
 fn beside_others(alone: State, paths: &[PathIn]) -> State {
-    let managed = paths.iter().any(|path| path.managed);
     let others = || paths.iter().filter(|path| !path.managed);
     let certain = others().any(|path| path.certain);
     match alone {
-        State::Open | State::Uncapped if managed || !certain => alone,
+        State::Open | State::Uncapped if paths.iter().any(|path| path.managed) => alone,
         _ if certain => State::Half,
         State::Closed | State::Absent if others().next().is_some() => State::Unknown,
         _ => alone,

@@ -56,6 +56,18 @@ pub(super) fn reason(
     Warning::new(code, message)
 }
 
+/// Says why connections of the loaded pair do not get to the service.
+pub(super) fn kept_behind(rule: Option<&Rule>) -> Warning {
+    let by = rule.map_or_else(
+        || "other loaded rules keep its connections from the service".to_owned(),
+        |rule| {
+            let text = &rule.text;
+            format!("a rule keeps its connections from getting out to the service: {text}")
+        },
+    );
+    Warning::new("kept-behind", format!("The pair is loaded, but {by}."))
+}
+
 /// Puts the paths that kmsctl does not manage beside the reason: before it where the pair alone would be called shut.
 pub(super) fn other_paths(
     alone: State,

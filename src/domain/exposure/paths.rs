@@ -54,6 +54,8 @@ const VPN_DEVICES: [&str; 9] = [
     "l2tp",
     "tailscale",
 ];
+/// The device that leads to an address behind a route: none of the outside.
+const UNKNOWN_DEVICE: &str = "";
 /// Most points of a network or a range of ports that are tried, and most paths that are kept.
 const TRIED: usize = 64;
 const KEPT: usize = 64;
@@ -176,6 +178,16 @@ impl<'a> Surroundings<'a> {
         let Some(interface) = &rule.interface else {
             return Truth::Yes;
         };
+        if device == UNKNOWN_DEVICE {
+            let mut outside = self.outside.iter();
+            let leads_elsewhere =
+                interface.name == "lo0" || outside.any(|outside| outside.device == interface.name);
+            return if leads_elsewhere && !interface.negated {
+                Truth::No
+            } else {
+                Truth::Maybe
+            };
+        }
         if let Some(members) = self.group_devices(&interface.name) {
             return Truth::of(members.contains(&device) != interface.negated);
         }
@@ -224,11 +236,15 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Returns the device that leads to an address inside.
-    fn exit_device(&self, address: IpAddr) -> Option<&str> {
-        let mut interfaces = self.configured?.interfaces.iter();
-        let found = interfaces
-            .find(|interface| subnet(interface).is_some_and(|net| net.contains(&address)))?;
-        found.device.as_deref()
+    fn exit_device(&self, address: IpAddr) -> &str {
+        let mut interfaces = self
+            .configured
+            .into_iter()
+            .flat_map(|configured| &configured.interfaces);
+        interfaces
+            .find(|interface| subnet(interface).is_some_and(|net| net.contains(&address)))
+            .and_then(|interface| interface.device.as_deref())
+            .unwrap_or(UNKNOWN_DEVICE)
     }
 }
 
@@ -328,6 +344,8 @@ pub struct Walk<'a, 'r> {
 struct Admission<'r> {
     truth: Truth,
     rule: Option<&'r Rule>,
+    /// The rule that keeps it out, where one does or may.
+    blocked_by: Option<&'r Rule>,
 }
 
 impl<'a, 'r> Walk<'a, 'r> {
@@ -532,18 +550,17 @@ impl<'a, 'r> Walk<'a, 'r> {
                 Admission {
                     truth: Truth::Yes,
                     rule: None,
+                    blocked_by: None,
                 }
             } else {
                 self.filter(moved)
             };
-            let exit = self.around.exit_device(end.0).map_or(Truth::Yes, |device| {
-                let out = Packet {
-                    device,
-                    direction: Direction::Out,
-                    ..moved
-                };
-                self.filter(out).truth
-            });
+            let out = Packet {
+                device: self.around.exit_device(end.0),
+                direction: Direction::Out,
+                ..moved
+            };
+            let exit = self.filter(out).truth;
             let truth = met.min(entry.truth).min(exit);
             if truth == Truth::No {
                 continue;
@@ -578,26 +595,13 @@ impl<'a, 'r> Walk<'a, 'r> {
         let mut clients = vec![Client::Anywhere];
         let passes = self
             .rules_of(self.filter)
-            .filter(|rule| rule.action == Action::Pass && rule.direction != Some(Direction::Out));
+            .filter(|rule| rule.action == Action::Pass);
         for rule in translation.into_iter().chain(passes) {
             let from = &rule.from;
             if from.host == "any" && from.port.is_none() {
                 continue;
             }
-            let mut points: Vec<Option<IpAddr>> =
-                self.known_points(from).into_iter().map(Some).collect();
-            if points.is_empty() {
-                points.push(None);
-            }
-            for address in points {
-                let client = Client::Listed {
-                    from: from.clone(),
-                    address,
-                };
-                if !clients.contains(&client) && clients.len() < TRIED {
-                    clients.push(client);
-                }
-            }
+            self.add_clients(from, &mut clients);
         }
         // A rule for all but some leaves those to the rules after it: they are clients of their own.
         let excluded = self
@@ -609,17 +613,27 @@ impl<'a, 'r> Walk<'a, 'r> {
                 negated: false,
                 ..rule.from.clone()
             };
-            for address in self.known_points(&from) {
-                let client = Client::Listed {
-                    from: from.clone(),
-                    address: Some(address),
-                };
-                if !clients.contains(&client) && clients.len() < TRIED {
-                    clients.push(client);
-                }
-            }
+            self.add_clients(&from, &mut clients);
         }
         clients
+    }
+
+    /// Adds some addresses of these sources, or the sources as such where no address of them is known.
+    fn add_clients(&self, from: &Endpoint, clients: &mut Vec<Client>) {
+        let mut points: Vec<Option<IpAddr>> =
+            self.known_points(from).into_iter().map(Some).collect();
+        if points.is_empty() {
+            points.push(None);
+        }
+        for address in points {
+            let client = Client::Listed {
+                from: from.clone(),
+                address,
+            };
+            if !clients.contains(&client) && clients.len() < TRIED {
+                clients.push(client);
+            }
+        }
     }
 
     /// Says whether a packet meets exactly this translation first (or none): redirections go before 1:1 NAT.
@@ -681,7 +695,24 @@ impl<'a, 'r> Walk<'a, 'r> {
                 (None, _) => Truth::No,
             },
             rule: admitting.copied().flatten(),
+            blocked_by: settled
+                .iter()
+                .rev()
+                .find_map(|rule| rule.filter(|rule| rule.action == Action::Block)),
         }
+    }
+
+    /// Finds the rule that keeps connections from anywhere on their way from the firewall to this port of the service.
+    pub fn find_exit_block(&self, port: u16) -> Option<&'r Rule> {
+        let to = self.around.service.address;
+        let packet = Packet {
+            device: self.around.exit_device(to),
+            direction: Direction::Out,
+            client: &Client::Anywhere,
+            to,
+            port,
+        };
+        self.filter(packet).blocked_by
     }
 
     fn matches(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
@@ -824,27 +855,30 @@ impl<'a, 'r> Walk<'a, 'r> {
         if self.around.service_addresses().contains(&address) && !inside.contains(':') {
             return Truth::No;
         }
-        let interfaces = self
-            .around
-            .configured
-            .map(|configured| configured.interfaces.as_slice())
-            .unwrap_or_default();
+        let configured = self.around.configured.into_iter();
+        let interfaces = configured.flat_map(|configured| {
+            let own = configured.interface.iter();
+            configured.interfaces.iter().chain(own)
+        });
         let name = inside.split(':').next().unwrap_or_default();
-        let mut here = interfaces
-            .iter()
+        let here: Vec<&InterfaceConfig> = interfaces
             .filter(|interface| name == "self" || interface.device.as_deref() == Some(name))
-            .peekable();
-        if here.peek().is_none() {
-            return Truth::Maybe;
-        }
-        let wide = inside.contains(":network");
-        Truth::of(here.any(|interface| {
-            if wide {
+            .collect();
+        let is_wide = inside.contains(":network");
+        let found = here.iter().any(|interface| {
+            if is_wide {
                 subnet(interface).is_some_and(|net| net.contains(&address))
             } else {
                 addresses(interface).contains(&address)
             }
-        }))
+        });
+        let is_known = is_wide && here.iter().all(|interface| subnet(interface).is_some());
+        match (found, is_known && !here.is_empty()) {
+            (true, _) => Truth::Yes,
+            (false, true) => Truth::No,
+            // A lease, or an address that the interface has beside its own.
+            (false, false) => Truth::Maybe,
+        }
     }
 
     /// Says whether the target of a redirection is the service, or holds it.

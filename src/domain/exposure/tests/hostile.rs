@@ -163,7 +163,7 @@ fn a_forward_of_the_same_place_in_another_spelling() {
     });
     expect(&known, State::Half, &["nat-not-in-force", "other-target"]);
     let unknown = judged(|_, _, nat| nat.insert(0, printed(thief)));
-    expect(&unknown, State::Open, &["in-force", "other-target"]);
+    expect(&unknown, State::Unknown, &["path-unknown", "other-target"]);
     let most =
         "rdr on vtnet0 inet proto tcp from ! <friends:2> to 192.168.1.2 port = 1688 -> 10.9.9.9";
     let most = judged(|_, _, nat| nat.insert(0, printed(most)));

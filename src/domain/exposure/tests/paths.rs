@@ -3,7 +3,7 @@
 use super::super::fixtures::*;
 use super::super::paths::PathKind;
 use super::super::*;
-use super::{codes, judged};
+use super::{codes, expect, judged};
 use crate::domain::pfsense::configured::{Alias, InterfaceConfig, InterfaceGroup};
 
 /// The user's box with a second WAN and a network inside.
@@ -311,4 +311,60 @@ fn sources_that_rules_leave_out_are_tried() {
         assert_eq!(exposure.lets_in(), Some(true), "{nat:?} {filter:?}");
         assert_ne!(exposure.state, State::Closed, "{nat:?} {filter:?}");
     }
+}
+
+#[test]
+fn a_pair_behind_an_outbound_block_is_half() {
+    for block in [
+        "block drop out inet proto tcp from any to any",
+        "block drop out quick on vtnet3 inet from any to 10.0.20.0/24",
+        "block drop quick on ! vtnet0 inet proto tcp from any to <k8s_kms_lb> port = 1688",
+        "block drop out quick inet proto tcp from any to any port 1000:2000",
+    ] {
+        let exposure = judged(|configured, filter, _| {
+            with_networks(configured);
+            filter.insert(1, printed(block));
+        });
+        expect(&exposure, State::Half, &["kept-behind"]);
+        assert!(exposure.why[0].message.contains(block), "{exposure:#?}");
+        assert_eq!(exposure.lets_in(), Some(false), "{block}");
+    }
+    // Which interface leads to the service is known only where its network is.
+    let routed = judged(|configured, filter, _| {
+        with_networks(configured);
+        configured
+            .interfaces
+            .retain(|interface| interface.name != "opt3");
+        filter.insert(
+            1,
+            printed("block drop out quick on vtnet3 inet from any to any"),
+        );
+    });
+    expect(&routed, State::Unknown, &["path-unknown"]);
+    assert_eq!(routed.lets_in(), None);
+    for elsewhere in [
+        "block drop out quick on vtnet1 inet from any to any",
+        "block drop out quick inet proto tcp from any to any port = 443",
+    ] {
+        let exposure = judged(|configured, filter, _| {
+            with_networks(configured);
+            filter.insert(1, printed(elsewhere));
+        });
+        expect(&exposure, State::Open, &["in-force"]);
+    }
+}
+
+#[test]
+fn a_group_rule_without_caps_before_ours_is_uncapped() {
+    let exposure = judged(|configured, filter, _| {
+        with_networks(configured);
+        filter.insert(
+            1,
+            printed(
+                "pass in quick on Uplinks inet proto tcp from any to <outer> flags S/SA keep state",
+            ),
+        );
+    });
+    assert_eq!(exposure.state, State::Uncapped, "{:#?}", exposure.why);
+    assert_eq!(exposure.caps.loaded, Some(Caps::default()));
 }

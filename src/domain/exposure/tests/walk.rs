@@ -449,6 +449,41 @@ fn check_case(
             }
         }
     }
+    let by_pair = |clients: &[Ipv4Addr], tag: bool| {
+        clients.iter().any(|client| {
+            DEVICES.iter().any(|(interface, device)| {
+                TRIED_ADDRESSES.iter().any(|door| {
+                    let door: Ipv4Addr = door.parse().unwrap();
+                    TRIED_PORTS.iter().any(|port| {
+                        let arrived = arrive(&nat, &filter, tag, device, *client, (door, *port));
+                        arrived.is_some_and(|(at, end)| {
+                            end.0 == SERVICE
+                                && (end.1 == 1688 || *port == 1688)
+                                && exposure.paths.iter().any(|path| {
+                                    path.managed
+                                        && path.interface == *interface
+                                        && path.rule == nat_rules[at].text
+                                })
+                        })
+                    })
+                })
+            })
+        })
+    };
+    if exposure.state.lets_in() {
+        for tag in [false, true] {
+            prop_assert!(
+                enabled && by_pair(&clients, tag),
+                "called open, and the managed pair lets nothing in: {shown}"
+            );
+        }
+    } else if exposure.state != State::Unknown {
+        let stranger = &clients[..1];
+        prop_assert!(
+            !enabled || !by_pair(stranger, false) || !by_pair(stranger, true),
+            "the managed pair lets strangers in, and is not called open: {shown}"
+        );
+    }
     for path in exposure.paths.iter().filter(|path| path.certain) {
         let device = DEVICES.iter().find(|(name, _)| path.interface == *name);
         let Some((_, device)) = device else {
