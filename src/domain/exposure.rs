@@ -9,7 +9,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pf::rule::Rule;
+use super::pfsense::config::ReadRequest;
 use super::pfsense::configured::{Configured, FilterRule};
+use super::pfsense::managed::ManagedPair;
 use super::ratelimit::{self, Caps};
 use super::service::Service;
 use super::warning::Warning;
@@ -23,7 +25,7 @@ pub mod pair;
 pub mod path;
 pub mod paths;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
 use pair::Pair;
@@ -245,12 +247,23 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
             .filter(|tracker| !tracker.is_empty()),
     };
     let path = Path::find(loaded.filter, loaded.nat, query);
-    let around = Surroundings::new(configured, service, path.device);
+    let around = Surroundings::new(
+        configured,
+        service,
+        path.device,
+        loaded.nat.iter().chain(loaded.filter),
+    );
     let managed = managed_redirection(pair.as_ref(), &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
-        let keeps_filter = pair.as_ref().is_some_and(|pair| pair.foreign.is_some());
-        (walk.find_paths(), walk.find_left_open(keeps_filter))
+        // To close is to disable the forward alone where it is not clear that one filter rule is the service's.
+        let managed = configured.map(|found| ManagedPair::find(found, &ReadRequest::from(service)));
+        let closes = |rule: &Rule| match managed.as_ref().map(|pair| pair.passes.as_slice()) {
+            None => true,
+            Some([own]) => tracker_of(own).is_none_or(|id| rule.tracker() == Some(id)),
+            Some(_) => false,
+        };
+        (walk.find_paths(), walk.find_left_open(closes))
     } else {
         Default::default()
     };
@@ -322,6 +335,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         left_open,
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
     }
+}
+
+fn tracker_of(rule: &FilterRule) -> Option<u32> {
+    rule.tracker.as_deref()?.parse().ok()
 }
 
 /// Returns the loaded redirection that the configured port forward has become: of several to the service on its device

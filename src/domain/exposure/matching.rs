@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::domain::pf::rule::{Direction, Endpoint, Family, Rule};
+use crate::domain::pf::rule::{Direction, Endpoint, Family, Interface, Rule};
 use crate::domain::pfsense::configured::Side;
 use crate::domain::service::Service;
 
@@ -181,7 +181,7 @@ pub fn sources(rule: &Rule) -> Sources {
 }
 
 /// Prefix length from which a network can be a private one.
-const WIDE: u8 = 8;
+pub(super) const WIDE: u8 = 8;
 
 /// Returns the prefix length of a network, or of the widest network that fits into a range.
 fn width(host: &str) -> Option<u8> {
@@ -244,9 +244,14 @@ pub enum On {
 
 /// Says whether a rule looks at packets of the device; an unknown device is every one.
 pub fn on(rule: &Rule, device: Option<&str>) -> On {
-    let (Some(interface), Some(device)) = (&rule.interface, device) else {
-        return On::Device;
-    };
+    match (&rule.interface, device) {
+        (Some(interface), Some(device)) => on_interface(interface, device),
+        _ => On::Device,
+    }
+}
+
+/// Says how an interface of a rule relates to a device.
+pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
     if (interface.name == device) != interface.negated {
         return On::Device;
     }

@@ -6,13 +6,15 @@
 //! with it, inbound and outbound. What cannot be decided from the rules ([`UNDECIDABLE`], tables of unknown content)
 //! leaves both answers standing, and the path is then not certain; it is never taken for closed.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
-use super::matching::{On, network, on, port_included, table_name};
-use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Rule};
+use super::matching::{On, WIDE, network, on_interface, port_included, table_name};
+use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
 use crate::domain::ratelimit::Caps;
@@ -20,19 +22,21 @@ use crate::domain::service::Service;
 
 /// Conditions of a rule on which kmsctl cannot say whether a connection meets them: such a rule may match or not.
 pub const UNDECIDABLE: [&str; 12] = [
-    "divert-to",
+    "bitmask",
     "group",
+    "max-pkt-rate",
+    "max-pkt-size",
     "once",
     "os",
+    "prio",
     "probability",
     "received-on",
-    "route-to",
-    "rtable",
     "tagged",
     "tos",
     "user",
-    "max-pkt-rate",
 ];
+/// Words of a pass rule after which kmsctl cannot say where the connection goes: it is let in, and perhaps led elsewhere.
+pub const LEADING_ELSEWHERE: [&str; 3] = ["divert-to", "route-to", "rtable"];
 /// Tables of pfSense's own that hold offenders and bogons, never the service or the outside at large.
 const SYSTEM_TABLES: [&str; 6] = [
     "bogons",
@@ -56,9 +60,21 @@ const VPN_DEVICES: [&str; 9] = [
 ];
 /// The device that leads to an address behind a route: none of the outside.
 const UNKNOWN_DEVICE: &str = "";
-/// Most points of a network or a range of ports that are tried, and most paths that are kept.
+/// Another device than those that the rules name.
+const OTHER_DEVICE: &str = "?";
+/// Most addresses or ports of a rule that are tried, most clients, and most paths that are kept.
 const TRIED: usize = 64;
+const CLIENTS: usize = 512;
 const KEPT: usize = 64;
+/// A source port that the client's system chooses.
+const EPHEMERAL: u16 = 50_000;
+/// Addresses of the outside at large: the first that is in no list of the rules stands for it.
+const AT_LARGE: [[u8; 4]; 4] = [
+    [9, 9, 9, 9],
+    [150, 9, 9, 9],
+    [80, 80, 80, 80],
+    [210, 9, 9, 9],
+];
 
 /// How a connection reaches the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,6 +140,8 @@ struct OutsideDevice {
     name: String,
     device: String,
     addresses: Vec<IpAddr>,
+    /// Its other side is the outside; without a configuration that is known of the service's own device alone.
+    certain: bool,
 }
 
 /// What is known beside the rules.
@@ -131,14 +149,18 @@ pub struct Surroundings<'a> {
     service: &'a Service,
     configured: Option<&'a Configured>,
     outside: Vec<OutsideDevice>,
+    /// What the tables of aliases hold; those of unknown content are missing.
+    tables: BTreeMap<&'a str, Vec<IpNet>>,
 }
 
 impl<'a> Surroundings<'a> {
-    /// Collects it. Without a configuration the outside is the device of the redirections to the service.
-    pub fn new(
+    /// Collects it. Without a configuration the device of the redirections to the service leads outside, and any other of
+    /// `named` may.
+    pub fn new<'n>(
         configured: Option<&'a Configured>,
         service: &'a Service,
         device: Option<&str>,
+        named: impl Iterator<Item = &'n Rule>,
     ) -> Self {
         let mut outside: Vec<OutsideDevice> = configured
             .map(|configured| configured.interfaces.as_slice())
@@ -157,13 +179,37 @@ impl<'a> Surroundings<'a> {
                     name: service.interface.clone(),
                     device: device.to_owned(),
                     addresses: own.map(addresses).unwrap_or_default(),
+                    certain: true,
                 },
             );
         }
+        if configured.is_none() {
+            let devices = named.filter_map(|rule| rule.interface.as_ref());
+            let devices = devices.map(|interface| interface.name.as_str());
+            let is_device = |name: &&str| name.ends_with(|letter: char| letter.is_ascii_digit());
+            for device in devices.filter(is_device).chain([OTHER_DEVICE]) {
+                if !outside.iter().any(|other| other.device == device) {
+                    let name = Some(device).filter(|device| *device != OTHER_DEVICE);
+                    outside.push(OutsideDevice {
+                        name: name.unwrap_or("some interface").to_owned(),
+                        device: device.to_owned(),
+                        addresses: Vec::new(),
+                        certain: false,
+                    });
+                }
+            }
+        }
+        let aliases = configured.map(|configured| configured.aliases.as_slice());
+        let aliases = aliases.unwrap_or_default();
+        let tables = aliases.iter().filter_map(|alias| {
+            let members = members_of_alias(aliases, &alias.name, 0)?;
+            Some((alias.name.as_str(), members))
+        });
         Self {
             service,
             configured,
             outside,
+            tables: tables.collect(),
         }
     }
 
@@ -191,11 +237,16 @@ impl<'a> Surroundings<'a> {
         if let Some(members) = self.group_devices(&interface.name) {
             return Truth::of(members.contains(&device) != interface.negated);
         }
-        match on(rule, Some(device)) {
+        let plain = Interface {
+            negated: false,
+            name: interface.name.clone(),
+        };
+        let seen = match on_interface(&plain, device) {
             On::Device => Truth::Yes,
             On::Elsewhere => Truth::No,
             On::Group => Truth::Maybe,
-        }
+        };
+        seen.negated_if(interface.negated)
     }
 
     fn group_devices(&self, name: &str) -> Option<Vec<&'a str>> {
@@ -212,14 +263,14 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Returns the members of a table that config.xml defines; `None` where they are not known.
-    fn table_members(&self, name: &str) -> Option<Vec<IpNet>> {
-        let configured = self.configured?;
+    fn table_members(&self, name: &str) -> Option<Cow<'_, [IpNet]>> {
         if let Some(interface) = name.strip_suffix("__NETWORK") {
-            let mut interfaces = configured.interfaces.iter();
+            let mut interfaces = self.configured?.interfaces.iter();
             let interface = interfaces.find(|other| other.name.eq_ignore_ascii_case(interface))?;
-            return Some(vec![subnet(interface)?]);
+            let networks = subnets(interface);
+            return (!networks.is_empty()).then_some(networks.into());
         }
-        members_of_alias(&configured.aliases, name, 0)
+        self.tables.get(name).map(Cow::from)
     }
 
     /// Returns the addresses of the service; only those that are public can be reached without a translation.
@@ -227,12 +278,19 @@ impl<'a> Surroundings<'a> {
         let mut addresses = vec![self.service.address];
         let members = self.table_members(&self.service.alias).unwrap_or_default();
         let single = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
-        for network in members.into_iter().filter(single).take(TRIED) {
+        for network in members.iter().filter(|net| single(net)).take(TRIED) {
             if !addresses.contains(&network.addr()) {
                 addresses.push(network.addr());
             }
         }
         addresses
+    }
+
+    /// Returns the firewall's own addresses, as far as they are configured.
+    fn own_addresses(&self) -> Vec<IpAddr> {
+        let configured = self.configured.into_iter();
+        let interfaces = configured.flat_map(|configured| &configured.interfaces);
+        interfaces.flat_map(addresses).collect()
     }
 
     /// Returns the device that leads to an address inside.
@@ -242,7 +300,7 @@ impl<'a> Surroundings<'a> {
             .into_iter()
             .flat_map(|configured| &configured.interfaces);
         interfaces
-            .find(|interface| subnet(interface).is_some_and(|net| net.contains(&address)))
+            .find(|interface| subnets(interface).iter().any(|net| net.contains(&address)))
             .and_then(|interface| interface.device.as_deref())
             .unwrap_or(UNKNOWN_DEVICE)
     }
@@ -265,6 +323,7 @@ fn outside_device(interface: &InterfaceConfig) -> Option<OutsideDevice> {
         name: interface.name.clone(),
         device,
         addresses: addresses(interface),
+        certain: true,
     })
 }
 
@@ -275,19 +334,27 @@ fn addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
         .collect()
 }
 
-fn subnet(interface: &InterfaceConfig) -> Option<IpNet> {
-    let address: IpAddr = interface.ipaddr.as_deref()?.trim().parse().ok()?;
-    let bits: u8 = interface.subnet.as_deref()?.trim().parse().ok()?;
-    IpNet::new(address, bits)
-        .ok()
-        .map(|network| network.trunc())
+fn subnets(interface: &InterfaceConfig) -> Vec<IpNet> {
+    let sides = [
+        (&interface.ipaddr, &interface.subnet),
+        (&interface.ipaddr_v6, &interface.subnet_v6),
+    ];
+    let network = |(address, bits): (&Option<String>, &Option<String>)| {
+        let address: IpAddr = address.as_deref()?.trim().parse().ok()?;
+        let bits: u8 = bits.as_deref()?.trim().parse().ok()?;
+        IpNet::new(address, bits)
+            .ok()
+            .map(|network| network.trunc())
+    };
+    sides.into_iter().filter_map(network).collect()
 }
 
 /// Whether something holds, where both can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Truth {
     No,
     Maybe,
+    #[default]
     Yes,
 }
 
@@ -307,14 +374,12 @@ impl Truth {
 
 /// Who connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Client {
-    /// Somewhere outside, in no list that a rule names.
-    Anywhere,
-    /// The sources of one rule: all of them, or one address of them.
-    Listed {
-        from: Endpoint,
-        address: Option<IpAddr>,
-    },
+struct Client {
+    /// The sources of the rule that names it; none are the outside at large, which is in no list of unknown content.
+    listed: Option<Endpoint>,
+    /// Its address; none is somewhere in a list of unknown content.
+    address: Option<IpAddr>,
+    port: u16,
 }
 
 /// A first packet, as the rules see it.
@@ -322,9 +387,23 @@ enum Client {
 struct Packet<'p> {
     device: &'p str,
     direction: Direction,
-    client: &'p Client,
     to: IpAddr,
     port: u16,
+}
+
+/// A rule that looks at a packet, whoever sends it.
+#[derive(Clone, Copy)]
+struct Facing<'r> {
+    rule: &'r Rule,
+    looks: Truth,
+}
+
+/// What stands between a redirected packet and the service.
+struct Lane<'r> {
+    entry: Vec<Facing<'r>>,
+    /// NAT of the client's address on the way out.
+    sources: Vec<Facing<'r>>,
+    exit: Vec<Facing<'r>>,
 }
 
 /// The loaded rules, followed packet by packet.
@@ -341,6 +420,7 @@ pub struct Walk<'a, 'r> {
 }
 
 /// What the filter rules do with a packet.
+#[derive(Default)]
 struct Admission<'r> {
     truth: Truth,
     rule: Option<&'r Rule>,
@@ -367,12 +447,10 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
     }
 
-    /// Returns the paths that are left once the pair is disabled: its forward, and its filter rule unless that has to stay.
-    pub fn find_left_open(&self, keeps_filter: bool) -> Vec<PathIn> {
+    /// Returns the paths that are left once the pair is disabled: its forward, and those of its filter rules that go.
+    pub fn find_left_open(&self, goes: impl Fn(&Rule) -> bool) -> Vec<PathIn> {
         let mut without: Vec<&Rule> = self.managed.into_iter().collect();
-        if !keeps_filter {
-            without.extend(self.own_passes);
-        }
+        without.extend(self.own_passes.iter().filter(|rule| goes(rule)));
         let after = Walk {
             around: self.around,
             filter: self.filter,
@@ -427,68 +505,60 @@ impl<'a, 'r> Walk<'a, 'r> {
 
     fn follow_forward(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
         let lands = self.leads_to_service(rule);
-        if lands == Truth::No {
+        if lands == Truth::No || self.around.sees_device(rule, &outside.device) == Truth::No {
             return None;
         }
+        let is_managed = self
+            .managed
+            .is_some_and(|managed| std::ptr::eq(managed, rule));
+        // The service's own outside port leads into it by whichever inside port; else it must be its port.
+        let service = self.around.service.port;
+        let led = |port: &u16| {
+            let inside = inside_port(rule, *port);
+            inside == Some(service) || (is_managed && *port == service && inside.is_some())
+        };
+        let ports: Vec<u16> = self.ports_of(rule).into_iter().filter(led).collect();
+        let points = self.points_of(rule, outside);
+        let tries = points
+            .iter()
+            .take(TRIED)
+            .flat_map(|to| ports.iter().take(TRIED).map(move |port| (*to, *port)));
         let mut best: Option<PathIn> = None;
-        for to in self.points_of(&rule.to, outside) {
-            for port in self.ports_of(rule) {
-                let inside = inside_port(rule, port)?;
-                let is_managed = self
-                    .managed
-                    .is_some_and(|managed| std::ptr::eq(managed, rule));
-                // The service's own outside port leads into it by whatever inside port; else it must be its port.
-                let service = self.around.service.port;
-                if inside != service && !(is_managed && port == service) {
-                    continue;
-                }
-                let mut found = PathIn {
-                    kind: PathKind::Forward,
-                    interface: outside.name.clone(),
-                    enters: socket(to, port),
-                    leads_to: socket(self.around.service.address, inside),
-                    sources: String::new(),
-                    rule: rule.text.clone(),
-                    passed_by: None,
-                    managed: is_managed,
-                    certain: false,
-                    caps: None,
-                };
-                let end = (self.around.service.address, inside);
-                let truth = self.admit(outside, (to, port), end, Some(rule), &mut found);
-                found.certain = truth.min(lands) == Truth::Yes;
-                if truth > Truth::No && best.as_ref().is_none_or(|best| is_better(&found, best)) {
-                    best = Some(found);
+        for (to, port) in tries {
+            let end = (self.around.service.address, inside_port(rule, port)?);
+            let mut found = PathIn {
+                kind: PathKind::Forward,
+                managed: is_managed,
+                ..new_path(outside, (to, port), end, rule.text.clone())
+            };
+            let truth = self.admit(outside, (to, port), end, Some(rule), &mut found);
+            found.certain = truth.min(lands) == Truth::Yes && outside.certain;
+            if truth > Truth::No && best.as_ref().is_none_or(|best| is_better(&found, best)) {
+                let is_best = found.certain && found.sources == "any";
+                best = Some(found);
+                if is_best {
+                    break;
                 }
             }
         }
-        best
+        let is_cut = points.len() > TRIED || ports.len() > TRIED;
+        best.or_else(|| {
+            let begin = (*points.first().filter(|_| is_cut)?, *ports.first()?);
+            let end = (self.around.service.address, service);
+            Some(new_path(outside, begin, end, rule.text.clone()))
+        })
     }
 
     fn follow_one_to_one(&self, outside: &OutsideDevice, rule: &'r Rule) -> Option<PathIn> {
         let service = self.around.service;
         let external = external_of(rule, service.address)?;
+        let (begin, end) = ((external, service.port), (service.address, service.port));
         let mut found = PathIn {
             kind: PathKind::OneToOne,
-            interface: outside.name.clone(),
-            enters: socket(external, service.port),
-            leads_to: socket(service.address, service.port),
-            sources: String::new(),
-            rule: rule.text.clone(),
-            passed_by: None,
-            managed: false,
-            certain: false,
-            caps: None,
+            ..new_path(outside, begin, end, rule.text.clone())
         };
-        let end = (service.address, service.port);
-        let truth = self.admit(
-            outside,
-            (external, service.port),
-            end,
-            Some(rule),
-            &mut found,
-        );
-        found.certain = truth == Truth::Yes;
+        let truth = self.admit(outside, begin, end, Some(rule), &mut found);
+        found.certain = truth == Truth::Yes && outside.certain;
         (truth > Truth::No).then_some(found)
     }
 
@@ -499,18 +569,10 @@ impl<'a, 'r> Walk<'a, 'r> {
         let end = (address, self.around.service.port);
         let mut found = PathIn {
             kind: PathKind::Routed,
-            interface: outside.name.clone(),
-            enters: socket(end.0, end.1),
-            leads_to: socket(end.0, end.1),
-            sources: String::new(),
-            rule: String::new(),
-            passed_by: None,
-            managed: false,
-            certain: false,
-            caps: None,
+            ..new_path(outside, end, end, String::new())
         };
         let truth = self.admit(outside, end, end, None, &mut found);
-        found.certain = truth == Truth::Yes;
+        found.certain = truth == Truth::Yes && outside.certain;
         let is_own = |text: &String| self.own_passes.iter().any(|rule| rule.text == *text);
         found.managed = found.passed_by.as_ref().is_some_and(is_own);
         found.rule = found.passed_by.clone().unwrap_or_default();
@@ -526,60 +588,54 @@ impl<'a, 'r> Walk<'a, 'r> {
         translation: Option<&'r Rule>,
         path: &mut PathIn,
     ) -> Truth {
-        let mut best = Truth::No;
+        let arriving = Packet {
+            device: &outside.device,
+            direction: Direction::In,
+            to: begin.0,
+            port: begin.1,
+        };
+        let nat = self.face_translations(arriving);
+        let mut lane = self.lane(&outside.device, end);
+        if translation.is_some_and(passes_by_itself) {
+            lane.entry.clear();
+        }
+        let passes = translation.is_some_and(passes_by_itself);
+        let rules = nat.iter().chain(&lane.entry).chain(&lane.exit);
+        let (clients, is_cut) = self.clients(rules);
+        let mut best = if is_cut { Truth::Maybe } else { Truth::No };
         let mut who: Vec<String> = Vec::new();
-        for client in self.clients(translation) {
-            let packet = Packet {
-                device: &outside.device,
-                direction: Direction::In,
-                client: &client,
-                to: begin.0,
-                port: begin.1,
-            };
-            let met = self.meets(packet, translation);
+        for client in clients {
+            let met = self.meets(&nat, &client, translation);
             if met == Truth::No {
                 continue;
             }
-            let passes = translation.is_some_and(|rule| rule.action == Action::Rdr { pass: true });
-            let moved = Packet {
-                to: end.0,
-                port: end.1,
-                ..packet
-            };
             let entry = if passes {
-                Admission {
-                    truth: Truth::Yes,
-                    rule: None,
-                    blocked_by: None,
-                }
+                Admission::default()
             } else {
-                self.filter(moved)
+                self.follow_filter(&lane.entry, &client)
             };
-            let out = Packet {
-                device: self.around.exit_device(end.0),
-                direction: Direction::Out,
-                ..moved
-            };
-            let exit = self.filter(out).truth;
-            let truth = met.min(entry.truth).min(exit);
+            let exit = self.leave(&lane, &client);
+            let truth = met.min(entry.truth).min(exit.truth);
             if truth == Truth::No {
                 continue;
             }
-            if truth > best {
-                best = truth;
+            if truth > best || path.passed_by.is_none() {
+                best = best.max(truth);
                 path.passed_by = entry.rule.map(|rule| rule.text.clone());
                 path.caps = entry.rule.map(Caps::of_loaded);
             }
-            if client == Client::Anywhere {
-                path.sources = "any".to_owned();
-                if truth == Truth::Yes {
-                    return Truth::Yes;
+            match &client.listed {
+                None => {
+                    path.sources = "any".to_owned();
+                    if truth == Truth::Yes {
+                        return Truth::Yes;
+                    }
                 }
-            }
-            if let Client::Listed { from, .. } = &client {
-                let text = from_text(from);
-                if !who.contains(&text) {
-                    who.push(text);
+                Some(from) => {
+                    let text = from_text(from);
+                    if !who.contains(&text) {
+                        who.push(text);
+                    }
                 }
             }
         }
@@ -590,90 +646,201 @@ impl<'a, 'r> Walk<'a, 'r> {
         best
     }
 
-    /// Returns the clients that rules tell apart: the outside at large, and the sources of each rule.
-    fn clients(&self, translation: Option<&Rule>) -> Vec<Client> {
-        let mut clients = vec![Client::Anywhere];
-        let passes = self
-            .rules_of(self.filter)
-            .filter(|rule| rule.action == Action::Pass);
-        for rule in translation.into_iter().chain(passes) {
-            let from = &rule.from;
-            if from.host == "any" && from.port.is_none() {
+    /// Collects the filter rules between the outside and an end inside.
+    fn lane(&self, device: &str, end: (IpAddr, u16)) -> Lane<'r> {
+        let entering = Packet {
+            device,
+            direction: Direction::In,
+            to: end.0,
+            port: end.1,
+        };
+        let leaving = Packet {
+            device: self.around.exit_device(end.0),
+            direction: Direction::Out,
+            ..entering
+        };
+        let is_filter = |rule: &Rule| matches!(rule.action, Action::Pass | Action::Block);
+        Lane {
+            entry: self.face(self.filter, is_filter, entering),
+            sources: self.face(self.nat, |rule| rule.action == Action::Nat, leaving),
+            exit: self.face(self.filter, is_filter, leaving),
+        }
+    }
+
+    /// Returns the rules that look at such a packet.
+    fn face(
+        &self,
+        rules: &'r [Rule],
+        wanted: impl Fn(&Rule) -> bool,
+        packet: Packet<'_>,
+    ) -> Vec<Facing<'r>> {
+        self.rules_of(rules)
+            .filter(|rule| wanted(rule))
+            .filter_map(|rule| {
+                let port = port_included(rule.to.port.as_deref(), packet.port);
+                let looks = self
+                    .sees(rule, packet)
+                    .min(Truth::of(port))
+                    .min(self.is_to(&rule.to, packet.to));
+                (looks > Truth::No).then_some(Facing { rule, looks })
+            })
+            .collect()
+    }
+
+    /// Returns the translations that such a packet can meet, in pf's order: redirections go before 1:1 NAT.
+    fn face_translations(&self, packet: Packet<'_>) -> Vec<Facing<'r>> {
+        let redirects = |rule: &Rule| match &rule.action {
+            Action::Rdr { .. } => true,
+            Action::No(kind) => kind == "rdr",
+            _ => false,
+        };
+        let mut facing = self.face(self.nat, redirects, packet);
+        facing.extend(self.rules_of(self.nat).filter_map(|rule| {
+            let here = match &rule.action {
+                Action::Binat => {
+                    let external = rule.target_hosts().first().copied().and_then(network);
+                    external.map_or(Truth::Maybe, |net| Truth::of(net.contains(&packet.to)))
+                }
+                Action::No(kind) if kind == "binat" => self.is_to(&rule.to, packet.to),
+                _ => Truth::No,
+            };
+            let looks = here.min(self.sees(rule, packet));
+            (looks > Truth::No).then_some(Facing { rule, looks })
+        }));
+        facing
+    }
+
+    /// Returns the clients that rules tell apart, the outside at large first, and whether there are too many of them.
+    ///
+    /// What rules say changes where one of their networks begins or has ended: those addresses stand for all.
+    fn clients<'f>(&self, rules: impl Iterator<Item = &'f Facing<'r>>) -> (Vec<Client>, bool)
+    where
+        'r: 'f,
+    {
+        let mut named: Vec<(Endpoint, Option<Vec<IpNet>>)> = Vec::new();
+        let mut ports = vec![EPHEMERAL];
+        for Facing { rule, .. } in rules {
+            let from = senders_of(rule);
+            if let Some((low, high)) = from.port.as_deref().and_then(ends_of_ports) {
+                let edges = [low.saturating_sub(1), low, high, high.saturating_add(1)];
+                ports.extend(edges.into_iter().filter(|port| *port > 0));
+            }
+            let is_own = from.host.starts_with('(') && !from.host.contains(":network");
+            let is_system = table_name(&from.host).is_some_and(is_system_table);
+            if from.host == "any" || is_own || is_system {
                 continue;
             }
-            self.add_clients(from, &mut clients);
-        }
-        // A rule for all but some leaves those to the rules after it: they are clients of their own.
-        let excluded = self
-            .rules_of(self.nat)
-            .chain(self.rules_of(self.filter))
-            .filter(|rule| rule.from.negated);
-        for rule in excluded {
             let from = Endpoint {
                 negated: false,
-                ..rule.from.clone()
+                host: from.host.clone(),
+                port: None,
             };
-            self.add_clients(&from, &mut clients);
-        }
-        clients
-    }
-
-    /// Adds some addresses of these sources, or the sources as such where no address of them is known.
-    fn add_clients(&self, from: &Endpoint, clients: &mut Vec<Client>) {
-        let mut points: Vec<Option<IpAddr>> =
-            self.known_points(from).into_iter().map(Some).collect();
-        if points.is_empty() {
-            points.push(None);
-        }
-        for address in points {
-            let client = Client::Listed {
-                from: from.clone(),
-                address,
-            };
-            if !clients.contains(&client) && clients.len() < TRIED {
-                clients.push(client);
+            if !named.iter().any(|(other, _)| *other == from) {
+                let networks = self.known_networks(&from.host);
+                named.push((from, networks));
             }
         }
-    }
-
-    /// Says whether a packet meets exactly this translation first (or none): redirections go before 1:1 NAT.
-    fn meets(&self, packet: Packet<'_>, wanted: Option<&Rule>) -> Truth {
-        let mut reached = Truth::Yes;
-        let is_wanted = |rule: &Rule| wanted.is_some_and(|wanted| std::ptr::eq(wanted, rule));
-        for binat in [false, true] {
-            for rule in self.rules_of(self.nat) {
-                let matches = match &rule.action {
-                    Action::Rdr { .. } if !binat => self.matches(rule, packet),
-                    Action::No(kind) if !binat && kind == "rdr" => self.matches(rule, packet),
-                    Action::No(kind) if binat && kind == "binat" => {
-                        self.matches_binat(rule, packet)
-                    }
-                    Action::Binat if binat => self.matches_binat(rule, packet),
-                    _ => continue,
-                };
-                if is_wanted(rule) {
-                    return reached.min(matches);
+        ports.sort_unstable_by_key(|port| (*port != EPHEMERAL, *port));
+        ports.dedup();
+        let six = self.around.service.address.is_ipv6();
+        let own: Vec<IpAddr> = self.around.own_addresses();
+        let mut points: Vec<IpAddr> = named
+            .iter()
+            .filter_map(|(_, networks)| networks.as_ref())
+            .flatten()
+            .flat_map(|network| [Some(network.network()), next_address(network.broadcast())])
+            .flatten()
+            .filter(|point| point.is_ipv6() == six && !own.contains(point))
+            .collect();
+        points.sort_unstable();
+        points.dedup();
+        let holds = |networks: &Option<Vec<IpNet>>, point: &IpAddr, least: u8| {
+            let mut networks = networks.iter().flatten();
+            networks.any(|net| net.prefix_len() >= least && net.contains(point))
+        };
+        let is_listed = |point: &IpAddr| {
+            named
+                .iter()
+                .any(|(_, networks)| holds(networks, point, WIDE))
+        };
+        let mut strangers: Vec<IpAddr> = at_large(six)
+            .chain(points.iter().copied())
+            .filter(|point| !is_listed(point))
+            .collect();
+        // Where rules split the outside at large, its parts are tried; else its first address stands for it.
+        let is_split = named
+            .iter()
+            .any(|(_, networks)| networks.iter().flatten().any(|net| net.prefix_len() < WIDE));
+        strangers.truncate(if is_split { TRIED } else { 1 });
+        let strangers = strangers.into_iter().map(|address| (None, Some(address)));
+        let listed = points.iter().filter_map(|point| {
+            let mut lists = named.iter();
+            let (from, _) = lists.find(|(_, networks)| holds(networks, point, 0))?;
+            Some((Some(from.clone()), Some(*point)))
+        });
+        let unknown = named.iter().filter(|(_, networks)| networks.is_none());
+        let unknown = unknown.map(|(from, _)| (Some(from.clone()), None));
+        let sources: Vec<(Option<Endpoint>, Option<IpAddr>)> =
+            strangers.chain(listed).chain(unknown).collect();
+        let mut clients = Vec::new();
+        for port in ports {
+            for (listed, address) in &sources {
+                let mut listed = listed.clone();
+                if port != EPHEMERAL {
+                    let from = listed.get_or_insert_with(|| Endpoint {
+                        negated: false,
+                        host: "any".to_owned(),
+                        port: None,
+                    });
+                    from.port = Some(format!("= {port}"));
                 }
-                match matches {
-                    Truth::Yes => return Truth::No,
-                    Truth::Maybe => reached = Truth::Maybe,
-                    Truth::No => {}
+                if clients.len() == CLIENTS {
+                    return (clients, true);
                 }
+                clients.push(Client {
+                    listed,
+                    address: *address,
+                    port,
+                });
             }
         }
-        if wanted.is_none() { reached } else { Truth::No }
+        (clients, false)
+    }
+
+    /// Says whether a client's packet meets exactly this translation first (or none). An exception to redirections is none
+    /// to 1:1 NAT, which pf looks up whenever nothing was redirected.
+    fn meets(&self, nat: &[Facing<'r>], client: &Client, wanted: Option<&Rule>) -> Truth {
+        let is_redirection = |rule: &Rule| match &rule.action {
+            Action::No(kind) => kind == "rdr",
+            action => *action != Action::Binat,
+        };
+        let mut goes_on = Truth::Yes;
+        for redirections in [true, false] {
+            let mut excepted = Truth::No;
+            let rules = nat.iter();
+            for facing in rules.filter(|facing| is_redirection(facing.rule) == redirections) {
+                let matches = self.matches(*facing, client);
+                let taken = goes_on.min(matches);
+                if wanted.is_some_and(|wanted| std::ptr::eq(wanted, facing.rule)) {
+                    return taken;
+                }
+                if matches!(facing.rule.action, Action::No(_)) {
+                    excepted = excepted.max(taken);
+                }
+                goes_on = goes_on.min(matches.negated_if(true));
+            }
+            goes_on = goes_on.max(excepted);
+        }
+        if wanted.is_none() { goes_on } else { Truth::No }
     }
 
     /// Follows the filter rules: the first `quick` match or else the last match; where none matches, pf passes.
-    fn filter(&self, packet: Packet<'_>) -> Admission<'r> {
+    fn follow_filter(&self, rules: &[Facing<'r>], client: &Client) -> Admission<'r> {
         let mut standing: Vec<Option<&'r Rule>> = vec![None];
         let mut settled: Vec<Option<&'r Rule>> = Vec::new();
-        for rule in self.rules_of(self.filter) {
-            if !matches!(rule.action, Action::Pass | Action::Block) {
-                continue;
-            }
-            let matches = self.matches(rule, packet);
-            match (matches, rule.quick) {
+        for facing in rules {
+            let rule = facing.rule;
+            match (self.matches(*facing, client), rule.quick) {
                 (Truth::No, _) => {}
                 (Truth::Yes, false) => standing = vec![Some(rule)],
                 (Truth::Maybe, false) => standing.push(Some(rule)),
@@ -685,56 +852,73 @@ impl<'a, 'r> Walk<'a, 'r> {
             }
         }
         settled.extend(standing);
-        let passes = |rule: Option<&Rule>| rule.is_none_or(|rule| rule.action == Action::Pass);
-        let admitting = settled.iter().rev().find(|rule| passes(**rule));
-        let all = settled.iter().all(|rule| passes(*rule));
+        let passes = |rule: Option<&Rule>| match rule {
+            Some(rule) if rule.action == Action::Block => Truth::No,
+            Some(rule) if has_word(rule, &LEADING_ELSEWHERE) => Truth::Maybe,
+            _ => Truth::Yes,
+        };
+        let blocks = |rule: &&Rule| rule.action == Action::Block;
+        let best = settled.iter().max_by_key(|rule| passes(**rule));
+        let best = best.filter(|rule| passes(**rule) > Truth::No);
+        let all = settled.iter().all(|rule| passes(*rule) == Truth::Yes);
         Admission {
-            truth: match (admitting, all) {
+            truth: match (best, all) {
                 (Some(_), true) => Truth::Yes,
                 (Some(_), false) => Truth::Maybe,
                 (None, _) => Truth::No,
             },
-            rule: admitting.copied().flatten(),
-            blocked_by: settled
-                .iter()
-                .rev()
-                .find_map(|rule| rule.filter(|rule| rule.action == Action::Block)),
+            rule: best.copied().flatten(),
+            blocked_by: settled.iter().rev().find_map(|rule| rule.filter(blocks)),
+        }
+    }
+
+    /// Follows a client's packet out to the service, where its address may have been translated.
+    fn leave(&self, lane: &Lane<'r>, client: &Client) -> Admission<'r> {
+        let mut nat = lane.sources.iter();
+        let found = nat.find(|facing| self.matches(**facing, client) > Truth::No);
+        let Some(source) = found else {
+            return self.follow_filter(&lane.exit, client);
+        };
+        let host = source
+            .rule
+            .target_hosts()
+            .first()
+            .copied()
+            .unwrap_or_default();
+        let translated = Client {
+            listed: Some(Endpoint {
+                negated: false,
+                host: host.to_owned(),
+                port: None,
+            }),
+            address: host.parse().ok(),
+            port: EPHEMERAL,
+        };
+        let after = self.follow_filter(&lane.exit, &translated);
+        if self.matches(*source, client) == Truth::Yes {
+            return after;
+        }
+        let before = self.follow_filter(&lane.exit, client);
+        if before.truth == after.truth {
+            return before;
+        }
+        Admission {
+            truth: Truth::Maybe,
+            ..before
         }
     }
 
     /// Finds the rule that keeps connections from anywhere on their way from the firewall to this port of the service.
     pub fn find_exit_block(&self, port: u16) -> Option<&'r Rule> {
-        let to = self.around.service.address;
-        let packet = Packet {
-            device: self.around.exit_device(to),
-            direction: Direction::Out,
-            client: &Client::Anywhere,
-            to,
-            port,
-        };
-        self.filter(packet).blocked_by
+        let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
+        let (clients, _) = self.clients(lane.exit.iter());
+        self.leave(&lane, clients.first()?).blocked_by
     }
 
-    fn matches(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
-        self.sees(rule, packet)
-            .min(self.is_from(&rule.from, packet.client))
-            .min(self.is_to(&rule.to, packet.to))
-            .min(Truth::of(port_included(
-                rule.to.port.as_deref(),
-                packet.port,
-            )))
-    }
-
-    fn matches_binat(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
-        let external = rule.target_hosts().first().copied().and_then(network);
-        let here = match external {
-            Some(network) => Truth::of(network.contains(&packet.to)),
-            None if matches!(rule.action, Action::No(_)) => self.is_to(&rule.from, packet.to),
-            None => Truth::Maybe,
-        };
-        self.sees(rule, packet)
-            .min(self.is_from(&rule.to, packet.client))
-            .min(here)
+    fn matches(&self, facing: Facing<'_>, client: &Client) -> Truth {
+        facing
+            .looks
+            .min(self.is_from(senders_of(facing.rule), client))
     }
 
     /// Says whether a rule looks at such a packet at all, whoever sends it to whom.
@@ -757,53 +941,27 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn is_from(&self, from: &Endpoint, client: &Client) -> Truth {
-        let port = match (&from.port, client) {
-            (None, _) => Truth::Yes,
-            (Some(port), Client::Listed { from, .. }) if from.port.as_ref() == Some(port) => {
-                Truth::Yes
-            }
-            // One source port is the client's choice: those who know it are clients of their own.
-            (Some(port), Client::Anywhere) => Truth::of(!port.starts_with("= ")),
-            (Some(port), Client::Listed { from: known, .. }) => match &known.port {
-                Some(text) => {
-                    let number = text.strip_prefix("= ").and_then(|text| text.parse().ok());
-                    number.map_or(Truth::Maybe, |number| {
-                        Truth::of(port_included(Some(port), number))
-                    })
-                }
-                None => Truth::of(!port.starts_with("= ")),
-            },
-        };
-        port.min(self.is_from_host(from, client))
+        Truth::of(port_included(from.port.as_deref(), client.port)).min(
+            self.is_from_host(&from.host, client)
+                .negated_if(from.negated),
+        )
     }
 
-    fn is_from_host(&self, from: &Endpoint, client: &Client) -> Truth {
-        if from.host == "any" {
-            return Truth::of(!from.negated);
-        }
-        match client {
-            Client::Anywhere => {
-                let wide = network(&from.host).is_some_and(|net| net.prefix_len() < 8)
-                    || from.host.contains(" - ");
-                Truth::of(wide).negated_if(from.negated && !wide)
-            }
-            Client::Listed {
-                from: known,
-                address: None,
-            } => {
-                if known.host == from.host {
-                    return Truth::of(known.negated == from.negated);
-                }
-                let system = table_name(&from.host).is_some_and(is_system_table);
-                if system {
-                    return Truth::No.negated_if(from.negated);
-                }
-                Truth::Maybe
-            }
-            Client::Listed {
-                address: Some(address),
-                ..
-            } => self.holds(&from.host, *address).negated_if(from.negated),
+    fn is_from_host(&self, host: &str, client: &Client) -> Truth {
+        let is_own = host.starts_with('(') && !host.contains(":network");
+        let is_system = table_name(host).is_some_and(is_system_table);
+        match (&client.listed, client.address) {
+            _ if host == "any" => Truth::Yes,
+            (Some(known), None) if known.host == host => Truth::Yes,
+            _ if is_own || is_system => Truth::No,
+            (Some(_), None) => Truth::Maybe,
+            // The outside at large is in no list, whichever content that has.
+            (None, Some(address)) => match self.holds(host, address) {
+                Truth::Yes => Truth::Yes,
+                _ => Truth::No,
+            },
+            (_, Some(address)) => self.holds(host, address),
+            (None, None) => Truth::No,
         }
     }
 
@@ -867,12 +1025,12 @@ impl<'a, 'r> Walk<'a, 'r> {
         let is_wide = inside.contains(":network");
         let found = here.iter().any(|interface| {
             if is_wide {
-                subnet(interface).is_some_and(|net| net.contains(&address))
+                subnets(interface).iter().any(|net| net.contains(&address))
             } else {
                 addresses(interface).contains(&address)
             }
         });
-        let is_known = is_wide && here.iter().all(|interface| subnet(interface).is_some());
+        let is_known = is_wide && here.iter().all(|interface| !subnets(interface).is_empty());
         match (found, is_known && !here.is_empty()) {
             (true, _) => Truth::Yes,
             (false, true) => Truth::No,
@@ -897,38 +1055,41 @@ impl<'a, 'r> Walk<'a, 'r> {
             .unwrap_or(Truth::No)
     }
 
-    /// Returns addresses that a redirection is for: all that rules tell apart, as far as they are known.
-    fn points_of(&self, to: &Endpoint, outside: &OutsideDevice) -> Vec<IpAddr> {
-        let family = |address: &IpAddr| address.is_ipv4() == self.around.service.address.is_ipv4();
-        let mut points = if to.negated {
-            Vec::new()
-        } else {
-            self.known_points(to)
-        };
-        let others = self.rules_of(self.nat);
-        let named = others.flat_map(|rule| {
-            let external = rule.target_hosts();
-            let external = external.first().copied().and_then(network);
-            let binat = external.filter(|_| rule.action == Action::Binat);
-            [
-                rule.to.host.parse().ok(),
-                binat.map(|network| network.addr()),
-            ]
+    /// Returns addresses that a redirection is for: all that translations tell apart, as far as they are known.
+    fn points_of(&self, rule: &Rule, outside: &OutsideDevice) -> Vec<IpAddr> {
+        let is_six = self.around.service.address.is_ipv6();
+        let seen = self
+            .rules_of(self.nat)
+            .filter(|other| self.around.sees_device(other, &outside.device) > Truth::No);
+        let named = seen.flat_map(|other| {
+            let external = other.target_hosts();
+            let external = external
+                .first()
+                .copied()
+                .filter(|_| other.action == Action::Binat);
+            [Some(other.to.host.as_str()), external]
+                .into_iter()
+                .flatten()
+                .filter_map(|host| self.known_networks(host))
+                .flatten()
+                .collect::<Vec<IpNet>>()
         });
+        let own = self.known_networks(&rule.to.host).unwrap_or_default();
+        let edges = own
+            .into_iter()
+            .chain(named)
+            .flat_map(|net| [Some(net.network()), next_address(net.broadcast())]);
         let generic = [
             IpAddr::from([198, 51, 100, 254]),
             IpAddr::from([0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe]),
         ];
-        let more = outside
-            .addresses
-            .iter()
-            .copied()
-            .chain(named.flatten())
-            .chain(generic);
-        for address in more.filter(family) {
-            if points.len() < TRIED
+        let all = outside.addresses.iter().copied().chain(edges.flatten());
+        let mut points: Vec<IpAddr> = Vec::new();
+        for address in all.chain(generic) {
+            if address.is_ipv6() == is_six
+                && points.len() <= TRIED
                 && !points.contains(&address)
-                && self.is_to(to, address) != Truth::No
+                && self.is_to(&rule.to, address) != Truth::No
             {
                 points.push(address);
             }
@@ -936,56 +1097,113 @@ impl<'a, 'r> Walk<'a, 'r> {
         points
     }
 
-    /// Returns some addresses of an endpoint that is not negated, where they are known.
-    fn known_points(&self, endpoint: &Endpoint) -> Vec<IpAddr> {
-        if endpoint.negated || endpoint.host == "any" {
-            return Vec::new();
+    /// Returns the networks of a printed host, where they are known; a range is as many networks as it takes.
+    fn known_networks(&self, host: &str) -> Option<Vec<IpNet>> {
+        if let Some((low, high)) = host.split_once(" - ") {
+            return match (low.trim().parse().ok()?, high.trim().parse().ok()?) {
+                (IpAddr::V4(low), IpAddr::V4(high)) => {
+                    let subnets = Ipv4Subnets::new(low, high, 0);
+                    Some(subnets.map(IpNet::V4).collect())
+                }
+                (IpAddr::V6(low), IpAddr::V6(high)) => {
+                    let subnets = Ipv6Subnets::new(low, high, 0);
+                    Some(subnets.map(IpNet::V6).collect())
+                }
+                _ => None,
+            };
         }
-        if let Some((low, high)) = endpoint.host.split_once(" - ") {
-            return [low, high]
-                .iter()
-                .filter_map(|end| end.trim().parse().ok())
-                .collect();
+        match table_name(host) {
+            Some(table) => self.around.table_members(table).map(Cow::into_owned),
+            None => network(host).map(|network| vec![network]),
         }
-        let networks = match table_name(&endpoint.host) {
-            Some(table) => self.around.table_members(table).unwrap_or_default(),
-            None => network(&endpoint.host).into_iter().collect(),
-        };
-        let ends = networks
-            .iter()
-            .take(TRIED)
-            .flat_map(|net| [net.network(), middle(net), net.broadcast()]);
-        let mut points: Vec<IpAddr> = ends.collect();
-        points.dedup();
-        points
     }
 
-    /// Returns outside ports of a redirection that can lead to the service.
+    /// Returns the outside ports of a redirection that translations tell apart, and those that lead to the service's port.
     fn ports_of(&self, rule: &Rule) -> Vec<u16> {
         let service = self.around.service.port;
-        let range = rule.to.port.as_deref().and_then(ends_of_ports);
+        let (low, high) = match rule.to.port.as_deref() {
+            Some(port) => ends_of_ports(port).unwrap_or((1, u16::MAX)),
+            None => (1, u16::MAX),
+        };
         let mut ports = vec![service];
-        if let Some((low, high)) = range {
-            let moved = rule
-                .target_port()
-                .and_then(|port| port.split(':').next()?.parse::<u16>().ok())
-                .and_then(|first| service.checked_sub(first)?.checked_add(low));
-            ports.extend(moved);
-            ports.extend([low, high]);
+        match rule.target_port().map(|port| port.split_once(':')) {
+            // Each outside port keeps its number.
+            None => {}
+            Some(None) => {
+                ports.push(low);
+                let named = self.rules_of(self.nat);
+                let named = named.filter_map(|rule| ends_of_ports(rule.to.port.as_deref()?));
+                ports.extend(named.flat_map(|(low, high)| [low, high.saturating_add(1)]));
+            }
+            Some(Some(_)) => ports.extend(low..=high),
         }
-        let named = self
-            .rules_of(self.nat)
-            .filter_map(|rule| ends_of_ports(rule.to.port.as_deref()?));
-        for (low, high) in named.take(TRIED) {
-            let beside = [low, high, low.saturating_sub(1), high.saturating_add(1)];
-            ports.extend(beside.into_iter().filter(|port| *port > 0));
-        }
-        ports.push(40_000);
-        ports.retain(|port| port_included(rule.to.port.as_deref(), *port));
+        ports.retain(|port| {
+            port_included(rule.to.port.as_deref(), *port)
+                && inside_port(rule, *port)
+                    .is_some_and(|inside| inside == service || *port == service)
+        });
         ports.sort_unstable_by_key(|port| (*port != service, *port));
         ports.dedup();
-        ports.truncate(TRIED);
         ports
+    }
+}
+
+/// Returns the end of a rule that says whose connections it is for: of 1:1 NAT that is the other one.
+fn senders_of(rule: &Rule) -> &Endpoint {
+    if rule.action == Action::Binat {
+        &rule.to
+    } else {
+        &rule.from
+    }
+}
+
+/// Whether a translation lets its packets in without a filter rule.
+fn passes_by_itself(rule: &Rule) -> bool {
+    rule.action == Action::Rdr { pass: true } || rule.text.starts_with("binat pass ")
+}
+
+fn new_path(
+    outside: &OutsideDevice,
+    begin: (IpAddr, u16),
+    end: (IpAddr, u16),
+    rule: String,
+) -> PathIn {
+    PathIn {
+        kind: PathKind::Forward,
+        interface: outside.name.clone(),
+        enters: socket(begin.0, begin.1),
+        leads_to: socket(end.0, end.1),
+        sources: String::new(),
+        rule,
+        passed_by: None,
+        managed: false,
+        certain: false,
+        caps: None,
+    }
+}
+
+/// Returns addresses that stand for the outside at large.
+fn at_large(six: bool) -> impl Iterator<Item = IpAddr> {
+    AT_LARGE.into_iter().map(move |octets| {
+        let [a, b, c, d] = octets.map(u16::from);
+        if six {
+            IpAddr::from([0x2620, 0xfe, a, b, c, d, 0, 9])
+        } else {
+            IpAddr::from(octets)
+        }
+    })
+}
+
+fn next_address(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => {
+            let next = address.to_bits().checked_add(1)?;
+            Some(IpAddr::V4(next.into()))
+        }
+        IpAddr::V6(address) => {
+            let next = address.to_bits().checked_add(1)?;
+            Some(IpAddr::V6(next.into()))
+        }
     }
 }
 
@@ -999,26 +1217,37 @@ fn is_system_table(table: &str) -> bool {
 
 /// Says whether the first packet of a TCP connection can meet a rule's conditions beside addresses.
 fn sees_syn(rule: &Rule) -> Truth {
-    let unquoted: String = rule.text.split('"').step_by(2).collect();
-    let mut words = unquoted.split_ascii_whitespace().peekable();
-    let mut truth = Truth::Yes;
-    while let Some(word) = words.next() {
-        match word {
-            "fragment" => return Truth::No,
-            "flags" => {
-                let flags = words.peek().copied().unwrap_or_default();
-                if let Some((set, mask)) = flags.split_once('/') {
-                    let syn = if mask.contains('S') { "S" } else { "" };
-                    if set != syn {
-                        return Truth::No;
-                    }
-                }
-            }
-            _ if UNDECIDABLE.contains(&word) => truth = Truth::Maybe,
-            _ => {}
-        }
+    let mut words = words_of(rule).skip_while(|word| *word != "flags").skip(1);
+    let flags = words.next().and_then(|flags| flags.split_once('/'));
+    let is_syn = flags.is_none_or(|(set, mask)| set == if mask.contains('S') { "S" } else { "" });
+    if !is_syn || has_word(rule, &["fragment"]) {
+        return Truth::No;
     }
-    truth
+    if has_word(rule, &UNDECIDABLE) {
+        return Truth::Maybe;
+    }
+    Truth::Yes
+}
+
+/// Returns a rule's words but for names: of an interface, in quotes, and of what stands in brackets.
+fn words_of(rule: &Rule) -> impl Iterator<Item = &str> {
+    let unquoted = rule.text.split('"').step_by(2);
+    let plain = unquoted.flat_map(|part| part.split_ascii_whitespace());
+    let mut depth = 0_usize;
+    let mut is_name = false;
+    plain.filter(move |word| {
+        let opens = word.matches(['(', '{']).count();
+        let closes = word.matches([')', '}']).count();
+        let is_inside = depth > 0;
+        depth = (depth + opens).saturating_sub(closes);
+        let was_name = is_name;
+        is_name = *word == "on" || (is_name && *word == "!");
+        !is_inside && !was_name
+    })
+}
+
+fn has_word(rule: &Rule, wanted: &[&str]) -> bool {
+    words_of(rule).any(|word| wanted.contains(&word))
 }
 
 /// Returns the inside port that a redirection makes of an outside one, as pf counts it through a range.
@@ -1030,12 +1259,12 @@ pub(super) fn inside_port(rule: &Rule, port: u16) -> Option<u16> {
         return target.parse().ok();
     };
     let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
-    let low = rule
-        .to
-        .port
-        .as_deref()
-        .and_then(ends_of_ports)
-        .map_or(0, |(low, _)| low);
+    // pf counts from the first number of the condition, also where that is not included itself.
+    let printed = rule.to.port.as_deref().unwrap_or_default();
+    let mut numbers = printed
+        .split([' ', ':'])
+        .filter_map(|word| word.parse().ok());
+    let low: u16 = numbers.next().unwrap_or(0);
     let span = last.checked_sub(first)?.checked_add(1)?;
     first.checked_add(port.checked_sub(low)? % span)
 }
@@ -1099,20 +1328,6 @@ fn is_public(address: IpAddr) -> bool {
             let [first, ..] = address.segments();
             first & 0xe000 == 0x2000
         }
-    }
-}
-
-fn middle(network: &IpNet) -> IpAddr {
-    match (network.network(), network.broadcast()) {
-        (IpAddr::V4(low), IpAddr::V4(high)) => {
-            let half = (high.to_bits() - low.to_bits()) / 2;
-            IpAddr::V4((low.to_bits() + half).into())
-        }
-        (IpAddr::V6(low), IpAddr::V6(high)) => {
-            let half = (high.to_bits() - low.to_bits()) / 2;
-            IpAddr::V6((low.to_bits() + half).into())
-        }
-        (low, _) => low,
     }
 }
 

@@ -4,7 +4,7 @@
 mod findings;
 mod hostile;
 mod paths;
-mod walk;
+pub(crate) mod walk;
 
 use super::fixtures::*;
 use super::*;

@@ -150,6 +150,14 @@ pub fn members_of_alias(aliases: &[Alias], name: &str, depth: u8) -> Option<Vec<
         .iter()
         .find(|alias| alias.name == name)
         .filter(|_| depth <= ALIAS_DEPTH)?;
+    // What such a table holds is downloaded by the firewall, and is not in its configuration.
+    if alias
+        .kind
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with("urltable"))
+    {
+        return None;
+    }
     let text = alias.address.as_deref().unwrap_or_default();
     let mut members = Vec::new();
     for member in text.split_whitespace() {

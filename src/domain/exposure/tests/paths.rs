@@ -80,7 +80,7 @@ fn a_path_beside_the_closed_pair_is_named() {
             "wan",
         ),
         (
-            "rdr on vtnet0 inet proto tcp from any to 192.168.1.9 port 2600:2700 -> 10.0.20.200/29 port 1600:1700 bitmask",
+            "rdr on vtnet0 inet proto tcp from any to 192.168.1.9 port 2600:2700 -> 10.0.20.200/29 port 1600:1700 round-robin",
             "wan",
         ),
         (
@@ -367,4 +367,162 @@ fn a_group_rule_without_caps_before_ours_is_uncapped() {
     });
     assert_eq!(exposure.state, State::Uncapped, "{:#?}", exposure.why);
     assert_eq!(exposure.caps.loaded, Some(Caps::default()));
+}
+
+#[test]
+fn an_exception_to_redirections_keeps_one_to_one_nat() {
+    let binat = "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5";
+    for exception in [
+        "no rdr on vtnet2 inet proto tcp from any to 203.0.113.5 port = 1688",
+        "no rdr inet proto tcp from any to any",
+    ] {
+        let exposure = beside(&[exception, binat], &[PASS_ANY]);
+        assert_eq!(exposure.lets_in(), Some(true), "{exception}");
+    }
+    // It is looked up in the direction of the packet.
+    for (exception, lets_in) in [
+        ("no binat on vtnet2 inet from 10.0.20.202 to any", true),
+        ("no binat on vtnet2 inet from any to 203.0.113.5", false),
+    ] {
+        let exposure = beside(&[exception, binat], &[PASS_ANY]);
+        assert_eq!(exposure.lets_in(), Some(lets_in), "{exception}");
+    }
+}
+
+#[test]
+fn what_neighbouring_networks_leave_is_tried() {
+    let forward = |to: &str, target: &str| {
+        format!("rdr on vtnet2 inet proto tcp from any to {to} -> {target}")
+    };
+    let nat = [
+        forward("203.0.113.0/29", "10.0.20.50"),
+        forward("203.0.113.16/28", "10.0.20.50"),
+        forward("203.0.113.0/27", "10.0.20.202"),
+    ];
+    let nat: Vec<&str> = nat.iter().map(String::as_str).collect();
+    assert_eq!(beside(&nat, &[PASS_ANY]).lets_in(), Some(true));
+    let filter = [
+        "block drop in quick inet from 198.51.100.0/25 to any",
+        "block drop in quick inet from 198.51.100.192 - 198.51.100.255 to any",
+        "pass in quick inet proto tcp from 198.51.100.0/24 to 10.0.20.202 port = 1688 flags S/SA keep state",
+    ];
+    let leads_in = "rdr on vtnet2 inet proto tcp from any to any -> 10.0.20.202";
+    assert_eq!(beside(&[leads_in], &filter).lets_in(), Some(true));
+    let all = [
+        "block drop in quick inet from 198.51.100.128/26 to any",
+        filter[0],
+        filter[1],
+        filter[2],
+    ];
+    assert_eq!(beside(&[leads_in], &all).lets_in(), Some(false));
+}
+
+#[test]
+fn a_range_leads_in_once_a_turn() {
+    for (ports, target, lets_in) in [
+        ("2000:2100", "1680:1689", true),
+        ("2000:2007", "1680:1689", false),
+        ("2000:2008", "1680:1689", true),
+    ] {
+        let rdr = format!(
+            "rdr on vtnet2 inet proto tcp from any to any port {ports} -> 10.0.20.202 port {target}"
+        );
+        let before = "rdr on vtnet2 inet proto tcp from any to any port = 2008 -> 10.0.20.50";
+        let alone = beside(&[&rdr], &[PASS_ANY]).lets_in();
+        assert_eq!(alone, Some(lets_in), "{ports}");
+        let rest = beside(&[before, &rdr], &[PASS_ANY]).lets_in();
+        assert_eq!(rest, Some(ports == "2000:2100"), "{ports}");
+    }
+}
+
+#[test]
+fn a_list_from_the_web_may_hold_the_service() {
+    for kind in ["urltable", "urltable_ports"] {
+        let exposure = judged(|configured, filter, nat| {
+            with_networks(configured);
+            configured.nat[0].disabled = true;
+            configured.filter[0].disabled = true;
+            configured.aliases.push(Alias {
+                name: "partners".into(),
+                kind: text(kind),
+                address: text(""),
+            });
+            filter[2] = printed(PASS_ANY);
+            nat[0] =
+                printed("rdr on vtnet2 inet proto tcp from any to any -> <partners> round-robin");
+        });
+        assert_eq!(
+            (exposure.state, exposure.lets_in()),
+            (State::Unknown, None),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn without_a_configuration_other_interfaces_may_lead_in() {
+    let filter = [default_deny(), printed(PASS_ANY)];
+    for nat in [
+        "rdr on vtnet2 inet proto tcp from any to 203.0.113.2 port = 8443 -> 10.0.20.202 port 1688",
+        "rdr inet proto tcp from any to 203.0.113.2 port = 8443 -> 10.0.20.202 port 1688",
+        "rdr on Uplinks inet proto tcp from any to any port = 8443 -> 10.0.20.202 port 1688",
+        "binat on vtnet2 inet from 10.0.20.202 to any -> 203.0.113.5",
+    ] {
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &[printed(nat)],
+            enabled: true,
+        };
+        let exposure = judge(None, loaded, &service());
+        assert_eq!(exposure.lets_in(), None, "{nat}");
+        let is_shut = matches!(exposure.state, State::Closed | State::Absent);
+        assert!(!is_shut, "{nat}: {:?}", exposure.state);
+    }
+}
+
+#[test]
+fn translated_clients_leave_as_the_firewall() {
+    let forward = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
+    let source = "nat on vtnet3 inet from any to 10.0.20.0/24 -> 10.0.20.1 port 1024:65535";
+    let block = "block drop out quick on vtnet3 inet from ! 10.0.20.1 to any";
+    assert_eq!(
+        beside(&[forward], &[block, PASS_ANY]).lets_in(),
+        Some(false)
+    );
+    let exposure = beside(&[source, forward], &[block, PASS_ANY]);
+    assert_eq!(exposure.lets_in(), Some(true));
+    let block = "block drop out quick on vtnet3 inet from 10.0.20.1 to any";
+    let exposure = beside(&[source, forward], &[block, PASS_ANY]);
+    assert_eq!(exposure.lets_in(), Some(false));
+}
+
+#[test]
+fn a_rule_that_leads_elsewhere_is_not_certain() {
+    let forward = "rdr on vtnet2 inet proto tcp from any to any port = 1688 -> 10.0.20.202";
+    for (pass, lets_in) in [
+        (
+            "pass in quick on vtnet2 route-to (vtnet1 10.0.10.9) inet proto tcp from any to any flags S/SA keep state",
+            None,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from any to any flags S/SA keep state rtable 1",
+            None,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from any to any flags S/SA prio 3 keep state",
+            None,
+        ),
+        (
+            "pass in quick on vtnet2 inet proto tcp from any to any flags S/SA set ( prio 3 ) keep state",
+            Some(true),
+        ),
+        (
+            "pass in quick on vtnet2 reply-to (vtnet2 203.0.113.1) inet proto tcp from any to any flags S/SA keep state",
+            Some(true),
+        ),
+    ] {
+        // A later rule does not see what a quick one has let in.
+        let rules = [pass, "block drop in quick on vtnet2 inet all"];
+        assert_eq!(beside(&[forward], &rules).lets_in(), lets_in, "{pass}");
+    }
 }
