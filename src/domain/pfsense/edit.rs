@@ -135,6 +135,10 @@ fn edit_sections(
         ids,
     };
     draft.check_ambiguity(change)?;
+    if let ConfigurationEdit::PutBack { records, .. } = change {
+        draft.let_others_stand(records.nat.as_ref())?;
+        draft.let_other_pass_stand(records.filter.as_ref());
+    }
     let before = draft.records();
     let touches_alias = match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
@@ -282,11 +286,13 @@ impl Draft<'_> {
             let clause = format!("{count} {what} match; it is not clear which is meant");
             refuse(RefusalCode::Ambiguous, clause)
         };
-        if self.pair.forwards.len() > 1 {
+        // What comes back stands beside the forwards of others.
+        if self.pair.forwards.len() > 1 && (self.pair.is_ours || !puts_back) {
             return unclear(self.pair.forwards.len(), "port forwards");
         }
         let count = self.pair.passes.len();
-        if count > 1 && (!closes || self.forward().is_none()) {
+        let is_as_it_was = self.is_filter_as_it_was(change);
+        if count > 1 && !is_as_it_was && (!closes || self.forward().is_none()) {
             return unclear(count, "filter rules");
         }
         if let Some(foreign) = &self.pair.foreign
@@ -299,6 +305,15 @@ impl Draft<'_> {
             self.check_tellable()?;
         }
         Ok(())
+    }
+
+    /// Says whether the filter rule to put back is there already: what closed by the forward alone left it.
+    fn is_filter_as_it_was(&self, change: &ConfigurationEdit) -> bool {
+        let ConfigurationEdit::PutBack { records, .. } = change else {
+            return false;
+        };
+        let wanted = records.filter.as_ref().map(|placed| &placed.record);
+        wanted.is_some() && self.rule("filter", self.filter) == wanted
     }
 
     /// Refuses a filter rule that pf could not be asked about: it has no tracker of its own, and cannot be told by target

@@ -316,30 +316,14 @@ fn closing(
         let message = format!("Only the port forward is disabled: {why}.");
         draft.risks.insert(0, Risk::new("shared-rule", message));
     }
-    let left = &present.exposure.left_open;
-    let closed = match (left.iter().any(|path| path.certain), left.is_empty()) {
-        (true, _) => State::Half,
-        (false, false) => State::Unknown,
-        (false, true) if delete => State::Absent,
-        (false, true) => State::Closed,
-    };
-    for path in left {
-        let clause = path.clause();
-        draft.risks.push(Risk::new(
-            "other-path",
-            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
-        ));
-    }
-    let now = present.exposure.state.name();
-    draft
-        .differences
-        .push(Difference::new("exposure", now, closed.name()));
+    let closed = if delete { State::Absent } else { State::Closed };
+    name_left_open(&mut draft, present, closed);
     let gone = if shared {
         "pf has the redirection no more"
     } else {
         "pf has neither the redirection nor the pass rule any more"
     };
-    let rest = if left.is_empty() {
+    let rest = if present.exposure.left_open.is_empty() {
         ", and lets nothing in."
     } else {
         "; the paths named as risks stay."
@@ -347,6 +331,26 @@ fn closing(
     draft.checks.push(format!("{gone}{rest}"));
     draft.confirm = Confirm::Word("revoke".to_owned());
     Ok(draft)
+}
+
+/// Names the paths that are left once the pair is closed, and what the exposure is then.
+fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
+    let left = &present.exposure.left_open;
+    for path in left {
+        let clause = path.clause();
+        draft.risks.push(Risk::new(
+            "other-path",
+            format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
+        ));
+    }
+    let then = match (left.iter().any(|path| path.certain), left.is_empty()) {
+        (true, _) => State::Half,
+        (false, false) => State::Unknown,
+        (false, true) => closed,
+    };
+    let now = present.exposure.state.name();
+    let difference = Difference::new("exposure", now, then.name());
+    draft.differences.push(difference);
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.
@@ -449,10 +453,7 @@ fn unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
     };
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
     let mut draft = draft(present, terms, change, what);
-    let now = present.exposure.state.name();
-    draft
-        .differences
-        .push(Difference::new("exposure", now, State::Absent.name()));
+    name_left_open(&mut draft, present, State::Absent);
     draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
     connections(&mut draft, present, ends);

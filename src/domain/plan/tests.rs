@@ -2,6 +2,7 @@
 
 mod building;
 mod capping;
+mod chance;
 mod freeing;
 mod killing;
 mod opening;

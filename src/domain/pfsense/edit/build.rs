@@ -52,14 +52,31 @@ impl Draft<'_> {
         insert_rule(&mut self.sections, section, usize::MAX, rule, &before)
     }
 
-    /// Returns the association that joins the two: the one they share, or that one of them has, or a new one.
+    /// Returns the association that joins the two: the one they share, or that one of them has, or a new one where a rule
+    /// of others has that too.
     fn shared_association(&self) -> String {
+        let (forward, pass) = (self.forward(), self.pass());
+        let is_taken = |id: &&str| {
+            let joined =
+                |association: &Option<String>| association_of(association.as_ref()) == Some(*id);
+            let mut nat = self.configured.all_nat.iter();
+            let mut filter = self.configured.all_filter.iter();
+            nat.any(|rule| {
+                !rule.nordr
+                    && forward.is_none_or(|own| own.index != rule.index)
+                    && joined(&rule.association)
+            }) || filter.any(|rule| {
+                pass.is_none_or(|own| own.index != rule.index) && joined(&rule.association)
+            })
+        };
         let of_forward = self
             .forward()
-            .and_then(|rule| association_of(rule.association.as_ref()));
+            .and_then(|rule| association_of(rule.association.as_ref()))
+            .filter(|id| !is_taken(id));
         let of_pass = self
             .pass()
-            .and_then(|rule| association_of(rule.association.as_ref()));
+            .and_then(|rule| association_of(rule.association.as_ref()))
+            .filter(|id| !is_taken(id));
         match (of_forward, of_pass) {
             (Some(id), None) => id.to_owned(),
             (Some(id), Some(other)) if id == other => id.to_owned(),

@@ -36,7 +36,6 @@ pub fn are_of_service(records: &Records, aliases: &[Alias], service: &ReadReques
 
 impl Draft<'_> {
     pub(super) fn put_back(&mut self, records: &Records, alias: bool) -> Result<(), EditRefusal> {
-        self.let_others_stand(records.nat.as_ref())?;
         let is_ours = are_of_service(records, &self.configured.aliases, self.service);
         let bars = &records.separators;
         self.nat = self.put_rule_back("nat", self.nat, records.nat.as_ref(), &bars.nat, is_ours)?;
@@ -50,20 +49,26 @@ impl Draft<'_> {
 
     /// A forward of the port to elsewhere is not ours to replace, unless it bears the association of the one that comes
     /// back; it may stand beside it, unless both are for the same address.
-    fn let_others_stand(&mut self, wanted: Option<&Placed>) -> Result<(), EditRefusal> {
-        let Some(present) = self.forward().filter(|_| !self.pair.is_ours) else {
+    pub(super) fn let_others_stand(&mut self, wanted: Option<&Placed>) -> Result<(), EditRefusal> {
+        if self.pair.is_ours || self.pair.forwards.is_empty() {
             return Ok(());
-        };
-        if let Some(wanted) = wanted {
-            let wanted = NatRule::of_record(wanted.index, &wanted.record);
+        }
+        let wanted = wanted.map(|placed| NatRule::of_record(placed.index, &placed.record));
+        for present in &self.pair.forwards {
             let id = association_of(present.association.as_ref());
-            if id.is_some() && id == association_of(wanted.association.as_ref()) {
+            let joined = |wanted: &NatRule| association_of(wanted.association.as_ref()) == id;
+            if id.is_some() && wanted.as_ref().is_some_and(joined) {
+                self.nat = Some(place(present.index));
                 return Ok(());
             }
-            if present.destination == wanted.destination && !present.disabled {
-                let clause = "another port forward uses this port";
-                return refuse(RefusalCode::PortTaken, clause);
-            }
+        }
+        let takes_port = |present: &&NatRule| {
+            let same = |wanted: &NatRule| wanted.destination == present.destination;
+            !present.disabled && wanted.as_ref().is_some_and(same)
+        };
+        if self.pair.forwards.iter().any(takes_port) {
+            let clause = "another port forward uses this port";
+            return refuse(RefusalCode::PortTaken, clause);
         }
         let aliases = self.configured.aliases.as_slice();
         let all = self.configured.filter.iter();
@@ -78,6 +83,27 @@ impl Draft<'_> {
         self.nat = None;
         self.filter = passes.first().map(|rule| place(rule.index));
         Ok(())
+    }
+
+    /// A filter rule with another tracker that no forward of the service is joined to is not what comes back: both stand.
+    pub(super) fn let_other_pass_stand(&mut self, wanted: Option<&Placed>) {
+        let Some(wanted) = wanted else { return };
+        let tracker = |record: &Element| record.text("tracker").unwrap_or_default().to_owned();
+        let wanted = tracker(&wanted.record);
+        let is_other = self.rule("filter", self.filter).is_some_and(|present| {
+            let present = tracker(present);
+            !wanted.is_empty() && !present.is_empty() && present != wanted
+        });
+        let mut forwards = self.pair.forwards.iter();
+        let joined = self
+            .pass()
+            .and_then(|rule| association_of(rule.association.as_ref()));
+        let is_joined = joined.is_some_and(|id| {
+            forwards.any(|rule| association_of(rule.association.as_ref()) == Some(id))
+        });
+        if is_other && !is_joined {
+            self.filter = None;
+        }
     }
 
     fn put_rule_back(

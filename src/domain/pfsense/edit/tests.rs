@@ -69,9 +69,13 @@ fn whole(after: &Element, before: &[Element]) -> Vec<Element> {
     records.iter().map(record).collect()
 }
 
-/// Where it may now close by the forward alone what the PHP refused.
+/// Where it may now close by the forward alone what the PHP refused, and take that back.
 fn closes_now(recorded: &Recorded) -> bool {
-    recorded.config == "duplicate-filter" && recorded.change["kind"] == "disable"
+    recorded.config == "duplicate-filter"
+        && matches!(
+            recorded.change["kind"].as_str(),
+            Some("disable" | "put-back")
+        )
 }
 
 #[test]
@@ -263,6 +267,30 @@ fn shared_rules_close_by_the_forward() {
 }
 
 #[test]
+fn one_of_two_filter_rules_stays_what_it_was() {
+    let unlinked = |rule: &mut Value| drop(rule["associated-rule-id"].take());
+    let second = pass(|rule| {
+        unlinked(rule);
+        rule["tracker"] = json!("1763000005");
+    });
+    let filter = vec![pass(unlinked), second];
+    let open = of_lists(vec![forward(unlinked)], filter, ours());
+    let (swap, closed) =
+        edit_sections(&open, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
+    let closed = Configured {
+        sections: closed,
+        ..Configured::default()
+    };
+    let back = ConfigurationEdit::PutBack {
+        records: Box::new(swap.before),
+        alias: false,
+    };
+    let closed = closed.shaped_for(&service());
+    let (_, again) = edit_sections(&closed, &back, &service(), &IDS).unwrap();
+    assert_eq!(again, open.sections);
+}
+
+#[test]
 fn another_inside_port_closes_by_forward() {
     for (inside, to) in [("21688", "1688"), ("21688", "21688"), ("1680-1690", "1688")] {
         let configured = of_lists(
@@ -372,4 +400,80 @@ fn floating_rules_are_foreign() {
     // Beside a rule of its own it is in no edit's way.
     let configured = of_lists(vec![forward(|_| {})], vec![floating, pass(|_| {})], ours());
     assert!(swap_of(&configured, &ConfigurationEdit::Disable).is_ok());
+}
+
+#[test]
+fn a_foreign_forward_stands_beside_what_comes_back() {
+    let foreign = |change: fn(&mut Value)| {
+        let mut rule = forward(change);
+        rule["target"] = json!("10.0.20.50");
+        rule["associated-rule-id"] = json!("");
+        rule
+    };
+    let others: [Value; 2] = [
+        foreign(|rule| rule["disabled"] = json!("")),
+        foreign(|rule| rule["destination"] = json!({"address": "192.168.1.2", "port": "1688"})),
+    ];
+    for other in others {
+        let own = vec![forward(|_| {}), other];
+        let whole = of_lists(own, vec![pass(|_| {})], ours());
+        let (deleted, rest) =
+            edit_sections(&whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
+        let rest = Configured {
+            sections: rest,
+            ..Configured::default()
+        };
+        let back = ConfigurationEdit::PutBack {
+            records: Box::new(deleted.before.clone()),
+            alias: false,
+        };
+        // What the firewall swaps are these records, not the sections: it takes away none that is not the pair's.
+        let swap = swap_of(&rest.shaped_for(&service()), &back).unwrap();
+        assert_eq!((swap.before.nat, swap.before.filter), (None, None));
+        assert_eq!(swap.after.nat, deleted.before.nat);
+    }
+}
+
+#[test]
+fn a_new_rule_takes_no_association_of_others() {
+    let web = forward(|rule| rule["destination"]["port"] = json!("8443"));
+    let configured = of_lists(vec![forward(|_| {}), web], Vec::new(), ours());
+    for alias in [false, true] {
+        let swap = swap_of(&configured, &build(alias)).unwrap();
+        for placed in [swap.after.nat, swap.after.filter] {
+            let association = placed.unwrap().record;
+            assert_eq!(
+                association.text("associated-rule-id"),
+                Some(IDS.association)
+            );
+        }
+    }
+}
+
+#[test]
+fn another_filter_rule_stands_beside_what_comes_back() {
+    for is_disabled in [false, true] {
+        let other = pass(|rule| {
+            rule["tracker"] = json!("1763000099");
+            drop(rule["associated-rule-id"].take());
+            if is_disabled {
+                rule["disabled"] = json!("");
+            }
+        });
+        let whole = of_lists(vec![forward(|_| {})], vec![pass(|_| {}), other], ours());
+        let (deleted, rest) =
+            edit_sections(&whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
+        let rest = Configured {
+            sections: rest,
+            ..Configured::default()
+        };
+        let back = ConfigurationEdit::PutBack {
+            records: Box::new(deleted.before.clone()),
+            alias: false,
+        };
+        let rest = rest.shaped_for(&service());
+        let (swap, again) = edit_sections(&rest, &back, &service(), &IDS).unwrap();
+        assert_eq!(swap.before.filter, None);
+        assert_eq!(again, whole.sections);
+    }
 }

@@ -1,0 +1,590 @@
+//! Random configurations and every change of them: what a plan says comes true in the rules that pfSense makes of the
+//! records afterwards, nothing but the pair is touched, and what takes the change back is the identity.
+//!
+//! 500 cases in every run; `KMSCTL_CASES` and `KMSCTL_SEED` name others.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestCaseError;
+use serde_json::json;
+
+use super::*;
+use crate::domain::exposure::tests::walk::{
+    self, Case, Drawn, Known, Ruleset, Space, Syn, Tries, World,
+};
+use crate::domain::exposure::{State as ExposureState, judge};
+use crate::domain::pfsense::change::Swap;
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::edit::{EditIds, make_swap};
+
+const IDS: EditIds<'static> = EditIds {
+    who: "viktor@laptop",
+    now: 1_795_400_000,
+    association: "nat_65f0c0de1a2b3.12345678",
+};
+
+fn disabled(record: &mut Value, is_disabled: bool) {
+    if is_disabled {
+        record["disabled"] = json!("");
+    }
+}
+
+fn own_forward(port: &str, target: &str, association: &str) -> Value {
+    json!({
+        "source": {"any": ""}, "destination": {"network": "wanip", "port": port}, "ipprotocol": "inet", "protocol": "tcp",
+        "target": target, "local-port": port, "interface": "wan", "descr": "KMS", "associated-rule-id": association,
+    })
+}
+
+fn own_pass(port: &str, target: &str, association: &str, caps: bool) -> Value {
+    let mut rule = json!({
+        "type": "pass", "source": {"any": ""}, "interface": "wan", "ipprotocol": "inet", "protocol": "tcp",
+        "destination": {"address": target, "port": port}, "tracker": "1763000004", "descr": "NAT KMS",
+        "associated-rule-id": association,
+    });
+    if caps {
+        rule["max-src-conn"] = json!("50");
+        rule["max-src-conn-rate"] = json!("10");
+        rule["max-src-conn-rates"] = json!("60");
+    }
+    rule
+}
+
+fn forwards() -> impl Strategy<Value = Value> {
+    let places = vec![
+        ("wan", json!({"network": "wanip"})),
+        ("wan", json!({"address": "192.168.1.7"})),
+        ("opt1", json!({"network": "opt1ip"})),
+        ("opt1", json!({"any": ""})),
+    ];
+    let ports = vec![
+        ("1688", "1688"),
+        ("8443", "8443"),
+        ("8443", "1688"),
+        ("1600-1700", "1600"),
+        ("KMS_port", "KMS_port"),
+    ];
+    (
+        select(places),
+        select(ports),
+        select(vec!["k8s_kms_lb", "10.0.20.202", "outer", "others", "10.0.20.50"]),
+        select(vec!["", "", "pass", "nat_1", "nat_2", "nat_3"]),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|((interface, mut destination), (port, local), target, association, is_disabled)| {
+            // pfSense's page takes no two forwards of one address that overlap.
+            if destination == json!({"network": "wanip"}) && port != "8443" {
+                destination = json!({"address": "192.168.1.7"});
+            }
+            destination["port"] = json!(port);
+            let mut rule = json!({
+                "source": {"any": ""}, "destination": destination, "ipprotocol": "inet", "protocol": "tcp", "target": target,
+                "local-port": local, "interface": interface, "descr": "other", "associated-rule-id": association,
+            });
+            disabled(&mut rule, is_disabled);
+            rule
+        })
+}
+
+fn passes() -> impl Strategy<Value = Value> {
+    let ends = vec![
+        json!({"any": ""}),
+        json!({"address": "k8s_kms_lb"}),
+        json!({"address": "10.0.20.202"}),
+        json!({"address": "outer"}),
+        json!({"address": "others"}),
+        json!({"address": "10.0.20.0/24"}),
+    ];
+    (
+        select(vec!["wan", "wan", "opt1", "Uplinks", "floating"]),
+        select(ends),
+        select(vec!["", "1688", "8443", "KMS_port", "1600-1700"]),
+        select(vec!["pass", "pass", "block"]),
+        select(vec!["", "", "", "nat_1", "nat_2"]),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|(interface, mut destination, port, kind, association, is_disabled)| {
+            if !port.is_empty() {
+                destination["port"] = json!(port);
+            }
+            let mut rule = json!({
+                "type": kind, "source": {"any": ""}, "interface": interface, "ipprotocol": "inet", "protocol": "tcp",
+                "destination": destination, "descr": "other",
+            });
+            if interface == "floating" {
+                rule["interface"] = json!("wan,opt1");
+                rule["floating"] = json!("yes");
+                rule["direction"] = json!("in");
+                rule["quick"] = json!("yes");
+            }
+            if !association.is_empty() {
+                rule["associated-rule-id"] = json!(association);
+            }
+            disabled(&mut rule, is_disabled);
+            rule
+        })
+}
+
+/// Sections of a config.xml: the pair or a part of it, among others.
+fn configurations() -> impl Strategy<Value = Element> {
+    let pair = (
+        select(vec!["1688", "1688", "KMS_port"]),
+        select(vec!["nat_1", "nat_1", "nat_1", "", "pass"]),
+        any::<bool>(),
+        (prop::bool::weighted(0.85), prop::bool::weighted(0.85)),
+        (prop::bool::weighted(0.3), prop::bool::weighted(0.3)),
+        (0..3_usize, 0..4_usize),
+    );
+    let one_to_one = prop::option::weighted(0.15, select(vec!["203.0.113.5", "192.168.1.9"]));
+    let members = select(vec!["10.0.20.202", "10.0.20.202", "kms_real"]);
+    (
+        prop::collection::vec(forwards(), 0..3),
+        prop::collection::vec(passes(), 0..4),
+        pair,
+        one_to_one,
+        members,
+        (0..4_usize, 0..4_usize),
+    )
+        .prop_map(|(mut nat, mut filter, pair, one_to_one, members, bars)| {
+            let (port, association, caps, (has_nat, has_filter), (nat_off, filter_off), at) = pair;
+            if has_nat {
+                let mut own = own_forward(port, "k8s_kms_lb", association);
+                disabled(&mut own, nat_off);
+                nat.insert(at.0.min(nat.len()), own);
+            }
+            if has_filter && association != "pass" {
+                let mut own = own_pass(port, "k8s_kms_lb", association, caps);
+                disabled(&mut own, filter_off);
+                filter.insert(at.1.min(filter.len()), own);
+            }
+            for (place, rule) in filter.iter_mut().enumerate() {
+                if rule["descr"] == "other" {
+                    rule["tracker"] = json!((1_700_000_000 + place).to_string());
+                }
+            }
+            let alias = |name: &str, kind: &str, address: &str| json!({"name": name, "type": kind, "address": address});
+            let interface = |device: &str, address: &str, bits: &str, gateway: &str| {
+                json!({"enable": "", "if": device, "ipaddr": address, "subnet": bits, "gateway": gateway})
+            };
+            let binat: Vec<Value> = one_to_one.into_iter().map(|external| json!({
+                "external": external, "interface": if external.starts_with("203") { "opt1" } else { "wan" },
+                "source": {"address": "10.0.20.202"}, "destination": {"any": ""}, "descr": "one to one",
+            })).collect();
+            let bar = |row: usize| json!({"sep0": {"row": [format!("fr{row}")], "text": "bar", "if": "wan"}});
+            let sections = json!({
+                "nat": {"rule": nat, "onetoone": binat, "separator": bar(bars.0)},
+                "filter": {"rule": filter, "separator": {"wan": bar(bars.1)}},
+                "aliases": {"alias": [
+                    alias("k8s_kms_lb", "host", members), alias("kms_real", "host", "10.0.20.202"),
+                    alias("outer", "host", "kms_real 10.0.20.9"), alias("others", "host", "10.0.20.50"),
+                    alias("KMS_port", "port", "1688"),
+                ]},
+                "interfaces": {
+                    "wan": interface("vtnet0", "192.168.1.2", "24", "WANGW"), "lan": interface("vtnet1", "10.0.10.1", "24", ""),
+                    "opt1": interface("vtnet2", "203.0.113.2", "29", "WAN2GW"), "opt3": interface("vtnet3", "10.0.20.1", "24", ""),
+                },
+                "ifgroups": {"ifgroupentry": [{"ifname": "Uplinks", "members": "wan opt1"}]},
+            });
+            serde_json::from_value(sections).unwrap()
+        })
+}
+
+// What pfSense loads of the records: nothing below knows the edit's or the judgement's code.
+
+fn devices(interfaces: &str) -> Vec<&'static str> {
+    let device = |name: &str| match name {
+        "wan" => "vtnet0",
+        "opt1" => "vtnet2",
+        "Uplinks" => "Uplinks",
+        other => panic!("{other}"),
+    };
+    interfaces.split(',').map(device).collect()
+}
+
+/// Returns a printed condition; ranges are those of the generator above.
+fn port_words(port: &str) -> &'static str {
+    match port {
+        "" => "",
+        "1688" | "KMS_port" => "= 1688",
+        "8443" => "= 8443",
+        "1600-1700" => "1600:1700",
+        other => panic!("{other}"),
+    }
+}
+
+fn host_words(name: &str) -> String {
+    if name.starts_with(|letter: char| letter.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("<{name}>")
+    }
+}
+
+fn side_of<'e>(rule: &'e Element, key: &str) -> &'e str {
+    rule.get("destination")
+        .and_then(|side| side.text(key))
+        .unwrap_or_default()
+}
+
+fn plain(action: &'static str, interface: &'static str) -> Drawn {
+    Drawn {
+        action,
+        direction: "",
+        quick: false,
+        word: "",
+        interface,
+        from: "any".into(),
+        from_port: "",
+        to: "any".into(),
+        port: "",
+        target: "any".into(),
+        target_port: "",
+    }
+}
+
+struct Made {
+    case: Case,
+    nat: Vec<Rule>,
+    filter: Vec<Rule>,
+}
+
+fn make_rules(sections: &Sections) -> Made {
+    let (mut nat, mut filter, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    for record in sections.list("nat", "onetoone") {
+        nat.push(Drawn {
+            from: "10.0.20.202".into(),
+            target: record.text("external").unwrap().into(),
+            ..plain("binat", devices(record.text("interface").unwrap())[0])
+        });
+    }
+    for record in sections
+        .list("nat", "rule")
+        .iter()
+        .filter(|record| !record.has("disabled"))
+    {
+        let action = match record.text("associated-rule-id") {
+            Some("pass") => "rdr pass",
+            _ => "rdr",
+        };
+        let to = match (side_of(record, "network"), side_of(record, "address")) {
+            ("wanip", _) => "192.168.1.2",
+            ("opt1ip", _) => "203.0.113.2",
+            (_, "") => "any",
+            (_, address) => address,
+        };
+        let port = port_words(side_of(record, "port"));
+        let local = record.text("local-port").unwrap_or_default();
+        let moved = match (side_of(record, "port"), local) {
+            ("8443", "1688" | "KMS_port") => "1688",
+            _ => "",
+        };
+        nat.push(Drawn {
+            to: to.into(),
+            port,
+            target: host_words(record.text("target").unwrap()),
+            target_port: moved,
+            ..plain(action, devices(record.text("interface").unwrap())[0])
+        });
+    }
+    // Floating rules come first, then those of groups, then those of interfaces.
+    let rank = |record: &Element| match record.text("interface") {
+        _ if record.has("floating") => 0,
+        Some("Uplinks") => 1,
+        _ => 2,
+    };
+    let mut records: Vec<&Element> = sections.list("filter", "rule").iter().collect();
+    records.sort_by_key(|record| rank(record));
+    for record in records.into_iter().filter(|record| !record.has("disabled")) {
+        let action = if record.text("type") == Some("block") {
+            "block"
+        } else {
+            "pass"
+        };
+        for device in devices(record.text("interface").unwrap()) {
+            let to = side_of(record, "address");
+            filter.push(Drawn {
+                direction: "in",
+                quick: true,
+                to: if to.is_empty() {
+                    "any".into()
+                } else {
+                    host_words(to)
+                },
+                port: port_words(side_of(record, "port")),
+                ..plain(action, device)
+            });
+            let caps = match (
+                record.text("max-src-conn"),
+                record.text("max-src-conn-rate"),
+                record.text("max-src-conn-rates"),
+            ) {
+                (Some(connections), Some(rate), Some(seconds)) => format!(
+                    " (source-track rule, max-src-conn {connections}, max-src-conn-rate {rate}/{seconds}, overload <virusprot> flush global, src.track {seconds})"
+                ),
+                (Some(connections), _, _) => {
+                    format!(" (source-track rule, max-src-conn {connections})")
+                }
+                _ => String::new(),
+            };
+            ids.push(format!(
+                "{caps} ridentifier {}",
+                record.text("tracker").unwrap()
+            ));
+        }
+    }
+    let printed = |drawn: &Drawn, more: &str| {
+        fixtures::printed(&format!("{}{more}", drawn.text(Space::Private)))
+    };
+    let mut rules = vec![fixtures::default_deny()];
+    rules.extend(
+        filter
+            .iter()
+            .zip(&ids)
+            .map(|(drawn, id)| printed(drawn, id)),
+    );
+    Made {
+        nat: nat.iter().map(|drawn| printed(drawn, "")).collect(),
+        filter: rules,
+        case: Case {
+            nat,
+            filter,
+            pair: None,
+            enabled: true,
+            space: Space::Private,
+            known: Known::All,
+        },
+    }
+}
+
+/// Says whether a connection from outside arrives at the service.
+fn lets_in(case: &Case) -> bool {
+    let rules = Ruleset::of(
+        case,
+        World {
+            space: case.space,
+            salt: 0,
+        },
+    );
+    let tries = Tries::of(
+        case,
+        &World {
+            space: case.space,
+            salt: 0,
+        },
+    );
+    walk::OUTSIDE.iter().any(|(_, device)| {
+        tries.doors.iter().any(|to| {
+            let syn = Syn {
+                device,
+                client: tries.clients[0],
+                to: *to,
+            };
+            rules.arrive(syn).is_some_and(|(_, port)| port == 1688)
+        })
+    })
+}
+
+fn shaped(sections: &Sections) -> Configured {
+    let configured = Configured {
+        sections: sections.clone(),
+        ..Configured::default()
+    };
+    configured.shaped_for(&ReadRequest::from(&fixtures::service()))
+}
+
+fn judged(sections: &Sections) -> (Configured, Exposure, Made) {
+    let (configured, made) = (shaped(sections), make_rules(sections));
+    let loaded = Loaded {
+        filter: &made.filter,
+        nat: &made.nat,
+        enabled: true,
+    };
+    let exposure = judge(Some(&configured), loaded, &fixtures::service());
+    (configured, exposure, made)
+}
+
+/// Swaps the records as the firewall does it; `None` where those before do not stand where they should.
+fn swap_records(sections: &Sections, swap: &Swap) -> Option<Sections> {
+    let mut sections = sections.clone();
+    let kinds = [
+        ("nat", "rule", &swap.before.nat, &swap.after.nat),
+        ("filter", "rule", &swap.before.filter, &swap.after.filter),
+        ("aliases", "alias", &swap.before.alias, &swap.after.alias),
+    ];
+    for (section, tag, before, after) in kinds {
+        if before == after || section == "aliases" && !swap.alias {
+            continue;
+        }
+        let mut records = sections.list(section, tag).to_vec();
+        if let Some(before) = before {
+            let place = before.index as usize;
+            (records.get(place) == Some(&before.record)).then_some(())?;
+            records.remove(place);
+        }
+        if let Some(after) = after {
+            records.insert(after.index as usize, after.record.clone());
+        }
+        sections.set_child(section, tag, Element::List(records));
+    }
+    let (before, after) = (&swap.before.separators, &swap.after.separators);
+    for (section, before, after) in [
+        ("nat", &before.nat, &after.nat),
+        ("filter", &before.filter, &after.filter),
+    ] {
+        if before != after {
+            sections.set_child(section, "separator", after.clone());
+        }
+    }
+    Some(sections)
+}
+
+/// Returns the rules of others above each bar.
+fn above_bars<'e>(sections: &'e Sections, own: &[&Option<Placed>]) -> Vec<Vec<&'e Element>> {
+    let own: Vec<&Element> = own
+        .iter()
+        .filter_map(|placed| placed.as_ref())
+        .map(|placed| &placed.record)
+        .collect();
+    ["nat", "filter"]
+        .map(|section| {
+            let bars = sections.section(section).get("separator").unwrap();
+            let bars = bars.get("wan").unwrap_or(bars);
+            let Some(Element::List(rows)) = bars.get("sep0").and_then(|bar| bar.get("row")) else {
+                panic!("{bars:?}");
+            };
+            let Element::Text(row) = &rows[0] else {
+                panic!("{bars:?}")
+            };
+            let row: usize = row[2..].parse().unwrap();
+            let rules = sections.list(section, "rule").iter();
+            let here = rules.filter(|rule| {
+                section == "nat" || rule.text("interface") == Some("wan") && !rule.has("floating")
+            });
+            here.take(row).filter(|rule| !own.contains(rule)).collect()
+        })
+        .to_vec()
+}
+
+fn others<'e>(sections: &'e Sections, section: &str, own: Option<&Placed>) -> Vec<&'e Element> {
+    let place = own.map(|placed| placed.index as usize);
+    let rules = sections.list(section, "rule").iter().enumerate();
+    rules
+        .filter(|(at, _)| Some(*at) != place)
+        .map(|(_, rule)| rule)
+        .collect()
+}
+
+fn check_case(sections: &Element) -> Result<(), TestCaseError> {
+    let sections = Sections(sections.clone());
+    let (configured, exposure, _) = judged(&sections);
+    let (service, request) = (fixtures::service(), ReadRequest::from(&fixtures::service()));
+    let present = Present {
+        configured: &configured,
+        exposure: &exposure,
+        service: &service,
+        sources: &[],
+        blocked: None,
+    };
+    let caps = |connections, rate: Option<u32>| Caps {
+        max_src_conn: Some(connections),
+        rate: rate.map(|connections| Rate {
+            connections,
+            seconds: 60,
+        }),
+    };
+    let wanted = |caps| WantedCaps { caps, preset: None };
+    let terms = Terms::default();
+    let plans = [
+        ("revoke", revoke(&present, false, false, terms)),
+        ("revoke --delete", revoke(&present, true, false, terms)),
+        (
+            "restore",
+            restore(&present, None, caps(50, Some(10)), terms),
+        ),
+        (
+            "tighten",
+            ratelimit(&present, &wanted(caps(10, Some(3))), terms),
+        ),
+        ("set", ratelimit(&present, &wanted(caps(7, None)), terms)),
+        ("apply", apply(&present, caps(50, Some(30)), terms)),
+    ];
+    for (name, planned) in plans {
+        let Ok(Planned::Change(draft)) = planned else {
+            continue;
+        };
+        let Operation::Configuration { change, .. } = &draft.operation else {
+            panic!("{:?}", draft.operation)
+        };
+        let shown = format!(
+            "{name}: {change:?}\n{:?} {:#?}\n{}",
+            exposure.state,
+            draft.differences,
+            sections.0.canonical()
+        );
+        let Ok(swap) = make_swap(&configured, change, &request, &IDS) else {
+            continue;
+        };
+        let Some(after) = swap_records(&sections, &swap) else {
+            prop_assert!(false, "not the records: {swap:?}\n{shown}");
+            continue;
+        };
+        for (section, own) in [
+            ("nat", (&swap.before.nat, &swap.after.nat)),
+            ("filter", (&swap.before.filter, &swap.after.filter)),
+        ] {
+            prop_assert_eq!(
+                others(&sections, section, own.0.as_ref()),
+                others(&after, section, own.1.as_ref()),
+                "{}",
+                shown
+            );
+        }
+        let own = [
+            &swap.before.nat,
+            &swap.before.filter,
+            &swap.after.nat,
+            &swap.after.filter,
+        ];
+        prop_assert_eq!(
+            above_bars(&sections, &own),
+            above_bars(&after, &own),
+            "{}",
+            shown
+        );
+        let (closed, judged_after, made) = judged(&after);
+        let came_true = judged_after.state;
+        let comes_in = lets_in(&made.case);
+        let shown = format!("{shown}\nafter: {:?} {:#?}", came_true, judged_after.paths);
+        if let Some((_, promised)) = draft.turns_exposure() {
+            // Whether it is closed, half or absent depends on rules that let nothing in; what comes in does not.
+            let class = |state: ExposureState| (state.lets_in(), state == ExposureState::Unknown);
+            // Where the port leads to another service afterwards, its state is that one's.
+            if !promised.lets_in() && !judged_after.elsewhere.loaded {
+                prop_assert_eq!(class(promised), class(came_true), "{}", shown);
+            }
+            if matches!(promised, ExposureState::Closed | ExposureState::Absent) {
+                prop_assert!(!comes_in, "called closed: {shown}");
+            }
+            if promised.lets_in() && came_true.lets_in() {
+                prop_assert!(comes_in, "called open: {shown}");
+            }
+        }
+        let back = ConfigurationEdit::PutBack {
+            records: Box::new(swap.before.clone()),
+            alias: swap.alias,
+        };
+        match make_swap(&closed, &back, &request, &IDS) {
+            Ok(undo) => {
+                let again = swap_records(&after, &undo);
+                prop_assert_eq!(again.as_ref(), Some(&sections), "not taken back: {}", shown);
+            }
+            Err(refusal) => prop_assert!(false, "cannot be taken back: {refusal:?}\n{shown}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn plans_come_true_and_can_be_taken_back() {
+    walk::run_cases(configurations(), |sections| check_case(&sections));
+}
