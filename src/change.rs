@@ -23,7 +23,8 @@ use super::app::{Context, Session};
 use super::domain::pfsense::leftovers::lock_is_held;
 use super::pfsense::questions::{Question, Reading};
 use crate::domain::history::{EndedAs, Finish, HistoryEvent};
-use crate::domain::plan::{Author, Confirm, Plan, Planned, Refusal, RefusalKind};
+use crate::domain::pfsense::change::ConfigurationEdit;
+use crate::domain::plan::{Author, Confirm, Operation, Plan, Planned, Refusal, RefusalKind};
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Appended;
 use crate::terminal::prompt;
@@ -324,12 +325,19 @@ async fn carry_out(
         plan: Box::new(plan.clone()),
         by: Some(context.who()).filter(|who| *who != plan.who),
     };
-    let appended = journal
-        .append(context.clock.now(), &started)
-        .map_err(|error| {
-            Failure::from(error)
-                .hint("Nothing was changed: without a history the firewall is not touched.")
-        })?;
+    let appended = match journal.append(context.clock.now(), &started) {
+        Ok(appended) => appended,
+        Err(error) if error.is_full_disk() && closes(&plan.change.operation) => {
+            context.terminal.caution(&format!(
+                "The history cannot be kept: {error}. It is closed all the same; kmsctl undo does not know it. The firewall keeps what was done: kmsctl expose restore opens again."
+            ));
+            Appended::default()
+        }
+        Err(error) => {
+            return Err(Failure::from(error)
+                .hint("Nothing was changed: without a history the firewall is not touched."));
+        }
+    };
     say_aside(context, &appended);
     if appended.torn > 0 {
         context.terminal.caution(&format!(
@@ -355,6 +363,18 @@ async fn carry_out(
         Some(failure) => Err(failure),
         None => Ok(()),
     }
+}
+
+/// Returns whether it only closes: what a full disk must not stop.
+fn closes(operation: &Operation) -> bool {
+    use ConfigurationEdit::{Delete, Disable};
+    matches!(
+        operation,
+        Operation::Configuration {
+            change: Disable | Delete,
+            ..
+        }
+    )
 }
 
 /// Writes into the history how it ended. A later ending of the same change replaces an earlier one.

@@ -61,6 +61,20 @@ pub enum JournalError {
     Json(#[from] serde_json::Error),
 }
 
+impl JournalError {
+    /// Returns whether there is no room for the record, or no writing at all.
+    pub fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge
+        )
+    }
+}
+
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         let foreign = match &error {

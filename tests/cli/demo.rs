@@ -172,3 +172,33 @@ fn nothing_is_changed_while_another_run_has_the_firewall() {
             .exists()
     );
 }
+
+#[test]
+fn the_lock_of_the_demo_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let environment = TestEnvironment::new();
+    let kmsctl = environment.command(&["--demo", "expose", "show"]);
+    let output = std::process::Command::new("/bin/sh")
+        .args(["-c", "umask 0; exec \"$0\" \"$@\""])
+        .arg(kmsctl.get_program())
+        .args(kmsctl.get_args())
+        .envs(
+            kmsctl
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .output()
+        .expect("sh runs");
+    assert!(output.status.success(), "{output:?}");
+    let directory = environment.home().join(".local/state/kmsctl/demo");
+    let mut files = 0;
+    for entry in std::fs::read_dir(&directory).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let metadata = entry.metadata().expect("a file");
+        let mode = metadata.permissions().mode() & 0o777;
+        let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, wanted, "{:?}", entry.path());
+        files += usize::from(entry.file_name() == "lock");
+    }
+    assert_eq!(files, 1, "there is a lock");
+}

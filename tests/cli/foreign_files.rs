@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::environment::TestEnvironment;
+use crate::support::skip;
 
 const ANOTHER: u32 = 65534;
 
@@ -15,7 +16,7 @@ fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id");
     let root = id.stdout == b"0\n";
     if !root {
-        eprintln!("SKIPPED: files of another user need root");
+        skip::skip("a test with files of another user", "it needs root");
     }
     root
 }
@@ -237,6 +238,26 @@ fn planted_directories_are_refused_for_root_too() {
     }
 }
 
+#[test]
+fn a_home_that_is_a_link_works() {
+    let environment = TestEnvironment::new();
+    let (real, link) = (
+        environment.home().join("real"),
+        environment.home().join("link"),
+    );
+    std::fs::create_dir(&real).expect("a directory");
+    symlink(&real, &link).expect("a link");
+    let home = link.display().to_string();
+    let run = environment.demo_with(
+        &[("HOME", &home)],
+        &["ratelimit", "tighten", "--yes", "-o", "json"],
+    );
+    assert_eq!(run.json()["data"]["outcome"], "done");
+    let history = real.join(".local/state/kmsctl/demo/journal.jsonl");
+    let mode = history.metadata().expect("a history").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 /// `/tmp/kmsctl-0`, planted before root came: in a mount namespace of its own, as the real one is everybody's.
 #[test]
 fn planted_sockets_in_tmp_are_refused() {
@@ -246,7 +267,7 @@ fn planted_sockets_in_tmp_are_refused() {
     let environment = TestEnvironment::new();
     let binary = Path::new(env!("CARGO_BIN_EXE_kmsctl"));
     if binary.starts_with("/tmp") {
-        eprintln!("SKIPPED: the binary is below /tmp");
+        skip::skip("the planted /tmp/kmsctl-0", "the binary is below /tmp");
         return;
     }
     let script = format!(
@@ -261,7 +282,10 @@ fn planted_sockets_in_tmp_are_refused() {
         .expect("unshare is there");
     let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("mount:") || said.contains("unshare:") {
-        eprintln!("SKIPPED: no mount namespace here: {said}");
+        skip::skip(
+            "the planted /tmp/kmsctl-0",
+            &format!("there is no mount namespace: {said}"),
+        );
         return;
     }
     assert_eq!(output.status.code(), Some(2), "{said}");

@@ -438,3 +438,24 @@ fn one_place_names_the_fields_of_caps() {
     }
     assert!(parts > 5, "the agent's parts");
 }
+
+#[test]
+fn every_promise_names_its_test() {
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).expect("SECURITY.md");
+    let sources: String = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| rust_files(folder))
+        .map(|(_, text)| text)
+        .collect();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let rows: Vec<&str> = rows.filter(|row| !row.starts_with("| who |")).collect();
+    assert!(rows.len() > 15, "{}", rows.len());
+    for row in rows.iter().filter(|row| !row.starts_with("| ---")) {
+        let tests = row.rsplit('|').nth(1).expect("a column of tests");
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(sources.contains(&format!("fn {name}(")), "{name}");
+        }
+    }
+}

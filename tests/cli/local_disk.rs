@@ -6,6 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
+use crate::support::live::LiveBox;
+use crate::support::skip;
 
 /// Bytes of a block, as sh's `ulimit -f` counts.
 const BLOCK: usize = 512;
@@ -85,4 +87,67 @@ fn a_disk_that_fills_during_the_change_costs_the_history_its_end_only() {
     let id = entry["id"].as_str().expect("an id");
     let asked = environment.demo(&["history", id, "-o", "json"]).json();
     assert_eq!(asked["data"]["outcome"], "done", "the firewall knows");
+}
+
+/// Runs a command where the history's directory is a full disk of its own, in a mount namespace; None (said aloud)
+/// without one.
+fn on_a_full_disk(live: &LiveBox, arguments: &[&str]) -> Option<(Option<i32>, String)> {
+    let state = live.environment.home().join(".local/state/kmsctl");
+    std::fs::create_dir_all(&state).expect("a directory");
+    let kmsctl = live.environment.command(arguments);
+    let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$STATE\" || exit 99\n\
+                  dd if=/dev/zero of=\"$STATE/filler\" bs=1k 2>/dev/null\nexec \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .arg(kmsctl.get_program())
+        .args(kmsctl.get_args())
+        .env_clear()
+        .env("STATE", &state)
+        .envs(
+            kmsctl
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(live.environment.home())
+        .output()
+        .expect("unshare is there");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() == Some(99) || said.contains("unshare:") {
+        skip::skip(
+            "a full disk",
+            &format!("there is no mount namespace: {said}"),
+        );
+        return None;
+    }
+    Some((output.status.code(), said))
+}
+
+#[test]
+fn a_full_disk_stops_no_revoke() {
+    for arguments in [
+        &["expose", "revoke", "--yes"][..],
+        &["expose", "revoke", "--delete", "--yes"],
+    ] {
+        let Some(live) = LiveBox::start("russh") else {
+            return;
+        };
+        let before = live.loaded_caps();
+        let Some((code, said)) = on_a_full_disk(&live, &["ratelimit", "tighten", "--yes"]) else {
+            return;
+        };
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("without a history"), "{said}");
+        assert_eq!(live.loaded_caps(), before);
+        let (code, said) = on_a_full_disk(&live, arguments).expect("as before");
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!live.redirected(), "it is closed");
+        assert!(
+            said.contains("kmsctl undo does not know it") && said.contains("expose restore"),
+            "{said}"
+        );
+        live.environment
+            .run(&["expose", "restore", "--yes"])
+            .success();
+        assert!(live.redirected(), "it is open again");
+    }
 }

@@ -4,7 +4,8 @@
 use kmsctl::domain::plan::Plan;
 
 use crate::support::boxes::{Fixture, Version};
-use crate::support::live::LiveBox;
+use crate::support::delay_proxy::DelayProxy;
+use crate::support::live::{LiveBox, until};
 use crate::support::sshd::{self, Options};
 
 /// A box that is another one, by its host key.
@@ -93,6 +94,57 @@ fn nothing_is_applied_to_another_box() {
             Some(0),
             "{environment_of_host:?}"
         );
+    }
+}
+
+/// Two boxes behind one address, both known: the first is lost in the middle of a change, and the second answers.
+#[test]
+fn a_change_never_goes_on_at_another_box() {
+    for transport in ["openssh", "russh"] {
+        let (Some(first), Some(second)) = (
+            LiveBox::start(transport),
+            other_box(transport, "other_box_ed25519"),
+        ) else {
+            return;
+        };
+        let proxy = DelayProxy::start(first.sshd.port, std::time::Duration::ZERO);
+        let name = |live: &LiveBox| {
+            without_rsa(live);
+            let text = std::fs::read_to_string(&live.sshd.known_hosts).expect("known_hosts");
+            text.replace(
+                &format!("]:{} ", live.sshd.port),
+                &format!("]:{} ", proxy.port),
+            )
+        };
+        let known = name(&first) + &name(&second);
+        std::fs::write(&first.sshd.known_hosts, known).expect("known_hosts");
+        let settings: String = first
+            .settings(transport)
+            .lines()
+            .filter(|line| !line.starts_with("fingerprint"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let port = |port: u16| format!("port = {port}\n");
+        let settings = settings.replace(&port(first.sshd.port), &port(proxy.port));
+        first.environment.write_config(&settings);
+        let before = second.firewall.config();
+        first.hold(true);
+        let kmsctl = first.spawn(&["expose", "revoke", "--yes"]);
+        first.wait_until_held();
+        proxy.lead_to(second.sshd.port);
+        first.sshd.signal_connections("KILL");
+        until("it connects again", || second.sshd.connections() > 0);
+        first.hold(false);
+        let output = kmsctl.wait_with_output().expect("kmsctl ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(8), "{transport}: {output:?}");
+        assert!(said.contains("another firewall"), "{transport}: {said}");
+        assert_eq!(
+            second.sshd.sessions(),
+            0,
+            "{transport}: it is asked nothing"
+        );
+        assert_eq!(second.firewall.config(), before);
     }
 }
 

@@ -346,6 +346,35 @@ fn nodes_that_fail_are_asked_three_times_and_their_silence_is_not_closed() {
 }
 
 #[test]
+fn a_service_is_asked_once_a_second() {
+    let served = Served::start("open");
+    let times: Arc<Mutex<Vec<std::time::Instant>>> = Arc::default();
+    let seen = Arc::clone(&times);
+    let (url, _) = stub(move |path| {
+        if path.starts_with("/check-tcp") {
+            (200, accepted())
+        } else {
+            seen.lock().unwrap().push(std::time::Instant::now());
+            (200, results("null"))
+        }
+    });
+    let outcome = with_service(&served, &url).run(&["verify", "--external", "-o", "json"]);
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    let times = times.lock().unwrap();
+    // It is pending for ever: of three requests the results are looked at, together.
+    assert!((4..=60).contains(&times.len()), "{} times", times.len());
+    let first = times[0];
+    for second in 0..15 {
+        let within = times.iter().filter(|time| {
+            let at = time.duration_since(first).as_millis();
+            (second * 1000..second * 1000 + 900).contains(&at)
+        });
+        let within = within.count();
+        assert!(within <= 4, "{within} within 0.9 s, for one request each");
+    }
+}
+
+#[test]
 fn a_service_that_is_down_rate_limited_or_talks_rubbish_is_inconclusive() {
     let served = Served::start("open");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();

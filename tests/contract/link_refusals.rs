@@ -22,6 +22,7 @@ both!(
     nothing_listens,
     no_such_name,
     never_answers,
+    a_greeting_without_end,
     hangs_up_at_once,
     dropped_while_connecting,
     bad_words_on_the_command_line,
@@ -243,6 +244,31 @@ async fn never_answers(transport: Transport) {
         "{:?}",
         start.elapsed()
     );
+}
+
+async fn a_greeting_without_end(transport: Transport) {
+    let Some(mut bed) = bed(transport, Login::Sh) else {
+        return;
+    };
+    // Lines may come before the version, in short ones and as one that never ends.
+    for unit in ["kmsctl\n", "\u{1b}[2J\r\n", "x"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        bed.target.port = Some(listener.local_addr().unwrap().port());
+        bed.target.connect_timeout = Duration::from_secs(2);
+        std::thread::spawn(move || {
+            let chunk = unit.repeat(4096);
+            for mut stream in listener.incoming().flatten().take(1) {
+                while std::io::Write::write_all(&mut stream, chunk.as_bytes()).is_ok() {}
+            }
+        });
+        let start = Instant::now();
+        let error = refusal(&bed.target).await;
+        assert!(start.elapsed() < Duration::from_secs(8), "{unit:?}");
+        let said = told(error, FailureKind::Unreachable);
+        assert!(said.len() < 4096, "{}", said.len());
+        let left = std::fs::read_dir(&bed.target.runtime_directory);
+        assert_eq!(left.map_or(0, Iterator::count), 0, "no log is left");
+    }
 }
 
 async fn hangs_up_at_once(transport: Transport) {

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ pub struct DelayProxy {
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
     stopped: Arc<AtomicBool>,
+    to: Arc<AtomicU16>,
 }
 
 impl DelayProxy {
@@ -22,11 +23,14 @@ impl DelayProxy {
         let port = listener.local_addr().unwrap().port();
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopped);
+        let to = Arc::new(AtomicU16::new(to));
+        let leads_to = Arc::clone(&to);
         thread::spawn(move || {
             for client in listener.incoming() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
+                let to = leads_to.load(Ordering::Relaxed);
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", to)))
                 else {
                     continue;
@@ -35,7 +39,12 @@ impl DelayProxy {
                 carry(&server, &client, delay);
             }
         });
-        Self { port, stopped }
+        Self { port, stopped, to }
+    }
+
+    /// Leads new connections to another local port.
+    pub fn lead_to(&self, port: u16) {
+        self.to.store(port, Ordering::Relaxed);
     }
 }
 
