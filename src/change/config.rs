@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use super::carry::{ActionReplies, ask_again, run_actions};
 use super::{Carried, disproof, states};
 use crate::app::{Context, Session};
-use crate::domain::exposure::pair::Pair;
 use crate::domain::exposure::{self, Completeness, Exposure, Loaded};
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{
@@ -18,6 +17,7 @@ use crate::domain::pfsense::change::{
 };
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
 use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
@@ -298,8 +298,8 @@ async fn judge_outcome(
 fn is_disabled(context: &Context, reading: &Reading) -> bool {
     let configured = reading.configured.as_ref();
     configured.is_ok_and(|configured| {
-        let pair = Pair::find(configured, &context.settings.service);
-        pair.filter.is_some_and(|filter| filter.disabled)
+        let pair = ManagedPair::of_service(configured, &context.settings.service);
+        pair.own_filter().is_some_and(|filter| filter.disabled)
     })
 }
 

@@ -34,8 +34,8 @@ pub(super) fn contradiction(
         }
     };
     match opens {
-        // With caps and without are two states, and one was promised.
-        Some(true) if !state.lets_in() || promised.is_some_and(|promised| promised != state) => {
+        // With caps and without are two states, and one was promised; behind a rule of others the pair is half.
+        Some(true) if promised.map_or(!state.lets_in(), |promised| promised != state) => {
             return Some(format!(
                 "The rules are written, but the service is {state}: {why}"
             ));

@@ -301,7 +301,7 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
 /// history here holds are never written: the file is the operator's machine's.
 pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
     let Some(deleted) = &configured.deleted else {
-        return deleted_in_history(context);
+        return deleted_in_history(context, configured);
     };
     let here = super::report::entry_of_id(context, deleted.id.as_str())?;
     // A line that was altered says nothing; the firewall's store does.
@@ -335,7 +335,7 @@ pub fn deleted_records(context: &Context, configured: &Configured) -> Result<Opt
 
 /// Finds the last deletion of this service's rules in the history here, or of another's where there is none: it is named,
 /// and never put back.
-fn deleted_in_history(context: &Context) -> Result<Option<SavedRecords>> {
+fn deleted_in_history(context: &Context, configured: &Configured) -> Result<Option<SavedRecords>> {
     let entries = super::report::last_deletions(context)?;
     let found = history::deletions_on(&entries).map(|(entry, outcome)| SavedRecords {
         id: entry.plan.id.to_string(),
@@ -346,8 +346,7 @@ fn deleted_in_history(context: &Context) -> Result<Option<SavedRecords>> {
         broken: entry.broken.line(),
     });
     let found: Vec<SavedRecords> = found.collect();
-    let own = found
-        .iter()
-        .find(|saved| saved.is_of(&context.settings.service));
+    let service = &context.settings.service;
+    let own = found.iter().find(|saved| saved.is_of(configured, service));
     Ok(own.or(found.first()).cloned())
 }

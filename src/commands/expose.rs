@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::verify::{Expect, judge_expected};
 use crate::app::Context;
 use crate::domain::connections::ConnectedSource;
+use crate::domain::exposure::differences::lower_limit;
 use crate::domain::exposure::{Exposure, Part, State};
 use crate::domain::reachability::whole::exposure_faults;
 use crate::error::Result;
@@ -103,6 +104,7 @@ fn exposure_parts(human: &mut Human, exposure: &Exposure) {
     human.field("Port forward", part_standing(&exposure.nat), Tone::Plain);
     human.field("Filter rule", part_standing(&exposure.filter), Tone::Plain);
     human.field("Caps", caps_text(exposure), Tone::Plain);
+    limits_field(human, exposure);
     let alias = &exposure.alias;
     let members = match (alias.configured, alias.addresses.is_empty()) {
         (None, _) => "unknown".to_owned(),
@@ -111,6 +113,27 @@ fn exposure_parts(human: &mut Human, exposure: &Exposure) {
         (Some(true), false) => alias.addresses.join(" "),
     };
     human.field("Alias", format!("{} = {members}", alias.name), Tone::Plain);
+}
+
+/// Adds what limits the traffic beside the caps, where anything does; in a warning's colour where it holds first.
+pub fn limits_field(human: &mut Human, exposure: &Exposure) {
+    let limits = &exposure.other_limits;
+    if limits.is_empty() {
+        return;
+    }
+    let caps = exposure.caps.loaded.or(exposure.caps.configured);
+    let lower = caps.and_then(|caps| lower_limit(limits, caps));
+    let tone = if lower.is_some() {
+        Tone::Warning
+    } else {
+        Tone::Plain
+    };
+    let lower = lower.map(|lower| format!("; {lower}")).unwrap_or_default();
+    human.field(
+        "Other limits",
+        format!("{}{lower}", limits.join(", ")),
+        tone,
+    );
 }
 
 /// Adds every path into the service, where one is beside the managed pair.

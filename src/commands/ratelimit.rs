@@ -114,6 +114,7 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
     let mut view = context.view("ratelimit.show", reading, &data)?;
     view.warnings.extend(warnings);
     for_people(&mut view.human, &data);
+    expose::limits_field(&mut view.human, &exposure);
     view.human.field("Why", &data.standing.why, Tone::Plain);
     view.human.gap();
     let presets = context

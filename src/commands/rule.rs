@@ -101,6 +101,7 @@ fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> 
         expose::caps_text(&exposure),
         crate::terminal::Tone::Plain,
     );
+    expose::limits_field(&mut view.human, &exposure);
     for (name, part) in [("NAT text", nat), ("Rule text", filter)] {
         if let Some(text) = &part.text {
             view.human.field(name, text, crate::terminal::Tone::Plain);

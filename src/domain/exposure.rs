@@ -1,7 +1,7 @@
 //! The exposure: the pair of port forward and filter rule, judged from what is configured *and* what is loaded.
 //! Where they differ the loaded rules win, and the difference is a finding. Not for changing anything.
 //!
-//! [`pair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
+//! [`ManagedPair`] finds the two records in config.xml, [`path`] follows a connection through pf's rules; this module
 //! compares them. Every oddity is a finding with a stable code, never a silent guess.
 
 use std::fmt;
@@ -9,15 +9,15 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pf::rule::Rule;
-use super::pfsense::config::ReadRequest;
-use super::pfsense::configured::{Configured, FilterRule};
+use super::pfsense::config::single_port_of;
+use super::pfsense::configured::{Configured, FilterRule, NatRule};
 use super::pfsense::managed::ManagedPair;
 use super::ratelimit::{self, Caps};
 use super::service::Service;
 use super::warning::Warning;
 
 pub mod complete;
-mod differences;
+pub mod differences;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod matching;
@@ -28,7 +28,6 @@ pub mod paths;
 pub(crate) mod tests;
 
 pub use complete::{Completeness, looks_complete, looks_complete_translation};
-use pair::Pair;
 use path::{Path, Query};
 use paths::{PathIn, Surroundings, Walk};
 
@@ -130,6 +129,9 @@ pub struct Exposure {
     pub alias: AliasView,
     /// The caps, configured and loaded.
     pub caps: CapsView,
+    /// What limits or marks the pair's traffic beside the caps: `max-src-states 3`, `os Linux`.
+    #[serde(skip)]
+    pub other_limits: Vec<String>,
     /// Every way into the service that is loaded, the managed pair's first.
     pub paths: Vec<PathIn>,
     /// The ways that are left, or appear, once the pair is disabled.
@@ -209,16 +211,19 @@ pub struct AliasView {
     pub configured: Option<bool>,
     /// Its members.
     pub addresses: Vec<String>,
-    /// Its only member is the service's address; null where there is no alias.
+    /// Its only member is the service's address, nested aliases looked into; null where there is no alias, and where a
+    /// member is a name or a list that only the firewall can resolve.
     pub as_expected: Option<bool>,
+    /// The addresses and networks that its members are, but for names.
+    #[serde(skip)]
+    pub members: Vec<ipnet::IpNet>,
 }
 
 impl AliasView {
     /// Returns its members, but for names; `None` where the configuration was not read.
     pub fn members(&self) -> Option<Vec<ipnet::IpNet>> {
         self.configured?;
-        let addresses = self.addresses.iter().map(String::as_str);
-        Some(super::connections::alias_members(addresses))
+        Some(self.members.clone())
     }
 }
 
@@ -233,15 +238,22 @@ pub struct CapsView {
 
 /// Judges the exposure. Without `configured` (PHP failed) it judges from the loaded rules alone, and says so.
 pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Service) -> Exposure {
-    let pair = configured.map(|configured| Pair::find(configured, service));
-    let filter_rule = pair.as_ref().and_then(|pair| pair.filter);
+    let pair = configured.map(|configured| ManagedPair::of_service(configured, service));
+    let forward = pair.as_ref().and_then(ManagedPair::own_forward);
+    let filter_rule = pair.as_ref().and_then(ManagedPair::own_filter);
+    let inside = configured
+        .and_then(|configured| single_port_of(&configured.aliases, forward?.local_port.as_deref()));
+    let others = configured.map_or_else(Vec::new, |configured| {
+        trackers_of_others(configured, filter_rule)
+    });
     let query = Query {
         service,
         device: outside_device(configured),
         outside: configured
             .and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref())
             .and_then(|address| address.parse().ok()),
-        inside_port: service.port,
+        inside_port: inside.unwrap_or(service.port),
+        others: &others,
         tracker: filter_rule
             .and_then(|rule| rule.tracker.as_deref())
             .filter(|tracker| !tracker.is_empty()),
@@ -253,12 +265,11 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         path.device,
         loaded.nat.iter().chain(loaded.filter),
     );
-    let managed = managed_redirection(pair.as_ref(), &path, configured);
+    let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
         // To close is to disable the forward alone where it is not clear that one filter rule is the service's.
-        let managed = configured.map(|found| ManagedPair::find(found, &ReadRequest::from(service)));
-        let closes = |rule: &Rule| match managed.as_ref().map(|pair| pair.passes.as_slice()) {
+        let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
             None => true,
             Some([own]) => tracker_of(own).is_none_or(|id| rule.tracker() == Some(id)),
             Some(_) => false,
@@ -283,7 +294,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         || !path.passes.is_empty()
         || pair
             .as_ref()
-            .is_none_or(|pair| pair.nat.is_some() || pair.filter.is_some());
+            .is_none_or(|_| forward.is_some() || filter_rule.is_some());
     let alone = if known {
         state(&path, loaded.enabled, caps)
     } else {
@@ -305,8 +316,10 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(other.map(|other| differences::other_target(&other, service)));
     }
     why.extend(differences::configuration(configured, service));
-    let is_missing = |pair: &&Pair<'_>| pair.nat.is_none() && pair.filter.is_none();
-    if let (Some(configured), Some(_)) = (configured, pair.as_ref().filter(is_missing)) {
+    if let Some(configured) = configured
+        && forward.is_none()
+        && filter_rule.is_none()
+    {
         why.extend(differences::configured_elsewhere(configured, service));
     }
     why.extend(cap_findings.unwrap_or_default());
@@ -314,9 +327,16 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(differences::between(pair, &path, caps));
     }
     differences::look_at_loaded_caps(&path, service, &mut why);
+    let other_limits = differences::other_limits(filter_rule, &path);
+    why.extend(differences::limits_finding(
+        &other_limits,
+        caps.loaded.or(caps.configured),
+    ));
     let nat = nat_part(pair.as_ref(), &path);
     let filter = filter_part(pair.as_ref(), &path, configured_caps);
-    why.extend(pair.map(|pair| pair.findings).unwrap_or_default());
+    if let (Some(configured), Some(pair)) = (configured, &pair) {
+        why.extend(pair::pair_findings(configured, pair, service));
+    }
     why.extend(path.findings);
     why.extend(differences::reflections(walk.count_reflections()));
     remove_repeats(&mut why);
@@ -331,6 +351,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         filtering: loaded.enabled,
         alias: alias(configured, service),
         caps,
+        other_limits,
         paths,
         left_open,
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
@@ -344,11 +365,11 @@ fn tracker_of(rule: &FilterRule) -> Option<u32> {
 /// Returns the loaded redirection that the configured port forward has become: of several to the service on its device
 /// the first one for its own address.
 fn managed_redirection<'a>(
-    pair: Option<&Pair<'_>>,
+    forward: Option<&NatRule>,
     path: &Path<'a>,
     configured: Option<&Configured>,
 ) -> Option<&'a Rule> {
-    let destination = pair.and_then(|pair| pair.nat).map(|rule| &rule.destination);
+    let destination = forward.map(|rule| &rule.destination);
     let own = configured.and_then(|configured| configured.interface.as_ref()?.ipaddr.as_deref());
     let wanted: Option<std::net::IpAddr> = destination.and_then(|side| {
         let text = match side.network.as_deref() {
@@ -371,15 +392,10 @@ fn managed_redirection<'a>(
         .map(|configured| configured.all_nat.as_slice())
         .unwrap_or_default()
         .iter()
-        .filter(|rule| {
-            pair.and_then(|pair| pair.nat)
-                .is_none_or(|own| own.index != rule.index)
-        })
+        .filter(|rule| forward.is_none_or(|own| own.index != rule.index))
         .filter_map(|rule| rule.destination.address.as_deref()?.trim().parse().ok())
         .collect();
-    let enabled = pair
-        .and_then(|pair| pair.nat)
-        .is_some_and(|rule| !rule.disabled);
+    let enabled = forward.is_some_and(|rule| !rule.disabled);
     let unexplained = |rule: &&&Rule| {
         let loaded: Option<std::net::IpAddr> = rule.to.host.parse().ok();
         loaded.is_some_and(|loaded| !others.contains(&loaded))
@@ -418,6 +434,18 @@ fn beside_others(alone: State, paths: &[PathIn]) -> State {
         State::Closed | State::Absent if others().next().is_some() => State::Unknown,
         _ => alone,
     }
+}
+
+/// Returns the trackers of enabled filter rules that are not the pair's: what pf has loaded of them is theirs.
+fn trackers_of_others(configured: &Configured, own: Option<&FilterRule>) -> Vec<u32> {
+    let tracker = |rule: &FilterRule| rule.tracker.as_deref()?.trim().parse().ok();
+    let mine = own.and_then(tracker);
+    let rules = configured.every_filter_rule().iter();
+    rules
+        .filter(|rule| !rule.disabled)
+        .filter_map(tracker)
+        .filter(|tracker| Some(*tracker) != mine)
+        .collect()
 }
 
 fn outside_device(configured: Option<&Configured>) -> Option<&str> {
@@ -467,24 +495,28 @@ fn loaded_caps(path: &Path<'_>) -> Option<Caps> {
         .map(Caps::of_loaded)
 }
 
-fn nat_part(pair: Option<&Pair<'_>>, path: &Path<'_>) -> Part {
-    let rule = pair.and_then(|pair| pair.nat);
+fn nat_part(pair: Option<&ManagedPair<'_>>, path: &Path<'_>) -> Part {
+    let rule = pair.and_then(ManagedPair::own_forward);
     Part {
-        configured: pair.map(|pair| pair.nat.is_some()),
+        configured: pair.map(|_| rule.is_some()),
         enabled: rule.map(|rule| !rule.disabled),
         description: rule.and_then(|rule| rule.descr.clone()),
         ..loaded_part(&path.redirections)
     }
 }
 
-fn filter_part(pair: Option<&Pair<'_>>, path: &Path<'_>, configured_caps: Option<Caps>) -> Part {
-    let rule: Option<&FilterRule> = pair.and_then(|pair| pair.filter);
+fn filter_part(
+    pair: Option<&ManagedPair<'_>>,
+    path: &Path<'_>,
+    configured_caps: Option<Caps>,
+) -> Part {
+    let rule = pair.and_then(ManagedPair::own_filter);
     let loaded = loaded_part(&path.passes);
     let tracker = rule
         .and_then(|rule| rule.tracker.clone())
         .filter(|tracker| !tracker.is_empty());
     Part {
-        configured: pair.map(|pair| pair.filter.is_some()),
+        configured: pair.map(|_| rule.is_some()),
         enabled: rule.map(|rule| !rule.disabled),
         tracker: tracker.or(loaded.tracker),
         caps: path
@@ -529,12 +561,16 @@ fn alias(configured: Option<&Configured>, service: &Service) -> AliasView {
         .and_then(|alias| alias.address.as_deref())
         .map(|text| text.split_ascii_whitespace().map(str::to_owned).collect())
         .unwrap_or_default();
-    let only = |address: &String| matching::names_service(address, service);
+    let resolved = configured.and_then(Configured::resolved_members);
     AliasView {
         name: service.alias.clone(),
         configured: configured.map(|configured| configured.alias.is_some()),
-        as_expected: alias.map(|_| members.len() == 1 && members.iter().all(only)),
+        as_expected: alias.and(resolved.as_ref()).map(|resolved| {
+            let wanted = ipnet::IpNet::from(service.address);
+            !resolved.is_empty() && resolved.iter().all(|member| *member == wanted)
+        }),
         addresses: members,
+        members: configured.map(Configured::members).unwrap_or_default(),
     }
 }
 

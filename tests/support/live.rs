@@ -43,11 +43,16 @@ impl LiveBox {
         version: Version,
         fixture: Fixture,
     ) -> Option<Self> {
+        Self::of_xml(options, transport, version, &fixture.xml(version))
+    }
+
+    /// Starts a firewall of this config.xml behind an sshd that is like this.
+    pub fn of_xml(options: Options, transport: &str, version: Version, xml: &[u8]) -> Option<Self> {
         let sshd = Sshd::start(options)?;
         if !php::available() {
             return None;
         }
-        let firewall = ChangingBox::new(version, fixture);
+        let firewall = ChangingBox::of_xml(version, xml);
         let words = firewall.php().environment().into_iter();
         let words: String = words
             .map(|(name, value)| format!("{name}='{value}' "))

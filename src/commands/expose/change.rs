@@ -8,8 +8,8 @@ use crate::change;
 use crate::change::{ChangeFlags, FromOutside, Options, Temporary};
 use crate::domain::connections;
 use crate::domain::exposure::Exposure;
-use crate::domain::exposure::pair::Pair;
 use crate::domain::pfsense::configured::FilterRule;
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan;
 use crate::domain::plan::{Confirm, Draft, Planned, Present, Risk, StatesChoice};
 use crate::domain::ratelimit::Caps;
@@ -92,7 +92,8 @@ impl Situation {
         context: &Context,
         reading: &'a Reading,
     ) -> Option<&'a FilterRule> {
-        Pair::find(reading.configured.as_ref().ok()?, &context.settings.service).filter
+        let configured = reading.configured.as_ref().ok()?;
+        ManagedPair::of_service(configured, &context.settings.service).own_filter()
     }
 }
 

@@ -1,12 +1,13 @@
 //! The sentences: why the state is what it is, and where configured and loaded differ.
 
 use super::matching::from_anywhere;
-use super::pair::{Pair, is_ours};
 use super::path::{OtherRedirection, Path};
 use super::paths::PathIn;
 use super::{CapsView, Loaded, State, alias};
 use crate::domain::pf::rule::{Action, Rule};
-use crate::domain::pfsense::configured::{Configured, NatRule};
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::ratelimit::Caps;
 use crate::domain::service::Service;
 use crate::domain::warning::Warning;
@@ -140,10 +141,9 @@ pub(super) fn other_inside_port(path: &Path<'_>, service: &Service) -> Option<Wa
 
 /// Names a port forward to the service that is on another interface or port than kmsctl was given.
 pub(super) fn configured_elsewhere(configured: &Configured, service: &Service) -> Option<Warning> {
-    let forward = configured
-        .all_nat
-        .iter()
-        .find(|rule| is_ours(rule, service))?;
+    let request = ReadRequest::from(service);
+    let leads_there = |rule: &&NatRule| !rule.nordr && request.is_named_by(rule.target.as_deref());
+    let forward = configured.all_nat.iter().find(leads_there)?;
     Some(Warning::new(
         "configured-elsewhere",
         format!(
@@ -220,6 +220,15 @@ pub(super) fn configuration(configured: Option<&Configured>, service: &Service) 
                 view.name
             ),
         );
+    } else if view.as_expected.is_none() {
+        let members = view.addresses.join(" ");
+        say(
+            "alias-unknown",
+            format!(
+                "The alias {} holds {members}: only the firewall knows which addresses that are.",
+                view.name
+            ),
+        );
     } else if view.as_expected == Some(false) {
         let (members, wanted) = (view.addresses.join(" "), service.address);
         say(
@@ -255,9 +264,9 @@ pub(super) fn configuration(configured: Option<&Configured>, service: &Service) 
 }
 
 /// Names where the pair and the loaded rules differ, and disabled halves.
-pub(super) fn between(pair: &Pair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<Warning> {
+pub(super) fn between(pair: &ManagedPair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<Warning> {
     let mut findings = Vec::new();
-    let nat = pair.nat.map(|rule| rule.disabled);
+    let nat = pair.own_forward().map(|rule| rule.disabled);
     findings.extend(half(
         "nat",
         "port forward",
@@ -265,12 +274,12 @@ pub(super) fn between(pair: &Pair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<W
         !path.redirections.is_empty(),
         None,
     ));
-    let filter = pair.filter.map(|rule| rule.disabled);
+    let filter = pair.own_filter().map(|rule| rule.disabled);
     let schedule = pair
-        .filter
+        .own_filter()
         .and_then(|rule| rule.sched.as_deref())
         .filter(|name| !name.is_empty());
-    let expected = !pair.nat_passes();
+    let expected = !pair.forward_passes() && (pair.foreign.is_none() || !pair.is_ours);
     if expected || !path.passes.is_empty() {
         findings.extend(half(
             "filter",
@@ -281,7 +290,7 @@ pub(super) fn between(pair: &Pair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<W
         ));
     }
     findings.extend(association(pair, path));
-    findings.extend(pair.nat.and_then(|rule| limited(rule, path)));
+    findings.extend(pair.own_forward().and_then(|rule| limited(rule, path)));
     // Compared with the pair's own rule: another rule that lets traffic in is a finding of its own.
     let own = path.passes.first().map(|rule| Caps::of_loaded(rule));
     if let (Some(configured), Some(loaded)) = (caps.configured, own)
@@ -321,12 +330,15 @@ fn limited(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
 }
 
 /// Compares whether the port forward lets connections in by itself.
-fn association(pair: &Pair<'_>, path: &Path<'_>) -> Option<Warning> {
-    let enabled = pair.nat.is_some_and(|nat| !nat.disabled);
-    if !enabled || path.redirections.is_empty() || pair.nat_passes() == path.redirection_passes() {
+fn association(pair: &ManagedPair<'_>, path: &Path<'_>) -> Option<Warning> {
+    let enabled = pair.own_forward().is_some_and(|nat| !nat.disabled);
+    if !enabled
+        || path.redirections.is_empty()
+        || pair.forward_passes() == path.redirection_passes()
+    {
         return None;
     }
-    let (code, message) = if pair.nat_passes() {
+    let (code, message) = if pair.forward_passes() {
         (
             "configured-not-loaded",
             "The port forward is configured to let connections in by itself, but the loaded one does not yet.",
@@ -388,13 +400,92 @@ fn half(
     Some(Warning::new(code, message))
 }
 
+/// Lists what limits or marks the pair's traffic beside the three caps: as pf runs it, and what else the configuration says.
+pub(super) fn other_limits(filter: Option<&FilterRule>, path: &Path<'_>) -> Vec<String> {
+    let mut limits: Vec<String> = deciding_rule(path).map(loaded_limits).unwrap_or_default();
+    let configured = filter
+        .map(|rule| rule.conditions.as_slice())
+        .unwrap_or_default();
+    for (key, value) in configured {
+        let spelt = match *key {
+            "statetimeout" => format!("tcp.established {value}"),
+            _ => format!("{key} {value}").trim().to_owned(),
+        };
+        if !limits.contains(&spelt) {
+            limits.push(spelt);
+        }
+    }
+    limits
+}
+
+fn loaded_limits(rule: &Rule) -> Vec<String> {
+    let options = &rule.state_options;
+    let number = |name: &str, value: Option<u32>| value.map(|value| format!("{name} {value}"));
+    let mut limits: Vec<String> = options
+        .other
+        .iter()
+        .filter(|text| {
+            ["max ", "tcp.", "adaptive."]
+                .iter()
+                .any(|start| text.starts_with(start))
+        })
+        .cloned()
+        .collect();
+    limits.extend(number("max-src-nodes", options.max_src_nodes));
+    limits.extend(number("max-src-states", options.max_src_states));
+    // What stands in quotes is a label's, but for the values of these words.
+    let parts: Vec<&str> = rule.text.split('"').collect();
+    for pair in parts.chunks_exact(2) {
+        let [before, value] = pair else { continue };
+        let word = before
+            .split_ascii_whitespace()
+            .next_back()
+            .unwrap_or_default();
+        if matches!(word, "os" | "tag" | "tagged") {
+            limits.push(format!("{word} {value}"));
+        }
+    }
+    limits
+}
+
+/// Says that there are others, and which of them is lower than the caps.
+pub(super) fn limits_finding(limits: &[String], caps: Option<Caps>) -> Option<Warning> {
+    let lower = caps.and_then(|caps| lower_limit(limits, caps));
+    let lower = lower.map(|lower| format!(" {lower}")).unwrap_or_default();
+    (!limits.is_empty()).then(|| {
+        Warning::new(
+            "other-limits",
+            format!(
+                "The filter rule has other limits and conditions beside the caps: {}.{lower}",
+                limits.join(", ")
+            ),
+        )
+    })
+}
+
+/// Names a limit that holds a source before its cap on connections does.
+pub fn lower_limit(limits: &[String], caps: Caps) -> Option<String> {
+    let value = |limit: &String, name: &str| limit.strip_prefix(name)?.trim().parse::<u32>().ok();
+    let found = limits.iter().find_map(|limit| {
+        let number = value(limit, "max-src-states ").or_else(|| value(limit, "max "))?;
+        let is_lower = caps.max_src_conn.is_none_or(|cap| number < cap);
+        is_lower.then_some(limit)
+    })?;
+    Some(format!(
+        "{found} is the lower limit: it holds before max-src-conn does."
+    ))
+}
+
+fn deciding_rule<'a>(path: &Path<'a>) -> Option<&'a Rule> {
+    let deciding = path.decides.filter(|_| path.lets_in());
+    deciding.or(path.passes.first().copied())
+}
+
 /// Names what is odd about the caps of the rule that lets connections in.
 pub(super) fn look_at_loaded_caps(path: &Path<'_>, service: &Service, findings: &mut Vec<Warning>) {
-    let deciding: Option<&Rule> = path
-        .decides
-        .filter(|_| path.lets_in())
-        .or(path.passes.first().copied());
-    let Some(rule) = deciding else { return };
+    let Some(rule) = deciding_rule(path) else {
+        return;
+    };
     let caps = Caps::of_loaded(rule);
     let table = service.table.as_str();
     match &rule.state_options.overload {

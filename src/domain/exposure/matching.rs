@@ -1,11 +1,10 @@
-//! Does this rule concern the service? Addresses and ports as pfctl prints them, and as config.xml spells them.
+//! Does this rule concern the service? Addresses and ports as pfctl prints them.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::domain::pf::rule::{Direction, Endpoint, Family, Interface, Rule};
-use crate::domain::pfsense::configured::Side;
 use crate::domain::service::Service;
 
 /// Returns whether a printed port condition (`= 1688`, `25:587`, `1000 >< 2000`, …) includes the port.
@@ -280,35 +279,6 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
     }
 }
 
-/// Returns whether a configured port field covers the port; `None` for an alias, whose ports are not known here.
-pub fn field_covers(field: Option<&str>, port: u16) -> Option<bool> {
-    let Some(field) = field.map(str::trim).filter(|field| !field.is_empty()) else {
-        return Some(true);
-    };
-    if let Ok(number) = field.parse::<u16>() {
-        return Some(number == port);
-    }
-    let (low, high) = field.split_once(['-', ':'])?;
-    let (low, high) = (low.parse::<u16>().ok()?, high.parse::<u16>().ok()?);
-    Some((low..=high).contains(&port))
-}
-
-/// Returns whether a configured protocol includes TCP; absent is any.
-pub fn protocol_has_tcp(protocol: Option<&str>) -> bool {
-    matches!(
-        protocol.map(str::trim),
-        None | Some("" | "any" | "tcp" | "tcp/udp")
-    )
-}
-
-/// Returns whether a configured destination is exactly the service, on its port.
-pub fn side_is_service(side: &Side, service: &Service) -> bool {
-    let address = side.address.as_deref().map(str::trim);
-    !side.not
-        && address.is_some_and(|address| names_service(address, service))
-        && field_covers(side.port.as_deref(), service.port) != Some(false)
-}
-
 pub(super) fn network(host: &str) -> Option<IpNet> {
     host.parse::<IpNet>()
         .ok()
@@ -483,19 +453,5 @@ mod tests {
             assert!(!target_is_service(Some(target), &service()), "{target}");
         }
         assert!(!target_is_service(None, &service()));
-    }
-
-    #[test]
-    fn configured_port_fields() {
-        assert_eq!(field_covers(Some("1688"), 1688), Some(true));
-        assert_eq!(field_covers(Some("1600-1700"), 1688), Some(true));
-        assert_eq!(field_covers(Some("443"), 1688), Some(false));
-        assert_eq!(
-            field_covers(Some(""), 1688),
-            Some(true),
-            "an empty element is any port"
-        );
-        assert_eq!(field_covers(Some("kms_ports"), 1688), None);
-        assert_eq!(field_covers(Some("a-b"), 1688), None);
     }
 }

@@ -51,6 +51,8 @@ pub struct Query<'a> {
     pub outside: Option<IpAddr>,
     /// The port that connections have when the filter rules see them.
     pub inside_port: u16,
+    /// The trackers of configured filter rules that are not the pair's.
+    pub others: &'a [u32],
     /// The tracker of the configured filter rule.
     pub tracker: Option<&'a str>,
 }
@@ -122,6 +124,9 @@ impl<'a> Path<'a> {
                 rule.action == Action::Pass
                     && looks_at(rule, query)
                     && is_service(&rule.to, service)
+                    && !rule
+                        .ridentifier
+                        .is_some_and(|id| query.others.contains(&id))
             })
             .collect();
         let wanted = query.tracker.map_or_else(

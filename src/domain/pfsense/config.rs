@@ -114,10 +114,17 @@ pub fn port_field_covers(aliases: &[Alias], field: Option<&str>, port: u16, dept
 
 /// Returns whether a port field is this port and no other one, as a number or as an alias that holds nothing else.
 pub fn port_field_is(aliases: &[Alias], field: Option<&str>, port: u16) -> bool {
-    let ranges = ports_of(aliases, field.unwrap_or_default(), 0);
-    ranges.is_some_and(|ranges| {
-        !ranges.is_empty() && ranges.iter().all(|range| *range == (port, port))
-    })
+    single_port_of(aliases, field) == Some(port)
+}
+
+/// Returns the one port that a field stands for, if it is one.
+pub fn single_port_of(aliases: &[Alias], field: Option<&str>) -> Option<u16> {
+    let ranges = ports_of(aliases, field.unwrap_or_default(), 0)?;
+    let (port, _) = *ranges.first()?;
+    ranges
+        .iter()
+        .all(|range| *range == (port, port))
+        .then_some(port)
 }
 
 /// Returns the ranges of ports that a field names; `None` if a part of it is not understood and none is.
@@ -158,7 +165,11 @@ pub fn members_of_alias(aliases: &[Alias], name: &str, depth: u8) -> Option<Vec<
     {
         return None;
     }
-    let text = alias.address.as_deref().unwrap_or_default();
+    members_of_text(aliases, alias.address.as_deref().unwrap_or_default(), depth)
+}
+
+/// Returns the addresses and networks that a list of members stands for.
+pub fn members_of_text(aliases: &[Alias], text: &str, depth: u8) -> Option<Vec<ipnet::IpNet>> {
     let mut members = Vec::new();
     for member in text.split_whitespace() {
         if let Ok(address) = member.parse::<IpAddr>() {

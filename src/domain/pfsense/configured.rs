@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Armed, Deleted, Expired, RunningChange};
-use super::config::Sections;
+use super::config::{Sections, members_of_text};
 use super::leftovers::Leftover;
 
 mod record;
@@ -210,6 +210,8 @@ pub struct FilterRule {
     pub tagged: Option<String>,
     /// The cap fields as typed.
     pub caps: CapFields,
+    /// What else limits or marks its traffic, as typed: element and value.
+    pub conditions: Vec<(&'static str, String)>,
 }
 
 /// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no
@@ -244,11 +246,47 @@ pub struct Alias {
 }
 
 impl Configured {
+    /// Returns the addresses and networks of the service's alias, those of nested aliases too; `None` if one of them is
+    /// a name or a list that only the firewall can resolve, or there is no alias.
+    pub fn resolved_members(&self) -> Option<Vec<ipnet::IpNet>> {
+        let text = self.alias.as_ref()?.address.as_deref();
+        members_of_text(&self.aliases, text.unwrap_or_default(), 0)
+    }
+
     /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
     pub fn members(&self) -> Vec<ipnet::IpNet> {
         let alias = self.alias.as_ref();
-        let text = alias.and_then(|alias| alias.address.as_deref());
-        crate::domain::connections::alias_members(text.unwrap_or_default().split_ascii_whitespace())
+        let text = alias
+            .and_then(|alias| alias.address.as_deref())
+            .unwrap_or_default();
+        let known = || crate::domain::connections::alias_members(text.split_ascii_whitespace());
+        self.resolved_members().unwrap_or_else(known)
+    }
+
+    /// Returns whether rules of this interface, or of this group of interfaces, look at packets of `interface`.
+    pub fn covers_interface(&self, name: &str, interface: &str) -> bool {
+        let has_it = |group: &InterfaceGroup| {
+            group.name == name && group.members.iter().any(|member| member == interface)
+        };
+        name == interface || self.interface_groups.iter().any(has_it)
+    }
+
+    /// Returns every port forward, or those that touch the service where only they are known.
+    pub fn every_forward(&self) -> &[NatRule] {
+        if self.all_nat.is_empty() {
+            &self.nat
+        } else {
+            &self.all_nat
+        }
+    }
+
+    /// Returns every filter rule, or those that concern the service where only they are known.
+    pub fn every_filter_rule(&self) -> &[FilterRule] {
+        if self.all_filter.is_empty() {
+            &self.filter
+        } else {
+            &self.all_filter
+        }
     }
 }
 

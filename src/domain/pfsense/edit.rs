@@ -8,9 +8,9 @@ mod put_back;
 pub use put_back::are_of_service;
 
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
-use super::config::{ReadRequest, Sections, port_field_covers, port_field_is};
+use super::config::{ReadRequest, Sections, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
-use super::managed::{ManagedPair, passes_port_of_service};
+use super::managed::{ManagedPair, find_floating_pass, passes_port_of_service};
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
@@ -488,7 +488,8 @@ impl Draft<'_> {
     }
 
     fn enable(&mut self) -> Result<(), EditRefusal> {
-        let alone = self.pair.forward_passes() || self.floating_rule_that_passes().is_some();
+        let alone = self.pair.forward_passes()
+            || find_floating_pass(self.configured, self.service).is_some();
         if self.nat.is_none() || (self.filter.is_none() && !alone) {
             let clause = "one of the two rules is missing; the pair must be built or put back";
             return refuse(RefusalCode::HalfMissing, clause);
@@ -500,35 +501,6 @@ impl Draft<'_> {
             self.edit_rule(section, place, |rule| rule.remove("disabled"));
         }
         Ok(())
-    }
-
-    /// Finds an enabled floating rule that lets the service in: it decides before any rule of the interface.
-    fn floating_rule_that_passes(&self) -> Option<&FilterRule> {
-        let interfaces = |rule: &FilterRule| {
-            let names = rule.interface.as_deref().unwrap_or_default();
-            matches!(names, "" | "any")
-                || names.split(',').any(|name| name == self.service.interface)
-        };
-        let aliases = self.configured.aliases.as_slice();
-        self.configured.filter.iter().find(|rule| {
-            rule.floating
-                && !rule.disabled
-                && rule.direction.as_deref() != Some("out")
-                && matches!(rule.kind.as_deref(), None | Some("" | "pass"))
-                && matches!(
-                    rule.protocol.as_deref(),
-                    None | Some("" | "tcp" | "tcp/udp")
-                )
-                && interfaces(rule)
-                && !rule.destination.not
-                && (rule.destination.any
-                    || self
-                        .service
-                        .is_named_by(rule.destination.address.as_deref()))
-                && rule.destination.port.as_deref().is_none_or(|port| {
-                    port.is_empty() || port_field_covers(aliases, Some(port), self.service.port, 0)
-                })
-        })
     }
 
     fn delete(&mut self) -> Result<(), EditRefusal> {

@@ -3,6 +3,7 @@
 
 use super::config::{ReadRequest, port_field_covers, port_field_is};
 use super::configured::{Alias, Configured, FilterRule, InterfaceConfig, NatRule, Side};
+use crate::domain::service::Service;
 
 /// The service's records.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct ManagedPair<'a> {
     pub passes: Vec<&'a FilterRule>,
     /// Why the filter rule that is joined to the forward is not among them.
     pub foreign: Option<ForeignRule<'a>>,
+    /// The rule that lets the service's own traffic in, where a rule does that and nothing else.
+    own: Option<&'a FilterRule>,
 }
 
 /// A filter rule that is joined to the service's forward and is not the service's alone.
@@ -73,6 +76,11 @@ pub fn association_of(id: Option<&String>) -> Option<&str> {
 }
 
 impl<'a> ManagedPair<'a> {
+    /// Finds the records of a service.
+    pub fn of_service(configured: &'a Configured, service: &Service) -> Self {
+        Self::find(configured, &ReadRequest::from(service))
+    }
+
     /// Finds the records among what [`Configured`] has of the service.
     pub fn find(configured: &'a Configured, service: &ReadRequest) -> Self {
         let aliases = configured.aliases.as_slice();
@@ -108,42 +116,159 @@ impl<'a> ManagedPair<'a> {
             association_of(rule.association.as_ref()).is_some_and(|id| ids.contains(&id))
         };
         let linked: Vec<&FilterRule> = configured.filter.iter().filter(joined).collect();
+        let aliases = configured.aliases.as_slice();
+        let lets_in = |rule: &&FilterRule| passes_to_service(rule, aliases, service);
+        let by_way: Vec<&FilterRule> = configured.filter.iter().filter(lets_in).collect();
+        let enabled = by_way.iter().find(|rule| !rule.disabled);
+        self.own = enabled.or(by_way.first()).copied();
         if linked.is_empty() {
-            let aliases = configured.aliases.as_slice();
-            let lets_in = |rule: &&FilterRule| passes_to_service(rule, aliases, service);
-            self.passes = configured.filter.iter().filter(lets_in).collect();
+            self.passes = by_way;
             return;
         }
-        if let [forward] = self.forwards.as_slice() {
-            self.foreign = find_foreign(configured, forward, &linked, service);
+        let foreign = |forward: &&NatRule| {
+            find_foreign(configured, (forward, &self.forwards), &linked, service)
+        };
+        self.foreign = self.forwards.iter().find_map(foreign);
+        if self.is_ours {
+            self.own = linked.first().copied().filter(|_| self.foreign.is_none());
         }
         if self.foreign.is_none() {
             self.passes = linked;
         }
     }
 
+    /// Returns the forward of the port that counts: pf takes the first one that is loaded.
+    pub fn first_forward(&self) -> Option<&'a NatRule> {
+        let enabled = self.forwards.iter().find(|rule| !rule.disabled);
+        enabled.or(self.forwards.first()).copied()
+    }
+
+    /// Returns the port forward to the service.
+    pub fn own_forward(&self) -> Option<&'a NatRule> {
+        self.first_forward().filter(|_| self.is_ours)
+    }
+
+    /// Returns the port forward that leads the service's port on the interface's own address to another target.
+    pub fn forward_elsewhere(&self) -> Option<&'a NatRule> {
+        self.first_forward().filter(|_| !self.is_ours)
+    }
+
+    /// Returns the filter rule that lets the service's traffic in and is its alone.
+    pub fn own_filter(&self) -> Option<&'a FilterRule> {
+        self.own.filter(|_| !self.forward_passes())
+    }
+
     /// Returns whether the forward lets traffic in by itself, without a filter rule and its caps.
     pub fn forward_passes(&self) -> bool {
-        let passes = |rule: &&NatRule| rule.association.as_deref() == Some("pass");
-        self.forwards.first().is_some_and(passes)
+        let passes = |rule: &NatRule| rule.association.as_deref() == Some("pass");
+        self.own_forward().is_some_and(passes)
     }
 }
 
-/// Says why the rules that are joined to a forward are not its own alone.
+/// Finds an enabled floating rule that lets the service in: it decides before any rule of the interface.
+pub fn find_floating_pass<'a>(
+    configured: &'a Configured,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    let aliases = configured.aliases.as_slice();
+    let is_here = |rule: &FilterRule| {
+        let names = rule.interface.as_deref().unwrap_or_default();
+        matches!(names, "" | "any") || names.split(',').any(|name| name == service.interface)
+    };
+    configured.every_filter_rule().iter().find(|rule| {
+        let to = &rule.destination;
+        let port = to.port.as_deref().unwrap_or_default();
+        rule.floating
+            && !rule.disabled
+            && rule.direction.as_deref() != Some("out")
+            && matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+            && matches!(
+                rule.protocol.as_deref(),
+                None | Some("" | "any" | "tcp" | "tcp/udp")
+            )
+            && is_here(rule)
+            && !to.not
+            && (to.any || service.is_named_by(to.address.as_deref()))
+            && (port.is_empty() || port_field_covers(aliases, Some(port), service.port, 0))
+    })
+}
+
+/// Finds an enabled rule that blocks the service's traffic before the pair's filter rule sees it, and before another rule
+/// passes it; a rule that is to be built would stand last.
+pub fn find_shadowing_block<'a>(
+    configured: &'a Configured,
+    own: Option<&FilterRule>,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    let covers = |name: &str| configured.covers_interface(name, &service.interface);
+    // pf meets floating rules first, then those of groups, then those of the interface.
+    let place = |rule: &FilterRule| {
+        let names = rule.interface.as_deref().unwrap_or_default();
+        if rule.floating {
+            let is_here = matches!(names, "" | "any") || names.split(',').any(covers);
+            let decides = rule.quick && rule.direction.as_deref() != Some("out");
+            return (is_here && decides).then_some((0, rule.index));
+        }
+        let kind = if names == service.interface { 2 } else { 1 };
+        covers(names).then_some((kind, rule.index))
+    };
+    let ours = own.and_then(place).unwrap_or((2, u32::MAX));
+    let decides = |rule: &&FilterRule| {
+        let conditional = |(key, _): &(&str, String)| matches!(*key, "os" | "tagged" | "sched");
+        !rule.disabled
+            && !rule.conditions.iter().any(conditional)
+            && is_about_service(rule, &configured.aliases, service)
+    };
+    let placed = |rule: &'a FilterRule| Some((place(rule)?, rule));
+    let rules = configured.every_filter_rule().iter().filter(decides);
+    let before = rules.filter_map(placed).filter(|(place, _)| *place < ours);
+    let (_, first) = before.min_by_key(|(place, _)| *place)?;
+    matches!(first.kind.as_deref(), Some("block" | "reject")).then_some(first)
+}
+
+/// Says whether a rule is about everybody's connections to the service.
+fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    let is_set =
+        |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let (from, to) = (&rule.source, &rule.destination);
+    let from_all =
+        !from.not && !is_set(&from.address) && !is_set(&from.network) && !is_set(&from.port);
+    let address = to.address.as_deref().map(str::trim).unwrap_or_default();
+    let members = super::config::members_of_text(aliases, address, 0).unwrap_or_default();
+    let holds = members.iter().any(|net| net.contains(&service.address));
+    let to_service = (!is_set(&to.address) && !is_set(&to.network))
+        || holds
+        || service.is_named_by(to.address.as_deref());
+    let family = match rule.ipprotocol.as_deref() {
+        Some("inet6") => service.address.is_ipv6(),
+        Some("inet46") => true,
+        _ => service.address.is_ipv4(),
+    };
+    let port = to.port.as_deref().map(str::trim).unwrap_or_default();
+    from_all
+        && !to.not
+        && to_service
+        && family
+        && matches!(
+            rule.protocol.as_deref(),
+            None | Some("" | "any" | "tcp" | "tcp/udp")
+        )
+        && (port.is_empty() || port_field_covers(aliases, Some(port), service.port, 0))
+}
+
+/// Says why the rules that are joined to one of the service's forwards are not theirs alone.
 fn find_foreign<'a>(
     configured: &'a Configured,
-    forward: &NatRule,
+    (forward, forwards): (&NatRule, &[&NatRule]),
     linked: &[&'a FilterRule],
     service: &ReadRequest,
 ) -> Option<ForeignRule<'a>> {
     let id = association_of(forward.association.as_ref())?;
-    let all = if configured.all_nat.is_empty() {
-        &configured.nat
-    } else {
-        &configured.all_nat
-    };
-    let shared_with = all.iter().find(|other| {
-        other.index != forward.index && association_of(other.association.as_ref()) == Some(id)
+    let has_it = |rule: &&&FilterRule| association_of(rule.association.as_ref()) == Some(id);
+    let linked: Vec<&FilterRule> = linked.iter().filter(has_it).copied().collect();
+    let shared_with = configured.every_forward().iter().find(|other| {
+        forwards.iter().all(|own| own.index != other.index)
+            && association_of(other.association.as_ref()) == Some(id)
     });
     let aliases = configured.aliases.as_slice();
     let for_others = |rule: &&&FilterRule| !could_carry(rule, forward, aliases, service);
@@ -180,8 +305,12 @@ fn is_tcp(protocol: Option<&String>) -> bool {
 }
 
 fn is_forward_of_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    !rule.nordr
-        && rule.interface == service.interface
+    !rule.nordr && is_about_port(rule, aliases, service)
+}
+
+/// Says whether a forward, or an exception from forwards, is for the service's port on its interface.
+pub fn is_about_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    rule.interface == service.interface
         && is_tcp(rule.protocol.as_ref())
         && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
 }

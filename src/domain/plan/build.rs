@@ -7,10 +7,10 @@ use super::exposure::{Present, Terms, draft, ready};
 use super::opening::{of_caps, opening};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
-use crate::domain::exposure::matching::names_service;
-use crate::domain::exposure::pair::Pair;
 use crate::domain::pfsense::change::ConfigurationEdit;
-use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule, Side};
+use crate::domain::pfsense::config::port_field_is;
+use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule, Side};
+use crate::domain::pfsense::managed::{ManagedPair, association_of};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
@@ -20,7 +20,7 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
     let pair = ready(present, terms)?;
     let draft = build(present, &pair, caps, true, terms)?;
     let exposure = present.exposure;
-    let (nat, filter) = rules(present, &pair);
+    let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());
     let limited = limited(nat, filter);
     let as_wanted = match &limited {
         None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),
@@ -34,56 +34,10 @@ pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned,
             &format!("the firewall is what the configuration says.{words}"),
         );
     }
-    Ok(opening(draft, nat, filter, exposure.state, of_caps(caps)).into())
+    Ok(opening(draft, nat, filter, present, of_caps(caps)).into())
 }
 
-/// Finds the rules that the edit would correct.
-fn rules<'a>(
-    present: &Present<'a>,
-    pair: &Pair<'a>,
-) -> (Option<&'a NatRule>, Option<&'a FilterRule>) {
-    let configured = present.configured;
-    let nat = pair
-        .nat
-        .or_else(|| Pair::elsewhere(configured, present.service));
-    let filter = nat.and_then(|nat| joined(configured, nat)).or_else(|| {
-        configured
-            .filter
-            .iter()
-            .find(|rule| lets_in(rule, present.service))
-    });
-    (nat, filter)
-}
-
-fn link(association: Option<&String>) -> Option<&str> {
-    association
-        .map(String::as_str)
-        .filter(|id| !matches!(*id, "" | "pass"))
-}
-
-fn joined<'a>(configured: &'a Configured, nat: &NatRule) -> Option<&'a FilterRule> {
-    let id = link(nat.association.as_ref())?;
-    let has_it = |rule: &&FilterRule| rule.association.as_deref() == Some(id);
-    configured.filter.iter().find(has_it)
-}
-
-fn lets_in(rule: &FilterRule, service: &Service) -> bool {
-    let to = &rule.destination;
-    let address = to.address.as_deref().unwrap_or_default();
-    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
-        && !rule.floating
-        && matches!(rule.protocol.as_deref(), Some("tcp" | "tcp/udp"))
-        && rule.interface.as_deref() == Some(service.interface.as_str())
-        && !to.not
-        && is_port(to.port.as_deref(), service)
-        && names_service(address.trim(), service)
-}
-
-fn is_port(field: Option<&str>, service: &Service) -> bool {
-    field.unwrap_or_default().trim() == service.port.to_string()
-}
-
-/// Refuses to open what somebody else has.
+/// Refuses to open what another service has.
 pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
     let target = nat.target.as_deref().unwrap_or_default();
     let message = format!(
@@ -150,13 +104,13 @@ pub(super) fn words(side: &Side) -> String {
 /// Drafts the building. `alias` is for `apply`, which may make the alias and lead a forward to elsewhere here.
 pub(super) fn build(
     present: &Present<'_>,
-    pair: &Pair<'_>,
+    pair: &ManagedPair<'_>,
     caps: Caps,
     alias: bool,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
     let service = present.service;
-    let (nat, filter) = rules(present, pair);
+    let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());
     let change = ConfigurationEdit::Build {
         description: service.description.clone(),
         max_src_conn: caps.max_src_conn,
@@ -169,13 +123,16 @@ pub(super) fn build(
         "Open the exposure: build the port forward and its filter rule from the configuration."
     };
     let mut draft = draft(present, terms, change, what);
-    if let (None, Some(other)) = (pair.nat, nat) {
+    let aliases = present.configured.aliases.as_slice();
+    if let Some(other) = pair.forward_elsewhere() {
         if !alias {
             return Err(leads_elsewhere(other, service));
         }
         draft.risks.push(takes_over(other, filter));
     }
-    if let Some(nat) = nat.filter(|nat| !is_port(nat.destination.port.as_deref(), service)) {
+    let is_wider =
+        |nat: &&NatRule| !port_field_is(aliases, nat.destination.port.as_deref(), service.port);
+    if let Some(nat) = nat.filter(is_wider) {
         let rule = called("The port forward", nat.descr.as_ref());
         let message = format!("{rule} is for more than port {}.", service.port);
         return Err(Refusal::new(RefusalKind::Impossible, message)
@@ -191,7 +148,7 @@ pub(super) fn build(
             None::<&str>,
             format!("port {} to {}", service.port, service.alias),
         )),
-        Some(nat) => nat_differences(nat, service, differences),
+        Some(nat) => nat_differences(nat, aliases, service, differences),
     }
     link_differences(nat, filter, differences);
     match filter {
@@ -204,7 +161,7 @@ pub(super) fn build(
             differences.extend(caps::differences(Caps::default(), caps));
         }
         Some(filter) => {
-            filter_differences(filter, service, differences);
+            filter_differences(filter, aliases, service, differences);
             differences.extend(caps::differences(ratelimit::of_configured(filter).0, caps));
         }
     }
@@ -234,8 +191,8 @@ fn alias_differences(present: &Present<'_>, differences: &mut Vec<Difference>) {
     let service = present.service;
     let alias = present.configured.alias.as_ref();
     let members = alias.and_then(|alias| alias.address.as_deref());
-    let is = members.and_then(|members| members.trim().parse().ok());
-    if is != Some(service.address) {
+    let is = present.configured.resolved_members();
+    if is != Some(vec![ipnet::IpNet::from(service.address)]) {
         let wanted = service.address.to_string();
         differences.push(Difference::new("alias", members, wanted));
     }
@@ -252,7 +209,12 @@ fn text(field: &str, present: Option<&String>, wanted: &str, differences: &mut V
     }
 }
 
-fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Difference>) {
+fn nat_differences(
+    nat: &NatRule,
+    aliases: &[Alias],
+    service: &Service,
+    differences: &mut Vec<Difference>,
+) {
     if nat.disabled {
         differences.push(Difference::new("port forward", "disabled", "enabled"));
     }
@@ -265,14 +227,15 @@ fn nat_differences(nat: &NatRule, service: &Service, differences: &mut Vec<Diffe
             format!("{}ip port {}", service.interface, service.port),
         ));
     }
-    let port = service.port.to_string();
-    for (field, present, wanted) in [
-        ("port forward target", &nat.target, service.alias.as_str()),
-        ("port forward port", &nat.local_port, port.as_str()),
-        ("port forward protocol", &nat.protocol, "tcp"),
-    ] {
-        text(field, present.as_ref(), wanted, differences);
+    let target = nat.target.as_ref();
+    text("port forward target", target, &service.alias, differences);
+    if !port_field_is(aliases, nat.local_port.as_deref(), service.port) {
+        let wanted = service.port.to_string();
+        let field = "port forward port";
+        differences.push(Difference::new(field, nat.local_port.clone(), wanted));
     }
+    let protocol = nat.protocol.as_ref();
+    text("port forward protocol", protocol, "tcp", differences);
 }
 
 /// Names what changes so that the two rules are joined, as `pfsense::edit` joins them.
@@ -281,8 +244,8 @@ fn link_differences(
     filter: Option<&FilterRule>,
     differences: &mut Vec<Difference>,
 ) {
-    let of_nat = nat.and_then(|nat| link(nat.association.as_ref()));
-    let of_filter = filter.and_then(|filter| link(filter.association.as_ref()));
+    let of_nat = nat.and_then(|nat| association_of(nat.association.as_ref()));
+    let of_filter = filter.and_then(|filter| association_of(filter.association.as_ref()));
     let keeps = of_nat.is_some() && (of_filter.is_none() || of_filter == of_nat);
     if let Some(nat) = nat.filter(|_| !keeps) {
         let now = nat.association.clone().filter(|id| !id.is_empty());
@@ -300,7 +263,12 @@ fn link_differences(
     }
 }
 
-fn filter_differences(filter: &FilterRule, service: &Service, differences: &mut Vec<Difference>) {
+fn filter_differences(
+    filter: &FilterRule,
+    aliases: &[Alias],
+    service: &Service,
+    differences: &mut Vec<Difference>,
+) {
     if filter.disabled {
         differences.push(Difference::new("filter rule", "disabled", "enabled"));
     }
@@ -310,7 +278,9 @@ fn filter_differences(filter: &FilterRule, service: &Service, differences: &mut 
     }
     let wanted = format!("{} port {}", service.alias, service.port);
     let way = words(&filter.destination);
-    if way != wanted {
+    let port = filter.destination.port.as_deref().unwrap_or_default();
+    let is_port = port_field_is(aliases, Some(port), service.port);
+    if !is_port || way != format!("{} port {port}", service.alias) {
         differences.push(Difference::new("filter rule destination", way, wanted));
     }
     text(

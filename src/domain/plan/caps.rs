@@ -6,6 +6,7 @@ use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
     named,
 };
+use crate::domain::exposure::differences::lower_limit;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::pfsense::configured::FilterRule;
@@ -66,14 +67,14 @@ pub fn ratelimit(
 ) -> Result<Planned, Refusal> {
     limits(wanted.caps)?;
     let pair = ready(present, terms)?;
-    if pair.nat_passes() {
+    if pair.forward_passes() {
         return Err(Refusal::new(
             RefusalKind::Impossible,
             "Caps cannot work here: the port forward's filter rule association is \"Pass\", so there is no rule that could carry them.",
         )
         .hint("Give it a rule with caps: kmsctl expose apply"));
     }
-    let Some(filter) = pair.filter else {
+    let Some(filter) = pair.own_filter() else {
         return Err(Refusal::new(
             RefusalKind::Impossible,
             "There is no filter rule for the service that could carry caps.",
@@ -200,6 +201,13 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Ri
         "counters-restart",
         "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
     ));
+    if let Some(lower) = lower_limit(&present.exposure.other_limits, wanted) {
+        risks.push(Risk::new(
+            "other-limit",
+            format!("{lower} It stays as it is."),
+        ));
+    }
+    risks.extend(shadowed(present));
     if let Some(limit) = wanted.max_src_conn {
         risks.extend(impact(present, limit));
         if limit > NEVER_BITES {
@@ -232,6 +240,16 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Ri
         ));
     }
     risks
+}
+
+/// Says that the exposure stays half, where another loaded rule keeps connections of the pair out.
+fn shadowed(present: &Present<'_>) -> Option<Risk> {
+    let codes = ["shadowed", "kept-behind"];
+    let mut why = present.exposure.why.iter();
+    let finding = why.find(|finding| codes.contains(&finding.code))?;
+    let state = present.exposure.state;
+    let message = format!("exposure {state} -> {state}: {}", finding.message);
+    Some(Risk::new("shadowed", message))
 }
 
 fn at_least(wanted: Option<u32>, now: Option<u32>) -> bool {

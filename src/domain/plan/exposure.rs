@@ -7,14 +7,14 @@ use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
 };
 use crate::domain::connections::ConnectedSource;
-use crate::domain::exposure::pair::Pair;
+use crate::domain::exposure::pair::pair_findings;
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::pfsense::change::{Armed, ConfigurationEdit, RunningChange, Swap};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::leftovers::lock_is_held;
-use crate::domain::pfsense::managed::ManagedPair;
+use crate::domain::pfsense::managed::{ManagedPair, find_floating_pass};
 use crate::domain::service::Service;
 use crate::domain::virusprot::entries::is_private;
 
@@ -42,13 +42,10 @@ pub struct Terms {
     pub reverts_after: Option<u64>,
 }
 
-/// Findings under which it is not clear which rules are meant.
-const AMBIGUOUS: [&str; 3] = ["duplicate-nat", "duplicate-filter", "duplicate-association"];
-
 /// Refuses where no change of the configuration can be made safely; otherwise finds the pair.
-pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<Pair<'a>, Refusal> {
+pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<ManagedPair<'a>, Refusal> {
     check_loadable(present, terms)?;
-    clear_pair(present, false)
+    clear_pair(present, false, false)
 }
 
 /// Refuses where nothing can be written and loaded safely, whichever rules are meant.
@@ -72,7 +69,7 @@ pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), 
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
 /// what waits in the GUI and what is armed keep nobody from closing.
-fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<Pair<'a>, Refusal> {
+fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair<'a>, Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first()
         && lock_is_held(&configured.leftovers)
@@ -82,7 +79,8 @@ fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<Pair<'a>, R
     filtering(configured).map_err(|refusal| {
         refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
     })?;
-    clear_pair(present, !delete)
+    // What is deleted beside another rule of the service could not be told from it when it comes back.
+    clear_pair(present, !delete, delete)
 }
 
 fn unfinished(running: &RunningChange) -> Refusal {
@@ -108,16 +106,24 @@ fn filtering(configured: &Configured) -> Result<(), Refusal> {
 
 /// Finds the pair where it is clear which rules are meant. To close is to disable the forward, whatever its filter rules
 /// are.
-fn clear_pair<'a>(present: &Present<'a>, closes: bool) -> Result<Pair<'a>, Refusal> {
-    let pair = Pair::find(present.configured, present.service);
-    let managed = ManagedPair::find(present.configured, &ReadRequest::from(present.service));
-    if let (Some(foreign), false) = (&managed.foreign, closes) {
+fn clear_pair<'a>(
+    present: &Present<'a>,
+    closes: bool,
+    deletes: bool,
+) -> Result<ManagedPair<'a>, Refusal> {
+    let pair = ManagedPair::of_service(present.configured, present.service);
+    if let (Some(foreign), false) = (&pair.foreign, closes) {
         let message = format!("Nothing but closing is possible: {}.", foreign.clause());
         return Err(Refusal::new(RefusalKind::Conflict, message)
             .hint("Give each of them a rule of its own in the GUI; `kmsctl expose revoke` disables the port forward alone."));
     }
-    let doubt = pair.findings.iter().find(|finding| {
-        AMBIGUOUS.contains(&finding.code) && (!closes || finding.code == "duplicate-nat")
+    let filters_unclear =
+        (deletes || pair.passes.len() > 1) && (!closes || pair.own_forward().is_none());
+    let findings = pair_findings(present.configured, &pair, present.service);
+    let doubt = findings.iter().find(|finding| match finding.code {
+        "duplicate-nat" => true,
+        "duplicate-filter" | "duplicate-association" => filters_unclear,
+        _ => false,
     });
     if let Some(doubt) = doubt {
         return Err(Refusal::new(
@@ -247,14 +253,15 @@ pub fn revoke(
         with_pending: true,
         reverts_after: asked.reverts_after.filter(|_| crossed.is_none()),
     };
-    if pair.nat.is_none() && pair.filter.is_none() {
-        return match no_rules(present, asked)? {
+    let (nat, filter) = (pair.own_forward(), pair.own_filter());
+    if nat.is_none() && filter.is_none() {
+        return match no_rules(present, &pair, asked)? {
             Some(planned) => Ok(planned),
             None => Ok(unloading(present, end_connections, terms).into()),
         };
     }
-    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
-        || pair.filter.is_some_and(|rule| !rule.disabled);
+    let enabled =
+        nat.is_some_and(|rule| !rule.disabled) || filter.is_some_and(|rule| !rule.disabled);
     let loaded = present.exposure.nat.loaded || present.exposure.filter.loaded;
     if !delete && !enabled && !loaded {
         let why = format!("both rules are disabled already, and the exposure is {state}.");
@@ -271,7 +278,7 @@ pub fn revoke(
 /// Drafts the closing, without a word about connections.
 fn closing(
     present: &Present<'_>,
-    pair: &Pair<'_>,
+    pair: &ManagedPair<'_>,
     delete: bool,
     terms: Terms,
 ) -> Result<Draft, Refusal> {
@@ -288,10 +295,9 @@ fn closing(
     };
     let swap = planned_swap(present, &change)?;
     // The edit leaves a filter rule alone that is not the service's own.
-    let shared = swap.before.filter == swap.after.filter
-        && pair.nat.is_some()
-        && (pair.foreign.is_some() || pair.filter.is_some_and(|filter| !filter.disabled));
-    if shared {
+    let stays = swap.before.filter == swap.after.filter;
+    let spared = spared_filter(present, pair).filter(|_| stays && !delete);
+    if spared.is_some() {
         what = "Close the exposure: disable the port forward; the filter rule stays.";
     }
     let mut draft = draft(present, terms, change, what);
@@ -300,25 +306,15 @@ fn closing(
         let difference = Difference::new(field, standing(disabled), after);
         draft.differences.push(difference);
     };
-    if let Some(nat) = pair.nat {
+    if let Some(nat) = pair.own_forward() {
         say("port forward", nat.disabled);
     }
-    if let Some(filter) = pair.filter.filter(|_| !shared) {
+    if let Some(filter) = pair.own_filter().filter(|_| spared.is_none()) {
         say("filter rule", filter.disabled);
-    }
-    if shared {
-        let service = ReadRequest::from(present.service);
-        let foreign = ManagedPair::find(present.configured, &service).foreign;
-        let why = foreign.map_or_else(
-            || "the filter rule that lets the service in is not its own".to_owned(),
-            |foreign| foreign.clause(),
-        );
-        let message = format!("Only the port forward is disabled: {why}.");
-        draft.risks.insert(0, Risk::new("shared-rule", message));
     }
     let closed = if delete { State::Absent } else { State::Closed };
     name_left_open(&mut draft, present, closed);
-    let gone = if shared {
+    let gone = if spared.is_some() {
         "pf has the redirection no more"
     } else {
         "pf has neither the redirection nor the pass rule any more"
@@ -329,6 +325,10 @@ fn closing(
         "; the paths named as risks stay."
     };
     draft.checks.push(format!("{gone}{rest}"));
+    if let Some(why) = spared {
+        let message = format!("Only the port forward is disabled: {why}.");
+        draft.risks.insert(0, Risk::new("shared-rule", message));
+    }
     draft.confirm = Confirm::Word("revoke".to_owned());
     Ok(draft)
 }
@@ -351,6 +351,22 @@ fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
     let now = present.exposure.state.name();
     let difference = Difference::new("exposure", now, then.name());
     draft.differences.push(difference);
+}
+
+/// Says why no filter rule is disabled with the forward, where one lets the service in.
+fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String> {
+    pair.own_forward()?;
+    if let Some(foreign) = &pair.foreign {
+        return Some(foreign.clause());
+    }
+    if pair.own_filter().is_some_and(|filter| !filter.disabled) {
+        return Some("the filter rule that lets the service in is not its own".to_owned());
+    }
+    let floating = find_floating_pass(present.configured, &present.service.into())?;
+    let name = floating.descr.as_deref().unwrap_or_default();
+    let is_alone = pair.own_filter().is_none() && !pair.forward_passes();
+    is_alone
+        .then(|| format!("the floating rule {name:?} lets the service in, and is not the pair's"))
 }
 
 /// Returns the risk of what closes and ends no connections, where there are any.
@@ -461,12 +477,16 @@ fn unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
 }
 
 /// Plans where the configuration has no rules of the exposure; `None` where pf still runs some.
-fn no_rules(present: &Present<'_>, terms: Terms) -> Result<Option<Planned>, Refusal> {
+fn no_rules(
+    present: &Present<'_>,
+    pair: &ManagedPair<'_>,
+    terms: Terms,
+) -> Result<Option<Planned>, Refusal> {
     let state = present.exposure.state;
     if state == State::Absent || state == State::Closed {
         return closed_already(present, terms, "there are no such rules.").map(Some);
     }
-    if let Some(other) = Pair::elsewhere(present.configured, present.service)
+    if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
         return Err(leads_elsewhere(other, present.service));

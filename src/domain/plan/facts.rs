@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Address;
-use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::Entry;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::CAP_KEYS;
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 
 /// Returns each entry with the time it was added.
@@ -39,14 +39,14 @@ pub fn configuration(configured: &Configured, service: &Service) -> BTreeMap<Str
     let mut say = |name: &str, value: String| facts.insert(name.to_owned(), value);
     let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "unset".to_owned());
     let enabled = |disabled: bool| if disabled { "disabled" } else { "enabled" }.to_owned();
-    let pair = Pair::find(configured, service);
-    if let Some(nat) = pair.nat {
+    let pair = ManagedPair::of_service(configured, service);
+    if let Some(nat) = pair.own_forward() {
         say("port forward", enabled(nat.disabled));
         say("port forward target", text(nat.target.as_ref()));
         say("port forward port", text(nat.local_port.as_ref()));
         say("association", text(nat.association.as_ref()));
     }
-    if let Some(filter) = pair.filter {
+    if let Some(filter) = pair.own_filter() {
         say("filter rule", enabled(filter.disabled));
         say("filter rule type", text(filter.kind.as_ref()));
         say("tracker", text(filter.tracker.as_ref()));

@@ -9,9 +9,11 @@ use super::effect::lost_fields;
 use super::exposure::{Present, Terms, draft, planned_swap, ready, standing};
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, caps};
 use crate::domain::exposure::State;
-use crate::domain::exposure::pair::{Pair, is_pair_of};
 use crate::domain::pfsense::change::{ConfigurationEdit, Records};
-use crate::domain::pfsense::configured::{FilterRule, NatRule};
+use crate::domain::pfsense::config::ReadRequest;
+use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
+use crate::domain::pfsense::edit::are_of_service;
+use crate::domain::pfsense::managed::{ManagedPair, find_floating_pass, find_shadowing_block};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
@@ -45,9 +47,8 @@ impl SavedRecords {
     }
 
     /// Returns whether these are rules of this service: what another alias or port had is another service's.
-    pub fn is_of(&self, service: &Service) -> bool {
-        let (nat, filter) = self.rules();
-        is_pair_of(nat.as_ref(), filter.as_ref(), service)
+    pub fn is_of(&self, configured: &Configured, service: &Service) -> bool {
+        are_of_service(&self.records, &configured.aliases, &service.into())
     }
 
     fn told(&self) -> String {
@@ -97,9 +98,12 @@ pub fn restore(
 ) -> Result<Planned, Refusal> {
     let pair = ready(present, terms)?;
     let state = present.exposure.state;
-    let complete = pair.nat.is_some() && (pair.filter.is_some() || pair.nat_passes());
-    let enabled = pair.nat.is_some_and(|rule| !rule.disabled)
-        && pair.filter.is_none_or(|rule| !rule.disabled);
+    let (nat, filter) = (pair.own_forward(), pair.own_filter());
+    let floating = find_floating_pass(present.configured, &present.service.into());
+    let complete =
+        nat.is_some() && (filter.is_some() || pair.forward_passes() || floating.is_some());
+    let enabled =
+        nat.is_some_and(|rule| !rule.disabled) && filter.is_none_or(|rule| !rule.disabled);
     if complete && enabled && state.lets_in() {
         let uncapped = if state == State::Uncapped {
             " No caps are in force, though: kmsctl expose apply"
@@ -111,18 +115,18 @@ pub fn restore(
     }
     if complete {
         let draft = enabling(present, &pair, terms);
-        let promised = promised(pair.nat, pair.filter);
-        return Ok(opening(draft, pair.nat, pair.filter, state, promised).into());
+        // The floating rule decides before any rule of the interface.
+        let promised = promised(nat, floating.or(filter));
+        return Ok(opening(draft, nat, filter, present, promised).into());
     }
-    if pair.nat.is_none()
-        && let Some(other) = Pair::elsewhere(present.configured, present.service)
+    if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
     {
         return Err(leads_elsewhere(other, present.service));
     }
-    let saved = saved.filter(|_| pair.nat.is_none() && pair.filter.is_none());
+    let saved = saved.filter(|_| nat.is_none() && filter.is_none());
     let (mine, foreign) = match saved {
-        Some(saved) if saved.is_of(present.service) => (Some(saved), None),
+        Some(saved) if saved.is_of(present.configured, present.service) => (Some(saved), None),
         other => (None, other),
     };
     if let Some(saved) = mine.filter(|saved| saved.kept) {
@@ -146,7 +150,7 @@ pub fn restore(
         format!("No saved records of this service were found ({none}), {anew}.")
     };
     draft.risks.push(Risk::new("built-anew", message));
-    Ok(opening(draft, pair.nat, pair.filter, state, of_caps(caps)).into())
+    Ok(opening(draft, nat, filter, present, of_caps(caps)).into())
 }
 
 fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
@@ -161,14 +165,14 @@ fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
     )
 }
 
-fn enabling(present: &Present<'_>, pair: &Pair<'_>, terms: Terms) -> Draft {
+fn enabling(present: &Present<'_>, pair: &ManagedPair<'_>, terms: Terms) -> Draft {
     let what = "Open the exposure: enable the port forward and its filter rule.";
     let mut draft = draft(present, terms, ConfigurationEdit::Enable, what);
-    if let Some(nat) = pair.nat {
+    if let Some(nat) = pair.own_forward() {
         let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
         draft.differences.push(difference);
     }
-    if let Some(filter) = pair.filter {
+    if let Some(filter) = pair.own_filter() {
         let difference = Difference::new("filter rule", standing(filter.disabled), "enabled");
         draft.differences.push(difference);
         draft.checks.push(carries(filter));
@@ -225,13 +229,7 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
         draft.checks.push(carries(filter));
     }
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
-    opening(
-        draft,
-        nat,
-        filter,
-        present.exposure.state,
-        promised(nat, filter),
-    )
+    opening(draft, nat, filter, present, promised(nat, filter))
 }
 
 /// Returns what the exposure is where these two are in force: a forward that passes by itself caps nobody, and a rule
@@ -256,10 +254,28 @@ pub(super) fn opening(
     mut draft: Draft,
     nat: Option<&NatRule>,
     filter: Option<&FilterRule>,
-    state: State,
+    present: &Present<'_>,
     promised: State,
 ) -> Draft {
-    if let Some(words) = limited(nat, filter) {
+    let state = present.exposure.state;
+    let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
+    let request = ReadRequest::from(present.service);
+    let shadow = find_shadowing_block(present.configured, filter, &request).filter(|_| !passes);
+    let promised = if shadow.is_some() {
+        State::Half
+    } else {
+        promised
+    };
+    if let Some(shadow) = shadow {
+        let difference = Difference::new("exposure", state.name(), promised.name());
+        draft.differences.push(difference);
+        let name = shadow.descr.as_deref().unwrap_or_default();
+        let tracker = shadow.tracker.as_deref().unwrap_or("none");
+        draft.risks.insert(0, Risk::new(
+            "shadowed",
+            format!("exposure {state} -> half: shadowed by the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is."),
+        ));
+    } else if let Some(words) = limited(nat, filter) {
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());
@@ -268,7 +284,7 @@ pub(super) fn opening(
             .checks
             .push("pf redirects the service's port and lets connections in.".to_owned());
     }
-    if !state.lets_in() && draft.reverts_after.is_some() {
+    if !state.lets_in() && promised.lets_in() && draft.reverts_after.is_some() {
         draft.risks.push(Risk::new(
             "connections-live-on",
             "When the firewall closes it again by itself, connections that are open then live on until they end by themselves: kmsctl states kill --all",

@@ -6,10 +6,10 @@ use super::path;
 use super::path::{Known, Trouble, rounded_time};
 use super::whole::absent_fault;
 use crate::domain::exposure::Exposure;
-use crate::domain::exposure::pair::Pair;
 use crate::domain::pf::info::{Info, Limits};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::freebsd::Carp;
+use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::reachability::finding::CheckResult;
 use crate::domain::service::Service;
 use crate::domain::virusprot::expiry::{Expiry, Judged};
@@ -844,6 +844,13 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         "not-linked",
         "linked-rule-missing",
         "interface-missing",
+        "alias-missing",
+        "alias-empty",
+        "alias-differs",
+        "configured-not-loaded",
+        "loaded-not-configured",
+        "nat-missing",
+        "filter-missing",
     ];
     if found == (None, None) {
         return Finding::unknown("pair", "Unknown: config.xml was not read.");
@@ -872,13 +879,20 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         Ok((Some(true), Some(false))) => codes.push("filter-rule-disabled"),
         _ => {}
     }
-    of_codes(
+    let found = of_codes(
         facts,
         "pair",
         &codes,
         "The port forward and its filter rule are there once each, and joined.",
         "Look at `kmsctl expose show`, then at Firewall > NAT in pfSense.",
-    )
+    );
+    let mut why = facts.exposure.iter().flat_map(|exposure| &exposure.why);
+    match why.find(|finding| finding.code == "alias-unknown") {
+        Some(unknown) if found.result == CheckResult::Ok => {
+            Finding::unknown("pair", unknown.message.clone())
+        }
+        _ => found,
+    }
 }
 
 fn rules_finding(facts: &Facts<'_>) -> Finding {
@@ -892,6 +906,9 @@ fn rules_finding(facts: &Facts<'_>) -> Finding {
         "other-pass",
         "shadowed",
         "group-pass",
+        "kept-behind",
+        "default-pass",
+        "no-rules-loaded",
     ];
     of_codes(
         facts,
@@ -908,8 +925,8 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
         Ok(configured) => configured,
         Err(trouble) => return trouble.finding(check),
     };
-    let pair = Pair::find(configured, facts.service);
-    if let Some(foreign) = &pair.foreign {
+    let pair = ManagedPair::of_service(configured, facts.service);
+    if let Some(foreign) = pair.foreign.as_ref().filter(|_| pair.is_ours) {
         return Finding::wrong(
             check,
             format!(
@@ -921,7 +938,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
     }
     let fix = "Give the port forward an associated filter rule (Firewall > NAT), then set the caps with `kmsctl ratelimit default`.";
     match pair
-        .nat
+        .own_forward()
         .map(|nat| nat.association.as_deref().unwrap_or_default())
     {
         None => Finding::skipped(check, "There is no port forward to the service."),
@@ -973,7 +990,7 @@ fn reflection_finding(facts: &Facts<'_>) -> Finding {
         Ok(configured) => configured,
         Err(trouble) => return trouble.finding(check),
     };
-    let Some(nat) = Pair::find(configured, facts.service).nat else {
+    let Some(nat) = ManagedPair::of_service(configured, facts.service).own_forward() else {
         return Finding::skipped(check, "There is no port forward to the service.");
     };
     let reflected = facts.exposure.as_ref().ok().and_then(|exposure| {

@@ -798,7 +798,13 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
                 format!("In force: {loaded}. Configured: {configured}."),
                 RELOAD,
             ),
-            _ => Finding::ok("caps", format!("In force per source: {loaded}.")),
+            _ => {
+                let mut why = exposure.why.iter();
+                let others = why.find(|finding| finding.code == "other-limits");
+                let others = others.map(|finding| format!(" {}", finding.message));
+                let others = others.unwrap_or_default();
+                Finding::ok("caps", format!("In force per source: {loaded}.{others}"))
+            }
         },
         State::Unknown => Finding::unknown(
             "caps",
@@ -859,6 +865,13 @@ pub fn alias_hop(evidence: &Evidence<'_>, exposure: &Exposure) -> Finding {
             fix,
         ),
         (_, Some(true)) => Finding::ok("alias", format!("{name} is {wanted}.")),
+        (_, None) if !alias.addresses.is_empty() => Finding::unknown(
+            "alias",
+            format!(
+                "{name} holds {}: only the firewall knows which addresses that are.",
+                alias.addresses.join(" ")
+            ),
+        ),
         _ if alias.addresses.is_empty() => Finding::wrong(
             "alias",
             format!("The alias {name} is empty: the port is silently closed."),

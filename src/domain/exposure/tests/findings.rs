@@ -399,3 +399,200 @@ fn a_rule_loaded_under_another_tracker_is_another_rule() {
     );
     assert!(!exposure.filter.loaded);
 }
+
+#[test]
+fn one_finder_says_which_records_are_the_pair() {
+    use crate::domain::pfsense::configured::Alias;
+    let alias = |name: &str, kind: &str, address: &str| Alias {
+        name: name.into(),
+        kind: text(kind),
+        address: text(address),
+    };
+    // What is not the service's filter rule alone is never taken for it.
+    let not_ours: [fn(&mut FilterRule); 6] = [
+        |rule| rule.floating = true,
+        |rule| rule.interface = text("wan,lan"),
+        |rule| rule.protocol = None,
+        |rule| rule.destination.port = None,
+        |rule| rule.destination.port = text("1600:1700"),
+        |rule| rule.destination.port = text("many"),
+    ];
+    for (number, change) in not_ours.into_iter().enumerate() {
+        let exposure = judged(|configured, _, _| {
+            configured.aliases = vec![alias("many", "port", "1688 443")];
+            configured.nat[0].association = text("");
+            configured.filter[0].association = None;
+            change(&mut configured.filter[0]);
+        });
+        assert_eq!(exposure.filter.configured, Some(false), "{number}");
+        assert!(
+            !exposure.filter.loaded,
+            "{number}: the loaded rule is that of others"
+        );
+        assert_eq!(exposure.state, State::Open, "{number}");
+        assert!(
+            codes(&exposure).contains(&"other-pass"),
+            "{number}: {:#?}",
+            exposure.why
+        );
+        let stays = |path: &PathIn| path.passed_by.is_some();
+        assert!(
+            !exposure.left_open.iter().any(stays),
+            "no forward leads to it"
+        );
+    }
+    // An alias of ports that holds exactly the port is the port, however deep it is nested.
+    for port in ["one", "two", "three"] {
+        let exposure = judged(|configured, _, _| {
+            configured.aliases = vec![
+                alias("one", "port", "1688"),
+                alias("two", "port", "one"),
+                alias("three", "port", "two 1688"),
+            ];
+            configured.nat[0].destination.port = text(port);
+            configured.nat[0].local_port = text(port);
+            configured.filter[0].destination.port = text(port);
+        });
+        expect(&exposure, State::Open, &["in-force"]);
+        assert_eq!(
+            (exposure.nat.configured, exposure.filter.configured),
+            (Some(true), Some(true))
+        );
+    }
+    // A forward of other ports is another service's.
+    for port in ["443", "other", "1600:1687"] {
+        let exposure = judged(|configured, filter, nat| {
+            configured.aliases = vec![alias("other", "port", "8443")];
+            configured.nat[0].destination.port = text(port);
+            (filter[2], nat[0]) = (default_deny(), printed("no rdr proto carp all"));
+        });
+        assert_eq!(exposure.nat.configured, Some(false), "{port}");
+    }
+}
+
+#[test]
+fn a_shared_filter_rule_is_nobodys_own() {
+    use crate::domain::pfsense::configured::NatRule;
+    let other = || NatRule {
+        index: 1,
+        target: text("10.0.20.50"),
+        destination: Side {
+            network: text("wanip"),
+            port: text("8443"),
+            ..Side::default()
+        },
+        local_port: text("8443"),
+        ..nat_rule()
+    };
+    for forwards in [1, 2] {
+        let exposure = judged(|configured, _, _| {
+            configured.all_nat = vec![other(), nat_rule()];
+            if forwards == 2 {
+                let second = NatRule {
+                    index: 8,
+                    ..nat_rule()
+                };
+                configured.nat.push(second.clone());
+                configured.all_nat.push(second);
+            }
+        });
+        assert!(
+            codes(&exposure).contains(&"foreign-association"),
+            "{:#?}",
+            exposure.why
+        );
+        assert_eq!(
+            (exposure.filter.configured, exposure.state),
+            (Some(false), State::Open)
+        );
+    }
+}
+
+#[test]
+fn nested_aliases_are_looked_into() {
+    use crate::domain::pfsense::configured::Alias;
+    let of = |address: &str, nested: &str| {
+        judged(|configured, _, _| {
+            configured.alias.as_mut().unwrap().address = text(address);
+            configured.aliases = vec![
+                Alias {
+                    name: "deep".into(),
+                    kind: text("host"),
+                    address: text(nested),
+                },
+                Alias {
+                    name: "outer".into(),
+                    kind: text("host"),
+                    address: text("deep"),
+                },
+                Alias {
+                    name: "loop".into(),
+                    kind: text("host"),
+                    address: text("loop"),
+                },
+            ];
+        })
+    };
+    for (address, nested, expected) in [
+        ("deep", "10.0.20.202", Some(true)),
+        ("outer", "10.0.20.202/32", Some(true)),
+        ("outer 10.0.20.202", "10.0.20.202", Some(true)),
+        ("outer", "10.0.20.202 10.0.20.9", Some(false)),
+        ("outer", "10.0.20.0/24", Some(false)),
+        ("outer", "", Some(false)),
+        ("outer", "kms.example.net", None),
+        ("loop", "", None),
+        ("missing", "", None),
+    ] {
+        let exposure = of(address, nested);
+        assert_eq!(exposure.alias.as_expected, expected, "{address} {nested}");
+        let odd = codes(&exposure)
+            .iter()
+            .any(|code| code.starts_with("alias-"));
+        assert_eq!(odd, expected != Some(true), "{:#?}", exposure.why);
+    }
+    assert_eq!(
+        of("outer", "10.0.20.202")
+            .alias
+            .members()
+            .map(|nets| nets.len()),
+        Some(1)
+    );
+}
+
+#[test]
+fn other_limits_of_the_rule_are_named() {
+    let limited = judged(|configured, filter, _| {
+        configured.filter[0].conditions = vec![
+            ("max", "5000".into()),
+            ("statetimeout", "5".into()),
+            ("sched", "Office".into()),
+        ];
+        filter[2] = printed(
+            "pass in quick on vtnet0 inet proto tcp from any os \"Linux\" to <k8s_kms_lb:1> port = 1688 flags S/SA keep state \
+             (max 5000, source-track rule, max-src-states 3, max-src-nodes 100, max-src-conn 50, max-src-conn-rate 10/60, \
+             overload <virusprot> flush global, src.track 60, tcp.established 5) tag OUT label \"tagged \" ridentifier 1763000004",
+        );
+    });
+    let expected = [
+        "max 5000",
+        "tcp.established 5",
+        "max-src-nodes 100",
+        "max-src-states 3",
+        "os Linux",
+        "sched Office",
+    ];
+    assert_eq!(limited.other_limits, expected, "{:#?}", limited.why);
+    let found = limited
+        .why
+        .iter()
+        .find(|finding| finding.code == "other-limits");
+    assert!(
+        found
+            .unwrap()
+            .message
+            .contains("max-src-states 3 is the lower limit"),
+        "{found:?}"
+    );
+    assert_eq!(judged(|_, _, _| ()).other_limits, Vec::<String>::new());
+}

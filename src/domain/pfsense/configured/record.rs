@@ -58,6 +58,7 @@ impl FilterRule {
                 max_src_conn_rates: owned(rule, CAP_KEYS[2]),
                 statetimeout: owned(rule, "statetimeout"),
             },
+            conditions: conditions(rule),
         }
     }
 }
@@ -76,6 +77,47 @@ impl Side {
             not: side.has("not"),
         }
     }
+}
+
+/// Elements of a filter rule that limit or mark its traffic beside the three caps; one that is there without a value counts
+/// only where that means yes.
+const CONDITIONS: [(&str, bool); 27] = [
+    ("max", false),
+    ("max-src-nodes", false),
+    ("max-src-states", false),
+    ("statetimeout", false),
+    ("statepolicy", false),
+    ("os", false),
+    ("tagged", false),
+    ("nottagged", true),
+    ("tag", false),
+    ("sched", false),
+    ("gateway", false),
+    ("dscp", false),
+    ("vlanprio", false),
+    ("vlanprioset", false),
+    ("tcpflags1", false),
+    ("tcpflags2", false),
+    ("tcpflags_any", true),
+    ("icmptype", false),
+    ("allowopts", true),
+    ("disablereplyto", true),
+    ("nopfsync", true),
+    ("nosync", true),
+    ("dnpipe", false),
+    ("pdnpipe", false),
+    ("ackqueue", false),
+    ("defaultqueue", false),
+    ("l7container", false),
+];
+
+fn conditions(rule: &Element) -> Vec<(&'static str, String)> {
+    let value = |(key, is_flag): &(&'static str, bool)| {
+        let text = rule.text(key).map(str::trim).unwrap_or_default();
+        let counts = rule.has(key) && (*is_flag || !text.is_empty());
+        counts.then(|| (*key, text.to_owned()))
+    };
+    CONDITIONS.iter().filter_map(value).collect()
 }
 
 impl Alias {

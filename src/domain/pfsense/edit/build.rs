@@ -7,7 +7,7 @@ use super::{Draft, EditRefusal, RefusalCode, refuse, write_caps, write_text};
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::{ReadRequest, members_of_alias, port_field_is};
-use crate::domain::pfsense::managed::association_of;
+use crate::domain::pfsense::managed::{association_of, find_floating_pass};
 use crate::domain::pfsense::separators::{insert_rule, separators_of};
 
 /// The longest description of a filter rule that the port forward page makes, in bytes.
@@ -33,7 +33,7 @@ impl Draft<'_> {
         }
         self.check_inside_port()?;
         if self.filter.is_none()
-            && let Some(rule) = self.floating_rule_that_passes()
+            && let Some(rule) = find_floating_pass(self.configured, self.service)
         {
             let clause = format!(
                 "the floating rule {:?} lets the service's traffic in before any rule of the interface does; remove it, or change it in the GUI",

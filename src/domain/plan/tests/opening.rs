@@ -1,6 +1,7 @@
 //! Plans that close and open the exposure.
 
 use super::*;
+use crate::domain::pfsense::configured::FilterRule;
 
 #[test]
 fn revoke_disables_or_deletes_and_wants_the_word() {
@@ -267,4 +268,88 @@ fn a_deletion_that_was_not_proven_has_saved_its_records_too() {
     assert_eq!(found(ChangeEnding::Unproven, EndedAs::Unverified), 1);
     assert_eq!(found(ChangeEnding::RolledBack, EndedAs::RolledBack), 0);
     assert_eq!(found(ChangeEnding::Refused, EndedAs::Failed), 0);
+}
+
+#[test]
+fn a_rule_that_blocks_first_is_in_the_plan() {
+    let block = |change: fn(&mut FilterRule)| {
+        let mut rule = FilterRule {
+            index: 2,
+            tracker: Some("1700000001".into()),
+            kind: Some("block".into()),
+            association: None,
+            descr: Some("Nobody".into()),
+            ..fixtures::filter_rule()
+        };
+        change(&mut rule);
+        rule
+    };
+    let shadows: [fn(&mut FilterRule); 5] = [
+        |_| {},
+        |rule| rule.destination = any_side(),
+        |rule| {
+            (rule.floating, rule.quick, rule.index) = (true, true, 99);
+            rule.interface = Some("lan,wan".into());
+        },
+        |rule| {
+            rule.destination.address = Some("10.0.20.0/24".into());
+            rule.destination.port = Some("1600:1700".into());
+        },
+        |rule| {
+            rule.kind = Some("reject".into());
+            rule.protocol = None;
+        },
+    ];
+    for (number, change) in shadows.into_iter().enumerate() {
+        let closed = Box_::closed().changed(|configured| configured.filter.push(block(change)));
+        let absent = Box_::absent().changed(|configured| configured.filter.push(block(change)));
+        for plan in [
+            draft(restored(&closed, None)),
+            draft(applied(&closed)),
+            draft(applied(&absent)),
+        ] {
+            let turned = plan.turns_exposure().unwrap();
+            assert_eq!(turned.1, exposure::State::Half, "{number}: {plan:#?}");
+            let risk = plan
+                .risks
+                .iter()
+                .find(|risk| risk.code == "shadowed")
+                .unwrap();
+            let said = format!("exposure {} -> half: shadowed by", turned.0);
+            assert!(
+                risk.message.contains(&said) && risk.message.contains("\"Nobody\""),
+                "{risk:?}"
+            );
+        }
+    }
+    let others: [fn(&mut FilterRule); 7] = [
+        |rule| rule.disabled = true,
+        |rule| rule.index = 8,
+        |rule| rule.interface = Some("lan".into()),
+        |rule| {
+            rule.source = Side {
+                address: Some("203.0.113.7".into()),
+                ..Side::default()
+            }
+        },
+        |rule| rule.destination.port = Some("443".into()),
+        |rule| (rule.floating, rule.quick) = (true, false),
+        |rule| rule.ipprotocol = Some("inet6".into()),
+    ];
+    for (number, change) in others.into_iter().enumerate() {
+        let closed = Box_::closed().changed(|configured| configured.filter.push(block(change)));
+        let plan = draft(restored(&closed, None));
+        assert_eq!(
+            plan.turns_exposure().unwrap().1,
+            exposure::State::Open,
+            "{number}"
+        );
+    }
+}
+
+fn any_side() -> Side {
+    Side {
+        any: true,
+        ..Side::default()
+    }
 }

@@ -281,3 +281,108 @@ fn no_login_leaves_one_fault_and_the_rest_unknown() {
             .all(|finding| finding.result == CheckResult::Unknown)
     );
 }
+
+#[test]
+fn doctor_says_what_the_exposure_finds() {
+    use crate::domain::exposure::{Loaded, judge as judge_exposure};
+    use crate::domain::pf::rule::Rule;
+    use crate::domain::pfsense::configured::{Configured, FilterRule};
+    type Change = fn(&mut Configured, &mut Vec<Rule>, &mut Vec<Rule>);
+    let changes: [Change; 14] = [
+        |_, filter, _| {
+            filter.insert(2, fixtures::printed("block drop in quick on vtnet0 inet proto tcp from ! <friends:2> to any port = 1688"));
+        },
+        |_, _, nat| {
+            nat.push(Rule {
+                interface: fixtures::on("vtnet1"),
+                ..fixtures::rdr()
+            });
+        },
+        |_, filter, _| {
+            filter.insert(
+                2,
+                fixtures::printed(
+                    "block drop in quick on vtnet0 inet proto tcp from any to any port = 1688",
+                ),
+            );
+        },
+        |_, filter, _| {
+            filter.insert(
+                0,
+                fixtures::printed("block drop out quick inet from any to any"),
+            );
+        },
+        |_, filter, _| drop(filter.pop()),
+        |configured, _, _| configured.filter[0].disabled = true,
+        |configured, _, _| configured.nat[0].disabled = true,
+        |configured, _, _| configured.filter[0].caps.max_src_conn = fixtures::text("20"),
+        |configured, _, _| configured.filter.clear(),
+        |configured, _, _| configured.nat[0].association = fixtures::text("pass"),
+        |configured, _, _| configured.filter[0].conditions = vec![("max-src-states", "3".into())],
+        |configured, _, _| {
+            configured.alias.as_mut().unwrap().address = fixtures::text("kms.example.net");
+        },
+        |_, filter, _| filter.clear(),
+        |configured, _, _| {
+            configured.filter[0].association = fixtures::text("nat_x");
+            configured.filter[0].floating = true;
+            configured.filter.push(FilterRule {
+                index: 9,
+                association: None,
+                ..fixtures::filter_rule()
+            });
+        },
+    ];
+    // Reasons of a state, and what is no fault.
+    let told_otherwise = [
+        "in-force",
+        "no-caps",
+        "nat-not-in-force",
+        "filter-not-in-force",
+        "not-loaded",
+        "path-unknown",
+        "nat-disabled",
+        "filter-rule-disabled",
+    ];
+    let service = fixtures::service();
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut configured = fixtures::configured();
+        let mut filter = vec![
+            fixtures::default_deny(),
+            fixtures::block_table(),
+            fixtures::pass(),
+        ];
+        let mut nat = vec![fixtures::rdr()];
+        change(&mut configured, &mut filter, &mut nat);
+        let loaded = Loaded {
+            filter: &filter,
+            nat: &nat,
+            enabled: true,
+        };
+        let exposure = judge_exposure(Some(&configured), loaded, &service);
+        let facts = Facts {
+            configured: Ok(&configured),
+            exposure: Ok(&exposure),
+            entries: Ok(Some(1)),
+            ..facts(&service)
+        };
+        let findings = judge(&facts);
+        for said in &exposure.why {
+            let by_sentence = findings
+                .iter()
+                .any(|finding| finding.evidence.contains(&said.message));
+            let by_check = findings.iter().any(|finding| {
+                let check = match said.code {
+                    "nat-pass" | "foreign-association" => "association",
+                    "caps-differ" => "caps",
+                    _ => return false,
+                };
+                finding.check == check && finding.result != CheckResult::Ok
+            });
+            assert!(
+                by_sentence || by_check || told_otherwise.contains(&said.code),
+                "{number}: {said:?}\n{findings:#?}"
+            );
+        }
+    }
+}
