@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::race::Race;
 use super::*;
+use crate::domain::exposure::tests::walk::run_cases;
 use crate::domain::exposure::{self, Loaded, State as Exposed, fixtures};
 use crate::error::FailureKind;
 use crate::ssh::script::ShellWord;
@@ -265,16 +266,6 @@ fn word(reading: &Reading) -> Option<(Exposed, Option<u32>)> {
     ))
 }
 
-/// How many cases; `KMSCTL_CASES` names another number.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the number of cases is chosen by hand"
-)]
-fn cases() -> u32 {
-    let chosen = std::env::var("KMSCTL_CASES").ok();
-    chosen.and_then(|text| text.parse().ok()).unwrap_or(500)
-}
-
 /// Reads as [`round::ask`] does, of a firewall whose moments pass as `chances` say, and returns what is said of it
 /// besides the moments that there were.
 fn reload_while_read(
@@ -352,17 +343,15 @@ fn a_reload_while_reading_makes_no_wrong_word() {
         ((Exposed::Open, Some(50)), Exposed::Closed)
     );
     let said = std::cell::RefCell::new(BTreeSet::new());
-    let config = ProptestConfig {
-        cases: cases(),
-        ..ProptestConfig::default()
-    };
     let chances = proptest::collection::vec(any::<(u8, u16)>(), 0..30);
-    proptest!(config, |(chances in chances)| {
+    run_cases(chances, |chances| {
         let (word, last) = reload_while_read(&chances, &moments);
         if let Some(word) = word {
-            prop_assert!(truth[..=last].contains(&word), "{word:?} of {:?}", &truth[..=last]);
+            let known = &truth[..=last];
+            prop_assert!(known.contains(&word), "{word:?} of {known:?}");
         }
         said.borrow_mut().insert(format!("{word:?}"));
+        Ok(())
     });
     assert!(said.borrow().len() > 2, "{said:?}");
 }

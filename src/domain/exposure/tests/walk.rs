@@ -25,10 +25,11 @@ const LISTED: &str = "77.77.77.77";
 const EXIT: &str = "vtnet3";
 pub(crate) const OUTSIDE: [(&str, &str); 2] = [("wan", "vtnet0"), ("opt1", "vtnet2")];
 /// Without a configuration any device can lead outside, and has its own name.
-const ANY_SIDE: [(&str, &str); 3] = [
+const ANY_SIDE: [(&str, &str); 4] = [
     ("vtnet0", "vtnet0"),
     ("vtnet1", "vtnet1"),
     ("vtnet2", "vtnet2"),
+    ("vtnet3", "vtnet3"),
 ];
 
 const INTERFACES: [&str; 8] = [
