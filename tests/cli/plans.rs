@@ -198,6 +198,13 @@ fn a_plan_that_says_other_than_it_does_is_refused() {
         other,
     );
     refused(&tighten, "/change/differences", Value::Array(vec![]), other);
+    let none = "would be no cap";
+    refused(
+        &tighten,
+        "/change/operation/change/max_src_conn",
+        0.into(),
+        none,
+    );
     refused(
         &tighten,
         "/change/differences/0/field",

@@ -91,6 +91,11 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
         }
         _ => Err(untrue("the firewall was not read for its operation")),
     };
+    // What a command line would be refused for as wrongly typed is no usage here: the file is not what was planned.
+    let planned = planned.map_err(|refusal| match refusal.kind {
+        RefusalKind::Usage => untrue(&refusal.message),
+        RefusalKind::Impossible | RefusalKind::Conflict => refusal,
+    });
     match planned? {
         Planned::NothingToDo(sentence) => Err(stale(&sentence)),
         Planned::Change(derived) => Ok(*derived),
