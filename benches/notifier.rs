@@ -115,7 +115,7 @@ fn measure(name: &str, bytes: &[u8]) {
     report("attributed", lines, || {
         let (mut splitter, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());
         for chunk in bytes.chunks(256 * 1024) {
-            splitter.feed(chunk, |line| log.line(line, &mut events));
+            splitter.feed_chunk(chunk, |line| log.read_line(line, &mut events));
             black_box(events.drain(..).count());
         }
     });

@@ -67,7 +67,7 @@ fn measure(name: &str, verbosity: Verbosity) {
         for chunk in bytes.chunks(CHUNK) {
             parser.push(chunk, &mut |state| tally.add(&state));
         }
-        let end = parser.finish(&mut |state| tally.add(&state));
+        let end = parser.finish_table(&mut |state| tally.add(&state));
         assert_eq!((end.value as u64, end.unread.len()), (STATES, 0));
         tally.service
     });
@@ -196,7 +196,7 @@ fn pathological() {
                 for chunk in text.chunks(997) {
                     parser.push(chunk, &mut |_| {});
                 }
-                parser.finish(&mut |_| {}).value as u64
+                parser.finish_table(&mut |_| {}).value as u64
             });
         }
     }
@@ -266,7 +266,7 @@ fn read_stdin() {
         parser.push(&buffer[..read], &mut |state| tally.add(&state));
         busy += begin.elapsed();
     }
-    let end = parser.finish(&mut |state| tally.add(&state));
+    let end = parser.finish_table(&mut |state| tally.add(&state));
     let speed = length as f64 / 1e6 / busy.as_secs_f64();
     println!(
         "{} states, {} unread, {} B; parsing at {speed:.0} MB/s; peak resident {}",

@@ -58,7 +58,7 @@ pub struct Carried {
 }
 
 impl Carried {
-    fn failed(failure: Failure) -> Self {
+    fn from_failure(failure: Failure) -> Self {
         Self {
             finish: Finish::new(EndedAs::Failed, &failure.message),
             reading: None,
@@ -66,7 +66,7 @@ impl Carried {
         }
     }
 
-    fn unverified(message: &str, reading: Option<Reading>) -> Self {
+    fn not_verified(message: &str, reading: Option<Reading>) -> Self {
         Self {
             finish: Finish::new(EndedAs::Unverified, message),
             reading,
@@ -75,18 +75,18 @@ impl Carried {
     }
 
     /// Nobody can say whether it was done: there is no evidence either way.
-    fn unknown(message: &str, next: &str) -> Self {
+    fn not_known(message: &str, next: &str) -> Self {
         Self {
             failure: Some(Failure::new(FailureKind::Inconclusive, message).hint(next)),
-            ..Self::unverified(message, None)
+            ..Self::not_verified(message, None)
         }
     }
 
     /// The operator did not wait for the end.
-    fn interrupted(message: &str, next: &str) -> Self {
+    fn from_interrupt(message: &str, next: &str) -> Self {
         Self {
             failure: Some(Failure::new(FailureKind::Interrupted, message).hint(next)),
-            ..Self::unverified(message, None)
+            ..Self::not_verified(message, None)
         }
     }
 }
@@ -132,7 +132,7 @@ pub async fn change_with(
 ) -> Result<()> {
     context.require_configuration()?;
     if let Some(wanted) = options.outside {
-        wanted.ready(context)?;
+        wanted.check_vantages(context)?;
     }
     flags.someone_can_confirm(context.terminal)?;
     let how = How {
@@ -211,9 +211,9 @@ async fn from_reading(
 ) -> Result<()> {
     let flags = how.flags;
     if let Some(wanted) = how.options.outside.filter(|_| !flags.dry_run) {
-        wanted.affordable(context)?;
+        wanted.check_budget(context)?;
     }
-    let reading = read(context, session, how, questions).await?;
+    let reading = read_for_plan(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
         Planned::Change(draft) => *draft,
         Planned::NothingToDo(sentence) => {
@@ -224,7 +224,7 @@ async fn from_reading(
     flags.someone_can_confirm(context.terminal)?;
     draft
         .checks
-        .extend(how.options.outside.map(ExternalProof::check));
+        .extend(how.options.outside.map(ExternalProof::check_sentence));
     let author = Author {
         made_at: context.clock.now(),
         firewall: context.firewall_name().to_owned(),
@@ -252,7 +252,7 @@ async fn from_reading(
 
 /// Reads what the plan is made from; where the command waits for another operator, as it is when he has ended or the time
 /// is over.
-async fn read(
+async fn read_for_plan(
     context: &Context,
     session: &mut Session,
     how: How<'_>,

@@ -114,7 +114,7 @@ impl Failure {
 
     /// Returns the same words without the cause, where a failure is told later than it happened.
     #[must_use]
-    pub fn retold(&self) -> Self {
+    pub fn without_cause(&self) -> Self {
         Self {
             kind: self.kind,
             message: self.message.clone(),
@@ -125,7 +125,7 @@ impl Failure {
 
     /// Keeps the cause for `--verbose`.
     #[must_use]
-    pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
+    pub fn with_cause(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
     }

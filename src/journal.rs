@@ -86,7 +86,7 @@ impl From<JournalError> for Failure {
         } else {
             FailureKind::Failed
         };
-        Self::new(kind, format!("The history cannot be kept: {error}.")).because(error)
+        Self::new(kind, format!("The history cannot be kept: {error}.")).with_cause(error)
     }
 }
 
@@ -174,7 +174,9 @@ impl Journal {
             }
             _ => Ok(()),
         };
-        for waiting in aside::all(self.directory()).map_err(|error| self.io("Reading", error))? {
+        for waiting in
+            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?
+        {
             waiting.remove();
         }
         for path in self.closed_files()? {
@@ -210,7 +212,9 @@ impl Journal {
         if let Some(file) = &current {
             self.scan_file(file, &mut chain, each)?;
         }
-        for waiting in aside::all(self.directory()).map_err(|error| self.io("Reading", error))? {
+        for waiting in
+            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?
+        {
             match waiting.read() {
                 Ok(line) => {
                     let broken = (!line.whole).then_some(chain.lines + 1);
@@ -243,7 +247,8 @@ impl Journal {
 
     /// Returns how many lines there are, those that wait to be taken in too.
     pub fn count(&self) -> Result<u64, JournalError> {
-        let waiting = aside::all(self.directory()).map_err(|error| self.io("Reading", error))?;
+        let waiting =
+            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
         let before = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => self.last_line(&file)?.seq,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -271,7 +276,7 @@ impl Journal {
             .open_current(&mut options, Lock::Exclusive)
             .map_err(|error| self.io("Opening", error))?;
         if !locked {
-            let path = aside::write(self.directory(), now, event)?;
+            let path = aside::write_aside(self.directory(), now, event)?;
             return Ok(Appended {
                 torn: 0,
                 aside: Some(path),
@@ -318,7 +323,8 @@ impl Journal {
     /// Returns the records that wait to be taken in. One that is there already has outlived a crash, and one that cannot be
     /// read is noted as torn: neither is taken in again.
     fn waiting(&self) -> Result<Vec<Waiting>, JournalError> {
-        let files = aside::all(self.directory()).map_err(|error| self.io("Reading", error))?;
+        let files =
+            aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
         if files.is_empty() {
             return Ok(Vec::new());
         }
@@ -427,7 +433,7 @@ impl Journal {
     /// change in an emergency: the chain goes on from what it claims, and `--verify` names it.
     fn last_line(&self, file: &File) -> Result<LastLine, JournalError> {
         let reading = |error| self.io("Reading", error);
-        let mut tail = tail::find(file).map_err(reading)?;
+        let mut tail = tail::find_tail(file).map_err(reading)?;
         let closed = self.closed_files()?;
         if tail.last.is_none()
             && tail.end == 0
@@ -435,7 +441,7 @@ impl Journal {
         {
             let before = plain_file::open_plain_file(path, OpenOptions::new().read(true))
                 .map_err(reading)?;
-            tail.last = tail::find(&before).map_err(reading)?.last;
+            tail.last = tail::find_tail(&before).map_err(reading)?.last;
         }
         let seq = match tail.last.as_deref().map(line::claimed_seq) {
             None if tail.end == 0 => 0,

@@ -143,7 +143,7 @@ impl Kubectl {
     }
 
     /// Reads kubectl's own version, such as `v1.33.2`; the cluster is not asked.
-    pub async fn version(&self) -> Result<String, KubectlError> {
+    pub async fn kubectl_version(&self) -> Result<String, KubectlError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Versions {
@@ -159,7 +159,7 @@ impl Kubectl {
     }
 
     /// Lists the contexts of kubectl's configuration; the cluster is not asked.
-    pub async fn contexts(&self) -> Result<Vec<String>, KubectlError> {
+    pub async fn list_contexts(&self) -> Result<Vec<String>, KubectlError> {
         let words = ["config", "get-contexts", "-o", "name"];
         let output = self.run(&words).await.map_err(|(_, error)| error)?;
         let names = String::from_utf8_lossy(&output.stdout);
@@ -167,7 +167,7 @@ impl Kubectl {
     }
 
     /// Asks whether this login has a right. `subresource` is asked for as such: `pods/log` would be a pod named log.
-    pub async fn may(
+    pub async fn has_right(
         &self,
         namespace: &str,
         verb: &str,
@@ -278,7 +278,7 @@ impl Kubectl {
     }
 
     /// Lets time pass, and returns the way to the cluster after it: the simulated one does not make anybody wait.
-    pub async fn later(&self, span: Duration) -> Self {
+    pub async fn at_later_time(&self, span: Duration) -> Self {
         match self {
             Self::Program(_) => {
                 tokio::time::sleep(span).await;
@@ -337,7 +337,7 @@ impl Program {
             .map_err(|error| (None, not_started(&error)))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Both at once: either pipe, once full, would block kubectl for ever.
-        let (stdout, ()) = tokio::join!(read_bounded(out, MOST_BYTES), listened(err, talk));
+        let (stdout, ()) = tokio::join!(read_bounded(out, MOST_BYTES), listen_to_end(err, talk));
         if stdout.len() as u64 > MOST_BYTES {
             return Err((None, KubectlError::TooLarge));
         }
@@ -387,7 +387,7 @@ impl Program {
 }
 
 /// Reads to the end, and keeps the first of it where others can see it.
-async fn listened(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
+async fn listen_to_end(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
     let Some(mut pipe) = pipe else { return };
     let mut piece = vec![0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut piece).await {
@@ -800,7 +800,7 @@ impl RunningKubectl {
             if count > 0 {
                 let piece = self.piece.get(..count).unwrap_or_default();
                 self.lines
-                    .feed(piece, |line| ready.push_back(line.to_vec()));
+                    .feed_chunk(piece, |line| ready.push_back(line.to_vec()));
                 // Of a piece so short one giant ends at most.
                 if self.lines.giants > self.noted && !self.lines.is_discarding() {
                     self.noted = self.lines.giants;

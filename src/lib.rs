@@ -248,7 +248,7 @@ fn build_context(
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
     {
-        return Err((terminal, failure.retold()));
+        return Err((terminal, failure.without_cause()));
     }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);

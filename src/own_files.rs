@@ -33,13 +33,13 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
 pub fn check_own_directory(path: &Path) -> io::Result<()> {
     let link = fs::symlink_metadata(path)?;
     if link.is_symlink() && link.uid() != own_user() && link.uid() != 0 {
-        return Err(foreign(&link));
+        return Err(foreign_owner(&link));
     }
     let found = fs::metadata(path)?;
     if found.uid() == own_user() {
         Ok(())
     } else {
-        Err(foreign(&found))
+        Err(foreign_owner(&found))
     }
 }
 
@@ -59,7 +59,7 @@ pub fn configuration_problem(found: &Metadata) -> Option<String> {
     })
 }
 
-fn foreign(found: &Metadata) -> io::Error {
+fn foreign_owner(found: &Metadata) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(

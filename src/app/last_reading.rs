@@ -37,11 +37,11 @@ impl Context {
             firewall: self.firewall_name().to_owned(),
             addresses: hosts.map(|net| net.addr()).take(MOST).collect(),
         };
-        let _ = write(&directory, &remembered);
+        let _ = write_remembered(&directory, &remembered);
     }
 }
 
-fn write(directory: &Path, remembered: &Remembered) -> std::io::Result<()> {
+fn write_remembered(directory: &Path, remembered: &Remembered) -> std::io::Result<()> {
     make_private_directory(directory)?;
     // A temporary file is its owner's alone.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;

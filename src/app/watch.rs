@@ -177,7 +177,7 @@ impl<'a> Live<'a> {
         }
         match terminal.mode {
             Mode::Ndjson => terminal.write(&view.stamped_ndjson()?),
-            Mode::Table if self.context.layers.names("output") => {
+            Mode::Table if self.context.layers.names_key("output") => {
                 terminal.write(&format!("{at}\n{}\n", view.human.render(None, false)))
             }
             _ => terminal.write(&view.tick()?),

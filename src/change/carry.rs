@@ -66,11 +66,11 @@ pub(super) async fn run_actions(
         .within_time(Box::pin(async {
             let (shell, paths, nonce) = context
                 .shell_over(session, |paths, nonce| {
-                    ActionRun::script(&actions, proof, &service, paths, nonce)
+                    ActionRun::render_script(&actions, proof, &service, paths, nonce)
                 })
                 .await?;
             let mut errand = ActionRun::new(shell, actions, proof, service.clone(), paths, nonce);
-            let said = errand.run().await;
+            let said = errand.run_actions().await;
             errand.close().await;
             said
         }))

@@ -37,7 +37,7 @@ pub(super) async fn clean_leftovers(
     let (mut said, reading) = match said {
         Ok(said) => said,
         Err(failure) => {
-            return Carried::unverified(
+            return Carried::not_verified(
                 &format!("It is not known what was removed: {}", failure.message),
                 None,
             );
@@ -45,8 +45,8 @@ pub(super) async fn clean_leftovers(
     };
     let mut carried = match said.pop() {
         Some(Ok(Done::Cleaned(cleaned))) => of_cleaned(cleaned, paths, &reading),
-        Some(Err(error)) => Carried::failed(Failure::from(&error)),
-        _ => Carried::unverified("The firewall did not say what it did.", None),
+        Some(Err(error)) => Carried::from_failure(Failure::from(&error)),
+        _ => Carried::not_verified("The firewall did not say what it did.", None),
     };
     carried.reading = Some(reading);
     carried
@@ -59,7 +59,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
             let who = holder.map_or_else(String::new, |holder| {
                 format!(": {} by {}", holder.what, holder.who)
             });
-            return Carried::failed(
+            return Carried::from_failure(
                 Failure::new(
                     FailureKind::Conflict,
                     format!("Another change is being made{who}; nothing was removed."),
@@ -69,7 +69,7 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
         }
     };
     if let Some(first) = kept.first() {
-        return Carried::unverified(
+        return Carried::not_verified(
             &format!(
                 "{} of {} files were removed. {} is still there: {}.",
                 removed.len(),
@@ -81,14 +81,14 @@ fn of_cleaned(cleaned: Cleaned, paths: &[String], reading: &Reading) -> Carried 
         );
     }
     let Ok(configured) = &reading.configured else {
-        return Carried::unverified("It could not be read back what is left.", None);
+        return Carried::not_verified("It could not be read back what is left.", None);
     };
     let there = configured
         .leftovers
         .iter()
         .find(|file| file.stale && paths.contains(&file.path));
     if let Some(file) = there {
-        return Carried::unverified(&format!("{} is still there.", file.path), None);
+        return Carried::not_verified(&format!("{} is still there.", file.path), None);
     }
     let count = removed.len();
     let files = if count == 1 { "file" } else { "files" };

@@ -19,7 +19,7 @@ use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, make_swap};
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan::{Draft, Operation, Planned, Refusal, as_sentence};
-use crate::domain::plan::{Live, Plan, StatesChoice, kill as plan_kill, labels as plan_labels};
+use crate::domain::plan::{Live, Plan, StatesChoice, plan_kill, rule_labels as plan_labels};
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
@@ -69,11 +69,11 @@ pub(super) async fn change_configuration(
     let plan = wanted.plan;
     let configured = match &before.configured {
         Ok(configured) => configured,
-        Err(error) => return Carried::failed(Failure::from(error)),
+        Err(error) => return Carried::from_failure(Failure::from(error)),
     };
     let swap = match swap_of(context, configured, wanted.change, before, &plan.id) {
         Ok(swap) => swap,
-        Err(failure) => return Carried::failed(failure),
+        Err(failure) => return Carried::from_failure(failure),
     };
     let request = ApplyRequest {
         service: (&context.settings.service).into(),
@@ -81,7 +81,7 @@ pub(super) async fn change_configuration(
         who: context.who(),
         reason: plan.reason.clone(),
         expect: configured.digest_of_rules(),
-        what: wanted.change.words(),
+        what: wanted.change.edit_words(),
         swap,
         with_pending: wanted.with_pending,
         revert_at: plan
@@ -104,7 +104,7 @@ pub(super) async fn change_configuration(
         Ok((mut said, reading)) => match said.pop() {
             Some(Ok(Done::Applied(outcome))) => Ok((outcome, Some(reading))),
             Some(Err(error @ FactError::ProgramMissing { .. })) => {
-                return Carried::failed(Failure::from(&error));
+                return Carried::from_failure(Failure::from(&error));
             }
             // PHP began and its answer is not whole: only the firewall knows how far it came.
             _ => fetch_outcome(context, session, &plan.id).await,
@@ -179,7 +179,7 @@ fn reverts_at(context: &Context, before: &Reading, read_at: Timestamp, after: u6
 }
 
 fn interrupted_change(id: &ChangeId) -> Carried {
-    Carried::interrupted(
+    Carried::from_interrupt(
         "Interrupted. The firewall may have begun the change: it brings it to an end or takes it back by itself.",
         &format!("Ask it how it ended: kmsctl history {id}"),
     )
@@ -194,7 +194,7 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
             "The connection was lost during the change, and it is not known how it ended: {why} The firewall finishes or takes it back by itself."
         );
         let next = format!("Ask it when it can be reached again: kmsctl history {id}");
-        Box::new(Carried::unknown(&message, &next))
+        Box::new(Carried::not_known(&message, &next))
     };
     for _ in 0..ASKED {
         let said = match outcome_of(context, session, id, true).await {
@@ -209,7 +209,7 @@ async fn fetch_outcome(context: &Context, session: &mut Session, id: &ChangeId) 
             (Ok(OutcomeAnswer::Unknown), reading) => {
                 let message = "The connection was lost before the firewall began the change; nothing was changed.";
                 let mut carried =
-                    Carried::failed(Failure::failed(message).hint("Run the command again."));
+                    Carried::from_failure(Failure::failed(message).hint("Run the command again."));
                 carried.reading = Some(reading);
                 return Err(Box::new(carried));
             }
@@ -261,7 +261,7 @@ async fn judge_outcome(
     reading: Option<Reading>,
 ) -> Carried {
     let mut carried = of_outcome(outcome, reading);
-    if closes(wanted.change)
+    if only_closes(wanted.change)
         && let Some(failure) = carried.failure.take()
     {
         carried.failure = Some(failure.hint(by_hand(context)));
@@ -270,7 +270,7 @@ async fn judge_outcome(
     if !in_force {
         return carried;
     }
-    if let Some(problem) = disproved(context, wanted, carried.reading.as_ref()) {
+    if let Some(problem) = speaks_against(context, wanted, carried.reading.as_ref()) {
         carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = problem.clone();
         carried.failure = Some(
@@ -304,7 +304,7 @@ fn is_disabled(context: &Context, reading: &Reading) -> bool {
 }
 
 /// Returns whether a change does nothing but close.
-fn closes(change: &ConfigurationEdit) -> bool {
+fn only_closes(change: &ConfigurationEdit) -> bool {
     matches!(
         change,
         ConfigurationEdit::Disable | ConfigurationEdit::Delete
@@ -322,15 +322,15 @@ fn by_hand(context: &Context) -> String {
 }
 
 /// Says what speaks against the change, and what could not be read that would: neither is proven.
-fn disproved(
+fn speaks_against(
     context: &Context,
     wanted: &ConfigurationChange<'_>,
     reading: Option<&Reading>,
 ) -> Option<String> {
     let exposure = match reading.map(|reading| judge_exposure_of(context, reading)) {
         Some(Ok(exposure)) => exposure,
-        Some(Err(why)) => return Some(unread(&why)),
-        None => return Some(unread("nothing was read afterwards.")),
+        Some(Err(why)) => return Some(unread_clause(&why)),
+        None => return Some(unread_clause("nothing was read afterwards.")),
     };
     let members = reading.map(|reading| &reading.alias_table);
     disproof::contradiction(
@@ -342,7 +342,7 @@ fn disproved(
     .or_else(|| disproof::of_alias(&exposure, members?))
 }
 
-fn unread(why: &str) -> String {
+fn unread_clause(why: &str) -> String {
     format!("The firewall says that it is done, but what pf runs could not be read back: {why}")
 }
 
@@ -414,7 +414,7 @@ pub(super) fn judge_exposure_of(
 ) -> std::result::Result<Exposure, String> {
     let sentence = |error: &FactError| format!("{error}.");
     let filter = reading.rules.as_ref().map_err(sentence)?;
-    match Completeness::of(filter) {
+    match Completeness::from_rules(filter) {
         Completeness::Complete | Completeness::Foreign => {}
         Completeness::Empty => return Err("pf shows no rule at all.".to_owned()),
         Completeness::Cut | Completeness::Gap => {
@@ -452,7 +452,11 @@ async fn end_connections(
     let Some(Ok(states)) = carried.reading.as_ref().map(|reading| &reading.states) else {
         return connections_left(carried, "they could not be read.");
     };
-    let members = before.configured.as_ref().ok().map(Configured::members);
+    let members = before
+        .configured
+        .as_ref()
+        .ok()
+        .map(Configured::alias_networks);
     let live = Live::new(states, &context.settings.service, members.as_deref());
     let known = labels_of_rule(before, carried);
     let planned = plan_kill(&live, known, &StatesChoice::All);
@@ -493,7 +497,7 @@ fn labels_of_rule(before: &Reading, carried: &Carried) -> Vec<String> {
     let outcome = carried.finish.outcome.as_ref();
     let record = outcome.and_then(|outcome| outcome.before.filter.as_ref());
     let tracker = record
-        .and_then(|placed| placed.record.text("tracker"))
+        .and_then(|placed| placed.record.child_text("tracker"))
         .and_then(|tracker| tracker.parse::<u32>().ok());
     let rules = before.rules.as_ref().map(Vec::as_slice);
     plan_labels(rules.unwrap_or_default(), tracker)

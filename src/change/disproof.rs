@@ -112,7 +112,7 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
     let members: Vec<Option<IpNet>> = alias
         .addresses
         .iter()
-        .map(|member| network(member))
+        .map(|member| alias_network(member))
         .collect();
     let there = |net: &IpNet| {
         entries
@@ -136,7 +136,7 @@ pub(super) fn of_alias(exposure: &Exposure, table: &Answer<Vec<Entry>>) -> Optio
     }
 }
 
-fn network(member: &str) -> Option<IpNet> {
+fn alias_network(member: &str) -> Option<IpNet> {
     let address = member.parse::<IpAddr>().map(IpNet::from);
     address
         .or_else(|_| member.parse())

@@ -29,24 +29,24 @@ impl ExternalProof {
 
     /// Refuses what names no vantage, or none that may connect often enough now, before anything is changed. A dry run
     /// connects to none.
-    pub(super) fn ready(&self, context: &Context) -> Result<()> {
+    pub(super) fn check_vantages(&self, context: &Context) -> Result<()> {
         prove::check_vantages(context, &self.from)
     }
 
     /// Refuses a proof that no vantage has connections left for, once it is known to which box they would be made.
-    pub(super) fn affordable(&self, context: &Context) -> Result<()> {
+    pub(super) fn check_budget(&self, context: &Context) -> Result<()> {
         prove::check_budget(context, &self.from, self.expected)
     }
 
     /// Says in one sentence what will be proven.
-    pub(super) fn check(&self) -> String {
+    pub(super) fn check_sentence(&self) -> String {
         match self.expected {
             Expected::Open => "From outside, a KMS server answers.".to_owned(),
             Expected::Closed => "From outside, nobody gets in.".to_owned(),
         }
     }
 
-    fn word(&self) -> &'static str {
+    fn as_word(&self) -> &'static str {
         self.expected.word()
     }
 }
@@ -63,7 +63,7 @@ pub(super) async fn prove_externally(
         look_from_outside(context, session, wanted, FailureKind::Unproven).await;
     if outside.as_expected {
         let told = carried.finish.message.trim_end_matches('.');
-        carried.finish.message = format!("{told}; from outside it is {}.", wanted.word());
+        carried.finish.message = format!("{told}; from outside it is {}.", wanted.as_word());
     } else {
         carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = unproven_message(wanted, &outside);
@@ -97,7 +97,7 @@ async fn look_from_outside(
     let proof = match Box::pin(prove::prove_over(context, session, &request)).await {
         Ok(proof) => proof,
         Err(failure) => {
-            let outside = ExternalOutcome::untried(wanted.expected, &failure.message);
+            let outside = ExternalOutcome::not_tried(wanted.expected, &failure.message);
             let kind = match failure.kind {
                 FailureKind::Interrupted => FailureKind::Interrupted,
                 _ => FailureKind::Inconclusive,
@@ -141,7 +141,7 @@ fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String
         let why = outside.summary.strip_prefix("inconclusive: ");
         return format!(
             "{here}; that it is {} from outside is not proven: {}.",
-            wanted.word(),
+            wanted.as_word(),
             why.unwrap_or(&outside.summary)
         );
     }
@@ -154,7 +154,7 @@ fn unproven_message(wanted: &ExternalProof, outside: &ExternalOutcome) -> String
 fn try_again_hint(failure: Failure, wanted: &ExternalProof) -> Failure {
     failure.hint(format!(
         "Nothing was taken back. Try again: kmsctl verify --external --expect {}",
-        wanted.word()
+        wanted.as_word()
     ))
 }
 
@@ -217,7 +217,7 @@ pub fn show_external_proof(human: &mut Human, outside: &ExternalOutcome) {
         (_, false) => Tone::Bad,
     };
     human.field("Outside", &outside.summary, tone);
-    for (name, saw) in outside.lines() {
+    for (name, saw) in outside.end_lines() {
         human.field(&format!("  {name}"), saw, Tone::Plain);
     }
 }

@@ -61,13 +61,13 @@ pub struct FromOutside {
 
 impl FromOutside {
     /// Returns what is to be proven, if it is wanted.
-    pub fn wanted(&self, expected: Expected) -> Option<ExternalProof> {
+    pub fn wanted_proof(&self, expected: Expected) -> Option<ExternalProof> {
         self.verify
             .then(|| ExternalProof::new(&self.from, expected))
     }
 
     /// Adds these flags to a command line in words.
-    pub fn told(&self, command: &str) -> String {
+    pub fn add_flags(&self, command: &str) -> String {
         let verify = if self.verify { " --verify" } else { "" };
         let from: String = self
             .from
@@ -92,7 +92,7 @@ impl ChangeFlags {
     }
 
     /// Returns whether one of them is set.
-    pub fn any(&self) -> bool {
+    pub fn any_set(&self) -> bool {
         self.shows_only() || self.yes || self.reason.is_some()
     }
 
@@ -104,7 +104,7 @@ impl ChangeFlags {
 
 impl Temporary {
     /// Adds these flags to a command line in words.
-    pub fn told(&self, command: &str) -> String {
+    pub fn add_flags(&self, command: &str) -> String {
         let mut command = command.to_owned();
         if let Some(duration) = &self.for_ {
             command.push_str(&format!(" --for {duration}"));
@@ -116,7 +116,7 @@ impl Temporary {
     }
 
     /// Gives the flags their meaning.
-    pub fn terms(&self) -> Result<Terms> {
+    pub fn to_terms(&self) -> Result<Terms> {
         let reverts_after = self.for_.as_deref().map(|text| {
             let duration = values::parse_duration(text)
                 .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;

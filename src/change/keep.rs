@@ -36,26 +36,26 @@ pub(super) async fn keep_temporary_change(
         Ok(said) => said,
         Err(failure) if failure.kind == FailureKind::Interrupted => {
             let message = format!("Interrupted; it is not known whether {id} is kept.");
-            return Carried::interrupted(&message, LOOK);
+            return Carried::from_interrupt(&message, LOOK);
         }
         Err(failure) => {
             let message = format!("It is not known whether {id} is kept: {}", failure.message);
-            return Carried::unknown(&message, LOOK);
+            return Carried::not_known(&message, LOOK);
         }
     };
     let armed = is_armed(&reading, id);
     let mut carried = match kept {
         Ok(kept) => of_kept(id, kept),
         Err(error) if armed || matches!(error, FactError::ProgramMissing { .. }) => {
-            Carried::failed(Failure::from(&error))
+            Carried::from_failure(Failure::from(&error))
         }
-        Err(error) => Carried::unverified(
+        Err(error) => Carried::not_verified(
             &format!("It is not known whether {id} is kept: {error}."),
             None,
         ),
     };
     if carried.finish.ended == EndedAs::Done && armed {
-        carried = Carried::unverified(&format!("{id} is still armed to revert."), None);
+        carried = Carried::not_verified(&format!("{id} is still armed to revert."), None);
     }
     carried.reading = Some(reading);
     carried
@@ -96,11 +96,11 @@ fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
             EndedAs::Done,
             format!("Nothing is armed to take back {id}."),
         ),
-        Kept::Reverted { reverted } => Carried::failed(Failure::new(
+        Kept::Reverted { reverted } => Carried::from_failure(Failure::new(
             FailureKind::Conflict,
             too_late(id.as_str(), &reverted),
         )),
-        Kept::Locked { holder } => Carried::failed(
+        Kept::Locked { holder } => Carried::from_failure(
             Failure::new(
                 FailureKind::Conflict,
                 format!(

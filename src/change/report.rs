@@ -78,7 +78,7 @@ pub fn entries_here(context: &Context, ids: &BTreeSet<&ChangeId>) -> Result<Vec<
     let wanted = |plan: &Plan| ids.contains(&plan.id) && context.is_of_this_firewall(plan);
     let mut folder = Folder::of_wanted(MOST_SETTLED, wanted);
     scan_into(context, &mut folder)?;
-    Ok(folder.entries())
+    Ok(folder.into_entries())
 }
 
 /// Reads the ids of this firewall's changes that begin so.
@@ -119,7 +119,7 @@ fn fold_history(context: &Context, mut folder: Folder<'_>) -> Result<Vec<History
             broken.line, broken.what
         ));
     }
-    Ok(folder.entries())
+    Ok(folder.into_entries())
 }
 
 fn scan_into(context: &Context, folder: &mut Folder<'_>) -> Result<Chain> {
@@ -153,7 +153,7 @@ fn show_nothing(
 ) -> Result<()> {
     let report = Report {
         id: None,
-        outcome: EndedAs::NothingToDo.word(),
+        outcome: EndedAs::NothingToDo.as_str(),
         what: sentence,
         message: Some(sentence),
         before: Map::new(),
@@ -221,7 +221,7 @@ pub(super) fn report_change(
         states_ended: finish.killed,
         states_ended_inside: finish.killed_inside,
         outside: finish.outside.as_deref(),
-        ..build_report(plan, finish.ended.word(), Some(&finish.message))
+        ..build_report(plan, finish.ended.as_str(), Some(&finish.message))
     };
     // What is not done is not proven either.
     if finish.ended != EndedAs::Done {
@@ -273,7 +273,7 @@ pub(super) fn report_change(
 pub(super) fn in_spite(context: &Context, plan: &Plan, finish: &Finish, failure: &Failure) {
     let mut human = Human::default();
     human.field("Output", &failure.message, Tone::Bad);
-    let (word, tone) = ending(finish.ended);
+    let (word, tone) = ending_word(finish.ended);
     human.field(word, &finish.message, tone);
     human.field("Change", plan.id.as_str(), Tone::Plain);
     if finish.took_effect() && matches!(plan.change.undo, Undo::Command(_)) {
@@ -396,7 +396,7 @@ pub fn difference_text(value: &Value) -> String {
     }
 }
 
-fn ending(ended: EndedAs) -> (&'static str, Tone) {
+fn ending_word(ended: EndedAs) -> (&'static str, Tone) {
     match ended {
         EndedAs::Done => ("Done", Tone::Good),
         EndedAs::NothingToDo => ("Nothing to do", Tone::Plain),
@@ -408,7 +408,7 @@ fn ending(ended: EndedAs) -> (&'static str, Tone) {
 }
 
 fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'_>, now: &Reading) {
-    let (word, tone) = ending(finish.ended);
+    let (word, tone) = ending_word(finish.ended);
     human.field(word, &finish.message, tone);
     for difference in &plan.change.differences {
         let name = field_key(&difference.field);
@@ -467,7 +467,7 @@ fn rows_table(human: &mut Human, rows: &[ReportRow]) {
 
 /// Renders how a change of the history stands, in a word and its tone.
 pub fn entry_standing(entry: &HistoryEntry) -> (&'static str, Tone) {
-    match (&entry.undone_by, entry.ended()) {
+    match (&entry.undone_by, entry.ended_as()) {
         (Some(_), _) => ("undone", Tone::Plain),
         (None, None) => ("unknown", Tone::Bad),
         (None, Some(ended)) => match ended {

@@ -26,7 +26,7 @@ const LARGEST: u64 = 64 << 20;
 /// Writes a plan to a file that must not exist, readable by its owner only.
 pub(super) fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(plan)
-        .map_err(|error| Failure::failed("The plan cannot be put into JSON.").because(error))?;
+        .map_err(|error| Failure::failed("The plan cannot be put into JSON.").with_cause(error))?;
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -169,7 +169,11 @@ async fn recheck_plan(
         saved: None,
     };
     let service = &context.settings.service;
-    let members = reading.configured.as_ref().ok().map(Configured::members);
+    let members = reading
+        .configured
+        .as_ref()
+        .ok()
+        .map(Configured::alias_networks);
     match &change.operation {
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             let now = require_answer(&reading.table)?.as_slice();
@@ -181,7 +185,7 @@ async fn recheck_plan(
             let exposure = config::judge_exposure_of(context, reading).ok();
             let tracker = exposure.and_then(|exposure| exposure.filter.tracker?.parse().ok());
             let rules = reading.rules.as_ref().map(Vec::as_slice);
-            let labels = plan::labels(rules.unwrap_or_default(), tracker);
+            let labels = plan::rule_labels(rules.unwrap_or_default(), tracker);
             let live = Live::new(
                 require_answer(&reading.states)?,
                 service,
@@ -272,14 +276,18 @@ fn seen_now(context: &Context, plan: &Plan, reading: &Reading) -> Result<plan::S
             } else {
                 StatesChoice::Clients(clients.clone())
             };
-            let members = reading.configured.as_ref().ok().map(Configured::members);
+            let members = reading
+                .configured
+                .as_ref()
+                .ok()
+                .map(Configured::alias_networks);
             let live = Live::new(
                 require_answer(&reading.states)?,
                 &context.settings.service,
                 members.as_deref(),
             );
             Ok(plan::Seen::of(state_facts(
-                live.chosen(&choice).into_iter(),
+                live.chosen_states(&choice).into_iter(),
             )))
         }
         Operation::Clean { paths } => {

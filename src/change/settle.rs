@@ -66,7 +66,7 @@ pub fn note_expired(context: &Context, reading: &Reading) -> Result<bool> {
     let ids = expired.iter().map(|expired| &expired.id).collect();
     let mut learnt = false;
     for entry in report::entries_here(context, &ids)? {
-        let Some(finish) = entry.learnt(&expired) else {
+        let Some(finish) = entry.learnt_ending(&expired) else {
             continue;
         };
         let ended = HistoryEvent::Ended {

@@ -48,11 +48,11 @@ pub(super) async fn end_states(
 ) -> Carried {
     match kill_states_in_rounds(context, session, labels, states, before).await {
         Ok(killing) => judge_killing(killing, clients),
-        Err(failure) if failure.kind == FailureKind::Interrupted => Carried::interrupted(
+        Err(failure) if failure.kind == FailureKind::Interrupted => Carried::from_interrupt(
             "Interrupted while states were being ended; some may be left.",
             LOOK,
         ),
-        Err(failure) => Carried::unknown(
+        Err(failure) => Carried::not_known(
             &format!(
                 "It is not known which states were ended: {}",
                 failure.message
@@ -120,7 +120,11 @@ pub(super) async fn kill_states_in_rounds(
     states: &[PlannedState],
     before: &Reading,
 ) -> Result<Killing> {
-    let members = before.configured.as_ref().ok().map(Configured::members);
+    let members = before
+        .configured
+        .as_ref()
+        .ok()
+        .map(Configured::alias_networks);
     let members = members.as_deref();
     let mut killing = None;
     let mut left: Vec<PlannedState> = states.to_vec();

@@ -45,7 +45,7 @@ pub(super) async fn change_table(
                 compare_table(entries, Some(&changed), direction, reading)
             }
             Some(Err(error)) => refused_change(&error, reading),
-            _ => Carried::unverified("The firewall did not say what it did.", Some(reading)),
+            _ => Carried::not_verified("The firewall did not say what it did.", Some(reading)),
         },
         Err(failure) => ask_table_again(context, session, entries, direction, failure).await,
     }
@@ -68,12 +68,12 @@ async fn ask_table_again(
         }
         Ok((_, reading)) => compare_table(entries, None, direction, reading),
         Err(again) if interrupted || again.kind == FailureKind::Interrupted => {
-            Carried::interrupted(
+            Carried::from_interrupt(
                 "Interrupted; it is not known whether the table was changed.",
                 LOOK,
             )
         }
-        Err(again) => Carried::unknown(
+        Err(again) => Carried::not_known(
             &format!(
                 "The connection was lost during the change, and the firewall cannot be asked what happened: {}",
                 again.message
@@ -86,7 +86,7 @@ async fn ask_table_again(
 /// What was seen right after an interruption need not be the last of it.
 fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     let seen = carried.finish.changed.len();
-    let told = Carried::interrupted(
+    let told = Carried::from_interrupt(
         &format!(
             "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
             entries.len()
@@ -100,7 +100,7 @@ fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
 }
 
 fn refused_change(error: &FactError, reading: Reading) -> Carried {
-    let mut carried = Carried::failed(Failure::from(error));
+    let mut carried = Carried::from_failure(Failure::from(error));
     carried.reading = Some(reading);
     carried
 }
@@ -113,7 +113,7 @@ fn compare_table(
     reading: Reading,
 ) -> Carried {
     let Ok(now) = &reading.table else {
-        return Carried::unverified(
+        return Carried::not_verified(
             "The table could not be read back, so nothing is proven.",
             Some(reading),
         );

@@ -23,17 +23,17 @@ type Values = fn() -> Vec<CompletionCandidate>;
 
 /// Which arguments have values to offer: (command, argument, values).
 const OFFERED: &[(&str, &str, Values)] = &[
-    ("", "demo", scenarios),
-    ("expose restore", "from", vantages),
-    ("expose revoke", "from", vantages),
-    ("history", "id", changes),
-    ("keep", "id", changes),
-    ("ratelimit preview", "preset", presets),
-    ("ratelimit set", "preset", presets),
-    ("undo", "id", changes),
-    ("verify", "from", vantages),
-    ("virusprot delete", "addresses", blocked),
-    ("virusprot test", "addresses", blocked),
+    ("", "demo", scenario_candidates),
+    ("expose restore", "from", vantage_candidates),
+    ("expose revoke", "from", vantage_candidates),
+    ("history", "id", change_candidates),
+    ("keep", "id", change_candidates),
+    ("ratelimit preview", "preset", preset_candidates),
+    ("ratelimit set", "preset", preset_candidates),
+    ("undo", "id", change_candidates),
+    ("verify", "from", vantage_candidates),
+    ("virusprot delete", "addresses", blocked_candidates),
+    ("virusprot test", "addresses", blocked_candidates),
 ];
 
 /// Answers a shell that asks for completions, and returns whether one did.
@@ -133,11 +133,13 @@ impl Here {
     }
 }
 
-fn candidates<T: Into<OsString>>(values: impl IntoIterator<Item = T>) -> Vec<CompletionCandidate> {
+fn to_candidates<T: Into<OsString>>(
+    values: impl IntoIterator<Item = T>,
+) -> Vec<CompletionCandidate> {
     values.into_iter().map(CompletionCandidate::new).collect()
 }
 
-fn changes() -> Vec<CompletionCandidate> {
+fn change_candidates() -> Vec<CompletionCandidate> {
     const MOST: usize = 100;
     let Some(directory) = Here::read().and_then(|here| here.directory()) else {
         return Vec::new();
@@ -147,7 +149,7 @@ fn changes() -> Vec<CompletionCandidate> {
     if Journal::at(&directory).scan(&mut each).is_err() {
         return Vec::new();
     }
-    let entries = folder.entries();
+    let entries = folder.into_entries();
     let newest_first = entries.iter().rev().enumerate();
     newest_first
         .map(|(place, entry)| {
@@ -158,15 +160,15 @@ fn changes() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-fn presets() -> Vec<CompletionCandidate> {
+fn preset_candidates() -> Vec<CompletionCandidate> {
     let presets = Here::read().map(|here| here.settings.presets);
-    candidates(presets.into_iter().flatten().map(|preset| preset.name))
+    to_candidates(presets.into_iter().flatten().map(|preset| preset.name))
 }
 
-fn vantages() -> Vec<CompletionCandidate> {
+fn vantage_candidates() -> Vec<CompletionCandidate> {
     match Here::read() {
-        Some(here) if here.demo => candidates(["vps"]),
-        Some(here) => candidates(
+        Some(here) if here.demo => to_candidates(["vps"]),
+        Some(here) => to_candidates(
             here.settings
                 .vantages
                 .into_iter()
@@ -176,7 +178,7 @@ fn vantages() -> Vec<CompletionCandidate> {
     }
 }
 
-fn scenarios() -> Vec<CompletionCandidate> {
+fn scenario_candidates() -> Vec<CompletionCandidate> {
     let scenarios = Scenario::ALL.iter();
     scenarios
         .map(|scenario| {
@@ -185,7 +187,7 @@ fn scenarios() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-fn blocked() -> Vec<CompletionCandidate> {
+fn blocked_candidates() -> Vec<CompletionCandidate> {
     let Some(here) = Here::read() else {
         return Vec::new();
     };
@@ -195,7 +197,7 @@ fn blocked() -> Vec<CompletionCandidate> {
         &here.settings.firewall.target.host
     };
     match here.directory() {
-        Some(directory) => candidates(blocked_at_last_reading(&directory, firewall)),
+        Some(directory) => to_candidates(blocked_at_last_reading(&directory, firewall)),
         None => Vec::new(),
     }
 }

@@ -35,7 +35,7 @@ const SYNONYMS: &[(&str, &str)] = &[
 /// Returns the whole command tree, for parsing, completions, man pages and tests.
 pub fn command_tree() -> Command {
     let tree = with_values(with_examples(Cli::command(), ""), "");
-    let groups = groups(&tree);
+    let groups = command_groups(&tree);
     let after = tree.get_after_help().map(ToString::to_string);
     let after = format!(
         "{}\n\nExit codes:\n{EXIT_STATUS}",
@@ -68,7 +68,7 @@ fn with_examples(command: Command, path: &str) -> Command {
     command.after_help(after)
 }
 
-fn groups(tree: &Command) -> String {
+fn command_groups(tree: &Command) -> String {
     let known = |name: &&str| **name == *"help" || tree.find_subcommand(name).is_some();
     let names = GROUPS.iter().flat_map(|(_, names)| *names);
     let widest = names.map(|name| name.len()).max().unwrap_or_default();

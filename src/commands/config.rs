@@ -37,7 +37,7 @@ enum Command {
 pub async fn run_config(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Check => check_configuration(context),
-        Command::Init(arguments) => Box::pin(init::run(context, arguments)).await,
+        Command::Init(arguments) => Box::pin(init::run_wizard(context, arguments)).await,
         Command::Path => show_configuration_path(context),
         Command::Show => show_configuration(context),
     }
@@ -51,7 +51,7 @@ fn check_configuration(context: &Context) -> Result<()> {
         valid: bool,
     }
     if let Some(problem) = &context.problem {
-        return Err(problem.retold());
+        return Err(problem.without_cause());
     }
     let file = context.layers.file.as_deref();
     let mut view = View::new(
@@ -115,7 +115,9 @@ fn show_configuration(context: &Context) -> Result<()> {
     );
     context.terminal.show(&view)?;
     match &context.problem {
-        Some(problem) => Err(problem.retold().hint("What is shown was read before this.")),
+        Some(problem) => Err(problem
+            .without_cause()
+            .hint("What is shown was read before this.")),
         None => Ok(()),
     }
 }

@@ -36,7 +36,7 @@ enum Command {
 pub async fn run_demo(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Reset => reset_demo(context),
-        Command::Scenarios => scenarios(context),
+        Command::Scenarios => list_scenarios(context),
         Command::Serve { listen } => serve_demo(context, *listen).await,
     }
 }
@@ -56,7 +56,7 @@ fn reset_demo(context: &Context) -> Result<()> {
     context.terminal.show(&view)
 }
 
-fn scenarios(context: &Context) -> Result<()> {
+fn list_scenarios(context: &Context) -> Result<()> {
     #[derive(Serialize)]
     struct Row {
         name: &'static str,

@@ -73,7 +73,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
     if arguments.clean {
         return Box::pin(clean_leftover_files(context, &arguments.flags)).await;
     }
-    if arguments.flags.any() {
+    if arguments.flags.any_set() {
         return Err(Failure::usage(
             "doctor changes nothing; these flags belong to doctor --clean.",
         ));
@@ -111,7 +111,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
 async fn clean_leftover_files(context: &Context, flags: &ChangeFlags) -> Result<()> {
     let plan = |reading: &Reading| {
         let leftovers = &require_answer(&reading.configured)?.leftovers;
-        Ok(plan::clean(leftovers, reading.clock.now))
+        Ok(plan::plan_cleaning(leftovers, reading.clock.now))
     };
     change::change_if_needed(
         context,
@@ -199,14 +199,14 @@ async fn visit_firewall(context: &Context) -> Visit {
     };
     Visit {
         login: Ok(login),
-        clock_offset: offset(reading.clock.now, before, after),
+        clock_offset: clock_offset(reading.clock.now, before, after),
         reading: Ok(reading),
         round_trip,
     }
 }
 
 /// Returns by how many seconds the firewall's clock is certainly off: it was read some time between two moments of ours.
-fn offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
+fn clock_offset(there: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
     let (there, before, after) = (there.as_second(), before.as_second(), after.as_second());
     there - there.clamp(before, after.max(before))
 }
@@ -366,7 +366,11 @@ mod tests {
             (90, 100, 130, -10),
             (50, 100, 40, -50),
         ] {
-            assert_eq!(offset(at(there), at(before), at(after)), off, "{there}");
+            assert_eq!(
+                clock_offset(at(there), at(before), at(after)),
+                off,
+                "{there}"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ fn expose_view(context: &Context, reading: &Reading) -> Result<(View, Exposure)>
     exposure_headline(&mut view.human, &exposure, context);
     view.human.gap();
     exposure_parts(&mut view.human, &exposure);
-    paths(&mut view.human, &exposure);
+    paths_lines(&mut view.human, &exposure);
     let others = exposure.why.get(1..).unwrap_or_default();
     if !others.is_empty() {
         view.human.gap().line("Findings:");
@@ -137,7 +137,7 @@ pub fn limits_field(human: &mut Human, exposure: &Exposure) {
 }
 
 /// Adds every path into the service, where one is beside the managed pair.
-fn paths(human: &mut Human, exposure: &Exposure) {
+fn paths_lines(human: &mut Human, exposure: &Exposure) {
     if exposure.foreign_paths().next().is_none() {
         return;
     }
@@ -148,7 +148,7 @@ fn paths(human: &mut Human, exposure: &Exposure) {
         } else {
             "NOT managed"
         };
-        human.line(format!("  {who}: {}", path.clause()));
+        human.line(format!("  {who}: {}", path.path_clause()));
     }
 }
 

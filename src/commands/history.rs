@@ -130,7 +130,7 @@ impl From<&Armed> for ArmedRow {
 
 impl ArmedRow {
     /// Returns what is armed, by a reading.
-    pub fn of(reading: &Reading) -> Vec<Self> {
+    pub fn from_reading(reading: &Reading) -> Vec<Self> {
         let configured = reading.configured.iter();
         let armed = configured.flat_map(|configured| &configured.armed);
         armed.map(Self::from).collect()

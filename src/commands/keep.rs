@@ -72,8 +72,8 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
             several @ FindError::Ambiguous { .. } => several.into(),
         })?;
         let known = report::entries_here(context, &BTreeSet::from([*id]))?.pop();
-        let gathered = Situation::of(context, reading)?;
-        Ok(plan::keep(
+        let gathered = Situation::from_reading(context, reading)?;
+        Ok(plan::plan_keep(
             id.as_str(),
             known.as_ref(),
             &gathered.present(context, reading)?,

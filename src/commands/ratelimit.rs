@@ -154,7 +154,7 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
 
 /// Adds the caps in one line, and who is near them where one is.
 pub fn caps_lines(human: &mut Human, data: &Ratelimit) {
-    human.field("Caps", data.standing.sentence(), Tone::Plain);
+    human.field("Caps", data.standing.caps_sentence(), Tone::Plain);
     if !data.near.is_empty() {
         near_line(human, data);
     }
@@ -168,7 +168,7 @@ fn for_people(human: &mut Human, data: &Ratelimit) {
     } else {
         Tone::Warning
     };
-    human.field("Caps", standing.sentence(), tone);
+    human.field("Caps", standing.caps_sentence(), tone);
     // Where nothing is loaded the sentence tells the configured ones.
     if standing.configured.is_some()
         && standing.loaded.is_some()

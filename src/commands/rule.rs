@@ -50,7 +50,7 @@ pub struct RuleView<'a> {
 
 impl<'a> RuleView<'a> {
     /// Picks the rules of an exposure.
-    pub fn of(exposure: &'a Exposure) -> Self {
+    pub fn from_exposure(exposure: &'a Exposure) -> Self {
         Self {
             nat: &exposure.nat,
             filter: &exposure.filter,
@@ -71,7 +71,7 @@ fn rule_view(context: &Context, reading: &Reading, before: Option<&Reading>) -> 
     let Exposure {
         nat, filter, block, ..
     } = &exposure;
-    let mut view = context.view("rule.show", reading, &RuleView::of(&exposure))?;
+    let mut view = context.view("rule.show", reading, &RuleView::from_exposure(&exposure))?;
     view.warnings.extend(warnings);
     expose::exposure_headline(&mut view.human, &exposure, context);
     view.human.gap();

@@ -63,7 +63,7 @@ struct Runbook<'a> {
     text: Option<&'a str>,
 }
 
-fn title(text: &'static str) -> &'static str {
+fn runbook_title(text: &'static str) -> &'static str {
     text.lines()
         .next()
         .unwrap_or_default()
@@ -85,7 +85,7 @@ pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
     }
     let runbook = Runbook {
         name,
-        title: title(text),
+        title: runbook_title(text),
         text: Some(text),
     };
     let mut view = View::new("runbook", context.clock.now(), &runbook)?;
@@ -99,7 +99,7 @@ pub fn run_runbook(context: &Context, arguments: &Args) -> Result<()> {
 fn show_index(context: &Context) -> Result<()> {
     let runbooks = RUNBOOKS.iter().map(|(name, text)| Runbook {
         name,
-        title: title(text),
+        title: runbook_title(text),
         text: None,
     });
     let runbooks: Vec<Runbook> = runbooks.collect();

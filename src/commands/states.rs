@@ -185,7 +185,7 @@ fn states_view(
     let states: Vec<&State> = require_answer(&reading.states)?
         .iter()
         .filter(|state| connections::connection_half(state, service, members.as_deref()).is_some())
-        .filter(|state| is_meant(client(state).address))
+        .filter(|state| is_meant(state_client(state).address))
         .collect();
     if arguments.all {
         data.states = Some(states.iter().map(|state| state_row(state)).collect());
@@ -252,7 +252,7 @@ const STATE_COLUMNS: &[&str] = &[
 
 /// Returns who made the connection of which this state is a half; where the firewall translates the source as well, that
 /// stands in brackets.
-fn client(state: &State) -> &Host {
+fn state_client(state: &State) -> &Host {
     use crate::domain::pf::rule::Direction;
     match state.direction {
         Direction::In => &state.right,
@@ -262,7 +262,7 @@ fn client(state: &State) -> &Host {
 
 fn state_row(state: &State) -> SourceRow {
     use crate::domain::pf::rule::Direction;
-    let client = client(state);
+    let client = state_client(state);
     let server = match state.direction {
         Direction::In => &state.left,
         Direction::Out => &state.right,

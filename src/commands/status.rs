@@ -107,7 +107,7 @@ fn status_view(
     let mut warnings = Vec::new();
     let judged = expose::assess_exposure(context, reading, &mut warnings);
     if let (Err(failure), Err(_), Err(_)) = (&judged, &reading.states, &reading.table) {
-        return Err(failure.retold());
+        return Err(failure.without_cause());
     }
     let exposure = known_or_warning(judged.as_ref(), "The exposure", &mut warnings);
     let states =
@@ -128,12 +128,12 @@ fn status_view(
     let data = StatusView {
         findings: findings::find_faults(context, reading, &seen),
         expose: exposure,
-        rule: exposure.map(RuleView::of),
+        rule: exposure.map(RuleView::from_exposure),
         ratelimit: caps.as_ref(),
         states,
         virusprot: table,
         pf: pf_view(reading),
-        armed: ArmedRow::of(reading),
+        armed: ArmedRow::from_reading(reading),
         notifier: heard.side.as_ref(),
     };
     let mut view = context.view("status", reading, &data)?;

@@ -38,7 +38,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
     }
     // Which changes are this firewall's is known by its host key alone.
     let mut session = context.connect().await?;
-    let entry = match Box::pin(chosen(context, &mut session, arguments.id.as_deref())).await {
+    let entry = match Box::pin(find_change(context, &mut session, arguments.id.as_deref())).await {
         Ok(entry) => entry,
         Err(failure) => {
             let _ = session.close().await;
@@ -75,7 +75,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 /// Finds the change that is meant, as it stands by what the firewall says.
-async fn chosen(
+async fn find_change(
     context: &Context,
     session: &mut Session,
     id: Option<&str>,
@@ -125,7 +125,7 @@ fn takes_effect(entry: &HistoryEntry) -> Result<()> {
     if entry.finish.is_some() && !entry.took_effect() {
         return Err(Failure::failed(format!(
             "There is nothing to take back: {id} ended as {}.",
-            entry.word()
+            entry.ending_word()
         )));
     }
     Ok(())
@@ -140,9 +140,9 @@ fn plan_undo(
 ) -> Result<Planned> {
     if !matches!(entry.plan.change.operation, Operation::Configuration { .. }) {
         let past = Past::Table(require_answer(&reading.table)?, reading.client);
-        return Ok(plan::undo(entry, &past)?);
+        return Ok(plan::plan_undo(entry, &past)?);
     }
-    let gathered = Situation::of(context, reading)?;
+    let gathered = Situation::from_reading(context, reading)?;
     let past = Past::Configuration(gathered.present(context, reading)?, terms, stored);
-    Ok(plan::undo(entry, &past)?)
+    Ok(plan::plan_undo(entry, &past)?)
 }

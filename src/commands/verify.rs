@@ -154,7 +154,7 @@ async fn prove_externally(
     let proof = Box::pin(crate::vantage::prove::prove_from_outside(context, request)).await?;
     context
         .terminal
-        .show(&external_view::view(context, &proof)?)?;
+        .show(&external_view::external_view(context, &proof)?)?;
     let crate::vantage::prove::Proof {
         judgement,
         trouble,

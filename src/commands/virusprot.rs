@@ -119,7 +119,11 @@ pub fn assess_table(
     }
     let mut states: HashMap<IpAddr, u64> = HashMap::new();
     // Without the configuration (it costs a PHP start) what is forwarded to the port counts.
-    let members = reading.configured.as_ref().ok().map(Configured::members);
+    let members = reading
+        .configured
+        .as_ref()
+        .ok()
+        .map(Configured::alias_networks);
     for state in answer_or_warning(&reading.states, "Live states", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default()

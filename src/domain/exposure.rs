@@ -153,7 +153,7 @@ impl Exposure {
 
     /// Lists the paths that kmsctl does not manage, in one sentence.
     pub fn told_paths(&self) -> String {
-        let clauses: Vec<String> = self.foreign_paths().map(PathIn::clause).collect();
+        let clauses: Vec<String> = self.foreign_paths().map(PathIn::path_clause).collect();
         format!("{}.", clauses.join("; "))
     }
 
@@ -306,7 +306,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         .then(|| walk.find_exit_block(path.inside_port.unwrap_or(service.port)));
     let reason = match kept {
         Some(rule) => differences::kept_behind(rule),
-        None => differences::reason(alone, known, &path, loaded, caps, service),
+        None => differences::state_reason(alone, known, &path, loaded, caps, service),
     };
     let mut why = differences::other_paths(alone, state, reason, &paths);
     why.extend(differences::other_inside_port(&path, service));
@@ -315,7 +315,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         let other = path.elsewhere.filter(|_| known);
         why.extend(other.map(|other| differences::other_target(&other, service)));
     }
-    why.extend(differences::configuration(configured, service));
+    why.extend(differences::configuration_warnings(configured, service));
     if let Some(configured) = configured
         && forward.is_none()
         && filter_rule.is_none()
@@ -324,7 +324,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     }
     why.extend(cap_findings.unwrap_or_default());
     if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
-        why.extend(differences::between(pair, &path, caps));
+        why.extend(differences::pair_differences(pair, &path, caps));
     }
     differences::look_at_loaded_caps(&path, service, &mut why);
     let other_limits = differences::other_limits(filter_rule, &path);
@@ -338,7 +338,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(pair::pair_findings(configured, pair, service));
     }
     why.extend(path.findings);
-    why.extend(differences::reflections(walk.count_reflections()));
+    why.extend(differences::reflection_warning(walk.count_reflections()));
     remove_repeats(&mut why);
     Exposure {
         state,
@@ -570,7 +570,9 @@ fn alias(configured: Option<&Configured>, service: &Service) -> AliasView {
             !resolved.is_empty() && resolved.iter().all(|member| *member == wanted)
         }),
         addresses: members,
-        members: configured.map(Configured::members).unwrap_or_default(),
+        members: configured
+            .map(Configured::alias_networks)
+            .unwrap_or_default(),
     }
 }
 

@@ -57,7 +57,7 @@ pub enum EndedAs {
 
 impl EndedAs {
     /// Returns the word that JSON uses too.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::NothingToDo => "nothing-to-do",
@@ -157,17 +157,17 @@ impl Broken {
 
 impl HistoryEntry {
     /// Returns who carried it out: `user@host`.
-    pub fn who(&self) -> &str {
+    pub fn carried_out_by(&self) -> &str {
         self.by.as_deref().unwrap_or(&self.plan.who)
     }
 
     /// Returns how it ended, in a word.
-    pub fn word(&self) -> &'static str {
-        self.ended().map_or("unknown", EndedAs::word)
+    pub fn ending_word(&self) -> &'static str {
+        self.ended_as().map_or("unknown", EndedAs::as_str)
     }
 
     /// Returns how it ended, its rollback included: one that another writer's change kept from firing is no plain `done`.
-    pub fn ended(&self) -> Option<EndedAs> {
+    pub fn ended_as(&self) -> Option<EndedAs> {
         let finish = self.finish.as_ref()?;
         let reverted = self.outcome().and_then(|outcome| outcome.reverted.as_ref());
         let stale = reverted.is_some_and(|reverted| reverted.result == ChangeEnding::Stale);
@@ -210,7 +210,7 @@ impl HistoryEntry {
 
     /// Returns the ending with what the firewall says of its rollback, where that is news. A line that is not as it was
     /// written is not written anew.
-    pub fn learnt(&self, expired: &[Expired]) -> Option<Finish> {
+    pub fn learnt_ending(&self, expired: &[Expired]) -> Option<Finish> {
         let outcome = self.outcome()?;
         if outcome.reverted.is_some() || self.broken.line().is_some() {
             return None;
@@ -314,7 +314,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Returns the changes in their order.
-    pub fn entries(self) -> Vec<HistoryEntry> {
+    pub fn into_entries(self) -> Vec<HistoryEntry> {
         self.entries.into()
     }
 
@@ -611,7 +611,7 @@ impl ExternalOutcome {
     }
 
     /// Says that nothing could be tried.
-    pub fn untried(expected: Expected, why: &str) -> Self {
+    pub fn not_tried(expected: Expected, why: &str) -> Self {
         Self {
             verdict: Verdict::Inconclusive,
             expected,
@@ -624,7 +624,7 @@ impl ExternalOutcome {
     }
 
     /// Returns one line for each end, with its name: what each vantage saw, then what the firewall saw.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    pub fn end_lines(&self) -> Vec<(String, String)> {
         let of_vantage = |one: &Witness| {
             let from = one
                 .address
@@ -696,7 +696,7 @@ mod foreign_tests {
             &end,
         );
         assert!(kept.as_expected, "{kept:?}");
-        let lines = kept.lines();
+        let lines = kept.end_lines();
         assert_eq!(lines[0].0, "public/us1");
         assert!(
             lines[0]
@@ -723,7 +723,7 @@ mod foreign_tests {
 
     #[test]
     fn what_could_not_be_tried_is_never_a_verdict() {
-        let kept = ExternalOutcome::untried(Expected::Closed, "the firewall did not answer.");
+        let kept = ExternalOutcome::not_tried(Expected::Closed, "the firewall did not answer.");
         assert!(!kept.as_expected);
         assert_eq!(kept.verdict, Verdict::Inconclusive);
         assert_eq!(kept.summary, "inconclusive: the firewall did not answer");

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Returns `- PATH: OLD` and `+ PATH: NEW` for every leaf that differs, in the order of the old value; what only the
 /// new one has comes last.
 pub fn differing_lines(before: &Value, after: &Value) -> Vec<String> {
-    let (old, new) = (leaves(before), leaves(after));
+    let (old, new) = (json_leaves(before), json_leaves(after));
     let value = |leaves: &[(String, &Value)], path: &str| {
         let found = leaves.iter().find(|(other, _)| other == path);
         found.map(|(_, value)| value.to_string())
@@ -24,13 +24,13 @@ pub fn differing_lines(before: &Value, after: &Value) -> Vec<String> {
 }
 
 /// Returns every leaf with its dotted path. An empty object or list is a leaf; null is none, as it stands for absence.
-fn leaves(value: &Value) -> Vec<(String, &Value)> {
+fn json_leaves(value: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
-    collect("", value, &mut found);
+    collect_leaves("", value, &mut found);
     found
 }
 
-fn collect<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+fn collect_leaves<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
     let below = |name: &str| {
         if path.is_empty() {
             name.to_owned()
@@ -42,11 +42,11 @@ fn collect<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)
         Value::Null => {}
         Value::Object(fields) if !fields.is_empty() => fields
             .iter()
-            .for_each(|(name, value)| collect(&below(name), value, found)),
+            .for_each(|(name, value)| collect_leaves(&below(name), value, found)),
         Value::Array(items) if !items.is_empty() => items
             .iter()
             .enumerate()
-            .for_each(|(index, value)| collect(&below(&index.to_string()), value, found)),
+            .for_each(|(index, value)| collect_leaves(&below(&index.to_string()), value, found)),
         leaf => found.push((path.to_owned(), leaf)),
     }
 }

@@ -46,17 +46,17 @@ impl RateTracker {
     /// Counts a completed handshake at `now_seconds` (of any steady clock), and tells whether it tripped the rate.
     ///
     /// A source that tripped goes on tripping until it slows down.
-    pub fn connection(&mut self, now_seconds: u64) -> bool {
+    pub fn count_connection(&mut self, now_seconds: u64) -> bool {
         match self.generation {
-            Generation::Decaying => self.decay(now_seconds),
+            Generation::Decaying => self.decay_count(now_seconds),
             Generation::Window => self.count_in_window(now_seconds),
         }
     }
 
     /// The 32-bit arithmetic is the kernel's, wrapping included.
-    fn decay(&mut self, now: u64) -> bool {
+    fn decay_count(&mut self, now: u64) -> bool {
         let seconds = self.rate.seconds;
-        let since_last = self.elapsed(now);
+        let since_last = self.elapsed_seconds(now);
         match u32::try_from(since_last) {
             Ok(passed) if passed < seconds => {
                 let decayed = self.count.wrapping_mul(passed) / seconds;
@@ -70,7 +70,7 @@ impl RateTracker {
     }
 
     fn count_in_window(&mut self, now: u64) -> bool {
-        if self.elapsed(now) >= u64::from(self.rate.seconds) {
+        if self.elapsed_seconds(now) >= u64::from(self.rate.seconds) {
             self.count = 0;
             self.since = Some(now);
         }
@@ -79,7 +79,7 @@ impl RateTracker {
     }
 
     /// A first connection, or a clock set back, is as good as a long pause.
-    fn elapsed(&self, now: u64) -> u64 {
+    fn elapsed_seconds(&self, now: u64) -> u64 {
         self.since.map_or(u64::MAX, |since| now.wrapping_sub(since))
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     /// Returns which connection (from 1) trips first, if one comes every `gap` seconds.
     fn first_trip(generation: Generation, gap: u64) -> Option<u64> {
         let mut tracker = RateTracker::new(generation, TEN_A_MINUTE);
-        (1..10_000).find(|number| tracker.connection(1_000_000 + number * gap))
+        (1..10_000).find(|number| tracker.count_connection(1_000_000 + number * gap))
     }
 
     #[test]
@@ -124,9 +124,12 @@ mod tests {
     #[test]
     fn a_long_pause_forgets_everything() {
         let mut tracker = RateTracker::new(Generation::Decaying, TEN_A_MINUTE);
-        assert_eq!((1..=20).filter(|_| tracker.connection(100)).count(), 10);
-        assert!(tracker.connection(101));
-        assert!(!tracker.connection(161));
+        assert_eq!(
+            (1..=20).filter(|_| tracker.count_connection(100)).count(),
+            10
+        );
+        assert!(tracker.count_connection(101));
+        assert!(!tracker.count_connection(161));
         assert_eq!(tracker.count, 1000);
     }
 
@@ -136,7 +139,7 @@ mod tests {
         let counts: Vec<u32> = [0, 7, 20, 20, 79, 139]
             .into_iter()
             .map(|now| {
-                tracker.connection(now);
+                tracker.count_connection(now);
                 tracker.count
             })
             .collect();
@@ -147,13 +150,16 @@ mod tests {
     #[test]
     fn twice_the_limit_passes_across_a_windows_border() {
         let mut tracker = RateTracker::new(Generation::Window, TEN_A_MINUTE);
-        assert!(!tracker.connection(100));
-        let before = (0..9).filter(|_| !tracker.connection(159)).count();
-        let after = (0..10).filter(|_| !tracker.connection(160)).count();
+        assert!(!tracker.count_connection(100));
+        let before = (0..9).filter(|_| !tracker.count_connection(159)).count();
+        let after = (0..10).filter(|_| !tracker.count_connection(160)).count();
         assert_eq!((before, after), (9, 10));
-        assert!(tracker.connection(160), "the 11th of the second window");
-        assert!(tracker.connection(219), "and every later one in it");
-        assert!(!tracker.connection(220));
+        assert!(
+            tracker.count_connection(160),
+            "the 11th of the second window"
+        );
+        assert!(tracker.count_connection(219), "and every later one in it");
+        assert!(!tracker.count_connection(220));
     }
 
     proptest! {
@@ -167,8 +173,8 @@ mod tests {
             let generation = if window { Generation::Window } else { Generation::Decaying };
             let mut tracker = RateTracker::new(generation, Rate { connections, seconds });
             for now in times {
-                tracker.connection(now % 1000);
-                tracker.connection(now);
+                tracker.count_connection(now % 1000);
+                tracker.count_connection(now);
             }
         }
     }

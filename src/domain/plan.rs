@@ -31,19 +31,17 @@ use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
 
 pub use armed::too_late;
-pub use build::apply;
-pub use caps::{WantedCaps, limits, rate_value, ratelimit};
-pub use clean::{clean, facts as clean_facts};
+pub use build::plan_apply;
+pub use caps::{WantedCaps, check_caps, plan_caps, rate_value};
+pub use clean::{leftover_facts as clean_facts, plan_cleaning};
 pub use entry::{Address, PlannedEntry};
-pub use exposure::{Present, Terms, revoke};
-pub use facts::{
-    configuration as configuration_facts, entries as entry_facts, states as state_facts,
-};
-pub use opening::{SavedRecords, restore};
+pub use exposure::{Present, Terms, plan_revoke};
+pub use facts::{configuration_facts, entry_facts, state_facts};
+pub use opening::{SavedRecords, plan_restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
-pub use states::{Live, PlannedState, StatesChoice, kill, labels};
-pub use table::{TableChoice, block, free};
-pub use undo::{Past, keep, undo};
+pub use states::{Live, PlannedState, StatesChoice, plan_kill, rule_labels};
+pub use table::{TableChoice, block, plan_freeing};
+pub use undo::{Past, plan_keep, plan_undo};
 
 /// The schema this program writes; it reads this one and no newer.
 pub const SCHEMA: &str = "kmsctl/plan/v1";

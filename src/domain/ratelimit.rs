@@ -217,7 +217,7 @@ pub fn judge_caps(exposure: &Exposure, presets: &[Preset]) -> Standing {
 
 impl Standing {
     /// Says in one sentence, without full stop, whether the caps are in force and which they are.
-    pub fn sentence(&self) -> String {
+    pub fn caps_sentence(&self) -> String {
         let preset = self.preset.as_ref();
         let name = preset.map_or("no preset".into(), |preset| format!("preset {preset}"));
         match (self.in_force, self.loaded) {
@@ -422,7 +422,7 @@ mod tests {
                 in_force,
                 why,
             }
-            .sentence()
+            .caps_sentence()
         };
         let text = "max-src-conn 50, max-src-conn-rate 10/60 per source (preset default)";
         assert_eq!(

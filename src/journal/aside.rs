@@ -39,7 +39,7 @@ impl Aside {
 }
 
 /// Returns all that wait, oldest first.
-pub(super) fn all(directory: &Path) -> io::Result<Vec<Aside>> {
+pub(super) fn waiting_asides(directory: &Path) -> io::Result<Vec<Aside>> {
     let names = match fs::read_dir(directory) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -60,7 +60,7 @@ pub(super) fn all(directory: &Path) -> io::Result<Vec<Aside>> {
 }
 
 /// Writes one record and returns its path when it is on the disk.
-pub(super) fn write(
+pub(super) fn write_aside(
     directory: &Path,
     now: Timestamp,
     event: &HistoryEvent,

@@ -22,7 +22,7 @@ pub(super) struct Tail {
 }
 
 /// Looks at the end of a file, further and further back, until the last whole line is found.
-pub(super) fn find(mut file: &File) -> io::Result<Tail> {
+pub(super) fn find_tail(mut file: &File) -> io::Result<Tail> {
     let length = file.metadata()?.len();
     let mut window = WINDOW;
     loop {

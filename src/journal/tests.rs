@@ -330,7 +330,7 @@ fn a_held_lock_stops_no_record() {
 #[test]
 fn what_was_taken_in_is_not_taken_twice() {
     let (_home, journal) = with_events(1);
-    aside::write(journal.path().parent().unwrap(), now(), &event(0)).unwrap();
+    aside::write_aside(journal.path().parent().unwrap(), now(), &event(0)).unwrap();
     fs::write(journal.path().with_file_name("aside-x.jsonl"), "rubbish").unwrap();
     journal.append(now(), &event(1)).unwrap();
     let contents = read(&journal);

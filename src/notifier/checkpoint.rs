@@ -271,11 +271,11 @@ mod tests {
         let (mut whole, mut cut) = (Log::default(), Log::default());
         let (mut wanted, mut found) = (Vec::new(), Vec::new());
         for (number, line) in log.split(|byte| *byte == b'\n').enumerate() {
-            whole.line(line, &mut wanted);
-            cut.line(line, &mut found);
+            whole.read_line(line, &mut wanted);
+            cut.read_line(line, &mut found);
             if number % every == 0 {
-                let text = serde_json::to_string(&cut.save()).expect("JSON");
-                cut = Log::restore(serde_json::from_str(&text).expect("a state"));
+                let text = serde_json::to_string(&cut.save_log()).expect("JSON");
+                cut = Log::restore_log(serde_json::from_str(&text).expect("a state"));
             }
             assert_eq!(found.last(), wanted.last(), "line {number}, every {every}");
         }

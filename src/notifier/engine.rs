@@ -129,7 +129,7 @@ impl Engine {
         };
         self.note_year();
         if self.discarding {
-            round.lines.discard();
+            round.lines.discard_line();
         }
         while !self.stop.load(Ordering::Relaxed) {
             let busy = self.read_log_piece(&mut round);
@@ -153,9 +153,10 @@ impl Engine {
         let (lines, log, events) = (&mut round.lines, &mut self.log, &mut round.events);
         let looked = self
             .tail
-            .look(|bytes| lines.feed(bytes, |line| log.line(line, events)));
+            .look_once(|bytes| lines.feed_chunk(bytes, |line| log.read_line(line, events)));
         let now = self.clock.now().as_second();
-        self.metrics.beat(now, self.tail.is_open(), looked.is_ok());
+        self.metrics
+            .note_beat(now, self.tail.is_open(), looked.is_ok());
         let look = match looked {
             Ok(look) => look,
             Err(error) => {
@@ -181,7 +182,7 @@ impl Engine {
                 Rotation::CopyRead => None,
             };
             if let Some(kind) = kind {
-                self.metrics.rotation(kind);
+                self.metrics.count_rotation(kind);
             }
         }
         if !look.first_read && self.log.tally.last_line != stamp {
@@ -210,11 +211,11 @@ impl Engine {
     fn report_wrapping(&self, round: &mut Round) {
         let wrapping = self.log.wrapper.wrapping;
         if let Some(wrapping) = wrapping.filter(|wrapping| *wrapping != Wrapping::Bare)
-            && round.wrapped.is_news(wrapping.words())
+            && round.wrapped.is_news(wrapping.as_words())
         {
             (self.say)(&format!(
                 "Each line of the log carries {}; it is taken off.",
-                wrapping.words()
+                wrapping.as_words()
             ));
         }
     }
@@ -225,7 +226,7 @@ impl Engine {
         if self.log.wrapper.wrapping.is_some() {
             round.puzzled = None;
             self.metrics.understood.set(1);
-            if round.strange.ends() {
+            if round.strange.end_trouble() {
                 (self.say)(&format!("The lines of the log {name} are understood now."));
             }
             return;
@@ -236,7 +237,7 @@ impl Engine {
         }
         // One line may be half of one: the log was cut.
         let since = *round.puzzled.get_or_insert_with(Instant::now);
-        let seems = self.log.wrapper.seems();
+        let seems = self.log.wrapper.seems_to_be();
         if unread >= PUZZLING || seems.is_some() || since.elapsed() >= PUZZLED {
             let seems = seems.map_or_else(String::new, |seems| format!(" It seems to be {seems}."));
             let complaint = format!("No line of the log {name} is the KMS server's.{seems}");
@@ -258,7 +259,7 @@ impl Engine {
         self.metrics.clock_skew.set(skew);
         if skew.abs() <= CLOCKS_AGREE {
             self.skew = 0;
-            if round.stamps.ends() {
+            if round.stamps.end_trouble() {
                 (self.say)("The server's clock agrees with this one again.");
             }
             return;
@@ -279,7 +280,8 @@ impl Engine {
             KmsEvent::Request(request) => {
                 let now = self.began.elapsed().as_secs();
                 let decided = if self.posting {
-                    self.rules.decide(request, not_before, &mut self.dedup, now)
+                    self.rules
+                        .decide_request(request, not_before, &mut self.dedup, now)
                 } else {
                     (DecisionRules::decide_unposted(request, not_before), None)
                 };
@@ -288,11 +290,11 @@ impl Engine {
                 decided
             }
             KmsEvent::Probe { peer, .. } => {
-                self.metrics.probe(self.rules.source(peer.address));
+                self.metrics.count_probe(self.rules.source_of(peer.address));
                 (Decision::Count, None)
             }
             KmsEvent::Anomaly { kind, .. } => {
-                self.metrics.anomaly(*kind);
+                self.metrics.count_anomaly(*kind);
                 (Decision::Count, None)
             }
         };
@@ -308,14 +310,15 @@ impl Engine {
         if let Some(gone) = outbox.push(post, Instant::now()) {
             let notice = &gone.post.notice;
             if !gone.counted && notice.refused.is_none() {
-                self.metrics.activation(&notice.product, &notice.status);
+                self.metrics
+                    .count_activation(&notice.product, &notice.status);
             }
-            self.dedup.release(&gone.post.key);
-            outbox.owe(Owed {
+            self.dedup.release_key(&gone.post.key);
+            outbox.owe_window(Owed {
                 key: gone.post.key,
                 until: None,
             });
-            self.metrics.posted("dropped");
+            self.metrics.count_post("dropped");
             self.metrics.last_dropped.set(self.clock.now().as_second());
         }
         true
@@ -324,8 +327,8 @@ impl Engine {
     /// Counts a request; one whose decision is a shared window's is counted as activation or duplicate later.
     fn count_request(&self, request: &KmsRequest, decision: Decision, deferred: bool) {
         let product = products::display_product(request);
-        let status = request.status.map_or("unknown", RequestStatus::word);
-        self.metrics.request(match request.outcome {
+        let status = request.status.map_or("unknown", RequestStatus::as_str);
+        self.metrics.count_request(match request.outcome {
             RequestOutcome::Answered => "answered",
             RequestOutcome::Refused(_) => "refused",
             RequestOutcome::Unanswered => "unanswered",
@@ -342,18 +345,18 @@ impl Engine {
             .set(at.max(self.metrics.last_activation.get()));
         match decision {
             _ if deferred => {}
-            Decision::Duplicate => self.metrics.skipped(product),
-            _ => self.metrics.activation(product, status),
+            Decision::Duplicate => self.metrics.count_skipped(product),
+            _ => self.metrics.count_activation(product, status),
         }
     }
 
     fn print_event(&self, event: &KmsEvent, decision: Decision) {
-        let decided = self.rules.describe(event, decision);
+        let decided = self.rules.describe_event(event, decision);
         let Ok(line) = serde_json::to_string(&decided) else {
             return;
         };
         // A stdout without a reader is no reason to stop posting.
-        if !self.stdout.line(&crate::text::escape_json(&line)) {
+        if !self.stdout.add_line(&crate::text::escape_json(&line)) {
             self.metrics.echo_dropped.inc();
         }
     }
@@ -363,26 +366,27 @@ impl Engine {
         let now = self.began.elapsed().as_secs();
         let mut outbox = self.outbox.lock();
         for (key, left) in std::mem::take(&mut outbox.held) {
-            self.dedup.hold(&key, left, now);
+            self.dedup.hold_key(&key, left, now);
             round.urgent = true;
         }
         let Some(ended) = outbox.ended.clone() else {
             return;
         };
         for post in outbox.remove(&ended) {
-            let until = ended.sent.then(|| now + self.dedup.window());
+            let until = ended.sent.then(|| now + self.dedup.window_seconds());
             if ended.sent {
-                self.dedup.commit(&post.key, now);
+                self.dedup.commit_key(&post.key, now);
             } else {
-                self.dedup.release(&post.key);
+                self.dedup.release_key(&post.key);
             }
-            outbox.owe(Owed {
+            outbox.owe_window(Owed {
                 key: post.key,
                 until,
             });
         }
         drop(outbox);
-        self.metrics.ended(ended.sent, self.clock.now().as_second());
+        self.metrics
+            .note_ending(ended.sent, self.clock.now().as_second());
         // Saved before the sender may go on: a kill repeats one message at most.
         self.save_checkpoint(round);
         self.outbox.lock().ended = None;
@@ -395,7 +399,7 @@ impl Engine {
         if self.echo != Echo::No {
             self.stdout.catch_up();
         }
-        let checkpoint = self.checkpoint(round);
+        let checkpoint = self.make_checkpoint(round);
         let saved = self.store.save(&checkpoint);
         if let Err(error) = &saved {
             self.metrics.failed_checkpoints.inc();
@@ -403,7 +407,7 @@ impl Engine {
                 "The checkpoint cannot be written: {error}. Messages are sent all the same; a crash may repeat them."
             );
             self.report_once(&mut round.saving, &complaint);
-        } else if round.saving.ends() {
+        } else if round.saving.end_trouble() {
             (self.say)("The checkpoint is written again.");
         }
         round.saved = Instant::now();
@@ -419,7 +423,7 @@ impl Engine {
         saved.is_ok()
     }
 
-    fn checkpoint(&self, round: &Round) -> Checkpoint {
+    fn make_checkpoint(&self, round: &Round) -> Checkpoint {
         let now = self.began.elapsed().as_secs();
         let outbox = self.outbox.lock();
         let posts = outbox.waiting.iter().map(|waiting| waiting.post.clone());
@@ -429,19 +433,19 @@ impl Engine {
         });
         Checkpoint {
             position: self.tail.position().map(|position| Position {
-                unfinished: round.lines.pending() as u64,
+                unfinished: round.lines.pending_bytes() as u64,
                 ..position.clone()
             }),
-            seen: self.tail.seen(),
+            seen: self.tail.read_generations(),
             discarding: round.lines.is_discarding(),
             identity: self.identity.clone(),
             uptime: machine_uptime(),
             saved_at: self.clock.now().as_second(),
-            already: self.tail.already().to_vec(),
+            already: self.tail.left_of_first_read().to_vec(),
             not_before: self.not_before,
-            log: self.log.save(),
+            log: self.log.save_log(),
             window: if self.dedup_survives {
-                self.dedup.remaining(now)
+                self.dedup.remaining_keys(now)
             } else {
                 Vec::new()
             },
@@ -470,7 +474,7 @@ impl Engine {
             .set(i64::try_from(self.log.open_connections()).unwrap_or_default());
         self.metrics
             .lag
-            .set(i64::try_from(self.tail.lag()).unwrap_or(i64::MAX));
+            .set(i64::try_from(self.tail.bytes_behind()).unwrap_or(i64::MAX));
         self.metrics
             .queue
             .set(i64::try_from(self.outbox.lock().waiting.len()).unwrap_or_default());
@@ -507,7 +511,7 @@ impl Engine {
     fn report_presence(&self, reading: &mut SenderTrouble, look: LogLook) {
         let name = self.tail.path().display();
         if self.tail.is_open() {
-            if reading.ends() {
+            if reading.end_trouble() {
                 (self.say)(&format!("The log {name} is there now and is read."));
             }
         } else if look == LogLook::default() {

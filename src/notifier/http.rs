@@ -110,14 +110,14 @@ fn page_answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Resp
             let accepts: Vec<&str> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
             let open_metrics = wants_open_metrics(&accepts.join(","));
             let kind = if open_metrics { OPEN_METRICS } else { TEXT };
-            page_response(StatusCode::OK, kind, metrics.page(open_metrics))
+            page_response(StatusCode::OK, kind, metrics.print_page(open_metrics))
         }
-        "/healthz" if metrics.healthy(now) => plain_response(StatusCode::OK, "ok\n"),
+        "/healthz" if metrics.is_healthy(now) => plain_response(StatusCode::OK, "ok\n"),
         "/healthz" => plain_response(
             StatusCode::SERVICE_UNAVAILABLE,
             "the loop that reads the log stands still\n",
         ),
-        "/readyz" if metrics.ready() => plain_response(StatusCode::OK, "ok\n"),
+        "/readyz" if metrics.is_ready() => plain_response(StatusCode::OK, "ok\n"),
         "/readyz" => plain_response(StatusCode::SERVICE_UNAVAILABLE, "the log is not open yet\n"),
         _ => plain_response(
             StatusCode::NOT_FOUND,
@@ -181,10 +181,10 @@ mod tests {
         let later = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(ask("/healthz", &metrics, later(60)), 503, "it never began");
         assert_eq!(ask("/readyz", &metrics, now), 503);
-        metrics.beat(1, false, true);
+        metrics.note_beat(1, false, true);
         assert_eq!(ask("/healthz", &metrics, later(5)), 200);
         assert_eq!(ask("/readyz", &metrics, now), 503, "no log");
-        metrics.beat(2, true, true);
+        metrics.note_beat(2, true, true);
         assert_eq!(ask("/readyz", &metrics, now), 200);
         assert_eq!(ask("/healthz", &metrics, later(60)), 503);
         assert_eq!(ask("/metrics?x=1", &metrics, later(60)), 200);
@@ -194,10 +194,10 @@ mod tests {
     #[test]
     fn a_wall_clock_that_steps_harms_nobody() {
         let metrics = Metrics::new();
-        metrics.beat(4_000_000_000, true, true);
-        assert!(metrics.healthy(Instant::now()));
-        metrics.beat(-4_000_000_000, true, true);
-        assert!(metrics.healthy(Instant::now()));
+        metrics.note_beat(4_000_000_000, true, true);
+        assert!(metrics.is_healthy(Instant::now()));
+        metrics.note_beat(-4_000_000_000, true, true);
+        assert!(metrics.is_healthy(Instant::now()));
     }
 
     #[test]

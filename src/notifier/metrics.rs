@@ -127,47 +127,47 @@ impl Metrics {
             heartbeat: Mutex::default(),
             ready: AtomicBool::new(false),
         };
-        metrics.register();
+        metrics.register_series();
         metrics
     }
 
     /// Counts an activation that the window let through.
-    pub fn activation(&self, product: &str, status: &str) {
+    pub fn count_activation(&self, product: &str, status: &str) {
         let labels = vec![
-            ("product", self.product(product)),
+            ("product", self.product_label(product)),
             ("status", status.to_owned()),
         ];
         // Its sibling begins at 0, so that the first repetition is seen as an increase.
         drop(
             self.skipped
-                .get_or_create(&vec![("product", self.product(product))]),
+                .get_or_create(&vec![("product", self.product_label(product))]),
         );
         self.activations.get_or_create(&labels).inc();
     }
 
     /// Counts an activation that the window held back.
-    pub fn skipped(&self, product: &str) {
+    pub fn count_skipped(&self, product: &str) {
         self.skipped
-            .get_or_create(&vec![("product", self.product(product))])
+            .get_or_create(&vec![("product", self.product_label(product))])
             .inc();
     }
 
     /// Counts a probe.
-    pub fn probe(&self, source: ClientSource) {
+    pub fn count_probe(&self, source: ClientSource) {
         self.probes
             .get_or_create(&vec![("source", source.name().to_owned())])
             .inc();
     }
 
     /// Counts a request by what became of it.
-    pub fn request(&self, result: &'static str) {
+    pub fn count_request(&self, result: &'static str) {
         self.requests
             .get_or_create(&vec![("result", result.to_owned())])
             .inc();
     }
 
     /// Counts a try to post.
-    pub fn posted(&self, result: &'static str) {
+    pub fn count_post(&self, result: &'static str) {
         self.posts
             .get_or_create(&vec![("result", result.to_owned())])
             .inc();
@@ -175,7 +175,7 @@ impl Metrics {
 
     /// Notes when a message ended: `sent`, or refused for good. Of the two times the later one is always that of the
     /// later message, also within one second and when the clock steps back.
-    pub fn ended(&self, sent: bool, now: i64) {
+    pub fn note_ending(&self, sent: bool, now: i64) {
         if sent {
             self.last_success.set(now.max(self.last_rejected.get()));
         } else {
@@ -185,21 +185,21 @@ impl Metrics {
     }
 
     /// Counts an anomaly.
-    pub fn anomaly(&self, kind: Anomaly) {
+    pub fn count_anomaly(&self, kind: Anomaly) {
         self.anomalies
             .get_or_create(&vec![("kind", kind.name().to_owned())])
             .inc();
     }
 
     /// Counts a rotation.
-    pub fn rotation(&self, kind: &'static str) {
+    pub fn count_rotation(&self, kind: &'static str) {
         self.rotations
             .get_or_create(&vec![("kind", kind.to_owned())])
             .inc();
     }
 
     /// Notes that the loop is alive, whether the log is open, and whether it could be looked at.
-    pub fn beat(&self, now: i64, ready: bool, looked: bool) {
+    pub fn note_beat(&self, now: i64, ready: bool, looked: bool) {
         // By a clock that does not step, unlike the one of `now`.
         *self
             .heartbeat
@@ -213,7 +213,7 @@ impl Metrics {
     }
 
     /// Returns whether the loop was alive within the last ten seconds.
-    pub fn healthy(&self, now: Instant) -> bool {
+    pub fn is_healthy(&self, now: Instant) -> bool {
         let heartbeat = *self
             .heartbeat
             .lock()
@@ -222,13 +222,13 @@ impl Metrics {
     }
 
     /// Returns whether the log is open and the checkpoint was read.
-    pub fn ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
     /// Prints the page: OpenMetrics, or Prometheus' text format 0.0.4 made from it (there a counter's family carries
     /// `_total` itself, and there is no end mark).
-    pub fn page(&self, open_metrics: bool) -> String {
+    pub fn print_page(&self, open_metrics: bool) -> String {
         let mut page = String::new();
         if encode(&mut page, &self.registry).is_err() || open_metrics {
             return page;
@@ -253,7 +253,7 @@ impl Metrics {
         text
     }
 
-    fn product(&self, name: &str) -> String {
+    fn product_label(&self, name: &str) -> String {
         let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
         if products.contains(name) {
             return name.to_owned();
@@ -274,13 +274,13 @@ impl Metrics {
 
 impl Metrics {
     /// Registers every series and creates those whose labels are known.
-    fn register(&mut self) {
+    fn register_series(&mut self) {
         self.register_families();
         self.register_gauges();
         self.register_gauges_of_slack();
         self.register_counters();
         self.register_constants();
-        self.create();
+        self.create_series();
     }
 
     fn register_families(&mut self) {
@@ -480,7 +480,7 @@ impl Metrics {
         );
     }
 
-    fn create(&self) {
+    fn create_series(&self) {
         let pre = |family: &Counters, label: &'static str, values: &[&str]| {
             for value in values {
                 drop(family.get_or_create(&vec![(label, (*value).to_owned())]));
@@ -551,10 +551,10 @@ mod tests {
     #[test]
     fn the_old_names_stand_on_the_page_with_their_labels() {
         let metrics = Metrics::new();
-        metrics.activation("Windows \"10\"\\\n", "Licensed");
-        metrics.skipped("Windows");
-        metrics.probe(ClientSource::External);
-        let page = metrics.page(false);
+        metrics.count_activation("Windows \"10\"\\\n", "Licensed");
+        metrics.count_skipped("Windows");
+        metrics.count_probe(ClientSource::External);
+        let page = metrics.print_page(false);
         for line in [
             "kms_activations_total{product=\"Windows \\\"10\\\"\\\\\",status=\"Licensed\"} 1",
             "kms_activations_dedup_skipped_total{product=\"Windows\"} 1",
@@ -566,39 +566,42 @@ mod tests {
         ] {
             assert!(page.lines().any(|other| other == line), "{line} in\n{page}");
         }
-        assert!(!page.contains("# EOF") && metrics.page(true).ends_with("# EOF\n"));
+        assert!(!page.contains("# EOF") && metrics.print_page(true).ends_with("# EOF\n"));
     }
 
     #[test]
     fn of_two_ends_the_later_has_the_later_time_whatever_the_clock_does() {
         let metrics = Metrics::new();
         let refused_last = || metrics.last_rejected.get() > metrics.last_success.get();
-        metrics.ended(true, 100);
-        metrics.ended(false, 100);
+        metrics.note_ending(true, 100);
+        metrics.note_ending(false, 100);
         assert!(refused_last(), "within one second");
-        metrics.ended(true, 50);
+        metrics.note_ending(true, 50);
         assert!(!refused_last(), "the clock stepped back");
-        metrics.ended(false, 40);
+        metrics.note_ending(false, 40);
         assert!(refused_last());
-        metrics.ended(true, 200);
+        metrics.note_ending(true, 200);
         assert!(!refused_last() && metrics.last_success.get() == 200);
     }
 
     #[test]
     fn a_look_that_fails_is_no_read() {
         let metrics = Metrics::new();
-        metrics.beat(100, true, true);
-        metrics.beat(200, true, false);
+        metrics.note_beat(100, true, true);
+        metrics.note_beat(200, true, false);
         let numbers = (metrics.log_open.get(), metrics.last_read.get());
         assert_eq!(numbers, (0, 100));
-        assert!(metrics.healthy(Instant::now()), "the loop itself is alive");
+        assert!(
+            metrics.is_healthy(Instant::now()),
+            "the loop itself is alive"
+        );
     }
 
     #[test]
     fn products_are_bounded() {
         let metrics = Metrics::new();
-        (0..1000).for_each(|number| metrics.skipped(&number.to_string()));
-        let page = metrics.page(false);
+        (0..1000).for_each(|number| metrics.count_skipped(&number.to_string()));
+        let page = metrics.print_page(false);
         assert_eq!(
             page.matches("kms_activations_dedup_skipped_total{").count(),
             PRODUCTS + 1

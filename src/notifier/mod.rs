@@ -69,7 +69,7 @@ pub async fn run_notifier(
     let (stdout, stderr) = output_queues()?;
     let say = || -> Say {
         let stderr = stderr.clone();
-        Box::new(move |line| _ = stderr.line(&clean_text(line)))
+        Box::new(move |line| _ = stderr.add_line(&clean_text(line)))
     };
     let engine = build_engine(
         settings,
@@ -158,7 +158,7 @@ async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
 fn output_queues() -> Result<(Aside, Aside)> {
     let own = |stream: std::io::Result<OwnedFd>| match stream {
         Ok(stream) => Ok(Aside::start(std::fs::File::from(stream))),
-        Err(error) => Err(Failure::failed("The output cannot be written.").because(error)),
+        Err(error) => Err(Failure::failed("The output cannot be written.").with_cause(error)),
     };
     Ok((
         own(std::io::stdout().as_fd().try_clone_to_owned())?,
@@ -219,7 +219,7 @@ fn build_engine(
     let from = checkpoint
         .position
         .take()
-        .unwrap_or_else(|| Position::since(checkpoint.not_before));
+        .unwrap_or_else(|| Position::since_time(checkpoint.not_before));
     let mut tail = Tail::new(&settings.log, from, std::mem::take(&mut checkpoint.seen));
     if tail.lost_place() {
         say(
@@ -230,7 +230,7 @@ fn build_engine(
     }
     if first_start {
         tail.begin_first_read();
-        if fresh && !tail.already().is_empty() {
+        if fresh && !tail.left_of_first_read().is_empty() {
             say(
                 "There is no checkpoint: the log is read from its start, and of what is in it nothing older than notifier.too_old is posted.",
             );
@@ -245,7 +245,7 @@ fn build_engine(
         skew: 0,
         dedup,
         dedup_survives: settings.dedup != Window::Memory,
-        log: Log::restore(checkpoint.log),
+        log: Log::restore_log(checkpoint.log),
         outbox: outbox.clone(),
         posting,
         identity: if checkpoint.identity.is_empty() {
@@ -275,17 +275,17 @@ fn restore_dedup(
     let mut dedup = Dedup::new(settings.dedup_window.as_secs(), Dedup::MOST);
     let gone = checkpoint.age(machine_uptime().as_ref(), clock.now().as_second());
     if settings.dedup != Window::Memory {
-        dedup.restore(checkpoint.window.clone(), gone, 0);
+        dedup.restore_keys(checkpoint.window.clone(), gone, 0);
     }
     let mut outbox = outbox.lock();
     outbox.shared = matches!(settings.dedup, Window::Redis(_));
     for post in &checkpoint.outbox {
-        dedup.reserve(&post.key, 0);
+        dedup.reserve_key(&post.key, 0);
     }
     outbox.restore(checkpoint.outbox.clone(), Instant::now());
     outbox.dropped = checkpoint.dropped;
     for owed in &checkpoint.owed {
-        outbox.owe(Owed {
+        outbox.owe_window(Owed {
             key: owed.key.clone(),
             until: owed.until.map(|left| left.saturating_sub(gone)),
         });

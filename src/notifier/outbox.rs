@@ -191,7 +191,7 @@ impl Outbox {
     }
 
     /// Notes something for the shared window, if there is one.
-    pub fn owe(&mut self, owed: Owed) {
+    pub fn owe_window(&mut self, owed: Owed) {
         if !self.shared {
             return;
         }

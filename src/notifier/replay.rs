@@ -33,18 +33,18 @@ pub fn replay_log<E: From<std::io::Error>>(
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        lines.feed(chunk.get(..count).unwrap_or_default(), |line| {
-            log.line(line, &mut events);
+        lines.feed_chunk(chunk.get(..count).unwrap_or_default(), |line| {
+            log.read_line(line, &mut events);
         });
         for event in events.drain(..) {
             let decision = match &event {
                 KmsEvent::Request(request) => {
                     let now = u64::try_from(request.at).unwrap_or_default();
-                    rules.decide(request, not_before, dedup, now).0
+                    rules.decide_request(request, not_before, dedup, now).0
                 }
                 _ => Decision::Count,
             };
-            summary.count(&event, decision, rules);
+            summary.count_event(&event, decision, rules);
             each(&event, decision)?;
         }
     }
@@ -54,7 +54,7 @@ pub fn replay_log<E: From<std::io::Error>>(
         .wrapper
         .wrapping
         .filter(|wrapping| *wrapping != Wrapping::Bare);
-    summary.seems = log.wrapper.seems();
+    summary.seems = log.wrapper.seems_to_be();
     summary.connections = log.tally.connections;
     Ok(summary)
 }

@@ -145,12 +145,12 @@ impl Sender {
     pub fn send_until_stopped(mut self) {
         // Said before there is anything to post.
         if let Webhook::File(_) = self.settings.webhook
-            && let Err(why) = self.url()
+            && let Err(why) = self.read_webhook()
         {
             self.report_trouble(&Cause::new(why), "; messages wait and are tried again.");
         }
         while let Some(message) = self.next() {
-            let (tried, pace) = self.post(&message);
+            let (tried, pace) = self.post_message(&message);
             self.pace = Instant::now() + pace;
             self.not_before = self.pace;
             let ended = |sent| PostEnding {
@@ -174,13 +174,13 @@ impl Sender {
                 }
                 SendAttempt::Later(result, wait, cause) => {
                     self.failures = self.failures.saturating_add(1);
-                    let wait = wait.unwrap_or_else(|| self.backoff());
+                    let wait = wait.unwrap_or_else(|| self.next_backoff());
                     self.not_before = self.pace.max(Instant::now() + wait);
                     self.report_trouble(&cause, "; messages wait and are tried again.");
                     (result, None)
                 }
             };
-            self.metrics.posted(result);
+            self.metrics.count_post(result);
             self.end_posts(end);
         }
     }
@@ -198,7 +198,7 @@ impl Sender {
 
     /// Reports that Slack takes messages again, if it did not; `sent` posts were in the message it took.
     fn report_recovery(&mut self, sent: usize) {
-        if !self.trouble.ends() {
+        if !self.trouble.end_trouble() {
             return;
         }
         let away = format_span(self.since.elapsed().as_secs());
@@ -244,7 +244,7 @@ impl Sender {
                     && let Some(message) = outbox.take_message(self.settings.digest_from, now)
                 {
                     for waiting in outbox.waiting.iter_mut().filter(|waiting| waiting.flying) {
-                        self.unchecked(waiting);
+                        self.count_unchecked(waiting);
                     }
                     return Some(message);
                 }
@@ -253,7 +253,7 @@ impl Sender {
             }
             // No thread waits for a disk with the outbox in hand.
             drop(outbox);
-            if self.pace < self.not_before && self.stamp() != self.read {
+            if self.pace < self.not_before && self.webhook_stamp() != self.read {
                 self.not_before = self.pace;
                 self.failures = 0;
             }
@@ -266,7 +266,7 @@ impl Sender {
     }
 
     /// Returns by what the webhook's file is known now, if it is in one.
-    fn stamp(&self) -> Option<Stamp> {
+    fn webhook_stamp(&self) -> Option<Stamp> {
         let Webhook::File(path) = &self.settings.webhook else {
             return None;
         };
@@ -281,7 +281,7 @@ impl Sender {
     }
 
     /// Counts a post that goes without the shared window's answer.
-    fn unchecked(&self, waiting: &mut WaitingPost) {
+    fn count_unchecked(&self, waiting: &mut WaitingPost) {
         if !matches!(waiting.claim, Claim::Asked(_)) {
             return;
         }
@@ -291,32 +291,36 @@ impl Sender {
             waiting.counted = true;
             let notice = &waiting.post.notice;
             if notice.refused.is_none() {
-                self.metrics.activation(&notice.product, &notice.status);
+                self.metrics
+                    .count_activation(&notice.product, &notice.status);
             }
         }
     }
 
     /// Tries once; returns what came of it, and how long to wait before the next message.
-    fn post(&mut self, message: &Message) -> (SendAttempt, Duration) {
+    fn post_message(&mut self, message: &Message) -> (SendAttempt, Duration) {
         // Before it is read: what is written in between is found to be another.
-        self.read = self.stamp();
+        self.read = self.webhook_stamp();
         let channel = self.settings.channel.as_deref();
         let payload = slack::message_payload(&message.notices, message.dropped, channel);
-        match self.url() {
-            Ok((url, true)) => (self.send(&url, &payload), self.settings.interval),
-            Ok((url, false)) => (self.send(&url, &payload), self.settings.interval.max(PACE)),
+        match self.read_webhook() {
+            Ok((url, true)) => (self.send_payload(&url, &payload), self.settings.interval),
+            Ok((url, false)) => (
+                self.send_payload(&url, &payload),
+                self.settings.interval.max(PACE),
+            ),
             Err(why) => (SendAttempt::Later("error", None, Cause::new(why)), PACE),
         }
     }
 
-    fn send(&self, url: &str, payload: &serde_json::Value) -> SendAttempt {
+    fn send_payload(&self, url: &str, payload: &serde_json::Value) -> SendAttempt {
         let request = self
             .agent
             .post(url)
             .header("Content-Type", "application/json");
         let mut response = match request.send(payload.to_string()) {
             Ok(response) => response,
-            Err(error) => return SendAttempt::Later("error", None, Cause::unreached(&error)),
+            Err(error) => return SendAttempt::Later("error", None, Cause::from_error(&error)),
         };
         let status = response.status().as_u16();
         let asked = response
@@ -332,14 +336,14 @@ impl Sender {
             .take(LONGEST_ANSWER)
             .read_to_end(&mut body);
         let body = String::from_utf8_lossy(&body);
-        let cause = Cause::answered(status, asked);
+        let cause = Cause::from_answer(status, asked);
         match status {
             200..=299 if body.trim() == "ok" => SendAttempt::Sent,
-            200..=299 => SendAttempt::Later("error", None, Cause::foreign(status, &body)),
+            200..=299 => SendAttempt::Later("error", None, Cause::from_foreign(status, &body)),
             429 => SendAttempt::Later("rate_limited", Some(wait.unwrap_or(PACE * 30)), cause),
             400..=499 if !PASSING.contains(&status) => match final_word(&body) {
                 Some(word) => SendAttempt::Refused(status, word),
-                None => SendAttempt::Later("error", wait, Cause::foreign(status, &body)),
+                None => SendAttempt::Later("error", wait, Cause::from_foreign(status, &body)),
             },
             _ => SendAttempt::Later("error", wait, cause),
         }
@@ -347,7 +351,7 @@ impl Sender {
 
     /// Reads the URL anew for every message: a rotated secret needs no restart. Plain HTTP goes nowhere but to this
     /// machine; the flag says so. The error never quotes what was read.
-    fn url(&self) -> Result<(String, bool), String> {
+    fn read_webhook(&self) -> Result<(String, bool), String> {
         let url = match &self.settings.webhook {
             Webhook::File(path) => {
                 let mut text = String::new();
@@ -381,7 +385,7 @@ impl Sender {
     }
 
     /// Returns 1 s, 2 s, 4 s … 60 s, each give or take a half, so that many notifiers do not return at once.
-    fn backoff(&mut self) -> Duration {
+    fn next_backoff(&mut self) -> Duration {
         let doubled = 1_u64 << self.failures.saturating_sub(1).min(6);
         let base = Duration::from_secs(doubled).min(LONGEST_BACKOFF);
         // xorshift64: quality does not matter here.
@@ -415,7 +419,7 @@ impl SenderTrouble {
     }
 
     /// Notes that all is well; returns whether that is news.
-    pub fn ends(&mut self) -> bool {
+    pub fn end_trouble(&mut self) -> bool {
         !std::mem::take(&mut self.reported).is_empty()
     }
 }
@@ -444,7 +448,7 @@ impl Cause {
     }
 
     /// Names a failure to reach Slack at all.
-    pub fn unreached(error: &ureq::Error) -> Self {
+    pub fn from_error(error: &ureq::Error) -> Self {
         Self::new(format!(
             "Slack cannot be reached: {}",
             error_category(error)
@@ -452,7 +456,7 @@ impl Cause {
     }
 
     /// Names an answer that is not Slack's, but a portal's or a proxy's.
-    pub fn foreign(status: u16, body: &str) -> Self {
+    pub fn from_foreign(status: u16, body: &str) -> Self {
         let what = if body.trim_start().starts_with('<') {
             "A web page"
         } else if (200..300).contains(&status) {
@@ -466,7 +470,7 @@ impl Cause {
     }
 
     /// Names an answer that takes no message now; `asked` is how long it asks to wait.
-    pub fn answered(status: u16, asked: Option<Duration>) -> Self {
+    pub fn from_answer(status: u16, asked: Option<Duration>) -> Self {
         let (long, words) = match asked {
             Some(asked) if asked > honoured_wait(asked) => {
                 let (most, asked) = (
@@ -551,11 +555,11 @@ mod tests {
     #[test]
     fn each_kind_is_told_once_and_so_is_the_end() {
         let mut trouble = SenderTrouble::default();
-        assert!(!trouble.ends(), "there was none");
+        assert!(!trouble.end_trouble(), "there was none");
         let kinds = ["refused", "refused", "timeout", "refused", "timeout"];
         let news = kinds.map(|kind| trouble.is_news(kind));
         assert_eq!(news, [true, false, true, false, false]);
-        assert!(trouble.ends() && !trouble.ends());
+        assert!(trouble.end_trouble() && !trouble.end_trouble());
         assert!(trouble.is_news("refused"), "a new outage");
         let endless = (0..1_000).filter(|number| trouble.is_news(&number.to_string()));
         assert_eq!(endless.count(), KINDS - 1);
@@ -614,7 +618,7 @@ mod cause_tests {
             (ureq::Error::ConnectProxyFailed(SECRET.to_owned()), "proxy"),
             (ureq::Error::RequireHttpsOnly(SECRET.to_owned()), "fails"),
         ] {
-            let cause = Cause::unreached(&error);
+            let cause = Cause::from_error(&error);
             assert!(cause.words.contains(wanted), "{error:?}: {}", cause.words);
             assert!(!cause.words.contains("SECRET") && !cause.kind.contains("SECRET"));
         }
@@ -622,7 +626,7 @@ mod cause_tests {
 
     #[test]
     fn a_longer_wait_is_news() {
-        let cause = |seconds| Cause::answered(429, Some(Duration::from_secs(seconds)));
+        let cause = |seconds| Cause::from_answer(429, Some(Duration::from_secs(seconds)));
         assert_eq!(
             cause(2_400).words,
             "Slack answers with HTTP 429 and asks to wait 40m"
@@ -634,6 +638,6 @@ mod cause_tests {
         }
         assert_eq!(cause(30).kind, cause(31).kind);
         assert_ne!(cause(30).kind, cause(601).kind);
-        assert_ne!(cause(30).kind, Cause::answered(503, None).kind);
+        assert_ne!(cause(30).kind, Cause::from_answer(503, None).kind);
     }
 }

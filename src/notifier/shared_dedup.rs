@@ -92,7 +92,7 @@ impl Keeper {
                         ));
                     }
                     failures = failures.saturating_add(1);
-                    not_before = Instant::now() + self.backoff(failures);
+                    not_before = Instant::now() + self.next_backoff(failures);
                     self.metrics.window_errors.inc();
                 }
             }
@@ -223,7 +223,7 @@ impl Keeper {
         let seconds = self.lease_time.as_secs().max(1);
         let mut commands = redis::pipe();
         for (_, key) in asks {
-            let (key, certain) = (redis_key_name(key), redis_key_name(&key.certain()));
+            let (key, certain) = (redis_key_name(key), redis_key_name(&key.certain_key()));
             commands.cmd("GET").arg(&certain);
             commands.cmd("PTTL").arg(&certain);
             let reserve = commands.cmd("SET").arg(&key).arg(&self.lease);
@@ -291,7 +291,7 @@ impl Keeper {
                 StoreReply::Again => waiting.claim = Claim::Busy(now),
                 StoreReply::Posted(left) => {
                     if !waiting.counted && waiting.post.notice.refused.is_none() {
-                        self.metrics.skipped(&waiting.post.notice.product);
+                        self.metrics.count_skipped(&waiting.post.notice.product);
                     }
                     outbox.waiting.remove(at);
                     // Rounded up: a key that has just been posted must not look free.
@@ -306,13 +306,14 @@ impl Keeper {
     fn count_activation(&self, waiting: &mut WaitingPost) {
         let notice = &waiting.post.notice;
         if !waiting.counted && notice.refused.is_none() {
-            self.metrics.activation(&notice.product, &notice.status);
+            self.metrics
+                .count_activation(&notice.product, &notice.status);
         }
         waiting.counted = true;
     }
 
     /// Returns 1 s, 2 s, 4 s … 30 s, each give or take a quarter.
-    fn backoff(&mut self, failures: u32) -> Duration {
+    fn next_backoff(&mut self, failures: u32) -> Duration {
         let base = Duration::from_secs(1_u64 << failures.saturating_sub(1).min(5));
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
@@ -323,5 +324,5 @@ impl Keeper {
 }
 
 fn redis_key_name(key: &DedupKey) -> String {
-    format!("kmsctl:dedup:{}", key.word())
+    format!("kmsctl:dedup:{}", key.as_word())
 }

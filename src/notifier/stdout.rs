@@ -47,14 +47,14 @@ impl Aside {
                 let _ = stream
                     .write_all(text.as_bytes())
                     .and_then(|()| stream.flush());
-                queue.written();
+                queue.note_written();
             }
         });
         aside
     }
 
     /// Adds a line, which gets its newline here; returns whether there was room.
-    pub fn line(&self, line: &str) -> bool {
+    pub fn add_line(&self, line: &str) -> bool {
         let mut inside = self.lock();
         if inside.text.len() >= MOST && !inside.stalled {
             inside = self.wait(inside, PATIENCE, |inside| inside.text.len() >= MOST);
@@ -74,7 +74,7 @@ impl Aside {
         drop(self.wait(self.lock(), most, QueuedLines::is_behind));
     }
 
-    /// Waits until everything is written; as patient as [`Self::line`], and not at all while the reader is stalled.
+    /// Waits until everything is written; as patient as [`Self::add_line`], and not at all while the reader is stalled.
     pub fn catch_up(&self) {
         let inside = self.lock();
         if !inside.stalled {
@@ -98,7 +98,7 @@ impl Aside {
         text
     }
 
-    fn written(&self) {
+    fn note_written(&self) {
         let mut inside = self.lock();
         inside.writing = false;
         inside.stalled = false;
@@ -154,7 +154,7 @@ mod tests {
         let (sent, written) = channel();
         let aside = Aside::start(Gate(gate, sent));
         let line = "x".repeat(1023);
-        let kept = (0..3 * 1024).filter(|_| aside.line(&line)).count();
+        let kept = (0..3 * 1024).filter(|_| aside.add_line(&line)).count();
         // The thread may have one batch in hand besides the full queue.
         assert!((1024..=2 * 1024).contains(&kept), "{kept}");
         aside.flush(Duration::from_millis(1));
@@ -168,6 +168,6 @@ mod tests {
         aside.flush(Duration::from_secs(60));
         let text: String = written.try_iter().collect();
         assert_eq!(text.len(), 1024 * kept);
-        assert!(aside.line("again"), "it takes lines again");
+        assert!(aside.add_line("again"), "it takes lines again");
     }
 }

@@ -132,7 +132,7 @@ impl Tail {
             lost_place: false,
             buffer: vec![0; CHUNK],
         };
-        tail.resume(from);
+        tail.resume_at(from);
         tail
     }
 
@@ -148,7 +148,7 @@ impl Tail {
     }
 
     /// Returns the generations that were read, for a checkpoint.
-    pub fn seen(&self) -> Vec<Position> {
+    pub fn read_generations(&self) -> Vec<Position> {
         self.seen.iter().cloned().collect()
     }
 
@@ -161,17 +161,18 @@ impl Tail {
     pub fn begin_first_read(&mut self) {
         self.already = self
             .place
-            .siblings()
+            .sibling_generations()
             .into_iter()
             .map(|found| (found.position, found.size))
             .collect();
         if let Ok(metadata) = fs::metadata(&self.place.0) {
-            self.already.push((Position::of(&metadata), metadata.len()));
+            self.already
+                .push((Position::from_metadata(&metadata), metadata.len()));
         }
     }
 
     /// Returns what is left of the first read, for a checkpoint.
-    pub fn already(&self) -> &[(Position, u64)] {
+    pub fn left_of_first_read(&self) -> &[(Position, u64)] {
         &self.already
     }
 
@@ -186,7 +187,7 @@ impl Tail {
     }
 
     /// Returns how many bytes of the open generation, and of those that wait, are not read yet.
-    pub fn lag(&self) -> u64 {
+    pub fn bytes_behind(&self) -> u64 {
         let behind = |opened: &OpenedLog| {
             let size = opened.file.metadata().map_or(0, |metadata| metadata.len());
             size.saturating_sub(opened.position.offset)
@@ -196,7 +197,7 @@ impl Tail {
     }
 
     /// Looks once: hands over the next bytes, or notices a rotation at the end of a generation.
-    pub fn look(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<LogLook> {
+    pub fn look_once(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<LogLook> {
         if self.missing > 0 {
             self.missing -= 1;
             return Ok(Rotation::Missing.into());
@@ -209,8 +210,8 @@ impl Tail {
         };
         let metadata = opened.file.metadata()?;
         let size = metadata.len();
-        if size < opened.position.offset || !opened.position.fits(&opened.file)? {
-            return Ok(self.truncated());
+        if size < opened.position.offset || !opened.position.fits_file(&opened.file)? {
+            return Ok(self.note_truncation());
         }
         // A cut of an empty file goes unnoticed: what was in it meanwhile may be in a copy, and comes first.
         if size > 0 && opened.position.head.is_empty() {
@@ -246,15 +247,15 @@ impl Tail {
         let buffer = self.buffer.get_mut(..most).unwrap_or_default();
         let count = opened.file.read_at(buffer, offset)?;
         // Cut and grown again between the two: these bytes are from the middle of something else.
-        if count > 0 && !opened.position.fits(&opened.file)? {
-            return Ok(self.truncated());
+        if count > 0 && !opened.position.fits_file(&opened.file)? {
+            return Ok(self.note_truncation());
         }
         if count == 0 {
             return self.at_end();
         }
         let bytes = self.buffer.get(..count).unwrap_or_default();
         opened.position.advance(bytes, &mut opened.recent);
-        opened.position.learn(&opened.file)?;
+        opened.position.learn_head(&opened.file)?;
         opened.leaving = None;
         each(bytes);
         Ok(LogLook {
@@ -270,7 +271,7 @@ impl Tail {
         };
         let gone = opened.aside
             || match fs::metadata(&self.place.0) {
-                Ok(metadata) => !opened.position.is(&metadata),
+                Ok(metadata) => !opened.position.is_file(&metadata),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // Deleted, not renamed: there is nothing more to come of it.
                     let metadata = opened.file.metadata()?;
@@ -291,11 +292,11 @@ impl Tail {
         if !silent && since.elapsed() < LINGER {
             return Ok(LogLook::default());
         }
-        self.leave()
+        self.leave_generation()
     }
 
     /// Leaves a generation that was read to its end for the next.
-    fn leave(&mut self) -> io::Result<LogLook> {
+    fn leave_generation(&mut self) -> io::Result<LogLook> {
         let opened = self.opened.as_ref().map(|opened| &opened.position);
         let copy = self
             .copy
@@ -305,7 +306,7 @@ impl Tail {
         if let Some(opened) = self.opened.take() {
             self.already
                 .retain(|(known, _)| !known.is_same_file(&opened.position));
-            self.remember(opened.position.clone());
+            self.remember_generation(opened.position.clone());
             self.last = Some(opened.position);
         }
         self.find_missed();
@@ -320,7 +321,7 @@ impl Tail {
     }
 
     /// The open file was cut. What was appended before the cut may be in a copy beside it.
-    fn truncated(&mut self) -> LogLook {
+    fn note_truncation(&mut self) -> LogLook {
         let Some(opened) = self.opened.take() else {
             return LogLook::default();
         };
@@ -338,11 +339,11 @@ impl Tail {
 
     /// Lets reading go on in a copy of a generation, if there is one.
     fn go_on_in_copy(&mut self, before: &Position) -> bool {
-        let copy = self.place.siblings().into_iter().find(|found| {
+        let copy = self.place.sibling_generations().into_iter().find(|found| {
             !found.position.is_same_file(before)
                 && !before.head.is_empty()
                 && found.size >= before.offset
-                && found.holds(before)
+                && found.holds_read(before)
         });
         let Some(mut copy) = copy else {
             return false;
@@ -367,12 +368,12 @@ impl Tail {
     fn open_next(&mut self) -> io::Result<bool> {
         loop {
             while let Some(found) = self.waiting.pop_front() {
-                if let Some(file) = self.place.find(&found.path, &found.position) {
+                if let Some(file) = self.place.find_generation(&found.path, &found.position) {
                     self.opened = Some(OpenedLog::new(file, found.position, true));
                     return Ok(true);
                 }
                 self.missing += 1;
-                self.remember(found.position);
+                self.remember_generation(found.position);
             }
             let Some(current) = self.open_log()? else {
                 return Ok(false);
@@ -390,7 +391,7 @@ impl Tail {
             return Ok(None);
         };
         let metadata = file.metadata()?;
-        let mut position = Position::of(&metadata);
+        let mut position = Position::from_metadata(&metadata);
         // What is to be found beside it is newer than what was read before it, and perhaps older than itself.
         if let Some(last) = &self.last {
             position.modified = position.modified.min(last.modified);
@@ -399,7 +400,7 @@ impl Tail {
         let known = |seen: &&Position| {
             seen.is_same_file(&position)
                 && !seen.head.is_empty()
-                && seen.fits(&file).unwrap_or(false)
+                && seen.fits_file(&file).unwrap_or(false)
         };
         if let Some(read) = self.seen.iter().rev().find(known) {
             position = read.clone();
@@ -407,11 +408,12 @@ impl Tail {
         Ok(Some(OpenedLog::new(file, position, false)))
     }
 
-    fn resume(&mut self, mut position: Position) {
+    fn resume_at(&mut self, mut position: Position) {
         self.last = Some(position.clone());
         // Under the log's name, or beside it under another.
-        if let Some(file) = self.place.find(&self.place.0, &position) {
-            let here = fs::metadata(&self.place.0).is_ok_and(|metadata| position.is(&metadata));
+        if let Some(file) = self.place.find_generation(&self.place.0, &position) {
+            let here =
+                fs::metadata(&self.place.0).is_ok_and(|metadata| position.is_file(&metadata));
             position.go_back();
             self.opened = Some(OpenedLog::new(file, position, !here));
             return;
@@ -432,14 +434,14 @@ impl Tail {
         if !self.waiting.is_empty() {
             return;
         }
-        for mut found in self.place.siblings() {
+        for mut found in self.place.sibling_generations() {
             if found.position.modified < last || found.head.is_empty() {
                 continue;
             }
             // Itself, perhaps with a late line, or a copy of it.
             let read = self.seen.iter().rev().find(|seen| {
                 let copy = seen.head.is_whole();
-                (copy || seen.is_same_file(&found.position)) && found.holds(seen)
+                (copy || seen.is_same_file(&found.position)) && found.holds_read(seen)
             });
             if let Some(read) = read {
                 found.position.offset = read.offset;
@@ -451,7 +453,7 @@ impl Tail {
         }
     }
 
-    fn remember(&mut self, position: Position) {
+    fn remember_generation(&mut self, position: Position) {
         self.seen
             .retain(|seen| !(seen.is_same_file(&position) && seen.head == position.head));
         self.seen.push_back(position);
@@ -469,7 +471,7 @@ pub struct Head {
 }
 
 impl Head {
-    fn of(bytes: &[u8]) -> Self {
+    fn from_bytes(bytes: &[u8]) -> Self {
         let sum = Sha256::digest(bytes);
         let sum = sum.iter().take(16).map(|byte| format!("{byte:02x}"));
         Self {
@@ -489,11 +491,11 @@ impl Head {
     }
 
     /// Returns whether a file that starts with these bytes starts as this one did. An empty head begins nothing.
-    pub fn begins(&self, bytes: &[u8]) -> bool {
+    pub fn begins_file(&self, bytes: &[u8]) -> bool {
         !self.is_empty()
             && bytes
                 .get(..self.length)
-                .is_some_and(|bytes| Self::of(bytes) == *self)
+                .is_some_and(|bytes| Self::from_bytes(bytes) == *self)
     }
 }
 
@@ -522,7 +524,7 @@ pub struct Position {
 
 impl Position {
     /// Returns the start of a file.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -536,7 +538,7 @@ impl Position {
     }
 
     /// Returns a place in no file at all: what was written since then, in Unix seconds, is still to be read.
-    pub fn since(seconds: i64) -> Self {
+    pub fn since_time(seconds: i64) -> Self {
         let seconds = u64::try_from(seconds).unwrap_or_default();
         Self {
             modified: seconds.saturating_mul(1_000_000_000),
@@ -550,8 +552,8 @@ impl Position {
     }
 
     /// Returns whether this is a position in that file, as far as a directory shows.
-    pub fn is(&self, metadata: &Metadata) -> bool {
-        self.is_same_file(&Self::of(metadata))
+    pub fn is_file(&self, metadata: &Metadata) -> bool {
+        self.is_same_file(&Self::from_metadata(metadata))
     }
 
     /// Returns whether both are positions in the same file.
@@ -561,14 +563,16 @@ impl Position {
     }
 
     /// Returns whether a file holds what was read up to here: its first bytes, and the last before the offset.
-    pub fn fits(&self, file: &File) -> io::Result<bool> {
+    pub fn fits_file(&self, file: &File) -> io::Result<bool> {
         if self.head.is_empty() {
             return Ok(self.offset == 0);
         }
         let start = self.offset.saturating_sub(self.tail.length as u64);
-        Ok(self.head.begins(&head_of(file)?)
+        Ok(self.head.begins_file(&head_of(file)?)
             && (self.tail.is_empty()
-                || self.tail.begins(&bytes_at(file, start, self.tail.length)?)))
+                || self
+                    .tail
+                    .begins_file(&bytes_at(file, start, self.tail.length)?)))
     }
 
     /// Notes bytes that were read at the offset; `recent` holds those before.
@@ -580,7 +584,7 @@ impl Position {
         );
         recent.drain(..recent.len().saturating_sub(TAIL));
         self.offset += bytes.len() as u64;
-        self.tail = Head::of(recent);
+        self.tail = Head::from_bytes(recent);
     }
 
     /// Goes back to the start of a line that was not complete: the file with its first half is gone.
@@ -593,19 +597,19 @@ impl Position {
     }
 
     /// Learns more of the file's first bytes, up to what was read of it.
-    pub fn learn(&mut self, file: &File) -> io::Result<()> {
+    pub fn learn_head(&mut self, file: &File) -> io::Result<()> {
         if self.head.is_whole() {
             return Ok(());
         }
         let bytes = head_of(file)?;
-        if !self.head.is_empty() && !self.head.begins(&bytes) {
+        if !self.head.is_empty() && !self.head.begins_file(&bytes) {
             return Ok(());
         }
         let known = usize::try_from(self.offset)
             .unwrap_or(HEAD)
             .min(bytes.len());
         if known > self.head.length {
-            self.head = Head::of(bytes.get(..known).unwrap_or_default());
+            self.head = Head::from_bytes(bytes.get(..known).unwrap_or_default());
         }
         Ok(())
     }
@@ -626,10 +630,10 @@ pub struct FoundGeneration {
 
 impl FoundGeneration {
     /// Returns whether it holds what was read up to that position.
-    pub fn holds(&self, read: &Position) -> bool {
-        read.head.begins(&self.head)
+    pub fn holds_read(&self, read: &Position) -> bool {
+        read.head.begins_file(&self.head)
             && self.size >= read.offset
-            && File::open(&self.path).is_ok_and(|file| read.fits(&file).unwrap_or(false))
+            && File::open(&self.path).is_ok_and(|file| read.fits_file(&file).unwrap_or(false))
     }
 }
 
@@ -657,17 +661,17 @@ impl LogPosition {
     }
 
     /// Opens a generation under the name it had, or under the one it has now.
-    pub fn find(&self, path: &Path, wanted: &Position) -> Option<File> {
+    pub fn find_generation(&self, path: &Path, wanted: &Position) -> Option<File> {
         let fits = |path: &Path| {
             if !fs::metadata(path).ok()?.is_file() {
                 return None;
             }
             let file = File::open(path).ok()?;
             let metadata = file.metadata().ok()?;
-            (wanted.is(&metadata) && wanted.fits(&file).ok()?).then_some(file)
+            (wanted.is_file(&metadata) && wanted.fits_file(&file).ok()?).then_some(file)
         };
         fits(path).or_else(|| {
-            let siblings = self.siblings();
+            let siblings = self.sibling_generations();
             let mut same = siblings
                 .iter()
                 .filter(|found| wanted.is_same_file(&found.position));
@@ -676,7 +680,7 @@ impl LogPosition {
     }
 
     /// Lists the uncompressed files whose names begin with the log's, without the log: oldest first, at offset 0.
-    pub fn siblings(&self) -> Vec<FoundGeneration> {
+    pub fn sibling_generations(&self) -> Vec<FoundGeneration> {
         let Some((folder, name)) = self.0.parent().zip(self.0.file_name()) else {
             return Vec::new();
         };
@@ -721,8 +725,8 @@ fn describe_generation(path: PathBuf) -> io::Result<Option<FoundGeneration>> {
     let metadata = file.metadata()?;
     let head = head_of(&file)?;
     let position = Position {
-        head: Head::of(&head),
-        ..Position::of(&metadata)
+        head: Head::from_bytes(&head),
+        ..Position::from_metadata(&metadata)
     };
     Ok(Some(FoundGeneration {
         path,

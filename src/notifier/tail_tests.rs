@@ -38,7 +38,7 @@ fn all(tail: &mut Tail) -> String {
     loop {
         let began = Instant::now();
         let look = tail
-            .look(|bytes| text.extend_from_slice(bytes))
+            .look_once(|bytes| text.extend_from_slice(bytes))
             .expect("a look");
         if look.bytes > 0 || look.rotation.is_some() {
             quiet = None;
@@ -63,7 +63,7 @@ fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
         .expect("an old file");
     place.write("vlmcsd.log.0", "lately\n");
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(lately), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(lately), vec![]);
     assert_eq!(all(&mut tail), "lately\na\n");
     place.write("vlmcsd.log", "b\n");
     place.rename("vlmcsd.log", "vlmcsd.log.2");
@@ -78,7 +78,7 @@ fn a_renamed_generation_is_read_to_its_end_and_missed_ones_are_found() {
 fn a_cut_file_is_read_from_its_start_also_when_it_grew_past_the_old_offset() {
     let place = Room::new();
     place.write("vlmcsd.log", "first\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "first\n");
     fs::write(place.log(), "2\n").expect("a write");
     assert_eq!(all(&mut tail), "2\n");
@@ -90,7 +90,7 @@ fn a_cut_file_is_read_from_its_start_also_when_it_grew_past_the_old_offset() {
 fn what_was_copied_before_the_cut_is_read_from_the_copy() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
     place.write("vlmcsd.log", "b\n");
     fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
@@ -102,7 +102,7 @@ fn what_was_copied_before_the_cut_is_read_from_the_copy() {
 fn deleted_and_created_again_is_a_new_file() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
     fs::remove_file(place.log()).expect("a removal");
     assert_eq!(all(&mut tail), "");
@@ -114,7 +114,7 @@ fn deleted_and_created_again_is_a_new_file() {
 fn a_checkpoint_goes_on_in_the_file_it_was_made_for() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
     let position = tail.position().cloned().expect("a position");
     drop(tail);
@@ -140,12 +140,15 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
     for vanished in [false, true] {
         let place = Room::new();
         place.write("vlmcsd.log", "a\n");
-        let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+        let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
         assert_eq!(all(&mut tail), "a\n");
         place.rename("vlmcsd.log", "vlmcsd.log.1");
         place.write("vlmcsd.log", "b\n");
         assert_eq!(all(&mut tail), "b\n");
-        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        let (position, seen) = (
+            tail.position().cloned().expect("a position"),
+            tail.read_generations(),
+        );
         drop(tail);
         for (number, text) in [(2, "c\n"), (3, "d\n")] {
             place.rename("vlmcsd.log", &format!("vlmcsd.log.{number}"));
@@ -160,7 +163,7 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
         let mut text = Vec::new();
         for _ in 0..100 {
             let look = tail
-                .look(|bytes| text.extend_from_slice(bytes))
+                .look_once(|bytes| text.extend_from_slice(bytes))
                 .expect("a look");
             missing += usize::from(look.rotation == Some(Rotation::Missing));
             std::thread::sleep(Duration::from_millis(10));
@@ -178,9 +181,12 @@ fn what_was_rotated_while_nobody_looked_is_read_once() {
 fn what_was_copied_and_cut_while_nobody_looked_is_read_from_the_copies() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
-    let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+    let (position, seen) = (
+        tail.position().cloned().expect("a position"),
+        tail.read_generations(),
+    );
     drop(tail);
     for (number, text) in [(1, "b\n"), (2, "c\n"), (3, "d\n")] {
         place.write("vlmcsd.log", text);
@@ -201,7 +207,7 @@ fn what_was_copied_and_cut_while_nobody_looked_is_read_from_the_copies() {
 fn an_empty_log_that_is_filled_copied_and_cut_between_two_looks_loses_nothing() {
     let place = Room::new();
     place.write("vlmcsd.log", "a\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "a\n");
     fs::write(place.log(), "").expect("a cut");
     assert_eq!(all(&mut tail), "");
@@ -217,14 +223,17 @@ fn an_empty_log_that_is_filled_copied_and_cut_between_two_looks_loses_nothing() 
 fn an_empty_log_that_is_filled_copied_cut_and_renamed_while_nobody_looks_loses_nothing() {
     let place = Room::new();
     place.write("vlmcsd.log", "");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "");
     place.write("vlmcsd.log", "a\n");
     fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
     std::thread::sleep(Duration::from_millis(10));
     fs::write(place.log(), "").expect("a cut");
     assert_eq!(all(&mut tail), "");
-    let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+    let (position, seen) = (
+        tail.position().cloned().expect("a position"),
+        tail.read_generations(),
+    );
     drop(tail);
     std::thread::sleep(Duration::from_millis(10));
     place.write("vlmcsd.log", "b\n");
@@ -240,7 +249,7 @@ fn a_copy_that_somebody_made_and_a_name_that_comes_back_are_not_read_twice() {
     let place = Room::new();
     let long = format!("{}\n", "x".repeat(super::HEAD));
     place.write("vlmcsd.log", &long);
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), long);
     fs::copy(place.log(), place.folder.path().join("vlmcsd.log.bak")).expect("a copy");
     place.rename("vlmcsd.log", "vlmcsd.log.1");
@@ -259,7 +268,7 @@ fn generations_that_start_alike_are_all_read() {
     let place = Room::new();
     let head = format!("{}\n", "x".repeat(300));
     place.write("vlmcsd.log", &format!("{head}a\n"));
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), format!("{head}a\n"));
     // Cut, and grown past the old offset with the same first bytes.
     fs::write(place.log(), format!("{head}b\nb\n")).expect("a write");
@@ -282,7 +291,7 @@ fn generations_cut_within_a_request_are_told_apart_by_what_is_behind_its_first_l
     };
     let place = Room::new();
     place.write("vlmcsd.log", &generation(1));
-    let mut tail = Tail::new(&place.log(), Position::since(0), Vec::new());
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), Vec::new());
     assert_eq!(all(&mut tail), generation(1));
     // The next one comes and goes between two looks.
     place.rename("vlmcsd.log", "vlmcsd.log.1");
@@ -297,23 +306,29 @@ fn generations_cut_within_a_request_are_told_apart_by_what_is_behind_its_first_l
 fn a_new_file_with_an_old_inode_is_a_new_file() {
     let place = Room::new();
     let mut reused = 0;
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     for round in 0..20 {
         place.write("vlmcsd.log", &format!("{round}\n"));
         let inode = fs::metadata(place.log())
             .map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata))
             .ok();
-        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        let (position, seen) = (
+            tail.position().cloned().expect("a position"),
+            tail.read_generations(),
+        );
         reused += usize::from(Some(position.inode) == inode);
         drop(tail);
         tail = Tail::new(&place.log(), position, seen);
         let mut text = Vec::new();
         for _ in 0..3 {
-            tail.look(|bytes| text.extend_from_slice(bytes))
+            tail.look_once(|bytes| text.extend_from_slice(bytes))
                 .expect("a look");
         }
         assert_eq!(String::from_utf8_lossy(&text), format!("{round}\n"));
-        let (position, seen) = (tail.position().cloned().expect("a position"), tail.seen());
+        let (position, seen) = (
+            tail.position().cloned().expect("a position"),
+            tail.read_generations(),
+        );
         // Not held open, so that the file system may use the inode again.
         tail = Tail::new(Path::new("/nonexistent/log"), position, seen);
         fs::remove_file(place.log()).expect("a removal");
@@ -326,8 +341,8 @@ fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
     let place = Room::new();
     fs::create_dir(place.log()).expect("a folder");
     assert!(
-        Tail::new(&place.log(), Position::since(0), vec![])
-            .look(|_| ())
+        Tail::new(&place.log(), Position::since_time(0), vec![])
+            .look_once(|_| ())
             .is_err()
     );
 }
@@ -336,10 +351,10 @@ fn a_pipe_or_a_folder_is_refused_and_never_waited_for() {
 fn a_first_read_ends_where_the_log_ended() {
     let place = Room::new();
     place.write("vlmcsd.log", "old\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     tail.begin_first_read();
     // Killed before it read anything, and grown meanwhile.
-    let (already, from) = (tail.already().to_vec(), Position::since(0));
+    let (already, from) = (tail.left_of_first_read().to_vec(), Position::since_time(0));
     place.write("vlmcsd.log", "new\n");
     let mut tail = Tail::new(&place.log(), from, vec![]);
     tail.restore_already(already);
@@ -347,7 +362,7 @@ fn a_first_read_ends_where_the_log_ended() {
     for _ in 0..2 {
         let mut text = Vec::new();
         let look = tail
-            .look(|bytes| text.extend_from_slice(bytes))
+            .look_once(|bytes| text.extend_from_slice(bytes))
             .expect("a look");
         looks.push((String::from_utf8(text).expect("text"), look.first_read));
     }
@@ -359,14 +374,14 @@ fn a_first_read_ends_where_the_log_ended() {
     place.rename("vlmcsd.log", "vlmcsd.log.1");
     place.write("vlmcsd.log", "x\n");
     assert_eq!(all(&mut tail), "x\n");
-    assert!(tail.already().is_empty());
+    assert!(tail.left_of_first_read().is_empty());
 }
 
 #[test]
 fn a_deleted_log_is_not_open_and_is_found_again() {
     let place = Room::new();
     place.write("vlmcsd.log", "one\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "one\n");
     assert!(tail.is_open());
     fs::remove_file(place.log()).expect("a removal");
@@ -385,7 +400,7 @@ fn a_deleted_log_is_not_open_and_is_found_again() {
 fn a_copy_and_cut_is_one_rotation() {
     let place = Room::new();
     place.write("vlmcsd.log", "one\n");
-    let mut tail = Tail::new(&place.log(), Position::since(0), vec![]);
+    let mut tail = Tail::new(&place.log(), Position::since_time(0), vec![]);
     assert_eq!(all(&mut tail), "one\n");
     place.write("vlmcsd.log", "two\n");
     fs::copy(place.log(), place.folder.path().join("vlmcsd.log.1")).expect("a copy");
@@ -393,7 +408,7 @@ fn a_copy_and_cut_is_one_rotation() {
     let mut rotations = Vec::new();
     let end = Instant::now() + LINGER * 8;
     while Instant::now() < end {
-        rotations.extend(tail.look(|_| {}).expect("a look").rotation);
+        rotations.extend(tail.look_once(|_| {}).expect("a look").rotation);
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(rotations, [Rotation::Copied, Rotation::CopyRead]);

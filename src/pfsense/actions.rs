@@ -64,7 +64,7 @@ pub struct ActionRun {
 
 impl ActionRun {
     /// Renders the script: the actions in order, then the questions.
-    pub fn script(
+    pub fn render_script(
         actions: &[FirewallAction],
         proof: &[Question],
         service: &Service,
@@ -80,7 +80,7 @@ impl ActionRun {
         Script { commands }
     }
 
-    /// Wraps an open shell that was given [`ActionRun::script`] of the same actions and questions.
+    /// Wraps an open shell that was given [`ActionRun::render_script`] of the same actions and questions.
     pub fn new(
         shell: Shell,
         actions: Vec<FirewallAction>,
@@ -96,13 +96,15 @@ impl ActionRun {
     }
 
     /// Runs the actions and asks the questions: one round trip. Not to be called twice.
-    pub async fn run(&mut self) -> Result<(Vec<Result<Done, FactError>>, Reading), Failure> {
+    pub async fn run_actions(
+        &mut self,
+    ) -> Result<(Vec<Result<Done, FactError>>, Reading), Failure> {
         let count = self.actions.iter().map(command_count).sum();
         let (told, reading) = self.survey.read_after(count).await?;
         let mut told = told.into_iter();
         let done = self.actions.iter().map(|action| {
             let replies: Vec<ReaderNote> = told.by_ref().take(command_count(action)).collect();
-            self.meaning(action, &replies)
+            self.action_meaning(action, &replies)
         });
         Ok((done.collect(), reading))
     }
@@ -112,7 +114,11 @@ impl ActionRun {
         self.survey.close().await;
     }
 
-    fn meaning(&self, action: &FirewallAction, replies: &[ReaderNote]) -> Result<Done, FactError> {
+    fn action_meaning(
+        &self,
+        action: &FirewallAction,
+        replies: &[ReaderNote],
+    ) -> Result<Done, FactError> {
         let paths = self.survey.paths();
         let nonce = self.survey.agent_nonce();
         let Some(reply) = replies.last() else {
@@ -278,7 +284,7 @@ mod tests {
             php: ShellWord::fixed("/usr/local/bin/php"),
         };
         let nonce = Nonce::new([7; 16]);
-        let script = ActionRun::script(actions, &[], &fixtures::service(), &paths, &nonce);
+        let script = ActionRun::render_script(actions, &[], &fixtures::service(), &paths, &nonce);
         String::from_utf8(script.render(&nonce)).unwrap()
     }
 

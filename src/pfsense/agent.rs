@@ -75,7 +75,9 @@ impl From<AgentError> for Failure {
                 "Look at Status > System Logs on the firewall; pfSense files its own PHP errors there."
             }
         };
-        Self::failed(format!("{error}.")).hint(hint).because(error)
+        Self::failed(format!("{error}."))
+            .hint(hint)
+            .with_cause(error)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::error::Failure;
 use crate::ssh::script::{NOT_RUN, Nonce, Script};
 use crate::ssh::shell::Shell;
 use ask::{in_order, question_command};
-use error::{came, check_exit};
+use error::{check_came, check_exit};
 use gather::Gathered;
 
 /// Something to ask the firewall.
@@ -189,7 +189,7 @@ impl Reader {
         &mut self,
         before: usize,
     ) -> Result<(Vec<ReaderNote>, Reading), Failure> {
-        let mut replies = round::ask(&mut self.shell, &self.asked, before).await?;
+        let mut replies = round::ask_round(&mut self.shell, &self.asked, before).await?;
         let asked = replies.split_off(before.min(replies.len()));
         let told = replies.into_iter().map(|reply| ReaderNote {
             status: reply.status.unwrap_or(NOT_RUN),
@@ -201,7 +201,7 @@ impl Reader {
         let meant = Arc::clone(&self.asked);
         let reading = tokio::task::spawn_blocking(move || meant.reading(asked)).await;
         let reading = reading.map_err(|error| {
-            Failure::failed("The firewall's answers could not be taken apart.").because(error)
+            Failure::failed("The firewall's answers could not be taken apart.").with_cause(error)
         })?;
         Ok((told, reading?))
     }
@@ -394,7 +394,7 @@ fn parse_configured(
     nonce: &Nonce,
     request: &ReadRequest,
 ) -> Answer<Configured> {
-    came(reply, program)?;
+    check_came(reply, program)?;
     Ok(agent::parse_agent_answer(&reply.stdout, nonce, request)?)
 }
 
@@ -473,7 +473,7 @@ pub(super) struct ReaderNote {
 impl ReaderNote {
     /// Turns its exit code and stderr into a typed error.
     pub(super) fn check(&self, table: &str, program: &str) -> Answer<()> {
-        error::trouble(&self.stderr, self.status, &[0], program, table)
+        error::status_trouble(&self.stderr, self.status, &[0], program, table)
     }
 }
 

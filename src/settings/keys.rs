@@ -70,7 +70,7 @@ impl SettingKey {
     }
 
     /// Splits the path into its table (empty for the top) and its last word.
-    pub fn split(&self) -> (&'static str, &'static str) {
+    pub fn split_path(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 }
@@ -600,7 +600,8 @@ pub fn find_key(path: &str) -> Option<&'static SettingKey> {
 /// Returns the known path that is most like an unknown one.
 pub fn nearest_key(path: &str) -> Option<&'static str> {
     let score = |key: &SettingKey| {
-        strsim::jaro_winkler(path, key.path).max(strsim::jaro_winkler(path, key.split().1) - 0.05)
+        strsim::jaro_winkler(path, key.path)
+            .max(strsim::jaro_winkler(path, key.split_path().1) - 0.05)
     };
     KEYS.iter()
         // Only where a vantage was meant: their short names are like many others.
@@ -620,7 +621,7 @@ pub fn example_configuration() -> String {
     );
     let mut table = "";
     for key in KEYS {
-        let (section, name) = key.split();
+        let (section, name) = key.split_path();
         if section == table {
             text.push('\n');
         } else {
@@ -640,7 +641,7 @@ pub fn example_configuration() -> String {
         for line in key.meaning.lines() {
             let _ = writeln!(text, "# {line}");
         }
-        let _ = writeln!(text, "# {} = {}", key.split().1, key.default);
+        let _ = writeln!(text, "# {} = {}", key.split_path().1, key.default);
     }
     text
 }

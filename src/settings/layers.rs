@@ -102,19 +102,19 @@ impl Layers {
         }
         self.add_environment(environment)?;
         for (path, flag, text) in flags {
-            self.set(path, text.clone(), Origin::Flag(flag))?;
+            self.set_value(path, text.clone(), Origin::Flag(flag))?;
         }
         Ok(())
     }
 
     /// Returns whether something else than the built-in default gives a key.
-    pub fn names(&self, path: &str) -> bool {
+    pub fn names_key(&self, path: &str) -> bool {
         let value = self.values.get(path);
         value.is_some_and(|value| value.origin != Origin::Default)
     }
 
     /// Returns the value of a key; every key of the table has one.
-    pub fn text(&self, path: &str) -> &str {
+    pub fn key_text(&self, path: &str) -> &str {
         self.values
             .get(path)
             .map_or("", |value| value.text.as_str())
@@ -123,13 +123,13 @@ impl Layers {
     /// Returns whether a file, the environment or a flag says which firewall is meant. A file counts whole: it was
     /// written for one.
     pub fn name_a_firewall(&self) -> bool {
-        self.file.is_some() || self.names("firewall.host")
+        self.file.is_some() || self.names_key("firewall.host")
     }
 
     /// Sets values that were answered to `config init`.
-    pub fn answer(&mut self, answers: &[(String, String)]) -> Result<()> {
+    pub fn set_answers(&mut self, answers: &[(String, String)]) -> Result<()> {
         for (path, text) in answers {
-            self.set(path, text.clone(), Origin::Flag("config init"))?;
+            self.set_value(path, text.clone(), Origin::Flag("config init"))?;
         }
         Ok(())
     }
@@ -141,11 +141,11 @@ impl Layers {
             let table: toml::Table =
                 toml::from_str(&format!("value = {}", key.default)).map_err(|error| {
                     Failure::failed(format!("the built-in default of {} is broken", key.path))
-                        .because(error)
+                        .with_cause(error)
                 })?;
             if let Some(value) = table.get("value") {
                 let text = text_of(key.kind, value).map_err(Failure::usage)?;
-                layers.set(key.path, text, Origin::Default)?;
+                layers.set_value(key.path, text, Origin::Default)?;
             }
         }
         Ok(layers)
@@ -221,7 +221,7 @@ impl Layers {
             };
             let text = text_of(key.kind, value)
                 .map_err(|problem| wrong_value(&path, &Origin::File(file.to_owned()), &problem))?;
-            self.set(&path, text, Origin::File(file.to_owned()))?;
+            self.set_value(&path, text, Origin::File(file.to_owned()))?;
         }
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Layers {
                 .or(of_presets)
                 .or_else(|| vantage_path(name));
             if let Some(path) = known {
-                self.set(&path, text.clone(), Origin::Environment(name.clone()))?;
+                self.set_value(&path, text.clone(), Origin::Environment(name.clone()))?;
             } else if !OTHERS.contains(&name.as_str())
                 && name.starts_with("KMSCTL_")
                 && !name.starts_with("KMSCTL_DEMO_")
@@ -258,7 +258,7 @@ impl Layers {
         Ok(())
     }
 
-    fn set(&mut self, path: &str, text: String, origin: Origin) -> Result<()> {
+    fn set_value(&mut self, path: &str, text: String, origin: Origin) -> Result<()> {
         if let Some(key) = keys::find_key(path) {
             values::check_value(key.kind, &text)
                 .map_err(|problem| wrong_value(path, &origin, &problem))?;
@@ -299,7 +299,7 @@ fn preset_path(rest: &str) -> Option<String> {
 fn vantage_path(name: &str) -> Option<String> {
     let rest = name.strip_prefix("KMSCTL_VANTAGES_")?;
     let fits = keys::VANTAGE_KEYS.iter().filter_map(|key| {
-        let field = key.split().1;
+        let field = key.split_path().1;
         let vantage = rest
             .strip_suffix(&field.to_uppercase())?
             .strip_suffix('_')?;

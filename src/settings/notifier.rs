@@ -94,10 +94,10 @@ impl Notifier {
                 .map(str::to_owned)
         };
         let text = |path: &str, name: &str| {
-            alias(path, name).unwrap_or_else(|| layers.text(path).to_owned())
+            alias(path, name).unwrap_or_else(|| layers.key_text(path).to_owned())
         };
         let duration = |path: &str| {
-            values::parse_duration(layers.text(path))
+            values::parse_duration(layers.key_text(path))
                 .map_err(|problem| broken_webhook(path, &problem))
         };
         let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
@@ -108,10 +108,10 @@ impl Notifier {
             Some(port) => port_alone(&port)?,
             None => listen_address(layers)?,
         };
-        let file = layers.text("notifier.webhook_file");
+        let file = layers.key_text("notifier.webhook_file");
         Ok(Self {
             log: environment.expand(&text("notifier.log", "VLMCSD_LOG")),
-            state: environment.expand(layers.text("notifier.state")),
+            state: environment.expand(layers.key_text("notifier.state")),
             webhook: match environment.variable("SLACK_WEBHOOK_URL") {
                 _ if !file.is_empty() => Webhook::File(environment.expand(file)),
                 Some(url) => Webhook::Url(checked_webhook(url)?),
@@ -124,7 +124,7 @@ impl Notifier {
             dedup: dedup_store(layers, environment)?,
             dedup_lease: duration("notifier.dedup_lease")?,
             post_interval: duration("notifier.post_interval")?,
-            digest_from: layers.text("notifier.digest_from").parse().unwrap_or(4),
+            digest_from: layers.key_text("notifier.digest_from").parse().unwrap_or(4),
             too_old: duration("notifier.too_old")?,
         })
     }
@@ -169,7 +169,7 @@ fn port_alone(text: &str) -> Result<SocketAddr> {
 
 fn listen_address(layers: &Layers) -> Result<SocketAddr> {
     let path = "notifier.listen";
-    let text = layers.text(path);
+    let text = layers.key_text(path);
     text.parse().map_err(|_| {
         let problem = format!("`{text}` is not an address and a port, such as [::]:9101");
         let origin = layers.values.get(path).map(|value| &value.origin);
@@ -179,13 +179,13 @@ fn listen_address(layers: &Layers) -> Result<SocketAddr> {
 
 /// Reads where the window is remembered, with the password from its file or the environment.
 fn dedup_store(layers: &Layers, environment: &Environment) -> Result<Window> {
-    let mut window = Window::parse(layers.text("notifier.dedup_store")).map_err(|problem| {
+    let mut window = Window::parse(layers.key_text("notifier.dedup_store")).map_err(|problem| {
         Failure::usage(format!(
             "Wrong value for `notifier.dedup_store`: {problem}."
         ))
     })?;
     if let Window::Redis(server) = &mut window {
-        let file = layers.text("notifier.dedup_password_file");
+        let file = layers.key_text("notifier.dedup_password_file");
         if !file.is_empty() {
             server.password = Password::File(environment.expand(file));
         } else if let Some(password) = environment.variable("REDIS_PASSWORD") {

@@ -108,30 +108,30 @@ impl Settings {
             Failure::usage(format!("Wrong value for `{path}`: {problem}."))
         };
         let duration = |path: &str| {
-            values::parse_duration(layers.text(path)).map_err(|problem| broken(path, problem))
+            values::parse_duration(layers.key_text(path)).map_err(|problem| broken(path, problem))
         };
-        let table = TableName::new(layers.text("service.table"))
+        let table = TableName::new(layers.key_text("service.table"))
             .ok_or_else(|| broken("service.table", "it is not a table name".to_owned()))?;
         let port = |path: &str| {
             layers
-                .text(path)
+                .key_text(path)
                 .parse::<u16>()
                 .map_err(|error| broken(path, error.to_string()))
         };
         Ok(Self {
-            output: layers.text("output").to_owned(),
-            color: layers.text("color").to_owned(),
+            output: layers.key_text("output").to_owned(),
+            color: layers.key_text("color").to_owned(),
             timeout: duration("timeout")?,
             firewall: Firewall::resolve(layers, environment)?,
             service: Service {
-                alias: layers.text("service.alias").to_owned(),
-                address: values::parse_address(layers.text("service.address"))
+                alias: layers.key_text("service.alias").to_owned(),
+                address: values::parse_address(layers.key_text("service.address"))
                     .map_err(|problem| broken("service.address", problem))?,
                 port: port("service.port")?,
-                interface: layers.text("service.interface").to_owned(),
-                outside: names(layers, "firewall.outside"),
-                description: layers.text("service.description").to_owned(),
-                host: layers.text("service.host").to_owned(),
+                interface: layers.key_text("service.interface").to_owned(),
+                outside: name_list(layers, "firewall.outside"),
+                description: layers.key_text("service.description").to_owned(),
+                host: layers.key_text("service.host").to_owned(),
                 table,
             },
             presets: resolve_presets(layers)?,
@@ -150,25 +150,26 @@ impl Settings {
 
 impl Firewall {
     fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let text = |path: &str| Some(layers.text(path)).filter(|text| !text.is_empty());
+        let text = |path: &str| Some(layers.key_text(path)).filter(|text| !text.is_empty());
         let file = |path: &str| text(path).map(|path| environment.expand(path));
         let broken = |path: &str, problem: &str| {
             Failure::usage(format!("Wrong value for `{path}`: {problem}."))
         };
         let program = |path: &str| {
-            ShellWord::path(layers.text(path)).ok_or_else(|| broken(path, "it is not a plain path"))
+            ShellWord::path(layers.key_text(path))
+                .ok_or_else(|| broken(path, "it is not a plain path"))
         };
         let duration = |path: &str| {
-            values::parse_duration(layers.text(path)).map_err(|problem| broken(path, &problem))
+            values::parse_duration(layers.key_text(path)).map_err(|problem| broken(path, &problem))
         };
         let target =
             Target {
-                host: layers.text("firewall.host").to_owned(),
+                host: layers.key_text("firewall.host").to_owned(),
                 user: text("firewall.user").map(str::to_owned),
-                port: layers.text("firewall.port").parse().ok().filter(|_| {
+                port: layers.key_text("firewall.port").parse().ok().filter(|_| {
                     is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")
                 }),
-                transport: match layers.text("firewall.transport") {
+                transport: match layers.key_text("firewall.transport") {
                     "openssh" => Transport::OpenSsh,
                     "russh" => Transport::Russh,
                     _ => Transport::Auto,
@@ -180,7 +181,7 @@ impl Firewall {
                 connect_timeout: duration("firewall.connect_timeout")?,
                 control_persist: duration("firewall.control_persist")?,
                 runtime_directory: environment.runtime_directory(),
-                sudo: match layers.text("firewall.become") {
+                sudo: match layers.key_text("firewall.become") {
                     "sudo" => Some(program("firewall.paths.sudo")?),
                     _ => None,
                 },
@@ -199,9 +200,9 @@ impl Firewall {
 
 impl Cluster {
     fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let text = |path: &str| Some(layers.text(path)).filter(|text| !text.is_empty());
+        let text = |path: &str| Some(layers.key_text(path)).filter(|text| !text.is_empty());
         // These become arguments of kubectl: one that looks like a flag would be taken for one.
-        let name = |path: &str| match layers.text(path) {
+        let name = |path: &str| match layers.key_text(path) {
             text if text.is_empty() || text.starts_with('-') => Err(Failure::usage(format!(
                 "Wrong value for `{path}`: `{text}` is not a name."
             ))),
@@ -209,7 +210,7 @@ impl Cluster {
         };
         let named = text("cluster.context").is_some() || text("cluster.kubeconfig").is_some();
         Ok(Self {
-            configured: match layers.text("cluster.enabled") {
+            configured: match layers.key_text("cluster.enabled") {
                 "yes" => true,
                 "no" => false,
                 _ => named,
@@ -218,9 +219,9 @@ impl Cluster {
             kubeconfig: text("cluster.kubeconfig").map(|path| environment.expand(path)),
             context: text("cluster.context").map(str::to_owned),
             namespace: name("cluster.namespace")?,
-            timeout: values::parse_duration(layers.text("cluster.timeout")).map_err(|problem| {
-                Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}."))
-            })?,
+            timeout: values::parse_duration(layers.key_text("cluster.timeout")).map_err(
+                |problem| Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}.")),
+            )?,
             names: ObjectNames {
                 service: name("cluster.service")?,
                 deployment: name("cluster.deployment")?,
@@ -235,12 +236,15 @@ impl Cluster {
 
 impl Verify {
     fn resolve(layers: &Layers) -> Self {
-        let resolvers = layers.text("verify.resolvers").split(',').map(str::trim);
+        let resolvers = layers
+            .key_text("verify.resolvers")
+            .split(',')
+            .map(str::trim);
         Self {
             resolvers: resolvers
                 .filter_map(|text| values::parse_resolver(text).ok())
                 .collect(),
-            public_address: layers.text("service.public_address").parse().ok(),
+            public_address: layers.key_text("service.public_address").parse().ok(),
         }
     }
 }
@@ -253,15 +257,15 @@ fn is_set(layers: &Layers, path: &str) -> bool {
         .is_some_and(|value| value.origin != super::layers::Origin::Default)
 }
 
-fn names(layers: &Layers, path: &str) -> Vec<String> {
-    let parts = layers.text(path).split(',').map(str::trim);
+fn name_list(layers: &Layers, path: &str) -> Vec<String> {
+    let parts = layers.key_text(path).split(',').map(str::trim);
     let names = parts.filter(|part| !part.is_empty());
     names.map(str::to_owned).collect()
 }
 
 fn parse_networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
     let parts = layers
-        .text(path)
+        .key_text(path)
         .split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty());

@@ -115,7 +115,7 @@ fn resolve_vantage(
 fn default_of(field: &str) -> &'static str {
     VANTAGE_KEYS
         .iter()
-        .find(|key| key.split().1 == field)
+        .find(|key| key.split_path().1 == field)
         .map_or("", |key| key.default.trim_matches('"'))
 }
 

@@ -145,12 +145,12 @@ mod tests {
             .lines()
             .map(|line| {
                 let (at, line) = split_kubectl_stamp(line);
-                EventRecord::read(line, at)
+                EventRecord::read_line(line, at)
             })
             .collect();
-        let everything = Held::since(&told, Timestamp::UNIX_EPOCH);
+        let everything = Held::tally_since(&told, Timestamp::UNIX_EPOCH);
         let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
-        let numbers = MetricsReading::of(&page, now).numbers;
+        let numbers = MetricsReading::from_page(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
         assert_eq!(numbers.activations, Some(everything.posts));
         assert_eq!(numbers.held_back, Some(everything.duplicates));
@@ -172,8 +172,10 @@ mod tests {
             now,
         );
         let (mut lines, mut log, mut events) = (LogLines::default(), Log::default(), Vec::new());
-        lines.feed(file.unwrap().as_bytes(), |line| log.line(line, &mut events));
-        let six = Held::since(
+        lines.feed_chunk(file.unwrap().as_bytes(), |line| {
+            log.read_line(line, &mut events);
+        });
+        let six = Held::tally_since(
             &told,
             now - SignedDuration::from_hours(6) + SignedDuration::from_nanos(1),
         );

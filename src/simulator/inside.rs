@@ -38,6 +38,6 @@ pub fn simulated_greeting(scenario: Scenario) -> (ServiceConnection, Option<Bind
     let took = Duration::from_millis(1);
     (
         ServiceConnection::Open { took },
-        Listener::default().hear(BIND_ACK),
+        Listener::default().hear_bytes(BIND_ACK),
     )
 }

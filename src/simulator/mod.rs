@@ -126,7 +126,7 @@ impl From<SimulatorError> for Failure {
         };
         Self::new(kind, format!("{error}."))
             .hint(hint)
-            .because(error)
+            .with_cause(error)
     }
 }
 
@@ -353,10 +353,10 @@ fn take_up(store: &WorldStore, options: &SimulatorOptions) -> Result<World, Simu
         Ok(world) => world,
         Err(scenario) => {
             store.forget_history()?;
-            World::fresh(scenario, SEED, now)
+            World::fresh_world(scenario, SEED, now)
         }
     };
-    world.advance(now);
+    world.advance_to(now);
     Ok(world)
 }
 

@@ -71,7 +71,7 @@ impl OutsideClient {
         let mut world = self.shared.world();
         let made = world.pf.totals.inserts + world.pf.totals.matches;
         let source = 40_000 + u16::try_from(made % 20_000).unwrap_or_default();
-        match world.reach(SocketAddr::new(ADDRESS, source), port) {
+        match world.reach_port(SocketAddr::new(ADDRESS, source), port) {
             Reached::Server(states) => Ok(Partner::Service(states)),
             Reached::Reset => Err("Connection refused"),
             Reached::Silence => Err("Connection timed out"),
@@ -89,7 +89,7 @@ impl OutsideClient {
                     return None;
                 }
                 heard.clear();
-                let stands = self.shared.world().speak(states);
+                let stands = self.shared.world().speak_over(states);
                 stands.then(|| BIND_ACK.to_vec())
             }
             Partner::Resolver => {
@@ -188,7 +188,7 @@ impl Handler for OutsideClient {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         if let Some((Partner::Service(states), _)) = self.open.remove(&channel) {
-            self.shared.world().leave(states);
+            self.shared.world().leave_connection(states);
         }
         Ok(())
     }

@@ -224,9 +224,9 @@ impl Scenario {
 fn loosen_caps(configuration: &mut Configuration) {
     configuration.edit("filter", "rule", |rules| {
         let tracker = KMS.to_string();
-        let ours = |rule: &&mut Element| rule.text("tracker") == Some(tracker.as_str());
+        let ours = |rule: &&mut Element| rule.child_text("tracker") == Some(tracker.as_str());
         if let Some(rule) = rules.iter_mut().find(ours) {
-            rule.set("max-src-conn-rate", "30");
+            rule.set_child("max-src-conn-rate", "30");
         }
     });
 }

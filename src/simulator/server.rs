@@ -58,7 +58,7 @@ impl SharedWorld {
     /// Brings the world to the present and hands it out.
     pub fn world(&self) -> MutexGuard<'_, World> {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        world.advance(self.clock.now().as_millisecond());
+        world.advance_to(self.clock.now().as_millisecond());
         world
     }
 }

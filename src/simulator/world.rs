@@ -113,7 +113,7 @@ struct Flow {
 
 impl World {
     /// Makes a box that has been up for two weeks and lets it live for three hours.
-    pub fn fresh(scenario: Scenario, seed: u64, now: i64) -> Self {
+    pub fn fresh_world(scenario: Scenario, seed: u64, now: i64) -> Self {
         let begin = now - DETAIL;
         let mut world = Self {
             now: begin,
@@ -130,15 +130,15 @@ impl World {
         };
         let seconds = begin.saturating_sub(world.pf.since) / 1000;
         warm::age_counters(&mut world.pf, seconds, begin);
-        world.populate();
-        world.advance(now);
+        world.populate_actors();
+        world.advance_to(now);
         world
     }
 
     /// Lets everything happen up to `to` (epoch milliseconds); the past stays as it is.
-    pub fn advance(&mut self, to: i64) {
+    pub fn advance_to(&mut self, to: i64) {
         if to - self.now > DETAIL {
-            self.jump(to - DETAIL);
+            self.jump_to(to - DETAIL);
         }
         while let Some(Reverse(next)) = self.queue.peek()
             && next.at <= to
@@ -147,13 +147,13 @@ impl World {
                 break;
             };
             self.now = next.at.max(self.now);
-            self.happen(next.event);
+            self.happen_event(next.event);
         }
         self.now = self.now.max(to);
     }
 
     /// Skips a pause nobody watched: connections are gone, the table has aged, counters have grown.
-    fn jump(&mut self, to: i64) {
+    fn jump_to(&mut self, to: i64) {
         let seconds = (to - self.now) / 1000;
         self.take_back_until(to);
         self.now = to;
@@ -164,24 +164,24 @@ impl World {
         self.pf.states.clear();
         self.pf.nodes.clear();
         warm::age_counters(&mut self.pf, seconds, to);
-        self.expire();
-        self.populate();
+        self.expire_entries();
+        self.populate_actors();
     }
 
-    fn populate(&mut self) {
+    fn populate_actors(&mut self) {
         for actor in traffic::all_actors() {
-            self.schedule(actor.phase(), WorldEvent::Act(actor));
+            self.schedule_event(actor.phase(), WorldEvent::Act(actor));
         }
-        self.schedule(PURGE, WorldEvent::Purge);
+        self.schedule_event(PURGE, WorldEvent::Purge);
         let hour = HOUR - self.now.rem_euclid(HOUR);
-        self.schedule(hour, WorldEvent::Cron);
+        self.schedule_event(hour, WorldEvent::Cron);
         self.wake_at_minute();
     }
 
     /// Sees to it that cron's job runs when the next armed way back is due.
     pub fn wake_at_minute(&mut self) {
         if let Some((due, _)) = self.ledger.next_due() {
-            self.schedule(due.saturating_sub(self.now).max(0), WorldEvent::Minute);
+            self.schedule_event(due.saturating_sub(self.now).max(0), WorldEvent::Minute);
         }
     }
 
@@ -189,12 +189,12 @@ impl World {
     fn take_back_until(&mut self, to: i64) {
         while let Some((due, id)) = self.ledger.next_due().filter(|(due, _)| *due <= to) {
             self.now = self.now.max(due);
-            agent::revert(self, &id);
+            agent::revert_change(self, &id);
         }
         self.wake_at_minute();
     }
 
-    fn schedule(&mut self, delay: i64, event: WorldEvent) {
+    fn schedule_event(&mut self, delay: i64, event: WorldEvent) {
         self.sequence += 1;
         self.queue.push(Reverse(Scheduled {
             at: self.now + delay,
@@ -203,37 +203,38 @@ impl World {
         }));
     }
 
-    fn happen(&mut self, event: WorldEvent) {
+    fn happen_event(&mut self, event: WorldEvent) {
         match event {
-            WorldEvent::Act(actor) => self.act(actor),
+            WorldEvent::Act(actor) => self.act_as(actor),
             WorldEvent::Burst {
                 source,
                 service,
                 left,
-            } => self.burst(source, service, left),
+            } => self.burst_connections(source, service, left),
             WorldEvent::Cron => {
-                self.expire();
-                self.schedule(HOUR, WorldEvent::Cron);
+                self.expire_entries();
+                self.schedule_event(HOUR, WorldEvent::Cron);
             }
             WorldEvent::Minute => self.take_back_until(self.now),
             WorldEvent::Purge => {
-                self.pf.purge(self.now);
-                self.schedule(PURGE, WorldEvent::Purge);
+                self.pf.purge_expired(self.now);
+                self.schedule_event(PURGE, WorldEvent::Purge);
             }
-            WorldEvent::Step(flow, step) => self.step(flow, step),
+            WorldEvent::Step(flow, step) => self.step_flow(flow, step),
             WorldEvent::GiveUp(state) => {
-                self.pf.transfer((0, state), (0, 1), (0, 52), self.now);
                 self.pf
-                    .level(state, Level::Established, Level::Closing, self.now);
+                    .count_transfer((0, state), (0, 1), (0, 52), self.now);
+                self.pf
+                    .set_levels(state, Level::Established, Level::Closing, self.now);
             }
         }
     }
 
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
-    fn expire(&mut self) {
+    fn expire_entries(&mut self) {
         let now = self.now;
         let expires = |item: &Element| {
-            item.text("command")
+            item.child_text("command")
                 .is_some_and(|command| command.contains("expiretable"))
         };
         if self.configuration.list("cron", "item").iter().any(expires)
@@ -243,20 +244,20 @@ impl World {
         }
     }
 
-    fn act(&mut self, actor: Actor) {
+    fn act_as(&mut self, actor: Actor) {
         let act = actor.act(&mut self.random);
         let hold = act.map_or(0, |act| act.style.hold);
         let pause = actor.pause(hold, &mut self.random);
-        self.schedule(pause, WorldEvent::Act(actor));
+        self.schedule_event(pause, WorldEvent::Act(actor));
         let Some(act) = act else {
             let source = IpAddr::from([192, 0, 2, self.random.byte(1, 254)]);
-            if self.pf.enabled && !self.pf.blocked(source, self.now) {
-                self.pf.deny(source, "vtnet0", self.now);
+            if self.pf.enabled && !self.pf.drop_blocked(source, self.now) {
+                self.pf.deny_packet(source, "vtnet0", self.now);
             }
             return;
         };
         if act.burst > 0 {
-            self.schedule(
+            self.schedule_event(
                 1,
                 WorldEvent::Burst {
                     source: act.client.ip(),
@@ -265,14 +266,14 @@ impl World {
                 },
             );
         } else if act.service == TrafficTarget::WireGuard {
-            self.datagrams(act.client, act.style);
+            self.send_datagrams(act.client, act.style);
         } else {
-            self.connect(act.client, act.service, act.style);
+            self.connect_client(act.client, act.service, act.style);
         }
     }
 
     /// Sends datagrams over the peer's state, which lives on as long as they keep coming.
-    fn datagrams(&mut self, client: SocketAddr, style: Style) {
+    fn send_datagrams(&mut self, client: SocketAddr, style: Style) {
         let passage = TrafficTarget::WireGuard.passage(client, &mut self.random);
         let mine = |inbound: bool| {
             let found = self
@@ -293,14 +294,14 @@ impl World {
             },
         };
         self.pf
-            .level(states.0, Level::Multiple, Level::Multiple, self.now);
+            .set_levels(states.0, Level::Multiple, Level::Multiple, self.now);
         self.pf
-            .level(states.1, Level::Multiple, Level::Multiple, self.now);
+            .set_levels(states.1, Level::Multiple, Level::Multiple, self.now);
         self.pf
-            .transfer(states, style.packets, style.bytes, self.now);
+            .count_transfer(states, style.packets, style.bytes, self.now);
     }
 
-    fn burst(&mut self, source: IpAddr, service: TrafficTarget, left: u8) {
+    fn burst_connections(&mut self, source: IpAddr, service: TrafficTarget, left: u8) {
         let style = Style {
             hold: 30_000,
             packets: (4, 3),
@@ -309,7 +310,7 @@ impl World {
             repeat: None,
         };
         let port = self.random.port();
-        let inside = self.connect(SocketAddr::new(source, port), service, style);
+        let inside = self.connect_client(SocketAddr::new(source, port), service, style);
         // Refused, it tries again for a while, slower.
         let pause = if inside {
             self.random.between(250, 800)
@@ -317,7 +318,7 @@ impl World {
             self.random.between(15_000, 60_000)
         };
         if left > 1 {
-            self.schedule(
+            self.schedule_event(
                 pause,
                 WorldEvent::Burst {
                     source,
@@ -329,7 +330,7 @@ impl World {
     }
 
     /// Sends the first packet of a connection; says whether it got in.
-    fn connect(&mut self, client: SocketAddr, service: TrafficTarget, style: Style) -> bool {
+    fn connect_client(&mut self, client: SocketAddr, service: TrafficTarget, style: Style) -> bool {
         let passage = service.passage(client, &mut self.random);
         let Some(states) = self.pf.open(&passage, self.now) else {
             return false;
@@ -350,7 +351,7 @@ impl World {
             },
         );
         let delay = self.random.between(12, 90);
-        self.schedule(delay, WorldEvent::Step(flow, WorldStep::Handshake));
+        self.schedule_event(delay, WorldEvent::Step(flow, WorldStep::Handshake));
         true
     }
 
@@ -360,50 +361,52 @@ impl World {
             && matches!(service, TrafficTarget::Kms | TrafficTarget::KmsLan)
     }
 
-    fn step(&mut self, id: u64, step: WorldStep) {
+    fn step_flow(&mut self, id: u64, step: WorldStep) {
         let Some(flow) = self.flows.get(&id).cloned() else {
             return;
         };
         if !self.pf.states.contains_key(&flow.states.0) {
             // Flushed or killed: the client's packets find no state, the server waits in vain.
             self.flows.remove(&id);
-            if !self.pf.blocked(flow.client.ip(), self.now) {
-                self.pf.deny(flow.client.ip(), &flow.interface, self.now);
+            if !self.pf.drop_blocked(flow.client.ip(), self.now) {
+                self.pf
+                    .deny_packet(flow.client.ip(), &flow.interface, self.now);
             }
-            self.schedule(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
+            self.schedule_event(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
             return;
         }
         match step {
             WorldStep::Handshake => {
-                if self.pf.handshake(flow.states, self.now) == Handshake::Tripped {
+                if self.pf.complete_handshake(flow.states, self.now) == Handshake::Tripped {
                     self.flows.remove(&id);
-                    self.schedule(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
+                    self.schedule_event(SERVER_PATIENCE, WorldEvent::GiveUp(flow.states.1));
                     return;
                 }
-                self.schedule(40, WorldEvent::Step(id, WorldStep::Exchange));
-                self.schedule(flow.style.hold, WorldEvent::Step(id, WorldStep::Close));
+                self.schedule_event(40, WorldEvent::Step(id, WorldStep::Exchange));
+                self.schedule_event(flow.style.hold, WorldEvent::Step(id, WorldStep::Close));
             }
             WorldStep::Exchange => {
                 self.pf
-                    .transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
+                    .count_transfer(flow.states, flow.style.packets, flow.style.bytes, self.now);
                 if let Some(repeat) = flow.style.repeat {
-                    self.schedule(repeat, WorldEvent::Step(id, WorldStep::Exchange));
+                    self.schedule_event(repeat, WorldEvent::Step(id, WorldStep::Exchange));
                 }
             }
-            WorldStep::Close => self.close(id, &flow),
+            WorldStep::Close => self.close_flow(id, &flow),
         }
     }
 
-    fn close(&mut self, id: u64, flow: &Flow) {
+    fn close_flow(&mut self, id: u64, flow: &Flow) {
         self.flows.remove(&id);
         let (packets, bytes, end) = if flow.style.reset {
             ((1, 0), (40, 0), Level::TimeWait)
         } else {
             ((2, 2), (104, 104), Level::FinWait2)
         };
-        self.pf.transfer(flow.states, packets, bytes, self.now);
-        self.pf.level(flow.states.0, end, end, self.now);
-        self.pf.level(flow.states.1, end, end, self.now);
+        self.pf
+            .count_transfer(flow.states, packets, bytes, self.now);
+        self.pf.set_levels(flow.states.0, end, end, self.now);
+        self.pf.set_levels(flow.states.1, end, end, self.now);
     }
 }
 

@@ -42,7 +42,7 @@ impl Chosen {
 
 /// Chooses one key where the agent holds many and the configuration names none: the first file that ssh's own
 /// configuration names, else the agent's first key.
-pub(crate) async fn choose(target: &Target) -> Result<Chosen, LinkError> {
+pub(crate) async fn choose_key(target: &Target) -> Result<Chosen, LinkError> {
     let Some(socket) = target
         .agent_socket
         .as_deref()
@@ -56,7 +56,7 @@ pub(crate) async fn choose(target: &Target) -> Result<Chosen, LinkError> {
     if agent.held <= FEW {
         return Ok(Chosen::default());
     }
-    let ssh = SshChoice::ask(target).await;
+    let ssh = SshChoice::ask_program(target).await;
     if ssh.only_named {
         return Ok(Chosen::default());
     }
@@ -107,7 +107,7 @@ struct SshChoice {
 }
 
 impl SshChoice {
-    async fn ask(target: &Target) -> Self {
+    async fn ask_program(target: &Target) -> Self {
         let printed = timeout(PATIENCE, printed_configuration(target)).await;
         let text = printed.unwrap_or_default();
         Self::read(&text, target.home.as_deref())

@@ -300,10 +300,10 @@ pub(crate) async fn dial_target(target: &Target, port: u16) -> Result<TcpStream,
 pub(crate) fn client_configuration(known: &KnownHosts) -> client::Config {
     client::Config {
         preferred: Preferred {
-            key: Cow::Owned(known.algorithms()),
+            key: Cow::Owned(known.known_algorithms()),
             // A server that is asked for a certificate shows it in its plain key's place.
             host_key_certificates: Cow::Owned(if known.has_authority() {
-                known.algorithms()
+                known.known_algorithms()
             } else {
                 Vec::new()
             }),
@@ -417,7 +417,7 @@ impl Checker {
         });
         let authority = match judged {
             Some(Ok(authority)) => Some(authority.vouching_for(portless_name(&self.name))),
-            Some(Err(why)) if self.known.judge(&key) == HostKeyVerdict::Unknown => {
+            Some(Err(why)) if self.known.judge_key(&key) == HostKeyVerdict::Unknown => {
                 return Err(LinkError::CertificateRefused {
                     host: self.name.clone(),
                     presented: host_key,
@@ -449,7 +449,7 @@ impl Checker {
 
     fn judge_key(&self, key: &PublicKey, presented: &HostKey) -> Result<(), LinkError> {
         let (host, presented) = (self.name.clone(), presented.clone());
-        match self.known.judge(key) {
+        match self.known.judge_key(key) {
             HostKeyVerdict::Known => Ok(()),
             HostKeyVerdict::Unknown => Err(LinkError::HostKeyUnknown {
                 host,

@@ -155,7 +155,7 @@ impl Master {
         let log = self.log.as_ref()?;
         // ssh writes them before it refuses; they may still be in the pipe.
         for _ in 0..20 {
-            let words = openssh_log::last_refusal(&log.latest());
+            let words = openssh_log::last_refusal(&log.latest_words());
             if words.is_some() {
                 return words;
             }
@@ -180,13 +180,13 @@ pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError>
     if target.control_persist.is_zero() {
         return start_transient(target).await;
     }
-    let place = ControlDirectory::of(target)?;
-    if let Some(master) = place.alive(target).await {
+    let place = ControlDirectory::for_target(target)?;
+    if let Some(master) = place.live_master(target).await {
         return Ok(master);
     }
     let _lock = place.lock(target).await?;
     // Whoever held the lock before may have connected.
-    match place.alive(target).await {
+    match place.live_master(target).await {
         Some(master) => Ok(master),
         None => start_kept(target, &place).await,
     }
@@ -194,7 +194,7 @@ pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError>
 
 /// Gives up a master whose connection is dead and starts another.
 pub(crate) async fn replace_master(target: &Target) -> Result<Master, LinkError> {
-    let place = ControlDirectory::of(target)?;
+    let place = ControlDirectory::for_target(target)?;
     let _lock = place.lock(target).await?;
     start_kept(target, &place).await
 }
@@ -254,7 +254,7 @@ async fn launch_master(
     socket: &Path,
     persist: Duration,
 ) -> Result<Launched, LinkError> {
-    let chosen = agent_key::choose(target).await?;
+    let chosen = agent_key::choose_key(target).await?;
     let arguments = ssh_arguments(target, socket, persist, chosen.file())?;
     let local = |source| LinkError::Local {
         doing: "Starting ssh",
@@ -271,14 +271,14 @@ async fn launch_master(
         })?;
     let pipes = child.stdout.take().zip(child.stderr.take());
     let (log, talk) = pipes.ok_or_else(|| local(io::Error::other("it has no pipes")))?;
-    let (log, talk) = (LogPipe::drain(log), LogPipe::drain(talk));
+    let (log, talk) = (LogPipe::drain_pipe(log), LogPipe::drain_pipe(talk));
     let status = child.wait().await.map_err(local)?;
     sleep(LAST_WORDS).await;
-    let said = log.beginning();
+    let said = log.first_words();
     if !status.success() {
         return Err(openssh_log::explain_ssh_failure(
-            &log.whole(),
-            &talk.whole(),
+            &log.whole_text(),
+            &talk.whole_text(),
             &log_context(target),
         ));
     }
@@ -302,7 +302,7 @@ async fn launch_master(
         verified: Verified {
             host_key,
             peer: openssh_log::connected_peer(&said),
-            recorded: openssh_log::recorded(&said),
+            recorded: openssh_log::recorded_key(&said),
         },
         log,
         notice: chosen.notice(),
@@ -369,7 +369,7 @@ struct ControlDirectory {
 }
 
 impl ControlDirectory {
-    fn of(target: &Target) -> Result<Self, LinkError> {
+    fn for_target(target: &Target) -> Result<Self, LinkError> {
         // A change of the configuration file may lead the same alias elsewhere.
         let config = target
             .ssh_config
@@ -412,7 +412,7 @@ impl ControlDirectory {
     }
 
     /// Returns the master behind the socket, if it answers and its host key was verified.
-    async fn alive(&self, target: &Target) -> Option<Master> {
+    async fn live_master(&self, target: &Target) -> Option<Master> {
         let verified = Verified::of_text(&fs::read_to_string(&self.verified).ok()?)?;
         if target
             .fingerprint

@@ -71,7 +71,7 @@ pub async fn fetch_host_key(target: &Target) -> Result<Presented, LinkError> {
     let words: Vec<&str> = text.split(' ').take(2).collect();
     Ok(Presented {
         key: HostKey::from(&key),
-        verdict: known.judge(&key),
+        verdict: known.judge_key(&key),
         line: format!("{name} {}\n", words.join(" ")),
     })
 }

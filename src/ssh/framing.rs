@@ -52,13 +52,13 @@ impl Demux {
     }
 
     /// Expects a new round of these commands, in order, from its first marker on.
-    pub fn begin(&mut self, commands: &[usize]) {
-        self.stdout.begin(commands);
-        self.stderr.begin(commands);
+    pub fn begin_round(&mut self, commands: &[usize]) {
+        self.stdout.begin_round(commands);
+        self.stderr.begin_round(commands);
     }
 
     /// Takes the next bytes of one stream and hands on the commands' share of them.
-    pub fn feed(
+    pub fn feed_bytes(
         &mut self,
         stream: FramedStream,
         bytes: &[u8],
@@ -68,11 +68,11 @@ impl Demux {
             FramedStream::Stdout => &mut self.stdout,
             FramedStream::Stderr => &mut self.stderr,
         };
-        framing.feed(bytes, &mut |index, part| sink(index, stream, part))
+        framing.feed_bytes(bytes, &mut |index, part| sink(index, stream, part))
     }
 
     /// Tells whether both streams have reached the end of the round.
-    pub fn complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.stdout.place == FramePosition::Done && self.stderr.place == FramePosition::Done
     }
 
@@ -82,7 +82,7 @@ impl Demux {
     }
 
     /// Tells whether any marker has arrived since the shell was opened.
-    pub fn started(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         self.stdout.started || self.stderr.started
     }
 
@@ -97,7 +97,7 @@ impl Demux {
     }
 
     /// Returns the command whose output is arriving.
-    pub fn current(&self) -> Option<usize> {
+    pub fn current_command(&self) -> Option<usize> {
         match self.stdout.place {
             FramePosition::Inside(index) => Some(index),
             FramePosition::Outside | FramePosition::Done => None,
@@ -105,7 +105,7 @@ impl Demux {
     }
 
     /// Returns what was said outside the commands, the error stream first; for error messages.
-    pub fn noise(&self) -> String {
+    pub fn noise_outside(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.stderr.noise)
             .trim()
             .to_owned();
@@ -160,28 +160,28 @@ impl Framing {
         }
     }
 
-    fn begin(&mut self, commands: &[usize]) {
+    fn begin_round(&mut self, commands: &[usize]) {
         self.commands = commands.to_vec();
         self.place = FramePosition::Outside;
         self.statuses.clear();
         self.carry.clear();
     }
 
-    fn feed(
+    fn feed_bytes(
         &mut self,
         bytes: &[u8],
         deliver: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Garbled> {
         if self.carry.is_empty() {
-            return self.scan(bytes, deliver);
+            return self.scan_markers(bytes, deliver);
         }
         let mut joined = std::mem::take(&mut self.carry);
         joined.extend_from_slice(bytes);
-        self.scan(&joined, deliver)
+        self.scan_markers(&joined, deliver)
     }
 
     /// Walks from marker to marker; keeps back what may be the start of one.
-    fn scan(
+    fn scan_markers(
         &mut self,
         mut bytes: &[u8],
         deliver: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
@@ -212,7 +212,7 @@ impl Framing {
                 return Ok(ControlFlow::Continue(()));
             };
             let (line, after) = rest.split_at(end);
-            self.marker(line)?;
+            self.take_marker(line)?;
             bytes = after.get(1..).unwrap_or_default();
         }
         Ok(ControlFlow::Continue(()))
@@ -252,7 +252,7 @@ impl Framing {
         }
     }
 
-    fn marker(&mut self, line: &[u8]) -> Result<(), Garbled> {
+    fn take_marker(&mut self, line: &[u8]) -> Result<(), Garbled> {
         self.started = true;
         let text = String::from_utf8_lossy(line);
         let mut words = text.split(' ');
@@ -277,7 +277,7 @@ impl Framing {
             ("b" | "d", _, _, FramePosition::Inside(current)) => {
                 return Err(Garbled(format!(
                     "command {current} has no end{}",
-                    self.hearsay()
+                    self.noise_clause()
                 )));
             }
             _ => return Err(Garbled(format!("a marker is out of place: {text:?}"))),
@@ -285,7 +285,7 @@ impl Framing {
         Ok(())
     }
 
-    fn hearsay(&self) -> String {
+    fn noise_clause(&self) -> String {
         let noise = String::from_utf8_lossy(&self.noise);
         let noise = noise.trim();
         if noise.is_empty() {
@@ -317,22 +317,22 @@ mod tests {
     /// Feeds stdout in the given pieces and stderr whole.
     fn run(pieces: &[&[u8]]) -> Result<Round, Garbled> {
         let mut demux = Demux::new(&nonce());
-        demux.begin(&[0, 1]);
+        demux.begin_round(&[0, 1]);
         let mut outputs = vec![Vec::new(); COMMANDS];
         let mut sink = |index: usize, stream: FramedStream, bytes: &[u8]| {
             assert_eq!(stream, FramedStream::Stdout);
             outputs[index].extend_from_slice(bytes);
             ControlFlow::Continue(())
         };
-        let _ = demux.feed(
+        let _ = demux.feed_bytes(
             FramedStream::Stderr,
             &marked("\n@ b 0\n\n@ e 0 0\n\n@ b 1\n\n@ e 1 0\n\n@ d\n"),
             &mut sink,
         )?;
         for piece in pieces {
-            let _ = demux.feed(FramedStream::Stdout, piece, &mut sink)?;
+            let _ = demux.feed_bytes(FramedStream::Stdout, piece, &mut sink)?;
         }
-        let (statuses, complete) = (demux.statuses().to_vec(), demux.complete());
+        let (statuses, complete) = (demux.statuses().to_vec(), demux.is_complete());
         Ok((outputs, statuses, complete))
     }
 
@@ -355,38 +355,38 @@ mod tests {
     #[test]
     fn keeps_noise_for_the_error_message_but_not_all_of_it() {
         let mut demux = Demux::new(&nonce());
-        demux.begin(&[0]);
+        demux.begin_round(&[0]);
         let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
-        let _ = demux.feed(
+        let _ = demux.feed_bytes(
             FramedStream::Stderr,
             b"sudo: a password is required\n",
             &mut sink,
         );
-        let _ = demux.feed(FramedStream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
+        let _ = demux.feed_bytes(FramedStream::Stdout, &vec![b'x'; 1 << 20], &mut sink);
         assert!(
             demux
-                .noise()
+                .noise_outside()
                 .starts_with("sudo: a password is required; xxx")
         );
-        assert!(demux.noise().len() < 3 * NOISE_KEPT);
-        assert!(!demux.started());
+        assert!(demux.noise_outside().len() < 3 * NOISE_KEPT);
+        assert!(!demux.has_started());
     }
 
     #[test]
     fn the_last_line_of_noise_is_known() {
         let mut demux = Demux::new(&nonce());
-        demux.begin(&[0]);
+        demux.begin_round(&[0]);
         assert_eq!(demux.last_noise(), None);
         let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
         for _ in 0..2000 {
-            let _ = demux.feed(FramedStream::Stdout, b"\nInvalid option\n", &mut sink);
+            let _ = demux.feed_bytes(FramedStream::Stdout, b"\nInvalid option\n", &mut sink);
         }
-        let _ = demux.feed(FramedStream::Stdout, b"\n Enter an option: ", &mut sink);
+        let _ = demux.feed_bytes(FramedStream::Stdout, b"\n Enter an option: ", &mut sink);
         assert_eq!(demux.last_noise().as_deref(), Some("Enter an option:"));
         let endless = vec![b'x'; MOST_NOISE];
         assert!(
             demux
-                .feed(FramedStream::Stdout, &endless, &mut sink)
+                .feed_bytes(FramedStream::Stdout, &endless, &mut sink)
                 .is_err()
         );
     }
@@ -394,18 +394,18 @@ mod tests {
     #[test]
     fn holds_back_no_more_than_a_marker() {
         let mut demux = Demux::new(&nonce());
-        demux.begin(&[0]);
+        demux.begin_round(&[0]);
         let mut taken = 0;
         let mut sink = |_: usize, _: FramedStream, bytes: &[u8]| {
             taken += bytes.len();
             ControlFlow::Continue(())
         };
         let _ = demux
-            .feed(FramedStream::Stdout, &marked("\n@ b 0\n"), &mut sink)
+            .feed_bytes(FramedStream::Stdout, &marked("\n@ b 0\n"), &mut sink)
             .unwrap();
         for _ in 0..1000 {
             let _ = demux
-                .feed(FramedStream::Stdout, b"\n\n\n\nkmsctl", &mut sink)
+                .feed_bytes(FramedStream::Stdout, b"\n\n\n\nkmsctl", &mut sink)
                 .unwrap();
         }
         assert!(demux.stdout.carry.len() <= demux.stdout.needle.len());
@@ -415,14 +415,14 @@ mod tests {
     #[test]
     fn a_break_stops_at_once() {
         let mut demux = Demux::new(&nonce());
-        demux.begin(&[0]);
+        demux.begin_round(&[0]);
         let mut calls = 0;
         let mut sink = |_: usize, _: FramedStream, _: &[u8]| {
             calls += 1;
             ControlFlow::Break(())
         };
         let flow = demux
-            .feed(
+            .feed_bytes(
                 FramedStream::Stdout,
                 &marked("\n@ b 0\nx\n@ e 0 0\n\n@ d\n"),
                 &mut sink,
@@ -462,17 +462,21 @@ mod tests {
             seen.extend((stream == FramedStream::Stdout).then(|| (index, bytes.to_vec())));
             ControlFlow::Continue(())
         };
-        demux.begin(&[1, 4]);
-        let _ = demux.feed(FramedStream::Stdout, &reply, &mut sink).unwrap();
-        let _ = demux.feed(FramedStream::Stderr, &reply, &mut sink).unwrap();
-        assert!(demux.complete());
+        demux.begin_round(&[1, 4]);
+        let _ = demux
+            .feed_bytes(FramedStream::Stdout, &reply, &mut sink)
+            .unwrap();
+        let _ = demux
+            .feed_bytes(FramedStream::Stderr, &reply, &mut sink)
+            .unwrap();
+        assert!(demux.is_complete());
         assert_eq!(demux.statuses(), [0, 7]);
         assert_eq!(seen, [(1, b"one".to_vec()), (4, b"four".to_vec())]);
         for other in [&[0, 4][..], &[1], &[4, 1], &[1, 4, 5], &[]] {
-            demux.begin(other);
+            demux.begin_round(other);
             let mut sink = |_: usize, _: FramedStream, _: &[u8]| ControlFlow::Continue(());
-            let read = demux.feed(FramedStream::Stdout, &reply, &mut sink);
-            assert!(read.is_err() || !demux.complete(), "{other:?}");
+            let read = demux.feed_bytes(FramedStream::Stdout, &reply, &mut sink);
+            assert!(read.is_err() || !demux.is_complete(), "{other:?}");
         }
     }
 

@@ -99,7 +99,7 @@ impl Agent {
     }
 
     /// Gives the client away if it holds this key.
-    fn take(&mut self, key: &PublicKey) -> Option<Identity> {
+    fn take_key(&mut self, key: &PublicKey) -> Option<Identity> {
         let held = self
             .keys
             .iter()
@@ -129,7 +129,7 @@ fn from_file(
             what: path.display().to_string(),
         });
     }
-    if let Some(identity) = public.as_ref().and_then(|key| agent.take(key)) {
+    if let Some(identity) = public.as_ref().and_then(|key| agent.take_key(key)) {
         return Ok(identity);
     }
     let text = text.map_err(|error| bad(error.to_string()))?;
@@ -148,7 +148,7 @@ fn from_file(
             let prompt = format!("Passphrase for {}", path.display());
             let secret =
                 ask_passphrase(&prompt).ok_or_else(|| bad("it needs a passphrase".to_owned()))?;
-            decode_secret_key(&text, Some(secret.expose()))
+            decode_secret_key(&text, Some(secret.expose_secret()))
                 .map_err(|_| bad("wrong passphrase".to_owned()))?
         }
         other => other.map_err(|error| bad(error.to_string()))?,

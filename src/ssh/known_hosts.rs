@@ -119,13 +119,13 @@ impl KnownHosts {
             let Ok(bytes) = read_file(path) else {
                 continue;
             };
-            known.add(path, &String::from_utf8_lossy(&bytes), name);
+            known.add_file(path, &String::from_utf8_lossy(&bytes), name);
         }
         known
     }
 
     /// Adds the entries of a file's text for a host.
-    pub fn add(&mut self, path: &Path, text: &str, name: &str) {
+    pub fn add_file(&mut self, path: &Path, text: &str, name: &str) {
         for (number, line) in text.lines().enumerate() {
             let Some((marker, hosts, key)) = known_host_fields(line) else {
                 continue;
@@ -231,7 +231,7 @@ impl KnownHosts {
     }
 
     /// Judges a presented key.
-    pub fn judge(&self, presented: &PublicKey) -> HostKeyVerdict {
+    pub fn judge_key(&self, presented: &PublicKey) -> HostKeyVerdict {
         let same = |entry: &&KnownHost| entry.key.key_data() == presented.key_data();
         if let Some(entry) = self.with_marker(Marker::Revoked).find(same) {
             return HostKeyVerdict::Revoked {
@@ -253,7 +253,7 @@ impl KnownHosts {
 
     /// Returns the algorithms to ask for, those of recorded keys first, so that a host with several keys shows
     /// the one we know. The built-in client has no RSA.
-    pub fn algorithms(&self) -> Vec<Algorithm> {
+    pub fn known_algorithms(&self) -> Vec<Algorithm> {
         let all = [
             Algorithm::Ed25519,
             Algorithm::Ecdsa {
@@ -411,8 +411,8 @@ mod tests {
 
     fn judge(text: &str, name: &str, presented: &str) -> HostKeyVerdict {
         let mut known = KnownHosts::default();
-        known.add(Path::new("known_hosts"), text, name);
-        known.judge(&key(presented))
+        known.add_file(Path::new("known_hosts"), text, name);
+        known.judge_key(&key(presented))
     }
 
     #[test]
@@ -503,7 +503,7 @@ mod tests {
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
         let tied = |text: String, algorithm: &str| {
             let mut known = KnownHosts::default();
-            known.add(Path::new("known_hosts"), &text, "fw");
+            known.add_file(Path::new("known_hosts"), &text, "fw");
             let keys = known.tied_to(algorithm);
             keys.into_iter()
                 .map(|key| key.algorithm)
@@ -541,15 +541,18 @@ mod tests {
     fn recorded_algorithms_are_asked_first() {
         let mut known = KnownHosts::default();
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
-        known.add(Path::new("known_hosts"), &format!("fw {ecdsa}"), "fw");
+        known.add_file(Path::new("known_hosts"), &format!("fw {ecdsa}"), "fw");
         assert_eq!(
-            known.algorithms()[0],
+            known.known_algorithms()[0],
             Algorithm::Ecdsa {
                 curve: EcdsaCurve::NistP256
             }
         );
-        assert_eq!(known.algorithms().len(), 4);
-        assert_eq!(KnownHosts::default().algorithms()[0], Algorithm::Ed25519);
+        assert_eq!(known.known_algorithms().len(), 4);
+        assert_eq!(
+            KnownHosts::default().known_algorithms()[0],
+            Algorithm::Ed25519
+        );
         assert!(known.only_rsa().is_none());
     }
 

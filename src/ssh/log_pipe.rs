@@ -40,7 +40,7 @@ pub(crate) struct LogPipe {
 
 impl LogPipe {
     /// Drains a pipe from now on.
-    pub(crate) fn drain(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    pub(crate) fn drain_pipe(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let kept = Arc::new(Mutex::new(Kept::default()));
         let shared = Arc::clone(&kept);
         let task = tokio::spawn(async move {
@@ -59,19 +59,19 @@ impl LogPipe {
         }
     }
 
-    fn text(&self, pick: impl FnOnce(&Kept) -> Vec<u8>) -> String {
+    fn kept_text(&self, pick: impl FnOnce(&Kept) -> Vec<u8>) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&pick(&kept)).into_owned()
     }
 
     /// Returns the beginning.
-    pub(crate) fn beginning(&self) -> String {
-        self.text(|kept| kept.beginning.clone())
+    pub(crate) fn first_words(&self) -> String {
+        self.kept_text(|kept| kept.beginning.clone())
     }
 
     /// Returns the latest words: the end, or everything where that is little.
-    pub(crate) fn latest(&self) -> String {
-        self.text(|kept| {
+    pub(crate) fn latest_words(&self) -> String {
+        self.kept_text(|kept| {
             if kept.latest.is_empty() {
                 kept.beginning.clone()
             } else {
@@ -81,8 +81,8 @@ impl LogPipe {
     }
 
     /// Returns the beginning and the end; what was between them is missing where it was too much.
-    pub(crate) fn whole(&self) -> String {
-        self.text(|kept| {
+    pub(crate) fn whole_text(&self) -> String {
+        self.kept_text(|kept| {
             let between: &[u8] = if kept.latest.is_empty() { b"" } else { b"\n" };
             [&kept.beginning, between, &kept.latest].concat()
         })

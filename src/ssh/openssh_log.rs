@@ -52,7 +52,7 @@ pub struct Recorded {
 }
 
 /// Returns where ssh found the key, once it has accepted it.
-pub fn recorded(log: &str) -> Option<Recorded> {
+pub fn recorded_key(log: &str) -> Option<Recorded> {
     let mut lines = before_login(log);
     let known = lines.find_map(|line| {
         let rest = line.strip_prefix("debug1: Host '")?;
@@ -68,12 +68,16 @@ pub fn recorded(log: &str) -> Option<Recorded> {
     Some(Recorded {
         name: name.to_owned(),
         file,
-        authority: if vouched { Some(authority(log)?) } else { None },
+        authority: if vouched {
+            Some(certificate_authority(log)?)
+        } else {
+            None
+        },
     })
 }
 
 /// Reads `… ID "NAME" CA ALGORITHM FINGERPRINT valid …`. The name is the certificate's, so the last one counts.
-fn authority(log: &str) -> Option<HostKey> {
+fn certificate_authority(log: &str) -> Option<HostKey> {
     let words = before_login(log)
         .find_map(|line| line.strip_prefix("debug1: Server host certificate: "))?;
     let mut words = words.rsplit_once("\" CA ")?.1.split(' ');
@@ -444,7 +448,7 @@ mod tests {
             Some(key("ssh-ed25519", "SHA256:abc"))
         );
         assert_eq!(
-            recorded(log),
+            recorded_key(log),
             Some(Recorded {
                 name: "[127.0.0.1]:2222".to_owned(),
                 file: PathBuf::from("/k/known:hosts"),
@@ -452,8 +456,8 @@ mod tests {
             })
         );
         let plain = "debug1: Server host key: ssh-ed25519 SHA256:abc\r\ndebug1: Host 'fw' is known and matches the ED25519 host key.\r\ndebug1: Found key in /k:3\r\n";
-        assert_eq!(recorded(plain).unwrap().authority, None);
-        assert_eq!(recorded(SHOWN), None);
+        assert_eq!(recorded_key(plain).unwrap().authority, None);
+        assert_eq!(recorded_key(SHOWN), None);
     }
 
     #[test]

@@ -126,12 +126,12 @@ impl Shell {
 
     /// Runs every command once; hands on each piece of output as it arrives and returns the exit statuses in
     /// order. After an error, or when dropped half-way, the shell cannot be used again.
-    pub async fn round(&mut self, sink: &mut Sink<'_>) -> Result<Vec<i32>, LinkError> {
+    pub async fn run_round(&mut self, sink: &mut Sink<'_>) -> Result<Vec<i32>, LinkError> {
         let all: Vec<usize> = (0..self.commands).collect();
         self.round_of(&all, sink).await
     }
 
-    /// Runs these commands alone, in the order of the script; the rest is as with [`Shell::round`].
+    /// Runs these commands alone, in the order of the script; the rest is as with [`Shell::run_round`].
     pub async fn round_of(
         &mut self,
         commands: &[usize],
@@ -148,35 +148,37 @@ impl Shell {
             });
         }
         self.phase = Phase::Busy;
-        self.demux.begin(commands);
+        self.demux.begin_round(commands);
         self.outgoing.bytes.extend_from_slice(&line);
-        while !self.demux.complete() {
-            let arrived = match self.silence() {
+        while !self.demux.is_complete() {
+            let arrived = match self.allowed_silence() {
                 None => self.pipes.next(&mut self.outgoing).await,
                 Some(patience) => {
                     let next = self.pipes.next(&mut self.outgoing);
                     match tokio::time::timeout(patience, next).await {
                         Ok(arrived) => arrived,
-                        Err(_) => return Err(self.menu()),
+                        Err(_) => return Err(self.menu_error()),
                     }
                 }
             };
             match arrived {
-                Ok(Arrived::Bytes(stream, bytes)) => match self.demux.feed(stream, bytes, sink) {
-                    Ok(ControlFlow::Continue(())) => {}
-                    Ok(ControlFlow::Break(())) => {
-                        return Err(LinkError::Stopped {
-                            host: self.host.clone(),
-                        });
+                Ok(Arrived::Bytes(stream, bytes)) => {
+                    match self.demux.feed_bytes(stream, bytes, sink) {
+                        Ok(ControlFlow::Continue(())) => {}
+                        Ok(ControlFlow::Break(())) => {
+                            return Err(LinkError::Stopped {
+                                host: self.host.clone(),
+                            });
+                        }
+                        Err(garbled) => {
+                            return Err(LinkError::Garbled {
+                                host: self.host.clone(),
+                                what: garbled.0,
+                            });
+                        }
                     }
-                    Err(garbled) => {
-                        return Err(LinkError::Garbled {
-                            host: self.host.clone(),
-                            what: garbled.0,
-                        });
-                    }
-                },
-                Ok(Arrived::End) => return Err(self.ended().await),
+                }
+                Ok(Arrived::End) => return Err(self.ended_error().await),
                 Err(_) => return Err(self.cut_short()),
             }
         }
@@ -196,12 +198,12 @@ impl Shell {
 
     /// Returns how long a login that has talked and not run our shell may stay silent: for ever as long as the script is
     /// being sent, or nothing was said.
-    fn silence(&self) -> Option<Duration> {
-        let talks = !self.demux.started() && self.demux.last_noise().is_some();
+    fn allowed_silence(&self) -> Option<Duration> {
+        let talks = !self.demux.has_started() && self.demux.last_noise().is_some();
         (talks && self.outgoing.rest().is_empty()).then_some(MENU_SILENCE)
     }
 
-    fn menu(&self) -> LinkError {
+    fn menu_error(&self) -> LinkError {
         LinkError::Menu {
             host: self.host.clone(),
             said: self.demux.last_noise().unwrap_or_default(),
@@ -211,17 +213,17 @@ impl Shell {
     fn cut_short(&self) -> LinkError {
         LinkError::CutShort {
             host: self.host.clone(),
-            command: self.demux.current(),
+            command: self.demux.current_command(),
         }
     }
 
     /// Says why the stream ended: a shell that never spoke our marker was never ours.
-    async fn ended(&mut self) -> LinkError {
+    async fn ended_error(&mut self) -> LinkError {
         let status = self.pipes.exit_status().await;
-        if self.demux.started() || status.is_none() {
+        if self.demux.has_started() || status.is_none() {
             return self.cut_short();
         }
-        let noise = self.demux.noise();
+        let noise = self.demux.noise_outside();
         let said = match noise.trim_end_matches('.') {
             "" => "it said nothing".to_owned(),
             noise => noise.chars().take(300).collect(),

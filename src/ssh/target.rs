@@ -85,7 +85,7 @@ impl Secret {
     }
 
     /// Returns the secret itself.
-    pub fn expose(&self) -> &str {
+    pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }

@@ -105,7 +105,7 @@ fn keys_of(mut bytes: &[u8]) -> Vec<Key> {
 }
 
 /// Returns the first line to show after a key, of so many lines in a window of so many.
-pub fn scrolled(first: usize, key: Key, lines: usize, window: usize) -> usize {
+pub fn scrolled_first(first: usize, key: Key, lines: usize, window: usize) -> usize {
     let last = lines.saturating_sub(window);
     let page = isize::try_from(window.saturating_sub(1).max(1)).unwrap_or(isize::MAX);
     let moved = match key {
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn scrolling_stays_within_the_lines() {
-        assert_eq!(scrolled(0, Key::Lines(-1), 50, 20), 0);
-        assert_eq!(scrolled(0, Key::Pages(1), 50, 20), 19);
-        assert_eq!(scrolled(19, Key::Pages(9), 50, 20), 30);
-        assert_eq!(scrolled(5, Key::End, 10, 20), 0);
-        assert_eq!(scrolled(30, Key::Home, 50, 20), 0);
+        assert_eq!(scrolled_first(0, Key::Lines(-1), 50, 20), 0);
+        assert_eq!(scrolled_first(0, Key::Pages(1), 50, 20), 19);
+        assert_eq!(scrolled_first(19, Key::Pages(9), 50, 20), 30);
+        assert_eq!(scrolled_first(5, Key::End, 10, 20), 0);
+        assert_eq!(scrolled_first(30, Key::Home, 50, 20), 0);
     }
 }

@@ -317,7 +317,8 @@ impl Terminal {
         let room = height - 1;
         let mut frame = String::from("\x1b[H");
         let lines: Vec<&str> = text.lines().collect();
-        let first = keys::scrolled(first, key.unwrap_or(keys::Key::Lines(0)), lines.len(), room);
+        let first =
+            keys::scrolled_first(first, key.unwrap_or(keys::Key::Lines(0)), lines.len(), room);
         for line in lines.iter().skip(first).take(room) {
             frame.push_str(line);
             frame.push_str("\x1b[K\r\n");

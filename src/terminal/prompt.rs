@@ -58,7 +58,7 @@ pub fn confirm_default_yes(terminal: Terminal, question: &str) -> Result<bool> {
 }
 
 /// Waits for the Enter key.
-pub fn pause(terminal: Terminal, question: &str) -> Result<()> {
+pub fn wait_for_enter(terminal: Terminal, question: &str) -> Result<()> {
     ask_line(terminal, &format!("{question} "))?
         .map(drop)
         .ok_or_else(|| Failure::new(FailureKind::NotConfirmed, "No answer was given."))
@@ -117,7 +117,7 @@ fn forget_typed_ahead() {
 /// with the program where the operator does not answer.
 fn line_or_interrupt() -> Result<Option<String>> {
     let unasked = |error: io::Error| {
-        Failure::new(FailureKind::NotConfirmed, "No answer could be read.").because(error)
+        Failure::new(FailureKind::NotConfirmed, "No answer could be read.").with_cause(error)
     };
     let waiter = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -37,7 +37,7 @@ impl View {
     /// Makes a view of serialisable data.
     pub fn new(schema: &'static str, taken_at: Timestamp, data: &impl Serialize) -> Result<Self> {
         let data = serde_json::to_value(data).map_err(|error| {
-            Failure::failed("The answer cannot be put into JSON.").because(error)
+            Failure::failed("The answer cannot be put into JSON.").with_cause(error)
         })?;
         Ok(Self {
             schema,
@@ -123,7 +123,7 @@ impl View {
             .map_err(anyhow::Error::from)
             .and_then(|()| Ok(writer.into_inner()?));
         let bytes = bytes.map_err(|error| {
-            Failure::failed("The answer cannot be put into CSV.").because(error)
+            Failure::failed("The answer cannot be put into CSV.").with_cause(error)
         })?;
         Ok(String::from_utf8_lossy(&bytes)
             .chars()
@@ -168,7 +168,7 @@ fn to_value(value: &impl Serialize) -> Result<Value> {
 }
 
 fn serialisation_failure(error: serde_json::Error) -> Failure {
-    Failure::failed("The answer cannot be put into JSON.").because(error)
+    Failure::failed("The answer cannot be put into JSON.").with_cause(error)
 }
 
 /// Returns a column of an item as CSV text: null is empty, lists are joined by blanks, `a.b` looks inside.

@@ -142,8 +142,8 @@ pub async fn greet_service(address: SocketAddr) -> (ServiceConnection, Option<Bi
     let mut listener = Listener::default();
     let answer = match timeout(ANSWER, talk_bind(&mut stream, &mut listener)).await {
         Ok(Ok(Some(answer))) => answer,
-        Ok(Ok(None) | Err(_)) => listener.end(BindEnd::Closed),
-        Err(_) => listener.end(BindEnd::Deadline),
+        Ok(Ok(None) | Err(_)) => listener.judge_end(BindEnd::Closed),
+        Err(_) => listener.judge_end(BindEnd::Deadline),
     };
     // A polite end: without it the server would log a reset.
     let _ = stream.shutdown().await;
@@ -159,7 +159,7 @@ async fn talk_bind(
     loop {
         let length = stream.read(&mut piece).await?;
         let bytes = piece.get(..length).unwrap_or_default();
-        match listener.hear(bytes) {
+        match listener.hear_bytes(bytes) {
             None if length == 0 => return Ok(None),
             None => {}
             certain => return Ok(certain),

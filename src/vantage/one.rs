@@ -166,7 +166,7 @@ pub(crate) async fn try_out(
             Some("neither HOME nor XDG_STATE_HOME is set, so nothing can be counted".into());
         return vec![blank];
     };
-    let spender = spender(context, vantage, blank.address);
+    let spender = budget_name(context, vantage, blank.address);
     let blocked = blank
         .address
         .is_some_and(|address| is_blocked(before, address));
@@ -213,7 +213,7 @@ fn vantage_budget(context: &Context) -> crate::error::Result<Budget> {
 
 /// Names what a budget is for: connections from one address through one firewall, by any name of the vantage. A
 /// check service's nodes are its own choice, so it has one budget as a whole.
-fn spender(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
+fn budget_name(context: &Context, vantage: &Vantage, address: Option<IpAddr>) -> String {
     let host = match &vantage.kind {
         VantageKind::Ssh(ssh) => ssh.host.parse().ok(),
         VantageKind::CheckHost { .. } | VantageKind::Local => None,
@@ -245,7 +245,7 @@ pub(crate) fn budget_seconds(
     };
     let mut soonest: Option<u64> = None;
     for vantage in chosen.iter().filter(useful) {
-        match budget.look(&spender(context, vantage, None), now, connections) {
+        match budget.look(&budget_name(context, vantage, None), now, connections) {
             Ok(Permit::Wait(seconds)) => {
                 soonest = Some(soonest.map_or(seconds, |other| other.min(seconds)));
             }

@@ -155,9 +155,11 @@ async fn speak_bind(stream: &mut ProbeStream) -> BindAnswer {
         let mut buffer = [0; 256];
         loop {
             match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return listener.end(BindEnd::Closed),
+                Ok(0) | Err(_) => return listener.judge_end(BindEnd::Closed),
                 Ok(count) => {
-                    if let Some(answer) = listener.hear(buffer.get(..count).unwrap_or_default()) {
+                    if let Some(answer) =
+                        listener.hear_bytes(buffer.get(..count).unwrap_or_default())
+                    {
                         return answer;
                     }
                 }
@@ -166,7 +168,7 @@ async fn speak_bind(stream: &mut ProbeStream) -> BindAnswer {
     };
     match timeout(ANSWER, listening).await {
         Ok(answer) => answer,
-        Err(_) => listener.end(BindEnd::Deadline),
+        Err(_) => listener.judge_end(BindEnd::Deadline),
     }
 }
 

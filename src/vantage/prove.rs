@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
         let context = self.context;
         let names = names_of(context, &before, far.resolved, &far.prepared);
         let target = names
-            .target()
+            .target_address()
             .map(|address| SocketAddr::new(address, context.settings.service.port));
         let here = one::Here {
             direct: session.is_direct(),
@@ -322,7 +322,7 @@ fn compare_readings(
     }
     let before = side(before, exposure_before)?;
     let after = side(after, exposure_after)?;
-    Ok(FirewallEvidence::between(
+    Ok(FirewallEvidence::between_readings(
         before,
         after,
         &context.settings.service,

@@ -44,9 +44,9 @@ fn names(text: &str) -> BTreeSet<String> {
 /// Every family of the metrics page.
 fn families() -> BTreeSet<String> {
     let metrics = kmsctl::notifier::metrics::Metrics::new();
-    metrics.activation("Windows", "Licensed");
+    metrics.count_activation("Windows", "Licensed");
     metrics
-        .page(false)
+        .print_page(false)
         .lines()
         .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned()))
         .collect()

@@ -174,9 +174,12 @@ fn sections_hold_everything_that_leads_in() {
         assert!(wan.has_gateway() && wan.enabled && !configured.interfaces[1].has_gateway());
         assert_eq!(configured.interface_groups[0].members, ["wan", "lan"]);
         let list = |section, tag| configured.sections.list(section, tag);
-        assert_eq!(list("gateways", "gateway_item")[0].text("monitor"), None);
         assert_eq!(
-            list("virtualip", "vip")[0].text("subnet"),
+            list("gateways", "gateway_item")[0].child_text("monitor"),
+            None
+        );
+        assert_eq!(
+            list("virtualip", "vip")[0].child_text("subnet"),
             Some("192.168.1.9")
         );
     }

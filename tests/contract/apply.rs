@@ -235,7 +235,7 @@ pub fn asked_of(
         who: "viktor@laptop".into(),
         reason: Some("too many, says the log".into()),
         expect: configured.digest_of_rules(),
-        what: change.words(),
+        what: change.edit_words(),
         swap: make_swap(configured, change, &service, &ids)?,
         with_pending: false,
         revert_at: None,
@@ -478,7 +478,7 @@ fn caps_are_set(firewall: &mut impl Firewall) {
         ("max-src-conn-rates", "30"),
         ("tracker", "1763000004"),
     ] {
-        assert_eq!(rule.text(key), Some(value), "{key}");
+        assert_eq!(rule.child_text(key), Some(value), "{key}");
     }
     assert_eq!(outcome.before.nat, outcome.after.nat);
     assert!(
@@ -506,7 +506,7 @@ fn caps_are_set(firewall: &mut impl Firewall) {
 fn caps_are_removed(firewall: &mut impl Firewall) {
     let first = done(firewall, "c1", caps(Some(50), None));
     let rule = record(first.after.filter.as_ref());
-    assert!(!rule.has("max-src-conn-rate") && !rule.has("max-src-conn-rates"));
+    assert!(!rule.has_child("max-src-conn-rate") && !rule.has_child("max-src-conn-rates"));
     open_with(firewall, (Some(50), None));
     done(firewall, "c2", caps(None, Some((10, 60))));
     open_with(firewall, (None, Some((10, 60))));
@@ -579,7 +579,7 @@ fn disabled_and_enabled(firewall: &mut impl Firewall) {
     let closed = done(firewall, "d1", ConfigurationEdit::Disable);
     assert_eq!(exposure(firewall), (None, None));
     for placed in [&closed.after.nat, &closed.after.filter] {
-        assert!(record(placed.as_ref()).has("disabled"));
+        assert!(record(placed.as_ref()).has_child("disabled"));
     }
     let opened = done(firewall, "d2", ConfigurationEdit::Enable);
     open_with(firewall, CAPS);
@@ -622,17 +622,19 @@ fn built_from_nothing(firewall: &mut impl Firewall) {
         record(outcome.after.nat.as_ref()),
         record(outcome.after.filter.as_ref()),
     );
-    let association = nat.text("associated-rule-id").expect("an association");
+    let association = nat
+        .child_text("associated-rule-id")
+        .expect("an association");
     assert!(association.starts_with("nat_"));
-    assert_eq!(filter.text("associated-rule-id"), Some(association));
+    assert_eq!(filter.child_text("associated-rule-id"), Some(association));
     assert_eq!(
-        filter.text("descr"),
+        filter.child_text("descr"),
         Some("NAT KMS public — kms.viktorbarzin.me")
     );
-    assert_eq!(nat.text("target"), Some("k8s_kms_lb"));
+    assert_eq!(nat.child_text("target"), Some("k8s_kms_lb"));
     assert!(
         filter
-            .text("tracker")
+            .child_text("tracker")
             .is_some_and(|tracker| tracker.len() == 10)
     );
     let gone = done(firewall, "b2", back(&outcome.before));
@@ -651,9 +653,9 @@ fn half_is_completed(firewall: &mut impl Firewall) {
         outcome.after.nat, outcome.before.nat,
         "the half that was there is right"
     );
-    let association = record(outcome.after.nat.as_ref()).text("associated-rule-id");
+    let association = record(outcome.after.nat.as_ref()).child_text("associated-rule-id");
     let filter = record(outcome.after.filter.as_ref());
-    assert_eq!(filter.text("associated-rule-id"), association);
+    assert_eq!(filter.child_text("associated-rule-id"), association);
 }
 
 fn called_off(firewall: &mut impl Firewall) {

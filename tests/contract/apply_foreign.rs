@@ -47,7 +47,7 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
     let deleted = done(firewall, "w0", ConfigurationEdit::Delete);
     let mut limited = deleted.before.clone();
     for record in each(&mut limited) {
-        record.set("source", texts(&[("address", "10.99.0.0/16")]));
+        record.set_child("source", texts(&[("address", "10.99.0.0/16")]));
     }
     let limited = done(firewall, "w1", back(&limited)).after;
     for (name, change) in [
@@ -74,17 +74,17 @@ pub fn sources_stay(firewall: &mut impl Firewall) {
 fn somebody_elses(firewall: &mut impl Firewall, destination: &Element, association: &str) {
     let mut foreign = apply(firewall, "e0", ConfigurationEdit::Enable).before;
     for record in each(&mut foreign) {
-        record.set("descr", "Theirs");
-        record.set("associated-rule-id", association);
+        record.set_child("descr", "Theirs");
+        record.set_child("associated-rule-id", association);
     }
     if let Some(placed) = &mut foreign.nat {
-        placed.record.set("target", "10.0.30.5");
-        placed.record.set("destination", destination.clone());
+        placed.record.set_child("target", "10.0.30.5");
+        placed.record.set_child("destination", destination.clone());
     }
     if let Some(placed) = &mut foreign.filter {
         let to = texts(&[("address", "10.0.30.5"), ("port", "1688")]);
-        placed.record.set("destination", to);
-        placed.record.set("tracker", "1700000009");
+        placed.record.set_child("destination", to);
+        placed.record.set_child("tracker", "1700000009");
     }
     done(firewall, "e1", back(&foreign));
 }
@@ -108,7 +108,11 @@ fn theirs(firewall: &mut impl Firewall) -> (Option<String>, Option<String>) {
 
 fn tracker(outcome: &ChangeOutcome) -> String {
     let placed = outcome.after.filter.as_ref().expect("a filter rule");
-    placed.record.text("tracker").expect("a tracker").to_owned()
+    placed
+        .record
+        .child_text("tracker")
+        .expect("a tracker")
+        .to_owned()
 }
 
 /// A virtual address's port 1688 is another service, whoever asks.

@@ -66,9 +66,11 @@ fn the_exposure_is_built_from_whatever_is_there() {
         }
         let nat = &built.after.nat.as_ref().expect("a forward").record;
         let filter = &built.after.filter.as_ref().expect("a rule").record;
-        let association = nat.text("associated-rule-id").expect("an association");
+        let association = nat
+            .child_text("associated-rule-id")
+            .expect("an association");
         assert!(association.starts_with("nat_"), "{fixture:?}");
-        assert_eq!(filter.text("associated-rule-id"), Some(association));
+        assert_eq!(filter.child_text("associated-rule-id"), Some(association));
         assert_eq!(
             apply(&mut firewall, "b2", change.clone()).result,
             ChangeEnding::NothingToDo

@@ -74,15 +74,17 @@ pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
         .into_iter()
         .flatten()
     {
-        placed.record.set("associated-rule-id", "nat_theirs.1");
-        placed.record.set("target", "10.0.30.5");
+        placed
+            .record
+            .set_child("associated-rule-id", "nat_theirs.1");
+        placed.record.set_child("target", "10.0.30.5");
         let to = Element::of_texts([("network", "wanip"), ("port", "1688")]);
-        placed.record.set("destination", to);
+        placed.record.set_child("destination", to);
     }
     if let Some(filter) = &mut foreign.filter {
         filter.record.remove("target");
         let to = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
-        filter.record.set("destination", to);
+        filter.record.set_child("destination", to);
     }
     let led_elsewhere = done(firewall, "p1", back(&foreign));
     assert_eq!(exposure(firewall), (None, None));
@@ -90,7 +92,9 @@ pub fn to_elsewhere_only_in_the_place_of_ours(firewall: &mut impl Firewall) {
     // The association tells that it is the same forward.
     let mut joined = ours;
     for placed in [&mut joined.nat, &mut joined.filter].into_iter().flatten() {
-        placed.record.set("associated-rule-id", "nat_theirs.1");
+        placed
+            .record
+            .set_child("associated-rule-id", "nat_theirs.1");
     }
     done(firewall, "p2", back(&joined));
     open_with(firewall, CAPS);
@@ -116,7 +120,7 @@ pub fn passing_by_itself(firewall: &mut impl Firewall) {
     let mut records = apply(firewall, "s0", ConfigurationEdit::Enable).before;
     records.filter = None;
     let nat = &mut records.nat.as_mut().expect("a forward").record;
-    nat.set("associated-rule-id", "pass");
+    nat.set_child("associated-rule-id", "pass");
     done(firewall, "s1", back(&records));
     let is_open = |firewall: &mut _| {
         let (filter, nat) = exposure(firewall);

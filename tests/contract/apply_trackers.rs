@@ -12,7 +12,7 @@ fn with_tracker(firewall: &mut impl Firewall, name: &str, tracker: Option<&str>)
     let mut records = outcome.before;
     let rule = &mut records.filter.as_mut().expect("a filter rule").record;
     match tracker {
-        Some(tracker) => rule.set("tracker", tracker),
+        Some(tracker) => rule.set_child("tracker", tracker),
         None => {
             rule.remove("tracker");
         }
@@ -73,13 +73,13 @@ fn record(placed: &mut Option<Placed>) -> &mut Element {
 pub fn indistinguishable(firewall: &mut impl Firewall) {
     let mut records = with_tracker(firewall, "i0", None);
     let elsewhere = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
-    record(&mut records.filter).set("destination", elsewhere);
+    record(&mut records.filter).set_child("destination", elsewhere);
     // Somebody's rule that is joined to no forward, and the exposure's own to the same target.
     let mut theirs = Records {
         nat: None,
         ..records.clone()
     };
-    record(&mut theirs.filter).set("associated-rule-id", "");
+    record(&mut theirs.filter).set_child("associated-rule-id", "");
     done(firewall, "i2", back(&theirs));
     done(firewall, "i3", back(&records));
     left_alone(firewall, "another rule has its target and port");
@@ -89,10 +89,10 @@ pub fn indistinguishable(firewall: &mut impl Firewall) {
 pub fn to_anywhere(firewall: &mut impl Firewall) {
     let mut records = with_tracker(firewall, "a0", None);
     for placed in [&mut records.nat, &mut records.filter] {
-        record(placed).set("disabled", "");
+        record(placed).set_child("disabled", "");
     }
     let anywhere = Element::of_texts([("any", ""), ("port", "1688")]);
-    record(&mut records.filter).set("destination", anywhere);
+    record(&mut records.filter).set_child("destination", anywhere);
     done(firewall, "a1", back(&records));
     left_alone(firewall, "cannot be asked about it by target and port");
 }

@@ -130,7 +130,7 @@ pub struct Reply {
 pub async fn collected(shell: &mut Shell) -> Result<Vec<Reply>, LinkError> {
     let mut replies: Vec<Reply> = Vec::new();
     let statuses = shell
-        .round(&mut |index, stream, bytes| {
+        .run_round(&mut |index, stream, bytes| {
             if replies.len() <= index {
                 replies.resize_with(index + 1, Reply::default);
             }
@@ -301,7 +301,7 @@ async fn thirty_megabytes(transport: Transport) {
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let (mut total, mut largest) = (0, 0);
     let statuses = shell
-        .round(&mut |index, _, bytes| {
+        .run_round(&mut |index, _, bytes| {
             if index == 0 {
                 total += bytes.len();
                 largest = largest.max(bytes.len());
@@ -325,7 +325,7 @@ async fn round_with(
 ) -> (Result<Vec<i32>, LinkError>, Vec<u8>) {
     let mut seen = Vec::new();
     let outcome = shell
-        .round(&mut |_, stream, bytes| {
+        .run_round(&mut |_, stream, bytes| {
             if stream == FramedStream::Stdout {
                 if seen.is_empty() {
                     at_first();

@@ -31,7 +31,7 @@ async fn killed_in_mid_reply(transport: Transport) {
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let mut pieces = 0;
     let outcome = shell
-        .round(&mut |index, _, _| {
+        .run_round(&mut |index, _, _| {
             pieces += 1;
             if index == 1 {
                 bed.sshd.signal_connections("KILL");
@@ -72,7 +72,7 @@ async fn given_up(transport: Transport) {
     let mut shell = link.shell(&script(commands)).await.unwrap();
     let mut stopped = false;
     let outcome = shell
-        .round(&mut |_, _, _| {
+        .run_round(&mut |_, _, _| {
             assert!(!stopped, "it was told to stop");
             stopped = true;
             ControlFlow::Break(())

@@ -93,14 +93,14 @@ fn run_rounds(shell: &str, script: &Script, rounds: usize) -> Vec<Answer> {
         into.extend_from_slice(bytes);
         ControlFlow::Continue(())
     };
-    demux.begin(&all);
+    demux.begin_round(&all);
     let _ = demux
-        .feed(FramedStream::Stdout, &last(&output), &mut sink)
+        .feed_bytes(FramedStream::Stdout, &last(&output), &mut sink)
         .unwrap();
     let _ = demux
-        .feed(FramedStream::Stderr, &last(&errors), &mut sink)
+        .feed_bytes(FramedStream::Stderr, &last(&errors), &mut sink)
         .unwrap();
-    assert!(demux.complete());
+    assert!(demux.is_complete());
     for (answer, status) in answers.iter_mut().zip(demux.statuses()) {
         answer.0 = *status;
     }

@@ -79,12 +79,12 @@ pub const PARSERS: &[Parser] = &[
     ("kms-log", |bytes| {
         let (mut log, mut events) = (kms_log::Log::default(), Vec::new());
         let lines = bytes.split(|byte| *byte == b'\n');
-        lines.for_each(|line| log.line(line, &mut events));
+        lines.for_each(|line| log.read_line(line, &mut events));
     }),
     ("event-log", |bytes| {
         for line in String::from_utf8_lossy(bytes).lines() {
             let (printed, line) = event_log::split_kubectl_stamp(line);
-            let _ = EventRecord::read(line, printed);
+            let _ = EventRecord::read_line(line, printed);
         }
     }),
     ("metrics", |bytes| {
@@ -147,7 +147,7 @@ fn states(bytes: &[u8]) {
     for piece in pieces(bytes) {
         states.push(piece, &mut |state| kept.push(state));
     }
-    let _ = states.finish(&mut |state| kept.push(state));
+    let _ = states.finish_table(&mut |state| kept.push(state));
     assert_eq!(whole.value, kept, "pieces make no difference");
 }
 
@@ -190,7 +190,7 @@ fn framing(bytes: &[u8]) {
         }
     }
     let mut framing = Demux::new(&nonce);
-    framing.begin(&[0, 1]);
+    framing.begin_round(&[0, 1]);
     let mut sink = |index: usize, _: FramedStream, _: &[u8]| {
         assert!(index < 2);
         ControlFlow::Continue(())
@@ -201,11 +201,15 @@ fn framing(bytes: &[u8]) {
         } else {
             FramedStream::Stdout
         };
-        if framing.feed(stream, piece, &mut sink).is_err() {
+        if framing.feed_bytes(stream, piece, &mut sink).is_err() {
             break;
         }
     }
-    let _ = (framing.complete(), framing.noise(), framing.last_noise());
+    let _ = (
+        framing.is_complete(),
+        framing.noise_outside(),
+        framing.last_noise(),
+    );
     assert!(framing.statuses().len() <= 2);
 }
 
@@ -223,7 +227,7 @@ fn ssh_log(bytes: &[u8]) {
     if !text.contains("debug1: Found ") {
         let _ = openssh_log::explain_ssh_failure(&text, &text, &context);
     }
-    let _ = openssh_log::recorded(&text);
+    let _ = openssh_log::recorded_key(&text);
     let _ = openssh_log::connected_peer(&text);
     let _ = openssh_log::last_refusal(&text);
 }
@@ -231,7 +235,7 @@ fn ssh_log(bytes: &[u8]) {
 fn known_hosts(bytes: &[u8]) {
     let mut known = KnownHosts::default();
     let name = listed_name("10.0.20.1", 22);
-    known.add(
+    known.add_file(
         Path::new("known_hosts"),
         &String::from_utf8_lossy(bytes),
         &name,
@@ -239,7 +243,7 @@ fn known_hosts(bytes: &[u8]) {
     let _ = known.tied_to("ssh-ed25519");
     let _ = (
         known.has_authority(),
-        known.algorithms(),
+        known.known_algorithms(),
         known.only_rsa().is_some(),
     );
 }
@@ -253,8 +257,12 @@ fn history(bytes: &[u8]) {
             folder.push(line.at, line.event, Some(line.seq));
         }
     }
-    for entry in folder.entries() {
-        let _ = (entry.word(), entry.is_unsettled(), entry.may_be_reverted());
+    for entry in folder.into_entries() {
+        let _ = (
+            entry.ending_word(),
+            entry.is_unsettled(),
+            entry.may_be_reverted(),
+        );
     }
     let _ = search.found();
 }

@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Option<String>,
     /// The host key's fingerprint, compared instead of asking
-    #[arg(long, value_name = "SHA256:…", value_parser = fingerprint)]
+    #[arg(long, value_name = "SHA256:…", value_parser = parse_fingerprint)]
     fingerprint: Option<String>,
     /// Alias of the service in pfSense
     #[arg(long, value_name = "NAME")]
@@ -68,7 +68,7 @@ pub struct Args {
     yes: bool,
 }
 
-fn fingerprint(text: &str) -> Result<String, String> {
+fn parse_fingerprint(text: &str) -> Result<String, String> {
     if is_fingerprint(text) {
         Ok(text.to_owned())
     } else {
@@ -107,7 +107,7 @@ struct Wizard<'a> {
 }
 
 /// Runs `kmsctl config init`.
-pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
+pub async fn run_wizard(context: &Context, arguments: &Args) -> Result<()> {
     let path = configuration_path(context)?;
     refuse_existing(&path)?;
     let asks = context.terminal.interactive && !arguments.yes;
@@ -123,9 +123,9 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
         path,
     };
     wizard.take_up_draft();
-    wizard.ask("firewall.host", "pfSense box (address, name or ssh Host)")?;
-    wizard.ask("firewall.port", "Port of its SSH server")?;
-    wizard.ask(
+    wizard.answer_key("firewall.host", "pfSense box (address, name or ssh Host)")?;
+    wizard.answer_key("firewall.port", "Port of its SSH server")?;
+    wizard.answer_key(
         "firewall.user",
         "Account on it (a dash leaves it to ssh_config)",
     )?;
@@ -133,10 +133,10 @@ pub async fn run(context: &Context, arguments: &Args) -> Result<()> {
     wizard.choose_login_key()?;
     let reading = wizard.log_in().await?;
     wizard.choose_forward(&reading)?;
-    wizard.ask("service.host", "Public name of the service")?;
+    wizard.answer_key("service.host", "Public name of the service")?;
     wizard.choose_cluster().await?;
     wizard.choose_vantage()?;
-    wizard.write()?;
+    wizard.write_configuration()?;
     context
         .terminal
         .say(&format!("Wrote {}.", wizard.path.display()));
@@ -172,16 +172,16 @@ fn require_flags(context: &Context, arguments: &Args) -> Result<()> {
 }
 
 impl Wizard<'_> {
-    fn say(&self, sentence: &str) {
+    fn say_sentence(&self, sentence: &str) {
         self.context.terminal.say(sentence);
     }
 
     fn default(&self, key: &str) -> String {
-        self.defaults.text(key).to_owned()
+        self.defaults.key_text(key).to_owned()
     }
 
     /// Answers a key by its flag, by a question, or by its default.
-    fn ask(&mut self, key: &'static str, question: &str) -> Result<()> {
+    fn answer_key(&mut self, key: &'static str, question: &str) -> Result<()> {
         let kind = keys::find_key(key).map_or(keys::KeyKind::Text, |key| key.kind);
         let answer = match self.arguments.given(key) {
             Some(given) => {
@@ -197,10 +197,10 @@ impl Wizard<'_> {
             }
             None => self.default(key),
         };
-        self.set(key, answer)
+        self.set_answer(key, answer)
     }
 
-    fn set(&mut self, key: &str, answer: String) -> Result<()> {
+    fn set_answer(&mut self, key: &str, answer: String) -> Result<()> {
         self.answers.retain(|(known, _)| known != key);
         self.answers.push((key.to_owned(), answer));
         self.keep_draft()
@@ -216,7 +216,7 @@ impl Wizard<'_> {
     fn keep_draft(&self) -> Result<()> {
         let path = self.draft_path();
         make_directory_of(&path)?;
-        let text = document(&self.answers, &Layers::built_in()?);
+        let text = render_answers(&self.answers, &Layers::built_in()?);
         let write = || {
             use std::io::Write as _;
             let directory = path.parent().unwrap_or(Path::new("."));
@@ -237,7 +237,7 @@ impl Wizard<'_> {
         let nothing = self.context.environment.without_configuration();
         let (layers, problem) = Layers::read(&nothing, Some(&path), &[]);
         if problem.is_none() {
-            self.say("An earlier run was interrupted; its answers are the defaults now.");
+            self.say_sentence("An earlier run was interrupted; its answers are the defaults now.");
             self.defaults = layers;
         }
     }
@@ -246,7 +246,7 @@ impl Wizard<'_> {
     fn configured_context(&self) -> Result<Context> {
         let environment = self.context.environment.clone();
         let mut layers = Layers::built_in()?;
-        layers.answer(&self.answers)?;
+        layers.set_answers(&self.answers)?;
         layers.file = Some(self.path.clone());
         Ok(Context {
             terminal: self.context.terminal,
@@ -270,7 +270,7 @@ impl Wizard<'_> {
     async fn check_host_key(&mut self) -> Result<()> {
         let known_hosts = self.path.with_file_name("known_hosts");
         if known_hosts.is_file() {
-            self.set("firewall.known_hosts", known_hosts.display().to_string())?;
+            self.set_answer("firewall.known_hosts", known_hosts.display().to_string())?;
         }
         let target = self.login_target()?;
         let fetched = self
@@ -281,7 +281,7 @@ impl Wizard<'_> {
             Ok(presented) => presented,
             Err(failure) if failure.kind == FailureKind::Unreachable && self.asks => {
                 self.context.terminal.caution(&failure.message);
-                self.say("It is not reached directly. If ssh reaches it another way, go on; its host key must be known to ssh.");
+                self.say_sentence("It is not reached directly. If ssh reaches it another way, go on; its host key must be known to ssh.");
                 return if prompt::ask_yes_no(self.context.terminal, "Go on?")? {
                     Ok(())
                 } else {
@@ -323,12 +323,12 @@ impl Wizard<'_> {
             }
         }
         if pinned.is_none() {
-            self.say(&format!(
+            self.say_sentence(&format!(
                 "The box presents this host key: {}",
                 presented.key
             ));
-            self.say("Compare it on pfSense's console (option 8), or under Diagnostics > Command Prompt:");
-            self.say("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
+            self.say_sentence("Compare it on pfSense's console (option 8), or under Diagnostics > Command Prompt:");
+            self.say_sentence("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
             if !prompt::ask_yes_no(self.context.terminal, "Is it the same?")? {
                 return Err(Failure::new(
                     FailureKind::NotConfirmed,
@@ -340,13 +340,13 @@ impl Wizard<'_> {
         presented
             .remember(known_hosts)
             .map_err(|error| not_written(known_hosts, &error))?;
-        self.set("firewall.known_hosts", known_hosts.display().to_string())
+        self.set_answer("firewall.known_hosts", known_hosts.display().to_string())
     }
 
     /// Finds a key to log in with, or makes one.
     fn choose_login_key(&mut self) -> Result<()> {
         if self.arguments.identity.is_some() || !self.asks {
-            return self.ask("firewall.identity", "");
+            return self.answer_key("firewall.identity", "");
         }
         let home = self.context.environment.home.clone().unwrap_or_default();
         let ssh = home.join(".ssh");
@@ -373,26 +373,26 @@ impl Wizard<'_> {
             check,
         )?;
         let path = match answer.as_str() {
-            "-" => return self.set("firewall.identity", String::new()),
+            "-" => return self.set_answer("firewall.identity", String::new()),
             "new" => own,
             typed => self.context.environment.expand(typed),
         };
         if !path.is_file() {
             make_directory_of(&path)?;
             first_contact::make_login_key(&path).map_err(|error| not_written(&path, &error))?;
-            self.say(&format!(
+            self.say_sentence(&format!(
                 "Made {} (Ed25519, no passphrase).",
                 path.display()
             ));
         }
         if let Ok(public) = fs::read_to_string(path.with_extension("pub")) {
-            self.say("Unless pfSense has it already, paste this line under System > User Manager > Edit > Authorized SSH Keys, and see that System > Advanced > Admin Access has Secure Shell enabled:");
+            self.say_sentence("Unless pfSense has it already, paste this line under System > User Manager > Edit > Authorized SSH Keys, and see that System > Advanced > Admin Access has Secure Shell enabled:");
             self.context
                 .terminal
                 .write(&format!("{}\n", public.trim()))?;
-            prompt::pause(self.context.terminal, "Press Enter when it is there.")?;
+            prompt::wait_for_enter(self.context.terminal, "Press Enter when it is there.")?;
         }
-        self.set("firewall.identity", path.display().to_string())
+        self.set_answer("firewall.identity", path.display().to_string())
     }
 
     /// Logs in once and reads what the rest is chosen from.
@@ -409,7 +409,7 @@ impl Wizard<'_> {
         })?;
         if let Ok(configured) = &reading.configured {
             let version = configured.system.version.as_deref().unwrap_or("?");
-            self.say(&format!("Logged in: pfSense {version}."));
+            self.say_sentence(&format!("Logged in: pfSense {version}."));
         }
         Ok(reading)
     }
@@ -420,15 +420,15 @@ impl Wizard<'_> {
             .translation
             .iter()
             .flatten()
-            .filter_map(|rule| Forward::of(rule, reading))
+            .filter_map(|rule| Forward::from_rule(rule, reading))
             .take(MOST_FORWARDS)
             .collect();
         let wanted = self.default("service.port");
         let named = self.arguments.alias.is_some() || self.arguments.service_port.is_some();
         if self.asks && !named && !forwards.is_empty() {
-            self.say("Port forwards that pf has loaded:");
+            self.say_sentence("Port forwards that pf has loaded:");
             for (number, forward) in (1..).zip(&forwards) {
-                self.say(&format!("  {number}  {forward}"));
+                self.say_sentence(&format!("  {number}  {forward}"));
             }
             let usual = forwards.iter().position(|forward| forward.port == wanted);
             let usual = usual.map_or_else(|| "0".to_owned(), |place| (place + 1).to_string());
@@ -444,39 +444,39 @@ impl Wizard<'_> {
                 return self.take_forward(forward, reading);
             }
         }
-        self.ask("service.alias", "Alias of the service in pfSense")?;
-        self.ask("service.address", "Address behind the alias")?;
-        self.ask("service.port", "TCP port of the service")?;
-        self.ask(
+        self.answer_key("service.alias", "Alias of the service in pfSense")?;
+        self.answer_key("service.address", "Address behind the alias")?;
+        self.answer_key("service.port", "TCP port of the service")?;
+        self.answer_key(
             "service.interface",
             "pfSense's name of the outside interface",
         )
     }
 
     fn take_forward(&mut self, forward: &Forward, reading: &Reading) -> Result<()> {
-        let members = reading.configured.as_ref().map(Configured::members);
+        let members = reading.configured.as_ref().map(Configured::alias_networks);
         let alias = reading
             .configured
             .iter()
             .find_map(|configured| configured.alias.as_ref());
-        self.set("service.port", forward.port.clone())?;
+        self.set_answer("service.port", forward.port.clone())?;
         let inner = forward.target.strip_prefix('<');
         if let Some(table) = inner.and_then(|rest| rest.strip_suffix('>')) {
-            self.set("service.alias", table.to_owned())?;
+            self.set_answer("service.alias", table.to_owned())?;
             let only = members
                 .ok()
                 .filter(|_| alias.is_some_and(|alias| alias.name == table));
             match only.as_deref() {
-                Some([member]) => self.set("service.address", member.addr().to_string())?,
-                _ => self.ask("service.address", "Address behind the alias")?,
+                Some([member]) => self.set_answer("service.address", member.addr().to_string())?,
+                _ => self.answer_key("service.address", "Address behind the alias")?,
             }
         } else {
-            self.set("service.address", forward.target.clone())?;
-            self.ask("service.alias", "Alias of the service in pfSense")?;
+            self.set_answer("service.address", forward.target.clone())?;
+            self.answer_key("service.alias", "Alias of the service in pfSense")?;
         }
         match &forward.interface {
-            Some(name) => self.set("service.interface", name.clone()),
-            None => self.ask(
+            Some(name) => self.set_answer("service.interface", name.clone()),
+            None => self.answer_key(
                 "service.interface",
                 "pfSense's name of the outside interface",
             ),
@@ -486,16 +486,16 @@ impl Wizard<'_> {
     /// Offers the contexts of kubectl.
     async fn choose_cluster(&mut self) -> Result<()> {
         if self.arguments.cluster_context.is_some() || !self.asks {
-            return self.ask("cluster.context", "");
+            return self.answer_key("cluster.context", "");
         }
         let kubectl = Kubectl::new(&self.context.settings.cluster);
-        let Ok(names) = kubectl.contexts().await else {
+        let Ok(names) = kubectl.list_contexts().await else {
             return Ok(());
         };
         if names.is_empty() {
             return Ok(());
         }
-        self.say(&format!("Contexts of kubectl: {}.", names.join(", ")));
+        self.say_sentence(&format!("Contexts of kubectl: {}.", names.join(", ")));
         let known = |text: &str| {
             if text == "-" || names.iter().any(|name| name == text) {
                 Ok(())
@@ -505,7 +505,7 @@ impl Wizard<'_> {
         };
         let question = "Context of the cluster behind the service (a dash: none)";
         let answer = prompt::ask_text(self.context.terminal, question, "-", known)?;
-        self.set("cluster.context", none_of(&answer).to_owned())
+        self.set_answer("cluster.context", none_of(&answer).to_owned())
     }
 
     /// Asks for one place outside.
@@ -525,14 +525,14 @@ impl Wizard<'_> {
             return Ok(());
         }
         let (user, host) = answer.split_once('@').unwrap_or(("", answer));
-        self.set("vantages.outside.host", host.to_owned())?;
+        self.set_answer("vantages.outside.host", host.to_owned())?;
         if user.is_empty() {
             return Ok(());
         }
-        self.set("vantages.outside.user", user.to_owned())
+        self.set_answer("vantages.outside.user", user.to_owned())
     }
 
-    fn write(&self) -> Result<()> {
+    fn write_configuration(&self) -> Result<()> {
         // What does not go together is found before anything is written.
         self.configured_context()?;
         let question = format!("Write {}?", self.path.display());
@@ -542,7 +542,10 @@ impl Wizard<'_> {
                     .hint("Your answers are kept; `kmsctl config init` goes on with them."),
             );
         }
-        write_new(&self.path, &document(&self.answers, &Layers::built_in()?))?;
+        write_new(
+            &self.path,
+            &render_answers(&self.answers, &Layers::built_in()?),
+        )?;
         let _ = fs::remove_file(self.draft_path());
         Ok(())
     }
@@ -561,7 +564,7 @@ struct Forward {
 }
 
 impl Forward {
-    fn of(rule: &Rule, reading: &Reading) -> Option<Self> {
+    fn from_rule(rule: &Rule, reading: &Reading) -> Option<Self> {
         let tcp = rule.protocol.as_deref().is_none_or(|name| name == "tcp");
         if !rule.text.starts_with("rdr ") || !tcp || rule.depth > 0 {
             return None;
@@ -595,11 +598,12 @@ fn none_of(answer: &str) -> &str {
 }
 
 /// Renders the answers that differ from the built-in values as a TOML document; the box is always named.
-fn document(answers: &[(String, String)], built_in: &Layers) -> String {
+fn render_answers(answers: &[(String, String)], built_in: &Layers) -> String {
     let mut text =
         String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
     let mut sections: Vec<&str> = Vec::new();
-    let told = |path: &str, answer: &str| path == "firewall.host" || built_in.text(path) != answer;
+    let told =
+        |path: &str, answer: &str| path == "firewall.host" || built_in.key_text(path) != answer;
     let answers: Vec<(&str, &str, &str)> = answers
         .iter()
         .filter(|(path, answer)| told(path, answer))

@@ -36,7 +36,7 @@ pub async fn look_at_cluster(context: &Context, kubectl: Option<&Kubectl>) -> Lo
         };
     };
     let (version, rights, cluster, notifier) = tokio::join!(
-        kubectl.version(),
+        kubectl.kubectl_version(),
         rights_finding(context, kubectl),
         inside::ask_cluster(context, Some(kubectl)),
         notifier_finding(context, kubectl),
@@ -81,7 +81,7 @@ async fn rights_finding(context: &Context, kubectl: &Kubectl) -> Finding {
         } else {
             cluster.namespace.as_str()
         };
-        let answer = kubectl.may(namespace, right.verb, right.resource, right.subresource);
+        let answer = kubectl.has_right(namespace, right.verb, right.resource, right.subresource);
         (right, namespace, known_answer(answer.await))
     });
     doctor::rights_findings(&join_in_order(asked.into()).await)

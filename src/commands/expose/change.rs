@@ -56,7 +56,7 @@ pub(super) struct Apply {
 
 impl Situation {
     /// Judges a reading for a plan about the configuration, which must be known for that.
-    pub fn of(context: &Context, reading: &Reading) -> Result<Self> {
+    pub fn from_reading(context: &Context, reading: &Reading) -> Result<Self> {
         crate::app::require_answer(&reading.configured)?;
         let exposure = super::assess_exposure(context, reading, &mut Vec::new())?;
         let states = reading
@@ -99,7 +99,7 @@ impl Situation {
 
 /// Runs `kmsctl expose revoke`.
 pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Result<()> {
-    let terms = arguments.temporary.terms()?;
+    let terms = arguments.temporary.to_terms()?;
     let mut command = "expose revoke".to_owned();
     for (flag, set) in [
         (" --delete", arguments.delete),
@@ -109,18 +109,18 @@ pub(super) async fn revoke_exposure(context: &Context, arguments: &Revoke) -> Re
             command.push_str(flag);
         }
     }
-    let command = arguments.temporary.told(&command);
-    let command = arguments.from_outside.told(&command);
-    let outside = arguments.from_outside.wanted(Expected::Closed);
+    let command = arguments.temporary.add_flags(&command);
+    let command = arguments.from_outside.add_flags(&command);
+    let outside = arguments.from_outside.wanted_proof(Expected::Closed);
     let options = Options {
         outside: outside.as_ref(),
         waits: true,
     };
     let plan = |reading: &Reading| {
-        let gathered = Situation::of(context, reading)?;
+        let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
         let end = !arguments.keep_states;
-        match plan::revoke(&present, arguments.delete, end, terms)? {
+        match plan::plan_revoke(&present, arguments.delete, end, terms)? {
             // Nothing of the pair is left to close, and the service is not closed.
             Planned::NothingToDo(sentence) if gathered.exposure.lets_in() != Some(false) => {
                 Err(Failure::new(
@@ -188,8 +188,8 @@ fn connections_only(
         .and_then(|tracker| tracker.parse().ok());
     let members = exposure.alias.members();
     let live = plan::Live::new(states, &context.settings.service, members.as_deref());
-    let labels = plan::labels(rules, tracker);
-    Ok(match plan::kill(&live, labels, &StatesChoice::All)? {
+    let labels = plan::rule_labels(rules, tracker);
+    Ok(match plan::plan_kill(&live, labels, &StatesChoice::All)? {
         Planned::NothingToDo(_) => Planned::NothingToDo(sentence),
         Planned::Change(mut draft) => {
             draft.confirm = Confirm::Word("revoke".to_owned());
@@ -200,19 +200,19 @@ fn connections_only(
 
 /// Runs `kmsctl expose restore`.
 pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> Result<()> {
-    let terms = arguments.temporary.terms()?;
-    let command = arguments.temporary.told("expose restore");
-    let command = arguments.from_outside.told(&command);
-    let outside = arguments.from_outside.wanted(Expected::Open);
+    let terms = arguments.temporary.to_terms()?;
+    let command = arguments.temporary.add_flags("expose restore");
+    let command = arguments.from_outside.add_flags(&command);
+    let outside = arguments.from_outside.wanted_proof(Expected::Open);
     let options = Options {
         outside: outside.as_ref(),
         waits: false,
     };
     let plan = |reading: &Reading| {
-        let gathered = Situation::of(context, reading)?;
+        let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
         let saved = crate::change::deleted_records(context, present.configured)?;
-        Ok(plan::restore(
+        Ok(plan::plan_restore(
             &present,
             saved.as_ref(),
             default_caps(context)?,
@@ -232,12 +232,12 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
 
 /// Runs `kmsctl expose apply`.
 pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) -> Result<()> {
-    let terms = arguments.temporary.terms()?;
-    let command = arguments.temporary.told("expose apply");
+    let terms = arguments.temporary.to_terms()?;
+    let command = arguments.temporary.add_flags("expose apply");
     let plan = |reading: &Reading| {
-        let gathered = Situation::of(context, reading)?;
+        let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
-        Ok(plan::apply(&present, default_caps(context)?, terms)?)
+        Ok(plan::plan_apply(&present, default_caps(context)?, terms)?)
     };
     change::make_change(context, &arguments.flags, &command, change::CHANGING, plan).await
 }

@@ -71,11 +71,11 @@ pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
     HistoryRow {
         at: Some(entry.at),
         id: entry.plan.id.to_string(),
-        who: entry.who().to_owned(),
+        who: entry.carried_out_by().to_owned(),
         firewall: entry.plan.firewall.clone(),
         command: Some(entry.plan.command.clone()),
         what: entry.plan.change.what.clone(),
-        outcome: Some(entry.word()),
+        outcome: Some(entry.ending_word()),
         reason: entry.plan.reason.clone(),
         undoes: entry.plan.change.undoes.clone(),
         undone_by: entry.undone_by.clone(),

@@ -61,7 +61,7 @@ fn for_people(view: &mut View, entry: &HistoryEntry) {
         format!("{} at {} on {}", plan.id, entry.at, plan.firewall),
         Tone::Plain,
     );
-    human.field("Who", entry.who(), Tone::Plain);
+    human.field("Who", entry.carried_out_by(), Tone::Plain);
     if entry.by.is_some() {
         human.field("Planned by", &plan.who, Tone::Plain);
     }

@@ -141,7 +141,8 @@ enum Item {
 pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
     let now = context.clock.now();
     let moment = |flag: &str, text: Option<&str>| {
-        text.map(|text| choice::moment(flag, text, now)).transpose()
+        text.map(|text| choice::parse_moment(flag, text, now))
+            .transpose()
     };
     let since = moment("--since", arguments.since.as_deref())?;
     let until = moment("--until", arguments.until.as_deref())?;
@@ -166,7 +167,7 @@ pub async fn run_logs(context: &Context, arguments: &Args) -> Result<()> {
         activations: arguments.activations,
         probes: arguments.probes,
     };
-    let shape = match (arguments.server, filter.filters()) {
+    let shape = match (arguments.server, filter.filters_any()) {
         (true, false) => Shape::Lines,
         (true, true) => Shape::ServerEvents,
         (false, _) => Shape::Events,
@@ -228,13 +229,13 @@ async fn follow_logs(
 ) -> Result<()> {
     let (sender, mut items) = mpsc::channel(WAITING);
     let readers = tokio::spawn(follow_all_pods(followed, sender));
-    printer.open()?;
+    printer.print_head()?;
     let print = async {
         while let Some(item) = items.recv().await {
             match item {
                 Item::Line { pod, line } => {
-                    for entry in printer.read(&pod, &line) {
-                        printer.print(&entry)?;
+                    for entry in printer.read_line(&pod, &line) {
+                        printer.print_entry(&entry)?;
                     }
                 }
                 Item::Say(sentence) => context.terminal.say(&sentence),
@@ -281,7 +282,7 @@ async fn print_logs_once(
         for previous in rounds {
             let take = |line: &[u8]| {
                 *read.entry(name.clone()).or_default() += 1;
-                for entry in printer.read(name, line) {
+                for entry in printer.read_line(name, line) {
                     entries.push_back(entry);
                     if entries.len() > arguments.tail.unwrap_or(MOST).min(MOST) {
                         entries.pop_front();
@@ -312,7 +313,7 @@ async fn print_logs_once(
     warnings.extend(older_lines_warning(left_out, full));
     let names: Vec<String> = pods.into_iter().map(|pod| pod.name).collect();
     let empty = no_lines_message(&names, arguments, &context.settings.cluster.names.selector);
-    printer.finish(&names, entries.into(), warnings, empty)
+    printer.print_all(&names, entries.into(), warnings, empty)
 }
 
 /// Warns of lines of a pod that were too long to be held.
@@ -596,8 +597,8 @@ struct FollowReader {
 impl FollowReader {
     /// Opens a stream and reads it to its end; returns whether to go on.
     async fn follow_once(&mut self) -> bool {
-        let end = match self.open() {
-            Ok(stream) => self.read(stream).await,
+        let end = match self.open_stream() {
+            Ok(stream) => self.read_lines(stream).await,
             Err(error) => Err(error),
         };
         if self.listeners.is_closed() {
@@ -616,7 +617,10 @@ impl FollowReader {
                 error.to_string()
             }
             Err(error) if is_final(&error) => {
-                let _ = self.listeners.send(Item::Fail(self.explain(error))).await;
+                let _ = self
+                    .listeners
+                    .send(Item::Fail(self.explain_error(error)))
+                    .await;
                 return false;
             }
             Err(KubectlError::NotFound { .. }) => return self.report_gone().await,
@@ -661,7 +665,7 @@ impl FollowReader {
     }
 
     /// Opens the stream where the one before ended.
-    fn open(&mut self) -> Result<crate::kubectl::LogStream, KubectlError> {
+    fn open_stream(&mut self) -> Result<crate::kubectl::LogStream, KubectlError> {
         let place = PodFilter {
             namespace: &self.followed.namespace,
             pod: &self.name,
@@ -690,7 +694,10 @@ impl FollowReader {
     }
 
     /// Reads lines until the stream ends (true), or is silent for too long (false).
-    async fn read(&mut self, mut stream: crate::kubectl::LogStream) -> Result<bool, KubectlError> {
+    async fn read_lines(
+        &mut self,
+        mut stream: crate::kubectl::LogStream,
+    ) -> Result<bool, KubectlError> {
         loop {
             let patience = if self.is_settling() { SETTLE } else { SILENT };
             let line = match timeout(patience, stream.next()).await {
@@ -837,7 +844,7 @@ impl FollowReader {
         matches!(&self.cursor, Cursor::Output(seam) if seam.readings_meet() != Some(false))
     }
 
-    fn explain(&self, error: KubectlError) -> Failure {
+    fn explain_error(&self, error: KubectlError) -> Failure {
         explain_log_error(error, &self.followed)
     }
 }
@@ -912,12 +919,14 @@ impl<'a> LogPrinter<'a> {
     }
 
     /// Reads one line of a pod.
-    fn read(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
+    fn read_line(&mut self, pod: &str, line: &[u8]) -> Vec<PrintedEntry> {
         let mut entries = self.parse_entries(pod, line);
         if self.choice.reads_text() {
             entries.retain(|entry| match &entry.what {
-                PrintedKind::Event(record) => self.choice.wants(&self.whole.event(record)),
-                PrintedKind::Line { line } => self.choice.wants(line),
+                PrintedKind::Event(record) => {
+                    self.choice.wants_line(&self.whole.render_event(record))
+                }
+                PrintedKind::Line { line } => self.choice.wants_line(line),
             });
         }
         entries
@@ -940,28 +949,28 @@ impl<'a> LogPrinter<'a> {
             Shape::Events => {
                 let text = String::from_utf8_lossy(line);
                 let (printed, line) = split_kubectl_stamp(&text);
-                let record = EventRecord::read(line, printed);
-                let wanted = self.wants(&record);
+                let record = EventRecord::read_line(line, printed);
+                let wanted = self.wants_event(&record);
                 let printed = wanted.then(|| entry(PrintedKind::Event(Box::new(record))));
                 printed.into_iter().collect()
             }
             Shape::ServerEvents => {
                 let mut events = Vec::new();
                 let log = self.logs.entry(pod.to_owned()).or_default();
-                log.line(line, &mut events);
+                log.read_line(line, &mut events);
                 let records = events.iter().map(|event| {
-                    EventRecord::of_server(&self.rules.describe(event, Decision::Count))
+                    EventRecord::of_server(&self.rules.describe_event(event, Decision::Count))
                 });
                 records
-                    .filter(|record| self.wants(record))
+                    .filter(|record| self.wants_event(record))
                     .map(|record| entry(PrintedKind::Event(Box::new(record))))
                     .collect()
             }
         }
     }
 
-    fn wants(&self, record: &EventRecord) -> bool {
-        self.filter.lets(record) && record.at.is_none_or(|at| self.is_within(at))
+    fn wants_event(&self, record: &EventRecord) -> bool {
+        self.filter.lets_pass(record) && record.at.is_none_or(|at| self.is_within(at))
     }
 
     fn is_within(&self, at: Timestamp) -> bool {
@@ -969,25 +978,25 @@ impl<'a> LogPrinter<'a> {
     }
 
     /// Prints what stands above the first entry of a stream.
-    fn open(&self) -> Result<()> {
+    fn print_head(&self) -> Result<()> {
         let terminal = self.context.terminal;
         match (terminal.mode, self.shape) {
             (Mode::Csv, shape) => terminal.write(&(columns_of_shape(shape).join(",") + "\n")),
             (Mode::Table, Shape::Events | Shape::ServerEvents) => {
-                terminal.write(&(self.layout.head() + "\n"))
+                terminal.write(&(self.layout.title_row() + "\n"))
             }
             _ => Ok(()),
         }
     }
 
     /// Prints one entry of a stream.
-    fn print(&self, entry: &PrintedEntry) -> Result<()> {
+    fn print_entry(&self, entry: &PrintedEntry) -> Result<()> {
         let terminal = self.context.terminal;
         let text = match terminal.mode {
-            Mode::Table => self.text(entry) + "\n",
+            Mode::Table => self.entry_text(entry) + "\n",
             Mode::Json | Mode::Ndjson => {
                 let text = serde_json::to_string(entry).map_err(|error| {
-                    Failure::failed("An event cannot be put into JSON.").because(error)
+                    Failure::failed("An event cannot be put into JSON.").with_cause(error)
                 })?;
                 escape_json(&text) + "\n"
             }
@@ -1001,7 +1010,7 @@ impl<'a> LogPrinter<'a> {
     }
 
     /// Prints everything at once.
-    fn finish(
+    fn print_all(
         &self,
         pods: &[String],
         mut entries: Vec<PrintedEntry>,
@@ -1017,11 +1026,11 @@ impl<'a> LogPrinter<'a> {
         let empty = entries.is_empty();
         let mut human = Human::default();
         if !empty && self.shape != Shape::Lines {
-            human.verbatim(&self.layout.head());
+            human.verbatim(&self.layout.title_row());
         }
         for entry in &entries {
             // Cleaned and fitted already.
-            human.verbatim(&self.text(entry));
+            human.verbatim(&self.entry_text(entry));
         }
         let mut view = self.view(pods, &entries)?;
         view.human = human;
@@ -1046,12 +1055,13 @@ impl<'a> LogPrinter<'a> {
         Ok(view)
     }
 
-    fn text(&self, entry: &PrintedEntry) -> String {
+    fn entry_text(&self, entry: &PrintedEntry) -> String {
         let text = match &entry.what {
-            PrintedKind::Event(record) => self.layout.event(record),
-            PrintedKind::Line { line } => self.layout.fit(&clean_text(line)),
+            PrintedKind::Event(record) => self.layout.render_event(record),
+            PrintedKind::Line { line } => self.layout.fit_line(&clean_text(line)),
         };
-        self.choice.mark(&text, self.context.terminal.stdout_color)
+        self.choice
+            .mark_matches(&text, self.context.terminal.stdout_color)
     }
 }
 
@@ -1178,7 +1188,7 @@ impl TailSeam {
     /// then lines may be missing, or come twice.
     pub fn take_new_lines(&mut self, line: &[u8]) -> (Vec<Vec<u8>>, bool) {
         let Some(lines) = &mut self.catching else {
-            self.remember(line);
+            self.remember_line(line);
             return (vec![line.to_vec()], true);
         };
         lines.push(line.to_vec());
@@ -1198,12 +1208,12 @@ impl TailSeam {
     pub fn give_up(&mut self) -> Vec<Vec<u8>> {
         let lines = self.catching.take().unwrap_or_default();
         for line in &lines {
-            self.remember(line);
+            self.remember_line(line);
         }
         lines
     }
 
-    fn remember(&mut self, line: &[u8]) {
+    fn remember_line(&mut self, line: &[u8]) {
         self.last.push_back(line.to_vec());
         if self.last.len() > REMEMBERED {
             self.last.pop_front();

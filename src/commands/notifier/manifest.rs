@@ -102,17 +102,17 @@ fn gather_manifest_options(
     let layers = &context.layers;
     let cluster = &context.settings.cluster;
     let named = |path: &str, check: fn(&str) -> std::result::Result<(), Form>| {
-        let text = layers.text(path);
+        let text = layers.key_text(path);
         check(text)
             .map(|()| text.to_owned())
             .map_err(|form| wrong_manifest_value(path, text, form))
     };
     let selector = &cluster.names.selector;
-    let webhook = match layers.text("notifier.webhook_file") {
+    let webhook = match layers.key_text("notifier.webhook_file") {
         "" => WEBHOOK_FILE,
         file => file,
     };
-    let (log, _) = split_mount_path("notifier.log", layers.text("notifier.log"))?;
+    let (log, _) = split_mount_path("notifier.log", layers.key_text("notifier.log"))?;
     let webhook = split_mount_path("notifier.webhook_file", webhook)?;
     manifest::check_secret_key(&webhook.1)
         .map_err(|form| wrong_manifest_value("notifier.webhook_file", &webhook.1, form))?;
@@ -143,19 +143,19 @@ fn gather_manifest_options(
         webhook,
         metrics_port: metrics_port(layers)?,
         secret: named("manifest.secret", manifest::check_dns_subdomain)?,
-        secret_store: dedup_store_setting(layers.text("manifest.secret_store"))?,
+        secret_store: dedup_store_setting(layers.key_text("manifest.secret_store"))?,
         secret_source: (
-            layers.text("manifest.secret_key").to_owned(),
-            layers.text("manifest.secret_property").to_owned(),
+            layers.key_text("manifest.secret_key").to_owned(),
+            layers.key_text("manifest.secret_property").to_owned(),
         ),
-        operator: operator_namespaces(layers.text("manifest.operator"))?,
+        operator: operator_namespaces(layers.key_text("manifest.operator"))?,
         exec,
     })
 }
 
 /// Reads the port of the metrics page, which the kubelet and Prometheus must reach.
 fn metrics_port(layers: &Layers) -> Result<u16> {
-    let text = layers.text("notifier.listen");
+    let text = layers.key_text("notifier.listen");
     let listen = text.parse::<SocketAddr>().ok();
     listen
         .filter(|listen| !listen.ip().is_loopback() && listen.port() != 0)
@@ -182,10 +182,10 @@ fn side_car_environment(
             || ["networks.pods", "networks.nodes"].contains(&key.path);
         let text = match key.path {
             "notifier.webhook_file" => format!("{}/{}", webhook.0, webhook.1),
-            path => layers.text(path).to_owned(),
+            path => layers.key_text(path).to_owned(),
         };
         // What is as built in need not be said; an empty name would count as none.
-        let differs = text != built_in.text(key.path) && !text.is_empty();
+        let differs = text != built_in.key_text(key.path) && !text.is_empty();
         if !relevant || !(differs || ALWAYS.contains(&key.path)) {
             continue;
         }

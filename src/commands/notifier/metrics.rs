@@ -76,7 +76,7 @@ pub async fn run_metrics(context: &Context, arguments: &Args) -> Result<()> {
         if first.pods.iter().all(|(_, page)| page.is_err()) {
             return Ok((first, None));
         }
-        let later = kubectl.later(BETWEEN).await;
+        let later = kubectl.at_later_time(BETWEEN).await;
         let second = read_all_pods(context, &later, &pods).await;
         Ok((second, Some(first)))
     };
@@ -188,7 +188,7 @@ fn metrics_row(
     let grown = |before: &MetricsReading| {
         let seconds = reading.at.duration_since(before.at).as_secs_f64();
         // A series that was not there yet has grown from zero.
-        let earlier = before.page.like(sample).unwrap_or(0.0);
+        let earlier = before.page.value_like(sample).unwrap_or(0.0);
         growth_per_second(earlier, sample.value, seconds)
     };
     let counts = sample.kind == MetricKind::Counter;

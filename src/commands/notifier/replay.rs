@@ -63,7 +63,7 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
     } else {
         Box::new(open_replay_file(file)?)
     };
-    let input = unpacked(input).map_err(|error| cannot_read(file, &error))?;
+    let input = unpack_gzip(input).map_err(|error| cannot_read(file, &error))?;
     let rules = DecisionRules {
         pods: context.settings.networks.pods.clone(),
         nodes: context.settings.networks.nodes.clone(),
@@ -85,15 +85,15 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
     let replayed = if summary_only {
         replay_log(input, &rules, first, &mut dedup, |_, _| Ok(()))
     } else {
-        printer.open(context).and_then(|()| {
+        printer.print_head(context).and_then(|()| {
             replay_log(input, &rules, first, &mut dedup, |event, decision| {
-                printer.event(&rules, event, decision)
+                printer.print_event(&rules, event, decision)
             })
         })
     };
     let finished = replayed.and_then(|summary| {
         if !summary_only {
-            printer.close(&summary)?;
+            printer.print_summary(&summary)?;
         }
         printer.output.flush().map_err(Stop::Write)?;
         Ok(summary)
@@ -107,7 +107,7 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
         Stop::Write(error) => Failure::failed(format!("The output cannot be written: {error}.")),
         Stop::Form(failure) => failure,
     })?;
-    let warnings = warnings(&summary);
+    let warnings = log_warnings(&summary);
     if !(context.terminal.mode == Mode::Table && summary_only) {
         context.terminal.warn(&warnings);
     }
@@ -127,7 +127,7 @@ fn cannot_read(file: &Path, error: &io::Error) -> Failure {
 }
 
 /// Unpacks what gzip has packed; everything else is handed on as it is.
-fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+fn unpack_gzip(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let mut start = Vec::new();
     input.by_ref().take(2).read_to_end(&mut start)?;
     let packed = start == b"\x1f\x8b";
@@ -140,12 +140,15 @@ fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
 }
 
 /// Says what is strange about a log.
-fn warnings(summary: &Summary) -> Vec<Warning> {
+fn log_warnings(summary: &Summary) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let Some(wrapped) = summary.wrapped {
         warnings.push(Warning::new(
             "wrapped",
-            format!("Each line carries {}; it was taken off.", wrapped.words()),
+            format!(
+                "Each line carries {}; it was taken off.",
+                wrapped.as_words()
+            ),
         ));
     }
     if summary.lines > 0 && summary.unparsed == summary.lines {
@@ -178,7 +181,7 @@ struct ReplayPrinter<W: Write> {
 }
 
 impl<W: Write> ReplayPrinter<W> {
-    fn open(&mut self, context: &Context) -> std::result::Result<(), Stop> {
+    fn print_head(&mut self, context: &Context) -> std::result::Result<(), Stop> {
         match self.mode {
             Mode::Json => {
                 let now = context.clock.now();
@@ -189,12 +192,12 @@ impl<W: Write> ReplayPrinter<W> {
             }
             Mode::Csv => writeln!(self.output, "{}", COLUMNS.join(",")),
             Mode::Ndjson => Ok(()),
-            Mode::Table => writeln!(self.output, "{}", self.layout.head()),
+            Mode::Table => writeln!(self.output, "{}", self.layout.title_row()),
         }
         .map_err(Stop::Write)
     }
 
-    fn event(
+    fn print_event(
         &mut self,
         rules: &DecisionRules,
         event: &KmsEvent,
@@ -203,11 +206,11 @@ impl<W: Write> ReplayPrinter<W> {
         if self.mode == Mode::Table && !self.probes && matches!(event, KmsEvent::Probe { .. }) {
             return Ok(());
         }
-        let decided = rules.describe(event, decision);
+        let decided = rules.describe_event(event, decision);
         self.events += 1;
         let text = || {
             serde_json::to_string(&decided).map_err(|error| {
-                Stop::Form(Failure::failed("An event cannot be put into JSON.").because(error))
+                Stop::Form(Failure::failed("An event cannot be put into JSON.").with_cause(error))
             })
         };
         match self.mode {
@@ -216,15 +219,15 @@ impl<W: Write> ReplayPrinter<W> {
                 write!(self.output, "{comma}\n      {}", escape_json(&text()?))
             }
             Mode::Ndjson => writeln!(self.output, "{}", escape_json(&text()?)),
-            Mode::Csv => return self.record(&decided),
-            Mode::Table => self.decided(&decided),
+            Mode::Csv => return self.print_record(&decided),
+            Mode::Table => self.print_decided(&decided),
         }
         .map_err(Stop::Write)
     }
 
-    fn record(&mut self, decided: &Decided) -> std::result::Result<(), Stop> {
+    fn print_record(&mut self, decided: &Decided) -> std::result::Result<(), Stop> {
         let broken = |error: anyhow::Error| {
-            Stop::Form(Failure::failed("An event cannot be put into CSV.").because(error))
+            Stop::Form(Failure::failed("An event cannot be put into CSV.").with_cause(error))
         };
         let value = serde_json::to_value(decided).map_err(|error| broken(error.into()))?;
         let cells = COLUMNS.map(|column| match value.get(column) {
@@ -242,7 +245,7 @@ impl<W: Write> ReplayPrinter<W> {
         self.output.write_all(&bytes).map_err(Stop::Write)
     }
 
-    fn decided(&mut self, decided: &Decided) -> io::Result<()> {
+    fn print_decided(&mut self, decided: &Decided) -> io::Result<()> {
         let time = jiff::Timestamp::from_second(decided.at)
             .map(|time| time.to_string())
             .unwrap_or_default();
@@ -259,7 +262,7 @@ impl<W: Write> ReplayPrinter<W> {
             || decided.event.to_owned(),
             |kind| format!("{} {kind}", decided.event),
         );
-        self.row([
+        self.print_row([
             &time,
             &event,
             decided.decision.name(),
@@ -273,19 +276,19 @@ impl<W: Write> ReplayPrinter<W> {
         ])
     }
 
-    fn row(&mut self, cells: [&str; 8]) -> io::Result<()> {
-        writeln!(self.output, "{}", self.layout.row(&cells))
+    fn print_row(&mut self, cells: [&str; 8]) -> io::Result<()> {
+        writeln!(self.output, "{}", self.layout.render_row(&cells))
     }
 
-    fn close(&mut self, summary: &Summary) -> std::result::Result<(), Stop> {
+    fn print_summary(&mut self, summary: &Summary) -> std::result::Result<(), Stop> {
         if self.mode != Mode::Json {
             return Ok(());
         }
         let text = serde_json::to_string(summary).map_err(|error| {
-            Stop::Form(Failure::failed("The totals cannot be put into JSON.").because(error))
+            Stop::Form(Failure::failed("The totals cannot be put into JSON.").with_cause(error))
         })?;
-        let warnings = serde_json::to_string(&warnings(summary)).map_err(|error| {
-            Stop::Form(Failure::failed("The warnings cannot be put into JSON.").because(error))
+        let warnings = serde_json::to_string(&log_warnings(summary)).map_err(|error| {
+            Stop::Form(Failure::failed("The warnings cannot be put into JSON.").with_cause(error))
         })?;
         let end = if self.events > 0 { "\n    " } else { "" };
         writeln!(

@@ -522,7 +522,7 @@ async fn gather_pod_evidence(
         if first.is_err() || !wish.thorough {
             return (first, None);
         }
-        let later = kubectl.later(BETWEEN).await;
+        let later = kubectl.at_later_time(BETWEEN).await;
         let second = read_pod_metrics(context, &later, &name, port).await;
         (first, second.ok())
     };
@@ -558,7 +558,7 @@ pub async fn read_pod_metrics(
 ) -> Result<MetricsReading, KubectlError> {
     let namespace = &context.settings.cluster.namespace;
     let text = kubectl.metrics(namespace, pod, port).await?;
-    Ok(MetricsReading::of(&text, kubectl.now(context.clock)))
+    Ok(MetricsReading::from_page(&text, kubectl.now(context.clock)))
 }
 
 /// Reads what a pod printed in the last 24 hours, also before its last restart.
@@ -597,7 +597,7 @@ async fn read_pod_events(
     Ok(lines
         .map(|line| {
             let (printed, line) = split_kubectl_stamp(line);
-            EventRecord::read(line, printed)
+            EventRecord::read_line(line, printed)
         })
         .collect())
 }
@@ -661,18 +661,22 @@ impl Layout {
     }
 
     /// Renders the titles.
-    pub fn head(&self) -> String {
-        self.row(&COLUMNS.map(|column| column.0))
+    pub fn title_row(&self) -> String {
+        self.render_row(&COLUMNS.map(|column| column.0))
     }
 
     /// Renders one row; cells are cleaned here.
-    pub fn row(&self, cells: &[&str; 8]) -> String {
+    pub fn render_row(&self, cells: &[&str; 8]) -> String {
         let mut line = String::new();
         for (index, width) in &self.shown {
             let (Some(cell), Some(column)) = (cells.get(*index), COLUMNS.get(*index)) else {
                 continue;
             };
-            let cell = if *index == 0 { self.moment(cell) } else { cell };
+            let cell = if *index == 0 {
+                self.short_moment(cell)
+            } else {
+                cell
+            };
             let cell = clean_text(cell);
             let whole = self.width.is_none() || WHOLE.contains(&column.0);
             let cell = if whole {
@@ -682,19 +686,19 @@ impl Layout {
             };
             line.push_str(&format!("{cell:width$}  "));
         }
-        self.fit(line.trim_end())
+        self.fit_line(line.trim_end())
     }
 
     /// Renders an event.
-    pub fn event(&self, record: &EventRecord) -> String {
+    pub fn render_event(&self, record: &EventRecord) -> String {
         let at = record.at.map_or_else(String::new, |at| {
             at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
         });
         if record.event == Happening::Note {
             let text = record.text.as_deref().unwrap_or_default();
-            return self.fit(&format!(
+            return self.fit_line(&format!(
                 "{:width$}  {:10}  {}",
-                self.moment(&at),
+                self.short_moment(&at),
                 "note",
                 clean_text(text),
                 width = self.moment
@@ -711,7 +715,7 @@ impl Layout {
             ""
         };
         let kind = record.kind.as_ref().map(|kind| format!(" {kind}"));
-        self.row(&[
+        self.render_row(&[
             &at,
             &format!("{}{}", record.event.name(), kind.unwrap_or_default()),
             record.decision.as_deref().unwrap_or_default(),
@@ -726,7 +730,7 @@ impl Layout {
     }
 
     /// Leaves the year out of `2026-03-01T12:00:00Z` on a narrow terminal.
-    fn moment<'a>(&self, at: &'a str) -> &'a str {
+    fn short_moment<'a>(&self, at: &'a str) -> &'a str {
         let short = || at.get(5..5 + SHORT);
         if self.moment == SHORT && at.len() == WHOLE_MOMENT {
             short().unwrap_or(at)
@@ -736,7 +740,7 @@ impl Layout {
     }
 
     /// Cuts a whole line to the terminal.
-    pub fn fit(&self, line: &str) -> String {
+    pub fn fit_line(&self, line: &str) -> String {
         self.width
             .map_or_else(|| line.to_owned(), |width| cut_to_width(line, width))
     }
@@ -767,23 +771,23 @@ mod tests {
         };
         for width in [20, 79, 80, 100, 140, 200] {
             let layout = Layout::new(Some(width));
-            for line in [layout.head(), layout.event(&record)] {
+            for line in [layout.title_row(), layout.render_event(&record)] {
                 assert!(
                     line.chars().count() <= usize::from(width),
                     "{width}: {line}"
                 );
             }
         }
-        let whole = Layout::new(None).event(&record);
+        let whole = Layout::new(None).render_event(&record);
         assert!(
             whole.contains("that no column holds") && whole.contains("x\\x1b[2Jy"),
             "{whole}"
         );
         assert!(whole.contains("[2001:db8:1234:5678:9abc:def0:1234:5678]:50001"));
-        let narrow = Layout::new(Some(80)).head();
+        let narrow = Layout::new(Some(80)).title_row();
         assert!(
             narrow.contains("CLIENT") && narrow.contains("DECISION") && !narrow.contains("STATUS")
         );
-        assert!(Layout::new(Some(180)).head().contains("STATUS"));
+        assert!(Layout::new(Some(180)).title_row().contains("STATUS"));
     }
 }

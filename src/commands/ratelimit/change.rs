@@ -50,7 +50,7 @@ enum CapValue<T> {
 }
 
 impl<T: Copy> CapValue<T> {
-    fn or(typed: Option<Self>, present: Option<T>) -> Option<T> {
+    fn or_present(typed: Option<Self>, present: Option<T>) -> Option<T> {
         match typed {
             None => present,
             Some(Self::None) => None,
@@ -132,13 +132,13 @@ pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<(
     }
     // Values that can never work are refused before any connection.
     let typed = Caps {
-        max_src_conn: CapValue::or(*max_src_conn, None),
-        rate: CapValue::or(*rate, None),
+        max_src_conn: CapValue::or_present(*max_src_conn, None),
+        rate: CapValue::or_present(*rate, None),
     };
-    plan::limits(typed)?;
+    plan::check_caps(typed)?;
     let wanted = |now: Caps| Caps {
-        max_src_conn: CapValue::or(*max_src_conn, now.max_src_conn),
-        rate: CapValue::or(*rate, now.rate),
+        max_src_conn: CapValue::or_present(*max_src_conn, now.max_src_conn),
+        rate: CapValue::or_present(*rate, now.rate),
     };
     change_caps(context, flags, temporary, &command, false, wanted).await
 }
@@ -165,18 +165,18 @@ async fn change_caps(
     urgent: bool,
     wanted: impl Fn(Caps) -> Caps,
 ) -> Result<()> {
-    let mut terms = temporary.terms()?;
+    let mut terms = temporary.to_terms()?;
     terms.with_pending |= urgent;
-    let command = temporary.told(command);
+    let command = temporary.add_flags(command);
     let plan = |reading: &Reading| {
-        let gathered = Situation::of(context, reading)?;
+        let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
         let now = gathered
             .filter_rule(context, reading)
             .map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
-        Ok(plan::ratelimit(
+        Ok(plan::plan_caps(
             &present,
             &WantedCaps { caps, preset },
             terms,

@@ -59,7 +59,11 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
             .as_ref()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let members = reading.configured.as_ref().ok().map(Configured::members);
+        let members = reading
+            .configured
+            .as_ref()
+            .ok()
+            .map(Configured::alias_networks);
         let live = plan::Live::new(states, &context.settings.service, members.as_deref());
         let choice = if arguments.all {
             StatesChoice::All
@@ -74,7 +78,11 @@ pub(super) async fn kill_states(context: &Context, arguments: &Kill) -> Result<(
             }
             StatesChoice::Clients(clients)
         };
-        Ok(plan::kill(&live, plan::labels(rules, tracker), &choice)?)
+        Ok(plan::plan_kill(
+            &live,
+            plan::rule_labels(rules, tracker),
+            &choice,
+        )?)
     };
     change::make_change(context, &arguments.flags, &command, QUESTIONS, plan).await
 }

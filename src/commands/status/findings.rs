@@ -113,7 +113,11 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
         let told = "No pod of the service is ready: no client is served.";
         return Some(Finding::wrong("backend", told, fix));
     }
-    let members = reading.configured.as_ref().ok().map(Configured::members);
+    let members = reading
+        .configured
+        .as_ref()
+        .ok()
+        .map(Configured::alias_networks);
     let service = &context.settings.service;
     let clients = reading.states.as_ref().ok()?.iter().filter(|state| {
         let half = connection_half(state, service, members.as_deref());

@@ -33,7 +33,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Builds the view.
-pub fn view(context: &Context, proof: &Proof) -> Result<View> {
+pub fn external_view(context: &Context, proof: &Proof) -> Result<View> {
     let judgement = &proof.judgement;
     let target = proof.target.map(|target| target.to_string());
     let data = Data {
@@ -84,11 +84,14 @@ pub fn view(context: &Context, proof: &Proof) -> Result<View> {
     let columns = ["VANTAGE", "FROM", "VERDICT", "PORT", "WHY"]
         .map(text_column)
         .into();
-    human.table(columns, judgement.vantages.iter().map(row).collect());
+    human.table(
+        columns,
+        judgement.vantages.iter().map(external_row).collect(),
+    );
     Ok(view)
 }
 
-fn row(seen: &Seen) -> Vec<String> {
+fn external_row(seen: &Seen) -> Vec<String> {
     let name = match &seen.node {
         Some(node) => format!("{}/{node}", seen.vantage),
         None => seen.vantage.clone(),

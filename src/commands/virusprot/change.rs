@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
-use crate::domain::plan::{Address, TableChoice, block, free};
+use crate::domain::plan::{Address, TableChoice, block, plan_freeing};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
@@ -166,7 +166,7 @@ async fn change_entries(
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
-        Ok(free(entries, &choice, table, reading.clock.now)?)
+        Ok(plan_freeing(entries, &choice, table, reading.clock.now)?)
     };
     change::make_change(context, flags, command, &[Question::Table], plan).await
 }

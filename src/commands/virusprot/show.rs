@@ -166,7 +166,7 @@ pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
 pub fn table_of(view: &mut View, reading: &Reading, entries: &[Blocked], expiry: &Judged) {
     let now = reading.clock.now;
     let rows = entries.iter().map(|entry| {
-        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.word()).collect();
+        let flags: Vec<&str> = entry.flags.iter().map(|flag| flag.as_str()).collect();
         vec![
             entry.address.clone(),
             entry.added_at.map_or_else(

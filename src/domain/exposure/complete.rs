@@ -25,12 +25,14 @@ pub enum Completeness {
 
 impl Completeness {
     /// Looks for the marks in the rules of `pfctl -vvPsr` (scrub rules included), in order.
-    pub fn of(filter: &[Rule]) -> Self {
+    pub fn from_rules(filter: &[Rule]) -> Self {
         let main = || filter.iter().filter(|rule| rule.depth == 0);
         let rules = || main().filter(|rule| !is_scrub(rule));
         if filter.is_empty() {
             Self::Empty
-        } else if !contiguous(main().filter(|rule| is_scrub(rule))) || !contiguous(rules()) {
+        } else if !has_all_numbers(main().filter(|rule| is_scrub(rule)))
+            || !has_all_numbers(rules())
+        {
             Self::Gap
         } else if rules().any(|rule| is_anchor(rule, &["tftp-proxy/*"])) {
             // The tail without the head: somebody took rules out by hand; what is loaded is all here.
@@ -51,7 +53,7 @@ pub fn looks_complete_translation(nat: &[Rule]) -> bool {
     let kinds = ["nat", "rdr", "binat"];
     let numbered = kinds
         .iter()
-        .all(|kind| contiguous(main().filter(|rule| translates(rule) == *kind)));
+        .all(|kind| has_all_numbers(main().filter(|rule| translation_kind(rule) == *kind)));
     let counted = |rule: &Rule| rule.counters.is_some();
     let first = "no nat proto carp";
     let begun = main()
@@ -62,7 +64,7 @@ pub fn looks_complete_translation(nat: &[Rule]) -> bool {
 }
 
 /// The kind of a translation rule, by which pfctl numbers it.
-fn translates(rule: &Rule) -> &str {
+fn translation_kind(rule: &Rule) -> &str {
     match &rule.action {
         Action::Nat => "nat",
         Action::Rdr { .. } => "rdr",
@@ -78,13 +80,13 @@ fn translates(rule: &Rule) -> &str {
 /// An empty or foreign list is whole in itself, and is judged with findings of its own.
 pub fn looks_complete(filter: &[Rule]) -> bool {
     !matches!(
-        Completeness::of(filter),
+        Completeness::from_rules(filter),
         Completeness::Cut | Completeness::Gap
     )
 }
 
 /// Whether the rules carry the numbers 0, 1, 2, …; pfctl without `-vv` prints none.
-fn contiguous<'a>(rules: impl Iterator<Item = &'a Rule>) -> bool {
+fn has_all_numbers<'a>(rules: impl Iterator<Item = &'a Rule>) -> bool {
     let numbers: Vec<Option<u32>> = rules.map(|rule| rule.number).collect();
     let unnumbered = numbers.iter().all(Option::is_none);
     let counted = |(number, place): (&Option<u32>, u32)| *number == Some(place);
@@ -131,10 +133,14 @@ mod tests {
     #[test]
     fn every_cut_of_a_real_ruleset_is_seen() {
         let rules = real();
-        assert_eq!(Completeness::of(&rules), Completeness::Complete);
+        assert_eq!(Completeness::from_rules(&rules), Completeness::Complete);
         for kept in 1..rules.len() {
             let head = &rules[..kept];
-            assert_eq!(Completeness::of(head), Completeness::Cut, "{kept} rules");
+            assert_eq!(
+                Completeness::from_rules(head),
+                Completeness::Cut,
+                "{kept} rules"
+            );
             assert!(!looks_complete(head));
         }
         // A missing last scrub rule leaves no gap, and decides nothing.
@@ -177,14 +183,14 @@ mod tests {
         {
             rule.number = Some(number);
         }
-        assert_eq!(Completeness::of(&rules), Completeness::Complete);
+        assert_eq!(Completeness::from_rules(&rules), Completeness::Complete);
     }
 
     #[test]
     fn nothing_and_another_ruleset_are_not_cut() {
-        assert_eq!(Completeness::of(&[]), Completeness::Empty);
+        assert_eq!(Completeness::from_rules(&[]), Completeness::Empty);
         let foreign = [printed("block drop in inet6 all"), printed("pass out all")];
-        assert_eq!(Completeness::of(&foreign), Completeness::Foreign);
+        assert_eq!(Completeness::from_rules(&foreign), Completeness::Foreign);
         assert!(looks_complete(&[]) && looks_complete(&foreign));
     }
 
@@ -192,7 +198,7 @@ mod tests {
     fn rules_without_numbers_have_no_gap() {
         let text = include_bytes!("../../../tests/fixtures/pfsense-2.7.2/sr-P.txt");
         assert_eq!(
-            Completeness::of(&parse_pf_rules(text).value),
+            Completeness::from_rules(&parse_pf_rules(text).value),
             Completeness::Complete
         );
     }

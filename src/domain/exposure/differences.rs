@@ -18,7 +18,7 @@ const NAMED: usize = 8;
 /// Says why the state is what it is; the code is specific, so that scripts can tell the ways apart.
 ///
 /// `known` is whether any rule of the exposure is configured or loaded.
-pub(super) fn reason(
+pub(super) fn state_reason(
     state: State,
     known: bool,
     path: &Path<'_>,
@@ -86,7 +86,7 @@ pub(super) fn other_paths(
             } else {
                 "path-unknown"
             };
-            let clause = path.clause();
+            let clause = path.path_clause();
             let caps = match path.caps {
                 Some(caps) if !caps.is_empty() => format!(", with {caps} per source"),
                 _ => ", and no source is capped".to_owned(),
@@ -120,7 +120,7 @@ pub(super) fn other_paths(
 }
 
 /// Counts redirections on inside interfaces.
-pub(super) fn reflections(count: usize) -> Option<Warning> {
+pub(super) fn reflection_warning(count: usize) -> Option<Warning> {
     (count > 0).then(|| Warning::new(
         "reflection",
         format!("{count} more redirections to the service are loaded on inside interfaces (NAT reflection); the caps do not apply there."),
@@ -194,7 +194,10 @@ pub(super) fn default_pass(path: &Path<'_>, filter: &[Rule]) -> Option<Warning> 
 }
 
 /// Names what in the configuration as a whole concerns the exposure.
-pub(super) fn configuration(configured: Option<&Configured>, service: &Service) -> Vec<Warning> {
+pub(super) fn configuration_warnings(
+    configured: Option<&Configured>,
+    service: &Service,
+) -> Vec<Warning> {
     let Some(configured) = configured else {
         return vec![Warning::new(
             "configuration-unread",
@@ -264,10 +267,14 @@ pub(super) fn configuration(configured: Option<&Configured>, service: &Service) 
 }
 
 /// Names where the pair and the loaded rules differ, and disabled halves.
-pub(super) fn between(pair: &ManagedPair<'_>, path: &Path<'_>, caps: CapsView) -> Vec<Warning> {
+pub(super) fn pair_differences(
+    pair: &ManagedPair<'_>,
+    path: &Path<'_>,
+    caps: CapsView,
+) -> Vec<Warning> {
     let mut findings = Vec::new();
     let nat = pair.own_forward().map(|rule| rule.disabled);
-    findings.extend(half(
+    findings.extend(half_difference(
         "nat",
         "port forward",
         nat,
@@ -281,7 +288,7 @@ pub(super) fn between(pair: &ManagedPair<'_>, path: &Path<'_>, caps: CapsView) -
         .filter(|name| !name.is_empty());
     let expected = !pair.forward_passes() && (pair.foreign.is_none() || !pair.is_ours);
     if expected || !path.passes.is_empty() {
-        findings.extend(half(
+        findings.extend(half_difference(
             "filter",
             "filter rule",
             filter,
@@ -289,8 +296,11 @@ pub(super) fn between(pair: &ManagedPair<'_>, path: &Path<'_>, caps: CapsView) -
             schedule,
         ));
     }
-    findings.extend(association(pair, path));
-    findings.extend(pair.own_forward().and_then(|rule| limited(rule, path)));
+    findings.extend(association_difference(pair, path));
+    findings.extend(
+        pair.own_forward()
+            .and_then(|rule| limited_sources(rule, path)),
+    );
     // Compared with the pair's own rule: another rule that lets traffic in is a finding of its own.
     let own = path.passes.first().map(|rule| Caps::of_loaded(rule));
     if let (Some(configured), Some(loaded)) = (caps.configured, own)
@@ -303,7 +313,7 @@ pub(super) fn between(pair: &ManagedPair<'_>, path: &Path<'_>, caps: CapsView) -
 }
 
 /// Names a port forward that is configured for some sources, unless the loaded one says so itself.
-fn limited(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
+fn limited_sources(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
     let source = &rule.source;
     let host = source.address.as_deref().or(source.network.as_deref());
     let host = host.map(str::trim).filter(|host| !host.is_empty());
@@ -330,7 +340,7 @@ fn limited(rule: &NatRule, path: &Path<'_>) -> Option<Warning> {
 }
 
 /// Compares whether the port forward lets connections in by itself.
-fn association(pair: &ManagedPair<'_>, path: &Path<'_>) -> Option<Warning> {
+fn association_difference(pair: &ManagedPair<'_>, path: &Path<'_>) -> Option<Warning> {
     let enabled = pair.own_forward().is_some_and(|nat| !nat.disabled);
     if !enabled
         || path.redirections.is_empty()
@@ -353,7 +363,7 @@ fn association(pair: &ManagedPair<'_>, path: &Path<'_>) -> Option<Warning> {
 }
 
 /// Compares one half: `disabled` is `None` where it is not configured.
-fn half(
+fn half_difference(
     key: &str,
     name: &str,
     disabled: Option<bool>,

@@ -48,7 +48,7 @@ pub fn names_service(host: &str, service: &Service) -> bool {
     if let Some(table) = table_name(host) {
         return table == service.alias;
     }
-    host == service.alias || network(host) == Some(IpNet::from(service.address))
+    host == service.alias || host_network(host) == Some(IpNet::from(service.address))
 }
 
 /// Whether something holds, as far as the rules tell.
@@ -63,7 +63,7 @@ pub enum Certainty {
 }
 
 impl Certainty {
-    fn of(yes: bool) -> Self {
+    fn from_bool(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
 
@@ -79,7 +79,7 @@ impl Certainty {
 /// Says whether an endpoint includes the service's address: `any`, a network or range around it, or itself.
 ///
 /// Other tables and networks of interfaces may; the firewall's own addresses (`(self)`, `(vtnet0)`) do not.
-pub fn includes(endpoint: &Endpoint, service: &Service) -> Certainty {
+pub fn endpoint_includes(endpoint: &Endpoint, service: &Service) -> Certainty {
     let included = if table_name(&endpoint.host).is_some() || endpoint.host == service.alias {
         if names_service(&endpoint.host, service) {
             Certainty::Yes
@@ -87,7 +87,7 @@ pub fn includes(endpoint: &Endpoint, service: &Service) -> Certainty {
             Certainty::Maybe
         }
     } else {
-        holds(&endpoint.host, service.address)
+        host_holds(&endpoint.host, service.address)
     };
     if endpoint.negated {
         included.negated()
@@ -96,19 +96,19 @@ pub fn includes(endpoint: &Endpoint, service: &Service) -> Certainty {
     }
 }
 
-/// Returns whether an endpoint certainly includes the service's address; see [`includes`].
+/// Returns whether an endpoint certainly includes the service's address; see [`endpoint_includes`].
 pub fn includes_service(endpoint: &Endpoint, service: &Service) -> bool {
-    includes(endpoint, service) == Certainty::Yes
+    endpoint_includes(endpoint, service) == Certainty::Yes
 }
 
 /// Says whether a printed host holds an address that is not the firewall's own.
-fn holds(host: &str, address: IpAddr) -> Certainty {
+fn host_holds(host: &str, address: IpAddr) -> Certainty {
     if host == "any" {
         Certainty::Yes
-    } else if let Some((low, high)) = range(host) {
-        Certainty::of(low <= address && address <= high)
-    } else if let Some(network) = network(host) {
-        Certainty::of(network.contains(&address))
+    } else if let Some((low, high)) = host_range(host) {
+        Certainty::from_bool(low <= address && address <= high)
+    } else if let Some(network) = host_network(host) {
+        Certainty::from_bool(network.contains(&address))
     } else {
         // `:0` is the first address alone; `:network`, `:peer` and `:broadcast` are more than the firewall's own.
         let own = host.starts_with('(') && (!host.contains(':') || host.ends_with(":0)"));
@@ -136,7 +136,7 @@ pub fn same_place(other: &Endpoint, ours: &Endpoint, outside: Option<IpAddr>) ->
         // The device may have more addresses.
         _ if other.host.starts_with('(') => Certainty::Maybe,
         Some(_) => Certainty::No,
-        None => holds(&other.host, wanted),
+        None => host_holds(&other.host, wanted),
     };
     if other.negated { held.negated() } else { held }
 }
@@ -159,12 +159,12 @@ pub enum Sources {
 /// The widest private network is a /8 (10.0.0.0/8, RFC 1918), and nobody lists friends or offenders by wider ones:
 /// what is shorter than that is a part of the Internet at large. A single source port is chosen by the client, so it
 /// admits those who know it; a range of ports admits nearly everybody.
-pub fn sources(rule: &Rule) -> Sources {
+pub fn rule_sources(rule: &Rule) -> Sources {
     let from = &rule.from;
     let hosts = match (from.host.as_str(), from.negated) {
         ("any", false) => Sources::All,
         ("any", true) => Sources::Nobody,
-        (host, negated) => match (width(host), negated) {
+        (host, negated) => match (host_width(host), negated) {
             (Some(0), false) => Sources::All,
             (Some(0), true) => Sources::Nobody,
             (Some(bits), false) if bits < WIDE => Sources::Most,
@@ -183,8 +183,8 @@ pub fn sources(rule: &Rule) -> Sources {
 pub(super) const WIDE: u8 = 8;
 
 /// Returns the prefix length of a network, or of the widest network that fits into a range.
-fn width(host: &str) -> Option<u8> {
-    if let Some((low, high)) = range(host) {
+fn host_width(host: &str) -> Option<u8> {
+    if let Some((low, high)) = host_range(host) {
         let bits = |address: IpAddr| match address {
             IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
             IpAddr::V6(address) => address.to_bits(),
@@ -193,17 +193,17 @@ fn width(host: &str) -> Option<u8> {
         // A range never is everybody: pf prints that as `any`.
         return u8::try_from(span.leading_zeros().max(1)).ok();
     }
-    network(host).map(|network| network.prefix_len())
+    host_network(host).map(|network| network.prefix_len())
 }
 
-fn range(host: &str) -> Option<(IpAddr, IpAddr)> {
+fn host_range(host: &str) -> Option<(IpAddr, IpAddr)> {
     let (low, high) = host.split_once(" - ")?;
     low.trim().parse().ok().zip(high.trim().parse().ok())
 }
 
 /// Returns whether every outside client can be the source.
 pub fn from_anywhere(rule: &Rule) -> bool {
-    sources(rule) == Sources::All
+    rule_sources(rule) == Sources::All
 }
 
 /// Returns the name between `<` and `>`, without a count (`:1`).
@@ -242,7 +242,7 @@ pub enum On {
 }
 
 /// Says whether a rule looks at packets of the device; an unknown device is every one.
-pub fn on(rule: &Rule, device: Option<&str>) -> On {
+pub fn looks_at_device(rule: &Rule, device: Option<&str>) -> On {
     match (&rule.interface, device) {
         (Some(interface), Some(device)) => on_interface(interface, device),
         _ => On::Device,
@@ -279,7 +279,7 @@ pub(super) fn on_interface(interface: &Interface, device: &str) -> On {
     }
 }
 
-pub(super) fn network(host: &str) -> Option<IpNet> {
+pub(super) fn host_network(host: &str) -> Option<IpNet> {
     host.parse::<IpNet>()
         .ok()
         .or_else(|| host.parse::<IpAddr>().ok().map(IpNet::from))
@@ -360,7 +360,7 @@ mod tests {
             "::/0",
         ] {
             assert_eq!(
-                includes(&endpoint(host), &service()),
+                endpoint_includes(&endpoint(host), &service()),
                 Certainty::No,
                 "{host}"
             );
@@ -372,7 +372,7 @@ mod tests {
             "no-route",
         ] {
             assert_eq!(
-                includes(&endpoint(host), &service()),
+                endpoint_includes(&endpoint(host), &service()),
                 Certainty::Maybe,
                 "{host}"
             );
@@ -383,7 +383,7 @@ mod tests {
     fn how_much_of_the_outside_a_source_is() {
         let of = |from: &str| {
             let text = format!("pass in quick on vtnet0 inet proto tcp from {from} to any");
-            sources(&crate::domain::exposure::fixtures::printed(&text))
+            rule_sources(&crate::domain::exposure::fixtures::printed(&text))
         };
         for from in ["any", "0.0.0.0/0"] {
             assert_eq!(of(from), Sources::All, "{from}");

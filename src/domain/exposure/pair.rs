@@ -17,7 +17,7 @@ pub fn pair_findings(
 ) -> Vec<Warning> {
     let mut findings = forward_findings(configured, pair, service);
     if let Some(foreign) = pair.foreign.as_ref().filter(|_| pair.is_ours) {
-        let clause = foreign.clause();
+        let clause = foreign.foreign_clause();
         let message = format!("No filter rule is the exposure's own: {clause}.");
         findings.push(Warning::new("foreign-association", message));
     } else {

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use super::matching::{
-    On, from_anywhere, includes_service, is_service, on, port_included, sees_inbound_tcp,
+    On, from_anywhere, includes_service, is_service, looks_at_device, port_included,
+    sees_inbound_tcp,
 };
 use crate::domain::pf::rule::{Action, Rule};
 use crate::domain::service::Service;
@@ -156,7 +157,7 @@ impl<'a> Path<'a> {
         let passes = |rule: &&Rule| {
             rule.action == Action::Pass
                 && sees_inbound_tcp(rule, query.service)
-                && on(rule, query.device) == On::Group
+                && looks_at_device(rule, query.device) == On::Group
                 && port_included(rule.to.port.as_deref(), query.inside_port)
                 && includes_service(&rule.to, query.service)
         };
@@ -172,7 +173,7 @@ fn looks_at(rule: &Rule, query: Query<'_>) -> bool {
     sees_inbound_tcp(rule, query.service)
         // What is printed inside an anchor's braces belongs to the anchor, which has conditions of its own.
         && rule.depth == 0
-        && on(rule, query.device) == On::Device
+        && looks_at_device(rule, query.device) == On::Device
         && port_included(rule.to.port.as_deref(), query.inside_port)
 }
 

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde::Serialize;
 
-use super::matching::{On, WIDE, network, on_interface, port_included, table_name};
+use super::matching::{On, WIDE, host_network, on_interface, port_included, table_name};
 use crate::domain::pf::rule::{Action, Direction, Endpoint, Family, Interface, Rule};
 use crate::domain::pfsense::config::members_of_alias;
 use crate::domain::pfsense::configured::{Configured, InterfaceConfig};
@@ -115,7 +115,7 @@ pub struct PathIn {
 
 impl PathIn {
     /// Says it in a clause: `the forward on opt1 198.51.100.2:1688 leads to 10.0.20.202:1688`.
-    pub fn clause(&self) -> String {
+    pub fn path_clause(&self) -> String {
         let kind = match self.kind {
             PathKind::Forward => "a port forward",
             PathKind::OneToOne => "1:1 NAT",
@@ -178,7 +178,7 @@ impl<'a> Surroundings<'a> {
                 OutsideDevice {
                     name: service.interface.clone(),
                     device: device.to_owned(),
-                    addresses: own.map(addresses).unwrap_or_default(),
+                    addresses: own.map(interface_addresses).unwrap_or_default(),
                     certain: true,
                 },
             );
@@ -235,7 +235,7 @@ impl<'a> Surroundings<'a> {
             };
         }
         if let Some(members) = self.group_devices(&interface.name) {
-            return Truth::of(members.contains(&device) != interface.negated);
+            return Truth::from_bool(members.contains(&device) != interface.negated);
         }
         let plain = Interface {
             negated: false,
@@ -290,7 +290,7 @@ impl<'a> Surroundings<'a> {
     fn own_addresses(&self) -> Vec<IpAddr> {
         let configured = self.configured.into_iter();
         let interfaces = configured.flat_map(|configured| &configured.interfaces);
-        interfaces.flat_map(addresses).collect()
+        interfaces.flat_map(interface_addresses).collect()
     }
 
     /// Returns the device that leads to an address inside.
@@ -322,12 +322,12 @@ fn outside_device(interface: &InterfaceConfig) -> Option<OutsideDevice> {
     Some(OutsideDevice {
         name: interface.name.clone(),
         device,
-        addresses: addresses(interface),
+        addresses: interface_addresses(interface),
         certain: true,
     })
 }
 
-fn addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
+fn interface_addresses(interface: &InterfaceConfig) -> Vec<IpAddr> {
     [&interface.ipaddr, &interface.ipaddr_v6]
         .into_iter()
         .filter_map(|text| text.as_deref()?.trim().parse().ok())
@@ -359,7 +359,7 @@ enum Truth {
 }
 
 impl Truth {
-    fn of(yes: bool) -> Self {
+    fn from_bool(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
 
@@ -531,7 +531,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                 managed: is_managed,
                 ..new_path(outside, (to, port), end, rule.text.clone())
             };
-            let truth = self.admit(outside, (to, port), end, Some(rule), &mut found);
+            let truth = self.admits_anyone(outside, (to, port), end, Some(rule), &mut found);
             found.certain = truth.min(lands) == Truth::Yes && outside.certain;
             if truth > Truth::No && best.as_ref().is_none_or(|best| is_better(&found, best)) {
                 let is_best = found.certain && found.sources == "any";
@@ -557,7 +557,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             kind: PathKind::OneToOne,
             ..new_path(outside, begin, end, rule.text.clone())
         };
-        let truth = self.admit(outside, begin, end, Some(rule), &mut found);
+        let truth = self.admits_anyone(outside, begin, end, Some(rule), &mut found);
         found.certain = truth == Truth::Yes && outside.certain;
         (truth > Truth::No).then_some(found)
     }
@@ -571,7 +571,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             kind: PathKind::Routed,
             ..new_path(outside, end, end, String::new())
         };
-        let truth = self.admit(outside, end, end, None, &mut found);
+        let truth = self.admits_anyone(outside, end, end, None, &mut found);
         found.certain = truth == Truth::Yes && outside.certain;
         let is_own = |text: &String| self.own_passes.iter().any(|rule| rule.text == *text);
         found.managed = found.passed_by.as_ref().is_some_and(is_own);
@@ -580,7 +580,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     /// Says whether anyone outside gets from `begin` to `end` by this translation, and notes who and by which rule.
-    fn admit(
+    fn admits_anyone(
         &self,
         outside: &OutsideDevice,
         begin: (IpAddr, u16),
@@ -601,11 +601,11 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
         let passes = translation.is_some_and(passes_by_itself);
         let rules = nat.iter().chain(&lane.entry).chain(&lane.exit);
-        let (clients, is_cut) = self.clients(rules);
+        let (clients, is_cut) = self.distinct_clients(rules);
         let mut best = if is_cut { Truth::Maybe } else { Truth::No };
         let mut who: Vec<String> = Vec::new();
         for client in clients {
-            let met = self.meets(&nat, &client, translation);
+            let met = self.meets_first(&nat, &client, translation);
             if met == Truth::No {
                 continue;
             }
@@ -679,8 +679,8 @@ impl<'a, 'r> Walk<'a, 'r> {
             .filter_map(|rule| {
                 let port = port_included(rule.to.port.as_deref(), packet.port);
                 let looks = self
-                    .sees(rule, packet)
-                    .min(Truth::of(port))
+                    .rule_sees(rule, packet)
+                    .min(Truth::from_bool(port))
                     .min(self.is_to(&rule.to, packet.to));
                 (looks > Truth::No).then_some(Facing { rule, looks })
             })
@@ -698,13 +698,15 @@ impl<'a, 'r> Walk<'a, 'r> {
         facing.extend(self.rules_of(self.nat).filter_map(|rule| {
             let here = match &rule.action {
                 Action::Binat => {
-                    let external = rule.target_hosts().first().copied().and_then(network);
-                    external.map_or(Truth::Maybe, |net| Truth::of(net.contains(&packet.to)))
+                    let external = rule.target_hosts().first().copied().and_then(host_network);
+                    external.map_or(Truth::Maybe, |net| {
+                        Truth::from_bool(net.contains(&packet.to))
+                    })
                 }
                 Action::No(kind) if kind == "binat" => self.is_to(&rule.to, packet.to),
                 _ => Truth::No,
             };
-            let looks = here.min(self.sees(rule, packet));
+            let looks = here.min(self.rule_sees(rule, packet));
             (looks > Truth::No).then_some(Facing { rule, looks })
         }));
         facing
@@ -713,7 +715,10 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// Returns the clients that rules tell apart, the outside at large first, and whether there are too many of them.
     ///
     /// What rules say changes where one of their networks begins or has ended: those addresses stand for all.
-    fn clients<'f>(&self, rules: impl Iterator<Item = &'f Facing<'r>>) -> (Vec<Client>, bool)
+    fn distinct_clients<'f>(
+        &self,
+        rules: impl Iterator<Item = &'f Facing<'r>>,
+    ) -> (Vec<Client>, bool)
     where
         'r: 'f,
     {
@@ -809,7 +814,7 @@ impl<'a, 'r> Walk<'a, 'r> {
 
     /// Says whether a client's packet meets exactly this translation first (or none). An exception to redirections is none
     /// to 1:1 NAT, which pf looks up whenever nothing was redirected.
-    fn meets(&self, nat: &[Facing<'r>], client: &Client, wanted: Option<&Rule>) -> Truth {
+    fn meets_first(&self, nat: &[Facing<'r>], client: &Client, wanted: Option<&Rule>) -> Truth {
         let is_redirection = |rule: &Rule| match &rule.action {
             Action::No(kind) => kind == "rdr",
             action => *action != Action::Binat,
@@ -819,7 +824,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             let mut excepted = Truth::No;
             let rules = nat.iter();
             for facing in rules.filter(|facing| is_redirection(facing.rule) == redirections) {
-                let matches = self.matches(*facing, client);
+                let matches = self.rule_matches(*facing, client);
                 let taken = goes_on.min(matches);
                 if wanted.is_some_and(|wanted| std::ptr::eq(wanted, facing.rule)) {
                     return taken;
@@ -840,7 +845,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         let mut settled: Vec<Option<&'r Rule>> = Vec::new();
         for facing in rules {
             let rule = facing.rule;
-            match (self.matches(*facing, client), rule.quick) {
+            match (self.rule_matches(*facing, client), rule.quick) {
                 (Truth::No, _) => {}
                 (Truth::Yes, false) => standing = vec![Some(rule)],
                 (Truth::Maybe, false) => standing.push(Some(rule)),
@@ -875,7 +880,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// Follows a client's packet out to the service, where its address may have been translated.
     fn leave(&self, lane: &Lane<'r>, client: &Client) -> Admission<'r> {
         let mut nat = lane.sources.iter();
-        let found = nat.find(|facing| self.matches(**facing, client) > Truth::No);
+        let found = nat.find(|facing| self.rule_matches(**facing, client) > Truth::No);
         let Some(source) = found else {
             return self.follow_filter(&lane.exit, client);
         };
@@ -895,7 +900,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             port: EPHEMERAL,
         };
         let after = self.follow_filter(&lane.exit, &translated);
-        if self.matches(*source, client) == Truth::Yes {
+        if self.rule_matches(*source, client) == Truth::Yes {
             return after;
         }
         let before = self.follow_filter(&lane.exit, client);
@@ -911,18 +916,18 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// Finds the rule that keeps connections from anywhere on their way from the firewall to this port of the service.
     pub fn find_exit_block(&self, port: u16) -> Option<&'r Rule> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
-        let (clients, _) = self.clients(lane.exit.iter());
+        let (clients, _) = self.distinct_clients(lane.exit.iter());
         self.leave(&lane, clients.first()?).blocked_by
     }
 
-    fn matches(&self, facing: Facing<'_>, client: &Client) -> Truth {
+    fn rule_matches(&self, facing: Facing<'_>, client: &Client) -> Truth {
         facing
             .looks
             .min(self.is_from(senders_of(facing.rule), client))
     }
 
     /// Says whether a rule looks at such a packet at all, whoever sends it to whom.
-    fn sees(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
+    fn rule_sees(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
         let family = match rule.family {
             Some(Family::Inet) => packet.to.is_ipv4(),
             Some(Family::Inet6) => packet.to.is_ipv6(),
@@ -941,7 +946,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     }
 
     fn is_from(&self, from: &Endpoint, client: &Client) -> Truth {
-        Truth::of(port_included(from.port.as_deref(), client.port)).min(
+        Truth::from_bool(port_included(from.port.as_deref(), client.port)).min(
             self.is_from_host(&from.host, client)
                 .negated_if(from.negated),
         )
@@ -956,20 +961,20 @@ impl<'a, 'r> Walk<'a, 'r> {
             _ if is_own || is_system => Truth::No,
             (Some(_), None) => Truth::Maybe,
             // The outside at large is in no list, whichever content that has.
-            (None, Some(address)) => match self.holds(host, address) {
+            (None, Some(address)) => match self.host_holds(host, address) {
                 Truth::Yes => Truth::Yes,
                 _ => Truth::No,
             },
-            (_, Some(address)) => self.holds(host, address),
+            (_, Some(address)) => self.host_holds(host, address),
             (None, None) => Truth::No,
         }
     }
 
     fn is_to(&self, to: &Endpoint, address: IpAddr) -> Truth {
-        self.holds(&to.host, address).negated_if(to.negated)
+        self.host_holds(&to.host, address).negated_if(to.negated)
     }
 
-    fn holds(&self, host: &str, address: IpAddr) -> Truth {
+    fn host_holds(&self, host: &str, address: IpAddr) -> Truth {
         if host == "any" {
             return Truth::Yes;
         }
@@ -977,12 +982,12 @@ impl<'a, 'r> Walk<'a, 'r> {
             let ends: (Option<IpAddr>, Option<IpAddr>) =
                 (low.trim().parse().ok(), high.trim().parse().ok());
             return match ends {
-                (Some(low), Some(high)) => Truth::of(low <= address && address <= high),
+                (Some(low), Some(high)) => Truth::from_bool(low <= address && address <= high),
                 _ => Truth::Maybe,
             };
         }
-        if let Some(network) = network(host) {
-            return Truth::of(network.contains(&address));
+        if let Some(network) = host_network(host) {
+            return Truth::from_bool(network.contains(&address));
         }
         if let Some(table) = table_name(host) {
             let service = self.around.service;
@@ -996,7 +1001,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                 .around
                 .table_members(table)
                 .map_or(Truth::Maybe, |nets| {
-                    Truth::of(nets.iter().any(|net| net.contains(&address)))
+                    Truth::from_bool(nets.iter().any(|net| net.contains(&address)))
                 });
         }
         self.own_addresses_hold(host, address)
@@ -1027,7 +1032,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             if is_wide {
                 subnets(interface).iter().any(|net| net.contains(&address))
             } else {
-                addresses(interface).contains(&address)
+                interface_addresses(interface).contains(&address)
             }
         });
         let is_known = is_wide && here.iter().all(|interface| !subnets(interface).is_empty());
@@ -1048,7 +1053,7 @@ impl<'a, 'r> Walk<'a, 'r> {
                 if host == service.alias || table_name(host) == Some(service.alias.as_str()) {
                     Truth::Yes
                 } else {
-                    self.holds(host, service.address)
+                    self.host_holds(host, service.address)
                 }
             })
             .max()
@@ -1114,7 +1119,7 @@ impl<'a, 'r> Walk<'a, 'r> {
         }
         match table_name(host) {
             Some(table) => self.around.table_members(table).map(Cow::into_owned),
-            None => network(host).map(|network| vec![network]),
+            None => host_network(host).map(|network| vec![network]),
         }
     }
 
@@ -1171,8 +1176,8 @@ fn new_path(
     PathIn {
         kind: PathKind::Forward,
         interface: outside.name.clone(),
-        enters: socket(begin.0, begin.1),
-        leads_to: socket(end.0, end.1),
+        enters: socket_text(begin.0, begin.1),
+        leads_to: socket_text(end.0, end.1),
         sources: String::new(),
         rule,
         passed_by: None,
@@ -1291,11 +1296,11 @@ fn ends_of_ports(printed: &str) -> Option<(u16, u16)> {
 
 /// Returns the outside address that 1:1 NAT has for an inside one: the same offset in a network of the same size.
 fn external_of(rule: &Rule, address: IpAddr) -> Option<IpAddr> {
-    let inside = network(&rule.from.host)?;
+    let inside = host_network(&rule.from.host)?;
     if !inside.contains(&address) || rule.from.negated {
         return None;
     }
-    let external = network(rule.target_hosts().first().copied()?)?;
+    let external = host_network(rule.target_hosts().first().copied()?)?;
     match (external.network(), inside.network(), address) {
         (IpAddr::V4(external), IpAddr::V4(inside), IpAddr::V4(address)) => {
             let offset = address.to_bits().checked_sub(inside.to_bits())?;
@@ -1342,6 +1347,6 @@ pub(super) fn from_text(from: &Endpoint) -> String {
     format!("{sign}{}{port}", from.host)
 }
 
-fn socket(address: IpAddr, port: u16) -> String {
+fn socket_text(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }

@@ -85,12 +85,15 @@ pub struct Possible {
 
 impl Log {
     /// Chooses the connection that most likely sent a request.
-    pub(super) fn choose(&self, block: &RequestBlock) -> Option<u64> {
-        let seen = self.seen(block);
+    pub(super) fn choose_connection(&self, block: &RequestBlock) -> Option<u64> {
+        let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
         let mut weigh = |number: u64, connection: &OpenConnection| {
             if number <= block.limit && (!connection.busy || block.connection == Some(number)) {
-                best = best.max(Some((self.score(block, &seen, number, connection), number)));
+                best = best.max(Some((
+                    self.score_sender(block, &seen, number, connection),
+                    number,
+                )));
             }
         };
         // The newest of any kind, and the young as far as a flood of them allows.
@@ -103,8 +106,8 @@ impl Log {
         }
         let at_home = seen
             .iter()
-            .flat_map(|address| self.open.at(*address).rev().take(FEW));
-        let kin = self.open.kin(block).take(MOST_YOUNG);
+            .flat_map(|address| self.open.connections_at(*address).rev().take(FEW));
+        let kin = self.open.kin_connections(block).take(MOST_YOUNG);
         for number in at_home.chain(kin).chain(self.last) {
             if let Some(connection) = self.open.get(number) {
                 weigh(number, connection);
@@ -115,8 +118,13 @@ impl Log {
 
     /// Lists who could have sent a request that is being attributed to `chosen`, which is or was a connection from
     /// `address`.
-    pub(super) fn possible(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> Possible {
-        let room = self.room(block);
+    pub(super) fn possible_senders(
+        &self,
+        block: &RequestBlock,
+        chosen: u64,
+        address: IpAddr,
+    ) -> Possible {
+        let room = self.room_of(block);
         let mut among = vec![chosen];
         let mut elsewhere = block.mixed;
         if let Some(connection) = self.open.get(chosen) {
@@ -128,11 +136,16 @@ impl Log {
             .iter()
             .rev()
             .take_while(|(_, connection)| block.started - connection.opened <= SILENT_SECONDS);
-        let old = self.open.kin(block);
+        let old = self.open.kin_connections(block);
         let all = room.is_lost().then(|| self.open.iter());
         // Without a machine's name, any connection that asked before may ask again.
-        let asked = block.machine.is_none().then(|| self.open.asked());
-        let old = old.chain(asked.into_iter().flatten()).chain(room.own());
+        let asked = block
+            .machine
+            .is_none()
+            .then(|| self.open.asked_connections());
+        let old = old
+            .chain(asked.into_iter().flatten())
+            .chain(room.own_connections());
         let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
         let others = young.chain(old).chain(all.into_iter().flatten());
         for (number, connection) in others {
@@ -163,7 +176,7 @@ impl Log {
     fn is_at_home(&self, block: &RequestBlock, chosen: u64, address: IpAddr) -> bool {
         let known = block
             .machine
-            .map(|machine| self.machines.addresses(machine));
+            .map(|machine| self.machines.addresses_of(machine));
         let new = self
             .open
             .get(chosen)
@@ -172,33 +185,33 @@ impl Log {
     }
 
     /// Returns whether a connection could have sent a request.
-    pub(super) fn could(
+    pub(super) fn could_send(
         &self,
         block: &RequestBlock,
         number: u64,
         connection: &OpenConnection,
     ) -> bool {
-        could(block, &self.room(block), number, connection)
+        could(block, &self.room_of(block), number, connection)
     }
 
-    fn room(&self, block: &RequestBlock) -> Room<'_> {
+    fn room_of(&self, block: &RequestBlock) -> Room<'_> {
         let words = [block.machine, block.name];
-        let lost = self.lost.holds(words, self.open.oldest());
-        Room::of(&self.guesses, lost, block)
+        let lost = self.lost.holds_words(words, self.open.oldest_open());
+        Room::for_block(&self.guesses, lost, block)
     }
 
     /// Returns where the machine of a request was seen: before, else over a connection that is still open.
-    fn seen(&self, block: &RequestBlock) -> Vec<IpAddr> {
-        let Some(machine) = block.identity() else {
+    fn seen_addresses(&self, block: &RequestBlock) -> Vec<IpAddr> {
+        let Some(machine) = block.machine_identity() else {
             return Vec::new();
         };
-        let before = self.machines.addresses(machine);
+        let before = self.machines.addresses_of(machine);
         if !before.is_empty() {
             return before.to_vec();
         }
         let kin = self
             .open
-            .kin(block)
+            .kin_connections(block)
             .filter_map(|number| self.open.get(number));
         let here = kin.filter(|connection| connection.machine == Some(machine));
         let mut here: Vec<IpAddr> = here.map(|connection| connection.peer.address).collect();
@@ -208,11 +221,12 @@ impl Log {
     }
 
     /// Forgets of a machine that its connection is one of several.
-    fn lose(&mut self, words: &[Guid]) {
-        self.lost.add(words, self.open.newest(), self.open.oldest());
+    fn lose_machine(&mut self, words: &[Guid]) {
+        self.lost
+            .add_words(words, self.open.newest(), self.open.oldest_open());
     }
 
-    fn score(
+    fn score_sender(
         &self,
         block: &RequestBlock,
         seen: &[IpAddr],
@@ -220,10 +234,10 @@ impl Log {
         connection: &OpenConnection,
     ) -> CandidateScore {
         let address = connection.peer.address;
-        let known = block.identity().is_some() && connection.machine.is_some();
+        let known = block.machine_identity().is_some() && connection.machine.is_some();
         let named = block.name.is_some() && block.name == connection.name;
         let in_talk = in_talk(block, connection);
-        let spoke = known && (block.identity() == connection.machine || named && in_talk);
+        let spoke = known && (block.machine_identity() == connection.machine || named && in_talk);
         let fresh = connection.requests == 0 && !connection.malformed;
         let recent = fresh && is_recent(block, connection);
         let same = match seen {
@@ -248,13 +262,18 @@ impl Log {
     }
 
     /// Draws the conclusions of a request that was attributed.
-    pub(super) fn conclude(&mut self, block: &RequestBlock, chosen: u64, possible: Possible) {
+    pub(super) fn draw_conclusions(
+        &mut self,
+        block: &RequestBlock,
+        chosen: u64,
+        possible: Possible,
+    ) {
         // Without a machine's name, or with parts of another's lines, no guess can hold it.
         if possible.among.len() > 1 && (block.machine.is_none() || block.mixed) {
             let words: Vec<_> = [block.machine, block.name].into_iter().flatten().collect();
-            self.lose(&words);
+            self.lose_machine(&words);
         }
-        let Some(identity) = block.identity().filter(|_| !block.mixed) else {
+        let Some(identity) = block.machine_identity().filter(|_| !block.mixed) else {
             return;
         };
         let addresses = possible
@@ -264,20 +283,20 @@ impl Log {
         let addresses = addresses
             .map(|connection| connection.peer.address)
             .collect();
-        self.machines.learn(identity, addresses);
+        self.machines.learn_addresses(identity, addresses);
         let Some(machine) = block.machine else {
             return;
         };
         if possible.among.len() > 1 {
-            let forgotten = self.guesses.add(machine, block.name, possible.among);
-            self.lose(&forgotten);
+            let forgotten = self.guesses.add_guess(machine, block.name, possible.among);
+            self.lose_machine(&forgotten);
             return;
         }
-        let mut certain = self.guesses.settle(machine, chosen);
+        let mut certain = self.guesses.settle_machine(machine, chosen);
         certain.push((machine, chosen));
         for (machine, number) in certain {
-            if let Some(address) = self.open.settle(number, machine) {
-                self.machines.learn(machine, vec![address]);
+            if let Some(address) = self.open.settle_connection(number, machine) {
+                self.machines.learn_addresses(machine, vec![address]);
             }
         }
     }
@@ -298,7 +317,7 @@ fn could(block: &RequestBlock, room: &Room, number: u64, connection: &OpenConnec
         _ if block.name.is_some() && block.name == connection.name => true,
         Some(known) if connection.sure => known == machine,
         _ if settled => room.may_hold(number),
-        _ => room.allows(number),
+        _ => room.allows_connection(number),
     }
 }
 

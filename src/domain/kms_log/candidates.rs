@@ -39,7 +39,7 @@ impl Guesses {
 
     /// Remembers that a machine sent over one of these; returns what there is no room for: the words of a machine of
     /// which it is forgotten that its connection is one of several.
-    pub fn add(&mut self, machine: Guid, name: Option<Guid>, among: Vec<u64>) -> Vec<Guid> {
+    pub fn add_guess(&mut self, machine: Guid, name: Option<Guid>, among: Vec<u64>) -> Vec<Guid> {
         if among.len() > Self::WIDEST {
             return [Some(machine), name].into_iter().flatten().collect();
         }
@@ -66,7 +66,7 @@ impl Guesses {
     }
 
     /// Learns for certain whose a connection is; returns what else is certain by that.
-    pub fn settle(&mut self, machine: Guid, number: u64) -> Vec<(Guid, u64)> {
+    pub fn settle_machine(&mut self, machine: Guid, number: u64) -> Vec<(Guid, u64)> {
         let mut settled = vec![(machine, number)];
         let mut done = 0;
         while let Some((machine, number)) = settled.get(done).copied() {
@@ -85,7 +85,7 @@ impl Guesses {
     }
 
     /// Forgets guesses that concern no open connection, now that one is closed.
-    pub fn close(&mut self, number: u64, is_open: impl Fn(u64) -> bool) {
+    pub fn close_connection(&mut self, number: u64, is_open: impl Fn(u64) -> bool) {
         self.0.retain(|guess| {
             !guess.among.contains(&number) || guess.among.iter().any(|other| is_open(*other))
         });
@@ -106,7 +106,7 @@ impl Lost {
     const MOST: usize = 1_024;
 
     /// Notes the words of a machine; `newest` and `oldest` are connections.
-    pub fn add(&mut self, words: &[Guid], newest: u64, oldest: Option<u64>) {
+    pub fn add_words(&mut self, words: &[Guid], newest: u64, oldest: Option<u64>) {
         for word in words {
             self.words.insert(*word, newest);
         }
@@ -121,7 +121,7 @@ impl Lost {
     }
 
     /// Returns whether a machine with one of these words may speak over a connection that has been silent.
-    pub fn holds(&self, words: [Option<Guid>; 2], oldest: Option<u64>) -> bool {
+    pub fn holds_words(&self, words: [Option<Guid>; 2], oldest: Option<u64>) -> bool {
         let Some(oldest) = oldest else {
             return false;
         };
@@ -147,7 +147,7 @@ pub struct Room<'a> {
 
 impl<'a> Room<'a> {
     /// Looks what is left to the machine of a request.
-    pub fn of(guesses: &'a Guesses, lost: bool, block: &RequestBlock) -> Self {
+    pub fn for_block(guesses: &'a Guesses, lost: bool, block: &RequestBlock) -> Self {
         let (mut own, mut others): (Vec<&Guess>, Vec<&Guess>) = (Vec::new(), Vec::new());
         for guess in &guesses.0 {
             if block
@@ -175,7 +175,7 @@ impl<'a> Room<'a> {
     }
 
     /// Walks the connections over which the machine may have sent before.
-    pub fn own(&self) -> impl Iterator<Item = u64> {
+    pub fn own_connections(&self) -> impl Iterator<Item = u64> {
         self.own
             .iter()
             .flat_map(|guess| guess.among.iter().copied())
@@ -183,7 +183,7 @@ impl<'a> Room<'a> {
 
     /// Returns whether the machine may have sent before over a connection that says nothing any more.
     pub fn may_hold(&self, number: u64) -> bool {
-        self.lost || self.own().any(|own| own == number)
+        self.lost || self.own_connections().any(|own| own == number)
     }
 
     /// Returns whether a guess of the machine is forgotten.
@@ -192,7 +192,7 @@ impl<'a> Room<'a> {
     }
 
     /// Returns whether the machine may have sent over a connection: the others fit without it.
-    pub fn allows(&self, number: u64) -> bool {
+    pub fn allows_connection(&self, number: u64) -> bool {
         let Some(taken) = &self.taken else {
             return true;
         };
@@ -259,11 +259,11 @@ mod tests {
             machine: Some(machine(digit)),
             ..RequestBlock::default()
         };
-        Room::of(guesses, false, &block).allows(number)
+        Room::for_block(guesses, false, &block).allows_connection(number)
     }
 
     fn add(guesses: &mut Guesses, digit: u8, among: &[u64]) {
-        let forgotten = guesses.add(machine(digit), None, among.to_vec());
+        let forgotten = guesses.add_guess(machine(digit), None, among.to_vec());
         assert!(forgotten.is_empty());
     }
 
@@ -285,7 +285,7 @@ mod tests {
         add(&mut guesses, 3, &[12, 13]);
         assert!(allows(&guesses, 4, 10));
         assert_eq!(
-            guesses.settle(machine(4), 10),
+            guesses.settle_machine(machine(4), 10),
             [(machine(1), 11), (machine(2), 12), (machine(3), 13)]
         );
         assert!(guesses.0.is_empty());
@@ -302,7 +302,7 @@ mod tests {
         add(&mut guesses, 4, &[10, 11]);
         assert!(allows(&guesses, 3, 10));
         for number in [10, 11, 19] {
-            guesses.close(number, |other| other > number);
+            guesses.close_connection(number, |other| other > number);
         }
         assert!(guesses.0.is_empty());
     }
@@ -310,29 +310,32 @@ mod tests {
     #[test]
     fn what_is_forgotten_may_be_any_connection_of_that_time() {
         let mut lost = Lost::default();
-        let holds = |lost: &Lost, oldest| lost.holds([Some(machine(1)), None], Some(oldest));
-        lost.add(&[machine(1)], 20, Some(5));
+        let holds = |lost: &Lost, oldest| lost.holds_words([Some(machine(1)), None], Some(oldest));
+        lost.add_words(&[machine(1)], 20, Some(5));
         assert!(holds(&lost, 20) && !holds(&lost, 21));
-        assert!(!lost.holds([Some(machine(2)), None], Some(5)));
+        assert!(!lost.holds_words([Some(machine(2)), None], Some(5)));
         for number in 0..=Lost::MOST {
-            lost.add(&[Guid::of_name(&number.to_be_bytes())], 30, Some(5));
+            lost.add_words(&[Guid::of_name(&number.to_be_bytes())], 30, Some(5));
         }
         assert!(
-            lost.holds([Some(machine(2)), None], Some(30)),
+            lost.holds_words([Some(machine(2)), None], Some(30)),
             "too many to distinguish"
         );
-        assert!(!lost.holds([Some(machine(2)), None], Some(31)));
+        assert!(!lost.holds_words([Some(machine(2)), None], Some(31)));
     }
 
     #[test]
     fn what_does_not_fit_is_named_as_forgotten() {
         let mut guesses = Guesses::default();
         let wide: Vec<u64> = (0..=Guesses::WIDEST as u64).collect();
-        assert_eq!(guesses.add(machine(1), None, wide), [machine(1)]);
+        assert_eq!(guesses.add_guess(machine(1), None, wide), [machine(1)]);
         for digit in 0..Guesses::MOST {
             let digit = u8::try_from(digit).expect("few");
             add(&mut guesses, digit, &[u64::from(digit), 300]);
         }
-        assert_eq!(guesses.add(machine(200), None, vec![1, 2]), [machine(0)]);
+        assert_eq!(
+            guesses.add_guess(machine(200), None, vec![1, 2]),
+            [machine(0)]
+        );
     }
 }

@@ -243,12 +243,12 @@ fn a_log_goes_on_from_its_checkpoint_at_any_line() {
         let (mut first, mut events) = (Log::default(), Vec::new());
         lines[..cut]
             .iter()
-            .for_each(|line| first.line(line, &mut events));
-        let saved = serde_json::to_string(&first.save()).expect("a checkpoint");
-        let mut second = Log::restore(serde_json::from_str(&saved).expect("a checkpoint"));
+            .for_each(|line| first.read_line(line, &mut events));
+        let saved = serde_json::to_string(&first.save_log()).expect("a checkpoint");
+        let mut second = Log::restore_log(serde_json::from_str(&saved).expect("a checkpoint"));
         lines[cut..]
             .iter()
-            .for_each(|line| second.line(line, &mut events));
+            .for_each(|line| second.read_line(line, &mut events));
         let requests = |events: &[KmsEvent]| {
             events
                 .iter()
@@ -266,7 +266,7 @@ proptest::proptest! {
         let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
         let (mut reader, mut events) = (Log::default(), Vec::new());
         for index in order {
-            reader.line(lines[index % lines.len()], &mut events);
+            reader.read_line(lines[index % lines.len()], &mut events);
         }
         proptest::prop_assert!(reader.open_connections() <= 400);
     }

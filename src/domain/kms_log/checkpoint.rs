@@ -31,7 +31,7 @@ pub struct SavedLog {
 
 impl Log {
     /// Returns what is needed to go on later.
-    pub fn save(&self) -> SavedLog {
+    pub fn save_log(&self) -> SavedLog {
         SavedLog {
             open: self
                 .open
@@ -55,13 +55,13 @@ impl Log {
     }
 
     /// Goes on from what was saved.
-    pub fn restore(saved: SavedLog) -> Self {
+    pub fn restore_log(saved: SavedLog) -> Self {
         let mut machines = Machines::default();
         for (machine, addresses) in saved.machines {
-            machines.learn(machine, addresses);
+            machines.learn_addresses(machine, addresses);
         }
         Self {
-            open: Open::restore(saved.open, saved.tally.connections),
+            open: Open::restore_set(saved.open, saved.tally.connections),
             machines,
             guesses: saved.guesses,
             lost: saved.lost,

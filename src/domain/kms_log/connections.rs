@@ -64,7 +64,7 @@ pub struct Open {
 impl Open {
     /// Makes the set again from what [`Open::iter`] gave. `newest` is the number of connections there ever were: a
     /// number that a request still remembers must not be given to another connection.
-    pub fn restore(
+    pub fn restore_set(
         connections: impl IntoIterator<Item = (u64, OpenConnection)>,
         newest: u64,
     ) -> Self {
@@ -74,7 +74,7 @@ impl Open {
         };
         for (number, connection) in connections.into_iter().take(MOST) {
             open.newest = open.newest.max(number);
-            open.add(number, connection);
+            open.add_connection(number, connection);
         }
         open
     }
@@ -104,11 +104,11 @@ impl Open {
             doubtful,
             closing: None,
         };
-        self.add(self.newest, connection);
+        self.add_connection(self.newest, connection);
         evicted
     }
 
-    fn add(&mut self, number: u64, connection: OpenConnection) {
+    fn add_connection(&mut self, number: u64, connection: OpenConnection) {
         self.numbers.insert(connection.peer, number);
         self.at
             .entry(connection.peer.address)
@@ -127,17 +127,17 @@ impl Open {
     pub fn remove(&mut self, number: u64) -> Option<OpenConnection> {
         let connection = self.connections.remove(&number)?;
         self.numbers.remove(&connection.peer);
-        forget(&mut self.at, connection.peer.address, number);
+        forget_connection(&mut self.at, connection.peer.address, number);
         for word in [connection.machine, connection.name].into_iter().flatten() {
-            forget(&mut self.speakers, word, number);
+            forget_connection(&mut self.speakers, word, number);
         }
         self.asked.remove(&number);
         Some(connection)
     }
 
     /// Notes a request of a connection.
-    pub fn asks(&mut self, number: u64, block: &RequestBlock) {
-        self.speaks(number, block);
+    pub fn note_request(&mut self, number: u64, block: &RequestBlock) {
+        self.note_machine(number, block);
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.requests += 1;
             self.asked.insert(number);
@@ -145,19 +145,19 @@ impl Open {
     }
 
     /// Notes for which machine a connection spoke, and with which name, where a request said so.
-    fn speaks(&mut self, number: u64, block: &RequestBlock) {
+    fn note_machine(&mut self, number: u64, block: &RequestBlock) {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
         for (before, now) in [
-            (&mut connection.machine, block.identity()),
+            (&mut connection.machine, block.machine_identity()),
             (&mut connection.name, block.name),
         ] {
             if now.is_none() || *before == now {
                 continue;
             }
             if let Some(before) = *before {
-                forget(&mut self.speakers, before, number);
+                forget_connection(&mut self.speakers, before, number);
             }
             *before = now;
         }
@@ -168,42 +168,42 @@ impl Open {
     }
 
     /// Notes for certain whose a connection is; returns its address.
-    pub fn settle(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
+    pub fn settle_connection(&mut self, number: u64, machine: Guid) -> Option<IpAddr> {
         let block = RequestBlock {
             machine: Some(machine),
             ..RequestBlock::default()
         };
-        self.speaks(number, &block);
+        self.note_machine(number, &block);
         let connection = self.connections.get_mut(&number)?;
         connection.sure = true;
         Some(connection.peer.address)
     }
 
     /// Walks the connections at an address, oldest first.
-    pub fn at(&self, address: IpAddr) -> impl DoubleEndedIterator<Item = u64> {
+    pub fn connections_at(&self, address: IpAddr) -> impl DoubleEndedIterator<Item = u64> {
         self.at.get(&address).into_iter().flatten().copied()
     }
 
     /// Walks the connections that speak for the machine of a request or gave its name.
-    pub fn kin(&self, block: &RequestBlock) -> impl Iterator<Item = u64> {
-        let words = [block.identity(), block.name].into_iter().flatten();
+    pub fn kin_connections(&self, block: &RequestBlock) -> impl Iterator<Item = u64> {
+        let words = [block.machine_identity(), block.name].into_iter().flatten();
         words.flat_map(|word| self.speakers.get(&word).into_iter().flatten().copied())
     }
 
     /// Walks the connections that have asked for something.
-    pub fn asked(&self) -> impl Iterator<Item = u64> {
+    pub fn asked_connections(&self) -> impl Iterator<Item = u64> {
         self.asked.iter().copied()
     }
 
     /// Returns the number of the oldest that is open.
-    pub fn oldest(&self) -> Option<u64> {
+    pub fn oldest_open(&self) -> Option<u64> {
         self.connections
             .first_key_value()
             .map(|(number, _)| *number)
     }
 
     /// Returns the number of the connection with this client.
-    pub fn number(&self, peer: &Peer) -> Option<u64> {
+    pub fn number_of(&self, peer: &Peer) -> Option<u64> {
         self.numbers.get(peer).copied()
     }
 
@@ -240,7 +240,7 @@ impl Open {
     }
 
     /// Returns the numbers of all that satisfy a condition, oldest first.
-    pub fn find(&self, wanted: impl Fn(&OpenConnection) -> bool) -> Vec<u64> {
+    pub fn find_all(&self, wanted: impl Fn(&OpenConnection) -> bool) -> Vec<u64> {
         self.iter()
             .filter(|(_, connection)| wanted(connection))
             .map(|(number, _)| number)
@@ -248,7 +248,7 @@ impl Open {
     }
 }
 
-fn forget<Key: Eq + std::hash::Hash>(
+fn forget_connection<Key: Eq + std::hash::Hash>(
     index: &mut HashMap<Key, BTreeSet<u64>>,
     key: Key,
     number: u64,

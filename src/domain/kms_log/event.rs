@@ -110,7 +110,7 @@ impl RequestStatus {
     ];
 
     /// Returns the server's word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Unlicensed => "Unlicensed",
             Self::Licensed => "Licensed",
@@ -133,7 +133,7 @@ impl RequestStatus {
             });
         Self::ALL
             .into_iter()
-            .find(|status| status.word().as_bytes() == word)
+            .find(|status| status.as_str().as_bytes() == word)
     }
 }
 

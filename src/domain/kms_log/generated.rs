@@ -63,7 +63,7 @@ fn words(request: &KmsRequest) -> Vec<String> {
         request.product.clone().unwrap_or_default(),
         id(request.machine),
         first_line(request.workstation.as_deref().unwrap_or_default()),
-        request.status.map_or("", RequestStatus::word).to_owned(),
+        request.status.map_or("", RequestStatus::as_str).to_owned(),
         outcome_word(request.outcome),
     ]
 }
@@ -118,7 +118,7 @@ fn run(name: &str, profile: &Profile, seed: u64) -> (Score, usize) {
     let log = profile.simulate(seed);
     let score = score(&truth(&log), &read(&log.bytes()).0, words);
     let bound = bound(&log);
-    let share = score.wrong() * 10_000 / score.connections;
+    let share = score.wrong_count() * 10_000 / score.connections;
     let share = format!("{}.{:02}", share / 100, share % 100);
     println!(
         "| {name:<8} | {:?} | {:<7} | {seed} | {:>6} | {:>5} | {:>4} = {share:>5} % | {:>5} | {:>3} | {:>3} | {:>3} | {:>3} | {bound:>4} |",
@@ -126,7 +126,7 @@ fn run(name: &str, profile: &Profile, seed: u64) -> (Score, usize) {
         format!("{:?}", profile.form),
         score.connections,
         score.requests,
-        score.wrong(),
+        score.wrong_count(),
         score.ambiguous,
         score.falsely_certain,
         score.vanished,
@@ -156,7 +156,10 @@ fn quiet_days_are_told_exactly() {
                 },
                 seed,
             );
-            assert_eq!((score.wrong(), score.vanished, score.forged), (0, 0, 0));
+            assert_eq!(
+                (score.wrong_count(), score.vanished, score.forged),
+                (0, 0, 0)
+            );
             // Two machines that connect within the same second: really two.
             assert!(score.ambiguous <= 3, "{score:?}");
             assert_eq!(score.probes_missed, 0);
@@ -168,7 +171,7 @@ fn quiet_days_are_told_exactly() {
     };
     let (score, _) = run("quiet", &short, 1);
     assert_eq!(
-        (score.wrong(), score.falsely_certain, score.forged),
+        (score.wrong_count(), score.falsely_certain, score.forged),
         (0, 0, 0)
     );
 }
@@ -188,7 +191,10 @@ fn busy_hours_are_wrong_rarely_and_never_when_certain() {
             },
             seed,
         );
-        assert!(score.wrong() * 1000 <= score.connections * 5, "{score:?}");
+        assert!(
+            score.wrong_count() * 1000 <= score.connections * 5,
+            "{score:?}"
+        );
         assert!(score.ambiguous * 100 <= score.requests * 25, "{score:?}");
         assert!(score.vanished <= 4 && score.forged <= 4, "{score:?}");
         assert_eq!(score.falsely_certain, 0);
@@ -198,7 +204,7 @@ fn busy_hours_are_wrong_rarely_and_never_when_certain() {
         ..Profile::busy()
     };
     let (score, _) = run("busy", &short, 1);
-    assert!(score.wrong() * 100 <= score.connections, "{score:?}");
+    assert!(score.wrong_count() * 100 <= score.connections, "{score:?}");
     assert_eq!(score.falsely_certain, 0);
 }
 
@@ -218,7 +224,7 @@ fn a_cold_start_is_as_good_as_the_bound() {
             seed,
         );
         assert_eq!((score.falsely_certain, score.vanished), (0, 0), "{score:?}");
-        wrong += score.wrong();
+        wrong += score.wrong_count();
         bounds += bound;
     }
     assert!(
@@ -246,7 +252,7 @@ fn a_flood_loses_no_request_and_tells_its_doubt() {
             (0, 0, 0),
             "{score:?}"
         );
-        assert!(score.wrong() * 3 <= score.connections, "{score:?}");
+        assert!(score.wrong_count() * 3 <= score.connections, "{score:?}");
     }
 }
 
@@ -300,7 +306,7 @@ fn a_hostile_hour_gets_no_forged_request_in() {
         // A forged answer or refusal in the short form ends its own request early, and no other.
         assert!(score.forged <= if verbose { 0 } else { 3 }, "{score:?}");
         assert!(
-            score.wrong() * 100 <= score.connections * if verbose { 5 } else { 12 },
+            score.wrong_count() * 100 <= score.connections * if verbose { 5 } else { 12 },
             "{score:?}"
         );
     }

@@ -129,7 +129,7 @@ pub struct LineReader {
 
 impl LineReader {
     /// Reads one line; `None` when it does not begin with a time stamp.
-    pub fn read<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
+    pub fn read_line<'a>(&mut self, line: &'a [u8]) -> Option<LogLine<'a>> {
         let (prefix, text) = line.split_first_chunk::<PREFIX>()?;
         if *prefix != self.stamp {
             self.at = stamp_seconds(prefix)?;
@@ -280,7 +280,7 @@ pub struct LogLines {
 
 impl LogLines {
     /// Hands every line that is complete with this chunk to `each`, without its newline.
-    pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&[u8])) {
+    pub fn feed_chunk(&mut self, chunk: &[u8], mut each: impl FnMut(&[u8])) {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', chunk) {
             let piece = chunk.get(start..end).unwrap_or_default();
@@ -299,11 +299,11 @@ impl LogLines {
             }
             self.partial.clear();
         }
-        self.keep(chunk.get(start..).unwrap_or_default());
+        self.keep_rest(chunk.get(start..).unwrap_or_default());
     }
 
     /// Returns how many bytes of an unfinished line are held.
-    pub fn pending(&self) -> usize {
+    pub fn pending_bytes(&self) -> usize {
         self.partial.len()
     }
 
@@ -319,11 +319,11 @@ impl LogLines {
     }
 
     /// Throws the line at hand away up to its end: it began before what is fed now.
-    pub fn discard(&mut self) {
+    pub fn discard_line(&mut self) {
         self.discarding = true;
     }
 
-    fn keep(&mut self, rest: &[u8]) {
+    fn keep_rest(&mut self, rest: &[u8]) {
         if self.discarding {
             self.giant += rest.len() as u64;
             return;
@@ -348,7 +348,7 @@ mod lines_tests {
         let mut lines = LogLines::default();
         let mut found = Vec::new();
         for chunk in chunks {
-            lines.feed(chunk, |line| found.push(line.to_vec()));
+            lines.feed_chunk(chunk, |line| found.push(line.to_vec()));
         }
         (found, lines.giants)
     }
@@ -370,7 +370,7 @@ mod lines_tests {
         for cut in [1_000, LONGEST, LONGEST + 1, giant.len()] {
             let mut lines = LogLines::default();
             for piece in [&b"a\n"[..], &giant, b"b\n"].concat().chunks(cut) {
-                lines.feed(piece, |_| {});
+                lines.feed_chunk(piece, |_| {});
             }
             assert_eq!(
                 (lines.giants, lines.giant),
@@ -398,7 +398,7 @@ mod tests {
 
     fn text(line: &str) -> Option<Text<'_>> {
         LineReader::default()
-            .read(line.as_bytes())
+            .read_line(line.as_bytes())
             .map(|line| line.text)
     }
 
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn the_time_is_utc_and_follows_the_line() {
         let mut reader = LineReader::default();
-        let mut at = |line: &str| reader.read(line.as_bytes()).expect("a stamp").at;
+        let mut at = |line: &str| reader.read_line(line.as_bytes()).expect("a stamp").at;
         assert_eq!(at("2026-05-10 11:00:00: x"), 1_778_410_800);
         assert_eq!(at("2026-05-10 11:00:01: x"), 1_778_410_801);
         assert_eq!(at("2026-05-10 11:00:00: x"), 1_778_410_800);
@@ -474,11 +474,11 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), which in 0_usize..LABELS.len()) {
             let mut reader = LineReader::default();
-            let _ = reader.read(&bytes);
+            let _ = reader.read_line(&bytes);
             let mut line = b"2026-05-10 11:00:00: ".to_vec();
             line.extend_from_slice(LABELS[which].0);
             line.extend_from_slice(&bytes);
-            prop_assert!(reader.read(&line).is_some());
+            prop_assert!(reader.read_line(&line).is_some());
         }
     }
 }

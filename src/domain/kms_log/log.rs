@@ -44,7 +44,7 @@ pub(super) struct Gap {
 
 impl Gap {
     /// Returns how a stamp jumps: back, or far ahead. One second back is the order in which two children get to write.
-    fn jump(&self, at: i64) -> Ordering {
+    fn jump_direction(&self, at: i64) -> Ordering {
         if at < self.at - 1 {
             Ordering::Less
         } else if at > self.at + LATE_SECONDS {
@@ -57,7 +57,8 @@ impl Gap {
     /// Returns the client whose stamp jumped, if this next line bears it out: the clock was set, or it was quiet.
     fn borne_out(&mut self, at: i64) -> Option<(i64, Peer)> {
         let (then, peer) = self.jumped.take()?;
-        let same = self.jump(at) == self.jump(then) && (then < self.at || at >= then - 1);
+        let same = self.jump_direction(at) == self.jump_direction(then)
+            && (then < self.at || at >= then - 1);
         same.then_some((then, peer))
     }
 }
@@ -100,45 +101,50 @@ impl Log {
     }
 
     /// Reads one line without its newline and appends what it says to `events`.
-    pub fn line(&mut self, bytes: &[u8], events: &mut Vec<KmsEvent>) {
+    pub fn read_line(&mut self, bytes: &[u8], events: &mut Vec<KmsEvent>) {
         self.tally.lines += 1;
-        let inner = self.wrapper.unwrap(bytes);
-        let Some(line) = inner.as_deref().and_then(|inner| self.reader.read(inner)) else {
+        let inner = self.wrapper.unwrap_line(bytes);
+        let Some(line) = inner
+            .as_deref()
+            .and_then(|inner| self.reader.read_line(inner))
+        else {
             self.tally.unparsed += 1;
             return;
         };
         let at = line.at;
         if let Some((then, peer)) = self.gap.as_mut().and_then(|gap| gap.borne_out(at)) {
-            self.connect(then, peer, true, events);
+            self.open_connection(then, peer, true, events);
         }
-        let inside = self.inside(at);
+        let inside = self.is_inside(at);
         if !inside {
             self.tally.last_line = at;
             if at >= self.swept + SWEEP_SECONDS {
-                self.sweep(at, events);
+                self.forget_silent(at, events);
             } else if at < self.swept - IDLE_SECONDS * 10 {
                 // The clock was set back.
                 self.swept = at;
             }
         }
         match line.text {
-            Text::Accepted(peer) => self.accepted(at, peer, inside, events),
-            Text::Closed(peer) => self.closed(at, peer, inside, events),
-            Text::Request => self.begin(at, inside, events),
-            Text::Field(label, value) => self.field(at, label, value, inside, events),
-            Text::Answer => self.finish(at, RequestOutcome::Answered, inside, events),
-            Text::Refusal(code) => self.finish(at, RequestOutcome::Refused(code), inside, events),
+            Text::Accepted(peer) => self.note_accepted(at, peer, inside, events),
+            Text::Closed(peer) => self.note_closed(at, peer, inside, events),
+            Text::Request => self.begin_request(at, inside, events),
+            Text::Field(label, value) => self.note_field(at, label, value, inside, events),
+            Text::Answer => self.finish_request(at, RequestOutcome::Answered, inside, events),
+            Text::Refusal(code) => {
+                self.finish_request(at, RequestOutcome::Refused(code), inside, events);
+            }
             Text::Short {
                 version,
                 workstation,
                 product,
             } => {
-                self.short(at, [version, workstation, product], inside, events);
+                self.note_short(at, [version, workstation, product], inside, events);
             }
             Text::Started if inside => push_anomaly(at, None, Anomaly::InsideRequest, events),
-            Text::Started => self.restarted(at, events),
-            Text::Crash => self.crashed(at, inside, events),
-            Text::Malformed => self.malformed(at, events),
+            Text::Started => self.note_restart(at, events),
+            Text::Crash => self.note_crash(at, inside, events),
+            Text::Malformed => self.note_malformed(at, events),
             Text::Rejected | Text::Shutdown | Text::Idle => {}
             Text::Unknown => self.tally.unparsed += 1,
         }
@@ -146,7 +152,7 @@ impl Log {
 
     /// Returns whether this line stands where a name could have put it. The first stamped line does, with any stamp;
     /// time ends the place only after that.
-    fn inside(&mut self, at: i64) -> bool {
+    fn is_inside(&mut self, at: i64) -> bool {
         let Some(gap) = &mut self.gap else {
             return false;
         };
@@ -158,8 +164,8 @@ impl Log {
         true
     }
 
-    fn accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
-        if let Some(number) = self.open.number(&peer) {
+    fn note_accepted(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
+        if let Some(number) = self.open.number_of(&peer) {
             let before = self.open.get(number);
             let closed = before.is_some_and(OpenConnection::was_closed);
             if before.is_some_and(|before| before.closing.is_none()) {
@@ -168,29 +174,29 @@ impl Log {
             if inside {
                 return;
             }
-            self.end(at, number, closed, events);
+            self.end_connection(at, number, closed, events);
         }
         // A forged stamp would keep an invented connection among those that may have sent what comes.
         if let Some(gap) = self.gap.as_mut().filter(|_| inside)
-            && gap.jump(at) != Ordering::Equal
+            && gap.jump_direction(at) != Ordering::Equal
         {
             gap.jumped = Some((at, peer));
             push_anomaly(at, Some(peer), Anomaly::InsideRequest, events);
             return;
         }
-        self.connect(at, peer, inside, events);
+        self.open_connection(at, peer, inside, events);
     }
 
-    fn connect(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
+    fn open_connection(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
         self.tally.connections += 1;
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
             push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
-            self.release(at, number, &connection, events);
+            self.release_requests(at, number, &connection, events);
         }
     }
 
-    fn closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
-        let Some(number) = self.open.number(&peer) else {
+    fn note_closed(&mut self, at: i64, peer: Peer, inside: bool, events: &mut Vec<KmsEvent>) {
+        let Some(number) = self.open.number_of(&peer) else {
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
@@ -208,18 +214,18 @@ impl Log {
             connection.closing.get_or_insert(at);
             return;
         }
-        self.end(at, number, true, events);
+        self.end_connection(at, number, true, events);
     }
 
     /// Takes a connection out of the set. `seen` says that its end was in the log: only then was it a probe.
-    fn end(&mut self, at: i64, number: u64, seen: bool, events: &mut Vec<KmsEvent>) {
+    fn end_connection(&mut self, at: i64, number: u64, seen: bool, events: &mut Vec<KmsEvent>) {
         let Some(connection) = self.open.remove(number) else {
             return;
         };
         let open = &self.open;
         self.guesses
-            .close(number, |other| open.get(other).is_some());
-        let requested = self.release(at, number, &connection, events);
+            .close_connection(number, |other| open.get(other).is_some());
+        let requested = self.release_requests(at, number, &connection, events);
         if seen && !requested && connection.requests == 0 && !connection.malformed {
             events.push(KmsEvent::Probe {
                 at,
@@ -228,10 +234,10 @@ impl Log {
         }
     }
 
-    fn malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+    fn note_malformed(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         let fresh = self
             .open
-            .find(|connection| connection.requests == 0 && !connection.busy);
+            .find_all(|connection| connection.requests == 0 && !connection.busy);
         let one = if let [number] = fresh.as_slice() {
             self.open.get_mut(*number)
         } else {
@@ -250,13 +256,13 @@ impl Log {
     }
 
     /// The server has started: all connections are gone.
-    fn restarted(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
-        for number in self.open.find(|_| true) {
+    fn note_restart(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+        for number in self.open.find_all(|_| true) {
             let closed = self
                 .open
                 .get(number)
                 .is_some_and(OpenConnection::was_closed);
-            self.end(at, number, closed, events);
+            self.end_connection(at, number, closed, events);
         }
         self.blocks.clear();
         self.guesses = Guesses::default();
@@ -264,7 +270,7 @@ impl Log {
     }
 
     /// A child of the server died, with what it was writing.
-    fn crashed(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
+    fn note_crash(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         push_anomaly(at, None, Anomaly::Crash, events);
         let written = |block: &RequestBlock| !block.reported && block.is_live(at);
         let mut written =
@@ -276,18 +282,18 @@ impl Log {
         let only = block.and_then(|block| {
             let number = block.connection?;
             let address = self.open.get(number)?.peer.address;
-            (self.possible(block, number, address).among.len() == 1).then_some(number)
+            (self.possible_senders(block, number, address).among.len() == 1).then_some(number)
         });
         self.cut_short(at, index, events);
         if let Some(number) = only {
-            self.end(at, number, false, events);
+            self.end_connection(at, number, false, events);
         }
     }
 
     /// Forgets connections that were silent for too long, and requests that will not be finished.
-    fn sweep(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+    fn forget_silent(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         self.swept = at;
-        let old = self.open.find(|connection| match connection.closing {
+        let old = self.open.find_all(|connection| match connection.closing {
             Some(closing) => (at - closing).abs() > DOUBT_SECONDS,
             None => (at - connection.active).abs() > IDLE_SECONDS,
         });
@@ -299,7 +305,7 @@ impl Log {
             if connection.closing.is_none() {
                 push_anomaly(at, Some(connection.peer), Anomaly::Expired, events);
             }
-            self.end(at, number, closed, events);
+            self.end_connection(at, number, closed, events);
         }
         for index in (0..self.blocks.len()).rev() {
             let stale = |block: &RequestBlock| {

@@ -24,7 +24,7 @@ impl Machines {
 
     /// Remembers that a machine was seen at one of these addresses. Where none of them is among those remembered, it
     /// has moved.
-    pub fn learn(&mut self, machine: Guid, mut seen: Vec<IpAddr>) {
+    pub fn learn_addresses(&mut self, machine: Guid, mut seen: Vec<IpAddr>) {
         seen.sort_unstable();
         seen.dedup();
         if seen.is_empty() || seen.len() > Self::WIDEST {
@@ -49,18 +49,18 @@ impl Machines {
             *self.homes.entry(*home).or_default() += 1;
         }
         if let Some(before) = self.addresses.insert(machine, seen) {
-            self.leave(&before);
+            self.leave_addresses(&before);
         }
         if self.order.len() > Self::MOST
             && let Some(oldest) = self.order.pop_front()
             && let Some(before) = self.addresses.remove(&oldest)
         {
-            self.leave(&before);
+            self.leave_addresses(&before);
         }
     }
 
     /// Returns where a machine may be; empty for an unknown one.
-    pub fn addresses(&self, machine: Guid) -> &[IpAddr] {
+    pub fn addresses_of(&self, machine: Guid) -> &[IpAddr] {
         self.addresses.get(&machine).map_or(&[], Vec::as_slice)
     }
 
@@ -73,10 +73,10 @@ impl Machines {
     pub fn iter(&self) -> impl Iterator<Item = (Guid, &[IpAddr])> {
         self.order
             .iter()
-            .map(|machine| (*machine, self.addresses(*machine)))
+            .map(|machine| (*machine, self.addresses_of(*machine)))
     }
 
-    fn leave(&mut self, before: &[IpAddr]) {
+    fn leave_addresses(&mut self, before: &[IpAddr]) {
         if let [home] = before
             && let Some(count) = self.homes.get_mut(home)
         {
@@ -97,14 +97,14 @@ mod tests {
         let machine = Guid::of_name(b"m");
         let [a, b, c, d] = [1_u8, 2, 3, 4].map(|last| IpAddr::from([192, 0, 2, last]));
         let mut machines = Machines::default();
-        machines.learn(machine, vec![b, a]);
-        assert_eq!(machines.addresses(machine), [a, b]);
+        machines.learn_addresses(machine, vec![b, a]);
+        assert_eq!(machines.addresses_of(machine), [a, b]);
         assert!(!machines.is_home(a));
-        machines.learn(machine, vec![a, c]);
-        assert_eq!(machines.addresses(machine), [a]);
+        machines.learn_addresses(machine, vec![a, c]);
+        assert_eq!(machines.addresses_of(machine), [a]);
         assert!(machines.is_home(a));
-        machines.learn(machine, vec![d]);
-        assert_eq!(machines.addresses(machine), [d]);
+        machines.learn_addresses(machine, vec![d]);
+        assert_eq!(machines.addresses_of(machine), [d]);
         assert!(machines.is_home(d) && !machines.is_home(a));
     }
 
@@ -113,12 +113,12 @@ mod tests {
         let mut machines = Machines::default();
         let address = IpAddr::from([192, 0, 2, 1]);
         for number in 0..=Machines::MOST {
-            machines.learn(Guid::of_name(&number.to_be_bytes()), vec![address]);
+            machines.learn_addresses(Guid::of_name(&number.to_be_bytes()), vec![address]);
         }
         assert_eq!(machines.iter().count(), Machines::MOST);
         assert!(
             machines
-                .addresses(Guid::of_name(&0_usize.to_be_bytes()))
+                .addresses_of(Guid::of_name(&0_usize.to_be_bytes()))
                 .is_empty()
         );
         assert!(machines.is_home(address));

@@ -131,7 +131,7 @@ pub fn display_product(request: &KmsRequest) -> &str {
 }
 
 /// Returns the GUID of a product that neither the server nor this table has a name for.
-pub fn unnamed(request: &KmsRequest) -> Option<Guid> {
+pub fn unnamed_product(request: &KmsRequest) -> Option<Guid> {
     request
         .product_id
         .filter(|id| request.product.is_none() && product_name(*id).is_none())

@@ -13,9 +13,9 @@ const WRITING_SECONDS: i64 = 2;
 const MOST_BLOCKS: usize = 64;
 
 impl Log {
-    pub(super) fn begin(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
+    pub(super) fn begin_request(&mut self, at: i64, inside: bool, events: &mut Vec<KmsEvent>) {
         if !inside {
-            self.abandon(at, events);
+            self.abandon_requests(at, events);
         }
         let block = RequestBlock {
             limit: self.open.newest(),
@@ -25,7 +25,7 @@ impl Log {
             doubtful: inside,
             ..RequestBlock::default()
         };
-        let chosen = self.choose(&block);
+        let chosen = self.choose_connection(&block);
         if chosen.is_none() {
             push_anomaly(at, None, Anomaly::Orphan, events);
         }
@@ -38,11 +38,11 @@ impl Log {
         self.blocks.push(block);
         // A doubtful request must not make a connection busy.
         if !inside {
-            self.assign(self.blocks.len() - 1, chosen);
+            self.assign_request(self.blocks.len() - 1, chosen);
         }
     }
 
-    pub(super) fn short(
+    pub(super) fn note_short(
         &mut self,
         at: i64,
         [version, workstation, product]: [&[u8]; 3],
@@ -53,10 +53,10 @@ impl Log {
             push_anomaly(at, None, Anomaly::InsideRequest, events);
             return;
         }
-        self.begin(at, false, events);
+        self.begin_request(at, false, events);
         if let Some(block) = self.blocks.last_mut() {
-            block.take(Label::Protocol, version);
-            block.take(Label::Workstation, workstation);
+            block.take_detail(Label::Protocol, version);
+            block.take_detail(Label::Workstation, workstation);
             block.take_product_name(product);
             block.expects = ANSWER;
             self.gap = Some(Gap {
@@ -69,7 +69,7 @@ impl Log {
         }
     }
 
-    pub(super) fn field(
+    pub(super) fn note_field(
         &mut self,
         at: i64,
         label: Label,
@@ -87,11 +87,12 @@ impl Log {
             .iter()
             .any(|block| block.place_of(label, value).is_some());
         if label == Label::HostPid && waiting && !answers && !inside {
-            self.finish(at, RequestOutcome::Answered, false, events);
+            self.finish_request(at, RequestOutcome::Answered, false, events);
         } else if label == Label::Protocol && waiting && !answers && !inside {
             return;
         }
-        let Some(index) = self.expecting(at, |block| block.place_of(label, value), inside) else {
+        let Some(index) = self.expecting_request(at, |block| block.place_of(label, value), inside)
+        else {
             const OPENING: [Label; 6] = [
                 Label::Virtual,
                 Label::Status,
@@ -106,9 +107,9 @@ impl Log {
                 return;
             }
             // A request whose first line is missing.
-            self.begin(at, false, events);
+            self.begin_request(at, false, events);
             if let Some(block) = self.blocks.last_mut() {
-                block.take(label, value);
+                block.take_detail(label, value);
             }
             return;
         };
@@ -116,7 +117,7 @@ impl Log {
         let Some(block) = self.blocks.get_mut(index) else {
             return;
         };
-        block.take(label, value);
+        block.take_detail(label, value);
         // A forged line's stamp is its author's choice.
         if !inside {
             block.touched = at;
@@ -127,7 +128,7 @@ impl Log {
             self.drop_block(index);
         } else if reported {
         } else if label == Label::Machine {
-            self.reconsider(index);
+            self.reconsider_request(index);
         } else if label == Label::Workstation {
             self.gap = Some(Gap {
                 block: index,
@@ -144,7 +145,7 @@ impl Log {
     /// Finds the request that a line belongs to: one that is being written before one that stopped, then the best fit,
     /// undoubted before doubtful, an answer before a request, and of equals the one written last: where two stand at the
     /// same line, one was overtaken because its child was not given the processor.
-    fn expecting(
+    fn expecting_request(
         &mut self,
         at: i64,
         distance: impl Fn(&RequestBlock) -> Option<u8>,
@@ -172,7 +173,7 @@ impl Log {
         Some(index)
     }
 
-    pub(super) fn finish(
+    pub(super) fn finish_request(
         &mut self,
         at: i64,
         outcome: RequestOutcome,
@@ -181,14 +182,14 @@ impl Log {
     ) {
         let distance =
             |block: &RequestBlock| (!block.reported).then(|| ANSWER.saturating_sub(block.expects));
-        let Some(index) = self.expecting(at, distance, inside) else {
+        let Some(index) = self.expecting_request(at, distance, inside) else {
             push_anomaly(at, None, Anomaly::Stray, events);
             return;
         };
         if self.gap.is_some_and(|gap| gap.block == index) {
             self.gap = None;
         }
-        self.reconsider(index);
+        self.reconsider_request(index);
         let number = self.blocks.get(index).and_then(|block| block.connection);
         let address = number.and_then(|number| self.open.get(number));
         let address = address.map(|one| one.peer.address);
@@ -197,24 +198,24 @@ impl Log {
             self.drop_block(index);
             return;
         };
-        let Some(block) = self.blocks.get_mut(index).map(RequestBlock::taken) else {
+        let Some(block) = self.blocks.get_mut(index).map(RequestBlock::take_texts) else {
             return;
         };
-        let possible = self.possible(&block, number, address);
+        let possible = self.possible_senders(&block, number, address);
         let Some(connection) = self.open.get_mut(number) else {
             return;
         };
         connection.active = at;
         connection.busy = false;
         let peer = connection.peer;
-        self.open.asks(number, &block);
+        self.open.note_request(number, &block);
         let sure = (possible.attribution, possible.address_sure);
-        self.conclude(&block, number, possible);
+        self.draw_conclusions(&block, number, possible);
         self.last = Some(number);
         if outcome == RequestOutcome::Answered
             && let Some(slot) = self.blocks.get_mut(index)
         {
-            *slot = block.answering();
+            *slot = block.answer_part();
         } else {
             self.drop_block(index);
         }
@@ -222,18 +223,18 @@ impl Log {
     }
 
     /// Looks again whose request this is, now that its machine ID is known or its connection may be gone.
-    fn reconsider(&mut self, index: usize) {
+    fn reconsider_request(&mut self, index: usize) {
         let Some(block) = self.blocks.get(index) else {
             return;
         };
-        if let Some(number) = self.choose(block)
+        if let Some(number) = self.choose_connection(block)
             && block.connection != Some(number)
         {
-            self.assign(index, Some(number));
+            self.assign_request(index, Some(number));
         }
     }
 
-    fn assign(&mut self, index: usize, number: Option<u64>) {
+    fn assign_request(&mut self, index: usize, number: Option<u64>) {
         let Some(block) = self.blocks.get_mut(index) else {
             return;
         };
@@ -247,7 +248,7 @@ impl Log {
     }
 
     /// Settles the requests that are being written for a connection that is gone; returns whether there was one.
-    pub(super) fn release(
+    pub(super) fn release_requests(
         &mut self,
         at: i64,
         number: u64,
@@ -268,12 +269,12 @@ impl Log {
             }
             // A server answers before it closes: while it still writes, the request must be another's.
             let writing = block.is_live(at) && !block.doubtful;
-            if writing && let Some(other) = self.other(block) {
-                self.assign(index, Some(other));
+            if writing && let Some(other) = self.other_connection(block) {
+                self.assign_request(index, Some(other));
                 continue;
             }
             requested = true;
-            let possible = self.possible(block, number, gone.peer.address);
+            let possible = self.possible_senders(block, number, gone.peer.address);
             if block.is_request() {
                 events.push(report_request(
                     block.clone(),
@@ -301,16 +302,16 @@ impl Log {
     }
 
     /// Chooses another connection for a request whose own is gone.
-    fn other(&self, block: &RequestBlock) -> Option<u64> {
+    fn other_connection(&self, block: &RequestBlock) -> Option<u64> {
         let could = |number: &u64| {
             let connection = self.open.get(*number);
-            connection.is_some_and(|connection| self.could(block, *number, connection))
+            connection.is_some_and(|connection| self.could_send(block, *number, connection))
         };
-        self.choose(block).filter(could)
+        self.choose_connection(block).filter(could)
     }
 
     /// Gives up requests that stopped in the middle: their child hangs or is dead.
-    fn abandon(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
+    fn abandon_requests(&mut self, at: i64, events: &mut Vec<KmsEvent>) {
         for index in (0..self.blocks.len()).rev() {
             let stopped = |block: &RequestBlock| {
                 !block.reported && (at - block.touched).abs() > WRITING_SECONDS
@@ -333,8 +334,8 @@ impl Log {
         let Some(address) = self.open.get(number).map(|one| one.peer.address) else {
             return;
         };
-        let possible = self.possible(&block, number, address);
-        self.open.asks(number, &block);
+        let possible = self.possible_senders(&block, number, address);
+        self.open.note_request(number, &block);
         if let Some(connection) = self.open.get(number)
             && block.is_request()
         {

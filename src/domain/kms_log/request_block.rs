@@ -59,7 +59,7 @@ pub struct RequestBlock {
 impl RequestBlock {
     /// Returns how far from the expected line this label would be: 0 is exact, larger is a worse fit, `None` is no
     /// fit at all.
-    pub fn distance(&self, label: Label) -> Option<u8> {
+    pub fn label_distance(&self, label: Label) -> Option<u8> {
         let place = if self.reported {
             answer_place(label)
         } else {
@@ -72,16 +72,20 @@ impl RequestBlock {
         (!self.reported && self.seen & (1 << place) == 0).then(|| 32 + self.expects - place)
     }
 
-    /// Returns how well this line fits, like [`Self::distance`]. An answer repeats the machine ID of its request, so no
+    /// Returns how well this line fits, like [`Self::label_distance`]. An answer repeats the machine ID of its request, so no
     /// other one fits it.
     pub fn place_of(&self, label: Label, value: &[u8]) -> Option<u8> {
         let foreign =
             self.reported && label == Label::Machine && Guid::parse(value) != self.machine;
-        if foreign { None } else { self.distance(label) }
+        if foreign {
+            None
+        } else {
+            self.label_distance(label)
+        }
     }
 
     /// Takes a detail line. The first value stays: a second one can only be forged.
-    pub fn take(&mut self, label: Label, value: &[u8]) {
+    pub fn take_detail(&mut self, label: Label, value: &[u8]) {
         let place = if self.reported {
             answer_place(label)
         } else {
@@ -100,7 +104,7 @@ impl RequestBlock {
             Label::Status => self.status = RequestStatus::parse(value),
             Label::Application => {
                 let (id, name) = guid_and_name(value);
-                self.application = name.or_else(|| application(id?).map(str::to_owned));
+                self.application = name.or_else(|| application_name(id?).map(str::to_owned));
             }
             Label::Product => (self.product_id, self.product) = guid_and_name(value),
             Label::Machine => self.machine = Guid::parse(value),
@@ -122,7 +126,7 @@ impl RequestBlock {
 
     /// Takes its texts out, for the report of it.
     #[must_use]
-    pub fn taken(&mut self) -> Self {
+    pub fn take_texts(&mut self) -> Self {
         let texts = [
             &mut self.protocol,
             &mut self.application,
@@ -141,7 +145,7 @@ impl RequestBlock {
 
     /// Returns what is left to know of it when its answer has begun.
     #[must_use]
-    pub fn answering(&self) -> Self {
+    pub fn answer_part(&self) -> Self {
         Self {
             connection: self.connection,
             limit: self.limit,
@@ -163,7 +167,7 @@ impl RequestBlock {
     }
 
     /// Returns what a connection speaks for: the machine ID, or where the server names none, the workstation name.
-    pub fn identity(&self) -> Option<Guid> {
+    pub fn machine_identity(&self) -> Option<Guid> {
         self.machine.or(self.name)
     }
 
@@ -218,7 +222,7 @@ fn guid_and_name(value: &[u8]) -> (Option<Guid>, Option<String>) {
 
 /// Returns what an application ID stands for (the same in every version of Windows and of Office), where the server has
 /// no name for it.
-fn application(id: Guid) -> Option<&'static str> {
+fn application_name(id: Guid) -> Option<&'static str> {
     const NAMES: [(&str, &str); 3] = [
         ("55c92734-d682-4d71-983e-d6ec3f16059f", "Windows"),
         ("59a52881-a989-479d-af46-f275c6370663", "Office"),
@@ -265,15 +269,15 @@ mod tests {
     #[test]
     fn the_expected_line_fits_best_and_a_repeated_one_not_at_all() {
         let mut block = RequestBlock::default();
-        assert_eq!(block.distance(Label::Protocol), Some(0));
-        block.take(Label::Protocol, b"6.0");
-        assert_eq!(block.distance(Label::Protocol), None);
-        assert_eq!(block.distance(Label::Product), Some(4));
-        assert_eq!(block.distance(Label::Interval), None);
-        block.take(Label::Product, b"x");
+        assert_eq!(block.label_distance(Label::Protocol), Some(0));
+        block.take_detail(Label::Protocol, b"6.0");
+        assert_eq!(block.label_distance(Label::Protocol), None);
+        assert_eq!(block.label_distance(Label::Product), Some(4));
+        assert_eq!(block.label_distance(Label::Interval), None);
+        block.take_detail(Label::Product, b"x");
         assert!(
             block
-                .distance(Label::Status)
+                .label_distance(Label::Status)
                 .is_some_and(|distance| distance > 32)
         );
     }

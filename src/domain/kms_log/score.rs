@@ -36,7 +36,7 @@ pub struct Score {
 
 impl Score {
     /// Returns how many connections with requests lost one or got another's.
-    pub fn wrong(&self) -> usize {
+    pub fn wrong_count(&self) -> usize {
         self.connections - self.right
     }
 }
@@ -46,7 +46,7 @@ pub fn read(log: &[u8]) -> (Vec<KmsEvent>, Log) {
     let (mut reader, mut events) = (Log::default(), Vec::new());
     let mut lines = line::LogLines::default();
     for chunk in log.chunks(1000) {
-        lines.feed(chunk, |line| reader.line(line, &mut events));
+        lines.feed_chunk(chunk, |line| reader.read_line(line, &mut events));
     }
     (events, reader)
 }

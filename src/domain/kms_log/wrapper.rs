@@ -37,7 +37,7 @@ pub enum Wrapping {
 
 impl Wrapping {
     /// Names it for an operator.
-    pub fn words(self) -> &'static str {
+    pub fn as_words(self) -> &'static str {
         match self {
             Self::Bare => "nothing",
             Self::Compose => "the prefix of docker compose",
@@ -98,12 +98,12 @@ impl Unwrapper {
     }
 
     /// Returns what a file of which nothing is understood seems to be.
-    pub fn seems(&self) -> Option<&'static str> {
+    pub fn seems_to_be(&self) -> Option<&'static str> {
         self.seems.filter(|_| self.wrapping.is_none())
     }
 
     /// Returns the server's line inside another.
-    pub fn unwrap<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    pub fn unwrap_line<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         const KINDS: [Wrapping; 4] = [
             Wrapping::Bare,
             Wrapping::JsonFile,
@@ -118,16 +118,22 @@ impl Unwrapper {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
         if let Some(wrapping) = self.wrapping {
-            let line = if self.crlf { bare(line) } else { line };
-            return self.take(wrapping, line).map(|(inner, _)| inner);
+            let line = if self.crlf {
+                without_carriage_return(line)
+            } else {
+                line
+            };
+            return self.take_wrapped(wrapping, line).map(|(inner, _)| inner);
         }
         // What a client chose may end with a carriage return of its own; then the next line decides.
-        let ends = bare(line);
+        let ends = without_carriage_return(line);
         for kind in KINDS {
-            let Some((inner, wrapping)) = self.take(kind, ends) else {
+            let Some((inner, wrapping)) = self.take_wrapped(kind, ends) else {
                 continue;
             };
-            let known = LineReader::default().read(&inner).map(|line| line.text);
+            let known = LineReader::default()
+                .read_line(&inner)
+                .map(|line| line.text);
             let own_stamp = kind != Wrapping::Syslog;
             if known.is_some_and(|text| own_stamp || text != Text::Unknown) {
                 self.wrapping = Some(wrapping);
@@ -143,11 +149,15 @@ impl Unwrapper {
     }
 
     /// Takes a line out of one kind of wrapping; returns which it is exactly.
-    fn take<'a>(&self, kind: Wrapping, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+    fn take_wrapped<'a>(
+        &self,
+        kind: Wrapping,
+        line: &'a [u8],
+    ) -> Option<(Cow<'a, [u8]>, Wrapping)> {
         match kind {
             Wrapping::Bare => Some((Cow::Borrowed(line), kind)),
-            Wrapping::JsonFile | Wrapping::JsonJournal => json(line),
-            Wrapping::Syslog => self.syslog(line),
+            Wrapping::JsonFile | Wrapping::JsonJournal => unwrap_json(line),
+            Wrapping::Syslog => self.unwrap_syslog(line),
             Wrapping::Compose | Wrapping::Prefix | Wrapping::Stamped | Wrapping::Cri => {
                 let found = PREFIX.as_ref()?.captures(line)?;
                 let end = found.get(0)?.end();
@@ -166,10 +176,10 @@ impl Unwrapper {
     }
 
     /// Takes a line out of syslog's; the server prints no time of its own there.
-    fn syslog<'a>(&self, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
+    fn unwrap_syslog<'a>(&self, line: &'a [u8]) -> Option<(Cow<'a, [u8]>, Wrapping)> {
         let found = SYSLOG.as_ref()?.captures(line)?;
         let inner = line.get(found.get(0)?.end()..)?;
-        if LineReader::default().read(inner).is_some() {
+        if LineReader::default().read_line(inner).is_some() {
             return Some((Cow::Borrowed(inner), Wrapping::Syslog));
         }
         let text = |name: &str| std::str::from_utf8(found.name(name)?.as_bytes()).ok();
@@ -191,12 +201,12 @@ impl Unwrapper {
 }
 
 /// Returns a line without the carriage return at its end.
-fn bare(line: &[u8]) -> &[u8] {
+fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Takes a line out of the JSON of Docker or of the journal.
-fn json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping)> {
+fn unwrap_json(line: &[u8]) -> Option<(Cow<'_, [u8]>, Wrapping)> {
     #[derive(Deserialize)]
     struct Around {
         log: Option<String>,
@@ -242,7 +252,7 @@ mod tests {
     fn inner(line: &str) -> Option<(String, Wrapping)> {
         let mut unwrapper = Unwrapper::default();
         unwrapper.in_year(2026);
-        let inner = unwrapper.unwrap(line.as_bytes())?;
+        let inner = unwrapper.unwrap_line(line.as_bytes())?;
         let text = String::from_utf8(inner.into_owned()).expect("text");
         Some((text, unwrapper.wrapping?))
     }
@@ -310,14 +320,14 @@ mod tests {
         let mut unwrapper = Unwrapper::default();
         assert!(
             unwrapper
-                .unwrap(format!("kms-1  | {LINE}").as_bytes())
+                .unwrap_line(format!("kms-1  | {LINE}").as_bytes())
                 .is_some()
         );
-        assert!(unwrapper.unwrap(LINE.as_bytes()).is_none());
+        assert!(unwrapper.unwrap_line(LINE.as_bytes()).is_none());
         let mut unwrapper = Unwrapper::default();
-        assert!(unwrapper.unwrap(LINE.as_bytes()).is_some());
+        assert!(unwrapper.unwrap_line(LINE.as_bytes()).is_some());
         let name = b"2026-05-10 13:12:17: Workstation name                : x\r";
-        assert_eq!(unwrapper.unwrap(name).as_deref(), Some(&name[..]));
+        assert_eq!(unwrapper.unwrap_line(name).as_deref(), Some(&name[..]));
     }
 
     #[test]
@@ -329,8 +339,8 @@ mod tests {
             (b"05/10/2026 01:12:17 PM: IPv4 connection accepted: 192.0.2.1:7.", "time stamps"),
         ] {
             let mut unwrapper = Unwrapper::default();
-            assert!(unwrapper.unwrap(line).is_none());
-            assert!(unwrapper.seems().is_some_and(|seems| seems.contains(words)), "{words}");
+            assert!(unwrapper.unwrap_line(line).is_none());
+            assert!(unwrapper.seems_to_be().is_some_and(|seems| seems.contains(words)), "{words}");
         }
     }
 }

@@ -89,14 +89,14 @@ pub struct DecisionRules {
 
 impl DecisionRules {
     /// Returns where an address is.
-    pub fn source(&self, address: IpAddr) -> ClientSource {
+    pub fn source_of(&self, address: IpAddr) -> ClientSource {
         classify_source(address, &self.pods, &self.nodes)
     }
 
     /// Decides about a request; `now` is the dedup store's clock in seconds. A refused request is counted and posted
     /// like an activation: an operator wants to know both. `not_before` holds for what was in the log before anything
     /// was read of it: what is read as it is written is posted with any stamp, as the server's clock may be wrong.
-    pub fn decide(
+    pub fn decide_request(
         &self,
         request: &KmsRequest,
         not_before: Option<i64>,
@@ -106,11 +106,11 @@ impl DecisionRules {
         if is_too_old(request, not_before) {
             return (Decision::TooOld, None);
         }
-        let key = DedupKey::of(request);
-        if !dedup.reserve(&key, now) {
+        let key = DedupKey::from_request(request);
+        if !dedup.reserve_key(&key, now) {
             return (Decision::Duplicate, None);
         }
-        let notice = Notice::of(request, self.source(request.peer.address));
+        let notice = Notice::from_request(request, self.source_of(request.peer.address));
         (Decision::Post, Some(Post { notice, key }))
     }
 
@@ -125,21 +125,21 @@ impl DecisionRules {
     }
 
     /// Says everything about an event that was decided on.
-    pub fn describe(&self, event: &KmsEvent, decision: Decision) -> Decided {
+    pub fn describe_event(&self, event: &KmsEvent, decision: Decision) -> Decided {
         match event {
             KmsEvent::Request(request) => self.describe_request(request, decision),
             KmsEvent::Probe { at, peer } => Decided {
                 address: Some(peer.address),
                 port: Some(peer.port),
-                source: Some(self.source(peer.address)),
-                ..Decided::bare("probe", *at, decision)
+                source: Some(self.source_of(peer.address)),
+                ..Decided::without_request("probe", *at, decision)
             },
             KmsEvent::Anomaly { at, peer, kind } => Decided {
                 address: peer.map(|peer| peer.address),
                 port: peer.map(|peer| peer.port),
-                source: peer.map(|peer| self.source(peer.address)),
+                source: peer.map(|peer| self.source_of(peer.address)),
                 kind: Some(kind.name().to_owned()),
-                ..Decided::bare("anomaly", *at, decision)
+                ..Decided::without_request("anomaly", *at, decision)
             },
         }
     }
@@ -153,14 +153,14 @@ impl DecisionRules {
         Decided {
             address: Some(request.peer.address),
             port: Some(request.peer.port),
-            source: Some(self.source(request.peer.address)),
+            source: Some(self.source_of(request.peer.address)),
             product: Some(products::display_product(request).to_owned()),
             product_id: request.product_id.map(|id| id.to_string()),
             workstation: request.workstation.clone(),
-            status: request.status.map(RequestStatus::word),
+            status: request.status.map(RequestStatus::as_str),
             attribution: Some(request.attribution),
             kind,
-            ..Decided::bare(event, request.at, decision)
+            ..Decided::without_request(event, request.at, decision)
         }
     }
 }
@@ -170,7 +170,7 @@ fn is_too_old(request: &KmsRequest, not_before: Option<i64>) -> bool {
 }
 
 impl Decided {
-    fn bare(event: &'static str, at: i64, decision: Decision) -> Self {
+    fn without_request(event: &'static str, at: i64, decision: Decision) -> Self {
         Self {
             event,
             address: None,
@@ -240,7 +240,7 @@ pub struct Probes {
 
 impl Summary {
     /// Counts one event.
-    pub fn count(&mut self, event: &KmsEvent, decision: Decision, rules: &DecisionRules) {
+    pub fn count_event(&mut self, event: &KmsEvent, decision: Decision, rules: &DecisionRules) {
         match event {
             KmsEvent::Request(request) => {
                 match request.outcome {
@@ -251,7 +251,7 @@ impl Summary {
                 self.posts += u64::from(decision == Decision::Post);
                 self.duplicates += u64::from(decision == Decision::Duplicate);
             }
-            KmsEvent::Probe { peer, .. } => match rules.source(peer.address) {
+            KmsEvent::Probe { peer, .. } => match rules.source_of(peer.address) {
                 ClientSource::InternalPod => self.probes.internal_pod += 1,
                 ClientSource::ClusterNode => self.probes.cluster_node += 1,
                 ClientSource::External => self.probes.external += 1,

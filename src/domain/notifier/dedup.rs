@@ -52,7 +52,7 @@ pub enum Product {
 
 impl DedupKey {
     /// Returns the key of a request.
-    pub fn of(request: &KmsRequest) -> Self {
+    pub fn from_request(request: &KmsRequest) -> Self {
         let name = || {
             request
                 .product
@@ -76,7 +76,7 @@ impl DedupKey {
 
     /// Returns the key that a request takes whose client is known. A guess only looks whether it is taken.
     #[must_use]
-    pub fn certain(&self) -> Self {
+    pub fn certain_key(&self) -> Self {
         Self {
             guessed: false,
             ..self.clone()
@@ -85,7 +85,7 @@ impl DedupKey {
 
     /// Returns the key as one word for stores that share it: `ADDRESS|PRODUCT`, where `,refused` or `,unanswered`, and
     /// `,guessed`, may follow the address. A name is cut after 100 characters, as a client may have forged it.
-    pub fn word(&self) -> String {
+    pub fn as_word(&self) -> String {
         let result = match self.result {
             DedupEnding::Answered => "",
             DedupEnding::Refused => ",refused",
@@ -128,34 +128,34 @@ impl Dedup {
 
     /// Takes a key for a post; `false` says that it was taken within the window already, or for a guess that the
     /// client's own is.
-    pub fn reserve(&mut self, key: &DedupKey, now: u64) -> bool {
+    pub fn reserve_key(&mut self, key: &DedupKey, now: u64) -> bool {
         self.forget_old(now);
         // Keys that were restored or held are not in order: one may be over while an older one is not.
         let taken = |key: &DedupKey| self.until.get(key).is_some_and(|until| *until > now);
-        if taken(key) || (key.guessed && taken(&key.certain())) {
+        if taken(key) || (key.guessed && taken(&key.certain_key())) {
             return false;
         }
-        self.put(key.clone(), now.saturating_add(self.window));
+        self.put_key(key.clone(), now.saturating_add(self.window));
         true
     }
 
     /// Starts the window of a key anew: its post has just succeeded. Also where the key was forgotten meanwhile.
-    pub fn commit(&mut self, key: &DedupKey, now: u64) {
-        self.put(key.clone(), now.saturating_add(self.window));
+    pub fn commit_key(&mut self, key: &DedupKey, now: u64) {
+        self.put_key(key.clone(), now.saturating_add(self.window));
     }
 
     /// Holds a key for so many seconds: another notifier has posted it.
-    pub fn hold(&mut self, key: &DedupKey, left: u64, now: u64) {
-        self.put(key.clone(), now.saturating_add(left.min(self.window)));
+    pub fn hold_key(&mut self, key: &DedupKey, left: u64, now: u64) {
+        self.put_key(key.clone(), now.saturating_add(left.min(self.window)));
     }
 
     /// Gives a key back: its post failed for good, so the next activation may try again.
-    pub fn release(&mut self, key: &DedupKey) {
+    pub fn release_key(&mut self, key: &DedupKey) {
         self.until.remove(key);
     }
 
     /// Returns the window's length in seconds.
-    pub fn window(&self) -> u64 {
+    pub fn window_seconds(&self) -> u64 {
         self.window
     }
 
@@ -170,7 +170,7 @@ impl Dedup {
     }
 
     /// Returns every key with the seconds it has left, for the checkpoint.
-    pub fn remaining(&self, now: u64) -> Vec<(DedupKey, u64)> {
+    pub fn remaining_keys(&self, now: u64) -> Vec<(DedupKey, u64)> {
         let mut left: Vec<_> = self
             .until
             .iter()
@@ -181,8 +181,8 @@ impl Dedup {
         left
     }
 
-    /// Takes over what [`Dedup::remaining`] gave, less the seconds that have gone by since.
-    pub fn restore(
+    /// Takes over what [`Dedup::remaining_keys`] gave, less the seconds that have gone by since.
+    pub fn restore_keys(
         &mut self,
         keys: impl IntoIterator<Item = (DedupKey, u64)>,
         gone: u64,
@@ -191,12 +191,12 @@ impl Dedup {
         for (key, left) in keys {
             let left = left.min(self.window).saturating_sub(gone);
             if left > 0 {
-                self.put(key, now.saturating_add(left));
+                self.put_key(key, now.saturating_add(left));
             }
         }
     }
 
-    fn put(&mut self, key: DedupKey, until: u64) {
+    fn put_key(&mut self, key: DedupKey, until: u64) {
         self.until.insert(key.clone(), until);
         self.order.push_back((until, key));
         while self.until.len() > self.most {
@@ -260,18 +260,18 @@ mod tests {
             plain.clone(),
         ];
         for key in &all {
-            assert!(dedup.reserve(key, 0), "{key:?}");
-            assert!(!dedup.reserve(key, 1), "{key:?}");
+            assert!(dedup.reserve_key(key, 0), "{key:?}");
+            assert!(!dedup.reserve_key(key, 1), "{key:?}");
         }
-        let words: std::collections::BTreeSet<String> = all.iter().map(DedupKey::word).collect();
+        let words: std::collections::BTreeSet<String> = all.iter().map(DedupKey::as_word).collect();
         assert_eq!(words.len(), all.len());
         assert!(words.contains("192.0.2.1|a"), "{words:?}");
         // A guess is nothing new where the client itself was posted.
         let guess = of(DedupEnding::Answered, true);
-        dedup.release(&guess);
-        assert!(!dedup.reserve(&guess, 2));
-        dedup.release(&plain);
-        assert!(dedup.reserve(&guess, 2));
+        dedup.release_key(&guess);
+        assert!(!dedup.reserve_key(&guess, 2));
+        dedup.release_key(&plain);
+        assert!(dedup.reserve_key(&guess, 2));
     }
 
     #[test]
@@ -283,30 +283,30 @@ mod tests {
     #[test]
     fn a_key_is_taken_for_the_window_and_free_after_it() {
         let mut dedup = Dedup::new(3600, 10);
-        assert!(dedup.reserve(&key(1, "a"), 100));
-        assert!(!dedup.reserve(&key(1, "a"), 3699));
-        assert!(dedup.reserve(&key(1, "b"), 3699) && dedup.reserve(&key(2, "a"), 3699));
-        assert!(dedup.reserve(&key(1, "a"), 3700));
+        assert!(dedup.reserve_key(&key(1, "a"), 100));
+        assert!(!dedup.reserve_key(&key(1, "a"), 3699));
+        assert!(dedup.reserve_key(&key(1, "b"), 3699) && dedup.reserve_key(&key(2, "a"), 3699));
+        assert!(dedup.reserve_key(&key(1, "a"), 3700));
     }
 
     #[test]
     fn a_failed_post_frees_its_key() {
         let mut dedup = Dedup::new(3600, 10);
-        assert!(dedup.reserve(&key(1, "a"), 0));
-        dedup.release(&key(1, "a"));
-        assert!(dedup.reserve(&key(1, "a"), 1));
-        dedup.commit(&key(1, "a"), 1000);
-        assert!(!dedup.reserve(&key(1, "a"), 4000) && dedup.reserve(&key(1, "a"), 4600));
+        assert!(dedup.reserve_key(&key(1, "a"), 0));
+        dedup.release_key(&key(1, "a"));
+        assert!(dedup.reserve_key(&key(1, "a"), 1));
+        dedup.commit_key(&key(1, "a"), 1000);
+        assert!(!dedup.reserve_key(&key(1, "a"), 4000) && dedup.reserve_key(&key(1, "a"), 4600));
     }
 
     #[test]
     fn a_key_posted_elsewhere_is_held() {
         let mut dedup = Dedup::new(3600, 10);
-        assert!(dedup.reserve(&key(1, "a"), 0) && dedup.reserve(&key(2, "a"), 0));
-        dedup.hold(&key(2, "a"), 100, 0);
-        assert!(!dedup.reserve(&key(2, "a"), 99), "held");
+        assert!(dedup.reserve_key(&key(1, "a"), 0) && dedup.reserve_key(&key(2, "a"), 0));
+        dedup.hold_key(&key(2, "a"), 100, 0);
+        assert!(!dedup.reserve_key(&key(2, "a"), 99), "held");
         assert!(
-            dedup.reserve(&key(2, "a"), 100),
+            dedup.reserve_key(&key(2, "a"), 100),
             "over, though key 1 is not"
         );
     }
@@ -315,7 +315,7 @@ mod tests {
     fn a_flood_of_keys_is_bounded_and_counted() {
         let mut dedup = Dedup::new(3600, 100);
         for round in 0..1000_u32 {
-            assert!(dedup.reserve(&key(1, &round.to_string()), 0));
+            assert!(dedup.reserve_key(&key(1, &round.to_string()), 0));
         }
         assert_eq!((dedup.len(), dedup.evicted), (100, 900));
         assert!(dedup.order.len() <= 200);
@@ -324,12 +324,15 @@ mod tests {
     #[test]
     fn keys_survive_a_restart_with_another_clock() {
         let mut dedup = Dedup::new(3600, 10);
-        assert!(dedup.reserve(&key(1, "a"), 50_000) && dedup.reserve(&key(2, "a"), 50_100));
-        let saved = dedup.remaining(50_200);
+        assert!(dedup.reserve_key(&key(1, "a"), 50_000) && dedup.reserve_key(&key(2, "a"), 50_100));
+        let saved = dedup.remaining_keys(50_200);
         let mut again = Dedup::new(3600, 10);
-        again.restore(saved, 3_450, 5);
-        assert!(again.reserve(&key(1, "a"), 5), "3,400 s left, 3,450 s gone");
-        assert!(!again.reserve(&key(2, "a"), 5), "50 s are left");
-        assert!(again.reserve(&key(2, "a"), 56));
+        again.restore_keys(saved, 3_450, 5);
+        assert!(
+            again.reserve_key(&key(1, "a"), 5),
+            "3,400 s left, 3,450 s gone"
+        );
+        assert!(!again.reserve_key(&key(2, "a"), 5), "50 s are left");
+        assert!(again.reserve_key(&key(2, "a"), 56));
     }
 }

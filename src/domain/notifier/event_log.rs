@@ -78,7 +78,7 @@ pub struct EventRecord {
 
 impl EventRecord {
     /// Reads a line of the notifier's output that was printed at `printed`.
-    pub fn read(line: &str, printed: Option<Timestamp>) -> Self {
+    pub fn read_line(line: &str, printed: Option<Timestamp>) -> Self {
         let event = serde_json::from_str(line)
             .ok()
             .filter(|record: &Self| record.event != Happening::Note)
@@ -175,15 +175,15 @@ pub struct EventFilter {
 
 impl EventFilter {
     /// Returns whether anything is filtered at all.
-    pub fn filters(&self) -> bool {
+    pub fn filters_any(&self) -> bool {
         *self != Self::default()
     }
 
     /// Returns whether an event passes.
-    pub fn lets(&self, record: &EventRecord) -> bool {
+    pub fn lets_pass(&self, record: &EventRecord) -> bool {
         let request = matches!(record.event, Happening::Activation | Happening::Refusal);
         let kind = match (self.activations, self.probes) {
-            (false, false) => !self.filters() || record.event != Happening::Note,
+            (false, false) => !self.filters_any() || record.event != Happening::Note,
             (activations, probes) => {
                 (activations && request) || (probes && record.event == Happening::Probe)
             }
@@ -244,11 +244,14 @@ fn add_probe(classes: &mut Probes, source: Option<ClientSource>) {
 
 impl Held {
     /// Tallies what happened at or after `since`.
-    pub fn since<'a>(records: impl IntoIterator<Item = &'a EventRecord>, since: Timestamp) -> Self {
+    pub fn tally_since<'a>(
+        records: impl IntoIterator<Item = &'a EventRecord>,
+        since: Timestamp,
+    ) -> Self {
         let mut held = Self::default();
         let within = |record: &&EventRecord| record.at.is_some_and(|at| at >= since);
         for record in records.into_iter().filter(within) {
-            held.count(record);
+            held.count_event(record);
         }
         let clients: BTreeSet<IpAddr> =
             held.addresses.iter().map(|(_, address)| *address).collect();
@@ -256,7 +259,7 @@ impl Held {
         held
     }
 
-    fn count(&mut self, record: &EventRecord) {
+    fn count_event(&mut self, record: &EventRecord) {
         match record.event {
             Happening::Activation => {
                 self.activations += 1;
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     fn unknown_lines_become_notes() {
-        let record = EventRecord::read(
+        let record = EventRecord::read_line(
             r#"{"event":"activation","address":"203.0.113.9","port":50001,"source":"external","product":"P","at":"2026-03-01T10:00:00Z","decision":"post","kind":null,"new":1}"#,
             None,
         );
@@ -304,7 +307,7 @@ mod tests {
         assert_eq!(record.source, Some(ClientSource::External));
         assert_eq!(record.at, "2026-03-01T10:00:00Z".parse().ok());
         let printed = "2026-03-01T11:00:00.5Z".parse().ok();
-        let script = EventRecord::read(
+        let script = EventRecord::read_line(
             "[slack-notifier] sent: ip=192.168.1.230 source=external product='Windows 10' host='it's me'",
             printed,
         );
@@ -312,7 +315,7 @@ mod tests {
         assert_eq!(script.product.as_deref(), Some("Windows 10"));
         assert_eq!(script.workstation.as_deref(), Some("it's me"));
         assert_eq!(script.at, printed);
-        let probe = EventRecord::read(
+        let probe = EventRecord::read_line(
             "[slack-notifier] probe: ip=10.0.20.103 source=cluster_node",
             printed,
         );
@@ -324,7 +327,7 @@ mod tests {
             "[slack-notifier] metrics on :9101/metrics",
             r#"{"event":"new thing"}"#,
         ] {
-            let note = EventRecord::read(line, printed);
+            let note = EventRecord::read_line(line, printed);
             assert_eq!(
                 (note.event, note.text.as_deref()),
                 (Happening::Note, Some(line))
@@ -359,8 +362,11 @@ mod tests {
             record_at(Happening::Probe, ClientSource::External, 250),
             record_at(Happening::Note, ClientSource::External, 250),
         ];
-        let passing =
-            |filter: EventFilter| list.iter().filter(|record| filter.lets(record)).count();
+        let passing = |filter: EventFilter| {
+            list.iter()
+                .filter(|record| filter.lets_pass(record))
+                .count()
+        };
         assert_eq!(passing(EventFilter::default()), 5);
         let external = EventFilter {
             source: Some(ClientSource::External),
@@ -381,7 +387,7 @@ mod tests {
             }),
             1
         );
-        let held = Held::since(&list, Timestamp::from_second(200).unwrap());
+        let held = Held::tally_since(&list, Timestamp::from_second(200).unwrap());
         assert_eq!((held.activations, held.refusals, held.clients), (1, 1, 1));
         assert_eq!(
             (held.probes.external, held.activations_by_class.external),
@@ -396,8 +402,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_breaks_it(line in any::<String>()) {
-            let _ = EventRecord::read(&line, None);
-            let _ = EventRecord::read(&format!("[slack-notifier] sent: {line}"), None);
+            let _ = EventRecord::read_line(&line, None);
+            let _ = EventRecord::read_line(&format!("[slack-notifier] sent: {line}"), None);
             let _ = split_kubectl_stamp(&line);
         }
     }

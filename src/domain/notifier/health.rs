@@ -12,7 +12,6 @@ use crate::domain::notifier::prometheus::{Page, growth_per_second};
 use crate::domain::notifier::source::ClientSource;
 use crate::domain::reachability::finding::{CheckResult, Finding};
 use crate::domain::reachability::path::{Known, Trouble};
-use clock as server_clock;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -322,7 +321,7 @@ impl LogSide {
     /// Makes it of the numbers and the output of every pod.
     pub fn of(pods: &[PodEvidence], now: Timestamp) -> Self {
         let readings = pods.iter().filter_map(|pod| pod.first.as_ref().ok());
-        let numbers = Numbers::total(readings.map(|reading| &reading.numbers));
+        let numbers = Numbers::total_of(readings.map(|reading| &reading.numbers));
         let mut unknown: Vec<String> = Vec::new();
         let mut miss = |what: &str, why: &str| {
             let sentence = format!("{what}: {why}.");
@@ -345,7 +344,7 @@ impl LogSide {
             }
         }
         let day = now - jiff::SignedDuration::from_hours(24);
-        let last_day = heard.then(|| Held::since(records, day));
+        let last_day = heard.then(|| Held::tally_since(records, day));
         let last_activation = last_day
             .as_ref()
             .and_then(|day| day.last_activation.clone());
@@ -390,7 +389,7 @@ fn client_addresses(evidence: &Evidence, pods: &[PodEvidence], findings: &mut Ve
         .filter_map(|pod| pod.log.as_ref().ok())
         .flatten();
     let day = evidence.now - SignedDuration::from_hours(24);
-    let held = Held::since(records, day);
+    let held = Held::tally_since(records, day);
     let nodes_only = held
         .addresses
         .iter()
@@ -608,7 +607,8 @@ fn webhook_trouble(numbers: &Numbers, findings: &mut Vec<Finding>) -> Option<Str
 /// Judges what became of the messages: of what went wrong since the start only what is not over yet.
 fn posting_trouble(latest: &MetricsReading, findings: &mut Vec<Finding>) -> Option<String> {
     let numbers = &latest.numbers;
-    let [taken, refused, dropped] = ["ok", "rejected", "dropped"].map(|end| numbers.posted(end));
+    let [taken, refused, dropped] =
+        ["ok", "rejected", "dropped"].map(|end| numbers.posted_with(end));
     let since_taken = |at: Timestamp| numbers.last_post.is_none_or(|taken| at > taken);
     if dropped > 0 {
         let text = format!("{dropped} activations were never posted, as the outbox was full");
@@ -665,7 +665,7 @@ fn unparsed_lines(numbers: &Numbers, findings: &mut Vec<Finding>) {
 }
 
 /// Judges the server's clock.
-fn clock(numbers: &Numbers, findings: &mut Vec<Finding>) {
+fn clock_finding(numbers: &Numbers, findings: &mut Vec<Finding>) {
     let Some(skew) = numbers.clock_skew.filter(|skew| skew.abs() > CLOCKS_AGREE) else {
         return;
     };
@@ -770,7 +770,7 @@ pub fn judge_pipeline(evidence: &Evidence) -> Report {
     let logs = pods.iter().filter_map(|pod| pod.log.as_ref().ok());
     let heard = logs.clone().next().is_some();
     let hour = evidence.now - SignedDuration::from_hours(1);
-    let last_hour = heard.then(|| Held::since(logs.flatten(), hour));
+    let last_hour = heard.then(|| Held::tally_since(logs.flatten(), hour));
     client_addresses(evidence, pods, &mut findings);
     kubernetes_warnings(evidence, &mut findings);
     assemble_report(evidence, pods, reports, (health, why), last_hour, findings)
@@ -789,7 +789,7 @@ fn assemble_report(
         pod.second.clone().or_else(|| first.cloned())
     };
     let readings: Vec<_> = pods.iter().filter_map(latest).collect();
-    let now = Numbers::total(readings.iter().map(|reading| &reading.numbers));
+    let now = Numbers::total_of(readings.iter().map(|reading| &reading.numbers));
     Report {
         health,
         why,
@@ -934,7 +934,7 @@ fn by_page(
         posting_trouble(latest, findings),
     ];
     unparsed_lines(numbers, findings);
-    server_clock(numbers, findings);
+    clock_finding(numbers, findings);
     let silent = silent_log(evidence, numbers, all, findings);
     if let Some(why) = behind.into_iter().flatten().next() {
         return (Health::Behind, why);
@@ -1033,7 +1033,7 @@ fn event_rates(pods: &[PodEvidence]) -> Rates {
     let grown = |name: &str| {
         let mut rates = pairs()
             .filter_map(|(before, now, seconds)| {
-                growth_per_second(before.sum(name)?, now.sum(name)?, seconds)
+                growth_per_second(before.sum_of(name)?, now.sum_of(name)?, seconds)
             })
             .peekable();
         rates.peek()?;
@@ -1058,9 +1058,9 @@ pub struct MetricsReading {
 
 impl MetricsReading {
     /// Reads a page.
-    pub fn of(text: &str, at: Timestamp) -> Self {
+    pub fn from_page(text: &str, at: Timestamp) -> Self {
         let page = Page::parse(text);
-        let numbers = Numbers::of(&page);
+        let numbers = Numbers::from_page(&page);
         Self { at, page, numbers }
     }
 }
@@ -1110,14 +1110,14 @@ pub struct Numbers {
 
 impl Numbers {
     /// Reads them off a page.
-    pub fn of(page: &Page) -> Self {
-        let count = |name: &str| page.sum(name).and_then(whole_number);
+    pub fn from_page(page: &Page) -> Self {
+        let count = |name: &str| page.sum_of(name).and_then(whole_number);
         let time = |name: &str| {
             let seconds = count(name).filter(|seconds| *seconds > 0)?;
             Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
         };
         let labelled = |name: &str, label: &str| -> BTreeMap<String, u64> {
-            let values = page.of(name);
+            let values = page.samples_named(name);
             let values = values.filter_map(|sample| {
                 Some((sample.label(label)?.to_owned(), whole_number(sample.value)?))
             });
@@ -1126,17 +1126,17 @@ impl Numbers {
         let probes = labelled("kms_connection_probes_total", "source");
         let probe = |name: &str| probes.get(name).copied().unwrap_or_default();
         // A series of the script appears at its first event, so a page without one means none.
-        let notifier = page.sum("kms_slack_notifier_up").is_some();
+        let notifier = page.sum_of("kms_slack_notifier_up").is_some();
         let or_none = |number: Option<u64>| number.or_else(|| notifier.then_some(0));
         Self {
             version: page
-                .of("kms_notifier_build_info")
+                .samples_named("kms_notifier_build_info")
                 .find_map(|sample| sample.label("version").map(str::to_owned)),
             lag_bytes: count("kms_log_read_lag_bytes"),
             log_open: count("kms_log_open").map(|one| one > 0),
             last_read: time("kms_log_last_read_timestamp_seconds"),
             last_line: time("kms_log_last_line_timestamp_seconds"),
-            clock_skew: page.sum("kms_log_clock_skew_seconds").and_then(|skew| {
+            clock_skew: page.sum_of("kms_log_clock_skew_seconds").and_then(|skew| {
                 let size = i64::try_from(whole_number(skew.abs())?).ok()?;
                 Some(if skew < 0.0 { -size } else { size })
             }),
@@ -1163,7 +1163,7 @@ impl Numbers {
     }
 
     /// Adds the pages of several pods: counts are summed, of times the newest counts.
-    pub fn total<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub fn total_of<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut total = Self::default();
         for one in all {
             let add = |sum: &mut Option<u64>, more: Option<u64>| {
@@ -1200,7 +1200,7 @@ impl Numbers {
     }
 
     /// Returns the tries with one end.
-    pub fn posted(&self, result: &str) -> u64 {
+    pub fn posted_with(&self, result: &str) -> u64 {
         self.posts.get(result).copied().unwrap_or_default()
     }
 }

@@ -85,21 +85,24 @@ impl Page {
     }
 
     /// Returns the samples of a name.
-    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
+    pub fn samples_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.samples
             .iter()
             .filter(move |sample| sample.name == name)
     }
 
     /// Sums the samples of a name; `None` where there is none.
-    pub fn sum(&self, name: &str) -> Option<f64> {
-        let mut values = self.of(name).map(|sample| sample.value).peekable();
+    pub fn sum_of(&self, name: &str) -> Option<f64> {
+        let mut values = self
+            .samples_named(name)
+            .map(|sample| sample.value)
+            .peekable();
         values.peek()?;
         Some(values.sum())
     }
 
     /// Returns the value with the same name and labels.
-    pub fn like(&self, other: &Sample) -> Option<f64> {
+    pub fn value_like(&self, other: &Sample) -> Option<f64> {
         let same = |sample: &&Sample| sample.name == other.name && sample.labels == other.labels;
         self.samples.iter().find(same).map(|sample| sample.value)
     }
@@ -171,8 +174,8 @@ mod tests {
         assert_eq!(page.unread, 0);
         assert_eq!(page.samples[0].label("product"), Some("W \"10\"\\\n}"));
         assert_eq!(page.samples[0].label("status"), Some("x"));
-        assert_eq!(page.sum("a_total"), Some(153.0));
-        assert_eq!(page.sum("nothing"), None);
+        assert_eq!(page.sum_of("a_total"), Some(153.0));
+        assert_eq!(page.sum_of("nothing"), None);
         let kinds: Vec<MetricKind> = page.samples.iter().map(|sample| sample.kind).collect();
         assert_eq!(
             kinds,
@@ -183,7 +186,7 @@ mod tests {
                 MetricKind::Counter
             ]
         );
-        assert_eq!(page.like(&page.samples[3]), Some(7.0));
+        assert_eq!(page.value_like(&page.samples[3]), Some(7.0));
     }
 
     #[test]

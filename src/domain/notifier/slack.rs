@@ -50,17 +50,17 @@ pub struct Notice {
 
 impl Notice {
     /// Makes the notice of a request.
-    pub fn of(request: &KmsRequest, source: ClientSource) -> Self {
+    pub fn from_request(request: &KmsRequest, source: ClientSource) -> Self {
         Self {
             at: request.at,
             client: request.peer.address.to_string(),
             source,
             workstation: request.workstation.clone().unwrap_or_default(),
             product: products::display_product(request).to_owned(),
-            unnamed: products::unnamed(request),
+            unnamed: products::unnamed_product(request),
             status: request
                 .status
-                .map_or("unknown", crate::domain::kms_log::RequestStatus::word)
+                .map_or("unknown", crate::domain::kms_log::RequestStatus::as_str)
                 .to_owned(),
             refused: match request.outcome {
                 RequestOutcome::Refused(code) => Some(code),
@@ -142,17 +142,17 @@ fn single_message(notice: &Notice) -> String {
     };
     format!(
         "{title} at {}\n• *Client:* `{}` ({}){doubt}\n• *Workstation:* `{}`\n• *Product:* `{}`\n• *Status before:* `{}`",
-        time(notice.at),
+        slack_time(notice.at),
         escape_for_code_span(&notice.client),
         notice.source.name(),
         escape_for_code_span(&notice.workstation),
-        product(&notice.product, notice.unnamed),
+        product_words(&notice.product, notice.unnamed),
         escape_for_code_span(&notice.status),
     )
 }
 
 /// Names a product; one without a name by its GUID.
-fn product(name: &str, unnamed: Option<Guid>) -> String {
+fn product_words(name: &str, unnamed: Option<Guid>) -> String {
     match unnamed {
         Some(id) => format!("{} {id}", escape_for_code_span(name)),
         None => escape_for_code_span(name),
@@ -160,7 +160,7 @@ fn product(name: &str, unnamed: Option<Guid>) -> String {
 }
 
 /// Writes a time that Slack shows by the reader's own clock; UTC where it cannot.
-fn time(at: i64) -> String {
+fn slack_time(at: i64) -> String {
     let utc = jiff::Timestamp::from_second(at).unwrap_or_default();
     let utc = utc.strftime("%Y-%m-%d %H:%M:%S UTC");
     format!("<!date^{at}^{{date_num}} {{time_secs}}|{utc}>")
@@ -187,7 +187,7 @@ struct NewsKind<'a> {
 }
 
 impl NewsKind<'_> {
-    fn line(&self, count: u64) -> String {
+    fn news_line(&self, count: u64) -> String {
         let doubt = if self.uncertain {
             " — client uncertain"
         } else {
@@ -203,7 +203,7 @@ impl NewsKind<'_> {
             escape_for_code_span(self.client),
             self.source.name(),
             escape_for_code_span(self.workstation),
-            product(self.product, self.unnamed),
+            product_words(self.product, self.unnamed),
             match (self.refused, self.unanswered) {
                 (true, _) => ", refused",
                 (false, true) => " — not answered",
@@ -234,12 +234,12 @@ fn digest_message(notices: &[Notice], dropped: u64) -> String {
     let mut text = format!(":computer: KMS: {total} while messages were waiting");
     let times = || notices.iter().map(|notice| notice.at);
     if let (Some(first), Some(last)) = (times().min(), times().max()) {
-        let _ = write!(text, ", {} to {}", time(first), time(last));
+        let _ = write!(text, ", {} to {}", slack_time(first), slack_time(last));
     }
     let mut room = DIGEST_CHARACTERS;
     let mut listed = 0;
     for (kind, count) in kinds.iter().take(DIGEST_LINES) {
-        let line = kind.line(*count);
+        let line = kind.news_line(*count);
         // What a name's escapes take from the room, the lines behind it lack; they are counted all the same.
         let Some(left) = room.checked_sub(line.chars().count()) else {
             break;

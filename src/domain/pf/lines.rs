@@ -61,7 +61,7 @@ pub(super) struct GatheredLines {
 
 impl GatheredLines {
     /// Notes a line that was not understood.
-    pub(super) fn add(&mut self, line: usize, text: &[u8]) {
+    pub(super) fn add_line(&mut self, line: usize, text: &[u8]) {
         if self.unread.len() >= Unread::KEPT {
             self.more += 1;
             return;
@@ -76,7 +76,7 @@ impl GatheredLines {
     }
 
     /// Joins what was gathered to what was understood.
-    pub(super) fn with<T>(self, value: T) -> Parsed<T> {
+    pub(super) fn with_value<T>(self, value: T) -> Parsed<T> {
         Parsed {
             value,
             unread: self.unread,
@@ -90,7 +90,7 @@ impl GatheredLines {
         let too_many = list.over.then_some(list.most);
         Parsed {
             too_many,
-            ..self.with(list.items)
+            ..self.with_value(list.items)
         }
     }
 }
@@ -149,7 +149,7 @@ pub(super) fn gather_lines(text: &[u8], mut understand: impl FnMut(&str) -> bool
             continue;
         }
         if line.len() > Unread::LONGEST || !understand(&String::from_utf8_lossy(line)) {
-            gathered.add(number, line);
+            gathered.add_line(number, line);
         }
     }
     gathered
@@ -171,7 +171,7 @@ mod tests {
         let mut text = vec![b'x'; 1000];
         text.extend_from_slice(b"\n\nfine\n\xff\n");
         text.extend(b"y\n".repeat(Unread::KEPT));
-        let parsed = gather_lines(&text, |line| line == "fine").with(());
+        let parsed = gather_lines(&text, |line| line == "fine").with_value(());
         assert_eq!(parsed.unread.len(), Unread::KEPT);
         assert_eq!(parsed.more_unread, 2);
         assert_eq!(parsed.unread[0].line, 1);
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn an_overlong_line_is_not_looked_into() {
         let text = vec![b'x'; Unread::LONGEST + 1];
-        assert_eq!(gather_lines(&text, |_| true).with(()).unread.len(), 1);
+        assert_eq!(gather_lines(&text, |_| true).with_value(()).unread.len(), 1);
         let text = vec![b'x'; Unread::LONGEST];
-        assert_eq!(gather_lines(&text, |_| true).with(()).unread.len(), 0);
+        assert_eq!(gather_lines(&text, |_| true).with_value(()).unread.len(), 0);
     }
 }

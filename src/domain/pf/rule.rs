@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use parse::{Loader, loader, parse_one, parse_pf_rules};
+pub use parse::{Loader, parse_loader, parse_one, parse_pf_rules};
 pub use print::{DisplayRule, print_rules};
 
 use super::Verbosity;

@@ -98,5 +98,5 @@ pub fn parse(text: &[u8]) -> Parsed<Vec<State>> {
     let mut keep = |state| states.push(state);
     let mut parser = StateParser::new();
     parser.push(text, &mut keep);
-    parser.finish(&mut keep).map(|_| states)
+    parser.finish_table(&mut keep).map(|_| states)
 }

@@ -94,7 +94,7 @@ pub enum ConfigurationEdit {
 
 impl ConfigurationEdit {
     /// Says what it does, for the lock's holder and for pfSense's configuration history.
-    pub fn words(&self) -> String {
+    pub fn edit_words(&self) -> String {
         match self {
             Self::Caps { max_src_conn, rate } => {
                 format!("caps per source: {}", words_of_caps(*max_src_conn, *rate))
@@ -209,7 +209,7 @@ impl Records {
             ("nat".to_owned(), list(&self.nat)),
             ("separators".to_owned(), separators),
         ]);
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 }
 

@@ -98,8 +98,8 @@ impl Sections {
     /// Sets a child of a section.
     pub fn set_child(&mut self, section: &str, tag: &str, child: Element) {
         let mut holder = self.section(section).clone();
-        holder.set(tag, child);
-        self.0.set(section, holder);
+        holder.set_child(tag, child);
+        self.0.set_child(section, holder);
     }
 }
 
@@ -222,15 +222,15 @@ impl Configured {
             .iter()
             .map(OneToOne::of_record)
             .collect();
-        self.interfaces = interfaces(sections);
+        self.interfaces = parse_interfaces(sections);
         let named = |interface: &&InterfaceConfig| interface.name == request.interface;
         self.interface = self.interfaces.iter().find(named).cloned();
         self.interface_groups = sections
             .list("ifgroups", "ifgroupentry")
             .iter()
             .map(|group| InterfaceGroup {
-                name: field(group, "ifname"),
-                members: words(group.text("members")),
+                name: record_field(group, "ifname"),
+                members: split_words(group.child_text("members")),
             })
             .collect();
         self.cron = sections
@@ -238,7 +238,7 @@ impl Configured {
             .iter()
             .map(cron_item)
             .collect();
-        self.filter_disabled = sections.section("system").has("disablefilter");
+        self.filter_disabled = sections.section("system").has_child("disablefilter");
         self.fingerprint = self.fingerprint_of_pair(request);
         self.deleted = self.last_deletion(request);
         self
@@ -256,7 +256,7 @@ impl Configured {
         };
         let forwards: Vec<u32> = pair.forwards.iter().map(|rule| rule.index).collect();
         let passes: Vec<u32> = pair.passes.iter().map(|rule| rule.index).collect();
-        let named = |alias: &&Element| alias.text("name") == Some(request.alias.as_str());
+        let named = |alias: &&Element| alias.child_text("name") == Some(request.alias.as_str());
         let alias = self.sections.list("aliases", "alias").iter().find(named);
         let whole = Element::Map(vec![
             (
@@ -273,7 +273,7 @@ impl Configured {
                 ]),
             ),
         ]);
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 
     /// What another alias had is another service's. While a rule of the service is there nothing is to be put back.
@@ -294,7 +294,7 @@ impl Configured {
         let sections = ["aliases", "filter", "nat"];
         let named = |name: &str| (name.to_owned(), self.sections.section(name).clone());
         let whole = Element::Map(sections.map(named).into());
-        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical()))
+        crate::domain::plan::hexadecimal(&Sha256::digest(whole.canonical_json()))
     }
 }
 
@@ -332,16 +332,16 @@ fn is_on_interface(rule: &FilterRule, interface: &str) -> bool {
     names.split(',').any(|name| name == interface) || (rule.floating && matches!(names, "" | "any"))
 }
 
-fn interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
+fn parse_interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
     let Element::Map(interfaces) = sections.section("interfaces") else {
         return Vec::new();
     };
-    let owned = |record: &Element, key| record.text(key).map(str::to_owned);
+    let owned = |record: &Element, key| record.child_text(key).map(str::to_owned);
     interfaces
         .iter()
         .map(|(name, record)| InterfaceConfig {
             name: name.clone(),
-            enabled: record.has("enable"),
+            enabled: record.has_child("enable"),
             device: owned(record, "if"),
             descr: owned(record, "descr"),
             ipaddr: owned(record, "ipaddr"),
@@ -356,21 +356,21 @@ fn interfaces(sections: &Sections) -> Vec<InterfaceConfig> {
 
 fn cron_item(item: &Element) -> CronItem {
     CronItem {
-        minute: field(item, "minute"),
-        hour: field(item, "hour"),
-        mday: field(item, "mday"),
-        month: field(item, "month"),
-        wday: field(item, "wday"),
-        who: field(item, "who"),
-        command: field(item, "command"),
+        minute: record_field(item, "minute"),
+        hour: record_field(item, "hour"),
+        mday: record_field(item, "mday"),
+        month: record_field(item, "month"),
+        wday: record_field(item, "wday"),
+        who: record_field(item, "who"),
+        command: record_field(item, "command"),
     }
 }
 
-fn field(record: &Element, key: &str) -> String {
-    record.text(key).unwrap_or_default().to_owned()
+fn record_field(record: &Element, key: &str) -> String {
+    record.child_text(key).unwrap_or_default().to_owned()
 }
 
-fn words(text: Option<&str>) -> Vec<String> {
+fn split_words(text: Option<&str>) -> Vec<String> {
     let words = text.unwrap_or_default().split_whitespace();
     words.map(str::to_owned).collect()
 }

@@ -254,7 +254,7 @@ impl Configured {
     }
 
     /// Returns the members of the service's alias, but for names, which only the firewall can resolve.
-    pub fn members(&self) -> Vec<ipnet::IpNet> {
+    pub fn alias_networks(&self) -> Vec<ipnet::IpNet> {
         let alias = self.alias.as_ref();
         let text = alias
             .and_then(|alias| alias.address.as_deref())

@@ -35,7 +35,7 @@ pub struct EditIds<'a> {
 
 impl EditIds<'_> {
     /// Returns a `created` or `updated` element.
-    fn stamp(&self) -> Element {
+    fn stamp_element(&self) -> Element {
         let (time, username) = (self.now.to_string(), format!("kmsctl ({})", self.who));
         Element::of_texts([("time", time.as_str()), ("username", username.as_str())])
     }
@@ -85,7 +85,7 @@ pub struct EditRefusal {
     pub clause: String,
 }
 
-fn refuse<T>(code: RefusalCode, clause: impl Into<String>) -> Result<T, EditRefusal> {
+fn refuse_edit<T>(code: RefusalCode, clause: impl Into<String>) -> Result<T, EditRefusal> {
     Err(EditRefusal {
         code,
         clause: clause.into(),
@@ -122,12 +122,12 @@ fn edit_sections(
     ids: &EditIds<'_>,
 ) -> Result<(Swap, Sections), EditRefusal> {
     let pair = ManagedPair::find(configured, service);
-    let named = |alias: &Element| alias.text("name") == Some(service.alias.as_str());
+    let named = |alias: &Element| alias.child_text("name") == Some(service.alias.as_str());
     let aliases = configured.sections.list("aliases", "alias");
     let mut draft = Draft {
         sections: configured.sections.clone(),
-        nat: pair.forwards.first().map(|rule| place(rule.index)),
-        filter: pair.passes.first().map(|rule| place(rule.index)),
+        nat: pair.forwards.first().map(|rule| list_place(rule.index)),
+        filter: pair.passes.first().map(|rule| list_place(rule.index)),
         alias: aliases.iter().position(named),
         pair,
         configured,
@@ -209,11 +209,11 @@ fn names_of_records(before: &Records, after: &Records) -> RecordNames {
             if value == Element::from("") {
                 return None;
             }
-            name.set(key, value);
+            name.set_child(key, value);
         }
         Some(name)
     };
-    let by_link = |placed: &Placed| match placed.record.text("associated-rule-id") {
+    let by_link = |placed: &Placed| match placed.record.child_text("associated-rule-id") {
         Some("pass") => named(placed, &["target", "destination"]),
         _ => named(placed, &["associated-rule-id"]),
     };
@@ -232,7 +232,7 @@ fn names_of_records(before: &Records, after: &Records) -> RecordNames {
     }
 }
 
-fn place(index: u32) -> usize {
+fn list_place(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
@@ -284,7 +284,7 @@ impl Draft<'_> {
         let puts_back = matches!(change, ConfigurationEdit::PutBack { .. });
         let unclear = |count: usize, what: &str| {
             let clause = format!("{count} {what} match; it is not clear which is meant");
-            refuse(RefusalCode::Ambiguous, clause)
+            refuse_edit(RefusalCode::Ambiguous, clause)
         };
         // What comes back stands beside the forwards of others.
         if self.pair.forwards.len() > 1 && (self.pair.is_ours || !puts_back) {
@@ -299,7 +299,7 @@ impl Draft<'_> {
             && !closes
             && !puts_back
         {
-            return refuse(RefusalCode::SharedRule, foreign.clause());
+            return refuse_edit(RefusalCode::SharedRule, foreign.foreign_clause());
         }
         if count == 1 {
             self.check_tellable()?;
@@ -350,7 +350,7 @@ impl Draft<'_> {
             let clause = format!(
                 "the filter rule has no tracker of its own, and pf cannot be asked about it by target and port; {advice}"
             );
-            return refuse(RefusalCode::Untellable, clause);
+            return refuse_edit(RefusalCode::Untellable, clause);
         }
         if others
             .iter()
@@ -359,7 +359,7 @@ impl Draft<'_> {
             let clause = format!(
                 "the filter rule has no tracker of its own, and another rule has its target and port; {advice}"
             );
-            return refuse(RefusalCode::Untellable, clause);
+            return refuse_edit(RefusalCode::Untellable, clause);
         }
         Ok(())
     }
@@ -372,7 +372,7 @@ impl Draft<'_> {
         if !self.pair.is_ours {
             let target = forward.target.as_deref().unwrap_or_default();
             let clause = format!("the port forward of this port leads elsewhere ({target})");
-            return refuse(RefusalCode::Elsewhere, clause);
+            return refuse_edit(RefusalCode::Elsewhere, clause);
         }
         self.check_one_port(forward, true)
     }
@@ -385,7 +385,7 @@ impl Draft<'_> {
         let which = format!(" ({})", field.unwrap_or_default());
         let which = if says_which { which.as_str() } else { "" };
         let clause = format!("the port forward is for more than port {port}{which}");
-        refuse(RefusalCode::WiderPort, clause)
+        refuse_edit(RefusalCode::WiderPort, clause)
     }
 
     /// Refuses a forward whose inside port is another one: what it leads to is not the service as it is configured.
@@ -401,7 +401,7 @@ impl Draft<'_> {
                     "the inside port of the port forward is {port}, not {}; change one of them in the GUI",
                     self.service.port
                 );
-                refuse(RefusalCode::OtherInsidePort, clause)
+                refuse_edit(RefusalCode::OtherInsidePort, clause)
             }
         }
     }
@@ -425,7 +425,7 @@ impl Draft<'_> {
                 let clause = format!(
                     "the filter rule that is joined to the port forward is for {to}; `kmsctl expose apply` repairs it"
                 );
-                refuse(RefusalCode::SharedRule, clause)
+                refuse_edit(RefusalCode::SharedRule, clause)
             }
         }
     }
@@ -435,7 +435,7 @@ impl Draft<'_> {
         connections: Option<u32>,
         rate: Option<Rate>,
     ) -> Result<(), EditRefusal> {
-        let refuse = |clause: &str| refuse(RefusalCode::NoRuleForCaps, clause);
+        let refuse = |clause: &str| refuse_edit(RefusalCode::NoRuleForCaps, clause);
         if self.pair.forward_passes() {
             return refuse(
                 "the port forward passes traffic by itself (association \"Pass\"), so there is no rule for caps",
@@ -446,21 +446,21 @@ impl Draft<'_> {
         let Some(pass) = self.rule("filter", self.filter) else {
             return refuse("there is no filter rule that could carry caps");
         };
-        if !matches!(pass.text("type"), None | Some("" | "pass")) {
+        if !matches!(pass.child_text("type"), None | Some("" | "pass")) {
             return refuse("the filter rule does not pass traffic, so caps have no meaning on it");
         }
-        if !matches!(pass.text("protocol"), Some("tcp" | "tcp/udp")) {
+        if !matches!(pass.child_text("protocol"), Some("tcp" | "tcp/udp")) {
             return refuse("the filter rule is not for TCP; pfSense ignores caps on others");
         }
-        if pass.text("statetype") == Some("none") {
+        if pass.child_text("statetype") == Some("none") {
             return refuse("the filter rule keeps no state; pfSense ignores caps on such");
         }
         self.check_not_astray()?;
         check_caps(connections, rate)?;
-        let stamp = self.ids.stamp();
+        let stamp = self.ids.stamp_element();
         self.edit_rule("filter", self.filter, |rule| {
             if write_caps(rule, connections, rate) {
-                rule.set("updated", stamp);
+                rule.set_child("updated", stamp);
             }
         });
         Ok(())
@@ -469,7 +469,7 @@ impl Draft<'_> {
     /// Disables the forward, and its filter rule where that is the service's alone.
     fn disable(&mut self) -> Result<(), EditRefusal> {
         if self.nat.is_none() && self.filter.is_none() {
-            return refuse(RefusalCode::NoRules, "there are no such rules");
+            return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
         let only_forward = self.nat.is_some()
@@ -479,8 +479,8 @@ impl Draft<'_> {
         let filter = self.filter.filter(|_| !only_forward);
         for (section, place) in [("nat", self.nat), ("filter", filter)] {
             self.edit_rule(section, place, |rule| {
-                if !rule.has("disabled") {
-                    rule.set("disabled", "");
+                if !rule.has_child("disabled") {
+                    rule.set_child("disabled", "");
                 }
             });
         }
@@ -492,7 +492,7 @@ impl Draft<'_> {
             || find_floating_pass(self.configured, self.service).is_some();
         if self.nat.is_none() || (self.filter.is_none() && !alone) {
             let clause = "one of the two rules is missing; the pair must be built or put back";
-            return refuse(RefusalCode::HalfMissing, clause);
+            return refuse_edit(RefusalCode::HalfMissing, clause);
         }
         self.check_only_ours()?;
         self.check_inside_port()?;
@@ -505,12 +505,12 @@ impl Draft<'_> {
 
     fn delete(&mut self) -> Result<(), EditRefusal> {
         if self.nat.is_none() && self.filter.is_none() {
-            return refuse(RefusalCode::NoRules, "there are no such rules");
+            return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
         self.check_not_astray()?;
         let record = self.rule("filter", self.filter);
-        let tracker = record.and_then(|record| record.text("tracker"));
+        let tracker = record.and_then(|record| record.child_text("tracker"));
         let tracker = tracker.unwrap_or_default().to_owned();
         for (section, place) in [("nat", self.nat.take()), ("filter", self.filter.take())] {
             if let Some(place) = place {
@@ -519,20 +519,20 @@ impl Draft<'_> {
         }
         if self.is_tracker_taken(&tracker) {
             let clause = "another rule has the tracker of the filter rule, so it could not be put back; disable it instead";
-            return refuse(RefusalCode::TrackerTaken, clause);
+            return refuse_edit(RefusalCode::TrackerTaken, clause);
         }
         Ok(())
     }
 
     fn is_tracker_taken(&self, tracker: &str) -> bool {
         let mut rules = self.sections.list("filter", "rule").iter();
-        !tracker.is_empty() && rules.any(|rule| rule.text("tracker") == Some(tracker))
+        !tracker.is_empty() && rules.any(|rule| rule.child_text("tracker") == Some(tracker))
     }
 }
 
 fn check_caps(connections: Option<u32>, rate: Option<Rate>) -> Result<(), EditRefusal> {
     if connections == Some(0) {
-        return refuse(
+        return refuse_edit(
             RefusalCode::BadCaps,
             "the cap on connections must be 1 or more",
         );
@@ -543,18 +543,18 @@ fn check_caps(connections: Option<u32>, rate: Option<Rate>) -> Result<(), EditRe
     };
     if rate.is_some_and(bad) {
         let clause = "the rate must be 1 or more connections within 1 to 255 seconds";
-        return refuse(RefusalCode::BadCaps, clause);
+        return refuse_edit(RefusalCode::BadCaps, clause);
     }
     Ok(())
 }
 
 /// Sets a text, or removes the element; an empty and an absent one mean the same. Says whether it differed.
 fn write_text(record: &mut Element, key: &str, value: Option<&str>) -> bool {
-    if record.text(key).unwrap_or_default() == value.unwrap_or_default() {
+    if record.child_text(key).unwrap_or_default() == value.unwrap_or_default() {
         return false;
     }
     match value {
-        Some(value) => record.set(key, value),
+        Some(value) => record.set_child(key, value),
         None => drop(record.remove(key)),
     }
     true

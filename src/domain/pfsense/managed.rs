@@ -35,7 +35,7 @@ pub struct ForeignRule<'a> {
 
 impl ForeignRule<'_> {
     /// Returns the clause that names rule and forward.
-    pub fn clause(&self) -> String {
+    pub fn foreign_clause(&self) -> String {
         let way = |side: &Side, address: Option<&String>| {
             let host = address
                 .or(side.address.as_ref())

@@ -124,7 +124,7 @@ pub(super) fn prove_swap(
 
 /// Returns whether a record is not in force.
 pub(super) fn is_out(placed: Option<&Placed>) -> bool {
-    placed.is_none_or(|placed| placed.record.has("disabled"))
+    placed.is_none_or(|placed| placed.record.has_child("disabled"))
 }
 
 /// The records that are to be in force, and those that are not any more.
@@ -235,11 +235,11 @@ impl RecordProof<'_> {
         let swapped = [self.now.filter.as_ref(), self.was.filter.as_ref()];
         let is_swapped = |record: &Element| {
             let mut swapped = swapped.iter().flatten();
-            swapped.any(|placed| placed.record.canonical() == record.canonical())
+            swapped.any(|placed| placed.record.canonical_json() == record.canonical_json())
         };
         let all = self.configured.sections.list("filter", "rule").iter();
         let mut others = all.filter(|record| !is_swapped(record));
-        number != 0 && !others.any(|other| tracker_number(other.text("tracker")) == number)
+        number != 0 && !others.any(|other| tracker_number(other.child_text("tracker")) == number)
     }
 
     fn device(&self) -> String {
@@ -286,11 +286,11 @@ impl RecordProof<'_> {
         let name = &self.service.alias;
         let names_it = |placed: &Option<Placed>| {
             let record = placed.as_ref().map(|placed| &placed.record);
-            let record = record.filter(|record| !record.has("disabled"));
+            let record = record.filter(|record| !record.has_child("disabled"));
             let named = |record: &Element| {
                 let destination = record.get("destination");
-                let address = destination.and_then(|side| side.text("address"));
-                record.text("target") == Some(name) || address == Some(name)
+                let address = destination.and_then(|side| side.child_text("address"));
+                record.child_text("target") == Some(name) || address == Some(name)
             };
             record.is_some_and(named)
         };
@@ -315,7 +315,7 @@ impl RecordProof<'_> {
             Vec::new(),
             String::new(),
         ));
-        let text = alias.record.text("address").unwrap_or_default();
+        let text = alias.record.child_text("address").unwrap_or_default();
         let mut patterns = Vec::new();
         // Names, other aliases and ranges are made addresses by pfSense.
         let mut open = false;

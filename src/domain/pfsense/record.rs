@@ -51,7 +51,7 @@ impl Element {
     }
 
     /// Returns the text of the element of this name; an absent one has none, an empty one an empty text.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub fn child_text(&self, name: &str) -> Option<&str> {
         self.get(name).map(|element| match element {
             Self::Text(text) => text.as_str(),
             Self::Map(_) | Self::List(_) => "",
@@ -59,12 +59,12 @@ impl Element {
     }
 
     /// Returns whether the element of this name is present, be it empty.
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has_child(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Sets an element in its place, or appends it; an empty text becomes a map with it.
-    pub fn set(&mut self, name: &str, element: impl Into<Self>) {
+    pub fn set_child(&mut self, name: &str, element: impl Into<Self>) {
         if matches!(self, Self::Text(text) if text.is_empty()) {
             *self = Self::Map(Vec::new());
         }
@@ -86,24 +86,24 @@ impl Element {
 
     /// Returns its canonical JSON: names sorted by their bytes, no white space. Two elements that differ only in
     /// the order of names have the same.
-    pub fn canonical(&self) -> String {
-        self.sorted().to_string()
+    pub fn canonical_json(&self) -> String {
+        self.sorted_value().to_string()
     }
 
-    fn sorted(&self) -> serde_json::Value {
+    fn sorted_value(&self) -> serde_json::Value {
         match self {
             Self::Text(text) => serde_json::Value::String(text.clone()),
             Self::Map(pairs) => {
                 let sorted: BTreeMap<&str, serde_json::Value> = pairs
                     .iter()
-                    .map(|(key, element)| (key.as_str(), element.sorted()))
+                    .map(|(key, element)| (key.as_str(), element.sorted_value()))
                     .collect();
                 sorted
                     .into_iter()
                     .map(|(key, value)| (key.to_owned(), value))
                     .collect()
             }
-            Self::List(items) => items.iter().map(Self::sorted).collect(),
+            Self::List(items) => items.iter().map(Self::sorted_value).collect(),
         }
     }
 }
@@ -191,9 +191,9 @@ mod tests {
         let text = r#"{"source":{"any":""},"interface":"wan","descr":"KMS — public","row":["fr3"],"created":{"time":"1"}}"#;
         let element: Element = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&element).unwrap(), text);
-        assert_eq!(element.text("interface"), Some("wan"));
-        assert_eq!(element.text("source"), Some(""));
-        assert_eq!(element.text("disabled"), None);
+        assert_eq!(element.child_text("interface"), Some("wan"));
+        assert_eq!(element.child_text("source"), Some(""));
+        assert_eq!(element.child_text("disabled"), None);
     }
 
     #[test]
@@ -201,19 +201,19 @@ mod tests {
         let one: Element = serde_json::from_str(r#"{"b":"1","a":{"d":"","c":"2"}}"#).unwrap();
         let other: Element = serde_json::from_str(r#"{"a":{"c":"2","d":""},"b":"1"}"#).unwrap();
         assert_ne!(one, other);
-        assert_eq!(one.canonical(), other.canonical());
-        assert_eq!(one.canonical(), r#"{"a":{"c":"2","d":""},"b":"1"}"#);
+        assert_eq!(one.canonical_json(), other.canonical_json());
+        assert_eq!(one.canonical_json(), r#"{"a":{"c":"2","d":""},"b":"1"}"#);
     }
 
     #[test]
     fn elements_are_set_in_place_and_removed_whole() {
         let mut element = Element::of_texts([("a", "1"), ("b", "2")]);
-        element.set("a", "3");
-        element.set("c", "4");
+        element.set_child("a", "3");
+        element.set_child("c", "4");
         assert!(element.remove("b") && !element.remove("b"));
         assert_eq!(element, Element::of_texts([("a", "3"), ("c", "4")]));
         let mut empty = Element::default();
-        empty.set("a", "1");
+        empty.set_child("a", "1");
         assert_eq!(empty, Element::of_texts([("a", "1")]));
     }
 

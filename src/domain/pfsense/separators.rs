@@ -35,7 +35,8 @@ pub fn insert_rule(
     let index = index.min(sections.list(section, "rule").len());
     let place = place_of(sections, section, &rule, index);
     let present = separators_of(sections, section);
-    let untouched = shift_separators(before, &place, -1).canonical() == present.canonical();
+    let untouched =
+        shift_separators(before, &place, -1).canonical_json() == present.canonical_json();
     let moved = if untouched {
         before.clone()
     } else {
@@ -54,16 +55,20 @@ pub fn separators_of(sections: &Sections, section: &str) -> Element {
 
 /// An empty map is left as it was: an empty and an absent element are different configurations.
 fn set_separators(sections: &mut Sections, section: &str, separators: Element) {
-    if separators_of(sections, section).canonical() != separators.canonical() {
+    if separators_of(sections, section).canonical_json() != separators.canonical_json() {
         sections.set_child(section, "separator", separators);
     }
 }
 
 fn place_of(sections: &Sections, section: &str, rule: &Element, index: usize) -> RulePlace {
-    let key = |rule: &Element| match (section, rule.has("floating")) {
+    let key = |rule: &Element| match (section, rule.has_child("floating")) {
         ("nat", _) => None,
         (_, true) => Some("floatingrules".to_owned()),
-        (_, false) => Some(rule.text("interface").unwrap_or_default().to_lowercase()),
+        (_, false) => Some(
+            rule.child_text("interface")
+                .unwrap_or_default()
+                .to_lowercase(),
+        ),
     };
     let own = key(rule);
     let rules = sections.list(section, "rule").iter().take(index);
@@ -78,7 +83,7 @@ fn shift_separators(separators: &Element, place: &RulePlace, by: isize) -> Eleme
     let mut separators = separators.clone();
     if let Some(bars) = separators.get(key) {
         let moved = shift_map(bars, place.above, by);
-        separators.set(key, moved);
+        separators.set_child(key, moved);
     }
     separators
 }
@@ -98,7 +103,7 @@ fn shift_map(bars: &Element, above: usize, by: isize) -> Element {
             _ => None,
         };
         if let Some(row) = row {
-            bar.set("row", row);
+            bar.set_child("row", row);
         }
         (name.clone(), bar)
     });

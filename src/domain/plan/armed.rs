@@ -5,7 +5,7 @@ use super::{Planned, Refusal, RefusalKind};
 use crate::domain::pfsense::change::{Armed, Reverted};
 
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
-pub(super) fn on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
+pub(super) fn armed_on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
     let service = present.service;
     let armed = present.configured.armed.iter();
     armed.filter(|armed| armed.port == service.port && armed.interface == service.interface)
@@ -13,9 +13,16 @@ pub(super) fn on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
 
 /// Says that there is nothing to do, where that holds for as long as the operator wants it: what an armed way back takes
 /// away again is not done.
-pub(super) fn idle(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
-    if let Some(armed) = on(present).next() {
-        return Err(held(armed, "It is so now, but would not stay so."));
+pub(super) fn nothing_to_do(
+    present: &Present<'_>,
+    terms: Terms,
+    why: &str,
+) -> Result<Planned, Refusal> {
+    if let Some(armed) = armed_on(present).next() {
+        return Err(refuse_while_armed(
+            armed,
+            "It is so now, but would not stay so.",
+        ));
     }
     let unarmed = match terms.reverts_after {
         Some(_) => " No way back was armed: there is no change that --for could take back.",
@@ -37,7 +44,7 @@ pub fn too_late(id: &str, reverted: &Reverted) -> String {
 }
 
 /// Refuses because a temporary change is armed.
-pub(super) fn held(armed: &Armed, why: &str) -> Refusal {
+pub(super) fn refuse_while_armed(armed: &Armed, why: &str) -> Refusal {
     let Armed { id, what, who, .. } = armed;
     let at = jiff::Timestamp::from_second(armed.reverts_at)
         .map_or_else(|_| "a time".to_owned(), |at| at.to_string());

@@ -2,9 +2,9 @@
 //! and only that is changed. The differences are those of `pfsense::edit`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
-use super::armed::idle;
-use super::exposure::{Present, Terms, draft, ready};
-use super::opening::{of_caps, opening};
+use super::armed::nothing_to_do;
+use super::exposure::{Present, Terms, draft_change, ready_pair};
+use super::opening::{of_caps, promised_exposure};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::ConfigurationEdit;
@@ -15,26 +15,26 @@ use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
 /// Plans to make alias, port forward, filter rule and caps what the configuration says.
-pub fn apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
-    caps::limits(caps)?;
-    let pair = ready(present, terms)?;
-    let draft = build(present, &pair, caps, true, terms)?;
+pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Planned, Refusal> {
+    caps::check_caps(caps)?;
+    let pair = ready_pair(present, terms)?;
+    let draft = draft_building(present, &pair, caps, true, terms)?;
     let exposure = present.exposure;
     let (nat, filter) = (pair.first_forward(), pair.passes.first().copied());
-    let limited = limited(nat, filter);
+    let limited = limited_clause(nat, filter);
     let as_wanted = match &limited {
         None => exposure.state == State::Open && exposure.caps.loaded == Some(caps),
         Some(_) => exposure.nat.loaded && exposure.filter.loaded,
     };
     if draft.differences.is_empty() && as_wanted {
         let words = limited.map(|words| format!(" {words}")).unwrap_or_default();
-        return idle(
+        return nothing_to_do(
             present,
             terms,
             &format!("the firewall is what the configuration says.{words}"),
         );
     }
-    Ok(opening(draft, nat, filter, present, of_caps(caps)).into())
+    Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 
 /// Refuses to open what another service has.
@@ -44,14 +44,14 @@ pub(super) fn leads_elsewhere(nat: &NatRule, service: &Service) -> Refusal {
         "Port {} of {} leads elsewhere: {} points to {target:?}.",
         service.port,
         service.interface,
-        called("the port forward", nat.descr.as_ref()),
+        called_rule("the port forward", nat.descr.as_ref()),
     );
     Refusal::new(RefusalKind::Conflict, message).hint(
         "`kmsctl expose apply --dry-run` shows what it takes to lead it to the service; or remove it in the GUI.",
     )
 }
 
-fn called(what: &str, description: Option<&String>) -> String {
+fn called_rule(what: &str, description: Option<&String>) -> String {
     match description.filter(|text| !text.is_empty()) {
         Some(text) => format!("{what} {text:?}"),
         None => what.to_owned(),
@@ -59,15 +59,15 @@ fn called(what: &str, description: Option<&String>) -> String {
 }
 
 /// Says who may connect, where the rules do not say everybody.
-pub(super) fn limited(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Option<String> {
+pub(super) fn limited_clause(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Option<String> {
     let of_nat = nat.map(|rule| ("port forward", &rule.source));
     let of_filter = filter.map(|rule| ("filter rule", &rule.source));
-    let anybody = |side: &Side| from(side) == "any";
+    let anybody = |side: &Side| source_clause(side) == "any";
     let said: Vec<String> = of_nat
         .into_iter()
         .chain(of_filter)
         .filter(|(_, side)| !anybody(side))
-        .map(|(rule, side)| format!("the {rule}'s source is {:?}", words(side)))
+        .map(|(rule, side)| format!("the {rule}'s source is {:?}", side_words(side)))
         .collect();
     (!said.is_empty()).then(|| {
         format!(
@@ -78,13 +78,13 @@ pub(super) fn limited(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> Opt
 }
 
 /// Says who may connect; a rule that does not say it means anybody.
-pub(super) fn from(source: &Side) -> String {
-    Some(words(source))
+pub(super) fn source_clause(source: &Side) -> String {
+    Some(side_words(source))
         .filter(|words| !words.is_empty())
         .unwrap_or_else(|| "any".to_owned())
 }
 
-pub(super) fn words(side: &Side) -> String {
+pub(super) fn side_words(side: &Side) -> String {
     let place = [side.network.as_deref(), side.address.as_deref()];
     let mut words: Vec<&str> = place.into_iter().flatten().map(str::trim).collect();
     words.retain(|word| !word.is_empty());
@@ -102,7 +102,7 @@ pub(super) fn words(side: &Side) -> String {
 }
 
 /// Drafts the building. `alias` is for `apply`, which may make the alias and lead a forward to elsewhere here.
-pub(super) fn build(
+pub(super) fn draft_building(
     present: &Present<'_>,
     pair: &ManagedPair<'_>,
     caps: Caps,
@@ -122,7 +122,7 @@ pub(super) fn build(
     } else {
         "Open the exposure: build the port forward and its filter rule from the configuration."
     };
-    let mut draft = draft(present, terms, change, what);
+    let mut draft = draft_change(present, terms, change, what);
     let aliases = present.configured.aliases.as_slice();
     if let Some(other) = pair.forward_elsewhere() {
         if !alias {
@@ -133,7 +133,7 @@ pub(super) fn build(
     let is_wider =
         |nat: &&NatRule| !port_field_is(aliases, nat.destination.port.as_deref(), service.port);
     if let Some(nat) = nat.filter(is_wider) {
-        let rule = called("The port forward", nat.descr.as_ref());
+        let rule = called_rule("The port forward", nat.descr.as_ref());
         let message = format!("{rule} is for more than port {}.", service.port);
         return Err(Refusal::new(RefusalKind::Impossible, message)
             .hint("Limit it to the service's port in the GUI."));
@@ -158,11 +158,14 @@ pub(super) fn build(
                 None::<&str>,
                 format!("pass to {} port {}", service.alias, service.port),
             ));
-            differences.extend(caps::differences(Caps::default(), caps));
+            differences.extend(caps::caps_differences(Caps::default(), caps));
         }
         Some(filter) => {
             filter_differences(filter, aliases, service, differences);
-            differences.extend(caps::differences(ratelimit::of_configured(filter).0, caps));
+            differences.extend(caps::caps_differences(
+                ratelimit::of_configured(filter).0,
+                caps,
+            ));
         }
     }
     draft
@@ -173,10 +176,10 @@ pub(super) fn build(
 
 fn takes_over(nat: &NatRule, filter: Option<&FilterRule>) -> Risk {
     let target = nat.target.as_deref().unwrap_or_default();
-    let forward = called("the port forward", nat.descr.as_ref());
+    let forward = called_rule("the port forward", nat.descr.as_ref());
     let rewritten = filter.map_or_else(String::new, |filter| {
         let tracker = filter.tracker.as_deref().unwrap_or("none");
-        let rule = called("the filter rule", filter.descr.as_ref());
+        let rule = called_rule("the filter rule", filter.descr.as_ref());
         format!(" and {rule} (tracker {tracker:?})")
     });
     Risk::new(
@@ -203,7 +206,12 @@ fn alias_differences(present: &Present<'_>, differences: &mut Vec<Difference>) {
 }
 
 /// Names a field that is not what it must be.
-fn text(field: &str, present: Option<&String>, wanted: &str, differences: &mut Vec<Difference>) {
+fn text_difference(
+    field: &str,
+    present: Option<&String>,
+    wanted: &str,
+    differences: &mut Vec<Difference>,
+) {
     if present.map(String::as_str) != Some(wanted) {
         differences.push(Difference::new(field, present.cloned(), wanted));
     }
@@ -223,19 +231,19 @@ fn nat_differences(
     if to.not || to.any || (empty(to.network.as_ref()) && empty(to.address.as_ref())) {
         differences.push(Difference::new(
             "port forward destination",
-            words(to),
+            side_words(to),
             format!("{}ip port {}", service.interface, service.port),
         ));
     }
     let target = nat.target.as_ref();
-    text("port forward target", target, &service.alias, differences);
+    text_difference("port forward target", target, &service.alias, differences);
     if !port_field_is(aliases, nat.local_port.as_deref(), service.port) {
         let wanted = service.port.to_string();
         let field = "port forward port";
         differences.push(Difference::new(field, nat.local_port.clone(), wanted));
     }
     let protocol = nat.protocol.as_ref();
-    text("port forward protocol", protocol, "tcp", differences);
+    text_difference("port forward protocol", protocol, "tcp", differences);
 }
 
 /// Names what changes so that the two rules are joined, as `pfsense::edit` joins them.
@@ -277,13 +285,13 @@ fn filter_differences(
         differences.push(Difference::new("filter rule type", kind, "pass"));
     }
     let wanted = format!("{} port {}", service.alias, service.port);
-    let way = words(&filter.destination);
+    let way = side_words(&filter.destination);
     let port = filter.destination.port.as_deref().unwrap_or_default();
     let is_port = port_field_is(aliases, Some(port), service.port);
     if !is_port || way != format!("{} port {port}", service.alias) {
         differences.push(Difference::new("filter rule destination", way, wanted));
     }
-    text(
+    text_difference(
         "filter rule protocol",
         filter.protocol.as_ref(),
         "tcp",

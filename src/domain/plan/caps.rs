@@ -1,7 +1,7 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
-use super::armed::idle;
-use super::exposure::{Present, Terms, ready};
+use super::armed::nothing_to_do;
+use super::exposure::{Present, Terms, ready_pair};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
     named,
@@ -29,7 +29,7 @@ pub struct WantedCaps {
 }
 
 /// Refuses values that pf does not load or pfSense's form does not accept.
-pub fn limits(caps: Caps) -> Result<(), Refusal> {
+pub fn check_caps(caps: Caps) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(RefusalKind::Usage, message));
     if caps.max_src_conn == Some(0) {
         return refuse("max-src-conn 0 would be no cap at all; 1 is the least.".to_owned());
@@ -60,13 +60,13 @@ pub fn limits(caps: Caps) -> Result<(), Refusal> {
 }
 
 /// Plans to set the caps.
-pub fn ratelimit(
+pub fn plan_caps(
     present: &Present<'_>,
     wanted: &WantedCaps,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
-    limits(wanted.caps)?;
-    let pair = ready(present, terms)?;
+    check_caps(wanted.caps)?;
+    let pair = ready_pair(present, terms)?;
     if pair.forward_passes() {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -81,7 +81,7 @@ pub fn ratelimit(
         )
         .hint("Make it: kmsctl expose apply"));
     };
-    carries(filter)?;
+    check_caps_apply(filter)?;
     let (now, _) = ratelimit::of_configured(filter);
     let loaded = present.exposure.caps.loaded;
     let name = wanted
@@ -91,20 +91,20 @@ pub fn ratelimit(
         .unwrap_or_default();
     if now == wanted.caps && (loaded == Some(now) || filter.disabled) && written_whole(filter) {
         let why = format!("the caps are {now} already{name}.");
-        return idle(present, terms, &why);
+        return nothing_to_do(present, terms, &why);
     }
     Ok(Draft {
         what: format!("Set the caps per source to {}{name}.", wanted.caps),
-        differences: differences(now, wanted.caps),
-        checks: checks(filter, wanted.caps),
+        differences: caps_differences(now, wanted.caps),
+        checks: caps_checks(filter, wanted.caps),
         undo: Undo::Command("puts the caps back that were there".to_owned()),
-        risks: risks(present, now, wanted.caps, terms),
+        risks: caps_risks(present, now, wanted.caps, terms),
         confirm: if wanted.caps.is_empty() {
             Confirm::Word("uncapped".to_owned())
         } else {
             Confirm::YesNo
         },
-        seen: super::exposure::seen(present),
+        seen: super::exposure::seen_configuration(present),
         operation: Operation::Configuration {
             change: ConfigurationEdit::Caps {
                 max_src_conn: wanted.caps.max_src_conn,
@@ -120,7 +120,7 @@ pub fn ratelimit(
 }
 
 /// Refuses rules on which pfSense ignores caps (pfSense 2.7.2 source, `filter.inc`), with the reason.
-fn carries(filter: &FilterRule) -> Result<(), Refusal> {
+fn check_caps_apply(filter: &FilterRule) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(
             RefusalKind::Impossible,
@@ -158,7 +158,7 @@ fn written_whole(filter: &FilterRule) -> bool {
 }
 
 /// Returns the caps that differ, as the schema `change` shows them.
-pub(crate) fn differences(before: Caps, after: Caps) -> Vec<Difference> {
+pub(crate) fn caps_differences(before: Caps, after: Caps) -> Vec<Difference> {
     let mut differences = Vec::new();
     if before.max_src_conn != after.max_src_conn {
         differences.push(Difference::new(
@@ -183,7 +183,7 @@ pub fn rate_value(caps: Caps) -> Option<String> {
         .map(|rate| format!("{}/{}", rate.connections, rate.seconds))
 }
 
-fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
+fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     let tracker = filter.tracker.as_deref().unwrap_or("of the exposure");
     let mut checks =
         vec!["The configuration holds them, and nothing else in it differs.".to_owned()];
@@ -195,8 +195,8 @@ fn checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     checks
 }
 
-fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
-    let mut risks = super::exposure::risks(present, terms);
+fn caps_risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
+    let mut risks = super::exposure::change_risks(present, terms);
     risks.push(Risk::new(
         "counters-restart",
         "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
@@ -209,7 +209,7 @@ fn risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Ri
     }
     risks.extend(shadowed(present));
     if let Some(limit) = wanted.max_src_conn {
-        risks.extend(impact(present, limit));
+        risks.extend(sources_above(present, limit));
         if limit > NEVER_BITES {
             risks.push(Risk::new(
                 "never-bites",
@@ -257,7 +257,7 @@ fn at_least(wanted: Option<u32>, now: Option<u32>) -> bool {
 }
 
 /// Names the sources that hold more connections now than they may then.
-fn impact(present: &Present<'_>, limit: u32) -> Option<Risk> {
+fn sources_above(present: &Present<'_>, limit: u32) -> Option<Risk> {
     let over: Vec<String> = present
         .sources
         .iter()

@@ -8,7 +8,7 @@ use super::{Confirm, Difference, Draft, Operation, Planned, Seen, Undo, counted}
 use crate::domain::pfsense::leftovers::Leftover;
 
 /// Plans to remove every leftover; what still has something to do is left alone, and named.
-pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
+pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
     let stale: Vec<&Leftover> = leftovers.iter().filter(|file| file.stale).collect();
     let pending = leftovers.len() - stale.len();
     let still = match pending {
@@ -22,7 +22,7 @@ pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
         ));
     }
     let difference = |file: &&Leftover| {
-        let told = format!("{} old: {}", age(file.since, now), file.why);
+        let told = format!("{} old: {}", age_in_words(file.since, now), file.why);
         Difference::new(&file.path, told, None::<&str>)
     };
     Draft {
@@ -38,7 +38,7 @@ pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
         undo: Undo::Impossible("Nothing needs these files.".to_owned()),
         risks: Vec::new(),
         confirm: Confirm::YesNo,
-        seen: Seen::of(facts(stale.iter().copied())),
+        seen: Seen::of(leftover_facts(stale.iter().copied())),
         operation: Operation::Clean {
             paths: stale.iter().map(|file| file.path.clone()).collect(),
         },
@@ -49,7 +49,7 @@ pub fn clean(leftovers: &[Leftover], now: Timestamp) -> Planned {
 }
 
 /// Returns what a plan about these files rests on.
-pub fn facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap<String, String> {
+pub fn leftover_facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap<String, String> {
     files
         .map(|file| {
             let word = if file.stale { "stale" } else { "pending" };
@@ -59,7 +59,7 @@ pub fn facts<'a>(files: impl Iterator<Item = &'a Leftover>) -> BTreeMap<String, 
 }
 
 /// Returns an age in its largest unit.
-fn age(since: i64, now: Timestamp) -> String {
+fn age_in_words(since: i64, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(since).max(0);
     match seconds {
         0..3600 => format!("{} min", seconds / 60),
@@ -91,7 +91,7 @@ mod tests {
             file("/conf/kmsctl/revert-a.php", true),
             file("/conf/kmsctl/revert-b.php", false),
         ];
-        let Planned::Change(draft) = clean(&files, now()) else {
+        let Planned::Change(draft) = plan_cleaning(&files, now()) else {
             panic!("nothing to do");
         };
         let paths = vec!["/conf/kmsctl/revert-a.php".to_owned()];
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn pending_files_alone_are_nothing_to_do() {
-        let planned = clean(&[file("/conf/kmsctl/revert-b.php", false)], now());
+        let planned = plan_cleaning(&[file("/conf/kmsctl/revert-b.php", false)], now());
         assert!(
             matches!(&planned, Planned::NothingToDo(told) if told.ends_with("and stays.")),
             "{planned:?}"
         );
-        assert!(matches!(clean(&[], now()), Planned::NothingToDo(_)));
+        assert!(matches!(plan_cleaning(&[], now()), Planned::NothingToDo(_)));
     }
 }

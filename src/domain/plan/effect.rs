@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use super::Difference;
-use super::build::{from, words};
+use super::build::{side_words, source_clause};
 use super::caps;
-use super::exposure::standing;
+use super::exposure::standing_word;
 use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::edit::CAP_KEYS;
@@ -54,7 +54,7 @@ impl RecordKind {
             Self::Forward => {
                 let rule = NatRule::of_record(*index, record);
                 let target = rule.target.as_deref().unwrap_or_default();
-                let (port, from) = (port(&rule.destination), from(&rule.source));
+                let (port, from) = (port(&rule.destination), source_clause(&rule.source));
                 (
                     format!("port {port} to {target} from {from}"),
                     rule.disabled,
@@ -63,7 +63,7 @@ impl RecordKind {
             Self::Filter => {
                 let rule = FilterRule::of_record(*index, record);
                 let to = rule.destination.address.as_deref().unwrap_or("any");
-                let (port, from) = (port(&rule.destination), from(&rule.source));
+                let (port, from) = (port(&rule.destination), source_clause(&rule.source));
                 (
                     format!("pass to {to} port {port} from {from}"),
                     rule.disabled,
@@ -102,7 +102,7 @@ pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Diffe
                 differences.push(Difference::new(name, kind.summary(was), None::<&str>));
             }
             (Some(was), None) => {
-                let was = standing(was.record.has("disabled"));
+                let was = standing_word(was.record.has_child("disabled"));
                 differences.push(Difference::new(name, was, None::<&str>));
             }
             (Some(was), Some(now)) => {
@@ -121,7 +121,7 @@ pub(super) fn record_differences(before: &Records, after: &Records) -> Vec<Diffe
         Some(ratelimit::of_configured(&rule).0)
     };
     let (was, now) = (caps(before), caps(after));
-    differences.extend(caps::differences(
+    differences.extend(caps::caps_differences(
         was.unwrap_or_else(Caps::default),
         now.unwrap_or_else(Caps::default),
     ));
@@ -143,7 +143,8 @@ pub(super) fn lost_fields(deleted: &Records, built: &Records) -> Vec<String> {
             format!("{} ({was})", kind.field(key))
         }));
         let caps = CAP_KEYS.iter().filter(|key| {
-            was.record.text(key).unwrap_or_default() != now.record.text(key).unwrap_or_default()
+            was.record.child_text(key).unwrap_or_default()
+                != now.record.child_text(key).unwrap_or_default()
         });
         lost.extend(caps.map(|key| {
             let was = value_of(was.record.get(key));
@@ -179,12 +180,16 @@ fn differing<'a>(
 fn field_difference(kind: RecordKind, key: &str, was: &Element, now: &Element) -> Difference {
     let field = kind.field(key);
     if key == "disabled" {
-        return Difference::new(&field, standing(was.has(key)), standing(now.has(key)));
+        return Difference::new(
+            &field,
+            standing_word(was.has_child(key)),
+            standing_word(now.has_child(key)),
+        );
     }
     let value = |record: &Element| {
         let element = record.get(key)?;
         Some(match key {
-            "source" | "destination" => words(&Side::of_record(record, key)),
+            "source" | "destination" => side_words(&Side::of_record(record, key)),
             _ => value_of(Some(element)),
         })
     };
@@ -201,7 +206,7 @@ fn value_of(element: Option<&Element>) -> String {
     let text = match element {
         None => "unset".to_owned(),
         Some(Element::Text(text)) => text.clone(),
-        Some(other) => other.canonical(),
+        Some(other) => other.canonical_json(),
     };
     if text.chars().count() <= LONGEST_VALUE {
         return text;

@@ -1,7 +1,8 @@
 //! Plans that close the exposure, and what all plans about it share: the pair of port forward and filter rule is one
 //! thing.
 
-use super::armed::{self, held, idle};
+use super::armed;
+use super::armed::{nothing_to_do, refuse_while_armed};
 use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
@@ -43,7 +44,10 @@ pub struct Terms {
 }
 
 /// Refuses where no change of the configuration can be made safely; otherwise finds the pair.
-pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<ManagedPair<'a>, Refusal> {
+pub(crate) fn ready_pair<'a>(
+    present: &Present<'a>,
+    terms: Terms,
+) -> Result<ManagedPair<'a>, Refusal> {
     check_loadable(present, terms)?;
     clear_pair(present, false, false)
 }
@@ -52,7 +56,7 @@ pub(crate) fn ready<'a>(present: &Present<'a>, terms: Terms) -> Result<ManagedPa
 pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first() {
-        return Err(unfinished(running));
+        return Err(refuse_unfinished(running));
     }
     if !configured.dirty.is_empty() && !terms.with_pending {
         return Err(Refusal::new(
@@ -61,10 +65,13 @@ pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), 
         )
         .hint("Apply or undo them in the GUI, or go on and activate them with --with-pending."));
     }
-    if let (Some(armed), Some(_)) = (armed::on(present).next(), terms.reverts_after) {
-        return Err(held(armed, "Two ways back would cross each other."));
+    if let (Some(armed), Some(_)) = (armed::armed_on(present).next(), terms.reverts_after) {
+        return Err(refuse_while_armed(
+            armed,
+            "Two ways back would cross each other.",
+        ));
     }
-    filtering(configured)
+    check_filtering(configured)
 }
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
@@ -74,16 +81,16 @@ fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair
     if let Some(running) = configured.unfinished.first()
         && lock_is_held(&configured.leftovers)
     {
-        return Err(unfinished(running));
+        return Err(refuse_unfinished(running));
     }
-    filtering(configured).map_err(|refusal| {
+    check_filtering(configured).map_err(|refusal| {
         refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
     })?;
     // What is deleted beside another rule of the service could not be told from it when it comes back.
     clear_pair(present, !delete, delete)
 }
 
-fn unfinished(running: &RunningChange) -> Refusal {
+fn refuse_unfinished(running: &RunningChange) -> Refusal {
     Refusal::new(
         RefusalKind::Conflict,
         format!(
@@ -94,7 +101,7 @@ fn unfinished(running: &RunningChange) -> Refusal {
     .hint("Wait a minute and try again; an interrupted change is brought to an end by the firewall itself.")
 }
 
-fn filtering(configured: &Configured) -> Result<(), Refusal> {
+fn check_filtering(configured: &Configured) -> Result<(), Refusal> {
     if configured.filter_disabled {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -113,7 +120,10 @@ fn clear_pair<'a>(
 ) -> Result<ManagedPair<'a>, Refusal> {
     let pair = ManagedPair::of_service(present.configured, present.service);
     if let (Some(foreign), false) = (&pair.foreign, closes) {
-        let message = format!("Nothing but closing is possible: {}.", foreign.clause());
+        let message = format!(
+            "Nothing but closing is possible: {}.",
+            foreign.foreign_clause()
+        );
         return Err(Refusal::new(RefusalKind::Conflict, message)
             .hint("Give each of them a rule of its own in the GUI; `kmsctl expose revoke` disables the port forward alone."));
     }
@@ -136,7 +146,7 @@ fn clear_pair<'a>(
 }
 
 /// Returns what a plan about the configuration rests on.
-pub(crate) fn seen(present: &Present<'_>) -> Seen {
+pub(crate) fn seen_configuration(present: &Present<'_>) -> Seen {
     Seen {
         fingerprint: present.configured.fingerprint.clone(),
         facts: super::configuration_facts(present.configured, present.service),
@@ -161,10 +171,10 @@ pub(super) fn planned_swap(
 }
 
 /// Returns the risks that every change of the configuration has here.
-pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
+pub(crate) fn change_risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
     // What else is put in force comes first.
-    let mut risks = pending(present);
-    for armed in armed::on(present) {
+    let mut risks = pending_risks(present);
+    for armed in armed::armed_on(present) {
         risks.push(Risk::new(
             "armed",
             format!("The temporary change {} is armed to revert; this change supersedes and disarms it.", armed.id),
@@ -187,7 +197,7 @@ pub(crate) fn risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
 }
 
 /// Returns the risk that loading the rules loads more than the change.
-pub(super) fn pending(present: &Present<'_>) -> Vec<Risk> {
+pub(super) fn pending_risks(present: &Present<'_>) -> Vec<Risk> {
     let dirty = &present.configured.dirty;
     let waits = format!(
         "Loading the rules also activates what others saved and did not apply ({}).",
@@ -207,7 +217,7 @@ impl Draft {
     }
 }
 
-pub(super) fn draft(
+pub(super) fn draft_change(
     present: &Present<'_>,
     terms: Terms,
     change: ConfigurationEdit,
@@ -218,9 +228,9 @@ pub(super) fn draft(
         differences: Vec::new(),
         checks: vec!["The configuration holds it, and nothing else in it differs.".to_owned()],
         undo: Undo::Command("puts both rules back as they were".to_owned()),
-        risks: risks(present, terms),
+        risks: change_risks(present, terms),
         confirm: Confirm::YesNo,
-        seen: seen(present),
+        seen: seen_configuration(present),
         operation: Operation::Configuration {
             change,
             with_pending: terms.with_pending,
@@ -231,12 +241,12 @@ pub(super) fn draft(
     }
 }
 
-pub(super) fn standing(disabled: bool) -> &'static str {
+pub(super) fn standing_word(disabled: bool) -> &'static str {
     if disabled { "disabled" } else { "enabled" }
 }
 
 /// Plans to close the exposure. `connections` are ended afterwards if wanted.
-pub fn revoke(
+pub fn plan_revoke(
     present: &Present<'_>,
     delete: bool,
     end_connections: bool,
@@ -246,7 +256,7 @@ pub fn revoke(
     let state = present.exposure.state;
     let asked = terms;
     // A way back would lead to what an armed one was to end.
-    let crossed = armed::on(present)
+    let crossed = armed::armed_on(present)
         .next()
         .filter(|_| asked.reverts_after.is_some());
     let terms = Terms {
@@ -257,7 +267,7 @@ pub fn revoke(
     if nat.is_none() && filter.is_none() {
         return match no_rules(present, &pair, asked)? {
             Some(planned) => Ok(planned),
-            None => Ok(unloading(present, end_connections, terms).into()),
+            None => Ok(draft_unloading(present, end_connections, terms).into()),
         };
     }
     let enabled =
@@ -267,16 +277,16 @@ pub fn revoke(
         let why = format!("both rules are disabled already, and the exposure is {state}.");
         return closed_already(present, asked, &why);
     }
-    let mut draft = closing(present, &pair, delete, terms)?;
+    let mut draft = draft_closing(present, &pair, delete, terms)?;
     let taken_over = present.configured.unfinished.iter().map(taken_over);
     draft.risks.extend(taken_over);
     draft.risks.extend(crossed.map(for_good));
-    connections(&mut draft, present, end_connections);
+    draft_connections(&mut draft, present, end_connections);
     Ok(draft.into())
 }
 
 /// Drafts the closing, without a word about connections.
-fn closing(
+fn draft_closing(
     present: &Present<'_>,
     pair: &ManagedPair<'_>,
     delete: bool,
@@ -300,10 +310,10 @@ fn closing(
     if spared.is_some() {
         what = "Close the exposure: disable the port forward; the filter rule stays.";
     }
-    let mut draft = draft(present, terms, change, what);
+    let mut draft = draft_change(present, terms, change, what);
     let after = if delete { None } else { Some("disabled") };
     let mut say = |field: &str, disabled: bool| {
-        let difference = Difference::new(field, standing(disabled), after);
+        let difference = Difference::new(field, standing_word(disabled), after);
         draft.differences.push(difference);
     };
     if let Some(nat) = pair.own_forward() {
@@ -337,7 +347,7 @@ fn closing(
 fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
     let left = &present.exposure.left_open;
     for path in left {
-        let clause = path.clause();
+        let clause = path.path_clause();
         draft.risks.push(Risk::new(
             "other-path",
             format!("The service is not closed by this: {clause}. kmsctl does not manage that path and leaves it; switch it off in pfSense. The rule: {}.", path.rule),
@@ -357,7 +367,7 @@ fn name_left_open(draft: &mut Draft, present: &Present<'_>, closed: State) {
 fn spared_filter(present: &Present<'_>, pair: &ManagedPair<'_>) -> Option<String> {
     pair.own_forward()?;
     if let Some(foreign) = &pair.foreign {
-        return Some(foreign.clause());
+        return Some(foreign.foreign_clause());
     }
     if pair.own_filter().is_some_and(|filter| !filter.disabled) {
         return Some("the filter rule that lets the service in is not its own".to_owned());
@@ -398,7 +408,7 @@ pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
 }
 
 /// Says what becomes of live connections.
-fn connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
+fn draft_connections(draft: &mut Draft, present: &Present<'_>, ends: bool) {
     let connections: u64 = present.sources.iter().map(|source| source.states).sum();
     if ends {
         let difference = Difference::new("connections", connections, 0);
@@ -441,10 +451,10 @@ fn for_good(armed: &Armed) -> Risk {
 
 /// What is closed for a while only is closed for good: what would open it again is disarmed.
 fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Planned, Refusal> {
-    let Some(armed) = armed::on(present).next() else {
-        return idle(present, terms, why);
+    let Some(armed) = armed::armed_on(present).next() else {
+        return nothing_to_do(present, terms, why);
     };
-    let planned = super::undo::keep(armed.id.as_str(), None, present)?;
+    let planned = super::undo::plan_keep(armed.id.as_str(), None, present)?;
     Ok(match planned {
         Planned::Change(mut draft) => {
             draft.what = format!(
@@ -462,17 +472,17 @@ fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Plan
 }
 
 /// Drafts the loading of a configuration that has no rules of the exposure, where pf runs some.
-fn unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
+fn draft_unloading(present: &Present<'_>, ends: bool, terms: Terms) -> Draft {
     let change = ConfigurationEdit::PutBack {
         records: Box::default(),
         alias: false,
     };
     let what = "Close the exposure: the configuration has no rules of it, and is loaded.";
-    let mut draft = draft(present, terms, change, what);
+    let mut draft = draft_change(present, terms, change, what);
     name_left_open(&mut draft, present, State::Absent);
     draft.undo = Undo::Impossible("To open it: kmsctl expose restore".to_owned());
     draft.confirm = Confirm::Word("revoke".to_owned());
-    connections(&mut draft, present, ends);
+    draft_connections(&mut draft, present, ends);
     draft
 }
 

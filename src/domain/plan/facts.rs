@@ -11,7 +11,7 @@ use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::service::Service;
 
 /// Returns each entry with the time it was added.
-pub fn entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, String> {
+pub fn entry_facts<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, String> {
     let fact = |entry: &Entry| {
         let since = entry.since.map_or_else(
             || "blocked".to_owned(),
@@ -23,18 +23,18 @@ pub fn entries<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<String,
 }
 
 /// Returns each state by its id.
-pub fn states<'a>(states: impl Iterator<Item = &'a State>) -> BTreeMap<String, String> {
+pub fn state_facts<'a>(states: impl Iterator<Item = &'a State>) -> BTreeMap<String, String> {
     let fact = |state: &State| {
         let identity = state.identity.as_ref()?;
         let name = format!("state {:016x}/{:08x}", identity.id, identity.creator);
-        Some((name, format!("of {}", super::states::client(state))))
+        Some((name, format!("of {}", super::states::client_address(state))))
     };
     states.filter_map(fact).collect()
 }
 
 /// Returns what config.xml says about the exposure, field by field. The agent's fingerprint decides whether
 /// something moved; this names it.
-pub fn configuration(configured: &Configured, service: &Service) -> BTreeMap<String, String> {
+pub fn configuration_facts(configured: &Configured, service: &Service) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let mut say = |name: &str, value: String| facts.insert(name.to_owned(), value);
     let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "unset".to_owned());

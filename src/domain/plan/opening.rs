@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::armed::idle;
-use super::build::{build, from, leads_elsewhere, limited};
+use super::armed::nothing_to_do;
+use super::build::{draft_building, leads_elsewhere, limited_clause, source_clause};
 use super::effect::lost_fields;
-use super::exposure::{Present, Terms, draft, planned_swap, ready, standing};
+use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair, standing_word};
 use super::{Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::{ConfigurationEdit, Records};
@@ -35,7 +35,7 @@ pub struct SavedRecords {
 }
 
 impl SavedRecords {
-    fn rules(&self) -> (Option<NatRule>, Option<FilterRule>) {
+    fn saved_rules(&self) -> (Option<NatRule>, Option<FilterRule>) {
         let Records { nat, filter, .. } = &self.records;
         (
             nat.as_ref()
@@ -51,7 +51,7 @@ impl SavedRecords {
         are_of_service(&self.records, &configured.aliases, &service.into())
     }
 
-    fn told(&self) -> String {
+    fn records_clause(&self) -> String {
         let by = self.by.as_ref().map(|who| format!(" by {who}"));
         let at = self.at.map(|at| format!(" deleted at {at}"));
         let at = at.unwrap_or_else(|| " deleted".to_owned());
@@ -77,26 +77,26 @@ impl SavedRecords {
     }
 
     /// Says where rules lead that are not this service's.
-    fn elsewhere(&self) -> String {
-        let (nat, filter) = self.rules();
+    fn elsewhere_clause(&self) -> String {
+        let (nat, filter) = self.saved_rules();
         let to = nat.and_then(|rule| rule.target);
         let to = to.or_else(|| filter.and_then(|rule| rule.destination.address));
         format!(
             "what {} leads to {:?} and is another service's",
-            self.told(),
+            self.records_clause(),
             to.unwrap_or_default()
         )
     }
 }
 
 /// Plans to open the exposure again: enables what is there, or puts back what was deleted, or builds it.
-pub fn restore(
+pub fn plan_restore(
     present: &Present<'_>,
     saved: Option<&SavedRecords>,
     caps: Caps,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
-    let pair = ready(present, terms)?;
+    let pair = ready_pair(present, terms)?;
     let state = present.exposure.state;
     let (nat, filter) = (pair.own_forward(), pair.own_filter());
     let floating = find_floating_pass(present.configured, &present.service.into());
@@ -111,13 +111,13 @@ pub fn restore(
             ""
         };
         let why = format!("the exposure is {state}.{uncapped}");
-        return idle(present, terms, &why);
+        return nothing_to_do(present, terms, &why);
     }
     if complete {
-        let draft = enabling(present, &pair, terms);
+        let draft = draft_enabling(present, &pair, terms);
         // The floating rule decides before any rule of the interface.
-        let promised = promised(nat, floating.or(filter));
-        return Ok(opening(draft, nat, filter, present, promised).into());
+        let promised = promised_state(nat, floating.or(filter));
+        return Ok(promised_exposure(draft, nat, filter, present, promised).into());
     }
     if let Some(other) = pair.forward_elsewhere()
         && !other.disabled
@@ -131,15 +131,15 @@ pub fn restore(
     };
     if let Some(saved) = mine.filter(|saved| saved.kept) {
         if let Some(line) = saved.broken {
-            return Err(super::undo::broken(&saved.id, line));
+            return Err(super::undo::refuse_broken(&saved.id, line));
         }
         return Ok(putting_back(present, saved, terms).into());
     }
-    let foreign = foreign.map(SavedRecords::elsewhere);
+    let foreign = foreign.map(SavedRecords::elsewhere_clause);
     if present.configured.alias.is_none() {
         return Err(no_alias(present.service, foreign));
     }
-    let mut draft = build(present, &pair, caps, false, terms)?;
+    let mut draft = draft_building(present, &pair, caps, false, terms)?;
     let anew = "so the rules are built from kmsctl's configuration: a new tracker, new counters, last in their lists";
     let message = if let Some(lost) = mine {
         let (id, lost) = (&lost.id, lost.losses(present, &draft)?);
@@ -150,7 +150,7 @@ pub fn restore(
         format!("No saved records of this service were found ({none}), {anew}.")
     };
     draft.risks.push(Risk::new("built-anew", message));
-    Ok(opening(draft, nat, filter, present, of_caps(caps)).into())
+    Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 
 fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
@@ -165,28 +165,28 @@ fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
     )
 }
 
-fn enabling(present: &Present<'_>, pair: &ManagedPair<'_>, terms: Terms) -> Draft {
+fn draft_enabling(present: &Present<'_>, pair: &ManagedPair<'_>, terms: Terms) -> Draft {
     let what = "Open the exposure: enable the port forward and its filter rule.";
-    let mut draft = draft(present, terms, ConfigurationEdit::Enable, what);
+    let mut draft = draft_change(present, terms, ConfigurationEdit::Enable, what);
     if let Some(nat) = pair.own_forward() {
-        let difference = Difference::new("port forward", standing(nat.disabled), "enabled");
+        let difference = Difference::new("port forward", standing_word(nat.disabled), "enabled");
         draft.differences.push(difference);
     }
     if let Some(filter) = pair.own_filter() {
-        let difference = Difference::new("filter rule", standing(filter.disabled), "enabled");
+        let difference = Difference::new("filter rule", standing_word(filter.disabled), "enabled");
         draft.differences.push(difference);
-        draft.checks.push(carries(filter));
+        draft.checks.push(carried_caps(filter));
     }
     draft
 }
 
-fn carries(filter: &FilterRule) -> String {
+fn carried_caps(filter: &FilterRule) -> String {
     let (caps, _) = ratelimit::of_configured(filter);
     format!("pf's loaded rule carries {caps}.")
 }
 
 fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Draft {
-    let (nat, filter) = saved.rules();
+    let (nat, filter) = saved.saved_rules();
     let mut records = saved.records.clone();
     // They may have been disabled when they were deleted; what opens puts them back enabled.
     for placed in [&mut records.nat, &mut records.filter]
@@ -201,14 +201,14 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
     };
     let what = format!(
         "Open the exposure: put back the rules that {}.",
-        saved.told()
+        saved.records_clause()
     );
-    let mut draft = draft(present, terms, change, &what);
+    let mut draft = draft_change(present, terms, change, &what);
     let but = |disabled: bool| if disabled { ", but enabled" } else { "" };
     let port = |text: &Option<String>| text.clone().unwrap_or_default();
     if let Some(nat) = &nat {
         let target = nat.target.as_deref().unwrap_or_default();
-        let (port, from) = (port(&nat.destination.port), from(&nat.source));
+        let (port, from) = (port(&nat.destination.port), source_clause(&nat.source));
         let after = format!(
             "port {port} to {target} from {from}, as it was{}",
             but(nat.disabled)
@@ -218,23 +218,26 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
     }
     if let Some(filter) = &filter {
         let to = filter.destination.address.as_deref().unwrap_or("any");
-        let (port, from) = (port(&filter.destination.port), from(&filter.source));
+        let (port, from) = (
+            port(&filter.destination.port),
+            source_clause(&filter.source),
+        );
         let but = but(filter.disabled);
         let after = format!("pass to {to} port {port} from {from}, as it was{but}");
         let difference = Difference::new("filter rule", None::<&str>, after);
         draft.differences.push(difference);
         let (caps, _) = ratelimit::of_configured(filter);
-        let caps = caps::differences(Caps::default(), caps);
+        let caps = caps::caps_differences(Caps::default(), caps);
         draft.differences.extend(caps);
-        draft.checks.push(carries(filter));
+        draft.checks.push(carried_caps(filter));
     }
     let (nat, filter) = (nat.as_ref(), filter.as_ref());
-    opening(draft, nat, filter, present, promised(nat, filter))
+    promised_exposure(draft, nat, filter, present, promised_state(nat, filter))
 }
 
 /// Returns what the exposure is where these two are in force: a forward that passes by itself caps nobody, and a rule
 /// without caps neither.
-fn promised(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
+fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
     let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
     let filter = filter.filter(|_| !passes);
     of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
@@ -250,7 +253,7 @@ pub(super) fn of_caps(caps: Caps) -> State {
 }
 
 /// Promises what the exposure is then, unless its rules say who may connect: that is left as it is.
-pub(super) fn opening(
+pub(super) fn promised_exposure(
     mut draft: Draft,
     nat: Option<&NatRule>,
     filter: Option<&FilterRule>,
@@ -275,7 +278,7 @@ pub(super) fn opening(
             "shadowed",
             format!("exposure {state} -> half: shadowed by the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is."),
         ));
-    } else if let Some(words) = limited(nat, filter) {
+    } else if let Some(words) = limited_clause(nat, filter) {
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
         let difference = Difference::new("exposure", state.name(), promised.name());

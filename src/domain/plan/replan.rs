@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     Address, Difference, Draft, Live, Operation, Past, Plan, Planned, PlannedEntry, Present,
-    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, WantedCaps, apply, block,
-    clean, free, keep, kill, ratelimit, restore, revoke, undo,
+    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, WantedCaps, block,
+    plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep, plan_kill, plan_restore,
+    plan_revoke, plan_undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -61,12 +62,12 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
             match (&draft.undoes, &draft.operation) {
                 (Some(id), _) => {
                     let past = Past::Table(now, around.operator);
-                    undo(known(id, draft, origins)?, &past)
+                    plan_undo(known(id, draft, origins)?, &past)
                 }
                 (None, Operation::TableAdd { .. }) => {
                     block(now, &addresses(entries), table, around)
                 }
-                (None, _) => free(now, &chosen(entries, now), table, plan.made_at),
+                (None, _) => plan_freeing(now, &chosen(entries, now), table, plan.made_at),
             }
         }
         (Operation::StatesKill { clients, .. }, Ground::States(live, labels)) => {
@@ -75,19 +76,19 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
             } else {
                 StatesChoice::Clients(clients.clone())
             };
-            kill(&live, labels, &choice)
+            plan_kill(&live, labels, &choice)
         }
         (Operation::Configuration { .. }, Ground::Configuration(present, presets)) => {
             check_revert(draft)?;
             edit_again(draft, &present, presets, origins)
         }
         (Operation::Keep { id }, Ground::Configuration(present, _)) => {
-            keep(id.as_str(), origins.known, &present)
+            plan_keep(id.as_str(), origins.known, &present)
         }
         (Operation::Clean { paths }, Ground::Leftovers(leftovers, now)) => {
             let planned = |file: &&Leftover| !file.stale || paths.contains(&file.path);
             let leftovers: Vec<Leftover> = leftovers.iter().filter(planned).cloned().collect();
-            Ok(clean(&leftovers, now))
+            Ok(plan_cleaning(&leftovers, now))
         }
         _ => Err(untrue("the firewall was not read for its operation")),
     };
@@ -140,21 +141,21 @@ fn edit_again(
                 rate: *rate,
             };
             let preset = preset_of(presets, caps).map(|preset| preset.name.clone());
-            ratelimit(present, &WantedCaps { caps, preset }, terms)
+            plan_caps(present, &WantedCaps { caps, preset }, terms)
         }
-        ConfigurationEdit::Disable => revoke(present, false, *ends, terms),
-        ConfigurationEdit::Delete => revoke(present, true, *ends, terms),
-        ConfigurationEdit::Build { alias: true, .. } => apply(present, default, terms),
+        ConfigurationEdit::Disable => plan_revoke(present, false, *ends, terms),
+        ConfigurationEdit::Delete => plan_revoke(present, true, *ends, terms),
+        ConfigurationEdit::Build { alias: true, .. } => plan_apply(present, default, terms),
         ConfigurationEdit::PutBack { records, .. } => match &draft.undoes {
             Some(id) => {
                 let past = Past::Configuration(*present, terms, origins.stored);
-                undo(known(id, draft, origins)?, &past)
+                plan_undo(known(id, draft, origins)?, &past)
             }
-            None if **records == Records::default() => revoke(present, false, *ends, terms),
-            None => restore(present, origins.saved, default, terms),
+            None if **records == Records::default() => plan_revoke(present, false, *ends, terms),
+            None => plan_restore(present, origins.saved, default, terms),
         },
         ConfigurationEdit::Enable | ConfigurationEdit::Build { alias: false, .. } => {
-            restore(present, origins.saved, default, terms)
+            plan_restore(present, origins.saved, default, terms)
         }
     }
 }

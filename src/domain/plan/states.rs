@@ -74,41 +74,44 @@ impl<'a> Live<'a> {
             let ours = self
                 .states
                 .iter()
-                .filter(|state| self.half(state).is_some());
-            let within = ours.map(client).filter(|client| net.contains(client));
+                .filter(|state| self.connection_half(state).is_some());
+            let within = ours
+                .map(client_address)
+                .filter(|client| net.contains(client));
             clients.extend(within);
         }
         clients.into_iter().collect()
     }
 
     /// Returns the service's states that are meant by the choice, both halves.
-    pub fn chosen(&self, choice: &StatesChoice) -> Vec<&'a State> {
+    pub fn chosen_states(&self, choice: &StatesChoice) -> Vec<&'a State> {
         let states = self.states.iter();
         states
-            .filter(|state| self.half(state).is_some() && concerns(state, choice))
+            .filter(|state| self.connection_half(state).is_some() && state_is_chosen(state, choice))
             .collect()
     }
 
-    fn half(&self, state: &State) -> Option<Half> {
+    fn connection_half(&self, state: &State) -> Option<Half> {
         connections::connection_half(state, self.service, Some(&self.servers))
     }
 
     /// Counts connections: their clients' halves.
-    fn connections(&self, states: &[&State]) -> usize {
-        let client = |state: &&&State| matches!(self.half(state), Some(Half::Client { .. }));
+    fn count_connections(&self, states: &[&State]) -> usize {
+        let client =
+            |state: &&&State| matches!(self.connection_half(state), Some(Half::Client { .. }));
         states.iter().filter(client).count()
     }
 
     /// Counts the states that the exposure's rule made: those through the port forward, from outside.
     fn by_label(&self, states: &[&State]) -> usize {
         let through = Some(Half::Client { forwarded: true });
-        let forwarded = |state: &&&State| self.half(state) == through;
+        let forwarded = |state: &&&State| self.connection_half(state) == through;
         states.iter().filter(forwarded).count()
     }
 }
 
 /// Returns the client of one of the service's states.
-pub(crate) fn client(state: &State) -> IpAddr {
+pub(crate) fn client_address(state: &State) -> IpAddr {
     match state.direction {
         Direction::In => state.right.address,
         // With outbound NAT (hairpin) the inside address is the client's own.
@@ -116,17 +119,23 @@ pub(crate) fn client(state: &State) -> IpAddr {
     }
 }
 
-/// Plans to end connections. `labels` are those of the exposure's rule (see [`labels`]), for ending all of them.
-pub fn kill(
+/// Plans to end connections. `labels` are those of the exposure's rule (see [`rule_labels`]), for ending all of them.
+pub fn plan_kill(
     live: &Live<'_>,
     mut labels: Vec<String>,
     choice: &StatesChoice,
 ) -> Result<Planned, Refusal> {
-    let chosen = live.chosen(choice);
+    let chosen = live.chosen_states(choice);
     if chosen.is_empty() {
-        return Ok(Planned::NothingToDo(nothing(choice, live.service.port)));
+        return Ok(Planned::NothingToDo(no_states_clause(
+            choice,
+            live.service.port,
+        )));
     }
-    let planned: Vec<PlannedState> = chosen.iter().filter_map(|state| planned(state)).collect();
+    let planned: Vec<PlannedState> = chosen
+        .iter()
+        .filter_map(|state| planned_state(state))
+        .collect();
     if planned.len() < chosen.len() {
         return Err(Refusal::new(
             RefusalKind::Impossible,
@@ -148,10 +157,10 @@ pub fn kill(
         )
         .hint("End the busiest sources first: kmsctl states; kmsctl states kill ADDR"));
     }
-    Ok(draft(live, &chosen, planned, labels, choice).into())
+    Ok(draft_kill(live, &chosen, planned, labels, choice).into())
 }
 
-fn draft(
+fn draft_kill(
     live: &Live<'_>,
     chosen: &[&State],
     planned: Vec<PlannedState>,
@@ -171,13 +180,15 @@ fn draft(
     };
     let what = format!(
         "End {} of {} to port {} ({}).",
-        counted(live.connections(chosen), "connection", "connections"),
+        counted(live.count_connections(chosen), "connection", "connections"),
         counted(sources.len(), "source", "sources"),
         live.service.port,
         counted(planned.len(), "state", "states"),
     );
     let inside = chosen.iter().copied();
-    let inside: Vec<&State> = inside.filter(|state| is_private(&client(state))).collect();
+    let inside: Vec<&State> = inside
+        .filter(|state| is_private(&client_address(state)))
+        .collect();
     let mut risks = vec![
         Risk::new(
             "silent",
@@ -189,8 +200,8 @@ fn draft(
         ),
     ];
     risks.extend(ends_inside(
-        live.connections(&inside) as u64,
-        live.connections(chosen) as u64,
+        live.count_connections(&inside) as u64,
+        live.count_connections(chosen) as u64,
     ));
     let confirm = match choice {
         StatesChoice::All => Confirm::Word("kill".to_owned()),
@@ -199,7 +210,7 @@ fn draft(
     Draft {
         what,
         differences: vec![
-            Difference::new("connections", live.connections(chosen), 0),
+            Difference::new("connections", live.count_connections(chosen), 0),
             Difference::new("states", planned.len(), 0),
         ],
         checks: vec!["None of these states is left in pf, both halves read back.".to_owned()],
@@ -220,19 +231,19 @@ fn draft(
 }
 
 /// Returns whether a state is one of those to be ended.
-fn concerns(state: &State, choice: &StatesChoice) -> bool {
+fn state_is_chosen(state: &State, choice: &StatesChoice) -> bool {
     match choice {
         StatesChoice::All => true,
-        StatesChoice::Clients(clients) => clients.contains(&client(state)),
+        StatesChoice::Clients(clients) => clients.contains(&client_address(state)),
     }
 }
 
-fn planned(state: &State) -> Option<PlannedState> {
+fn planned_state(state: &State) -> Option<PlannedState> {
     let identity = state.identity.as_ref()?;
     Some(PlannedState {
         id: identity.id,
         creator: identity.creator,
-        client: client(state),
+        client: client_address(state),
         direction: state.direction,
         age_seconds: state.detail.as_ref().map_or(0, |detail| detail.age_seconds),
     })
@@ -240,7 +251,7 @@ fn planned(state: &State) -> Option<PlannedState> {
 
 /// Finds the labels `id:TRACKER` (pfSense 2.7) or `id=TRACKER` (development versions) of the loaded rule. Without one
 /// (2.6) every state is ended by its id.
-pub fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
+pub fn rule_labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
     let Some(tracker) = tracker else {
         return Vec::new();
     };
@@ -256,7 +267,7 @@ pub fn labels(rules: &[Rule], tracker: Option<u32>) -> Vec<String> {
     labels
 }
 
-fn nothing(choice: &StatesChoice, port: u16) -> String {
+fn no_states_clause(choice: &StatesChoice, port: u16) -> String {
     match choice {
         StatesChoice::All => format!("Nothing to do: nobody is connected to port {port}."),
         StatesChoice::Clients(clients) => {

@@ -26,7 +26,7 @@ pub enum TableChoice {
 }
 
 /// Plans to free entries. `now` is the firewall's time.
-pub fn free(
+pub fn plan_freeing(
     entries: &[Entry],
     choice: &TableChoice,
     table: &TableName,
@@ -43,11 +43,17 @@ pub fn free(
             };
             entries.iter().filter(old).collect()
         }
-        TableChoice::Addresses(addresses) => addressed(entries, addresses, name)?,
-        TableChoice::Within(addresses) => addressed(entries, &within(entries, addresses), name)?,
+        TableChoice::Addresses(addresses) => addressed_entries(entries, addresses, name)?,
+        TableChoice::Within(addresses) => {
+            addressed_entries(entries, &within(entries, addresses), name)?
+        }
     };
     if chosen.is_empty() {
-        return Ok(Planned::NothingToDo(nothing(entries.len(), choice, name)));
+        return Ok(Planned::NothingToDo(no_entries_clause(
+            entries.len(),
+            choice,
+            name,
+        )));
     }
     let planned: Vec<PlannedEntry> = chosen.iter().map(|entry| (*entry).into()).collect();
     let (count, all) = (planned.len(), entries.len());
@@ -66,7 +72,7 @@ pub fn free(
         undo: Undo::Command(
             "blocks the freed addresses again; their ages restart, so they stay longer than they would have".to_owned(),
         ),
-        risks: risks(name, &missing(choice, &planned)),
+        risks: freeing_risks(name, &missing_entries(choice, &planned)),
         confirm,
         seen: Seen::of(super::entry_facts(chosen.into_iter())),
         operation: Operation::TableDelete {
@@ -99,7 +105,7 @@ fn is_within(entry: &Address, wanted: &Address) -> bool {
 
 /// Finds the entries that are exactly these addresses. pf deletes exact entries only, so an address that is blocked
 /// as part of a network must be told apart from one that is not blocked.
-fn addressed<'a>(
+fn addressed_entries<'a>(
     entries: &'a [Entry],
     addresses: &[Address],
     table: &str,
@@ -135,7 +141,7 @@ fn addressed<'a>(
     Ok(chosen)
 }
 
-fn nothing(all: usize, choice: &TableChoice, table: &str) -> String {
+fn no_entries_clause(all: usize, choice: &TableChoice, table: &str) -> String {
     match choice {
         _ if all == 0 => format!("Nothing to do: {table} is empty."),
         TableChoice::All => format!("Nothing to do: {table} is empty."),
@@ -155,7 +161,7 @@ fn nothing(all: usize, choice: &TableChoice, table: &str) -> String {
 }
 
 /// Returns those that were asked for and are not there.
-fn missing(choice: &TableChoice, planned: &[PlannedEntry]) -> Vec<String> {
+fn missing_entries(choice: &TableChoice, planned: &[PlannedEntry]) -> Vec<String> {
     let (TableChoice::Addresses(addresses) | TableChoice::Within(addresses)) = choice else {
         return Vec::new();
     };
@@ -260,7 +266,7 @@ pub fn block(
 
 /// Says why an address or network must not be blocked by hand.
 fn keeps_out(address: &Address, around: &Surroundings) -> Option<&'static str> {
-    let flags = around.flags(&address.net);
+    let flags = around.flags_of(&address.net);
     let reasons = [
         (Flag::Operator, "you work from there"),
         (Flag::Gateway, "a gateway of the firewall is there"),
@@ -301,7 +307,7 @@ fn touches_special(net: &IpNet) -> bool {
         .any(|special| special.contains(&net) || net.contains(&special))
 }
 
-fn risks(table: &str, missing: &[String]) -> Vec<Risk> {
+fn freeing_risks(table: &str, missing: &[String]) -> Vec<Risk> {
     let mut risks = vec![
         Risk::new(
             "comes-back",

@@ -94,7 +94,7 @@ fn author() -> Author {
 }
 
 fn sealed() -> Plan {
-    let draft = draft(free(&entries(), &TableChoice::All, &table(), now()));
+    let draft = draft(plan_freeing(&entries(), &TableChoice::All, &table(), now()));
     Plan::seal(draft, author(), "0").unwrap()
 }
 
@@ -129,11 +129,11 @@ fn sections_of(configured: &Configured) -> Sections {
         ];
         let mut element = Element::Map(Vec::new());
         for (name, _) in flags.iter().filter(|(_, set)| *set) {
-            element.set(name, "");
+            element.set_child(name, "");
         }
         for (name, text) in texts {
             if let Some(text) = text {
-                element.set(name, text.as_str());
+                element.set_child(name, text.as_str());
             }
         }
         element
@@ -141,15 +141,15 @@ fn sections_of(configured: &Configured) -> Sections {
     let record = |disabled: bool, texts: &[(&str, Option<&str>)], sides: [&Side; 2]| {
         let mut record = Element::Map(Vec::new());
         if disabled {
-            record.set("disabled", "");
+            record.set_child("disabled", "");
         }
         for (name, text) in texts {
             if let Some(text) = text {
-                record.set(name, *text);
+                record.set_child(name, *text);
             }
         }
-        record.set("source", side(sides[0]));
-        record.set("destination", side(sides[1]));
+        record.set_child("source", side(sides[0]));
+        record.set_child("destination", side(sides[1]));
         record
     };
     let mut sections = Sections::default();
@@ -194,7 +194,7 @@ fn sections_of(configured: &Configured) -> Sections {
         let mut record = Element::of_texts([("name", alias.name.as_str())]);
         for (name, text) in [("type", &alias.kind), ("address", &alias.address)] {
             if let Some(text) = text {
-                record.set(name, text.as_str());
+                record.set_child(name, text.as_str());
             }
         }
         sections.edit_list("aliases", "alias", |aliases| aliases.push(record));
@@ -292,7 +292,7 @@ impl Box_ {
             caps: Caps { max_src_conn, rate },
             preset: None,
         };
-        self.plan(|present| ratelimit(present, &wanted, Terms::default()))
+        self.plan(|present| plan_caps(present, &wanted, Terms::default()))
     }
 }
 
@@ -314,11 +314,11 @@ fn change_of(draft: &Draft) -> &ConfigurationEdit {
 }
 
 fn revoked(on: &Box_, delete: bool) -> Result<Planned, Refusal> {
-    on.plan(|present| revoke(present, delete, true, Terms::default()))
+    on.plan(|present| plan_revoke(present, delete, true, Terms::default()))
 }
 
 fn restored(on: &Box_, saved: Option<&SavedRecords>) -> Result<Planned, Refusal> {
-    on.plan(|present| restore(present, saved, default_caps(), Terms::default()))
+    on.plan(|present| plan_restore(present, saved, default_caps(), Terms::default()))
 }
 
 /// The exposure's records, as they are saved.
@@ -333,10 +333,10 @@ fn records(port: &str) -> Records {
             ("associated-rule-id", "nat_1"),
         ]);
         for (name, text) in texts {
-            record.set(name, *text);
+            record.set_child(name, *text);
         }
-        record.set("source", Element::of_texts([("any", "")]));
-        record.set("destination", to);
+        record.set_child("source", Element::of_texts([("any", "")]));
+        record.set_child("destination", to);
         Some(Placed { index: 3, record })
     };
     let caps = [
@@ -363,7 +363,7 @@ fn saved(records: Records) -> SavedRecords {
 }
 
 fn applied(on: &Box_) -> Result<Planned, Refusal> {
-    on.plan(|present| apply(present, default_caps(), Terms::default()))
+    on.plan(|present| plan_apply(present, default_caps(), Terms::default()))
 }
 
 fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
@@ -386,5 +386,5 @@ fn fold<'a>(events: impl Iterator<Item = (&'a HistoryEvent, Option<u64>)>) -> Ve
     for (event, line) in events {
         folder.push(now(), event.clone(), line);
     }
-    folder.entries()
+    folder.into_entries()
 }

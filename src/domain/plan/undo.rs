@@ -24,10 +24,10 @@ pub enum Past<'a> {
 }
 
 /// Plans to take back a change of the history.
-pub fn undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
+pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
     let id = entry.plan.id.as_str();
     if let Some(line) = entry.broken.line() {
-        return Err(broken(id, line));
+        return Err(refuse_broken(id, line));
     }
     if let Some(by) = &entry.undone_by {
         return Err(Refusal::new(
@@ -36,7 +36,7 @@ pub fn undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
         ));
     }
     let Some(finish) = &entry.finish else {
-        return Err(unsettled(id));
+        return Err(refuse_unsettled(id));
     };
     let mut planned = match (&entry.plan.change.operation, now) {
         (Operation::TableDelete { table, .. }, Past::Table(entries, operator)) => {
@@ -45,11 +45,11 @@ pub fn undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusal> {
         (Operation::TableAdd { table, .. }, Past::Table(entries, _)) => {
             let addresses = finish.changed.iter().map(|entry| entry.address).collect();
             let choice = super::TableChoice::Addresses(addresses);
-            super::free(entries, &choice, table, entry.plan.made_at)
+            super::plan_freeing(entries, &choice, table, entry.plan.made_at)
         }
         (Operation::Configuration { .. }, Past::Configuration(present, terms, stored)) => {
             let Some(outcome) = &finish.outcome else {
-                return Err(unsettled(id));
+                return Err(refuse_unsettled(id));
             };
             put_records_back(entry, (outcome, *stored), present, *terms)
         }
@@ -72,7 +72,7 @@ fn why_not(entry: &HistoryEntry) -> String {
 }
 
 /// Refuses what an altered line tells: nobody knows what was there.
-pub(super) fn broken(id: &str, line: u64) -> Refusal {
+pub(super) fn refuse_broken(id: &str, line: u64) -> Refusal {
     Refusal::new(
         RefusalKind::Conflict,
         format!(
@@ -82,7 +82,7 @@ pub(super) fn broken(id: &str, line: u64) -> Refusal {
     .hint("See: kmsctl history --verify; and say what you want instead: kmsctl ratelimit set, kmsctl expose apply")
 }
 
-fn unsettled(id: &str) -> Refusal {
+fn refuse_unsettled(id: &str) -> Refusal {
     Refusal::new(
         RefusalKind::Impossible,
         format!("How {id} ended is not known, so there is nothing safe to take back."),
@@ -228,9 +228,9 @@ fn put_records_back(
             "pf runs them so.".to_owned(),
         ],
         undo: Undo::Command("makes the change once more".to_owned()),
-        risks: super::exposure::risks(present, terms),
+        risks: super::exposure::change_risks(present, terms),
         confirm: Confirm::YesNo,
-        seen: super::exposure::seen(present),
+        seen: super::exposure::seen_configuration(present),
         operation: Operation::Configuration {
             change: ConfigurationEdit::PutBack { records: Box::new(outcome.before.clone()), alias },
             with_pending: terms.with_pending,
@@ -249,17 +249,17 @@ fn put_records_back(
 }
 
 /// Plans to make a temporary change permanent. `known` is what the history here tells of it.
-pub fn keep(
+pub fn plan_keep(
     id: &str,
     known: Option<&HistoryEntry>,
     present: &Present<'_>,
 ) -> Result<Planned, Refusal> {
     if let Some(line) = known.and_then(|entry| entry.broken.line()) {
-        return Err(broken(id, line));
+        return Err(refuse_broken(id, line));
     }
     let mut armed = present.configured.armed.iter();
     let Some(armed) = armed.find(|armed| armed.id.as_str() == id) else {
-        stands(id, known, present)?;
+        check_stands(id, known, present)?;
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: nothing is armed to take back {id}."
         )));
@@ -273,7 +273,7 @@ pub fn keep(
         undo: Undo::Impossible("The way back is gone; undo the change itself instead.".to_owned()),
         risks: Vec::new(),
         confirm: Confirm::YesNo,
-        seen: super::exposure::seen(present),
+        seen: super::exposure::seen_configuration(present),
         operation: Operation::Keep {
             id: armed.id.clone(),
         },
@@ -284,7 +284,11 @@ pub fn keep(
 }
 
 /// Refuses where a change of which nothing is armed is not in force any more: that is no success of `keep`.
-fn stands(id: &str, known: Option<&HistoryEntry>, present: &Present<'_>) -> Result<(), Refusal> {
+fn check_stands(
+    id: &str,
+    known: Option<&HistoryEntry>,
+    present: &Present<'_>,
+) -> Result<(), Refusal> {
     let refuse = |why: String| {
         Err(Refusal::new(RefusalKind::Conflict, why).hint(format!(
             "See what became of it: kmsctl history {id}; and what is in force: kmsctl status"
@@ -320,7 +324,7 @@ fn stands(id: &str, known: Option<&HistoryEntry>, present: &Present<'_>) -> Resu
     if !entry.took_effect() {
         return refuse(format!(
             "There is nothing to keep: {id} ended as {}.",
-            entry.word()
+            entry.ending_word()
         ));
     }
     let moved = outcome.is_some_and(|outcome| outcome.fingerprints.1 != configured.fingerprint);

@@ -931,7 +931,7 @@ fn association_finding(facts: &Facts<'_>) -> Finding {
             check,
             format!(
                 "No filter rule is the exposure's own: {}.",
-                foreign.clause()
+                foreign.foreign_clause()
             ),
             "Give the port forward a filter rule of its own (Firewall > NAT).",
         );

@@ -291,7 +291,7 @@ pub fn judge(
         .map(|observation| vantage_verdict(observation, end))
         .collect();
     let quorum = count(&vantages);
-    let mut findings = names.findings();
+    let mut findings = names.name_findings();
     if end.changed {
         findings.push(Warning::new(
             "changed-meanwhile",
@@ -389,7 +389,7 @@ fn obstacle(
             conflict
                 .then(|| "the vantages disagree".to_owned())
                 .or_else(|| other.map(|one| one.why.clone()))
-                .or_else(|| names.misleading())
+                .or_else(|| names.misleading_clause())
         }
         (Expected::Closed, Verdict::Closed) => end
             .lets_in
@@ -488,7 +488,7 @@ pub enum HeardFromServer {
 
 impl HeardFromServer {
     /// Reads the pair of levels of an inbound state: the server's stands first.
-    pub fn of(levels: &str) -> Self {
+    pub fn from_levels(levels: &str) -> Self {
         match levels.split_once(':') {
             Some(("CLOSED", "SYN_SENT")) => Self::Nothing,
             Some(("TIME_WAIT", "TIME_WAIT")) => Self::Reset,
@@ -530,7 +530,11 @@ impl fmt::Display for FirewallEvidence {
 
 impl FirewallEvidence {
     /// Compares two readings.
-    pub fn between(before: EvidenceSide<'_>, after: EvidenceSide<'_>, service: &Service) -> Self {
+    pub fn between_readings(
+        before: EvidenceSide<'_>,
+        after: EvidenceSide<'_>,
+        service: &Service,
+    ) -> Self {
         let changed = before.exposure.state != after.exposure.state
             || !same_rules(before.filter, after.filter)
             || before.exposure.nat.text != after.exposure.nat.text
@@ -576,12 +580,12 @@ impl FirewallEvidence {
     }
 
     /// Returns whether the table blocks an address.
-    pub fn blocks(&self, address: IpAddr) -> bool {
+    pub fn blocks_address(&self, address: IpAddr) -> bool {
         self.blocked.iter().any(|net| net.contains(&address))
     }
 
     /// Returns whether the attempts of a vantage got in.
-    pub fn saw(&self, address: Option<IpAddr>) -> Saw {
+    pub fn saw_attempts(&self, address: Option<IpAddr>) -> Saw {
         let by_address = address.is_some_and(|address| self.sources.contains_key(&address));
         match self.forwarded {
             _ if by_address => Saw::Yes,
@@ -658,7 +662,7 @@ fn strongest_levels<'a>(
     let mut sources: BTreeMap<IpAddr, String> = BTreeMap::new();
     for (address, levels) in states {
         let kept = sources.entry(address).or_insert_with(|| levels.to_owned());
-        if HeardFromServer::of(levels) > HeardFromServer::of(kept) {
+        if HeardFromServer::from_levels(levels) > HeardFromServer::from_levels(kept) {
             levels.clone_into(kept);
         }
     }
@@ -697,7 +701,7 @@ pub struct PublicNames {
 
 impl PublicNames {
     /// Returns the address to try: the known one, else what a resolver answers outside, else what it answers here.
-    pub fn target(&self) -> Option<IpAddr> {
+    pub fn target_address(&self) -> Option<IpAddr> {
         self.expected.or_else(|| {
             let answered = |outside: bool| {
                 self.resolved
@@ -720,8 +724,8 @@ impl PublicNames {
     }
 
     /// What is odd about the name.
-    pub fn findings(&self) -> Vec<Warning> {
-        let mut findings = self.odd(|_| true);
+    pub fn name_findings(&self) -> Vec<Warning> {
+        let mut findings = self.odd_answers(|_| true);
         let outside = |one: &Resolved| one.from_outside && one.answer.is_ok();
         if !self.resolved.iter().any(outside) && self.host.parse::<IpAddr>().is_err() {
             findings.push(Warning::new(
@@ -736,7 +740,7 @@ impl PublicNames {
     }
 
     /// What is odd about these answers.
-    fn odd(&self, these: impl Fn(&Resolved) -> bool) -> Vec<Warning> {
+    fn odd_answers(&self, these: impl Fn(&Resolved) -> bool) -> Vec<Warning> {
         let mut findings = Vec::new();
         for resolved in self.resolved.iter().filter(|resolved| these(resolved)) {
             match &resolved.answer {
@@ -765,7 +769,7 @@ impl PublicNames {
             .iter()
             .filter(|address| address.is_ipv4())
             .collect();
-        let elsewhere = self.target().and_then(|target| {
+        let elsewhere = self.target_address().and_then(|target| {
             let other = |address: &&&IpAddr| ***address != target && !is_private(address);
             four.iter().find(other).map(|address| (*address, target))
         });
@@ -797,9 +801,9 @@ impl PublicNames {
 
     /// Says why clients outside would not get there although the address answers. An answer of this machine's resolver
     /// counts where it cannot be an answer for the inside alone.
-    pub fn misleading(&self) -> Option<String> {
+    pub fn misleading_clause(&self) -> Option<String> {
         let misleads = |from_outside: bool, codes: &[&str]| {
-            let odd = self.odd(|resolved| resolved.from_outside == from_outside);
+            let odd = self.odd_answers(|resolved| resolved.from_outside == from_outside);
             odd.into_iter()
                 .find(|finding| codes.contains(&finding.code))
                 .map(|finding| finding.message.trim_end_matches('.').to_owned())
@@ -936,7 +940,7 @@ fn conclude_connected(
             "inside, so it proves nothing: its connection reached the firewall from a private address",
         );
     }
-    match (end.saw(observation.address), answer) {
+    match (end.saw_attempts(observation.address), answer) {
         (Saw::No, _) => inconclusive_conclusion(
             None,
             "something answered, but the firewall saw nothing of it: a wrong address, or a proxy in between",
@@ -1023,7 +1027,7 @@ fn doubt_of_closed(observation: &Observation, end: &FirewallEvidence) -> Option<
 
 fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool {
     match observation.address {
-        Some(address) => end.blocks(address),
+        Some(address) => end.blocks_address(address),
         // The table dropped as many packets as we made attempts; they may have been ours.
         None => {
             !observation.attempts.is_empty()
@@ -1036,7 +1040,7 @@ fn is_vantage_blocked(observation: &Observation, end: &FirewallEvidence) -> bool
 
 fn conclude_failed(observation: &Observation, end: &FirewallEvidence) -> Conclusion {
     let reset = observation.attempts.contains(&Attempt::Refused);
-    let saw = end.saw(observation.address);
+    let saw = end.saw_attempts(observation.address);
     let way = matches!(
         observation.control,
         Control::Passed {
@@ -1092,7 +1096,7 @@ fn server_was_silent(end: &FirewallEvidence, observation: &Observation, reset: b
     let levels = observation
         .address
         .and_then(|address| end.sources.get(&address));
-    levels.is_some_and(|levels| match HeardFromServer::of(levels) {
+    levels.is_some_and(|levels| match HeardFromServer::from_levels(levels) {
         HeardFromServer::Nothing => true,
         HeardFromServer::Reset => reset,
         HeardFromServer::Answer => false,

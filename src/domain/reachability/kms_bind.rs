@@ -60,7 +60,7 @@ pub enum BindAnswer {
 
 impl BindAnswer {
     /// Returns the word that stands in JSON and on the screen.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Kms => "kms",
             Self::RpcNotKms => "rpc-not-kms",
@@ -73,7 +73,7 @@ impl BindAnswer {
 
 impl fmt::Display for BindAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -94,14 +94,14 @@ pub struct Listener {
 
 impl Listener {
     /// Takes what has arrived; returns the answer as soon as it is certain.
-    pub fn hear(&mut self, bytes: &[u8]) -> Option<BindAnswer> {
+    pub fn hear_bytes(&mut self, bytes: &[u8]) -> Option<BindAnswer> {
         let room = LARGEST.saturating_sub(self.bytes.len());
         self.bytes.extend(bytes.iter().take(room));
         read_bind_answer(&self.bytes)
     }
 
     /// Judges what there is when nothing more comes.
-    pub fn end(&self, end: BindEnd) -> BindAnswer {
+    pub fn judge_end(&self, end: BindEnd) -> BindAnswer {
         match (read_bind_answer(&self.bytes), end) {
             (Some(answer), _) => answer,
             (None, BindEnd::Closed) => BindAnswer::Reset,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn hear(bytes: &[u8]) -> Option<BindAnswer> {
-        Listener::default().hear(bytes)
+        Listener::default().hear_bytes(bytes)
     }
 
     #[test]
@@ -315,12 +315,12 @@ mod tests {
     #[test]
     fn what_never_comes_is_silent_and_what_ends_is_reset() {
         let mut listener = Listener::default();
-        assert_eq!(listener.end(BindEnd::Deadline), BindAnswer::Silent);
-        assert_eq!(listener.end(BindEnd::Closed), BindAnswer::Reset);
-        assert_eq!(listener.hear(&bind_ack(true, 0, 0)[..59]), None);
-        assert_eq!(listener.end(BindEnd::Deadline), BindAnswer::Silent);
-        assert_eq!(listener.end(BindEnd::Closed), BindAnswer::Reset);
-        assert_eq!(listener.hear(&[0]), Some(BindAnswer::Kms));
+        assert_eq!(listener.judge_end(BindEnd::Deadline), BindAnswer::Silent);
+        assert_eq!(listener.judge_end(BindEnd::Closed), BindAnswer::Reset);
+        assert_eq!(listener.hear_bytes(&bind_ack(true, 0, 0)[..59]), None);
+        assert_eq!(listener.judge_end(BindEnd::Deadline), BindAnswer::Silent);
+        assert_eq!(listener.judge_end(BindEnd::Closed), BindAnswer::Reset);
+        assert_eq!(listener.hear_bytes(&[0]), Some(BindAnswer::Kms));
     }
 
     proptest! {
@@ -346,7 +346,7 @@ mod tests {
             let mut from = 0;
             let mut heard = None;
             for cut in cuts.into_iter().chain([whole.len()]) {
-                heard = listener.hear(&whole[from..cut]).or(heard);
+                heard = listener.hear_bytes(&whole[from..cut]).or(heard);
                 from = cut;
             }
             prop_assert_eq!(heard, read_bind_answer(&whole));

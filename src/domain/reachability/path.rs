@@ -617,7 +617,7 @@ pub fn firewall_hops(evidence: &Evidence<'_>, expected: Option<Expected>) -> Vec
 
 /// Names the paths that kmsctl does not manage, where there are any; shared with `doctor`.
 pub fn other_paths(exposure: &Exposure) -> Option<Finding> {
-    let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::clause).collect();
+    let clauses: Vec<String> = exposure.foreign_paths().map(PathIn::path_clause).collect();
     let sentence = format!("Beside the managed pair: {}.", clauses.join("; "));
     let fix = "Switch it off in pfSense (Firewall > NAT and Firewall > Rules): kmsctl names it and never changes it.";
     if exposure.foreign_paths().any(|path| path.certain) {

@@ -30,7 +30,7 @@ struct CronField {
 }
 
 impl CronField {
-    fn has(self, value: i8) -> bool {
+    fn has_value(self, value: i8) -> bool {
         u32::try_from(value).is_ok_and(|value| value < 64 && self.bits >> value & 1 == 1)
     }
 }
@@ -64,7 +64,7 @@ impl Schedule {
     pub fn next(&self, from: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut moment = whole_minute(from)?.to_zoned(zone.clone());
         for _ in 0..DAYS {
-            if self.on(moment.date())
+            if self.runs_on(moment.date())
                 && let Some(run) = self.within_day(&moment)
             {
                 return Some(run);
@@ -79,22 +79,24 @@ impl Schedule {
     pub(crate) fn runs_in_a_leap_year(&self) -> u64 {
         let days = std::iter::successors(Date::new(2028, 1, 1).ok(), |date| date.tomorrow().ok())
             .take(366)
-            .filter(|date| self.on(*date))
+            .filter(|date| self.runs_on(*date))
             .count();
         let runs = self.minutes.bits.count_ones() * self.hours.bits.count_ones();
         u64::from(runs).saturating_mul(u64::try_from(days).unwrap_or_default())
     }
 
-    fn on(&self, date: Date) -> bool {
-        let day = self.days.has(date.day());
-        let weekday = self.weekdays.has(date.weekday().to_sunday_zero_offset());
+    fn runs_on(&self, date: Date) -> bool {
+        let day = self.days.has_value(date.day());
+        let weekday = self
+            .weekdays
+            .has_value(date.weekday().to_sunday_zero_offset());
         // crontab(5): with both fields restricted, either is enough.
         let today = if self.days.any || self.weekdays.any {
             day && weekday
         } else {
             day || weekday
         };
-        self.months.has(date.month()) && today
+        self.months.has_value(date.month()) && today
     }
 
     fn within_day(&self, start: &Zoned) -> Option<Timestamp> {
@@ -104,10 +106,10 @@ impl Schedule {
             if moment.date() != start.date() {
                 return None;
             }
-            if !self.hours.has(moment.hour()) {
+            if !self.hours.has_value(moment.hour()) {
                 let rest = SignedDuration::from_mins(i64::from(60 - moment.minute()));
                 moment = moment.checked_add(rest).ok()?;
-            } else if self.minutes.has(moment.minute()) {
+            } else if self.minutes.has_value(moment.minute()) {
                 return Some(moment.timestamp());
             } else {
                 moment = moment.checked_add(SignedDuration::from_mins(1)).ok()?;

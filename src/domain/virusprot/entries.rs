@@ -34,7 +34,7 @@ pub enum Flag {
 
 impl Flag {
     /// Returns the word that JSON uses too.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
             Self::OwnSubnet => "own-subnet",
@@ -61,7 +61,7 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// Returns every flag of an address or network, in a fixed order.
-    pub fn flags(&self, net: &IpNet) -> Vec<Flag> {
+    pub fn flags_of(&self, net: &IpNet) -> Vec<Flag> {
         let net = &canonical_net(*net);
         let touches = |other: &IpNet| {
             let other = &canonical_net(*other);
@@ -132,7 +132,7 @@ pub fn judge_entries(
             .and_then(|since| expiry.release_at(since, now, zone)),
         states: states_of(&canonical_net(entry.net)),
         activated_at: None,
-        flags: around.flags(&entry.net),
+        flags: around.flags_of(&entry.net),
         net: entry.net,
     };
     entries.iter().map(blocked).collect()

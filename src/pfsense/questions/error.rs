@@ -140,7 +140,7 @@ pub(super) fn is_busy(reply: &Gathered) -> bool {
 }
 
 /// Checks that the answer came whole.
-pub(super) fn came(reply: &Gathered, program: &str) -> Answer<i32> {
+pub(super) fn check_came(reply: &Gathered, program: &str) -> Answer<i32> {
     let program = program.to_owned();
     match reply.status {
         None if reply.cut => Err(FactError::Endless {
@@ -150,7 +150,7 @@ pub(super) fn came(reply: &Gathered, program: &str) -> Answer<i32> {
         None => Err(FactError::NotReached),
         Some(_) if reply.cut => Err(FactError::TooLarge {
             program,
-            mebibytes: reply.mebibytes(),
+            mebibytes: reply.bound_in_mebibytes(),
         }),
         Some(126 | 127) => Err(FactError::ProgramMissing { program }),
         Some(status) => Ok(status),
@@ -160,18 +160,18 @@ pub(super) fn came(reply: &Gathered, program: &str) -> Answer<i32> {
 /// Turns exit code and stderr of pfctl into a typed error. `fine` are the codes of success; 255 is pfctl's own
 /// code for table errors and never means a lost connection here.
 pub(super) fn check_exit(reply: &Gathered, fine: &[i32], program: &str, table: &str) -> Answer<()> {
-    let status = came(reply, program)?;
+    let status = check_came(reply, program)?;
     if reply.raced || is_busy(reply) {
         return Err(FactError::Busy {
             program: program.to_owned(),
         });
     }
-    trouble(&reply.stderr, status, fine, program, table)
+    status_trouble(&reply.stderr, status, fine, program, table)
 }
 
 /// The same of what is known only by its exit code and stderr. With an exit code of success, a line in pfctl's own name
 /// is trouble all the same: its lists end early, and it exits with 0.
-pub(crate) fn trouble(
+pub(crate) fn status_trouble(
     stderr: &[u8],
     status: i32,
     fine: &[i32],

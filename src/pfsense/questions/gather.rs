@@ -57,11 +57,11 @@ impl Gathered {
     pub(super) fn of_change() -> Self {
         Self {
             most: MOST_LIST_BYTES,
-            ..Self::plain()
+            ..Self::without_filter()
         }
     }
 
-    fn plain() -> Self {
+    fn without_filter() -> Self {
         Self {
             stdout: Vec::new(),
             stderr: Vec::new(),
@@ -75,7 +75,7 @@ impl Gathered {
     }
 
     pub(super) fn new(question: &Question, service: &Service) -> Self {
-        let plain = Self::plain();
+        let plain = Self::without_filter();
         match question {
             Question::States(_) => Self {
                 most: MOST_STATE_BYTES,
@@ -108,12 +108,12 @@ impl Gathered {
     }
 
     /// Returns the bound that was exceeded, in MiB.
-    pub(super) fn mebibytes(&self) -> usize {
+    pub(super) fn bound_in_mebibytes(&self) -> usize {
         self.most >> 20
     }
 
     /// Takes what arrived; `left` is how much of it may be kept for the other answers' sake.
-    pub(super) fn take(&mut self, stream: FramedStream, bytes: &[u8], left: usize) {
+    pub(super) fn take_bytes(&mut self, stream: FramedStream, bytes: &[u8], left: usize) {
         let before = self.arrived;
         self.arrived = before.saturating_add(bytes.len());
         match (stream, &mut self.states) {
@@ -157,7 +157,7 @@ impl Gathering {
             cut,
         } = self;
         parser.push(bytes, &mut |state| {
-            keep(states, cut, service, state);
+            keep_state(states, cut, service, state);
         });
     }
 
@@ -168,8 +168,8 @@ impl Gathering {
             mut states,
             mut cut,
         } = self;
-        let rest = parser.finish(&mut |state| {
-            keep(&mut states, &mut cut, &service, state);
+        let rest = parser.finish_table(&mut |state| {
+            keep_state(&mut states, &mut cut, &service, state);
         });
         let mut parsed = rest.map(|_| states);
         parsed.too_many = cut.then_some(MOST_STATES);
@@ -177,7 +177,7 @@ impl Gathering {
     }
 }
 
-fn keep(states: &mut Vec<State>, cut: &mut bool, service: &Service, state: State) {
+fn keep_state(states: &mut Vec<State>, cut: &mut bool, service: &Service, state: State) {
     if *cut || !connections::concerns_service(&state, service) {
         return;
     }

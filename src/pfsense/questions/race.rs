@@ -5,7 +5,7 @@
 use super::Question;
 use super::error::is_busy;
 use super::gather::Gathered;
-use crate::domain::pf::rule::{Loader, loader};
+use crate::domain::pf::rule::{Loader, parse_loader};
 use crate::domain::pfsense::freebsd;
 use crate::pfsense::agent;
 
@@ -19,7 +19,11 @@ pub(super) struct Race {
 
 impl Race {
     /// Returns the positions of the answers that are to be asked again.
-    pub(super) fn lost(&mut self, questions: &[Question], replies: &[Gathered]) -> Vec<usize> {
+    pub(super) fn lost_answers(
+        &mut self,
+        questions: &[Question],
+        replies: &[Gathered],
+    ) -> Vec<usize> {
         let answers = || questions.iter().zip(replies).enumerate();
         let mut lost: Vec<usize> = answers()
             .filter(|(_, (_, reply))| is_busy(reply))
@@ -28,13 +32,13 @@ impl Race {
         let lists = |wanted: &Question| {
             answers()
                 .find(|(_, (question, reply))| *question == wanted && reply.status == Some(0))
-                .map(|(place, (_, reply))| (place, loader(&reply.stdout)))
+                .map(|(place, (_, reply))| (place, parse_loader(&reply.stdout)))
         };
         let (filter, nat) = (lists(&Question::Rules), lists(&Question::Translation));
         let of = |list: &Option<(usize, Loader)>| list.as_ref().map(|(_, loader)| *loader);
         let now = [of(&filter), of(&nat)];
         // Seen twice in a row, it is so: nothing was loaded in between.
-        if lost.is_empty() && doubtful(now) && self.seen != Some(now) {
+        if lost.is_empty() && is_doubtful(now) && self.seen != Some(now) {
             lost.extend(filter.iter().chain(&nat).map(|(place, _)| *place));
         }
         self.seen = Some(now);
@@ -50,7 +54,7 @@ impl Race {
 }
 
 /// Says whether the lists can hardly be those of one ruleset: a process loads both, and neither is empty on pfSense.
-fn doubtful([filter, nat]: [Option<Loader>; 2]) -> bool {
+fn is_doubtful([filter, nat]: [Option<Loader>; 2]) -> bool {
     match (filter, nat) {
         (Some(Loader::Process(one)), Some(Loader::Process(other))) => one != other,
         _ => [filter, nat].contains(&Some(Loader::NoRule)),
@@ -105,8 +109,8 @@ mod tests {
         let texts = [("1 +0000\n", ""), filter, nat];
         let reply = |(question, (stdout, stderr)): (&Question, (&str, &str))| {
             let mut reply = Gathered::new(question, &service());
-            reply.take(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
-            reply.take(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
+            reply.take_bytes(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
+            reply.take_bytes(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
             reply.status = Some(0);
             reply
         };
@@ -114,7 +118,7 @@ mod tests {
     }
 
     fn lost(race: &mut Race, filter: (&str, &str), nat: (&str, &str)) -> Vec<usize> {
-        race.lost(&QUESTIONS, &replies(filter, nat))
+        race.lost_answers(&QUESTIONS, &replies(filter, nat))
     }
 
     #[test]

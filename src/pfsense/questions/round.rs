@@ -26,7 +26,7 @@ tokio::task_local! {
 }
 
 /// Runs the script once, in which so many commands stand before the questions, and returns all replies.
-pub(super) async fn ask(
+pub(super) async fn ask_round(
     shell: &mut Shell,
     asked: &Asked,
     before: usize,
@@ -39,7 +39,7 @@ pub(super) async fn ask(
             .map(|question| Gathered::new(question, &asked.service)),
     );
     let all: Vec<usize> = (0..replies.len()).collect();
-    let mut ended = run(shell, &all, &mut replies).await?;
+    let mut ended = run_commands(shell, &all, &mut replies).await?;
     if replies
         .iter()
         .take(before)
@@ -53,7 +53,7 @@ pub(super) async fn ask(
     let begun = Instant::now();
     let mut race = Race::default();
     while ended {
-        let lost = race.lost(questions, replies.get(before..).unwrap_or_default());
+        let lost = race.lost_answers(questions, replies.get(before..).unwrap_or_default());
         if lost.is_empty() {
             break;
         }
@@ -74,13 +74,13 @@ pub(super) async fn ask(
                 *reply = Gathered::new(question, &asked.service);
             }
         }
-        ended = run(shell, &again, &mut replies).await?;
+        ended = run_commands(shell, &again, &mut replies).await?;
     }
     Ok(replies)
 }
 
 /// Runs these commands; says whether the round came to its end, which an answer without end keeps it from.
-async fn run(
+async fn run_commands(
     shell: &mut Shell,
     commands: &[usize],
     replies: &mut [Gathered],
@@ -93,7 +93,7 @@ async fn run(
                 return ControlFlow::Continue(());
             };
             kept -= reply.stdout.len();
-            reply.take(stream, bytes, MOST_KEPT - kept.min(MOST_KEPT));
+            reply.take_bytes(stream, bytes, MOST_KEPT - kept.min(MOST_KEPT));
             kept += reply.stdout.len();
             let _ = ARRIVED.try_with(|arrived| arrived.fetch_add(bytes.len(), Ordering::Relaxed));
             flooded = reply.arrived > MOST_ARRIVED;

@@ -31,8 +31,8 @@ fn asked(questions: &[Question]) -> Asked {
 
 fn reply(question: &Question, stdout: &str, stderr: &str, status: i32) -> Gathered {
     let mut reply = Gathered::new(question, &fixtures::service());
-    reply.take(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
-    reply.take(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
+    reply.take_bytes(FramedStream::Stdout, stdout.as_bytes(), usize::MAX);
+    reply.take_bytes(FramedStream::Stderr, stderr.as_bytes(), usize::MAX);
     reply.status = Some(status);
     reply
 }
@@ -298,7 +298,7 @@ fn reload_while_read(
     let mut replies: Vec<Gathered> = asked.questions.iter().map(&mut list).collect();
     let mut race = Race::default();
     for turn in 0.. {
-        let lost = race.lost(&asked.questions, &replies);
+        let lost = race.lost_answers(&asked.questions, &replies);
         for place in &lost {
             if turn < 8 {
                 replies[*place] = list(&asked.questions[*place]);

@@ -3,7 +3,7 @@
 //! say what goes wrong.
 
 use super::ledger::Stored;
-use super::swap::{present, swapped};
+use super::swap::{present_records, swap_records};
 use crate::domain::pfsense::change::{
     ChangeEnding, ChangeId, ChangeOutcome, ChangeStep, Placed, Records, Reverted, RunningChange,
     Swap,
@@ -34,11 +34,11 @@ struct Course<'a> {
 }
 
 /// Makes a change. The same id is made once: asked again, it answers what became of it.
-pub fn apply(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
+pub fn apply_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
     if let Some(stored) = world.ledger.get(&request.id) {
         return stored.outcome.clone();
     }
-    let outcome = begin(world, request);
+    let outcome = begin_change(world, request);
     if world.scenario != Scenario::Locked {
         // Whoever takes the lock writes his own name into it, and takes it out again.
         world
@@ -54,24 +54,26 @@ pub fn apply(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
     outcome
 }
 
-fn begin(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
+fn begin_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
     let course = Course {
         request,
-        before: present(&world.configuration, &request.swap),
+        before: present_records(&world.configuration, &request.swap),
         steps: Vec::new(),
         lost_update: None,
     };
-    if let Some((result, why)) = obstacle(world, request) {
+    if let Some((result, why)) = change_obstacle(world, request) {
         let mut outcome = course.end(result, &why);
-        outcome.holder = holder(world).filter(|_| result == ChangeEnding::Locked);
+        outcome.holder = lock_holder(world).filter(|_| result == ChangeEnding::Locked);
         return outcome;
     }
-    match swapped(&world.configuration, &request.swap) {
+    match swap_records(&world.configuration, &request.swap) {
         None => course.end(
             ChangeEnding::Stale,
             "a record that was shown is not there, or twice",
         ),
-        Some(wanted) if wanted.tree.canonical() == world.configuration.tree.canonical() => {
+        Some(wanted)
+            if wanted.tree.canonical_json() == world.configuration.tree.canonical_json() =>
+        {
             course.load(world)
         }
         Some(wanted) => course.make(world, wanted),
@@ -79,7 +81,7 @@ fn begin(world: &mut World, request: &ApplyRequest) -> ChangeOutcome {
 }
 
 /// Returns who makes a change in [`Scenario::Locked`].
-pub fn holder(world: &World) -> Option<RunningChange> {
+pub fn lock_holder(world: &World) -> Option<RunningChange> {
     if world.scenario != Scenario::Locked {
         return None;
     }
@@ -92,7 +94,7 @@ pub fn holder(world: &World) -> Option<RunningChange> {
 }
 
 /// Returns why a change is refused before anything is written.
-fn obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, String)> {
+fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, String)> {
     let refused = |why: &str| Some((ChangeEnding::Refused, why.to_owned()));
     let now = world.now.div_euclid(1000);
     let reason = request.reason.as_deref().unwrap_or_default();
@@ -112,7 +114,7 @@ fn obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, Stri
     if world.ledger.is_void(&request.id) {
         return refused("it was called off before it arrived");
     }
-    if let Some(holder) = holder(world) {
+    if let Some(holder) = lock_holder(world) {
         let since = jiff::Timestamp::from_second(holder.since).unwrap_or_default();
         let since = since.strftime("%H:%M:%S");
         let why = format!(
@@ -139,10 +141,18 @@ fn obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEnding, Stri
         return Some((ChangeEnding::Pending, why));
     }
     let interface = &request.service.interface;
-    if world.configuration.section("system").has("disablefilter") {
+    if world
+        .configuration
+        .section("system")
+        .has_child("disablefilter")
+    {
         return refused("filtering is switched off on this firewall");
     }
-    if !world.configuration.section("interfaces").has(interface) {
+    if !world
+        .configuration
+        .section("interfaces")
+        .has_child(interface)
+    {
         return refused(&format!("there is no interface {interface}"));
     }
     if world.scenario == Scenario::DiskFull {
@@ -184,7 +194,7 @@ impl Course<'_> {
         if runs {
             return self.end(ChangeEnding::NothingToDo, "it is so already");
         }
-        let (result, message) = match reload(world, Load::New) {
+        let (result, message) = match reload_rules(world, Load::New) {
             Ok(()) if world.pf.enabled => (ChangeEnding::Done, "loaded and proven".to_owned()),
             Ok(()) => {
                 let why = "but not proven: pf is switched off on this firewall";
@@ -210,7 +220,7 @@ impl Course<'_> {
         }
         let old = world.configuration.clone();
         self.write(world, wanted);
-        match reload(world, Load::New) {
+        match reload_rules(world, Load::New) {
             Ok(()) => {
                 self.step("reload", true, "");
                 self.step("prove", true, "");
@@ -256,7 +266,7 @@ impl Course<'_> {
             self.lost_update = Some(format!("/conf/kmsctl/lost-{id}-{time}.xml"));
         }
         world.configuration.replace(wanted);
-        let description = described(self.request);
+        let description = revision_text(self.request);
         let username = format!("kmsctl ({})", self.request.who);
         let revision = world.configuration.revise(now, &description, &username);
         self.step("write", true, format!("revision {revision}"));
@@ -272,7 +282,7 @@ impl Course<'_> {
         let username = format!("kmsctl ({})", self.request.who);
         let revision = world.configuration.revise(now, &description, &username);
         self.step("roll-back", true, format!("revision {revision}"));
-        match reload(world, Load::Old) {
+        match reload_rules(world, Load::Old) {
             Ok(()) => {
                 self.step("reload", true, "");
                 self.step("prove", true, "");
@@ -291,7 +301,7 @@ impl Course<'_> {
     fn keep(self, world: &mut World, result: ChangeEnding, message: &str) -> ChangeOutcome {
         let request = self.request;
         let mut outcome = self.end(result, message);
-        outcome.after = present(&world.configuration, &request.swap);
+        outcome.after = present_records(&world.configuration, &request.swap);
         outcome.fingerprints.1 = outcome.after.fingerprint();
         let changed = outcome.before != outcome.after;
         outcome.reverts_at = request
@@ -306,7 +316,7 @@ impl Course<'_> {
 }
 
 /// Returns what stands in pfSense's configuration history.
-fn described(request: &ApplyRequest) -> String {
+fn revision_text(request: &ApplyRequest) -> String {
     let reason = request.reason.as_deref();
     let reason = reason.filter(|reason| !reason.is_empty());
     let reason = reason.map(|reason| format!(": {reason}"));
@@ -315,7 +325,7 @@ fn described(request: &ApplyRequest) -> String {
 }
 
 /// Loads what the configuration says, or says why pf goes on with the rules it has.
-fn reload(world: &mut World, load: Load) -> Result<(), String> {
+fn reload_rules(world: &mut World, load: Load) -> Result<(), String> {
     let fails = match world.scenario {
         Scenario::LoadFails => load == Load::New,
         Scenario::Unproven => true,
@@ -333,7 +343,7 @@ fn reload(world: &mut World, load: Load) -> Result<(), String> {
 }
 
 /// Takes a temporary change back, if the rules still are what it made of them.
-pub fn revert(world: &mut World, id: &ChangeId) {
+pub fn revert_change(world: &mut World, id: &ChangeId) {
     let Some(stored) = world.ledger.get(id).cloned() else {
         return;
     };
@@ -349,9 +359,9 @@ pub fn revert(world: &mut World, id: &ChangeId) {
 
 fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     let outcome = &stored.outcome;
-    let present = present(&world.configuration, &stored.swap());
+    let present = present_records(&world.configuration, &stored.swap());
     let is = |records: &Records| {
-        object(records, stored.with_alias) == object(&present, stored.with_alias)
+        revert_objects(records, stored.with_alias) == revert_objects(&present, stored.with_alias)
     };
     let alone = "the rules have been changed by somebody else since, so they were left alone";
     if !is(&outcome.after) {
@@ -369,7 +379,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
         alias: made.alias,
         ..Swap::default()
     };
-    let Some(wanted) = swapped(&world.configuration, &back) else {
+    let Some(wanted) = swap_records(&world.configuration, &back) else {
         let why = "a record that it has made is not there, or twice";
         return (ChangeEnding::Unproven, why.to_owned());
     };
@@ -385,7 +395,7 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
     } else {
         format!("; this also activated changes saved in the GUI and not applied ({dirty})")
     };
-    match reload(world, Load::Old) {
+    match reload_rules(world, Load::Old) {
         Ok(()) => (
             ChangeEnding::Done,
             format!("its time was over; the old rules are back in force{activated}"),
@@ -396,8 +406,8 @@ fn take_back(world: &mut World, stored: &Stored) -> (ChangeEnding, String) {
 
 /// Returns what of the exposure a way back relies on. Not the separators: an administrator who moves a coloured bar
 /// has not touched the exposure.
-fn object(records: &Records, with_alias: bool) -> [Option<String>; 3] {
-    let of = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.record.canonical());
+fn revert_objects(records: &Records, with_alias: bool) -> [Option<String>; 3] {
+    let of = |placed: &Option<Placed>| placed.as_ref().map(|placed| placed.record.canonical_json());
     let alias = of(&records.alias).filter(|_| with_alias);
     [of(&records.nat), of(&records.filter), alias]
 }

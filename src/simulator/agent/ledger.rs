@@ -231,13 +231,13 @@ impl Ledger {
     /// Returns the next armed way back and when cron's job will take it, in epoch milliseconds: at the first full
     /// minute that is not before its time.
     pub fn next_due(&self) -> Option<(i64, ChangeId)> {
-        let due = |armed: Armed| (minute(armed.reverts_at), armed.id);
+        let due = |armed: Armed| (next_minute(armed.reverts_at), armed.id);
         self.armed().into_iter().map(due).min()
     }
 }
 
 /// Returns the first full minute not before a moment; epoch seconds to epoch milliseconds.
-fn minute(seconds: i64) -> i64 {
+fn next_minute(seconds: i64) -> i64 {
     let late = seconds.rem_euclid(MINUTE);
     let wait = if late == 0 { 0 } else { MINUTE - late };
     seconds.saturating_add(wait).saturating_mul(1000)
@@ -245,13 +245,13 @@ fn minute(seconds: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::minute;
+    use super::next_minute;
 
     #[test]
     fn cron_comes_by_within_a_minute() {
-        assert_eq!(minute(120), 120_000);
-        assert_eq!(minute(121), 180_000);
-        assert_eq!(minute(179), 180_000);
-        assert_eq!(minute(i64::MAX), i64::MAX);
+        assert_eq!(next_minute(120), 120_000);
+        assert_eq!(next_minute(121), 180_000);
+        assert_eq!(next_minute(179), 180_000);
+        assert_eq!(next_minute(i64::MAX), i64::MAX);
     }
 }

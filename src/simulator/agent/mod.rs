@@ -15,10 +15,10 @@ use crate::domain::pfsense::leftovers::{Cleaned, Leftover, NotRemoved};
 use crate::pfsense::agent::{
     AgentRequest, CleanRequest, KeepRequest, OutcomeRequest, ReadRequest, encode_reply,
 };
-pub use apply::{apply, revert};
+pub use apply::{apply_change, revert_change};
 
 /// Runs `php` with these arguments and this script on its standard input.
-pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
+pub fn run_agent(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput {
     if world.scenario == Scenario::PhpMissing {
         return PfctlOutput::failure(127, "sh: /usr/local/bin/php: not found");
     }
@@ -39,35 +39,35 @@ pub fn run(world: &mut World, arguments: &[String], input: &[u8]) -> PfctlOutput
         );
     };
     PfctlOutput::data(match request {
-        AgentRequest::Read(request) => encode_reply(&read(world, &request), &nonce),
-        AgentRequest::Apply(request) => encode_reply(&apply(world, &request), &nonce),
-        AgentRequest::Outcome(request) => encode_reply(&outcome(world, &request), &nonce),
-        AgentRequest::Keep(request) => encode_reply(&keep(world, &request), &nonce),
-        AgentRequest::Clean(request) => encode_reply(&clean(world, &request), &nonce),
+        AgentRequest::Read(request) => encode_reply(&read_configured(world, &request), &nonce),
+        AgentRequest::Apply(request) => encode_reply(&apply_change(world, &request), &nonce),
+        AgentRequest::Outcome(request) => encode_reply(&answer_outcome(world, &request), &nonce),
+        AgentRequest::Keep(request) => encode_reply(&keep_change(world, &request), &nonce),
+        AgentRequest::Clean(request) => encode_reply(&clean_leftovers(world, &request), &nonce),
     })
 }
 
 /// Answers what the configuration says.
-pub fn read(world: &World, request: &ReadRequest) -> Configured {
+pub fn read_configured(world: &World, request: &ReadRequest) -> Configured {
     let answer = Configured {
         deletions: world.ledger.deletions(request),
         armed: world.ledger.armed(),
         expired: world.ledger.expired(),
-        unfinished: apply::holder(world).into_iter().collect(),
-        leftovers: leftovers(world),
+        unfinished: apply::lock_holder(world).into_iter().collect(),
+        leftovers: list_leftovers(world),
         ..world.configuration.read(request)
     };
     answer.shaped_for(request)
 }
 
 /// Answers what became of a change.
-pub fn outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAnswer {
+pub fn answer_outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAnswer {
     if let Some(stored) = world.ledger.get(&request.id) {
         return OutcomeAnswer::Ended {
             outcome: Box::new(stored.outcome.clone()),
         };
     }
-    if let Some(running) = apply::holder(world).filter(|holder| holder.id == request.id) {
+    if let Some(running) = apply::lock_holder(world).filter(|holder| holder.id == request.id) {
         return OutcomeAnswer::Running { running };
     }
     if request.settle {
@@ -77,8 +77,8 @@ pub fn outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAnswer {
 }
 
 /// Makes a temporary change permanent.
-pub fn keep(world: &mut World, request: &KeepRequest) -> Kept {
-    if let Some(holder) = apply::holder(world) {
+pub fn keep_change(world: &mut World, request: &KeepRequest) -> Kept {
+    if let Some(holder) = apply::lock_holder(world) {
         return Kept::Locked { holder };
     }
     let Some(stored) = world.ledger.get_mut(&request.id) else {
@@ -97,7 +97,7 @@ pub fn keep(world: &mut World, request: &KeepRequest) -> Kept {
 }
 
 /// Lists what has something to do, and what was left behind.
-fn leftovers(world: &World) -> Vec<Leftover> {
+fn list_leftovers(world: &World) -> Vec<Leftover> {
     let mut found = world.ledger.debris.clone();
     for armed in world.ledger.armed() {
         for path in [
@@ -112,7 +112,7 @@ fn leftovers(world: &World) -> Vec<Leftover> {
             });
         }
     }
-    if let Some(holder) = apply::holder(world) {
+    if let Some(holder) = apply::lock_holder(world) {
         found.push(Leftover {
             path: LOCK.to_owned(),
             since: holder.since,
@@ -125,13 +125,13 @@ fn leftovers(world: &World) -> Vec<Leftover> {
 }
 
 /// Removes what was left behind.
-pub fn clean(world: &mut World, request: &CleanRequest) -> Cleaned {
-    if let Some(holder) = apply::holder(world) {
+pub fn clean_leftovers(world: &mut World, request: &CleanRequest) -> Cleaned {
+    if let Some(holder) = apply::lock_holder(world) {
         return Cleaned::Locked {
             holder: Some(holder),
         };
     }
-    let files = leftovers(world);
+    let files = list_leftovers(world);
     let pending = |path: &str| files.iter().any(|file| file.path == path && !file.stale);
     let (kept, removed): (Vec<String>, Vec<String>) = request
         .paths

@@ -7,21 +7,23 @@ use crate::simulator::configuration::Configuration;
 /// Where each kind of record stands.
 const KINDS: [(&str, &str); 3] = [("nat", "rule"), ("filter", "rule"), ("aliases", "alias")];
 
-fn kinds(records: &Records) -> [Option<&Placed>; 3] {
+fn placed_kinds(records: &Records) -> [Option<&Placed>; 3] {
     [&records.nat, &records.filter, &records.alias].map(Option::as_ref)
 }
 
 /// Returns the configuration with the records swapped; `None` where those before are not there, or twice.
-pub fn swapped(configuration: &Configuration, swap: &Swap) -> Option<Configuration> {
+pub fn swap_records(configuration: &Configuration, swap: &Swap) -> Option<Configuration> {
     let mut edited = configuration.clone();
-    let pairs = kinds(&swap.before).into_iter().zip(kinds(&swap.after));
+    let pairs = placed_kinds(&swap.before)
+        .into_iter()
+        .zip(placed_kinds(&swap.after));
     for ((from, to), (section, tag)) in pairs.zip(KINDS) {
         if from == to || (section == "aliases" && !swap.alias) {
             continue;
         }
         let found = match from {
             None => None,
-            Some(from) => match places(configuration.list(section, tag), &from.record)[..] {
+            Some(from) => match record_places(configuration.list(section, tag), &from.record)[..] {
                 [place] => Some(place),
                 _ => return None,
             },
@@ -52,25 +54,25 @@ pub fn swapped(configuration: &Configuration, swap: &Swap) -> Option<Configurati
             &swap.after.separators.filter,
         ),
     ];
-    let present = separators(configuration);
+    let present = list_separators(configuration);
     for ((section, from, to), now) in bars.into_iter().zip([&present.nat, &present.filter]) {
         // Bars that were moved meanwhile stay where they are.
-        if from != to && now.canonical() == from.canonical() {
+        if from != to && now.canonical_json() == from.canonical_json() {
             edited.set(section, "separator", to.clone());
         }
     }
     Some(edited)
 }
 
-fn places(list: &[Element], record: &Element) -> Vec<usize> {
-    let wanted = record.canonical();
+fn record_places(list: &[Element], record: &Element) -> Vec<usize> {
+    let wanted = record.canonical_json();
     let same = list.iter().enumerate();
-    let same = same.filter(|(_, present)| present.canonical() == wanted);
+    let same = same.filter(|(_, present)| present.canonical_json() == wanted);
     same.map(|(place, _)| place).collect()
 }
 
 /// Returns the separators of both lists.
-fn separators(configuration: &Configuration) -> Separators {
+fn list_separators(configuration: &Configuration) -> Separators {
     let of = |section| {
         let found = configuration.section(section).get("separator");
         found.cloned().unwrap_or_default()
@@ -84,13 +86,13 @@ fn separators(configuration: &Configuration) -> Separators {
 /// Says whether a record that differs from this one is what another writer has made of it.
 fn is_same_object(section: &str, record: &Element, other: &Element) -> bool {
     let same = |key: &str| {
-        let text = record.text(key).unwrap_or_default();
-        !text.is_empty() && other.text(key) == Some(text)
+        let text = record.child_text(key).unwrap_or_default();
+        !text.is_empty() && other.child_text(key) == Some(text)
     };
     match section {
         "aliases" => same("name"),
         "filter" if same("tracker") => true,
-        _ if record.text("associated-rule-id") == Some("pass") => {
+        _ if record.child_text("associated-rule-id") == Some("pass") => {
             same("target") && record.get("destination") == other.get("destination")
         }
         _ => same("associated-rule-id"),
@@ -99,14 +101,16 @@ fn is_same_object(section: &str, record: &Element, other: &Element) -> bool {
 
 /// Returns what stands in the place of records that are swapped: those after, those before, or what others have made of
 /// them.
-pub fn present(configuration: &Configuration, swap: &Swap) -> Records {
-    let pairs = kinds(&swap.after).into_iter().zip(kinds(&swap.before));
+pub fn present_records(configuration: &Configuration, swap: &Swap) -> Records {
+    let pairs = placed_kinds(&swap.after)
+        .into_iter()
+        .zip(placed_kinds(&swap.before));
     let mut found = pairs.zip(KINDS).map(|((after, before), (section, tag))| {
         let list = configuration.list(section, tag);
         let known = [after, before].into_iter().flatten();
         let exact = known
             .clone()
-            .find_map(|placed| places(list, &placed.record).first().copied());
+            .find_map(|placed| record_places(list, &placed.record).first().copied());
         let place = exact.or_else(|| {
             list.iter().position(|record| {
                 known
@@ -123,6 +127,6 @@ pub fn present(configuration: &Configuration, swap: &Swap) -> Records {
         nat: found.next().flatten(),
         filter: found.next().flatten(),
         alias: found.next().flatten(),
-        separators: separators(configuration),
+        separators: list_separators(configuration),
     }
 }

@@ -6,7 +6,7 @@ mod ways_back;
 
 use std::net::IpAddr;
 
-use super::run;
+use super::run_agent;
 use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::configured::{CapFields, Configured, FilterRule, NatRule, Side};
 use crate::pfsense::agent;
@@ -31,9 +31,9 @@ fn request() -> ReadRequest {
 }
 
 fn asked(scenario: Scenario, request: &ReadRequest) -> crate::simulator::pfctl::PfctlOutput {
-    let mut world = World::fresh(scenario, 1, NOW);
+    let mut world = World::fresh_world(scenario, 1, NOW);
     let php = ShellWord::fixed("/usr/local/bin/php");
-    run(
+    run_agent(
         &mut world,
         &[],
         &agent::read_command(request, &php, &Nonce::new([7; 16])).input,
@@ -89,8 +89,8 @@ fn leaves_out_what_another_service_did_not_ask_for() {
 
 #[test]
 fn other_scripts_do_not_run() {
-    let mut world = World::fresh(Scenario::Open, 1, NOW);
-    assert_eq!(run(&mut world, &[], b"<?php phpinfo();").status, 255);
+    let mut world = World::fresh_world(Scenario::Open, 1, NOW);
+    assert_eq!(run_agent(&mut world, &[], b"<?php phpinfo();").status, 255);
 }
 
 fn nat_rule() -> NatRule {

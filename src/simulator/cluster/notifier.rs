@@ -62,18 +62,18 @@ pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
                 let source = ClientSource::ALL
                     .into_iter()
                     .find(|source| source.name() == class);
-                metrics.probe(source.unwrap_or(ClientSource::External));
+                metrics.count_probe(source.unwrap_or(ClientSource::External));
             }
             TimelineEvent::Activation(_, product, again) => {
                 let name = product_of(product).1;
                 lines += BLOCK;
-                metrics.request("answered");
+                metrics.count_request("answered");
                 if again {
-                    metrics.skipped(name);
+                    metrics.count_skipped(name);
                 } else {
-                    metrics.activation(name, "Licensed");
-                    metrics.posted("ok");
-                    metrics.ended(true, moment.at + 1);
+                    metrics.count_activation(name, "Licensed");
+                    metrics.count_post("ok");
+                    metrics.note_ending(true, moment.at + 1);
                 }
                 metrics.last_activation.set(moment.at);
             }
@@ -81,8 +81,8 @@ pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
         metrics.last_line.set(moment.at);
     }
     metrics.lines.inc_by(lines as u64);
-    metrics.beat(now.as_second(), true, true);
-    metrics.page(false)
+    metrics.note_beat(now.as_second(), true, true);
+    metrics.print_page(false)
 }
 
 /// Renders the last lines of the server's own log.

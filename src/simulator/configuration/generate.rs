@@ -106,7 +106,7 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
         .list("aliases", "alias")
         .iter()
         .filter_map(|alias| {
-            let name = alias.text("name")?;
+            let name = alias.child_text("name")?;
             let reference = format!("<{name}>");
             let referred = made
                 .filter
@@ -116,7 +116,7 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
             (referred && is_table(configuration, name)).then(|| DefinedTable {
                 name: name.to_owned(),
                 flags: "--a-r--",
-                entries: split(alias.text("address").unwrap_or_default()),
+                entries: split(alias.child_text("address").unwrap_or_default()),
             })
         });
     fixed.chain(aliases).collect()
@@ -124,16 +124,20 @@ fn generate_tables(configuration: &Configuration, made: &Ruleset) -> Vec<Defined
 
 fn is_table(configuration: &Configuration, name: &str) -> bool {
     configuration.list("aliases", "alias").iter().any(|alias| {
-        alias.text("name") == Some(name)
-            && matches!(alias.text("type"), Some("host" | "network"))
-            && !alias.text("address").unwrap_or_default().trim().is_empty()
+        alias.child_text("name") == Some(name)
+            && matches!(alias.child_text("type"), Some("host" | "network"))
+            && !alias
+                .child_text("address")
+                .unwrap_or_default()
+                .trim()
+                .is_empty()
     })
 }
 
 /// Makes the loaded rules of one record: none if it is disabled or an alias cannot be resolved, two for
 /// `tcp/udp`. `None` is a syntax error of the whole ruleset.
 fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<String>> {
-    if record.has("disabled") {
+    if record.has_child("disabled") {
         return Some(Vec::new());
     }
     let (Some(from), Some(to)) = (
@@ -142,12 +146,12 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
     ) else {
         return Some(Vec::new());
     };
-    let family = record.text("ipprotocol").unwrap_or("inet");
-    let interface = record.text("interface").unwrap_or_default();
+    let family = record.child_text("ipprotocol").unwrap_or("inet");
+    let interface = record.child_text("interface").unwrap_or_default();
     let Some(device) = device_of(configuration, interface) else {
         return Some(Vec::new());
     };
-    let action = match record.text("type").unwrap_or_default() {
+    let action = match record.child_text("type").unwrap_or_default() {
         "block" => "block drop",
         "reject" => "block return",
         _ => "pass",
@@ -157,7 +161,7 @@ fn filter_rules(configuration: &Configuration, record: &Element) -> Option<Vec<S
     } else {
         ""
     };
-    let protocols = record.text("protocol").unwrap_or_default();
+    let protocols = record.child_text("protocol").unwrap_or_default();
     let mut rules = Vec::new();
     for protocol in protocols.split('/') {
         let keep = if action == "pass" {
@@ -193,7 +197,7 @@ impl Limits {
     fn read(record: &Element, is_tcp: bool) -> Option<Self> {
         let number = |key: &str| {
             record
-                .text(key)?
+                .child_text(key)?
                 .parse::<u32>()
                 .ok()
                 .filter(|number| *number > 0)
@@ -260,7 +264,7 @@ impl Limits {
 
 /// Returns ` flags S/SA keep state (…)`; `None` is a syntax error.
 fn keep_state(record: &Element, protocol: &str) -> Option<String> {
-    if record.text("statetype") == Some("none") {
+    if record.child_text("statetype") == Some("none") {
         return Some(" no state".to_owned());
     }
     let is_tcp = protocol == "tcp";
@@ -280,7 +284,10 @@ fn keep_state(record: &Element, protocol: &str) -> Option<String> {
 
 /// Returns the labels and the `ridentifier` of a record.
 fn rule_labels(record: &Element) -> String {
-    let descr = record.text("descr").unwrap_or_default().replace('"', "");
+    let descr = record
+        .child_text("descr")
+        .unwrap_or_default()
+        .replace('"', "");
     let mut label = if descr.is_empty() {
         "USER_RULE".to_owned()
     } else {
@@ -293,7 +300,7 @@ fn rule_labels(record: &Element) -> String {
         label.truncate(end.unwrap_or(0));
         label.push_str("...");
     }
-    let tracker = record.text("tracker").unwrap_or_default();
+    let tracker = record.child_text("tracker").unwrap_or_default();
     match tracker.parse::<u32>() {
         Ok(number) => format!(" label \"{label}\" label \"id:{tracker}\" ridentifier {number}"),
         Err(_) => format!(" label \"{label}\""),
@@ -302,7 +309,7 @@ fn rule_labels(record: &Element) -> String {
 
 /// Returns `HOST [port = N]` of a rule's side; `None` if an alias cannot be resolved.
 fn rule_host(configuration: &Configuration, record: &Element, side: &str) -> Option<String> {
-    let not = if record.get(side).is_some_and(|side| side.has("not")) {
+    let not = if record.get(side).is_some_and(|side| side.has_child("not")) {
         "! "
     } else {
         ""
@@ -334,13 +341,16 @@ fn forward_target(configuration: &Configuration, name: &str) -> Option<String> {
 
 fn device_of<'a>(configuration: &'a Configuration, interface: &str) -> Option<&'a str> {
     let interfaces = configuration.section("interfaces");
-    interfaces.get(interface)?.text("if")
+    interfaces.get(interface)?.child_text("if")
 }
 
 /// Makes the redirections of a port forward.
 fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec<String> {
-    let interface = record.text("interface").unwrap_or_default();
-    let goes = forward_target(configuration, record.text("target").unwrap_or_default());
+    let interface = record.child_text("interface").unwrap_or_default();
+    let goes = forward_target(
+        configuration,
+        record.child_text("target").unwrap_or_default(),
+    );
     let from = rule_host(configuration, record, "source");
     let to = match side_field(record, "destination", "address") {
         Some(address) => forward_target(configuration, address),
@@ -351,16 +361,16 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     else {
         return Vec::new();
     };
-    if record.has("disabled") || record.has("nordr") {
+    if record.has_child("disabled") || record.has_child("nordr") {
         return Vec::new();
     }
-    let pass = if record.text("associated-rule-id") == Some("pass") {
+    let pass = if record.child_text("associated-rule-id") == Some("pass") {
         "pass "
     } else {
         ""
     };
     let port = side_field(record, "destination", "port").unwrap_or_default();
-    let local = record.text("local-port").unwrap_or_default();
+    let local = record.child_text("local-port").unwrap_or_default();
     let moved = if local == port || local.is_empty() {
         String::new()
     } else {
@@ -371,7 +381,7 @@ fn generate_redirections(configuration: &Configuration, record: &Element) -> Vec
     } else {
         ""
     };
-    let protocols = record.text("protocol").unwrap_or("tcp").split('/');
+    let protocols = record.child_text("protocol").unwrap_or("tcp").split('/');
     protocols
         .map(|protocol| {
             format!("rdr {pass}on {device} inet proto {protocol} from {from} to {to} port = {port} -> {goes}{moved}{turns}")

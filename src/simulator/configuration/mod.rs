@@ -62,15 +62,15 @@ impl Configuration {
     /// Sets a child of a section.
     pub fn set(&mut self, section: &str, tag: &str, child: Element) {
         let mut holder = self.section(section).clone();
-        holder.set(tag, child);
-        self.tree.set(section, holder);
+        holder.set_child(tag, child);
+        self.tree.set_child(section, holder);
     }
 
     /// Takes everything of another configuration but the revision, which goes by what was written last.
     pub fn replace(&mut self, other: Self) {
         let revision = self.section("revision").clone();
         self.tree = other.tree;
-        self.tree.set("revision", revision);
+        self.tree.set_child("revision", revision);
     }
 
     /// Records a write as `write_config` does: the revision that was there goes into the history. Returns the time of
@@ -86,7 +86,7 @@ impl Configuration {
             ("description", described.as_str()),
             ("username", username),
         ];
-        self.tree.set("revision", Element::of_texts(revision));
+        self.tree.set_child("revision", Element::of_texts(revision));
         time
     }
 }

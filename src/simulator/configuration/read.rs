@@ -16,16 +16,16 @@ impl Configuration {
         let answer = Configured {
             system: System {
                 version: Some("2.7.2-RELEASE".to_owned()),
-                config_version: owned(&self.tree, "version"),
+                config_version: owned_field(&self.tree, "version"),
                 php: "8.2.11".to_owned(),
-                timezone: owned(self.section("system"), "timezone"),
+                timezone: owned_field(self.section("system"), "timezone"),
             },
             revision: revision_of(self.section("revision")),
             sections: self.sections(request),
             dirty: self.dirty.clone(),
             ha_peer: self
                 .section("hasync")
-                .text("synchronizetoip")
+                .child_text("synchronizetoip")
                 .is_some_and(|peer| !peer.is_empty()),
             history: self.revisions(),
             ..Configured::default()
@@ -39,28 +39,29 @@ impl Configuration {
         for section in ["nat", "filter"] {
             let found = self.section(section).get("separator");
             let mut child = Element::Map(Vec::new());
-            child.set("separator", found.cloned().unwrap_or_default());
-            sections.set(section, child);
+            child.set_child("separator", found.cloned().unwrap_or_default());
+            sections.set_child(section, child);
         }
         for (section, tag, keys) in LISTS {
             let records = self.list(section, tag).iter();
-            let picked = records.filter_map(|record| match (tag, record.text("name")) {
+            let picked = records.filter_map(|record| match (tag, record.child_text("name")) {
                 ("alias", Some(name)) if name == request.alias => Some(record.clone()),
                 ("item", _) if !names_table(record, request) => None,
                 _ if keys.is_empty() => Some(record.clone()),
-                _ => Some(fields(record, keys)),
+                _ => Some(pick_fields(record, keys)),
             });
             let mut child = sections.get(section).cloned().unwrap_or_default();
-            child.set(tag, Element::List(picked.collect()));
-            sections.set(section, child);
+            child.set_child(tag, Element::List(picked.collect()));
+            sections.set_child(section, child);
         }
         if let Element::Map(interfaces) = self.section("interfaces") {
-            let picked =
-                |(name, record): &(String, Element)| (name.clone(), fields(record, &INTERFACE));
+            let picked = |(name, record): &(String, Element)| {
+                (name.clone(), pick_fields(record, &INTERFACE))
+            };
             let interfaces = interfaces.iter().map(picked).collect();
-            sections.set("interfaces", Element::Map(interfaces));
+            sections.set_child("interfaces", Element::Map(interfaces));
         }
-        sections.set("system", fields(self.section("system"), &FLAGS));
+        sections.set_child("system", pick_fields(self.section("system"), &FLAGS));
         Sections(sections)
     }
 
@@ -131,7 +132,7 @@ const FLAGS: [&str; 8] = [
 ];
 
 /// Picks elements of a record.
-fn fields(record: &Element, keys: &[&str]) -> Element {
+fn pick_fields(record: &Element, keys: &[&str]) -> Element {
     match record {
         Element::Map(pairs) => Element::Map(
             pairs
@@ -146,7 +147,7 @@ fn fields(record: &Element, keys: &[&str]) -> Element {
 
 /// Says whether a cron job's command names the table; others can hold passwords.
 fn names_table(item: &Element, request: &ReadRequest) -> bool {
-    let command = item.text("command").unwrap_or_default();
+    let command = item.child_text("command").unwrap_or_default();
     command
         .split_whitespace()
         .any(|word| word == request.table.as_str())
@@ -154,17 +155,17 @@ fn names_table(item: &Element, request: &ReadRequest) -> bool {
 
 /// Returns a text of a rule's `source` or `destination`.
 pub fn side_field<'a>(rule: &'a Element, side: &str, key: &str) -> Option<&'a str> {
-    rule.get(side).and_then(|side| side.text(key))
+    rule.get(side).and_then(|side| side.child_text(key))
 }
 
 fn revision_of(revision: &Element) -> Revision {
     Revision {
-        time: owned(revision, "time"),
-        description: owned(revision, "description"),
-        username: owned(revision, "username"),
+        time: owned_field(revision, "time"),
+        description: owned_field(revision, "description"),
+        username: owned_field(revision, "username"),
     }
 }
 
-fn owned(record: &Element, key: &str) -> Option<String> {
-    record.text(key).map(str::to_owned)
+fn owned_field(record: &Element, key: &str) -> Option<String> {
+    record.child_text(key).map(str::to_owned)
 }

@@ -153,13 +153,13 @@ impl SimulatedPf {
     }
 
     /// Completes the TCP handshake of a connection, which is when pf looks at the caps of its rule.
-    pub fn handshake(&mut self, ids: (u64, u64), now: i64) -> Handshake {
+    pub fn complete_handshake(&mut self, ids: (u64, u64), now: i64) -> Handshake {
         for id in [ids.0, ids.1] {
             if let Some(state) = self.states.get_mut(&id) {
                 state.set_peers(Level::Established, Level::Established);
             }
         }
-        self.transfer(ids, (1, 1), (52, 60), now);
+        self.count_transfer(ids, (1, 1), (52, 60), now);
         let Some((rule, source)) = self.count_connection(ids.0) else {
             return Handshake::Passed;
         };
@@ -173,7 +173,13 @@ impl SimulatedPf {
 
     /// Counts packets and bytes of a connection (client to server, and back) on whichever of its states
     /// still stand, and on their rules.
-    pub fn transfer(&mut self, ids: (u64, u64), packets: (u64, u64), bytes: (u64, u64), now: i64) {
+    pub fn count_transfer(
+        &mut self,
+        ids: (u64, u64),
+        packets: (u64, u64),
+        bytes: (u64, u64),
+        now: i64,
+    ) {
         for id in [ids.0, ids.1] {
             self.totals.searches += packets.0 + packets.1;
             let Some(state) = self.states.get_mut(&id) else {
@@ -202,7 +208,7 @@ impl SimulatedPf {
     }
 
     /// Sets the levels (client, server) of one state, if it stands.
-    pub fn level(&mut self, id: u64, client: Level, server: Level, now: i64) {
+    pub fn set_levels(&mut self, id: u64, client: Level, server: Level, now: i64) {
         if let Some(state) = self.states.get_mut(&id) {
             state.set_peers(client, server);
             state.expires = now + state.patience();
@@ -210,7 +216,7 @@ impl SimulatedPf {
     }
 
     /// Drops a packet of this source if the overload table holds it, and counts that.
-    pub fn blocked(&mut self, source: IpAddr, now: i64) -> bool {
+    pub fn drop_blocked(&mut self, source: IpAddr, now: i64) -> bool {
         let Some(index) = self.rule(OVERLOAD_BLOCK) else {
             return false;
         };
@@ -219,7 +225,7 @@ impl SimulatedPf {
             .table(&name)
             .is_some_and(|table| table.find(source).is_some());
         if listed {
-            self.evaluate(index, "", Direction::In);
+            self.count_evaluations(index, "", Direction::In);
             if let Some(rule) = self.filter.get_mut(index) {
                 rule.count(Direction::In, (1, 0), (60, 0), now);
             }
@@ -228,8 +234,8 @@ impl SimulatedPf {
     }
 
     /// Drops a packet by default and counts that.
-    pub fn deny(&mut self, source: IpAddr, interface: &str, now: i64) {
-        self.evaluate(usize::MAX, interface, Direction::In);
+    pub fn deny_packet(&mut self, source: IpAddr, interface: &str, now: i64) {
+        self.count_evaluations(usize::MAX, interface, Direction::In);
         let identifier = if source.is_ipv4() {
             DEFAULT_DENY.0
         } else {
@@ -244,7 +250,7 @@ impl SimulatedPf {
     }
 
     /// Removes states and source nodes whose time is over, as pf's purge thread does.
-    pub fn purge(&mut self, now: i64) {
+    pub fn purge_expired(&mut self, now: i64) {
         let over: Vec<u64> = self
             .states
             .iter()
@@ -325,7 +331,7 @@ impl SimulatedPf {
     }
 
     /// Counts the looks at filter rules up to the matching one.
-    fn evaluate(&mut self, last: usize, interface: &str, direction: Direction) {
+    fn count_evaluations(&mut self, last: usize, interface: &str, direction: Direction) {
         self.totals.matches += 1;
         for rule in self.filter.iter_mut().take(last.saturating_add(1)) {
             rule.evaluations += u64::from(rule.considers(interface, direction));

@@ -53,6 +53,6 @@ impl TrackedSource {
         let seconds = u64::try_from(now.div_euclid(1000)).unwrap_or(0);
         self.rate
             .get_or_insert_with(|| RateTracker::new(generation, rate))
-            .connection(seconds)
+            .count_connection(seconds)
     }
 }

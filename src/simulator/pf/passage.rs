@@ -44,36 +44,36 @@ struct PassageRoute {
 impl SimulatedPf {
     /// Lets the first packet of a connection in, or drops it. Returns the two states' ids.
     pub fn open(&mut self, passage: &Passage, now: i64) -> Option<(u64, u64)> {
-        let redirection = self.redirection(passage);
+        let redirection = self.find_redirection(passage);
         let source = passage.client.ip();
-        if !self.enabled || self.blocked(source, now) {
+        if !self.enabled || self.drop_blocked(source, now) {
             return None;
         }
-        let Some(way) = self.way(passage, redirection) else {
-            self.deny(source, passage.interfaces.0, now);
+        let Some(way) = self.find_way(passage, redirection) else {
+            self.deny_packet(source, passage.interfaces.0, now);
             return None;
         };
         let last = way.rule.unwrap_or(usize::MAX);
-        self.evaluate(last, passage.interfaces.0, Direction::In);
+        self.count_evaluations(last, passage.interfaces.0, Direction::In);
         let entry = self.entry_state(passage, &way, now);
         let exit = self.exit_state(passage, way.server, now);
         let ids = (self.insert(entry, now), self.insert(exit, now));
-        self.transfer(ids, (1, 0), (60, 0), now);
+        self.count_transfer(ids, (1, 0), (60, 0), now);
         Some(ids)
     }
 
     /// Finds where the packet goes and which filter rule lets it in; `None` if nothing does.
-    fn way(&self, passage: &Passage, redirection: Option<usize>) -> Option<PassageRoute> {
+    fn find_way(&self, passage: &Passage, redirection: Option<usize>) -> Option<PassageRoute> {
         let rdr = redirection.and_then(|number| self.rdr.get(number));
         let server = match rdr {
-            Some(rule) => self.target(rule, passage.addressed)?,
+            Some(rule) => self.redirection_target(rule, passage.addressed)?,
             None if passage.addressed == passage.server => passage.server,
             None => return None,
         };
         let rule = if rdr.is_some_and(|rule| rule.text.starts_with("rdr pass ")) {
             None
         } else {
-            Some(self.admitting(passage, server)?)
+            Some(self.admitting_rule(passage, server)?)
         };
         Some(PassageRoute {
             server,
@@ -83,7 +83,7 @@ impl SimulatedPf {
     }
 
     /// Returns where a redirection leads: `-> HOST [port N]`.
-    fn target(&self, rule: &LoadedRule, addressed: SocketAddr) -> Option<SocketAddr> {
+    fn redirection_target(&self, rule: &LoadedRule, addressed: SocketAddr) -> Option<SocketAddr> {
         let (_, target) = rule.text.split_once(" -> ")?;
         let mut words = target.split(' ');
         let address = resolve_target(&self.tables, words.next()?)?;
@@ -95,14 +95,14 @@ impl SimulatedPf {
     }
 
     /// Returns the number of the user's rule that lets a packet in; `None` if none does, or one forbids it.
-    fn admitting(&self, passage: &Passage, server: SocketAddr) -> Option<usize> {
+    fn admitting_rule(&self, passage: &Passage, server: SocketAddr) -> Option<usize> {
         let protocol = passage.protocol.name();
         let matches = |rule: &LoadedRule| {
             rule.considers(passage.interfaces.0, Direction::In)
                 && rule.is_users()
                 && rule.protocol().is_none_or(|wanted| wanted == protocol)
                 && rule.ends().is_some_and(|(from, to)| {
-                    self.holds(from, passage.client) && self.holds(to, server)
+                    self.end_holds(from, passage.client) && self.end_holds(to, server)
                 })
         };
         let found = self.filter.iter().position(matches)?;
@@ -113,7 +113,7 @@ impl SimulatedPf {
     }
 
     /// Says whether `HOST [port = N]` of a rule matches an address and port.
-    fn holds(&self, end: &str, address: SocketAddr) -> bool {
+    fn end_holds(&self, end: &str, address: SocketAddr) -> bool {
         let (host, port) = match end.split_once(" port ") {
             Some((host, port)) => (host, Some(port)),
             None => (end, None),
@@ -139,7 +139,7 @@ impl SimulatedPf {
         inside && same_port
     }
 
-    fn redirection(&mut self, passage: &Passage) -> Option<usize> {
+    fn find_redirection(&mut self, passage: &Passage) -> Option<usize> {
         if passage.interfaces.0 != "vtnet0" {
             return None;
         }
@@ -206,7 +206,7 @@ impl SimulatedPf {
                 .position(|rule| rule.text.contains(&format!(" from {network} to any -> ")))
         });
         let rule = self.rule(passage.exit_rule);
-        self.evaluate(
+        self.count_evaluations(
             rule.unwrap_or(usize::MAX),
             passage.interfaces.1,
             Direction::Out,

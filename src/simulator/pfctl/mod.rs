@@ -99,7 +99,7 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
     if let Some(word) = options.show.filter(|_| !options.dry_run) {
         output = output.then(show::show_word(&world.pf, word, &options, now));
         if world.scenario == Scenario::Reloading && matches!(word, "rules" | "nat") {
-            output = race(world, output);
+            output = race_with_load(world, output);
         }
     }
     if let Some(word) = options.clear {
@@ -124,7 +124,7 @@ pub fn run_pfctl(world: &mut World, arguments: &[String], input: &[u8]) -> Pfctl
 
 /// Lets a load of the ruleset race with a list that is being printed: every second one is cut, anywhere, and some others are
 /// the last of the old ruleset. pfctl says so on stderr, and exits with 0.
-fn race(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
+fn race_with_load(world: &mut World, whole: PfctlOutput) -> PfctlOutput {
     world.raced += 1;
     let chance = scramble_number(world.raced);
     if chance.is_multiple_of(5) {

@@ -16,7 +16,7 @@ fn at(text: &str) -> i64 {
 /// The box of the samples, as far as its tables go.
 fn sampled() -> World {
     let now = at("2025-10-09T08:53:20Z");
-    let mut world = World::fresh(Scenario::Open, 1, now);
+    let mut world = World::fresh_world(Scenario::Open, 1, now);
     let virusprot = world.pf.table_mut("virusprot").unwrap();
     let old = ["198.51.100.23", "198.51.100.25", "2001:db8:ffff::77"];
     *virusprot = SimulatedTable::new("virusprot", "--a-r--", &old, at("2025-10-09T06:06:40Z"));

@@ -125,7 +125,7 @@ fn run_program(world: &mut World, words: &[String], input: &[u8]) -> PfctlOutput
     let base = program.rsplit('/').next().unwrap_or_default();
     match (base, programs::has_program(base, program)) {
         ("pfctl", true) => pfctl::run_pfctl(world, arguments, input),
-        ("php", true) => agent::run(world, arguments, input),
+        ("php", true) => agent::run_agent(world, arguments, input),
         (_, true) => programs::run_small_program(world, base, arguments),
         _ if program.starts_with('/') => {
             PfctlOutput::failure(NOT_FOUND, &format!("sh: {program}: not found"))

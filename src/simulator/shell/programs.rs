@@ -106,7 +106,7 @@ fn print_crontab(world: &World) -> String {
         String::from("SHELL=/bin/sh\nPATH=/etc:/bin:/sbin:/usr/bin:/usr/sbin\nHOME=/var/log\n\n");
     for item in world.configuration.list("cron", "item") {
         let fields = ["minute", "hour", "mday", "month", "wday", "who", "command"];
-        let fields = fields.map(|field| item.text(field).unwrap_or_default());
+        let fields = fields.map(|field| item.child_text(field).unwrap_or_default());
         text.push_str(&fields.join("\t"));
         text.push('\n');
     }

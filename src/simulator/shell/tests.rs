@@ -11,7 +11,7 @@ use crate::ssh::script::{
 const NOW: i64 = 1_790_000_000_000;
 
 fn world() -> World {
-    World::fresh(Scenario::Open, 1, NOW)
+    World::fresh_world(Scenario::Open, 1, NOW)
 }
 
 fn script() -> Script {

@@ -21,7 +21,7 @@ pub enum Reached {
 
 impl World {
     /// Connects to a port of the firewall's outside address.
-    pub fn reach(&mut self, client: SocketAddr, port: u16) -> Reached {
+    pub fn reach_port(&mut self, client: SocketAddr, port: u16) -> Reached {
         if !self.pf.enabled {
             // Nothing is translated then, and the firewall itself does not listen there.
             return Reached::Reset;
@@ -30,7 +30,7 @@ impl World {
             443 => TrafficTarget::Https,
             1688 => TrafficTarget::Kms,
             _ => {
-                self.pf.deny(client.ip(), "vtnet0", self.now);
+                self.pf.deny_packet(client.ip(), "vtnet0", self.now);
                 return Reached::Silence;
             }
         };
@@ -41,30 +41,30 @@ impl World {
         if self.nobody_answers(service) {
             return Reached::Silence;
         }
-        match self.pf.handshake(states, self.now) {
+        match self.pf.complete_handshake(states, self.now) {
             Handshake::Passed => Reached::Server(states),
             Handshake::Tripped => Reached::Silence,
         }
     }
 
     /// Counts a question and its answer; says whether the connection still stood.
-    pub fn speak(&mut self, states: (u64, u64)) -> bool {
+    pub fn speak_over(&mut self, states: (u64, u64)) -> bool {
         let stands = self.pf.states.contains_key(&states.0);
         if stands {
-            self.pf.transfer(states, (2, 1), (176, 112), self.now);
+            self.pf.count_transfer(states, (2, 1), (176, 112), self.now);
         }
         stands
     }
 
     /// Ends a connection in order.
-    pub fn leave(&mut self, states: (u64, u64)) {
-        self.pf.transfer(states, (2, 2), (104, 104), self.now);
-        self.finish(states, Level::FinWait2);
+    pub fn leave_connection(&mut self, states: (u64, u64)) {
+        self.pf.count_transfer(states, (2, 2), (104, 104), self.now);
+        self.finish_connection(states, Level::FinWait2);
     }
 
-    fn finish(&mut self, states: (u64, u64), level: Level) {
+    fn finish_connection(&mut self, states: (u64, u64), level: Level) {
         for id in [states.0, states.1] {
-            self.pf.level(id, level, level, self.now);
+            self.pf.set_levels(id, level, level, self.now);
         }
     }
 }
@@ -87,13 +87,13 @@ mod tests {
 
     #[test]
     fn an_open_box_lets_it_in_and_keeps_its_states() {
-        let mut world = World::fresh(Scenario::Open, 7, NOW);
-        let Reached::Server(states) = world.reach(vantage(), 1688) else {
+        let mut world = World::fresh_world(Scenario::Open, 7, NOW);
+        let Reached::Server(states) = world.reach_port(vantage(), 1688) else {
             panic!("not reached");
         };
         assert_eq!(world.pf.states[&states.0].right, vantage());
-        assert!(world.speak(states));
-        world.leave(states);
+        assert!(world.speak_over(states));
+        world.leave_connection(states);
         assert_eq!(
             world.pf.states[&states.0].levels,
             (Level::FinWait2, Level::FinWait2)
@@ -102,25 +102,28 @@ mod tests {
 
     #[test]
     fn a_closed_box_drops_and_counts_it() {
-        let mut world = World::fresh(Scenario::Closed, 7, NOW);
+        let mut world = World::fresh_world(Scenario::Closed, 7, NOW);
         let before = packets_of(&world, 1_000_000_103);
         for _ in 0..3 {
-            assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
+            assert_eq!(world.reach_port(vantage(), 1688), Reached::Silence);
         }
         assert_eq!(packets_of(&world, 1_000_000_103), before + 3);
         // The address itself answers elsewhere.
-        assert!(matches!(world.reach(vantage(), 443), Reached::Server(_)));
+        assert!(matches!(
+            world.reach_port(vantage(), 443),
+            Reached::Server(_)
+        ));
     }
 
     #[test]
     fn a_blocked_vantage_is_dropped_by_the_tables_rule() {
-        let mut world = World::fresh(Scenario::Open, 7, NOW);
+        let mut world = World::fresh_world(Scenario::Open, 7, NOW);
         let table = world.pf.table_mut("virusprot").unwrap();
         table
             .entries
             .insert(ipnet::IpNet::from(vantage().ip()), NOW);
         let before = packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK);
-        assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
+        assert_eq!(world.reach_port(vantage(), 1688), Reached::Silence);
         assert_eq!(
             packets_of(&world, crate::simulator::pf::OVERLOAD_BLOCK),
             before + 1
@@ -129,23 +132,26 @@ mod tests {
 
     #[test]
     fn the_rate_cap_holds_for_a_vantage_too() {
-        let mut world = World::fresh(Scenario::Open, 7, NOW);
-        let tries = (0..12).map(|_| world.reach(vantage(), 1688));
+        let mut world = World::fresh_world(Scenario::Open, 7, NOW);
+        let tries = (0..12).map(|_| world.reach_port(vantage(), 1688));
         let reached: Vec<Reached> = tries.collect();
         assert_eq!(reached.last(), Some(&Reached::Silence), "{reached:?}");
     }
 
     #[test]
     fn a_dead_server_leaves_what_the_firewall_forwards_without_an_answer() {
-        let mut world = World::fresh(Scenario::BackendDead, 7, NOW);
+        let mut world = World::fresh_world(Scenario::BackendDead, 7, NOW);
         let before = world.pf.states.len();
-        assert_eq!(world.reach(vantage(), 1688), Reached::Silence);
+        assert_eq!(world.reach_port(vantage(), 1688), Reached::Silence);
         assert_eq!(world.pf.states.len(), before + 2);
         // Nobody else is answered either, and nobody goes over a cap.
         let established = |state: &crate::simulator::pf::state::State| {
             state.left.port() == 1688 && state.peers().1 >= Level::Established
         };
         assert!(!world.pf.states.values().any(established));
-        assert!(matches!(world.reach(vantage(), 443), Reached::Server(_)));
+        assert!(matches!(
+            world.reach_port(vantage(), 443),
+            Reached::Server(_)
+        ));
     }
 }

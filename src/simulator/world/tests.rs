@@ -16,7 +16,7 @@ use crate::simulator::traffic::{OFFICE, OFFICE_CONNECTIONS};
 const NOW: i64 = 1_795_354_620_000;
 
 fn world() -> World {
-    World::fresh(Scenario::Open, 7, NOW)
+    World::fresh_world(Scenario::Open, 7, NOW)
 }
 
 fn text(world: &World) -> String {
@@ -37,22 +37,25 @@ fn pfctl(world: &mut World, command: &str) -> Vec<u8> {
 #[test]
 fn equal_seeds_and_moments_give_equal_boxes() {
     assert_eq!(text(&world()), text(&world()));
-    assert_ne!(text(&world()), text(&World::fresh(Scenario::Open, 8, NOW)));
     assert_ne!(
         text(&world()),
-        text(&World::fresh(Scenario::Open, 7, NOW + 1))
+        text(&World::fresh_world(Scenario::Open, 8, NOW))
+    );
+    assert_ne!(
+        text(&world()),
+        text(&World::fresh_world(Scenario::Open, 7, NOW + 1))
     );
 }
 
 #[test]
 fn many_small_steps_are_one_big_step() {
     let (mut once, mut often) = (world(), world());
-    once.advance(NOW + 2 * HOUR);
+    once.advance_to(NOW + 2 * HOUR);
     for step in 1..=7200 {
-        often.advance(NOW + step * 1000);
+        often.advance_to(NOW + step * 1000);
     }
     assert_eq!(text(&once), text(&often));
-    once.advance(NOW);
+    once.advance_to(NOW);
     assert_eq!(text(&once), text(&often), "the past stays");
 }
 
@@ -61,8 +64,8 @@ fn a_saved_box_goes_on_as_if_never_saved() {
     let mut kept = world();
     let mut read: World = serde_json::from_str(&text(&kept)).unwrap();
     assert_eq!(text(&read), text(&kept));
-    read.advance(NOW + HOUR);
-    kept.advance(NOW + HOUR);
+    read.advance_to(NOW + HOUR);
+    kept.advance_to(NOW + HOUR);
     // The queue may be stored in another order; what it gives is the same.
     for command in [
         "-vvss",
@@ -84,7 +87,7 @@ fn a_saved_box_goes_on_as_if_never_saved() {
 fn at_any_moment_there_is_something_to_see() {
     let mut world = world();
     for step in 1..=72 {
-        world.advance(NOW + step * 20 * 60_000 + step * 7_919);
+        world.advance_to(NOW + step * 20 * 60_000 + step * 7_919);
         let entries = &world.pf.table("virusprot").unwrap().entries;
         let ages: BTreeSet<i64> = entries
             .values()
@@ -142,21 +145,21 @@ fn entries_age_out_by_the_hourly_job_and_not_without_it() {
             .contains_key(&net)
     };
     let hour = HOUR - added.rem_euclid(HOUR);
-    world.advance(added + hour + 1);
+    world.advance_to(added + hour + 1);
     assert!(held(&world), "not yet an hour old when the job ran");
-    world.advance(added + hour + HOUR - 1);
+    world.advance_to(added + hour + HOUR - 1);
     assert!(held(&world));
-    world.advance(added + hour + HOUR);
+    world.advance_to(added + hour + HOUR);
     assert!(!held(&world));
 
-    let mut without = World::fresh(Scenario::NoCron, 7, NOW);
+    let mut without = World::fresh_world(Scenario::NoCron, 7, NOW);
     without
         .pf
         .table_mut("virusprot")
         .unwrap()
         .entries
         .insert(net, NOW);
-    without.advance(NOW + 2 * HOUR + 10);
+    without.advance_to(NOW + 2 * HOUR + 10);
     assert!(held(&without));
 }
 
@@ -164,7 +167,7 @@ fn entries_age_out_by_the_hourly_job_and_not_without_it() {
 fn a_month_away_is_jumped_over() {
     let mut world = world();
     let before = world.pf.filter[world.pf.rule(KMS).unwrap()].creations;
-    world.advance(NOW + 30 * 24 * HOUR);
+    world.advance_to(NOW + 30 * 24 * HOUR);
     let after = world.pf.filter[world.pf.rule(KMS).unwrap()].creations;
     assert!(after > before + 300_000, "{before} → {after}");
     let oldest = world
@@ -189,10 +192,10 @@ fn a_month_away_is_jumped_over() {
 #[test]
 fn thirty_days_stay_small() {
     for scenario in [Scenario::Open, Scenario::NoCron] {
-        let mut world = World::fresh(scenario, 7, NOW);
+        let mut world = World::fresh_world(scenario, 7, NOW);
         // Two days of every hour; of the others, the last three hours each.
         for hour in (1..=48).chain((72..=720).step_by(24)) {
-            world.advance(NOW + hour * HOUR);
+            world.advance_to(NOW + hour * HOUR);
             assert!(
                 world.pf.states.len() < 600,
                 "{hour}: {} states",
@@ -213,7 +216,7 @@ fn every_output_is_read_to_the_last_line_and_prints_back() {
         if scenario == Scenario::Denied {
             continue;
         }
-        let mut world = World::fresh(scenario, 7, NOW);
+        let mut world = World::fresh_world(scenario, 7, NOW);
         for (command, verbosity) in [
             ("-Psr", Verbosity::Plain),
             ("-vPsr", Verbosity::Verbose),
@@ -322,7 +325,7 @@ fn the_domain_judges_each_scenario_as_it_is_meant() {
         .into_iter()
         .filter(|scenario| *scenario != Scenario::Denied)
     {
-        let mut world = World::fresh(scenario, 7, NOW);
+        let mut world = World::fresh_world(scenario, 7, NOW);
         let filter = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsr")).value;
         let nat = rule::parse_pf_rules(&pfctl(&mut world, "-vvPsn")).value;
         let loaded = Loaded {

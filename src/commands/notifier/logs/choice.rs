@@ -28,14 +28,14 @@ impl Choice {
         let each = |flag: &str, patterns: &[String]| -> Result<Vec<Regex>> {
             patterns
                 .iter()
-                .map(|pattern| compiled(flag, pattern))
+                .map(|pattern| compile_pattern(flag, pattern))
                 .collect()
         };
         each("--include", include)?;
         each("--exclude", exclude)?;
         let set = |patterns: &[String]| {
             RegexSet::new(patterns).map_err(|error| {
-                Failure::usage("The patterns are too large together.").because(error)
+                Failure::usage("The patterns are too large together.").with_cause(error)
             })
         };
         Ok(Self {
@@ -47,7 +47,7 @@ impl Choice {
     }
 
     /// Returns whether a line as it is printed is wanted.
-    pub(super) fn wants(&self, text: &str) -> bool {
+    pub(super) fn wants_line(&self, text: &str) -> bool {
         (self.include.is_empty() || self.include.is_match(text)) && !self.exclude.is_match(text)
     }
 
@@ -57,7 +57,7 @@ impl Choice {
     }
 
     /// Marks what the patterns match, where colour is wanted.
-    pub(super) fn mark(&self, text: &str, color: bool) -> String {
+    pub(super) fn mark_matches(&self, text: &str, color: bool) -> String {
         let mut marked = vec![false; text.len()];
         for found in self
             .highlight
@@ -91,7 +91,7 @@ impl Choice {
 }
 
 /// Reads one pattern. A wrong one is shown with a caret under the fault, by the library that reads it.
-fn compiled(flag: &str, pattern: &str) -> Result<Regex> {
+fn compile_pattern(flag: &str, pattern: &str) -> Result<Regex> {
     Regex::new(pattern).map_err(|error| {
         let failure = Failure::usage(format!(
             "{flag}: `{}` is no regular expression.",
@@ -104,7 +104,7 @@ fn compiled(flag: &str, pattern: &str) -> Result<Regex> {
 }
 
 /// Reads a time: RFC 3339, or how long ago.
-pub(super) fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
+pub(super) fn parse_moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }
@@ -135,10 +135,12 @@ mod tests {
             &["PC-\\d", "C-1"],
         )
         .expect("patterns");
-        assert!(both.wants("activation 192.0.2.1") && !both.wants("activation 10.10.0.1"));
-        assert!(!both.wants("refusal"));
-        assert_eq!(both.mark("é PC-1 x", false), "é PC-1 x");
-        let marked = both.mark("é PC-1 x", true);
+        assert!(
+            both.wants_line("activation 192.0.2.1") && !both.wants_line("activation 10.10.0.1")
+        );
+        assert!(!both.wants_line("refusal"));
+        assert_eq!(both.mark_matches("é PC-1 x", false), "é PC-1 x");
+        let marked = both.mark_matches("é PC-1 x", true);
         assert_eq!(marked, format!("é {} x", Tone::Warning.paint("PC-1", true)));
     }
 

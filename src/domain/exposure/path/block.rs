@@ -2,7 +2,7 @@
 //!
 //! pfSense writes it without interface, protocol or port, before every rule of a user; anything else is somebody's.
 
-use super::super::matching::{Certainty, includes, table_name};
+use super::super::matching::{Certainty, endpoint_includes, table_name};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Direction, Rule};
 
@@ -29,13 +29,13 @@ impl<'a> Path<'a> {
             rule.action == Action::Pass
                 && rule.quick
                 && looks_at(rule, query)
-                && includes(&rule.to, query.service) != Certainty::No
+                && endpoint_includes(&rule.to, query.service) != Certainty::No
         };
         let first_pass = filter.iter().find(passes);
         let faults: Vec<String> = self
             .blocks
             .iter()
-            .filter_map(|block| fault(block, filter, first_pass))
+            .filter_map(|block| block_fault(block, filter, first_pass))
             .collect();
         if let Some(first) = faults.first().filter(|_| faults.len() == self.blocks.len()) {
             self.say(
@@ -47,7 +47,7 @@ impl<'a> Path<'a> {
 }
 
 /// Says why a block rule lets packets of the table's addresses through, if it does.
-fn fault(block: &Rule, filter: &[Rule], first_pass: Option<&Rule>) -> Option<String> {
+fn block_fault(block: &Rule, filter: &[Rule], first_pass: Option<&Rule>) -> Option<String> {
     let place = |wanted: &Rule| filter.iter().position(|rule| std::ptr::eq(rule, wanted));
     if !block.quick {
         return Some("it is not quick, so a later rule overrides it".into());

@@ -2,7 +2,7 @@
 //!
 //! pf takes the first `quick` match, or else the last match; where nothing matches it passes (pf.conf(5)).
 
-use super::super::matching::{Certainty, Sources, from_anywhere, includes, sources};
+use super::super::matching::{Certainty, Sources, endpoint_includes, from_anywhere, rule_sources};
 use super::{Path, Query, looks_at};
 use crate::domain::pf::rule::{Action, Rule};
 
@@ -29,7 +29,10 @@ impl<'a> RuleVerdict<'a> {
                 Action::Block => false,
                 _ => continue,
             };
-            match (includes(&rule.to, query.service), sources(rule)) {
+            match (
+                endpoint_includes(&rule.to, query.service),
+                rule_sources(rule),
+            ) {
                 (Certainty::No, _) | (_, Sources::Nobody) => {}
                 // A pass for all but some lets the outside in; a block of all but some still lets some in.
                 (Certainty::Yes, Sources::All) => verdict.decide(rule),
@@ -108,7 +111,7 @@ impl<'a> Path<'a> {
             .filter(|_| self.lets_in() && !self.decides_itself())
         {
             let text = &rule.text;
-            let message = match sources(rule) {
+            let message = match rule_sources(rule) {
                 Sources::All => {
                     format!("Another loaded rule lets the service's port through: {text}.")
                 }

@@ -1,7 +1,7 @@
 //! The service's port where no redirection leads to the service: does it lead to something else, and is that let in?
 //! A misspelt alias looks like this, and so does the time before the exposure was moved to an alias of its own.
 
-use super::super::matching::{On, on, table_name};
+use super::super::matching::{On, looks_at_device, table_name};
 use super::Query;
 use super::deciding::RuleVerdict;
 use super::redirection::redirects_port;
@@ -23,7 +23,7 @@ impl<'a> OtherRedirection<'a> {
         let redirects = |rule: &&Rule| {
             matches!(rule.action, Action::Rdr { .. })
                 && redirects_port(rule, query.service)
-                && on(rule, query.device) == On::Device
+                && looks_at_device(rule, query.device) == On::Device
         };
         let redirection = nat.iter().find(redirects)?;
         let host = redirection.target_hosts().first().copied()?;

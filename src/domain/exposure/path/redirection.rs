@@ -2,8 +2,8 @@
 //! meets another one first.
 
 use super::super::matching::{
-    Certainty, On, Sources, from_anywhere, on, port_included, same_place, sees_inbound_tcp,
-    sources, target_is_service,
+    Certainty, On, Sources, from_anywhere, looks_at_device, port_included, rule_sources,
+    same_place, sees_inbound_tcp, target_is_service,
 };
 use super::{Path, Query};
 use crate::domain::pf::rule::{Action, Rule};
@@ -30,7 +30,7 @@ impl<'a> Path<'a> {
         let here: Vec<&Rule> = candidates
             .iter()
             .copied()
-            .filter(|rule| on(rule, device) == On::Device)
+            .filter(|rule| looks_at_device(rule, device) == On::Device)
             .collect();
         self.redirections = here
             .iter()
@@ -55,7 +55,7 @@ impl<'a> Path<'a> {
         let port = query.service.port;
         for rule in before {
             let place = same_place(&rule.to, &own.to, query.outside);
-            let who = sources(rule);
+            let who = rule_sources(rule);
             if place == Certainty::No || matches!(who, Sources::Some | Sources::Nobody) {
                 continue;
             }

@@ -56,7 +56,7 @@ fn page(after: i64, more: &[(&str, i64)]) -> MetricsReading {
         .iter()
         .map(|(name, value)| format!("{name} {value}\n"))
         .collect();
-    MetricsReading::of(&text, at)
+    MetricsReading::from_page(&text, at)
 }
 
 fn healthy() -> PodEvidence {
@@ -425,8 +425,8 @@ fn a_pod_known_by_name_is_not_ready() {
 fn the_script_is_judged_by_what_it_prints() {
     let old = "kms_slack_notifier_up 1\nkms_connection_probes_total{source=\"external\"} 17\n";
     let mut pod = healthy();
-    pod.first = Ok(MetricsReading::of(old, now()));
-    pod.second = Some(MetricsReading::of(old, now()));
+    pod.first = Ok(MetricsReading::from_page(old, now()));
+    pod.second = Some(MetricsReading::from_page(old, now()));
     let report = judged(Ok(vec![pod.clone()]), "Local");
     assert_eq!(report.health, Health::Unknown);
     assert_eq!(report.probes.map(|probes| probes.external), Some(17));

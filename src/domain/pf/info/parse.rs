@@ -30,7 +30,7 @@ pub fn parse_pf_info(text: &[u8]) -> Parsed<Info> {
         section = heading.unwrap_or(Section::None);
         heading.is_some()
     });
-    gathered.with(info)
+    gathered.with_value(info)
 }
 
 /// Parses `-sm`: `states        hard limit  1000000`.
@@ -42,7 +42,7 @@ pub fn parse_limits(text: &[u8]) -> Parsed<Limits> {
         };
         limits.insert(name.to_owned(), limit).is_none()
     });
-    gathered.with(limits)
+    gathered.with_value(limits)
 }
 
 fn parse_limit(line: &str) -> Option<(&str, Option<u64>)> {

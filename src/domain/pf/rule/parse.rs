@@ -54,7 +54,7 @@ pub enum Loader {
 
 /// Returns who loaded the rules of `-vvPsr` or `-vvPsn`, without reading more of them. pf's rulesets are replaced as a
 /// whole, so two lists of one moment are of one process.
-pub fn loader(text: &[u8]) -> Loader {
+pub fn parse_loader(text: &[u8]) -> Loader {
     let mut found = None;
     let mut rest = text;
     while !rest.is_empty() {

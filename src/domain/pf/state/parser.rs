@@ -46,16 +46,16 @@ impl StateParser {
                 rest = self.keep_line(rest, sink);
             }
         }
-        rest = self.records(rest, sink);
+        rest = self.read_records(rest, sink);
         while !rest.is_empty() {
             rest = self.keep_line(rest, sink);
         }
     }
 
     /// Ends the table; the value is the number of states.
-    pub fn finish(mut self, sink: &mut impl FnMut(State)) -> Parsed<usize> {
+    pub fn finish_table(mut self, sink: &mut impl FnMut(State)) -> Parsed<usize> {
         self.flush(sink);
-        self.unread.with(self.states)
+        self.unread.with_value(self.states)
     }
 
     /// Skips what is left of an overlong line.
@@ -83,7 +83,7 @@ impl StateParser {
             self.flush(sink);
             start.extend_from_slice(line.get(..Unread::SHOWN * 4).unwrap_or(line));
             self.line += 1;
-            self.unread.add(self.line, split_line(&start).0);
+            self.unread.add_line(self.line, split_line(&start).0);
             self.dropping = newline.is_none();
             return rest;
         }
@@ -98,25 +98,25 @@ impl StateParser {
     /// Reads the kept record.
     fn flush(&mut self, sink: &mut impl FnMut(State)) {
         let mut kept = std::mem::take(&mut self.kept);
-        self.record(&kept, sink);
+        self.read_record(&kept, sink);
         kept.clear();
         self.kept = kept;
         (self.kept_lines, self.last_line) = (0, 0);
     }
 
     /// Reads the records that lie whole in `text`, and returns what is left.
-    fn records<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(State)) -> &'a [u8] {
+    fn read_records<'a>(&mut self, text: &'a [u8], sink: &mut impl FnMut(State)) -> &'a [u8] {
         let mut text = text;
         while let Some(end) = record_end(text) {
             let (record, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
-            self.record(record, sink);
+            self.read_record(record, sink);
             text = rest;
         }
         text
     }
 
     /// Reads a record; only OPNsense's `rlabel` could hold bytes that are no UTF-8.
-    fn record(&mut self, record: &[u8], sink: &mut impl FnMut(State)) {
+    fn read_record(&mut self, record: &[u8], sink: &mut impl FnMut(State)) {
         let record = String::from_utf8_lossy(record);
         let mut state = None;
         let mut windows = None;
@@ -135,7 +135,7 @@ impl StateParser {
             };
             first = false;
             if !understood {
-                self.unread.add(self.line, line.as_bytes());
+                self.unread.add_line(self.line, line.as_bytes());
             }
         }
         if let Some(state) = state {

@@ -160,7 +160,7 @@ fn an_overlong_line_is_dropped_and_the_next_state_is_read() {
         for chunk in text.as_bytes().chunks(size) {
             parser.push(chunk, &mut |_| states += 1);
         }
-        let end = parser.finish(&mut |_| states += 1);
+        let end = parser.finish_table(&mut |_| states += 1);
         assert_eq!((states, end.value), (4, 4), "chunks of {size}");
         let lines: Vec<usize> = end.unread.iter().map(|unread| unread.line).collect();
         assert_eq!(lines.first(), Some(&2), "chunks of {size}");
@@ -178,7 +178,7 @@ fn a_record_without_end_is_cut() {
         for chunk in text.as_bytes().chunks(size) {
             parser.push(chunk, &mut |_| {});
         }
-        let end = parser.finish(&mut |_| {});
+        let end = parser.finish_table(&mut |_| {});
         assert_eq!((end.value, end.unread.len() + end.more_unread), (1, 10_000));
     }
 }
@@ -206,7 +206,7 @@ fn parse_in_pieces(text: &[u8], cuts: &[usize]) -> Parsed<Vec<State>> {
         parser.push(&text[start..cut], &mut keep);
         start = cut;
     }
-    let end = parser.finish(&mut keep);
+    let end = parser.finish_table(&mut keep);
     assert_eq!(end.value, states.len());
     Parsed {
         value: states,

@@ -79,7 +79,7 @@ pub fn parse_list(text: &[u8]) -> Parsed<Vec<Listing>> {
         tables.extend(table);
         understood
     });
-    gathered.with(tables)
+    gathered.with_value(tables)
 }
 
 /// Reads `[FLAGS<TAB>]NAME[<TAB>ANCHOR]`.

@@ -10,18 +10,18 @@ impl NatRule {
     pub fn of_record(index: u32, rule: &Element) -> Self {
         Self {
             index,
-            disabled: rule.has("disabled"),
-            nordr: rule.has("nordr"),
-            interface: owned(rule, "interface").unwrap_or_default(),
-            ipprotocol: owned(rule, "ipprotocol"),
-            protocol: owned(rule, "protocol"),
+            disabled: rule.has_child("disabled"),
+            nordr: rule.has_child("nordr"),
+            interface: owned_text(rule, "interface").unwrap_or_default(),
+            ipprotocol: owned_text(rule, "ipprotocol"),
+            protocol: owned_text(rule, "protocol"),
             source: Side::of_record(rule, "source"),
             destination: Side::of_record(rule, "destination"),
-            target: owned(rule, "target"),
-            local_port: owned(rule, "local-port"),
-            descr: owned(rule, "descr"),
-            association: owned(rule, "associated-rule-id"),
-            natreflection: owned(rule, "natreflection"),
+            target: owned_text(rule, "target"),
+            local_port: owned_text(rule, "local-port"),
+            descr: owned_text(rule, "descr"),
+            association: owned_text(rule, "associated-rule-id"),
+            natreflection: owned_text(rule, "natreflection"),
         }
     }
 }
@@ -31,32 +31,32 @@ impl FilterRule {
     pub fn of_record(index: u32, rule: &Element) -> Self {
         Self {
             index,
-            tracker: owned(rule, "tracker"),
-            kind: owned(rule, "type"),
-            disabled: rule.has("disabled"),
-            floating: rule.has("floating"),
-            quick: rule.has("quick"),
-            direction: owned(rule, "direction"),
-            interface: owned(rule, "interface"),
-            ipprotocol: owned(rule, "ipprotocol"),
-            protocol: owned(rule, "protocol"),
+            tracker: owned_text(rule, "tracker"),
+            kind: owned_text(rule, "type"),
+            disabled: rule.has_child("disabled"),
+            floating: rule.has_child("floating"),
+            quick: rule.has_child("quick"),
+            direction: owned_text(rule, "direction"),
+            interface: owned_text(rule, "interface"),
+            ipprotocol: owned_text(rule, "ipprotocol"),
+            protocol: owned_text(rule, "protocol"),
             source: Side::of_record(rule, "source"),
             destination: Side::of_record(rule, "destination"),
-            descr: owned(rule, "descr"),
-            association: owned(rule, "associated-rule-id"),
-            statetype: owned(rule, "statetype"),
-            sched: owned(rule, "sched"),
-            gateway: owned(rule, "gateway"),
-            os: owned(rule, "os"),
-            tagged: owned(rule, "tagged"),
+            descr: owned_text(rule, "descr"),
+            association: owned_text(rule, "associated-rule-id"),
+            statetype: owned_text(rule, "statetype"),
+            sched: owned_text(rule, "sched"),
+            gateway: owned_text(rule, "gateway"),
+            os: owned_text(rule, "os"),
+            tagged: owned_text(rule, "tagged"),
             caps: CapFields {
-                max: owned(rule, "max"),
-                max_src_nodes: owned(rule, "max-src-nodes"),
-                max_src_conn: owned(rule, CAP_KEYS[0]),
-                max_src_states: owned(rule, "max-src-states"),
-                max_src_conn_rate: owned(rule, CAP_KEYS[1]),
-                max_src_conn_rates: owned(rule, CAP_KEYS[2]),
-                statetimeout: owned(rule, "statetimeout"),
+                max: owned_text(rule, "max"),
+                max_src_nodes: owned_text(rule, "max-src-nodes"),
+                max_src_conn: owned_text(rule, CAP_KEYS[0]),
+                max_src_states: owned_text(rule, "max-src-states"),
+                max_src_conn_rate: owned_text(rule, CAP_KEYS[1]),
+                max_src_conn_rates: owned_text(rule, CAP_KEYS[2]),
+                statetimeout: owned_text(rule, "statetimeout"),
             },
             conditions: conditions(rule),
         }
@@ -70,11 +70,11 @@ impl Side {
             return Self::default();
         };
         Self {
-            any: side.has("any"),
-            network: owned(side, "network"),
-            address: owned(side, "address"),
-            port: owned(side, "port"),
-            not: side.has("not"),
+            any: side.has_child("any"),
+            network: owned_text(side, "network"),
+            address: owned_text(side, "address"),
+            port: owned_text(side, "port"),
+            not: side.has_child("not"),
         }
     }
 }
@@ -113,8 +113,8 @@ const CONDITIONS: [(&str, bool); 27] = [
 
 fn conditions(rule: &Element) -> Vec<(&'static str, String)> {
     let value = |(key, is_flag): &(&'static str, bool)| {
-        let text = rule.text(key).map(str::trim).unwrap_or_default();
-        let counts = rule.has(key) && (*is_flag || !text.is_empty());
+        let text = rule.child_text(key).map(str::trim).unwrap_or_default();
+        let counts = rule.has_child(key) && (*is_flag || !text.is_empty());
         counts.then(|| (*key, text.to_owned()))
     };
     CONDITIONS.iter().filter_map(value).collect()
@@ -124,9 +124,9 @@ impl Alias {
     /// Reads a record of `aliases/alias`.
     pub fn of_record(record: &Element) -> Self {
         Self {
-            name: owned(record, "name").unwrap_or_default(),
-            kind: owned(record, "type"),
-            address: owned(record, "address"),
+            name: owned_text(record, "name").unwrap_or_default(),
+            kind: owned_text(record, "type"),
+            address: owned_text(record, "address"),
         }
     }
 }
@@ -135,18 +135,18 @@ impl OneToOne {
     /// Reads a record of `nat/onetoone`.
     pub fn of_record(record: &Element) -> Self {
         Self {
-            disabled: record.has("disabled"),
-            exception: record.has("nobinat"),
-            interface: owned(record, "interface").unwrap_or_default(),
-            ipprotocol: owned(record, "ipprotocol"),
-            external: owned(record, "external"),
+            disabled: record.has_child("disabled"),
+            exception: record.has_child("nobinat"),
+            interface: owned_text(record, "interface").unwrap_or_default(),
+            ipprotocol: owned_text(record, "ipprotocol"),
+            external: owned_text(record, "external"),
             source: Side::of_record(record, "source"),
             destination: Side::of_record(record, "destination"),
-            descr: owned(record, "descr"),
+            descr: owned_text(record, "descr"),
         }
     }
 }
 
-fn owned(record: &Element, key: &str) -> Option<String> {
-    record.text(key).map(str::to_owned)
+fn owned_text(record: &Element, key: &str) -> Option<String> {
+    record.child_text(key).map(str::to_owned)
 }

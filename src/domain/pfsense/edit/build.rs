@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Draft, EditRefusal, RefusalCode, refuse, write_caps, write_text};
+use super::{Draft, EditRefusal, RefusalCode, refuse_edit, write_caps, write_text};
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::Element;
 use crate::domain::pfsense::config::{ReadRequest, members_of_alias, port_field_is};
@@ -28,7 +28,7 @@ impl Draft<'_> {
             if !self.pair.is_ours && !alias {
                 let target = forward.target.as_deref().unwrap_or_default();
                 let clause = format!("the port forward of this port leads elsewhere ({target})");
-                return refuse(RefusalCode::Elsewhere, clause);
+                return refuse_edit(RefusalCode::Elsewhere, clause);
             }
         }
         self.check_inside_port()?;
@@ -39,7 +39,7 @@ impl Draft<'_> {
                 "the floating rule {:?} lets the service's traffic in before any rule of the interface does; remove it, or change it in the GUI",
                 rule.descr.as_deref().unwrap_or_default()
             );
-            return refuse(RefusalCode::FloatingDecides, clause);
+            return refuse_edit(RefusalCode::FloatingDecides, clause);
         }
         let id = self.shared_association();
         self.build_forward(description, &id);
@@ -89,7 +89,7 @@ impl Draft<'_> {
         let service = self.service;
         if self.alias.is_none() && !may {
             let clause = format!("there is no alias {}", service.alias);
-            return refuse(RefusalCode::NoAlias, clause);
+            return refuse_edit(RefusalCode::NoAlias, clause);
         }
         if !may {
             return Ok(());
@@ -109,7 +109,7 @@ impl Draft<'_> {
                 ]);
                 // The alias page sorts by name; others are not moved for ours.
                 let before = |alias: &Element| {
-                    let name = alias.text("name").unwrap_or_default().to_lowercase();
+                    let name = alias.child_text("name").unwrap_or_default().to_lowercase();
                     name.cmp(&service.alias.to_lowercase()) == Ordering::Less
                 };
                 let place = aliases.iter().rposition(before).map_or(0, |last| last + 1);
@@ -117,9 +117,9 @@ impl Draft<'_> {
                 return Some(place);
             };
             if !is_right {
-                alias.set("address", address.as_str());
+                alias.set_child("address", address.as_str());
                 // Descriptions of the members, one each.
-                alias.set("detail", "");
+                alias.set_child("detail", "");
             }
             write_text(alias, "type", Some("host"));
             place
@@ -128,7 +128,7 @@ impl Draft<'_> {
     }
 
     fn build_forward(&mut self, description: &str, id: &str) {
-        let (service, stamp) = (self.service, self.ids.stamp());
+        let (service, stamp) = (self.service, self.ids.stamp_element());
         if self.nat.is_none() {
             let rule = new_forward(service, description, id, &stamp);
             self.nat = Some(self.append_rule("nat", rule));
@@ -139,13 +139,13 @@ impl Draft<'_> {
         self.edit_rule("nat", self.nat, |rule| {
             let mut differs = rule.remove("disabled");
             let destination = rule.get("destination").cloned().unwrap_or_default();
-            let empty = |key| destination.text(key).unwrap_or_default().is_empty();
+            let empty = |key| destination.child_text(key).unwrap_or_default().is_empty();
             // A virtual address of the firewall is as good as its own; anything else is not an address of the outside.
-            if destination.has("not")
-                || destination.has("any")
+            if destination.has_child("not")
+                || destination.has_child("any")
                 || (empty("network") && empty("address"))
             {
-                rule.set("destination", outside(service));
+                rule.set_child("destination", outside_element(service));
                 differs = true;
             }
             differs |= write_text(rule, "protocol", Some("tcp"));
@@ -155,13 +155,13 @@ impl Draft<'_> {
             }
             differs |= write_text(rule, "associated-rule-id", Some(id));
             if differs {
-                rule.set("updated", stamp);
+                rule.set_child("updated", stamp);
             }
         });
     }
 
     fn build_pass(&mut self, description: &str, caps: Caps, id: &str) {
-        let (service, stamp) = (self.service, self.ids.stamp());
+        let (service, stamp) = (self.service, self.ids.stamp_element());
         if self.filter.is_none() {
             let rule = self.new_pass(description, caps, id);
             self.filter = Some(self.append_rule("filter", rule));
@@ -176,16 +176,16 @@ impl Draft<'_> {
             let mut differs = rule.remove("disabled");
             differs |= set_way(rule, service, same_port);
             differs |= write_text(rule, "protocol", Some("tcp"));
-            if !rule.text("type").unwrap_or_default().is_empty() {
+            if !rule.child_text("type").unwrap_or_default().is_empty() {
                 differs |= write_text(rule, "type", Some("pass"));
             }
-            if rule.text("statetype") == Some("none") {
+            if rule.child_text("statetype") == Some("none") {
                 differs |= write_text(rule, "statetype", Some("keep state"));
             }
             differs |= write_text(rule, "associated-rule-id", Some(id));
             differs |= write_caps(rule, caps.0, caps.1);
             if differs {
-                rule.set("updated", stamp);
+                rule.set_child("updated", stamp);
             }
         });
     }
@@ -197,24 +197,24 @@ impl Draft<'_> {
             tracker += 1;
         }
         let mut rule = Element::Map(Vec::new());
-        rule.set("source", Element::of_texts([("any", "")]));
-        rule.set("interface", service.interface.as_str());
-        rule.set("ipprotocol", family(service));
-        rule.set("protocol", "tcp");
-        rule.set("destination", inside(service));
+        rule.set_child("source", Element::of_texts([("any", "")]));
+        rule.set_child("interface", service.interface.as_str());
+        rule.set_child("ipprotocol", address_family(service));
+        rule.set_child("protocol", "tcp");
+        rule.set_child("destination", inside_element(service));
         write_caps(&mut rule, caps.0, caps.1);
         let described = cut_at_character(&format!("NAT {description}"), LONGEST_DESCRIPTION);
-        rule.set("descr", described.as_str());
-        rule.set("associated-rule-id", id);
-        rule.set("tracker", tracker.to_string().as_str());
+        rule.set_child("descr", described.as_str());
+        rule.set_child("associated-rule-id", id);
+        rule.set_child("tracker", tracker.to_string().as_str());
         let time = self.ids.now.to_string();
         let created = [("time", time.as_str()), ("username", "NAT Port Forward")];
-        rule.set("created", Element::of_texts(created));
+        rule.set_child("created", Element::of_texts(created));
         rule
     }
 }
 
-fn family(service: &ReadRequest) -> &'static str {
+fn address_family(service: &ReadRequest) -> &'static str {
     if service.address.is_ipv4() {
         "inet"
     } else {
@@ -222,12 +222,12 @@ fn family(service: &ReadRequest) -> &'static str {
     }
 }
 
-fn outside(service: &ReadRequest) -> Element {
+fn outside_element(service: &ReadRequest) -> Element {
     let (network, port) = (format!("{}ip", service.interface), service.port.to_string());
     Element::of_texts([("network", network.as_str()), ("port", port.as_str())])
 }
 
-fn inside(service: &ReadRequest) -> Element {
+fn inside_element(service: &ReadRequest) -> Element {
     let port = service.port.to_string();
     Element::of_texts([("address", service.alias.as_str()), ("port", port.as_str())])
 }
@@ -236,15 +236,16 @@ fn inside(service: &ReadRequest) -> Element {
 fn set_way(rule: &mut Element, service: &ReadRequest, same_port: bool) -> bool {
     let field = |key| {
         let side = rule.get("destination");
-        side.and_then(|side| side.text(key)).unwrap_or_default()
+        side.and_then(|side| side.child_text(key))
+            .unwrap_or_default()
     };
     let wide = rule
         .get("destination")
-        .is_some_and(|side| side.has("not") || side.has("any"));
+        .is_some_and(|side| side.has_child("not") || side.has_child("any"));
     let same =
         !wide && field("network").is_empty() && field("address") == service.alias && same_port;
     if !same {
-        rule.set("destination", inside(service));
+        rule.set_child("destination", inside_element(service));
     }
     !same
 }
@@ -252,17 +253,17 @@ fn set_way(rule: &mut Element, service: &ReadRequest, same_port: bool) -> bool {
 fn new_forward(service: &ReadRequest, description: &str, id: &str, stamp: &Element) -> Element {
     let port = service.port.to_string();
     let mut rule = Element::Map(Vec::new());
-    rule.set("source", Element::of_texts([("any", "")]));
-    rule.set("destination", outside(service));
-    rule.set("ipprotocol", family(service));
-    rule.set("protocol", "tcp");
-    rule.set("target", service.alias.as_str());
-    rule.set("local-port", port.as_str());
-    rule.set("interface", service.interface.as_str());
-    rule.set("descr", description);
-    rule.set("associated-rule-id", id);
-    rule.set("updated", stamp.clone());
-    rule.set("created", stamp.clone());
+    rule.set_child("source", Element::of_texts([("any", "")]));
+    rule.set_child("destination", outside_element(service));
+    rule.set_child("ipprotocol", address_family(service));
+    rule.set_child("protocol", "tcp");
+    rule.set_child("target", service.alias.as_str());
+    rule.set_child("local-port", port.as_str());
+    rule.set_child("interface", service.interface.as_str());
+    rule.set_child("descr", description);
+    rule.set_child("associated-rule-id", id);
+    rule.set_child("updated", stamp.clone());
+    rule.set_child("created", stamp.clone());
     rule
 }
 

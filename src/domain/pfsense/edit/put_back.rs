@@ -1,7 +1,7 @@
 //! Makes the pair what saved records say: undo, revert and restore. A record that is there stays where it stands; one
 //! that is gone comes back at its index.
 
-use super::{Draft, EditRefusal, RefusalCode, place, refuse};
+use super::{Draft, EditRefusal, RefusalCode, list_place, refuse_edit};
 use crate::domain::pfsense::change::{Element, Placed, Records};
 use crate::domain::pfsense::config::{ReadRequest, port_field_covers};
 use crate::domain::pfsense::configured::{Alias, FilterRule, NatRule};
@@ -58,7 +58,7 @@ impl Draft<'_> {
             let id = association_of(present.association.as_ref());
             let joined = |wanted: &NatRule| association_of(wanted.association.as_ref()) == id;
             if id.is_some() && wanted.as_ref().is_some_and(joined) {
-                self.nat = Some(place(present.index));
+                self.nat = Some(list_place(present.index));
                 return Ok(());
             }
         }
@@ -68,7 +68,7 @@ impl Draft<'_> {
         };
         if self.pair.forwards.iter().any(takes_port) {
             let clause = "another port forward uses this port";
-            return refuse(RefusalCode::PortTaken, clause);
+            return refuse_edit(RefusalCode::PortTaken, clause);
         }
         let aliases = self.configured.aliases.as_slice();
         let all = self.configured.filter.iter();
@@ -78,17 +78,18 @@ impl Draft<'_> {
         if passes.len() > 1 {
             let count = passes.len();
             let clause = format!("{count} filter rules match; it is not clear which is meant");
-            return refuse(RefusalCode::Ambiguous, clause);
+            return refuse_edit(RefusalCode::Ambiguous, clause);
         }
         self.nat = None;
-        self.filter = passes.first().map(|rule| place(rule.index));
+        self.filter = passes.first().map(|rule| list_place(rule.index));
         Ok(())
     }
 
     /// A filter rule with another tracker that no forward of the service is joined to is not what comes back: both stand.
     pub(super) fn let_other_pass_stand(&mut self, wanted: Option<&Placed>) {
         let Some(wanted) = wanted else { return };
-        let tracker = |record: &Element| record.text("tracker").unwrap_or_default().to_owned();
+        let tracker =
+            |record: &Element| record.child_text("tracker").unwrap_or_default().to_owned();
         let wanted = tracker(&wanted.record);
         let is_other = self.rule("filter", self.filter).is_some_and(|present| {
             let present = tracker(present);
@@ -131,17 +132,17 @@ impl Draft<'_> {
                     "the rules to put back are not those of {}",
                     self.service.alias
                 );
-                refuse(RefusalCode::NotOfService, clause)
+                refuse_edit(RefusalCode::NotOfService, clause)
             }
             (None, Some(wanted)) => {
-                let tracker = wanted.record.text("tracker").unwrap_or_default();
+                let tracker = wanted.record.child_text("tracker").unwrap_or_default();
                 if section == "filter" && self.is_tracker_taken(tracker) {
-                    return refuse(
+                    return refuse_edit(
                         RefusalCode::TrackerTaken,
                         "another rule has its tracker now",
                     );
                 }
-                let (index, record) = (place(wanted.index), wanted.record.clone());
+                let (index, record) = (list_place(wanted.index), wanted.record.clone());
                 let sections = &mut self.sections;
                 Ok(Some(insert_rule(sections, section, index, record, bars)))
             }
@@ -164,7 +165,7 @@ impl Draft<'_> {
                         present
                     }
                     (None, Some(wanted)) => {
-                        let place = place(wanted.index).min(aliases.len());
+                        let place = list_place(wanted.index).min(aliases.len());
                         aliases.insert(place, wanted.record.clone());
                         Some(place)
                     }

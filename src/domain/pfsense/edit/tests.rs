@@ -123,7 +123,7 @@ fn edits_are_those_of_pfsenses_php() {
         }
         let is_same = |records: &Records, sections: &Sections| {
             records.nat.as_ref().is_none_or(|placed| {
-                sections.list("nat", "rule")[place(placed.index)] == placed.record
+                sections.list("nat", "rule")[list_place(placed.index)] == placed.record
             })
         };
         assert!(is_same(&swap.before, &present.sections) && is_same(&swap.after, &sections));
@@ -201,7 +201,14 @@ fn closes_by_the_forward_alone(configured: &Configured, code: RefusalCode) {
         sections.list("filter", "rule"),
         configured.sections.list("filter", "rule")
     );
-    assert!(swap.after.nat.as_ref().unwrap().record.has("disabled"));
+    assert!(
+        swap.after
+            .nat
+            .as_ref()
+            .unwrap()
+            .record
+            .has_child("disabled")
+    );
     for change in [
         caps(),
         ConfigurationEdit::Enable,
@@ -300,7 +307,7 @@ fn another_inside_port_closes_by_forward() {
         );
         let (swap, sections) =
             edit_sections(&configured, &ConfigurationEdit::Disable, &service(), &IDS).unwrap();
-        assert!(swap.after.nat.unwrap().record.has("disabled"));
+        assert!(swap.after.nat.unwrap().record.has_child("disabled"));
         assert_eq!(
             sections.list("filter", "rule"),
             configured.sections.list("filter", "rule")
@@ -334,7 +341,7 @@ fn aliases_of_the_port_are_the_port() {
             let swap = swap_of(&configured, &change);
             let swap = swap.unwrap_or_else(|code| panic!("{members} {change:?}: {code:?}"));
             for placed in [swap.after.nat, swap.after.filter].into_iter().flatten() {
-                let port = placed.record.get("destination").unwrap().text("port");
+                let port = placed.record.get("destination").unwrap().child_text("port");
                 assert_eq!(port, Some("KMS_port"));
             }
         }
@@ -443,7 +450,7 @@ fn a_new_rule_takes_no_association_of_others() {
         for placed in [swap.after.nat, swap.after.filter] {
             let association = placed.unwrap().record;
             assert_eq!(
-                association.text("associated-rule-id"),
+                association.child_text("associated-rule-id"),
                 Some(IDS.association)
             );
         }

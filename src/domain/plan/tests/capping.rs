@@ -145,7 +145,7 @@ fn others_work_is_in_the_way() {
         },
         preset: None,
     };
-    let draft = draft(pending.plan(|present| ratelimit(present, &wanted, terms)));
+    let draft = draft(pending.plan(|present| plan_caps(present, &wanted, terms)));
     assert!(codes(&draft).contains(&"activates-pending"));
     assert_eq!(draft.reverts_after, Some(7200));
     let busy = Box_::open().changed(|configured| {

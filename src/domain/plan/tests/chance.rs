@@ -222,7 +222,7 @@ fn host_words(name: &str) -> String {
 
 fn side_of<'e>(rule: &'e Element, key: &str) -> &'e str {
     rule.get("destination")
-        .and_then(|side| side.text(key))
+        .and_then(|side| side.child_text(key))
         .unwrap_or_default()
 }
 
@@ -253,16 +253,16 @@ fn make_rules(sections: &Sections) -> Made {
     for record in sections.list("nat", "onetoone") {
         nat.push(Drawn {
             from: "10.0.20.202".into(),
-            target: record.text("external").unwrap().into(),
-            ..plain("binat", devices(record.text("interface").unwrap())[0])
+            target: record.child_text("external").unwrap().into(),
+            ..plain("binat", devices(record.child_text("interface").unwrap())[0])
         });
     }
     for record in sections
         .list("nat", "rule")
         .iter()
-        .filter(|record| !record.has("disabled"))
+        .filter(|record| !record.has_child("disabled"))
     {
-        let action = match record.text("associated-rule-id") {
+        let action = match record.child_text("associated-rule-id") {
             Some("pass") => "rdr pass",
             _ => "rdr",
         };
@@ -273,7 +273,7 @@ fn make_rules(sections: &Sections) -> Made {
             (_, address) => address,
         };
         let port = port_words(side_of(record, "port"));
-        let local = record.text("local-port").unwrap_or_default();
+        let local = record.child_text("local-port").unwrap_or_default();
         let moved = match (side_of(record, "port"), local) {
             ("8443", "1688" | "KMS_port") => "1688",
             _ => "",
@@ -281,26 +281,29 @@ fn make_rules(sections: &Sections) -> Made {
         nat.push(Drawn {
             to: to.into(),
             port,
-            target: host_words(record.text("target").unwrap()),
+            target: host_words(record.child_text("target").unwrap()),
             target_port: moved,
-            ..plain(action, devices(record.text("interface").unwrap())[0])
+            ..plain(action, devices(record.child_text("interface").unwrap())[0])
         });
     }
     // Floating rules come first, then those of groups, then those of interfaces.
-    let rank = |record: &Element| match record.text("interface") {
-        _ if record.has("floating") => 0,
+    let rank = |record: &Element| match record.child_text("interface") {
+        _ if record.has_child("floating") => 0,
         Some("Uplinks") => 1,
         _ => 2,
     };
     let mut records: Vec<&Element> = sections.list("filter", "rule").iter().collect();
     records.sort_by_key(|record| rank(record));
-    for record in records.into_iter().filter(|record| !record.has("disabled")) {
-        let action = if record.text("type") == Some("block") {
+    for record in records
+        .into_iter()
+        .filter(|record| !record.has_child("disabled"))
+    {
+        let action = if record.child_text("type") == Some("block") {
             "block"
         } else {
             "pass"
         };
-        for device in devices(record.text("interface").unwrap()) {
+        for device in devices(record.child_text("interface").unwrap()) {
             let to = side_of(record, "address");
             filter.push(Drawn {
                 direction: "in",
@@ -314,9 +317,9 @@ fn make_rules(sections: &Sections) -> Made {
                 ..plain(action, device)
             });
             let caps = match (
-                record.text("max-src-conn"),
-                record.text("max-src-conn-rate"),
-                record.text("max-src-conn-rates"),
+                record.child_text("max-src-conn"),
+                record.child_text("max-src-conn-rate"),
+                record.child_text("max-src-conn-rates"),
             ) {
                 (Some(connections), Some(rate), Some(seconds)) => format!(
                     " (source-track rule, max-src-conn {connections}, max-src-conn-rate {rate}/{seconds}, overload <virusprot> flush global, src.track {seconds})"
@@ -328,7 +331,7 @@ fn make_rules(sections: &Sections) -> Made {
             };
             ids.push(format!(
                 "{caps} ridentifier {}",
-                record.text("tracker").unwrap()
+                record.child_text("tracker").unwrap()
             ));
         }
     }
@@ -458,7 +461,8 @@ fn above_bars<'e>(sections: &'e Sections, own: &[&Option<Placed>]) -> Vec<Vec<&'
             let row: usize = row[2..].parse().unwrap();
             let rules = sections.list(section, "rule").iter();
             let here = rules.filter(|rule| {
-                section == "nat" || rule.text("interface") == Some("wan") && !rule.has("floating")
+                section == "nat"
+                    || rule.child_text("interface") == Some("wan") && !rule.has_child("floating")
             });
             here.take(row).filter(|rule| !own.contains(rule)).collect()
         })
@@ -495,18 +499,18 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
     let wanted = |caps| WantedCaps { caps, preset: None };
     let terms = Terms::default();
     let plans = [
-        ("revoke", revoke(&present, false, false, terms)),
-        ("revoke --delete", revoke(&present, true, false, terms)),
+        ("revoke", plan_revoke(&present, false, false, terms)),
+        ("revoke --delete", plan_revoke(&present, true, false, terms)),
         (
             "restore",
-            restore(&present, None, caps(50, Some(10)), terms),
+            plan_restore(&present, None, caps(50, Some(10)), terms),
         ),
         (
             "tighten",
-            ratelimit(&present, &wanted(caps(10, Some(3))), terms),
+            plan_caps(&present, &wanted(caps(10, Some(3))), terms),
         ),
-        ("set", ratelimit(&present, &wanted(caps(7, None)), terms)),
-        ("apply", apply(&present, caps(50, Some(30)), terms)),
+        ("set", plan_caps(&present, &wanted(caps(7, None)), terms)),
+        ("apply", plan_apply(&present, caps(50, Some(30)), terms)),
     ];
     for (name, planned) in plans {
         let Ok(Planned::Change(draft)) = planned else {
@@ -519,7 +523,7 @@ fn check_case(sections: &Element) -> Result<(), TestCaseError> {
             "{name}: {change:?}\n{:?} {:#?}\n{}",
             exposure.state,
             draft.differences,
-            sections.0.canonical()
+            sections.0.canonical_json()
         );
         let Ok(swap) = make_swap(&configured, change, &request, &IDS) else {
             continue;

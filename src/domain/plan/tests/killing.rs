@@ -6,7 +6,7 @@ fn killed(choice: &StatesChoice, rules: &[Rule]) -> Draft {
     let tracker = Some(1_763_000_004);
     let (states, service) = (states(), fixtures::service());
     let live = Live::new(&states, &service, Some(&[]));
-    draft(kill(&live, labels(rules, tracker), choice))
+    draft(plan_kill(&live, rule_labels(rules, tracker), choice))
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn all_go_by_the_label_where_the_rule_has_one() {
     let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
     let (states, service) = (states(), fixtures::service());
     let live = Live::new(&states, &service, Some(&[]));
-    let told = nothing(kill(&live, Vec::new(), &stranger));
+    let told = nothing(plan_kill(&live, Vec::new(), &stranger));
     assert!(told.contains("has no connection to port 1688"), "{told}");
 }
 
@@ -68,7 +68,7 @@ fn servers_that_the_alias_holds_are_ended_too_and_strangers_never() {
     let ended = |members: Option<&[&str]>| {
         let members = members.map(|members| connections::alias_members(members.iter().copied()));
         let live = Live::new(&states, &service, members.as_deref());
-        let chosen = live.chosen(&StatesChoice::All).into_iter();
+        let chosen = live.chosen_states(&StatesChoice::All).into_iter();
         let ids = chosen.filter_map(|state| state.identity.as_ref().map(|identity| identity.id));
         ids.collect::<Vec<u64>>()
     };

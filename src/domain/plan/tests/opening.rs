@@ -71,7 +71,7 @@ fn told(draft: &Draft) -> Vec<(&str, String)> {
 #[test]
 fn what_is_put_back_can_be_judged_before_it_is() {
     let mut old = records("1688");
-    old.nat.as_mut().unwrap().record.set("disabled", "");
+    old.nat.as_mut().unwrap().record.set_child("disabled", "");
     let plan = draft(restored(&Box_::absent(), Some(&saved(old.clone()))));
     assert_eq!(
         plan.what,
@@ -94,7 +94,11 @@ fn what_is_put_back_can_be_judged_before_it_is() {
         ]
     );
     let friends = Element::of_texts([("address", "10.99.0.0/16")]);
-    old.filter.as_mut().unwrap().record.set("source", friends);
+    old.filter
+        .as_mut()
+        .unwrap()
+        .record
+        .set_child("source", friends);
     let plan = draft(restored(&Box_::absent(), Some(&saved(old))));
     let fields = told(&plan);
     assert!(fields[1].1.contains("from 10.99.0.0/16"), "{fields:?}");
@@ -120,7 +124,7 @@ fn rules_without_caps_are_promised_as_what_they_are() {
     assert_eq!(promised(back(bare)), uncapped);
     let mut passing = records("1688");
     let nat = &mut passing.nat.as_mut().unwrap().record;
-    nat.set("associated-rule-id", "pass");
+    nat.set_child("associated-rule-id", "pass");
     assert_eq!(promised(back(passing.clone())), uncapped);
     passing.filter = None;
     assert_eq!(promised(back(passing)), uncapped);
@@ -142,15 +146,15 @@ fn what_another_service_had_is_not_put_back() {
     for (kind, text) in [("target", "k8s_old_lb"), ("interface", "opt1")] {
         let mut records = records("1688");
         let nat = records.nat.as_mut().unwrap();
-        nat.record.set(kind, text);
+        nat.record.set_child(kind, text);
         targets.push(records);
     }
     // Not joined to the forward, and to elsewhere.
     let mut loose = records("1688");
     let filter = &mut loose.filter.as_mut().unwrap().record;
-    filter.set("associated-rule-id", "");
+    filter.set_child("associated-rule-id", "");
     let to = Element::of_texts([("address", "10.0.30.5"), ("port", "1688")]);
-    filter.set("destination", to);
+    filter.set_child("destination", to);
     targets.push(Records {
         nat: None,
         ..loose.clone()
@@ -170,7 +174,7 @@ fn what_another_service_had_is_not_put_back() {
         .as_mut()
         .unwrap()
         .record
-        .set("target", "k8s_old_lb");
+        .set_child("target", "k8s_old_lb");
     let planned = |on: &Box_| restored(on, Some(&saved(other.clone())));
     let plan = draft(planned(&Box_::absent()));
     let risk = plan.risks.iter().find(|risk| risk.code == "built-anew");
@@ -230,10 +234,10 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
             preset: None,
         };
         for planned in [
-            Box_::open().plan(|present| revoke(present, false, true, terms)),
-            Box_::closed().plan(|present| restore(present, None, default_caps(), terms)),
-            Box_::absent().plan(|present| apply(present, default_caps(), terms)),
-            Box_::open().plan(|present| ratelimit(present, &wanted, terms)),
+            Box_::open().plan(|present| plan_revoke(present, false, true, terms)),
+            Box_::closed().plan(|present| plan_restore(present, None, default_caps(), terms)),
+            Box_::absent().plan(|present| plan_apply(present, default_caps(), terms)),
+            Box_::open().plan(|present| plan_caps(present, &wanted, terms)),
         ] {
             let draft = draft(planned);
             let told = codes(&draft).contains(&code);

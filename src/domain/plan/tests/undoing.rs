@@ -14,7 +14,7 @@ fn flushed() -> HistoryEntry {
 fn undo_of_a_flush_blocks_again_what_was_freed_but_not_the_operator() {
     let operator: IpAddr = [203, 0, 113, 9].into();
     let there = [entry("203.0.113.5", 1)];
-    let undone = draft(undo(&flushed(), &Past::Table(&there, Some(operator))));
+    let undone = draft(plan_undo(&flushed(), &Past::Table(&there, Some(operator))));
     let Operation::TableAdd { entries, .. } = &undone.operation else {
         panic!("{undone:?}");
     };
@@ -26,7 +26,8 @@ fn undo_of_a_flush_blocks_again_what_was_freed_but_not_the_operator() {
     assert_eq!(codes(&undone), ["ages-restart", "operator-left-out"]);
     assert_eq!(undone.undoes.as_deref(), Some(sealed().id.as_str()));
     assert!(
-        nothing(undo(&flushed(), &Past::Table(&super::entries(), None))).contains("again already")
+        nothing(plan_undo(&flushed(), &Past::Table(&super::entries(), None)))
+            .contains("again already")
     );
 }
 
@@ -37,7 +38,7 @@ fn undo_says_that_the_operator_is_left_out() {
         .into_iter()
         .filter(|there| !there.net.contains(&operator))
         .collect();
-    let said = nothing(undo(&flushed(), &Past::Table(&others, Some(operator))));
+    let said = nothing(plan_undo(&flushed(), &Past::Table(&others, Some(operator))));
     assert!(said.contains("is where you work from"), "{said}");
     assert!(
         said.contains("What else was freed is in virusprot again"),
@@ -52,7 +53,7 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
         ..flushed()
     };
     assert!(
-        undo(&entry, &Past::Table(&[], None))
+        plan_undo(&entry, &Past::Table(&[], None))
             .unwrap_err()
             .message
             .contains("already, by def")
@@ -61,7 +62,7 @@ fn nothing_is_undone_twice_and_nothing_unknown_is_undone() {
         finish: None,
         ..flushed()
     };
-    let refusal = undo(&entry, &Past::Table(&[], None)).unwrap_err();
+    let refusal = plan_undo(&entry, &Past::Table(&[], None)).unwrap_err();
     assert!(
         refusal.message.contains("not known") && refusal.hints.len() == 1,
         "{refusal}"
@@ -96,7 +97,7 @@ fn undone_on_absent(entry: &HistoryEntry) -> Result<Planned, Refusal> {
 
 fn undone_with(entry: &HistoryEntry, stored: Option<&ChangeOutcome>) -> Result<Planned, Refusal> {
     let terms = Terms::default();
-    Box_::absent().plan(|present| undo(entry, &Past::Configuration(*present, terms, stored)))
+    Box_::absent().plan(|present| plan_undo(entry, &Past::Configuration(*present, terms, stored)))
 }
 
 #[test]
@@ -251,9 +252,9 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         assert!(entry.may_be_reverted());
         let expired = expired(entry.plan.id.as_str(), result);
         let other = self::expired("other", result);
-        assert_eq!(entry.learnt(std::slice::from_ref(&other)), None);
-        entry.finish = entry.learnt(&[other, expired.clone()]);
-        assert_eq!(entry.learnt(&[expired]), None, "once is enough");
+        assert_eq!(entry.learnt_ending(std::slice::from_ref(&other)), None);
+        entry.finish = entry.learnt_ending(&[other, expired.clone()]);
+        assert_eq!(entry.learnt_ending(&[expired]), None, "once is enough");
         entry
     };
     for (result, chosen) in [
@@ -277,7 +278,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         assert_eq!(found.is_some(), chosen, "{result:?}");
         let id = entries[0].plan.id.as_str();
         let refusal = Box_::absent()
-            .plan(|present| keep(id, entries.first(), present))
+            .plan(|present| plan_keep(id, entries.first(), present))
             .unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
         for part in [id, "2026-11-22T", ": why."] {
@@ -313,9 +314,9 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         assert_eq!(refusal.kind, RefusalKind::Conflict);
         assert!(refusal.message.starts_with(named), "{refusal}");
         let expired = expired(entry.plan.id.as_str(), ChangeEnding::Done);
-        assert_eq!(entry.learnt(&[expired]), None);
+        assert_eq!(entry.learnt_ending(&[expired]), None);
         let id = entry.plan.id.as_str();
-        let kept = Box_::closed().plan(|present| keep(id, Some(&entry), present));
+        let kept = Box_::closed().plan(|present| plan_keep(id, Some(&entry), present));
         assert!(kept.unwrap_err().message.starts_with(named));
     }
     let saved = SavedRecords {
@@ -323,7 +324,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         ..saved(records("1688"))
     };
     let restored = |on: &Box_| {
-        on.plan(|present| restore(present, Some(&saved), default_caps(), Terms::default()))
+        on.plan(|present| plan_restore(present, Some(&saved), default_caps(), Terms::default()))
     };
     let refusal = restored(&Box_::absent()).unwrap_err();
     assert!(refusal.message.starts_with("Line 7 "), "{refusal}");
@@ -339,7 +340,8 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
 fn keep_has_nothing_to_do_only_where_the_change_stands() {
     let entry = revoke_done(("older", "before"));
     let id = entry.plan.id.as_str();
-    let kept = |entry: &HistoryEntry, on: &Box_| on.plan(|present| keep(id, Some(entry), present));
+    let kept =
+        |entry: &HistoryEntry, on: &Box_| on.plan(|present| plan_keep(id, Some(entry), present));
     let absent = Box_::absent();
     assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
     let refused = |entry: &HistoryEntry, on: &Box_| kept(entry, on).unwrap_err().message;
@@ -391,10 +393,12 @@ fn keep_disarms_only_what_is_armed() {
         }];
     });
     assert!(matches!(
-        draft(armed.plan(|present| keep("abc", None, present))).operation,
+        draft(armed.plan(|present| plan_keep("abc", None, present))).operation,
         Operation::Keep { .. }
     ));
-    assert!(nothing(armed.plan(|present| keep("def", None, present))).contains("nothing is armed"));
+    assert!(
+        nothing(armed.plan(|present| plan_keep("def", None, present))).contains("nothing is armed")
+    );
 }
 
 #[test]
@@ -419,14 +423,14 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
             ..Terms::default()
         };
         // No closing is refused because of a timer: it lasts, and says so.
-        let crossing = draft(armed.plan(|present| revoke(present, false, false, terms)));
+        let crossing = draft(armed.plan(|present| plan_revoke(present, false, false, terms)));
         assert_eq!(
             crossing.reverts_after.is_none(),
             concerns,
             "{port} {interface}"
         );
         assert_eq!(codes(&crossing).contains(&"for-left-out"), concerns);
-        let idle = armed.plan(|present| apply(present, default_caps(), Terms::default()));
+        let idle = armed.plan(|present| plan_apply(present, default_caps(), Terms::default()));
         assert_eq!(idle.is_err(), concerns, "{port} {interface}");
         let disarming = draft(revoked(&armed, false));
         let told = codes(&disarming).contains(&"armed");

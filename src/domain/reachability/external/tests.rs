@@ -548,7 +548,7 @@ fn names_that_lead_elsewhere_are_unexpected() {
         (&[], "no-address"),
     ] {
         let names = names(Some(WAN), &[("9.9.9.9 through vps", true, addresses)]);
-        assert_eq!(names.target(), Some(WAN.parse().unwrap()));
+        assert_eq!(names.target_address(), Some(WAN.parse().unwrap()));
         let judgement = judge(
             &[vantage(connected(BindAnswer::Kms))],
             &forwarding(),
@@ -614,7 +614,7 @@ fn this_machines_resolver_counts_as_well() {
         );
     }
     for addresses in [&["192.0.2.1"][..], &["10.0.20.202"], &[]] {
-        assert_eq!(here(addresses).misleading(), None, "{addresses:?}");
+        assert_eq!(here(addresses).misleading_clause(), None, "{addresses:?}");
     }
     // No client outside can reach an address of the inside.
     assert_eq!(here(&["10.0.20.202", "fd00::1"]).other_family(), None);
@@ -623,7 +623,7 @@ fn this_machines_resolver_counts_as_well() {
         ("this machine", false, &["192.0.2.7"]),
         ("9.9.9.9 through vps", true, &[WAN]),
     ];
-    let why = names(None, answers).misleading().unwrap();
+    let why = names(None, answers).misleading_clause().unwrap();
     assert!(
         why.contains("192.0.2.7") && why.contains("192.0.2.1 was tried"),
         "{why}"
@@ -666,16 +666,16 @@ fn the_known_address_is_tried_first() {
         ("vps", true, &["2001:db8::1", "192.0.2.2"]),
     ];
     assert_eq!(
-        names(Some(WAN), answers).target(),
+        names(Some(WAN), answers).target_address(),
         Some(WAN.parse().unwrap())
     );
     assert_eq!(
-        names(None, answers).target(),
+        names(None, answers).target_address(),
         Some("192.0.2.2".parse().unwrap())
     );
     assert_eq!(
-        names(None, &answers[..1]).target(),
+        names(None, &answers[..1]).target_address(),
         Some("192.0.2.3".parse().unwrap())
     );
-    assert_eq!(names(None, &[]).target(), None);
+    assert_eq!(names(None, &[]).target_address(), None);
 }

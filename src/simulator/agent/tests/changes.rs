@@ -10,7 +10,7 @@ use crate::domain::pfsense::change::{
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::edit::{EditIds, EditRefusal, make_swap};
 use crate::pfsense::agent::{ApplyRequest, OutcomeRequest};
-use crate::simulator::agent::{apply, outcome, read};
+use crate::simulator::agent::{answer_outcome, apply_change, read_configured};
 use crate::simulator::configuration::Configuration;
 use crate::simulator::pf::state::State;
 use crate::simulator::pfctl;
@@ -24,7 +24,7 @@ pub fn world(scenario: Scenario) -> World {
     if let Some(world) = fresh.iter().find(|world| world.scenario == scenario) {
         return world.clone();
     }
-    let world = World::fresh(scenario, 1, NOW);
+    let world = World::fresh_world(scenario, 1, NOW);
     fresh.push(world.clone());
     world
 }
@@ -59,7 +59,7 @@ fn asked(
         who: "viktor@laptop".to_owned(),
         reason: Some("night".to_owned()),
         expect: configured.digest_of_rules(),
-        what: change.words(),
+        what: change.edit_words(),
         swap: make_swap(&configured, change, &request(), &ids)?,
         with_pending: false,
         revert_at: None,
@@ -73,7 +73,7 @@ fn asked(
 )]
 pub fn make(world: &mut World, name: &str, change: ConfigurationEdit) -> ChangeOutcome {
     match asked(world, name, &change) {
-        Ok(request) => apply(world, &request),
+        Ok(request) => apply_change(world, &request),
         Err(refusal) => ChangeOutcome {
             id: id(name),
             result: ChangeEnding::Refused,
@@ -116,11 +116,11 @@ pub fn build(alias: bool) -> ConfigurationEdit {
 pub fn rest(configuration: &Configuration) -> String {
     let mut tree = configuration.tree.clone();
     tree.remove("revision");
-    tree.canonical()
+    tree.canonical_json()
 }
 
 pub fn told(world: &World) -> Configured {
-    read(world, &request())
+    read_configured(world, &request())
 }
 
 pub fn kms_rules(world: &World) -> Vec<&str> {
@@ -190,11 +190,11 @@ fn what_already_is_so_writes_nothing() {
 fn a_change_is_made_once_and_told_again() {
     let mut world = world(Scenario::Open);
     let request = planned(&world, "c1", ConfigurationEdit::Disable);
-    let first = apply(&mut world, &request);
+    let first = apply_change(&mut world, &request);
     assert_eq!(first.result, ChangeEnding::Done);
     assert!(kms_rules(&world).is_empty());
     let before = world.configuration.clone();
-    assert_eq!(apply(&mut world, &request), first);
+    assert_eq!(apply_change(&mut world, &request), first);
     assert_eq!(world.configuration, before);
     let asked = OutcomeRequest {
         service: super::request(),
@@ -202,7 +202,7 @@ fn a_change_is_made_once_and_told_again() {
         settle: true,
     };
     assert_eq!(
-        outcome(&mut world, &asked),
+        answer_outcome(&mut world, &asked),
         OutcomeAnswer::Ended {
             outcome: Box::new(first)
         }
@@ -222,9 +222,9 @@ fn an_id_that_was_settled_is_refused_when_it_arrives_late() {
         id: id("c1"),
         settle: false,
     };
-    assert_eq!(outcome(&mut world, &asked), OutcomeAnswer::Unknown);
+    assert_eq!(answer_outcome(&mut world, &asked), OutcomeAnswer::Unknown);
     asked.settle = true;
-    assert_eq!(outcome(&mut world, &asked), OutcomeAnswer::Unknown);
+    assert_eq!(answer_outcome(&mut world, &asked), OutcomeAnswer::Unknown);
     assert_eq!(
         make(&mut world, "c1", ConfigurationEdit::Disable).result,
         ChangeEnding::Refused
@@ -349,13 +349,13 @@ fn closed_and_killed_it_stays_closed() {
     let kill = ["-k", "label", "-k", "id:1763000004"].map(str::to_owned);
     let killed = pfctl::run_pfctl(&mut world, &kill, b"").stderr;
     assert_eq!(killed, format!("killed {before} states\n").into_bytes());
-    world.advance(NOW + 3_600_000);
+    world.advance_to(NOW + 3_600_000);
     assert_eq!(live(&world), 0);
     assert_eq!(
         make(&mut world, "c2", ConfigurationEdit::Enable).result,
         ChangeEnding::Done
     );
-    world.advance(NOW + 4_200_000);
+    world.advance_to(NOW + 4_200_000);
     assert!(live(&world) > 20, "{}", live(&world));
 }
 
@@ -372,8 +372,8 @@ fn a_pair_that_was_built_anew_lets_clients_in() {
         let number = world.pf.rule(rule.parse().unwrap()).unwrap();
         world.pf.filter[number].creations
     };
-    world.advance(NOW + 600_000);
+    world.advance_to(NOW + 600_000);
     assert!(creations(&world) > 20, "{}", creations(&world));
-    world.advance(NOW + 30 * 24 * 3_600_000);
+    world.advance_to(NOW + 30 * 24 * 3_600_000);
     assert!(creations(&world) > 100_000, "also while nobody watched");
 }

@@ -4,7 +4,7 @@ use super::changes::{caps, id, kms_rules, make, planned, rest, told, world};
 use super::request;
 use crate::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, OutcomeAnswer, Records};
 use crate::pfsense::agent::OutcomeRequest;
-use crate::simulator::agent::{apply, outcome as outcome_of};
+use crate::simulator::agent::{answer_outcome as outcome_of, apply_change};
 use crate::simulator::scenario::Scenario;
 
 #[test]
@@ -67,7 +67,10 @@ fn refusals_change_nothing_and_leave_no_outcome() {
     for reason in ["two\nlines".to_owned(), "x".repeat(1000)] {
         let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
         request.reason = Some(reason);
-        assert_eq!(apply(&mut world, &request).result, ChangeEnding::Refused);
+        assert_eq!(
+            apply_change(&mut world, &request).result,
+            ChangeEnding::Refused
+        );
     }
     let locked = refused(
         Scenario::Locked,
@@ -86,16 +89,16 @@ fn a_plan_of_something_else_is_stale() {
         make(&mut world, "c1", caps(10, (3, 60))).result,
         ChangeEnding::Done
     );
-    assert_eq!(apply(&mut world, &late).result, ChangeEnding::Stale);
+    assert_eq!(apply_change(&mut world, &late).result, ChangeEnding::Stale);
     late.expect = told(&world).digest_of_rules();
     assert_eq!(
-        apply(&mut world, &late).result,
+        apply_change(&mut world, &late).result,
         ChangeEnding::Stale,
         "its records are not there"
     );
     late = planned(&world, "c2", ConfigurationEdit::Disable);
     assert_eq!(
-        apply(&mut world, &late).result,
+        apply_change(&mut world, &late).result,
         ChangeEnding::Done,
         "a stale one may be planned anew"
     );
@@ -103,7 +106,7 @@ fn a_plan_of_something_else_is_stale() {
     let before = told(&world).fingerprint;
     world
         .configuration
-        .edit("nat", "rule", |rules| rules[0].set("descr", "other"));
+        .edit("nat", "rule", |rules| rules[0].set_child("descr", "other"));
     assert_eq!(told(&world).fingerprint, before);
     world.configuration.set(
         "nat",
@@ -118,7 +121,10 @@ fn pending_changes_are_applied_along_when_that_is_wanted() {
     let mut world = world(Scenario::Drifted);
     let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
     request.with_pending = true;
-    assert_eq!(apply(&mut world, &request).result, ChangeEnding::Done);
+    assert_eq!(
+        apply_change(&mut world, &request).result,
+        ChangeEnding::Done
+    );
     assert!(told(&world).dirty.is_empty() && kms_rules(&world).is_empty());
 }
 

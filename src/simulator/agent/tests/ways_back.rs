@@ -4,7 +4,7 @@ use super::changes::{caps, id, planned, world};
 use super::{NOW, request};
 use crate::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, Element, Kept};
 use crate::pfsense::agent::KeepRequest;
-use crate::simulator::agent::{apply, keep, read};
+use crate::simulator::agent::{apply_change, keep_change, read_configured};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
 
@@ -14,7 +14,7 @@ const SECOND: i64 = NOW / 1000;
 fn temporary(world: &mut World, name: &str, change: ConfigurationEdit, after: i64) {
     let mut request = planned(world, name, change);
     request.revert_at = Some(SECOND + after);
-    let outcome = apply(world, &request);
+    let outcome = apply_change(world, &request);
     assert_eq!(
         (outcome.result, outcome.reverts_at),
         (ChangeEnding::Done, Some(SECOND + after)),
@@ -24,7 +24,7 @@ fn temporary(world: &mut World, name: &str, change: ConfigurationEdit, after: i6
 }
 
 fn max_src_conn(world: &World) -> String {
-    read(world, &request()).filter[0]
+    read_configured(world, &request()).filter[0]
         .caps
         .max_src_conn
         .clone()
@@ -47,7 +47,7 @@ fn ended(world: &World, name: &str) -> (ChangeEnding, i64) {
 fn it_is_taken_back_within_a_minute_of_its_time() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 7200);
-    let armed = read(&world, &request()).armed;
+    let armed = read_configured(&world, &request()).armed;
     assert_eq!((armed.len(), armed[0].reverts_at), (1, SECOND + 7200));
     assert_eq!(
         (armed[0].who.as_str(), armed[0].what.as_str()),
@@ -56,9 +56,9 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
             "caps per source: 10 connections, 3 in 60 s"
         )
     );
-    world.advance(NOW + 7_199_999);
+    world.advance_to(NOW + 7_199_999);
     assert_eq!(max_src_conn(&world), "10");
-    world.advance(NOW + 7_260_000);
+    world.advance_to(NOW + 7_260_000);
     assert_eq!(max_src_conn(&world), "50");
     let (result, at) = ended(&world, "c1");
     assert_eq!(result, ChangeEnding::Done);
@@ -66,7 +66,7 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
         (SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0,
         "{at}"
     );
-    let told = read(&world, &request());
+    let told = read_configured(&world, &request());
     assert!(told.armed.is_empty());
     assert!(
         told.revision
@@ -87,11 +87,11 @@ fn also_between_runs_and_far_behind() {
         temporary(&mut world, "c1", ConfigurationEdit::Disable, 1800);
         let text = serde_json::to_string(&world).unwrap();
         let mut world: World = serde_json::from_str(&text).unwrap();
-        world.advance(NOW + away);
+        world.advance_to(NOW + away);
         let (result, at) = ended(&world, "c1");
         assert_eq!(result, ChangeEnding::Done);
         assert!(at <= SECOND + 1860, "{at}");
-        assert!(!read(&world, &request()).filter[0].disabled);
+        assert!(!read_configured(&world, &request()).filter[0].disabled);
     }
 }
 
@@ -100,7 +100,7 @@ fn what_it_activates_of_others_is_said() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", ConfigurationEdit::Disable, 600);
     world.configuration.dirty.push("filter".to_owned());
-    world.advance(NOW + 700_000);
+    world.advance_to(NOW + 700_000);
     let reverted = world
         .ledger
         .get(&id("c1"))
@@ -121,9 +121,9 @@ fn in_steps_or_at_once_is_the_same() {
     for world in [&mut once, &mut often] {
         temporary(world, "c1", ConfigurationEdit::Delete, 600);
     }
-    once.advance(NOW + 1_800_000);
+    once.advance_to(NOW + 1_800_000);
     for step in 1..=180 {
-        often.advance(NOW + step * 10_000);
+        often.advance_to(NOW + step * 10_000);
     }
     let text = |world: &World| serde_json::to_string(world).unwrap();
     assert_eq!(text(&once), text(&often));
@@ -134,9 +134,9 @@ fn in_steps_or_at_once_is_the_same() {
 fn it_is_left_alone_when_somebody_has_changed_the_rules() {
     let mut world = world(Scenario::Open);
     temporary(&mut world, "c1", caps(10, (3, 60)), 600);
-    let somebody = |rules: &mut Vec<Element>| rules[3].set("max-src-conn", "20");
+    let somebody = |rules: &mut Vec<Element>| rules[3].set_child("max-src-conn", "20");
     world.configuration.edit("filter", "rule", somebody);
-    world.advance(NOW + 700_000);
+    world.advance_to(NOW + 700_000);
     assert_eq!(ended(&world, "c1").0, ChangeEnding::Stale);
     assert_eq!(max_src_conn(&world), "20");
 }
@@ -150,13 +150,13 @@ fn kept_it_stays() {
         id: id("c1"),
     };
     assert_eq!(
-        keep(&mut world, &wish),
+        keep_change(&mut world, &wish),
         Kept::Kept {
             reverts_at: SECOND + 600
         }
     );
-    assert_eq!(keep(&mut world, &wish), Kept::NotArmed);
-    world.advance(NOW + 3_600_000);
+    assert_eq!(keep_change(&mut world, &wish), Kept::NotArmed);
+    world.advance_to(NOW + 3_600_000);
     assert_eq!(max_src_conn(&world), "10");
     temporary_late(&mut world);
 }
@@ -165,15 +165,15 @@ fn kept_it_stays() {
 fn temporary_late(world: &mut World) {
     let mut request = planned(world, "c2", caps(50, (10, 60)));
     request.revert_at = Some(SECOND + 600);
-    assert_eq!(apply(world, &request).result, ChangeEnding::Refused);
+    assert_eq!(apply_change(world, &request).result, ChangeEnding::Refused);
     request.revert_at = Some(SECOND + 3700);
-    assert_eq!(apply(world, &request).result, ChangeEnding::Done);
-    world.advance(NOW + 7_200_000);
+    assert_eq!(apply_change(world, &request).result, ChangeEnding::Done);
+    world.advance_to(NOW + 7_200_000);
     let wish = KeepRequest {
         service: super::request(),
         id: id("c2"),
     };
-    assert!(matches!(keep(world, &wish), Kept::Reverted { .. }));
+    assert!(matches!(keep_change(world, &wish), Kept::Reverted { .. }));
 }
 
 #[test]
@@ -186,8 +186,12 @@ fn a_change_that_failed_arms_nothing() {
         let mut world = world(scenario);
         let mut request = planned(&world, "c1", ConfigurationEdit::Disable);
         request.revert_at = Some(SECOND + 600);
-        assert_eq!(apply(&mut world, &request).reverts_at, None, "{scenario:?}");
-        assert!(read(&world, &super::request()).armed.is_empty());
+        assert_eq!(
+            apply_change(&mut world, &request).reverts_at,
+            None,
+            "{scenario:?}"
+        );
+        assert!(read_configured(&world, &super::request()).armed.is_empty());
     }
 }
 
@@ -198,5 +202,8 @@ fn another_operator_holds_the_lock() {
         service: request(),
         id: id("c1"),
     };
-    assert!(matches!(keep(&mut world, &wish), Kept::Locked { .. }));
+    assert!(matches!(
+        keep_change(&mut world, &wish),
+        Kept::Locked { .. }
+    ));
 }

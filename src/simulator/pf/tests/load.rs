@@ -28,8 +28,8 @@ fn open_connections_stop_counting_and_new_ones_start_from_zero() {
     let number = pf.rule(KMS).unwrap();
     let counted = pf.filter[number].packets;
     reload(&mut pf, "filter", 3, |rule| {
-        rule.set("max-src-conn", "10");
-        rule.set("max-src-conn-rate", "3");
+        rule.set_child("max-src-conn", "10");
+        rule.set_child("max-src-conn-rate", "3");
     });
     assert!(
         pf.filter[number]
@@ -70,7 +70,7 @@ fn unchanged_rules_go_on_counting_and_their_states_stay_with_the_old_ones() {
     connect(&mut pf, TrafficTarget::Https, 1, NOW).unwrap();
     let number = pf.rule(1_763_000_002).unwrap();
     let before = pf.filter[number].clone();
-    reload(&mut pf, "filter", 3, |rule| rule.set("disabled", ""));
+    reload(&mut pf, "filter", 3, |rule| rule.set_child("disabled", ""));
     let after = &pf.filter[number];
     assert_eq!(
         (after.packets, after.evaluations),
@@ -83,21 +83,21 @@ fn unchanged_rules_go_on_counting_and_their_states_stay_with_the_old_ones() {
 fn a_rule_that_is_gone_is_found_by_its_states_until_they_end() {
     let mut pf = pf();
     let (ids, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
-    reload(&mut pf, "filter", 3, |rule| rule.set("disabled", ""));
+    reload(&mut pf, "filter", 3, |rule| rule.set_child("disabled", ""));
     assert_eq!(pf.rule(KMS), None);
     let rule = pf.states[&ids.0].rule.unwrap();
     assert_eq!(pf.made_by(rule).unwrap().identifier, Some(KMS));
     let passage = TrafficTarget::Kms.passage(client(101), &mut Random::new(1));
     assert_eq!(pf.open(&passage, NOW + 600), None, "nothing new gets in");
-    pf.transfer(ids, (1, 1), (40, 40), NOW + 700);
+    pf.count_transfer(ids, (1, 1), (40, 40), NOW + 700);
     assert_eq!(pf.states[&ids.0].packets, (3, 2), "what is open goes on");
     pf.remove(ids.0, NOW + 800);
-    pf.purge(NOW + 800);
+    pf.purge_expired(NOW + 800);
     assert!(
         pf.made_by(rule).is_some(),
         "its source node still refers to it"
     );
-    pf.purge(NOW + 60_800);
+    pf.purge_expired(NOW + 60_800);
     assert_eq!(pf.made_by(rule), None);
 }
 
@@ -113,7 +113,7 @@ fn tables_keep_their_entries_and_times() {
     pf.tables.push(made);
     let before = pf.table("k8s_shared_lb").unwrap().clone();
     reload(&mut pf, "nat", 3, |rule| {
-        rule.set("target", "k8s_shared_lb");
+        rule.set_child("target", "k8s_shared_lb");
     });
     assert_eq!(listed(&pf), Some(NOW - 5000));
     assert_eq!(pf.table("k8s_shared_lb"), Some(&before));
@@ -124,7 +124,7 @@ fn tables_keep_their_entries_and_times() {
 fn connections_go_where_the_redirection_leads() {
     let mut pf = pf();
     reload(&mut pf, "nat", 3, |rule| {
-        rule.set("target", "k8s_shared_lb");
+        rule.set_child("target", "k8s_shared_lb");
     });
     let passage = TrafficTarget::Kms.passage(client(100), &mut Random::new(1));
     assert_eq!(
@@ -132,7 +132,9 @@ fn connections_go_where_the_redirection_leads() {
         None,
         "the filter rule is for the other address"
     );
-    reload(&mut pf, "nat", 3, |rule| rule.set("local-port", "1689"));
+    reload(&mut pf, "nat", 3, |rule| {
+        rule.set_child("local-port", "1689");
+    });
     assert_eq!(
         pf.open(&passage, NOW),
         None,
@@ -157,10 +159,12 @@ fn an_alias_that_nothing_refers_to_leaves_no_table() {
 fn half_a_rate_and_nothing_else_does_not_load() {
     let mut configuration = Configuration::shipped(Scenario::Uncapped);
     configuration.edit("filter", "rule", |rules| {
-        rules[3].set("max-src-conn-rate", "10");
+        rules[3].set_child("max-src-conn-rate", "10");
     });
     assert!(generate::generate_ruleset(&configuration).is_err());
-    configuration.edit("filter", "rule", |rules| rules[3].set("max-src-conn", "50"));
+    configuration.edit("filter", "rule", |rules| {
+        rules[3].set_child("max-src-conn", "50");
+    });
     let rules = generate::generate_ruleset(&configuration).unwrap().filter;
     assert!(
         rules
@@ -180,7 +184,7 @@ fn every_cap_is_printed_in_pfctls_order() {
             ("max-src-conn", "20"),
             ("statetimeout", "3600"),
         ] {
-            rules[3].set(key, value);
+            rules[3].set_child(key, value);
         }
     });
     let rules = generate::generate_ruleset(&configuration).unwrap().filter;

@@ -31,7 +31,7 @@ fn connect(
 ) -> Option<((u64, u64), Handshake)> {
     let passage = service.passage(client(port), &mut Random::new(1));
     let ids = pf.open(&passage, now)?;
-    Some((ids, pf.handshake(ids, now)))
+    Some((ids, pf.complete_handshake(ids, now)))
 }
 
 fn listed(pf: &SimulatedPf) -> Option<i64> {
@@ -147,20 +147,20 @@ fn half_open_connections_never_count() {
 fn states_time_out_as_their_levels_say_and_nodes_outlive_them_by_the_rate() {
     let mut pf = pf();
     let (ids, _) = connect(&mut pf, TrafficTarget::Kms, 100, NOW).unwrap();
-    pf.purge(NOW + 86_399_000);
+    pf.purge_expired(NOW + 86_399_000);
     assert!(pf.states.contains_key(&ids.0));
-    pf.level(ids.0, Level::FinWait2, Level::FinWait2, NOW);
-    pf.purge(NOW + 89_999);
+    pf.set_levels(ids.0, Level::FinWait2, Level::FinWait2, NOW);
+    pf.purge_expired(NOW + 89_999);
     assert!(pf.states.contains_key(&ids.0));
-    pf.purge(NOW + 90_000);
+    pf.purge_expired(NOW + 90_000);
     assert!(!pf.states.contains_key(&ids.0));
     assert_eq!(
         (pf.nodes.len(), pf.nodes[0].states, pf.nodes[0].connections),
         (1, 0, 0)
     );
-    pf.purge(NOW + 149_999);
+    pf.purge_expired(NOW + 149_999);
     assert_eq!(pf.nodes.len(), 1);
-    pf.purge(NOW + 150_000);
+    pf.purge_expired(NOW + 150_000);
     assert_eq!(pf.nodes.len(), 0);
 }
 
