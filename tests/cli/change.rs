@@ -23,6 +23,7 @@ const CHANGING: &[&[&str]] = &[
     &["undo"],
     &["doctor", "--clean"],
     &["keep", "abc"],
+    &["virusprot", "add", "203.0.113.99"],
     &["apply", "plan.json"],
 ];
 
