@@ -157,8 +157,10 @@ pub fn armed_commands(armed: &ArmedRow, now: Timestamp) -> String {
         |at| format!("in {} (at {at})", format_span(age_seconds(now, at))),
     );
     format!(
-        "reverts by itself {when}: {}. At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
-        armed.what.trim_end_matches('.')
+        "reverts by itself {when}: {} (port {} on {}). At once: `kmsctl undo {id}`; never: `kmsctl keep {id}`",
+        armed.what.trim_end_matches('.'),
+        armed.port,
+        armed.interface
     )
 }
 

@@ -35,7 +35,9 @@ fn keys_scroll_and_end_a_live_view() {
     press(&mut terminal, "\u{1b}[B");
     terminal.exp_string("lines 2-12 of").expect("a line down");
     press(&mut terminal, "\u{1b}[6~");
-    terminal.exp_string("lines 11-21 of 21").expect("a page down, to the end");
+    terminal
+        .exp_string("lines 11-21 of 21")
+        .expect("a page down, to the end");
     press(&mut terminal, "\u{1b}[H");
     terminal.exp_string("lines 1-11 of").expect("the top again");
     press(&mut terminal, "q");

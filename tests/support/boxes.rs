@@ -489,6 +489,7 @@ fn elsewhere_filter() -> [FilterRule; 1] {
             ..Side::default()
         },
         sched: some("office"),
+        conditions: vec![("sched", "office".into())],
         ..FilterRule::default()
     }]
 }
