@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::support::environment::TestEnvironment;
 use crate::support::live::LiveBox;
-use crate::support::skip;
 
 /// Bytes of a block, as sh's `ulimit -f` counts.
 const BLOCK: usize = 512;
@@ -113,10 +112,7 @@ fn on_a_full_disk(live: &LiveBox, arguments: &[&str]) -> Option<(Option<i32>, St
         .expect("unshare is there");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(99) || said.contains("unshare:") {
-        skip::skip(
-            "a full disk",
-            &format!("there is no mount namespace: {said}"),
-        );
+        eprintln!("SKIPPED: a full disk because there is no mount namespace: {said}");
         return None;
     }
     Some((output.status.code(), said))

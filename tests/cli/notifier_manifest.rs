@@ -257,10 +257,9 @@ fn terraform_reads_what_is_printed() {
         let Some((laid_out, difference)) =
             run_terraform(directory.path(), &["fmt", "-check", "-diff", "-"], &all)
         else {
-            return skip::skip(
-                "the HCL of `notifier manifest`",
-                "terraform is not installed",
-            );
+            // Neither Debian nor PyPI has it, so tests/run cannot bring it.
+            eprintln!("SKIPPED: the HCL of `notifier manifest` because terraform is not installed");
+            return;
         };
         assert!(laid_out, "{difference}\n{all}");
         // What a resource holds, as Terraform itself understands it, is what the YAML holds.
