@@ -6,6 +6,7 @@
 //! serves the metrics page and waits for the
 //! end. They meet in the [`outbox`].
 
+mod backoff;
 pub mod checkpoint;
 pub mod engine;
 pub mod http;

@@ -1,6 +1,7 @@
 //! The one sender: a thread that posts what waits in the outbox, at most one message a second, and never exits for
 //! what Slack or the network do. Decides when to try again; what a message says is `domain::announce`.
 
+use super::backoff::backoff_after;
 use super::metrics::Metrics;
 use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
 use crate::domain::notifier::slack;
@@ -174,7 +175,10 @@ impl Sender {
                 }
                 SendAttempt::Later(result, wait, cause) => {
                     self.failures = self.failures.saturating_add(1);
-                    let wait = wait.unwrap_or_else(|| self.next_backoff());
+                    let wait = wait.unwrap_or_else(|| {
+                        backoff_after(self.failures, LONGEST_BACKOFF, 50, &mut self.seed)
+                            .max(PACE / 2)
+                    });
                     self.not_before = self.pace.max(Instant::now() + wait);
                     self.report_trouble(&cause, "; messages wait and are tried again.");
                     (result, None)
@@ -382,18 +386,6 @@ impl Sender {
             Ok(local) => Ok((url.to_owned(), local)),
             Err(problem) => Err(format!("The webhook {problem}")),
         }
-    }
-
-    /// Returns 1 s, 2 s, 4 s … 60 s, each give or take a half, so that many notifiers do not return at once.
-    fn next_backoff(&mut self) -> Duration {
-        let doubled = 1_u64 << self.failures.saturating_sub(1).min(6);
-        let base = Duration::from_secs(doubled).min(LONGEST_BACKOFF);
-        // xorshift64: quality does not matter here.
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        let percent = u32::try_from(self.seed % 100).unwrap_or_default();
-        (base * (50 + percent) / 100).max(PACE / 2)
     }
 }
 

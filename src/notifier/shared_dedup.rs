@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
+use super::backoff::backoff_after;
 use super::metrics::Metrics;
 use super::outbox::{Claim, Outbox, Owed, SharedOutbox, WaitingPost};
 use super::redis_connection::{RedisConnection, RedisTrouble, expect_accepted, refusal};
@@ -92,7 +93,8 @@ impl Keeper {
                         ));
                     }
                     failures = failures.saturating_add(1);
-                    not_before = Instant::now() + self.next_backoff(failures);
+                    let wait = backoff_after(failures, LONGEST_BACKOFF, 25, &mut self.seed);
+                    not_before = Instant::now() + wait;
                     self.metrics.window_errors.inc();
                 }
             }
@@ -310,16 +312,6 @@ impl Keeper {
                 .count_activation(&notice.product, &notice.status);
         }
         waiting.counted = true;
-    }
-
-    /// Returns 1 s, 2 s, 4 s … 30 s, each give or take a quarter.
-    fn next_backoff(&mut self, failures: u32) -> Duration {
-        let base = Duration::from_secs(1_u64 << failures.saturating_sub(1).min(5));
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        let percent = u32::try_from(self.seed % 50).unwrap_or_default();
-        base.min(LONGEST_BACKOFF) * (75 + percent) / 100
     }
 }
 
