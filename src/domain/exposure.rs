@@ -143,6 +143,11 @@ pub struct Exposure {
 }
 
 impl Exposure {
+    /// Returns the finding of this code, if it is one of the reasons.
+    pub fn finding_of_code(&self, code: &str) -> Option<&Finding> {
+        self.why.iter().find(|finding| finding.code == code)
+    }
+
     /// Says whether anyone outside gets in, by the pair or by another path; `None` where the rules alone do not say.
     pub fn lets_in(&self) -> Option<bool> {
         if self.state.lets_in() || self.paths.iter().any(|path| path.certain) {

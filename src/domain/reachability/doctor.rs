@@ -886,8 +886,8 @@ fn pair_finding(facts: &Facts<'_>) -> Finding {
         "The port forward and its filter rule are there once each, and joined.",
         "Look at `kmsctl expose show`, then at Firewall > NAT in pfSense.",
     );
-    let mut why = facts.exposure.iter().flat_map(|exposure| &exposure.why);
-    match why.find(|finding| finding.code == "alias-unknown") {
+    let exposure = facts.exposure.as_ref().ok();
+    match exposure.and_then(|exposure| exposure.finding_of_code("alias-unknown")) {
         Some(unknown) if found.result == CheckResult::Ok => {
             Finding::unknown("pair", unknown.message.clone())
         }
@@ -993,10 +993,8 @@ fn reflection_finding(facts: &Facts<'_>) -> Finding {
     let Some(nat) = ManagedPair::of_service(configured, facts.service).own_forward() else {
         return Finding::skipped(check, "There is no port forward to the service.");
     };
-    let reflected = facts.exposure.as_ref().ok().and_then(|exposure| {
-        let mut why = exposure.why.iter();
-        why.find(|finding| finding.code == "reflection")
-    });
+    let exposure = facts.exposure.as_ref().ok();
+    let reflected = exposure.and_then(|exposure| exposure.finding_of_code("reflection"));
     if let Some(finding) = reflected {
         return Finding::ok(check, finding.message.clone());
     }

@@ -666,11 +666,7 @@ fn pf_hop(exposure: &Exposure) -> Finding {
 }
 
 fn filter_hop(exposure: &Exposure, expected: Option<Expected>) -> Finding {
-    if exposure
-        .why
-        .iter()
-        .any(|finding| finding.code == "nat-pass")
-    {
+    if exposure.finding_of_code("nat-pass").is_some() {
         return Finding::wrong(
             "filter",
             "The port forward's filter rule association is \"Pass\": it lets everybody in by itself, without a filter rule and without caps.",
@@ -799,8 +795,7 @@ pub fn caps_hop(exposure: &Exposure) -> Finding {
                 RELOAD,
             ),
             _ => {
-                let mut why = exposure.why.iter();
-                let others = why.find(|finding| finding.code == "other-limits");
+                let others = exposure.finding_of_code("other-limits");
                 let others = others.map(|finding| format!(" {}", finding.message));
                 let others = others.unwrap_or_default();
                 Finding::ok("caps", format!("In force per source: {loaded}.{others}"))

@@ -44,10 +44,7 @@ impl Expected {
 
 /// The port forward lets connections in by itself, so that it has no filter rule.
 fn passes(exposure: &Exposure) -> bool {
-    exposure
-        .why
-        .iter()
-        .any(|finding| finding.code == "nat-pass")
+    exposure.finding_of_code("nat-pass").is_some()
 }
 
 /// Judges the exposure in one finding, the worst: without `expected` it has to be whole.
@@ -149,12 +146,14 @@ fn not_closed(exposure: &Exposure) -> Vec<Finding> {
 fn not_open(exposure: &Exposure) -> Vec<Finding> {
     let mut faults = match exposure.state {
         State::Open => Vec::new(),
-        State::Uncapped if has_code(exposure, "rdr-pass") => vec![state_fault(
+        State::Uncapped if exposure.finding_of_code("rdr-pass").is_some() => vec![state_fault(
             exposure,
             "Give the port forward an associated filter rule (Firewall > NAT), then `kmsctl ratelimit default`.",
         )],
         State::Uncapped => vec![state_fault(exposure, SET_CAPS)],
-        State::Half if has_code(exposure, "shadowed") => vec![shadow_fault(exposure)],
+        State::Half if exposure.finding_of_code("shadowed").is_some() => {
+            vec![shadow_fault(exposure)]
+        }
         State::Half | State::Closed | State::Unknown if is_enabled(exposure) => {
             vec![state_fault(exposure, APPLY_SAVED)]
         }
@@ -179,15 +178,8 @@ fn is_enabled(exposure: &Exposure) -> bool {
     Expected::of(exposure) == Some(Expected::Open)
 }
 
-fn has_code(exposure: &Exposure, code: &str) -> bool {
-    exposure.why.iter().any(|finding| finding.code == code)
-}
-
 fn shadow_fault(exposure: &Exposure) -> Finding {
-    let shadow = exposure
-        .why
-        .iter()
-        .find(|finding| finding.code == "shadowed");
+    let shadow = exposure.finding_of_code("shadowed");
     let message = shadow.map_or_else(|| first_reason(exposure), |shadow| shadow.message.clone());
     Finding::wrong(
         CHECK,
@@ -241,7 +233,7 @@ fn half_fault(exposure: &Exposure) -> Finding {
 
 /// No rule of the service is configured, and no deletion by kmsctl explains that. Shared with `doctor`.
 pub fn absent_fault(exposure: &Exposure) -> Finding {
-    if has_code(exposure, "other-target") {
+    if exposure.finding_of_code("other-target").is_some() {
         return state_fault(exposure, LEAD);
     }
     let elsewhere = exposure
