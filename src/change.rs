@@ -151,6 +151,7 @@ pub async fn change_if_needed(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
+    context.require_configuration()?;
     let how = How {
         flags,
         command,
@@ -165,7 +166,6 @@ async fn change_over_connection(
     questions: &[Question],
     plan: impl FnOnce(&Reading) -> Result<Planned>,
 ) -> Result<()> {
-    context.require_configuration()?;
     // Found out before the firewall is asked anything: without a history nothing is changed.
     context.journal()?;
     let session = context.connect().await?;
