@@ -29,7 +29,8 @@ use std::time::Instant;
 use kmsctl::domain::pf::Verbosity;
 use kmsctl::domain::pf::rule::{self, Direction};
 use kmsctl::domain::pf::state::{Detail, Host, Identity, State, StateParser};
-use kmsctl::ssh::script::{Nonce, OutputFilter, Script, ScriptCommand, ShellWord};
+use kmsctl::domain::shell_word::ShellWord;
+use kmsctl::ssh::script::{Nonce, OutputFilter, Script, ScriptCommand};
 
 const STATES: u64 = 1_000_000;
 const CHUNK: usize = 64 * 1024;

@@ -49,7 +49,7 @@ pub mod settings;
 pub mod simulator;
 pub mod ssh;
 pub mod terminal;
-mod text;
+pub mod text;
 pub mod vantage;
 
 use std::io::Write as _;
@@ -141,7 +141,7 @@ pub fn print_parser_answer(error: &clap::Error, words: &[String]) -> u8 {
     }
     if words
         .iter()
-        .any(|word| word.chars().any(terminal::acts_on_terminal))
+        .any(|word| word.chars().any(crate::text::acts_on_terminal))
     {
         let _ = std::io::stderr().write_all(quoted_safely(error, words).as_bytes());
     } else {
@@ -177,10 +177,10 @@ fn quoted_safely(error: &clap::Error, words: &[String]) -> String {
     // The longest come first: one word may be part of another.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     for part in parts {
-        text = text.replace(&part, &terminal::clean_text(&part));
+        text = text.replace(&part, &crate::text::clean_text(&part));
     }
     text.lines()
-        .map(|line| format!("{}\n", terminal::clean_text(line)))
+        .map(|line| format!("{}\n", crate::text::clean_text(line)))
         .collect()
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Context, Session};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
+use crate::settings::target::{Target, Transport};
 use crate::settings::vantages::{Ssh, Vantage, VantageKind};
 use crate::simulator;
 use crate::simulator::{Scenario, SimulatedOutside, Simulator};
-use crate::ssh::target::{Target, Transport};
 
 impl Context {
     /// Starts the simulated firewall on a free loopback port.

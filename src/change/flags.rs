@@ -10,7 +10,8 @@ use crate::domain::plan::{self, Terms};
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::settings::values;
-use crate::terminal::{Terminal, acts_on_terminal};
+use crate::terminal::Terminal;
+use crate::text::acts_on_terminal;
 
 const SHORTEST: Duration = Duration::from_secs(plan::SHORTEST);
 const LONGEST: Duration = Duration::from_secs(plan::LONGEST);

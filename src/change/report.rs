@@ -22,8 +22,9 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Chain;
 use crate::pfsense::questions::Reading;
-use crate::terminal::human::{format_span, number_column, text_column};
+use crate::terminal::human::{number_column, text_column};
 use crate::terminal::{Human, Tone};
+use crate::text::format_span;
 use rows::{ReportRow, blocked_now, entry_rows, planned_rows};
 
 /// The data of `change`.

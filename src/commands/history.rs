@@ -17,8 +17,8 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::format_span;
 use crate::terminal::{Tone, View};
+use crate::text::format_span;
 
 /// Arguments of `kmsctl history`.
 #[derive(Debug, ClapArgs)]

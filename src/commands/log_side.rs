@@ -16,8 +16,9 @@ use crate::domain::notifier::event_log::{EventRecord, Happening};
 use crate::domain::notifier::health::{LogSide, PodEvidence};
 use crate::domain::reachability::path::Known;
 use crate::domain::virusprot::entries::age_seconds;
-use crate::terminal::human::{format_count, format_span};
+use crate::terminal::human::format_count;
 use crate::terminal::{Human, Tone};
+use crate::text::format_span;
 use crate::vantage::inside;
 
 /// How long the cluster may take.

@@ -27,7 +27,8 @@ use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
 use crate::settings::values::TypedNetwork;
 use crate::terminal::View;
-use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
+use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
+use crate::text::format_span;
 
 /// Arguments of `kmsctl states`.
 #[derive(Debug, ClapArgs)]

@@ -21,8 +21,9 @@ use crate::domain::virusprot::entries::age_seconds;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
-use crate::terminal::human::{format_bytes, format_count, format_span, number_column, text_column};
+use crate::terminal::human::{format_bytes, format_count, number_column, text_column};
 use crate::terminal::{Human, Mode, Tone, View};
+use crate::text::format_span;
 
 /// Arguments of `kmsctl status`.
 #[derive(Debug, Default, ClapArgs)]

@@ -14,8 +14,9 @@ use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::leftovers::Cleaned;
 use crate::domain::plan::{Address, PlannedState};
 use crate::domain::service::Service;
+use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
-use crate::ssh::script::{NOT_RUN, Nonce, Script, ScriptCommand, ShellWord};
+use crate::ssh::script::{NOT_RUN, Nonce, Script, ScriptCommand};
 use crate::ssh::shell::Shell;
 
 /// Something that changes the firewall, or asks how a change ended.

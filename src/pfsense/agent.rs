@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::pfsense::change::{ChangeOutcome, Kept, OutcomeAnswer};
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::pfsense::leftovers::Cleaned;
+use crate::domain::shell_word::ShellWord;
 use crate::error::Failure;
-use crate::ssh::script::{Nonce, ScriptCommand, ShellWord};
+use crate::ssh::script::{Nonce, ScriptCommand};
 
 mod request;
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::control_master::printed_configuration;
 use super::error::LinkError;
 use super::key_file::Agent;
-use super::target::Target;
+use crate::settings::target::Target;
 
 /// As many keys are left to ssh: with the sixth failure the server hangs up.
 const FEW: usize = 5;

@@ -30,9 +30,10 @@ use super::known_hosts::{
 };
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
-use super::target::{LinkCounts, Secret, Target};
+use super::target::{LinkCounts, Secret};
 use crate::clock::Clock;
 use crate::domain::firewall_identity::FirewallIdentity;
+use crate::settings::target::Target;
 
 /// Who logs in when the configuration does not say: pfSense's first administrator.
 const DEFAULT_USER: &str = "admin";

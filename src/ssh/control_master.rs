@@ -30,9 +30,9 @@ use super::log_pipe::LogPipe;
 use super::openssh_log;
 use super::openssh_log::{LogContext, Recorded};
 use super::ssh_arguments::{configuration_arguments, forward_arguments, ssh_arguments};
-use super::target::Target;
 use crate::domain::firewall_identity::FirewallIdentity;
 use crate::own_files;
+use crate::settings::target::Target;
 
 /// How long a master may take to answer on its local socket.
 const ALIVE: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use ::russh::keys::{PrivateKey, PublicKey, PublicKeyOrCertificate};
 use super::builtin::{client_configuration, dial_target, handshake_error};
 use super::error::LinkError;
 use super::known_hosts::{HostKey, HostKeyVerdict, KnownHosts, listed_name};
-use super::target::Target;
+use crate::settings::target::Target;
 
 /// A host key that the box presented, and what is known of it.
 #[derive(Debug)]

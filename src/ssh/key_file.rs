@@ -13,7 +13,8 @@ use ::russh::keys::{
 use tokio::net::UnixStream;
 
 use super::error::LinkError;
-use super::target::{Secret, Target};
+use super::target::Secret;
+use crate::settings::target::Target;
 
 /// The file names looked for in `~/.ssh` when no identity is configured, as ssh(1) does, without RSA.
 const DEFAULT_FILES: [&str; 2] = ["id_ed25519", "id_ecdsa"];

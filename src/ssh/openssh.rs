@@ -21,8 +21,9 @@ use super::framing::FramedStream;
 use super::known_hosts::HostKey;
 use super::script::Script;
 use super::shell::{Arrived, Outgoing, Pipes, Shell};
-use super::target::{LinkCounts, Target};
+use super::target::LinkCounts;
 use crate::domain::firewall_identity::FirewallIdentity;
+use crate::settings::target::Target;
 
 /// What is read at once; a pipe of Linux holds 64 KiB.
 const STDOUT_BUFFER: usize = 64 << 10;

@@ -17,7 +17,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-pub use crate::domain::shell_word::ShellWord;
+use crate::domain::shell_word::ShellWord;
 
 /// The constant remote command line, the same words in sh, tcsh and pfSense's `rc.initial`.
 pub const REMOTE_SHELL: &str = "exec /usr/bin/env TZ=UTC LC_ALL=C /bin/sh -s";

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::LinkError;
-use super::target::Target;
+use crate::settings::target::Target;
 
 /// What holds for every connection.
 const FIXED: [&str; 24] = [

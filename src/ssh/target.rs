@@ -16,7 +16,7 @@ use super::script;
 use super::script::{REMOTE_SHELL, Script};
 use super::shell::Shell;
 use crate::domain::firewall_identity::FirewallIdentity;
-pub use crate::settings::target::{Target, Transport};
+use crate::settings::target::{Target, Transport};
 
 impl Target {
     /// Returns the known_hosts files of the built-in client, the user's first.

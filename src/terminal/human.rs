@@ -4,9 +4,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::clean_text;
 use super::pasted::Carried;
-pub use crate::text::format_span;
+use crate::text::clean_text;
 
 /// What a word means; colour repeats the meaning and never carries it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -373,6 +372,7 @@ pub fn format_count(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::format_span;
 
     #[test]
     fn spans_and_bytes_are_short() {

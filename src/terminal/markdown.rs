@@ -4,8 +4,8 @@
 use anstyle::Style;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::clean_text;
 use super::human::wrap_text;
+use crate::text::clean_text;
 
 /// Renders a document for a width, with or without colour.
 pub fn render_markdown(text: &str, width: u16, color: bool) -> String {

@@ -24,10 +24,9 @@ pub use pager::Pager;
 pub use pasted::Carried;
 pub use view::View;
 
-pub use crate::text::{acts_on_terminal, clean_text};
-
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
+use crate::text::clean_text;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,7 +271,7 @@ impl Terminal {
                     "hints": hints.collect::<Vec<_>>(),
                 },
             });
-            stderr_line(&view::escape_json(&error.to_string()));
+            stderr_line(&crate::text::escape_json(&error.to_string()));
             return;
         }
         self.talk(Tone::Bad, "error: ", &failure.message);

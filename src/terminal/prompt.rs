@@ -6,8 +6,9 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use dialoguer::Password;
 use rustix::termios::{QueueSelector, tcflush};
 
-use super::{Terminal, clean_text};
+use super::Terminal;
 use crate::error::{Failure, FailureKind, Result};
+use crate::text::clean_text;
 
 /// No answer is longer; a terminal gives at most 4096 bytes of a line anyway.
 const LONGEST_LINE: u64 = 4096;

@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 use super::human::Human;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
-use crate::text::acts_on_terminal;
-pub use crate::text::escape_json;
+use crate::text::{acts_on_terminal, escape_json};
 
 /// A command's answer in all its forms.
 #[derive(Clone, Debug)]

@@ -18,10 +18,11 @@ use crate::domain::reachability::external::{
 use crate::domain::reachability::external::{Machine, VantageSurroundings};
 use crate::error::Failure;
 use crate::pfsense::questions::Reading;
+use crate::settings::target::Target;
 use crate::settings::vantages::{Ssh, Vantage, VantageKind};
 use crate::simulator;
 use crate::ssh::error::LinkError;
-use crate::ssh::target::{Secret, Target};
+use crate::ssh::target::Secret;
 use crate::terminal::prompt;
 
 /// How long a vantage's SSH server may take.

@@ -25,8 +25,8 @@ use crate::domain::virusprot::entries::is_private;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Answer, FactError, Question, Reader, Reading};
+use crate::settings::target::Target;
 use crate::settings::vantages::Vantage;
-use crate::ssh::target::Target;
 
 /// The whole run; what has not begun an attempt by then is inconclusive.
 const WHOLE: Duration = Duration::from_secs(15);

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use super::Task;
 use super::probe::{ProbeAttempt, ProbeRoute};
 use crate::domain::virusprot::entries::is_private;
+use crate::settings::target::Target;
 use crate::ssh::error::LinkError;
-use crate::ssh::target::{Link, Secret, Target};
+use crate::ssh::target::{Link, Secret};
 
 /// A connection to an SSH server outside.
 pub struct Station {

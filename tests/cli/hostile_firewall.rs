@@ -11,7 +11,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(3);
 
 fn acts_on_terminal(text: &str) -> bool {
     text.chars()
-        .any(|one| one != '\n' && kmsctl::terminal::acts_on_terminal(one))
+        .any(|one| one != '\n' && kmsctl::text::acts_on_terminal(one))
 }
 
 #[test]

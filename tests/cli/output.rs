@@ -121,7 +121,7 @@ fn usage_errors_quote_nothing_that_acts() {
             + &String::from_utf8_lossy(&run.stdout);
         let acts = said
             .chars()
-            .find(|character| *character != '\n' && kmsctl::terminal::acts_on_terminal(*character));
+            .find(|character| *character != '\n' && kmsctl::text::acts_on_terminal(*character));
         assert_eq!(acts, None, "{arguments:?}: {said:?}");
         assert!(!said.contains("\nerror: fine"), "{arguments:?}: {said}");
     }

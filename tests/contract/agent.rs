@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::config::Sections;
 use kmsctl::domain::pfsense::configured::Configured;
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{AgentError, AgentRequest, ReadRequest};
-use kmsctl::ssh::script::{Nonce, ROUND, Script, ShellWord};
+use kmsctl::ssh::script::{Nonce, ROUND, Script};
 
 pub use crate::support::{boxes, changing, php};
 use boxes::{Fixture, Version};

@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::error::{Failure, FailureKind};
+use kmsctl::settings::target::{Target, Transport};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::script::{Script, ScriptCommand, ShellWord};
+use kmsctl::ssh::script::{Script, ScriptCommand};
 use kmsctl::ssh::shell::{FramedStream, Shell};
-use kmsctl::ssh::target::{Link, LinkCounts, Secret, Target, Transport};
+use kmsctl::ssh::target::{Link, LinkCounts, Secret};
 use tempfile::TempDir;
 
 use crate::support::delay_proxy::DelayProxy;
@@ -180,10 +182,10 @@ pub fn told(error: LinkError, kind: FailureKind) -> String {
 macro_rules! both {
     ($($case:ident),* $(,)?) => {
         mod openssh {
-            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::ssh::target::Transport::OpenSsh)); })*
+            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::settings::target::Transport::OpenSsh)); })*
         }
         mod russh {
-            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::ssh::target::Transport::Russh)); })*
+            $(#[test] fn $case() { crate::link::run(super::$case(kmsctl::settings::target::Transport::Russh)); })*
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Which box a link has reached: its host key, the authority that vouches for it, and the keys that known_hosts has beside.
 
 use kmsctl::error::FailureKind;
-use kmsctl::ssh::target::Transport;
+use kmsctl::settings::target::Transport;
 
 use super::link::{ask, bed_with, both, connect, refusal, sh, told};
 use crate::support::sshd::{self, Options};

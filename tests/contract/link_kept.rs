@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kmsctl::error::FailureKind;
+use kmsctl::settings::target::{Target, Transport};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::target::{Link, LinkCounts, Target, Transport};
+use kmsctl::ssh::target::{Link, LinkCounts};
 
 use super::link::{Bed, ask, bed, collected, connect, nobody_asks, run, script, sh};
 use crate::support::processes;

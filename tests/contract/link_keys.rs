@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kmsctl::error::{Failure, FailureKind};
+use kmsctl::settings::target::{Target, Transport};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::target::{Link, Secret, Target, Transport};
+use kmsctl::ssh::target::{Link, Secret};
 
 use super::link::{ask, bed, connect, run, sh};
 use crate::support::sshd::{Login, PASSPHRASE, key, public};

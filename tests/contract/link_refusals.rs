@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use kmsctl::error::FailureKind;
+use kmsctl::settings::target::{Target, Transport};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::target::{Target, Transport};
 
 use super::link::{ask, bed, bed_with, both, connect, refusal, sh, told};
 use crate::support::processes;

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kmsctl::error::FailureKind;
+use kmsctl::settings::target::Transport;
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::target::Transport;
 
 use super::link::{ask, bed, both, collected, connect, script, sh, told};
 use crate::support::processes;

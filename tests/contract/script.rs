@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::ssh::framing::{Demux, FramedStream};
 use kmsctl::ssh::script::{
-    AWK_FILTER, Nonce, OutputFilter, ROUND, Script, ScriptCommand, ShellWord, round_of,
+    AWK_FILTER, Nonce, OutputFilter, ROUND, Script, ScriptCommand, round_of,
 };
 
 use crate::support::skip;

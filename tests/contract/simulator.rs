@@ -7,10 +7,11 @@ use std::process::Stdio;
 use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::simulator::{
     Scenario, ServedCounts, Simulator, SimulatorError, SimulatorOptions, reset_simulator,
 };
-use kmsctl::ssh::script::{Nonce, REMOTE_SHELL, ROUND, Script, ScriptCommand, ShellWord};
+use kmsctl::ssh::script::{Nonce, REMOTE_SHELL, ROUND, Script, ScriptCommand};
 use tokio::io::AsyncWriteExt as _;
 
 const NOW: &str = "2026-11-22T13:37:00Z";

@@ -8,12 +8,14 @@ use jiff::Timestamp;
 use kmsctl::clock::Clock;
 use kmsctl::domain::pf::table::TableName;
 use kmsctl::domain::pfsense::change::{ChangeEnding, ChangeId, ConfigurationEdit, OutcomeAnswer};
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::AgentRequest;
+use kmsctl::settings::target::{Target, Transport};
 use kmsctl::simulator::{Scenario, Simulator, SimulatorOptions};
 use kmsctl::ssh::error::LinkError;
-use kmsctl::ssh::script::{Script, ScriptCommand, ShellWord};
-use kmsctl::ssh::target::{Link, Target, Transport};
+use kmsctl::ssh::script::{Script, ScriptCommand};
+use kmsctl::ssh::target::Link;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

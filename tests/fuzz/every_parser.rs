@@ -27,7 +27,7 @@ use kmsctl::ssh::framing::{Demux, FramedStream};
 use kmsctl::ssh::known_hosts::{KnownHosts, listed_name};
 use kmsctl::ssh::openssh_log::{self, LogContext};
 use kmsctl::ssh::script::Nonce;
-use kmsctl::terminal::clean_text;
+use kmsctl::text::clean_text;
 use kmsctl::vantage::check_host;
 use serde::de::DeserializeOwned;
 
@@ -112,7 +112,7 @@ pub const PARSERS: &[Parser] = &[
     ("terminal", |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let clean = clean_text(&text);
-        assert!(!clean.chars().any(kmsctl::terminal::acts_on_terminal));
+        assert!(!clean.chars().any(kmsctl::text::acts_on_terminal));
     }),
 ];
 

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use kmsctl::domain::pfsense::change::{ChangeId, ChangeOutcome, Kept, OutcomeAnswer};
 use kmsctl::domain::pfsense::configured::Configured;
+use kmsctl::domain::shell_word::ShellWord;
 use kmsctl::pfsense::agent;
 use kmsctl::pfsense::agent::{AgentError, AgentRequest};
-use kmsctl::ssh::script::{Nonce, ShellWord};
+use kmsctl::ssh::script::Nonce;
 
 use super::boxes::{Fixture, Version};
 use super::instrument;

@@ -17,11 +17,11 @@ use crate::domain::pfsense::configured::Configured;
 use crate::error::{Failure, FailureKind, Result};
 use crate::kubectl::Kubectl;
 use crate::pfsense::questions::{Question, Reading};
+use crate::settings::target::Target;
 use crate::settings::{Layers, Settings, keys, values};
 use crate::ssh::first_contact;
 use crate::ssh::first_contact::Presented;
 use crate::ssh::known_hosts::{HostKeyVerdict, is_fingerprint, matches_pin};
-use crate::ssh::target::Target;
 use crate::terminal::prompt;
 
 /// What the questions ask, for scripts.

@@ -20,7 +20,8 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
 use crate::kubectl::{Kubectl, KubectlError};
 use crate::terminal::View;
-use crate::terminal::human::{format_span, number_column, text_column};
+use crate::terminal::human::{number_column, text_column};
+use crate::text::format_span;
 use crate::vantage::join_in_order;
 
 /// Time between the two looks of an answer without `--watch`.

@@ -13,8 +13,9 @@ use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
 use crate::notifier::replay::replay_log;
 use crate::settings::notifier::Notifier;
-use crate::terminal::view::escape_json;
-use crate::terminal::{Mode, Tone, View, clean_text};
+use crate::terminal::{Mode, Tone, View};
+use crate::text::clean_text;
+use crate::text::escape_json;
 
 const COLUMNS: [&str; 12] = [
     "at",

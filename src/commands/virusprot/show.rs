@@ -15,7 +15,8 @@ use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::terminal::View;
-use crate::terminal::human::{format_span, number_column, text_column};
+use crate::terminal::human::{number_column, text_column};
+use crate::text::format_span;
 
 /// Arguments of `kmsctl virusprot show`.
 #[derive(Debug, ClapArgs)]

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::change::{ChangeId, Swap};
 pub use crate::domain::pfsense::config::ReadRequest;
-use crate::ssh::script::{Nonce, ScriptCommand, ShellWord};
+use crate::domain::shell_word::ShellWord;
+use crate::ssh::script::{Nonce, ScriptCommand};
 
 /// The script of questions that read; [`REQUEST`] stands where the question goes.
 const READING: &str = concat!(

@@ -3,9 +3,10 @@
 use super::Question;
 use crate::domain::pf::table::TableName;
 use crate::domain::service::Service;
+use crate::domain::shell_word::ShellWord;
 use crate::pfsense::agent;
 use crate::pfsense::agent::ReadRequest;
-use crate::ssh::script::{Nonce, OutputFilter, ScriptCommand, ShellWord};
+use crate::ssh::script::{Nonce, OutputFilter, ScriptCommand};
 
 /// Every reading has its time, so the clock is always the first question. The lists of rules stand side by side, so that a
 /// reload seldom falls between them; what can be long stands at the end, so that a flood takes no other answer with it.

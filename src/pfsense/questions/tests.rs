@@ -8,8 +8,8 @@ use super::race::Race;
 use super::*;
 use crate::domain::exposure::tests::walk::run_cases;
 use crate::domain::exposure::{self, Loaded, State as Exposed, fixtures};
+use crate::domain::shell_word::ShellWord;
 use crate::error::FailureKind;
-use crate::ssh::script::ShellWord;
 use crate::ssh::shell::FramedStream;
 
 const RULES: &str = include_str!("../../../tests/fixtures/pfsense-2.7.2/vvPsr.txt");

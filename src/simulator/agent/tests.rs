@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use super::run_agent;
 use crate::domain::pf::table::TableName;
 use crate::domain::pfsense::configured::{CapFields, Configured, FilterRule, NatRule, Side};
+use crate::domain::shell_word::ShellWord;
 use crate::pfsense::agent;
 use crate::pfsense::agent::ReadRequest;
 use crate::simulator::scenario::{KMS, Scenario};
 use crate::simulator::world::World;
-use crate::ssh::script::{Nonce, ShellWord};
+use crate::ssh::script::Nonce;
 
 /// The moment of these tests, in epoch milliseconds.
 const NOW: i64 = 1_790_000_000_000;

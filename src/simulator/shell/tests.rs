@@ -2,11 +2,10 @@
 
 use super::{ShellReply, SimulatedShell, split_words};
 use crate::domain::pf::table::TableName;
+use crate::domain::shell_word::ShellWord;
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::World;
-use crate::ssh::script::{
-    Nonce, OutputFilter, REMOTE_SHELL, ROUND, Script, ScriptCommand, ShellWord,
-};
+use crate::ssh::script::{Nonce, OutputFilter, REMOTE_SHELL, ROUND, Script, ScriptCommand};
 
 const NOW: i64 = 1_790_000_000_000;
 

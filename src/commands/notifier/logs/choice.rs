@@ -5,7 +5,8 @@ use regex::{Regex, RegexSet};
 
 use crate::error::{Failure, Result};
 use crate::settings::values;
-use crate::terminal::{Tone, clean_text};
+use crate::terminal::Tone;
+use crate::text::clean_text;
 
 /// Which lines are wanted.
 #[derive(Debug)]
