@@ -138,15 +138,11 @@ pub(super) fn lost_fields(deleted: &Records, built: &Records) -> Vec<String> {
         let keys = keys_of(&was.record);
         let others = differing(&keys, &was.record, &now.record)
             .filter(|key| !NAMES.contains(key) && *key != "disabled");
-        lost.extend(others.map(|key| {
-            let was = value_of(was.record.get(key));
-            format!("{} ({was})", kind.field(key))
-        }));
-        let caps = CAP_KEYS.iter().filter(|key| {
+        let caps = CAP_KEYS.into_iter().filter(|key| {
             was.record.child_text(key).unwrap_or_default()
                 != now.record.child_text(key).unwrap_or_default()
         });
-        lost.extend(caps.map(|key| {
+        lost.extend(others.chain(caps).map(|key| {
             let was = value_of(was.record.get(key));
             format!("{} ({was})", kind.field(key))
         }));
