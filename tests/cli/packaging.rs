@@ -53,6 +53,15 @@ fn packaged(kind: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Cargo takes `strip` from the entry of the package where there is one, and there it cannot be inherited.
+#[test]
+fn the_release_is_stripped() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest");
+    let release = &manifest["profile"]["release"];
+    let own = release["package"].get("kmsctl").unwrap_or(release);
+    assert_eq!(own.get("strip"), Some(&toml::Value::Boolean(true)));
+}
+
 #[test]
 fn packages_name_files_that_exist() {
     for kind in ["deb", "generate-rpm"] {
