@@ -32,7 +32,7 @@ use crate::terminal::prompt;
 pub use config::CHANGING;
 pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
 pub use flags::{ChangeFlags, FromOutside, Temporary};
-pub use saved::{BLOCKING, apply_saved_plan, deleted_records, load_plan};
+pub use saved::{BLOCKING, FREEING, apply_saved_plan, deleted_records, load_plan, source_counts};
 pub use settle::{fetch_stored_outcome, note_expired, settle_entry};
 
 impl From<Refusal> for Failure {

@@ -22,13 +22,13 @@ pub(super) async fn execute(
     read_at: Timestamp,
 ) -> Carried {
     match &plan.change.operation {
-        Operation::TableDelete { table, entries } => {
-            let change = table::Direction::Delete;
-            table::change_table(context, session, table, entries, change).await
-        }
+        Operation::TableDelete {
+            table,
+            entries,
+            forget,
+        } => table::free_entries(context, session, table, entries, forget).await,
         Operation::TableAdd { table, entries } => {
-            let change = table::Direction::Add;
-            table::change_table(context, session, table, entries, change).await
+            table::block_entries(context, session, table, entries).await
         }
         Operation::StatesKill {
             labels,

@@ -14,7 +14,8 @@ use crate::domain::history;
 use crate::domain::pfsense::configured::Configured;
 use crate::domain::plan::{
     self, Address, Draft, Ground, Live, Operation, Origins, Plan, Present, SavedRecords,
-    StatesChoice, check_same_change, configuration_facts, entry_facts, plan_again, state_facts,
+    SourceCounts, StatesChoice, check_same_change, configuration_facts, entry_facts, plan_again,
+    state_facts,
 };
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::{Question, Reading};
@@ -178,7 +179,8 @@ async fn recheck_plan(
         Operation::TableDelete { .. } | Operation::TableAdd { .. } => {
             let now = require_answer(&reading.table)?.as_slice();
             let around = context.surroundings(reading);
-            let ground = Ground::Table(now, &around, service);
+            let counts = source_counts(context, reading);
+            let ground = Ground::Table(now, &around, service, &counts);
             Ok(plan_again(plan, ground, origins)?)
         }
         Operation::StatesKill { .. } => {
@@ -234,9 +236,32 @@ pub const BLOCKING: &[Question] = &[
     Question::Table,
 ];
 
+/// The questions whose answers a plan that frees addresses needs.
+pub const FREEING: &[Question] = &[
+    Question::Client,
+    Question::Interfaces,
+    Question::Gateway,
+    Question::Table,
+    Question::Rules,
+    Question::States(None),
+];
+
+/// Judges what becomes of pf's counts of the addresses that are freed.
+pub fn source_counts(context: &Context, reading: &Reading) -> SourceCounts {
+    let (rules, states) = match (&reading.rules, &reading.states) {
+        (Ok(rules), Ok(states)) => (rules, states),
+        (Err(error), _) | (_, Err(error)) => {
+            return SourceCounts::Unknown(Failure::from(error).message);
+        }
+    };
+    let service = &context.settings.service;
+    SourceCounts::judge(rules, states, service, reading.clock.now)
+}
+
 fn questions_of_operation(operation: &Operation) -> &'static [Question] {
     match operation {
-        Operation::TableDelete { .. } | Operation::TableAdd { .. } => BLOCKING,
+        Operation::TableDelete { .. } => FREEING,
+        Operation::TableAdd { .. } => BLOCKING,
         Operation::StatesKill { .. }
         | Operation::Configuration { .. }
         | Operation::Keep { .. }

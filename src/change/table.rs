@@ -3,6 +3,7 @@
 //! tells what happened.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use super::Carried;
 use super::carry::{ask_again, run_actions};
@@ -12,42 +13,115 @@ use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::plan::{Address, PlannedEntry};
 use crate::error::{Failure, FailureKind};
 use crate::pfsense::actions::{Done, FirewallAction};
-use crate::pfsense::questions::{FactError, Question, Reading};
+use crate::pfsense::questions::{Answer, FactError, Question, Reading};
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+enum Direction {
     /// Out of the table.
     Delete,
     /// Into it.
     Add,
 }
 
+/// So many addresses' counts are forgotten in one script.
+const FORGOTTEN_AT_ONCE: usize = 200;
 const LOOK: &str = "See what the table holds: kmsctl virusprot show";
 const PROOF: &[Question] = &[Question::Client, Question::Table];
 
-/// Deletes or adds exactly these entries.
-pub(super) async fn change_table(
+/// Deletes exactly these entries. Before them pf's counts of some go: while an address is blocked, nothing is counted of it.
+pub(super) async fn free_entries(
     context: &Context,
     session: &mut Session,
     table: &TableName,
     entries: &[PlannedEntry],
-    direction: Direction,
+    forget: &[IpAddr],
 ) -> Carried {
-    let addresses: Vec<Address> = entries.iter().map(|entry| entry.address).collect();
-    let action = match direction {
-        Direction::Delete => FirewallAction::Delete(table.clone(), addresses),
-        Direction::Add => FirewallAction::Add(table.clone(), addresses),
-    };
-    match run_actions(context, session, vec![action], PROOF).await {
-        Ok((mut said, reading)) => match said.pop() {
-            Some(Ok(Done::Changed(changed))) => {
-                compare_table(entries, Some(&changed), direction, reading)
+    let delete = FirewallAction::Delete(table.clone(), addresses_of(entries));
+    let forgets = forget.iter().copied().map(FirewallAction::ForgetSource);
+    let mut actions: Vec<FirewallAction> = forgets.chain([delete]).collect();
+    let mut refusals = Vec::new();
+    // One call of pfctl forgets one address, and one script holds so many of them.
+    while actions.len() > FORGOTTEN_AT_ONCE {
+        let batch = actions.drain(..FORGOTTEN_AT_ONCE).collect();
+        match run_actions(context, session, batch, &[]).await {
+            Ok((said, _)) => refusals.extend(said.into_iter().filter_map(Result::err)),
+            Err(failure) => {
+                let change = Direction::Delete;
+                return ask_table_again(context, session, entries, change, failure).await;
             }
-            Some(Err(error)) => refused_change(&error, reading),
-            _ => Carried::not_verified("The firewall did not say what it did.", Some(reading)),
-        },
-        Err(failure) => ask_table_again(context, session, entries, direction, failure).await,
+        }
+    }
+    let mut carried = match run_actions(context, session, actions, PROOF).await {
+        Ok((mut said, reading)) => {
+            let deleted = said.pop();
+            refusals.extend(said.into_iter().filter_map(Result::err));
+            judge_reply(deleted, entries, Direction::Delete, reading)
+        }
+        Err(failure) => {
+            return ask_table_again(context, session, entries, Direction::Delete, failure).await;
+        }
+    };
+    say_forgotten(&mut carried, forget.len(), &refusals);
+    carried
+}
+
+/// Says what became of pf's counts, where entries were freed at all.
+fn say_forgotten(carried: &mut Carried, wanted: usize, refusals: &[FactError]) {
+    if wanted == 0 || carried.finish.changed.is_empty() {
+        return;
+    }
+    let forgotten = wanted.saturating_sub(refusals.len());
+    let message = &mut carried.finish.message;
+    message.push_str(&format!(
+        " pf forgot what it counted of {forgotten} of them."
+    ));
+    if let Some(first) = refusals.first()
+        && carried.failure.is_none()
+    {
+        carried.finish.ended = EndedAs::Unverified;
+        carried.failure = Some(Failure::new(
+            FailureKind::Unproven,
+            format!(
+                "They are freed, but pf may block {} of them again at their next connection: it did not forget what it counted. {}",
+                refusals.len(),
+                Failure::from(first).message
+            ),
+        ));
+    }
+}
+
+/// Adds exactly these entries.
+pub(super) async fn block_entries(
+    context: &Context,
+    session: &mut Session,
+    table: &TableName,
+    entries: &[PlannedEntry],
+) -> Carried {
+    let change = Direction::Add;
+    let action = FirewallAction::Add(table.clone(), addresses_of(entries));
+    match run_actions(context, session, vec![action], PROOF).await {
+        Ok((mut said, reading)) => judge_reply(said.pop(), entries, change, reading),
+        Err(failure) => ask_table_again(context, session, entries, change, failure).await,
+    }
+}
+
+fn addresses_of(entries: &[PlannedEntry]) -> Vec<Address> {
+    entries.iter().map(|entry| entry.address).collect()
+}
+
+fn judge_reply(
+    reply: Option<Answer<Done>>,
+    entries: &[PlannedEntry],
+    direction: Direction,
+    reading: Reading,
+) -> Carried {
+    match reply {
+        Some(Ok(Done::Changed(changed))) => {
+            compare_table(entries, Some(&changed), direction, reading)
+        }
+        Some(Err(error)) => refused_change(&error, reading),
+        _ => Carried::not_verified("The firewall did not say what it did.", Some(reading)),
     }
 }
 

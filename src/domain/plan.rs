@@ -40,7 +40,7 @@ pub use facts::{configuration_facts, entry_facts, state_facts};
 pub use opening::{SavedRecords, plan_restore};
 pub use replan::{Ground, LONGEST, Origins, SHORTEST, check_same_change, plan_again};
 pub use states::{Live, PlannedState, StatesChoice, plan_kill, rule_labels};
-pub use table::{TableChoice, block, plan_freeing};
+pub use table::{SourceCounts, TableChoice, block, plan_freeing};
 pub use undo::{Past, plan_keep, plan_undo};
 
 /// The schema this program writes; it reads this one and no newer.
@@ -209,6 +209,9 @@ pub enum Operation {
         table: TableName,
         /// The entries.
         entries: Vec<PlannedEntry>,
+        /// Of these, the addresses whose counts pf forgets, under every rule.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        forget: Vec<std::net::IpAddr>,
     },
     /// Adds exactly these entries to a table that exists.
     TableAdd {

@@ -4,6 +4,8 @@
 //! Never used, whatever it would save: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
 //! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
 
+use std::net::IpAddr;
+
 use super::agent;
 use super::agent::{
     AgentError, AgentRequest, ApplyRequest, CleanRequest, KeepRequest, OutcomeRequest,
@@ -26,6 +28,8 @@ pub enum FirewallAction {
     Delete(TableName, Vec<Address>),
     /// Adds these entries, if the table exists.
     Add(TableName, Vec<Address>),
+    /// Forgets what pf counted of an address, under every rule.
+    ForgetSource(IpAddr),
     /// Ends the states of the rule with this label.
     KillLabel(String),
     /// Ends one state.
@@ -45,7 +49,7 @@ pub enum FirewallAction {
 pub enum Done {
     /// The entries that were really deleted or added.
     Changed(Vec<Address>),
-    /// How many states were ended.
+    /// How many states were ended, or source nodes removed.
     Killed(u64),
     /// How the change of the configuration ended.
     Applied(Box<ChangeOutcome>),
@@ -137,9 +141,9 @@ impl ActionRun {
                 }
                 parse_changed(reply, table, Mark::Added, pfctl)
             }
-            FirewallAction::KillLabel(_) | FirewallAction::KillState(_) => {
-                parse_killed(reply, pfctl)
-            }
+            FirewallAction::ForgetSource(_)
+            | FirewallAction::KillLabel(_)
+            | FirewallAction::KillState(_) => parse_killed(reply, pfctl),
             FirewallAction::Apply(_) => {
                 ask_agent(reply, paths, |text| agent::parse_outcome(text, nonce))
                     .map(|outcome| Done::Applied(Box::new(outcome)))
@@ -205,6 +209,9 @@ fn commands_of(
                 only_after: Some(seen),
                 ..of_table(table, &["add", "-v", "-f", "-"])
             }
+        }
+        FirewallAction::ForgetSource(address) => {
+            pfctl(vec![ShellWord::fixed("-K"), ShellWord::address(*address)])
         }
         // A label that is none of pfSense's trackers names no rule of ours; an empty word kills nothing.
         FirewallAction::KillLabel(label) => kill(
@@ -323,6 +330,23 @@ mod tests {
             .unwrap();
         assert!(shown < added);
         assert!(script.contains("; else e 1 125; fi"), "{script}");
+    }
+
+    #[test]
+    fn a_source_is_forgotten_by_its_own_address() {
+        let script = rendered(&[
+            FirewallAction::ForgetSource([192, 0, 2, 1].into()),
+            FirewallAction::ForgetSource("2001:db8::7".parse().unwrap()),
+        ]);
+        assert!(
+            script.contains("'/sbin/pfctl' '-K' '192.0.2.1' "),
+            "{script}"
+        );
+        assert!(
+            script.contains("'/sbin/pfctl' '-K' '2001:db8::7' "),
+            "{script}"
+        );
+        assert_eq!(script.matches("'-K'").count(), 2, "one address a call");
     }
 
     #[test]

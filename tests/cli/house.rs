@@ -369,10 +369,12 @@ fn nothing_ever_flushes_zeroes_or_replaces() {
         "\"-F\"",
         "\"replace\"",
         "\"reset\"",
-        "\"-K\"",
     ] {
         assert!(!code(&act).contains(word), "{word}");
     }
+    // Counts are forgotten of one address a call, never of a network.
+    assert_eq!(code(&act).matches("\"-K\"").count(), 1);
+    assert!(code(&act).contains("ShellWord::fixed(\"-K\"), ShellWord::address("));
 }
 
 #[test]

@@ -148,6 +148,82 @@ fn addresses_are_freed_expired_flushed_and_put_back() {
     });
 }
 
+/// A time as pfctl prints it, so many seconds ago.
+fn printed_time(seconds_ago: i64) -> String {
+    let now = jiff::Timestamp::now().as_second() - seconds_ago;
+    let at = jiff::Timestamp::from_second(now).expect("a time");
+    at.strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+#[test]
+fn freed_addresses_are_forgotten_by_pf() {
+    over_both(|live| {
+        let (young, old) = (printed_time(2), printed_time(400));
+        let counted = "192.0.2.1\n192.0.2.2\n192.0.2.3\n2001:db8::7\n";
+        let begin = || {
+            live.firewall.php().write("pf/nodes", counted.as_bytes());
+            live.firewall.php().write("pf/virusprot", b"");
+            live.block(&[
+                ("192.0.2.1", &young),
+                ("192.0.2.2", &old),
+                ("192.0.2.3", &young),
+                ("2001:db8::7", &young),
+            ]);
+        };
+        begin();
+        live.connect("10.0.20.202", &["192.0.2.3"]);
+        let plan = live.environment.run(&["virusprot", "flush", "--dry-run"]);
+        let plan = plan.success();
+        assert!(
+            plan.contains("192.0.2.3: connections to the service are live"),
+            "{plan}"
+        );
+        assert!(plan.contains("under its other rules too"), "{plan}");
+        let flushed = done(live, &["virusprot", "flush"]);
+        let nodes = live.firewall.text("pf/nodes");
+        assert_eq!(nodes, "192.0.2.2\n192.0.2.3\n", "{flushed:#}");
+        assert!(live.blocked().is_empty());
+        begin();
+        done(live, &["virusprot", "flush", "--keep-count"]);
+        assert_eq!(live.firewall.text("pf/nodes"), counted);
+        begin();
+        let saved = ["virusprot", "flush", "--plan-out", "flush.json"];
+        live.environment.run(&saved).success();
+        done(live, &["apply", "flush.json"]);
+        assert_eq!(live.firewall.text("pf/nodes"), "192.0.2.2\n192.0.2.3\n");
+        begin();
+        live.firewall
+            .php()
+            .write("pfctl-trouble", b"fail|-K 192.0.2.1\n");
+        let words = ["virusprot", "delete", "192.0.2.1", "--yes"];
+        let told = live.environment.run(&words).fails_with(7);
+        assert!(told.contains("did not forget what it counted"), "{told}");
+        assert!(!live.blocked().contains(&"192.0.2.1".to_owned()));
+    });
+}
+
+#[test]
+fn many_young_addresses_are_forgotten_in_batches() {
+    over_both(|live| {
+        let young = printed_time(1);
+        let addresses: Vec<String> = (1..=450_u32)
+            .map(|n| format!("198.18.{}.{}", n / 250, n % 250 + 1))
+            .collect();
+        let entries: Vec<(&str, &str)> = addresses
+            .iter()
+            .map(|address| (address.as_str(), young.as_str()))
+            .collect();
+        live.block(&entries);
+        let nodes = addresses.join("\n") + "\n";
+        live.firewall.php().write("pf/nodes", nodes.as_bytes());
+        done(live, &["virusprot", "flush"]);
+        assert!(live.blocked().is_empty());
+        assert_eq!(live.firewall.text("pf/nodes"), "");
+        // One shell reads, two forget, the last forgets, deletes and reads back.
+        assert_eq!(live.sshd.sessions(), 4, "{}", live.sshd.log());
+    });
+}
+
 #[test]
 fn thousands_from_stdin_are_freed_in_one_round_trip() {
     over_both(|live| {

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use crate::app::{Context, require_answer};
 use crate::change;
 use crate::change::ChangeFlags;
-use crate::domain::plan::{Address, TableChoice, block, plan_freeing};
+use crate::domain::plan::{Address, SourceCounts, TableChoice, block, plan_freeing};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::{Question, Reading};
 use crate::settings::values;
@@ -19,12 +19,22 @@ const LONGEST_LIST: u64 = 32 << 20;
 /// So many addresses are named in the history's command line.
 const NAMED: usize = 5;
 
+/// What becomes of pf's counts.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub(super) struct KeepCount {
+    /// Leave what pf counted of the addresses: the next connection may block them again
+    #[arg(long)]
+    keep_count: bool,
+}
+
 /// Arguments of `kmsctl virusprot delete`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Delete {
     /// IPv4 or IPv6 addresses, or networks, of which every entry within is freed; `-` reads them from stdin
     #[arg(required = true, value_name = "ADDR", value_parser = parse_table_word)]
     addresses: Vec<TableWord>,
+    #[command(flatten)]
+    counts: KeepCount,
     #[command(flatten)]
     flags: ChangeFlags,
 }
@@ -46,12 +56,16 @@ pub(super) struct Expire {
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     older_than: String,
     #[command(flatten)]
+    counts: KeepCount,
+    #[command(flatten)]
     flags: ChangeFlags,
 }
 
 /// Arguments of `kmsctl virusprot flush`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Flush {
+    #[command(flatten)]
+    counts: KeepCount,
     #[command(flatten)]
     flags: ChangeFlags,
 }
@@ -77,7 +91,8 @@ pub(super) async fn delete_addresses(context: &Context, arguments: &Delete) -> R
     change_entries(
         context,
         &arguments.flags,
-        &command,
+        arguments.counts,
+        command,
         TableChoice::Within(addresses),
     )
     .await
@@ -140,7 +155,8 @@ pub(super) async fn expire_addresses(context: &Context, arguments: &Expire) -> R
     change_entries(
         context,
         &arguments.flags,
-        &command,
+        arguments.counts,
+        command,
         TableChoice::OlderThan(limit.as_secs()),
     )
     .await
@@ -151,7 +167,8 @@ pub(super) async fn flush_table(context: &Context, arguments: &Flush) -> Result<
     change_entries(
         context,
         &arguments.flags,
-        "virusprot flush",
+        arguments.counts,
+        "virusprot flush".to_owned(),
         TableChoice::All,
     )
     .await
@@ -160,15 +177,28 @@ pub(super) async fn flush_table(context: &Context, arguments: &Flush) -> Result<
 async fn change_entries(
     context: &Context,
     flags: &ChangeFlags,
-    command: &str,
+    KeepCount { keep_count }: KeepCount,
+    mut command: String,
     choice: TableChoice,
 ) -> Result<()> {
+    let questions = if keep_count {
+        command.push_str(" --keep-count");
+        &[Question::Table]
+    } else {
+        change::FREEING
+    };
     let plan = |reading: &Reading| {
         let entries = require_answer(&reading.table)?;
         let table = &context.settings.service.table;
-        Ok(plan_freeing(entries, &choice, table, reading.clock.now)?)
+        let counts = if keep_count {
+            SourceCounts::Kept
+        } else {
+            change::source_counts(context, reading)
+        };
+        let now = reading.clock.now;
+        Ok(plan_freeing(entries, &choice, table, now, &counts)?)
     };
-    change::make_change(context, flags, command, &[Question::Table], plan).await
+    change::make_change(context, flags, &command, questions, plan).await
 }
 
 /// Reads addresses from stdin: separated by white space, `#` begins a comment. Rubbish is refused as a whole, with

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     Address, Difference, Draft, Live, Operation, Past, Plan, Planned, PlannedEntry, Present,
-    Refusal, RefusalKind, SavedRecords, StatesChoice, TableChoice, Terms, WantedCaps, block,
-    plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep, plan_kill, plan_restore,
+    Refusal, RefusalKind, SavedRecords, SourceCounts, StatesChoice, TableChoice, Terms, WantedCaps,
+    block, plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep, plan_kill, plan_restore,
     plan_revoke, plan_undo,
 };
 use crate::domain::history::HistoryEntry;
@@ -26,8 +26,13 @@ pub const LONGEST: u64 = 30 * 86_400;
 /// What an operation is planned from once more.
 #[derive(Clone, Debug)]
 pub enum Ground<'a> {
-    /// The table's entries, what lies around the firewall, and whose table it is.
-    Table(&'a [TableEntry], &'a Surroundings, &'a Service),
+    /// The table's entries, what lies around the firewall, whose table it is, and what becomes of pf's counts.
+    Table(
+        &'a [TableEntry],
+        &'a Surroundings,
+        &'a Service,
+        &'a SourceCounts,
+    ),
     /// The service's states, and the labels of the exposure's loaded rule.
     States(Live<'a>, Vec<String>),
     /// The configuration, with what the configuration of kmsctl wants.
@@ -52,8 +57,8 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
     let draft = &plan.change;
     let planned = match (&draft.operation, ground) {
         (
-            Operation::TableDelete { table, entries } | Operation::TableAdd { table, entries },
-            Ground::Table(now, around, service),
+            Operation::TableDelete { table, entries, .. } | Operation::TableAdd { table, entries },
+            Ground::Table(now, around, service, counts),
         ) => {
             if *table != service.table {
                 let name = service.table.as_str();
@@ -67,7 +72,11 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
                 (None, Operation::TableAdd { .. }) => {
                     block(now, &addresses(entries), table, around)
                 }
-                (None, _) => plan_freeing(now, &chosen(entries, now), table, plan.made_at),
+                (None, operation) => {
+                    let forgets = matches!(operation, Operation::TableDelete { forget, .. } if !forget.is_empty());
+                    let counts = if forgets { counts } else { &SourceCounts::Kept };
+                    plan_freeing(now, &chosen(entries, now), table, plan.made_at, counts)
+                }
             }
         }
         (Operation::StatesKill { clients, .. }, Ground::States(live, labels)) => {

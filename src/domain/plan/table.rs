@@ -1,6 +1,9 @@
 //! Plans that free addresses from the overload table, or block them by hand. Freed are always exactly the entries that were read, also for "all": an
 //! address that pf blocks between reading and acting was not looked at, and stays.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -8,9 +11,14 @@ use super::{
     Address, Confirm, Difference, Draft, Operation, Planned, PlannedEntry, Refusal, RefusalKind,
     Risk, Seen, Undo, counted, named,
 };
-use crate::domain::address::canonical_net;
+use crate::domain::address::{canonical_address, canonical_net};
+use crate::domain::connections::tally_sources;
+use crate::domain::pf::rule::Rule;
+use crate::domain::pf::state::State;
 use crate::domain::pf::table::{Entry, TableName};
+use crate::domain::service::Service;
 use crate::domain::virusprot::entries::{Flag, Surroundings, age_seconds};
+use crate::text::format_span;
 
 /// Which entries to free.
 #[derive(Clone, Debug)]
@@ -25,12 +33,120 @@ pub enum TableChoice {
     All,
 }
 
+/// So many addresses' counts are forgotten with one change, the youngest entries' first.
+const MOST_FORGOTTEN: usize = 1_000;
+
+/// What becomes of what pf counted of the addresses that are freed: their source nodes keep it for the rate's window, in which
+/// the next connection would block them again. Measured on FreeBSD 14.
+#[derive(Clone, Debug, Default)]
+pub enum SourceCounts {
+    /// It stays.
+    #[default]
+    Kept,
+    /// What it would do is not known; why, one sentence.
+    Unknown(String),
+    /// It goes with the entries that pf made within the window of a rate that fills the table.
+    Forgotten {
+        /// The longest such window in seconds.
+        window: u64,
+        /// The firewall's time.
+        now: Timestamp,
+        /// Live states of the service by client: with its node gone, they would count against no cap.
+        live: BTreeMap<IpAddr, u64>,
+    },
+}
+
+impl SourceCounts {
+    /// Judges by the loaded rules and the service's states.
+    pub fn judge(rules: &[Rule], states: &[State], service: &Service, now: Timestamp) -> Self {
+        let windows = rules.iter().filter_map(|rule| {
+            let options = &rule.state_options;
+            let overload = options.overload.as_ref()?;
+            let rate = options.max_src_conn_rate?;
+            (overload.table == service.table.as_str()).then_some(u64::from(rate.seconds))
+        });
+        let Some(window) = windows.max() else {
+            return Self::Kept;
+        };
+        // Without the configuration (it costs a PHP start) what is forwarded to the port counts as the service's.
+        // What an overload has flushed is printed as closed on both sides until pf's next purge.
+        let alive = states
+            .iter()
+            .filter(|state| state.levels != "CLOSED:CLOSED");
+        let sources = tally_sources(alive, service, None, &[], |_| false);
+        let live = sources.iter().map(|source| (source.address, source.states));
+        Self::Forgotten {
+            window,
+            now,
+            live: live.collect(),
+        }
+    }
+
+    /// Says of the entries whose counts pf forgets, and what follows.
+    fn forget(&self, entries: &[PlannedEntry]) -> (Vec<IpAddr>, Vec<Risk>) {
+        let (window, now, live) = match self {
+            Self::Kept => return (Vec::new(), Vec::new()),
+            Self::Unknown(why) => {
+                let message = format!(
+                    "pf may count on where it was and block them again at their next connection. {why}"
+                );
+                return (Vec::new(), vec![Risk::new("counts-unknown", message)]);
+            }
+            Self::Forgotten { window, now, live } => (*window, *now, live),
+        };
+        let mut young: Vec<&PlannedEntry> = entries
+            .iter()
+            .filter(|entry| !entry.address.negated && !is_network(&entry.address))
+            .filter(|entry| (entry.since).is_none_or(|since| age_seconds(since, now) <= window))
+            .collect();
+        young.sort_by_key(|entry| std::cmp::Reverse(entry.since));
+        let (mut busy, mut forget) = (Vec::new(), Vec::new());
+        for address in young.iter().map(|entry| entry.address.net.addr()) {
+            if live.contains_key(&canonical_address(address)) {
+                busy.push(address.to_string());
+            } else {
+                forget.push(address);
+            }
+        }
+        let late = forget.split_off(forget.len().min(MOST_FORGOTTEN));
+        let mut risks = Vec::new();
+        if !forget.is_empty() {
+            let names: Vec<String> = forget.iter().map(IpAddr::to_string).collect();
+            risks.push(Risk::new(
+                "counts-forgotten",
+                format!(
+                    "{}: blocked within the last {}, so pf also forgets what it counted of them, under its other rules too; otherwise their next connection would block them again (--keep-count keeps it).",
+                    named(&names),
+                    format_span(window)
+                ),
+            ));
+        }
+        let mut kept = |names: Vec<String>, why: &str| {
+            if !names.is_empty() {
+                let message = format!(
+                    "{}: {why}, so pf keeps what it counted, and the next connection may block them again.",
+                    named(&names)
+                );
+                risks.push(Risk::new("counts-kept", message));
+            }
+        };
+        kept(
+            busy,
+            "connections to the service are live (kmsctl states kill ends them)",
+        );
+        let late: Vec<String> = late.iter().map(IpAddr::to_string).collect();
+        kept(late, "too many at once");
+        (forget, risks)
+    }
+}
+
 /// Plans to free entries. `now` is the firewall's time.
 pub fn plan_freeing(
     entries: &[Entry],
     choice: &TableChoice,
     table: &TableName,
     now: Timestamp,
+    counts: &SourceCounts,
 ) -> Result<Planned, Refusal> {
     let name = table.as_str();
     let chosen: Vec<&Entry> = match choice {
@@ -63,6 +179,9 @@ pub fn plan_freeing(
     } else {
         Confirm::YesNo
     };
+    let (forget, of_counts) = counts.forget(&planned);
+    let mut risks = freeing_risks(name, &missing_entries(choice, &planned));
+    risks.extend(of_counts);
     Ok(Draft {
         what: format!("Free {free} from {name}."),
         differences: vec![Difference::new("blocked", all, all - count)],
@@ -72,12 +191,13 @@ pub fn plan_freeing(
         undo: Undo::Command(
             "blocks the freed addresses again; their ages restart, so they stay longer than they would have".to_owned(),
         ),
-        risks: freeing_risks(name, &missing_entries(choice, &planned)),
+        risks,
         confirm,
         seen: Seen::of(super::entry_facts(chosen.into_iter())),
         operation: Operation::TableDelete {
             table: table.clone(),
             entries: planned,
+            forget,
         },
         reverts_after: None,
         undoes: None,

@@ -94,7 +94,13 @@ fn author() -> Author {
 }
 
 fn sealed() -> Plan {
-    let draft = draft(plan_freeing(&entries(), &TableChoice::All, &table(), now()));
+    let draft = draft(plan_freeing(
+        &entries(),
+        &TableChoice::All,
+        &table(),
+        now(),
+        &SourceCounts::Kept,
+    ));
     Plan::seal(draft, author(), "0").unwrap()
 }
 

@@ -45,7 +45,9 @@ pub fn plan_undo(entry: &HistoryEntry, now: &Past<'_>) -> Result<Planned, Refusa
         (Operation::TableAdd { table, .. }, Past::Table(entries, _)) => {
             let addresses = finish.changed.iter().map(|entry| entry.address).collect();
             let choice = super::TableChoice::Addresses(addresses);
-            super::plan_freeing(entries, &choice, table, entry.plan.made_at)
+            // What was blocked by hand tripped no cap.
+            let counts = super::SourceCounts::Kept;
+            super::plan_freeing(entries, &choice, table, entry.plan.made_at, &counts)
         }
         (Operation::Configuration { .. }, Past::Configuration(present, terms, stored)) => {
             let Some(outcome) = &finish.outcome else {

@@ -43,7 +43,15 @@ fn a_saved_plan_comes_back_and_every_edit_shows() {
 
 #[test]
 fn ids_tell_apart_what_happens_at_one_moment() {
-    let draft = || draft(plan_freeing(&entries(), &TableChoice::All, &table(), now()));
+    let draft = || {
+        draft(plan_freeing(
+            &entries(),
+            &TableChoice::All,
+            &table(),
+            now(),
+            &SourceCounts::Kept,
+        ))
+    };
     let id = |salt: &str| Plan::seal(draft(), author(), salt).unwrap().id;
     assert_eq!(id("0"), id("0"));
     assert_ne!(id("0"), id("2"));

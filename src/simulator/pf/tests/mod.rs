@@ -175,3 +175,24 @@ fn a_forgotten_source_starts_anew_and_its_states_no_longer_count() {
     pf.remove(ids.0, NOW);
     assert_eq!(pf.nodes[0].states, 1);
 }
+
+#[test]
+fn a_freed_source_trips_until_it_is_forgotten() {
+    let freed = |forget: bool| {
+        let mut pf = pf();
+        for port in 100..111 {
+            connect(&mut pf, TrafficTarget::Kms, port, NOW);
+        }
+        assert!(listed(&pf).is_some());
+        let net = format!("{CLIENT}/32").parse().unwrap();
+        pf.table_mut("virusprot").unwrap().entries.remove(&net);
+        if forget {
+            assert_eq!(pf.forget_sources(&net), 1);
+        }
+        connect(&mut pf, TrafficTarget::Kms, 200, NOW + 3_000)
+            .unwrap()
+            .1
+    };
+    assert_eq!(freed(false), Handshake::Tripped);
+    assert_eq!(freed(true), Handshake::Passed);
+}
