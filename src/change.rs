@@ -31,7 +31,7 @@ use crate::terminal::prompt;
 
 pub use config::CHANGING;
 pub use external_proof::{ExternalProof, show_external_proof as tell_outside};
-pub use flags::{ChangeFlags, FromOutside, Temporary};
+pub use flags::{ChangeFlags, FromOutside, Temporary, parse_timer};
 pub use saved::{BLOCKING, FREEING, apply_saved_plan, deleted_records, load_plan, source_counts};
 pub use settle::{fetch_stored_outcome, note_expired, settle_entry};
 
@@ -211,7 +211,7 @@ async fn from_reading(
 ) -> Result<()> {
     let flags = how.flags;
     if let Some(wanted) = how.options.outside.filter(|_| !flags.dry_run) {
-        wanted.check_budget(context)?;
+        wanted.check_opening_budget(context)?;
     }
     let reading = read_for_plan(context, session, how, questions).await?;
     let mut draft = match plan(&reading)? {
@@ -405,7 +405,7 @@ fn say_aside(context: &Context, appended: &Appended) {
     }
 }
 
-/// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are told.
+/// Shows the plan and asks, as much as is at stake. With `--yes` only the risks are shown.
 fn confirm_plan(
     context: &Context,
     flags: &ChangeFlags,
@@ -416,7 +416,7 @@ fn confirm_plan(
     if !flags.yes {
         terminal.present(&report::of_plan(context, plan, reading, true));
     }
-    for risk in &plan.change.risks {
+    for risk in plan.change.shown_risks() {
         terminal.caution(&risk.message);
     }
     if flags.yes {

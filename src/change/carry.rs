@@ -49,7 +49,9 @@ pub(super) async fn execute(
             };
             config::change_configuration(context, session, &wanted, before).await
         }
-        Operation::Keep { id } => keep::keep_temporary_change(context, session, id).await,
+        Operation::Keep { id, until } => {
+            keep::keep_temporary_change(context, session, id, *until).await
+        }
         Operation::Clean { paths } => clean::clean_leftovers(context, session, plan, paths).await,
     }
 }

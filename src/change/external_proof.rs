@@ -33,9 +33,13 @@ impl ExternalProof {
         prove::check_vantages(context, &self.from)
     }
 
-    /// Refuses a proof that no vantage has connections left for, once it is known to which box they would be made.
-    pub(super) fn check_budget(&self, context: &Context) -> Result<()> {
-        prove::check_budget(context, &self.from, self.expected)
+    /// Refuses the proof of an opening that no vantage has connections left for, once it is known to which box they would
+    /// be made. A closing is made at once, and its proof waits.
+    pub(super) fn check_opening_budget(&self, context: &Context) -> Result<()> {
+        match self.expected {
+            Expected::Open => prove::check_opening_budget(context, &self.from),
+            Expected::Closed => Ok(()),
+        }
     }
 
     /// Says in one sentence what will be proven.
@@ -94,7 +98,13 @@ async fn look_from_outside(
         from: wanted.from.clone(),
         expect: Some(wanted.expected),
     };
-    let proof = match Box::pin(prove::prove_over(context, session, &request)).await {
+    let proving = async {
+        if wanted.expected == Expected::Closed {
+            prove::wait_for_budget(context, &wanted.from).await?;
+        }
+        prove::prove_over(context, session, &request).await
+    };
+    let proof = match Box::pin(proving).await {
         Ok(proof) => proof,
         Err(failure) => {
             let outside = ExternalOutcome::not_tried(wanted.expected, &failure.message);

@@ -118,21 +118,23 @@ impl Temporary {
 
     /// Gives the flags their meaning.
     pub fn to_terms(&self) -> Result<Terms> {
-        let reverts_after = self.for_.as_deref().map(|text| {
-            let duration = values::parse_duration(text)
-                .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
-            if duration < SHORTEST || duration > LONGEST {
-                return Err(Failure::usage(
-                    "--for: the shortest time is 1m, as the firewall looks at its clock once a minute; the longest is 30d.",
-                ));
-            }
-            Ok(duration.as_secs())
-        });
         Ok(Terms {
             with_pending: self.with_pending,
-            reverts_after: reverts_after.transpose()?,
+            reverts_after: self.for_.as_deref().map(parse_timer).transpose()?,
         })
     }
+}
+
+/// Reads the value of `--for`, in seconds.
+pub fn parse_timer(text: &str) -> Result<u64> {
+    let duration = values::parse_duration(text)
+        .map_err(|problem| Failure::usage(format!("--for: {problem}.")))?;
+    if (SHORTEST..=LONGEST).contains(&duration) {
+        return Ok(duration.as_secs());
+    }
+    Err(Failure::usage(
+        "--for: the shortest time is 1m, as the firewall looks at its clock once a minute; the longest is 30d.",
+    ))
 }
 
 pub(super) fn parse_reason(text: &str) -> Result<String, String> {

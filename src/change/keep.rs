@@ -1,4 +1,5 @@
-//! Makes a temporary change permanent: disarms its way back, and proves that nothing is armed any more.
+//! Makes a temporary change permanent, or prolongs it: disarms its rollback timer and proves that nothing is armed any
+//! more, or sets its time and proves that.
 
 use super::Carried;
 use super::carry::ask_again;
@@ -6,6 +7,7 @@ use super::config::PROOF;
 use crate::app::{Context, Session};
 use crate::domain::history::{EndedAs, Finish};
 use crate::domain::pfsense::change::{ChangeId, Kept};
+use crate::domain::plan;
 use crate::domain::plan::too_late;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::actions::{Done, FirewallAction};
@@ -14,22 +16,24 @@ use crate::pfsense::questions::{FactError, Reading};
 
 const LOOK: &str = "See what is armed: kmsctl status";
 
-/// Disarms the way back of a temporary change.
+/// Disarms the rollback timer of a temporary change, or prolongs it until a time of the firewall's clock.
 pub(super) async fn keep_temporary_change(
     context: &Context,
     session: &mut Session,
     id: &ChangeId,
+    until: Option<i64>,
 ) -> Carried {
     let request = KeepRequest {
         service: (&context.settings.service).into(),
         id: id.clone(),
+        until,
     };
     // Disarming twice is the same as once, so a lost answer may simply be asked for again.
     let mut said = disarm_rollback(context, session, &request).await;
     if let Ok((Err(_), reading)) = &said
-        && !is_armed(reading, id)
+        && is_as_wished(reading, id, until)
     {
-        // It broke off behind what matters, or something else took the way back: the second answer tells.
+        // It broke off behind what matters, or something else took the way back: the second answer says which.
         said = disarm_rollback(context, session, &request).await;
     }
     let (kept, reading) = match said {
@@ -43,10 +47,10 @@ pub(super) async fn keep_temporary_change(
             return Carried::not_known(&message, LOOK);
         }
     };
-    let armed = is_armed(&reading, id);
+    let as_wished = is_as_wished(&reading, id, until);
     let mut carried = match kept {
-        Ok(kept) => of_kept(id, kept),
-        Err(error) if armed || matches!(error, FactError::ProgramMissing { .. }) => {
+        Ok(kept) => of_kept(id, until, kept),
+        Err(error) if !as_wished || matches!(error, FactError::ProgramMissing { .. }) => {
             Carried::from_failure(Failure::from(&error))
         }
         Err(error) => Carried::not_verified(
@@ -54,8 +58,12 @@ pub(super) async fn keep_temporary_change(
             None,
         ),
     };
-    if carried.finish.ended == EndedAs::Done && armed {
-        carried = Carried::not_verified(&format!("{id} is still armed to revert."), None);
+    if carried.finish.ended == EndedAs::Done && !as_wished {
+        let but = match until {
+            None => "is still armed to revert",
+            Some(_) => "is not armed for the new time",
+        };
+        carried = Carried::not_verified(&format!("{id} {but}."), None);
     }
     carried.reading = Some(reading);
     carried
@@ -78,19 +86,32 @@ async fn disarm_rollback(
     Ok((kept, reading))
 }
 
-fn is_armed(reading: &Reading, id: &ChangeId) -> bool {
-    let mut armed = reading.configured.iter().flat_map(|read| &read.armed);
-    armed.any(|armed| armed.id == *id)
+/// Returns whether nothing is armed under this id any more, or not before the time.
+fn is_as_wished(reading: &Reading, id: &ChangeId, until: Option<i64>) -> bool {
+    let mut all = reading.configured.iter().flat_map(|read| &read.armed);
+    let armed = all.find(|armed| armed.id == *id);
+    armed.map(|armed| armed.reverts_at) == until
+        || armed.is_some_and(|armed| until.is_some_and(|until| until <= armed.reverts_at))
 }
 
-fn of_kept(id: &ChangeId, kept: Kept) -> Carried {
+fn of_kept(id: &ChangeId, until: Option<i64>, kept: Kept) -> Carried {
     let carried = |ended, message: String| Carried {
         finish: Finish::new(ended, message),
         reading: None,
         failure: None,
     };
     match kept {
-        Kept::Kept { .. } => carried(EndedAs::Done, format!("{id} is permanent now.")),
+        Kept::Kept { .. } => {
+            let message = until.map_or_else(
+                || format!("{id} is permanent now."),
+                |until| format!("{id} reverts by itself at {}.", plan::time_words(until)),
+            );
+            carried(EndedAs::Done, message)
+        }
+        Kept::NotArmed if until.is_some() => Carried::from_failure(Failure::new(
+            FailureKind::Conflict,
+            format!("Nothing is armed any more to take back {id}; nothing was prolonged."),
+        )),
         // It was armed when the plan was made; a repeated question finds it disarmed by the first.
         Kept::NotArmed => carried(
             EndedAs::Done,

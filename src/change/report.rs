@@ -196,8 +196,8 @@ pub(super) fn plan_only(
         view.items = Some(("entries", ENTRY_COLUMNS));
     }
     view.human = of_plan(context, plan, reading, in_file);
-    for risk in &plan.change.risks {
-        view.human.field("Risk", &risk.message, Tone::Warning);
+    for risk in plan.change.shown_risks() {
+        view.human.field("Warning", &risk.message, Tone::Warning);
     }
     view.human.line("Nothing was changed.");
     context.terminal.show(&view)

@@ -149,7 +149,7 @@ async fn recheck_plan(
 ) -> Result<Draft> {
     let change = &plan.change;
     let id = match &change.operation {
-        Operation::Keep { id } => Some(id.as_str()),
+        Operation::Keep { id, .. } => Some(id.as_str()),
         _ => change.undoes.as_deref(),
     };
     let known = match id {

@@ -1,4 +1,4 @@
-//! `kmsctl keep`: makes a temporary change permanent.
+//! `kmsctl keep`: makes a temporary change permanent, or prolongs it.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +19,9 @@ use crate::pfsense::questions::Reading;
 pub struct Args {
     /// The change's id or the beginning of it; without it the only one that is armed
     id: Option<String>,
+    /// Prolong it instead: the firewall takes it back after this long from now, such as 3h
+    #[arg(long = "for", value_name = "DURATION")]
+    for_: Option<String>,
     #[command(flatten)]
     flags: ChangeFlags,
 }
@@ -26,6 +29,11 @@ pub struct Args {
 /// Runs `kmsctl keep`.
 pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
+    let longer = arguments
+        .for_
+        .as_deref()
+        .map(change::parse_timer)
+        .transpose()?;
     arguments.flags.someone_can_confirm(context.terminal)?;
     let session = context.connect().await?;
     let typed = arguments.id.as_deref();
@@ -34,13 +42,16 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         |typed| report::ids_here(context, typed),
     )?;
     let here: Vec<&ChangeId> = here.iter().collect();
-    let command = typed.map_or_else(
+    let mut command = typed.map_or_else(
         || "keep".to_owned(),
         |typed| {
             let given = history::only_match(&here, |id| id.as_str(), typed);
             format!("keep {}", given.map_or(typed, |id| id.as_str()))
         },
     );
+    if let Some(text) = &arguments.for_ {
+        command.push_str(&format!(" --for {text}"));
+    }
     let plan = |reading: &Reading| {
         change::note_expired(context, reading)?;
         // Another operator's change can be kept too: what is armed is on the firewall, not in this history.
@@ -73,8 +84,11 @@ pub async fn keep_change(context: &Context, arguments: &Args) -> Result<()> {
         })?;
         let known = report::entries_here(context, &BTreeSet::from([*id]))?.pop();
         let gathered = Situation::from_reading(context, reading)?;
+        let now = reading.clock.now.as_second();
+        let until = longer.map(|seconds| now.saturating_add_unsigned(seconds));
         Ok(plan::plan_keep(
             id.as_str(),
+            until,
             known.as_ref(),
             &gathered.present(context, reading)?,
         )?)

@@ -243,19 +243,24 @@ enum DoneToAnother {
     Undoes(String),
     /// It makes it permanent.
     Keeps(String),
+    /// It prolongs it, until then in epoch seconds.
+    Prolongs(String, i64),
 }
 
 impl DoneToAnother {
     fn of(plan: &Plan) -> Option<Self> {
         match (&plan.change.undoes, &plan.change.operation) {
             (Some(id), _) => Some(Self::Undoes(id.clone())),
-            (None, Operation::Keep { id }) => Some(Self::Keeps(id.to_string())),
+            (None, Operation::Keep { id, until }) => Some(match until {
+                None => Self::Keeps(id.to_string()),
+                Some(until) => Self::Prolongs(id.to_string(), *until),
+            }),
             _ => None,
         }
     }
 
     fn named(&self) -> &str {
-        let (Self::Undoes(id) | Self::Keeps(id)) = self;
+        let (Self::Undoes(id) | Self::Keeps(id) | Self::Prolongs(id, _)) = self;
         id
     }
 }
@@ -348,6 +353,12 @@ impl<'a> Folder<'a> {
                 }
                 Some(DoneToAnother::Keeps(kept)) if kept == name => {
                     other.kept_by = Some(id.to_owned());
+                }
+                Some(DoneToAnother::Prolongs(longer, until)) if longer == name => {
+                    if let Some(outcome) = other.finish.as_mut().and_then(|at| at.outcome.as_mut())
+                    {
+                        outcome.reverts_at = outcome.reverts_at.map(|at| at.max(*until));
+                    }
                 }
                 _ => {}
             }

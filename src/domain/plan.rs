@@ -30,7 +30,7 @@ use super::pf::table::TableName;
 use super::pfsense::change::{ChangeId, ConfigurationEdit};
 use super::pfsense::edit::{EditRefusal, RefusalCode};
 
-pub use armed::too_late;
+pub use armed::{time_words, too_late};
 pub use build::plan_apply;
 pub use caps::{WantedCaps, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
@@ -154,6 +154,65 @@ impl Risk {
     }
 }
 
+/// Codes of risks in the order of what they may cost: what leaves the service open or opens it, what else is put in
+/// force, whom it cuts off, what is lost.
+const RANKED: &[&str] = &[
+    "other-path",
+    "shared-rule",
+    "shadowed",
+    "uncapped",
+    "caps-off",
+    "activates-pending",
+    "takes-over",
+    "armed",
+    "for-left-out",
+    "connections-unread",
+    "operator-left-out",
+    "shared-table",
+    "every-service",
+    "cut-soon",
+    "ends-inside",
+    "connections-live-on",
+    "source-limited",
+    "built-anew",
+    "ha-sync",
+    "other-limit",
+    "no-overload",
+    "counts-kept",
+    "counts-unknown",
+    "counts-forgotten",
+    "comes-back",
+    "connections-stay",
+    "not-blocked",
+    "blocked-already",
+    "stay-blocked",
+    "never-bites",
+    "revert-activates-pending",
+    "reconnects",
+    "counters-restart",
+    "ages-restart",
+    "silent",
+];
+
+/// So many risks are shown to people: a longer list is not read.
+const SHOWN_RISKS: usize = 3;
+
+impl Draft {
+    /// Returns the risks that people are shown, the one that matters most first; JSON has all.
+    pub fn shown_risks(&self) -> Vec<&Risk> {
+        let mut risks: Vec<&Risk> = Vec::new();
+        for risk in &self.risks {
+            if risks.iter().all(|shown| shown.message != risk.message) {
+                risks.push(risk);
+            }
+        }
+        let rank = |risk: &&Risk| RANKED.iter().position(|code| *code == risk.code);
+        risks.sort_by_key(rank);
+        risks.truncate(SHOWN_RISKS);
+        risks
+    }
+}
+
 /// What the operator is asked, scaled to what is at stake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -238,10 +297,13 @@ pub enum Operation {
         /// Ends the service's connections afterwards.
         end_connections: bool,
     },
-    /// Makes a temporary change permanent.
+    /// Makes a temporary change permanent, or prolongs it.
     Keep {
         /// The change's id.
         id: ChangeId,
+        /// Until when at least, epoch seconds; `None` is for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<i64>,
     },
     /// Removes files that kmsctl left behind on the firewall.
     Clean {

@@ -419,6 +419,13 @@ impl Terminal {
 pub struct Spinner(Option<(ProgressBar, tokio::task::AbortHandle)>);
 
 impl Spinner {
+    /// Shows another message from now on.
+    pub fn set_message(&self, message: &str) {
+        if let Some((bar, _)) = &self.0 {
+            bar.set_message(clean_text(message).into_owned());
+        }
+    }
+
     /// Takes it off the screen, so that a question can be asked or data shown.
     pub fn finish_and_clear(&self) {
         if let Some((bar, task)) = &self.0 {

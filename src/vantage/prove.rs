@@ -89,10 +89,32 @@ pub fn check_vantages(context: &Context, from: &[String]) -> Result<()> {
     choose_vantages(&context.vantages(), from).map(drop)
 }
 
-/// Refuses a proof that no vantage has connections left for, before the change that it is meant for.
-pub fn check_budget(context: &Context, from: &[String], expected: Expected) -> Result<()> {
+/// Waits until a vantage may connect as often as the proof of a closing takes, with a countdown; Ctrl-C ends it.
+pub async fn wait_for_budget(context: &Context, from: &[String]) -> Result<()> {
+    const SECOND: Duration = Duration::from_secs(1);
     let vantages = context.vantages();
-    match one::budget_seconds(context, &choose_vantages(&vantages, from)?, expected) {
+    let chosen = choose_vantages(&vantages, from)?;
+    let Some(seconds) = one::budget_seconds(context, &chosen, Expected::Closed) else {
+        return Ok(());
+    };
+    let terminal = context.terminal;
+    terminal.say(&format!(
+        "The proof from outside begins in {seconds} s: a vantage connects at most five times a minute, lest the firewall's caps block it."
+    ));
+    let words = |left: u64| format!("{left} s until the proof from outside …");
+    let spinner = terminal.spinner(&words(seconds));
+    for left in (1..=seconds).rev() {
+        spinner.set_message(&words(left));
+        context.pause(SECOND).await?;
+    }
+    spinner.finish_and_clear();
+    Ok(())
+}
+
+/// Refuses the proof of an opening that no vantage has connections left for, before the opening.
+pub fn check_opening_budget(context: &Context, from: &[String]) -> Result<()> {
+    let vantages = context.vantages();
+    match one::budget_seconds(context, &choose_vantages(&vantages, from)?, Expected::Open) {
         None => Ok(()),
         Some(seconds) => Err(Failure::new(
             FailureKind::Conflict,

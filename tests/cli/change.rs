@@ -404,15 +404,27 @@ fn what_an_armed_way_back_would_take_away_is_not_called_done() {
         let run = |more: &[&str]| environment.demo(&[command, more, &["--yes"]].concat());
         let armed = run(&["--for", "2h", "-o", "json"]).json();
         let id = armed["data"]["id"].as_str().expect("an id");
-        for again in [&[][..], &["--for", "30m"]] {
-            let told = run(again).fails_with(6);
+        let told = run(&[]).fails_with(6);
+        for part in [
+            id.to_owned(),
+            format!("kmsctl --demo keep {id}"),
+            format!("kmsctl --demo undo {id}"),
+            "2026-03-01T14:21:34Z".to_owned(),
+        ] {
+            assert!(told.contains(&part), "{command:?} {part}: {told}");
+        }
+        // The same again, by a cron job perhaps, does not hold it for ever.
+        for again in ["2h", "90m"] {
+            let told = run(&["--for", again]).success();
             for part in [
-                id.to_owned(),
-                format!("kmsctl --demo keep {id}"),
-                format!("kmsctl --demo undo {id}"),
+                "Nothing to do".to_owned(),
+                format!(
+                    "kmsctl --demo keep {id} --for {}",
+                    again.replace("90m", "1h30m")
+                ),
                 "2026-03-01T14:21:34Z".to_owned(),
             ] {
-                assert!(told.contains(&part), "{command:?} {again:?} {part}: {told}");
+                assert!(told.contains(&part), "{command:?} {again} {part}: {told}");
             }
         }
         let told = environment
@@ -518,6 +530,81 @@ fn a_dry_run_names_no_command_for_an_id_that_never_is() {
         .demo(&["ratelimit", "tighten", "--plan-out", "plan.json"])
         .success();
     assert!(shown.contains("kmsctl --demo undo"), "{shown}");
+}
+
+#[test]
+fn keep_for_prolongs_the_rollback_timer() {
+    for command in [
+        &["ratelimit", "tighten", "--for", "2h"][..],
+        &["expose", "revoke", "--for", "2h"],
+    ] {
+        let environment = TestEnvironment::new();
+        let made = environment.demo(&[command, &["--yes", "-o", "json"]].concat());
+        let id = made.json()["data"]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let armed = || {
+            let list = environment.demo(&["history", "-o", "json"]).json();
+            list["data"]["armed"][0]["reverts_at"].clone()
+        };
+        let keep = |more: &[&str]| environment.demo(&[&["keep"], more, &["--yes"]].concat());
+        for (text, code) in [("30s", 2), ("31d", 2), ("soon", 2), ("1h", 0), ("2h", 0)] {
+            let told = keep(&["--for", text]);
+            assert_eq!(told.code, Some(code), "{text}: {told}");
+            assert_eq!(armed(), "2026-03-01T14:21:34Z", "{text}: {told}");
+        }
+        let told = keep(&["--for", "3h"]).success();
+        assert!(told.contains("2026-03-01T15:21:34Z"), "{told}");
+        assert_eq!(armed(), "2026-03-01T15:21:34Z");
+        keep(&[&id[..8], "--for", "4h"]).success();
+        assert_eq!(armed(), "2026-03-01T16:21:34Z");
+        let shown = environment.demo(&["history", &id, "-o", "json"]).json();
+        let text = shown.to_string();
+        assert!(text.contains("2026-03-01T16:21:34Z"), "{shown:#}");
+        let status = environment.demo(&["status"]).success();
+        for part in ["2026-03-01T16:21:34Z", "undo", "keep"] {
+            assert!(status.contains(part), "{part}: {status}");
+        }
+        let told = keep(&[]).success();
+        assert!(told.contains("permanent now"), "{told}");
+        let told = keep(&[&id, "--for", "3h"]).success();
+        assert!(told.contains("nothing is armed"), "{told}");
+    }
+}
+
+#[test]
+fn warnings_are_ranked_and_few() {
+    let environment = TestEnvironment::new();
+    let command = [
+        "ratelimit",
+        "set",
+        "--max-src-conn",
+        "none",
+        "--rate",
+        "none",
+        "--for",
+        "2h",
+    ];
+    let dry = environment
+        .demo(&[&command[..], &["--dry-run"]].concat())
+        .success();
+    let made = environment.demo(&[&command[..], &["--yes"]].concat());
+    assert_eq!(made.code, Some(0), "{made}");
+    let made = made.stderr;
+    let shown = |text: &str, label: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(label));
+        lines.map(|line| line.trim().to_owned()).collect()
+    };
+    let (before, now) = (shown(&dry, "Warning"), shown(&made, "warning:"));
+    assert_eq!(before, now);
+    assert!(
+        now.len() <= 3 && now[0].starts_with("The caps are off"),
+        "{now:#?}"
+    );
+    for part in ["Without a rate", "count against"] {
+        assert!(!made.contains(part), "{part}: {made}");
+    }
 }
 
 #[test]

@@ -296,6 +296,20 @@ fn block_the_vantage(environment: &TestEnvironment) {
     std::fs::write(&state, saved.to_string()).unwrap();
 }
 
+/// Notes so many connections of the demo's vantage, so many seconds before the test's moment.
+fn spend_connections(environment: &TestEnvironment, count: usize, seconds_ago: i64) {
+    let path = environment
+        .home()
+        .join(".local/state/kmsctl/demo/vantages.json");
+    let text = std::fs::read_to_string(&path).expect("what was spent");
+    let mut spent: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+    let then = 1_772_367_694_000_i64 - seconds_ago * 1000;
+    for times in spent.values_mut() {
+        *times = vec![then; count].into();
+    }
+    std::fs::write(&path, Value::from(spent).to_string()).expect("a file");
+}
+
 #[test]
 fn no_proof_is_called_no_proof() {
     let environment = TestEnvironment::new();
@@ -307,8 +321,22 @@ fn no_proof_is_called_no_proof() {
         "{proven:#}"
     );
     done(&environment, &["expose", "restore"]);
-    // Three of the five connections of this minute are spent: that no proof is possible is found out before the change.
-    let refused = environment.demo(&["expose", "revoke", "--verify", "--yes"]);
+    // Three of the five connections of this minute are spent: an opening needs one, a closing three.
+    spend_connections(&environment, 3, 58);
+    let dry = environment.demo(&["expose", "revoke", "--verify", "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "a dry run connects to nobody: {dry}");
+    let closed = environment.demo(&["expose", "revoke", "--verify", "--yes"]);
+    // The clock of this test stands still, so the wait ends without a connection.
+    assert_eq!(closed.code, Some(8), "{closed}");
+    assert!(closed.stderr.contains("begins in 2 s"), "{closed}");
+    assert!(!closed.stderr.contains("Nothing was changed"), "{closed}");
+    assert_eq!(show(&environment)["state"], "closed");
+    // One connection is enough for an opening.
+    spend_connections(&environment, 3, 0);
+    done(&environment, &["expose", "restore", "--verify"]);
+    done(&environment, &["expose", "revoke"]);
+    spend_connections(&environment, 5, 0);
+    let refused = environment.demo(&["expose", "restore", "--verify", "--yes"]);
     assert_eq!(refused.code, Some(6), "{refused}");
     for part in [
         "Nothing was changed",
@@ -317,12 +345,8 @@ fn no_proof_is_called_no_proof() {
     ] {
         assert!(refused.stderr.contains(part), "{part}: {refused}");
     }
-    assert_eq!(show(&environment)["state"], "open");
-    let dry = environment.demo(&["expose", "revoke", "--verify", "--dry-run"]);
-    assert_eq!(dry.code, Some(0), "a dry run connects to nobody: {dry}");
-    // One connection is enough for an opening.
-    done(&environment, &["expose", "revoke"]);
-    done(&environment, &["expose", "restore", "--verify"]);
+    assert_eq!(show(&environment)["state"], "closed");
+    done(&environment, &["expose", "restore"]);
     // A vantage that is shut out cannot tell what others are.
     std::fs::remove_file(
         environment

@@ -461,3 +461,24 @@ fn every_promise_names_its_test() {
         }
     }
 }
+
+#[test]
+fn every_risk_has_its_rank() {
+    let plan = std::fs::read_to_string(root().join("src/domain/plan.rs")).expect("the plans");
+    let (_, ranked) = plan.split_once("const RANKED").expect("the ranks");
+    let (ranked, _) = ranked.split_once("];").expect("their end");
+    for (path, text) in rust_files("src") {
+        if path.to_string_lossy().contains("tests") {
+            continue;
+        }
+        for risk in code(&text).split("Risk::new(").skip(1) {
+            let literal = risk.trim_start().strip_prefix('"');
+            let name = literal.and_then(|rest| rest.split('"').next());
+            assert!(
+                name.is_none_or(|name| ranked.contains(&format!("\"{name}\""))),
+                "{name:?} in {}",
+                path.display()
+            );
+        }
+    }
+}

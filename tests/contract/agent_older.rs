@@ -87,6 +87,7 @@ fn what_an_older_kmsctl_armed_is_kept_or_superseded() {
     let keep = AgentRequest::Keep(KeepRequest {
         service: request(),
         id: id("older1"),
+        until: None,
     });
     let kept = firewall.keep(&keep).expect("an answer");
     assert!(matches!(kept, Kept::Kept { .. }), "{kept:?}");

@@ -300,9 +300,14 @@ pub fn answer(firewall: &mut impl Firewall, name: &str, settle: bool) -> Outcome
 
 #[track_caller]
 fn keep(firewall: &mut impl Firewall, name: &str) -> Kept {
+    prolong(firewall, name, None)
+}
+
+fn prolong(firewall: &mut impl Firewall, name: &str, until: Option<i64>) -> Kept {
     let asked = KeepRequest {
         service: request(),
         id: id(name),
+        until,
     };
     agent::parse_kept(&firewall.ask(&AgentRequest::Keep(asked)), &nonce()).expect("an answer")
 }
@@ -733,6 +738,18 @@ fn expired(firewall: &mut impl Firewall) -> Vec<(String, ChangeEnding)> {
 fn kept(firewall: &mut impl Firewall) {
     assert_eq!(keep(firewall, "k1"), Kept::NotArmed);
     let (_, deadline) = temporary(firewall, "k1", ConfigurationEdit::Disable);
+    // The second wish is shorter than the first.
+    for (until, before, now) in [
+        (deadline + 7200, deadline, deadline + 7200),
+        (deadline + 60, deadline + 7200, deadline + 7200),
+    ] {
+        let told = Kept::Kept { reverts_at: before };
+        assert_eq!(prolong(firewall, "k1", Some(until)), told);
+        assert_eq!(reading(firewall).armed[0].reverts_at, now);
+    }
+    firewall.minute();
+    assert_eq!(exposure(firewall), (None, None), "not yet");
+    let deadline = deadline + 7200;
     assert_eq!(
         keep(firewall, "k1"),
         Kept::Kept {

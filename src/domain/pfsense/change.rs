@@ -381,9 +381,9 @@ pub struct Deleted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kept", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Kept {
-    /// The way back was armed and is no more.
+    /// It was armed, and is no more, or is prolonged.
     Kept {
-        /// When it would have fired, epoch seconds.
+        /// When it would have fired before, epoch seconds.
         reverts_at: i64,
     },
     /// Nothing was armed under this id: it was kept before, was never temporary, or is unknown.

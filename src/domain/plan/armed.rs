@@ -3,6 +3,7 @@
 use super::exposure::{Present, Terms};
 use super::{Planned, Refusal, RefusalKind};
 use crate::domain::pfsense::change::{Armed, Reverted};
+use crate::text::format_span;
 
 /// Returns the ways back that are armed on the rules of this service: another's does not concern it.
 pub(super) fn armed_on<'a>(present: &Present<'a>) -> impl Iterator<Item = &'a Armed> {
@@ -18,39 +19,66 @@ pub(super) fn nothing_to_do(
     terms: Terms,
     why: &str,
 ) -> Result<Planned, Refusal> {
-    if let Some(armed) = armed_on(present).next() {
-        return Err(refuse_while_armed(
-            armed,
-            "It is so now, but would not stay so.",
-        ));
-    }
-    let unarmed = match terms.reverts_after {
-        Some(_) => " No way back was armed: there is no change that --for could take back.",
-        None => "",
+    let more = match (armed_on(present).next(), terms.reverts_after) {
+        (Some(armed), None) => {
+            return Err(refuse_while_armed(
+                armed,
+                "It is so now, but would not stay so.",
+            ));
+        }
+        // The same command again, by a cron job perhaps, must not hold it for ever.
+        (Some(armed), Some(seconds)) => format!(
+            " {} To prolong it: kmsctl keep {} --for {}",
+            timer_sentence(armed),
+            armed.id,
+            format_span(seconds).replace(' ', "")
+        ),
+        (None, Some(_)) => {
+            " No way back was armed: there is no change that --for could take back.".to_owned()
+        }
+        (None, None) => String::new(),
     };
-    Ok(Planned::NothingToDo(format!(
-        "Nothing to do: {why}{unarmed}"
-    )))
+    Ok(Planned::NothingToDo(format!("Nothing to do: {why}{more}")))
 }
 
-/// Tells why a change cannot be kept any more: its way back has fired, or a later change stands in its place.
+fn timer_sentence(armed: &Armed) -> String {
+    let Armed { id, what, who, .. } = armed;
+    let at = time_words(armed.reverts_at);
+    format!("The temporary change {id} by {who} ({what}) reverts by itself at {at}.")
+}
+
+/// Returns a time of the firewall's clock, from epoch seconds.
+pub fn time_words(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string())
+}
+
+/// Refuses to arm a second rollback timer on the same rules.
+pub(super) fn refuse_crossing(present: &Present<'_>, terms: Terms) -> Result<(), Refusal> {
+    match (armed_on(present).next(), terms.reverts_after) {
+        (Some(armed), Some(_)) => Err(refuse_while_armed(
+            armed,
+            "Two ways back would cross each other.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Says why a change cannot be kept any more: its way back has fired, or a later change stands in its place.
 pub fn too_late(id: &str, reverted: &Reverted) -> String {
-    let at = jiff::Timestamp::from_second(reverted.at)
-        .map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string());
     format!(
-        "Too late to keep {id}: its way back ended at {at}: {}.",
+        "Too late to keep {id}: its way back ended at {}: {}.",
+        time_words(reverted.at),
         reverted.message
     )
 }
 
 /// Refuses because a temporary change is armed.
 pub(super) fn refuse_while_armed(armed: &Armed, why: &str) -> Refusal {
-    let Armed { id, what, who, .. } = armed;
-    let at = jiff::Timestamp::from_second(armed.reverts_at)
-        .map_or_else(|_| "a time".to_owned(), |at| at.to_string());
+    let id = &armed.id;
     Refusal::new(
         RefusalKind::Conflict,
-        format!("The temporary change {id} by {who} ({what}) reverts by itself at {at}. {why}"),
+        format!("{} {why}", timer_sentence(armed)),
     )
     .hint(format!(
         "Make it permanent: kmsctl keep {id}; or take it back: kmsctl undo {id}"

@@ -2,7 +2,7 @@
 //! and only that is changed. The differences are those of `pfsense::edit`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 
-use super::armed::nothing_to_do;
+use super::armed::{nothing_to_do, refuse_crossing};
 use super::exposure::{Present, Terms, draft_change, ready_pair};
 use super::opening::{of_caps, promised_exposure};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
@@ -34,6 +34,7 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
             &format!("the firewall is what the configuration says.{words}"),
         );
     }
+    refuse_crossing(present, terms)?;
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 

@@ -1,6 +1,6 @@
 //! Plans that change the caps: which values are allowed, where caps cannot work and why, and who would feel them.
 
-use super::armed::nothing_to_do;
+use super::armed::{nothing_to_do, refuse_crossing};
 use super::exposure::{Present, Terms, ready_pair};
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Undo, counted,
@@ -93,6 +93,7 @@ pub fn plan_caps(
         let why = format!("the caps are {now} already{name}.");
         return nothing_to_do(present, terms, &why);
     }
+    refuse_crossing(present, terms)?;
     Ok(Draft {
         what: format!("Set the caps per source to {}{name}.", wanted.caps),
         differences: caps_differences(now, wanted.caps),
@@ -197,10 +198,17 @@ fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
 
 fn caps_risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
     let mut risks = super::exposure::change_risks(present, terms);
-    risks.push(Risk::new(
-        "counters-restart",
-        "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
-    ));
+    if wanted.is_empty() {
+        risks.push(Risk::new(
+            "caps-off",
+            "The caps are off then: no source is limited, and none is blocked for what it does here.",
+        ));
+    } else if present.exposure.filter.loaded {
+        risks.push(Risk::new(
+            "counters-restart",
+            "The rule is loaded anew: its counters and its source tracking start from zero, and connections that are open now do not count against the new caps.",
+        ));
+    }
     if let Some(lower) = lower_limit(&present.exposure.other_limits, wanted) {
         risks.push(Risk::new(
             "other-limit",
@@ -217,7 +225,7 @@ fn caps_risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> V
             ));
         }
     }
-    if wanted.rate.is_none() {
+    if wanted.rate.is_none() && !wanted.is_empty() {
         risks.push(Risk::new(
             "no-overload",
             "Without a rate pfSense loads no overload: connections over the cap are refused, but no address is ever blocked.",
@@ -226,14 +234,14 @@ fn caps_risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> V
     if let Some(blocked) = present.blocked.filter(|blocked| *blocked > 0) {
         let loosens = at_least(wanted.max_src_conn, now.max_src_conn);
         let hint = if loosens {
-            " Clear the slate with: kmsctl virusprot flush"
+            " Free them: kmsctl virusprot flush"
         } else {
             ""
         };
         risks.push(Risk::new(
             "stay-blocked",
             format!(
-                "{} stay{} blocked, whatever the caps; entries go by the cron job, not by state time-outs.{hint}",
+                "{} stay{} blocked, whatever the caps, until expiry frees them.{hint}",
                 counted(blocked, "address", "addresses"),
                 if blocked == 1 { "s" } else { "" },
             ),

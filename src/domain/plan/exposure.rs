@@ -2,7 +2,7 @@
 //! thing.
 
 use super::armed;
-use super::armed::{nothing_to_do, refuse_while_armed};
+use super::armed::nothing_to_do;
 use super::build::leads_elsewhere;
 use super::{
     Confirm, Difference, Draft, Operation, Planned, Refusal, RefusalKind, Risk, Seen, Undo,
@@ -64,12 +64,6 @@ pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), 
             format!("Changes saved in the GUI wait to be applied ({}); loading the rules would activate them too.", configured.dirty.join(", ")),
         )
         .hint("Apply or undo them in the GUI, or go on and activate them with --with-pending."));
-    }
-    if let (Some(armed), Some(_)) = (armed::armed_on(present).next(), terms.reverts_after) {
-        return Err(refuse_while_armed(
-            armed,
-            "Two ways back would cross each other.",
-        ));
     }
     check_filtering(configured)
 }
@@ -399,12 +393,20 @@ fn from_inside(present: &Present<'_>, all: u64) -> Option<Risk> {
 
 /// Returns the risk that connections from inside are ended, where there are any.
 pub(super) fn ends_inside(inside: u64, all: u64) -> Option<Risk> {
-    (inside > 0).then(|| {
-        Risk::new(
-            "ends-inside",
-            format!("{inside} of the {all} connections that are ended are from inside (private addresses)."),
-        )
-    })
+    let message = match (inside, all) {
+        (0, _) => return None,
+        (1, 1) => "The connection that is ended is from inside (a private address).".to_owned(),
+        (1, _) => {
+            format!("1 of the {all} connections that are ended is from inside (a private address).")
+        }
+        _ if inside == all => {
+            format!("All {all} connections that are ended are from inside (private addresses).")
+        }
+        _ => format!(
+            "{inside} of the {all} connections that are ended are from inside (private addresses)."
+        ),
+    };
+    Some(Risk::new("ends-inside", message))
 }
 
 /// Says what becomes of live connections.
@@ -454,7 +456,7 @@ fn closed_already(present: &Present<'_>, terms: Terms, why: &str) -> Result<Plan
     let Some(armed) = armed::armed_on(present).next() else {
         return nothing_to_do(present, terms, why);
     };
-    let planned = super::undo::plan_keep(armed.id.as_str(), None, present)?;
+    let planned = super::undo::plan_keep(armed.id.as_str(), None, None, present)?;
     Ok(match planned {
         Planned::Change(mut draft) => {
             draft.what = format!(

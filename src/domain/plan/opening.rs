@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::armed::nothing_to_do;
+use super::armed::{nothing_to_do, refuse_crossing};
 use super::build::{draft_building, leads_elsewhere, limited_clause, source_clause};
 use super::effect::lost_fields;
 use super::exposure::{Present, Terms, draft_change, planned_swap, ready_pair, standing_word};
@@ -113,6 +113,7 @@ pub fn plan_restore(
         let why = format!("the exposure is {state}.{uncapped}");
         return nothing_to_do(present, terms, &why);
     }
+    refuse_crossing(present, terms)?;
     if complete {
         let draft = draft_enabling(present, &pair, terms);
         // The floating rule decides before any rule of the interface.

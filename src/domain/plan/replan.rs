@@ -91,8 +91,8 @@ pub fn plan_again(plan: &Plan, ground: Ground<'_>, origins: Origins<'_>) -> Resu
             check_revert(draft)?;
             edit_again(draft, &present, presets, origins)
         }
-        (Operation::Keep { id }, Ground::Configuration(present, _)) => {
-            plan_keep(id.as_str(), origins.known, &present)
+        (Operation::Keep { id, until }, Ground::Configuration(present, _)) => {
+            plan_keep(id.as_str(), *until, origins.known, &present)
         }
         (Operation::Clean { paths }, Ground::Leftovers(leftovers, now)) => {
             let planned = |file: &&Leftover| !file.stale || paths.contains(&file.path);

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::armed::time_words;
 use super::armed::too_late;
 use super::effect::record_differences;
 use super::exposure::{Present, Terms, check_loadable};
@@ -250,9 +251,11 @@ fn put_records_back(
     Ok(draft.into())
 }
 
-/// Plans to make a temporary change permanent. `known` is what the history here tells of it.
+/// Plans to make a temporary change permanent, or to prolong it until a time of the firewall's clock, in epoch seconds.
+/// `known` is what the history here says of it.
 pub fn plan_keep(
     id: &str,
+    until: Option<i64>,
     known: Option<&HistoryEntry>,
     present: &Present<'_>,
 ) -> Result<Planned, Refusal> {
@@ -266,18 +269,36 @@ pub fn plan_keep(
             "Nothing to do: nothing is armed to take back {id}."
         )));
     };
-    let at = jiff::Timestamp::from_second(armed.reverts_at)
-        .map_or_else(|_| "a time".to_owned(), |at| at.to_string());
+    let at = time_words(armed.reverts_at);
+    if until.is_some_and(|until| until <= armed.reverts_at) {
+        return Ok(Planned::NothingToDo(format!(
+            "Nothing to do: {id} reverts by itself at {at}, which is no sooner. To take it back now: kmsctl undo {id}"
+        )));
+    }
+    let longer = until.map(time_words);
+    let (what, check, hint) = match &longer {
+        None => (
+            "disarm the way back".to_owned(),
+            "The firewall has nothing armed under this id any more.".to_owned(),
+            "The way back is gone; undo the change itself instead.".to_owned(),
+        ),
+        Some(longer) => (
+            format!("it reverts by itself at {longer} only"),
+            format!("The firewall has it armed for {longer}."),
+            format!("To take it back before: kmsctl undo {id}"),
+        ),
+    };
     Ok(Draft {
-        what: format!("Keep {id} ({}): disarm the way back.", armed.what),
-        differences: vec![Difference::new("reverts_at", at, None::<&str>)],
-        checks: vec!["The firewall has nothing armed under this id any more.".to_owned()],
-        undo: Undo::Impossible("The way back is gone; undo the change itself instead.".to_owned()),
+        what: format!("Keep {id} ({}): {what}.", armed.what),
+        differences: vec![Difference::new("reverts_at", at, longer)],
+        checks: vec![check],
+        undo: Undo::Impossible(hint),
         risks: Vec::new(),
         confirm: Confirm::YesNo,
         seen: super::exposure::seen_configuration(present),
         operation: Operation::Keep {
             id: armed.id.clone(),
+            until,
         },
         reverts_after: None,
         undoes: None,

@@ -391,12 +391,16 @@ function kmsctl_keep($request) {
 		$answer = array('kept' => 'reverted', 'reverted' => $stored['outcome']['reverted']);
 	} elseif ($stored['phase'] === 'ended' && $stored['revert_at'] !== null) {
 		$answer = array('kept' => 'kept', 'reverts_at' => $stored['revert_at']);
-		$stored['revert_at'] = null;
-		$stored['outcome']['reverts_at'] = null;
+		/* Prolonged, the armed job finds the new time at its next look; no wish makes the time shorter. */
+		$until = isset($request['action']['until']) ? max($request['action']['until'], $stored['revert_at']) : null;
+		$stored['revert_at'] = $until;
+		$stored['outcome']['reverts_at'] = $until;
 		if (!kmsctl_save($stored)) {
 			throw new Exception('the wish to keep it cannot be noted: ' . kmsctl_last_error());
 		}
-		kmsctl_disarm($id);
+		if ($until === null) {
+			kmsctl_disarm($id);
+		}
 	} elseif ($stored['phase'] === 'ended') {
 		/* An earlier wish may have been noted and then broken off. */
 		kmsctl_disarm($id);

@@ -85,13 +85,15 @@ pub struct OutcomeRequest {
     pub settle: bool,
 }
 
-/// Keep a temporary change: disarm its way back.
+/// Keep a temporary change: disarm its rollback timer, or prolong it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepRequest {
     /// Whose rules.
     pub service: ReadRequest,
     /// The change's name.
     pub id: ChangeId,
+    /// Until when at least, epoch seconds; `None` is for good.
+    pub until: Option<i64>,
 }
 
 /// Remove what was left behind.
@@ -163,6 +165,8 @@ enum AgentAction {
     },
     Keep {
         id: ChangeId,
+        #[serde(default)]
+        until: Option<i64>,
     },
     Clean {
         id: ChangeId,
@@ -201,6 +205,7 @@ impl AgentRequest {
             },
             Self::Keep(request) => AgentAction::Keep {
                 id: request.id.clone(),
+                until: request.until,
             },
             Self::Clean(request) => AgentAction::Clean {
                 id: request.id.clone(),
@@ -288,7 +293,7 @@ fn of_action(action: AgentAction, service: ReadRequest) -> AgentRequest {
             id,
             settle,
         }),
-        AgentAction::Keep { id } => AgentRequest::Keep(KeepRequest { service, id }),
+        AgentAction::Keep { id, until } => AgentRequest::Keep(KeepRequest { service, id, until }),
         AgentAction::Clean { id, who, paths } => AgentRequest::Clean(CleanRequest {
             service,
             id,
@@ -362,6 +367,7 @@ mod tests {
             AgentRequest::Keep(KeepRequest {
                 service: service(),
                 id: id.clone(),
+                until: Some(1_795_350_619),
             }),
             AgentRequest::Clean(CleanRequest {
                 service: service(),

@@ -76,7 +76,7 @@ pub fn answer_outcome(world: &mut World, request: &OutcomeRequest) -> OutcomeAns
     OutcomeAnswer::Unknown
 }
 
-/// Makes a temporary change permanent.
+/// Makes a temporary change permanent, or prolongs it.
 pub fn keep_change(world: &mut World, request: &KeepRequest) -> Kept {
     if let Some(holder) = apply::lock_holder(world) {
         return Kept::Locked { holder };
@@ -87,9 +87,10 @@ pub fn keep_change(world: &mut World, request: &KeepRequest) -> Kept {
     if let Some(reverted) = stored.outcome.reverted.clone() {
         return Kept::Reverted { reverted };
     }
-    match stored.revert_at.take() {
+    match stored.revert_at {
         Some(reverts_at) => {
-            stored.outcome.reverts_at = None;
+            stored.revert_at = request.until.map(|until| until.max(reverts_at));
+            stored.outcome.reverts_at = stored.revert_at;
             Kept::Kept { reverts_at }
         }
         None => Kept::NotArmed,

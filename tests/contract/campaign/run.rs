@@ -317,6 +317,7 @@ impl<'a> Run<'a> {
         let keep = AgentRequest::Keep(KeepRequest {
             service: request(),
             id: self.start.request.id.clone(),
+            until: None,
         });
         let kept = self.firewall.keep(&keep).ok();
         let is = self.firewall.exposure();

@@ -278,7 +278,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
         assert_eq!(found.is_some(), chosen, "{result:?}");
         let id = entries[0].plan.id.as_str();
         let refusal = Box_::absent()
-            .plan(|present| plan_keep(id, entries.first(), present))
+            .plan(|present| plan_keep(id, None, entries.first(), present))
             .unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
         for part in [id, "2026-11-22T", ": why."] {
@@ -316,7 +316,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
         let expired = expired(entry.plan.id.as_str(), ChangeEnding::Done);
         assert_eq!(entry.learnt_ending(&[expired]), None);
         let id = entry.plan.id.as_str();
-        let kept = Box_::closed().plan(|present| plan_keep(id, Some(&entry), present));
+        let kept = Box_::closed().plan(|present| plan_keep(id, None, Some(&entry), present));
         assert!(kept.unwrap_err().message.starts_with(named));
     }
     let saved = SavedRecords {
@@ -340,8 +340,9 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
 fn keep_has_nothing_to_do_only_where_the_change_stands() {
     let entry = revoke_done(("older", "before"));
     let id = entry.plan.id.as_str();
-    let kept =
-        |entry: &HistoryEntry, on: &Box_| on.plan(|present| plan_keep(id, Some(entry), present));
+    let kept = |entry: &HistoryEntry, on: &Box_| {
+        on.plan(|present| plan_keep(id, None, Some(entry), present))
+    };
     let absent = Box_::absent();
     assert!(nothing(kept(&entry, &absent)).contains("nothing is armed"));
     let refused = |entry: &HistoryEntry, on: &Box_| kept(entry, on).unwrap_err().message;
@@ -393,11 +394,12 @@ fn keep_disarms_only_what_is_armed() {
         }];
     });
     assert!(matches!(
-        draft(armed.plan(|present| plan_keep("abc", None, present))).operation,
+        draft(armed.plan(|present| plan_keep("abc", None, None, present))).operation,
         Operation::Keep { .. }
     ));
     assert!(
-        nothing(armed.plan(|present| plan_keep("def", None, present))).contains("nothing is armed")
+        nothing(armed.plan(|present| plan_keep("def", None, None, present)))
+            .contains("nothing is armed")
     );
 }
 

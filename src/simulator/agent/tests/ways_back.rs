@@ -148,6 +148,7 @@ fn kept_it_stays() {
     let wish = KeepRequest {
         service: request(),
         id: id("c1"),
+        until: None,
     };
     assert_eq!(
         keep_change(&mut world, &wish),
@@ -172,6 +173,7 @@ fn temporary_late(world: &mut World) {
     let wish = KeepRequest {
         service: super::request(),
         id: id("c2"),
+        until: None,
     };
     assert!(matches!(keep_change(world, &wish), Kept::Reverted { .. }));
 }
@@ -201,6 +203,7 @@ fn another_operator_holds_the_lock() {
     let wish = KeepRequest {
         service: request(),
         id: id("c1"),
+        until: None,
     };
     assert!(matches!(
         keep_change(&mut world, &wish),
