@@ -23,7 +23,7 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::journal::Chain;
 use crate::pfsense::questions::Reading;
 use crate::terminal::human::{number_column, text_column};
-use crate::terminal::{Human, Tone};
+use crate::terminal::{Human, Mode, Tone};
 use crate::text::format_span;
 use rows::{ReportRow, blocked_now, entry_rows, planned_rows};
 
@@ -172,6 +172,10 @@ fn show_nothing(
     view.human.line(sentence);
     if let Some(outside) = outside {
         super::external_proof::show_external_proof(&mut view.human, outside);
+    }
+    // A cron job with -q has nothing to say where there was nothing to do.
+    if context.terminal.quiet && context.terminal.mode == Mode::Table && outside.is_none() {
+        return Ok(());
     }
     context.terminal.show(&view)
 }

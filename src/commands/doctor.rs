@@ -90,6 +90,7 @@ pub async fn run_doctor(context: &Context, arguments: &Args) -> Result<()> {
         looked = look => looked,
         () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
     };
+    let visit = visit?;
     let mut findings = doctor::login_findings(&visit.login);
     findings.extend(of_firewall(context, &visit));
     findings.extend(of_path(context, &visit, &resolutions, &cluster));
@@ -150,8 +151,9 @@ fn doctor_view(
     };
     view.firewall = Some(context.firewall_name().to_owned());
     view.items = Some(("findings", verify::COLUMNS));
+    view.is_for_reading = true;
     let shown: Vec<Finding> = shown.into_iter().cloned().collect();
-    verify::for_people(&mut view.human, &shown);
+    verify::for_people(&mut view.human, &shown, None);
     let number = |outcome| count_findings(findings, outcome);
     let total = format!(
         "{} ok, {} wrong, {} unknown, {} skipped",
@@ -170,16 +172,19 @@ fn doctor_view(
 }
 
 /// Visits the firewall: one login, one round.
-async fn visit_firewall(context: &Context) -> Visit {
-    let nobody = |failure: &Failure| Visit {
-        login: Err(verify::trouble_of_failure(failure)),
-        reading: Err(Trouble::new("there is no login")),
-        round_trip: Duration::ZERO,
-        clock_offset: 0,
+async fn visit_firewall(context: &Context) -> Result<Visit> {
+    let without_login = |failure: Failure| match failure.kind {
+        FailureKind::Interrupted => Err(failure),
+        _ => Ok(Visit {
+            login: Err(verify::trouble_of_failure(&failure)),
+            reading: Err(Trouble::new("there is no login")),
+            round_trip: Duration::ZERO,
+            clock_offset: 0,
+        }),
     };
     let mut opened = match context.open(QUESTIONS).await {
         Ok(opened) => opened,
-        Err(failure) => return nobody(&failure),
+        Err(failure) => return without_login(failure),
     };
     let login = login_facts(context, opened.link());
     let (started, before) = (Instant::now(), context.clock.now());
@@ -195,14 +200,14 @@ async fn visit_firewall(context: &Context) -> Visit {
     let reading = match reading {
         Ok(reading) => reading,
         // ssh let us in, but our shell did not run: that is no login.
-        Err(failure) => return nobody(&failure),
+        Err(failure) => return without_login(failure),
     };
-    Visit {
+    Ok(Visit {
         login: Ok(login),
         clock_offset: clock_offset(reading.clock.now, before, after),
         reading: Ok(reading),
         round_trip,
-    }
+    })
 }
 
 /// Returns by how many seconds the firewall's clock is certainly off: it was read some time between two moments of ours.

@@ -220,16 +220,46 @@ fn verify_view(context: &Context, read: &Result<Reading>, judgement: &Judgement)
         verdict_tone(judgement),
     );
     view.human.gap();
-    for_people(&mut view.human, &judgement.hops);
+    for_people(&mut view.human, &judgement.hops, read.as_ref().err());
     Ok(view)
 }
 
 /// Columns of findings in CSV.
 pub const COLUMNS: &[&str] = &["check", "result", "evidence", "fix"];
 
-/// Adds findings for people: what was found, and below it what to do.
-pub fn for_people(human: &mut Human, findings: &[Finding]) {
+/// Adds findings for people: what was found, and below it what to do. What one cause keeps from being seen, or makes
+/// pointless, is one line with the number of checks; `failure` is said elsewhere.
+pub fn for_people(human: &mut Human, findings: &[Finding], failure: Option<&Failure>) {
+    let of_cause = |finding: &Finding| -> Vec<&'static str> {
+        let same = findings.iter().filter(|other| {
+            (other.result, &other.evidence, &other.fix)
+                == (finding.result, &finding.evidence, &finding.fix)
+        });
+        same.map(|other| other.check).collect()
+    };
     for finding in findings {
+        let (mut finding, mut label) = (finding.clone(), finding.check.to_owned());
+        let seen = matches!(finding.result, CheckResult::Ok | CheckResult::Wrong);
+        let checks = of_cause(&finding);
+        if !seen && checks.len() > 1 {
+            if checks.first() != Some(&finding.check) {
+                continue;
+            }
+            let why = finding.evidence.trim_end_matches('.').to_owned();
+            let cause = why.strip_prefix("Unknown: ").unwrap_or(&why);
+            let is_shown = findings
+                .iter()
+                .any(|wrong| wrong.result == CheckResult::Wrong && wrong.evidence.contains(cause));
+            let elsewhere = match failure.filter(|failure| failure.message.contains(cause)) {
+                Some(_) => Some("The firewall was not read"),
+                None => is_shown.then_some("For the same reason"),
+            };
+            finding.fix = finding.fix.filter(|_| elsewhere.is_none());
+            let why = elsewhere.unwrap_or(&why);
+            finding.evidence = format!("{why} ({}).", checks.join(", "));
+            label = format!("{} checks", checks.len());
+        }
+        let finding = &finding;
         let tone = match finding.result {
             CheckResult::Ok => Tone::Good,
             CheckResult::Wrong => Tone::Bad,
@@ -240,11 +270,7 @@ pub fn for_people(human: &mut Human, findings: &[Finding]) {
             CheckResult::Wrong => "WRONG",
             other => other.name(),
         };
-        human.field(
-            finding.check,
-            format!("{word:<9}{}", finding.evidence),
-            tone,
-        );
+        human.field(&label, format!("{word:<9}{}", finding.evidence), tone);
         if let Some(fix) = &finding.fix {
             human.field("", format!("{:9}Fix: {fix}", ""), Tone::Plain);
         }

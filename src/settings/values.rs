@@ -1,6 +1,6 @@
 //! Typed values out of configuration text. Each function says in its error what it wanted.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -139,7 +139,7 @@ pub fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
     let host = bare.unwrap_or(host);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let fits = match bare {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(host) => host.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && !host.starts_with('-') && host.bytes().all(plain),
     };
     fits.then(|| (host.to_owned(), port)).ok_or_else(wanted)
@@ -235,7 +235,23 @@ fn check_host_name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) {
         return Err(format!("`{text}` is neither an address nor a host name"));
     }
-    Ok(())
+    if let Ok((host, port)) = parse_endpoint(text) {
+        return Err(format!(
+            "`{text}` holds a port; write host = \"{host}\" and port = {port}"
+        ));
+    }
+    if !text.contains([':', '[', ']']) {
+        return Ok(());
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = bare.unwrap_or(text).split('%').next().unwrap_or_default();
+    match (address.parse::<Ipv6Addr>(), bare) {
+        (Ok(_), None) => Ok(()),
+        (Ok(_), Some(bare)) => Err(format!("`{text}` has brackets; write host = \"{bare}\"")),
+        (Err(_), _) => Err(format!("`{text}` is neither an address nor a host name")),
+    }
 }
 
 fn check_account(text: &str) -> Result<(), String> {
@@ -317,6 +333,34 @@ mod tests {
         assert!(parse_address("2001:db8::1").is_ok());
         assert!(parse_network("10.10.0.0/16").is_ok());
         assert!(parse_network("10.10.0.0/33").is_err());
+    }
+
+    #[test]
+    fn hosts_with_ports_say_how() {
+        for plain in [
+            "fw",
+            "fw.example.net",
+            "10.0.20.1",
+            "::1",
+            "fe80::1%em0",
+            "my_alias",
+        ] {
+            assert_eq!(check_host_name(plain), Ok(()), "{plain}");
+        }
+        for (typed, said) in [
+            ("fw:2222", "host = \"fw\" and port = 2222"),
+            ("10.0.20.1:22", "host = \"10.0.20.1\" and port = 22"),
+            ("[::1]:22", "host = \"::1\" and port = 22"),
+            ("[2001:db8::1]", "host = \"2001:db8::1\""),
+            ("10.0.20.1:99999", "neither"),
+            ("fw:", "neither"),
+            ("[::1", "neither"),
+            ("[fw]", "neither"),
+            ("::g", "neither"),
+        ] {
+            let told = check_host_name(typed).unwrap_err();
+            assert!(told.contains(said), "{typed}: {told}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub use outside::Reached;
 /// At most this much is lived through in detail; a longer pause is jumped over (three hours, milliseconds).
 pub const DETAIL: i64 = 3 * 3_600_000;
 const HOUR: i64 = 3_600_000;
+/// How long ago a fresh box has last seen cron.
+const SINCE_CRON: i64 = 1_294_000;
 /// pf's `interval`: how often it looks for states whose time is over.
 const PURGE: i64 = 10_000;
 /// How long the server waits for a client that has fallen silent.
@@ -114,7 +116,8 @@ struct Flow {
 impl World {
     /// Makes a box that has been up for two weeks and lets it live for three hours.
     pub fn fresh_world(scenario: Scenario, seed: u64, now: i64) -> Self {
-        let begin = now - DETAIL;
+        // pf counts in whole seconds.
+        let begin = now - now.rem_euclid(1000) - DETAIL;
         let mut world = Self {
             now: begin,
             scenario,
@@ -130,9 +133,20 @@ impl World {
         };
         let seconds = begin.saturating_sub(world.pf.since) / 1000;
         warm::age_counters(&mut world.pf, seconds, begin);
-        world.populate_actors();
+        world.populate_actors((DETAIL - SINCE_CRON).rem_euclid(HOUR));
         world.advance_to(now);
+        world.follow_the_clock();
         world
+    }
+
+    /// Gives cron its place on the clock, and frees what it would have freed at the last full hour. Until then a fresh box
+    /// has lived by a clock of its own, so that the same seed shows the same sources at any moment.
+    fn follow_the_clock(&mut self) {
+        let since_hour = self.now.rem_euclid(HOUR);
+        self.queue
+            .retain(|Reverse(next)| !matches!(next.event, WorldEvent::Cron));
+        self.schedule_event(HOUR - since_hour, WorldEvent::Cron);
+        self.expire_entries(self.now - since_hour);
     }
 
     /// Lets everything happen up to `to` (epoch milliseconds); the past stays as it is.
@@ -164,17 +178,16 @@ impl World {
         self.pf.states.clear();
         self.pf.nodes.clear();
         warm::age_counters(&mut self.pf, seconds, to);
-        self.expire_entries();
-        self.populate_actors();
+        self.expire_entries(self.now);
+        self.populate_actors(HOUR - self.now.rem_euclid(HOUR));
     }
 
-    fn populate_actors(&mut self) {
+    fn populate_actors(&mut self, until_cron: i64) {
         for actor in traffic::all_actors() {
             self.schedule_event(actor.phase(), WorldEvent::Act(actor));
         }
         self.schedule_event(PURGE, WorldEvent::Purge);
-        let hour = HOUR - self.now.rem_euclid(HOUR);
-        self.schedule_event(hour, WorldEvent::Cron);
+        self.schedule_event(until_cron, WorldEvent::Cron);
         self.wake_at_minute();
     }
 
@@ -212,7 +225,7 @@ impl World {
                 left,
             } => self.burst_connections(source, service, left),
             WorldEvent::Cron => {
-                self.expire_entries();
+                self.expire_entries(self.now);
                 self.schedule_event(HOUR, WorldEvent::Cron);
             }
             WorldEvent::Minute => self.take_back_until(self.now),
@@ -231,8 +244,7 @@ impl World {
     }
 
     /// `expiretable -t 3600 virusprot`, if the configuration has the cron item.
-    fn expire_entries(&mut self) {
-        let now = self.now;
+    fn expire_entries(&mut self, now: i64) {
         let expires = |item: &Element| {
             item.child_text("command")
                 .is_some_and(|command| command.contains("expiretable"))

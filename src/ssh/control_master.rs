@@ -279,7 +279,7 @@ async fn launch_master(
         return Err(openssh_log::explain_ssh_failure(
             &log.whole_text(),
             &talk.whole_text(),
-            &log_context(target),
+            &log_context(target).await,
         ));
     }
     let checked = match (openssh_log::presented_host_key(&said), &target.fingerprint) {
@@ -335,20 +335,22 @@ pub(crate) async fn printed_configuration(target: &Target) -> String {
     String::from_utf8_lossy(&printed).into_owned()
 }
 
-fn log_context(target: &Target) -> LogContext<'_> {
+async fn log_context(target: &Target) -> LogContext<'_> {
+    // ssh asks the user database for the home, not HOME, and its configuration may name other files.
+    let printed = printed_configuration(target).await;
+    let mut lines = printed.lines();
+    let read = lines
+        .find_map(|line| line.strip_prefix("userknownhostsfile "))
+        .and_then(|files| files.split(' ').next());
     LogContext {
         host: &target.host,
         port: target.port,
         user: target.user.as_deref(),
         connect_seconds: target.connect_timeout.as_secs(),
-        known_hosts: match (&target.known_hosts, &target.home) {
-            (None, None) => "~/.ssh/known_hosts".into(),
-            _ => target
-                .known_hosts_files()
-                .into_iter()
-                .next()
-                .unwrap_or_default(),
-        },
+        known_hosts: target
+            .known_hosts
+            .clone()
+            .unwrap_or_else(|| read.unwrap_or("~/.ssh/known_hosts").into()),
     }
 }
 

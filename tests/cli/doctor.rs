@@ -35,6 +35,27 @@ fn with_cluster(cluster: &FakeCluster) -> TestEnvironment {
 }
 
 #[test]
+fn one_cause_is_one_line() {
+    let environment = without_firewall();
+    for (command, cause, count) in [
+        ("doctor", "no key to authenticate", "26 checks"),
+        ("verify", "no key to authenticate", "8 checks"),
+    ] {
+        let outcome = environment.run(&[command]);
+        let said = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert_eq!(said.matches(cause).count(), 1, "{command}: {outcome}");
+        assert!(said.contains(count), "{command}: {outcome}");
+    }
+    for command in ["doctor", "verify"] {
+        let denied = TestEnvironment::new().variable("KMSCTL_DEMO_SCENARIO", "denied");
+        let told = denied.demo(&[command]);
+        assert_eq!(told.stdout.matches("/dev/pf").count(), 1, "{told}");
+        assert_eq!(told.stdout.matches("Log in as admin").count(), 1, "{told}");
+        assert!(told.stdout.contains("For the same reason ("), "{told}");
+    }
+}
+
+#[test]
 fn the_demo_is_healthy_and_looked_at_within_three_seconds() {
     let environment = TestEnvironment::new();
     let started = std::time::Instant::now();

@@ -47,6 +47,47 @@ fn keys_scroll_and_end_a_live_view() {
 }
 
 #[test]
+fn ctrl_c_while_connecting_is_130_at_once() {
+    // Takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = silent.local_addr().expect("an address").port();
+    for command in [
+        "status",
+        "doctor",
+        "verify",
+        "expose revoke",
+        "states --watch",
+    ] {
+        let environment = TestEnvironment::new()
+            .variable("KMSCTL_FIREWALL_PORT", port.to_string())
+            .variable("KMSCTL_FIREWALL_TRANSPORT", "openssh")
+            .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.1")
+            .variable("KMSCTL_SERVICE_HOST", "127.0.0.1");
+        let like = environment.command(&[]);
+        let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_kmsctl"));
+        run.args(command.split(' ')).env_clear().envs(
+            like.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        let mut terminal = rexpect::session::spawn_command(run, Some(20_000)).expect("a pty");
+        let begun = std::time::Instant::now();
+        terminal.exp_string("Connecting to").expect("it connects");
+        terminal.send_control('c').expect("Ctrl-C");
+        let said = terminal.exp_eof().expect("the end");
+        assert!(begun.elapsed().as_secs() < 5, "{command}: {said}");
+        assert!(said.contains("Interrupted."), "{command}: {said}");
+        for part in ["ssh program", "WRONG", "unknown"] {
+            assert!(!said.contains(part), "{command} {part}: {said}");
+        }
+        let status = terminal.process().wait().expect("its end");
+        assert!(
+            format!("{status:?}").contains(", 130)"),
+            "{command}: {status:?}"
+        );
+    }
+}
+
+#[test]
 fn ctrl_c_gives_the_terminal_back() {
     let environment = TestEnvironment::new();
     let mut terminal = watch_status(&environment);

@@ -28,6 +28,35 @@ both!(
     bad_words_on_the_command_line,
 );
 
+#[tokio::test]
+async fn an_unknown_key_names_the_file_ssh_reads() {
+    let Some(mut bed) = bed(Transport::OpenSsh, Login::Sh) else {
+        return;
+    };
+    let (file, config) = (
+        bed.directory.path().join("hosts here"),
+        bed.directory.path().join("config"),
+    );
+    for (words, named) in [
+        (
+            format!("UserKnownHostsFile {}\n", file.display()).replace(" here", "_here"),
+            "hosts_here has no entry",
+        ),
+        // The home of the user database, whatever HOME says.
+        (String::new(), ".ssh/known_hosts has no entry"),
+    ] {
+        std::fs::write(&config, words).unwrap();
+        bed.target.known_hosts = None;
+        bed.target.ssh_config = Some(config.clone());
+        bed.target.home = Some("/nonexistent".into());
+        let told = told(refusal(&bed.target).await, FailureKind::Unreachable);
+        assert!(
+            told.contains(named) && !told.contains("/nonexistent"),
+            "{told}"
+        );
+    }
+}
+
 async fn unknown_host_key(transport: Transport) {
     let Some(mut bed) = bed(transport, Login::Sh) else {
         return;

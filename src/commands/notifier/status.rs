@@ -134,7 +134,7 @@ fn for_people(human: &mut Human, report: &Report, now: Timestamp) {
         .collect();
     if !interesting.is_empty() {
         human.gap();
-        verify::for_people(human, &interesting);
+        verify::for_people(human, &interesting, None);
     }
 }
 

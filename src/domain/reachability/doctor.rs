@@ -602,9 +602,8 @@ pub fn login_findings(login: &Known<Login>) -> Vec<Finding> {
                 fix,
             )];
             let rest = CHECKS.into_iter().skip(1);
-            findings.extend(
-                rest.map(|check| Finding::unknown(check, "Unknown, as there is no login.")),
-            );
+            findings
+                .extend(rest.map(|check| Finding::unknown(check, "Unknown: there is no login.")));
             return findings;
         }
     };

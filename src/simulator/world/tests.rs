@@ -48,6 +48,27 @@ fn equal_seeds_and_moments_give_equal_boxes() {
 }
 
 #[test]
+fn one_seed_shows_the_same_sources_at_any_moment() {
+    let sources = |now: i64| {
+        let world = World::fresh_world(Scenario::Open, 7, now);
+        let states = world.pf.states.values();
+        let clients: Vec<String> = states.map(|state| state.right.to_string()).collect();
+        let table = world.pf.table("virusprot").expect("the table");
+        let blocked: BTreeSet<String> = table.entries.keys().map(ToString::to_string).collect();
+        let late = |since: &i64| now - now.rem_euclid(HOUR) - since > HOUR;
+        (clients, blocked, table.entries.values().any(late))
+    };
+    let (clients, blocked, late) = sources(NOW - NOW.rem_euclid(HOUR));
+    assert!(!late && !blocked.is_empty());
+    for after in [1000, 61_000, 1_294_000, 3_599_000, 5 * HOUR + 17_000] {
+        let (later_clients, later_blocked, late) = sources(NOW - NOW.rem_euclid(HOUR) + after);
+        assert_eq!(later_clients, clients, "{after}");
+        // Cron frees fewer, the longer ago it ran.
+        assert!(!late && later_blocked.is_superset(&blocked), "{after}");
+    }
+}
+
+#[test]
 fn many_small_steps_are_one_big_step() {
     let (mut once, mut often) = (world(), world());
     once.advance_to(NOW + 2 * HOUR);
