@@ -265,7 +265,7 @@ pub(super) fn report_change(
     if let Some(file) = lost {
         view.warnings.push(Warning::new(
             "lost-update",
-            format!("Another user saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall."),
+            format!("Another user saved the configuration at the same moment, and our write replaced it; the other version is in {file} on the firewall. What differs: `diff -u {file} /cf/conf/config.xml` there; put back what is missing, or the whole file under Diagnostics > Backup & Restore."),
         ));
     }
     for_people(&mut view.human, plan, finish, &report, now);
@@ -365,7 +365,7 @@ pub(super) fn of_plan(context: &Context, plan: &Plan, reading: &Reading, named: 
             difference_text(&difference.before),
             difference_text(&difference.after)
         );
-        human.field(&format!("  {}", difference.field), line, Tone::Warning);
+        human.field(&format!("  {}", difference.field), line, Tone::Plain);
     }
     for check in &plan.change.checks {
         human.field("Proof", check, Tone::Plain);
@@ -445,7 +445,7 @@ fn for_people(human: &mut Human, plan: &Plan, finish: &Finish, report: &Report<'
         human.field(
             "Reverts",
             format!("by itself in {left}, at {at}"),
-            Tone::Warning,
+            Tone::Plain,
         );
     }
     if let Some(rows) = &report.entries {

@@ -28,7 +28,6 @@ pub struct Args {
 /// Runs `kmsctl undo`.
 pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
     context.require_configuration()?;
-    arguments.flags.someone_can_confirm(context.terminal)?;
     if let Some(id) = &arguments.id {
         let entries = report::entries_meant(context, id)?;
         let entry = history::find_entry(&entries, id)?;
@@ -36,6 +35,7 @@ pub async fn undo_change(context: &Context, arguments: &Args) -> Result<()> {
             takes_effect(entry)?;
         }
     }
+    arguments.flags.someone_can_confirm(context.terminal)?;
     // Which changes are this firewall's is known by its host key alone.
     let mut session = context.connect().await?;
     let entry = match Box::pin(find_change(context, &mut session, arguments.id.as_deref())).await {

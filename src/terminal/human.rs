@@ -179,9 +179,16 @@ impl Human {
                     let wrapped = wrap_text(value, width, label_width);
                     let mut lines = wrapped.lines();
                     let first = lines.next().unwrap_or_default();
-                    text.push_str(&format!("{label:label_width$}{}", tone.paint(first, color)));
+                    let blanks = " ".repeat(label_width.saturating_sub(label.width()));
+                    if is_verdict_label(label, value) {
+                        text.push_str(&format!("{}{blanks}{first}", tone.paint(label, color)));
+                    } else {
+                        let end = first.find([' ', ':', ',', '.', ';']).unwrap_or(first.len());
+                        let (word, rest) = first.split_at(end);
+                        text.push_str(&format!("{label}{blanks}{}{rest}", tone.paint(word, color)));
+                    }
                     for line in lines {
-                        text.push_str(&format!("\n{:label_width$}{}", "", tone.paint(line, color)));
+                        text.push_str(&format!("\n{:label_width$}{line}", ""));
                     }
                     text.push('\n');
                 }
@@ -193,6 +200,15 @@ impl Human {
         }
         text
     }
+}
+
+/// Returns whether the verdict is the label, and the value a sentence about it: colour marks one word only.
+fn is_verdict_label(label: &str, value: &str) -> bool {
+    let mut letters = value.chars();
+    let is_sentence = letters.next().is_some_and(|first| !first.is_lowercase())
+        && !letters.next().is_some_and(char::is_uppercase);
+    let shouts = label.len() > 1 && label.chars().all(char::is_uppercase);
+    shouts || is_sentence
 }
 
 /// Breaks text at blanks so that it fits beside an indent; into a pipe it stays whole.
@@ -505,6 +521,48 @@ mod tests {
             .field("la\x1b[8mbel", "b\r\nc", Tone::Bad)
             .table(vec![text_column("X")], vec![vec!["\x1b]0;t\x07".into()]]);
         assert!(!human.render(Some(80), false).contains('\x1b'));
+    }
+
+    #[test]
+    fn colour_marks_one_word() {
+        let (on, off) = ("\u{1b}[32m", "\u{1b}[0m");
+        for (label, value, wanted) in [
+            (
+                "Fine",
+                "All is well.",
+                format!("{on}Fine{off}  All is well.\n"),
+            ),
+            (
+                "WRONG",
+                "half: no rule.",
+                format!("{on}WRONG{off}  half: no rule.\n"),
+            ),
+            (
+                "Verdict",
+                "open: it answers",
+                format!("Verdict  {on}open{off}: it answers\n"),
+            ),
+            (
+                "dns",
+                "ok       fw is 10.0.0.1.",
+                format!("dns  {on}ok{off}       fw is 10.0.0.1.\n"),
+            ),
+            (
+                "pf",
+                "WRONG    It is off.",
+                format!("pf  {on}WRONG{off}    It is off.\n"),
+            ),
+            (
+                "Total",
+                "36 ok, 0 wrong",
+                format!("{on}Total{off}  36 ok, 0 wrong\n"),
+            ),
+            ("Closed", "", format!("Closed  {on}{off}\n")),
+        ] {
+            let mut human = Human::default();
+            human.field(label, value, Tone::Good);
+            assert_eq!(human.render(Some(80), true), wanted);
+        }
     }
 
     #[test]

@@ -820,3 +820,33 @@ fn an_interrupted_question_changes_nothing() {
     assert_eq!(exposure(&environment), before);
     assert!(!journal(&environment).exists());
 }
+
+#[test]
+fn an_unknown_id_is_said_before_the_terminal() {
+    let outcome = TestEnvironment::new().demo(&["undo", "ffffffffffff"]);
+    assert!(!outcome.stderr.contains("no terminal"), "{outcome}");
+    assert_ne!(outcome.code, Some(4), "{outcome}");
+}
+
+#[test]
+fn errors_name_a_step_that_opens_nothing() {
+    for command in [
+        &["ratelimit", "tighten", "--yes"][..],
+        &["ratelimit", "set", "--rate", "3/60", "--yes"],
+    ] {
+        let outcome = scenario("absent").demo(command);
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert!(outcome.stderr.contains("expose show"), "{outcome}");
+        for opens in ["expose apply", "expose restore"] {
+            assert!(!outcome.stderr.contains(opens), "{outcome}");
+        }
+    }
+    let full = scenario("disk-full").demo(&["expose", "revoke", "--yes"]);
+    for part in [
+        "20480 bytes are free on the disk of /conf",
+        "needs",
+        "hint:",
+    ] {
+        assert!(full.stderr.contains(part), "{part}: {full}");
+    }
+}

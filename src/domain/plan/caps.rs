@@ -79,7 +79,7 @@ pub fn plan_caps(
             RefusalKind::Impossible,
             "There is no filter rule for the service that could carry caps.",
         )
-        .hint("Make it: kmsctl expose apply"));
+        .hint("See what is there: kmsctl expose show"));
     };
     check_caps_apply(filter)?;
     let (now, _) = ratelimit::of_configured(filter);

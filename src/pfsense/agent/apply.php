@@ -166,8 +166,8 @@ function kmsctl_preflight($request) {
 	$needed = 10 * (int) @filesize(kmsctl_config_path());
 	$free = @disk_free_space(kmsctl_path('conf_path', '/conf'));
 	if ($free !== false && $free < $needed) {
-		return array('refused', 'less than ten times the configuration is free on its disk: '
-		    . (int) $free . ' bytes');
+		return array('refused', (int) $free . " bytes are free on the disk of /conf, and a change needs {$needed}: ten times"
+		    . ' the configuration');
 	}
 	return null;
 }

@@ -156,7 +156,9 @@ fn change_obstacle(world: &World, request: &ApplyRequest) -> Option<(ChangeEndin
         return refused(&format!("there is no interface {interface}"));
     }
     if world.scenario == Scenario::DiskFull {
-        return refused("less than ten times the configuration is free on its disk: 20480 bytes");
+        return refused(
+            "20480 bytes are free on the disk of /conf, and a change needs 684210: ten times the configuration",
+        );
     }
     None
 }
