@@ -2,14 +2,19 @@
 
 mod change;
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::{expose, states};
-use crate::app::Context;
-use crate::domain::connections::ConnectedSource;
+use crate::app::{Context, require_answer};
+use crate::domain::address::canonical_address;
+use crate::domain::connections::{ConnectedSource, Half, connection_half};
 use crate::domain::exposure::Exposure;
-use crate::domain::ratelimit::{self, Pressed, Pressure, Standing};
+use crate::domain::overload::Generation;
+use crate::domain::ratelimit::{self, Pressed, PressedRate, Pressure, Standing};
 use crate::domain::warning::Warning;
 use crate::error::Result;
 use crate::pfsense::questions::{Question, Reading};
@@ -62,7 +67,7 @@ pub async fn run_ratelimit(context: &Context, arguments: &Args) -> Result<()> {
     }
 }
 
-/// The data of `ratelimit.show`.
+/// The caps, and who is near them.
 #[derive(Debug, Serialize)]
 pub struct Ratelimit {
     #[serde(flatten)]
@@ -84,7 +89,7 @@ pub fn assess_caps(
         .unwrap_or_default();
     // What pf counts is the truth: connections of before a reload count nothing. Where it was not read, established
     // connections stand in.
-    let known = states.is_some_and(|states| states.counted);
+    let known = states.is_some_and(|states| states.nodes.is_some());
     let count = |source: &ConnectedSource| match source.counted {
         Some(counted) => u64::from(counted),
         None if known => 0,
@@ -95,6 +100,72 @@ pub fn assess_caps(
         cap,
     );
     Ratelimit { standing, near }
+}
+
+/// The data of `ratelimit.show`.
+#[derive(Debug, Serialize)]
+struct RatelimitShown {
+    #[serde(flatten)]
+    caps: Ratelimit,
+    /// Sources near or over the rate, busiest first; null where it is not known.
+    near_rate: Option<Vec<PressedRate>>,
+}
+
+/// Finds the sources near the loaded rate by the ages of their states; the error says why it is not known.
+fn sources_near_rate(
+    context: &Context,
+    reading: &Reading,
+    exposure: &Exposure,
+    states: Option<&states::States>,
+) -> std::result::Result<Vec<PressedRate>, &'static str> {
+    let caps = exposure.caps.loaded.ok_or("no rule is loaded")?;
+    let rate = caps.rate.ok_or("the loaded rule has none")?;
+    let version = reading.configured.as_ref().ok();
+    let version = version.and_then(|configured| configured.system.version.as_deref());
+    let generation = version
+        .and_then(Generation::of_version)
+        .ok_or("it is not known how this version of pfSense counts")?;
+    let nodes = states.and_then(|states| states.nodes.as_ref());
+    let nodes = nodes.ok_or("pf's source nodes were not read")?;
+    let live = require_answer(&reading.states).map_err(|_| "the states were not read")?;
+    let (service, members) = (&context.settings.service, exposure.alias.members());
+    let mut ages: HashMap<IpAddr, Vec<u64>> = HashMap::new();
+    for state in live {
+        // Only completed handshakes count.
+        let counts = !["SYN_", "PROXY", "CLOSED:CLOSED"]
+            .iter()
+            .any(|word| state.levels.contains(word));
+        let client = connection_half(state, service, members.as_deref());
+        if let (true, Some(Half::Client { .. }), Some(detail)) = (counts, client, &state.detail) {
+            let address = canonical_address(state.right.address);
+            ages.entry(address).or_default().push(detail.age_seconds);
+        }
+    }
+    let mut pressed = Vec::new();
+    for node in nodes {
+        let address = canonical_address(node.address);
+        let Some(ages) = ages.remove(&address) else {
+            continue;
+        };
+        // Whose window is not known is not known to be far from it either.
+        let counted = ratelimit::replay_ages(
+            generation,
+            rate,
+            ages,
+            node.age_seconds.ok_or("the nodes' ages were not read")?,
+        )
+        .ok_or("older connections of the same window may be gone")?;
+        if ratelimit::cap_pressure(u64::from(counted), Some(rate.connections)) != Pressure::Within {
+            pressed.push(PressedRate {
+                address,
+                counted,
+                connections: rate.connections,
+                seconds: rate.seconds,
+            });
+        }
+    }
+    pressed.sort_by_key(|source| (std::cmp::Reverse(source.counted), source.address));
+    Ok(pressed)
 }
 
 fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
@@ -110,10 +181,29 @@ fn ratelimit_view(context: &Context, reading: &Reading) -> Result<View> {
             None
         }
     };
-    let data = assess_caps(context, &exposure, states.as_ref());
-    let mut view = context.view("ratelimit.show", reading, &data)?;
+    let near_rate = sources_near_rate(context, reading, &exposure, states.as_ref());
+    let shown = RatelimitShown {
+        caps: assess_caps(context, &exposure, states.as_ref()),
+        near_rate: near_rate.as_ref().ok().cloned(),
+    };
+    let mut view = context.view("ratelimit.show", reading, &shown)?;
+    let data = shown.caps;
     view.warnings.extend(warnings);
     for_people(&mut view.human, &data);
+    let (text, tone) = match near_rate.as_deref() {
+        Err(why) => (format!("rate not known: {why}"), Tone::Plain),
+        Ok([]) => ("no source".to_owned(), Tone::Plain),
+        Ok([first, rest @ ..]) => {
+            let more = if rest.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} more", rest.len())
+            };
+            let text = format!("{} with {first}{more}", first.address);
+            (text, Tone::Warning)
+        }
+    };
+    view.human.field("Near the rate", text, tone);
     expose::limits_field(&mut view.human, &exposure);
     view.human.field("Why", &data.standing.why, Tone::Plain);
     view.human.gap();

@@ -83,9 +83,9 @@ pub async fn run_states(context: &Context, arguments: &Args) -> Result<()> {
 pub struct States {
     /// The cap on connections per source, as loaded.
     pub cap: Option<u32>,
-    /// What pf counts against it was read.
+    /// What pf counts against it, where it was read.
     #[serde(skip)]
-    pub counted: bool,
+    pub nodes: Option<Vec<SourceNode>>,
     /// Busiest first.
     pub sources: Vec<ConnectedSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,9 +139,7 @@ pub fn assess_states(
         .filter_map(|rule| Some((rule.number?, rule.counters.as_ref()?.states)))
         .collect();
     let sources = answer_or_warning(&reading.sources, "What pf counts per source", warnings);
-    let nodes: Vec<SourceNode> = sources
-        .map(|nodes| connections::counting_nodes(nodes, &numbers))
-        .unwrap_or_default();
+    let nodes = sources.map(|nodes| connections::counting_nodes(nodes, &numbers));
     let blocked = answer_or_warning(&reading.table, "Whether they are blocked", warnings)
         .map(Vec::as_slice)
         .unwrap_or_default();
@@ -152,14 +150,14 @@ pub fn assess_states(
     };
     Ok(States {
         cap: exposure.caps.loaded.and_then(|caps| caps.max_src_conn),
-        counted: sources.is_some(),
         sources: connections::tally_sources(
             states,
             &context.settings.service,
             exposure.alias.members().as_deref(),
-            &nodes,
+            nodes.as_deref().unwrap_or_default(),
             is_blocked,
         ),
+        nodes,
         states: None,
         notifier: None,
     })

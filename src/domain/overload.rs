@@ -21,6 +21,20 @@ pub enum Generation {
     Window,
 }
 
+impl Generation {
+    /// Finds it by pfSense's version, such as `2.7.2-RELEASE`; `None` where a version may run either.
+    pub fn of_version(version: &str) -> Option<Self> {
+        let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
+        let major = numbers.next()?.ok()?;
+        let minor = numbers.next()?.ok()?;
+        match (major, minor) {
+            (2, 4..=7) | (21..=23, _) => Some(Self::Decaying),
+            (2, 8..) | (25.., _) => Some(Self::Window),
+            _ => None,
+        }
+    }
+}
+
 /// What pf keeps for one source under one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateTracker {
@@ -50,6 +64,15 @@ impl RateTracker {
         match self.generation {
             Generation::Decaying => self.decay_count(now_seconds),
             Generation::Window => self.count_in_window(now_seconds),
+        }
+    }
+
+    /// Returns what a connection at `now_seconds` would find counted, rounded up to whole connections.
+    pub fn count_at(mut self, now_seconds: u64) -> u32 {
+        self.count_connection(now_seconds);
+        match self.generation {
+            Generation::Decaying => self.count.saturating_sub(THOUSANDTHS).div_ceil(THOUSANDTHS),
+            Generation::Window => self.count.saturating_sub(1),
         }
     }
 

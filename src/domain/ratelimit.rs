@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::exposure::{Exposure, State};
+use super::overload::{Generation, RateTracker};
 use super::pf::rule::{Rate, Rule};
 use super::pfsense::configured::FilterRule;
 use super::pfsense::edit::CAP_KEYS;
@@ -288,6 +289,56 @@ pub fn sources_near_cap(
     pressed
 }
 
+/// A source and what the rate counts of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PressedRate {
+    /// The client.
+    pub address: IpAddr,
+    /// What its next connection finds counted, at least: states that are gone already are not seen.
+    pub counted: u32,
+    /// One more than so many trips it.
+    pub connections: u32,
+    /// Within so many seconds.
+    pub seconds: u32,
+}
+
+impl fmt::Display for PressedRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            counted,
+            connections,
+            seconds,
+            ..
+        } = self;
+        write!(f, "{counted} of {connections} in {seconds} s")
+    }
+}
+
+/// Replays the ages of a source's connections, in seconds, whose node is so old: what the rate counts of it now. Connections
+/// of before the node count nothing. `None` where the window could have begun with a connection that is not seen any more.
+pub fn replay_ages(
+    generation: Generation,
+    rate: Rate,
+    ages: impl IntoIterator<Item = u64>,
+    node_age: u64,
+) -> Option<u32> {
+    // State and node are printed with whole seconds, each rounded by itself.
+    let mut ages: Vec<u64> = ages
+        .into_iter()
+        .filter(|age| *age <= node_age + 1)
+        .collect();
+    ages.sort_unstable_by_key(|age| std::cmp::Reverse(*age));
+    let oldest = *ages.first()?;
+    if generation == Generation::Window && oldest + 1 < node_age {
+        return None;
+    }
+    let mut tracker = RateTracker::new(generation, rate);
+    for age in ages {
+        tracker.count_connection(oldest - age);
+    }
+    Some(tracker.count_at(oldest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,6 +492,37 @@ mod tests {
             sentence(false, Some(Caps::default()), Some(caps)),
             "NOT in force: the loaded rule caps no source"
         );
+    }
+
+    #[test]
+    fn ages_replay_as_pf_counted_them() {
+        let rate = Rate {
+            connections: 10,
+            seconds: 60,
+        };
+        let of =
+            |generation, ages: &[u64], node| replay_ages(generation, rate, ages.to_vec(), node);
+        let (decaying, window) = (Generation::Decaying, Generation::Window);
+        assert_eq!(of(decaying, &[0; 9], 0), Some(9), "a burst");
+        assert_eq!(
+            of(decaying, &[30; 10], 30),
+            Some(5),
+            "half of it after half the time"
+        );
+        assert_eq!(of(decaying, &[60; 10], 60), Some(0));
+        assert_eq!(
+            of(decaying, &[10, 500, 600], 11),
+            Some(1),
+            "only since the node was made"
+        );
+        assert_eq!(of(window, &[59; 9], 59), Some(9));
+        assert_eq!(of(window, &[66, 66, 5], 66), Some(1), "a new window");
+        assert_eq!(
+            of(window, &[5, 5], 70),
+            None,
+            "begun by a connection that is gone"
+        );
+        assert_eq!(of(decaying, &[], 70), None);
     }
 
     #[test]
