@@ -102,6 +102,13 @@ pub const EXAMPLES: &[Examples] = &[
         &["ratelimit loosen --dry-run", "ratelimit loosen --for 2h"],
     ),
     (
+        "ratelimit preview",
+        &[
+            "ratelimit preview tighten",
+            "ratelimit preview --max-src-conn 20 --rate 5/60 --log vlmcsd.log",
+        ],
+    ),
+    (
         "ratelimit set",
         &[
             "ratelimit set --max-src-conn 20 --rate 5/60",

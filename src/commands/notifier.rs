@@ -1,9 +1,9 @@
 //! `kmsctl notifier …`: the side-car that reports activations to Slack and Prometheus, and its replay of a saved log.
 
-mod logs;
+pub mod logs;
 mod manifest;
 mod metrics;
-mod replay;
+pub mod replay;
 pub mod status;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! `kmsctl ratelimit`: the caps per source, configured and loaded, and who is near them; and changing them.
 
 mod change;
+mod preview;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ enum Command {
     Default(change::PresetArgs),
     /// Set the caps of the preset `loosen`: when legitimate users are blocked
     Loosen(change::PresetArgs),
+    /// Show who caps would have cut, by the KMS server's log and pf's own arithmetic; changes nothing
+    Preview(preview::PreviewArgs),
     /// Set any caps, or those of any preset
     Set(change::SetArgs),
     /// Show the caps, which preset they are, whether they bite, and who is over or near
@@ -58,6 +61,7 @@ pub async fn run_ratelimit(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Default(arguments) => change::apply_preset(context, "default", arguments).await,
         Command::Loosen(arguments) => change::apply_preset(context, "loosen", arguments).await,
+        Command::Preview(arguments) => preview::preview_ratelimit(context, arguments).await,
         Command::Set(arguments) => change::set_caps(context, arguments).await,
         Command::Tighten(arguments) => change::apply_preset(context, "tighten", arguments).await,
         Command::Show => {

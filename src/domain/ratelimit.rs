@@ -1,6 +1,8 @@
 //! The caps: what they are, which preset that is, whether they bite, and who is near them. pf's own arithmetic
 //! of the rate is [`super::overload`]'s; finding the rule that carries the caps is [`super::exposure`]'s.
 
+pub mod preview;
+
 use std::fmt;
 use std::net::IpAddr;
 

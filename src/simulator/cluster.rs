@@ -175,16 +175,16 @@ mod tests {
         lines.feed_chunk(file.unwrap().as_bytes(), |line| {
             log.read_line(line, &mut events);
         });
-        let six = Held::tally_since(
+        let day = Held::tally_since(
             &told,
-            now - SignedDuration::from_hours(6) + SignedDuration::from_nanos(1),
+            now - SignedDuration::from_hours(24) + SignedDuration::from_nanos(1),
         );
         let requests = events
             .iter()
             .filter(|event| matches!(event, KmsEvent::Request(_)))
             .count();
-        assert_eq!((requests as u64, log.tally.unparsed), (six.activations, 0));
-        let probes = six.probes.internal_pod + six.probes.cluster_node + six.probes.external;
+        assert_eq!((requests as u64, log.tally.unparsed), (day.activations, 0));
+        let probes = day.probes.internal_pod + day.probes.cluster_node + day.probes.external;
         assert_eq!((events.len() - requests) as u64, probes);
     }
 }

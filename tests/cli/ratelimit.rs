@@ -233,3 +233,98 @@ fn a_temporary_change_reverts_by_itself_unless_it_is_kept() {
         "{list:#}"
     );
 }
+
+#[test]
+fn a_preview_names_the_customers_it_would_cut() {
+    let environment = TestEnvironment::new();
+    let preview = |words: &[&str]| environment.demo(&[&["ratelimit", "preview"], words].concat());
+    let shown = preview(&["tighten", "-o", "json"]).json();
+    assert_eq!(shown["schema"], "kmsctl/ratelimit.preview/v1");
+    let data = &shown["data"];
+    assert_eq!(
+        (&data["cut"], &data["customers"]),
+        (&2.into(), &2.into()),
+        "{data:#}"
+    );
+    assert_eq!(data["lower_bound"], false);
+    for source in data["sources"].as_array().expect("sources") {
+        assert_eq!(source["by"], "rate", "{source}");
+        assert_eq!(source["customer"], true, "{source}");
+        // The demo's cron job frees after more than an hour.
+        assert!(source["blocked_seconds"].as_u64() > Some(3_600), "{source}");
+    }
+    let told = preview(&["tighten"]).success();
+    assert!(
+        told.contains("blocked 2 sources in 1d: 2 customers ("),
+        "{told}"
+    );
+    assert!(told.contains('|'), "a sparkline: {told}");
+    let csv = preview(&["tighten", "-o", "csv"]).success();
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    let wider = preview(&["loosen", "-o", "json"]).json();
+    assert_eq!(
+        (&wider["data"]["cut"], &wider["data"]["lower_bound"]),
+        (&0.into(), &true.into())
+    );
+    preview(&[]).fails_with(2);
+    preview(&["nosuch"]).fails_with(2);
+    preview(&["tighten", "--rate", "3/60"]).fails_with(2);
+    preview(&["tighten", "--since", "long"]).fails_with(2);
+    let plan = environment
+        .demo(&["ratelimit", "tighten", "--dry-run"])
+        .success();
+    assert!(plan.contains("They would have blocked 2 sources"), "{plan}");
+    let plan = environment
+        .demo(&["ratelimit", "loosen", "--dry-run"])
+        .success();
+    assert!(plan.contains("Refused connections are not in it"), "{plan}");
+}
+
+#[test]
+fn a_preview_of_a_file_needs_no_cluster() {
+    let environment = TestEnvironment::new();
+    // Nothing listens there.
+    environment.write_config("[firewall]\nhost = \"127.0.0.1\"\nport = 9\n");
+    let log = |name: &str, client: &str| {
+        let mut text = String::new();
+        for port in 1..=5 {
+            for word in ["accepted", "closed"] {
+                text.push_str(&format!(
+                    "2026-03-01 12:00:0{port}: IPv4 connection {word}: {client}:{port}.\n"
+                ));
+            }
+        }
+        std::fs::write(environment.home().join(name), text).expect("a log");
+    };
+    log("outside.log", "203.0.113.9");
+    log("inside.log", "10.0.20.103");
+    std::fs::write(environment.home().join("web.log"), "GET / 200\n").expect("a log");
+    let preview = |file: &str, words: &[&str]| {
+        environment.run(&[&["ratelimit", "preview", "--log", file], words].concat())
+    };
+    let shown = preview("outside.log", &["tighten", "-o", "json"]).json();
+    let source = &shown["data"]["sources"][0];
+    assert_eq!(source["cut_at"], "2026-03-01T12:00:04Z", "{shown:#}");
+    assert_eq!(
+        (&source["customer"], &source["released_at"]),
+        (&false.into(), &Value::Null)
+    );
+    let codes: Vec<&str> = shown["warnings"]
+        .as_array()
+        .expect("warnings")
+        .iter()
+        .filter_map(|warning| warning["code"].as_str())
+        .collect();
+    assert!(
+        codes.contains(&"firewall-unread") && codes.contains(&"lower-bound"),
+        "{codes:?}"
+    );
+    let told = preview("inside.log", &["tighten"]).fails_with(8);
+    assert!(told.contains("externalTrafficPolicy: Local"), "{told}");
+    preview("web.log", &["tighten"]).fails_with(8);
+    preview("none.log", &["tighten"]).fails_with(2);
+    let told = environment
+        .run(&["ratelimit", "preview", "tighten"])
+        .fails_with(2);
+    assert!(told.contains("--log FILE"), "{told}");
+}

@@ -37,7 +37,7 @@ const MOST: usize = 50_000;
 const LAST_LINES: usize = 200;
 
 /// Lines of it that are read to reach back to `--since`.
-const MOST_LINES: usize = 100_000;
+pub const MOST_LINES: usize = 100_000;
 
 /// Items between the readers and the printer.
 const WAITING: usize = 256;
@@ -353,6 +353,26 @@ fn no_lines_message(pods: &[String], arguments: &Args, selector: &str) -> String
         (false, false) => " The notifier prints events only when it runs with --echo.",
     };
     format!("There is nothing of that kind.{hint}")
+}
+
+/// Reads the last lines of the server's own file in a pod, at most [`MOST_LINES`].
+pub async fn read_server_file(
+    context: &Context,
+    kubectl: &Kubectl,
+    pod: &str,
+    take: impl FnMut(&[u8]),
+) -> Result<LeftOut> {
+    let cluster = &context.settings.cluster;
+    let followed = Followed {
+        kubectl: kubectl.clone(),
+        namespace: cluster.namespace.clone(),
+        names: cluster.names.clone(),
+        container: cluster.names.server.clone(),
+        since: Timestamp::UNIX_EPOCH,
+        file: Some((server_file(context)?, MOST_LINES)),
+    };
+    let drained = drain_container(context, &followed, pod, false, take).await;
+    drained.map_err(|error| explain_log_error(error, &followed))
 }
 
 /// Reads one container to the end of what there is; returns what was too long to be read.

@@ -59,12 +59,7 @@ pub(super) struct Choice {
 /// Replays a file, or stdin for `-`.
 pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Result<()> {
     let summary_only = choice.summary_only;
-    let input: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(open_replay_file(file)?)
-    };
-    let input = unpack_gzip(input).map_err(|error| cannot_read(file, &error))?;
+    let input = open_saved_log(file)?;
     let rules = DecisionRules {
         pods: context.settings.networks.pods.clone(),
         nodes: context.settings.networks.nodes.clone(),
@@ -123,7 +118,18 @@ pub(super) fn run_replay(context: &Context, file: &Path, choice: Choice) -> Resu
     Ok(())
 }
 
-fn cannot_read(file: &Path, error: &io::Error) -> Failure {
+/// Opens a saved log, packed or not, or stdin for `-`.
+pub fn open_saved_log(file: &Path) -> Result<Box<dyn Read>> {
+    let input: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(open_replay_file(file)?)
+    };
+    unpack_gzip(input).map_err(|error| cannot_read(file, &error))
+}
+
+/// Says that a log cannot be read.
+pub fn cannot_read(file: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("{} cannot be read: {error}.", file.display()))
 }
 

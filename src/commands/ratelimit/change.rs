@@ -1,5 +1,8 @@
 //! `kmsctl ratelimit tighten|loosen|default|set`: changes the caps.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::app::Context;
@@ -8,11 +11,18 @@ use crate::change::{ChangeFlags, Temporary};
 use crate::commands::expose::Situation;
 use crate::domain::pf::rule::Rate;
 use crate::domain::plan;
-use crate::domain::plan::WantedCaps;
+use crate::domain::plan::{Planned, WantedCaps};
+use crate::domain::ratelimit::preview::SeenConnections;
 use crate::domain::ratelimit::{self, Caps, preset_of};
 use crate::error::{Failure, Result};
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
+use crate::vantage::inside;
+
+use super::preview;
+
+/// How long the cluster may take to say who would have been cut.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Arguments of a command that applies one preset.
 #[derive(Debug, ClapArgs)]
@@ -44,13 +54,14 @@ pub(super) struct SetArgs {
 
 /// A cap as typed.
 #[derive(Clone, Copy, Debug)]
-enum CapValue<T> {
+pub(super) enum CapValue<T> {
     None,
     Some(T),
 }
 
 impl<T: Copy> CapValue<T> {
-    fn or_present(typed: Option<Self>, present: Option<T>) -> Option<T> {
+    /// Returns the cap that is meant, `present` where none was typed.
+    pub(super) fn or_present(typed: Option<Self>, present: Option<T>) -> Option<T> {
         match typed {
             None => present,
             Some(Self::None) => None,
@@ -59,7 +70,7 @@ impl<T: Copy> CapValue<T> {
     }
 }
 
-fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String> {
+pub(super) fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String> {
     if text == "none" {
         return Ok(CapValue::None);
     }
@@ -74,7 +85,7 @@ fn parse_connections_cap(text: &str) -> Result<CapValue<u32>, String> {
     }
 }
 
-fn parse_rate_cap(text: &str) -> Result<CapValue<Rate>, String> {
+pub(super) fn parse_rate_cap(text: &str) -> Result<CapValue<Rate>, String> {
     if text == "none" {
         return Ok(CapValue::None);
     }
@@ -143,7 +154,7 @@ pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<(
     change_caps(context, flags, temporary, &command, false, wanted).await
 }
 
-fn find_preset(context: &Context, name: &str) -> Result<Caps> {
+pub(super) fn find_preset(context: &Context, name: &str) -> Result<Caps> {
     let presets = &context.settings.presets;
     let found = presets.iter().find(|preset| preset.name == name);
     found.map(|preset| preset.caps).ok_or_else(|| {
@@ -168,6 +179,8 @@ async fn change_caps(
     let mut terms = temporary.to_terms()?;
     terms.with_pending |= urgent;
     let command = temporary.add_flags(command);
+    let has_cluster = inside::inside_kubectl(context).is_some();
+    let seen: Cell<Option<Result<SeenConnections>>> = Cell::new(None);
     let plan = |reading: &Reading| {
         let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
@@ -176,11 +189,26 @@ async fn change_caps(
             .map(|rule| ratelimit::of_configured(rule).0);
         let caps = wanted(now.unwrap_or_default());
         let preset = preset_of(&context.settings.presets, caps).map(|preset| preset.name.clone());
-        Ok(plan::plan_caps(
-            &present,
-            &WantedCaps { caps, preset },
-            terms,
-        )?)
+        let mut planned = plan::plan_caps(&present, &WantedCaps { caps, preset }, terms)?;
+        if let (true, Planned::Change(draft)) = (has_cluster, &mut planned) {
+            let now = now.unwrap_or_default();
+            let risk = preview::preview_risk(context, reading, seen.take(), caps, now);
+            draft.risks.push(risk);
+        }
+        Ok(planned)
     };
-    change::make_change(context, flags, &command, change::CHANGING, plan).await
+    let changes = change::make_change(context, flags, &command, change::CHANGING, plan);
+    if !has_cluster {
+        return changes.await;
+    }
+    // The log is looked at beside the firewall's answers, and nothing waits for it.
+    let looks = async {
+        let fetched = tokio::time::timeout(PATIENCE, preview::fetch_for_plan(context)).await;
+        seen.set(fetched.ok());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        changed = changes => changed,
+        () = Box::pin(looks) => Ok(()),
+    }
 }

@@ -77,6 +77,8 @@ pub struct Log {
     pub(super) gap: Option<Gap>,
     pub(super) last: Option<u64>,
     pub(super) swept: i64,
+    /// Connections that ended since this was emptied, where anyone asks for them; `active` is then the end.
+    pub ended: Option<Vec<OpenConnection>>,
     /// Totals.
     pub tally: Tally,
 }
@@ -95,6 +97,14 @@ pub struct Tally {
 }
 
 impl Log {
+    /// Begins a log that keeps what ended.
+    pub fn keeping_ended() -> Self {
+        Self {
+            ended: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
     /// Returns how many connections are open.
     pub fn open_connections(&self) -> usize {
         self.open.len()
@@ -192,6 +202,7 @@ impl Log {
         if let Some((number, connection)) = self.open.insert(peer, at, inside) {
             push_anomaly(at, Some(connection.peer), Anomaly::Evicted, events);
             self.release_requests(at, number, &connection, events);
+            self.note_ended(connection, at);
         }
     }
 
@@ -231,6 +242,24 @@ impl Log {
                 at,
                 peer: connection.peer,
             });
+        }
+        let end = if seen { at } else { connection.active };
+        self.note_ended(connection, end);
+    }
+
+    fn note_ended(&mut self, mut connection: OpenConnection, at: i64) {
+        if let Some(ended) = &mut self.ended {
+            connection.active = at;
+            ended.push(connection);
+        }
+    }
+
+    /// Hands out the connections that the log leaves open, as ended with its last line.
+    pub fn end_open_connections(&mut self) {
+        for number in self.open.find_all(|_| true) {
+            if let Some(connection) = self.open.remove(number) {
+                self.note_ended(connection, self.tally.last_line);
+            }
         }
     }
 

@@ -87,7 +87,7 @@ pub fn metrics_page(now: Timestamp, until: Timestamp) -> String {
 
 /// Renders the last lines of the server's own log.
 pub fn server_log(lines: usize, now: Timestamp) -> String {
-    let from = now.as_second() - 6 * 3_600;
+    let from = now.as_second() - 24 * 3_600;
     let mut all = Vec::new();
     for moment in moments_between(from, now.as_second()) {
         let peer = moment.peer.to_string();

@@ -41,6 +41,11 @@ pub const PRODUCTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Of these clients, those that open several connections for an activation: caps of `tighten` would cut them.
+const HASTY: [usize; 2] = [0, 4];
+/// So many, a second apart, before it.
+const HASTE: i64 = 3;
+
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -65,9 +70,10 @@ pub enum TimelineEvent {
 pub fn moments_between(from: i64, until: i64) -> Vec<Moment> {
     let first = from.div_euclid(PROBE_EVERY) + 1;
     let probes = (first..=until.div_euclid(PROBE_EVERY)).map(probe_moment);
-    let slots = from.div_euclid(SLOT)..=until.div_euclid(SLOT);
+    let slots = from.div_euclid(SLOT)..=(until + HASTE).div_euclid(SLOT);
     let activations = slots.filter_map(activation_moment);
-    let mut moments: Vec<Moment> = probes.chain(activations).collect();
+    let hasty = activations.flat_map(|moment| hasty_moments(&moment).chain([moment]));
+    let mut moments: Vec<Moment> = probes.chain(hasty).collect();
     moments.retain(|moment| moment.at > from && moment.at <= until);
     moments.sort_by_key(|moment| moment.at);
     moments
@@ -103,6 +109,23 @@ fn activation_moment(slot: i64) -> Option<Moment> {
         at: at(slot),
         peer: SocketAddr::new(address.parse().ok()?, port),
         what: TimelineEvent::Activation(host, product, told_before),
+    })
+}
+
+/// Returns the connections without a request that some clients open before they are activated.
+fn hasty_moments(moment: &Moment) -> impl Iterator<Item = Moment> + use<> {
+    let (at, peer) = (moment.at, moment.peer);
+    let mut hasty = HASTY.iter().filter_map(|client| CLIENTS.get(*client));
+    let haste = hasty.any(|(address, ..)| address.parse() == Ok(peer.ip()));
+    (1..=HASTE).filter(move |_| haste).rev().map(move |back| {
+        let port = peer
+            .port()
+            .wrapping_sub(u16::try_from(back).unwrap_or_default());
+        Moment {
+            at: at - back,
+            peer: SocketAddr::new(peer.ip(), port),
+            what: TimelineEvent::Probe("external"),
+        }
     })
 }
 

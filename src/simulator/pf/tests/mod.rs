@@ -196,3 +196,49 @@ fn a_freed_source_trips_until_it_is_forgotten() {
     assert_eq!(freed(false), Handshake::Tripped);
     assert_eq!(freed(true), Handshake::Passed);
 }
+
+#[test]
+fn the_preview_cuts_whom_the_simulator_cuts() {
+    use crate::domain::ratelimit::Caps;
+    use crate::domain::ratelimit::preview::{SeenConnections, preview_caps};
+    let caps = Caps {
+        max_src_conn: Some(50),
+        rate: Some(crate::domain::pf::rule::Rate {
+            connections: 10,
+            seconds: 60,
+        }),
+    };
+    for (step, count) in [
+        (0, 10),
+        (0, 11),
+        (1, 12),
+        (3, 14),
+        (5, 20),
+        (5, 21),
+        (6, 80),
+        (7, 60),
+    ] {
+        let (mut pf, mut seen) = (pf(), SeenConnections::default());
+        let mut tripped = None;
+        for number in 0..count {
+            let at = NOW + i64::from(number) * step * 1000;
+            pf.purge_expired(at);
+            seen.add_connection(CLIENT.parse().unwrap(), at / 1000, at / 1000);
+            let connected = connect(&mut pf, TrafficTarget::Kms, 100 + number, at);
+            if let Some((ids, handshake)) = connected {
+                if handshake == Handshake::Tripped && tripped.is_none() {
+                    tripped = Some(at / 1000);
+                }
+                pf.set_levels(ids.0, Level::FinWait2, Level::FinWait2, at);
+            }
+        }
+        let generation = Some(crate::domain::overload::Generation::Decaying);
+        let cuts = preview_caps(&mut seen, caps, generation, |_| None);
+        let cut = cuts.iter().find(|cut| cut.cuts > 0);
+        assert_eq!(
+            cut.map(|cut| cut.cut_at.as_second()),
+            tripped,
+            "{step} {count}"
+        );
+    }
+}

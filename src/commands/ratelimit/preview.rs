@@ -1,0 +1,493 @@
+//! `kmsctl ratelimit preview`: who caps would have cut, by the connections of the KMS server's log; and the same in one
+//! sentence for the plans of `ratelimit tighten|loosen|set`.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args as ClapArgs};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::change::{CapValue, find_preset, parse_connections_cap, parse_rate_cap};
+use crate::app::Context;
+use crate::commands::expose;
+use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
+use crate::commands::notifier::replay::{cannot_read, open_saved_log};
+use crate::commands::notifier::status::{
+    configured_kubectl, find_notifier_pods, kubectl_or_interrupt,
+};
+use crate::domain::kms_log::line::LogLines;
+use crate::domain::notifier::decide::DecisionRules;
+use crate::domain::notifier::source::ClientSource;
+use crate::domain::overload::Generation;
+use crate::domain::pf::rule::Rate;
+use crate::domain::plan;
+use crate::domain::plan::Risk;
+use crate::domain::ratelimit::preview::{
+    ConnectionReader, CutSource, SeenConnections, cuts_sentence, preview_caps,
+};
+use crate::domain::ratelimit::{Caps, preset_of};
+use crate::domain::virusprot::expiry::{Expiry, Judged};
+use crate::domain::warning::Warning;
+use crate::error::{Failure, FailureKind, Result};
+use crate::pfsense::questions::{Question, Reading};
+use crate::settings::values;
+use crate::terminal::human::{number_column, text_column};
+use crate::terminal::{Tone, View};
+use crate::text::format_span;
+
+/// How far back plans look.
+const DAY: i64 = 86_400;
+/// A log that begins so many seconds later than asked for reaches back far enough: nothing need have happened before.
+const SLACK: i64 = 60;
+
+/// Arguments of `kmsctl ratelimit preview`.
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("wanted").required(true).multiple(true))]
+pub(super) struct PreviewArgs {
+    /// A preset of the configuration
+    #[arg(value_name = "PRESET", group = "wanted", conflicts_with_all = ["max_src_conn", "rate"])]
+    preset: Option<String>,
+    /// Simultaneous connections per source, or `none`; not given, as loaded
+    #[arg(long, value_name = "N", group = "wanted", value_parser = parse_connections_cap)]
+    max_src_conn: Option<CapValue<u32>>,
+    /// New connections per source within seconds, or `none`; not given, as loaded
+    #[arg(long, value_name = "N/SECONDS", group = "wanted", value_parser = parse_rate_cap)]
+    rate: Option<CapValue<Rate>>,
+    /// How far back, from now or from the end of the file
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    since: String,
+    /// The KMS server's log, packed or not; - reads it from stdin [default: the file in the pod, through kubectl]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    log: Option<PathBuf>,
+}
+
+/// The data of `ratelimit.preview`.
+#[derive(Debug, Serialize)]
+struct Preview {
+    caps: Caps,
+    preset: Option<String>,
+    loaded: Option<Caps>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    connections: usize,
+    /// Sources that would have been cut.
+    cut: usize,
+    /// Of these, those that were activated.
+    customers: usize,
+    borderline: usize,
+    /// More could have been cut: what the loaded caps refuse is not in the log.
+    lower_bound: bool,
+    /// How much of the log was looked at, for people.
+    #[serde(skip)]
+    span: String,
+    sources: Vec<CutSource>,
+}
+
+const COLUMNS: &[&str] = &[
+    "address",
+    "connections",
+    "activations",
+    "customer",
+    "cut_at",
+    "by",
+    "borderline",
+    "released_at",
+    "blocked_seconds",
+    "cuts",
+    "refused",
+];
+
+/// The questions whose answers a preview is judged by.
+const QUESTIONS: &[Question] = &[
+    Question::Rules,
+    Question::Translation,
+    Question::Info,
+    Question::Table,
+    Question::Crontab,
+    Question::Configured,
+];
+
+/// Runs `kmsctl ratelimit preview`.
+pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs) -> Result<()> {
+    let since = values::parse_duration(&arguments.since)
+        .map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
+    let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let preset = arguments.preset.as_deref();
+    let preset = preset.map(|name| find_preset(context, name)).transpose()?;
+    let typed = Caps {
+        max_src_conn: CapValue::or_present(arguments.max_src_conn, None),
+        rate: CapValue::or_present(arguments.rate, None),
+    };
+    plan::check_caps(typed)?;
+    let mut warnings = Vec::new();
+    let reads = async { context.read(QUESTIONS).await };
+    let (reading, seen) = if let Some(file) = &arguments.log {
+        let seen = read_saved_log(context, file)?;
+        (Box::pin(reads).await, seen)
+    } else {
+        let (reading, seen) = tokio::join!(Box::pin(reads), Box::pin(read_pods(context)));
+        let (seen, unread) = seen?;
+        warnings.extend(unread);
+        (reading, seen)
+    };
+    let reading = match reading {
+        Ok(reading) => Some(reading),
+        Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
+        Err(failure) => {
+            warnings.push(Warning::new(
+                "firewall-unread",
+                format!(
+                    "The caps that are loaded, pf's arithmetic and what releases addresses are not known. {}",
+                    failure.message
+                ),
+            ));
+            None
+        }
+    };
+    let exposure = reading
+        .as_ref()
+        .and_then(|reading| expose::assess_exposure(context, reading, &mut Vec::new()).ok());
+    let loaded = exposure.and_then(|exposure| exposure.caps.loaded);
+    let present = loaded.unwrap_or_default();
+    let caps = preset.unwrap_or_else(|| Caps {
+        max_src_conn: CapValue::or_present(arguments.max_src_conn, present.max_src_conn),
+        rate: CapValue::or_present(arguments.rate, present.rate),
+    });
+    let now = context.clock.now();
+    let end = match (&arguments.log, seen.span) {
+        (Some(_), Some((_, last))) => last,
+        _ => now.as_second(),
+    };
+    let terms = Terms {
+        caps,
+        loaded,
+        from: end.saturating_sub(since),
+        end,
+    };
+    let preview = make_preview(context, reading.as_ref(), seen, &terms, &mut warnings)?;
+    let view = preview_view(context, reading.as_ref(), &preview, warnings)?;
+    context.terminal.show(&view)
+}
+
+/// What is previewed.
+struct Terms {
+    caps: Caps,
+    loaded: Option<Caps>,
+    /// Unix seconds.
+    from: i64,
+    end: i64,
+}
+
+fn make_preview(
+    context: &Context,
+    reading: Option<&Reading>,
+    mut seen: SeenConnections,
+    terms: &Terms,
+    warnings: &mut Vec<Warning>,
+) -> Result<Preview> {
+    check_sources(&seen)?;
+    if seen.left_out > 0 {
+        let text = format!("{} connections more were not looked at.", seen.left_out);
+        warnings.push(Warning::new("too-many", text));
+    }
+    let at = |seconds: i64| Timestamp::from_second(seconds).ok();
+    let (first, until) = seen.span.unwrap_or_default();
+    if first > terms.from + SLACK {
+        let text = format!(
+            "The log begins {} later than asked for.",
+            format_span(u64::try_from(first - terms.from).unwrap_or(0))
+        );
+        warnings.push(Warning::new("log-short", text));
+    }
+    seen.keep_since(terms.from);
+    let sources = cut_sources(context, reading, &mut seen, terms.caps);
+    let lower_bound = terms
+        .loaded
+        .is_none_or(|loaded| is_wider(terms.caps, loaded));
+    if lower_bound {
+        warnings.push(Warning::new(
+            "lower-bound",
+            "At least these: connections that the caps of that time refused are not in the log.",
+        ));
+    }
+    let preset = preset_of(&context.settings.presets, terms.caps);
+    Ok(Preview {
+        caps: terms.caps,
+        preset: preset.map(|preset| preset.name.clone()),
+        loaded: terms.loaded,
+        since: at(terms.from.max(first)),
+        until: at(until),
+        connections: seen.len(),
+        cut: sources.iter().filter(|cut| cut.cuts > 0).count(),
+        customers: (sources.iter().filter(|cut| cut.cuts > 0 && cut.customer)).count(),
+        borderline: sources.iter().filter(|cut| cut.borderline).count(),
+        lower_bound,
+        span: span_words(first, terms.from, terms.end),
+        sources,
+    })
+}
+
+/// Says how much of what was asked for a log holds.
+fn span_words(first: i64, from: i64, end: i64) -> String {
+    let begin = if first > from + SLACK { first } else { from };
+    format_span(u64::try_from(end - begin).unwrap_or(0))
+}
+
+/// Refuses a log in which every client has lost its address on the way.
+fn check_sources(seen: &SeenConnections) -> Result<()> {
+    if !seen.is_empty() {
+        return Ok(());
+    }
+    let why = match seen.inside {
+        0 => "The log holds no connection, so nothing can be said.".to_owned(),
+        inside => format!(
+            "The log holds {inside} connections of pods and nodes and none from outside, so nothing can be said: without externalTrafficPolicy: Local the server sees a node instead of the client."
+        ),
+    };
+    Err(Failure::new(FailureKind::Inconclusive, why)
+        .hint("See what the server sees: kmsctl notifier status"))
+}
+
+/// Returns whether caps let through what others would have refused.
+fn is_wider(caps: Caps, than: Caps) -> bool {
+    let wider = |new: Option<u32>, old: Option<u32>| match (new, old) {
+        (Some(new), Some(old)) => new > old,
+        (new, old) => new.is_none() && old.is_some(),
+    };
+    let rate = match (caps.rate, than.rate) {
+        (Some(new), Some(old)) => {
+            u64::from(new.connections) * u64::from(old.seconds)
+                > u64::from(old.connections) * u64::from(new.seconds)
+                || new.connections > old.connections
+        }
+        (new, old) => new.is_none() && old.is_some(),
+    };
+    wider(caps.max_src_conn, than.max_src_conn) || rate
+}
+
+fn cut_sources(
+    context: &Context,
+    reading: Option<&Reading>,
+    seen: &mut SeenConnections,
+    caps: Caps,
+) -> Vec<CutSource> {
+    let configured = reading.and_then(|reading| reading.configured.as_ref().ok());
+    let version = configured.and_then(|configured| configured.system.version.as_deref());
+    let crontab = reading.and_then(|reading| reading.crontab.as_ref().ok());
+    let judged = reading.zip(crontab).map(|(reading, crontab)| {
+        let entries = reading.table.as_ref().map(Vec::as_slice);
+        let expiry = Expiry::find(crontab, &context.settings.service.table);
+        let (now, zone) = (reading.clock.now, &reading.clock.zone);
+        (
+            Judged::of(expiry, entries.unwrap_or_default(), now, zone),
+            zone,
+        )
+    });
+    let release = |at: i64| {
+        let (judged, zone) = judged.as_ref()?;
+        let at = Timestamp::from_second(at).ok()?;
+        Some(judged.release_at(at, at, zone)?.as_second())
+    };
+    preview_caps(
+        seen,
+        caps,
+        version.and_then(Generation::of_version),
+        release,
+    )
+}
+
+fn is_external(context: &Context) -> impl Fn(std::net::IpAddr) -> bool + use<> {
+    let rules = DecisionRules {
+        pods: context.settings.networks.pods.clone(),
+        nodes: context.settings.networks.nodes.clone(),
+    };
+    move |address| rules.source_of(address) == ClientSource::External
+}
+
+fn this_year(context: &Context) -> i16 {
+    let now = context.clock.now().to_zoned(jiff::tz::TimeZone::UTC);
+    now.year()
+}
+
+fn read_saved_log(context: &Context, file: &Path) -> Result<SeenConnections> {
+    let mut input = open_saved_log(file)?;
+    let (external, mut seen) = (is_external(context), SeenConnections::default());
+    let mut reader = ConnectionReader::new(this_year(context), &external, &mut seen);
+    let (mut chunk, mut lines) = (vec![0; 256 * 1024], LogLines::default());
+    loop {
+        match input.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => {
+                let read = chunk.get(..count).unwrap_or_default();
+                lines.feed_chunk(read, |line| reader.read_line(line));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(cannot_read(file, &error)),
+        }
+    }
+    let (lines, unparsed) = reader.finish_log();
+    if lines > 0 && unparsed == lines {
+        let text = format!("No line of {} is the KMS server's.", file.display());
+        return Err(Failure::new(FailureKind::Inconclusive, text));
+    }
+    Ok(seen)
+}
+
+/// Reads the server's own file in each pod: that alone holds every connection.
+async fn read_pods(context: &Context) -> Result<(SeenConnections, Vec<Warning>)> {
+    let kubectl = configured_kubectl(context)
+        .map_err(|failure| failure.hint("Or give it the server's log: --log FILE"))?;
+    let cluster = &context.settings.cluster;
+    let service = kubectl.service(&cluster.namespace, &cluster.names).await;
+    let mut warnings = Vec::new();
+    match service {
+        Ok(service) => {
+            let policy = service.spec.external_traffic_policy;
+            if policy.as_deref() != Some("Local") {
+                let policy = policy.unwrap_or_else(|| "Cluster".to_owned());
+                return Err(Failure::new(
+                    FailureKind::Inconclusive,
+                    format!("The Service has externalTrafficPolicy {policy}: the server sees a node instead of the client, so nothing can be said."),
+                )
+                .hint("See what the server sees: kmsctl notifier status"));
+            }
+        }
+        Err(error) => warnings.push(Warning::new(
+            "service-unread",
+            format!("Whether the server sees the clients' own addresses is not known: {error}."),
+        )),
+    }
+    let found = find_notifier_pods(context, &kubectl);
+    let (pods, _) = kubectl_or_interrupt(context, found).await?;
+    let (external, mut seen) = (is_external(context), SeenConnections::default());
+    let (mut read, mut trouble) = (0, None);
+    for pod in &pods {
+        let mut reader = ConnectionReader::new(this_year(context), &external, &mut seen);
+        let take = |line: &[u8]| reader.read_line(line);
+        match read_server_file(context, &kubectl, &pod.name, take).await {
+            Ok(_) => read += 1,
+            Err(failure) => {
+                let text = format!("{}: {}", pod.name, failure.message);
+                warnings.push(Warning::new("pod-unread", text));
+                trouble = trouble.or(Some(failure));
+            }
+        }
+        if reader.finish_log().0 >= MOST_LINES as u64 {
+            let text = format!("{}: only the last {MOST_LINES} lines were read.", pod.name);
+            warnings.push(Warning::new("older-left-out", text));
+        }
+    }
+    match trouble {
+        Some(failure) if read == 0 => Err(failure),
+        _ => Ok((seen, warnings)),
+    }
+}
+
+fn preview_view(
+    context: &Context,
+    reading: Option<&Reading>,
+    preview: &Preview,
+    warnings: Vec<Warning>,
+) -> Result<View> {
+    let mut view = match reading {
+        Some(reading) => context.view("ratelimit.preview", reading, preview)?,
+        None => View::new("ratelimit.preview", context.clock.now(), preview)?,
+    };
+    view.items = Some(("sources", COLUMNS));
+    view.warnings.extend(warnings);
+    let name = preview.preset.clone();
+    let name = name.unwrap_or_else(|| preview.caps.to_string());
+    let sum = cuts_sentence(&preview.sources, &preview.span);
+    let tone = if preview.customers > 0 {
+        Tone::Warning
+    } else {
+        Tone::Plain
+    };
+    view.human
+        .field("Preview", format!("{name} would have {sum}"), tone);
+    view.human.field(
+        "Looked at",
+        format!("{} connections from outside", preview.connections),
+        Tone::Plain,
+    );
+    if preview.sources.is_empty() {
+        return Ok(view);
+    }
+    view.human.gap();
+    let rows = preview.sources.iter().map(|cut| {
+        let mut flags = Vec::new();
+        flags.extend(cut.customer.then_some("customer"));
+        flags.extend(cut.borderline.then_some("borderline"));
+        vec![
+            cut.address.to_string(),
+            cut.connections.to_string(),
+            cut.activations.to_string(),
+            cut.cut_at.strftime("%m-%d %H:%M:%S").to_string(),
+            cut.by.name().to_owned(),
+            match cut.blocked_seconds {
+                Some(seconds) => format_span(seconds),
+                None => "unknown".to_owned(),
+            },
+            cut.refused.to_string(),
+            cut.sparkline.clone(),
+            flags.join(" "),
+        ]
+    });
+    let columns = vec![
+        text_column("ADDRESS"),
+        number_column("CONNECTIONS").droppable(2),
+        number_column("ACTIVATIONS").droppable(3),
+        text_column("CUT (UTC)"),
+        text_column("BY").droppable(4),
+        number_column("BLOCKED FOR"),
+        number_column("REFUSED").droppable(5),
+        text_column("AROUND IT").droppable(1),
+        text_column("FLAGS"),
+    ];
+    view.human.table(columns, rows.collect());
+    Ok(view)
+}
+
+/// What is in the log, for a plan: collected beside the firewall's answers.
+pub(super) async fn fetch_for_plan(context: &Context) -> Result<SeenConnections> {
+    read_pods(context).await.map(|(seen, _)| seen)
+}
+
+/// Says in a plan who the caps would have cut in the last day; `None` is that it did not come in time.
+pub(super) fn preview_risk(
+    context: &Context,
+    reading: &Reading,
+    seen: Option<Result<SeenConnections>>,
+    caps: Caps,
+    present: Caps,
+) -> Risk {
+    let unknown = |why: &str| {
+        let message = format!(
+            "Who these caps would have cut is not known: {why} kmsctl ratelimit preview looks again."
+        );
+        Risk::new("preview-unknown", message)
+    };
+    let mut seen = match seen {
+        None => return unknown("the cluster did not answer while the firewall did."),
+        Some(Err(failure)) => return unknown(&failure.message),
+        Some(Ok(seen)) => seen,
+    };
+    if let Err(failure) = check_sources(&seen) {
+        return unknown(&failure.message);
+    }
+    let now = context.clock.now().as_second();
+    seen.keep_since(now - DAY);
+    let first = seen.span.map_or(now, |(first, _)| first);
+    let span = span_words(first, now - DAY, now);
+    let would = cut_sources(context, Some(reading), &mut seen, caps);
+    let mut message = format!("They would have {}.", cuts_sentence(&would, &span));
+    if is_wider(caps, present) {
+        let before = cut_sources(context, Some(reading), &mut seen, present);
+        message.push_str(&format!(
+            " The present ones by the same log: {}. Refused connections are not in it, so more could be cut.",
+            cuts_sentence(&before, &span)
+        ));
+    }
+    Risk::new("preview", message)
+}

@@ -1,0 +1,431 @@
+//! Which sources caps would have cut: pf's own arithmetic ([`crate::domain::overload`]) over the connections that a KMS
+//! server's log holds. Its stamps are whole seconds of another clock than pf's, so that what hangs on one is said.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Caps;
+use crate::domain::kms_log::{KmsEvent, Log, RequestOutcome};
+use crate::domain::overload::{Generation, RateTracker};
+
+/// Most connections that are held: a record has 16 bytes.
+const MOST: usize = 3_000_000;
+/// Seconds for which pf counts a connection that is closed (`tcp.closed`).
+const COUNTED_CLOSED: i64 = 90;
+/// Seconds between two of pf's purges, and one for the stamps.
+const PURGE: i64 = 11;
+/// Seconds of one character of a sparkline, and how many there are before and from the cut on.
+const BUCKET: i64 = 300;
+const BUCKETS: i64 = 6;
+
+/// One connection.
+#[derive(Clone, Copy, Debug)]
+struct SeenConnection {
+    opened: i64,
+    source: u32,
+    lasted: u32,
+}
+
+/// The connections from outside that a log holds, by source.
+#[derive(Debug, Default)]
+pub struct SeenConnections {
+    /// Address and activations.
+    sources: Vec<(IpAddr, u64)>,
+    numbers: HashMap<IpAddr, u32>,
+    seen: Vec<SeenConnection>,
+    /// Connections of pods and nodes.
+    pub inside: u64,
+    /// Connections beyond those that are held.
+    pub left_out: u64,
+    /// The log's first and last stamps, Unix seconds.
+    pub span: Option<(i64, i64)>,
+}
+
+impl SeenConnections {
+    fn number_of(&mut self, address: IpAddr) -> Option<u32> {
+        let next = u32::try_from(self.sources.len()).ok()?;
+        Some(*self.numbers.entry(address).or_insert_with(|| {
+            self.sources.push((address, 0));
+            next
+        }))
+    }
+
+    /// Adds a connection; times are Unix seconds.
+    pub fn add_connection(&mut self, address: IpAddr, opened: i64, closed: i64) {
+        if self.seen.len() >= MOST {
+            self.left_out += 1;
+        } else if let Some(source) = self.number_of(address) {
+            let lasted = u32::try_from(closed.saturating_sub(opened)).unwrap_or(0);
+            self.seen.push(SeenConnection {
+                opened,
+                source,
+                lasted,
+            });
+        }
+    }
+
+    /// Counts an activation of a source.
+    pub fn count_activation(&mut self, address: IpAddr) {
+        if self.seen.len() < MOST
+            && let Some(number) = self.number_of(address)
+            && let Some((_, count)) = self.sources.get_mut(number as usize)
+        {
+            *count += 1;
+        }
+    }
+
+    /// Drops what was opened before; the log's span tells how far back it reaches.
+    pub fn keep_since(&mut self, from: i64) {
+        self.seen.retain(|seen| seen.opened >= from);
+    }
+
+    /// Returns how many connections there are.
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+}
+
+/// Reads a server's log into [`SeenConnections`].
+pub struct ConnectionReader<'a> {
+    log: Log,
+    events: Vec<KmsEvent>,
+    is_external: &'a dyn Fn(IpAddr) -> bool,
+    into: &'a mut SeenConnections,
+}
+
+impl<'a> ConnectionReader<'a> {
+    /// Begins with a log of this year (syslog leaves it out).
+    pub fn new(
+        year: i16,
+        is_external: &'a dyn Fn(IpAddr) -> bool,
+        into: &'a mut SeenConnections,
+    ) -> Self {
+        let mut log = Log::keeping_ended();
+        log.wrapper.in_year(year);
+        Self {
+            log,
+            events: Vec::new(),
+            is_external,
+            into,
+        }
+    }
+
+    /// Reads one line without its newline.
+    pub fn read_line(&mut self, line: &[u8]) {
+        self.log.read_line(line, &mut self.events);
+        self.take_over();
+    }
+
+    fn take_over(&mut self) {
+        for connection in self.log.ended.iter_mut().flat_map(|ended| ended.drain(..)) {
+            // Where a forged line could stand, only what asked for something is believed.
+            if connection.doubtful && connection.requests == 0 {
+                continue;
+            }
+            let (first, last) = self.into.span.unwrap_or((i64::MAX, i64::MIN));
+            let (opened, closed) = (connection.opened, connection.active);
+            self.into.span = Some((first.min(opened), last.max(closed)));
+            let address = connection.peer.address;
+            if (self.is_external)(address) {
+                self.into.add_connection(address, opened, closed);
+            } else {
+                self.into.inside += 1;
+            }
+        }
+        for event in self.events.drain(..) {
+            if let KmsEvent::Request(request) = event
+                && request.outcome == RequestOutcome::Answered
+                && (self.is_external)(request.peer.address)
+            {
+                self.into.count_activation(request.peer.address);
+            }
+        }
+    }
+
+    /// Ends the log; returns how many lines it had, and how many of them were not understood.
+    pub fn finish_log(mut self) -> (u64, u64) {
+        self.log.end_open_connections();
+        self.take_over();
+        (self.log.tally.lines, self.log.tally.unparsed)
+    }
+}
+
+/// What cuts a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutBy {
+    /// `max-src-conn`.
+    MaxSrcConn,
+    /// `max-src-conn-rate`.
+    Rate,
+}
+
+impl CutBy {
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxSrcConn => "max-src-conn",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// A source that the caps would have cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CutSource {
+    /// The source.
+    pub address: IpAddr,
+    /// Its connections.
+    pub connections: u64,
+    /// Its activations.
+    pub activations: u64,
+    /// It was activated: no scanner.
+    pub customer: bool,
+    /// When it would have been cut first.
+    pub cut_at: Timestamp,
+    /// By which cap.
+    pub by: CutBy,
+    /// A second more or less between two connections, or pf's next purge, decides whether it is cut.
+    pub borderline: bool,
+    /// When it would have been released then; null where nothing does, or that is not known.
+    pub released_at: Option<Timestamp>,
+    /// How long it would have been blocked.
+    pub blocked_seconds: Option<u64>,
+    /// How often it would have been cut.
+    pub cuts: u64,
+    /// Connections that would have found it blocked.
+    pub refused: u64,
+    /// Its connections in five minutes each around the cut, which is marked with `|`.
+    #[serde(skip)]
+    pub sparkline: String,
+}
+
+/// What one source's connections come down to.
+struct ReplayedSource {
+    at: i64,
+    by: CutBy,
+    certain: bool,
+    /// By the stamps as they are; else it only could have been.
+    cut: bool,
+    cuts: u64,
+    refused: u64,
+    until: Option<i64>,
+}
+
+/// Finds the sources that the caps would have cut, those cut first in front. Without a generation both are tried. `release`
+/// says when an entry of a time would have been let go. The connections are put in order.
+pub fn preview_caps(
+    connections: &mut SeenConnections,
+    caps: Caps,
+    generation: Option<Generation>,
+    release: impl Fn(i64) -> Option<i64>,
+) -> Vec<CutSource> {
+    connections
+        .seen
+        .sort_unstable_by_key(|seen| (seen.source, seen.opened));
+    let mut cuts = Vec::new();
+    for own in connections
+        .seen
+        .chunk_by(|one, other| one.source == other.source)
+    {
+        let replay = |generation| replay_source(own, caps, generation, &release);
+        let mut found = replay(generation.unwrap_or(Generation::Decaying));
+        if generation.is_none() {
+            let other = replay(Generation::Window);
+            let is_cut = |one: &Option<ReplayedSource>| one.as_ref().is_some_and(|one| one.cut);
+            let agree = is_cut(&found) == is_cut(&other);
+            found = found.or(other);
+            if let Some(found) = &mut found {
+                found.certain &= agree;
+            }
+        }
+        let (Some(found), Some(first)) = (found, own.first()) else {
+            continue;
+        };
+        let source = connections.sources.get(first.source as usize);
+        let (Some((address, activations)), Ok(cut_at)) = (source, Timestamp::from_second(found.at))
+        else {
+            continue;
+        };
+        let released_at = found.until.and_then(|at| Timestamp::from_second(at).ok());
+        cuts.push(CutSource {
+            address: *address,
+            connections: own.len() as u64,
+            activations: *activations,
+            customer: *activations > 0,
+            cut_at,
+            by: found.by,
+            borderline: !found.certain,
+            released_at,
+            blocked_seconds: (found.until).and_then(|at| u64::try_from(at - found.at).ok()),
+            cuts: found.cuts,
+            refused: found.refused,
+            sparkline: draw_sparkline(own, found.at),
+        });
+    }
+    cuts.sort_by_key(|cut| (cut.cut_at, cut.address));
+    cuts
+}
+
+/// Replays one source's connections, which are in order.
+fn replay_source(
+    own: &[SeenConnection],
+    caps: Caps,
+    generation: Generation,
+    release: &impl Fn(i64) -> Option<i64>,
+) -> Option<ReplayedSource> {
+    // What is far below both caps is not replayed: most sources of a day are.
+    let many = |limit: u32| own.len() > limit as usize;
+    if !caps.max_src_conn.is_some_and(many) && !caps.rate.is_some_and(|rate| many(rate.connections))
+    {
+        return None;
+    }
+    let begin = || caps.rate.map(|rate| RateTracker::new(generation, rate));
+    let (mut tracker, mut held, mut late) = (begin(), BinaryHeap::new(), BinaryHeap::new());
+    let mut found: Option<ReplayedSource> = None;
+    let mut blocked: Option<Option<i64>> = None;
+    let mut before = 0;
+    for seen in own {
+        let at = seen.opened;
+        if let Some(until) = blocked {
+            if until.is_none_or(|until| at < until) {
+                if let Some(found) = &mut found {
+                    found.refused += 1;
+                }
+                continue;
+            }
+            (tracker, blocked) = (begin(), None);
+            held.clear();
+            late.clear();
+        }
+        let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
+        let trips = |tracker: Option<RateTracker>, at: i64| {
+            tracker.is_some_and(|mut tracker| tracker.count_connection(seconds(at)))
+        };
+        let (surely_fast, maybe_fast) =
+            (trips(tracker, at + 1), trips(tracker, (at - 1).max(before)));
+        let fast = (tracker.as_mut()).is_some_and(|tracker| tracker.count_connection(seconds(at)));
+        before = at;
+        let (mut many, mut surely_many, mut maybe_many) = (false, false, false);
+        if let Some(limit) = caps.max_src_conn.map(|limit| limit as usize) {
+            let gone = at + i64::from(seen.lasted) + COUNTED_CLOSED;
+            drop_purged(&mut held, at);
+            drop_purged(&mut late, at - PURGE);
+            held.push(Reverse(gone));
+            late.push(Reverse(gone));
+            many = held.len() > limit;
+            maybe_many = late.len() > limit;
+            surely_many = many && held.iter().filter(|gone| gone.0 > at + 1).count() > limit;
+        }
+        let (cut, maybe) = (fast || many, maybe_fast || maybe_many);
+        if !cut && (!maybe || found.is_some()) {
+            continue;
+        }
+        let until = cut.then(|| release(at)).flatten();
+        let by = if fast || (!many && maybe_fast) {
+            CutBy::Rate
+        } else {
+            CutBy::MaxSrcConn
+        };
+        match &mut found {
+            Some(found) if found.cut => found.cuts += 1,
+            _ => {
+                found = Some(ReplayedSource {
+                    at,
+                    by,
+                    certain: surely_fast || surely_many,
+                    cut,
+                    cuts: u64::from(cut),
+                    refused: 0,
+                    until,
+                });
+            }
+        }
+        if cut {
+            blocked = Some(until);
+        }
+    }
+    found
+}
+
+fn drop_purged(held: &mut BinaryHeap<Reverse<i64>>, at: i64) {
+    while held.peek().is_some_and(|gone| gone.0 <= at) {
+        held.pop();
+    }
+}
+
+fn draw_sparkline(own: &[SeenConnection], cut: i64) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let of = |at: i64| at.div_euclid(BUCKET) - cut.div_euclid(BUCKET) + BUCKETS;
+    let width = usize::try_from(2 * BUCKETS).unwrap_or(0);
+    let mut counts = vec![0_usize; width];
+    for seen in own {
+        let bucket = usize::try_from(of(seen.opened)).ok();
+        if let Some(count) = bucket.and_then(|bucket| counts.get_mut(bucket)) {
+            *count += 1;
+        }
+    }
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let mut line = String::new();
+    for (place, count) in counts.iter().enumerate() {
+        if place == width / 2 {
+            line.push('|');
+        }
+        let level = (count * LEVELS.len()).div_ceil(most).saturating_sub(1);
+        let drawn = LEVELS.get(level).filter(|_| *count > 0);
+        line.push(drawn.copied().unwrap_or('.'));
+    }
+    line
+}
+
+/// Says in a sentence without full stop who would have been cut: `blocked 14 sources in 24h: 12 scanners, 2 customers (…)`.
+pub fn cuts_sentence(cuts: &[CutSource], span: &str) -> String {
+    const NAMED: usize = 5;
+    let is_sure = |cut: &&CutSource| cut.cuts > 0;
+    let sure: Vec<&CutSource> = cuts.iter().filter(is_sure).collect();
+    let customers: Vec<String> = sure
+        .iter()
+        .filter(|cut| cut.customer)
+        .map(|cut| cut.address.to_string())
+        .collect();
+    let counted = |count: usize, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    };
+    let mut text = match sure.len() {
+        0 => format!("blocked no source in {span}"),
+        all => {
+            let scanners = all - customers.len();
+            let mut kinds = vec![counted(scanners, "scanner")];
+            if !customers.is_empty() {
+                let more = if customers.len() > NAMED { ", …" } else { "" };
+                let names = customers.get(..NAMED).unwrap_or(&customers).join(", ");
+                let count = counted(customers.len(), "customer");
+                kinds.push(format!("{count} ({names}{more})"));
+                kinds.retain(|kind| kind != "0 scanners");
+            }
+            format!(
+                "blocked {} in {span}: {}",
+                counted(all, "source"),
+                kinds.join(", ")
+            )
+        }
+    };
+    let maybe = cuts.iter().filter(|cut| cut.borderline).count();
+    if maybe > 0 {
+        text.push_str(&format!("; {maybe} borderline"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
