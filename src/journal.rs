@@ -195,6 +195,12 @@ impl Journal {
         &self,
         each: &mut dyn FnMut(Timestamp, HistoryEvent, Option<u64>),
     ) -> Result<Chain, JournalError> {
+        match own_files::check_own_directory(self.directory()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.io("Opening", error));
+            }
+            _ => {}
+        }
         let mut chain = Chain::default();
         let current = match self.open_current(OpenOptions::new().read(true), Lock::Shared) {
             Ok((file, _)) => Some(file),
@@ -202,7 +208,7 @@ impl Journal {
             Err(error) => return Err(self.io("Opening", error)),
         };
         for path in self.closed_files()? {
-            let file = plain_file::open_plain_file(&path, OpenOptions::new().read(true))
+            let file = open_own_file(&path, OpenOptions::new().read(true))
                 .map_err(|error| self.io("Opening", error))?;
             self.scan_file(&file, &mut chain, each)?;
             if std::mem::take(&mut chain.torn) > 0 {
@@ -249,7 +255,7 @@ impl Journal {
     pub fn count(&self) -> Result<u64, JournalError> {
         let waiting =
             aside::waiting_asides(self.directory()).map_err(|error| self.io("Reading", error))?;
-        let before = match plain_file::open_plain_file(&self.path, OpenOptions::new().read(true)) {
+        let before = match open_own_file(&self.path, OpenOptions::new().read(true)) {
             Ok(file) => self.last_line(&file)?.seq,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(self.io("Opening", error)),
@@ -346,7 +352,7 @@ impl Journal {
             .collect();
         let mut chain = Chain::default();
         for path in self.closed_files()?.iter().chain([&self.path]) {
-            let file = plain_file::open_plain_file(path, OpenOptions::new().read(true))
+            let file = open_own_file(path, OpenOptions::new().read(true))
                 .map_err(|error| self.io("Opening", error))?;
             self.scan_file(&file, &mut chain, &mut |at, event, _| {
                 for (_, found) in &mut waiting {
@@ -367,7 +373,7 @@ impl Journal {
     fn open_current(&self, options: &mut OpenOptions, lock: Lock) -> io::Result<(File, bool)> {
         let deadline = Instant::now() + self.patience;
         loop {
-            let file = plain_file::open_plain_file(&self.path, options)?;
+            let file = open_own_file(&self.path, options)?;
             let taken = match lock {
                 Lock::Shared => file.try_lock_shared(),
                 Lock::Exclusive => file.try_lock(),
@@ -423,8 +429,8 @@ impl Journal {
         let name = format!("journal.{:06}.jsonl", last.unwrap_or_default() + 1);
         fs::rename(&self.path, self.directory().join(name))
             .map_err(|error| self.io("Closing", error))?;
-        let begun = plain_file::open_plain_file(&self.path, options)
-            .map_err(|error| self.io("Opening", error))?;
+        let begun =
+            open_own_file(&self.path, options).map_err(|error| self.io("Opening", error))?;
         begun.lock().map_err(|error| self.io("Locking", error))?;
         Ok(begun)
     }
@@ -439,8 +445,7 @@ impl Journal {
             && tail.end == 0
             && let Some(path) = closed.last()
         {
-            let before = plain_file::open_plain_file(path, OpenOptions::new().read(true))
-                .map_err(reading)?;
+            let before = open_own_file(path, OpenOptions::new().read(true)).map_err(reading)?;
             tail.last = tail::find_tail(&before).map_err(reading)?.last;
         }
         let seq = match tail.last.as_deref().map(line::claimed_seq) {
@@ -449,8 +454,8 @@ impl Journal {
             _ => {
                 let mut lines = tail::count_lines(file).map_err(reading)?;
                 for path in &closed {
-                    let file = plain_file::open_plain_file(path, OpenOptions::new().read(true))
-                        .map_err(reading)?;
+                    let file =
+                        open_own_file(path, OpenOptions::new().read(true)).map_err(reading)?;
                     lines += tail::count_lines(&file).map_err(reading)?;
                 }
                 lines
@@ -527,6 +532,13 @@ struct LastLine {
     seq: u64,
     /// Its hash.
     head: String,
+}
+
+/// Opens a file of the history; another user's is refused: what it says is offered as this user's own doing.
+fn open_own_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = plain_file::open_plain_file(path, options)?;
+    own_files::check_own(&file.metadata()?)?;
+    Ok(file)
 }
 
 fn sync(directory: &Path) -> io::Result<()> {

@@ -336,11 +336,22 @@ impl Program {
             .spawn()
             .map_err(|error| (None, not_started(&error)))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        // Both at once: either pipe, once full, would block kubectl for ever.
-        let (stdout, ()) = tokio::join!(read_bounded(out, MOST_BYTES), listen_to_end(err, talk));
-        if stdout.len() as u64 > MOST_BYTES {
-            return Err((None, KubectlError::TooLarge));
-        }
+        // Both at once: either pipe, once full, would block kubectl for ever. What answers without end is not heard out.
+        let answered = async {
+            let mut stdout = Vec::new();
+            if let Some(pipe) = out {
+                let _ = pipe.take(MOST_BYTES + 1).read_to_end(&mut stdout).await;
+            }
+            match stdout.len() as u64 {
+                0..=MOST_BYTES => Ok(stdout),
+                _ => Err((None::<Vec<u8>>, KubectlError::TooLarge)),
+            }
+        };
+        let listened = async {
+            listen_to_end(err, talk).await;
+            Ok(())
+        };
+        let (stdout, ()) = tokio::try_join!(answered, listened)?;
         let status = child
             .wait()
             .await

@@ -35,11 +35,18 @@ pub fn check_own_directory(path: &Path) -> io::Result<()> {
     if link.is_symlink() && link.uid() != own_user() && link.uid() != 0 {
         return Err(foreign_owner(&link));
     }
-    let found = fs::metadata(path)?;
+    check_own(&fs::metadata(path)?)
+}
+
+/// Refuses what is another user's.
+///
+/// # Errors
+/// `PermissionDenied` with a sentence.
+pub fn check_own(found: &Metadata) -> io::Result<()> {
     if found.uid() == own_user() {
         Ok(())
     } else {
-        Err(foreign_owner(&found))
+        Err(foreign_owner(found))
     }
 }
 

@@ -133,7 +133,7 @@ async fn apply_checked(
     let draft = recheck_plan(context, session, plan, &reading).await?;
     config::check_edit(context, &reading, &draft)?;
     check_same_change(plan, &draft)?;
-    let plan = &plan.replanned(draft, how.command);
+    let plan = &plan.replanned(draft, context.firewall_name(), how.command);
     if how.flags.shows_only() {
         return super::report::plan_only(context, plan, &reading, true);
     }

@@ -15,6 +15,7 @@ use crate::domain::history::Folder;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Scenario;
+use crate::text::clean_text;
 
 /// The variable by which a shell asks.
 const VARIABLE: &str = "COMPLETE";
@@ -154,7 +155,7 @@ fn change_candidates() -> Vec<CompletionCandidate> {
     newest_first
         .map(|(place, entry)| {
             CompletionCandidate::new(entry.plan.id.as_str())
-                .help(Some(entry.plan.command.clone().into()))
+                .help(Some(clean_text(&entry.plan.command).into_owned().into()))
                 .display_order(Some(place))
         })
         .collect()

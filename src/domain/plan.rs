@@ -179,6 +179,7 @@ const RANKED: &[&str] = &[
     "ha-sync",
     "other-limit",
     "no-overload",
+    "age-unknown",
     "counts-kept",
     "counts-unknown",
     "counts-forgotten",
@@ -486,11 +487,13 @@ impl Plan {
         }
     }
 
-    /// Returns the same plan with its change planned once more, and the command that carries it out; sealed again.
+    /// Returns the same plan with its change planned once more, the firewall's name there and the command that carries it
+    /// out; sealed again.
     #[must_use]
-    pub fn replanned(&self, change: Draft, command: &str) -> Self {
+    pub fn replanned(&self, change: Draft, firewall: &str, command: &str) -> Self {
         let mut plan = Self {
             change,
+            firewall: firewall.to_owned(),
             command: command.to_owned(),
             ..self.clone()
         };

@@ -2,6 +2,7 @@
 //! the `redis` crate's; the connection is our own, as the crate's has no deadline over a whole batch and no bound on what
 //! a server sends. A server may hang, drip or talk nonsense; it gets no more than the deadline and the budget.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use redis::{ErrorKind, Pipeline, Value};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::plain_file;
 use crate::settings::window::{Password, Server};
 
 /// Deadline of connecting, and of one batch of commands with its replies.
@@ -304,7 +306,7 @@ pub fn refusal(error: &redis::ServerError) -> RedisTrouble {
 
 fn first_line(path: &std::path::Path) -> io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?
+    plain_file::open_plain_file(path, OpenOptions::new().read(true))?
         .take(4_096)
         .read_to_string(&mut text)?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())

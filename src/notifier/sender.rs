@@ -5,8 +5,10 @@ use super::backoff::backoff_after;
 use super::metrics::Metrics;
 use super::outbox::{Claim, Message, PostEnding, SharedOutbox, WaitingPost};
 use crate::domain::notifier::slack;
+use crate::plain_file;
 use crate::settings::notifier::{Webhook, is_local};
 use crate::text::format_span;
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -360,15 +362,12 @@ impl Sender {
             Webhook::File(path) => {
                 let mut text = String::new();
                 let name = path.display();
-                std::fs::File::open(path)
+                plain_file::open_plain_file(path, OpenOptions::new().read(true))
                     .and_then(|file| file.take(LONGEST_URL).read_to_string(&mut text))
                     .map_err(|error| match error.kind() {
                         ErrorKind::NotFound => format!("The webhook's file {name} does not exist"),
                         ErrorKind::PermissionDenied => {
                             format!("The webhook's file {name} may not be read by this account")
-                        }
-                        ErrorKind::IsADirectory => {
-                            format!("The webhook's file {name} is a directory")
                         }
                         ErrorKind::InvalidData => format!("The webhook's file {name} is no text"),
                         _ => format!("The webhook's file {name} cannot be read: {error}"),

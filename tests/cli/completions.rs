@@ -139,3 +139,26 @@ fn every_word_for_completions_prints_the_same() {
     let version = environment.run(&["version"]).success();
     assert_eq!(version, environment.run(&["--version"]).success());
 }
+
+#[test]
+fn what_is_offered_acts_on_no_terminal() {
+    let environment = TestEnvironment::new();
+    let plan = "p\u{1b}[2J\u{202e}\u{9b}31m.json";
+    environment
+        .demo(&["ratelimit", "tighten", "--plan-out", plan])
+        .success();
+    environment.demo(&["apply", plan, "--yes"]).success();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = environment
+            .command(&["--", "kmsctl", "--demo", "undo", ""])
+            .env("COMPLETE", shell)
+            .env("_CLAP_COMPLETE_INDEX", "3")
+            .env("_CLAP_IFS", "\n")
+            .output()
+            .expect("kmsctl runs");
+        let offered = String::from_utf8_lossy(&output.stdout);
+        let acts = |one: char| !"\n\t".contains(one) && kmsctl::text::acts_on_terminal(one);
+        assert!(!offered.contains(acts), "{shell}: {offered:?}");
+        assert!(offered.contains("--dry-run"), "{shell}: {offered:?}");
+    }
+}

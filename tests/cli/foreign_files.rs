@@ -237,6 +237,40 @@ fn planted_directories_are_refused_for_root_too() {
     }
 }
 
+/// A history that another user planted is not believed: what it says would be offered as this user's own undo.
+#[test]
+fn a_planted_history_is_not_read() {
+    if !is_root() {
+        return;
+    }
+    let environment = TestEnvironment::new();
+    let run = |arguments: &[&str]| environment.demo(arguments);
+    let made = run(&["ratelimit", "tighten", "--yes", "-o", "json"]).json();
+    let id = made["data"]["id"].as_str().expect("an id").to_owned();
+    let directory = environment.home().join(".local/state/kmsctl/demo");
+    let journal = directory.join("journal.jsonl");
+    let asking: &[&[&str]] = &[
+        &["history"],
+        &["history", &id],
+        &["history", "--verify"],
+        &["undo", "--yes"],
+        &["undo", &id, "--yes"],
+    ];
+    for planted in [&directory, &journal] {
+        chown(planted, Some(ANOTHER), None).expect("root may");
+        for arguments in asking {
+            let outcome = run(arguments);
+            assert!(
+                outcome.stderr.contains("another user"),
+                "{planted:?} {arguments:?}: {outcome}"
+            );
+            assert_ne!(outcome.code, Some(0), "{planted:?} {arguments:?}");
+        }
+        chown(planted, Some(0), None).expect("root may");
+    }
+    run(&["undo", &id, "--yes"]).success();
+}
+
 #[test]
 fn a_home_that_is_a_link_works() {
     let environment = TestEnvironment::new();

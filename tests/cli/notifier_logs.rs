@@ -414,3 +414,23 @@ fn the_servers_file_needs_exec_and_says_so() {
     let told = ask(&cluster, &["notifier", "logs", "--server"]).fails_with(5);
     assert!(told.contains("No such file"), "{told}");
 }
+
+#[test]
+fn pods_that_may_not_be_listed_are_not_absent() {
+    let Some(cluster) = FakeCluster::start(&["--deny", "list:pods,list:endpointslices"]) else {
+        return;
+    };
+    for more in [&[][..], &["--server"], &["--activations"], &["-o", "json"]] {
+        let told = ask(&cluster, &[&["notifier", "logs"], more].concat()).fails_with(5);
+        assert!(
+            told.contains("may not list pods in kms"),
+            "{more:?}: {told}"
+        );
+    }
+    let Some(cluster) = FakeCluster::start(&["--scenario", "no-pod"]) else {
+        return;
+    };
+    let none = ask(&cluster, &["notifier", "logs"]);
+    assert!(none.stderr.contains("There is no pod"), "{none}");
+    assert_eq!(none.code, Some(0));
+}

@@ -154,3 +154,21 @@ fn what_cannot_be_read_is_said() {
         "{none}"
     );
 }
+
+#[test]
+fn a_page_without_numbers_is_no_missing_pod() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page");
+    for text in ["", "<html>log in</html>\n"] {
+        std::fs::write(&page, text).expect("a page");
+        let page = page.display().to_string();
+        let Some(cluster) = FakeCluster::start(&["--metrics-from", &page]) else {
+            return;
+        };
+        let shown = ask(&cluster, &["notifier", "metrics"]);
+        assert!(
+            !shown.stderr.contains("no pod") && shown.stderr.contains("no numbers"),
+            "{text:?}: {shown}"
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! `kmsctl notifier status`, and the log's side of `status`, `states` and `virusprot show`: real kubectl against a stand-in
 //! for a cluster, in every scenario and with every right missing.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -478,4 +480,38 @@ fn the_firewalls_screens_show_the_logs_side_and_do_without_it() {
         let (_, text) = beside(&firewall, &kubeconfig, command);
         assert!(text.contains("cannot be reached"), "{command:?}: {text}");
     }
+}
+
+#[test]
+fn an_endless_answer_of_kubectl_is_too_large() {
+    let environment = TestEnvironment::new().without("KMSCTL_DEMO_NOW");
+    let program = environment.home().join("kubectl");
+    for (script, words) in [
+        ("exec cat /dev/zero", "larger than 16 MiB"),
+        ("exec yes '{\"items\":[],'", "larger than 16 MiB"),
+        ("yes $(printf '\\033[2J') >&2", "did not answer"),
+    ] {
+        write_program(&program, script);
+        let asked = Instant::now();
+        let told = environment
+            .command(&["notifier", "metrics"])
+            .env("KMSCTL_CLUSTER_CONTEXT", "there")
+            .env("KMSCTL_CLUSTER_TIMEOUT", "6s")
+            .env("KMSCTL_CLUSTER_KUBECTL", &program)
+            .output()
+            .expect("kmsctl runs");
+        let said = String::from_utf8_lossy(&told.stderr);
+        assert_eq!(told.status.code(), Some(5), "{script}: {said}");
+        assert!(said.contains(words), "{script}: {said}");
+        assert!(
+            !said.contains('\u{1b}') && said.len() < 4096,
+            "{script}: {said}"
+        );
+        assert!(asked.elapsed() < Duration::from_secs(20), "{script}");
+    }
+}
+
+fn write_program(path: &Path, script: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("a program");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }

@@ -46,7 +46,7 @@ fn nothing_is_applied_to_another_box() {
         let mut nameless = Plan::read(&text).expect("a plan");
         nameless.host_key = None;
         nameless.host_keys.clear();
-        let nameless = nameless.replanned(nameless.change.clone(), &nameless.command.clone());
+        let nameless = nameless.replanned(nameless.change.clone(), "demo", "apply");
         let nameless = serde_json::to_string(&nameless).expect("JSON");
         std::fs::write(environment.home().join("nameless.json"), nameless).expect("a plan");
         // A key of a kind that is recorded, and one of a kind that is not.

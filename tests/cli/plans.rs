@@ -470,6 +470,7 @@ fn what_a_plan_says_is_computed_again() {
             }
         }
         plan["command"] = "status".into();
+        plan["firewall"] = "the test box".into();
         forge(environment, &plan);
         let shown = environment.demo(&["apply", "plan.json", "--dry-run"]);
         let shown = shown.success();
@@ -479,6 +480,7 @@ fn what_a_plan_says_is_computed_again() {
             "is not needed",
             "no risk",
             "never there",
+            "test box",
         ] {
             assert!(!shown.contains(lie), "{command:?}: {shown}");
         }
@@ -503,6 +505,18 @@ fn what_a_plan_says_is_computed_again() {
         .success();
     shown(&["undo"]);
     shown(&["expose", "restore"]);
+    let done = environment.demo(&["apply", "plan.json", "--yes", "-o", "json"]);
+    let id = done.json()["data"]["id"].as_str().map(str::to_owned);
+    for asked in [
+        &["history", "-o", "json"][..],
+        &["history", &id.expect("an id")],
+    ] {
+        let noted = environment.demo(asked).success();
+        assert!(
+            noted.contains("demo") && !noted.contains("test box"),
+            "{noted}"
+        );
+    }
 }
 
 #[test]

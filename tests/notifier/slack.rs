@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::pods::{
-    Answer, FakeSlack, OK, Pod, activate, client, eventually, is, is_presence,
+    Answer, FakeSlack, OK, Pod, activate, client, eventually, is, is_presence, make_pipe,
 };
 
 #[test]
@@ -119,16 +119,19 @@ fn answers_that_are_not_slacks_are_not_believed() {
 
 #[test]
 fn a_webhook_file_without_an_address_is_named() {
-    for (text, words) in [
-        (Some("\n"), "is empty; messages wait"),
-        (None, "does not exist; messages wait"),
+    let no_file: fn(&Path) = |_| {};
+    let empty: fn(&Path) = |file| std::fs::write(file, "\n").expect("a file");
+    let device: fn(&Path) = |file| std::os::unix::fs::symlink("/dev/zero", file).expect("a link");
+    for (place, words) in [
+        (empty, "is empty; messages wait"),
+        (no_file, "does not exist; messages wait"),
+        (make_pipe, "it is not a plain file; messages wait"),
+        (device, "it is not a plain file; messages wait"),
     ] {
         let slack = FakeSlack::start(&[]);
         let mut pod = Pod::new(&slack);
         let file = pod.environment.home().join("webhook");
-        if let Some(text) = text {
-            std::fs::write(&file, text).expect("a file");
-        }
+        place(&file);
         pod.unset("SLACK_WEBHOOK_URL");
         pod.set("KMSCTL_NOTIFIER_WEBHOOK_FILE", &file.display().to_string());
         let running = pod.start();

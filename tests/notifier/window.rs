@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::environment::TestEnvironment;
 use crate::support::pods::{
-    Answer, FakeSlack, OK, Pod, activate, activation, append, client, eventually, is,
+    Answer, FakeSlack, OK, Pod, activate, activation, append, client, eventually, is, make_pipe,
 };
 use crate::support::redis::Redis;
 
@@ -492,4 +492,22 @@ fn impostors_are_named_and_hold_nothing_up() {
         );
         assert!(slack.clients().values().all(|count| *count == 1), "{what}");
     }
+}
+
+#[test]
+fn a_password_in_a_pipe_is_not_waited_for() {
+    let slack = FakeSlack::start(&[]);
+    let mut place = pod(&slack, "redis://127.0.0.1:1");
+    let file = place.environment.home().join("password");
+    make_pipe(&file);
+    place.set(
+        "KMSCTL_NOTIFIER_DEDUP_PASSWORD_FILE",
+        &file.display().to_string(),
+    );
+    let running = place.start();
+    activate(&place.log(), 1);
+    slack.wait_for(1);
+    let (code, _, err) = running.stop();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("it is not a plain file"), "{err}");
 }

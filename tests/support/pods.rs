@@ -223,6 +223,12 @@ pub fn is_presence(line: &str) -> bool {
     .any(|end| line.ends_with(end))
 }
 
+/// Makes a named pipe, which to open for reading would wait for a writer.
+pub fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo is there").success());
+}
+
 /// Returns a port that is free now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::domain::history::Finish;
 use crate::domain::pf::table::Entry as TableEntry;
 use crate::domain::plan::{Address, Operation, Plan, PlannedEntry};
-use crate::domain::virusprot::entries::age_seconds;
+use crate::domain::virusprot::entries::entry_age;
 use crate::pfsense::questions::Reading;
 
 /// One table entry of a change.
@@ -38,7 +38,7 @@ fn entry_row(
     ReportRow {
         address: entry.address.to_string(),
         added_at: since,
-        age_seconds: since.map(|since| age_seconds(since, now)),
+        age_seconds: entry_age(since, now),
         result,
     }
 }

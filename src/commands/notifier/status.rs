@@ -458,6 +458,9 @@ pub async fn find_notifier_pods(
             });
         }
     }
+    if found.is_empty() {
+        return Err(denied);
+    }
     Ok((found, Some(denied)))
 }
 
@@ -484,16 +487,18 @@ pub async fn gather_pipeline(
         }
     };
     let inside = async {
-        let (pods, denied) = find_notifier_pods(context, kubectl).await?;
+        let (pods, denied) = match find_notifier_pods(context, kubectl).await {
+            Err(error @ KubectlError::Forbidden { .. }) => {
+                return Ok((known_answer(Err(error)), None));
+            }
+            found => found?,
+        };
         let asked = pods
             .into_iter()
             .map(|found| gather_pod_evidence(context, kubectl, found, wish));
         let pods = join_in_order(asked.collect()).await;
         let unlisted = known_answer(denied.map_or(Ok(()), Err)).err();
-        Ok(match unlisted {
-            Some(trouble) if pods.is_empty() => (Err(trouble), None),
-            unlisted => (Ok(pods), unlisted),
-        })
+        Ok((Ok(pods), unlisted))
     };
     let (inside, (service, events)) = tokio::join!(inside, around);
     let (pods, unlisted) = inside?;

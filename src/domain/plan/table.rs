@@ -17,7 +17,7 @@ use crate::domain::pf::rule::Rule;
 use crate::domain::pf::state::State;
 use crate::domain::pf::table::{Entry, TableName};
 use crate::domain::service::Service;
-use crate::domain::virusprot::entries::{Flag, Surroundings, age_seconds};
+use crate::domain::virusprot::entries::{Flag, Surroundings, entry_age};
 use crate::text::format_span;
 
 /// Which entries to free.
@@ -97,7 +97,7 @@ impl SourceCounts {
         let mut young: Vec<&PlannedEntry> = entries
             .iter()
             .filter(|entry| !entry.address.negated && !is_network(&entry.address))
-            .filter(|entry| (entry.since).is_none_or(|since| age_seconds(since, now) <= window))
+            .filter(|entry| entry_age(entry.since, now).is_none_or(|age| age <= window))
             .collect();
         young.sort_by_key(|entry| std::cmp::Reverse(entry.since));
         let (mut busy, mut forget) = (Vec::new(), Vec::new());
@@ -152,11 +152,7 @@ pub fn plan_freeing(
     let chosen: Vec<&Entry> = match choice {
         TableChoice::All => entries.iter().collect(),
         TableChoice::OlderThan(limit) => {
-            let old = |entry: &&Entry| {
-                entry
-                    .since
-                    .is_some_and(|since| age_seconds(since, now) > *limit)
-            };
+            let old = |entry: &&Entry| entry_age(entry.since, now).is_some_and(|age| age > *limit);
             entries.iter().filter(old).collect()
         }
         TableChoice::Addresses(addresses) => addressed_entries(entries, addresses, name)?,
@@ -164,9 +160,15 @@ pub fn plan_freeing(
             addressed_entries(entries, &within(entries, addresses), name)?
         }
     };
+    let ageless = |entry: &&Entry| entry_age(entry.since, now).is_none();
+    let ageless = match choice {
+        TableChoice::OlderThan(_) => entries.iter().filter(ageless).count(),
+        _ => 0,
+    };
     if chosen.is_empty() {
         return Ok(Planned::NothingToDo(no_entries_clause(
             entries.len(),
+            ageless,
             choice,
             name,
         )));
@@ -182,6 +184,13 @@ pub fn plan_freeing(
     let (forget, of_counts) = counts.forget(&planned);
     let mut risks = freeing_risks(name, &missing_entries(choice, &planned));
     risks.extend(of_counts);
+    if ageless > 0 {
+        let stay = counted(ageless, "address stays", "addresses stay");
+        risks.push(Risk::new(
+            "age-unknown",
+            format!("{stay} blocked whose age is unknown: there is no time in the table, or it lies ahead of the firewall's clock."),
+        ));
+    }
     Ok(Draft {
         what: format!("Free {free} from {name}."),
         differences: vec![Difference::new("blocked", all, all - count)],
@@ -261,10 +270,13 @@ fn addressed_entries<'a>(
     Ok(chosen)
 }
 
-fn no_entries_clause(all: usize, choice: &TableChoice, table: &str) -> String {
+fn no_entries_clause(all: usize, ageless: usize, choice: &TableChoice, table: &str) -> String {
     match choice {
         _ if all == 0 => format!("Nothing to do: {table} is empty."),
         TableChoice::All => format!("Nothing to do: {table} is empty."),
+        TableChoice::OlderThan(_) if ageless > 0 => format!(
+            "Nothing to do: none of the {all} entries of {table} is known to be that old, and the age of {ageless} is unknown."
+        ),
         TableChoice::OlderThan(_) => {
             format!("Nothing to do: none of the {all} entries of {table} is that old.")
         }

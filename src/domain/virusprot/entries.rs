@@ -126,9 +126,9 @@ pub fn judge_entries(
     let blocked = |entry: &Entry| Blocked {
         address: entry_text(entry),
         added_at: entry.since,
-        age_seconds: entry.since.map(|since| age_seconds(since, now)),
-        release_at: entry
-            .since
+        age_seconds: entry_age(entry.since, now),
+        release_at: entry_age(entry.since, now)
+            .and(entry.since)
             .and_then(|since| expiry.release_at(since, now, zone)),
         states: states_of(&canonical_net(entry.net)),
         activated_at: None,
@@ -148,6 +148,14 @@ pub fn mark_customers(blocked: &mut [Blocked], clients: &BTreeMap<IpAddr, Timest
             entry.flags.push(Flag::Customer);
         }
     }
+}
+
+/// Returns the age of an entry. It is unknown without a time, and where that lies ahead of the firewall's clock, which was set
+/// back since; a minute is allowed, as the table is read after the clock.
+pub fn entry_age(since: Option<Timestamp>, now: Timestamp) -> Option<u64> {
+    const AHEAD: i64 = 60;
+    let since = since?;
+    (now.duration_since(since).as_secs() >= -AHEAD).then(|| age_seconds(since, now))
 }
 
 /// Returns whole seconds from `since` to `now`; a clock that stepped back gives 0.
@@ -282,6 +290,27 @@ mod tests {
         assert_eq!(judged[0].flags, [Flag::Protected, Flag::Operator]);
         assert_eq!(judged[0].states, 1);
         assert_eq!(judged[0].address, "::ffff:198.51.100.7");
+    }
+
+    #[test]
+    fn a_clock_set_back_leaves_no_age() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let judged = |ahead: i64| {
+            let entry = Entry {
+                since: Timestamp::from_second(1_000_000 + ahead).ok(),
+                ..crate::domain::pf::table::parse_table_entries(b"   198.51.100.9\n")
+                    .value
+                    .remove(0)
+            };
+            let around = Surroundings::default();
+            judge_entries(&[entry], &no_expiry(), now, &TimeZone::UTC, &around, |_| 0).remove(0)
+        };
+        assert_eq!(judged(-5).age_seconds, Some(5));
+        // Blocked between the reading of the clock and that of the table.
+        assert_eq!(judged(20).age_seconds, Some(0));
+        for ahead in [120, 90_000, 2_000_000_000] {
+            assert_eq!(judged(ahead).age_seconds, None, "{ahead}");
+        }
     }
 
     #[test]

@@ -31,6 +31,27 @@ fn expire_frees_what_is_strictly_older() {
 }
 
 #[test]
+fn entries_of_unknown_age_are_not_called_young() {
+    let mut entries = entries();
+    entries[1].since = None;
+    // The firewall's clock was set back after it was blocked.
+    entries[2] = entry("198.51.100.0/24", -90_000);
+    let older = |limit| {
+        let choice = TableChoice::OlderThan(limit);
+        plan_freeing(&entries, &choice, &table(), now(), &SourceCounts::Kept)
+    };
+    let told = nothing(older(3600));
+    assert!(
+        told.contains("none of the 4 entries of virusprot is known to be that old")
+            && told.contains("the age of 2 is unknown"),
+        "{told}"
+    );
+    let draft = draft(older(120));
+    assert_eq!(deleted(&draft), ["2001:db8::1"]);
+    assert!(codes(&draft).contains(&"age-unknown"), "{:?}", draft.risks);
+}
+
+#[test]
 fn flush_names_every_entry_and_wants_the_word() {
     let draft = draft(plan_freeing(
         &entries(),
