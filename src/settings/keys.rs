@@ -75,18 +75,16 @@ impl SettingKey {
     }
 }
 
-const fn setting_key(
-    path: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> SettingKey {
-    SettingKey {
-        path,
-        kind,
-        default,
-        meaning,
-    }
+/// Writes a table of keys: the path, its kind, the built-in default as a TOML literal, and the meaning.
+macro_rules! setting_keys {
+    ($($path:literal $kind:ident $(($($of:expr),+))? = $default:expr => $meaning:literal;)*) => {
+        &[$(SettingKey {
+            path: $path,
+            kind: KeyKind::$kind $(($($of),+))?,
+            default: $default,
+            meaning: $meaning,
+        }),*]
+    };
 }
 
 /// Words of `output`.
@@ -95,485 +93,133 @@ pub const OUTPUTS: &[&str] = &["table", "json", "ndjson", "csv"];
 pub const COLORS: &[&str] = &["auto", "always", "never"];
 
 /// Every key, in the order of the example file.
-pub const KEYS: &[SettingKey] = &[
-    setting_key(
-        "output",
-        KeyKind::Word(OUTPUTS),
-        r#""table""#,
-        "How data is printed. Flag: --output.",
-    ),
-    setting_key(
-        "color",
-        KeyKind::Word(COLORS),
-        r#""auto""#,
-        "Colour on a terminal. NO_COLOR counts as never. Flag: --color.",
-    ),
-    setting_key(
-        "timeout",
-        KeyKind::Deadline,
-        r#""30s""#,
-        "Deadline of one read or change, connecting included. Flag: --timeout.",
-    ),
-    setting_key(
-        "firewall.host",
-        KeyKind::Host,
-        r#""10.0.20.1""#,
-        "Address or name of the pfSense box, or a Host of your ssh_config.",
-    ),
-    setting_key(
-        "firewall.user",
-        KeyKind::Account,
-        r#""admin""#,
-        "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.",
-    ),
-    setting_key(
-        "firewall.port",
-        KeyKind::Number(1, 65_535),
-        "22",
-        "Port of its SSH server.",
-    ),
-    setting_key(
-        "firewall.transport",
-        KeyKind::Word(&["auto", "openssh", "russh"]),
-        r#""auto""#,
-        "openssh runs the system's ssh and honours its configuration, agent and jump hosts;\nrussh is built in; auto takes openssh where an ssh program is installed.",
-    ),
-    setting_key(
-        "firewall.identity",
-        KeyKind::Path,
-        r#""""#,
-        "Private key file. Empty leaves it to ssh_config, the agent and the usual names.",
-    ),
-    setting_key(
-        "firewall.ssh_config",
-        KeyKind::Path,
-        r#""""#,
-        "Configuration file for ssh. Empty is ~/.ssh/config. Not read by russh.",
-    ),
-    setting_key(
-        "firewall.known_hosts",
-        KeyKind::Path,
-        r#""""#,
-        "File of known host keys. Empty is ~/.ssh/known_hosts. Keys are always checked.",
-    ),
-    setting_key(
-        "firewall.fingerprint",
-        KeyKind::Fingerprint,
-        r#""""#,
-        "Fingerprint of the host key (SHA256:…), checked in addition to known_hosts.",
-    ),
-    setting_key(
-        "firewall.connect_timeout",
-        KeyKind::Deadline,
-        r#""10s""#,
-        "Deadline of connecting and logging in.",
-    ),
-    setting_key(
-        "firewall.control_persist",
-        KeyKind::Duration,
-        r#""10m""#,
-        "How long an OpenSSH connection stays up for the next command. 0s closes it at once.",
-    ),
-    setting_key(
-        "firewall.become",
-        KeyKind::Word(&["", "sudo"]),
-        r#""""#,
-        "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.",
-    ),
-    setting_key(
-        "firewall.outside",
-        KeyKind::Names,
-        "[]",
-        "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.",
-    ),
-    setting_key(
-        "firewall.paths.crontab",
-        KeyKind::RemotePath,
-        r#""/etc/crontab""#,
-        "Path of the system's crontab on the firewall: it says when entries of the table expire.",
-    ),
-    setting_key(
-        "firewall.paths.pfctl",
-        KeyKind::RemotePath,
-        r#""/sbin/pfctl""#,
-        "Path of pfctl on the firewall.",
-    ),
-    setting_key(
-        "firewall.paths.php",
-        KeyKind::RemotePath,
-        r#""/usr/local/bin/php""#,
-        "Path of PHP on the firewall.",
-    ),
-    setting_key(
-        "firewall.paths.sudo",
-        KeyKind::RemotePath,
-        r#""/usr/local/bin/sudo""#,
-        "Path of sudo on the firewall.",
-    ),
-    setting_key(
-        "service.alias",
-        KeyKind::Name,
-        r#""k8s_kms_lb""#,
-        "pfSense alias that the port forward and the filter rule point to.",
-    ),
-    setting_key(
-        "service.address",
-        KeyKind::Address,
-        r#""10.0.20.202""#,
-        "Address the alias should hold.",
-    ),
-    setting_key(
-        "service.port",
-        KeyKind::Number(1, 65_535),
-        "1688",
-        "TCP port, outside and inside.",
-    ),
-    setting_key(
-        "service.interface",
-        KeyKind::Name,
-        r#""wan""#,
-        "pfSense's name of the outside interface.",
-    ),
-    setting_key(
-        "service.description",
-        KeyKind::Text,
-        r#""KMS public — kms.viktorbarzin.me""#,
-        "Description of the rules, for people. Rules are never matched by it.",
-    ),
-    setting_key(
-        "service.host",
-        KeyKind::Text,
-        r#""kms.viktorbarzin.me""#,
-        "Public name of the service.",
-    ),
-    setting_key(
-        "service.public_address",
-        KeyKind::OptionalAddress,
-        r#""""#,
-        "Address the public name should have. Empty takes the firewall's own, where that is a public one.",
-    ),
-    setting_key(
-        "service.table",
-        KeyKind::Table,
-        r#""virusprot""#,
-        "pf's overload table. pfSense knows only virusprot.",
-    ),
-    setting_key(
-        "presets.default.max_src_conn",
-        KeyKind::Number(1, 4_294_967_295),
-        "50",
-        "Connections that one source may hold at a time.",
-    ),
-    setting_key(
-        "presets.default.rate",
-        KeyKind::Rate,
-        r#""10/60""#,
-        "New connections of one source within seconds.",
-    ),
-    setting_key(
-        "presets.tighten.max_src_conn",
-        KeyKind::Number(1, 4_294_967_295),
-        "10",
-        "The same, for suspected abuse.",
-    ),
-    setting_key(
-        "presets.tighten.rate",
-        KeyKind::Rate,
-        r#""3/60""#,
-        "The same, for suspected abuse.",
-    ),
-    setting_key(
-        "presets.loosen.max_src_conn",
-        KeyKind::Number(1, 4_294_967_295),
-        "50",
-        "The same, when legitimate users are blocked.",
-    ),
-    setting_key(
-        "presets.loosen.rate",
-        KeyKind::Rate,
-        r#""30/60""#,
-        "The same, when legitimate users are blocked.",
-    ),
-    setting_key(
-        "networks.pods",
-        KeyKind::Networks,
-        r#"["10.10.0.0/16"]"#,
-        "Networks of the cluster's pods.",
-    ),
-    setting_key(
-        "networks.nodes",
-        KeyKind::Networks,
-        r#"["10.0.20.0/24"]"#,
-        "Networks of the cluster's nodes.",
-    ),
-    setting_key(
-        "networks.protected",
-        KeyKind::Networks,
-        "[]",
-        "Networks that must never be blocked: you are warned when one is.",
-    ),
-    setting_key(
-        "cluster.kubectl",
-        KeyKind::Text,
-        r#""kubectl""#,
-        "The kubectl program.",
-    ),
-    setting_key(
-        "cluster.context",
-        KeyKind::Text,
-        r#""""#,
-        "kubectl context. Empty is the current one.",
-    ),
-    setting_key(
-        "cluster.namespace",
-        KeyKind::Text,
-        r#""kms""#,
-        "Namespace of the service.",
-    ),
-    setting_key(
-        "cluster.enabled",
-        KeyKind::Word(&["auto", "yes", "no"]),
-        r#""auto""#,
-        "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.",
-    ),
-    setting_key(
-        "cluster.kubeconfig",
-        KeyKind::Path,
-        r#""""#,
-        "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.",
-    ),
-    setting_key(
-        "cluster.timeout",
-        KeyKind::Duration,
-        r#""8s""#,
-        "Deadline of one question to the cluster.",
-    ),
-    setting_key(
-        "cluster.service",
-        KeyKind::Text,
-        r#""windows-kms""#,
-        "Name of the Service that is exposed.",
-    ),
-    setting_key(
-        "cluster.deployment",
-        KeyKind::Text,
-        r#""kms""#,
-        "Name of the Deployment behind it.",
-    ),
-    setting_key(
-        "cluster.selector",
-        KeyKind::Text,
-        r#""app=kms-service""#,
-        "Label selector of its pods.",
-    ),
-    setting_key(
-        "cluster.server_container",
-        KeyKind::Text,
-        r#""windows-kms""#,
-        "Container of the KMS server in those pods.",
-    ),
-    setting_key(
-        "cluster.notifier_container",
-        KeyKind::Text,
-        r#""slack-notifier""#,
-        "Container of the notifier in those pods.",
-    ),
-    setting_key(
-        "cluster.metallb_namespace",
-        KeyKind::Text,
-        r#""metallb-system""#,
-        "Namespace where MetalLB says which node announces an address.",
-    ),
-    setting_key(
-        "verify.resolvers",
-        KeyKind::Resolvers,
-        "[]",
-        "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey give the answer that clients outside get. They learn that you asked.",
-    ),
-    setting_key(
-        "notifier.log",
-        KeyKind::Path,
-        r#""/var/log/vlmcsd/vlmcsd.log""#,
-        "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.",
-    ),
-    setting_key(
-        "notifier.state",
-        KeyKind::Path,
-        r#""/var/lib/kmsctl-notifier""#,
-        "Directory of the notifier's checkpoint and outbox: a small volume of its own.",
-    ),
-    setting_key(
-        "notifier.webhook_file",
-        KeyKind::Path,
-        r#""""#,
-        "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted.",
-    ),
-    setting_key(
-        "notifier.channel",
-        KeyKind::Text,
-        r#""""#,
-        "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.",
-    ),
-    setting_key(
-        "notifier.listen",
-        KeyKind::Text,
-        r#""[::]:9101""#,
-        "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.",
-    ),
-    setting_key(
-        "notifier.dedup_window",
-        KeyKind::Duration,
-        r#""1h""#,
-        "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.",
-    ),
-    setting_key(
-        "notifier.dedup_store",
-        KeyKind::Window,
-        r#""file""#,
-        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. rediss:// is with TLS; SSL_CERT_FILE names certificates to trust.",
-    ),
-    setting_key(
-        "notifier.dedup_password_file",
-        KeyKind::Path,
-        r#""""#,
-        "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.",
-    ),
-    setting_key(
-        "notifier.dedup_lease",
-        KeyKind::Deadline,
-        r#""30s""#,
-        "How long another notifier waits for one that died with a message in hand. Kept up while it lives.",
-    ),
-    setting_key(
-        "notifier.too_old",
-        KeyKind::Duration,
-        r#""10m""#,
-        "A first start, without a checkpoint, counts the whole log and posts nothing older than this.",
-    ),
-    setting_key(
-        "notifier.post_interval",
-        KeyKind::Duration,
-        r#""1s""#,
-        "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.",
-    ),
-    setting_key(
-        "notifier.digest_from",
-        KeyKind::Number(2, 1000),
-        "4",
-        "From so many waiting activations on they become one message.",
-    ),
-    setting_key(
-        "manifest.image",
-        KeyKind::Text,
-        concat!(
-            "\"ghcr.io/viktorbarzin/kmsctl:",
-            env!("CARGO_PKG_VERSION"),
-            "\""
-        ),
-        "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere yourself.",
-    ),
-    setting_key(
-        "manifest.log_volume",
-        KeyKind::Text,
-        r#""vlmcsd-log""#,
-        "Volume of the pod that holds the server's log.",
-    ),
-    setting_key(
-        "manifest.operator",
-        KeyKind::Text,
-        r#""ServiceAccount:kmsctl-operator""#,
-        "Who may look: ServiceAccount:NAME (made by the manifest), User:NAME or Group:NAME.",
-    ),
-    setting_key(
-        "manifest.secret",
-        KeyKind::Text,
-        r#""kms-slack-webhook""#,
-        "Name of the Secret with the webhook's URL, and of the ExternalSecret that fetches it.",
-    ),
-    setting_key(
-        "manifest.secret_store",
-        KeyKind::Text,
-        r#""vault-kv""#,
-        "Store of External Secrets: the name of a ClusterSecretStore, or SecretStore/NAME.",
-    ),
-    setting_key(
-        "manifest.secret_key",
-        KeyKind::Text,
-        r#""kms""#,
-        "Key in that store.",
-    ),
-    setting_key(
-        "manifest.secret_property",
-        KeyKind::Text,
-        r#""slack_webhook_url""#,
-        "Property of that key.",
-    ),
-];
+pub const KEYS: &[SettingKey] = setting_keys! {
+    "output" Word(OUTPUTS) = r#""table""# => "How data is printed. Flag: --output.";
+    "color" Word(COLORS) = r#""auto""# => "Colour on a terminal. NO_COLOR counts as never. Flag: --color.";
+    "timeout" Deadline = r#""30s""# => "Deadline of one read or change, connecting included. Flag: --timeout.";
+    "firewall.host" Host = r#""10.0.20.1""# =>
+        "Address or name of the pfSense box, or a Host of your ssh_config.";
+    "firewall.user" Account = r#""admin""# =>
+        "Account to log in as. admin and root can do everything; others need sudo.\nEmpty leaves it to ssh_config.";
+    "firewall.port" Number(1, 65_535) = "22" => "Port of its SSH server.";
+    "firewall.transport" Word(&["auto", "openssh", "russh"]) = r#""auto""# =>
+        "openssh runs the system's ssh and honours its configuration, agent and jump hosts;\nrussh is built in; auto takes openssh where an ssh program is installed.";
+    "firewall.identity" Path = r#""""# =>
+        "Private key file. Empty leaves it to ssh_config, the agent and the usual names.";
+    "firewall.ssh_config" Path = r#""""# =>
+        "Configuration file for ssh. Empty is ~/.ssh/config. Not read by russh.";
+    "firewall.known_hosts" Path = r#""""# =>
+        "File of known host keys. Empty is ~/.ssh/known_hosts. Keys are always checked.";
+    "firewall.fingerprint" Fingerprint = r#""""# =>
+        "Fingerprint of the host key (SHA256:…), checked in addition to known_hosts.";
+    "firewall.connect_timeout" Deadline = r#""10s""# => "Deadline of connecting and logging in.";
+    "firewall.control_persist" Duration = r#""10m""# =>
+        "How long an OpenSSH connection stays up for the next command. 0s closes it at once.";
+    "firewall.become" Word(&["", "sudo"]) = r#""""# =>
+        "sudo runs everything on the firewall through `sudo -n`; needs pfSense's sudo package.";
+    "firewall.outside" Names = "[]" =>
+        "pfSense's names of VPN interfaces that lead outside as well, such as [\"opt3\"]. Interfaces with a gateway\nare outside anyway: what leads from one of them to the service is a path.";
+    "firewall.paths.crontab" RemotePath = r#""/etc/crontab""# =>
+        "Path of the system's crontab on the firewall: it says when entries of the table expire.";
+    "firewall.paths.pfctl" RemotePath = r#""/sbin/pfctl""# => "Path of pfctl on the firewall.";
+    "firewall.paths.php" RemotePath = r#""/usr/local/bin/php""# => "Path of PHP on the firewall.";
+    "firewall.paths.sudo" RemotePath = r#""/usr/local/bin/sudo""# => "Path of sudo on the firewall.";
+    "service.alias" Name = r#""k8s_kms_lb""# =>
+        "pfSense alias that the port forward and the filter rule point to.";
+    "service.address" Address = r#""10.0.20.202""# => "Address the alias should hold.";
+    "service.port" Number(1, 65_535) = "1688" => "TCP port, outside and inside.";
+    "service.interface" Name = r#""wan""# => "pfSense's name of the outside interface.";
+    "service.description" Text = r#""KMS public — kms.viktorbarzin.me""# =>
+        "Description of the rules, for people. Rules are never matched by it.";
+    "service.host" Text = r#""kms.viktorbarzin.me""# => "Public name of the service.";
+    "service.public_address" OptionalAddress = r#""""# =>
+        "Address the public name should have. Empty takes the firewall's own, where that is a public one.";
+    "service.table" Table = r#""virusprot""# => "pf's overload table. pfSense knows only virusprot.";
+    "presets.default.max_src_conn" Number(1, 4_294_967_295) = "50" =>
+        "Connections that one source may hold at a time.";
+    "presets.default.rate" Rate = r#""10/60""# => "New connections of one source within seconds.";
+    "presets.tighten.max_src_conn" Number(1, 4_294_967_295) = "10" => "The same, for suspected abuse.";
+    "presets.tighten.rate" Rate = r#""3/60""# => "The same, for suspected abuse.";
+    "presets.loosen.max_src_conn" Number(1, 4_294_967_295) = "50" =>
+        "The same, when legitimate users are blocked.";
+    "presets.loosen.rate" Rate = r#""30/60""# => "The same, when legitimate users are blocked.";
+    "networks.pods" Networks = r#"["10.10.0.0/16"]"# => "Networks of the cluster's pods.";
+    "networks.nodes" Networks = r#"["10.0.20.0/24"]"# => "Networks of the cluster's nodes.";
+    "networks.protected" Networks = "[]" => "Networks that must never be blocked: you are warned when one is.";
+    "cluster.kubectl" Text = r#""kubectl""# => "The kubectl program.";
+    "cluster.context" Text = r#""""# => "kubectl context. Empty is the current one.";
+    "cluster.namespace" Text = r#""kms""# => "Namespace of the service.";
+    "cluster.enabled" Word(&["auto", "yes", "no"]) = r#""auto""# =>
+        "Whether there is a cluster to ask. auto: where cluster.context or cluster.kubeconfig is set.";
+    "cluster.kubeconfig" Path = r#""""# =>
+        "kubectl's configuration file. Empty leaves it to KUBECONFIG and ~/.kube/config.";
+    "cluster.timeout" Duration = r#""8s""# => "Deadline of one question to the cluster.";
+    "cluster.service" Text = r#""windows-kms""# => "Name of the Service that is exposed.";
+    "cluster.deployment" Text = r#""kms""# => "Name of the Deployment behind it.";
+    "cluster.selector" Text = r#""app=kms-service""# => "Label selector of its pods.";
+    "cluster.server_container" Text = r#""windows-kms""# => "Container of the KMS server in those pods.";
+    "cluster.notifier_container" Text = r#""slack-notifier""# => "Container of the notifier in those pods.";
+    "cluster.metallb_namespace" Text = r#""metallb-system""# =>
+        "Namespace where MetalLB says which node announces an address.";
+    "verify.resolvers" Resolvers = "[]" =>
+        "Name servers to ask for service.host beside the system's resolver, such as [\"9.9.9.9\"]:\nthey give the answer that clients outside get. They learn that you asked.";
+    "notifier.log" Path = r#""/var/log/vlmcsd/vlmcsd.log""# =>
+        "The KMS server's log, read by `notifier run`. Also: VLMCSD_LOG.";
+    "notifier.state" Path = r#""/var/lib/kmsctl-notifier""# =>
+        "Directory of the notifier's checkpoint and outbox: a small volume of its own.";
+    "notifier.webhook_file" Path = r#""""# =>
+        "File that holds the URL of Slack's webhook; read again when it changes. Empty takes\nSLACK_WEBHOOK_URL from the environment. Without either nothing is posted.";
+    "notifier.channel" Text = r#""""# =>
+        "Slack channel, for legacy webhooks; others ignore it. Also: SLACK_CHANNEL.";
+    "notifier.listen" Text = r#""[::]:9101""# =>
+        "Address and port of /metrics, /healthz and /readyz. Also, the port alone: METRICS_PORT.";
+    "notifier.dedup_window" Duration = r#""1h""# =>
+        "Each client and product is posted once within this time. Also: DEDUP_WINDOW_SECONDS.";
+    "notifier.dedup_store" Window = r#""file""# =>
+        "Where that is remembered: file (with the checkpoint, so that it survives a restart), memory, or\nredis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], which several notifiers share. While that server\nis away messages are sent rather than lost. rediss:// is with TLS; SSL_CERT_FILE names certificates to trust.";
+    "notifier.dedup_password_file" Path = r#""""# =>
+        "File that holds that server's password; read again at every connection. Empty takes\nREDIS_PASSWORD from the environment, else what the address says.";
+    "notifier.dedup_lease" Deadline = r#""30s""# =>
+        "How long another notifier waits for one that died with a message in hand. Kept up while it lives.";
+    "notifier.too_old" Duration = r#""10m""# =>
+        "A first start, without a checkpoint, counts the whole log and posts nothing older than this.";
+    "notifier.post_interval" Duration = r#""1s""# =>
+        "Least time between two messages. Slack takes about one a second: less than 1s counts only for a\nwebhook on this machine.";
+    "notifier.digest_from" Number(2, 1000) = "4" =>
+        "From so many waiting activations on they become one message.";
+    "manifest.image" Text = concat!("\"ghcr.io/viktorbarzin/kmsctl:", env!("CARGO_PKG_VERSION"), "\"") =>
+        "Image of the side-car, as `notifier manifest` prints it: build it from deploy/Containerfile and push it\nthere yourself.";
+    "manifest.log_volume" Text = r#""vlmcsd-log""# => "Volume of the pod that holds the server's log.";
+    "manifest.operator" Text = r#""ServiceAccount:kmsctl-operator""# =>
+        "Who may look: ServiceAccount:NAME (made by the manifest), User:NAME or Group:NAME.";
+    "manifest.secret" Text = r#""kms-slack-webhook""# =>
+        "Name of the Secret with the webhook's URL, and of the ExternalSecret that fetches it.";
+    "manifest.secret_store" Text = r#""vault-kv""# =>
+        "Store of External Secrets: the name of a ClusterSecretStore, or SecretStore/NAME.";
+    "manifest.secret_key" Text = r#""kms""# => "Key in that store.";
+    "manifest.secret_property" Text = r#""slack_webhook_url""# => "Property of that key.";
+};
 
 /// Keys of one vantage. There is none unless the operator names it, so they have no place among the defaults; the
 /// default is what an absent key means.
-pub const VANTAGE_KEYS: &[SettingKey] = &[
-    setting_key(
-        "vantages.NAME.kind",
-        KeyKind::Word(&["ssh", "check-host", "local"]),
-        r#""ssh""#,
-        "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.",
-    ),
-    setting_key(
-        "vantages.NAME.host",
-        KeyKind::Text,
-        r#""""#,
-        "ssh: address, name, or a Host of your ssh_config.",
-    ),
-    setting_key(
-        "vantages.NAME.user",
-        KeyKind::Text,
-        r#""""#,
-        "ssh: account. Empty leaves it to ssh_config.",
-    ),
-    setting_key(
-        "vantages.NAME.port",
-        KeyKind::Number(1, 65_535),
-        "22",
-        "ssh: port of its SSH server. Without it, ssh_config decides.",
-    ),
-    setting_key(
-        "vantages.NAME.identity",
-        KeyKind::Path,
-        r#""""#,
-        "ssh: private key file.",
-    ),
-    setting_key(
-        "vantages.NAME.known_hosts",
-        KeyKind::Path,
-        r#""""#,
-        "ssh: file of known host keys. Empty takes firewall.known_hosts.",
-    ),
-    setting_key(
-        "vantages.NAME.address",
-        KeyKind::Text,
-        r#""""#,
-        "Address that the firewall sees it come from. Empty takes the one that ssh connects to.",
-    ),
-    setting_key(
-        "vantages.NAME.control",
-        KeyKind::Endpoint,
-        r#""""#,
-        "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.",
-    ),
-    setting_key(
-        "vantages.NAME.url",
-        KeyKind::Url,
-        r#""https://check-host.net""#,
-        "check-host: base URL of the service.",
-    ),
-    setting_key(
-        "vantages.NAME.nodes",
-        KeyKind::Number(1, 10),
-        "3",
-        "check-host: how many of its nodes try; more than half must agree.",
-    ),
-];
+pub const VANTAGE_KEYS: &[SettingKey] = setting_keys! {
+    "vantages.NAME.kind" Word(&["ssh", "check-host", "local"]) = r#""ssh""# =>
+        "ssh: a host outside that you can log in to; nothing is installed there.\ncheck-host: a public check service (it learns your address and port).\nlocal: this machine; counts only where it is proven to be outside.";
+    "vantages.NAME.host" Text = r#""""# => "ssh: address, name, or a Host of your ssh_config.";
+    "vantages.NAME.user" Text = r#""""# => "ssh: account. Empty leaves it to ssh_config.";
+    "vantages.NAME.port" Number(1, 65_535) = "22" =>
+        "ssh: port of its SSH server. Without it, ssh_config decides.";
+    "vantages.NAME.identity" Path = r#""""# => "ssh: private key file.";
+    "vantages.NAME.known_hosts" Path = r#""""# =>
+        "ssh: file of known host keys. Empty takes firewall.known_hosts.";
+    "vantages.NAME.address" Text = r#""""# =>
+        "Address that the firewall sees it come from. Empty takes the one that ssh connects to.";
+    "vantages.NAME.control" Endpoint = r#""""# =>
+        "HOST:PORT that is known to be open: if it is not reached either, a failure proves nothing.\nBest is another open port of the very address that is tried.";
+    "vantages.NAME.url" Url = r#""https://check-host.net""# => "check-host: base URL of the service.";
+    "vantages.NAME.nodes" Number(1, 10) = "3" =>
+        "check-host: how many of its nodes try; more than half must agree.";
+};
 
 /// Returns the key of that path; `vantages.NAME.…` are [`VANTAGE_KEYS`], `presets.NAME.…` beyond the built-in ones share the keys of `default`.
 pub fn find_key(path: &str) -> Option<&'static SettingKey> {

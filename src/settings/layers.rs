@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::keys;
-use super::keys::{KEYS, KeyKind};
+use super::keys::{KEYS, KeyKind, SettingKey};
 use super::values;
 use crate::domain::warning::Warning;
 use crate::error::{Failure, Result};
@@ -118,6 +118,40 @@ impl Layers {
         self.values
             .get(path)
             .map_or("", |value| value.text.as_str())
+    }
+
+    /// Returns the value of a key, or `None` where it is empty.
+    pub fn given_text(&self, path: &str) -> Option<&str> {
+        Some(self.key_text(path)).filter(|text| !text.is_empty())
+    }
+
+    /// Returns the value of a key with its type; the failure names the key.
+    pub fn parse_key<T>(
+        &self,
+        path: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T> {
+        parse(self.key_text(path))
+            .map_err(|problem| Failure::usage(format!("Wrong value for `{path}`: {problem}.")))
+    }
+
+    /// Returns the parts of a list's value.
+    pub fn key_parts(&self, path: &str) -> impl Iterator<Item = &str> {
+        values::list_parts(self.key_text(path))
+    }
+
+    /// Returns the fields of each name of a family such as `presets`.
+    pub fn named_fields(&self, family: &str) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+        let mut named: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for (path, value) in &self.values {
+            let rest = path
+                .strip_prefix(family)
+                .and_then(|rest| rest.strip_prefix('.'));
+            if let Some((name, field)) = rest.and_then(|rest| rest.split_once('.')) {
+                named.entry(name).or_default().insert(field, &value.text);
+            }
+        }
+        named
     }
 
     /// Returns whether a file, the environment or a flag says which firewall is meant. A file counts whole: it was
@@ -234,16 +268,12 @@ impl Layers {
             "KMSCTL_VERBOSE",
         ];
         for (name, text) in &environment.variables {
-            let of_presets = name
-                .strip_prefix("KMSCTL_PRESETS_")
-                .and_then(preset_path)
-                .filter(|path| keys::find_key(path).is_some());
             let known = KEYS
                 .iter()
                 .find(|key| key.environment_name() == *name)
                 .map(|key| key.path.to_owned())
-                .or(of_presets)
-                .or_else(|| vantage_path(name));
+                .or_else(|| path_of_name(name, "presets", KEYS))
+                .or_else(|| path_of_name(name, "vantages", keys::VANTAGE_KEYS));
             if let Some(path) = known {
                 self.set_value(&path, text.clone(), Origin::Environment(name.clone()))?;
             } else if !OTHERS.contains(&name.as_str())
@@ -283,27 +313,16 @@ fn may_be_there(path: &Path) -> bool {
     }
 }
 
-/// Turns `NIGHT_MAX_SRC_CONN` into `presets.night.max_src_conn`.
-fn preset_path(rest: &str) -> Option<String> {
-    ["MAX_SRC_CONN", "RATE"].into_iter().find_map(|field| {
-        let name = rest.strip_suffix(field)?.strip_suffix('_')?;
-        Some(format!(
-            "presets.{}.{}",
-            name.to_lowercase(),
-            field.to_lowercase()
-        ))
-    })
-}
-
 /// Turns `KMSCTL_VANTAGES_VPS_HOST` into `vantages.vps.host`. The longest field that fits wins.
-fn vantage_path(name: &str) -> Option<String> {
-    let rest = name.strip_prefix("KMSCTL_VANTAGES_")?;
-    let fits = keys::VANTAGE_KEYS.iter().filter_map(|key| {
+fn path_of_name(name: &str, family: &str, fields: &[SettingKey]) -> Option<String> {
+    let start = format!("KMSCTL_{}_", family.to_uppercase());
+    let rest = name.strip_prefix(&start)?;
+    let fits = fields.iter().filter_map(|key| {
         let field = key.split_path().1;
-        let vantage = rest
+        let named = rest
             .strip_suffix(&field.to_uppercase())?
             .strip_suffix('_')?;
-        let path = format!("vantages.{}.{field}", vantage.to_lowercase());
+        let path = format!("{family}.{}.{field}", named.to_lowercase());
         keys::find_key(&path).map(|_| (field.len(), path))
     });
     fits.max().map(|(_, path)| path)

@@ -81,25 +81,14 @@ pub struct Notifier {
 impl Notifier {
     /// Gives the layered texts their types.
     pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let unset = |path: &str| {
-            layers
-                .values
-                .get(path)
-                .is_none_or(|value| value.origin == Origin::Default)
-        };
         let alias = |path: &str, name: &str| {
-            environment
-                .variable(name)
-                .filter(|_| unset(path))
-                .map(str::to_owned)
+            let set = environment.variable(name);
+            set.filter(|_| !layers.names_key(path)).map(str::to_owned)
         };
         let text = |path: &str, name: &str| {
             alias(path, name).unwrap_or_else(|| layers.key_text(path).to_owned())
         };
-        let duration = |path: &str| {
-            values::parse_duration(layers.key_text(path))
-                .map_err(|problem| broken_webhook(path, &problem))
-        };
+        let duration = |path: &str| layers.parse_key(path, values::parse_duration);
         let dedup_window = match alias("notifier.dedup_window", "DEDUP_WINDOW_SECONDS") {
             Some(seconds) => whole_seconds(&seconds)?,
             None => duration("notifier.dedup_window")?,
@@ -108,14 +97,14 @@ impl Notifier {
             Some(port) => port_alone(&port)?,
             None => listen_address(layers)?,
         };
-        let file = layers.key_text("notifier.webhook_file");
+        let file = layers.given_text("notifier.webhook_file");
         Ok(Self {
             log: environment.expand(&text("notifier.log", "VLMCSD_LOG")),
             state: environment.expand(layers.key_text("notifier.state")),
-            webhook: match environment.variable("SLACK_WEBHOOK_URL") {
-                _ if !file.is_empty() => Webhook::File(environment.expand(file)),
-                Some(url) => Webhook::Url(checked_webhook(url)?),
-                None => Webhook::None,
+            webhook: match (file, environment.variable("SLACK_WEBHOOK_URL")) {
+                (Some(file), _) => Webhook::File(environment.expand(file)),
+                (None, Some(url)) => Webhook::Url(checked_webhook(url)?),
+                (None, None) => Webhook::None,
             },
             channel: Some(text("notifier.channel", "SLACK_CHANNEL"))
                 .filter(|channel| !channel.is_empty()),
@@ -179,14 +168,9 @@ fn listen_address(layers: &Layers) -> Result<SocketAddr> {
 
 /// Reads where the window is remembered, with the password from its file or the environment.
 fn dedup_store(layers: &Layers, environment: &Environment) -> Result<Window> {
-    let mut window = Window::parse(layers.key_text("notifier.dedup_store")).map_err(|problem| {
-        Failure::usage(format!(
-            "Wrong value for `notifier.dedup_store`: {problem}."
-        ))
-    })?;
+    let mut window = layers.parse_key("notifier.dedup_store", Window::parse)?;
     if let Window::Redis(server) = &mut window {
-        let file = layers.key_text("notifier.dedup_password_file");
-        if !file.is_empty() {
+        if let Some(file) = layers.given_text("notifier.dedup_password_file") {
             server.password = Password::File(environment.expand(file));
         } else if let Some(password) = environment.variable("REDIS_PASSWORD") {
             server.password = Password::Text(password.to_owned());

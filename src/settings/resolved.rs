@@ -13,7 +13,6 @@ use super::target::{Target, Transport};
 use super::values;
 use super::vantages::{self, Vantage};
 use crate::domain::cluster::objects::ObjectNames;
-use crate::domain::pf::table::TableName;
 use crate::domain::ratelimit::{Caps, Preset};
 use crate::domain::service::Service;
 use crate::domain::shell_word::ShellWord;
@@ -104,44 +103,43 @@ impl Settings {
     /// Gives the layered texts their types. Texts were checked when they were layered, so a failure names a
     /// rule that spans keys.
     pub fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let broken = |path: &str, problem: String| {
-            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
-        };
-        let duration = |path: &str| {
-            values::parse_duration(layers.key_text(path)).map_err(|problem| broken(path, problem))
-        };
-        let table = TableName::new(layers.key_text("service.table"))
-            .ok_or_else(|| broken("service.table", "it is not a table name".to_owned()))?;
-        let port = |path: &str| {
-            layers
-                .key_text(path)
-                .parse::<u16>()
-                .map_err(|error| broken(path, error.to_string()))
+        let text = |path: &str| layers.key_text(path).to_owned();
+        let networks = |path: &str| {
+            let parts = layers.key_parts(path).map(values::parse_network);
+            parts.collect::<Result<_, _>>().map_err(Failure::usage)
         };
         Ok(Self {
-            output: layers.key_text("output").to_owned(),
-            color: layers.key_text("color").to_owned(),
-            timeout: duration("timeout")?,
+            output: text("output"),
+            color: text("color"),
+            timeout: layers.parse_key("timeout", values::parse_duration)?,
             firewall: Firewall::resolve(layers, environment)?,
             service: Service {
-                alias: layers.key_text("service.alias").to_owned(),
-                address: values::parse_address(layers.key_text("service.address"))
-                    .map_err(|problem| broken("service.address", problem))?,
-                port: port("service.port")?,
-                interface: layers.key_text("service.interface").to_owned(),
-                outside: name_list(layers, "firewall.outside"),
-                description: layers.key_text("service.description").to_owned(),
-                host: layers.key_text("service.host").to_owned(),
-                table,
+                alias: text("service.alias"),
+                address: layers.parse_key("service.address", values::parse_address)?,
+                port: layers.parse_key("service.port", values::parse_port)?,
+                interface: text("service.interface"),
+                outside: layers
+                    .key_parts("firewall.outside")
+                    .map(str::to_owned)
+                    .collect(),
+                description: text("service.description"),
+                host: text("service.host"),
+                table: layers.parse_key("service.table", values::parse_table_name)?,
             },
             presets: resolve_presets(layers)?,
             networks: Networks {
-                pods: parse_networks(layers, "networks.pods")?,
-                nodes: parse_networks(layers, "networks.nodes")?,
-                protected: parse_networks(layers, "networks.protected")?,
+                pods: networks("networks.pods")?,
+                nodes: networks("networks.nodes")?,
+                protected: networks("networks.protected")?,
             },
             cluster: Cluster::resolve(layers, environment)?,
-            verify: Verify::resolve(layers),
+            verify: Verify {
+                resolvers: layers
+                    .key_parts("verify.resolvers")
+                    .filter_map(|part| values::parse_resolver(part).ok())
+                    .collect(),
+                public_address: layers.key_text("service.public_address").parse().ok(),
+            },
             vantages: vantages::resolve_vantages(layers, environment)?,
             state_directory: environment.state_directory(),
         })
@@ -150,45 +148,37 @@ impl Settings {
 
 impl Firewall {
     fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let text = |path: &str| Some(layers.key_text(path)).filter(|text| !text.is_empty());
+        let text = |path: &str| layers.given_text(path);
         let file = |path: &str| text(path).map(|path| environment.expand(path));
-        let broken = |path: &str, problem: &str| {
-            Failure::usage(format!("Wrong value for `{path}`: {problem}."))
+        let program = |path: &str| layers.parse_key(path, values::parse_remote_path);
+        let duration = |path: &str| layers.parse_key(path, values::parse_duration);
+        let target = Target {
+            host: layers.key_text("firewall.host").to_owned(),
+            user: text("firewall.user").map(str::to_owned),
+            port: layers.key_text("firewall.port").parse().ok().filter(|_| {
+                // A Host of ssh_config brings its own port.
+                layers.names_key("firewall.port") || !layers.names_key("firewall.host")
+            }),
+            transport: match layers.key_text("firewall.transport") {
+                "openssh" => Transport::OpenSsh,
+                "russh" => Transport::Russh,
+                _ => Transport::Auto,
+            },
+            identity: file("firewall.identity"),
+            ssh_config: file("firewall.ssh_config"),
+            known_hosts: file("firewall.known_hosts"),
+            fingerprint: text("firewall.fingerprint").map(str::to_owned),
+            connect_timeout: duration("firewall.connect_timeout")?,
+            control_persist: duration("firewall.control_persist")?,
+            runtime_directory: environment.runtime_directory(),
+            sudo: match layers.key_text("firewall.become") {
+                "sudo" => Some(program("firewall.paths.sudo")?),
+                _ => None,
+            },
+            home: environment.home.clone(),
+            agent_socket: environment.agent_socket.clone(),
+            ssh_program: PathBuf::from("ssh"),
         };
-        let program = |path: &str| {
-            ShellWord::path(layers.key_text(path))
-                .ok_or_else(|| broken(path, "it is not a plain path"))
-        };
-        let duration = |path: &str| {
-            values::parse_duration(layers.key_text(path)).map_err(|problem| broken(path, &problem))
-        };
-        let target =
-            Target {
-                host: layers.key_text("firewall.host").to_owned(),
-                user: text("firewall.user").map(str::to_owned),
-                port: layers.key_text("firewall.port").parse().ok().filter(|_| {
-                    is_set(layers, "firewall.port") || !is_set(layers, "firewall.host")
-                }),
-                transport: match layers.key_text("firewall.transport") {
-                    "openssh" => Transport::OpenSsh,
-                    "russh" => Transport::Russh,
-                    _ => Transport::Auto,
-                },
-                identity: file("firewall.identity"),
-                ssh_config: file("firewall.ssh_config"),
-                known_hosts: file("firewall.known_hosts"),
-                fingerprint: text("firewall.fingerprint").map(str::to_owned),
-                connect_timeout: duration("firewall.connect_timeout")?,
-                control_persist: duration("firewall.control_persist")?,
-                runtime_directory: environment.runtime_directory(),
-                sudo: match layers.key_text("firewall.become") {
-                    "sudo" => Some(program("firewall.paths.sudo")?),
-                    _ => None,
-                },
-                home: environment.home.clone(),
-                agent_socket: environment.agent_socket.clone(),
-                ssh_program: PathBuf::from("ssh"),
-            };
         Ok(Self {
             target,
             crontab: program("firewall.paths.crontab")?,
@@ -200,14 +190,8 @@ impl Firewall {
 
 impl Cluster {
     fn resolve(layers: &Layers, environment: &Environment) -> Result<Self> {
-        let text = |path: &str| Some(layers.key_text(path)).filter(|text| !text.is_empty());
-        // These become arguments of kubectl: one that looks like a flag would be taken for one.
-        let name = |path: &str| match layers.key_text(path) {
-            text if text.is_empty() || text.starts_with('-') => Err(Failure::usage(format!(
-                "Wrong value for `{path}`: `{text}` is not a name."
-            ))),
-            text => Ok(text.to_owned()),
-        };
+        let text = |path: &str| layers.given_text(path);
+        let name = |path: &str| layers.parse_key(path, values::parse_object_name);
         let named = text("cluster.context").is_some() || text("cluster.kubeconfig").is_some();
         Ok(Self {
             configured: match layers.key_text("cluster.enabled") {
@@ -219,9 +203,7 @@ impl Cluster {
             kubeconfig: text("cluster.kubeconfig").map(|path| environment.expand(path)),
             context: text("cluster.context").map(str::to_owned),
             namespace: name("cluster.namespace")?,
-            timeout: values::parse_duration(layers.key_text("cluster.timeout")).map_err(
-                |problem| Failure::usage(format!("Wrong value for `cluster.timeout`: {problem}.")),
-            )?,
+            timeout: layers.parse_key("cluster.timeout", values::parse_duration)?,
             names: ObjectNames {
                 service: name("cluster.service")?,
                 deployment: name("cluster.deployment")?,
@@ -234,77 +216,24 @@ impl Cluster {
     }
 }
 
-impl Verify {
-    fn resolve(layers: &Layers) -> Self {
-        let resolvers = layers
-            .key_text("verify.resolvers")
-            .split(',')
-            .map(str::trim);
-        Self {
-            resolvers: resolvers
-                .filter_map(|text| values::parse_resolver(text).ok())
-                .collect(),
-            public_address: layers.key_text("service.public_address").parse().ok(),
-        }
-    }
-}
-
-/// Returns whether any layer above the built-in one gave the key; a Host of ssh_config brings its own port.
-fn is_set(layers: &Layers, path: &str) -> bool {
-    layers
-        .values
-        .get(path)
-        .is_some_and(|value| value.origin != super::layers::Origin::Default)
-}
-
-fn name_list(layers: &Layers, path: &str) -> Vec<String> {
-    let parts = layers.key_text(path).split(',').map(str::trim);
-    let names = parts.filter(|part| !part.is_empty());
-    names.map(str::to_owned).collect()
-}
-
-fn parse_networks(layers: &Layers, path: &str) -> Result<Vec<IpNet>> {
-    let parts = layers
-        .key_text(path)
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    parts
-        .map(|part| values::parse_network(part).map_err(Failure::usage))
-        .collect()
-}
-
 fn resolve_presets(layers: &Layers) -> Result<Vec<Preset>> {
-    let mut fields: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
-    for (path, value) in &layers.values {
-        let Some((name, field)) = path
-            .strip_prefix("presets.")
-            .and_then(|rest| rest.split_once('.'))
-        else {
-            continue;
-        };
-        let entry = fields.entry(name).or_default();
-        match field {
-            "max_src_conn" => entry.0 = Some(&value.text),
-            _ => entry.1 = Some(&value.text),
-        }
-    }
-    let preset = |(name, (connections, rate)): (&str, (Option<&str>, Option<&str>))| {
+    let preset = |(name, fields): (&str, BTreeMap<&str, &str>)| {
         let wrong = |problem: &str| Failure::usage(format!("The preset `{name}` {problem}."));
+        let connections = fields.get("max_src_conn").map(|text| {
+            text.parse()
+                .map_err(|_| wrong("has a max_src_conn that is no number"))
+        });
+        let rate = fields
+            .get("rate")
+            .map(|text| values::parse_rate(text).map_err(|problem| wrong(&problem)));
         Ok(Preset {
             name: name.to_owned(),
             caps: Caps {
-                max_src_conn: connections
-                    .map(|text| {
-                        text.parse()
-                            .map_err(|_| wrong("has a max_src_conn that is no number"))
-                    })
-                    .transpose()?,
-                rate: rate
-                    .map(|text| values::parse_rate(text).map_err(|problem| wrong(&problem)))
-                    .transpose()?,
+                max_src_conn: connections.transpose()?,
+                rate: rate.transpose()?,
             },
         })
     };
-    fields.into_iter().map(preset).collect()
+    let presets = layers.named_fields("presets");
+    presets.into_iter().map(preset).collect()
 }

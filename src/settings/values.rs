@@ -8,42 +8,62 @@ use ipnet::IpNet;
 use super::keys::KeyKind;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pf::table::TableName;
+use crate::domain::shell_word::ShellWord;
 
 /// Longest duration taken: ten years.
 const LONGEST_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
 
 /// Reads a duration: numbers with the units `d`, `h`, `m`, `s`, largest first, as in `1h30m`. A day is 24 hours.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m");
-    let mut rest = text;
-    let mut seconds = 0_u64;
-    let mut last_unit = u64::MAX;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, tail) = rest.split_at(digits);
-        let mut letters = tail.chars();
-        let unit = match letters.next() {
-            Some('d') => 86_400,
-            Some('h') => 3_600,
-            Some('m') => 60,
-            Some('s') => 1,
-            _ => return Err(wanted()),
-        };
-        if unit >= last_unit {
-            return Err(wanted());
+    let seconds = || {
+        let mut rest = text;
+        let mut seconds = 0_u64;
+        for (unit, length) in [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)] {
+            if let Some((number, tail)) = rest.split_once(unit) {
+                let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+                let number: u64 = number.parse().ok().filter(|_| digits)?;
+                seconds = seconds.checked_add(number.checked_mul(length)?)?;
+                rest = tail;
+            }
         }
-        last_unit = unit;
-        let number: u64 = number.parse().map_err(|_| wanted())?;
-        seconds = number
-            .checked_mul(unit)
-            .and_then(|part| seconds.checked_add(part))
-            .ok_or_else(wanted)?;
-        rest = letters.as_str();
+        (!text.is_empty() && rest.is_empty() && seconds <= LONGEST_SECONDS).then_some(seconds)
+    };
+    seconds()
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("`{text}` is not a duration; write 90s, 15m, 2h, 1d or 1h30m"))
+}
+
+/// Returns the parts of a list's text, which commas separate.
+pub fn list_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
+
+/// Reads a TCP port.
+pub fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|error: std::num::ParseIntError| error.to_string())
+}
+
+/// Reads the name of a table of pf.
+pub fn parse_table_name(text: &str) -> Result<TableName, String> {
+    TableName::new(text)
+        .ok_or_else(|| format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)"))
+}
+
+/// Reads a path on the firewall.
+pub fn parse_remote_path(text: &str) -> Result<ShellWord, String> {
+    ShellWord::path(text)
+        .ok_or_else(|| format!("`{text}` is not an absolute path of letters, digits and /._-+"))
+}
+
+/// Reads a name that becomes an argument of kubectl: one that looks like a flag would be taken for one.
+pub fn parse_object_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('-') {
+        return Err(format!("`{text}` is not a name"));
     }
-    if text.is_empty() || seconds > LONGEST_SECONDS {
-        return Err(wanted());
-    }
-    Ok(Duration::from_secs(seconds))
+    Ok(text.to_owned())
 }
 
 /// Reads a literal address; names are refused, as resolving them would guess. An IPv4-mapped IPv6 address is the IPv4
@@ -202,27 +222,12 @@ pub fn check_value(kind: KeyKind, text: &str) -> Result<(), String> {
         KeyKind::Account => check_account(text),
         KeyKind::Name => check_name(text),
         KeyKind::Address | KeyKind::OptionalAddress => parse_address(text).map(drop),
-        KeyKind::Resolvers => text
-            .split(',')
-            .filter(|part| !part.is_empty())
-            .try_for_each(|part| parse_resolver(part.trim()).map(drop)),
-        KeyKind::Names => text
-            .split(',')
-            .filter(|part| !part.is_empty())
-            .try_for_each(|part| check_name(part.trim())),
-        KeyKind::Networks => text
-            .split(',')
-            .filter(|part| !part.is_empty())
-            .try_for_each(|part| parse_network(part.trim()).map(drop)),
-        KeyKind::RemotePath => crate::domain::shell_word::ShellWord::path(text)
-            .map(drop)
-            .ok_or_else(|| {
-                format!("`{text}` is not an absolute path of letters, digits and /._-+")
-            }),
+        KeyKind::Resolvers => list_parts(text).try_for_each(|part| parse_resolver(part).map(drop)),
+        KeyKind::Names => list_parts(text).try_for_each(check_name),
+        KeyKind::Networks => list_parts(text).try_for_each(|part| parse_network(part).map(drop)),
+        KeyKind::RemotePath => parse_remote_path(text).map(drop),
         KeyKind::Rate => parse_rate(text).map(drop),
-        KeyKind::Table => TableName::new(text).map(drop).ok_or_else(|| {
-            format!("`{text}` is not a table name (1 to 31 letters, digits, _ - .)")
-        }),
+        KeyKind::Table => parse_table_name(text).map(drop),
         KeyKind::Endpoint => parse_endpoint(text).map(drop),
         KeyKind::Url => check_url(text),
         KeyKind::Window => super::window::Window::parse(text).map(drop),

@@ -57,16 +57,8 @@ pub struct Ssh {
 
 /// Reads every vantage.
 pub(super) fn resolve_vantages(layers: &Layers, environment: &Environment) -> Result<Vec<Vantage>> {
-    let mut fields: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for (path, value) in &layers.values {
-        let named = path
-            .strip_prefix("vantages.")
-            .and_then(|rest| rest.split_once('.'));
-        if let Some((name, field)) = named {
-            fields.entry(name).or_default().insert(field, &value.text);
-        }
-    }
-    fields
+    layers
+        .named_fields("vantages")
         .into_iter()
         .map(|(name, fields)| resolve_vantage(name, &fields, environment))
         .collect()
