@@ -1,7 +1,7 @@
 //! What changes the firewall, as typed actions: which commands they are, and what their replies mean. Only the
 //! procedure may use this (a test holds it): nothing else in kmsctl changes anything.
 //!
-//! Never used, whatever it would save: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
+//! Never used, even to save work: `-T zero` (resets ages), `-T flush` and `-F` (more than was looked at), `-T add`
 //! to a table that was not just seen to exist (pfctl would make it), and two-address `-k` (broken in FreeBSD 15).
 
 use std::net::IpAddr;
@@ -105,10 +105,10 @@ impl ActionRun {
         &mut self,
     ) -> Result<(Vec<Result<Done, FactError>>, Reading), Failure> {
         let count = self.actions.iter().map(command_count).sum();
-        let (told, reading) = self.survey.read_after(count).await?;
-        let mut told = told.into_iter();
+        let (notes, reading) = self.survey.read_after(count).await?;
+        let mut notes = notes.into_iter();
         let done = self.actions.iter().map(|action| {
-            let replies: Vec<ReaderNote> = told.by_ref().take(command_count(action)).collect();
+            let replies: Vec<ReaderNote> = notes.by_ref().take(command_count(action)).collect();
             self.action_meaning(action, &replies)
         });
         Ok((done.collect(), reading))

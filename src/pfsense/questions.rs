@@ -62,7 +62,7 @@ pub enum Question {
     Rules,
     /// Loaded translation rules with counters.
     Translation,
-    /// States of the service's port, of one source if named; which are the service's is told by its alias.
+    /// States of the service's port, of one source if named; which are the service's follows from its alias.
     States(Option<IpAddr>),
     /// Source nodes.
     Sources,
@@ -85,7 +85,7 @@ pub enum Question {
 pub struct Reading {
     /// The firewall's clock and zone.
     pub clock: FirewallClock,
-    /// The address our session comes from, if told.
+    /// The address our session comes from, if known.
     pub client: Option<IpAddr>,
     /// Addresses of its interfaces.
     pub interfaces: Vec<InterfaceAddress>,
@@ -191,19 +191,19 @@ impl Reader {
     ) -> Result<(Vec<ReaderNote>, Reading), Failure> {
         let mut replies = round::ask_round(&mut self.shell, &self.asked, before).await?;
         let asked = replies.split_off(before.min(replies.len()));
-        let told = replies.into_iter().map(|reply| ReaderNote {
+        let notes = replies.into_iter().map(|reply| ReaderNote {
             status: reply.status.unwrap_or(NOT_RUN),
             stdout: reply.stdout,
             stderr: reply.stderr,
         });
-        let told = told.collect();
+        let notes = notes.collect();
         // Reading megabytes takes its time, in which Ctrl-C and the time-out must be heard.
         let meant = Arc::clone(&self.asked);
         let reading = tokio::task::spawn_blocking(move || meant.reading(asked)).await;
         let reading = reading.map_err(|error| {
             Failure::failed("The firewall's answers could not be taken apart.").with_cause(error)
         })?;
-        Ok((told, reading?))
+        Ok((notes, reading?))
     }
 
     /// Returns the nonce that the agent's answers carry.
@@ -440,7 +440,7 @@ impl Unreads<'_> {
     }
 }
 
-/// Tells an answer that holds nothing.
+/// Marks an answer that holds nothing.
 trait Understood {
     fn is_nothing(&self) -> bool;
 }

@@ -36,7 +36,7 @@ pub fn answers_without_server(words: &[&str], now: Timestamp) -> Option<String> 
             *conditions = json!({"ready": false, "serving": false, "terminating": false});
             Some(())
         }),
-        // No node with a Ready endpoint, so nobody announces the address (externalTrafficPolicy Local).
+        // No node with a Ready endpoint, so no node announces the address (externalTrafficPolicy Local).
         ["-n", _, "get", "servicel2statuses.metallb.io", ..] => Some(NOTHING.to_owned()),
         _ => Some(text),
     }

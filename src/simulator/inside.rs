@@ -30,7 +30,7 @@ pub fn simulated_resolutions(service: IpAddr) -> Vec<Resolution> {
     ]
 }
 
-/// Connects to the server and hears its answer, if there is one. Nobody has to wait for silence.
+/// Connects to the server and hears its answer, if there is one, without waiting for silence.
 pub fn simulated_greeting(scenario: Scenario) -> (ServiceConnection, Option<BindAnswer>) {
     if scenario == Scenario::BackendDead {
         return (ServiceConnection::Silent { seconds: 3 }, None);

@@ -2,7 +2,7 @@
 //! the agent, served over real SSH on loopback. It is `--demo`, `demo serve`, and the tests' firewall.
 //!
 //! [`Simulator`] is the whole of it for the rest of the program. Inside: `world` lives (events in order of
-//! time, `traffic` tells who acts, `warm` what counted unwatched), `pf` is the packet filter, `scenario` the
+//! time, `traffic` lists who acts, `warm` what counted unwatched), `pf` is the packet filter, `scenario` the
 //! box it is loaded for, `shell`, `pfctl` and `agent` answer, `server` carries, `store` keeps. [`cluster`], [`inside`]
 //! and [`outside`] are what lies behind the box, beside it and before it.
 
@@ -315,7 +315,7 @@ pub fn saved_scenario(directory: &Path) -> Scenario {
     store::saved_scenario(directory).unwrap_or_default()
 }
 
-/// Forgets a history that tells of another box than the one that would be started now: nothing in it ever happened to
+/// Forgets a history of another box than the one that would be started now: nothing in it ever happened to
 /// that one. Not while another run uses the directory.
 pub fn forget_stale_history(
     directory: &Path,

@@ -1,5 +1,5 @@
 //! An SSH server outside the simulated firewall, as `verify --external` wants one: it makes connections on behalf of
-//! whoever asks (SSH's `direct-tcpip`), from a documentation address and through the simulated firewall's rules. It is
+//! a client that asks (SSH's `direct-tcpip`), from a documentation address and through the simulated firewall's rules. It is
 //! reached over loopback, and nothing leaves this machine. The name server it can ask is simulated, too.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77));
 pub const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53)), 53);
 /// Another port that is open on the firewall's outside: what a vantage that works can reach.
 pub const CONTROL: (&str, u16) = ("203.0.113.10", 443);
-/// After this a connection that nobody answers is given up: simulated silence need not last.
+/// After this a connection without an answer is given up: simulated silence need not last.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Channels at a time.
 const CHANNELS: usize = 16;
@@ -40,7 +40,7 @@ enum Partner {
     Resolver,
 }
 
-/// One connection of somebody who uses this vantage.
+/// One connection of a client of this vantage.
 pub struct OutsideClient {
     shared: Arc<SharedWorld>,
     open: HashMap<ChannelId, (Partner, Vec<u8>)>,
@@ -55,7 +55,7 @@ impl OutsideClient {
         }
     }
 
-    /// Connects; what fails is told in the words of OpenSSH's server.
+    /// Connects; a failure has the words of OpenSSH's server.
     fn connect(&self, host: &str, port: u32) -> Result<Partner, &'static str> {
         let address = host
             .parse::<IpAddr>()
@@ -64,7 +64,7 @@ impl OutsideClient {
         if (address, port) == (RESOLVER.ip(), RESOLVER.port()) {
             return Ok(Partner::Resolver);
         }
-        // Whatever public address is configured leads to the simulated firewall.
+        // Every public address leads to the simulated firewall.
         if is_private(&address) || address.is_ipv6() {
             return Err("No route to host");
         }

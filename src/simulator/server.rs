@@ -25,7 +25,7 @@ use crate::clock::Clock;
 const CONNECTIONS: usize = 32;
 /// Channels of one connection, as sshd's MaxSessions.
 const CHANNELS: usize = 10;
-/// What somebody sees who asks for a login shell.
+/// What a client sees that asks for a login shell.
 const NOTICE: &str = "This is kmsctl's simulated firewall: it has no login shell.\r\n\
 Run single commands instead, such as: ssh HOST pfctl -t virusprot -T show -v\r\n";
 
@@ -101,7 +101,7 @@ pub fn server_config(key: PrivateKey) -> Config {
     }
 }
 
-/// Serves until told to stop; each connection is a task of its own, with a handler of its own.
+/// Serves until it is stopped; each connection is a task of its own, with a handler of its own.
 pub async fn serve_ssh<H: Handler<Error = russh::Error> + Send + 'static>(
     listener: TcpListener,
     config: Arc<Config>,

@@ -86,7 +86,7 @@ impl WorldStore {
         }))
     }
 
-    /// Removes the history of the changes that were made to the world: it is told of no other. Does nothing without
+    /// Removes the history of the changes that were made to the world: another has none of them. Does nothing without
     /// the lock.
     pub fn forget_history(&self) -> Result<(), SimulatorError> {
         if !self.writable() {
@@ -250,7 +250,7 @@ fn forget_history(directory: &Path) -> Result<(), SimulatorError> {
     forgotten.map_err(|why| error_at(journal.path(), std::io::Error::other(why)))
 }
 
-/// Takes the lock if nobody has it.
+/// Takes the lock if it is free.
 fn take_lock(directory: &Path) -> Result<Option<File>, SimulatorError> {
     let path = directory.join(LOCK);
     let file = File::options()

@@ -35,7 +35,7 @@ pub enum Actor {
     Abuser6,
     /// A KMS client in the LAN, which no cap concerns.
     Lan(u8),
-    /// Packets that nobody asked for, to ports that are closed.
+    /// Unasked packets to ports that are closed.
     Noise,
     /// One of the connections that the office keeps open.
     Office(u8),
@@ -43,7 +43,7 @@ pub enum Actor {
     Pod,
     /// A KMS client outside that renews.
     Renewing(u8),
-    /// Somebody who looks whether the port is open.
+    /// A scanner that looks whether the port is open.
     Scanner,
     /// A visitor of the web server.
     Web(u8),

@@ -1,4 +1,4 @@
-//! Counters of the time nobody watched: what the rules of a box like this count in a while, so that a fresh
+//! Counters of the time without a reader: what the rules of a box like this count in a while, so that a fresh
 //! or long-forgotten box does not look newborn. Invented, but in proportion to the traffic that is lived.
 
 use super::pf::rule::LoadedRule;

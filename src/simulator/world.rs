@@ -166,7 +166,7 @@ impl World {
         self.now = self.now.max(to);
     }
 
-    /// Skips a pause nobody watched: connections are gone, the table has aged, counters have grown.
+    /// Skips a pause without a reader: connections are gone, the table has aged, counters have grown.
     fn jump_to(&mut self, to: i64) {
         let seconds = (to - self.now) / 1000;
         self.take_back_until(to);

@@ -69,7 +69,7 @@ impl Russh {
                 known_hosts: path.to_owned(),
             });
         }
-        // The key comes first: somebody may have to type a passphrase, and sshd waits 30 s at most.
+        // The key comes first: the operator may have to type a passphrase, and sshd waits 30 s at most.
         let identity = key_file::choose_identity(target, ask_passphrase).await?;
 
         let findings = Arc::clone(&checker.findings);

@@ -1,5 +1,5 @@
 //! The ssh master process: finds one that an earlier run has left, or starts one, and gives it up again. The only
-//! place of kmsctl's link that starts a process. One authentication attempt a run: a launch that fails is told
+//! place of kmsctl's link that starts a process. One authentication attempt a run: a launch that fails is reported
 //! and never tried again.
 //!
 //! The socket's name is a hash of everything that decides where it leads and how that was checked, so a
@@ -132,7 +132,7 @@ impl Verified {
 
 impl Master {
     /// Starts a client that has the master connect to a host and port; its pipes carry the connection, and its
-    /// stderr tells when that stands.
+    /// stderr says when that stands.
     pub(crate) fn forward(
         &self,
         target: &Target,
@@ -185,7 +185,7 @@ pub(crate) async fn connect_master(target: &Target) -> Result<Master, LinkError>
         return Ok(master);
     }
     let _lock = place.lock(target).await?;
-    // Whoever held the lock before may have connected.
+    // The holder of the lock before may have connected.
     match place.live_master(target).await {
         Some(master) => Ok(master),
         None => start_kept(target, &place).await,

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a remote shell, and which side failed. Told to the operator through
+//! What can go wrong between us and a remote shell, and which side failed. Reported to the operator through
 //! [`Failure`]; the sentences say what happened, the hints what to do. Nothing here opens a connection.
 
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub enum LinkError {
         /// The resolver's words.
         reason: String,
     },
-    /// Something answered that nobody listens there.
+    /// Something answered that no server listens there.
     #[error("{host} refuses connections on port {port}.")]
     Refused {
         /// As configured.
@@ -166,7 +166,7 @@ pub enum LinkError {
     ShellRefused {
         /// As configured.
         host: String,
-        /// The exit status of what ran instead, if it told one.
+        /// The exit status of what ran instead, if it gave one.
         status: Option<i32>,
         /// What it said, cut to a few hundred bytes.
         said: String,

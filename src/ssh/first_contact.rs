@@ -1,5 +1,5 @@
 //! The first contact with a box whose host key is not known yet: the key is asked for, shown and, once a person has
-//! compared its fingerprint, kept. Nobody logs in here, and no other code adds a host key.
+//! compared its fingerprint, kept. No login happens here, and no other code adds a host key.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,5 +1,5 @@
 //! A TCP connection made by the other end of a link (SSH's `direct-tcpip`): nothing is installed there and no shell
-//! is needed. Tells apart what the server says about a connection it could not make; what travels through is the
+//! is needed. Distinguishes what the server says about a connection it could not make; what travels through is the
 //! caller's matter, and so are deadlines.
 
 use std::io;

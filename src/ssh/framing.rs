@@ -71,7 +71,7 @@ impl Demux {
         framing.feed_bytes(bytes, &mut |index, part| sink(index, stream, part))
     }
 
-    /// Tells whether both streams have reached the end of the round.
+    /// Returns whether both streams have reached the end of the round.
     pub fn is_complete(&self) -> bool {
         self.stdout.place == FramePosition::Done && self.stderr.place == FramePosition::Done
     }
@@ -81,7 +81,7 @@ impl Demux {
         &self.stdout.statuses
     }
 
-    /// Tells whether any marker has arrived since the shell was opened.
+    /// Returns whether any marker has arrived since the shell was opened.
     pub fn has_started(&self) -> bool {
         self.stdout.started || self.stderr.started
     }

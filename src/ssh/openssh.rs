@@ -97,7 +97,7 @@ impl OpenSsh {
         })
     }
 
-    /// Opens a connection from the other end. The mux protocol tells when it stands, and the client process writes
+    /// Opens a connection from the other end. The mux protocol reports when it stands, and the client process writes
     /// that on its stderr; why it does not stand is in the master's log alone.
     pub(crate) async fn tunnel(&self, host: &str, port: u16) -> Result<Tunnel, TunnelError> {
         let broken = |error: &dyn std::fmt::Display| TunnelError::Broken(error.to_string());

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The newline before a marker belongs to the marker. The nonce is random, so no output can forge a
-//! marker, and whatever a login shell prints before the first one is ignored. After the last command of
+//! marker, and what a login shell prints before the first one is ignored. After the last command of
 //! a round comes `\nNONCE d\n` on both streams.
 
 use std::fmt::Write as _;
@@ -97,7 +97,7 @@ pub struct OutputFilter {
 /// little: what is not about the service is dropped when it is parsed.
 ///
 /// Before it stands a `grep` for the port as it follows an address, with [`LINES_OF_A_STATE`]: awk reads a million states in
-/// seconds, `grep` in tenths. It lets through whatever may be the port, so awk decides as it would without.
+/// seconds, `grep` in tenths. It lets through all that may be the port, so awk decides as it would without.
 pub const AWK_FILTER: &str = r#"index($0, n) == 1 { printf "\n%s\n", $0; next } /^[^ \t]/ { keep = 0; if ($0 ~ ("[:[]" port "([] )]|$)")) { keep = 1; if (address != "") { keep = 0; for (i = 3; i <= NF; i++) { host = $i; gsub(/[()]/, "", host); sub(/\[[0-9]+\]$/, "", host); if (host !~ /:.*:/) sub(/:[0-9]+$/, "", host); sub(/%.*$/, "", host); if (host == address) keep = 1 } } } } keep && NF { print }"#;
 
 /// How many lines may follow the first of a state in `pfctl -vvss`: four on FreeBSD 14, with room for more.

@@ -60,7 +60,7 @@ impl Pipes {
         }
     }
 
-    /// Returns the remote shell's exit status after its end, if it told one.
+    /// Returns the remote shell's exit status after its end, if it gave one.
     async fn exit_status(&mut self) -> Option<i32> {
         match self {
             Self::OpenSsh(pipes) => pipes.exit_status().await,

@@ -11,7 +11,7 @@ use crate::settings::target::Target;
 
 /// What holds for every connection.
 const FIXED: [&str; 24] = [
-    // Nobody is asked anything, and no host key is taken on trust, by DNS or because the host is local.
+    // ssh asks no question, and no host key is taken on trust, by DNS or because the host is local.
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
     "UpdateHostKeys=no",
@@ -38,7 +38,7 @@ const FIXED: [&str; 24] = [
     // A dead connection is noticed after half a minute.
     "ServerAliveInterval=10",
     "ServerAliveCountMax=3",
-    // The level that tells the fingerprint of the host key.
+    // The level that prints the fingerprint of the host key.
     "LogLevel=DEBUG1",
 ];
 
@@ -122,7 +122,7 @@ pub(crate) fn forward_arguments(
         "ControlMaster=no",
         "BatchMode=yes",
         "ProxyCommand=/bin/false",
-        // The level that tells when the connection stands.
+        // The level that says when the connection stands.
         "LogLevel=DEBUG1",
     ] {
         words.extend(["-o", option].map(OsString::from));

@@ -28,7 +28,7 @@ impl<T> Parsed<T> {
         }
     }
 
-    /// Tells whether every line was understood.
+    /// Returns whether every line was understood.
     pub fn is_complete(&self) -> bool {
         self.unread.is_empty()
     }

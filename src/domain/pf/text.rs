@@ -34,7 +34,7 @@ pub(super) fn take_labelled<'a>(text: &'a str, label: &str) -> Option<(u64, &'a 
     take_digits(rest.trim_start_matches(' '))
 }
 
-/// Tells whether only blanks and the closing bracket are left; a wide number leaves no blank before it.
+/// Returns whether only blanks and the closing bracket are left; a wide number leaves no blank before it.
 pub(super) fn is_closed(text: &str) -> bool {
     text.trim_matches(' ') == "]"
 }

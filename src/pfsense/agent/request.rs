@@ -2,7 +2,7 @@
 //! of a script that is ours to the byte. Not for answers.
 //!
 //! The script is put together from parts which are PHP files of their own. A question that only reads travels in a
-//! script without the parts that write: such a script cannot change a firewall, whatever it is asked.
+//! script without the parts that write: such a script cannot change a firewall by any request.
 
 use std::net::IpAddr;
 

@@ -65,7 +65,7 @@ pub enum FactError {
         /// The bound.
         most: usize,
     },
-    /// `Device busy`: the list was cut by a reload, whatever the exit code.
+    /// `Device busy`: the list was cut by a reload, with any exit code.
     #[error("the ruleset was being loaded each time that {program} was asked")]
     Busy {
         /// Its path.

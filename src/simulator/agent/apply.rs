@@ -40,7 +40,7 @@ pub fn apply_change(world: &mut World, request: &ApplyRequest) -> ChangeOutcome 
     }
     let outcome = begin_change(world, request);
     if world.scenario != Scenario::Locked {
-        // Whoever takes the lock writes his own name into it, and takes it out again.
+        // The holder of the lock writes a name into it, and takes it out again.
         world
             .ledger
             .debris

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 pub const PROBE_EVERY: i64 = 20;
 /// Seconds in which one client is activated.
 const SLOT: i64 = 1_200;
-/// Seconds within which the same client and product is told once.
+/// Seconds within which the same client and product is posted once.
 const WINDOW: i64 = 3_600;
 /// One probe in so many comes from outside.
 const SCANNER: i64 = 150;
@@ -101,14 +101,14 @@ fn activation_moment(slot: i64) -> Option<Moment> {
     let client = client_of(slot);
     // The same client again within the hour is held back, unless that one was as well.
     let slots = WINDOW / SLOT;
-    let told_before = (1..=slots)
+    let posted_before = (1..=slots)
         .any(|back| client_of(slot - back) == client && at(slot) - at(slot - back) < WINDOW);
     let (address, host, product) = CLIENTS.get(client).copied()?;
     let port = 49_152 + u16::try_from(mix_number(slot).rem_euclid(16_000)).ok()?;
     Some(Moment {
         at: at(slot),
         peer: SocketAddr::new(address.parse().ok()?, port),
-        what: TimelineEvent::Activation(host, product, told_before),
+        what: TimelineEvent::Activation(host, product, posted_before),
     })
 }
 

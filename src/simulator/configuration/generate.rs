@@ -19,7 +19,7 @@ const BOGONS: &str =
     "0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 192.0.0.0/24 198.18.0.0/15 224.0.0.0/4 240.0.0.0/4";
 const BOGONS6: &str = "::/8 3fff::/20";
 
-/// Tables that are there whatever the user configures: name, flags of `-sT -v`, entries.
+/// Tables that are there in every configuration: name, flags of `-sT -v`, entries.
 const TABLES: [(&str, &str, &str); 8] = [
     ("WAN__NETWORK", "-pa----", "192.168.1.0/24"),
     ("LAN__NETWORK", "-pa-r--", "10.0.10.0/24"),

@@ -7,7 +7,7 @@ use crate::domain::pfsense::config::Sections;
 use crate::domain::pfsense::configured::{Configured, Revision, System};
 use crate::pfsense::agent::ReadRequest;
 
-/// How many entries of the configuration history are told.
+/// How many entries of the configuration history are reported.
 const HISTORY: usize = 30;
 
 impl Configuration {

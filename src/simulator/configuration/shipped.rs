@@ -13,6 +13,31 @@ const DESCRIPTION: &str = "KMS public — kms.viktorbarzin.me";
 const OLD_TARGET: &str = "k8s_shared_lb";
 const TARGET: &str = "k8s_kms_lb";
 
+/// Forwards beside the service's: protocol, port, description, association, and their rules' trackers.
+const OTHER_FORWARDS: [[&str; 5]; 3] = [
+    [
+        "udp",
+        "51820",
+        "WireGuard",
+        "nat_5f3a1c20e0a111.10000001",
+        "1763000001",
+    ],
+    [
+        "tcp",
+        "443",
+        "HTTPS",
+        "nat_5f3a1c20e0a222.10000002",
+        "1763000002",
+    ],
+    [
+        "tcp",
+        "465",
+        "smtps",
+        "nat_5f3a1c20e0a333.10000003",
+        "1763000003",
+    ],
+];
+
 /// Returns the configuration of a scenario.
 pub fn shipped_configuration(scenario: Scenario) -> Configuration {
     let tree = json!({
@@ -111,29 +136,10 @@ fn with_disabled(mut record: Value, disabled: bool) -> Value {
 }
 
 fn shipped_forwards(scenario: Scenario) -> Vec<Value> {
-    let mut list = vec![
-        port_forward(
-            "udp",
-            "51820",
-            OLD_TARGET,
-            "WireGuard",
-            "nat_5f3a1c20e0a111.10000001",
-        ),
-        port_forward(
-            "tcp",
-            "443",
-            OLD_TARGET,
-            "HTTPS",
-            "nat_5f3a1c20e0a222.10000002",
-        ),
-        port_forward(
-            "tcp",
-            "465",
-            OLD_TARGET,
-            "smtps",
-            "nat_5f3a1c20e0a333.10000003",
-        ),
-    ];
+    let other = OTHER_FORWARDS.map(|[protocol, port, descr, association, _]| {
+        port_forward(protocol, port, OLD_TARGET, descr, association)
+    });
+    let mut list = Vec::from(other);
     let association = if scenario == Scenario::PassAssociation {
         "pass"
     } else {
@@ -155,32 +161,10 @@ fn shipped_forwards(scenario: Scenario) -> Vec<Value> {
 }
 
 fn shipped_rules(scenario: Scenario) -> Vec<Value> {
-    let mut list = vec![
-        linked_rule(
-            "udp",
-            "51820",
-            OLD_TARGET,
-            "WireGuard",
-            "nat_5f3a1c20e0a111.10000001",
-            "1763000001",
-        ),
-        linked_rule(
-            "tcp",
-            "443",
-            OLD_TARGET,
-            "HTTPS",
-            "nat_5f3a1c20e0a222.10000002",
-            "1763000002",
-        ),
-        linked_rule(
-            "tcp",
-            "465",
-            OLD_TARGET,
-            "smtps",
-            "nat_5f3a1c20e0a333.10000003",
-            "1763000003",
-        ),
-    ];
+    let other = OTHER_FORWARDS.map(|[protocol, port, descr, association, tracker]| {
+        linked_rule(protocol, port, OLD_TARGET, descr, association, tracker)
+    });
+    let mut list = Vec::from(other);
     match scenario {
         Scenario::Absent | Scenario::PassAssociation => {}
         Scenario::OldTarget => list.push(linked_rule(

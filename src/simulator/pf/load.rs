@@ -75,7 +75,7 @@ impl SimulatedPf {
             }
             self.tables.push(table);
         }
-        // What pfctl -T add made is persistent and nobody's; aliases' tables go with their last rule.
+        // What pfctl -T add made is persistent and of no rule; aliases' tables go with their last rule.
         old.retain(|table| table.flags.contains('p'));
         self.tables.extend(old);
     }

@@ -85,7 +85,7 @@ pub struct State {
     pub protocol: Protocol,
     /// `<-` or `->`.
     pub direction: Direction,
-    /// The interface it was made on. States float, so pfctl prints `all` and tells this only with `-vv`.
+    /// The interface it was made on. States float, so pfctl prints `all`, and this only with `-vv`.
     pub interface: String,
     /// Left of the arrow: inbound, the destination after redirection; outbound, the source after NAT.
     pub left: SocketAddr,

@@ -284,7 +284,7 @@ fn as_printed(pf: &SimulatedPf, id: u64, state: &State, now: i64) -> printed::St
     }
 }
 
-/// Sequence numbers that look like some: nobody keeps them.
+/// Sequence numbers that look like some: the simulator keeps none.
 fn sequence_windows(id: u64, state: &State) -> String {
     let sequence =
         |salt: u64, moved: u64| (scramble_number(id ^ salt).wrapping_add(moved)) & 0xffff_ffff;

@@ -103,7 +103,7 @@ impl SimulatedShell {
         reply
     }
 
-    /// Tells it that its input has ended.
+    /// Ends its input.
     pub fn finish(&mut self, world: &mut World) -> ShellReply {
         match std::mem::replace(self, Self::Ended) {
             Self::Script(mut reader) => reader.finish(),

@@ -1,4 +1,4 @@
-//! Connections from outside that somebody waits for: a simulated vantage tries, and sees at once what came of it. They
+//! Connections from outside with a client that waits: a simulated vantage tries, and sees at once what came of it. They
 //! go the way of all others, through redirection, block table and filter rule, and move the same counters and states.
 
 use std::net::SocketAddr;

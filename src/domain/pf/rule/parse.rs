@@ -85,7 +85,7 @@ pub fn parse_one(text: &str) -> Option<Rule> {
     rule_line(text, 0).map(|(rule, _)| rule)
 }
 
-/// Reads `[@N[(ID)] ]TEXT[ {]`, and tells whether every word of it was known.
+/// Reads `[@N[(ID)] ]TEXT[ {]`, and returns whether every word of it was known.
 fn rule_line(line: &str, depth: u32) -> Option<(Rule, bool)> {
     let (number, bracket, text) = split_rule_number(line)?;
     let is_anchor = text.split(' ').next()?.ends_with("anchor");
@@ -247,7 +247,7 @@ fn source_nodes(line: &str) -> Option<NodeCounts> {
 }
 
 impl Action {
-    /// Tells whether this is an anchor of any kind.
+    /// Returns whether this is an anchor of any kind.
     pub fn is_anchor(&self) -> bool {
         matches!(self, Self::Anchor { .. })
     }

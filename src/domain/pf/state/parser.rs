@@ -67,7 +67,7 @@ impl StateParser {
         split_line(chunk).1
     }
 
-    /// Tells whether the kept record ends before `next`.
+    /// Returns whether the kept record ends before `next`.
     fn kept_is_complete(&self, next: &[u8]) -> bool {
         let at_line_end = self.last_line == self.kept.len();
         at_line_end && (self.kept_lines > MOST_LINES || !begins_blank(next))

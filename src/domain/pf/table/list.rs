@@ -42,7 +42,7 @@ pub struct TableFlags {
     pub counters: bool,
 }
 
-/// What `-sT -vv` tells of a table.
+/// What `-sT -vv` prints of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableTotals {
     /// Entries.
