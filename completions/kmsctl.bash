@@ -31,4 +31,4 @@ if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERS
 else
     complete -o nospace -o bashdefault -F _clap_complete_kmsctl kmsctl
 fi
-# Completes: apply config demo doctor expose history keep notifier ratelimit rule runbook states status undo util verify virusprot
+# Completes: apply config demo doctor exporter expose history keep notifier ratelimit rule runbook states status undo util verify virusprot

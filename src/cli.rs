@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    apply, config, demo, doctor, expose, history, keep, notifier, ratelimit, rule, runbook, states,
-    status, undo, util, verify, virusprot,
+    apply, config, demo, doctor, exporter, expose, history, keep, notifier, ratelimit, rule,
+    runbook, states, status, undo, util, verify, virusprot,
 };
 use crate::settings::keys;
 use crate::simulator::Scenario;
@@ -124,6 +124,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Check every assumption that kmsctl makes, each with its fix
     Doctor(doctor::Args),
+    /// Serve the firewall's side to Prometheus, and keep a record of who was blocked
+    Exporter(exporter::Args),
     /// Show whether the service is exposed, close it and open it again
     Expose(expose::Args),
     /// Show what was changed, by whom, and how it stands

@@ -1,7 +1,7 @@
 //! kmsctl: the map of the house.
 //!
 //! ```text
-//! main → cli → commands → change → vantage → app → { pfsense, kubectl, notifier, simulator } → ssh → domain
+//! main → cli → commands → change → vantage → app → { pfsense, kubectl, exporter → notifier, simulator } → ssh → domain
 //!                              settings, terminal and journal stand beside ssh; everything → domain → (std, serde, jiff, ipnet …)
 //! ```
 //!
@@ -17,6 +17,7 @@
 //! * [`pfsense`] — the platform: `questions` turns replies into typed answers, `actions` changes tables and states, `agent` has
 //!   pfSense's own PHP read config.xml and swap records in it (`agent/*.php`, one process for one question).
 //! * [`kubectl`] — runs kubectl with a deadline and reads its JSON; nothing is changed in the cluster.
+//! * [`exporter`] — what `exporter run` serves about the firewall, and its record of who was blocked.
 //! * [`notifier`] — the side-car around the pure log core (`domain::kms_log`, `domain::notifier`).
 //! * [`simulator`] — the embedded firewall behind `--demo`: a pf in memory, served over real SSH on loopback.
 //! * [`ssh`] — one remote shell: the system's ssh or the built-in client, known hosts, framing. It knows nothing of pfSense.
@@ -39,6 +40,7 @@ pub mod clock;
 pub mod commands;
 pub mod domain;
 pub mod error;
+pub mod exporter;
 pub mod journal;
 pub mod kubectl;
 pub mod notifier;

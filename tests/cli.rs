@@ -27,6 +27,8 @@ mod demo;
 mod deploy;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/exporter.rs"]
+mod exporter;
 #[path = "cli/expose.rs"]
 mod expose;
 #[path = "cli/expose_saved.rs"]

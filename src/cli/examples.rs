@@ -35,6 +35,17 @@ pub const EXAMPLES: &[Examples] = &[
     ("doctor", &["doctor", "doctor --problems"]),
     ("expose", &["expose show", "expose revoke --dry-run"]),
     (
+        "exporter",
+        &["exporter run", "virusprot history --since 24h"],
+    ),
+    (
+        "exporter run",
+        &[
+            "exporter run",
+            "--config /etc/kmsctl/config.toml exporter run --every 1m",
+        ],
+    ),
+    (
         "expose apply",
         &[
             "expose apply --dry-run",
@@ -179,6 +190,10 @@ pub const EXAMPLES: &[Examples] = &[
     (
         "virusprot flush",
         &["virusprot flush --dry-run", "virusprot flush"],
+    ),
+    (
+        "virusprot history",
+        &["virusprot history", "virusprot history --since 7d -o csv"],
     ),
     (
         "virusprot show",

@@ -15,7 +15,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Change", &["expose", "ratelimit", "apply", "undo", "keep"]),
     ("Prove", &["verify", "doctor"]),
-    ("Cluster", &["notifier"]),
+    ("Cluster", &["notifier", "exporter"]),
     (
         "This machine",
         &["config", "demo", "runbook", "util", "help"],

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod exporter;
 pub mod expose;
 pub mod history;
 pub mod keep;
@@ -34,6 +35,7 @@ pub async fn run_command(context: &Context, command: &Command) -> Result<()> {
         Command::Config(arguments) => config::run_config(context, arguments).await,
         Command::Demo(arguments) => demo::run_demo(context, arguments).await,
         Command::Doctor(arguments) => Box::pin(doctor::run_doctor(context, arguments)).await,
+        Command::Exporter(arguments) => Box::pin(exporter::run_exporter(context, arguments)).await,
         Command::Expose(arguments) => expose::run_expose(context, arguments).await,
         Command::History(arguments) => history::run_history(context, arguments).await,
         Command::Keep(arguments) => keep::keep_change(context, arguments).await,

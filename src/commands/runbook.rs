@@ -12,6 +12,7 @@ use crate::terminal::{Mode, View, render_markdown};
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
     ("doctor", include_str!("../../runbooks/doctor.md")),
+    ("exporter", include_str!("../../runbooks/exporter.md")),
     ("expose", include_str!("../../runbooks/expose.md")),
     ("history", include_str!("../../runbooks/history.md")),
     ("logs", include_str!("../../runbooks/logs.md")),
@@ -31,6 +32,7 @@ const WIDEST: u16 = 100;
 const SYMPTOMS: &[(&str, &str)] = &[
     ("Customers say that activation stopped", "status"),
     ("A customer is blocked", "virusprot"),
+    ("Who was blocked last night?", "exporter"),
     ("Somebody hammers the port", "ratelimit"),
     ("Who is connected right now?", "states"),
     ("Take it down now", "expose"),

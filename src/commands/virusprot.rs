@@ -1,6 +1,7 @@
 //! `kmsctl virusprot`: who is blocked, since when and until when; is this address blocked; and freeing addresses.
 
 mod change;
+mod history;
 mod show;
 mod test;
 
@@ -42,6 +43,8 @@ enum Command {
     Expire(change::Expire),
     /// Free all addresses; `kmsctl undo` puts them back
     Flush(change::Flush),
+    /// Show who was blocked when, also those that are gone, from the exporter's record
+    History(history::History),
     /// Show who is blocked: since when, until when, by what it is released
     Show(show::Show),
     /// Test whether addresses are blocked: exit 0 when all are, 3 when at least one is not
@@ -69,6 +72,7 @@ pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
         Command::Delete(arguments) => change::delete_addresses(context, arguments).await,
         Command::Expire(arguments) => change::expire_addresses(context, arguments).await,
         Command::Flush(arguments) => change::flush_table(context, arguments).await,
+        Command::History(arguments) => history::show_history(context, arguments),
         Command::Show(arguments) => show::show_blocked(context, arguments).await,
         Command::Test { addresses } => test::test_addresses(context, addresses).await,
     }

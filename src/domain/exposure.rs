@@ -53,6 +53,16 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::Closed,
+        Self::Half,
+        Self::Uncapped,
+        Self::Absent,
+        Self::Unknown,
+    ];
+
     /// Returns the word that stands in JSON and on the screen.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,16 +77,7 @@ impl State {
 
     /// Returns the state of a word, if it is one.
     pub fn named(name: &str) -> Option<Self> {
-        [
-            Self::Open,
-            Self::Closed,
-            Self::Half,
-            Self::Uncapped,
-            Self::Absent,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|state| state.name() == name)
+        Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
     /// Returns whether connections from outside get in.

@@ -17,7 +17,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use super::metrics::Metrics;
+/// What is served. The sentences say why the answer is no.
+pub trait Pages: Send + Sync + 'static {
+    /// Prints /metrics: OpenMetrics, or Prometheus' text format 0.0.4.
+    fn print_page(&self, open_metrics: bool) -> String;
+    /// Says whether the process does its work.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn check_health(&self, now: Instant) -> Result<(), &'static str>;
+    /// Says whether what it shows is current.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn check_readiness(&self, now: Instant) -> Result<(), &'static str>;
+}
 
 /// Most connections at a time.
 const MOST_CONNECTIONS: usize = 128;
@@ -45,7 +59,7 @@ pub async fn listen_for_pages(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves the pages until it is dropped.
-pub async fn serve_pages(listener: TcpListener, metrics: Arc<Metrics>) -> Infallible {
+pub async fn serve_pages(listener: TcpListener, pages: Arc<impl Pages>) -> Infallible {
     let mut guests: VecDeque<(IpAddr, AbortHandle)> = VecDeque::new();
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -57,7 +71,7 @@ pub async fn serve_pages(listener: TcpListener, metrics: Arc<Metrics>) -> Infall
         if guests.len() >= MOST_CONNECTIONS {
             dismiss_oldest_guest(&mut guests);
         }
-        let guest = tokio::spawn(answer_connection(stream, Arc::clone(&metrics)));
+        let guest = tokio::spawn(answer_connection(stream, Arc::clone(&pages)));
         guests.push_back((peer.ip(), guest.abort_handle()));
         // Its request may be here already: it is answered before a flood behind it is let in.
         tokio::task::yield_now().await;
@@ -80,9 +94,9 @@ fn dismiss_oldest_guest(guests: &mut VecDeque<(IpAddr, AbortHandle)>) {
 }
 
 /// Answers one request.
-async fn answer_connection(stream: TcpStream, metrics: Arc<Metrics>) {
+async fn answer_connection(stream: TcpStream, pages: Arc<impl Pages>) {
     let service = service_fn(move |request| {
-        let answer = page_answer(&request, &metrics, Instant::now());
+        let answer = page_answer(&request, &*pages, Instant::now());
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -96,7 +110,11 @@ async fn answer_connection(stream: TcpStream, metrics: Arc<Metrics>) {
     let _ = tokio::time::timeout(CONNECTION_DEADLINE, connection).await;
 }
 
-fn page_answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Response<Full<Bytes>> {
+fn page_answer<B>(request: &Request<B>, pages: &impl Pages, now: Instant) -> Response<Full<Bytes>> {
+    let verdict = |checked: Result<(), &'static str>| match checked {
+        Ok(()) => plain_response(StatusCode::OK, "ok\n"),
+        Err(why) => plain_response(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refusal = plain_response(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
         refusal
@@ -110,15 +128,10 @@ fn page_answer<B>(request: &Request<B>, metrics: &Metrics, now: Instant) -> Resp
             let accepts: Vec<&str> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
             let open_metrics = wants_open_metrics(&accepts.join(","));
             let kind = if open_metrics { OPEN_METRICS } else { TEXT };
-            page_response(StatusCode::OK, kind, metrics.print_page(open_metrics))
+            page_response(StatusCode::OK, kind, pages.print_page(open_metrics))
         }
-        "/healthz" if metrics.is_healthy(now) => plain_response(StatusCode::OK, "ok\n"),
-        "/healthz" => plain_response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the loop that reads the log stands still\n",
-        ),
-        "/readyz" if metrics.is_ready() => plain_response(StatusCode::OK, "ok\n"),
-        "/readyz" => plain_response(StatusCode::SERVICE_UNAVAILABLE, "the log is not open yet\n"),
+        "/healthz" => verdict(pages.check_health(now)),
+        "/readyz" => verdict(pages.check_readiness(now)),
         _ => plain_response(
             StatusCode::NOT_FOUND,
             "there are /metrics, /healthz and /readyz\n",
@@ -152,8 +165,8 @@ fn wants_open_metrics(accept: &str) -> bool {
     open > 0.0 && open >= text
 }
 
-fn plain_response(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    page_response(status, "text/plain; charset=utf-8", text.to_owned())
+fn plain_response(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
+    page_response(status, "text/plain; charset=utf-8", text.into())
 }
 
 fn page_response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -168,6 +181,7 @@ fn page_response(status: StatusCode, kind: &'static str, body: String) -> Respon
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notifier::metrics::Metrics;
 
     fn ask(path: &str, metrics: &Metrics, now: Instant) -> u16 {
         let request = Request::get(path).body(()).expect("a request");
@@ -195,9 +209,9 @@ mod tests {
     fn a_wall_clock_that_steps_harms_nobody() {
         let metrics = Metrics::new();
         metrics.note_beat(4_000_000_000, true, true);
-        assert!(metrics.is_healthy(Instant::now()));
+        assert_eq!(metrics.check_health(Instant::now()), Ok(()));
         metrics.note_beat(-4_000_000_000, true, true);
-        assert!(metrics.is_healthy(Instant::now()));
+        assert_eq!(metrics.check_health(Instant::now()), Ok(()));
     }
 
     #[test]

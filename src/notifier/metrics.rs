@@ -3,6 +3,7 @@
 
 use crate::domain::kms_log::Anomaly;
 use crate::domain::notifier::source::ClientSource;
+use crate::notifier::http::Pages;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -212,47 +213,6 @@ impl Metrics {
         }
     }
 
-    /// Returns whether the loop was alive within the last ten seconds.
-    pub fn is_healthy(&self, now: Instant) -> bool {
-        let heartbeat = *self
-            .heartbeat
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        heartbeat.is_some_and(|heartbeat| now.saturating_duration_since(heartbeat) <= STILL)
-    }
-
-    /// Returns whether the log is open and the checkpoint was read.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
-    }
-
-    /// Prints the page: OpenMetrics, or Prometheus' text format 0.0.4 made from it (there a counter's family carries
-    /// `_total` itself, and there is no end mark).
-    pub fn print_page(&self, open_metrics: bool) -> String {
-        let mut page = String::new();
-        if encode(&mut page, &self.registry).is_err() || open_metrics {
-            return page;
-        }
-        let counters: BTreeSet<&str> = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-            .collect();
-        let mut text = String::with_capacity(page.len() + 512);
-        for line in page.lines().filter(|line| *line != "# EOF") {
-            let mut words = line.splitn(4, ' ');
-            match (words.next(), words.next(), words.next(), words.next()) {
-                (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
-                    text.push_str(&format!("# {kind} {name}_total {rest}\n"));
-                }
-                _ => {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-            }
-        }
-        text
-    }
-
     fn product_label(&self, name: &str) -> String {
         let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
         if products.contains(name) {
@@ -270,6 +230,57 @@ impl Metrics {
         products.insert(name.clone());
         name
     }
+}
+
+impl Pages for Metrics {
+    fn print_page(&self, open_metrics: bool) -> String {
+        print_registry(&self.registry, open_metrics)
+    }
+
+    /// The loop was alive within the last ten seconds.
+    fn check_health(&self, now: Instant) -> Result<(), &'static str> {
+        let heartbeat = *self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        heartbeat
+            .filter(|heartbeat| now.saturating_duration_since(*heartbeat) <= STILL)
+            .map(|_| ())
+            .ok_or("the loop that reads the log stands still")
+    }
+
+    /// The log is open and the checkpoint was read.
+    fn check_readiness(&self, _: Instant) -> Result<(), &'static str> {
+        let ready = self.ready.load(Ordering::Relaxed);
+        ready.then_some(()).ok_or("the log is not open yet")
+    }
+}
+
+/// Prints a registry: OpenMetrics, or Prometheus' text format 0.0.4 made from it (there a counter's family carries
+/// `_total` itself, and there is no end mark).
+pub fn print_registry(registry: &Registry, open_metrics: bool) -> String {
+    let mut page = String::new();
+    if encode(&mut page, registry).is_err() || open_metrics {
+        return page;
+    }
+    let counters: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::with_capacity(page.len() + 512);
+    for line in page.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
+                text.push_str(&format!("# {kind} {name}_total {rest}\n"));
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 impl Metrics {
@@ -591,10 +602,8 @@ mod tests {
         metrics.note_beat(200, true, false);
         let numbers = (metrics.log_open.get(), metrics.last_read.get());
         assert_eq!(numbers, (0, 100));
-        assert!(
-            metrics.is_healthy(Instant::now()),
-            "the loop itself is alive"
-        );
+        let health = metrics.check_health(Instant::now());
+        assert_eq!(health, Ok(()), "the loop itself is alive");
     }
 
     #[test]

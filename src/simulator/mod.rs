@@ -7,6 +7,7 @@
 //! and [`outside`] are what lies behind the box, beside it and before it.
 
 mod agent;
+mod block_history;
 pub mod cluster;
 mod configuration;
 pub mod inside;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::error::{Failure, FailureKind};
+pub use block_history::past_block_events;
 pub use scenario::Scenario;
 use server::SharedWorld;
 use store::{CLIENT_KEY, HOST_KEY, WorldStore};

@@ -248,6 +248,24 @@ impl LinkError {
         }
     }
 
+    /// Returns whether another login would end the same way until a key, known_hosts or the configuration has changed; a
+    /// lost or impossible connection may come back by itself.
+    pub fn needs_repair(&self) -> bool {
+        !matches!(
+            self,
+            Self::NameUnknown { .. }
+                | Self::Refused { .. }
+                | Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+                | Self::Closed { .. }
+                | Self::CutShort { .. }
+                | Self::Garbled { .. }
+                | Self::Stopped { .. }
+                | Self::SshFailed { .. }
+                | Self::Local { .. }
+        )
+    }
+
     fn hints(&self) -> Vec<String> {
         let texts = [self.connection_hints(), self.key_hints()].concat();
         texts.into_iter().map(ToOwned::to_owned).collect()

@@ -36,13 +36,14 @@ fn run(program: &Path, arguments: &[&str]) -> (bool, String) {
 /// Every name of a metric in a text.
 fn names(text: &str) -> BTreeSet<String> {
     text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
-        .filter(|word| word.starts_with("kms_"))
+        .filter(|word| word.starts_with("kms_") || word.starts_with("kmsctl_"))
         .map(str::to_owned)
         .collect()
 }
 
 /// Every family of the metrics page.
 fn families() -> BTreeSet<String> {
+    use kmsctl::notifier::http::Pages as _;
     let metrics = kmsctl::notifier::metrics::Metrics::new();
     metrics.count_activation("Windows", "Licensed");
     metrics
@@ -52,33 +53,54 @@ fn families() -> BTreeSet<String> {
         .collect()
 }
 
+/// Families of the exporter's page, where everything was read.
+fn exporter_families() -> BTreeSet<String> {
+    let source = read("src/exporter/metrics.rs");
+    let names = source.split('"').filter(|word| {
+        let plain = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        !word.is_empty() && word.chars().all(plain)
+    });
+    names.map(|name| format!("kmsctl_{name}")).collect()
+}
+
 #[test]
 fn the_rules_are_rules_and_each_of_them_was_seen_to_fire() {
-    let alerts = read("deploy/alerts.yaml");
-    let tests = read("tests/deploy/alerts_test.yaml");
-    let alert_names: Vec<&str> = alerts
+    for (alerts, tests, least, families) in [
+        ("alerts", "alerts_test", 10, families()),
+        (
+            "exporter-alerts",
+            "exporter_alerts_test",
+            7,
+            exporter_families(),
+        ),
+    ] {
+        let alerts = format!("deploy/{alerts}.yaml");
+        let tests = format!("tests/deploy/{tests}.yaml");
+        check_alert_rules(&alerts, &tests, least, &families);
+    }
+}
+
+fn check_alert_rules(alerts: &str, tests: &str, least: usize, families: &BTreeSet<String>) {
+    let (text, tested) = (read(alerts), read(tests));
+    let alert_names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
         .collect();
-    assert!(alert_names.len() >= 10, "{alert_names:?}");
+    assert!(alert_names.len() >= least, "{alert_names:?}");
     for name in &alert_names {
-        let seen = tests.contains(&format!("alertname: {name}\n"))
-            || tests.contains(&format!(
-                "alertname=\"{name}\",alertstate=\"firing\",instance=\"a\""
-            ));
+        let seen = tested.contains(&format!("alertname: {name}\n"))
+            || tested.contains(&format!("alertname=\"{name}\",alertstate=\"firing\""));
         assert!(seen, "no test sees {name} firing");
     }
-    assert_eq!(alerts.matches("severity: ").count(), alert_names.len());
-    assert_eq!(alerts.matches("summary: ").count(), alert_names.len());
-    let unknown: Vec<String> = names(&alerts).difference(&families()).cloned().collect();
+    assert_eq!(text.matches("severity: ").count(), alert_names.len());
+    assert_eq!(text.matches("summary: ").count(), alert_names.len());
+    let expressions: String = text.lines().filter(|line| line.contains("expr:")).collect();
+    let unknown: Vec<String> = names(&expressions).difference(families).cloned().collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}");
     let Some(promtool) = promtool() else { return };
-    for arguments in [
-        ["check", "rules", "deploy/alerts.yaml"],
-        ["test", "rules", "tests/deploy/alerts_test.yaml"],
-    ] {
-        let (good, told) = run(&promtool, &arguments);
-        assert!(good && told.contains("SUCCESS"), "{told}");
+    for arguments in [["check", "rules", alerts], ["test", "rules", tests]] {
+        let (good, said) = run(&promtool, &arguments);
+        assert!(good && said.contains("SUCCESS"), "{said}");
     }
 }
 

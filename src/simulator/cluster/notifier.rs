@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::timeline::{Moment, PRODUCTS, TimelineEvent, moments_between, started_at};
 use crate::domain::notifier::source::ClientSource;
+use crate::notifier::http::Pages as _;
 use crate::notifier::metrics::Metrics;
 
 /// Lines of a request and its answer.

@@ -1,0 +1,326 @@
+//! `kmsctl exporter run`: asks the firewall again and again over one held connection, serves what it learns to Prometheus,
+//! and prints and keeps who was blocked and released.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args as ClapArgs, Subcommand};
+use tokio::time::Instant as TokioInstant;
+
+use super::log_side::{self, Heard};
+use super::{states, virusprot};
+use crate::app::exposure::assess_exposure;
+use crate::app::{Context, OpenedSession, wait_for_interrupt};
+use crate::domain::virusprot::block_log::{BlockEvent, BlockWatch};
+use crate::domain::virusprot::entries::{Blocked, Flag};
+use crate::error::{Failure, FailureKind, Result};
+use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
+use crate::exporter::logins::{FileStamps, LoginPolicy};
+use crate::exporter::metrics::{FirewallPages, FirewallSample};
+use crate::notifier::http::{listen_for_pages, serve_pages};
+use crate::pfsense::questions::Reading;
+use crate::settings::values;
+use crate::ssh::error::LinkError;
+
+/// How often the cluster is asked who was activated.
+const CUSTOMERS_EVERY: Duration = Duration::from_secs(60);
+/// How often is looked whether a login may be tried again.
+const LOGIN_LOOK: Duration = Duration::from_secs(5);
+
+/// Arguments of `kmsctl exporter`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the firewall's side to Prometheus, and keep a record of who was blocked
+    ///
+    /// It changes nothing. One connection is held, with one question on it at a time. After a refused login, or with a host key
+    /// that is not trusted, it does not log in again until a key or known_hosts file has changed; after a lost connection it
+    /// waits 1 to 15 minutes, and it logs in at most twice in 30 minutes.
+    Run(Run),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Run {
+    /// Serve /metrics, /healthz and /readyz here
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9102")]
+    listen: SocketAddr,
+    /// Ask the firewall so often
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::parse_duration)]
+    every: Duration,
+    #[command(flatten)]
+    record: RecordPlace,
+}
+
+/// Where the record of block events is.
+#[derive(Debug, ClapArgs)]
+pub(super) struct RecordPlace {
+    /// The exporter's record is in this directory (default: exporter, beside the history)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    state_dir: Option<PathBuf>,
+}
+
+impl RecordPlace {
+    /// Returns the directory.
+    ///
+    /// # Errors
+    /// Where there is no place for a history.
+    pub(super) fn directory(&self, context: &Context) -> Result<PathBuf> {
+        match &self.state_dir {
+            Some(directory) => Ok(directory.clone()),
+            None => Ok(context.memory_directory()?.join("exporter")),
+        }
+    }
+}
+
+/// Runs `kmsctl exporter …`.
+pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
+    let Command::Run(arguments) = &arguments.command;
+    if arguments.every < Duration::from_secs(1) {
+        return Err(Failure::usage("--every: the shortest interval is 1s."));
+    }
+    let directory = arguments.record.directory(context)?;
+    let unusable = |error| {
+        Failure::usage(format!(
+            "The directory {} cannot hold the record: {error}.",
+            directory.display()
+        ))
+    };
+    let known = BlockRecord::read(&directory).map_err(unusable)?;
+    let record = BlockRecord::open(&directory).map_err(unusable)?;
+    let listener = listen_for_pages(arguments.listen).await.map_err(|error| {
+        Failure::failed(format!(
+            "{} cannot be listened on: {error}.",
+            arguments.listen
+        ))
+    })?;
+    let still = arguments.every * 3 + context.settings.timeout * 2;
+    let pages = Arc::new(FirewallPages::new(still));
+    let listen = listener.local_addr().unwrap_or(arguments.listen);
+    let page = tokio::spawn(serve_pages(listener, Arc::clone(&pages)));
+    context.terminal.say(&format!(
+        "Metrics are on http://{listen}/metrics; the record is in {}.",
+        directory.display()
+    ));
+    let mut exporter = Exporter {
+        context,
+        pages,
+        record,
+        watch: BlockWatch::resume_record(known.unwrap_or_default()),
+        policy: LoginPolicy::default(),
+        files: login_files(context),
+        opened: None,
+        heard: (None, Heard::default()),
+        said: None,
+    };
+    let every = arguments.every;
+    tokio::select! {
+        () = exporter.look_again_and_again(every) => {}
+        () = wait_for_interrupt() => {}
+    }
+    page.abort();
+    match exporter.opened.take() {
+        Some(opened) => opened.close().await,
+        None => Ok(()),
+    }
+}
+
+/// The files that decide whether a login can succeed.
+fn login_files(context: &Context) -> Vec<PathBuf> {
+    let target = &context.settings.firewall.target;
+    let home = context.environment.home.iter();
+    let ssh = home.flat_map(|home| {
+        [
+            "",
+            "config",
+            "known_hosts",
+            "id_ed25519",
+            "id_ecdsa",
+            "id_rsa",
+        ]
+        .map(|name| home.join(".ssh").join(name))
+    });
+    let configured = [target.identity.clone(), target.known_hosts.clone()];
+    configured.into_iter().flatten().chain(ssh).collect()
+}
+
+struct Exporter<'a> {
+    context: &'a Context,
+    pages: Arc<FirewallPages>,
+    record: BlockRecord,
+    watch: BlockWatch,
+    policy: LoginPolicy,
+    files: Vec<PathBuf>,
+    opened: Option<OpenedSession>,
+    /// Who was activated, and when the cluster was asked.
+    heard: (Option<Instant>, Heard),
+    /// The last trouble, which is said once.
+    said: Option<String>,
+}
+
+impl Exporter<'_> {
+    async fn look_again_and_again(&mut self, every: Duration) {
+        loop {
+            let then = TokioInstant::now() + every;
+            self.pages.note_beat(Instant::now());
+            match self.look().await {
+                Err(failure) if failure.kind != FailureKind::Interrupted => {
+                    self.note_failure(&failure);
+                }
+                _ => {}
+            }
+            self.pages.note_beat(Instant::now());
+            tokio::time::sleep_until(then).await;
+        }
+    }
+
+    /// Asks once; logs in before where there is no connection and a login may be tried.
+    async fn look(&mut self) -> Result<()> {
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.log_in().await?,
+        };
+        let reading = match self.context.ask(&mut opened).await {
+            Ok(reading) => reading,
+            Err(failure) => {
+                // Its last words would only be that it is gone.
+                let _ = opened.close().await;
+                return Err(failure);
+            }
+        };
+        self.opened = Some(opened);
+        self.policy.note_answer();
+        if self.said.take().is_some() {
+            self.context.terminal.say("The firewall answers again.");
+        }
+        self.ask_for_customers().await;
+        self.note_reading(&reading);
+        Ok(())
+    }
+
+    async fn log_in(&mut self) -> Result<OpenedSession> {
+        loop {
+            let files = FileStamps::take(&self.files);
+            if self.policy.allows_login(TokioInstant::now(), &files) {
+                break;
+            }
+            self.pages.note_beat(Instant::now());
+            tokio::time::sleep(LOGIN_LOOK).await;
+        }
+        self.policy.note_login(TokioInstant::now());
+        self.pages.count_login();
+        Box::pin(self.context.open(super::status::QUESTIONS)).await
+    }
+
+    fn note_failure(&mut self, failure: &Failure) {
+        let cause = failure.source.as_ref();
+        let cause = cause.and_then(|cause| cause.downcast_ref::<LinkError>());
+        // Another box under the same name is as little to be trusted as another key.
+        let refused =
+            failure.kind == FailureKind::Conflict || cause.is_some_and(LinkError::needs_repair);
+        if refused {
+            self.policy.note_refusal(FileStamps::take(&self.files));
+        } else {
+            self.policy.note_loss(TokioInstant::now());
+        }
+        self.pages
+            .note_down(if refused { "refused" } else { "unreachable" });
+        if self.said.as_ref() == Some(&failure.message) {
+            return;
+        }
+        self.context.terminal.caution(&failure.message);
+        for hint in &failure.hints {
+            self.context.terminal.hint(hint);
+        }
+        if refused {
+            self.context.terminal.hint(
+                "There is no further login until a key or known_hosts file changes; after a change of the configuration, start the exporter anew.",
+            );
+        }
+        self.said = Some(failure.message.clone());
+    }
+
+    async fn ask_for_customers(&mut self) {
+        let asked = self.heard.0;
+        if asked.is_none_or(|asked| asked.elapsed() >= CUSTOMERS_EVERY) {
+            let heard = Box::pin(log_side::fetch_kms_activity(self.context)).await;
+            self.heard = (Some(Instant::now()), heard);
+        }
+    }
+
+    fn note_reading(&mut self, reading: &Reading) {
+        let heard = &self.heard.1;
+        let customers_known = heard
+            .side
+            .as_ref()
+            .is_some_and(|side| side.unknown.is_empty());
+        let mut unsaid = Vec::new();
+        let table = virusprot::assess_table(self.context, reading, heard, &mut unsaid).ok();
+        let mut sample = sample_reading(self.context, reading);
+        if let Some(table) = &table {
+            let entries = &table.entries;
+            let is_customer = |entry: &&Blocked| entry.flags.contains(&Flag::Customer);
+            sample.blocked = Some(entries.len() as u64);
+            sample.blocked_customers =
+                customers_known.then(|| entries.iter().filter(is_customer).count() as u64);
+            sample.oldest_blocked = entries.iter().filter_map(|entry| entry.age_seconds).max();
+            sample.expiry_working = table.expiry.working();
+            let events = self
+                .watch
+                .compare_entries(entries, customers_known, reading.clock.now);
+            self.report_events(&events);
+        }
+        self.pages.note_sample(sample, Instant::now());
+    }
+
+    /// Prints and keeps what happened; neither stops the metrics.
+    fn report_events(&mut self, events: &[BlockEvent]) {
+        let terminal = self.context.terminal;
+        for event in events.iter().take(MOST_EVENTS) {
+            if let Ok(line) = serde_json::to_string(event) {
+                let _ = terminal.write(&format!("{line}\n"));
+            }
+        }
+        if events.len() > MOST_EVENTS {
+            let more = events.len() - MOST_EVENTS;
+            terminal.caution(&format!(
+                "{more} more events of one look are neither printed nor kept."
+            ));
+        }
+        if let Err(error) = self.record.add_events(events) {
+            terminal.caution(&format!(
+                "The record of block events cannot be written: {error}."
+            ));
+        }
+    }
+}
+
+/// Everything but the table.
+fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
+    let mut unsaid = Vec::new();
+    let exposure = assess_exposure(context, reading, &mut unsaid).ok();
+    let states = exposure
+        .as_ref()
+        .and_then(|exposure| states::assess_states(context, reading, exposure, &mut unsaid).ok());
+    let info = reading.info.as_ref().ok();
+    let limits = reading.limits.as_ref().ok();
+    let configured = reading.configured.as_ref().ok();
+    FirewallSample {
+        at: reading.clock.now.as_second(),
+        sources: states.map(|states| states.sources.len() as u64),
+        pf_enabled: info.map(|info| info.enabled),
+        pf_states: info.and_then(|info| info.states),
+        pf_states_limit: limits.and_then(|limits| limits.get("states").copied().flatten()),
+        overloads: info
+            .and_then(|info| info.limit_counters.get("overload table insertion").copied()),
+        armed: configured.map(|configured| configured.armed.len() as u64),
+        exposure,
+        ..FirewallSample::default()
+    }
+}
