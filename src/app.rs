@@ -29,7 +29,7 @@ use crate::settings::{Environment, Layers, Settings};
 use crate::simulator::Simulator;
 pub use crate::terminal::wait_for_interrupt;
 use crate::terminal::{Terminal, View, prompt};
-pub use last_reading::blocked_at_last_reading;
+pub use last_reading::{LastReading, last_reading, service_name};
 
 /// How long a lock of the history that another process holds is waited for, if --timeout allows as much.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,6 +50,8 @@ pub struct Context {
     pub clock: Clock,
     /// Use the simulated firewall.
     pub demo: bool,
+    /// The simulated firewall's name: `demo`, or that of another context.
+    pub demo_name: String,
     /// The file named by `--config`.
     pub config_named: Option<PathBuf>,
     /// Which box was connected to; empty before.
@@ -117,7 +119,7 @@ impl Context {
         let reading = self.ask(&mut opened).await;
         let closed = opened.close().await;
         let reading = reading?;
-        self.remember_blocked(&reading);
+        self.remember_reading(&reading);
         // What was read is worth showing, also where the simulated firewall could not keep its state.
         if let Err(failure) = closed {
             self.terminal.caution(&failure.message);
@@ -302,7 +304,7 @@ impl Context {
     /// Returns the name that output gives the firewall.
     pub fn firewall_name(&self) -> &str {
         if self.demo {
-            "demo"
+            &self.demo_name
         } else {
             &self.settings.firewall.target.host
         }

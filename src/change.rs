@@ -324,6 +324,7 @@ async fn carry_out(
     let started = HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: Some(context.who()).filter(|who| *who != plan.who),
+        context: context.layers.chosen_context().map(str::to_owned),
     };
     let appended = match journal.append(context.clock.now(), &started) {
         Ok(appended) => appended,

@@ -56,6 +56,12 @@ pub struct Global {
     /// Read this configuration file [env: KMSCTL_CONFIG]
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Use this context of the configuration [env: KMSCTL_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Look at every context, side by side; for `status`, `doctor`, `verify`, `expose show` and `virusprot show|history`
+    #[arg(long, global = true, conflicts_with = "context")]
+    pub all_contexts: bool,
     /// Use the embedded simulated firewall; it keeps its state between runs, reads no configuration, and starts anew in
     /// another SCENARIO (see `kmsctl demo scenarios`) [env: KMSCTL_DEMO]
     #[arg(long, global = true, value_name = "SCENARIO", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = demo_scenario)]
@@ -100,6 +106,7 @@ impl Global {
     pub fn layers(&self) -> Vec<(&'static str, &'static str, String)> {
         let flags = [
             ("output", "--output", &self.output),
+            ("context", "--context", &self.context),
             ("color", "--color", &self.color),
             ("timeout", "--timeout", &self.timeout),
         ];
@@ -158,6 +165,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns whether a command can look at every context.
+    pub fn reads_every_context(&self) -> bool {
+        match self {
+            Self::Doctor(arguments) => arguments.only_looks(),
+            Self::Expose(arguments) => arguments.only_shows(),
+            Self::Status(arguments) => arguments.looks_once(),
+            Self::Verify(_) => true,
+            Self::Virusprot(arguments) => arguments.shows_once(),
+            _ => false,
+        }
+    }
+
     /// Returns whether a command works without a sound configuration: those that help to mend one, and those that have
     /// nothing to do with it.
     pub fn does_without_configuration(&self) -> bool {

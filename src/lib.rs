@@ -249,14 +249,33 @@ fn build_context(
     if let Some(failure) = problem
         .as_ref()
         .filter(|_| !cli.command.does_without_configuration())
+        .filter(|_| !global.all_contexts || layers.contexts.is_empty())
     {
         return Err((terminal, failure.without_cause()));
+    }
+    if global.all_contexts && !cli.command.reads_every_context() {
+        let failure = Failure::usage(
+            "--all-contexts is for status, doctor, verify, expose show and virusprot show or history, without --watch; every other command takes exactly one context.",
+        );
+        return Err((terminal, failure.hint("Name it with --context.")));
+    }
+    let needs_one = !demo && !global.all_contexts && !cli.command.does_without_configuration();
+    if needs_one && layers.lack_a_context() {
+        let failure = Failure::usage(
+            "The configuration names its firewalls in contexts only, and none is chosen.",
+        );
+        let names = layers.context_names();
+        return Err((
+            terminal,
+            failure.hint(format!("Choose one with --context: {names}.")),
+        ));
     }
     let clock = fixed_clock(&environment).map_err(|failure| (terminal, failure))?;
     terminal.warn(&layers.warnings);
     Ok(Context {
         terminal,
         demo,
+        demo_name: layers.demo_name(),
         settings,
         layers,
         problem,
@@ -298,6 +317,9 @@ fn carried(
     let config = named.as_deref().or(variable);
     let mut flags = Vec::new();
     flags.extend(config.map(|path| ("--config", Some(path))));
+    let variable = environment.variable("KMSCTL_CONTEXT");
+    let context = global.context.as_deref().or(variable);
+    flags.extend(context.map(|name| ("--context", Some(name))));
     let scenario = global.demo.as_deref().filter(|name| !name.is_empty());
     let scenario = scenario.map(|scenario| format!("--demo={scenario}"));
     flags.extend(demo.then(|| (scenario.as_deref().unwrap_or("--demo"), None)));
@@ -352,7 +374,12 @@ fn within_runtime(context: &Context, cli: &Cli) -> Result<()> {
         .build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format!("The runtime cannot start: {error}.")))?;
-    let result = runtime.block_on(commands::run_command(context, &cli.command));
+    let result = runtime.block_on(async {
+        if cli.global.all_contexts {
+            return commands::contexts::run_in_contexts(context).await;
+        }
+        commands::run_command(context, &cli.command).await
+    });
     // What is still blocked (a resolver, say) must not hold the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     let _ = std::io::stdout().flush();

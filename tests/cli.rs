@@ -21,6 +21,8 @@ mod completions;
 mod config;
 #[path = "cli/config_init.rs"]
 mod config_init;
+#[path = "cli/contexts.rs"]
+mod contexts;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/deploy.rs"]

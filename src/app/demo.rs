@@ -78,7 +78,7 @@ impl Context {
 
     /// Returns where the simulated firewall keeps its state.
     pub fn demo_directory(&self) -> PathBuf {
-        self.environment.demo_directory()
+        self.environment.demo_directory(&self.demo_name)
     }
 
     /// Returns the vantages: those that are configured, or the simulated firewall's own. On the demo no other is used,

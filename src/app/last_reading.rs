@@ -1,68 +1,96 @@
-//! The addresses that the last reading found in the table, kept on this machine so that a shell's Tab key can offer
-//! them without a connection. They decide nothing: a change reads the table anew.
+//! What the last reading of each context found, kept on this machine so that a shell's Tab key can offer the blocked
+//! addresses and `config contexts` the state without a connection. It decides nothing: a change reads anew.
 
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::exposure::assess_exposure;
+use crate::domain::service::Service;
 use crate::own_files::make_private_directory;
 use crate::pfsense::questions::Reading;
 
-const FILE: &str = "last-blocked.json";
 /// More are not offered: more a shell would not show either.
 const MOST: usize = 1000;
 const LARGEST_FILE: u64 = 64 << 10;
 
-#[derive(Serialize, Deserialize)]
-struct Remembered {
+/// What the last reading found.
+#[derive(Default, Serialize, Deserialize)]
+pub struct LastReading {
     firewall: String,
-    addresses: Vec<IpAddr>,
+    /// The addresses in the table.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// The service whose exposure was judged.
+    #[serde(default)]
+    pub service: String,
+    /// The state of its exposure, and when it was read.
+    #[serde(default)]
+    pub state: Option<(String, Timestamp)>,
 }
 
 impl Context {
-    /// Keeps the table's addresses. Where that cannot be done, nothing is offered later.
-    pub(super) fn remember_blocked(&self, reading: &Reading) {
-        let Ok(entries) = &reading.table else {
-            return;
-        };
+    /// Keeps what a reading found; what it did not ask for stays as it was. Where that cannot be done, nothing is offered
+    /// later.
+    pub(super) fn remember_reading(&self, reading: &Reading) {
         let Ok(directory) = self.memory_directory() else {
             return;
         };
-        let nets = entries.iter().map(|entry| entry.net);
-        let hosts = nets.filter(|net| net.prefix_len() == net.max_prefix_len());
-        let remembered = Remembered {
-            firewall: self.firewall_name().to_owned(),
-            addresses: hosts.map(|net| net.addr()).take(MOST).collect(),
-        };
-        let _ = write_remembered(&directory, &remembered);
+        let (context, firewall) = (self.layers.chosen_context(), self.firewall_name());
+        let mut last = last_reading(&directory, context, firewall).unwrap_or_default();
+        firewall.clone_into(&mut last.firewall);
+        if let Ok(entries) = &reading.table {
+            let nets = entries.iter().map(|entry| entry.net);
+            let hosts = nets.filter(|net| net.prefix_len() == net.max_prefix_len());
+            last.addresses = hosts.map(|net| net.addr()).take(MOST).collect();
+        }
+        if reading.configured.is_ok()
+            && reading.info.is_ok()
+            && let Ok(exposure) = assess_exposure(self, reading, &mut Vec::new())
+        {
+            last.service = service_name(&self.settings.service);
+            last.state = Some((exposure.state.to_string(), reading.clock.now));
+        }
+        let _ = write_remembered(&directory, context, &last);
     }
 }
 
-fn write_remembered(directory: &Path, remembered: &Remembered) -> std::io::Result<()> {
+/// Returns the name that output gives a service: `ALIAS port PORT`.
+pub fn service_name(service: &Service) -> String {
+    format!("{} port {}", service.alias, service.port)
+}
+
+fn remembered_file(directory: &Path, context: Option<&str>) -> PathBuf {
+    let context = context.map_or_else(String::new, |name| format!("-{name}"));
+    directory.join(format!("last-reading{context}.json"))
+}
+
+fn write_remembered(
+    directory: &Path,
+    context: Option<&str>,
+    last: &LastReading,
+) -> std::io::Result<()> {
     make_private_directory(directory)?;
     // A temporary file is its owner's alone.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&serde_json::to_vec(remembered)?)?;
-    file.persist(directory.join(FILE))?;
+    file.write_all(&serde_json::to_vec(last)?)?;
+    file.persist(remembered_file(directory, context))?;
     Ok(())
 }
 
-/// Returns the addresses that were blocked at the last reading of a firewall.
-pub fn blocked_at_last_reading(directory: &Path, firewall: &str) -> Vec<String> {
-    let read = || -> std::io::Result<Remembered> {
-        let mut text = String::new();
-        let file = std::fs::File::open(directory.join(FILE))?;
-        file.take(LARGEST_FILE).read_to_string(&mut text)?;
-        Ok(serde_json::from_str(&text)?)
-    };
-    let remembered = read()
-        .ok()
-        .filter(|remembered| remembered.firewall == firewall);
-    let addresses = remembered
-        .into_iter()
-        .flat_map(|remembered| remembered.addresses);
-    addresses.map(|address| address.to_string()).collect()
+/// Returns what the last reading of a context found, where it was of this firewall.
+pub fn last_reading(
+    directory: &Path,
+    context: Option<&str>,
+    firewall: &str,
+) -> Option<LastReading> {
+    let mut text = String::new();
+    let file = std::fs::File::open(remembered_file(directory, context)).ok()?;
+    file.take(LARGEST_FILE).read_to_string(&mut text).ok()?;
+    let last: LastReading = serde_json::from_str(&text).ok()?;
+    (last.firewall == firewall).then_some(last)
 }

@@ -105,8 +105,11 @@ pub fn last_entries(context: &Context, count: usize) -> Result<Vec<HistoryEntry>
 pub fn find_last_undoable(context: &Context) -> Result<Option<ChangeId>> {
     context.forget_stale_history()?;
     let mut search = UndoSearch::default();
-    let here = |plan: &Plan| context.is_of_this_firewall(plan);
-    let mut each = |_, event: HistoryEvent, _| search.push(&event, here);
+    let mut each = |_, event: HistoryEvent, _| {
+        let elsewhere = matches!(&event, HistoryEvent::Started { context: Some(name), .. } if context.layers.chosen_context() != Some(name));
+        let here = |plan: &Plan| !elsewhere && context.is_of_this_firewall(plan);
+        search.push(&event, here);
+    };
     // Where the history is damaged is said when the change that was found is read.
     context.journal()?.scan(&mut each)?;
     Ok(search.found())

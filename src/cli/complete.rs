@@ -1,4 +1,4 @@
-//! Values that a shell's Tab key offers: ids of the history, presets, vantages, scenarios, and the addresses that were
+//! Values that a shell's Tab key offers: contexts, ids of the history, presets, vantages, scenarios, and the addresses that were
 //! blocked at the last reading. Only files of this machine are read; nothing connects, and what cannot be read offers
 //! nothing.
 
@@ -10,7 +10,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::tree::command_tree;
-use crate::app::blocked_at_last_reading;
+use crate::app::last_reading;
 use crate::domain::history::Folder;
 use crate::journal::Journal;
 use crate::settings::{Environment, Layers, Settings};
@@ -24,6 +24,7 @@ type Values = fn() -> Vec<CompletionCandidate>;
 
 /// Which arguments have values to offer: (command, argument, values).
 const OFFERED: &[(&str, &str, Values)] = &[
+    ("", "context", context_candidates),
     ("", "demo", scenario_candidates),
     ("expose restore", "from", vantage_candidates),
     ("expose revoke", "from", vantage_candidates),
@@ -87,21 +88,28 @@ pub(super) fn with_values(command: Command, path: &str) -> Command {
 /// What the command line that is being completed would work with.
 struct Here {
     settings: Settings,
+    layers: Layers,
     demo: bool,
     demo_directory: std::path::PathBuf,
 }
 
 impl Here {
     fn read() -> Option<Self> {
+        Self::read_choosing(true)
+    }
+
+    fn read_choosing(with_context: bool) -> Option<Self> {
         let environment = Environment::of_process();
         let words: Vec<OsString> = std::env::args_os().collect();
-        let named = words.windows(2).find_map(|pair| match pair {
-            [flag, file] if flag == "--config" => Some(Path::new(file)),
-            _ => None,
-        });
-        let joined = words.iter().filter_map(|word| word.to_str());
-        let mut joined = joined.filter_map(|word| word.strip_prefix("--config=").map(Path::new));
-        let named = named.or(joined.next_back());
+        let named = |wanted: &str| {
+            let after = words.windows(2).find_map(|pair| match pair {
+                [flag, value] if flag == wanted => value.to_str(),
+                _ => None,
+            });
+            let joined = words.iter().filter_map(|word| word.to_str());
+            let mut joined = joined.filter_map(|word| word.strip_prefix(wanted)?.strip_prefix('='));
+            after.or(joined.next_back())
+        };
         let variable = environment.variable("KMSCTL_DEMO").map(str::to_lowercase);
         let demo = matches!(variable.as_deref(), Some("1" | "true" | "yes" | "on"))
             || words
@@ -113,15 +121,19 @@ impl Here {
         } else {
             environment.clone()
         };
-        let (layers, problem) = Layers::read(&read_by, named, &[]);
-        if problem.is_some() {
+        // A word that is being completed names no context yet.
+        let context = named("--context").filter(|_| with_context);
+        let context = context.map(|name| ("context", "--context", name.to_owned()));
+        let flags: Vec<_> = context.into_iter().collect();
+        let (layers, problem) = Layers::read(&read_by, named("--config").map(Path::new), &flags);
+        if problem.is_some() && with_context {
             return None;
         }
-        let settings = Settings::resolve(&layers, &environment).ok()?;
         Some(Self {
-            settings,
+            settings: Settings::resolve(&layers, &environment).ok()?,
             demo,
-            demo_directory: environment.demo_directory(),
+            demo_directory: environment.demo_directory(&layers.demo_name()),
+            layers,
         })
     }
 
@@ -179,6 +191,14 @@ fn vantage_candidates() -> Vec<CompletionCandidate> {
     }
 }
 
+fn context_candidates() -> Vec<CompletionCandidate> {
+    let here = Here::read_choosing(false);
+    to_candidates(
+        here.into_iter()
+            .flat_map(|here| here.layers.contexts.into_keys()),
+    )
+}
+
 fn scenario_candidates() -> Vec<CompletionCandidate> {
     let scenarios = Scenario::ALL.iter();
     scenarios
@@ -192,13 +212,15 @@ fn blocked_candidates() -> Vec<CompletionCandidate> {
     let Some(here) = Here::read() else {
         return Vec::new();
     };
+    let demo = here.layers.demo_name();
     let firewall = if here.demo {
-        "demo"
+        &demo
     } else {
         &here.settings.firewall.target.host
     };
-    match here.directory() {
-        Some(directory) => to_candidates(blocked_at_last_reading(&directory, firewall)),
-        None => Vec::new(),
-    }
+    let last = here
+        .directory()
+        .and_then(|directory| last_reading(&directory, here.layers.chosen_context(), firewall));
+    let addresses = last.into_iter().flat_map(|last| last.addresses);
+    to_candidates(addresses.map(|address| address.to_string()))
 }

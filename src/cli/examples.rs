@@ -17,6 +17,10 @@ pub const EXAMPLES: &[Examples] = &[
         &["config check", "--config new.toml config check"],
     ),
     (
+        "config contexts",
+        &["config contexts", "config contexts -o json"],
+    ),
+    (
         "config init",
         &["config init", "--config office.toml config init"],
     ),

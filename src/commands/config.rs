@@ -1,4 +1,5 @@
-//! `kmsctl config`: log in and write one, show every value with where it came from, check without connecting.
+//! `kmsctl config`: log in and write one, show every value with where it came from, check without connecting, list the
+//! contexts.
 
 mod completion;
 mod init;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
+use super::contexts;
 use crate::app::Context;
 use crate::error::{Failure, Result};
 use crate::settings::{keys, values};
@@ -25,6 +27,8 @@ pub struct Args {
 enum Command {
     /// Check the configuration without connecting
     Check,
+    /// List the contexts with firewall, service and the state at the last reading, without connecting
+    Contexts,
     /// Log in, look, and write a configuration file; never overwrites one
     Init(Box<init::Args>),
     /// Print where the configuration file is looked for
@@ -37,6 +41,7 @@ enum Command {
 pub async fn run_config(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {
         Command::Check => check_configuration(context),
+        Command::Contexts => contexts::list_contexts(context),
         Command::Init(arguments) => Box::pin(init::run_wizard(context, arguments)).await,
         Command::Path => show_configuration_path(context),
         Command::Show => show_configuration(context),

@@ -44,6 +44,13 @@ pub struct Args {
     flags: ChangeFlags,
 }
 
+impl Args {
+    /// Returns whether the firewall is only looked at.
+    pub fn only_looks(&self) -> bool {
+        !self.clean
+    }
+}
+
 /// The firewall's questions.
 const QUESTIONS: &[Question] = &[
     Question::Interfaces,

@@ -72,10 +72,13 @@ impl RecordPlace {
     /// # Errors
     /// Where there is no place for a history.
     pub(super) fn directory(&self, context: &Context) -> Result<PathBuf> {
-        match &self.state_dir {
-            Some(directory) => Ok(directory.clone()),
-            None => Ok(context.memory_directory()?.join("exporter")),
+        if let Some(directory) = &self.state_dir {
+            return Ok(directory.clone());
         }
+        // Each context is about a box of its own; the demo's have a directory each already.
+        let chosen = context.layers.chosen_context().filter(|_| !context.demo);
+        let name = chosen.map_or_else(String::new, |name| format!("-{name}"));
+        Ok(context.memory_directory()?.join(format!("exporter{name}")))
     }
 }
 

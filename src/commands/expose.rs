@@ -39,6 +39,13 @@ enum Command {
     },
 }
 
+impl Args {
+    /// Returns whether the firewall is only looked at.
+    pub fn only_shows(&self) -> bool {
+        matches!(self.command, Command::Show { .. })
+    }
+}
+
 /// What was read, judged for a plan about the configuration.
 pub struct Situation {
     exposure: Exposure,

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod config;
+pub mod contexts;
 pub mod demo;
 pub mod doctor;
 pub mod exporter;

@@ -11,6 +11,7 @@ use crate::terminal::{Mode, View, render_markdown};
 
 /// Name and text of every runbook, alphabetical.
 pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("contexts", include_str!("../../runbooks/contexts.md")),
     ("doctor", include_str!("../../runbooks/doctor.md")),
     ("exporter", include_str!("../../runbooks/exporter.md")),
     ("expose", include_str!("../../runbooks/expose.md")),
@@ -47,6 +48,7 @@ const SYMPTOMS: &[(&str, &str)] = &[
     ),
     ("Who activated, and when?", "logs"),
     ("Is everything set up right?", "doctor"),
+    ("There is more than one firewall", "contexts"),
 ];
 
 /// Arguments of `kmsctl runbook`.

@@ -35,6 +35,13 @@ pub struct Args {
     watch: Watch,
 }
 
+impl Args {
+    /// Returns whether it is shown once.
+    pub fn looks_once(&self) -> bool {
+        !self.watch.is_on()
+    }
+}
+
 /// Every question there is; they travel in one script.
 pub const QUESTIONS: &[Question] = &[
     Question::Client,

@@ -108,6 +108,18 @@ fn choose_entry(context: &Context, id: Option<&str>) -> Result<HistoryEntry> {
     let entries = report::entries_meant(context, id)?;
     let entry = history::find_entry(&entries, id)?;
     context.check_firewall(&entry.plan)?;
+    let here = context.layers.chosen_context();
+    // One box may have two services, and what is proven is about the chosen context's.
+    if let Some(made_in) = entry.context.as_deref().filter(|name| here != Some(name)) {
+        return Err(Failure::new(
+            FailureKind::Conflict,
+            format!(
+                "{} was made in the context `{made_in}`, which this is not; nothing was changed.",
+                entry.plan.id
+            ),
+        )
+        .hint(format!("Run it with --context {made_in}.")));
+    }
     Ok(entry.clone())
 }
 

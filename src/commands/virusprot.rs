@@ -65,6 +65,17 @@ pub const QUESTIONS: &[Question] = &[
     Question::Crontab,
 ];
 
+impl Args {
+    /// Returns whether the table, or its history, is shown, once.
+    pub fn shows_once(&self) -> bool {
+        match &self.command {
+            Command::History(_) => true,
+            Command::Show(arguments) => !arguments.watch.is_on(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs `kmsctl virusprot …`.
 pub async fn run_virusprot(context: &Context, arguments: &Args) -> Result<()> {
     match &arguments.command {

@@ -20,6 +20,9 @@ pub enum HistoryEvent {
         /// Who carries it out, `user@host`, where that is not who made it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+        /// The context it was carried out in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        context: Option<String>,
     },
     /// A change has ended, or what is known of it.
     Ended {
@@ -129,6 +132,8 @@ pub struct HistoryEntry {
     pub plan: Plan,
     /// Who carried it out, where that is not who made the plan.
     pub by: Option<String>,
+    /// The context it was carried out in.
+    pub context: Option<String>,
     /// How it ended; `None` if that was never written.
     pub finish: Option<Finish>,
     /// The change that took it back.
@@ -284,7 +289,7 @@ impl<'a> Folder<'a> {
     /// Takes the next event, with its line where that is broken.
     pub fn push(&mut self, at: Timestamp, event: HistoryEvent, broken: Option<u64>) {
         match event {
-            HistoryEvent::Started { plan, by } => {
+            HistoryEvent::Started { plan, by, context } => {
                 if let Some(done) = DoneToAnother::of(&plan)
                     && self
                         .entries
@@ -300,6 +305,7 @@ impl<'a> Folder<'a> {
                     at,
                     plan: *plan,
                     by,
+                    context,
                     finish: None,
                     undone_by: None,
                     kept_by: None,

@@ -44,6 +44,8 @@ pub struct Environment {
     data_home: Option<PathBuf>,
     state_home: Option<PathBuf>,
     runtime: Option<PathBuf>,
+    /// It is the demo's: see [`Environment::without_configuration`].
+    pub is_demo: bool,
     /// The first `KMSCTL_` variable that is no text.
     pub not_text: Option<String>,
 }
@@ -88,6 +90,7 @@ impl Environment {
             data_home: path("XDG_DATA_HOME"),
             state_home: path("XDG_STATE_HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
+            is_demo: false,
             not_text: std::env::vars_os()
                 .find(|(name, value)| ours(name) && !is_text(name, value))
                 .map(|(name, _)| name.to_string_lossy().into_owned()),
@@ -125,6 +128,7 @@ impl Environment {
         environment.variables.remove("KMSCTL_CONFIG");
         environment.config_home = None;
         environment.home = None;
+        environment.is_demo = true;
         environment
     }
 
@@ -138,10 +142,10 @@ impl Environment {
         base.map(|base| base.join("kmsctl"))
     }
 
-    /// Returns the directory of the simulated firewall's state.
-    pub fn demo_directory(&self) -> PathBuf {
+    /// Returns the directory of the state of a simulated firewall: `demo`, or that of another context.
+    pub fn demo_directory(&self, name: &str) -> PathBuf {
         let base = self.state_directory().unwrap_or_else(Self::scratch);
-        base.join("demo")
+        base.join(name)
     }
 
     /// Returns the directory of sockets: `$XDG_RUNTIME_DIR/kmsctl`, or one in /tmp when that is unset or too

@@ -97,6 +97,8 @@ pub const KEYS: &[SettingKey] = setting_keys! {
     "output" Word(OUTPUTS) = r#""table""# => "How data is printed. Flag: --output.";
     "color" Word(COLORS) = r#""auto""# => "Colour on a terminal. NO_COLOR counts as never. Flag: --color.";
     "timeout" Deadline = r#""30s""# => "Deadline of one read or change, connecting included. Flag: --timeout.";
+    "context" Text = r#""""# =>
+        "The context to use where none is named: one of [contexts.NAME] below. Flag: --context.";
     "firewall.host" Host = r#""10.0.20.1""# =>
         "Address or name of the pfSense box, or a Host of your ssh_config.";
     "firewall.user" Account = r#""admin""# =>
@@ -289,6 +291,7 @@ pub fn example_configuration() -> String {
         }
         let _ = writeln!(text, "# {} = {}", key.split_path().1, key.default);
     }
+    text.push_str("\n# Contexts: other firewalls, services or clusters. One may hold any key of this file; what it leaves out is as\n# above. Chosen by --context NAME, KMSCTL_CONTEXT or `context`; `kmsctl config contexts` lists them.\n# [contexts.NAME.firewall]\n# host = \"10.0.30.1\"\n# [contexts.NAME.service]\n# address = \"10.0.30.202\"\n");
     text
 }
 

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use super::contexts::line_words;
 use super::environment::Environment;
 use super::keys;
 use super::keys::{KEYS, KeyKind, SettingKey};
@@ -26,6 +27,8 @@ pub enum Origin {
     Default,
     /// This file.
     File(PathBuf),
+    /// This context of this file.
+    Context(String, PathBuf),
     /// This environment name.
     Environment(String),
     /// This flag.
@@ -37,6 +40,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("built-in"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Context(name, path) => write!(f, "context {name} of {}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }
@@ -59,6 +63,8 @@ pub struct Layers {
     pub values: BTreeMap<String, LayeredValue>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// The contexts of the file, by name.
+    pub contexts: BTreeMap<String, toml::Table>,
     /// What looked wrong but is not an error.
     pub warnings: Vec<Warning>,
 }
@@ -95,6 +101,7 @@ impl Layers {
             (None, Some(path)) if may_be_there(&path) => self.add_file(&path)?,
             _ => {}
         }
+        self.add_chosen_context(environment, flags)?;
         if let Some(name) = &environment.not_text {
             return Err(Failure::usage(format!(
                 "The environment name {name} or its value is not UTF-8 text."
@@ -216,7 +223,7 @@ impl Layers {
 
     /// Adds the text of a configuration file.
     pub fn add_text(&mut self, text: &str, path: &Path) -> Result<()> {
-        let table: toml::Table = toml::from_str(text).map_err(|error| {
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| {
             let shown = path.display();
             // The first line says where; the drawing below it is no sentence.
             let place = error
@@ -231,10 +238,18 @@ impl Layers {
             ))
         })?;
         self.file = Some(path.to_owned());
-        self.add_table("", &table, path)
+        self.take_contexts(&mut table, text, path)?;
+        self.add_table("", &table, &Origin::File(path.to_owned()), text)
     }
 
-    fn add_table(&mut self, prefix: &str, table: &toml::Table, file: &Path) -> Result<()> {
+    /// Adds a table of a file whose whole text is given, for the lines of what is wrong.
+    pub(super) fn add_table(
+        &mut self,
+        prefix: &str,
+        table: &toml::Table,
+        origin: &Origin,
+        text: &str,
+    ) -> Result<()> {
         for (name, value) in table {
             let path = if prefix.is_empty() {
                 name.clone()
@@ -242,20 +257,26 @@ impl Layers {
                 format!("{prefix}.{name}")
             };
             if let (toml::Value::Table(inner), None) = (value, keys::find_key(&path)) {
-                self.add_table(&path, inner, file)?;
+                self.add_table(&path, inner, origin, text)?;
                 continue;
             }
             let Some(key) = keys::find_key(&path) else {
-                let failure =
-                    Failure::usage(format!("Unknown key `{path}` in {}.", file.display()));
+                let (inside, file) = match origin {
+                    Origin::Context(name, file) => (format!("contexts.{name}.{path}"), file),
+                    Origin::File(file) => (path.clone(), file),
+                    _ => continue,
+                };
+                let line = line_words(text, &inside);
+                let file = file.display();
+                let failure = Failure::usage(format!("Unknown key `{inside}` in {file}{line}."));
                 return Err(match keys::nearest_key(&path) {
                     Some(known) => failure.hint(format!("Did you mean `{known}`?")),
                     None => failure.hint("config.example.toml lists every key."),
                 });
             };
-            let text = text_of(key.kind, value)
-                .map_err(|problem| wrong_value(&path, &Origin::File(file.to_owned()), &problem))?;
-            self.set_value(&path, text, Origin::File(file.to_owned()))?;
+            let value =
+                text_of(key.kind, value).map_err(|problem| wrong_value(&path, origin, &problem))?;
+            self.set_value(&path, value, origin.clone())?;
         }
         Ok(())
     }
@@ -275,6 +296,14 @@ impl Layers {
                 .or_else(|| path_of_name(name, "presets", KEYS))
                 .or_else(|| path_of_name(name, "vantages", keys::VANTAGE_KEYS));
             if let Some(path) = known {
+                if let Some(Origin::Context(context, _)) =
+                    self.values.get(&path).map(|value| &value.origin)
+                {
+                    let sentence =
+                        format!("{name} is set, and goes before what the context {context} says.");
+                    let warning = Warning::new("environment-over-context", sentence);
+                    self.warnings.push(warning);
+                }
                 self.set_value(&path, text.clone(), Origin::Environment(name.clone()))?;
             } else if !OTHERS.contains(&name.as_str())
                 && name.starts_with("KMSCTL_")

@@ -83,7 +83,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     environment.write_config("[firewall]\nhots = \"10.0.20.1\"\n");
     insta::assert_snapshot!(environment.run(&["config", "check"]), @"
     ------- stderr -------
-    error: Unknown key `firewall.hots` in $HOME/.config/kmsctl/config.toml.
+    error: Unknown key `firewall.hots` in $HOME/.config/kmsctl/config.toml, line 2.
     hint: Did you mean `firewall.host`?
     [exit status: 2]
     ");

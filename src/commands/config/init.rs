@@ -256,6 +256,7 @@ impl Wizard<'_> {
             environment,
             clock: self.context.clock,
             demo: false,
+            demo_name: String::new(),
             config_named: Some(self.path.clone()),
             seen: std::sync::OnceLock::new(),
         })

@@ -40,6 +40,8 @@ pub(super) struct HistoryRow {
     reverted: Option<bool>,
     /// `here`: from this machine's history; `firewall`: only the firewall's own tells of it.
     source: &'static str,
+    /// The context it was carried out in.
+    context: Option<String>,
 }
 
 const COLUMNS: &[&str] = &[
@@ -58,6 +60,7 @@ const COLUMNS: &[&str] = &[
     "reverts_at",
     "reverted",
     "source",
+    "context",
 ];
 
 /// Tells of a change of this history.
@@ -86,6 +89,7 @@ pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
             .and_then(|outcome| outcome.reverted.as_ref())
             .map(Reverted::is_back),
         source: "here",
+        context: entry.context.clone(),
     }
 }
 
@@ -106,6 +110,7 @@ fn row_elsewhere(elsewhere: OtherFirewall, firewall: &str) -> HistoryRow {
         reverts_at: None,
         reverted: None,
         source: "firewall",
+        context: None,
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Show {
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
     #[command(flatten)]
-    watch: Watch,
+    pub(super) watch: Watch,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

@@ -377,6 +377,7 @@ fn done(plan: &Plan, finish: Finish) -> HistoryEntry {
         HistoryEvent::Started {
             plan: Box::new(plan.clone()),
             by: None,
+            context: None,
         },
         HistoryEvent::Ended {
             id: plan.id.to_string(),

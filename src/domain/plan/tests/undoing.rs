@@ -164,6 +164,7 @@ fn undo_without_an_id_means_the_last_that_can_be_and_never_an_undo() {
     let started = |plan: &Plan| HistoryEvent::Started {
         plan: Box::new(plan.clone()),
         by: None,
+        context: None,
     };
     let ended = |plan: &Plan, how| HistoryEvent::Ended {
         id: plan.id.to_string(),
@@ -268,6 +269,7 @@ fn what_reverted_by_itself_is_not_chosen_and_not_kept() {
             HistoryEvent::Started {
                 plan: Box::new(entries[0].plan.clone()),
                 by: None,
+                context: None,
             },
             HistoryEvent::Ended {
                 id: entries[0].plan.id.to_string(),
@@ -297,6 +299,7 @@ fn what_a_broken_line_tells_is_neither_put_back_nor_written_anew() {
     };
     let started = HistoryEvent::Started {
         by: None,
+        context: None,
         plan: Box::new(entry.plan.clone()),
     };
     let ended = events(entry.finish.as_ref().unwrap());

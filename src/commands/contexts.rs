@@ -1,0 +1,351 @@
+//! Several firewalls from one configuration: the list of the contexts, and one read command run in each of them. Each
+//! runs as a process of its own, so that nothing of one can hide or mix with another.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::Stdio;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+use crate::app::{Context, LastReading, last_reading, service_name, wait_for_interrupt};
+use crate::domain::warning::Warning;
+use crate::error::{Failure, FailureKind, Result};
+use crate::settings::{Layers, Settings};
+use crate::terminal::human::text_column;
+use crate::terminal::{Mode, View};
+use crate::vantage::join_in_order;
+
+/// So many contexts are looked at at a time.
+const AT_A_TIME: usize = 4;
+/// The longest answer and the longest talk of one context that are kept.
+const LONGEST: (u64, u64) = (16 << 20, 64 << 10);
+/// Exit codes in the order in which one of them decides about all.
+const DECIDING: [FailureKind; 6] = [
+    FailureKind::Usage,
+    FailureKind::Unreachable,
+    FailureKind::No,
+    FailureKind::Inconclusive,
+    FailureKind::Interrupted,
+    FailureKind::Failed,
+];
+
+/// A context as the list shows it.
+#[derive(Serialize)]
+struct ContextRow {
+    name: String,
+    chosen: bool,
+    /// Null where its settings are wrong.
+    firewall: Option<String>,
+    service: Option<String>,
+    /// The state of the exposure at the last reading from here, and when that was.
+    state: Option<String>,
+    read_at: Option<jiff::Timestamp>,
+    /// What is wrong with its settings.
+    problem: Option<String>,
+}
+
+/// Lists the contexts, without a connection.
+pub fn list_contexts(context: &Context) -> Result<()> {
+    if let Some(problem) = context
+        .problem
+        .as_ref()
+        .filter(|_| context.layers.contexts.is_empty())
+    {
+        return Err(problem.without_cause());
+    }
+    let rows: Vec<ContextRow> = describe_contexts(context);
+    let data = serde_json::json!({ "contexts": rows });
+    let mut view = View::new("config.contexts", context.clock.now(), &data)?;
+    view.items = Some((
+        "contexts",
+        &[
+            "name", "chosen", "firewall", "service", "state", "read_at", "problem",
+        ],
+    ));
+    view.warnings = shared_boxes(&rows);
+    if rows.is_empty() {
+        let none = "The configuration has no contexts: one is a table [contexts.NAME].";
+        view.empty = Some(none.to_owned());
+    }
+    let cells = rows.iter().map(|row| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+        let state = row.problem.clone().or_else(|| {
+            let at = row.read_at.map(|at| format!(" ({at})"));
+            Some(format!("{}{}", row.state.as_ref()?, at.unwrap_or_default()))
+        });
+        vec![
+            if row.chosen { "*" } else { "" }.to_owned(),
+            row.name.clone(),
+            text(&row.firewall),
+            text(&row.service),
+            state.unwrap_or_else(|| "not read yet".to_owned()),
+        ]
+    });
+    if !rows.is_empty() {
+        let names = ["", "CONTEXT", "FIREWALL", "SERVICE", "AT THE LAST READING"];
+        view.human
+            .table(names.map(text_column).to_vec(), cells.collect());
+    }
+    context.terminal.show(&view)
+}
+
+fn describe_contexts(context: &Context) -> Vec<ContextRow> {
+    let chosen = context.layers.chosen_context();
+    let describe = |name: &String| {
+        let is_chosen = chosen == Some(name);
+        let found = context_settings(context, name);
+        let row = ContextRow {
+            name: name.clone(),
+            chosen: is_chosen,
+            firewall: None,
+            service: None,
+            state: None,
+            read_at: None,
+            problem: None,
+        };
+        let (layers, settings) = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                let problem = Some(failure.message);
+                return ContextRow { problem, ..row };
+            }
+        };
+        let firewall = if context.demo {
+            layers.demo_name()
+        } else {
+            settings.firewall.target.host.clone()
+        };
+        let directory = if context.demo {
+            Some(context.environment.demo_directory(&firewall))
+        } else {
+            settings.state_directory.clone()
+        };
+        let service = service_name(&settings.service);
+        let last: Option<LastReading> = directory
+            .and_then(|directory| last_reading(&directory, Some(name), &firewall))
+            .filter(|last| last.service == service);
+        let (state, read_at) = last.and_then(|last| last.state).unzip();
+        ContextRow {
+            firewall: Some(firewall),
+            service: Some(service),
+            state,
+            read_at,
+            ..row
+        }
+    };
+    context.layers.contexts.keys().map(describe).collect()
+}
+
+fn context_settings(context: &Context, name: &str) -> Result<(Layers, Settings)> {
+    let flags = [("context", "--context", name.to_owned())];
+    let alone = context
+        .demo
+        .then(|| context.environment.without_configuration());
+    let environment = alone.as_ref().unwrap_or(&context.environment);
+    let (layers, problem) = Layers::read(environment, context.config_named.as_deref(), &flags);
+    match problem {
+        Some(failure) => Err(failure),
+        None => Ok((
+            Settings::resolve(&layers, &context.environment)?.clone(),
+            layers,
+        ))
+        .map(|(settings, layers)| (layers, settings)),
+    }
+}
+
+/// Says which contexts have one box and one service.
+fn shared_boxes(rows: &[ContextRow]) -> Vec<Warning> {
+    let mut boxes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in rows {
+        if let Some(firewall) = &row.firewall {
+            boxes.entry(firewall).or_default().push(&row.name);
+        }
+    }
+    let shared = boxes.into_iter().filter(|(_, names)| names.len() > 1);
+    shared
+        .map(|(firewall, names)| {
+            let names = names.join(", ");
+            let sentence = format!("The contexts {names} have one firewall: {firewall}.");
+            Warning::new("one-firewall", sentence)
+        })
+        .collect()
+}
+
+/// What a run in one context came to.
+#[derive(Serialize)]
+struct ContextAnswer {
+    context: String,
+    firewall: Option<String>,
+    exit_code: u8,
+    /// The command's own document; null where there is none.
+    answer: Option<Value>,
+    /// What it said beside; the error, where it failed.
+    said: Vec<String>,
+    #[serde(skip)]
+    text: String,
+}
+
+/// Runs this command line once in every context, a few at a time, and shows all of it as one answer.
+pub async fn run_in_contexts(context: &Context) -> Result<()> {
+    let rows = describe_contexts(context);
+    if rows.is_empty() {
+        return Err(Failure::usage("The configuration has no contexts.")
+            .hint("One is a table [contexts.NAME]; `kmsctl config contexts` lists them."));
+    }
+    if context.terminal.mode == Mode::Csv {
+        return Err(Failure::usage(
+            "With --all-contexts there is no CSV: the answers have different columns.",
+        )
+        .hint("Take -o json or -o ndjson."));
+    }
+    let places = Semaphore::new(AT_A_TIME);
+    let runs = rows.iter().map(async |row| {
+        let _place = places.acquire().await;
+        run_in_context(context, row).await
+    });
+    let all = join_in_order(runs.collect());
+    let answers = tokio::select! {
+        answers = all => answers,
+        () = wait_for_interrupt() => return Err(Failure::new(FailureKind::Interrupted, "Interrupted.")),
+    };
+    let answers = answers
+        .into_iter()
+        .collect::<Result<Vec<ContextAnswer>>>()?;
+    let data = serde_json::json!({ "contexts": answers });
+    let mut view = View::new("contexts", context.clock.now(), &data)?;
+    view.items = Some(("contexts", &[]));
+    view.warnings = shared_boxes(&rows);
+    for (place, answer) in answers.iter().enumerate() {
+        if place > 0 {
+            view.human.gap();
+        }
+        let firewall = answer.firewall.as_deref().unwrap_or("?");
+        view.human.line(format!(
+            "== {} ({firewall}), exit code {}",
+            answer.context, answer.exit_code
+        ));
+        for line in answer
+            .text
+            .lines()
+            .chain(answer.said.iter().map(String::as_str))
+        {
+            view.human.line(line);
+        }
+    }
+    context.terminal.show(&view)?;
+    let codes: Vec<u8> = answers.iter().map(|answer| answer.exit_code).collect();
+    match deciding_kind(&codes) {
+        None => Ok(()),
+        Some(kind) => {
+            let failed = answers.iter().filter(|answer| answer.exit_code != 0);
+            let failed: Vec<String> = failed
+                .map(|answer| format!("{} ({})", answer.context, answer.exit_code))
+                .collect();
+            let sentence = format!("Not as expected, or not known, in: {}.", failed.join(", "));
+            Err(Failure::new(kind, sentence))
+        }
+    }
+}
+
+/// Returns the kind that decides about all, or `None` where every context is as expected.
+fn deciding_kind(codes: &[u8]) -> Option<FailureKind> {
+    let first = DECIDING
+        .into_iter()
+        .find(|kind| codes.contains(&kind.exit_code()));
+    first.or_else(|| {
+        codes
+            .iter()
+            .any(|code| *code != 0)
+            .then_some(FailureKind::Failed)
+    })
+}
+
+async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAnswer> {
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!(
+            "kmsctl cannot be run for the context {}: {error}.",
+            row.name
+        ))
+    };
+    let program = std::env::current_exe().map_err(failed)?;
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut command = Command::new(program);
+    command
+        .args(["--context", &row.name, "--no-pager"])
+        .args(
+            words
+                .iter()
+                .filter(|word| *word != "--all-contexts" && *word != "--no-pager"),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(failed)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::join!(
+        read_bounded(stdout, LONGEST.0),
+        read_bounded(stderr, LONGEST.1)
+    );
+    let status = child.wait().await.map_err(failed)?;
+    // What was ended by a signal has no code, and is no success.
+    let exit_code = status.code().and_then(|code| u8::try_from(code).ok());
+    let answers: Vec<Value> = match context.terminal.mode {
+        Mode::Json => serde_json::from_str(&stdout).into_iter().collect(),
+        Mode::Ndjson => {
+            let lines = stdout.lines().map(serde_json::from_str);
+            lines.filter_map(std::result::Result::ok).collect()
+        }
+        _ => Vec::new(),
+    };
+    let answer = match context.terminal.mode {
+        Mode::Ndjson => Some(Value::Array(answers)),
+        _ => answers.into_iter().next(),
+    };
+    Ok(ContextAnswer {
+        context: row.name.clone(),
+        firewall: row.firewall.clone(),
+        exit_code: exit_code.unwrap_or(FailureKind::Failed.exit_code()),
+        answer,
+        said: stderr.lines().map(said_line).collect(),
+        text: stdout,
+    })
+}
+
+/// Takes the sentence out of an error that is JSON.
+fn said_line(line: &str) -> String {
+    let error: Option<Value> = serde_json::from_str(line).ok();
+    let message = error
+        .as_ref()
+        .and_then(|error| error.pointer("/error/message")?.as_str());
+    message.unwrap_or(line).to_owned()
+}
+
+async fn read_bounded(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        let _ = stream.take(most).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_codes_decides() {
+        let code = |codes: &[u8]| deciding_kind(codes).map_or(0, FailureKind::exit_code);
+        assert_eq!(code(&[0, 3, 5, 8]), 5);
+        assert_eq!(code(&[8, 3]), 3);
+        assert_eq!(code(&[0, 8, 0]), 8);
+        assert_eq!(code(&[5, 2]), 2);
+        assert_eq!(code(&[0, 1]), 1);
+        assert_eq!(code(&[0, 101]), 1, "a crash is no success");
+        assert_eq!(code(&[0, 0]), 0);
+    }
+}

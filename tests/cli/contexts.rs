@@ -1,0 +1,384 @@
+//! Contexts: overlays over the configuration, and one command run in all of them.
+
+use crate::support::environment::TestEnvironment;
+
+const TWO: &str = "timeout = \"9s\"
+[firewall]
+user = \"base\"
+[contexts.home.firewall]
+host = \"127.0.0.1\"
+port = 1
+[contexts.office]
+timeout = \"3s\"
+[contexts.office.firewall]
+host = \"localhost\"
+port = 1
+[contexts.office.service]
+alias = \"office_kms\"
+";
+
+fn origin_of(environment: &TestEnvironment, arguments: &[&str], key: &str) -> String {
+    let shown = environment
+        .run(&[&["config", "show", "-o", "csv"], arguments].concat())
+        .success();
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with(&format!("{key},")));
+    let line = line.unwrap_or_else(|| panic!("{key} is not shown"));
+    let fields: Vec<&str> = line.split(',').collect();
+    let origin = fields[2].split(' ').take(2).collect::<Vec<_>>().join(" ");
+    format!("{} {origin}", fields[1])
+}
+
+#[test]
+fn a_context_overlays_any_key() {
+    let environment = TestEnvironment::new().variable("KMSCTL_FIREWALL_HOST", "");
+    environment.write_config(TWO);
+    let file = origin_of(&environment, &[], "timeout");
+    assert!(file.starts_with("9s file "), "{file}");
+    let office: &[&str] = &["--context", "office"];
+    assert_eq!(
+        origin_of(&environment, office, "timeout"),
+        "3s context office"
+    );
+    assert_eq!(
+        origin_of(&environment, office, "firewall.host"),
+        "localhost context office"
+    );
+    assert_eq!(
+        origin_of(&environment, office, "context"),
+        "office flag --context"
+    );
+    assert!(origin_of(&environment, office, "firewall.user").starts_with("base file "));
+    assert_eq!(
+        origin_of(&environment, &["--context=home"], "service.alias"),
+        "k8s_kms_lb built-in"
+    );
+}
+
+#[test]
+fn flag_beats_environment_beats_default_context() {
+    let environment = TestEnvironment::new().variable("KMSCTL_FIREWALL_HOST", "");
+    environment.write_config(&format!("context = \"home\"\n{TWO}"));
+    let host = |environment: &TestEnvironment, arguments: &[&str]| {
+        origin_of(environment, arguments, "firewall.host")
+    };
+    assert_eq!(host(&environment, &[]), "127.0.0.1 context home");
+    let environment = environment.variable("KMSCTL_CONTEXT", "office");
+    assert_eq!(host(&environment, &[]), "localhost context office");
+    assert_eq!(
+        host(&environment, &["--context", "home"]),
+        "127.0.0.1 context home"
+    );
+    let environment = environment.variable("KMSCTL_FIREWALL_HOST", "127.0.0.9");
+    assert_eq!(
+        host(&environment, &["--context", "home"]),
+        "127.0.0.9 environment KMSCTL_FIREWALL_HOST"
+    );
+    let said = environment.run(&["config", "contexts"]).stderr;
+    assert!(
+        said.contains("KMSCTL_FIREWALL_HOST is set, and goes before what the context office says."),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_context_names_its_nearest() {
+    let environment = TestEnvironment::new();
+    environment.write_config(TWO);
+    let default = TestEnvironment::new();
+    default.write_config(&format!("context = \"ofice\"\n{TWO}"));
+    let variable = TestEnvironment::new().variable("KMSCTL_CONTEXT", "home");
+    for (environment, words, error, hint) in [
+        (
+            &environment,
+            &["--context", "ofice"][..],
+            "`ofice` (--context)",
+            "Did you mean `office`?",
+        ),
+        (
+            &environment,
+            &["--context", ""],
+            "`` (--context)",
+            "There are: home, office.",
+        ),
+        (
+            &environment,
+            &["--context=\u{1b}[2Jx"],
+            "(--context)",
+            "There are: home, office.",
+        ),
+        (
+            &default,
+            &[],
+            "`ofice` (`context` of the file)",
+            "Did you mean `office`?",
+        ),
+        (
+            &variable,
+            &[],
+            "`home` (KMSCTL_CONTEXT)",
+            "The configuration has no contexts",
+        ),
+    ] {
+        let outcome = environment.run(&[&["status"], words].concat());
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        let said = &outcome.stderr;
+        assert!(said.contains(error) && said.contains(hint), "{outcome}");
+        assert!(!said.contains('\u{1b}'), "{outcome}");
+    }
+}
+
+#[test]
+fn wrong_keys_inside_contexts_name_their_line() {
+    for (text, path, line) in [
+        (
+            "[contexts.home.firewall]\nhots = \"x\"\n",
+            "contexts.home.firewall.hots",
+            2,
+        ),
+        (
+            "timeout = \"9s\"\n\n[contexts.home]\ntimeuot = \"3s\"\n",
+            "contexts.home.timeuot",
+            4,
+        ),
+        (
+            "contexts.home.service.prot = 1\n",
+            "contexts.home.service.prot",
+            1,
+        ),
+        ("[contexts]\nhome = 3\n", "contexts.home", 2),
+        (
+            "[contexts.a]\n[contexts.b]\ncontext = \"a\"\n",
+            "contexts.b.context",
+            3,
+        ),
+        ("[contexts.a.contexts.b]\n", "contexts.a.contexts", 1),
+        ("[contexts.'../x']\n", "contexts.../x", 1),
+        ("[contexts.Home]\n", "contexts.Home", 1),
+        ("contexts = 3\n", "contexts", 1),
+        ("[firewall]\n\nhots = \"x\"\n", "firewall.hots", 3),
+    ] {
+        let environment = TestEnvironment::new();
+        environment.write_config(text);
+        let outcome = environment.run(&["config", "check"]);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        let wanted = format!("`{path}` in $HOME/.config/kmsctl/config.toml, line {line}");
+        assert!(outcome.stderr.contains(&wanted), "{wanted}: {outcome}");
+    }
+}
+
+#[test]
+fn a_file_of_contexts_wants_one_chosen() {
+    let environment = TestEnvironment::new().variable("KMSCTL_FIREWALL_HOST", "");
+    environment.write_config(TWO);
+    // The list of this machine alone, as a failure of this test must not go to the built-in host.
+    let outcome = environment.run(&["history", "--local"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(
+        outcome.stderr.contains("--context: home, office"),
+        "{outcome}"
+    );
+    environment
+        .run(&["history", "--local", "--context", "home"])
+        .success();
+    environment.run(&["config", "check"]).success();
+}
+
+#[test]
+fn the_list_shows_the_last_reading() {
+    let environment = TestEnvironment::new();
+    let list = || {
+        environment
+            .run(&["--demo", "config", "contexts", "-o", "json"])
+            .json()
+    };
+    let state = |place: usize| list()["data"]["contexts"][place]["state"].clone();
+    assert_eq!(state(1), serde_json::Value::Null);
+    let office: &[&str] = &["--demo", "--context", "office"];
+    environment.run(&[office, &["status"]].concat()).success();
+    assert_eq!(
+        (state(0), state(1)),
+        (serde_json::Value::Null, "open".into())
+    );
+    environment
+        .run(&[office, &["expose", "revoke", "--yes"]].concat())
+        .success();
+    environment
+        .run(&[office, &["expose", "show"]].concat())
+        .success();
+    assert_eq!(
+        (state(0), state(1)),
+        (serde_json::Value::Null, "closed".into())
+    );
+    environment
+        .run(&["--demo", "expose", "show", "--expect", "open"])
+        .success();
+}
+
+#[test]
+fn a_change_names_its_context() {
+    let environment = TestEnvironment::new();
+    let office: &[&str] = &["--demo", "--context", "office"];
+    let revoked = environment.run(&[office, &["expose", "revoke", "--yes"]].concat());
+    revoked.success();
+    let history = environment
+        .run(&[office, &["history", "-o", "json"]].concat())
+        .json();
+    let entry = &history["data"]["entries"][0];
+    assert_eq!(entry["context"], "office");
+    let id = entry["id"].as_str().expect("an id");
+    let elsewhere = environment.run(&["--demo", "undo", id, "--yes"]);
+    assert_ne!(elsewhere.code, Some(0), "{elsewhere}");
+    environment
+        .run(&[office, &["undo", id, "--yes"]].concat())
+        .success();
+}
+
+#[test]
+fn a_plan_of_one_context_stays_there() {
+    let environment = TestEnvironment::new();
+    let file = environment.home().join("plan.json");
+    let file = file.to_str().expect("a path");
+    let plan = [
+        "--demo",
+        "--context",
+        "office",
+        "expose",
+        "revoke",
+        "--plan-out",
+        file,
+    ];
+    environment.run(&plan).success();
+    let outcome = environment.run(&["--demo", "--context", "home", "apply", file, "--yes"]);
+    assert_eq!(outcome.code, Some(6), "{outcome}");
+    environment
+        .run(&[
+            "--demo",
+            "--context",
+            "home",
+            "expose",
+            "show",
+            "--expect",
+            "open",
+        ])
+        .success();
+}
+
+#[test]
+fn one_box_keeps_undo_apart_by_context() {
+    let environment = TestEnvironment::new();
+    let config = environment.home().join("own.toml");
+    std::fs::write(&config, "[contexts.home]\n").expect("a file");
+    let config = config.to_str().expect("a path");
+    let bare: &[&str] = &["--demo", "--config", config];
+    let home = &[bare, &["--context", "home"]].concat();
+    environment
+        .run(&[home, &["ratelimit", "tighten", "--yes"][..]].concat())
+        .success();
+    let last = environment.run(&[bare, &["undo", "--yes"]].concat());
+    assert_eq!(last.code, Some(1), "{last}");
+    let history = environment
+        .run(&[bare, &["history", "--local", "-o", "json"]].concat())
+        .json();
+    let id = history["data"]["entries"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let named = environment.run(&[bare, &["undo", &id, "--yes"]].concat());
+    assert_eq!(named.code, Some(6), "{named}");
+    assert!(named.stderr.contains("--context home"), "{named}");
+    environment
+        .run(&[home, &["undo", "--yes"][..]].concat())
+        .success();
+}
+
+#[test]
+fn every_context_answers_beside_the_others() {
+    let environment = TestEnvironment::new();
+    environment
+        .run(&["--demo", "--context", "office", "expose", "revoke", "--yes"])
+        .success();
+    let all: &[&str] = &["--demo", "--all-contexts"];
+    let shown = environment
+        .run(&[all, &["expose", "show", "-o", "json"]].concat())
+        .json();
+    let states = |place: usize| shown["data"]["contexts"][place]["answer"]["data"]["state"].clone();
+    assert_eq!((states(0), states(1)), ("open".into(), "closed".into()));
+    assert_eq!(shown["data"]["contexts"][1]["context"], "office");
+    for command in [
+        &["status"][..],
+        &["doctor"],
+        &["verify"],
+        &["virusprot", "show"],
+        &["virusprot", "history"],
+        &["expose", "show"],
+    ] {
+        let outcome = environment.run(&[all, command].concat());
+        for head in ["== home (demo)", "== office (demo-office)"] {
+            assert!(outcome.stdout.contains(head), "{outcome}");
+        }
+        assert!(matches!(outcome.code, Some(0 | 3 | 8)), "{outcome}");
+    }
+    let expected = environment.run(&[all, &["status", "--expect", "open"]].concat());
+    assert_eq!(expected.code, Some(3), "{expected}");
+    assert!(
+        expected.stdout.contains("kmsctl --context office --demo"),
+        "{expected}"
+    );
+}
+
+#[test]
+fn one_failing_context_hides_no_other() {
+    let environment = TestEnvironment::new();
+    environment.write_config("[contexts.a.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b]\n[contexts.b.firewall]\nhost = \"127.0.0.1\"\nport = 1\n[contexts.b.cluster]\nnamespace = \"-x\"\n");
+    let outcome = environment.run(&["--all-contexts", "expose", "show", "-o", "json"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let shown: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let contexts = shown["data"]["contexts"].as_array().expect("contexts");
+    let codes: Vec<_> = contexts
+        .iter()
+        .map(|each| each["exit_code"].clone())
+        .collect();
+    assert_eq!(codes, [5, 2]);
+    assert!(
+        contexts[1]["said"]
+            .to_string()
+            .contains("cluster.namespace"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn changes_take_exactly_one_context() {
+    let environment = TestEnvironment::new();
+    for command in [
+        &["expose", "revoke", "--yes"][..],
+        &["ratelimit", "tighten", "--yes"],
+        &["virusprot", "flush", "--yes"],
+        &["doctor", "--clean", "--yes"],
+        &["status", "--watch"],
+        &["undo", "--yes"],
+    ] {
+        let outcome = environment.run(&[&["--demo", "--all-contexts"], command].concat());
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+    }
+    let both = environment.run(&["--demo", "--all-contexts", "--context", "home", "status"]);
+    assert_eq!(both.code, Some(2), "{both}");
+    let none = environment.run(&["--all-contexts", "status"]);
+    assert_eq!(none.code, Some(2), "{none}");
+}
+
+#[test]
+fn contexts_with_one_firewall_are_named() {
+    let environment = TestEnvironment::new();
+    let environment = environment.variable("KMSCTL_FIREWALL_HOST", "");
+    environment.write_config("[contexts.a.firewall]\nhost = \"127.0.0.1\"\n[contexts.b.firewall]\nhost = \"127.0.0.1\"\n[contexts.c.firewall]\nhost = \"localhost\"\n");
+    let outcome = environment.run(&["config", "contexts"]);
+    assert!(
+        outcome
+            .stderr
+            .contains("The contexts a, b have one firewall: 127.0.0.1."),
+        "{outcome}"
+    );
+}
