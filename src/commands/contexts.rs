@@ -306,12 +306,18 @@ async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAn
         Mode::Ndjson => Some(Value::Array(answers)),
         _ => answers.into_iter().next(),
     };
+    let mut said: Vec<String> = stderr.lines().map(said_line).collect();
+    let cut = stdout.len() as u64 >= LONGEST.0;
+    if cut {
+        said.push("The answer is longer than 16 MiB and was cut.".to_owned());
+    }
+    let exit_code = exit_code.filter(|code| !cut || *code != 0);
     Ok(ContextAnswer {
         context: row.name.clone(),
         firewall: row.firewall.clone(),
         exit_code: exit_code.unwrap_or(FailureKind::Failed.exit_code()),
         answer,
-        said: stderr.lines().map(said_line).collect(),
+        said,
         text: stdout,
     })
 }

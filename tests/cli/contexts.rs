@@ -382,3 +382,28 @@ fn contexts_with_one_firewall_are_named() {
         "{outcome}"
     );
 }
+
+#[test]
+fn a_shell_is_offered_the_contexts() {
+    let environment = TestEnvironment::new();
+    let offered = |words: &[&str]| {
+        let mut command = environment.command(&["--", "kmsctl"]);
+        command
+            .args(words)
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        let output = command.output().expect("kmsctl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for words in [
+        &["--demo", "--context", ""][..],
+        &["--demo", "status", "--context", "o"],
+    ] {
+        assert!(offered(words).contains("office"), "{words:?}");
+    }
+    environment.write_config(TWO);
+    assert!(offered(&["--context", "h"]).contains("home"));
+    assert!(
+        offered(&["--context", "office", "ratelimit", "set", "--preset", "t"]).contains("tighten")
+    );
+}

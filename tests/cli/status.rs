@@ -168,7 +168,15 @@ fn the_schemas_have_their_keys() {
     );
     assert_eq!(
         keys(&["ratelimit", "show"], "/data"),
-        ["configured", "in_force", "loaded", "near", "preset", "why"]
+        [
+            "configured",
+            "in_force",
+            "loaded",
+            "near",
+            "near_rate",
+            "preset",
+            "why"
+        ]
     );
     assert_eq!(
         keys(&["ratelimit", "show"], "/data/loaded"),
