@@ -1,7 +1,8 @@
 //! How fast the server's log is read: `cargo bench --bench notifier [-- FILE]`.
 //!
 //! Prints figures and judges nothing. Two million lines are made in memory (or FILE is read): activations as the
-//! tests' generator writes them, the samples over and over, and 200,000 connections that are never closed. Then: the
+//! tests' generator writes them, the samples over and over, 200,000 connections that are never closed, and machines that ask
+//! beside so many open connections. Then: the
 //! newline count, attribution alone, the whole replay; how much memory `kmsctl notifier replay` takes for the same
 //! bytes; and `wc -l`, a short Python loop and mtail over them, where they are installed. Every rate is lines by second
 //! of processor time (the kernel's account of this process and of its children), so that other load does not count.
@@ -83,6 +84,73 @@ fn main() {
     measure("sample, busy", &repeated(BUSY));
     measure("sample, quiet", &repeated(QUIET));
     measure("never closed", &never_closed(200_000));
+    for open in [40, 250, 800, 2_300, 4_096] {
+        measure(&format!("{open} open"), &beside_open(open));
+    }
+}
+
+/// Machines that come and ask beside so many connections that say nothing: each of those is closed and another accepted before
+/// it is idle for too long, a twentieth of them each second.
+fn beside_open(count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (mut begun, mut ended, mut lines) = (0, 0, 0);
+    for second in 0.. {
+        let (hour, minute) = (second / 3_600 % 24, second / 60 % 60);
+        let day = 1 + second / 86_400;
+        let mut write = |text: &str| {
+            let stamp = format!(
+                "2026-05-{day:02} {hour:02}:{minute:02}:{:02}: ",
+                second % 60
+            );
+            bytes.extend_from_slice(stamp.as_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(b'\n');
+            lines += 1;
+        };
+        let client = |number: u32| {
+            let address = std::net::Ipv4Addr::from(0xc633_0000 + number % 60_000);
+            format!("{address}:{}", number % 50_000 + 1_024)
+        };
+        let renewed = if second == 0 { 0 } else { (count / 20).max(1) };
+        for _ in 0..renewed {
+            write(&format!("IPv4 connection closed: {}.", client(ended)));
+            ended += 1;
+        }
+        while begun - ended < count {
+            write(&format!("IPv4 connection accepted: {}.", client(begun)));
+            begun += 1;
+        }
+        for number in second * 10..second * 10 + 10 {
+            let peer = format!("203.0.113.{}:{}", number % 250, number % 50_000 + 1_024);
+            let machine = number % 1_000;
+            write(&format!("IPv4 connection accepted: {peer}."));
+            for text in [
+                "<<< Incoming KMS request",
+                "Protocol version                : 6.0",
+                "Client is a virtual machine     : No",
+                "Licensing status                : 2 (OOB grace)",
+                "Remaining time (0 = forever)    : 43200 minutes",
+                "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+                "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (Windows 10 Professional)",
+                "Key Management Service ID       : 58e2134f-8e11-4d17-9cb2-91069c151148 (Windows 10 VL)",
+                &format!(
+                    "Client machine ID               : {machine:08x}-0000-4000-8000-000000000000"
+                ),
+                "Previous client machine ID      : 00000000-0000-0000-0000-000000000000",
+                "Client request timestamp (UTC)  : 2026-05-10 13:12:17",
+                &format!("Workstation name                : PC-{machine}"),
+                "N count policy (minimum clients): 25",
+                ">>> Sending response, ePID source = randomized at program start",
+            ] {
+                write(text);
+            }
+            write(&format!("IPv4 connection closed: {peer}."));
+        }
+        if lines >= LINES {
+            break;
+        }
+    }
+    bytes
 }
 
 /// Connections of which none is ever closed, ten a second.

@@ -86,10 +86,27 @@ pub struct Possible {
 impl Log {
     /// Chooses the connection that most likely sent a request.
     pub(super) fn choose_connection(&self, block: &RequestBlock) -> Option<u64> {
+        self.choose_allowed(block, |_, _| true)
+    }
+
+    /// Chooses another connection for a request whose own is gone, of those that could have sent it.
+    pub(super) fn choose_other_connection(&self, block: &RequestBlock) -> Option<u64> {
+        let room = self.room_of(block);
+        self.choose_allowed(block, |number, connection| {
+            could(block, &room, number, connection)
+        })
+    }
+
+    fn choose_allowed(
+        &self,
+        block: &RequestBlock,
+        allowed: impl Fn(u64, &OpenConnection) -> bool,
+    ) -> Option<u64> {
         let seen = self.seen_addresses(block);
         let mut best: Option<(CandidateScore, u64)> = None;
         let mut weigh = |number: u64, connection: &OpenConnection| {
-            if number <= block.limit && (!connection.busy || block.connection == Some(number)) {
+            let free = !connection.busy || block.connection == Some(number);
+            if number <= block.limit && free && allowed(number, connection) {
                 best = best.max(Some((
                     self.score_sender(block, &seen, number, connection),
                     number,
@@ -149,7 +166,10 @@ impl Log {
         let old = old.filter_map(|number| Some((number, self.open.get(number)?)));
         let others = young.chain(old).chain(all.into_iter().flatten());
         for (number, connection) in others {
-            let unlikely = at_home && is_only_silent(block, &room, connection, number);
+            // Another one from the same address may as well be this machine's.
+            let unlikely = at_home
+                && connection.peer.address != address
+                && is_only_silent(block, &room, connection, number);
             if unlikely || among.contains(&number) || !could(block, &room, number, connection) {
                 continue;
             }
@@ -182,16 +202,6 @@ impl Log {
             .get(chosen)
             .is_some_and(|connection| connection.requests == 0 && is_recent(block, connection));
         new && known == Some(&[address])
-    }
-
-    /// Returns whether a connection could have sent a request.
-    pub(super) fn could_send(
-        &self,
-        block: &RequestBlock,
-        number: u64,
-        connection: &OpenConnection,
-    ) -> bool {
-        could(block, &self.room_of(block), number, connection)
     }
 
     fn room_of(&self, block: &RequestBlock) -> Room<'_> {

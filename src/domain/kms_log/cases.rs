@@ -165,6 +165,156 @@ fn a_forged_end_takes_nobodys_activation_away() {
     }
 }
 
+/// Two machines of one name: a guess that a connection speaks for the other one too does not make it certain.
+#[test]
+fn a_guess_replaces_no_certain_machine() {
+    let (first, second) = (
+        "Client machine ID               : 0000000a-0000-4000-8000-000000000000",
+        "Client machine ID               : 0000000b-0000-4000-8000-000000000000",
+    );
+    let mut lines = vec![("13:00:00", "IPv4 connection accepted: 192.0.2.1:7.")];
+    for (machine, name) in [
+        (first, "Workstation name                : A"),
+        (first, "Workstation name                : x"),
+        (second, "Workstation name                : x"),
+        (first, "Workstation name                : A"),
+    ] {
+        for text in [
+            "<<< Incoming KMS request",
+            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            machine,
+            name,
+            "N count policy (minimum clients): 25",
+            ">>> Sending response, ePID source = x",
+        ] {
+            lines.push(("13:00:01", text));
+        }
+        if lines.len() < 10 {
+            lines.push(("13:00:01", "IPv4 connection accepted: 192.0.2.2:8."));
+        }
+    }
+    let (events, _) = read(&stamped(&lines));
+    let last = events.iter().rev().find_map(|event| match event {
+        KmsEvent::Request(request) => Some(request),
+        _ => None,
+    });
+    let last = last.expect("a request");
+    assert!(
+        last.peer.port == 7 || last.attribution == Attribution::Ambiguous,
+        "{last:?}"
+    );
+}
+
+/// Two connections from a machine's only address, one of them late because a packet was lost: the address is sure, the port is not.
+#[test]
+fn two_connections_of_one_address_stay_uncertain() {
+    let request = |time: &'static str| {
+        [
+            "<<< Incoming KMS request",
+            "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+            "Client machine ID               : 0000000a-0000-4000-8000-000000000000",
+            "N count policy (minimum clients): 25",
+            ">>> Sending response, ePID source = x",
+        ]
+        .map(|text| (time, text))
+    };
+    let mut lines = vec![("13:00:00", "IPv4 connection accepted: 192.0.2.1:7.")];
+    lines.extend(request("13:00:00"));
+    lines.extend([
+        ("13:00:01", "IPv4 connection closed: 192.0.2.1:7."),
+        ("13:05:00", "IPv4 connection accepted: 192.0.2.1:8."),
+        ("13:05:02", "IPv4 connection accepted: 192.0.2.1:9."),
+    ]);
+    lines.extend(request("13:05:02"));
+    let (events, _) = read(&stamped(&lines));
+    let last = events.iter().rev().find_map(|event| match event {
+        KmsEvent::Request(request) => Some(request),
+        _ => None,
+    });
+    let last = last.expect("a request");
+    assert_eq!(last.attribution, Attribution::Ambiguous, "{last:?}");
+    assert!(last.address_sure, "{last:?}");
+}
+
+/// A probe that a request was taken for closes in the middle of it: the request goes to a connection that could have
+/// sent it and keeps its first lines, whichever silent one is open besides.
+#[test]
+fn a_request_outlives_a_wrong_guess_whole() {
+    let machine = "Client machine ID               : 0000000a-0000-4000-8000-000000000000";
+    let opening = [
+        "<<< Incoming KMS request",
+        "Protocol version                : 6.0",
+        "Licensing status                : 2 (OOB grace)",
+    ];
+    let ending = [
+        "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+        machine,
+        "Workstation name                : PC",
+        "N count policy (minimum clients): 25",
+        ">>> Sending response, ePID source = x",
+    ];
+    let mut lines = vec![
+        ("13:00:00", "IPv4 connection accepted: 203.0.113.1:5."),
+        ("13:00:06", "IPv4 connection accepted: 192.0.2.1:7."),
+    ];
+    lines.extend(
+        opening
+            .into_iter()
+            .chain(ending)
+            .map(|text| ("13:00:06", text)),
+    );
+    lines.push(("13:00:06", "IPv4 connection accepted: 203.0.113.2:6."));
+    lines.extend(opening.map(|text| ("13:00:06", text)));
+    lines.push(("13:00:06", "IPv4 connection closed: 203.0.113.2:6."));
+    lines.extend(ending.map(|text| ("13:00:06", text)));
+    let (events, _) = read(&stamped(&lines));
+    let last = events.iter().rev().find_map(|event| match event {
+        KmsEvent::Request(request) => Some(request),
+        _ => None,
+    });
+    let last = last.expect("a request");
+    assert_eq!(
+        (last.peer.port, last.status),
+        (7, Some(RequestStatus::OobGrace))
+    );
+}
+
+/// A client whose name closes its own connection in a forged line: no server closes it before the request's last line.
+#[test]
+fn a_client_cannot_hide_its_own_activation() {
+    let name = "Workstation name                : x\n2026-05-10 13:00:00: IPv4 connection closed: 192.0.2.1:7.";
+    let texts = [
+        "IPv4 connection accepted: 192.0.2.1:7.",
+        "<<< Incoming KMS request",
+        "Protocol version                : 6.0",
+        "Client is a virtual machine     : No",
+        "Licensing status                : 2 (OOB grace)",
+        "Remaining time (0 = forever)    : 43200 minutes",
+        "Application ID                  : 55c92734-d682-4d71-983e-d6ec3f16059f (Windows)",
+        "Activation ID (Product)         : 2de67392-b7a7-462a-b1ca-108dd189f588 (W)",
+        "Key Management Service ID       : 58e2134f-8e11-4d17-9cb2-91069c151148 (W)",
+        "Client machine ID               : 0000000a-0000-4000-8000-000000000000",
+        "Previous client machine ID      : 00000000-0000-0000-0000-000000000000",
+        "Client request timestamp (UTC)  : 2026-05-10 13:00:00",
+        name,
+        "N count policy (minimum clients): 25",
+        ">>> Sending response, ePID source = x",
+        "IPv4 connection closed: 192.0.2.1:7.",
+    ];
+    let (events, log) = read(&stamped(&texts.map(|text| ("13:00:00", text))));
+    let requests: Vec<&KmsRequest> = events
+        .iter()
+        .filter_map(|event| match event {
+            KmsEvent::Request(request) => Some(&**request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(requests.len(), 1, "{events:?}");
+    assert_eq!(requests[0].outcome, RequestOutcome::Answered);
+    assert_eq!(requests[0].attribution, Attribution::Certain);
+    assert_eq!(log.open_connections(), 0);
+}
+
 #[test]
 fn connections_that_never_close_are_bounded_and_forgotten() {
     let mut lines: Vec<(String, String)> = (1..=60_000)

@@ -144,13 +144,15 @@ impl Open {
         }
     }
 
-    /// Notes for which machine a connection spoke, and with which name, where a request said so.
+    /// Notes for which machine a connection spoke, and with which name, where a request said so. A guess does not replace a
+    /// machine that is certain.
     fn note_machine(&mut self, number: u64, block: &RequestBlock) {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
+        let machine = block.machine_identity().filter(|_| !connection.sure);
         for (before, now) in [
-            (&mut connection.machine, block.machine_identity()),
+            (&mut connection.machine, machine),
             (&mut connection.name, block.name),
         ] {
             if now.is_none() || *before == now {
@@ -173,6 +175,7 @@ impl Open {
             machine: Some(machine),
             ..RequestBlock::default()
         };
+        self.connections.get_mut(&number)?.sure = false;
         self.note_machine(number, &block);
         let connection = self.connections.get_mut(&number)?;
         connection.sure = true;

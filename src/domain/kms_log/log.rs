@@ -211,9 +211,14 @@ impl Log {
             push_anomaly(at, Some(peer), Anomaly::ClosedUnopened, events);
             return;
         };
-        // Where several are open, whose request it is may be a guess; the only one closes only itself.
-        let own =
-            self.open.len() == 1 && self.gap.is_some_and(|gap| gap.connection == Some(number));
+        // Where several are open, whose request it is may be a guess; the only one closes only itself, and even that not
+        // before the last line of a server that wrote all the others.
+        let own = self.open.len() == 1
+            && self.gap.is_some_and(|gap| {
+                let block = self.blocks.get(gap.block);
+                gap.connection == Some(number)
+                    && !block.is_some_and(RequestBlock::lacks_policy_alone)
+            });
         let Some(connection) = self.open.get_mut(number) else {
             return;
         };

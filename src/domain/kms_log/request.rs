@@ -269,7 +269,7 @@ impl Log {
             }
             // A server answers before it closes: while it still writes, the request must be another's.
             let writing = block.is_live(at) && !block.doubtful;
-            if writing && let Some(other) = self.other_connection(block) {
+            if writing && let Some(other) = self.choose_other_connection(block) {
                 self.assign_request(index, Some(other));
                 continue;
             }
@@ -299,15 +299,6 @@ impl Log {
             }
         }
         requested
-    }
-
-    /// Chooses another connection for a request whose own is gone.
-    fn other_connection(&self, block: &RequestBlock) -> Option<u64> {
-        let could = |number: &u64| {
-            let connection = self.open.get(*number);
-            connection.is_some_and(|connection| self.could_send(block, *number, connection))
-        };
-        self.choose_connection(block).filter(could)
     }
 
     /// Gives up requests that stopped in the middle: their child hangs or is dead.

@@ -176,6 +176,11 @@ impl RequestBlock {
         (at - self.touched).abs() <= 1
     }
 
+    /// Returns whether every line of the request was written but the last.
+    pub fn lacks_policy_alone(&self) -> bool {
+        self.seen == (1 << Label::Policy as u8) - 1
+    }
+
     /// Returns whether the whole request was written and its answer is next.
     pub fn awaits_answer(&self) -> bool {
         !self.reported && self.expects == ANSWER

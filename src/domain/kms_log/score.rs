@@ -24,6 +24,8 @@ pub struct Score {
     pub requests: usize,
     /// Of those, how many of an uncertain client.
     pub ambiguous: usize,
+    /// Of those, how many are that connection's all the same.
+    pub ambiguous_and_right: usize,
     /// Of the others, how many are not that connection's.
     pub falsely_certain: usize,
     /// True requests that were found for no client.
@@ -75,12 +77,12 @@ pub fn score(
             KmsEvent::Request(request) => {
                 let (peer, found) = (request.peer.to_string(), words(request));
                 score.requests += 1;
+                let own = want.get(&peer);
+                let right = own.is_some_and(|own| own.requests.contains(&found));
                 if request.attribution == Attribution::Ambiguous {
                     score.ambiguous += 1;
-                } else if !want
-                    .get(&peer)
-                    .is_some_and(|own| own.requests.contains(&found))
-                {
+                    score.ambiguous_and_right += usize::from(right);
+                } else if !right {
                     println!("  certain, and false: {peer} {found:?}");
                     score.falsely_certain += 1;
                 }

@@ -120,9 +120,18 @@ struct Simulation {
 impl Simulation {
     fn new(profile: Profile, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let clients = (0..profile.machines)
+        let mut clients: Vec<Client> = (0..profile.machines)
             .map(|_| Client::new(&mut random))
             .collect();
+        let alike = profile.shared > 0.0 || profile.clones > 0.0;
+        for index in (1..clients.len()).filter(|_| alike) {
+            let other = clients[random.below(index as u64) as usize].clone();
+            if random.chance(profile.shared) {
+                clients[index].address = other.address;
+            } else if random.chance(profile.clones) {
+                clients[index].machine = other.machine;
+            }
+        }
         Self {
             profile,
             random,

@@ -36,6 +36,12 @@ pub struct Profile {
     pub roaming: f64,
     /// Share of connections with more than one request.
     pub several: f64,
+    /// Share of known machines behind the address of another one.
+    pub shared: f64,
+    /// Share of known machines with the ID of another one, as cloned disks have it.
+    pub clones: f64,
+    /// Share of connections whose first request is lost once or twice on its way, and comes after 1 or 3 s.
+    pub slow: f64,
     /// Share of requests that are refused; only newer servers refuse.
     pub refusals: f64,
     /// Share of connections with requests whose child dies.
@@ -69,6 +75,9 @@ impl Profile {
             strangers: 0.1,
             roaming: 0.02,
             several: 0.2,
+            shared: 0.0,
+            clones: 0.0,
+            slow: 0.0,
             refusals: 0.02,
             crashes: 0.0,
             restarts: 0,

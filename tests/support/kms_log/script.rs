@@ -9,7 +9,8 @@ use super::{Event, Line, Outcome, Profile, SECOND, What};
 pub struct Client {
     /// Its address without port, as the server prints it.
     pub address: String,
-    machine: String,
+    /// Its ID.
+    pub machine: String,
     name: Vec<u8>,
     /// Seconds its clock is ahead; -2 to 2.
     ahead: u64,
@@ -136,6 +137,9 @@ impl Script {
         crash: Option<u64>,
     ) {
         self.now += random.between(50_000, 450_000);
+        if self.profile.slow > 0.0 && random.chance(self.profile.slow) {
+            self.now += *random.one(&[1, 1, 1, 3]) * SECOND;
+        }
         let mut left = crash.unwrap_or(u64::MAX);
         for number in 0..count {
             if number > 0 {

@@ -1051,18 +1051,22 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Runs random cases: how many and from which seed the environment says.
+/// Returns the number that a variable of the environment holds.
 #[expect(
     clippy::disallowed_methods,
     reason = "the cases and their seed are chosen by hand"
 )]
+pub(crate) fn number_chosen_by_hand(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs random cases: how many and from which seed the environment says.
 pub(crate) fn run_cases<S: Strategy>(
     strategy: S,
     check: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let cases = number("KMSCTL_CASES").unwrap_or(500);
-    let seed = number("KMSCTL_SEED").unwrap_or(1688);
+    let cases = number_chosen_by_hand("KMSCTL_CASES").unwrap_or(500);
+    let seed = number_chosen_by_hand("KMSCTL_SEED").unwrap_or(1688);
     println!("KMSCTL_SEED={seed} KMSCTL_CASES={cases}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
