@@ -43,6 +43,8 @@ mod history;
 mod hostile_firewall;
 #[path = "cli/house.rs"]
 mod house;
+#[path = "cli/image.rs"]
+mod image;
 #[path = "cli/live_view.rs"]
 mod live_view;
 #[path = "cli/local_disk.rs"]

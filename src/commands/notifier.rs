@@ -46,6 +46,15 @@ enum Command {
         /// Print Terraform's HCL for the kubernetes provider instead of YAML
         #[arg(long)]
         terraform: bool,
+        /// Volume of a former notifier's script, which the patch takes out
+        #[arg(long, value_name = "NAME", default_value = "slack-notifier-script")]
+        former_volume: String,
+        /// Where the former notifier has that volume
+        #[arg(long, value_name = "PATH", default_value = "/scripts")]
+        former_mount: String,
+        /// ConfigMap of the former notifier's script
+        #[arg(long, value_name = "NAME", default_value = "kms-slack-notifier")]
+        former_config_map: String,
     },
     /// Show what the notifier saw, or the server's own log, now or as it grows
     Logs(logs::Args),
@@ -83,7 +92,13 @@ pub async fn run_notifier_group(context: &Context, arguments: &Args) -> Result<(
             only,
             exec,
             terraform,
-        } => manifest::print_manifest(context, only, *exec, *terraform),
+            former_volume,
+            former_mount,
+            former_config_map,
+        } => {
+            let former = [former_volume, former_mount, former_config_map].map(String::clone);
+            manifest::print_manifest(context, only, *exec, *terraform, former)
+        }
         Command::Logs(arguments) => logs::run_logs(context, arguments).await,
         Command::Metrics(arguments) => metrics::run_metrics(context, arguments).await,
         Command::Status => status::run_notifier_status(context).await,

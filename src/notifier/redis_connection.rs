@@ -13,6 +13,7 @@ use redis::{ErrorKind, Pipeline, Value};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::sender::trusted_authorities;
 use crate::plain_file;
 use crate::settings::window::{Password, Server};
 
@@ -22,8 +23,6 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const BUDGET: usize = 256 * 1_024;
 /// Most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 4;
-/// Most certificates of the system's store that are read.
-const MOST_ROOTS: usize = 10_000;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -259,12 +258,10 @@ fn time_left(end: Instant) -> io::Result<Duration> {
     Ok(left)
 }
 
-/// Trusts the system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name: a server in a cluster seldom
-/// has a public one.
+/// Trusts what [`trusted_authorities`] names: a server in a cluster seldom has a public certificate.
 fn tls_configuration() -> Result<Arc<ClientConfig>, RedisTrouble> {
     let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs().certs;
-    roots.add_parsable_certificates(found.into_iter().take(MOST_ROOTS));
+    roots.add_parsable_certificates(trusted_authorities());
     if roots.is_empty() {
         return Err(RedisTrouble::Tls(
             "no certificate to trust was found; name a file of them in SSL_CERT_FILE",

@@ -14,6 +14,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
 /// Least time between two messages to anywhere but this machine (Slack allows about one a second).
 const PACE: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,27 @@ enum SendAttempt {
     Refused(u16, &'static str),
 }
 
+/// Most certificates of the system's store that are read.
+const MOST_ROOTS: usize = 10_000;
+
+/// Returns the authorities to trust: the system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+pub(super) fn trusted_authorities() -> impl Iterator<Item = CertificateDer<'static>> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    found.into_iter().take(MOST_ROOTS)
+}
+
+/// Returns the same for Slack, or Mozilla's where a system has none.
+fn slack_roots() -> RootCerts {
+    let found: Vec<_> = trusted_authorities()
+        .map(|authority| Certificate::from_der(&authority).to_owned())
+        .collect();
+    if found.is_empty() {
+        RootCerts::WebPki
+    } else {
+        RootCerts::new_with_certs(&found)
+    }
+}
+
 /// The thread's state.
 pub struct Sender {
     agent: ureq::Agent,
@@ -127,6 +151,7 @@ impl Sender {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .tls_config(TlsConfig::builder().root_certs(slack_roots()).build())
             .build();
         Self {
             agent: config.into(),

@@ -349,6 +349,7 @@ fn what_the_operator_set_reaches_the_side_car_but_no_password() {
 
 /// The Deployment as it runs today, with or without a former notifier.
 fn deployment(former: bool) -> String {
+    let mut volumes = vec![json!({"name": "vlmcsd-log", "emptyDir": {}})];
     let mut containers = vec![json!({
         "name": "windows-kms", "image": "kebe/vlmcsd:latest", "command": ["/usr/bin/vlmcsd"],
         "args": ["-D", "-v", "-l", "/var/log/vlmcsd/vlmcsd.log"],
@@ -362,8 +363,14 @@ fn deployment(former: bool) -> String {
             "ports": [{"containerPort": 9101, "name": "metrics", "protocol": "TCP"}],
             "env": [{"name": "VLMCSD_LOG", "value": "/elsewhere"}, {"name": "SLACK_CHANNEL", "value": "#alerts"}],
             "resources": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "5m", "memory": "48Mi"}},
-            "volumeMounts": [{"name": "vlmcsd-log", "mountPath": "/var/log/vlmcsd", "readOnly": true}],
+            "volumeMounts": [
+                {"name": "vlmcsd-log", "mountPath": "/var/log/vlmcsd", "readOnly": true},
+                {"name": "slack-notifier-script", "mountPath": "/scripts", "readOnly": true},
+            ],
         }));
+        volumes.push(
+            json!({"name": "slack-notifier-script", "configMap": {"name": "kms-slack-notifier"}}),
+        );
     }
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kms", "namespace": "kms"},
@@ -371,7 +378,7 @@ fn deployment(former: bool) -> String {
             "replicas": 1, "selector": {"matchLabels": {"app": "kms-service"}},
             "template": {
                 "metadata": {"labels": {"app": "kms-service"}, "annotations": {"keel.sh/policy": "patch"}},
-                "spec": {"containers": containers, "volumes": [{"name": "vlmcsd-log", "emptyDir": {}}]},
+                "spec": {"containers": containers, "volumes": volumes},
             },
         },
     })
@@ -385,7 +392,12 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
     let file = directory.path().join("patch.yaml");
     std::fs::write(&file, example(&["--only", "patch"])).expect("the patch");
     let wanted = objects(&example(&["--only", "patch", "-o", "json"])).remove(0);
-    let wanted = &wanted["spec"]["template"]["spec"]["containers"][1];
+    let mut wanted = wanted["spec"]["template"]["spec"]["containers"][1].clone();
+    let mounts = wanted["volumeMounts"].as_array_mut().expect("mounts");
+    assert_eq!(
+        mounts.pop(),
+        Some(json!({"mountPath": "/scripts", "$patch": "delete"}))
+    );
     for former in [false, true] {
         let path = file.display().to_string();
         let apply = [
@@ -429,7 +441,7 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
             "patch"
         );
         if !former {
-            assert_eq!(side_car, wanted);
+            assert_eq!(side_car, &wanted);
         }
         // A former notifier's own names stay, to no effect; everything else is as printed.
         let fields = wanted.as_object().expect("a container");
@@ -442,7 +454,15 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
             wanted["env"].as_array().expect("env").iter().find(missing),
             None
         );
-        assert!(!once.to_string().contains("$patch"), "{once}");
+        let text = once.to_string();
+        for gone in [
+            "$patch",
+            "slack-notifier-script",
+            "kms-slack-notifier\"",
+            "\"/scripts\"",
+        ] {
+            assert!(!text.contains(gone), "{gone} in {text}");
+        }
         // Kubernetes' own types know every field: one they did not know would be gone afterwards.
         let typed = kubectl_json(
             &kubectl,
@@ -475,6 +495,44 @@ fn the_patch_adds_the_side_car_and_leaves_the_server_alone() {
 }
 
 #[test]
+fn a_former_notifier_may_have_other_names() {
+    let named = [
+        ("--former-volume", "script"),
+        ("--former-mount", "/opt/notifier"),
+        ("--former-config-map", "kms-script"),
+    ];
+    let words: Vec<&str> = named
+        .iter()
+        .flat_map(|(flag, name)| [*flag, *name])
+        .collect();
+    let text = example(&[&["--only", "patch"], words.as_slice()].concat());
+    for line in [
+        "# volume script and its mount at /opt/notifier.",
+        "delete configmap kms-script\n",
+        "      - name: script\n        $patch: delete\n",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("slack-notifier-script"), "{text}");
+    for (flag, name) in [
+        ("--former-volume", "a/b"),
+        ("--former-volume", "vlmcsd-log"),
+        ("--former-volume", "kmsctl-notifier-state"),
+        ("--former-mount", "scripts"),
+        ("--former-mount", "/var/log/vlmcsd"),
+        ("--former-config-map", "x; reboot"),
+    ] {
+        let environment = TestEnvironment::new();
+        let outcome = environment.run(&["notifier", "manifest", flag, name]);
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str()),
+            (Some(2), ""),
+            "{flag} {name}"
+        );
+    }
+}
+
+#[test]
 fn a_kustomization_takes_the_patch() {
     let Some(kubectl) = kubectl() else { return };
     for former in [false, true] {
@@ -497,7 +555,9 @@ fn a_kustomization_takes_the_patch() {
         assert!(
             out.contains("image: ghcr.io/")
                 && out.contains("kebe/vlmcsd:latest")
-                && !out.contains("$patch"),
+                && !out.contains("$patch")
+                && !out.contains("slack-notifier-script")
+                && !out.contains("mountPath: /scripts"),
             "{out}"
         );
     }

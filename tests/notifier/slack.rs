@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::pods::{
     Answer, FakeSlack, OK, Pod, activate, client, eventually, is, is_presence, make_pipe,
+    slack_with_private_certificate,
 };
+use crate::support::redis::make_certificates;
+use crate::support::skip::program;
 
 #[test]
 fn the_webhook_is_read_again_and_never_printed() {
@@ -223,6 +226,31 @@ fn the_cause_is_named_and_the_address_is_not() {
             "{err}"
         );
         assert!(!(out + &err).contains("SECRET"), "{err}");
+    }
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_named() {
+    let openssl = ["/usr/bin/openssl"];
+    let Some(openssl) = program("a Slack with a private certificate", &openssl) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    make_certificates(&openssl, folder.path());
+    let url = slack_with_private_certificate(folder.path());
+    for (trusted, result) in [(false, "error"), (true, "ok")] {
+        let mut pod = Pod::new(&FakeSlack::start(&[]));
+        pod.set("SLACK_WEBHOOK_URL", &url);
+        if trusted {
+            let authority = folder.path().join("authority.pem");
+            pod.set("SSL_CERT_FILE", &authority.display().to_string());
+        }
+        let running = pod.start();
+        activate(&pod.log(), 1);
+        let posts = format!("kms_slack_posts_total{{result=\"{result}\"}}");
+        running.wait_metric(&posts, |count| count > 0.0);
+        let (_, err) = running.kill();
+        assert_eq!(err.contains("TLS fails"), !trusted, "{err}");
     }
 }
 

@@ -9,6 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
 use super::environment::TestEnvironment;
 
 /// What the fake Slack does with a message.
@@ -184,6 +187,39 @@ fn read_message(reader: &mut BufReader<TcpStream>) -> Option<String> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     String::from_utf8(body).ok()
+}
+
+/// Starts a Slack whose certificate for `localhost`, a file of this folder, a private authority signed; returns its URL.
+pub fn slack_with_private_certificate(folder: &Path) -> String {
+    let certificate = CertificateDer::from_pem_file(folder.join("server.pem")).expect("a file");
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let configuration = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate");
+    let configuration = Arc::new(configuration);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&configuration));
+            let mut stream = rustls::StreamOwned::new(connection.expect("a connection"), stream);
+            let (mut message, mut piece) = (Vec::new(), [0; 4_096]);
+            while !message.ends_with(b"}")
+                && let Ok(count) = stream.read(&mut piece)
+                && count > 0
+            {
+                message.extend_from_slice(&piece[..count]);
+            }
+            if message.ends_with(b"}") {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            }
+        }
+    });
+    format!("https://localhost:{port}/services/SECRET")
 }
 
 /// Waits up to half a minute for something to be true; tells whether it was.

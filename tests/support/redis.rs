@@ -123,7 +123,7 @@ impl Redis {
 }
 
 /// Makes an authority and a certificate for `localhost` that it signs.
-fn make_certificates(openssl: &Path, folder: &Path) {
+pub fn make_certificates(openssl: &Path, folder: &Path) {
     let run = |line: &str| {
         let output = Command::new(openssl)
             .args(line.split_whitespace())

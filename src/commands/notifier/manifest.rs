@@ -31,9 +31,10 @@ pub fn print_manifest(
     only: &[String],
     exec: bool,
     terraform: bool,
+    former: [String; 3],
 ) -> Result<()> {
     let mut warnings = Vec::new();
-    let wanted = gather_manifest_options(context, exec, &mut warnings)?;
+    let wanted = gather_manifest_options(context, exec, former, &mut warnings)?;
     let parts = ManifestPart::ALL
         .into_iter()
         .filter(|part| only.is_empty() || only.iter().any(|name| name == part.name()));
@@ -97,6 +98,7 @@ fn manifest_text(wanted: &ManifestOptions, parts: impl Iterator<Item = ManifestP
 fn gather_manifest_options(
     context: &Context,
     exec: bool,
+    former: [String; 3],
     warnings: &mut Vec<Warning>,
 ) -> Result<ManifestOptions> {
     let layers = &context.layers;
@@ -117,6 +119,20 @@ fn gather_manifest_options(
     manifest::check_secret_key(&webhook.1)
         .map_err(|form| wrong_manifest_value("notifier.webhook_file", &webhook.1, form))?;
     let state = named("notifier.state", manifest::check_mount_path)?;
+    let [volume, mount, config_map] = &former;
+    manifest::check_dns_label(volume)
+        .map_err(|form| wrong_manifest_value("--former-volume", volume, form))?;
+    manifest::check_mount_path(mount)
+        .map_err(|form| wrong_manifest_value("--former-mount", mount, form))?;
+    manifest::check_dns_subdomain(config_map)
+        .map_err(|form| wrong_manifest_value("--former-config-map", config_map, form))?;
+    let log_volume = named("manifest.log_volume", manifest::check_dns_label)?;
+    let needed = [&log, &state, &webhook.0].contains(&mount) || *volume == log_volume;
+    if needed || volume.starts_with("kmsctl-notifier-") {
+        return Err(Failure::usage(
+            "A former notifier's volume goes, so its name and its mount are none that the side-car needs.",
+        ));
+    }
     if log == state || state == webhook.0 || log == webhook.0 {
         return Err(Failure::usage(
             "The log, the notifier's state and the webhook's file need directories of their own: each is a volume.",
@@ -134,10 +150,8 @@ fn gather_manifest_options(
         server: named("cluster.server_container", manifest::check_dns_label)?,
         notifier: named("cluster.notifier_container", manifest::check_dns_label)?,
         image: named("manifest.image", manifest::check_image_reference)?,
-        log_volume: (
-            named("manifest.log_volume", manifest::check_dns_label)?,
-            log,
-        ),
+        former,
+        log_volume: (log_volume, log),
         environment: side_car_environment(layers, &webhook, warnings)?,
         state,
         webhook,

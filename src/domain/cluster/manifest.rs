@@ -67,6 +67,8 @@ pub struct ManifestOptions {
     pub notifier: String,
     /// The side-car's image.
     pub image: String,
+    /// What a former notifier has in the Deployment, and the patch takes out: volume, mount path, ConfigMap.
+    pub former: [String; 3],
     /// The volume that holds the server's log, and the directory it is mounted at in both containers.
     pub log_volume: (String, String),
     /// Directory of the side-car's state.
@@ -95,6 +97,7 @@ impl ManifestOptions {
         let Self {
             namespace,
             deployment,
+            former: [volume, mount, config_map],
             ..
         } = self;
         match part {
@@ -109,7 +112,9 @@ impl ManifestOptions {
             ManifestPart::Patch => format!(
                 "The side-car: a strategic merge patch of the Deployment that runs the KMS server. Apply it with\n\
                  \x20 kubectl -n {namespace} patch deployment {deployment} --patch-file FILE\n\
-                 or in a kustomization; not with kubectl apply, as it is no whole Deployment."
+                 or in a kustomization; not with kubectl apply, as it is no whole Deployment. It takes out the former notifier's\n\
+                 volume {volume} and its mount at {mount}. When the new pod runs, its ConfigMap may be deleted:\n\
+                 \x20 kubectl -n {namespace} delete configmap {config_map}"
             ),
         }
     }
@@ -120,7 +125,7 @@ impl ManifestOptions {
             ManifestPart::Service => vec![self.service()],
             ManifestPart::Rbac => rights_objects(self),
             ManifestPart::Secret => vec![self.secret()],
-            ManifestPart::Patch => vec![deployment_patch(self)],
+            ManifestPart::Patch => vec![without_former(self, deployment_patch(self))],
         }
     }
 
@@ -318,6 +323,31 @@ fn deployment_patch(wanted: &ManifestOptions) -> Value {
     })
 }
 
+/// Takes what a former notifier had out of the patched Deployment, where it is there. The mount is named twice: kubectl
+/// adds the first container as it stands where there was none, and the second then clears that; kustomize reads the first only.
+fn without_former(wanted: &ManifestOptions, mut patch: Value) -> Value {
+    let [volume, mount, _] = &wanted.former;
+    let unmount = json!({"mountPath": mount, "$patch": "delete"});
+    if let Some(spec) = patch.pointer_mut("/spec/template/spec") {
+        let mounts = spec.pointer_mut("/containers/1/volumeMounts");
+        if let Some(mounts) = mounts.and_then(Value::as_array_mut) {
+            mounts.push(unmount.clone());
+        }
+        for (list, item) in [
+            (
+                "containers",
+                json!({"name": wanted.notifier, "volumeMounts": [unmount]}),
+            ),
+            ("volumes", json!({"name": volume, "$patch": "delete"})),
+        ] {
+            if let Some(list) = spec.get_mut(list).and_then(Value::as_array_mut) {
+                list.push(item);
+            }
+        }
+    }
+    patch
+}
+
 /// A connection that is opened and closed: the log's sign of life, counted as a probe.
 fn server_probe(port: u16, delay: u32, period: u32) -> Value {
     json!({
@@ -377,7 +407,7 @@ fn side_car_container(wanted: &ManifestOptions) -> Value {
 }
 
 /// The state lives as long as the log does, with the pod: a place in a log that is gone would be worth nothing. The
-/// log is not rotated by anybody, so its limit stands between it and the node's disk: about a year of probes, after
+/// log is not rotated, so its limit stands between it and the node's disk: about a year of probes, after
 /// which the kubelet replaces the pod.
 fn side_car_volumes(wanted: &ManifestOptions) -> Value {
     let file = &wanted.webhook.1;

@@ -35,10 +35,11 @@ pub(super) fn terraform_text(wanted: &ManifestOptions, part: ManifestPart) -> St
 }
 
 fn deployment_comment(wanted: &ManifestOptions) -> String {
+    let [volume, _, config_map] = &wanted.former;
     format!(
         "The side-car: blocks for the resource that you have of the Deployment {}. Copy them into it: the server's own\n\
          container keeps its image, arguments and ports, and gains its mount and probes. A former notifier goes from it with\n\
-         its volume and its ConfigMap. Do not patch the Deployment with kubectl as well: Terraform would undo that at its\n\
+         its volume {volume} and its ConfigMap {config_map}. Do not patch the Deployment with kubectl as well: Terraform would undo that at its\n\
          next apply, unless the resource says\n\
          \x20 lifecycle {{ ignore_changes = [spec[0].template[0].spec[0].container, spec[0].template[0].spec[0].volume] }}",
         wanted.deployment
