@@ -138,6 +138,9 @@ pub struct Exposure {
     /// The ways that are left, or appear, once the pair is disabled.
     #[serde(skip)]
     pub left_open: Vec<PathIn>,
+    /// The rule that keeps connections from getting out to the service, whatever lets them in.
+    #[serde(skip)]
+    pub exit_block: Option<String>,
     /// Neither rule is configured, and the firewall keeps what a `revoke --delete` of this service took away.
     #[serde(skip)]
     pub deleted: bool,
@@ -275,9 +278,13 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
         // To close is to disable the forward alone where it is not clear that one filter rule is the service's.
+        let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
         let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
-            None => true,
-            Some([own]) => tracker_of(own).is_none_or(|id| rule.tracker() == Some(id)),
+            None => is_own(rule),
+            Some([own]) => {
+                let goes = tracker_of(own).is_none_or(|id| rule.tracker() == Some(id));
+                goes && (is_own(rule) || sole_tracker(configured, own).is_some())
+            }
             Some(_) => false,
         };
         (walk.find_paths(), walk.find_left_open(closes))
@@ -308,8 +315,8 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     };
     let alone = by_own_path(alone, &path, own);
     let state = beside_others(alone, &paths);
-    let kept = (alone == State::Half && path.redirects && path.lets_in())
-        .then(|| walk.find_exit_block(path.inside_port.unwrap_or(service.port)));
+    let exit_block = walk.find_exit_block(path.inside_port.unwrap_or(service.port));
+    let kept = (alone == State::Half && path.redirects && path.lets_in()).then_some(exit_block);
     let reason = match kept {
         Some(rule) => differences::kept_behind(rule),
         None => differences::state_reason(alone, known, &path, loaded, caps, service),
@@ -329,8 +336,16 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         why.extend(differences::configured_elsewhere(configured, service));
     }
     why.extend(cap_findings.unwrap_or_default());
+    // A rule that is for more than the service is loaded all the same.
+    let own_lines: Vec<&Rule> = match filter_rule.and_then(|own| sole_tracker(configured, own)) {
+        Some(id) if path.passes.is_empty() => {
+            let lines = loaded.filter.iter();
+            lines.filter(|rule| rule.tracker() == Some(id)).collect()
+        }
+        _ => path.passes.clone(),
+    };
     if let Some(pair) = pair.as_ref().filter(|_| state != State::Absent) {
-        why.extend(differences::pair_differences(pair, &path, caps));
+        why.extend(differences::pair_differences(pair, &path, &own_lines, caps));
     }
     differences::look_at_loaded_caps(&path, service, &mut why);
     let other_limits = differences::other_limits(filter_rule, &path);
@@ -339,7 +354,7 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         caps.loaded.or(caps.configured),
     ));
     let nat = nat_part(pair.as_ref(), &path);
-    let filter = filter_part(pair.as_ref(), &path, configured_caps);
+    let filter = filter_part(pair.as_ref(), &own_lines, configured_caps);
     if let (Some(configured), Some(pair)) = (configured, &pair) {
         why.extend(pair::pair_findings(configured, pair, service));
     }
@@ -360,12 +375,21 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
         other_limits,
         paths,
         left_open,
+        exit_block: exit_block.map(|rule| rule.text.clone()),
         deleted: configured.is_some_and(|configured| configured.deleted.is_some()),
     }
 }
 
+/// Returns the tracker of a rule that no other configured rule carries.
+fn sole_tracker(configured: Option<&Configured>, own: &FilterRule) -> Option<u32> {
+    let id = tracker_of(own)?;
+    let rules = configured?.every_filter_rule().iter();
+    let bearers = rules.filter(|rule| tracker_of(rule) == Some(id));
+    (bearers.count() == 1).then_some(id)
+}
+
 fn tracker_of(rule: &FilterRule) -> Option<u32> {
-    rule.tracker.as_deref()?.parse().ok()
+    rule.tracker.as_deref()?.trim().parse().ok()
 }
 
 /// Returns the loaded redirection that the configured port forward has become: of several to the service on its device
@@ -444,12 +468,11 @@ fn beside_others(alone: State, paths: &[PathIn]) -> State {
 
 /// Returns the trackers of enabled filter rules that are not the pair's: what pf has loaded of them is theirs.
 fn trackers_of_others(configured: &Configured, own: Option<&FilterRule>) -> Vec<u32> {
-    let tracker = |rule: &FilterRule| rule.tracker.as_deref()?.trim().parse().ok();
-    let mine = own.and_then(tracker);
+    let mine = own.and_then(tracker_of);
     let rules = configured.every_filter_rule().iter();
     rules
         .filter(|rule| !rule.disabled)
-        .filter_map(tracker)
+        .filter_map(tracker_of)
         .filter(|tracker| Some(*tracker) != mine)
         .collect()
 }
@@ -513,11 +536,11 @@ fn nat_part(pair: Option<&ManagedPair<'_>>, path: &Path<'_>) -> Part {
 
 fn filter_part(
     pair: Option<&ManagedPair<'_>>,
-    path: &Path<'_>,
+    own_lines: &[&Rule],
     configured_caps: Option<Caps>,
 ) -> Part {
     let rule = pair.and_then(ManagedPair::own_filter);
-    let loaded = loaded_part(&path.passes);
+    let loaded = loaded_part(own_lines);
     let tracker = rule
         .and_then(|rule| rule.tracker.clone())
         .filter(|tracker| !tracker.is_empty());
@@ -525,8 +548,7 @@ fn filter_part(
         configured: pair.map(|_| rule.is_some()),
         enabled: rule.map(|rule| !rule.disabled),
         tracker: tracker.or(loaded.tracker),
-        caps: path
-            .passes
+        caps: own_lines
             .first()
             .map(|rule| Caps::of_loaded(rule))
             .or(configured_caps),

@@ -3,10 +3,11 @@
 //! and written.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -17,6 +18,9 @@ use crate::plain_file;
 pub const MOST: usize = 5;
 /// Milliseconds.
 const WINDOW: i64 = 60_000;
+/// How long another run may take to count: ctrl-C waits for no longer.
+const PATIENCE: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(10);
 /// A file larger than this is not ours.
 const LARGEST: u64 = 64 << 10;
 
@@ -51,7 +55,7 @@ impl Budget {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Permit::Granted),
             Err(error) => return Err(error),
         };
-        file.lock_shared()?;
+        take_lock(&file)?;
         let now = now.as_millisecond();
         let mut times = read_spent(&mut file)?.remove(vantage).unwrap_or_default();
         times.retain(|time| (0..WINDOW).contains(&(now - time)));
@@ -63,7 +67,7 @@ impl Budget {
     }
 
     /// Counts one connection of a vantage, if it may be made. Waits for another run that is counting, for the
-    /// moment that takes.
+    /// moment that takes; who holds the file for longer does not count.
     pub fn take(&self, vantage: &str, now: Timestamp) -> io::Result<Permit> {
         if let Some(directory) = self.path.parent() {
             own_files::make_private_directory(directory)?;
@@ -76,7 +80,7 @@ impl Budget {
             .write(true)
             .mode(0o600);
         let mut file = plain_file::open_plain_file(&self.path, &mut options)?;
-        file.lock()?;
+        take_lock(&file)?;
         let now = now.as_millisecond();
         let mut spent = read_spent(&mut file)?;
         // What lies in the future was written by a clock that was wrong; it must not block for ever.
@@ -92,6 +96,21 @@ impl Budget {
         times.push(now);
         write_spent(&mut file, &spent)?;
         Ok(Permit::Granted)
+    }
+}
+
+/// Locks the file, unless another process holds it for longer than counting takes.
+fn take_lock(file: &File) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(POLL),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another process keeps the file locked"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
     }
 }
 
@@ -172,6 +191,26 @@ mod tests {
             assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
         }
         assert_eq!(budget.take("vps", at(-86_400)).unwrap(), Permit::Granted);
+    }
+
+    #[test]
+    fn a_lock_that_stays_held_is_no_wait() {
+        let home = tempfile::tempdir().unwrap();
+        let budget = Budget::new(home.path());
+        assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
+        // The lock belongs to the open file: as good as another process.
+        let holder = File::open(&budget.path).unwrap();
+        holder.lock().unwrap();
+        let started = Instant::now();
+        for error in [
+            budget.take("vps", at(0)).unwrap_err(),
+            budget.look("vps", at(0), 1).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("locked"), "{error}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(3));
+        drop(holder);
+        assert_eq!(budget.take("vps", at(0)).unwrap(), Permit::Granted);
     }
 
     #[test]

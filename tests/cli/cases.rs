@@ -10,15 +10,22 @@ use crate::support::sshd::Options;
 
 /// Starts a firewall with these sections of a config.xml in the place of the usual ones.
 fn start_case(sections: &str) -> Option<LiveBox> {
+    start_case_over("russh", sections)
+}
+
+fn start_case_over(transport: &str, sections: &str) -> Option<LiveBox> {
     let mut xml = String::from_utf8(Fixture::Editor.xml(Version::V272)).expect("UTF-8");
     for tag in ["interfaces", "nat", "filter", "aliases"] {
         let Some(section) = cut_section(sections, tag) else {
             continue;
         };
         let old = cut_section(&xml, tag).expect("a section").to_owned();
-        xml = xml.replace(&old, section);
+        // Groups stand behind the interfaces, where there are any.
+        let groups = cut_section(sections, "ifgroups").filter(|_| tag == "interfaces");
+        let section = [section, groups.unwrap_or_default()].concat();
+        xml = xml.replace(&old, &section);
     }
-    LiveBox::of_xml(Options::default(), "russh", Version::V272, xml.as_bytes())
+    LiveBox::of_xml(Options::default(), transport, Version::V272, xml.as_bytes())
 }
 
 fn cut_section<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
@@ -324,4 +331,646 @@ fn other_limits_are_shown_and_named_when_lower() {
             "{command}: {text}"
         );
     }
+}
+
+/// Two outside interfaces, the cluster's own one, and a group of the first two.
+const INTERFACES: &str = "<interfaces><wan><enable></enable><if>vtnet0</if><ipaddr>192.168.1.2</ipaddr><subnet>24</subnet><gateway>WANGW</gateway></wan>\
+    <lan><enable></enable><if>vtnet1</if><ipaddr>10.0.10.1</ipaddr><subnet>24</subnet></lan>\
+    <opt1><enable></enable><if>vtnet2</if><ipaddr>203.0.113.2</ipaddr><subnet>29</subnet><gateway>WAN2GW</gateway></opt1>\
+    <opt2><enable></enable><if>vtnet3</if><ipaddr>10.0.20.1</ipaddr><subnet>24</subnet></opt2></interfaces>\
+    <ifgroups><ifgroupentry><members>wan opt1</members><descr></descr><ifname>WANS</ifname></ifgroupentry></ifgroups>";
+const FORWARD: &str = "<rule><source><any/></source><destination><network>wanip</network><port>1688</port></destination><ipprotocol>inet</ipprotocol>\
+    <protocol>tcp</protocol><target>k8s_kms_lb</target><local-port>1688</local-port><interface>wan</interface><descr><![CDATA[KMS]]></descr>\
+    <associated-rule-id>nat_aa01</associated-rule-id></rule>";
+const PASS: &str = "<rule><id></id><tracker>1763000004</tracker><type>pass</type><interface>wan</interface><ipprotocol>inet</ipprotocol><max></max>\
+    <max-src-conn>50</max-src-conn><max-src-states></max-src-states><statetype><![CDATA[keep state]]></statetype><os></os>\
+    <max-src-conn-rate>10</max-src-conn-rate><max-src-conn-rates>60</max-src-conn-rates><protocol>tcp</protocol><source><any/></source>\
+    <destination><address>k8s_kms_lb</address><port>1688</port></destination><descr><![CDATA[NAT KMS]]></descr>\
+    <associated-rule-id>nat_aa01</associated-rule-id></rule>";
+const ALIAS: &str = "<alias><name>k8s_kms_lb</name><type>host</type><address>10.0.20.202</address><descr></descr><detail></detail></alias>";
+
+/// A record with other words in it.
+fn with(record: &str, changes: &[(&str, &str)]) -> String {
+    changes
+        .iter()
+        .fold(record.to_owned(), |record, (from, to)| {
+            assert!(record.contains(from), "{from}: {record}");
+            record.replace(from, to)
+        })
+}
+
+/// A pass rule that is nobody's pair.
+fn other_pass(changes: &[(&str, &str)]) -> String {
+    let alone = with(
+        PASS,
+        &[
+            ("<associated-rule-id>nat_aa01</associated-rule-id>", ""),
+            ("1763000004", "1763000009"),
+            ("NAT KMS", "Other"),
+        ],
+    );
+    with(&alone, changes)
+}
+
+/// A configuration that people publish, and what is true of it.
+struct Shape {
+    name: &'static str,
+    nat: String,
+    filter: String,
+    aliases: String,
+    state: &'static str,
+    /// Ways in that kmsctl does not manage, by where each enters.
+    others: &'static [&'static str],
+    /// Those that are left once it has closed what it manages.
+    left: &'static [&'static str],
+    /// Exit codes of tighten, revoke and restore, in this order.
+    codes: [i32; 3],
+    /// The state in the end.
+    then: &'static str,
+}
+
+impl Shape {
+    fn new(name: &'static str, nat: &[&str], filter: &[&str]) -> Self {
+        Self {
+            name,
+            nat: nat.concat(),
+            filter: filter.concat(),
+            aliases: ALIAS.to_owned(),
+            state: "open",
+            others: &[],
+            left: &[],
+            codes: [0, 0, 0],
+            then: "open",
+        }
+    }
+
+    /// Starts the firewall; the service is an address of this machine, so that `verify` leaves it alone.
+    fn start(&self, transport: &str) -> Option<LiveBox> {
+        let sections = format!(
+            "{INTERFACES}<nat>{}</nat><filter>{}</filter><aliases>{}</aliases>",
+            self.nat, self.filter, self.aliases
+        );
+        let live = start_case_over(transport, &sections.replace("10.0.20.", "127.0.0."))?;
+        let environment = live
+            .environment
+            .variable("KMSCTL_SERVICE_ADDRESS", "127.0.0.202")
+            .variable("KMSCTL_SERVICE_HOST", "127.0.0.1")
+            .variable("KMSCTL_SERVICE_PUBLIC_ADDRESS", "127.0.0.1")
+            .variable("KMSCTL_CLUSTER_KUBECONFIG", "/nonexistent");
+        Some(LiveBox {
+            environment,
+            ..live
+        })
+    }
+
+    fn check(&self, live: &LiveBox) {
+        let name = self.name;
+        let shown = exposure(live);
+        assert_eq!(shown["state"], self.state, "{name}: {shown:#}");
+        assert_eq!(foreign_entries(&shown), self.others, "{name}: {shown:#}");
+        let has_others = !self.others.is_empty();
+        let doctor = live.environment.run(&["doctor"]);
+        let paths = doctor
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("paths "));
+        let is_wrong = paths.is_some_and(|line| line.contains("WRONG"));
+        assert_eq!(is_wrong, has_others, "{name}: {doctor}");
+        if has_others {
+            let verified = live.environment.run(&["verify"]);
+            assert_eq!(verified.code, Some(3), "{name}: {verified}");
+            for other in self.others {
+                assert!(verified.stdout.contains(other), "{name}: {verified}");
+            }
+        }
+        self.check_caps(live);
+        self.check_closing(live);
+        let restored = run(live, "expose restore");
+        assert_eq!(restored.code, Some(self.codes[2]), "{name}: {restored}");
+        let shown = exposure(live);
+        assert_eq!(shown["state"], self.then, "{name}: {restored} {shown:#}");
+    }
+
+    /// What is said to be done counts, and what does not count is not said to be done.
+    fn check_caps(&self, live: &LiveBox) {
+        let name = self.name;
+        let said = run(live, "ratelimit tighten");
+        assert_eq!(said.code, Some(self.codes[0]), "{name}: {said}");
+        let shown = exposure(live);
+        let counts = shown["caps"]["loaded"]["max_src_conn"] == 10;
+        if said.code == Some(0) && !counts {
+            let text = format!("{}{}", said.stdout, said.stderr);
+            let is_said = ["half -> half", "its schedule"]
+                .iter()
+                .any(|word| text.contains(word));
+            assert!(is_said, "{name}: {said} {shown:#}");
+        } else {
+            assert_eq!(counts, said.code == Some(0), "{name}: {said} {shown:#}");
+        }
+    }
+
+    fn check_closing(&self, live: &LiveBox) {
+        let name = self.name;
+        let said = run(live, "expose revoke");
+        assert_eq!(said.code, Some(self.codes[1]), "{name}: {said}");
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert_eq!(
+            text.contains("not closed by this"),
+            !self.left.is_empty(),
+            "{name}: {text}"
+        );
+        let shown = exposure(live);
+        if self.codes[1] == 6 {
+            assert_eq!(shown["state"], self.state, "{name}: {said}");
+            return;
+        }
+        assert_eq!(foreign_entries(&shown), self.left, "{name}: {shown:#}");
+        for left in self.left {
+            assert!(text.contains(left), "{name}: {text}");
+        }
+        let state = if self.left.is_empty() {
+            "closed"
+        } else {
+            "half"
+        };
+        assert_eq!(shown["state"], state, "{name}: {said} {shown:#}");
+    }
+}
+
+/// Returns where the ways enter that kmsctl does not manage.
+fn foreign_entries(exposure: &Value) -> Vec<String> {
+    let paths = exposure["paths"].as_array().expect("a list");
+    let foreign = paths.iter().filter(|path| path["managed"] == false);
+    let entries = foreign.map(|path| path["enters"].as_str().expect("a text").to_owned());
+    entries.collect()
+}
+
+fn shapes() -> Vec<Shape> {
+    let onetoone = |inside: &str, outside: &str, interface: &str| {
+        format!(
+            "<onetoone><external>{outside}</external><source><address>{inside}</address></source><destination><any></any></destination>\
+             <interface>{interface}</interface><descr></descr></onetoone>"
+        )
+    };
+    let unlinked = ("<associated-rule-id>nat_aa01</associated-rule-id>", "");
+    let floating = |more: &str| {
+        let interface = format!("<floating>yes</floating><direction>any</direction>{more}");
+        other_pass(&[("<interface>wan</interface>", &interface)])
+    };
+    let block = |more: &[(&str, &str)]| {
+        let block = other_pass(&[("<type>pass</type>", "<type>block</type>")]);
+        with(&block, more)
+    };
+    let second = with(
+        FORWARD,
+        &[
+            ("wanip", "opt1ip"),
+            ("<interface>wan", "<interface>opt1"),
+            unlinked,
+        ],
+    );
+    let host = |address: &str| {
+        with(
+            PASS,
+            &[(
+                "<address>k8s_kms_lb</address>",
+                &format!("<address>{address}</address>"),
+            )],
+        )
+    };
+    let ours = |from: &str, to: &str| with(PASS, &[(from, to)]);
+    let port =
+        |text: &str, port: &str| text.replace("<port>1688</port>", &format!("<port>{port}</port>"));
+    let ports = |members: &str| {
+        format!(
+            "{ALIAS}<alias><name>KMS_port</name><type>port</type><address>{members}</address></alias>"
+        )
+    };
+    let alias_of = |address: &str| ALIAS.replace("<address>10.0.20.202</address>", address);
+    let wan = |text: &str, interface: &str| {
+        with(
+            text,
+            &[("<interface>wan", &format!("<interface>{interface}"))],
+        )
+    };
+    let any = [
+        ("<port>1688</port>", ""),
+        ("<address>k8s_kms_lb</address>", "<any/>"),
+        ("<protocol>tcp</protocol>", ""),
+    ];
+    let some = (
+        "<source><any/></source>",
+        "<source><address>198.51.100.0/24</address></source>",
+    );
+    let uncapped = |text: String| {
+        with(
+            &text,
+            &[
+                ("<max-src-conn>50", "<max-src-conn>"),
+                ("<max-src-conn-rate>10", "<max-src-conn-rate>"),
+                ("<max-src-conn-rates>60", "<max-src-conn-rates>"),
+            ],
+        )
+    };
+    let blocks = |text: String| text.replace("<type>pass", "<type>block");
+    let two = alias_of("<address>10.0.20.202 2620:fe::7</address>");
+    let v6: &[&str] = &["[2620:fe::7]:1688"];
+    let other_port = with(&port(FORWARD, "21688"), &[unlinked]);
+    let exempt = with(
+        FORWARD,
+        &[
+            ("<rule><source>", "<rule><nordr></nordr><source>"),
+            unlinked,
+        ],
+    );
+    let local = |text: &str| text.replace("<local-port>1688", "<local-port>KMS_port");
+    let on_opt1 = &["203.0.113.2:1688"];
+    vec![
+        Shape {
+            others: on_opt1,
+            left: on_opt1,
+            codes: [6, 7, 0],
+            ..Shape::new(
+                "group rule, second WAN",
+                &[FORWARD, &second],
+                &[PASS, &wan(&other_pass(&[]), "WANS")],
+            )
+        },
+        Shape {
+            others: on_opt1,
+            left: on_opt1,
+            codes: [0, 7, 0],
+            ..Shape::new(
+                "forward on the second WAN alone, own rule",
+                &[FORWARD, &second],
+                &[PASS, &wan(&other_pass(&[]), "opt1")],
+            )
+        },
+        Shape {
+            others: &["203.0.113.2:1688", "203.0.113.2:1688"],
+            left: &["203.0.113.2:1688", "203.0.113.2:1688"],
+            codes: [6, 7, 0],
+            ..Shape::new(
+                "forward on a group",
+                &[
+                    FORWARD,
+                    &wan(
+                        &with(&second, &[("<interface>opt1", "<interface>wan")]),
+                        "WANS",
+                    ),
+                ],
+                &[PASS, &floating("<quick>yes</quick>")],
+            )
+        },
+        Shape {
+            codes: [6, 0, 0],
+            ..Shape::new(
+                "floating quick, any interface",
+                &[FORWARD],
+                &[PASS, &floating("<quick>yes</quick>")],
+            )
+        },
+        Shape::new(
+            "floating, not quick",
+            &[FORWARD],
+            &[PASS, &uncapped(floating(""))],
+        ),
+        Shape {
+            codes: [1, 0, 0],
+            ..Shape::new(
+                "floating alone, not quick",
+                &[&with(FORWARD, &[unlinked])],
+                &[&floating("")],
+            )
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            ..Shape::new(
+                "floating block, quick",
+                &[FORWARD],
+                &[PASS, &blocks(floating("<quick>yes</quick>"))],
+            )
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            ..Shape::new(
+                "floating block, not quick",
+                &[FORWARD],
+                &[PASS, &blocks(floating(""))],
+            )
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            ..Shape::new(
+                "floating block on the way out",
+                &[FORWARD],
+                &[
+                    PASS,
+                    &blocks(floating("<quick>yes</quick>").replace(
+                        "<direction>any",
+                        "<interface>opt2</interface><direction>out",
+                    )),
+                ],
+            )
+        },
+        Shape::new("/32 destination", &[FORWARD], &[&host("10.0.20.202/32")]),
+        Shape::new(
+            "address",
+            &[&with(FORWARD, &[("k8s_kms_lb", "10.0.20.202")])],
+            &[&host("10.0.20.202")],
+        ),
+        Shape {
+            codes: [6, 0, 6],
+            then: "closed",
+            ..Shape::new("network destination", &[FORWARD], &[&host("10.0.20.0/24")])
+        },
+        Shape {
+            aliases: format!(
+                "{}<alias><name>inner</name><type>host</type><address>innermost</address></alias><alias><name>innermost</name><type>host</type><address>10.0.20.202</address></alias>",
+                alias_of("<address>inner</address>")
+            ),
+            ..Shape::new("nested alias, two deep", &[FORWARD], &[PASS])
+        },
+        Shape {
+            aliases: ports("1688:1688"),
+            ..Shape::new(
+                "port alias of a range of one",
+                &[&port(FORWARD, "KMS_port")],
+                &[&port(PASS, "KMS_port")],
+            )
+        },
+        Shape {
+            aliases: ports("1688 443"),
+            codes: [6, 6, 0],
+            ..Shape::new(
+                "port alias of two",
+                &[&local(&port(FORWARD, "KMS_port"))],
+                &[&port(PASS, "KMS_port")],
+            )
+        },
+        Shape {
+            aliases: ports("1680:1690"),
+            codes: [6, 6, 0],
+            ..Shape::new(
+                "port alias of a range",
+                &[&local(&port(FORWARD, "KMS_port"))],
+                &[&port(PASS, "KMS_port")],
+            )
+        },
+        Shape {
+            codes: [6, 6, 0],
+            ..Shape::new(
+                "range",
+                &[&port(FORWARD, "1600-1700").replace("<local-port>1688", "<local-port>1600")],
+                &[&port(PASS, "1600-1700")],
+            )
+        },
+        Shape {
+            state: "half",
+            others: &["192.168.1.2:21688"],
+            ..Shape::new(
+                "another outside port alone",
+                &[&port(FORWARD, "21688")],
+                &[PASS],
+            )
+        },
+        Shape {
+            others: &["192.168.1.2:21688"],
+            left: &["192.168.1.2:21688"],
+            codes: [0, 7, 0],
+            ..Shape::new(
+                "another outside port with a rule of its own",
+                &[FORWARD, &other_port],
+                &[PASS, &other_pass(&[])],
+            )
+        },
+        Shape {
+            others: &["192.168.1.2:21688"],
+            ..Shape::new(
+                "another outside port through our rule",
+                &[FORWARD, &other_port],
+                &[PASS],
+            )
+        },
+        Shape {
+            others: &["192.168.1.9:1688"],
+            ..Shape::new(
+                "1:1 NAT through our rule",
+                &[FORWARD, &onetoone("10.0.20.202", "192.168.1.9", "wan")],
+                &[PASS],
+            )
+        },
+        Shape {
+            others: &["203.0.113.3:1688"],
+            left: &["203.0.113.3:1688"],
+            codes: [0, 7, 0],
+            ..Shape::new(
+                "1:1 NAT with a rule of its own",
+                &[FORWARD, &onetoone("10.0.20.202", "203.0.113.3", "opt1")],
+                &[PASS, &wan(&other_pass(&[]), "opt1")],
+            )
+        },
+        Shape {
+            others: &["198.51.100.202:1688"],
+            left: &["198.51.100.202:1688"],
+            codes: [0, 7, 0],
+            ..Shape::new(
+                "1:1 NAT of the subnet",
+                &[FORWARD, &onetoone("10.0.20.0/24", "198.51.100.0", "wan")],
+                &[PASS, &other_pass(&[])],
+            )
+        },
+        Shape {
+            state: "half",
+            others: &["192.168.1.9:1688"],
+            ..Shape::new(
+                "1:1 NAT alone",
+                &[&onetoone("10.0.20.202", "192.168.1.9", "wan")],
+                &[&other_pass(&[])],
+            )
+        },
+        Shape {
+            left: &["198.51.100.77:1688"],
+            codes: [0, 7, 0],
+            aliases: alias_of("<address>10.0.20.202 198.51.100.77</address>"),
+            ..Shape::new("routed address", &[FORWARD], &[PASS, &other_pass(&[])])
+        },
+        Shape {
+            state: "uncapped",
+            then: "uncapped",
+            codes: [1, 0, 0],
+            ..Shape::new(
+                "pass association",
+                &[&with(FORWARD, &[("nat_aa01", "pass")])],
+                &[],
+            )
+        },
+        Shape::new(
+            "no association",
+            &[&with(FORWARD, &[unlinked])],
+            &[&with(PASS, &[unlinked])],
+        ),
+        Shape {
+            state: "unknown",
+            then: "unknown",
+            codes: [0, 0, 7],
+            ..Shape::new("os", &[FORWARD], &[&ours("<os></os>", "<os>Linux</os>")])
+        },
+        Shape {
+            state: "unknown",
+            then: "unknown",
+            codes: [0, 0, 7],
+            ..Shape::new(
+                "tagged",
+                &[FORWARD],
+                &[&ours("<os></os>", "<tagged>friend</tagged>")],
+            )
+        },
+        Shape {
+            state: "unknown",
+            then: "unknown",
+            codes: [0, 0, 7],
+            ..Shape::new(
+                "gateway",
+                &[FORWARD],
+                &[&ours("<os></os>", "<gateway>WANGW</gateway>")],
+            )
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            codes: [0, 0, 7],
+            ..Shape::new(
+                "outside of its schedule",
+                &[FORWARD],
+                &[&ours("<os></os>", "<sched>closed</sched>")],
+            )
+        },
+        Shape::new(
+            "in its schedule",
+            &[FORWARD],
+            &[&ours("<os></os>", "<sched>office</sched>")],
+        ),
+        Shape {
+            state: "uncapped",
+            then: "uncapped",
+            codes: [1, 0, 0],
+            ..Shape::new("no state", &[FORWARD], &[&ours("keep state", "none")])
+        },
+        Shape::new(
+            "max-src-states",
+            &[FORWARD],
+            &[&ours(
+                "<max-src-states></max-src-states>",
+                "<max-src-states>3</max-src-states>",
+            )],
+        ),
+        Shape {
+            aliases:
+                "<alias><name>other</name><type>host</type><address>10.0.20.9</address></alias>"
+                    .to_owned(),
+            state: "closed",
+            then: "closed",
+            codes: [1, 0, 1],
+            ..Shape::new("no alias", &[FORWARD], &[PASS])
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            ..Shape::new("blocked above", &[FORWARD], &[&block(&[]), PASS])
+        },
+        Shape {
+            state: "half",
+            then: "half",
+            ..Shape::new(
+                "everything blocked above",
+                &[FORWARD],
+                &[&block(&any), PASS],
+            )
+        },
+        Shape::new("some blocked above", &[FORWARD], &[&block(&[some]), PASS]),
+        Shape {
+            state: "uncapped",
+            then: "uncapped",
+            codes: [6, 0, 0],
+            ..Shape::new("passed above", &[FORWARD], &[&other_pass(&any), PASS])
+        },
+        Shape::new("passed below", &[FORWARD], &[PASS, &other_pass(&any)]),
+        Shape {
+            others: v6,
+            left: v6,
+            codes: [0, 7, 0],
+            aliases: two.clone(),
+            ..Shape::new(
+                "IPv6 rule",
+                &[FORWARD],
+                &[
+                    PASS,
+                    &other_pass(&[("<ipprotocol>inet<", "<ipprotocol>inet6<")]),
+                ],
+            )
+        },
+        Shape {
+            others: v6,
+            aliases: two,
+            ..Shape::new(
+                "IPv4 and IPv6 rule",
+                &[FORWARD],
+                &[&ours("<ipprotocol>inet<", "<ipprotocol>inet46<")],
+            )
+        },
+        Shape::new("for some only", &[FORWARD], &[&with(PASS, &[some])]),
+        Shape::new(
+            "tcp/udp",
+            &[&with(FORWARD, &[("<protocol>tcp<", "<protocol>tcp/udp<")])],
+            &[&ours("<protocol>tcp<", "<protocol>tcp/udp<")],
+        ),
+        Shape {
+            state: "half",
+            then: "closed",
+            codes: [0, 0, 6],
+            ..Shape::new("exempt from redirection", &[&exempt], &[PASS])
+        },
+    ]
+}
+
+/// Checks every fourth shape, beginning with this one; some over the system's ssh.
+fn check_shapes(first: usize) {
+    let mut faults = 0;
+    for (place, shape) in shapes().iter().enumerate().skip(first).step_by(4) {
+        let transport = if place.is_multiple_of(5) {
+            "openssh"
+        } else {
+            "russh"
+        };
+        let Some(live) = shape.start(transport) else {
+            return;
+        };
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shape.check(&live)));
+        faults += usize::from(checked.is_err());
+    }
+    assert_eq!(faults, 0, "each is above");
+}
+
+#[test]
+fn published_shapes_are_judged_and_changed() {
+    check_shapes(0);
+}
+
+#[test]
+fn more_published_shapes_are_judged_and_changed() {
+    check_shapes(1);
+}
+
+#[test]
+fn further_published_shapes_are_judged_and_changed() {
+    check_shapes(2);
+}
+
+#[test]
+fn other_published_shapes_are_judged_and_changed() {
+    check_shapes(3);
 }

@@ -342,6 +342,35 @@ fn blocked_address(environment: &TestEnvironment) -> String {
 }
 
 #[test]
+fn published_forgeries_change_nothing() {
+    let environment = TestEnvironment::new();
+    let own = saved(&environment, &["ratelimit", "tighten"]);
+    for text in [
+        include_str!("../fixtures/cases/plans/add_operator.json"),
+        include_str!("../fixtures/cases/plans/othertable.json"),
+        include_str!("../fixtures/cases/plans/php_alias.json"),
+        include_str!("../fixtures/cases/plans/php_any1688.json"),
+    ] {
+        let refuse = || {
+            let said = environment.demo(&["apply", "plan.json", "--yes"]);
+            let what = said.stdout.lines().next().map(str::to_owned);
+            let told = said.fails_with(6);
+            assert!(told.contains("nothing was changed"), "{what:?} {told}");
+        };
+        std::fs::write(environment.home().join("plan.json"), text).expect("a plan");
+        refuse();
+        // Of this firewall and this moment, sealed again: what it wants is refused for itself.
+        let mut plan: Value = serde_json::from_str(text).expect("JSON");
+        for name in ["firewall", "host_key", "made_at"] {
+            plan[name] = own[name].clone();
+        }
+        plan["change"]["seen"] = own["change"]["seen"].clone();
+        forge(&environment, &plan);
+        refuse();
+    }
+}
+
+#[test]
 fn a_plan_of_another_table_is_refused() {
     let environment = TestEnvironment::new();
     let address = blocked_address(&environment);

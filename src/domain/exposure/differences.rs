@@ -270,6 +270,7 @@ pub(super) fn configuration_warnings(
 pub(super) fn pair_differences(
     pair: &ManagedPair<'_>,
     path: &Path<'_>,
+    own_lines: &[&Rule],
     caps: CapsView,
 ) -> Vec<Warning> {
     let mut findings = Vec::new();
@@ -287,12 +288,12 @@ pub(super) fn pair_differences(
         .and_then(|rule| rule.sched.as_deref())
         .filter(|name| !name.is_empty());
     let expected = !pair.forward_passes() && (pair.foreign.is_none() || !pair.is_ours);
-    if expected || !path.passes.is_empty() {
+    if expected || !own_lines.is_empty() {
         findings.extend(half_difference(
             "filter",
             "filter rule",
             filter,
-            !path.passes.is_empty(),
+            !own_lines.is_empty(),
             schedule,
         ));
     }

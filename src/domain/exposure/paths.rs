@@ -450,7 +450,7 @@ impl<'a, 'r> Walk<'a, 'r> {
     /// Returns the paths that are left once the pair is disabled: its forward, and those of its filter rules that go.
     pub fn find_left_open(&self, goes: impl Fn(&Rule) -> bool) -> Vec<PathIn> {
         let mut without: Vec<&Rule> = self.managed.into_iter().collect();
-        without.extend(self.own_passes.iter().filter(|rule| goes(rule)));
+        without.extend(self.filter.iter().filter(|rule| goes(rule)));
         let after = Walk {
             around: self.around,
             filter: self.filter,
@@ -917,7 +917,8 @@ impl<'a, 'r> Walk<'a, 'r> {
     pub fn find_exit_block(&self, port: u16) -> Option<&'r Rule> {
         let lane = self.lane(OTHER_DEVICE, (self.around.service.address, port));
         let (clients, _) = self.distinct_clients(lane.exit.iter());
-        self.leave(&lane, clients.first()?).blocked_by
+        let leaving = self.leave(&lane, clients.first()?);
+        leaving.blocked_by.filter(|_| leaving.truth == Truth::No)
     }
 
     fn rule_matches(&self, facing: Facing<'_>, client: &Client) -> Truth {

@@ -10,7 +10,9 @@ pub use put_back::are_of_service;
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
-use super::managed::{ManagedPair, find_floating_pass, passes_port_of_service};
+use super::managed::{
+    ManagedPair, find_floating_pass, find_shadowing_pass, passes_port_of_service,
+};
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
@@ -430,6 +432,41 @@ impl Draft<'_> {
         }
     }
 
+    /// Refuses caps on a rule in force that pf does not load, or that another rule is met before.
+    fn check_caps_count(&self) -> Result<(), EditRefusal> {
+        let Some(own) = self.pass().filter(|own| !own.disabled) else {
+            return Ok(());
+        };
+        self.check_alias_there()?;
+        let Some(first) = find_shadowing_pass(self.configured, own, self.service) else {
+            return Ok(());
+        };
+        let kind = if first.floating { "floating" } else { "filter" };
+        let clause = format!(
+            "the {kind} rule {:?} (tracker {}) lets the service's traffic in before the pair's rule sees it, so the caps would not count; remove it, or change it in the GUI",
+            first.descr.as_deref().unwrap_or_default(),
+            first.tracker.as_deref().unwrap_or("none"),
+        );
+        refuse_edit(RefusalCode::FloatingDecides, clause)
+    }
+
+    /// Refuses rules that name the alias where there is none: pfSense leaves them out.
+    fn check_alias_there(&self) -> Result<(), EditRefusal> {
+        let alias = &self.service.alias;
+        let target = self.forward().and_then(|rule| rule.target.as_ref());
+        let address = self
+            .pass()
+            .and_then(|rule| rule.destination.address.as_ref());
+        let names_it = [target, address].contains(&Some(alias));
+        if self.alias.is_some() || !names_it {
+            return Ok(());
+        }
+        let clause = format!(
+            "there is no alias {alias}, so pf does not load the rules that name it; `kmsctl expose apply` makes it"
+        );
+        refuse_edit(RefusalCode::NoAlias, clause)
+    }
+
     fn set_caps(
         &mut self,
         connections: Option<u32>,
@@ -456,6 +493,7 @@ impl Draft<'_> {
             return refuse("the filter rule keeps no state; pfSense ignores caps on such");
         }
         self.check_not_astray()?;
+        self.check_caps_count()?;
         check_caps(connections, rate)?;
         let stamp = self.ids.stamp_element();
         self.edit_rule("filter", self.filter, |rule| {
@@ -497,6 +535,7 @@ impl Draft<'_> {
         self.check_only_ours()?;
         self.check_inside_port()?;
         self.check_not_astray()?;
+        self.check_alias_there()?;
         for (section, place) in [("nat", self.nat), ("filter", self.filter)] {
             self.edit_rule(section, place, |rule| rule.remove("disabled"));
         }

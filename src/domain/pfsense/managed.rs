@@ -200,6 +200,26 @@ pub fn find_shadowing_block<'a>(
     own: Option<&FilterRule>,
     service: &ReadRequest,
 ) -> Option<&'a FilterRule> {
+    let blocks = |rule: &&FilterRule| matches!(rule.kind.as_deref(), Some("block" | "reject"));
+    find_rule_before(configured, own, service).filter(blocks)
+}
+
+/// Finds an enabled rule that lets the service's traffic in before the pair's filter rule sees it: its caps count.
+pub fn find_shadowing_pass<'a>(
+    configured: &'a Configured,
+    own: &FilterRule,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
+    let passes = |rule: &&FilterRule| matches!(rule.kind.as_deref(), None | Some("" | "pass"));
+    find_rule_before(configured, Some(own), service).filter(passes)
+}
+
+/// Finds the rule that decides about the service's traffic before the pair's filter rule does.
+fn find_rule_before<'a>(
+    configured: &'a Configured,
+    own: Option<&FilterRule>,
+    service: &ReadRequest,
+) -> Option<&'a FilterRule> {
     let covers = |name: &str| configured.covers_interface(name, &service.interface);
     // pf meets floating rules first, then those of groups, then those of the interface.
     let place = |rule: &FilterRule| {
@@ -222,17 +242,16 @@ pub fn find_shadowing_block<'a>(
     let placed = |rule: &'a FilterRule| Some((place(rule)?, rule));
     let rules = configured.every_filter_rule().iter().filter(decides);
     let before = rules.filter_map(placed).filter(|(place, _)| *place < ours);
-    let (_, first) = before.min_by_key(|(place, _)| *place)?;
-    matches!(first.kind.as_deref(), Some("block" | "reject")).then_some(first)
+    before
+        .min_by_key(|(place, _)| *place)
+        .map(|(_, first)| first)
 }
 
 /// Says whether a rule is about everybody's connections to the service.
 fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
     let is_set =
         |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
-    let (from, to) = (&rule.source, &rule.destination);
-    let from_all =
-        !from.not && !is_set(&from.address) && !is_set(&from.network) && !is_set(&from.port);
+    let to = &rule.destination;
     let address = to.address.as_deref().map(str::trim).unwrap_or_default();
     let members = super::config::members_of_text(aliases, address, 0).unwrap_or_default();
     let holds = members.iter().any(|net| net.contains(&service.address));
@@ -245,7 +264,7 @@ fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest)
         _ => service.address.is_ipv4(),
     };
     let port = to.port.as_deref().map(str::trim).unwrap_or_default();
-    from_all
+    is_from_all(&rule.source)
         && !to.not
         && to_service
         && family
@@ -313,6 +332,39 @@ pub fn is_about_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -
     rule.interface == service.interface
         && is_tcp(rule.protocol.as_ref())
         && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
+}
+
+/// Finds an exception from forwards that the service's connections meet before its forward, or before one that is to be
+/// built last.
+pub fn find_exception<'a>(
+    configured: &'a Configured,
+    forward: Option<&NatRule>,
+    service: &ReadRequest,
+) -> Option<&'a NatRule> {
+    let interface = configured.interface.as_ref();
+    let is_here = |to: &Side| {
+        let own = forward.is_some_and(|own| {
+            own.destination.network == to.network && own.destination.address == to.address
+        });
+        to.any || own || is_own_address(to, interface, service)
+    };
+    configured.nat.iter().find(|rule| {
+        rule.nordr
+            && !rule.disabled
+            && is_about_port(rule, &configured.aliases, service)
+            && is_from_all(&rule.source)
+            && is_here(&rule.destination)
+            && forward.is_none_or(|own| rule.index < own.index)
+    })
+}
+
+fn is_from_all(from: &Side) -> bool {
+    let is_set =
+        |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
+    !from.not
+        && ![&from.address, &from.network, &from.port]
+            .into_iter()
+            .any(is_set)
 }
 
 /// Says whether a filter rule lets the service's traffic in, and no other port's.

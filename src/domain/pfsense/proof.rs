@@ -195,9 +195,12 @@ impl RecordProof<'_> {
             conditions.push(condition(PfWant::None, "pf still runs the filter rule"));
             return;
         }
-        conditions.push(condition(PfWant::Some, "pf does not run the filter rule"));
+        // Outside of the times of its schedule pfSense does not load it.
+        if rule.sched.as_deref().is_none_or(str::is_empty) {
+            conditions.push(condition(PfWant::Some, "pf does not run the filter rule"));
+        }
         conditions.push(PfCondition {
-            every: Some(format!("/port = {} /", self.service.port)),
+            every: Some(format!("/{} /", self.printed_port())),
             ..condition(PfWant::Every, "pf runs the filter rule for another port")
         });
         conditions.push(PfCondition {
@@ -224,8 +227,8 @@ impl RecordProof<'_> {
         } else {
             format!("<{}(?::[0-9*]+)?>", quoted(address))
         };
-        let (device, port) = (self.device(), self.service.port);
-        let way = format!("/^pass .*\\bon {device} .*proto tcp .* to {to} port = {port} /");
+        let (device, port) = (self.device(), self.printed_port());
+        let way = format!("/^pass .*\\bon {device} .*proto tcp .* to {to} {port} /");
         vec![by_tracker, way]
     }
 
@@ -240,6 +243,12 @@ impl RecordProof<'_> {
         let all = self.configured.sections.list("filter", "rule").iter();
         let mut others = all.filter(|record| !is_swapped(record));
         number != 0 && !others.any(|other| tracker_number(other.child_text("tracker")) == number)
+    }
+
+    /// Returns the pattern of the service's port as pf prints it: alone, or as a range of one.
+    fn printed_port(&self) -> String {
+        let port = self.service.port;
+        format!("port (?:= {port}|{port}:{port})")
     }
 
     fn device(&self) -> String {
@@ -277,8 +286,8 @@ impl RecordProof<'_> {
         } else {
             quoted(&format!("<{target}>"))
         };
-        let (device, port) = (self.device(), self.service.port);
-        format!("/^rdr .*\\bon {device} .*proto tcp .*port = {port} -> {to}(?: |$)/")
+        let (device, port) = (self.device(), self.printed_port());
+        format!("/^rdr .*\\bon {device} .*proto tcp .*{port} -> {to}(?: |$)/")
     }
 
     /// The members of pf's table are those of the alias; only where a rule in force names it, as pf has no table else.

@@ -99,7 +99,7 @@ pub fn plan_caps(
         differences: caps_differences(now, wanted.caps),
         checks: caps_checks(filter, wanted.caps),
         undo: Undo::Command("puts the caps back that were there".to_owned()),
-        risks: caps_risks(present, now, wanted.caps, terms),
+        risks: caps_risks(present, filter, wanted.caps, terms),
         confirm: if wanted.caps.is_empty() {
             Confirm::Word("uncapped".to_owned())
         } else {
@@ -196,8 +196,16 @@ fn caps_checks(filter: &FilterRule, wanted: Caps) -> Vec<String> {
     checks
 }
 
-fn caps_risks(present: &Present<'_>, now: Caps, wanted: Caps, terms: Terms) -> Vec<Risk> {
+fn caps_risks(present: &Present<'_>, filter: &FilterRule, wanted: Caps, terms: Terms) -> Vec<Risk> {
+    let (now, _) = ratelimit::of_configured(filter);
     let mut risks = super::exposure::change_risks(present, terms);
+    let is_out = !filter.disabled && !present.exposure.filter.loaded;
+    risks.extend(filter.sched.as_deref().filter(|_| is_out).map(|name| {
+        Risk::new(
+            "not-loaded",
+            format!("pf does not run the rule now (its schedule {name:?} may be outside its time): the caps count once it does."),
+        )
+    }));
     if wanted.is_empty() {
         risks.push(Risk::new(
             "caps-off",

@@ -13,7 +13,9 @@ use crate::domain::pfsense::change::{ConfigurationEdit, Records};
 use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::edit::are_of_service;
-use crate::domain::pfsense::managed::{ManagedPair, find_floating_pass, find_shadowing_block};
+use crate::domain::pfsense::managed::{
+    ManagedPair, find_exception, find_floating_pass, find_shadowing_block, find_shadowing_pass,
+};
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
 
@@ -114,10 +116,12 @@ pub fn plan_restore(
         return nothing_to_do(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
+    refuse_exempt(present, nat)?;
     if complete {
         let draft = draft_enabling(present, &pair, terms);
-        // The floating rule decides before any rule of the interface.
-        let promised = promised_state(nat, floating.or(filter));
+        let request = ReadRequest::from(present.service);
+        let first = filter.and_then(|own| find_shadowing_pass(present.configured, own, &request));
+        let promised = promised_state(nat, first.or(filter).or(floating));
         return Ok(promised_exposure(draft, nat, filter, present, promised).into());
     }
     if let Some(other) = pair.forward_elsewhere()
@@ -152,6 +156,21 @@ pub fn plan_restore(
     };
     draft.risks.push(Risk::new("built-anew", message));
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
+}
+
+/// Refuses to open behind an exception from forwards, which pf meets first.
+fn refuse_exempt(present: &Present<'_>, forward: Option<&NatRule>) -> Result<(), Refusal> {
+    let request = ReadRequest::from(present.service);
+    let Some(first) = find_exception(present.configured, forward, &request) else {
+        return Ok(());
+    };
+    let message = format!(
+        "The exception from port forwards (No RDR) {:?} keeps port {} from being forwarded.",
+        first.descr.as_deref().unwrap_or_default(),
+        present.service.port
+    );
+    Err(Refusal::new(RefusalKind::Conflict, message)
+        .hint("Remove it in the GUI: Firewall > NAT > Port Forward."))
 }
 
 fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
@@ -265,6 +284,16 @@ pub(super) fn promised_exposure(
     let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
     let request = ReadRequest::from(present.service);
     let shadow = find_shadowing_block(present.configured, filter, &request).filter(|_| !passes);
+    let shadow = shadow.map(|shadow| {
+        let name = shadow.descr.as_deref().unwrap_or_default();
+        let tracker = shadow.tracker.as_deref().unwrap_or("none");
+        format!("the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is")
+    });
+    // What is let in has to get out to the service as well.
+    let shadow = shadow.or_else(|| {
+        let rule = present.exposure.exit_block.as_ref()?;
+        Some(format!("a rule that keeps connections from getting out to the service and is left as it is: {rule}"))
+    });
     let promised = if shadow.is_some() {
         State::Half
     } else {
@@ -273,12 +302,13 @@ pub(super) fn promised_exposure(
     if let Some(shadow) = shadow {
         let difference = Difference::new("exposure", state.name(), promised.name());
         draft.differences.push(difference);
-        let name = shadow.descr.as_deref().unwrap_or_default();
-        let tracker = shadow.tracker.as_deref().unwrap_or("none");
-        draft.risks.insert(0, Risk::new(
-            "shadowed",
-            format!("exposure {state} -> half: shadowed by the filter rule {name:?} (tracker {tracker}), which blocks the service's traffic first and is left as it is."),
-        ));
+        draft.risks.insert(
+            0,
+            Risk::new(
+                "shadowed",
+                format!("exposure {state} -> half: shadowed by {shadow}."),
+            ),
+        );
     } else if let Some(words) = limited_clause(nat, filter) {
         draft.risks.push(Risk::new("source-limited", words));
     } else if state != promised {
