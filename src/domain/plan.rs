@@ -32,7 +32,7 @@ use super::pfsense::edit::{EditRefusal, RefusalCode};
 
 pub use armed::{time_words, too_late};
 pub use build::plan_apply;
-pub use caps::{WantedCaps, check_caps, plan_caps, rate_value};
+pub use caps::{WantedCaps, caps_of_preset, check_caps, plan_caps, rate_value};
 pub use clean::{leftover_facts as clean_facts, plan_cleaning};
 pub use entry::{Address, PlannedEntry};
 pub use exposure::{Present, Terms, plan_revoke};

@@ -12,7 +12,6 @@ use crate::domain::pfsense::configured::FilterRule;
 use crate::domain::pfsense::managed::ManagedPair;
 use crate::domain::plan;
 use crate::domain::plan::{Confirm, Draft, Planned, Present, Risk, StatesChoice};
-use crate::domain::ratelimit::Caps;
 use crate::domain::reachability::external::Expected;
 use crate::error::{Failure, FailureKind, Result};
 use crate::pfsense::questions::Reading;
@@ -215,7 +214,7 @@ pub(super) async fn restore_exposure(context: &Context, arguments: &Restore) -> 
         Ok(plan::plan_restore(
             &present,
             saved.as_ref(),
-            default_caps(context)?,
+            plan::caps_of_preset(&context.settings.presets, "default")?,
             terms,
         )?)
     };
@@ -237,15 +236,11 @@ pub(super) async fn apply_configuration(context: &Context, arguments: &Apply) ->
     let plan = |reading: &Reading| {
         let gathered = Situation::from_reading(context, reading)?;
         let present = gathered.present(context, reading)?;
-        Ok(plan::plan_apply(&present, default_caps(context)?, terms)?)
+        Ok(plan::plan_apply(
+            &present,
+            plan::caps_of_preset(&context.settings.presets, "default")?,
+            terms,
+        )?)
     };
     change::make_change(context, &arguments.flags, &command, change::CHANGING, plan).await
-}
-
-fn default_caps(context: &Context) -> Result<Caps> {
-    let presets = &context.settings.presets;
-    let found = presets.iter().find(|preset| preset.name == "default");
-    found
-        .map(|preset| preset.caps)
-        .ok_or_else(|| Failure::usage("There is no preset `default`."))
 }

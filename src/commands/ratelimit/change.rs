@@ -14,7 +14,7 @@ use crate::domain::plan;
 use crate::domain::plan::{Planned, WantedCaps};
 use crate::domain::ratelimit::preview::SeenConnections;
 use crate::domain::ratelimit::{self, Caps, preset_of};
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::vantage::inside;
@@ -98,7 +98,7 @@ pub(super) async fn apply_preset(
     name: &str,
     arguments: &PresetArgs,
 ) -> Result<()> {
-    let caps = find_preset(context, name)?;
+    let caps = plan::caps_of_preset(&context.settings.presets, name)?;
     let command = format!("ratelimit {name}");
     let (flags, temporary) = (&arguments.flags, &arguments.temporary);
     change_caps(
@@ -122,7 +122,7 @@ pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<(
         flags,
     } = arguments;
     if let Some(name) = preset {
-        let caps = find_preset(context, name)?;
+        let caps = plan::caps_of_preset(&context.settings.presets, name)?;
         let command = format!("ratelimit set --preset {name}");
         return change_caps(context, flags, temporary, &command, false, |_| caps).await;
     }
@@ -152,18 +152,6 @@ pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<(
         rate: CapValue::or_present(*rate, now.rate),
     };
     change_caps(context, flags, temporary, &command, false, wanted).await
-}
-
-pub(super) fn find_preset(context: &Context, name: &str) -> Result<Caps> {
-    let presets = &context.settings.presets;
-    let found = presets.iter().find(|preset| preset.name == name);
-    found.map(|preset| preset.caps).ok_or_else(|| {
-        let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
-        Failure::usage(format!("There is no preset `{name}`.")).hint(format!(
-            "There are: {}. The configuration file adds more.",
-            names.join(", ")
-        ))
-    })
 }
 
 /// Plans the caps that `wanted` makes of the configured ones. What is urgent does not wait for what others have left in

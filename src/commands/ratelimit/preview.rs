@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args as ClapArgs};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::change::{CapValue, find_preset, parse_connections_cap, parse_rate_cap};
+use super::change::{CapValue, parse_connections_cap, parse_rate_cap};
 use crate::app::Context;
 use crate::commands::expose;
 use crate::commands::notifier::logs::{MOST_LINES, read_server_file};
@@ -114,7 +114,9 @@ pub(super) async fn preview_ratelimit(context: &Context, arguments: &PreviewArgs
         .map_err(|problem| Failure::usage(format!("--since: {problem}.")))?;
     let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let preset = arguments.preset.as_deref();
-    let preset = preset.map(|name| find_preset(context, name)).transpose()?;
+    let preset = preset
+        .map(|name| plan::caps_of_preset(&context.settings.presets, name))
+        .transpose()?;
     let typed = Caps {
         max_src_conn: CapValue::or_present(arguments.max_src_conn, None),
         rate: CapValue::or_present(arguments.rate, None),

@@ -138,7 +138,7 @@ fn edit_sections(
     };
     draft.check_ambiguity(change)?;
     if let ConfigurationEdit::PutBack { records, .. } = change {
-        draft.let_others_stand(records.nat.as_ref())?;
+        draft.let_others_stand(records)?;
         draft.let_other_pass_stand(records.filter.as_ref());
     }
     let before = draft.records();

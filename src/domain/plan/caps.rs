@@ -10,7 +10,7 @@ use crate::domain::exposure::differences::lower_limit;
 use crate::domain::pf::rule::Rate;
 use crate::domain::pfsense::change::ConfigurationEdit;
 use crate::domain::pfsense::configured::FilterRule;
-use crate::domain::ratelimit::{self, Caps};
+use crate::domain::ratelimit::{self, Caps, Preset};
 
 /// pf counts in thousandths of a connection in 32 bits: a higher rate does not load (FreeBSD, `PF_THRESHOLD_MAX`).
 const MOST_CONNECTIONS: u32 = u32::MAX / 1_000;
@@ -18,6 +18,19 @@ const MOST_CONNECTIONS: u32 = u32::MAX / 1_000;
 const MOST_SECONDS: u32 = 255;
 /// A cap above this never bites: no source holds as many states.
 const NEVER_BITES: u32 = 100_000;
+
+/// Returns the caps of a preset; one that does not exist is no preset without caps.
+pub fn caps_of_preset(presets: &[Preset], name: &str) -> Result<Caps, Refusal> {
+    let found = presets.iter().find(|preset| preset.name == name);
+    found.map(|preset| preset.caps).ok_or_else(|| {
+        let names: Vec<&str> = presets.iter().map(|preset| preset.name.as_str()).collect();
+        let message = format!("There is no preset `{name}`.");
+        Refusal::new(RefusalKind::Usage, message).hint(format!(
+            "There are: {}. The configuration file adds more.",
+            names.join(", ")
+        ))
+    })
+}
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

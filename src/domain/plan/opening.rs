@@ -281,7 +281,15 @@ pub(super) fn promised_exposure(
     promised: State,
 ) -> Draft {
     let state = present.exposure.state;
-    let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
+    // What is built gets a filter rule of its own.
+    let builds = matches!(
+        &draft.operation,
+        Operation::Configuration {
+            change: ConfigurationEdit::Build { .. },
+            ..
+        }
+    );
+    let passes = !builds && nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
     let request = ReadRequest::from(present.service);
     let shadow = find_shadowing_block(present.configured, filter, &request).filter(|_| !passes);
     let shadow = shadow.map(|shadow| {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{
     Address, Difference, Draft, Live, Operation, Past, Plan, Planned, PlannedEntry, Present,
     Refusal, RefusalKind, SavedRecords, SourceCounts, StatesChoice, TableChoice, Terms, WantedCaps,
-    block, plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep, plan_kill, plan_restore,
-    plan_revoke, plan_undo,
+    block, caps_of_preset, plan_apply, plan_caps, plan_cleaning, plan_freeing, plan_keep,
+    plan_kill, plan_restore, plan_revoke, plan_undo,
 };
 use crate::domain::history::HistoryEntry;
 use crate::domain::pf::table::Entry as TableEntry;
@@ -141,8 +141,7 @@ fn edit_again(
         with_pending: *with_pending,
         reverts_after: draft.reverts_after,
     };
-    let default = presets.iter().find(|preset| preset.name == "default");
-    let default = default.map_or_else(Caps::default, |preset| preset.caps);
+    let default = || caps_of_preset(presets, "default");
     match change {
         ConfigurationEdit::Caps { max_src_conn, rate } => {
             let caps = Caps {
@@ -154,17 +153,17 @@ fn edit_again(
         }
         ConfigurationEdit::Disable => plan_revoke(present, false, *ends, terms),
         ConfigurationEdit::Delete => plan_revoke(present, true, *ends, terms),
-        ConfigurationEdit::Build { alias: true, .. } => plan_apply(present, default, terms),
+        ConfigurationEdit::Build { alias: true, .. } => plan_apply(present, default()?, terms),
         ConfigurationEdit::PutBack { records, .. } => match &draft.undoes {
             Some(id) => {
                 let past = Past::Configuration(*present, terms, origins.stored);
                 plan_undo(known(id, draft, origins)?, &past)
             }
             None if **records == Records::default() => plan_revoke(present, false, *ends, terms),
-            None => plan_restore(present, origins.saved, default, terms),
+            None => plan_restore(present, origins.saved, default()?, terms),
         },
         ConfigurationEdit::Enable | ConfigurationEdit::Build { alias: false, .. } => {
-            plan_restore(present, origins.saved, default, terms)
+            plan_restore(present, origins.saved, default()?, terms)
         }
     }
 }

@@ -47,20 +47,33 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// A forward of the port to elsewhere is not ours to replace, unless it bears the association of the one that comes
-    /// back; it may stand beside it, unless both are for the same address.
-    pub(super) fn let_others_stand(&mut self, wanted: Option<&Placed>) -> Result<(), EditRefusal> {
+    /// A forward of the port to elsewhere is not ours to replace, unless it is what the one that comes back had become: its
+    /// filter rule, by association and tracker, is there still. Any other may stand beside it, unless both are for the same
+    /// address.
+    pub(super) fn let_others_stand(&mut self, wanted: &Records) -> Result<(), EditRefusal> {
         if self.pair.is_ours || self.pair.forwards.is_empty() {
             return Ok(());
         }
-        let wanted = wanted.map(|placed| NatRule::of_record(placed.index, &placed.record));
-        for present in &self.pair.forwards {
-            let id = association_of(present.association.as_ref());
-            let joined = |wanted: &NatRule| association_of(wanted.association.as_ref()) == id;
-            if id.is_some() && wanted.as_ref().is_some_and(joined) {
-                self.nat = Some(list_place(present.index));
-                return Ok(());
-            }
+        let of_filter = |placed: &Placed| FilterRule::of_record(placed.index, &placed.record);
+        let wanted_pass = wanted.filter.as_ref().map(of_filter);
+        let of_forward = |placed: &Placed| NatRule::of_record(placed.index, &placed.record);
+        let wanted = wanted.nat.as_ref().map(of_forward);
+        let joined = wanted
+            .as_ref()
+            .and_then(|wanted| association_of(wanted.association.as_ref()));
+        let is_its_filter = |rule: &FilterRule| {
+            let same =
+                |wanted: &FilterRule| wanted.tracker.is_some() && wanted.tracker == rule.tracker;
+            association_of(rule.association.as_ref()) == joined
+                && wanted_pass.as_ref().is_some_and(same)
+        };
+        let mut rules = self.configured.every_filter_rule().iter();
+        let is_linked = joined.is_some() && rules.any(is_its_filter);
+        let is_it =
+            |rule: &&&NatRule| is_linked && association_of(rule.association.as_ref()) == joined;
+        if let Some(present) = self.pair.forwards.iter().find(is_it) {
+            self.nat = Some(list_place(present.index));
+            return Ok(());
         }
         let takes_port = |present: &&NatRule| {
             let same = |wanted: &NatRule| wanted.destination == present.destination;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::pfsense::configured::FilterRule;
+use crate::domain::ratelimit::Preset;
 
 #[test]
 fn revoke_disables_or_deletes_and_wants_the_word() {
@@ -355,5 +356,26 @@ fn any_side() -> Side {
     Side {
         any: true,
         ..Side::default()
+    }
+}
+
+#[test]
+fn a_missing_preset_is_refused_on_replan() {
+    let absent = Box_::absent();
+    for planned in [restored(&absent, None), applied(&absent)] {
+        let plan = Plan::seal(draft(planned), author(), "0").unwrap();
+        let again = |presets: &[Preset]| {
+            absent.plan(|present| {
+                let ground = Ground::Configuration(*present, presets);
+                plan_again(&plan, ground, Origins::default()).map(Planned::from)
+            })
+        };
+        assert_eq!(
+            draft(again(&Preset::built_in())).operation,
+            plan.change.operation
+        );
+        let refusal = again(&[]).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Conflict, "{refusal}");
+        assert!(refusal.message.contains("no preset `default`"), "{refusal}");
     }
 }
