@@ -38,10 +38,7 @@ pub const EXAMPLES: &[Examples] = &[
     ),
     ("doctor", &["doctor", "doctor --problems"]),
     ("expose", &["expose show", "expose revoke --dry-run"]),
-    (
-        "exporter",
-        &["exporter run", "virusprot history --since 24h"],
-    ),
+    ("exporter", &["exporter run", "exporter run --every 1m"]),
     (
         "exporter run",
         &[

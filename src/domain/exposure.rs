@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pf::rule::Rule;
-use super::pfsense::config::single_port_of;
+use super::pfsense::config::{ReadRequest, single_port_of};
 use super::pfsense::configured::{Configured, FilterRule, NatRule};
 use super::pfsense::managed::ManagedPair;
 use super::ratelimit::{self, Caps};
@@ -277,11 +277,16 @@ pub fn judge(configured: Option<&Configured>, loaded: Loaded<'_>, service: &Serv
     let managed = managed_redirection(forward, &path, configured);
     let walk = Walk::new(&around, loaded.filter, loaded.nat, managed, &path.passes);
     let (paths, left_open) = if loaded.enabled {
-        // To close is to disable the forward alone where it is not clear that one filter rule is the service's.
+        let keeps_filter = pair
+            .as_ref()
+            .zip(configured)
+            .is_some_and(|(pair, configured)| {
+                pair.keeps_filter_on_closing(&configured.aliases, &ReadRequest::from(service))
+            });
         let is_own = |rule: &Rule| path.passes.iter().any(|own| std::ptr::eq(*own, rule));
         let closes = |rule: &Rule| match pair.as_ref().map(|pair| pair.passes.as_slice()) {
             None => is_own(rule),
-            Some([own]) => {
+            Some([own]) if !keeps_filter => {
                 let goes = tracker_of(own).is_none_or(|id| rule.tracker() == Some(id));
                 goes && (is_own(rule) || sole_tracker(configured, own).is_some())
             }

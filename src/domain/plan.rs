@@ -179,6 +179,7 @@ const RANKED: &[&str] = &[
     "ha-sync",
     "other-limit",
     "no-overload",
+    "not-loaded",
     "age-unknown",
     "counts-kept",
     "counts-unknown",

@@ -400,7 +400,7 @@ fn what_the_firewall_refuses_leaves_it_as_it_was() {
         assert!(
             run(&["ratelimit", "tighten"])
                 .fails_with(1)
-                .contains("is free on its disk")
+                .contains("free on the disk")
         );
         live.firewall.trouble("write-error\n");
         assert!(

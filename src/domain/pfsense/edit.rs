@@ -392,11 +392,8 @@ impl Draft<'_> {
 
     /// Refuses a forward whose inside port is another one: what it leads to is not the service as it is configured.
     fn check_inside_port(&self) -> Result<(), EditRefusal> {
-        let inside = self.forward().and_then(|rule| rule.local_port.as_deref());
-        let inside = inside.map(str::trim).filter(|port| !port.is_empty());
-        let is_ours =
-            |port: &&str| port_field_is(&self.configured.aliases, Some(port), self.service.port);
-        match inside.filter(|port| self.pair.is_ours && !is_ours(port)) {
+        let aliases = &self.configured.aliases;
+        match self.pair.other_inside_port(aliases, self.service) {
             None => Ok(()),
             Some(port) => {
                 let clause = format!(
@@ -408,20 +405,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Returns where the joined filter rule leads if that is neither the service nor what the forward leads to.
-    fn leads_astray(&self) -> Option<String> {
-        let (forward, pass) = (self.forward()?, self.pass()?);
-        let to = &pass.destination;
-        let address = to.address.as_deref().map(str::trim).unwrap_or_default();
-        let network = to.network.as_deref().map(str::trim).unwrap_or_default();
-        let ours = self.service.is_named_by(Some(address))
-            || Some(address) == forward.target.as_deref().map(str::trim)
-            || (address.is_empty() && network.is_empty());
-        (!ours).then(|| format!("{address}{network}:{}", to.port.as_deref().unwrap_or("any")))
-    }
-
     fn check_not_astray(&self) -> Result<(), EditRefusal> {
-        match self.leads_astray() {
+        match self.pair.leads_astray(self.service) {
             None => Ok(()),
             Some(to) => {
                 let clause = format!(
@@ -438,7 +423,7 @@ impl Draft<'_> {
             return Ok(());
         };
         self.check_alias_there()?;
-        let Some(first) = find_shadowing_pass(self.configured, own, self.service) else {
+        let Some(first) = find_shadowing_pass(self.configured, Some(own), self.service) else {
             return Ok(());
         };
         let kind = if first.floating { "floating" } else { "filter" };
@@ -510,11 +495,9 @@ impl Draft<'_> {
             return refuse_edit(RefusalCode::NoRules, "there are no such rules");
         }
         self.check_only_ours()?;
-        let only_forward = self.nat.is_some()
-            && (self.pair.passes.len() > 1
-                || self.leads_astray().is_some()
-                || self.check_inside_port().is_err());
-        let filter = self.filter.filter(|_| !only_forward);
+        let aliases = &self.configured.aliases;
+        let keeps_filter = self.pair.keeps_filter_on_closing(aliases, self.service);
+        let filter = self.filter.filter(|_| !keeps_filter);
         for (section, place) in [("nat", self.nat), ("filter", filter)] {
             self.edit_rule(section, place, |rule| {
                 if !rule.has_child("disabled") {

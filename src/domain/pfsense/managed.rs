@@ -143,6 +143,33 @@ impl<'a> ManagedPair<'a> {
         enabled.or(self.forwards.first()).copied()
     }
 
+    /// Returns where the joined filter rule leads if that is neither the service nor what the forward leads to.
+    pub fn leads_astray(&self, service: &ReadRequest) -> Option<String> {
+        let (forward, pass) = (self.first_forward()?, self.passes.first()?);
+        let to = &pass.destination;
+        let address = to.address.as_deref().map(str::trim).unwrap_or_default();
+        let network = to.network.as_deref().map(str::trim).unwrap_or_default();
+        let ours = service.is_named_by(Some(address))
+            || Some(address) == forward.target.as_deref().map(str::trim)
+            || (address.is_empty() && network.is_empty());
+        (!ours).then(|| format!("{address}{network}:{}", to.port.as_deref().unwrap_or("any")))
+    }
+
+    /// Returns the inside port of the service's forward where that is not the service's.
+    pub fn other_inside_port(&self, aliases: &[Alias], service: &ReadRequest) -> Option<&'a str> {
+        let inside = self.own_forward()?.local_port.as_deref().map(str::trim)?;
+        let is_ours = port_field_is(aliases, Some(inside), service.port);
+        (!inside.is_empty() && !is_ours).then_some(inside)
+    }
+
+    /// Says whether closing disables the forward alone, as it is not clear that one filter rule is the service's.
+    pub fn keeps_filter_on_closing(&self, aliases: &[Alias], service: &ReadRequest) -> bool {
+        !self.forwards.is_empty()
+            && (self.passes.len() > 1
+                || self.leads_astray(service).is_some()
+                || self.other_inside_port(aliases, service).is_some())
+    }
+
     /// Returns the port forward to the service.
     pub fn own_forward(&self) -> Option<&'a NatRule> {
         self.first_forward().filter(|_| self.is_ours)
@@ -207,11 +234,11 @@ pub fn find_shadowing_block<'a>(
 /// Finds an enabled rule that lets the service's traffic in before the pair's filter rule sees it: its caps count.
 pub fn find_shadowing_pass<'a>(
     configured: &'a Configured,
-    own: &FilterRule,
+    own: Option<&FilterRule>,
     service: &ReadRequest,
 ) -> Option<&'a FilterRule> {
     let passes = |rule: &&FilterRule| matches!(rule.kind.as_deref(), None | Some("" | "pass"));
-    find_rule_before(configured, Some(own), service).filter(passes)
+    find_rule_before(configured, own, service).filter(passes)
 }
 
 /// Finds the rule that decides about the service's traffic before the pair's filter rule does.
@@ -237,6 +264,7 @@ fn find_rule_before<'a>(
         let conditional = |(key, _): &(&str, String)| matches!(*key, "os" | "tagged" | "sched");
         !rule.disabled
             && !rule.conditions.iter().any(conditional)
+            && is_from_all(&rule.source)
             && is_about_service(rule, &configured.aliases, service)
     };
     let placed = |rule: &'a FilterRule| Some((place(rule)?, rule));
@@ -247,7 +275,13 @@ fn find_rule_before<'a>(
         .map(|(_, first)| first)
 }
 
-/// Says whether a rule is about everybody's connections to the service.
+/// Says whether a filter rule lets connections to the service in, from whatever source.
+pub fn lets_service_in(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
+    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+        && is_about_service(rule, aliases, service)
+}
+
+/// Says whether a rule is about connections to the service.
 fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
     let is_set =
         |field: &Option<String>| field.as_deref().is_some_and(|text| !text.trim().is_empty());
@@ -264,8 +298,7 @@ fn is_about_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest)
         _ => service.address.is_ipv4(),
     };
     let port = to.port.as_deref().map(str::trim).unwrap_or_default();
-    is_from_all(&rule.source)
-        && !to.not
+    !to.not
         && to_service
         && family
         && matches!(
@@ -334,9 +367,9 @@ pub fn is_about_port(rule: &NatRule, aliases: &[Alias], service: &ReadRequest) -
         && port_field_covers(aliases, rule.destination.port.as_deref(), service.port, 0)
 }
 
-/// Finds an exception from forwards that the service's connections meet before its forward, or before one that is to be
-/// built last.
-pub fn find_exception<'a>(
+/// Finds an exception from forwards, or a forward to elsewhere, that takes the service's connections before its forward
+/// does, or before one that is to be built last.
+pub fn find_forward_before<'a>(
     configured: &'a Configured,
     forward: Option<&NatRule>,
     service: &ReadRequest,
@@ -348,8 +381,14 @@ pub fn find_exception<'a>(
         });
         to.any || own || is_own_address(to, interface, service)
     };
+    let leads_elsewhere = |rule: &NatRule| {
+        let target = rule.target.as_deref().unwrap_or_default();
+        let members = super::config::members_of_text(&configured.aliases, target, 0);
+        let own = ipnet::IpNet::from(service.address);
+        members.is_none_or(|nets| nets.iter().any(|net| *net != own))
+    };
     configured.nat.iter().find(|rule| {
-        rule.nordr
+        (rule.nordr || leads_elsewhere(rule))
             && !rule.disabled
             && is_about_port(rule, &configured.aliases, service)
             && is_from_all(&rule.source)

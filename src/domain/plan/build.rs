@@ -4,7 +4,7 @@
 
 use super::armed::{nothing_to_do, refuse_crossing};
 use super::exposure::{Present, Terms, draft_change, ready_pair};
-use super::opening::{of_caps, promised_exposure};
+use super::opening::{of_caps, promised_exposure, refuse_taken};
 use super::{Difference, Draft, Planned, Refusal, RefusalKind, Risk, caps};
 use crate::domain::exposure::State;
 use crate::domain::pfsense::change::ConfigurationEdit;
@@ -35,6 +35,7 @@ pub fn plan_apply(present: &Present<'_>, caps: Caps, terms: Terms) -> Result<Pla
         );
     }
     refuse_crossing(present, terms)?;
+    refuse_taken(present, nat)?;
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 

@@ -14,7 +14,8 @@ use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::edit::are_of_service;
 use crate::domain::pfsense::managed::{
-    ManagedPair, find_exception, find_floating_pass, find_shadowing_block, find_shadowing_pass,
+    ManagedPair, find_floating_pass, find_forward_before, find_shadowing_block,
+    find_shadowing_pass, lets_service_in,
 };
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
@@ -116,11 +117,17 @@ pub fn plan_restore(
         return nothing_to_do(present, terms, &why);
     }
     refuse_crossing(present, terms)?;
-    refuse_exempt(present, nat)?;
+    refuse_taken(present, nat)?;
     if complete {
         let draft = draft_enabling(present, &pair, terms);
         let request = ReadRequest::from(present.service);
-        let first = filter.and_then(|own| find_shadowing_pass(present.configured, own, &request));
+        let first =
+            filter.and_then(|own| find_shadowing_pass(present.configured, Some(own), &request));
+        if let Some(own) = filter.filter(|_| first.or(floating).is_none() && !pair.forward_passes())
+            && !lets_service_in(own, &present.configured.aliases, &request)
+        {
+            return Err(filter_lets_nothing_in(own, present.service));
+        }
         let promised = promised_state(nat, first.or(filter).or(floating));
         return Ok(promised_exposure(draft, nat, filter, present, promised).into());
     }
@@ -158,19 +165,42 @@ pub fn plan_restore(
     Ok(promised_exposure(draft, nat, filter, present, of_caps(caps)).into())
 }
 
-/// Refuses to open behind an exception from forwards, which pf meets first.
-fn refuse_exempt(present: &Present<'_>, forward: Option<&NatRule>) -> Result<(), Refusal> {
+/// Refuses to open behind a rule of port forwards that pf meets first.
+pub(super) fn refuse_taken(
+    present: &Present<'_>,
+    forward: Option<&NatRule>,
+) -> Result<(), Refusal> {
     let request = ReadRequest::from(present.service);
-    let Some(first) = find_exception(present.configured, forward, &request) else {
+    let Some(first) = find_forward_before(present.configured, forward, &request) else {
         return Ok(());
     };
-    let message = format!(
-        "The exception from port forwards (No RDR) {:?} keeps port {} from being forwarded.",
+    let (name, port) = (
         first.descr.as_deref().unwrap_or_default(),
-        present.service.port
+        present.service.port,
     );
+    let message = if first.nordr {
+        format!(
+            "The exception from port forwards (No RDR) {name:?} keeps port {port} from being forwarded."
+        )
+    } else {
+        let target = first.target.as_deref().unwrap_or_default();
+        format!(
+            "The port forward {name:?} stands above the service's and leads port {port} to {target:?}."
+        )
+    };
     Err(Refusal::new(RefusalKind::Conflict, message)
-        .hint("Remove it in the GUI: Firewall > NAT > Port Forward."))
+        .hint("Remove it in the GUI, or move it down: Firewall > NAT > Port Forward."))
+}
+
+/// Refuses to enable a filter rule that would not let the service's connections in.
+fn filter_lets_nothing_in(own: &FilterRule, service: &Service) -> Refusal {
+    let message = format!(
+        "The filter rule {:?}, which belongs to the port forward, does not let connections to port {} in.",
+        own.descr.as_deref().unwrap_or_default(),
+        service.port
+    );
+    Refusal::new(RefusalKind::Conflict, message)
+        .hint("`kmsctl expose apply --dry-run` shows what repairs it.")
 }
 
 fn no_alias(service: &Service, foreign: Option<String>) -> Refusal {
@@ -291,6 +321,8 @@ pub(super) fn promised_exposure(
     );
     let passes = !builds && nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
     let request = ReadRequest::from(present.service);
+    let first = find_shadowing_pass(present.configured, filter, &request).filter(|_| builds);
+    let promised = first.map_or(promised, |first| of_caps(ratelimit::of_configured(first).0));
     let shadow = find_shadowing_block(present.configured, filter, &request).filter(|_| !passes);
     let shadow = shadow.map(|shadow| {
         let name = shadow.descr.as_deref().unwrap_or_default();

@@ -483,7 +483,7 @@ fn a_forward_of_one_association_is_not_replaced() {
                     assert!(again.list("nat", "rule").contains(&other[0]), "{again:?}");
                 }
                 Err(refusal) => {
-                    assert_eq!(refusal.code, RefusalCode::PortTaken, "{to} {is_disabled}")
+                    assert_eq!(refusal.code, RefusalCode::PortTaken, "{to} {is_disabled}");
                 }
             }
         }
