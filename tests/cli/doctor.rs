@@ -344,11 +344,13 @@ fn no_cluster_no_kubectl_and_no_answer_are_told_apart() {
 #[test]
 fn a_kubectl_that_hangs_or_floods_is_given_up() {
     use std::os::unix::fs::PermissionsExt as _;
-    for (body, told) in [
-        ("exec sleep 60", "did not answer within 2 s"),
-        ("exec yes", "did not answer within 2 s"),
-        ("echo '{\"items\": 3}'", "a form kmsctl does not know"),
-        ("head -c 20000000 /dev/zero", "larger than 16 MiB"),
+    // How much `yes` writes in two seconds is the machine's matter.
+    let flooded: &[&str] = &["did not answer within 2 s", "larger than 16 MiB"];
+    for (body, reasons) in [
+        ("exec sleep 60", &flooded[..1]),
+        ("exec yes", flooded),
+        ("echo '{\"items\": 3}'", &["a form kmsctl does not know"]),
+        ("head -c 20000000 /dev/zero", &flooded[1..]),
     ] {
         let environment = without_firewall();
         let program = environment.home().join("kubectl");
@@ -366,7 +368,8 @@ fn a_kubectl_that_hangs_or_floods_is_given_up() {
             "{body}: {:?}",
             started.elapsed()
         );
-        assert!(outcome.stdout.contains(told), "{body}: {outcome}");
+        let said = |reason: &&str| outcome.stdout.contains(*reason);
+        assert!(reasons.iter().any(said), "{body}: {outcome}");
     }
 }
 
