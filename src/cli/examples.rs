@@ -37,7 +37,6 @@ pub const EXAMPLES: &[Examples] = &[
         ],
     ),
     ("doctor", &["doctor", "doctor --problems"]),
-    ("expose", &["expose show", "expose revoke --dry-run"]),
     ("exporter", &["exporter run", "exporter run --every 1m"]),
     (
         "exporter run",
@@ -46,6 +45,7 @@ pub const EXAMPLES: &[Examples] = &[
             "--config /etc/kmsctl/config.toml exporter run --every 1m",
         ],
     ),
+    ("expose", &["expose show", "expose revoke --dry-run"]),
     (
         "expose apply",
         &[
