@@ -334,7 +334,7 @@ impl Context {
         Ok(view)
     }
 
-    /// Returns what lies around the firewall, as far as this reading tells.
+    /// Returns what lies around the firewall, as far as this reading knows it.
     pub fn surroundings(&self, reading: &Reading) -> Surroundings {
         Surroundings {
             interfaces: reading.interfaces.clone(),
@@ -383,7 +383,7 @@ impl Context {
         })
     }
 
-    /// Tells which flags cannot be set, for lack of knowing what lies around the firewall.
+    /// Returns a warning for each flag that cannot be set, as what lies around the firewall is not known.
     pub fn surroundings_unknown(around: &Surroundings) -> Vec<Warning> {
         let networks = "The firewall's own networks could not be read, so nothing is flagged own-subnet or gateway.";
         let operator = "The firewall did not tell which address you come from, so nothing is flagged operator.";
@@ -411,7 +411,7 @@ impl Context {
         Ok(Reader::new(shell, questions, service.clone(), paths, nonce))
     }
 
-    /// The simulated firewall has pfSense's own paths, whatever is configured for the real one.
+    /// The simulated firewall has pfSense's own paths; those configured for the real one do not count.
     fn paths(&self) -> Paths {
         if self.demo {
             return Paths {

@@ -1,7 +1,7 @@
 //! The only path that changes anything: read → plan → show → confirm → journal → apply → prove → journal → report.
 //!
 //! A command brings its questions and a function from a reading to a plan; everything after that is the same for all.
-//! What a plan says is `domain::plan`'s work, what the firewall is told `firewall::act`'s. `firewall::act` is used
+//! What a plan says is `domain::plan`'s work, what is sent to the firewall that of `pfsense::actions`. `pfsense::actions` is used
 //! nowhere else, and the history is written nowhere else; tests hold both.
 
 mod carry;
@@ -74,7 +74,7 @@ impl Carried {
         }
     }
 
-    /// Nobody can say whether it was done: there is no evidence either way.
+    /// It is not known whether it was done: there is no evidence either way.
     fn not_known(message: &str, next: &str) -> Self {
         Self {
             failure: Some(Failure::new(FailureKind::Inconclusive, message).hint(next)),
@@ -143,7 +143,7 @@ pub async fn change_with(
     change_over_connection(context, how, questions, plan).await
 }
 
-/// Makes a change that most often has nothing to do: that nobody is there to confirm it matters only where it has.
+/// Makes a change that most often has nothing to do: without a terminal to confirm it at, it fails only where it has.
 pub async fn change_if_needed(
     context: &Context,
     flags: &ChangeFlags,

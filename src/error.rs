@@ -1,4 +1,4 @@
-//! What went wrong, told to a person: one [`Failure`] with its kind and hints, and the one table from
+//! What went wrong, in words for a person: one [`Failure`] with its kind and hints, and the one table from
 //! kind to exit code. Lower layers have typed errors of their own; they become a `Failure` where the
 //! side that failed and the next step are known.
 
@@ -25,7 +25,7 @@ pub enum FailureKind {
     Inconclusive,
     /// Interrupted by the operator.
     Interrupted,
-    /// Whoever read our output closed the pipe: nothing to complain about.
+    /// The reader of our output closed the pipe: that is no error.
     ReaderGone,
 }
 
@@ -112,7 +112,7 @@ impl Failure {
         self
     }
 
-    /// Returns the same words without the cause, where a failure is told later than it happened.
+    /// Returns the same words without the cause, where a failure is shown later than it happened.
     #[must_use]
     pub fn without_cause(&self) -> Self {
         Self {

@@ -200,7 +200,7 @@ fn did_you_mean(command: &str) -> String {
 }
 
 /// Decides everything that can be decided before any connection. The terminal comes back with a failure, so that
-/// the failure is told in the form that was asked for.
+/// the failure is shown in the form that was asked for.
 fn build_context(
     cli: &Cli,
     mut environment: Environment,
@@ -347,7 +347,7 @@ fn pager(global: &cli::Global, environment: &Environment) -> Option<&'static Pag
 }
 
 /// Returns whether a switch is on, by its flag or its environment name; a word that is neither yes nor no is refused,
-/// lest somebody read invented data because of `KMSCTL_DEMO=off`.
+/// so that invented data is not mistaken for real data because of `KMSCTL_DEMO=off`.
 fn switch_setting(flag: bool, name: &str, environment: &Environment) -> Result<bool> {
     match environment.variable(name).map(str::to_lowercase).as_deref() {
         Some("1" | "true" | "yes" | "on") => Ok(true),

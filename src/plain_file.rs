@@ -1,4 +1,4 @@
-//! Opens files that must be plain ones: to open or to read a named pipe would wait for somebody who never comes, deaf to
+//! Opens files that must be plain ones: to open or to read a named pipe would wait for a writer or reader that never comes, deaf to
 //! signals and time limits.
 
 use std::fs::{File, OpenOptions};
@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Opens a file with these options, without waiting, and refuses whatever is not a plain file.
+/// Opens a file with these options, without waiting, and refuses all but plain files.
 ///
 /// # Errors
 /// Those of the operating system; `InvalidInput` for a pipe, a socket, a device or a directory.

@@ -1,5 +1,5 @@
 //! Hands a confirmed plan to the part that carries its kind out, and runs errands on the firewall for them. An errand
-//! is never repeated blindly: a lost connection is told to the part that knows how to ask what happened.
+//! is never repeated blindly: a lost connection goes to the part that asks the firewall what happened.
 
 use jiff::Timestamp;
 

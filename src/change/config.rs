@@ -442,7 +442,7 @@ pub(super) fn judge_exposure_of(
 }
 
 /// Ends the service's connections after it was closed. That they live on does not make the closing undone, so it is
-/// told as what it is: done, and not all of it proven.
+/// shown as what it is: done, and not all of it proven.
 async fn end_connections(
     context: &Context,
     session: &mut Session,
@@ -484,8 +484,8 @@ async fn end_connections(
         Err(failure) => {
             let kind = failure.kind;
             connections_left(carried, &failure.message);
-            if let (FailureKind::Interrupted, Some(told)) = (kind, &mut carried.failure) {
-                told.kind = kind;
+            if let (FailureKind::Interrupted, Some(words)) = (kind, &mut carried.failure) {
+                words.kind = kind;
             }
         }
     }

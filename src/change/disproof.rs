@@ -200,10 +200,10 @@ mod tests {
     fn records_that_were_put_back_are_judged_by_what_the_plan_promised() {
         assert_eq!(contradiction(&put_back(), OPENS, &open()), None);
         assert_eq!(contradiction(&put_back(), CLOSES, &shut()), None);
-        let told = contradiction(&put_back(), OPENS, &shut()).expect("it is not open");
-        assert!(told.contains("written, but the service is"), "{told}");
-        let told = contradiction(&put_back(), CLOSES, &open()).expect("it is not closed");
-        assert!(told.contains("the service is still open"), "{told}");
+        let words = contradiction(&put_back(), OPENS, &shut()).expect("it is not open");
+        assert!(words.contains("written, but the service is"), "{words}");
+        let words = contradiction(&put_back(), CLOSES, &open()).expect("it is not closed");
+        assert!(words.contains("the service is still open"), "{words}");
         // An undo of caps promises nothing about the exposure.
         for exposure in [open(), shut()] {
             assert_eq!(contradiction(&put_back(), None, &exposure), None);
@@ -222,9 +222,9 @@ mod tests {
                 contradiction(&change, promised(State::Uncapped), &uncapped),
                 None
             );
-            let told =
+            let words =
                 contradiction(&change, promised(State::Open), &uncapped).expect("it has no caps");
-            assert!(told.contains("the service is uncapped"), "{told}");
+            assert!(words.contains("the service is uncapped"), "{words}");
             assert!(contradiction(&change, promised(State::Uncapped), &open()).is_some());
         }
     }
@@ -275,10 +275,10 @@ mod tests {
             undoes: None,
         };
         assert_eq!(of_caps(&plan(put_back(), 50, "10/60"), &open()), None);
-        let told = of_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
-        assert!(told.contains("max_src_conn is not"), "{told}");
-        let told = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
-        assert!(told.contains("rate is not"), "{told}");
+        let words = of_caps(&plan(put_back(), 40_000, "10/60"), &open()).expect("others");
+        assert!(words.contains("max_src_conn is not"), "{words}");
+        let words = of_caps(&plan(put_back(), 50, "9/60"), &open()).expect("others");
+        assert!(words.contains("rate is not"), "{words}");
         assert_eq!(of_caps(&plan(put_back(), 40_000, "10/60"), &shut()), None);
         assert_eq!(
             of_caps(&plan(ConfigurationEdit::Enable, 9, "1/1"), &open()),
@@ -289,8 +289,8 @@ mod tests {
     #[test]
     fn caps_are_those_that_pf_runs() {
         assert_eq!(contradiction(&caps(50), None, &open()), None);
-        let told = contradiction(&caps(20), None, &open()).expect("other caps");
-        assert!(told.contains("but pf runs max-src-conn 50"), "{told}");
+        let words = contradiction(&caps(20), None, &open()).expect("other caps");
+        assert!(words.contains("but pf runs max-src-conn 50"), "{words}");
         assert_eq!(
             contradiction(&caps(20), None, &shut()),
             None,

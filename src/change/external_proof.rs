@@ -66,8 +66,8 @@ pub(super) async fn prove_externally(
     let (outside, failure) =
         look_from_outside(context, session, wanted, FailureKind::Unproven).await;
     if outside.as_expected {
-        let told = carried.finish.message.trim_end_matches('.');
-        carried.finish.message = format!("{told}; from outside it is {}.", wanted.as_word());
+        let words = carried.finish.message.trim_end_matches('.');
+        carried.finish.message = format!("{words}; from outside it is {}.", wanted.as_word());
     } else {
         carried.finish.ended = EndedAs::Unverified;
         carried.finish.message = unproven_message(wanted, &outside);
@@ -112,9 +112,9 @@ async fn look_from_outside(
                 FailureKind::Interrupted => FailureKind::Interrupted,
                 _ => FailureKind::Inconclusive,
             };
-            let mut told = Failure::new(kind, unproven_message(wanted, &outside));
-            told.hints = failure.hints;
-            return (outside, Some(try_again_hint(told, wanted)));
+            let mut words = Failure::new(kind, unproven_message(wanted, &outside));
+            words.hints = failure.hints;
+            return (outside, Some(try_again_hint(words, wanted)));
         }
     };
     let outside = ExternalOutcome::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
@@ -123,22 +123,22 @@ async fn look_from_outside(
         return (outside, None);
     }
     if outside.verdict == Verdict::Inconclusive {
-        let mut told = Failure::new(
+        let mut words = Failure::new(
             FailureKind::Inconclusive,
             unproven_message(wanted, &outside),
         );
-        told.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
-        return (outside, Some(try_again_hint(told, wanted)));
+        words.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
+        return (outside, Some(try_again_hint(words, wanted)));
     }
-    let told = Failure::new(against, unproven_message(wanted, &outside));
+    let words = Failure::new(against, unproven_message(wanted, &outside));
     let rows: Vec<Row> = proof
         .judgement
         .vantages
         .iter()
         .filter_map(|seen| seen.row)
         .collect();
-    let told = what_to_do(told, wanted, &outside, &rows);
-    (outside, Some(told))
+    let words = what_to_do(words, wanted, &outside, &rows);
+    (outside, Some(words))
 }
 
 /// Says what the firewall has proven, and what the outside has not.
@@ -266,7 +266,7 @@ mod tests {
         };
         let wanted = ExternalProof::new(&[], Expected::Closed);
         let failure = Failure::new(FailureKind::Unproven, "x");
-        let told = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
-        assert!(told.contains("states --source 198.51.100.10;"), "{told}");
+        let words = what_to_do(failure, &wanted, &outside, &[]).hints.join(" ");
+        assert!(words.contains("states --source 198.51.100.10;"), "{words}");
     }
 }

@@ -80,7 +80,7 @@ impl FromOutside {
 }
 
 impl ChangeFlags {
-    /// Refuses, before any connection, where a question would find nobody.
+    /// Refuses, before any connection, where there is no terminal to ask a question at.
     pub fn someone_can_confirm(&self, terminal: Terminal) -> Result<()> {
         if self.yes || self.shows_only() || terminal.interactive {
             return Ok(());

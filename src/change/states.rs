@@ -112,7 +112,7 @@ pub(super) fn words_of_inside(inside: u64) -> String {
 }
 
 /// Ends states: at most one round by label and one by id. A lost connection is made again once, to read what is left.
-/// `before` tells which servers are the service's.
+/// `before` says which servers are the service's.
 pub(super) async fn kill_states_in_rounds(
     context: &Context,
     session: &mut Session,

@@ -1,6 +1,6 @@
 //! Carries out changes of the overload table, and proves them by reading the table back in the same round. pfctl adds
 //! and deletes in one call to the kernel, so there is no half-way to repair; after a lost connection the table itself
-//! tells what happened.
+//! says what happened.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -160,16 +160,16 @@ async fn ask_table_again(
 /// What was seen right after an interruption need not be the last of it.
 fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     let seen = carried.finish.changed.len();
-    let told = Carried::from_interrupt(
+    let words = Carried::from_interrupt(
         &format!(
             "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
             entries.len()
         ),
         LOOK,
     );
-    carried.finish.ended = told.finish.ended;
-    carried.finish.message = told.finish.message;
-    carried.failure = told.failure;
+    carried.finish.ended = words.finish.ended;
+    carried.finish.message = words.finish.message;
+    carried.failure = words.failure;
     carried
 }
 

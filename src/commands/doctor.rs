@@ -66,7 +66,7 @@ const QUESTIONS: &[Question] = &[
     Question::Armed,
 ];
 
-/// What the firewall told, and how we came to ask it.
+/// What the firewall answered, and over which connection.
 struct Visit {
     login: Known<Login>,
     reading: Known<Reading>,
@@ -141,10 +141,10 @@ fn doctor_view(
     struct Doctor<'a> {
         findings: Vec<&'a Finding>,
     }
-    let told = |finding: &&Finding| {
+    let words = |finding: &&Finding| {
         !arguments.problems || matches!(finding.result, CheckResult::Wrong | CheckResult::Unknown)
     };
-    let shown: Vec<&Finding> = findings.iter().filter(told).collect();
+    let shown: Vec<&Finding> = findings.iter().filter(words).collect();
     let taken_at = visit
         .reading
         .as_ref()

@@ -190,7 +190,7 @@ pub fn caps_text(exposure: &Exposure) -> String {
     }
 }
 
-/// Returns the tone of a state. Closed is no error: somebody may have wanted it.
+/// Returns the tone of a state. Closed is no error: it may be wanted.
 pub fn state_tone(state: State) -> Tone {
     match state {
         State::Open => Tone::Good,

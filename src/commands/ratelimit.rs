@@ -263,7 +263,7 @@ fn for_people(human: &mut Human, data: &Ratelimit) {
         Tone::Warning
     };
     human.field("Caps", standing.caps_sentence(), tone);
-    // Where nothing is loaded the sentence tells the configured ones.
+    // Where nothing is loaded the sentence names the configured ones.
     if standing.configured.is_some()
         && standing.loaded.is_some()
         && standing.configured != standing.loaded

@@ -315,7 +315,7 @@ pub fn known_fact<T>(fact: &Answer<T>) -> Known<&T> {
     })
 }
 
-/// Tells why the exposure cannot be judged.
+/// Says why the exposure cannot be judged.
 pub fn unseen_exposure(reading: &Reading, failure: &Failure) -> Trouble {
     let rules = known_fact(&reading.rules).map(drop);
     let reason = rules.and_then(|()| known_fact(&reading.translation).map(drop));

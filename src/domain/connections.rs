@@ -72,7 +72,7 @@ pub fn alias_members<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Vec<Ip
     addresses.into_iter().filter_map(net).collect()
 }
 
-/// Returns the servers whose connections are the service's: the alias's members, or, where it is not known, whoever
+/// Returns the servers whose connections are the service's: the alias's members, or, where it is not known, any that
 /// the firewall forwards the service's port to. What ends connections looks for both halves of them.
 pub fn server_networks(
     states: &[State],

@@ -42,7 +42,7 @@ pub enum State {
     Open,
     /// The pair exists (or may: the configuration was not read), and pf lets nothing in.
     Closed,
-    /// Only one of the two is in force; nobody at large gets in (a finding names rules that let some in).
+    /// Only one of the two is in force; the public does not get in (a finding names rules that let some in).
     Half,
     /// Connections get in, and no cap per source is in force.
     Uncapped,
@@ -138,7 +138,7 @@ pub struct Exposure {
     /// The ways that are left, or appear, once the pair is disabled.
     #[serde(skip)]
     pub left_open: Vec<PathIn>,
-    /// The rule that keeps connections from getting out to the service, whatever lets them in.
+    /// The rule that keeps connections from getting out to the service, even where another rule lets them in.
     #[serde(skip)]
     pub exit_block: Option<String>,
     /// Neither rule is configured, and the firewall keeps what a `revoke --delete` of this service took away.
@@ -493,7 +493,7 @@ fn elsewhere_part(other: Option<path::OtherRedirection<'_>>) -> Part {
 
 fn state(path: &Path<'_>, enabled: bool, caps: CapsView) -> State {
     let lets_in = path.redirection_passes() || path.lets_in();
-    // Without a deciding rule it is pf's own default that passes, and that caps nobody.
+    // Without a deciding rule it is pf's own default that passes, and that has no caps.
     let uncapped = path.redirection_passes()
         || path.decides.is_none()
         || caps.loaded.is_none_or(Caps::is_empty);

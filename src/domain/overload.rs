@@ -57,7 +57,7 @@ impl RateTracker {
         }
     }
 
-    /// Counts a completed handshake at `now_seconds` (of any steady clock), and tells whether it tripped the rate.
+    /// Counts a completed handshake at `now_seconds` (of any steady clock), and returns whether it tripped the rate.
     ///
     /// A source that tripped goes on tripping until it slows down.
     pub fn count_connection(&mut self, now_seconds: u64) -> bool {

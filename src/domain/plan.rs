@@ -58,7 +58,7 @@ pub struct Plan {
     pub made_at: Timestamp,
     /// The firewall's name as output shows it.
     pub firewall: String,
-    /// The host key that the firewall presented, `ALGORITHM FINGERPRINT`, if the link told it.
+    /// The host key that the firewall presented, `ALGORITHM FINGERPRINT`, if the link knows it.
     pub host_key: Option<String>,
     /// What else the firewall is known by: its authority, and the keys of other kinds that known_hosts has for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,7 +71,7 @@ pub struct Plan {
     pub reason: Option<String>,
     /// What is to be done.
     pub change: Draft,
-    /// SHA-256 over the rest, in hexadecimal: shows that somebody edited the file.
+    /// SHA-256 over the rest, in hexadecimal: shows that the file was edited.
     pub digest: String,
 }
 
@@ -253,12 +253,12 @@ impl Seen {
         let mut names: Vec<&String> = self.facts.keys().chain(now.keys()).collect();
         names.sort_unstable();
         names.dedup();
-        let told = names.into_iter().filter_map(|name| {
+        let said = names.into_iter().filter_map(|name| {
             let was = self.facts.get(name).unwrap_or(&nothing);
             let is = now.get(name).unwrap_or(&nothing);
             (was != is).then(|| format!("{name}: was {was}, is {is}"))
         });
-        told.collect()
+        said.collect()
     }
 }
 
@@ -338,7 +338,7 @@ pub enum RefusalKind {
     Usage,
     /// The firewall is not in a condition in which it can work.
     Impossible,
-    /// Somebody else's work is in the way.
+    /// Another operator's work is in the way.
     Conflict,
 }
 
@@ -429,7 +429,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Seals a draft. `salt` tells apart two plans of the same moment: how long the history is. `None`
+    /// Seals a draft. `salt` distinguishes two plans of the same moment: how long the history is. `None`
     /// never happens: an id made of hexadecimal digits is one.
     pub fn seal(draft: Draft, author: Author, salt: &str) -> Option<Self> {
         let hash = Sha256::new()

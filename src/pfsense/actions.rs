@@ -376,28 +376,31 @@ mod tests {
 
     #[test]
     fn replies_are_read_by_what_really_changed() {
-        let told = |status, stdout: &str, stderr: &str| ReaderNote {
+        let wording = |status, stdout: &str, stderr: &str| ReaderNote {
             status,
             stdout: stdout.into(),
             stderr: stderr.into(),
         };
-        let reply = told(0, "D  192.0.2.1\n", "1/2 addresses deleted.\n");
+        let reply = wording(0, "D  192.0.2.1\n", "1/2 addresses deleted.\n");
         let Ok(Done::Changed(gone)) = parse_changed(&reply, &virusprot(), Mark::Deleted, "pfctl")
         else {
             panic!("not read");
         };
         assert_eq!(gone, addresses()[..1]);
-        let missing = told(255, "", "pfctl: Table does not exist.\n");
+        let missing = wording(255, "", "pfctl: Table does not exist.\n");
         assert!(matches!(
             parse_changed(&missing, &virusprot(), Mark::Deleted, "pfctl"),
             Err(FactError::NoTable { .. })
         ));
         assert!(matches!(
-            parse_killed(&told(0, "", "killed 3 states\n"), "pfctl"),
+            parse_killed(&wording(0, "", "killed 3 states\n"), "pfctl"),
             Ok(Done::Killed(3))
         ));
         assert!(matches!(
-            parse_killed(&told(1, "", "pfctl: /dev/pf: Permission denied\n"), "pfctl"),
+            parse_killed(
+                &wording(1, "", "pfctl: /dev/pf: Permission denied\n"),
+                "pfctl"
+            ),
             Err(FactError::Denied)
         ));
     }

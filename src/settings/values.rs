@@ -363,8 +363,8 @@ mod tests {
             ("[fw]", "neither"),
             ("::g", "neither"),
         ] {
-            let told = check_host_name(typed).unwrap_err();
-            assert!(told.contains(said), "{typed}: {told}");
+            let wording = check_host_name(typed).unwrap_err();
+            assert!(wording.contains(said), "{typed}: {wording}");
         }
     }
 

@@ -140,7 +140,7 @@ mod tests {
             "slack-notifier",
             "--since-time=2026-02-27T06:00:00Z",
         ];
-        let told: Vec<EventRecord> = kubectl_answers(&words, now)
+        let said: Vec<EventRecord> = kubectl_answers(&words, now)
             .unwrap()
             .lines()
             .map(|line| {
@@ -148,7 +148,7 @@ mod tests {
                 EventRecord::read_line(line, at)
             })
             .collect();
-        let everything = Held::tally_since(&told, Timestamp::UNIX_EPOCH);
+        let everything = Held::tally_since(&said, Timestamp::UNIX_EPOCH);
         let page = kubectl_answers(&["get", "--raw", "/x:9101/proxy/metrics"], now).unwrap();
         let numbers = MetricsReading::from_page(&page, now).numbers;
         assert_eq!(numbers.probes, Some(everything.probes));
@@ -176,7 +176,7 @@ mod tests {
             log.read_line(line, &mut events);
         });
         let day = Held::tally_since(
-            &told,
+            &said,
             now - SignedDuration::from_hours(24) + SignedDuration::from_nanos(1),
         );
         let requests = events

@@ -204,15 +204,15 @@ mod tests {
     fn the_name_server_speaks_as_the_client_expects() {
         for (family, addresses) in [(Family::A, vec!["203.0.113.10"]), (Family::Aaaa, vec![])] {
             let question = dns::dns_question(7, "kms.example.net", family).unwrap();
-            let told = answer_dns(&question).unwrap();
+            let said = answer_dns(&question).unwrap();
             assert_eq!(
-                usize::from(u16::from_be_bytes([told[0], told[1]])),
-                told.len() - 2
+                usize::from(u16::from_be_bytes([said[0], said[1]])),
+                said.len() - 2
             );
             let addresses: Vec<std::net::IpAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
             assert_eq!(
-                dns::parse_dns_answer(&told[2..], &question, family).unwrap(),
+                dns::parse_dns_answer(&said[2..], &question, family).unwrap(),
                 addresses
             );
         }

@@ -21,7 +21,7 @@ pub const HTTPS6: u32 = 1_763_000_005;
 pub enum Scenario {
     /// Neither the NAT rule nor the filter rule exists.
     Absent,
-    /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nobody answers there.
+    /// As [`Scenario::Open`], but the server behind the firewall crashes since yesterday, so nothing answers there.
     BackendDead,
     /// Both rules are disabled.
     Closed,
@@ -47,7 +47,7 @@ pub enum Scenario {
     LoadFails,
     /// Another operator is making a change, and does not come to an end.
     Locked,
-    /// Somebody else writes the configuration in the moment before a change does.
+    /// Another writer changes the configuration in the moment before a change does.
     LostUpdate,
     /// As [`Scenario::Open`], but nothing ages the table.
     NoCron,

@@ -38,7 +38,7 @@ pub(super) struct HistoryRow {
     reverts_at: Option<Timestamp>,
     /// The firewall took it back when its time was over; null where that is not known.
     reverted: Option<bool>,
-    /// `here`: from this machine's history; `firewall`: only the firewall's own tells of it.
+    /// `here`: from this machine's history; `firewall`: only the firewall's own has it.
     source: &'static str,
     /// The context it was carried out in.
     context: Option<String>,
@@ -63,7 +63,7 @@ const COLUMNS: &[&str] = &[
     "context",
 ];
 
-/// Tells of a change of this history.
+/// Shows a change of this history.
 pub(super) fn history_row(entry: &HistoryEntry) -> HistoryRow {
     let outcome = entry
         .finish
@@ -166,22 +166,22 @@ pub(super) fn history_view(
     Ok(view)
 }
 
-/// Puts together what is known here and what the firewall tells.
+/// Puts together what is known here and what the firewall knows.
 fn history_rows(
     entries: &[HistoryEntry],
     configured: Option<&Configured>,
     firewall: &str,
 ) -> Vec<HistoryRow> {
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
-    let told = configured.iter().flat_map(|configured| &configured.history);
-    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = told
+    let words = configured.iter().flat_map(|configured| &configured.history);
+    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = words
         .filter_map(history::revision_of_other_firewall)
         .partition(|other| ids.contains(&other.id.as_str()));
     let mut rows: Vec<HistoryRow> = entries.iter().map(history_row).collect();
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
-            let mut told = ours.iter().filter(|told| told.id == row.id);
-            row.reverted = Some(row.reverted == Some(true) || told.any(OtherFirewall::is_revert));
+            let mut words = ours.iter().filter(|words| words.id == row.id);
+            row.reverted = Some(row.reverted == Some(true) || words.any(OtherFirewall::is_revert));
         }
     }
     rows.extend(

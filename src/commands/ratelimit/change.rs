@@ -155,7 +155,7 @@ pub(super) async fn set_caps(context: &Context, arguments: &SetArgs) -> Result<(
 }
 
 /// Plans the caps that `wanted` makes of the configured ones. What is urgent does not wait for what others have left in
-/// the GUI: it is the first risk that is told.
+/// the GUI: it is the first risk that is shown.
 async fn change_caps(
     context: &Context,
     flags: &ChangeFlags,

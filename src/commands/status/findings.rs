@@ -110,8 +110,8 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
         .notifier
         .is_some_and(|side| side.server_ready == Some(false))
     {
-        let told = "No pod of the service is ready: no client is served.";
-        return Some(Finding::wrong("backend", told, fix));
+        let words = "No pod of the service is ready: no client is served.";
+        return Some(Finding::wrong("backend", words, fix));
     }
     let members = reading
         .configured
@@ -126,11 +126,11 @@ fn dead_server(context: &Context, reading: &Reading, seen: &StatusFacts<'_>) -> 
     let levels: Vec<&str> = clients.map(|state| state.levels.as_str()).collect();
     let unanswered = levels.iter().all(|levels| *levels == "CLOSED:SYN_SENT");
     (unanswered && levels.len() >= UNANSWERED).then(|| {
-        let told = format!(
+        let words = format!(
             "The server answers none of the {} connections that pf let in.",
             levels.len()
         );
-        Finding::wrong("backend", told, fix)
+        Finding::wrong("backend", words, fix)
     })
 }
 

@@ -131,7 +131,7 @@ fn blocked_view(
     Ok(view)
 }
 
-/// Tells what lets entries go, and when it does next.
+/// Says what lets entries go, and when it does next.
 pub fn release_sentence(expiry: &Judged, reading: &Reading) -> String {
     if let Some(sentence) = expiry.not_working() {
         return sentence;

@@ -1,6 +1,6 @@
 //! Is this the whole ruleset? A list that was cut short says nothing about what it lacks, so it must not be judged.
 //!
-//! The marks are what pfSense's `filter.inc` (2.4 to 2.7.2) writes on every box, whatever is configured. At the
+//! The marks are what pfSense's `filter.inc` (2.4 to 2.7.2) writes on every box, with any configuration. At the
 //! head: anchors for OpenVPN and IPsec, and rules whose trackers count from 1000000100 on (older versions: the label
 //! of the default deny rule). At the tail: `anchor "tftp-proxy/*"`, which stands behind every rule of a user and of
 //! a VPN; only rules of miniupnpd can follow. So a cut head has the first marks and lacks the last one, with or
@@ -15,7 +15,7 @@ pub enum Completeness {
     Complete,
     /// It has no rule at all, as after `pfctl -F rules`. With pf enabled never normal on pfSense.
     Empty,
-    /// It has none of pfSense's marks: somebody else's ruleset, whole as far as can be seen.
+    /// It has none of pfSense's marks: another program's ruleset, whole as far as can be seen.
     Foreign,
     /// It begins as pfSense's, and its end is missing.
     Cut,
@@ -35,7 +35,7 @@ impl Completeness {
         {
             Self::Gap
         } else if rules().any(|rule| is_anchor(rule, &["tftp-proxy/*"])) {
-            // The tail without the head: somebody took rules out by hand; what is loaded is all here.
+            // The tail without the head: rules were taken out by hand; what is loaded is all here.
             Self::Complete
         } else if main().any(is_pfsense) {
             Self::Cut

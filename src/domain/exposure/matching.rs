@@ -150,13 +150,13 @@ pub enum Sources {
     Most,
     /// Some, or who is not known from the rules (a table).
     Some,
-    /// Nobody.
+    /// None.
     Nobody,
 }
 
 /// Says how much of the outside a rule's `from` is.
 ///
-/// The widest private network is a /8 (10.0.0.0/8, RFC 1918), and nobody lists friends or offenders by wider ones:
+/// The widest private network is a /8 (10.0.0.0/8, RFC 1918), and people list friends or offenders by no wider ones:
 /// what is shorter than that is a part of the Internet at large. A single source port is chosen by the client, so it
 /// admits those who know it; a range of ports admits nearly everybody.
 pub fn rule_sources(rule: &Rule) -> Sources {

@@ -48,7 +48,7 @@ pub struct Query<'a> {
     pub service: &'a Service,
     /// The outside device, such as `vtnet0`, where the configuration could be read.
     pub device: Option<&'a str>,
-    /// The first address of that device, where the configuration tells it.
+    /// The first address of that device, where the configuration has it.
     pub outside: Option<IpAddr>,
     /// The port that connections have when the filter rules see them.
     pub inside_port: u16,

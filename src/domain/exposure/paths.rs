@@ -391,7 +391,7 @@ struct Packet<'p> {
     port: u16,
 }
 
-/// A rule that looks at a packet, whoever sends it.
+/// A rule that looks at a packet, from any sender.
 #[derive(Clone, Copy)]
 struct Facing<'r> {
     rule: &'r Rule,
@@ -927,7 +927,7 @@ impl<'a, 'r> Walk<'a, 'r> {
             .min(self.is_from(senders_of(facing.rule), client))
     }
 
-    /// Says whether a rule looks at such a packet at all, whoever sends it to whom.
+    /// Says whether a rule looks at such a packet at all, from any sender to any receiver.
     fn rule_sees(&self, rule: &Rule, packet: Packet<'_>) -> Truth {
         let family = match rule.family {
             Some(Family::Inet) => packet.to.is_ipv4(),

@@ -155,7 +155,7 @@ pub struct Swap {
     pub proof: PfProof,
     /// It does nothing but close.
     pub closes: bool,
-    /// It stays, whatever pf shows, where it loads: it lets nothing in by itself.
+    /// It stays where it loads, even if pf shows something else: it lets nothing in by itself.
     pub stays: bool,
 }
 
@@ -362,7 +362,7 @@ pub struct Expired {
     pub reverted: Reverted,
 }
 
-/// What the last [`ConfigurationEdit::Delete`] took away, as the firewall keeps it: whoever opens again may be another operator.
+/// What the last [`ConfigurationEdit::Delete`] took away, as the firewall keeps it: the one who opens again may be another operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deleted {

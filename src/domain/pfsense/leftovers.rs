@@ -1,5 +1,5 @@
 //! Files that kmsctl keeps on the firewall: which of them have something to do, and which were left behind by a crash, a
-//! restored backup, or time. The agent tells; removing them is a change like any other.
+//! restored backup, or time. The agent lists them; removing them is a change like any other.
 
 use serde::{Deserialize, Serialize};
 

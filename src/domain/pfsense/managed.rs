@@ -275,7 +275,7 @@ fn find_rule_before<'a>(
         .map(|(_, first)| first)
 }
 
-/// Says whether a filter rule lets connections to the service in, from whatever source.
+/// Says whether a filter rule lets connections to the service in, from some source.
 pub fn lets_service_in(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
     matches!(rule.kind.as_deref(), None | Some("" | "pass"))
         && is_about_service(rule, aliases, service)

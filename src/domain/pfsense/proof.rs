@@ -232,7 +232,7 @@ impl RecordProof<'_> {
         vec![by_tracker, way]
     }
 
-    /// Returns whether the tracker alone tells this rule from all others that stay.
+    /// Returns whether the tracker alone distinguishes this rule from all others that stay.
     fn has_own_tracker(&self, rule: &FilterRule) -> bool {
         let number = tracker_number(rule.tracker.as_deref());
         let swapped = [self.now.filter.as_ref(), self.was.filter.as_ref()];

@@ -1,4 +1,4 @@
-//! Plans that make the exposure what kmsctl's configuration says, from whatever is there: only what differs is named,
+//! Plans that make the exposure what kmsctl's configuration says, from what is there: only what differs is named,
 //! and only that is changed. The differences are those of `pfsense::edit`, field by field. Who may connect is
 //! the administrator's: the configuration says nothing of sources, so they stay.
 

@@ -22,8 +22,8 @@ pub fn plan_cleaning(leftovers: &[Leftover], now: Timestamp) -> Planned {
         ));
     }
     let difference = |file: &&Leftover| {
-        let told = format!("{} old: {}", age_in_words(file.since, now), file.why);
-        Difference::new(&file.path, told, None::<&str>)
+        let words = format!("{} old: {}", age_in_words(file.since, now), file.why);
+        Difference::new(&file.path, words, None::<&str>)
     };
     Draft {
         what: format!(
@@ -96,8 +96,8 @@ mod tests {
         };
         let paths = vec!["/conf/kmsctl/revert-a.php".to_owned()];
         assert_eq!(draft.operation, Operation::Clean { paths });
-        let told = draft.differences[0].before.as_str().unwrap();
-        assert_eq!(told, "3 d old: no change of this name is kept here");
+        let words = draft.differences[0].before.as_str().unwrap();
+        assert_eq!(words, "3 d old: no change of this name is kept here");
         assert!(
             draft.checks[1].contains("1 file still"),
             "{:?}",
@@ -109,7 +109,7 @@ mod tests {
     fn pending_files_alone_are_nothing_to_do() {
         let planned = plan_cleaning(&[file("/conf/kmsctl/revert-b.php", false)], now());
         assert!(
-            matches!(&planned, Planned::NothingToDo(told) if told.ends_with("and stays.")),
+            matches!(&planned, Planned::NothingToDo(words) if words.ends_with("and stays.")),
             "{planned:?}"
         );
         assert!(matches!(plan_cleaning(&[], now()), Planned::NothingToDo(_)));

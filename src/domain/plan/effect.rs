@@ -12,7 +12,7 @@ use crate::domain::pfsense::configured::{FilterRule, NatRule, Side};
 use crate::domain::pfsense::edit::CAP_KEYS;
 use crate::domain::ratelimit::{self, Caps};
 
-/// Stamps that every write renews: nobody plans them.
+/// Stamps that every write renews: they are in no plan.
 const STAMPS: [&str; 2] = ["created", "updated"];
 /// What a rule that is built anew has of its own.
 const NAMES: [&str; 2] = ["tracker", "associated-rule-id"];

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::domain::pf::table::Entry;
 
 /// An entry's address: `192.0.2.1`, `192.0.2.0/24`, `!192.0.2.7`. Read back it is checked, so that nothing but an
-/// address can travel to pfctl, whoever wrote the plan.
+/// address can travel to pfctl, also from a plan that another person wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// The network, host bits cleared.

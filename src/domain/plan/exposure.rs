@@ -69,7 +69,7 @@ pub(super) fn check_loadable(present: &Present<'_>, terms: Terms) -> Result<(), 
 }
 
 /// Refuses where the exposure cannot be closed; otherwise finds the pair. What a process that is dead has left unfinished,
-/// what waits in the GUI and what is armed keep nobody from closing.
+/// what waits in the GUI and what is armed never prevent closing.
 fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair<'a>, Refusal> {
     let configured = present.configured;
     if let Some(running) = configured.unfinished.first()
@@ -80,7 +80,7 @@ fn ready_to_close<'a>(present: &Present<'a>, delete: bool) -> Result<ManagedPair
     check_filtering(configured).map_err(|refusal| {
         refusal.hint("With filtering off nothing is redirected either. To close it for later, disable the port forward in the GUI: Firewall > NAT > Port Forward.")
     })?;
-    // What is deleted beside another rule of the service could not be told from it when it comes back.
+    // What is deleted beside another rule of the service could not be distinguished from it when it comes back.
     clear_pair(present, !delete, delete)
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn change_risks(present: &Present<'_>, terms: Terms) -> Vec<Risk> {
         ));
     }
     if terms.reverts_after.is_some() {
-        // Nobody is asked at that moment, so it is said now.
+        // There is no question at that moment, so it is said now.
         risks.push(Risk::new(
             "revert-activates-pending",
             "When the firewall takes it back by itself it loads the rules, and with them whatever others have saved in the GUI by then and not applied.",

@@ -33,7 +33,7 @@ pub struct SavedRecords {
     pub records: Records,
     /// The firewall itself keeps them. What only the history here has is named, and never written.
     pub kept: bool,
-    /// The line of the history here that tells of them and is not as it was written.
+    /// The line of the history here that records them and is not as it was written.
     pub broken: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl SavedRecords {
         format!("{}{}{at}", self.id, by.unwrap_or_default())
     }
 
-    /// Says which fields are lost where the rules are built anew, as far as the history here tells of them.
+    /// Says which fields are lost where the rules are built anew, as far as the history here has them.
     fn losses(&self, present: &Present<'_>, built: &Draft) -> Result<String, Refusal> {
         if let Some(line) = self.broken {
             return Ok(format!(
@@ -285,7 +285,7 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
     promised_exposure(draft, nat, filter, present, promised_state(nat, filter))
 }
 
-/// Returns what the exposure is where these two are in force: a forward that passes by itself caps nobody, and a rule
+/// Returns what the exposure is where these two are in force: a forward that passes by itself has no caps, and a rule
 /// without caps neither.
 fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
     let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));

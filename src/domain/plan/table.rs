@@ -233,7 +233,7 @@ fn is_within(entry: &Address, wanted: &Address) -> bool {
 }
 
 /// Finds the entries that are exactly these addresses. pf deletes exact entries only, so an address that is blocked
-/// as part of a network must be told apart from one that is not blocked.
+/// as part of a network must differ from one that is not blocked.
 fn addressed_entries<'a>(
     entries: &'a [Entry],
     addresses: &[Address],

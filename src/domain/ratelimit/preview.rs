@@ -78,7 +78,7 @@ impl SeenConnections {
         }
     }
 
-    /// Drops what was opened before; the log's span tells how far back it reaches.
+    /// Drops what was opened before; the log's span says how far back it reaches.
     pub fn keep_since(&mut self, from: i64) {
         self.seen.retain(|seen| seen.opened >= from);
     }

@@ -113,7 +113,7 @@ pub struct Blocked {
     pub net: IpNet,
 }
 
-/// Judges the entries of the table. `states_of` tells the live states of an address, which
+/// Judges the entries of the table. `states_of` returns the live states of an address, which
 /// it is given in its IPv4 form where it has one; the entry itself stays as the table has it.
 pub fn judge_entries(
     entries: &[Entry],
@@ -172,7 +172,7 @@ fn entry_text(entry: &Entry) -> String {
     }
 }
 
-/// Returns the warnings that save somebody's night: who is blocked and should not be, and that nothing expires.
+/// Returns the warnings that matter at night: who is blocked and should not be, and that nothing expires.
 pub fn blocked_warnings(blocked: &[Blocked], expiry: &Judged, table: &TableName) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |flag: Flag, code: &'static str, text: &str| {

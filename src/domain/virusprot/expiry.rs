@@ -34,7 +34,7 @@ pub enum Expiry {
         /// A sentence without full stop about an item that may free entries too, and is not understood.
         doubt: Option<String>,
     },
-    /// No cron item names the table: entries stay until somebody removes them, or the firewall restarts.
+    /// No cron item names the table: entries stay until they are removed by hand, or the firewall restarts.
     None,
     /// A cron item names the table and is not understood, or the configuration could not be read.
     Unknown {

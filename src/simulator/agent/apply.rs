@@ -333,12 +333,12 @@ fn reload_rules(world: &mut World, load: Load) -> Result<(), String> {
         Scenario::Unproven => true,
         _ => false,
     };
-    let told = "pfSense did not load its ruleset: There were error(s) loading the rules";
+    let words = "pfSense did not load its ruleset: There were error(s) loading the rules";
     if fails {
-        return Err(format!("{told}: /tmp/rules.debug:212: syntax error"));
+        return Err(format!("{words}: /tmp/rules.debug:212: syntax error"));
     }
-    let ruleset =
-        generate::generate_ruleset(&world.configuration).map_err(|why| format!("{told}: {why}"))?;
+    let ruleset = generate::generate_ruleset(&world.configuration)
+        .map_err(|why| format!("{words}: {why}"))?;
     world.pf.load(&ruleset, world.now);
     world.configuration.dirty.clear();
     Ok(())

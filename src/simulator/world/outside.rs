@@ -144,7 +144,7 @@ mod tests {
         let before = world.pf.states.len();
         assert_eq!(world.reach_port(vantage(), 1688), Reached::Silence);
         assert_eq!(world.pf.states.len(), before + 2);
-        // Nobody else is answered either, and nobody goes over a cap.
+        // The others are not answered either, and no source goes over a cap.
         let established = |state: &crate::simulator::pf::state::State| {
             state.left.port() == 1688 && state.peers().1 >= Level::Established
         };

@@ -1,6 +1,6 @@
 //! The rule that keeps the addresses of the overload table out: is it there, and does it reach their packets?
 //!
-//! pfSense writes it without interface, protocol or port, before every rule of a user; anything else is somebody's.
+//! pfSense writes it without interface, protocol or port, before every rule of a user; anything else is a user's.
 
 use super::super::matching::{Certainty, endpoint_includes, table_name};
 use super::{Path, Query, looks_at};

@@ -1,4 +1,4 @@
-//! Makes alias, port forward, filter rule and caps what the service needs, from whatever is there: only what differs is
+//! Makes alias, port forward, filter rule and caps what the service needs, from what is there: only what differs is
 //! touched, and what is new has the shape of pfSense's own pages. Who may connect (`source`) is the administrator's.
 
 use std::cmp::Ordering;

@@ -125,10 +125,10 @@ fn a_source_limit_is_told_and_left() {
         };
         Box_::open().changed(change)
     };
-    let told = nothing(applied(&limited(None)));
+    let words = nothing(applied(&limited(None)));
     assert!(
-        told.contains("10.99.0.0/16") && told.contains("stays"),
-        "{told}"
+        words.contains("10.99.0.0/16") && words.contains("stays"),
+        "{words}"
     );
     let mut on = limited(Some("9"));
     on.exposure.state = exposure::State::Half;

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn caps_that_are_there_already_are_nothing_to_do() {
-    let told = nothing(Box_::open().caps(Some(50), Some((10, 60))));
-    assert!(told.contains("already"), "{told}");
+    let words = nothing(Box_::open().caps(Some(50), Some((10, 60))));
+    assert!(words.contains("already"), "{words}");
 }
 
 #[test]

@@ -40,11 +40,11 @@ fn entries_of_unknown_age_are_not_called_young() {
         let choice = TableChoice::OlderThan(limit);
         plan_freeing(&entries, &choice, &table(), now(), &SourceCounts::Kept)
     };
-    let told = nothing(older(3600));
+    let words = nothing(older(3600));
     assert!(
-        told.contains("none of the 4 entries of virusprot is known to be that old")
-            && told.contains("the age of 2 is unknown"),
-        "{told}"
+        words.contains("none of the 4 entries of virusprot is known to be that old")
+            && words.contains("the age of 2 is unknown"),
+        "{words}"
     );
     let draft = draft(older(120));
     assert_eq!(deleted(&draft), ["2001:db8::1"]);
@@ -94,14 +94,14 @@ fn delete_takes_exact_entries_once_and_names_what_is_not_there() {
     assert_eq!(draft.confirm, Confirm::YesNo);
     assert!(codes(&draft).contains(&"not-blocked"));
     let choice = TableChoice::Addresses(vec![address("192.0.2.1")]);
-    let told = nothing(plan_freeing(
+    let words = nothing(plan_freeing(
         &entries(),
         &choice,
         &table(),
         now(),
         &SourceCounts::Kept,
     ));
-    assert_eq!(told, "Nothing to do: 192.0.2.1 is not in virusprot.");
+    assert_eq!(words, "Nothing to do: 192.0.2.1 is not in virusprot.");
 }
 
 #[test]
@@ -131,10 +131,10 @@ fn freed(entries: &[TableEntry], counts: &SourceCounts) -> (Vec<String>, Vec<(St
         .risks
         .iter()
         .filter(|risk| risk.code.starts_with("counts"));
-    let told = of_counts.map(|risk| (risk.code.clone(), risk.message.clone()));
+    let words = of_counts.map(|risk| (risk.code.clone(), risk.message.clone()));
     (
         forget.iter().map(IpAddr::to_string).collect(),
-        told.collect(),
+        words.collect(),
     )
 }
 
@@ -156,16 +156,19 @@ fn only_young_single_addresses_are_forgotten() {
         entry("203.0.113.9", 0),
     ];
     entries[6].since = None;
-    let (forget, told) = freed(&entries, &counts);
+    let (forget, words) = freed(&entries, &counts);
     assert_eq!(
         forget,
         ["203.0.113.5", "2001:db8::1", "203.0.113.6", "203.0.113.9"]
     );
-    assert_eq!(told[0].0, "counts-forgotten");
-    assert!(told[0].1.contains("under its other rules too"), "{told:?}");
+    assert_eq!(words[0].0, "counts-forgotten");
+    assert!(
+        words[0].1.contains("under its other rules too"),
+        "{words:?}"
+    );
     assert_eq!(freed(&entries, &SourceCounts::Kept), (vec![], vec![]));
-    let (forget, told) = freed(&entries, &SourceCounts::Unknown("Denied.".into()));
-    assert_eq!((forget.len(), told[0].0.as_str()), (0, "counts-unknown"));
+    let (forget, words) = freed(&entries, &SourceCounts::Unknown("Denied.".into()));
+    assert_eq!((forget.len(), words[0].0.as_str()), (0, "counts-unknown"));
     let old = [entry("203.0.113.5", 61)];
     assert_eq!(freed(&old, &counts), (vec![], vec![]));
 }
@@ -180,10 +183,10 @@ fn live_sources_keep_their_count_and_are_named() {
         + &line("203.0.113.7", "CLOSED:SYN_SENT");
     let counts = counts_with(&[fixtures::pass()], &states);
     let young = ["203.0.113.5", "203.0.113.6", "203.0.113.7"].map(|text| entry(text, 5));
-    let (forget, told) = freed(&young, &counts);
+    let (forget, words) = freed(&young, &counts);
     assert_eq!(forget, ["203.0.113.6"]);
-    assert_eq!(told[1].0, "counts-kept");
-    assert!(told[1].1.contains("203.0.113.5") && told[1].1.contains("203.0.113.7"));
+    assert_eq!(words[1].0, "counts-kept");
+    assert!(words[1].1.contains("203.0.113.5") && words[1].1.contains("203.0.113.7"));
 }
 
 #[test]
@@ -206,11 +209,11 @@ fn the_longest_window_that_fills_the_table_decides() {
 fn what_is_forgotten_at_once_is_bounded() {
     let entry_of = |n: u32| entry(&format!("198.18.{}.{}", n / 250, n % 250 + 1), 3);
     let many: Vec<TableEntry> = (0..1_002).map(entry_of).collect();
-    let (forget, told) = freed(&many, &counts_with(&[fixtures::pass()], ""));
+    let (forget, words) = freed(&many, &counts_with(&[fixtures::pass()], ""));
     assert_eq!(forget.len(), 1_000);
-    assert_eq!(told[1].0, "counts-kept");
+    assert_eq!(words[1].0, "counts-kept");
     assert!(
-        told.iter().all(|(_, message)| message.len() < 500),
-        "{told:?}"
+        words.iter().all(|(_, message)| message.len() < 500),
+        "{words:?}"
     );
 }

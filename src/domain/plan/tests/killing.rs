@@ -51,8 +51,8 @@ fn all_go_by_the_label_where_the_rule_has_one() {
     let stranger = StatesChoice::Clients(vec![[192, 0, 2, 1].into()]);
     let (states, service) = (states(), fixtures::service());
     let live = Live::new(&states, &service, Some(&[]));
-    let told = nothing(plan_kill(&live, Vec::new(), &stranger));
-    assert!(told.contains("has no connection to port 1688"), "{told}");
+    let words = nothing(plan_kill(&live, Vec::new(), &stranger));
+    assert!(words.contains("has no connection to port 1688"), "{words}");
 }
 
 #[test]

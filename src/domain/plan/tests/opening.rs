@@ -62,7 +62,7 @@ fn rules_that_only_pf_still_has_are_no_closed_exposure() {
     ));
 }
 
-fn told(draft: &Draft) -> Vec<(&str, String)> {
+fn shown(draft: &Draft) -> Vec<(&str, String)> {
     let differences = draft.differences.iter();
     differences
         .map(|difference| (difference.field.as_str(), difference.after.to_string()))
@@ -79,7 +79,7 @@ fn what_is_put_back_can_be_judged_before_it_is() {
         "Open the exposure: put back the rules that abc deleted at 2026-03-01T12:00:00Z."
     );
     assert_eq!(
-        told(&plan),
+        shown(&plan),
         [
             (
                 "port forward",
@@ -101,7 +101,7 @@ fn what_is_put_back_can_be_judged_before_it_is() {
         .record
         .set_child("source", friends);
     let plan = draft(restored(&Box_::absent(), Some(&saved(old))));
-    let fields = told(&plan);
+    let fields = shown(&plan);
     assert!(fields[1].1.contains("from 10.99.0.0/16"), "{fields:?}");
     assert!(!fields.iter().any(|(field, _)| *field == "exposure"));
     assert_eq!(codes(&plan), ["source-limited"]);
@@ -111,8 +111,8 @@ fn what_is_put_back_can_be_judged_before_it_is() {
 fn rules_without_caps_are_promised_as_what_they_are() {
     let promised = |planned: Result<Planned, Refusal>| {
         let plan = draft(planned);
-        let told = codes(&plan).contains(&"uncapped");
-        (plan.turns_exposure().map(|(_, after)| after.name()), told)
+        let shown = codes(&plan).contains(&"uncapped");
+        (plan.turns_exposure().map(|(_, after)| after.name()), shown)
     };
     let uncapped = (Some("uncapped"), true);
     let open = (Some("open"), false);
@@ -241,8 +241,8 @@ fn a_way_back_that_will_load_what_others_have_saved_says_so_beforehand() {
             Box_::open().plan(|present| plan_caps(present, &wanted, terms)),
         ] {
             let draft = draft(planned);
-            let told = codes(&draft).contains(&code);
-            assert_eq!(told, reverts_after.is_some(), "{}", draft.what);
+            let shown = codes(&draft).contains(&code);
+            assert_eq!(shown, reverts_after.is_some(), "{}", draft.what);
         }
     }
 }

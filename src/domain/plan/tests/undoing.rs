@@ -208,13 +208,13 @@ fn the_firewalls_own_history_tells_of_other_operators() {
             description: Some(description.into()),
             username: Some(username.into()),
         };
-    let told = history::revision_of_other_firewall(&revision(
+    let words = history::revision_of_other_firewall(&revision(
         "kmsctl (vera@desk)",
         "kmsctl (vera@desk): kmsctl c1: caps per source: 10: night",
     ))
     .unwrap();
     assert_eq!(
-        (told.id.as_str(), told.who.as_str(), told.what.as_str()),
+        (words.id.as_str(), words.who.as_str(), words.what.as_str()),
         ("c1", "vera@desk", "caps per source: 10: night")
     );
     assert_eq!(
@@ -438,7 +438,7 @@ fn the_way_back_of_another_service_concerns_nobody_else() {
         let idle = armed.plan(|present| plan_apply(present, default_caps(), Terms::default()));
         assert_eq!(idle.is_err(), concerns, "{port} {interface}");
         let disarming = draft(revoked(&armed, false));
-        let told = codes(&disarming).contains(&"armed");
-        assert_eq!(told, concerns, "{port} {interface}");
+        let words = codes(&disarming).contains(&"armed");
+        assert_eq!(words, concerns, "{port} {interface}");
     }
 }

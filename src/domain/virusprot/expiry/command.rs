@@ -100,7 +100,7 @@ fn wrapper_words(words: &[&str]) -> usize {
     }
 }
 
-/// Splits a shell's command line into simple commands without redirections, and tells which run only if another one
+/// Splits a shell's command line into simple commands without redirections, and says which run only if another one
 /// succeeded or failed; `None` for anything beyond quotes, `;`, `&`, `&&`, `||` and `|`.
 fn simple_commands(text: &str) -> Option<Vec<(bool, Vec<String>)>> {
     let mut commands = Vec::new();

@@ -47,7 +47,7 @@ fn asked(
     name: &str,
     change: &ConfigurationEdit,
 ) -> Result<ApplyRequest, EditRefusal> {
-    let configured = told(world);
+    let configured = words(world);
     let ids = EditIds {
         who: "viktor@laptop",
         now: NOW.div_euclid(1000),
@@ -119,7 +119,7 @@ pub fn rest(configuration: &Configuration) -> String {
     tree.canonical_json()
 }
 
-pub fn told(world: &World) -> Configured {
+pub fn words(world: &World) -> Configured {
     read_configured(world, &request())
 }
 
@@ -142,19 +142,19 @@ fn caps_are_written_loaded_and_told() {
     ));
     assert_eq!(outcome.fingerprints.0, outcome.before.fingerprint());
     assert_eq!(outcome.fingerprints.1, outcome.after.fingerprint());
-    assert_eq!(told(&world).fingerprint, outcome.fingerprints.1);
-    let told = told(&world);
+    assert_eq!(words(&world).fingerprint, outcome.fingerprints.1);
+    let words = words(&world);
     assert_eq!(
-        told.filter[0].caps.max_src_conn_rates.as_deref(),
+        words.filter[0].caps.max_src_conn_rates.as_deref(),
         Some("60")
     );
     assert_eq!(
-        told.revision.description.as_deref(),
+        words.revision.description.as_deref(),
         Some(
             "kmsctl (viktor@laptop): kmsctl c1: caps per source: 10 connections, 3 in 60 s: night"
         )
     );
-    assert_eq!(told.history[1].time.as_deref(), Some("1763000900"));
+    assert_eq!(words.history[1].time.as_deref(), Some("1763000900"));
     // Nothing else of the configuration and of pf.
     let mut expected = before;
     expected.edit("filter", "rule", |rules| {
@@ -251,7 +251,7 @@ fn delete_and_put_back_leave_no_trace() {
         (deleted.after.nat.is_none(), deleted.after.filter.is_none()),
         (true, true)
     );
-    assert!(kms_rules(&world).is_empty() && told(&world).nat.is_empty());
+    assert!(kms_rules(&world).is_empty() && words(&world).nat.is_empty());
     let back = ConfigurationEdit::PutBack {
         records: Box::new(deleted.before.clone()),
         alias: false,
@@ -295,10 +295,14 @@ fn build_makes_the_same_of_every_beginning() {
             "{scenario:?}: {}",
             made.message
         );
-        let told = told(&world);
-        assert_eq!((told.nat.len(), told.filter.len()), (1, 1), "{scenario:?}");
-        assert_eq!(told.nat[0].association, told.filter[0].association);
-        assert_eq!(told.alias.unwrap().address.as_deref(), Some("10.0.20.202"));
+        let words = words(&world);
+        assert_eq!(
+            (words.nat.len(), words.filter.len()),
+            (1, 1),
+            "{scenario:?}"
+        );
+        assert_eq!(words.nat[0].association, words.filter[0].association);
+        assert_eq!(words.alias.unwrap().address.as_deref(), Some("10.0.20.202"));
         let rules = kms_rules(&world);
         assert!(rules[0].contains("to <k8s_kms_lb> port = 1688 flags S/SA keep state (source-track rule, max-src-conn 50"), "{rules:?}");
         assert_eq!(
@@ -366,7 +370,7 @@ fn a_pair_that_was_built_anew_lets_clients_in() {
         make(&mut world, "c1", build(true)).result,
         ChangeEnding::Done
     );
-    let rule = told(&world).filter[0].tracker.clone().unwrap();
+    let rule = words(&world).filter[0].tracker.clone().unwrap();
     assert_ne!(rule, KMS.to_string());
     let creations = |world: &World| {
         let number = world.pf.rule(rule.parse().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! What is refused, what fails, and what then stands.
 
-use super::changes::{caps, id, kms_rules, make, planned, rest, told, world};
+use super::changes::{caps, id, kms_rules, make, planned, rest, words, world};
 use super::request;
 use crate::domain::pfsense::change::{ChangeEnding, ConfigurationEdit, OutcomeAnswer, Records};
 use crate::pfsense::agent::OutcomeRequest;
@@ -78,7 +78,7 @@ fn refusals_change_nothing_and_leave_no_outcome() {
         ChangeEnding::Locked,
     );
     assert_eq!(locked.holder.unwrap().who, "anna@desk");
-    assert_eq!(told(&self::world(Scenario::Locked)).unfinished.len(), 1);
+    assert_eq!(words(&self::world(Scenario::Locked)).unfinished.len(), 1);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_plan_of_something_else_is_stale() {
         ChangeEnding::Done
     );
     assert_eq!(apply_change(&mut world, &late).result, ChangeEnding::Stale);
-    late.expect = told(&world).digest_of_rules();
+    late.expect = words(&world).digest_of_rules();
     assert_eq!(
         apply_change(&mut world, &late).result,
         ChangeEnding::Stale,
@@ -103,17 +103,17 @@ fn a_plan_of_something_else_is_stale() {
         "a stale one may be planned anew"
     );
     // Neighbours are not part of the plan.
-    let before = told(&world).fingerprint;
+    let before = words(&world).fingerprint;
     world
         .configuration
         .edit("nat", "rule", |rules| rules[0].set_child("descr", "other"));
-    assert_eq!(told(&world).fingerprint, before);
+    assert_eq!(words(&world).fingerprint, before);
     world.configuration.set(
         "nat",
         "separator",
         crate::domain::pfsense::change::Element::default(),
     );
-    assert_ne!(told(&world).fingerprint, before, "separators are");
+    assert_ne!(words(&world).fingerprint, before, "separators are");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn pending_changes_are_applied_along_when_that_is_wanted() {
         apply_change(&mut world, &request).result,
         ChangeEnding::Done
     );
-    assert!(told(&world).dirty.is_empty() && kms_rules(&world).is_empty());
+    assert!(words(&world).dirty.is_empty() && kms_rules(&world).is_empty());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn the_other_ways_to_fail() {
         "{path}"
     );
     assert!(
-        told(&lost).history[1]
+        words(&lost).history[1]
             .username
             .as_deref()
             .unwrap()

@@ -66,10 +66,11 @@ fn it_is_taken_back_within_a_minute_of_its_time() {
         (SECOND + 7200..=SECOND + 7260).contains(&at) && at % 60 == 0,
         "{at}"
     );
-    let told = read_configured(&world, &request());
-    assert!(told.armed.is_empty());
+    let words = read_configured(&world, &request());
+    assert!(words.armed.is_empty());
     assert!(
-        told.revision
+        words
+            .revision
             .description
             .unwrap()
             .contains("kmsctl c1: taken back, its time is over")
