@@ -294,7 +294,8 @@ impl Draft<'_> {
         }
         let count = self.pair.passes.len();
         let is_as_it_was = self.is_filter_as_it_was(change);
-        if count > 1 && !is_as_it_was && (!closes || self.forward().is_none()) {
+        let stand_beside = puts_back && !self.pair.is_ours && !self.pair.forwards.is_empty();
+        if count > 1 && !is_as_it_was && !stand_beside && (!closes || self.forward().is_none()) {
             return unclear(count, "filter rules");
         }
         if let Some(foreign) = &self.pair.foreign

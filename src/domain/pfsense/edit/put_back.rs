@@ -85,8 +85,18 @@ impl Draft<'_> {
         }
         let aliases = self.configured.aliases.as_slice();
         let all = self.configured.filter.iter();
+        // Of the filter rules only the one that comes back may be replaced: the others belong to the forwards that stay.
+        let tracker = |rule: &FilterRule| rule.tracker.clone().filter(|text| !text.is_empty());
+        let is_meant = |rule: &&FilterRule| {
+            let meant = |wanted: &FilterRule| match (tracker(wanted), tracker(rule)) {
+                (Some(wanted), Some(present)) => wanted == present,
+                _ => true,
+            };
+            wanted_pass.as_ref().is_some_and(meant)
+        };
         let passes: Vec<&FilterRule> = all
             .filter(|rule| passes_to_service(rule, aliases, self.service))
+            .filter(is_meant)
             .collect();
         if passes.len() > 1 {
             let count = passes.len();
