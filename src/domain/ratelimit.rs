@@ -172,7 +172,7 @@ fn half_rate(rule: &FilterRule) -> Warning {
 }
 
 fn ignored_because(rule: &FilterRule) -> Option<&'static str> {
-    if matches!(rule.kind.as_deref(), Some("block" | "reject")) {
+    if rule.is_block() {
         return Some("on a rule that blocks");
     }
     if rule.statetype.as_deref() == Some("none") {

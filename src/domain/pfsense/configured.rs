@@ -167,6 +167,13 @@ pub struct NatRule {
     pub natreflection: Option<String>,
 }
 
+impl NatRule {
+    /// Returns whether its redirection passes what it redirects: no filter rule is asked, and nothing is capped.
+    pub fn passes_by_itself(&self) -> bool {
+        self.association.as_deref() == Some("pass")
+    }
+}
+
 /// A `<filter><rule>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterRule {
@@ -212,6 +219,18 @@ pub struct FilterRule {
     pub caps: CapFields,
     /// What else limits or marks its traffic, as typed: element and value.
     pub conditions: Vec<(&'static str, String)>,
+}
+
+impl FilterRule {
+    /// Returns whether it lets in what it is about; pfSense reads a rule without a type as one that does.
+    pub fn is_pass(&self) -> bool {
+        matches!(self.kind.as_deref(), None | Some("" | "pass"))
+    }
+
+    /// Returns whether it keeps out what it is about.
+    pub fn is_block(&self) -> bool {
+        matches!(self.kind.as_deref(), Some("block" | "reject"))
+    }
 }
 
 /// The cap fields of a filter rule, as typed (pfSense 2.7.2 source, `filter.inc`): an empty element sets no

@@ -10,9 +10,7 @@ pub use put_back::are_of_service;
 use super::change::{ConfigurationEdit, Element, Placed, RecordNames, Records, Separators, Swap};
 use super::config::{ReadRequest, Sections, port_field_is};
 use super::configured::{Configured, FilterRule, NatRule};
-use super::managed::{
-    ManagedPair, find_floating_pass, find_shadowing_pass, passes_port_of_service,
-};
+use super::managed::{ManagedPair, find_floating_pass, find_rule_before, passes_port_of_service};
 use super::proof::{is_out, prove_swap};
 use super::separators::{remove_rule, separators_of};
 use crate::domain::pf::rule::Rate;
@@ -424,7 +422,8 @@ impl Draft<'_> {
             return Ok(());
         };
         self.check_alias_there()?;
-        let Some(first) = find_shadowing_pass(self.configured, Some(own), self.service) else {
+        let first = find_rule_before(self.configured, Some(own), self.service);
+        let Some(first) = first.filter(|rule| rule.is_pass()) else {
             return Ok(());
         };
         let kind = if first.floating { "floating" } else { "filter" };

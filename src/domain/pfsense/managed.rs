@@ -187,8 +187,7 @@ impl<'a> ManagedPair<'a> {
 
     /// Returns whether the forward lets traffic in by itself, without a filter rule and its caps.
     pub fn forward_passes(&self) -> bool {
-        let passes = |rule: &NatRule| rule.association.as_deref() == Some("pass");
-        self.own_forward().is_some_and(passes)
+        self.own_forward().is_some_and(NatRule::passes_by_itself)
     }
 }
 
@@ -208,7 +207,7 @@ pub fn find_floating_pass<'a>(
         rule.floating
             && !rule.disabled
             && rule.direction.as_deref() != Some("out")
-            && matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+            && rule.is_pass()
             && matches!(
                 rule.protocol.as_deref(),
                 None | Some("" | "any" | "tcp" | "tcp/udp")
@@ -220,29 +219,9 @@ pub fn find_floating_pass<'a>(
     })
 }
 
-/// Finds an enabled rule that blocks the service's traffic before the pair's filter rule sees it, and before another rule
-/// passes it; a rule that is to be built would stand last.
-pub fn find_shadowing_block<'a>(
-    configured: &'a Configured,
-    own: Option<&FilterRule>,
-    service: &ReadRequest,
-) -> Option<&'a FilterRule> {
-    let blocks = |rule: &&FilterRule| matches!(rule.kind.as_deref(), Some("block" | "reject"));
-    find_rule_before(configured, own, service).filter(blocks)
-}
-
-/// Finds an enabled rule that lets the service's traffic in before the pair's filter rule sees it: its caps count.
-pub fn find_shadowing_pass<'a>(
-    configured: &'a Configured,
-    own: Option<&FilterRule>,
-    service: &ReadRequest,
-) -> Option<&'a FilterRule> {
-    let passes = |rule: &&FilterRule| matches!(rule.kind.as_deref(), None | Some("" | "pass"));
-    find_rule_before(configured, own, service).filter(passes)
-}
-
-/// Finds the rule that decides about the service's traffic before the pair's filter rule does.
-fn find_rule_before<'a>(
+/// Finds the enabled rule that decides about the service's traffic before the pair's filter rule sees it: what it blocks is
+/// shut, and where it passes its caps count. A rule that is to be built would stand last.
+pub fn find_rule_before<'a>(
     configured: &'a Configured,
     own: Option<&FilterRule>,
     service: &ReadRequest,
@@ -277,8 +256,7 @@ fn find_rule_before<'a>(
 
 /// Says whether a filter rule lets connections to the service in, from some source.
 pub fn lets_service_in(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
-        && is_about_service(rule, aliases, service)
+    rule.is_pass() && is_about_service(rule, aliases, service)
 }
 
 /// Says whether a rule is about connections to the service.
@@ -414,7 +392,7 @@ pub fn passes_to_service(rule: &FilterRule, aliases: &[Alias], service: &ReadReq
 
 /// The same, wherever it leads.
 pub fn passes_port_of_service(rule: &FilterRule, aliases: &[Alias], service: &ReadRequest) -> bool {
-    matches!(rule.kind.as_deref(), None | Some("" | "pass"))
+    rule.is_pass()
         && !rule.floating
         && is_tcp(rule.protocol.as_ref())
         && rule.interface.as_deref() == Some(service.interface.as_str())

@@ -14,8 +14,7 @@ use crate::domain::pfsense::config::ReadRequest;
 use crate::domain::pfsense::configured::{Configured, FilterRule, NatRule};
 use crate::domain::pfsense::edit::are_of_service;
 use crate::domain::pfsense::managed::{
-    ManagedPair, find_floating_pass, find_forward_before, find_shadowing_block,
-    find_shadowing_pass, lets_service_in,
+    ManagedPair, find_floating_pass, find_forward_before, find_rule_before, lets_service_in,
 };
 use crate::domain::ratelimit::{self, Caps};
 use crate::domain::service::Service;
@@ -121,14 +120,14 @@ pub fn plan_restore(
     if complete {
         let draft = draft_enabling(present, &pair, terms);
         let request = ReadRequest::from(present.service);
-        let first =
-            filter.and_then(|own| find_shadowing_pass(present.configured, Some(own), &request));
-        if let Some(own) = filter.filter(|_| first.or(floating).is_none() && !pair.forward_passes())
+        let first = find_rule_before(present.configured, filter, &request);
+        let another = first.filter(|rule| rule.is_pass()).or(floating).is_some();
+        if let Some(own) = filter.filter(|_| !another && !pair.forward_passes())
             && !lets_service_in(own, &present.configured.aliases, &request)
         {
             return Err(filter_lets_nothing_in(own, present.service));
         }
-        let promised = promised_state(nat, first.or(filter).or(floating));
+        let promised = promised_state(nat, filter.or(floating));
         return Ok(promised_exposure(draft, nat, filter, present, promised).into());
     }
     if let Some(other) = pair.forward_elsewhere()
@@ -288,7 +287,7 @@ fn putting_back(present: &Present<'_>, saved: &SavedRecords, terms: Terms) -> Dr
 /// Returns what the exposure is where these two are in force: a forward that passes by itself has no caps, and a rule
 /// without caps neither.
 fn promised_state(nat: Option<&NatRule>, filter: Option<&FilterRule>) -> State {
-    let passes = nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
+    let passes = nat.is_some_and(NatRule::passes_by_itself);
     let filter = filter.filter(|_| !passes);
     of_caps(filter.map_or_else(Caps::default, |rule| ratelimit::of_configured(rule).0))
 }
@@ -319,11 +318,14 @@ pub(super) fn promised_exposure(
             ..
         }
     );
-    let passes = !builds && nat.is_some_and(|rule| rule.association.as_deref() == Some("pass"));
+    let passes = !builds && nat.is_some_and(NatRule::passes_by_itself);
     let request = ReadRequest::from(present.service);
-    let first = find_shadowing_pass(present.configured, filter, &request).filter(|_| builds);
-    let promised = first.map_or(promised, |first| of_caps(ratelimit::of_configured(first).0));
-    let shadow = find_shadowing_block(present.configured, filter, &request).filter(|_| !passes);
+    let first = find_rule_before(present.configured, filter, &request).filter(|_| !passes);
+    let promised = match first.filter(|rule| rule.is_pass()) {
+        Some(first) => of_caps(ratelimit::of_configured(first).0),
+        None => promised,
+    };
+    let shadow = first.filter(|rule| rule.is_block());
     let shadow = shadow.map(|shadow| {
         let name = shadow.descr.as_deref().unwrap_or_default();
         let tracker = shadow.tracker.as_deref().unwrap_or("none");
