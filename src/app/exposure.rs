@@ -44,9 +44,6 @@ pub fn assess_exposure(
         nat,
         enabled,
     };
-    Ok(exposure::judge(
-        configured,
-        loaded,
-        &context.settings.service,
-    ))
+    let judge = || exposure::judge(configured, loaded, &context.settings.service);
+    Ok(reading.exposure.get_or_init(judge).clone())
 }

@@ -4,7 +4,7 @@
 //! One answer failing never hides the others: each is a [`Answer`] of its own.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod ask;
 mod error;
@@ -19,6 +19,7 @@ pub use error::{Answer, FactError};
 pub use round::ARRIVED;
 
 use super::agent::{self, ReadRequest};
+use crate::domain::exposure::Exposure;
 use crate::domain::pf::info::{self, Info, Limits};
 use crate::domain::pf::rule::{self, Rule};
 use crate::domain::pf::source::{self, SourceNode};
@@ -125,6 +126,8 @@ pub struct Reading {
     pub unread: Vec<(String, Unread)>,
     /// How many more there were.
     pub more_unread: usize,
+    /// The exposure that these answers mean, once it was judged.
+    pub exposure: OnceLock<Exposure>,
 }
 
 /// One remote shell that answers the same questions as often as it is asked.
@@ -533,6 +536,7 @@ impl Reading {
             armed: Err(FactError::NotAsked),
             unread: Vec::new(),
             more_unread: 0,
+            exposure: OnceLock::new(),
         }
     }
 }
