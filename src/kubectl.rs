@@ -411,7 +411,7 @@ async fn listen_to_end(pipe: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8
 }
 
 /// Reads to the end, but keeps no more than one byte beyond the bound: enough to see that it was passed.
-async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
+pub async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         let _ = (&mut pipe).take(most + 1).read_to_end(&mut kept).await;

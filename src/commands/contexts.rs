@@ -7,13 +7,13 @@ use std::process::Stdio;
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use crate::app::{Context, LastReading, last_reading, service_name, wait_for_interrupt};
 use crate::domain::warning::Warning;
 use crate::error::{Failure, FailureKind, Result};
+use crate::kubectl::read_bounded;
 use crate::settings::{Layers, Settings};
 use crate::terminal::human::text_column;
 use crate::terminal::{Mode, View};
@@ -147,14 +147,11 @@ fn context_settings(context: &Context, name: &str) -> Result<(Layers, Settings)>
         .then(|| context.environment.without_configuration());
     let environment = alone.as_ref().unwrap_or(&context.environment);
     let (layers, problem) = Layers::read(environment, context.config_named.as_deref(), &flags);
-    match problem {
-        Some(failure) => Err(failure),
-        None => Ok((
-            Settings::resolve(&layers, &context.environment)?.clone(),
-            layers,
-        ))
-        .map(|(settings, layers)| (layers, settings)),
+    if let Some(failure) = problem {
+        return Err(failure);
     }
+    let settings = Settings::resolve(&layers, &context.environment)?;
+    Ok((layers, settings))
 }
 
 /// Says which contexts have one box and one service.
@@ -291,6 +288,9 @@ async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAn
         read_bounded(stdout, LONGEST.0),
         read_bounded(stderr, LONGEST.1)
     );
+    let cut = stdout.len() as u64 > LONGEST.0;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let (stdout, stderr) = (text(stdout), text(stderr));
     let status = child.wait().await.map_err(failed)?;
     // What was ended by a signal has no code, and is no success.
     let exit_code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -307,7 +307,6 @@ async fn run_in_context(context: &Context, row: &ContextRow) -> Result<ContextAn
         _ => answers.into_iter().next(),
     };
     let mut said: Vec<String> = stderr.lines().map(said_line).collect();
-    let cut = stdout.len() as u64 >= LONGEST.0;
     if cut {
         said.push("The answer is longer than 16 MiB and was cut.".to_owned());
     }
@@ -329,14 +328,6 @@ fn said_line(line: &str) -> String {
         .as_ref()
         .and_then(|error| error.pointer("/error/message")?.as_str());
     message.unwrap_or(line).to_owned()
-}
-
-async fn read_bounded(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        let _ = stream.take(most).read_to_end(&mut bytes).await;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use tokio::time::Instant as TokioInstant;
 
 use super::log_side::{self, Heard};
-use super::{states, virusprot};
+use super::{states, status, virusprot};
 use crate::app::exposure::assess_exposure;
 use crate::app::{Context, OpenedSession, wait_for_interrupt};
 use crate::domain::virusprot::block_log::{BlockEvent, BlockWatch};
@@ -19,7 +19,8 @@ use crate::error::{Failure, FailureKind, Result};
 use crate::exporter::block_record::{BlockRecord, MOST_EVENTS};
 use crate::exporter::logins::{FileStamps, LoginPolicy};
 use crate::exporter::metrics::{FirewallPages, FirewallSample};
-use crate::notifier::http::{listen_for_pages, serve_pages};
+use crate::notifier::http::serve_pages;
+use crate::notifier::listen_or_fail;
 use crate::pfsense::questions::Reading;
 use crate::settings::values;
 use crate::ssh::error::LinkError;
@@ -97,12 +98,7 @@ pub async fn run_exporter(context: &Context, arguments: &Args) -> Result<()> {
     };
     let known = BlockRecord::read(&directory).map_err(unusable)?;
     let record = BlockRecord::open(&directory).map_err(unusable)?;
-    let listener = listen_for_pages(arguments.listen).await.map_err(|error| {
-        Failure::failed(format!(
-            "{} cannot be listened on: {error}.",
-            arguments.listen
-        ))
-    })?;
+    let listener = listen_or_fail(arguments.listen).await?;
     let still = arguments.every * 3 + context.settings.timeout * 2;
     let pages = Arc::new(FirewallPages::new(still));
     let listen = listener.local_addr().unwrap_or(arguments.listen);
@@ -218,7 +214,7 @@ impl Exporter<'_> {
         }
         self.policy.note_login(TokioInstant::now());
         self.pages.count_login();
-        Box::pin(self.context.open(super::status::QUESTIONS)).await
+        Box::pin(self.context.open(status::QUESTIONS)).await
     }
 
     fn note_failure(&mut self, failure: &Failure) {
@@ -311,17 +307,15 @@ fn sample_reading(context: &Context, reading: &Reading) -> FirewallSample {
     let states = exposure
         .as_ref()
         .and_then(|exposure| states::assess_states(context, reading, exposure, &mut unsaid).ok());
-    let info = reading.info.as_ref().ok();
-    let limits = reading.limits.as_ref().ok();
+    let pf = status::read_pf_view(reading);
     let configured = reading.configured.as_ref().ok();
     FirewallSample {
         at: reading.clock.now.as_second(),
         sources: states.map(|states| states.sources.len() as u64),
-        pf_enabled: info.map(|info| info.enabled),
-        pf_states: info.and_then(|info| info.states),
-        pf_states_limit: limits.and_then(|limits| limits.get("states").copied().flatten()),
-        overloads: info
-            .and_then(|info| info.limit_counters.get("overload table insertion").copied()),
+        pf_enabled: pf.enabled,
+        pf_states: pf.states,
+        pf_states_limit: pf.states_limit,
+        overloads: pf.overload_insertions,
         armed: configured.map(|configured| configured.armed.len() as u64),
         exposure,
         ..FirewallSample::default()

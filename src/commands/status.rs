@@ -83,11 +83,11 @@ struct StatusView<'a> {
 
 /// pf itself.
 #[derive(Default, Serialize)]
-struct PfView {
-    enabled: Option<bool>,
-    states: Option<u64>,
-    states_limit: Option<u64>,
-    overload_insertions: Option<u64>,
+pub(super) struct PfView {
+    pub(super) enabled: Option<bool>,
+    pub(super) states: Option<u64>,
+    pub(super) states_limit: Option<u64>,
+    pub(super) overload_insertions: Option<u64>,
     version: Option<String>,
 }
 
@@ -140,7 +140,7 @@ fn status_view(
         ratelimit: caps.as_ref(),
         states,
         virusprot: table,
-        pf: pf_view(reading),
+        pf: read_pf_view(reading),
         armed: ArmedRow::from_reading(reading),
         notifier: heard.side.as_ref(),
     };
@@ -230,7 +230,8 @@ fn known_or_warning<'a, T>(
         .ok()
 }
 
-fn pf_view(reading: &Reading) -> PfView {
+/// Returns what a reading says of pf itself.
+pub(super) fn read_pf_view(reading: &Reading) -> PfView {
     let info = reading.info.as_ref().ok();
     PfView {
         enabled: info.map(|info| info.enabled),

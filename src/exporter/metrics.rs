@@ -3,10 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::domain::exposure::{Exposure, State};
 use crate::domain::ratelimit::Caps;
@@ -292,32 +293,15 @@ impl Page {
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: Option<u64>) {
-        if let Some(value) = value {
-            let gauge: Gauge = Gauge::default();
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-            self.0.register(name, help, gauge);
-        }
+        self.add_value(name, help, value, set_gauge);
     }
 
     fn counter(&mut self, name: &str, help: &str, value: Option<u64>) {
-        if let Some(value) = value {
-            let counter: Counter = Counter::default();
-            counter.inc_by(value);
-            self.0.register(name, help, counter);
-        }
+        self.add_value(name, help, value, raise_counter);
     }
 
     fn gauges(&mut self, name: &str, help: &str, series: impl IntoIterator<Item = (Labels, u64)>) {
-        let family = Family::<Labels, Gauge>::default();
-        let mut known = false;
-        for (labels, value) in series {
-            known = true;
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
-            family.get_or_create(&labels).set(value);
-        }
-        if known {
-            self.0.register(name, help, family);
-        }
+        self.add_series(name, help, series, set_gauge);
     }
 
     fn counters(
@@ -326,16 +310,48 @@ impl Page {
         help: &str,
         series: impl IntoIterator<Item = (Labels, u64)>,
     ) {
-        let family = Family::<Labels, Counter>::default();
-        let mut known = false;
-        for (labels, value) in series {
-            known = true;
-            family.get_or_create(&labels).inc_by(value);
-        }
-        if known {
-            self.0.register(name, help, family);
+        self.add_series(name, help, series, raise_counter);
+    }
+
+    fn add_value<M: Metric + Default>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: Option<u64>,
+        set: fn(&M, u64),
+    ) {
+        if let Some(value) = value {
+            let metric = M::default();
+            set(&metric, value);
+            self.0.register(name, help, metric);
         }
     }
+
+    fn add_series<M: Metric + TypedMetric + Clone + Default>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels, u64)>,
+        set: fn(&M, u64),
+    ) {
+        let family = Family::<Labels, M>::default();
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return;
+        }
+        for (labels, value) in series {
+            set(&family.get_or_create(&labels), value);
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+fn set_gauge(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn raise_counter(counter: &Counter, value: u64) {
+    counter.inc_by(value);
 }
 
 fn cap_values(caps: Caps) -> impl Iterator<Item = (&'static str, u64)> {

@@ -146,7 +146,11 @@ fn open_checkpoint_store(folder: &Path) -> Result<CheckpointStore> {
     })
 }
 
-async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
+/// Listens for the metrics page.
+///
+/// # Errors
+/// The address is taken, or is none of this machine.
+pub async fn listen_or_fail(address: SocketAddr) -> Result<TcpListener> {
     http::listen_for_pages(address).await.map_err(|error| {
         Failure::usage(format!(
             "The metrics page cannot listen on {address}: {error}."
