@@ -484,8 +484,8 @@ async fn end_connections(
         Err(failure) => {
             let kind = failure.kind;
             connections_left(carried, &failure.message);
-            if let (FailureKind::Interrupted, Some(words)) = (kind, &mut carried.failure) {
-                words.kind = kind;
+            if let (FailureKind::Interrupted, Some(unproven)) = (kind, &mut carried.failure) {
+                unproven.kind = kind;
             }
         }
     }

@@ -112,9 +112,9 @@ async fn look_from_outside(
                 FailureKind::Interrupted => FailureKind::Interrupted,
                 _ => FailureKind::Inconclusive,
             };
-            let mut words = Failure::new(kind, unproven_message(wanted, &outside));
-            words.hints = failure.hints;
-            return (outside, Some(try_again_hint(words, wanted)));
+            let mut unproven = Failure::new(kind, unproven_message(wanted, &outside));
+            unproven.hints = failure.hints;
+            return (outside, Some(try_again_hint(unproven, wanted)));
         }
     };
     let outside = ExternalOutcome::new(&proof.judgement, wanted.expected, proof.target, &proof.end);
@@ -123,22 +123,22 @@ async fn look_from_outside(
         return (outside, None);
     }
     if outside.verdict == Verdict::Inconclusive {
-        let mut words = Failure::new(
+        let mut unproven = Failure::new(
             FailureKind::Inconclusive,
             unproven_message(wanted, &outside),
         );
-        words.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
-        return (outside, Some(try_again_hint(words, wanted)));
+        unproven.hints = proof.trouble.map_or_else(Vec::new, |trouble| trouble.hints);
+        return (outside, Some(try_again_hint(unproven, wanted)));
     }
-    let words = Failure::new(against, unproven_message(wanted, &outside));
+    let unproven = Failure::new(against, unproven_message(wanted, &outside));
     let rows: Vec<Row> = proof
         .judgement
         .vantages
         .iter()
         .filter_map(|seen| seen.row)
         .collect();
-    let words = what_to_do(words, wanted, &outside, &rows);
-    (outside, Some(words))
+    let unproven = what_to_do(unproven, wanted, &outside, &rows);
+    (outside, Some(unproven))
 }
 
 /// Says what the firewall has proven, and what the outside has not.

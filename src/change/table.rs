@@ -160,16 +160,16 @@ async fn ask_table_again(
 /// What was seen right after an interruption need not be the last of it.
 fn stopped_change(mut carried: Carried, entries: &[PlannedEntry]) -> Carried {
     let seen = carried.finish.changed.len();
-    let words = Carried::from_interrupt(
+    let unfinished = Carried::from_interrupt(
         &format!(
             "Interrupted. Asked right afterwards, {seen} of {} entries were changed; what was sent already may follow.",
             entries.len()
         ),
         LOOK,
     );
-    carried.finish.ended = words.finish.ended;
-    carried.finish.message = words.finish.message;
-    carried.failure = words.failure;
+    carried.finish.ended = unfinished.finish.ended;
+    carried.finish.message = unfinished.finish.message;
+    carried.failure = unfinished.failure;
     carried
 }
 

@@ -141,10 +141,10 @@ fn doctor_view(
     struct Doctor<'a> {
         findings: Vec<&'a Finding>,
     }
-    let words = |finding: &&Finding| {
+    let is_shown = |finding: &&Finding| {
         !arguments.problems || matches!(finding.result, CheckResult::Wrong | CheckResult::Unknown)
     };
-    let shown: Vec<&Finding> = findings.iter().filter(words).collect();
+    let shown: Vec<&Finding> = findings.iter().filter(is_shown).collect();
     let taken_at = visit
         .reading
         .as_ref()

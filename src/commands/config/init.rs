@@ -603,11 +603,11 @@ fn render_answers(answers: &[(String, String)], built_in: &Layers) -> String {
     let mut text =
         String::from("# Written by `kmsctl config init`; config.example.toml has every key.\n");
     let mut sections: Vec<&str> = Vec::new();
-    let words =
+    let differs =
         |path: &str, answer: &str| path == "firewall.host" || built_in.key_text(path) != answer;
     let answers: Vec<(&str, &str, &str)> = answers
         .iter()
-        .filter(|(path, answer)| words(path, answer))
+        .filter(|(path, answer)| differs(path, answer))
         .filter_map(|(path, answer)| {
             let (section, name) = path.rsplit_once('.')?;
             Some((section, name, answer.as_str()))

@@ -173,15 +173,16 @@ fn history_rows(
     firewall: &str,
 ) -> Vec<HistoryRow> {
     let ids: Vec<&str> = entries.iter().map(|entry| entry.plan.id.as_str()).collect();
-    let words = configured.iter().flat_map(|configured| &configured.history);
-    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = words
+    let recorded = configured.iter().flat_map(|configured| &configured.history);
+    let (ours, others): (Vec<OtherFirewall>, Vec<OtherFirewall>) = recorded
         .filter_map(history::revision_of_other_firewall)
         .partition(|other| ids.contains(&other.id.as_str()));
     let mut rows: Vec<HistoryRow> = entries.iter().map(history_row).collect();
     if configured.is_some() {
         for row in rows.iter_mut().filter(|row| row.reverts_at.is_some()) {
-            let mut words = ours.iter().filter(|words| words.id == row.id);
-            row.reverted = Some(row.reverted == Some(true) || words.any(OtherFirewall::is_revert));
+            let mut recorded = ours.iter().filter(|recorded| recorded.id == row.id);
+            row.reverted =
+                Some(row.reverted == Some(true) || recorded.any(OtherFirewall::is_revert));
         }
     }
     rows.extend(

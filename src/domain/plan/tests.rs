@@ -93,15 +93,19 @@ fn author() -> Author {
     }
 }
 
-fn sealed() -> Plan {
-    let draft = draft(plan_freeing(
+/// Frees every entry.
+fn flushing() -> Draft {
+    draft(plan_freeing(
         &entries(),
         &TableChoice::All,
         &table(),
         now(),
         &SourceCounts::Kept,
-    ));
-    Plan::seal(draft, author(), "0").unwrap()
+    ))
+}
+
+fn sealed() -> Plan {
+    Plan::seal(flushing(), author(), "0").unwrap()
 }
 
 const STATES: &str = "all tcp 10.0.20.202:1688 (192.168.1.2:1688) <- 198.51.100.23:50122       ESTABLISHED:ESTABLISHED

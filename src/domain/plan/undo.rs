@@ -97,7 +97,7 @@ fn refuse_unsettled(id: &str) -> Refusal {
 /// the operator's machine: what it alone holds is never written.
 fn compared_with_store<'a>(
     id: &str,
-    words: &ChangeOutcome,
+    recorded: &ChangeOutcome,
     stored: Option<&'a ChangeOutcome>,
 ) -> Result<&'a ChangeOutcome, Refusal> {
     let refuse = |why: &str| {
@@ -109,7 +109,7 @@ fn compared_with_store<'a>(
             "The firewall does not keep the records of {id} any more, and what only the history of this machine has is not put back"
         )));
     };
-    let same = stored.before == words.before && stored.fingerprints == words.fingerprints;
+    let same = stored.before == recorded.before && stored.fingerprints == recorded.fingerprints;
     same.then_some(stored).ok_or_else(|| {
         refuse(&format!(
             "The firewall keeps other records of {id} than the history of this machine"
@@ -188,7 +188,7 @@ fn put_back(
 /// Plans to put the records back, if they still are what the change made of them.
 fn put_records_back(
     entry: &HistoryEntry,
-    (words, stored): (&ChangeOutcome, Option<&ChangeOutcome>),
+    (recorded, stored): (&ChangeOutcome, Option<&ChangeOutcome>),
     present: &Present<'_>,
     terms: Terms,
 ) -> Result<Planned, Refusal> {
@@ -196,7 +196,7 @@ fn put_records_back(
     // Duplicates and rules that others share are no obstacle: the records say which rules are meant.
     check_loadable(present, terms)?;
     let now = &present.configured.fingerprint;
-    let (before, after) = &words.fingerprints;
+    let (before, after) = &recorded.fingerprints;
     if now == before {
         return Ok(Planned::NothingToDo(format!(
             "Nothing to do: the rules are what they were before {id} already."
@@ -209,7 +209,7 @@ fn put_records_back(
         )
         .hint("See what they are now: kmsctl expose show; and who changed them: kmsctl history"));
     }
-    let outcome = compared_with_store(id, words, stored)?;
+    let outcome = compared_with_store(id, recorded, stored)?;
     let alias = matches!(
         &entry.plan.change.operation,
         Operation::Configuration {
@@ -326,11 +326,11 @@ fn check_stands(
         return refuse(format!("{id} is being made or taken back at this moment."));
     }
     let mut expired = configured.expired.iter();
-    let words = expired.find(|expired| expired.id.as_str() == id);
+    let recorded = expired.find(|expired| expired.id.as_str() == id);
     let finish = known.and_then(|entry| entry.finish.as_ref());
     let outcome = finish.and_then(|finish| finish.outcome.as_ref());
     let noted = outcome.and_then(|outcome| outcome.reverted.as_ref());
-    if let Some(reverted) = words.map(|expired| &expired.reverted).or(noted) {
+    if let Some(reverted) = recorded.map(|expired| &expired.reverted).or(noted) {
         return refuse(too_late(id, reverted));
     }
     let Some(entry) = known else {

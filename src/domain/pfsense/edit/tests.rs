@@ -433,21 +433,27 @@ fn a_foreign_forward_stands_beside_what_comes_back() {
     for other in others {
         let own = vec![forward(|_| {}), other];
         let whole = of_lists(own, vec![pass(|_| {})], ours());
-        let (deleted, rest) =
-            edit_sections(&whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
-        let rest = Configured {
-            sections: rest,
-            ..Configured::default()
-        };
-        let back = ConfigurationEdit::PutBack {
-            records: Box::new(deleted.before.clone()),
-            alias: false,
-        };
+        let (deleted, rest, back) = delete_for_undo(&whole);
         // What the firewall swaps are these records, not the sections: it takes away none that is not the pair's.
-        let swap = swap_of(&rest.shaped_for(&service()), &back).unwrap();
+        let swap = swap_of(&rest, &back).unwrap();
         assert_eq!((swap.before.nat, swap.before.filter), (None, None));
         assert_eq!(swap.after.nat, deleted.before.nat);
     }
+}
+
+/// Deletes the pair; returns what was swapped, what is left, and the change that takes the deletion back.
+fn delete_for_undo(whole: &Configured) -> (Swap, Configured, ConfigurationEdit) {
+    let (deleted, sections) =
+        edit_sections(whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
+    let rest = Configured {
+        sections,
+        ..Configured::default()
+    };
+    let back = ConfigurationEdit::PutBack {
+        records: Box::new(deleted.before.clone()),
+        alias: false,
+    };
+    (deleted, rest.shaped_for(&service()), back)
 }
 
 #[test]
@@ -465,17 +471,7 @@ fn a_forward_of_one_association_is_not_replaced() {
                 }
             });
             let whole = of_lists(vec![forward(|_| {}), other.clone()], filter, ours());
-            let (deleted, rest) =
-                edit_sections(&whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
-            let rest = Configured {
-                sections: rest,
-                ..Configured::default()
-            };
-            let back = ConfigurationEdit::PutBack {
-                records: Box::new(deleted.before.clone()),
-                alias: false,
-            };
-            let rest = rest.shaped_for(&service());
+            let (_, rest, back) = delete_for_undo(&whole);
             let other = rest.sections.list("nat", "rule").to_vec();
             match edit_sections(&rest, &back, &service(), &IDS) {
                 Ok((_, again)) => {
@@ -517,17 +513,7 @@ fn another_filter_rule_stands_beside_what_comes_back() {
             }
         });
         let whole = of_lists(vec![forward(|_| {})], vec![pass(|_| {}), other], ours());
-        let (deleted, rest) =
-            edit_sections(&whole, &ConfigurationEdit::Delete, &service(), &IDS).unwrap();
-        let rest = Configured {
-            sections: rest,
-            ..Configured::default()
-        };
-        let back = ConfigurationEdit::PutBack {
-            records: Box::new(deleted.before.clone()),
-            alias: false,
-        };
-        let rest = rest.shaped_for(&service());
+        let (_, rest, back) = delete_for_undo(&whole);
         let (swap, again) = edit_sections(&rest, &back, &service(), &IDS).unwrap();
         assert_eq!(swap.before.filter, None);
         assert_eq!(again, whole.sections);

@@ -53,13 +53,7 @@ fn entries_of_unknown_age_are_not_called_young() {
 
 #[test]
 fn flush_names_every_entry_and_wants_the_word() {
-    let draft = draft(plan_freeing(
-        &entries(),
-        &TableChoice::All,
-        &table(),
-        now(),
-        &SourceCounts::Kept,
-    ));
+    let draft = flushing();
     assert_eq!(deleted(&draft).len(), 4);
     assert_eq!(draft.confirm, Confirm::Word("flush".into()));
     assert_eq!(
